@@ -1,0 +1,9 @@
+"""Errors of the embedder: each message says what failed and what to type next."""
+
+
+class EmbedderError(Exception):
+    """An input or a model that cannot be embedded with; the message is for the user."""
+
+
+class UnknownModelError(EmbedderError):
+    """No family knows the model's name."""

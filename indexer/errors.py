@@ -1,0 +1,38 @@
+"""The indexer's errors: each message says what failed, where, and what to type next.
+
+IndexerError
+├── ConfigError        a setting, a flag or an environment variable is off
+├── QueryError         a query that cannot be understood
+├── CollectionError    the collection is missing, damaged, newer, or of another model
+├── StoreError         the store refused or failed
+│   └── StoreBusyError another process holds what this one needs
+└── DiskFullError      too little free disk to write safely
+"""
+
+
+class IndexerError(Exception):
+    """The base of all; its message is for the user."""
+
+
+class ConfigError(IndexerError):
+    """A setting, a flag or an environment variable is off."""
+
+
+class QueryError(IndexerError):
+    """A query that cannot be understood."""
+
+
+class CollectionError(IndexerError):
+    """The collection is missing, damaged, of a newer format, or of another model."""
+
+
+class StoreError(IndexerError):
+    """The store refused or failed."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds what this one needs."""
+
+
+class DiskFullError(IndexerError):
+    """Too little free disk to write safely."""
