@@ -1,0 +1,1 @@
+"""The Streamlit UI: a thin face over the indexer."""

@@ -1,0 +1,1 @@
+"""Adapts an embedder to a corpus, and makes the starter head."""

@@ -1,0 +1,1 @@
+"""Folders -> records -> Qdrant -> hits; owns the stores and search."""

@@ -1,0 +1,192 @@
+"""Settings, resolved once at the edge: defaults, polylens.toml, .env, environment, flags.
+
+The only module that reads the environment. Later sources win:
+defaults < ./polylens.toml (else the user's) < ./.env < POLYLENS_* (QDRANT_URL, QDRANT_API_KEY)
+< flags.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from indexer.errors import ConfigError
+
+TOML = "polylens.toml"
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+def parse_size(value: object) -> int:
+    """A count or a number of bytes: 150000000, "150M", "200MB", "200MiB"."""
+    match = re.fullmatch(r"([\d.]+)\s*([kmg]i?)?(?:b|px)?", str(value).strip().lower())
+    if not match:
+        raise ValueError("expected a number, with a suffix such as 200MB or 150M")
+    return int(float(match[1]) * SUFFIXES[match[2] or ""])
+
+
+def parse_count(value: object) -> int:
+    count = int(str(value))
+    if count < 0:
+        raise ValueError("expected 0 or more")
+    return count
+
+
+def parse_flag(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def parse_name(value: object) -> str:
+    """A collection's name becomes a folder's name, so it is kept plain."""
+    text = str(value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError("expected 1-64 letters, digits, '.', '_' or '-', a letter or digit first")
+    return text
+
+
+def parse_store(value: object) -> str:
+    """A URL or a folder; a folder becomes absolute, so that a later chdir does not move it."""
+    text = str(value).strip()
+    if not text:
+        raise ValueError("expected a folder or an http(s) URL")
+    if text.startswith(("http://", "https://")):
+        return text.rstrip("/")
+    return str(Path(text).expanduser().absolute())
+
+
+def default_store() -> str:
+    from platformdirs import user_data_path
+
+    return str(user_data_path("polylens", appauthor=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting of the indexer and the app. Sizes are in bytes or pixels."""
+
+    store: str
+    collection: str = "default"
+    model: str | None = None  # None: the collection's own, or the starter for a new one
+    device: str | None = None  # None: the model chooses
+    qdrant_api_key: str | None = None
+    max_bytes: int = 200 * (1 << 20)
+    max_pixels: int = 150_000_000
+    batch: int = 32
+    workers: int = 0  # decoding threads; 0: as many as there are cores, at most 8
+    debug: bool = False  # tracebacks instead of one-line errors
+
+    @property
+    def is_remote(self) -> bool:
+        return self.store.startswith(("http://", "https://"))
+
+    @property
+    def state(self) -> Path:
+        """The folder of this store's collections; for a server, what is kept beside it here."""
+        if not self.is_remote:
+            return Path(self.store)
+        return Path(default_store()) / "servers" / re.sub(r"[^A-Za-z0-9.-]+", "_", self.store)
+
+
+PARSERS: Mapping[str, Callable[[object], object]] = {
+    "store": parse_store,
+    "collection": parse_name,
+    "model": str,
+    "device": str,
+    "qdrant_api_key": str,
+    "max_bytes": parse_size,
+    "max_pixels": parse_size,
+    "batch": parse_count,
+    "workers": parse_count,
+    "debug": parse_flag,
+}
+ALIASES = {"QDRANT_URL": "store", "QDRANT_API_KEY": "qdrant_api_key"}
+SECRETS = frozenset({"qdrant_api_key"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting's value and the source that set it."""
+
+    name: str
+    value: object
+    origin: str
+
+
+def resolve(flags: Mapping[str, object] | None = None) -> Config:
+    """The settings in force; `flags` that are None count as not given. Raises `ConfigError`."""
+    return Config(**{s.name: s.value for s in settings(flags)})  # type: ignore[arg-type]
+
+
+def settings(flags: Mapping[str, object] | None = None) -> list[Setting]:
+    """Each setting with its origin, in the order of `Config`'s fields; raises `ConfigError`."""
+    found: dict[str, Setting] = {}
+    for origin, values in _sources(flags or {}):
+        for name, raw in values.items():
+            found[name] = Setting(name, _parse(name, raw, origin), origin)
+    defaults = (Setting(f.name, _default(f.name), "default") for f in fields(Config))
+    return [found.get(s.name, s) for s in defaults]
+
+
+def _default(name: str) -> object:
+    return default_store() if name == "store" else Config.__dataclass_fields__[name].default
+
+
+def _sources(flags: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+    toml = _toml_path()
+    sources = [(str(toml), _read_toml(toml))] if toml else []
+    if Path(".env").is_file():
+        sources.append((".env", _from_environment(_read_dotenv())))
+    sources.append(("environment", _from_environment(os.environ)))
+    sources.append(("flag", {k: v for k, v in flags.items() if v is not None}))
+    return sources
+
+
+def _toml_path() -> Path | None:
+    from platformdirs import user_config_path
+
+    places = (Path(TOML), user_config_path("polylens", appauthor=False) / TOML)
+    return next((p for p in places if p.is_file()), None)
+
+
+def _read_toml(path: Path) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _read_dotenv() -> Mapping[str, str | None]:
+    from dotenv import dotenv_values
+
+    return dotenv_values(".env")
+
+
+def _from_environment(environment: Mapping[str, str | None]) -> dict[str, object]:
+    """POLYLENS_* and Qdrant's own names; POLYLENS_STORE wins over QDRANT_URL."""
+    values: dict[str, object] = {}
+    for variable, name in ALIASES.items():
+        if environment.get(variable):
+            values[name] = environment[variable]
+    for name in PARSERS:
+        value = environment.get(f"POLYLENS_{name.upper()}")
+        if value:
+            values[name] = value
+    return values
+
+
+def _parse(name: str, raw: object, origin: str) -> object:
+    if name not in PARSERS:
+        known = ", ".join(PARSERS)
+        raise ConfigError(f"{origin} sets {name!r}, which is no setting; known: {known}")
+    try:
+        return PARSERS[name](raw)
+    except ValueError as error:
+        raise ConfigError(f"{name} = {raw!r} (from {origin}): {error}") from error

@@ -1,0 +1,233 @@
+"""Folders into a collection: walk, see what changed, decode ahead, embed, upsert.
+
+Acknowledged means kept: a crash costs at most the batch in hand. A bad file is a `Skip` in the
+report and a line in the collection's errors.jsonl; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from embedder.types import Embedder
+from indexer.captions import CaptionSource
+from indexer.catalogue import Catalogue, Todo
+from indexer.collection import Collection
+from indexer.decode import Limits
+from indexer.prepare import Prepared, Preparer, prepare_ahead
+from indexer.prune import vanished_under
+from indexer.timing import Stages
+from indexer.types import IngestReport, Progress, Skip
+from indexer.walk import printable, walk
+from indexer.writer import Writer
+
+ERRORS = "errors.jsonl"
+EVERY = 0.2  # seconds between two calls of on_progress
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How to ingest. `batch` is what a crash may cost; `workers` 0 is one thread a core."""
+
+    limits: Limits = field(default_factory=Limits)
+    batch: int = 32
+    workers: int = 0
+    prune: bool = False
+    dry_run: bool = False
+    frames: bool = False  # embed several frames of an animation, not the first alone
+    manifest: Path | None = None
+    follow_links: bool = False
+
+    @property
+    def threads(self) -> int:
+        return self.workers or min(os.cpu_count() or 1, 8)
+
+
+def ingest(
+    roots: Sequence[Path],
+    collection: Collection,
+    embedder: Embedder,
+    options: IngestOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> IngestReport:
+    """Bring the collection up to date with `roots`.
+
+    Setting `stop` ends the run after the batch in hand, with everything saved. Raises
+    `IndexerError` (a root that is missing, a store that fails, a full disk, another writer).
+    """
+    with collection.writing():
+        catalogue = Catalogue(collection.path / "catalogue.db")
+        try:
+            run = _Run(roots, collection, embedder, options or IngestOptions(), catalogue)
+            return run(on_progress or (lambda _: None), stop or threading.Event())
+        finally:
+            catalogue.close()
+
+
+class _Run:
+    """One ingest, from the first folder to the report."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        collection: Collection,
+        embedder: Embedder,
+        options: IngestOptions,
+        catalogue: Catalogue,
+    ) -> None:
+        self.roots = [Path(os.path.abspath(root)) for root in roots]  # noqa: PTH100
+        self.collection, self.options, self.catalogue = collection, options, catalogue
+        self.stages = Stages()
+        self.skipped: list[Skip] = []
+        self.started = time.perf_counter()
+        names = [str(root) for root in self.roots]
+        self.captions = CaptionSource(self.skip, manifest=options.manifest)
+        self.preparer = Preparer(
+            catalogue,
+            self.captions,
+            options.limits,
+            embedder.card.image_side,
+            None if options.dry_run else collection.thumbs,
+            options.frames,
+            self.stages,
+        )
+        self.writer = Writer(
+            collection,
+            catalogue,
+            lambda: embedder,
+            self.stages,
+            self.skip,
+            names,
+            options.batch,
+            options.dry_run,
+        )
+
+    def __call__(
+        self, on_progress: Callable[[Progress], None], stop: threading.Event
+    ) -> IngestReport:
+        progress = _Ticker(on_progress, self)
+        with self.stages("scan"):
+            self._scan(progress, stop)
+        self._write(progress, stop)
+        removed = 0
+        if self.options.prune and not stop.is_set():
+            removed = self.writer.remove(vanished_under(self.catalogue, self.roots))
+        report = self._report(removed, stop.is_set())
+        if self.options.dry_run:
+            self.catalogue.rollback()
+            return report
+        return self._finish(report, progress)
+
+    def skip(self, skip: Skip) -> None:
+        self.skipped.append(skip)
+
+    def _scan(self, progress: _Ticker, stop: threading.Event) -> None:
+        """Note every path that is new or not as it was."""
+        for found in walk(self.roots, self.skip, follow_links=self.options.follow_links):
+            if stop.is_set():
+                break
+            stamp = self.captions.stamp(found.path)
+            if not self.catalogue.unchanged(found.path, found.size, found.mtime_ns, stamp):
+                self.catalogue.add_todo(Todo(found.path, found.size, found.mtime_ns, found.kind))
+            progress("scan", 0, None, found.path)
+        for root in self.roots:
+            self.catalogue.add_root(str(root))
+        if not self.options.dry_run:
+            self.catalogue.commit()
+
+    def _write(self, progress: _Ticker, stop: threading.Event) -> None:
+        total, done = self.catalogue.count_todo(), 0
+        items = prepare_ahead(
+            _until(stop, self.catalogue.todo()),
+            self.preparer.prepare,
+            workers=self.options.threads,
+            ahead=2 * self.options.batch + self.options.threads,
+        )
+        for batch in _batches(items, self.options.batch):
+            for orphan in self._write_batch(batch):
+                self._write_orphan(orphan)
+            done += len(batch)
+            progress("ingest", done, total, _last_path(batch))
+
+    def _write_batch(self, batch: Sequence[Prepared | Skip]) -> list[Prepared]:
+        for item in batch:
+            if isinstance(item, Skip):
+                self.skip(item)
+        return self.writer.write([item for item in batch if isinstance(item, Prepared)])
+
+    def _write_orphan(self, orphan: Prepared) -> None:
+        for again in self._write_batch([self.preparer.prepare_again(orphan)]):
+            self.skip(Skip(printable(again.file.path), "embed-failed", "its copy failed"))
+
+    def _report(self, removed: int, interrupted: bool) -> IngestReport:
+        tally = self.catalogue.tally()
+        return IngestReport(
+            added=tally.get("added", 0),
+            updated=tally.get("updated", 0),
+            unchanged=tally["unchanged"],
+            moved=tally.get("moved", 0),
+            removed=removed,
+            skipped=tuple(self.skipped),
+            files=self.catalogue.count_seen(),
+            interrupted=interrupted,
+        )
+
+    def _finish(self, report: IngestReport, progress: _Ticker) -> IngestReport:
+        progress("flush", 0, None, "")
+        with self.stages("flush"):
+            self.collection.store.flush()
+        _write_errors(self.collection.path / ERRORS, report.skipped)
+        self.collection.mark_ingested()
+        seconds = {**self.stages.seconds, "total": round(time.perf_counter() - self.started, 3)}
+        return replace(report, seconds=seconds)
+
+
+class _Ticker:
+    """Hands progress on, not more often than every `EVERY` seconds."""
+
+    def __init__(self, on_progress: Callable[[Progress], None], run: _Run) -> None:
+        self.on_progress, self.run, self.last = on_progress, run, 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None, path: str) -> None:
+        now = time.perf_counter()
+        if now - self.last < EVERY and done != total:
+            return
+        self.last = now
+        skipped, seconds = len(self.run.skipped), now - self.run.started
+        self.on_progress(Progress(stage, done, total, skipped, seconds, printable(path)))
+
+
+def _until(stop: threading.Event, todo: Iterable[Todo]) -> Iterator[Todo]:
+    for item in todo:
+        if stop.is_set():
+            return
+        yield item
+
+
+def _batches(items: Iterable[Prepared | Skip], size: int) -> Iterator[list[Prepared | Skip]]:
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _last_path(batch: Sequence[Prepared | Skip]) -> str:
+    last = batch[-1]
+    return last.path if isinstance(last, Skip) else last.file.path
+
+
+def _write_errors(path: Path, skipped: Iterable[Skip]) -> None:
+    """The skipped files of the last run, one JSON object a line."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    lines = [
+        json.dumps({"path": s.path, "reason": s.reason, "detail": s.detail, "at": now})
+        for s in skipped
+    ]
+    path.write_text("".join(line + "\n" for line in lines), "utf-8")

@@ -1,0 +1,174 @@
+"""Writes batches: embed what is new, tell the store, and only then keep it in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from embedder import Embedder, Input
+from indexer.batching import EmbedFailedError, embed_each, mean_vector
+from indexer.bm25 import document_vector
+from indexer.captions import Described
+from indexer.catalogue import Catalogue, File
+from indexer.changes import Change, Work, record, work
+from indexer.collection import Collection
+from indexer.prepare import Prepared
+from indexer.schema import BM25, IMAGE, TEXT
+from indexer.thumbnails import thumbnail_path
+from indexer.timing import Stages
+from indexer.types import Caption, Record, Skip, Vector
+from indexer.walk import printable
+
+UPSERT = 256  # points a message
+
+
+@dataclass(slots=True)
+class Writer:
+    """The only one who changes the collection. Raises `StoreError`; what came before is kept."""
+
+    collection: Collection
+    catalogue: Catalogue
+    embedder: Callable[[], Embedder]  # called only where something must be embedded
+    stages: Stages
+    skip: Callable[[Skip], None] = lambda _: None
+    roots: Sequence[str] = ()  # of this run
+    size: int = 32  # inputs a call of the model
+    dry_run: bool = False
+
+    def write(self, batch: Sequence[Prepared]) -> list[Prepared]:
+        """Acknowledged by the store before the catalogue keeps it: a crash loses this batch.
+
+        Returns the copies whose first sibling came to nothing: they must be prepared again.
+        """
+        changes, orphans = record(self.catalogue, batch)
+        self._adopt([change for change in changes if not change.before])
+        self._apply(changes)
+        for change in changes:
+            if not change.failed:
+                self.catalogue.count(change.content.content, change.kind())
+        self._commit()
+        return orphans
+
+    def remove(self, paths: Iterable[str]) -> int:
+        """Forget `paths`; contents that lie nowhere else leave the store. Returns how many."""
+        removed = 0
+        for path in paths:
+            file = self.catalogue.file(path)
+            content = self.catalogue.content(file.content) if file else None
+            if not file or not content:
+                continue
+            change = Change(content, self.catalogue.paths_of(file.content))
+            self.catalogue.drop_file(path)
+            change.after = self.catalogue.paths_of(file.content)
+            removed += not change.after
+            self._apply([change])
+        self._commit()
+        return removed
+
+    def _commit(self) -> None:
+        if not self.dry_run:
+            self.catalogue.commit()
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        gone = [change for change in changes if not change.after]
+        todo = [item for change in changes if change.after for item in work(change)]
+        if not self.dry_run:
+            self._store(todo)
+        self._delete(gone)
+
+    def _adopt(self, changes: Sequence[Change]) -> None:
+        """Contents that the store knows and the catalogue does not: a crash, or a lost catalogue."""
+        ids = {id: change for change in changes for id in change.ids}
+        if not ids:
+            return
+        with self.stages("upsert"):
+            known = self.collection.store.retrieve(list(ids))
+        for found in known:
+            ids[found.id].stored[found.id] = found
+        for change in changes:
+            if change.stored:
+                self._keep_other_paths(change)
+
+    def _keep_other_paths(self, change: Change) -> None:
+        """Paths outside this run's roots stay with the point, with what was said of them there."""
+        payload = next(iter(change.stored.values())).payload
+        here = {printable(file.path) for file in change.after}
+        said = tuple(Caption(**c) for c in payload["captions"] if c["source"] != "embedded")
+        for path in payload["paths"]:
+            if path not in here and not any(_under(path, root) for root in self.roots):
+                described = Described(said, tuple(payload["tags"]), payload["meta"], "")
+                self.catalogue.put_file(File(path, -1, -1, "", change.content.content, described))
+        change.after = self.catalogue.paths_of(change.content.content)
+
+    def _store(self, todo: Sequence[Work]) -> None:
+        vectors = self._vectors(todo)
+        done = [item for item in todo if not item.change.failed]
+        whole = [_record(item, vectors[item.id]) for item in done if item.whole]
+        parts = [_record(item, vectors[item.id]) for item in done if not item.whole]
+        with self.stages("upsert"):
+            for start in range(0, len(whole), UPSERT):
+                self.collection.store.upsert(whole[start : start + UPSERT])
+            for start in range(0, len(parts), UPSERT):
+                self.collection.store.patch(parts[start : start + UPSERT])
+
+    def _vectors(self, todo: Sequence[Work]) -> dict[str, dict[str, Vector]]:
+        """The dense vectors of each point, by its id; a change that fails is given up."""
+        asked: list[tuple[Work, str, Input]] = []
+        for item in todo:
+            picture = item.change.picture
+            if item.whole and picture:
+                asked.append((item, IMAGE, picture.input))
+            asked += [(item, TEXT, Input(text=text)) for text in item.texts]
+        with self.stages("embed"):
+            outputs = self._embed(asked)
+        made: dict[str, dict[str, list[Vector]]] = {item.id: {} for item in todo}
+        for (item, name, _), output in zip(asked, outputs, strict=True):
+            if isinstance(output, EmbedFailedError):
+                self._give_up(item.change, str(output))
+            else:
+                made[item.id].setdefault(name, []).append(output)
+        return {id: {n: mean_vector(v) for n, v in named.items()} for id, named in made.items()}
+
+    def _embed(self, asked: Sequence[tuple[Work, str, Input]]) -> list[Vector | EmbedFailedError]:
+        """Pictures and texts apart: a batch of one kind wastes nothing on padding."""
+        outputs: dict[int, Vector | EmbedFailedError] = {}
+        for kind in (IMAGE, TEXT):
+            places = [i for i, (_, name, _) in enumerate(asked) if name == kind]
+            if not places:
+                continue
+            made = embed_each(self.embedder(), [asked[i][2] for i in places], self.size)
+            outputs.update(zip(places, made, strict=True))
+        return [outputs[i] for i in range(len(asked))]
+
+    def _give_up(self, change: Change, why: str) -> None:
+        """Leave the change as it was before: a later run tries again."""
+        if change.failed:
+            return
+        change.failed = True
+        for item in change.prepared:
+            self.skip(Skip(printable(item.file.path), "embed-failed", why))
+            self.catalogue.drop_file(item.file.path)
+        for file in change.before:
+            self.catalogue.put_file(file)
+        if not change.before:
+            self.catalogue.drop_content(change.content.content)
+
+    def _delete(self, changes: Sequence[Change]) -> None:
+        ids = [id for change in changes for id in change.ids]
+        for change in changes:
+            self.catalogue.drop_content(change.content.content)
+        if ids and not self.dry_run:
+            with self.stages("upsert"):
+                self.collection.store.delete(ids)
+            for id in ids:
+                thumbnail_path(self.collection.thumbs, id).unlink(missing_ok=True)
+
+
+def _record(item: Work, dense: dict[str, Vector]) -> Record:
+    sparse = {} if item.words is None else {BM25: document_vector(item.words)}
+    return Record(item.id, {**dense, **sparse}, item.payload)
+
+
+def _under(path: str, root: str) -> bool:
+    printed = printable(root).rstrip("/")
+    return path == printed or path.startswith(printed + "/")
