@@ -1,0 +1,49 @@
+"""Bytes of unknown encoding -> text."""
+
+from __future__ import annotations
+
+import re
+
+BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uff01-\uff5e]")
+
+
+def decode_text(data: bytes) -> str:
+    """The text in `data`: by its mark, as UTF-8, or as the likeliest older encoding.
+
+    Raises `ValueError` for what is no text.
+    """
+    for mark, encoding in BOMS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    if BINARY.search(data):
+        raise ValueError("it holds control bytes, so it is no text")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode(_guess(data), "replace")
+
+
+def _guess(data: bytes) -> str:
+    """The likeliest encoding of text that is not UTF-8."""
+    if _is_shift_jis(data):
+        return "cp932"
+    if len(data) >= 64:  # statistics on less are worse than the commonest answer
+        from charset_normalizer import from_bytes
+
+        best = from_bytes(data[:65536]).best()
+        if best is not None:
+            return best.encoding
+    return "cp1252"
+
+
+def _is_shift_jis(data: bytes) -> bool:
+    """Whether `data` reads as Shift-JIS with most of its non-ASCII text kana and kanji."""
+    try:
+        text = data.decode("cp932")
+    except UnicodeDecodeError:
+        return False
+    foreign = [c for c in text if ord(c) > 127]
+    kana = re.search("[\u3040-\u30ff]", text)
+    return bool(kana) and len(JAPANESE.findall(text)) >= 0.8 * len(foreign)

@@ -1,0 +1,145 @@
+"""Tables of captions: captions.csv, metadata.jsonl (Hugging Face imagefolder) and the like."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import StringIO
+from pathlib import PurePosixPath
+
+from indexer.encodings import decode_text
+from indexer.languages import language_tag
+from indexer.sidecars import CAPTION_KEYS, TAG_KEYS, Notes, caption_key, parse_fields
+from indexer.types import Caption
+from indexer.wording import merge
+
+STEMS = frozenset({"captions", "metadata", "manifest"})
+KINDS = frozenset({"csv", "tsv", "jsonl", "ndjson"})
+FILE_COLUMNS = ("file_name", "file", "filename", "path", "filepath", "image", "image_path")
+LANGUAGE_COLUMNS = ("language", "lang")
+MAX_BYTES = 1 << 30
+SOURCE = "manifest"
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A table's rows by the file that they describe, as it is written there."""
+
+    rows: Mapping[str, list[Row]]
+
+    def find(self, *names: str) -> list[Row]:
+        """The rows of the first of `names` that the table knows."""
+        for name in names:
+            rows = self.rows.get(file_key(name))
+            if rows:
+                return rows
+        return []
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file called so in a folder is a table of captions."""
+    stem, _, tail = name.lower().rpartition(".")
+    return stem in STEMS and tail in KINDS
+
+
+def parse_manifest(name: str, data: bytes) -> Manifest:
+    """Read a table; raises `ValueError` in words for the user."""
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"a manifest of more than {MAX_BYTES >> 20} MB")
+    text = decode_text(data)
+    tail = name.lower().rpartition(".")[2]
+    rows = _json_lines(text) if tail in {"jsonl", "ndjson"} else _table(text, tail)
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        column = _file_column(row)
+        name = str(row[column] or "")
+        if name.strip():
+            others = {key: value for key, value in row.items() if key != column}
+            found.setdefault(file_key(name), []).append(others)
+    return Manifest(found)
+
+
+def file_key(name: str) -> str:
+    """A file's name as a key: forward slashes, no ./, composed Unicode."""
+    plain = unicodedata.normalize("NFC", name.strip().replace("\\", "/"))
+    return str(PurePosixPath(plain)) if "/" in plain else plain
+
+
+def stamp(rows: list[Row]) -> str:
+    """A digest of the rows: it changes when one of them does."""
+    text = json.dumps(rows, sort_keys=True, default=str)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def notes(rows: list[Row], picture: str) -> Notes:
+    """The captions, tags and other columns of a picture's rows; of a column the last row wins."""
+    captions: list[Caption] = []
+    words: list[str] = []
+    meta: dict[str, str | int | float] = {}
+    for row in rows:
+        language, fields = _language(row)
+        found = parse_fields(fields, language, SOURCE, picture)
+        captions += found.captions
+        words += found.tags
+        meta |= found.meta
+    return Notes(merge(captions), tuple(dict.fromkeys(words)), meta)
+
+
+def _language(row: Row) -> tuple[str | None, dict[str, object]]:
+    fields = dict(row)
+    for name in LANGUAGE_COLUMNS:
+        tag = language_tag(str(fields.get(name, "")))
+        if tag:
+            del fields[name]
+            return tag, fields
+    return None, fields
+
+
+def _file_column(row: Row) -> str:
+    names = {str(key).strip().lower(): key for key in row}
+    for name in FILE_COLUMNS:
+        if name in names:
+            return names[name]
+    raise ValueError(f"no column names the files; call one of them {', '.join(FILE_COLUMNS)}")
+
+
+def _table(text: str, kind: str) -> Iterator[Row]:
+    csv.field_size_limit(1 << 24)  # characters in a cell
+    first = text.partition("\n")[0]
+    delimiter = "\t" if kind == "tsv" else max(",;\t", key=first.count)
+    reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for row in reader:
+            yield {k: _cell(k, v) for k, v in row.items() if k and isinstance(v, str)}
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from None
+
+
+def _cell(column: str, text: str) -> str | int | float:
+    """Numbers are numbers, except in columns of words; "007" and "1e5" stay as they are."""
+    name = caption_key(column)[0]
+    if name in CAPTION_KEYS or name in TAG_KEYS or name in FILE_COLUMNS:
+        return text
+    if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?(0|[1-9]\d{0,15})\.\d{1,15}", text) else text
+
+
+def _json_lines(text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number}: broken JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number}: not an object")
+        yield row

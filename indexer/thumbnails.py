@@ -1,0 +1,74 @@
+"""Small JPEGs of the pictures, in a cache on disk that can be remade from the files."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer.decode import Limits, decode, read
+from indexer.identity import content_hash, point_ids
+from indexer.skips import Undecodable
+from indexer.walk import file_path
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LONGER_SIDE = 448  # pixels
+QUALITY = 80
+SIDE = 300  # asked of the decoder where a thumbnail is remade
+
+
+def thumbnail_path(root: Path, id: str) -> Path:
+    """Where the thumbnail of point `id` lies: 256 folders share the load."""
+    return root / id[:2] / f"{id}.jpg"
+
+
+def write_thumbnail(root: Path, id: str, image: Image) -> None:
+    """Write the thumbnail of `image` (RGB, upright) in one step, so that no reader sees half."""
+    path = thumbnail_path(root, id)
+    buffer = BytesIO()
+    _shrunk(image).save(buffer, "JPEG", quality=QUALITY)
+    fresh = path.with_name(f".{id}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        fresh.write_bytes(buffer.getvalue())
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(buffer.getvalue())
+    fresh.replace(path)
+
+
+def ensure_thumbnail(
+    root: Path,
+    id: str,
+    paths: Sequence[str],
+    limits: Limits = Limits(),  # noqa: B008
+) -> Path | None:
+    """The thumbnail of picture `id`, remade from one of its `paths` where it is missing.
+
+    None where no file of those still holds that picture.
+    """
+    path = thumbnail_path(root, id)
+    if path.exists():
+        return path
+    for source in paths:
+        try:
+            data = read(file_path(source), limits)
+            if point_ids(content_hash(data)) != [id]:
+                continue  # the file has changed since
+            write_thumbnail(root, id, decode(data, side=SIDE, limits=limits).image)
+        except (Undecodable, OSError):
+            continue
+        return path
+    return None
+
+
+def _shrunk(image: Image) -> Image:
+    longer = max(image.size)
+    if longer <= LONGER_SIDE:
+        return image
+    width, height = (max(1, round(side * LONGER_SIDE / longer)) for side in image.size)
+    return image.resize((width, height), reducing_gap=2.0)
