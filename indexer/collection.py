@@ -145,9 +145,9 @@ def _same_model(path: Path, made_with: ModelCard, asked: ModelCard | None) -> No
         return
     raise CollectionError(
         f"collection {path.name!r} was made with {_label(made_with)}, and its vectors cannot be "
-        f"compared with those of {_label(asked)}. Leave out --model to use the collection's own, or "
-        f"index the pictures anew beside it: indexer ingest FOLDER --model {asked.name} "
-        f"--collection {path.name}-2"
+        f"compared with those of {_label(asked)}. Leave out --model to use the collection's own, "
+        "or index the pictures anew beside it: "
+        f"indexer ingest FOLDER --model {asked.name} --collection {path.name}-2"
     )
 
 
@@ -183,8 +183,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
         ) from error
     if version > FORMAT:
         raise CollectionError(
-            f"collection {path.name!r} has format {version}, and this program reads up to {FORMAT}: "
-            "update it (pip install --upgrade polylens)"
+            f"collection {path.name!r} has format {version}, and this program reads up to "
+            f"{FORMAT}: update it (pip install --upgrade polylens)"
         )
     return dict(meta)
 

@@ -25,7 +25,7 @@ from indexer.prepare import Prepared, Preparer, prepare_ahead
 from indexer.prune import vanished_under
 from indexer.timing import Stages
 from indexer.types import IngestReport, Progress, Skip
-from indexer.walk import printable, walk
+from indexer.walk import distinct_roots, printable, walk
 from indexer.writer import Writer
 
 ERRORS = "errors.jsonl"
@@ -83,13 +83,13 @@ class _Run:
         options: IngestOptions,
         catalogue: Catalogue,
     ) -> None:
-        self.roots = [Path(os.path.abspath(root)) for root in roots]  # noqa: PTH100
+        self.roots = distinct_roots(roots)
         self.collection, self.options, self.catalogue = collection, options, catalogue
         self.stages = Stages()
         self.skipped: list[Skip] = []
         self.started = time.perf_counter()
-        names = [str(root) for root in self.roots]
-        self.captions = CaptionSource(self.skip, manifest=options.manifest)
+        self.folders = [Path(root) for root in self.roots]
+        self.captions = CaptionSource(self.folders, self.skip, options.manifest)
         self.preparer = Preparer(
             catalogue,
             self.captions,
@@ -105,7 +105,7 @@ class _Run:
             lambda: embedder,
             self.stages,
             self.skip,
-            names,
+            self.roots,
             options.batch,
             options.dry_run,
         )
@@ -131,7 +131,7 @@ class _Run:
 
     def _scan(self, progress: _Ticker, stop: threading.Event) -> None:
         """Note every path that is new or not as it was."""
-        for found in walk(self.roots, self.skip, follow_links=self.options.follow_links):
+        for found in walk(self.folders, self.skip, follow_links=self.options.follow_links):
             if stop.is_set():
                 break
             stamp = self.captions.stamp(found.path)
@@ -139,7 +139,7 @@ class _Run:
                 self.catalogue.add_todo(Todo(found.path, found.size, found.mtime_ns, found.kind))
             progress("scan", 0, None, found.path)
         for root in self.roots:
-            self.catalogue.add_root(str(root))
+            self.catalogue.add_root(root)
         if not self.options.dry_run:
             self.catalogue.commit()
 

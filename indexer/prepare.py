@@ -1,4 +1,4 @@
-"""From a path to something that can be embedded: read, identify, decode, thumbnail. Runs in threads."""
+"""From a path to what can be embedded: read, identify, decode, thumbnail. Runs in threads."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ class Preparer:
             facts = picture_facts(picture, file.content, len(data))
             pictures = (picture.image,)
             if self.animated and picture.frames > 1:
-                pictures = tuple(frames(data, most=MOST_FRAMES, side=self.side, limits=self.limits))
+                later = frames(data, MOST_FRAMES - 1, side=self.side, limits=self.limits)
+                pictures = (picture.image, *later)
         prepared = Prepared(todo, file, Content(file.content, 0, [facts]), pictures)
         if self.thumbs:
             with self.stages("thumbnail"):

@@ -45,8 +45,7 @@ def prune(
         collection.writing(),
         closing(Catalogue(collection.path / "catalogue.db")) as catalogue,
     ):
-        roots = [Path(root) for root in catalogue.roots()]
-        absent = [str(root) for root in roots if not is_there(root)]
+        absent = [root for root in catalogue.roots() if not is_there(root)]
         gone = list(_gone(catalogue, absent))
         writer = Writer(collection, catalogue, model, Stages(), dry_run=dry_run)
         removed = writer.remove(gone)
@@ -56,16 +55,19 @@ def prune(
         return PruneReport(removed, paths, tuple(printable(root) for root in absent))
 
 
-def vanished_under(catalogue: Catalogue, roots: Sequence[Path]) -> list[str]:
+def vanished_under(catalogue: Catalogue, roots: Sequence[str]) -> list[str]:
     """The known paths under `roots` that this run did not see and that are not on the disk."""
-    paths = (path for root in roots if is_there(root) for path in catalogue.vanished(str(root)))
+    paths = (path for root in roots if is_there(root) for path in catalogue.vanished(root))
     return [path for path in dict.fromkeys(paths) if is_gone(path)]
 
 
-def is_there(root: Path) -> bool:
+def is_there(root: str) -> bool:
     """Whether `root` is a file, or a folder with anything in it."""
     try:
-        return root.is_file() or any(os.scandir(root))
+        if Path(root).is_file():
+            return True
+        with os.scandir(root) as entries:
+            return any(True for _ in entries)
     except OSError:
         return False
 

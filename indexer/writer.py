@@ -77,7 +77,7 @@ class Writer:
         self._delete(gone)
 
     def _adopt(self, changes: Sequence[Change]) -> None:
-        """Contents that the store knows and the catalogue does not: a crash, or a lost catalogue."""
+        """Contents that the store knows and the catalogue does not: after a crash, say."""
         ids = {id: change for change in changes for id in change.ids}
         if not ids:
             return

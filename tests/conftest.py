@@ -1,10 +1,74 @@
-"""Fixtures that many tests share."""
+"""Fixtures that many tests share: a small real embedder, pictures, a collection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from embedder.types import Input, ModelCard, Role, Vectors
+from indexer.config import Config, resolve
+
+DIM = 48
+
+
+class ColourEmbedder:
+    """Sees a picture as a 4x4 grid of colours, a text as the colours it names. Quick and exact."""
+
+    COLOURS = {
+        "red": (255, 0, 0),
+        "rot": (255, 0, 0),
+        "赤": (255, 0, 0),
+        "green": (0, 255, 0),
+        "blue": (0, 0, 255),
+        "white": (255, 255, 255),
+        "black": (0, 0, 0),
+    }
+
+    def __init__(self) -> None:
+        self.card = ModelCard(
+            name="colours",
+            family="test",
+            revision="1",
+            dim=DIM,
+            modalities=("text", "image"),
+            composes=False,
+            languages=("en", "de", "ja"),
+            license="Apache-2.0",
+            source="tests/conftest.py",
+            fingerprint="colours-1",
+            image_side=64,
+        )
+        self.calls: list[int] = []  # pictures embedded a call
+
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
+        self.calls.append(sum(len(item.images) for item in inputs))
+        return np.stack([self._one(item) for item in inputs])
+
+    def _one(self, item: Input) -> np.ndarray:
+        parts = [self._seen(image) for image in item.images]
+        parts += [self._named(item.text)] if item.text else []
+        total = np.sum(parts, axis=0) + 1e-6
+        return (total / np.linalg.norm(total)).astype(np.float32)
+
+    def _seen(self, image: Image.Image) -> np.ndarray:
+        grid = np.asarray(image.convert("RGB").resize((4, 4), Image.Resampling.BOX), np.float32)
+        return _unit(grid.reshape(-1) / 127.5 - 1 + 1e-3)  # (48,)
+
+    def _named(self, text: str) -> np.ndarray:
+        for name, colour in self.COLOURS.items():
+            if name in text.lower():
+                return _unit(np.tile(np.array(colour, np.float32) / 127.5 - 1 + 1e-3, 16))
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+        return _unit(np.random.default_rng(seed).standard_normal(DIM))
+
+
+def _unit(row: np.ndarray) -> np.ndarray:
+    return row / np.linalg.norm(row)
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +79,33 @@ def quiet_environment(tmp_path, monkeypatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     yield
+
+
+@pytest.fixture
+def colours() -> ColourEmbedder:
+    return ColourEmbedder()
+
+
+@pytest.fixture
+def photo() -> Callable[..., Path]:
+    """`photo(path, seed_or_colour, size)` writes a picture in the format of the path's suffix."""
+
+    def make(
+        path: Path, look: int | str | tuple[int, int, int] = 0, size=(120, 90), **save
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(look, int):
+            noise = np.random.default_rng(look).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+        else:
+            image = Image.new("RGB", size, look)
+        image.save(path, **save)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    """Settings whose store is an empty folder of this test's own."""
+    return resolve({"store": str(tmp_path / "store")})
