@@ -56,6 +56,7 @@ class CaptionSource:
         manifest: Path | None = None,
     ) -> None:
         self._skip = skip
+        self._refused: set[str] = set()
         self._roots = {_folder_of(os.path.realpath(root)) for root in roots}
         self._list = lru_cache(maxsize=FOLDERS)(self._listed)
         self._read = lru_cache(maxsize=FOLDERS)(self._manifest)
@@ -134,7 +135,9 @@ class CaptionSource:
             return Notes()
 
     def _refuse(self, file: str, detail: str) -> None:
-        self._skip(Skip(printable(file), "bad-sidecar", detail))
+        if file not in self._refused:  # a manifest may be read again
+            self._refused.add(file)
+            self._skip(Skip(printable(file), "bad-sidecar", detail))
 
 
 def _named(manifest: Path) -> Manifest:

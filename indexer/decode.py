@@ -53,9 +53,10 @@ TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow checks pictures inside of pictures (an icon's PNG) by its own limit: make it an error
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged tags, and on large pictures
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the decoding threads are the caller's
+# programs write XMP and workflows of several MB; all texts of a file stay under 64 MB
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def frames(data: bytes, count: int, *, side: int, limits: Limits) -> list[Image.
         for number in wanted:
             source.seek(number)
             source.load()
-            found.append(_finish(source.copy(), side, _orientation(source)))
+            found.append(_finish(source, side, _orientation(source)))
         return found
 
 
@@ -217,7 +218,8 @@ OPENERS: dict[str, Open] = {
 
 def _open(data: bytes, format: str, limits: Limits) -> ImageFile.ImageFile:
     """The file's header, checked; no pixel is decoded yet."""
-    Image.MAX_IMAGE_PIXELS = limits.pixels
+    # Pillow refuses twice that, also in pictures inside of pictures (an icon's PNG)
+    Image.MAX_IMAGE_PIXELS = limits.pixels // 2
     source = OPENERS[format](BytesIO(data))
     if min(source.size) < 1:
         raise Undecodable("corrupt", "its header says that it has no pixels")
@@ -249,6 +251,9 @@ def _finish(source: Image.Image, side: int, orientation: int) -> Image.Image:
     image = to_srgb(source, side)
     if orientation in TRANSPOSE:
         image = image.transpose(TRANSPOSE[orientation])
+    elif isinstance(image, ImageFile.ImageFile):
+        image = image.copy()  # lets go of the decoder and of the file's bytes
+    image.info = {}  # its profile and comments are the source's
     return image
 
 
@@ -301,7 +306,7 @@ def _explained(data: bytes, format: str, limits: Limits) -> Iterator[None]:
         yield
     except Undecodable:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise Undecodable(
             "too-many-pixels",
             f"a picture inside of it has more than {limits.pixels:,} pixels: "
