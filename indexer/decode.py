@@ -32,6 +32,7 @@ from PIL import (
 )
 
 from indexer.colours import to_srgb
+from indexer.heif import open_heif
 from indexer.kinds import RAW_ADVICE, SVG_ADVICE, is_svg, sniff
 from indexer.metadata import Metadata, read_metadata
 from indexer.skips import Reason, Undecodable
@@ -189,15 +190,6 @@ def _may_be_tga(data: bytes) -> bool:
     )
 
 
-def _open_heif(file: BytesIO) -> ImageFile.ImageFile:
-    import pi_heif
-    from pi_heif.as_plugin import HeifImageFile
-
-    pi_heif.options.DECODE_THREADS = 1  # the decoding threads are the caller's
-    image: ImageFile.ImageFile = HeifImageFile(file)
-    return image
-
-
 # called directly: Image.open would try other formats as well
 OPENERS: dict[str, Open] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -205,7 +197,7 @@ OPENERS: dict[str, Open] = {
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
-    "heic": _open_heif,
+    "heic": open_heif,
     "avif": AvifImagePlugin.AvifImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,

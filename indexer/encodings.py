@@ -6,7 +6,8 @@ import re
 
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uff01-\uff5e]")
+KANA = re.compile("[\u3040-\u30ff]")
+JAPANESE = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e]")
 
 
 def decode_text(data: bytes) -> str:
@@ -27,8 +28,9 @@ def decode_text(data: bytes) -> str:
 
 def _guess(data: bytes) -> str:
     """The likeliest encoding of text that is not UTF-8."""
-    if _is_shift_jis(data):
-        return "cp932"
+    for encoding in ("cp932", "euc_jp"):
+        if _is_japanese(data, encoding):
+            return encoding
     if len(data) >= 64:  # statistics on less are worse than the commonest answer
         from charset_normalizer import from_bytes
 
@@ -38,12 +40,12 @@ def _guess(data: bytes) -> str:
     return "cp1252"
 
 
-def _is_shift_jis(data: bytes) -> bool:
-    """Whether `data` reads as Shift-JIS with most of its non-ASCII text kana and kanji."""
+def _is_japanese(data: bytes, encoding: str) -> bool:
+    """Whether `data` reads so, with most of what is not ASCII kana and kanji."""
     try:
-        text = data.decode("cp932")
+        text = data.decode(encoding)
     except UnicodeDecodeError:
         return False
-    foreign = [c for c in text if ord(c) > 127]
-    kana = re.search("[\u3040-\u30ff]", text)
-    return bool(kana) and len(JAPANESE.findall(text)) >= 0.8 * len(foreign)
+    foreign = sum(ord(c) > 127 for c in text)
+    kana, japanese = len(KANA.findall(text)), len(JAPANESE.findall(text))
+    return kana > 0.15 * foreign and japanese > 0.8 * foreign

@@ -116,6 +116,8 @@ def _table(text: str, kind: str) -> Iterator[Row]:
     delimiter = "\t" if kind == "tsv" else max(",;\t", key=first.count)
     reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
     try:
+        if reader.fieldnames:
+            _file_column(dict.fromkeys(reader.fieldnames))
         for row in reader:
             yield {k: _cell(k, v) for k, v in row.items() if k and isinstance(v, str)}
     except csv.Error as error:

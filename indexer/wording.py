@@ -71,7 +71,10 @@ def merge(captions: Iterable[Caption | None]) -> tuple[Caption, ...]:
 
 def tags(values: Iterable[str]) -> tuple[str, ...]:
     """The distinct tags in their order, tidied."""
-    kept = {word.casefold(): word for word in (clean(v, MAX_TAG) for v in values) if word}
+    kept: dict[str, str] = {}
+    for word in (clean(value, MAX_TAG) for value in values):
+        if word:
+            kept.setdefault(word.casefold(), word)
     return tuple(kept.values())[:MAX_TAGS]
 
 
