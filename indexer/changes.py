@@ -70,6 +70,7 @@ class Work:
     whole: bool  # a new point; otherwise payload and changed vectors only
     texts: list[str]
     words: str | None  # None: as they were
+    speechless: bool = False  # its last caption is gone, and its text vector must go too
 
 
 def work(change: Change) -> list[Work]:
@@ -88,12 +89,13 @@ def work(change: Change) -> list[Work]:
     ]
 
 
-def _differences(before: Payload, after: Payload) -> tuple[list[str], str | None]:
-    texts = texts_to_embed(after)
+def _differences(before: Payload, after: Payload) -> tuple[list[str], str | None, bool]:
+    old, new = texts_to_embed(before), texts_to_embed(after)
     spoken = words(after)
     return (
-        texts if texts != texts_to_embed(before) else [],
+        new if new != old else [],
         spoken if spoken != words(before) else None,
+        bool(old) and not new,
     )
 
 

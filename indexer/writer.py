@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from embedder import Embedder, Input
 from indexer.batching import EmbedFailedError, embed_each, mean_vector
 from indexer.bm25 import document_vector
@@ -12,6 +14,7 @@ from indexer.captions import Described
 from indexer.catalogue import Catalogue, File
 from indexer.changes import Change, Work, record, work
 from indexer.collection import Collection
+from indexer.payload import words
 from indexer.prepare import Prepared
 from indexer.schema import BM25, IMAGE, TEXT
 from indexer.thumbnails import thumbnail_path
@@ -44,7 +47,7 @@ class Writer:
         self._adopt([change for change in changes if not change.before])
         self._apply(changes)
         for change in changes:
-            if not change.failed:
+            if change.prepared and not change.failed:
                 self.catalogue.count(change.content.content, change.kind())
         self._commit()
         return orphans
@@ -103,13 +106,21 @@ class Writer:
     def _store(self, todo: Sequence[Work]) -> None:
         vectors = self._vectors(todo)
         done = [item for item in todo if not item.change.failed]
-        whole = [_record(item, vectors[item.id]) for item in done if item.whole]
-        parts = [_record(item, vectors[item.id]) for item in done if not item.whole]
+        kept = self._image_vectors([item.id for item in done if item.speechless])
+        for id, image in kept.items():
+            vectors[id][IMAGE] = image
+        whole = [_record(i, vectors[i.id]) for i in done if i.whole or i.speechless]
+        parts = [_record(i, vectors[i.id]) for i in done if not (i.whole or i.speechless)]
         with self.stages("upsert"):
             for start in range(0, len(whole), UPSERT):
                 self.collection.store.upsert(whole[start : start + UPSERT])
             for start in range(0, len(parts), UPSERT):
                 self.collection.store.patch(parts[start : start + UPSERT])
+
+    def _image_vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """What must be kept of points that are written anew without their text vector."""
+        records = self.collection.store.retrieve(ids, vectors=True) if ids else []
+        return {record.id: np.asarray(record.vectors[IMAGE]) for record in records}
 
     def _vectors(self, todo: Sequence[Work]) -> dict[str, dict[str, Vector]]:
         """The dense vectors of each point, by its id; a change that fails is given up."""
@@ -165,7 +176,8 @@ class Writer:
 
 
 def _record(item: Work, dense: dict[str, Vector]) -> Record:
-    sparse = {} if item.words is None else {BM25: document_vector(item.words)}
+    spoken = words(item.payload) if item.speechless else item.words
+    sparse = {} if spoken is None else {BM25: document_vector(spoken)}
     return Record(item.id, {**dense, **sparse}, item.payload)
 
 

@@ -153,7 +153,9 @@ def test_a_caption_updates_its_picture_without_embedding_it(run, collection, fol
     assert record.vectors["text"].shape == (48,)
     (folder / "a.txt").unlink()
     assert run() == {"updated": 1, "unchanged": 3}
-    assert stored(collection)["a.jpg"]["captions"] == []
+    record = collection.store.retrieve([id_of(folder / "a.jpg")], vectors=True)[0]
+    assert record.payload["captions"] == []
+    assert set(record.vectors) == {"image", "bm25"}
 
 
 def test_a_vanished_file_stays_until_pruned(run, collection, folder):
