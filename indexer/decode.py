@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -39,8 +40,11 @@ from indexer.skips import Reason, Undecodable
 
 MAX_SCANS = 200  # of a progressive JPEG, whose decoding time grows with them; encoders write ~10
 MAX_FRAMES = 1000
+LARGE = 40_000_000  # pixels, after the decoder's own shrinking
 ORIENTATION = 0x0112
 DNG_VERSION = 50706
+
+_one_large = threading.Lock()
 
 Open = Callable[[BytesIO], ImageFile.ImageFile]
 
@@ -107,17 +111,10 @@ def decode(data: bytes, *, side: int, limits: Limits = Limits()) -> Picture:
     format = _format(data)
     with _explained(data, format, limits):
         source = _open(data, format, limits)
-        width, height = source.size
+        size = source.size
         source.draft("RGB", (side, side))
-        source.load()
-        metadata = read_metadata(source)
-        # asked after loading: Pillow turns TIFF by itself, then forgets the tag; libheif as well
-        orientation = _orientation(source)
-        frames = _frame_count(source, data, format)
-        image = _finish(source, side, orientation)
-    if orientation >= 5:
-        width, height = height, width
-    return Picture(image, width, height, format, frames, metadata)
+        with _room(source):
+            return _picture(source, data, format, side, size)
 
 
 def frames(data: bytes, count: int, *, side: int, limits: Limits) -> list[Image.Image]:
@@ -130,10 +127,28 @@ def frames(data: bytes, count: int, *, side: int, limits: Limits) -> list[Image.
         wanted = sorted({total * i // (count + 1) for i in range(1, count + 1)} - {0})
         found = []
         for number in wanted:
-            source.seek(number)
-            source.load()
-            found.append(_finish(source, side, _orientation(source)))
+            with _room(source):
+                source.seek(number)
+                source.load()
+                found.append(_finish(source, side, _orientation(source)))
         return found
+
+
+def _picture(
+    source: ImageFile.ImageFile, data: bytes, format: str, side: int, size: tuple[int, int]
+) -> Picture:
+    source.load()
+    metadata = read_metadata(source)
+    # asked after loading: Pillow turns TIFF by itself, then forgets the tag; libheif as well
+    orientation = _orientation(source)
+    image = _finish(source, side, orientation)
+    width, height = size if orientation < 5 else size[::-1]
+    return Picture(image, width, height, format, _frame_count(source, data, format), metadata)
+
+
+def _room(source: Image.Image) -> AbstractContextManager[object]:
+    """Large pictures are decoded one at a time: each takes up to 15 bytes a pixel meanwhile."""
+    return _one_large if source.width * source.height > LARGE else nullcontext()
 
 
 def _checked_size(status: os.stat_result, limits: Limits) -> int:
@@ -301,7 +316,7 @@ def _explained(data: bytes, format: str, limits: Limits) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise Undecodable(
             "too-many-pixels",
-            f"a picture inside of it has more than {limits.pixels:,} pixels: "
+            f"it, or a picture inside of it, has more than {limits.pixels:,} pixels: "
             "raise the limit with --max-pixels",
         ) from None
     except MemoryError:

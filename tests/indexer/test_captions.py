@@ -149,7 +149,7 @@ def test_json_sidecars(describe, value, expected):
     if expected is None:
         first = None if isinstance(value.get("captions"), list) else "en"
         expected = [("a cat", first), ("eine Katze", "de")]
-    found = describe(files={"x.json": value})
+    found = describe(files={"x.json": json.dumps(value)})
     assert pairs(found) == expected
     assert not describe.skips
 

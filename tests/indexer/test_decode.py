@@ -423,6 +423,25 @@ def test_garbage_behind_a_good_beginning_gives_a_picture_or_a_reason(head, tail)
         assert error.reason in REASONS
 
 
+def test_a_heic_whose_item_type_is_no_text_does_not_end_the_process():
+    damaged = HEIC.replace(b"Exif\0", b"\xff\xff\xff\x7f\0", 1)
+    assert damaged != HEIC
+    assert refused(damaged).reason == "corrupt"
+
+
+def test_a_large_picture_leaves_room_for_others():
+    from indexer import decode as module
+
+    big = encoded(Image.new("L", (8000, 6000)), "PNG")
+    with module._one_large, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(decode, big, side=48)
+        assert decode(FORMATS["png"], side=48).width == 64
+        assert not waiting.done()
+        module._one_large.release()
+        assert waiting.result().width == 8000
+        module._one_large.acquire()
+
+
 def test_read_gives_a_file_whole(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(os.urandom(300_000))
