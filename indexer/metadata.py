@@ -26,6 +26,7 @@ NOWHERE: Place = (None, None)
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
 XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
+BASE = (DESCRIPTION, MAKE, MODEL, XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT)
 TAKEN, DIGITIZED, OFFSET, USER_COMMENT = 0x9003, 0x9004, 0x9011, 0x9286
 IPTC_RESOURCE = 0x0404  # of Photoshop's block in a JPEG
 IPTC_TIFF, XMP_TIFF = 33723, 700
@@ -54,7 +55,7 @@ def read_metadata(image: Image) -> Metadata:
     xmp = _tolerant(lambda: _xmp(image), Xmp())
     no_iptc: Iptc = {}
     iptc = _tolerant(lambda: _iptc(image), no_iptc)
-    base = dict(exif) if exif else {}
+    base = {tag: exif[tag] for tag in BASE if tag in exif} if exif else {}
     details = _ifd(exif, EXIF_IFD)
     place = _tolerant(lambda: _place(_ifd(exif, GPS_IFD)), NOWHERE)
     captions = [*xmp.captions, *_iptc_captions(iptc), *_exif_captions(base, details)]

@@ -9,6 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL.Image import Resampling
+
 from indexer.decode import Limits, decode, read
 from indexer.identity import content_hash, point_ids
 from indexer.skips import Undecodable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LONGER_SIDE = 448  # pixels
+SHORT_ENOUGH = 320  # a longer side of less would look poor
 QUALITY = 80
 SIDE = 300  # asked of the decoder where a thumbnail is remade
 
@@ -67,8 +70,12 @@ def ensure_thumbnail(
 
 
 def _shrunk(image: Image) -> Image:
+    """`image` with a longer side of at most 448: a whole factor, the quickest, where one fits."""
     longer = max(image.size)
-    if longer <= LONGER_SIDE:
+    factor = -(-longer // LONGER_SIDE)
+    if factor == 1:
         return image
+    if longer // factor >= SHORT_ENOUGH:
+        return image.reduce(factor)
     width, height = (max(1, round(side * LONGER_SIDE / longer)) for side in image.size)
-    return image.resize((width, height), reducing_gap=2.0)
+    return image.resize((width, height), Resampling.BILINEAR)

@@ -254,6 +254,58 @@ def test_a_profile_is_applied(format):
     assert "icc_profile" not in found.image.info
 
 
+D50 = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
+
+
+def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile of the ICC specification, version 2: a header, a table of tags, the tags."""
+    at, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        padded = value + bytes(-len(value) % 4)
+        table += name + struct.pack(">II", at + len(body), len(value))
+        body += padded
+    pcs = b"Lab " if space == b"CMYK" else b"XYZ "
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"none", 0x02400000, kind, space, pcs)
+    head += bytes(12) + b"acsp" + bytes(28) + D50
+    return head + bytes(128 - len(head)) + table + body
+
+
+def cmyk_profile() -> bytes:
+    """Inks whose mixtures are on a table: no ink is white, any black is black, cyan is red (!)."""
+    lab = {"white": (255, 128, 128), "black": (0, 128, 128), "red": (136, 208, 195)}
+    grid = bytearray()
+    for cyan, magenta, yellow, key in np.ndindex(2, 2, 2, 2):
+        name = "black" if key or magenta or yellow else "red" if cyan else "white"
+        grid += bytes(lab[name])
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + bytes(grid) + ramp * 3
+    return icc(b"CMYK", {b"A2B0": lut})
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_a_cmyk_profile_is_applied(format):
+    for inks, expected in {
+        (0, 0, 0, 0): (255, 255, 255),
+        (0, 0, 0, 255): (0, 0, 0),
+        (255, 0, 0, 0): (254, 0, 0),
+    }.items():
+        data = encoded(Image.new("CMYK", (64, 48), inks), format, icc_profile=cmyk_profile())
+        found = decode(data, side=48).image.getpixel((9, 9))
+        assert found == pytest.approx(expected, abs=8), inks
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"), [("JPEG", "L"), ("PNG", "L"), ("TIFF", "L"), ("PNG", "LA")]
+)
+def test_a_grey_profile_is_applied(format, mode):
+    linear = icc(b"GRAY", {b"kTRC": b"curv" + bytes(8), b"wtpt": b"XYZ " + bytes(4) + D50})
+    image = Image.new(mode, (64, 48), 55 if mode == "L" else (55, 255))
+    found = decode(encoded(image, format, icc_profile=linear), side=48).image
+    assert found.getpixel((9, 9)) == pytest.approx((128, 128, 128), abs=2)  # 55 is linear light
+
+
 def test_an_srgb_profile_costs_no_conversion():
     from indexer.colours import _transform
 
