@@ -92,7 +92,9 @@ def sniff(head: bytes) -> str | None:
         if head.startswith(magic):
             return name
     if head[4:8] == b"ftyp":
-        return BRANDS.get(head[8:12])
+        # "mif1" is any picture in this container; the compatible brands that follow know more
+        general = head[8:12] in {b"mif1", b"msf1"}
+        return "avif" if general and b"avi" in head[16:] else BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and 12 <= _u32(head, 14) <= 200:

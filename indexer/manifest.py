@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import StringIO
-from pathlib import PurePosixPath
+from itertools import chain, repeat
 
 from indexer.encodings import decode_text
 from indexer.languages import language_tag
@@ -57,8 +58,9 @@ def parse_manifest(name: str, data: bytes) -> Manifest:
     tail = name.lower().rpartition(".")[2]
     rows = _json_lines(text) if tail in {"jsonl", "ndjson"} else _table(text, tail)
     found: dict[str, list[Row]] = {}
+    column = ""
     for row in rows:
-        column = _file_column(row)
+        column = column if column in row else _file_column(row)
         name = str(row[column] or "")
         if name.strip():
             others = {key: value for key, value in row.items() if key != column}
@@ -68,8 +70,10 @@ def parse_manifest(name: str, data: bytes) -> Manifest:
 
 def file_key(name: str) -> str:
     """A file's name as a key: forward slashes, no ./, composed Unicode."""
-    plain = unicodedata.normalize("NFC", name.strip().replace("\\", "/"))
-    return str(PurePosixPath(plain)) if "/" in plain else plain
+    plain = name.strip().replace("\\", "/")
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFC", plain)
+    return posixpath.normpath(plain) if "/" in plain else plain
 
 
 def stamp(rows: list[Row]) -> str:
@@ -102,7 +106,7 @@ def _language(row: Row) -> tuple[str | None, dict[str, object]]:
     return None, fields
 
 
-def _file_column(row: Row) -> str:
+def _file_column(row: Iterable[str]) -> str:
     names = {str(key).strip().lower(): key for key in row}
     for name in FILE_COLUMNS:
         if name in names:
@@ -114,21 +118,26 @@ def _table(text: str, kind: str) -> Iterator[Row]:
     csv.field_size_limit(1 << 24)  # characters in a cell
     first = text.partition("\n")[0]
     delimiter = "\t" if kind == "tsv" else max(",;\t", key=first.count)
-    reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
+    lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     try:
-        if reader.fieldnames:
-            _file_column(dict.fromkeys(reader.fieldnames))
-        for row in reader:
-            yield {k: _cell(k, v) for k, v in row.items() if k and isinstance(v, str)}
+        header = next(lines, [])
+        if header:
+            _file_column(header)
+        readers = [(name, str if _is_wording(name) else _number) for name in header]
+        for cells in lines:
+            row = zip(readers, chain(cells, repeat("")), strict=False)  # short rows are filled up
+            yield {name: read(cell) for (name, read), cell in row}
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from None
+        raise ValueError(f"line {lines.line_num}: {error}") from None
 
 
-def _cell(column: str, text: str) -> str | int | float:
-    """Numbers are numbers, except in columns of words; "007" and "1e5" stay as they are."""
+def _is_wording(column: str) -> bool:
     name = caption_key(column)[0]
-    if name in CAPTION_KEYS or name in TAG_KEYS or name in FILE_COLUMNS:
-        return text
+    return name in CAPTION_KEYS or name in TAG_KEYS or name in FILE_COLUMNS
+
+
+def _number(text: str) -> str | int | float:
+    """A number as one; "007" and "1e5" stay as they are."""
     if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
         return int(text)
     return float(text) if re.fullmatch(r"-?(0|[1-9]\d{0,15})\.\d{1,15}", text) else text

@@ -283,6 +283,13 @@ def test_a_manifest_with_languages_tags_and_other_columns(describe):
     assert found.meta == {"brand": "Acme", "price": 12.5, "sku": "007"}
 
 
+def test_short_and_empty_rows_do_no_harm(describe):
+    table = "caption,tags,file\nA cat\n\nA dog,pet,x.jpg,more,than,columns\n,,\n"
+    found = describe(files={"captions.csv": table})
+    assert (pairs(found), found.tags, found.meta) == ([("A dog", None)], ("pet",), {})
+    assert not describe.skips
+
+
 def test_several_rows_are_several_captions(describe):
     table = "file,caption,language\nx.jpg,A cat,en\nx.jpg,Katze,de\nx.jpg,Something,klingon?\n"
     found = describe(files={"captions.csv": table})

@@ -114,6 +114,19 @@ def test_every_format_gives_the_same_upright_rgb_picture(format):
     assert difference(found.image) < 4
 
 
+def test_a_general_container_may_hold_avif():
+    data = FORMATS["avif"]
+    assert data[8:12] == b"avif"
+    assert decode(data[:8] + b"mif1" + data[12:], side=48).format == "avif"
+
+
+def test_a_jpeg_with_a_second_picture_behind_it_is_one_picture():
+    data = encoded(picture(), "MPO", save_all=True, append_images=[picture().rotate(180)])
+    found = decode(data, side=48)
+    assert (found.format, found.frames) == ("jpeg", 1)
+    assert difference(found.image) < 6
+
+
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "LZW"])
 def test_all_eight_orientations_give_one_picture(format, orientation):
