@@ -33,13 +33,13 @@ from PIL import (
 )
 
 from indexer.colours import to_srgb
+from indexer.frames import frame_count
 from indexer.heif import open_heif
 from indexer.kinds import RAW_ADVICE, SVG_ADVICE, is_svg, sniff
 from indexer.metadata import Metadata, read_metadata
 from indexer.skips import Reason, Undecodable
 
 MAX_SCANS = 200  # of a progressive JPEG, whose decoding time grows with them; encoders write ~10
-MAX_FRAMES = 1000
 LARGE = 40_000_000  # pixels, after the decoder's own shrinking
 ORIENTATION = 0x0112
 DNG_VERSION = 50706
@@ -123,7 +123,7 @@ def frames(data: bytes, count: int, *, side: int, limits: Limits) -> list[Image.
     with _explained(data, format, limits):
         source = _open(data, format, limits)
         affordable = 10 * limits.pixels // (source.width * source.height)
-        total = min(_frame_count(source, data, format), max(affordable, 1))
+        total = min(frame_count(source, data, format), max(affordable, 1))
         wanted = sorted({total * i // (count + 1) for i in range(1, count + 1)} - {0})
         found = []
         for number in wanted:
@@ -143,7 +143,7 @@ def _picture(
     orientation = _orientation(source)
     image = _finish(source, side, orientation)
     width, height = size if orientation < 5 else size[::-1]
-    return Picture(image, width, height, format, _frame_count(source, data, format), metadata)
+    return Picture(image, width, height, format, frame_count(source, data, format), metadata)
 
 
 def _room(source: Image.Image) -> AbstractContextManager[object]:
@@ -262,48 +262,6 @@ def _finish(source: Image.Image, side: int, orientation: int) -> Image.Image:
         image = image.copy()  # lets go of the decoder and of the file's bytes
     image.info = {}  # its profile and comments are the source's
     return image
-
-
-def _frame_count(source: ImageFile.ImageFile, data: bytes, format: str) -> int:
-    if format == "gif":
-        return _gif_frames(data)
-    if format == "tiff":
-        return _pages(data)
-    return int(getattr(source, "n_frames", 1)) if format in {"png", "webp", "avif"} else 1
-
-
-def _gif_frames(data: bytes) -> int:
-    """Count a GIF's image descriptors, as far as its blocks can be followed."""
-    count, at = 0, 13 + _colour_table(data[10])
-    try:
-        while count < MAX_FRAMES and data[at] in b"\x21\x2c":
-            if data[at] == 0x2C:
-                count += 1
-                at += 11 + _colour_table(data[at + 9])
-            else:
-                at += 2
-            while data[at]:
-                at += data[at] + 1
-            at += 1
-    except IndexError:
-        pass  # it ends early; what was counted is there
-    return max(count, 1)
-
-
-def _colour_table(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _pages(data: bytes) -> int:
-    """Count a TIFF's pages, which are a linked list, up to `MAX_FRAMES`."""
-    source, count = TiffImagePlugin.TiffImageFile(BytesIO(data)), 1
-    try:
-        while count < MAX_FRAMES:
-            source.seek(count)
-            count += 1
-    except Exception:  # EOFError at the end, anything in a damaged page
-        return count
-    return count
 
 
 @contextmanager
