@@ -101,7 +101,7 @@ class Catalogue:
             row = self._db.execute(
                 "SELECT size, mtime_ns, stamp FROM files WHERE path = ?", (key,)
             ).fetchone()
-        return row == (size, mtime_ns, stamp)
+        return bool(row == (size, mtime_ns, stamp))
 
     def add_todo(self, todo: Todo) -> None:
         with self._lock:
@@ -248,13 +248,11 @@ class Catalogue:
 
 
 def _file(row: tuple[Any, ...]) -> File:
-    described = json.loads(row[5])
-    captions = tuple(Caption(**caption) for caption in described["captions"])
-    return File(
-        os.fsdecode(row[0]),
-        *row[1:5],
-        Described(captions, tuple(described["tags"]), described["meta"], row[3]),
-    )
+    path, size, mtime_ns, stamp, content, written = row
+    plain = json.loads(written)
+    captions = tuple(Caption(**caption) for caption in plain["captions"])
+    described = Described(captions, tuple(plain["tags"]), plain["meta"], stamp)
+    return File(os.fsdecode(path), size, mtime_ns, stamp, content, described)
 
 
 def _plain(described: Described) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Preparer:
         with self.stages("decode"):
             picture = decode(data, side=self.side, limits=self.limits)
             facts = picture_facts(picture, file.content, len(data))
-            pictures = (picture.image,)
+            pictures: tuple[Image, ...] = (picture.image,)
             if self.animated and picture.frames > 1:
                 later = frames(data, MOST_FRAMES - 1, side=self.side, limits=self.limits)
                 pictures = (picture.image, *later)

@@ -123,7 +123,7 @@ def _prefetches(plain: Any) -> list[edge.Prefetch]:
 def _params(plain: Plain | None) -> edge.SearchParams | None:
     if not plain:
         return None
-    return edge.SearchParams(exact=plain.get("exact"), hnsw_ef=plain.get("hnsw_ef"))
+    return edge.SearchParams(exact=bool(plain.get("exact")), hnsw_ef=plain.get("hnsw_ef"))
 
 
 def _conditions(plain: Any) -> list[Any] | None:
@@ -143,7 +143,7 @@ def _condition(plain: Plain) -> Any:
         return _absence(plain)
     if "nested" in plain:
         nested = plain["nested"]
-        return edge.NestedCondition(nested["key"], filter_(nested["filter"]))
+        return edge.NestedCondition(nested["key"], filter_(nested["filter"]) or edge.Filter())
     return filter_(plain)
 
 

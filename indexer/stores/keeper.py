@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing import connection
+from multiprocessing import AuthenticationError, connection
 from pathlib import Path
 from typing import IO
 
@@ -51,7 +51,7 @@ class Keeper:
         while not self.ending.is_set():
             try:
                 client = listener.accept()
-            except (OSError, EOFError, connection.AuthenticationError):
+            except (OSError, EOFError, AuthenticationError):
                 continue
             self.clients.add(client)
             threading.Thread(target=self.attend, args=(client,), daemon=True).start()

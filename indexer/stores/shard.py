@@ -108,7 +108,7 @@ class Shard:
             with_vector=vectors,
         )
         records, following = _guard(lambda: self._shard.scroll(request), "scroll")
-        return [_row(record, None) for record in records], following and str(following)
+        return [_row(record, None) for record in records], str(following) if following else None
 
     def count(self, where: convert.Plain | None) -> int:
         request = edge.CountRequest(filter=convert.filter_(where), exact=True)

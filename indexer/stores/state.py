@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import AuthenticationError, connection
 from pathlib import Path
 
 STATE = "shard.json"
@@ -48,7 +48,7 @@ def connect(path: Path) -> connection.Connection | None:
         return connection.Client(keeper["address"], authkey=bytes.fromhex(keeper["key"]))
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    except connection.AuthenticationError:
+    except AuthenticationError:
         return None
 
 

