@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
-Vectors = NDArray[np.float32]
+Vectors: TypeAlias = "NDArray[np.float32]"
 """(n, dim) float32, every row of unit length."""
 
 Role = Literal["query", "document"]
@@ -55,8 +54,6 @@ class Embedder(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
-    def embed(
-        self, inputs: Sequence[Input], role: Role, instruction: str | None = None
-    ) -> Vectors:
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """Embed `inputs` as (n, dim) unit rows in their order; raises `EmbedderError`."""
         ...

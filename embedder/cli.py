@@ -1,0 +1,220 @@
+"""The console script `embedder`: its models, and vectors of texts and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedder.console import note, run, show_version, write_json
+from embedder.errors import EmbedderError
+from embedder.registry import DEFAULT_MODEL, cards, load
+from embedder.tables import print_fields, print_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from embedder.types import Input, ModelCard, Vectors
+
+ROLES = ("query", "document")
+
+HELP = """
+Turn texts, pictures, or both together into vectors of one space.
+
+Results go to stdout, messages to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.
+"""
+EXAMPLES = """
+Examples:
+
+  embedder models
+  embedder embed "a red bicycle" "ein rotes Fahrrad" --json
+  embedder embed --image cat.jpg --image dog.jpg --npy vectors.npy
+"""
+EMBED_EXAMPLES = """
+Examples:
+
+  embedder embed "a red bicycle" "赤い自転車" --json
+  embedder embed --image cat.jpg --npy cat.npy
+  embedder embed "at night" --image street.jpg --together --json
+  embedder embed --role document < captions.txt     a line, a vector
+"""
+MODELS_EXAMPLES = """
+Examples:
+
+  embedder models
+  embedder models --json
+"""
+INFO_EXAMPLES = """
+Examples:
+
+  embedder info
+  embedder info --model starter --json
+"""
+
+
+def model_names(incomplete: str) -> list[str]:
+    """What the shell offers for --model."""
+    return [card.name for card in cards() if card.name.startswith(incomplete)]
+
+
+Model = Annotated[str, typer.Option(metavar="NAME", help="The model.", autocompletion=model_names)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """What stands before the command's name. `embedder.console.run` looks for --debug itself."""
+
+
+@app.command(epilog=MODELS_EXAMPLES)
+def models(as_json: Json = False) -> None:
+    """List the models that have a name."""
+    list_models(as_json=as_json)
+
+
+def list_models(name: str | None = None, *, as_json: bool) -> None:
+    """Print the cards of all models, or of the one called `name`."""
+    found = [find_card(name)] if name else cards()
+    if as_json:
+        write_json({"default": DEFAULT_MODEL, "models": [asdict(card) for card in found]})
+        return
+    columns = ("model", "dim", "takes", "languages", "composes", "licence", "revision")
+    print_table(columns, [_row(card) for card in found])
+
+
+def find_card(name: str) -> ModelCard:
+    """The card called `name`; a model without one of the known names is loaded for it."""
+    known = next((card for card in cards() if card.name == name), None)
+    return known or load(name).card
+
+
+def _row(card: ModelCard) -> tuple[str, ...]:
+    return (
+        card.name,
+        str(card.dim),
+        ", ".join(card.modalities),
+        languages(card),
+        "yes" if card.composes else "no",
+        card.license,
+        card.revision,
+    )
+
+
+def languages(card: ModelCard) -> str:
+    """A few by name, many by number."""
+    few = len(card.languages) <= 8
+    return " ".join(card.languages) if few else f"{len(card.languages)} languages"
+
+
+@app.command(epilog=INFO_EXAMPLES)
+def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """Show all that is known of a model."""
+    card = find_card(model)
+    if as_json:
+        write_json(asdict(card))
+        return
+    plain = {name: value for name, value in asdict(card).items() if name != "languages"}
+    fields = {
+        name.replace("_", " "): " ".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in plain.items()
+    }
+    print_fields({**fields, "languages": " ".join(card.languages)})
+
+
+@app.command(epilog=EMBED_EXAMPLES)
+def embed(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT...", help="Texts; without any, the lines of stdin."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="A picture; may be given again.")
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="One vector for all that is given.")
+    ] = False,
+    role: Annotated[
+        str, typer.Option(metavar="|".join(ROLES), help="What the vectors are for.")
+    ] = "query",
+    npy: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) float32 array.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda.")
+    ] = None,
+    model: Model = DEFAULT_MODEL,
+    as_json: Json = False,
+) -> None:
+    """Print the vectors of texts and pictures: texts first, in the order given."""
+    if role not in ROLES:
+        raise typer.BadParameter(f"--role is one of {', '.join(ROLES)}, not {role!r}")
+    if not texts and not image:
+        texts = _lines_of_stdin()
+    inputs = _inputs(texts or [], image or [], together=together)
+    loaded = load(model, device=device)
+    vectors = loaded.embed(inputs, role)  # type: ignore[arg-type]
+    labels = [*(texts or []), *map(str, image or [])]
+    _write(vectors, labels if not together else [" + ".join(labels)], loaded.card, npy, as_json)
+
+
+def _lines_of_stdin() -> list[str]:
+    if sys.stdin.isatty():
+        raise typer.BadParameter("give a text, or a picture with --image")
+    lines = [line.strip() for line in sys.stdin]
+    if not any(lines):
+        raise typer.BadParameter("stdin has no text")
+    return [line for line in lines if line]
+
+
+def _inputs(texts: Sequence[str], paths: Sequence[Path], *, together: bool) -> list[Input]:
+    from embedder.types import Input
+
+    images = [_picture(path) for path in paths]
+    if together:
+        return [Input(" ".join(texts) or None, tuple(images))]
+    return [*(Input(text=text) for text in texts), *(Input(images=(image,)) for image in images)]
+
+
+def _picture(path: Path) -> Picture:
+    """The picture at `path`, upright RGB. `indexer` reads more formats, and hostile files."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise EmbedderError(f"{path} is no picture that can be read: {error}") from error
+
+
+def _write(
+    vectors: Vectors, labels: Sequence[str], card: ModelCard, npy: Path | None, as_json: bool
+) -> None:
+    if npy is not None:
+        import numpy as np
+
+        with npy.open("wb") as file:
+            np.save(file, vectors)
+        note(f"{len(vectors)} x {card.dim} float32 written to {npy}")
+    if as_json:
+        rows = [] if npy else vectors.tolist()
+        write_json({"model": card.name, "dim": card.dim, "labels": list(labels), "vectors": rows})
+    elif npy is None:
+        for label, row in zip(labels, vectors, strict=True):
+            print(label.replace("\t", " "), *(f"{value:.6f}" for value in row), sep="\t")
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(app, "embedder", (EmbedderError,)))

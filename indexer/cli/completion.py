@@ -1,0 +1,27 @@
+"""What the shell offers for a name, without loading a model or opening a store."""
+
+from __future__ import annotations
+
+import typer
+
+
+def collection_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The collections of the store that the line names, or of the default one."""
+    from indexer.collection import META
+    from indexer.config import resolve
+
+    try:
+        state = resolve({"store": context.params.get("store")}).state
+        return [p.parent.name for p in state.glob(f"{incomplete}*/{META}")]
+    except Exception:  # a shell has no place for an error
+        return []
+
+
+def model_names(incomplete: str) -> list[str]:
+    """The models that have a name."""
+    from embedder import cards
+
+    try:
+        return [card.name for card in cards() if card.name.startswith(incomplete)]
+    except Exception:  # a shell has no place for an error
+        return []

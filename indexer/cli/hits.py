@@ -1,0 +1,104 @@
+"""Search results as JSON and for the eye."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from embedder.console import note, shown
+
+if TYPE_CHECKING:
+    from indexer.types import Hit, Payload, Query, Results
+
+BAR = 8  # characters
+
+
+def hits_json(written: Sequence[str], query: Query, results: Results) -> dict[str, Any]:
+    """What `--json` prints; `query` is as the user wrote it."""
+    return {
+        "query": {
+            "parts": list(written),
+            "where": {key: list(values) for key, values in query.where.items()},
+            "limit": query.limit,
+            "offset": query.offset,
+        },
+        "took_ms": results.took_ms,
+        "matches": results.matches,
+        "more": results.more,
+        "hits": [hit_json(hit) for hit in results.hits],
+    }
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    paths = hit.payload.get("paths", [])
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "path": paths[0] if paths else None,
+        "paths": paths,
+        "payload": hit.payload,
+        "why": hit.why,
+        "folded": list(hit.folded),
+    }
+
+
+def print_hits(query: Query, results: Results, *, verbose: bool) -> None:
+    """A table on a terminal; elsewhere a line a hit: score, path and caption between tabs."""
+    if not sys.stdout.isatty():
+        for hit in results.hits:
+            print(hit.score, _path(hit), _caption(hit.payload), sep="\t")
+        return
+    _print_table(query, results, verbose)
+    more = f"; the next: --offset {query.offset + query.limit}" if results.more else ""
+    note(f"{len(results.hits)} hits in {results.took_ms:.0f} ms{more}")
+
+
+def _print_table(query: Query, results: Results, verbose: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    best = max((hit.score for hit in results.hits), default=1.0)
+    for number, hit in enumerate(results.hits, query.offset + 1):
+        said = Text(_path(hit), style="bold")
+        for line in _lines(hit, verbose):
+            said.append(f"\n{line}", style="dim not bold")
+        table.add_row(str(number), bar(hit.score, best), f"{hit.score:.3f}", said)
+    Console(highlight=False, emoji=False, markup=False).print(table)
+
+
+def bar(score: float, best: float) -> str:
+    """`score` as a bar, full for the best hit."""
+    filled = round(BAR * max(0.0, min(1.0, score / best))) if best > 0 else 0
+    return "█" * filled + "░" * (BAR - filled)
+
+
+def _lines(hit: Hit, verbose: bool) -> list[str]:
+    lines = [caption] if (caption := _caption(hit.payload)) else []
+    if hit.folded:
+        lines.append(f"and {len(hit.folded)} that look the same")
+    if verbose:
+        lines.append(f"id {hit.id}")
+        lines += [shown(path) for path in hit.payload.get("paths", [])[1:]]
+        lines += [
+            f"{shown(str(part['label']))} {part['score']:+.3f} ({part['share']:+.0%})"
+            for part in hit.why.get("parts", [])
+        ]
+    return lines
+
+
+def _path(hit: Hit) -> str:
+    paths = hit.payload.get("paths") or [hit.id]
+    return shown(paths[0])
+
+
+def _caption(payload: Payload) -> str:
+    captions = payload.get("captions") or []
+    text = captions[0]["text"] if captions else payload.get("text", "")
+    return shown(" ".join(text.split()))[:200]

@@ -1,0 +1,200 @@
+"""`ingest` and `prune`: keep a collection in step with its folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedder.console import INTERRUPTED, SKIPPED, note, shown, write_json
+from indexer.cli import options
+
+if TYPE_CHECKING:
+    from indexer.config import Config
+    from indexer.ingest import IngestOptions
+    from indexer.types import IngestReport
+
+app = typer.Typer()
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; do nothing.")]
+
+INGEST_EXAMPLES = """
+Examples:
+
+  indexer ingest ~/Pictures ~/Documents/notes
+  indexer ingest /mnt/photos --prune --collection family
+  indexer ingest scans --max-pixels 400M --max-bytes 1GB
+  indexer ingest ~/Pictures --dry-run --json
+
+Files that cannot be used are skipped, listed and counted: exit status 3. Ctrl-C stops after the
+batch in hand, with everything saved: exit status 130.
+"""
+PRUNE_EXAMPLES = """
+Examples:
+
+  indexer prune --dry-run
+  indexer prune --collection family --json
+
+A folder that is missing or empty, as a disk that is not mounted is, keeps its points.
+"""
+
+
+@app.command(epilog=INGEST_EXAMPLES)
+def ingest(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of pictures and texts.")
+    ],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
+    ] = False,
+    dry_run: DryRun = False,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Skip larger files; such as 200MB.", show_default="200MiB"
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Skip larger pictures; such as 150M.", show_default="150M"),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Files embedded together.", show_default="32"),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Decoding threads.", show_default="one a core"),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the pictures."),
+    ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Look at several frames of an animation.")
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links to folders.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    verbose: options.Verbose = False,
+    store: options.Store = None,
+    collection: options.Collection = None,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """Index the pictures and texts of folders; what is unchanged costs next to nothing."""
+    from indexer.decode import Limits
+    from indexer.ingest import IngestOptions
+
+    config = options.settings(
+        store=store,
+        collection=collection,
+        model=model,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        batch=batch,
+        workers=workers,
+    )
+    how = IngestOptions(
+        Limits(config.max_bytes, config.max_pixels),
+        config.batch,
+        config.workers,
+        prune,
+        dry_run,
+        frames,
+        manifest,
+        follow_links,
+    )
+    report, errors = run_ingest(config, folders, how, quiet=quiet)
+    show_report(report, errors, as_json=as_json, verbose=verbose)
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if report.skipped:
+        raise typer.Exit(SKIPPED)
+
+
+@app.command(epilog=PRUNE_EXAMPLES)
+def prune(
+    dry_run: DryRun = False,
+    verbose: options.Verbose = False,
+    store: options.Store = None,
+    collection: options.Collection = None,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """Remove the points whose files are gone from the disk."""
+    from indexer.cli.opening import open_with_model
+    from indexer.prune import prune as prune_collection
+
+    config = options.settings(store=store, collection=collection, model=model)
+    opened, embedder = open_with_model(config, needs_model=False)
+    with opened:
+        report = prune_collection(opened, embedder, dry_run=dry_run)
+    for root in report.absent:
+        note(f"{shown(root)} is missing or empty; nothing under it was touched")
+    if as_json:
+        write_json(
+            {
+                "removed": report.removed,
+                "paths": list(report.paths),
+                "absent": list(report.absent),
+                "dry_run": dry_run,
+            }
+        )
+        return
+    for path in report.paths if verbose or dry_run else ():
+        print(shown(path))
+    would = "would be removed" if dry_run else "removed"
+    print(f"{report.removed} {would} with {len(report.paths)} paths")
+
+
+def run_ingest(
+    config: Config, folders: list[Path], how: IngestOptions, *, quiet: bool
+) -> tuple[IngestReport, Path]:
+    """Ingest with progress on stderr; the report, and where the skipped files are listed."""
+    from indexer.cli.interrupt import stopping
+    from indexer.cli.opening import embedder_for_ingest
+    from indexer.cli.progress import progress
+    from indexer.collection import Collection
+    from indexer.ingest import ERRORS
+    from indexer.ingest import ingest as ingest_folders
+    from indexer.walk import distinct_roots
+
+    distinct_roots(folders)  # a folder that is missing should not leave an empty collection
+    embedder = embedder_for_ingest(config)
+    with (
+        _place(config, dry_run=how.dry_run) as place,
+        Collection.open_or_create(place, embedder.card) as opened,
+        stopping() as stop,
+        progress(quiet=quiet) as show,
+    ):
+        report = ingest_folders(folders, opened, embedder, how, show, stop)
+        return report, opened.path / ERRORS
+
+
+@contextmanager
+def _place(config: Config, *, dry_run: bool) -> Iterator[Config]:
+    """Where to work: a dry run makes no collection, and looks at an empty one instead."""
+    from indexer.cli.opening import exists
+
+    if not dry_run or exists(config):
+        yield config
+        return
+    with TemporaryDirectory(prefix="polylens-") as folder:
+        yield replace(config, store=folder)
+
+
+def show_report(report: IngestReport, errors: Path, *, as_json: bool, verbose: bool) -> None:
+    """Print what an ingest did."""
+    from indexer.cli.reports import print_report, report_json
+
+    if as_json:
+        write_json(report_json(report))
+    else:
+        print_report(report, errors, verbose=verbose)

@@ -1,0 +1,52 @@
+"""The options that all commands share, and the settings they come to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from indexer.cli.completion import collection_names, model_names
+from indexer.config import Config, resolve
+
+PANEL = "Options of every command"
+
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|URL",
+        help="Where collections are: a folder, or a Qdrant server's URL.",
+        rich_help_panel=PANEL,
+    ),
+]
+Collection = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The collection; 'default' where none is named.",
+        autocompletion=collection_names,
+        rich_help_panel=PANEL,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The model; the collection's own where none is named.",
+        autocompletion=model_names,
+        rich_help_panel=PANEL,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
+
+
+def settings(**flags: object) -> Config:
+    """The settings in force; what is wrong in a flag is wrong usage, elsewhere a `ConfigError`."""
+    from indexer.errors import ConfigError
+
+    resolve()
+    try:
+        return resolve(flags)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None

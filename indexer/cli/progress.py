@@ -1,0 +1,105 @@
+"""Shows on stderr how far an ingest is: a bar on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from embedder.console import note, shown
+from indexer.types import Progress
+
+EVERY = 10.0  # seconds between two lines off a terminal
+STAGES = {"scan": "looking for files", "ingest": "indexing", "flush": "saving"}
+
+Show = Callable[[Progress], None]
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Show]:
+    """What to hand to `ingest` as `on_progress`."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield Lines()
+
+
+@dataclass(slots=True)
+class Rate:
+    """Files a second since the indexing began, and the seconds that are left."""
+
+    began: float | None = None
+
+    def __call__(self, now: Progress) -> tuple[float, float | None]:
+        if now.stage != "ingest" or not now.done:
+            self.began = now.seconds
+            return 0.0, None
+        spent = now.seconds - (self.began or 0.0)
+        speed = now.done / spent if spent > 0 else 0.0
+        left = (now.total - now.done) / speed if speed and now.total is not None else None
+        return speed, left
+
+
+@dataclass(slots=True)
+class Lines:
+    """A line every ten seconds, for logs."""
+
+    rate: Rate = field(default_factory=Rate)
+    last: float = field(default_factory=time.monotonic)
+
+    def __call__(self, now: Progress) -> None:
+        speed, left = self.rate(now)
+        if time.monotonic() - self.last >= EVERY:
+            self.last = time.monotonic()
+            note(f"{STAGES[now.stage]}: {line(now, speed, left)}")
+
+
+def line(now: Progress, speed: float, left: float | None) -> str:
+    """120 of 900 files, 31.4/s, 0:25 left, 3 skipped."""
+    parts = [f"{now.done} of {now.total} files" if now.total is not None else ""]
+    parts += [f"{speed:.1f}/s" if speed else "", f"{clock(left)} left" if left is not None else ""]
+    parts += [f"{now.skipped} skipped" if now.skipped else ""]
+    return ", ".join(part for part in parts if part) or f"{now.seconds:.0f} s"
+
+
+def clock(seconds: float) -> str:
+    """90 -> 1:30, 3723 -> 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def _bar() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True, highlight=False, emoji=False)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[line]}", markup=False),
+        TextColumn("{task.fields[path]}", style="dim", markup=False),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(STAGES["scan"], total=None, line="", path="")
+        rate = Rate()
+
+        def show(now: Progress) -> None:
+            bar.update(
+                task,
+                description=STAGES[now.stage],
+                completed=now.done,
+                total=now.total,
+                line=line(now, *rate(now)),
+                path=shown(now.path.rpartition("/")[2])[:40],
+            )
+
+        yield show

@@ -1,0 +1,149 @@
+"""`status`, `models` and `config show`: what there is, told without a store where possible."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from embedder.console import shown, write_json
+from embedder.tables import print_fields, print_table, size
+from indexer.cli import options
+
+if TYPE_CHECKING:
+    from indexer.collection import Summary
+    from indexer.config import Config
+
+app = typer.Typer()
+config_app = typer.Typer(help="Show the settings in force.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+STATUS_EXAMPLES = """
+Examples:
+
+  indexer status
+  indexer status --collection family --json
+"""
+MODELS_EXAMPLES = """
+Examples:
+
+  indexer models
+  indexer models --json
+"""
+CONFIG_EXAMPLES = """
+Examples:
+
+  indexer config show
+  POLYLENS_BATCH=64 indexer config show --json
+"""
+
+
+@app.command(epilog=STATUS_EXAMPLES)
+def status(
+    store: options.Store = None,
+    collection: options.Collection = None,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show a collection: its points, its model, its size on disk, its last ingest."""
+    from indexer.cli.kinds import kind_counts
+    from indexer.collection import list_collections, summary
+
+    config = options.settings(store=store, collection=collection, model=model)
+    found = summary(config.state / config.collection)
+    points = found.points if found.points is not None else _count(config)
+    kinds = kind_counts(found.path)
+    if as_json:
+        write_json(
+            {
+                "collection": found.name,
+                "store": masked(config.store),
+                "path": str(found.path),
+                "points": points,
+                "kinds": kinds,
+                "model": found.card.name,
+                "card": asdict(found.card),
+                "bytes_on_disk": found.bytes_on_disk,
+                "created": found.created,
+                "ingested": found.ingested,
+                "collections": [other.name for other in list_collections(config)],
+            }
+        )
+        return
+    _print_status(config, found, points, kinds)
+
+
+def _print_status(
+    config: Config, found: Summary, points: int, kinds: dict[str, int] | None
+) -> None:
+    many = ", ".join(f"{count} {kind}" for kind, count in (kinds or {}).items())
+    print_fields(
+        {
+            "collection": found.name,
+            "store": masked(config.store),
+            "points": f"{points} ({many})" if many else str(points),
+            "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} numbers",
+            "on disk": f"{size(found.bytes_on_disk)} in {found.path}",
+            "created": found.created,
+            "last ingest": found.ingested or "never finished",
+        }
+    )
+
+
+def _count(config: Config) -> int:
+    """Ask the store: it is on a server, or was not closed."""
+    from indexer.collection import Collection
+
+    with Collection.open(config) as opened:
+        return opened.store.count()
+
+
+@app.command(epilog=MODELS_EXAMPLES)
+def models(
+    store: options.Store = None,
+    collection: options.Collection = None,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """List the models that can be named with --model; with --model, that one."""
+    from embedder.cli import list_models
+
+    options.settings(store=store, collection=collection, model=model)
+    list_models(model, as_json=as_json)
+
+
+@config_app.command(epilog=CONFIG_EXAMPLES)
+def show(
+    store: options.Store = None,
+    collection: options.Collection = None,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show each setting, its value, and where it came from; secrets are masked."""
+    from indexer.config import SECRETS, settings
+
+    flags = {"store": store, "collection": collection, "model": model}
+    options.settings(**flags)
+    rows = [
+        (s.name, "***" if s.name in SECRETS and s.value else s.value, s.origin)
+        for s in settings(flags)
+    ]
+    rows = [(name, masked(v) if name == "store" else v, origin) for name, v, origin in rows]
+    if as_json:
+        write_json({name: {"value": v, "origin": origin} for name, v, origin in rows})
+        return
+    print_table(
+        ("setting", "value", "from"),
+        [(name, "" if v is None else shown(str(v)), origin) for name, v, origin in rows],
+    )
+
+
+def masked(store: object) -> str:
+    """A store's URL without the password that may stand in it."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(str(store))
+    if not parts.password:
+        return str(store)
+    return str(store).replace(f":{parts.password}@", ":***@", 1)

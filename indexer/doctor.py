@@ -1,0 +1,227 @@
+"""Looks for what could keep Polylens from working, and says what to type for each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from embedder.errors import EmbedderError
+from indexer.collection import META, Collection, read_card, require_disk
+from indexer.config import Config
+from indexer.errors import IndexerError
+from indexer.stores.state import read_state
+
+PYTHON = (3, 11)
+PAGE = 1_000
+
+State = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, how it is, and for a problem what to type."""
+
+    name: str
+    state: State
+    detail: str
+    advice: str = ""
+
+
+def examine(config: Config, *, repair: bool = False, model: bool = True) -> Iterator[Check]:
+    """The checks, one after the other, as they are made; nothing is raised for what is found.
+
+    `repair` deletes what the next ingest makes anew: a catalogue that does not fit the store, and
+    thumbnails of points that are gone. `model` False leaves out loading the model.
+    """
+    yield _python()
+    yield from _packages()
+    yield from _guarded("disk", lambda: _disk(config))
+    path = config.state / config.collection
+    if (path / META).exists():
+        yield from _guarded("collection", lambda: _collection(config, repair=repair))
+    else:
+        yield Check(
+            "collection",
+            "note",
+            f"there is no collection {config.collection!r} in {config.state}",
+            "indexer ingest FOLDER",
+        )
+    if model:
+        yield from _guarded("model", lambda: _model(config))
+
+
+def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """An error of ours is a finding, and its message says what to type."""
+    try:
+        yield from checks()
+    except (IndexerError, EmbedderError, OSError) as error:
+        yield Check(name, "problem", str(error))
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= PYTHON:
+        return Check("python", "ok", found)
+    needed = ".".join(map(str, PYTHON))
+    return Check("python", "problem", f"{found} is too old", f"install Python {needed} or later")
+
+
+def _packages() -> Iterator[Check]:
+    """Each requirement against what is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.requirements import Requirement
+
+    wrong, right = [], 0
+    for requirement in map(Requirement, _requirements()):
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if requirement.specifier.contains(found.partition("+")[0], prereleases=True):
+            right += 1
+        else:
+            wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
+    if wrong:
+        yield Check("packages", "problem", "; ".join(wrong), "pip install -r requirements.txt")
+    else:
+        yield Check("packages", "ok", f"{right} as required")
+
+
+def _requirements() -> list[str]:
+    """What the distribution requires; of a checkout, its requirements.txt."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = requires("polylens") or []
+    except PackageNotFoundError:
+        lines = (Path(__file__).parents[1] / "requirements.txt").read_text("utf-8").splitlines()
+    plain = (line.partition("#")[0].strip() for line in lines if "extra ==" not in line)
+    return [line for line in plain if line]
+
+
+def _disk(config: Config) -> Iterator[Check]:
+    folder = config.state
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        yield Check(
+            "disk", "problem", f"{folder} cannot be written to", "choose another with --store"
+        )
+        return
+    require_disk(folder)
+    yield Check("disk", "ok", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free at {folder}")
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What a collection's parts say of its points."""
+
+    points: int
+    ids: set[str] = field(default_factory=set)
+
+
+def _collection(config: Config, *, repair: bool) -> Iterator[Check]:
+    path = config.state / config.collection
+    card = read_card(path)
+    yield Check("collection", "ok", f"{config.collection}, made with {card.name} {card.revision}")
+    state = read_state(path)
+    with Collection.open(config) as opened:
+        if state is not None and not state.clean and not (path / "keeper.json").exists():
+            yield Check("closed", "note", "was not closed properly; the store has recovered")
+        counts = _Counts(opened.store.count(), _ids(opened))
+        if counts.points != len(counts.ids):
+            yield Check(
+                "store",
+                "problem",
+                f"counts {counts.points} points and lists {len(counts.ids)}",
+                f"restore a backup, or delete {path} and ingest again",
+            )
+        else:
+            yield Check("store", "ok", f"opens; {counts.points} points")
+        with opened.writing():
+            yield _catalogue(path, counts, repair=repair)
+            yield _thumbnails(opened.thumbs, counts, repair=repair)
+
+
+def _ids(collection: Collection) -> set[str]:
+    ids: set[str] = set()
+    after = None
+    while True:
+        records, after = collection.store.scroll(limit=PAGE, after=after)
+        ids.update(record.id for record in records)
+        if after is None:
+            return ids
+
+
+def _catalogue(path: Path, counts: _Counts, *, repair: bool) -> Check:
+    """A content that the catalogue knows and the store lost would never be ingested again."""
+    from indexer.catalogue import Catalogue
+    from indexer.errors import CollectionError
+
+    file = path / "catalogue.db"
+    if not file.exists():
+        return Check("catalogue", "note", "is not there; the next ingest makes it")
+    try:
+        with closing(Catalogue(file)) as catalogue:
+            known = catalogue.count_points()
+    except CollectionError as error:
+        return _dropped(file) if repair else Check("catalogue", "problem", str(error), REPAIR)
+    if known == counts.points:
+        return Check("catalogue", "ok", f"agrees with the store on {known} points")
+    if repair:
+        return _dropped(file)
+    detail = f"knows {known} points, and the store has {counts.points}"
+    return Check("catalogue", "problem", detail, REPAIR)
+
+
+REPAIR = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
+
+
+def _dropped(file: Path) -> Check:
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    return Check(
+        "catalogue", "note", "did not fit the store, and was deleted", "indexer ingest FOLDER"
+    )
+
+
+def _thumbnails(thumbs: Path, counts: _Counts, *, repair: bool) -> Check:
+    orphans = [file for file in thumbs.glob("*/*.jpg") if file.stem not in counts.ids]
+    if not orphans:
+        return Check("thumbnails", "ok", "all belong to a point")
+    if repair:
+        for file in orphans:
+            file.unlink(missing_ok=True)
+        return Check("thumbnails", "note", f"{len(orphans)} of points that are gone were deleted")
+    return Check(
+        "thumbnails", "note", f"{len(orphans)} of points that are gone", "indexer doctor --repair"
+    )
+
+
+def _model(config: Config) -> Iterator[Check]:
+    """Load the model, embed a word, and compare its fingerprint with the collection's."""
+    import embedder
+
+    path = config.state / config.collection
+    made_with = read_card(path) if (path / META).exists() else None
+    name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
+    model = embedder.load(name, device=config.device)
+    rows = model.embed([embedder.Input(text="a red bicycle")], "query")
+    if made_with is not None and model.card.fingerprint != made_with.fingerprint:
+        yield Check(
+            "model",
+            "problem",
+            f"{name} is not what the collection was made with "
+            f"({model.card.fingerprint[:12]}, not {made_with.fingerprint[:12]})",
+            f"indexer ingest FOLDER --collection {config.collection}-2",
+        )
+        return
+    yield Check("model", "ok", f"{name} loads and gives {rows.shape[1]} numbers")
