@@ -18,7 +18,7 @@ from typing import Any
 
 import typer
 
-FAILED, USAGE, SKIPPED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+FAILED, SKIPPED, INTERRUPTED = 1, 3, 130
 DEBUG = "--debug"
 
 
@@ -41,7 +41,7 @@ def run(
         return INTERRUPTED
     except BrokenPipeError:  # `indexer export | head`: who reads has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return FAILED
     except Exception as error:
         if DEBUG in sys.argv or debug():
             traceback.print_exc()

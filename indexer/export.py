@@ -8,10 +8,12 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.filters import store_filter
 from indexer.schema import IMAGE, TEXT
@@ -26,6 +28,7 @@ Row = tuple[Record, float | None]
 """A point, and its score where a query has found it."""
 
 PAGE = 500
+PAYLOADS = "payloads.jsonl"
 COLUMNS = (
     "id", "score", "path", "kind", "format", "bytes", "width", "height", "taken", "year",
     "camera", "latitude", "longitude", "caption", "languages", "tags", "passage", "text",
@@ -54,8 +57,8 @@ def export(rows: Iterable[Row], out: IO[bytes], form: Format, *, vectors: bool =
     """Write `rows` to `out` as they come; how many there were.
 
     jsonl: {"id", "score", "payload", "vectors"} a line. csv: `COLUMNS`, no vectors. npz: `ids`,
-    `scores`, `payloads` (JSON) and for `image` and `text` an (n, dim) float32 array, rows of NaN
-    where a point has no such vector.
+    `scores`, `payloads.jsonl` (bytes, a line a point), and for `image` and `text` an (n, dim)
+    float32 array, with rows of NaN where a point has no such vector.
     """
     return WRITERS[form](rows, out, vectors)
 
@@ -102,32 +105,37 @@ def _flat(payload: Payload) -> Payload:
 
 
 def _write_npz(rows: Iterable[Row], out: IO[bytes], vectors: bool) -> int:
-    """Vectors go through temporary files: an archive's array begins with its length."""
-    ids, scores, payloads = [], [], []
+    """Long columns go through temporary files: an archive's array begins with its length."""
+    ids, scores, dim = [], [], 0
     names = (IMAGE, TEXT) if vectors else ()
-    with TemporaryFile() as images, TemporaryFile() as texts:
-        files = dict(zip((IMAGE, TEXT), (images, texts), strict=True))
-        dim = 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(TemporaryFile()) for name in (*names, PAYLOADS)}
         for record, score in rows:
             dim = dim or _dim(record.vectors)
             for name in names:
                 vector = record.vectors.get(name, np.full(dim, np.nan, np.float32))
                 files[name].write(np.asarray(vector, np.float32).tobytes())
+            files[PAYLOADS].write(json.dumps(record.payload, ensure_ascii=False).encode() + b"\n")
             ids.append(record.id)
             scores.append(np.nan if score is None else score)
-            payloads.append(json.dumps(record.payload, ensure_ascii=False))
-        with zipfile.ZipFile(out, "w") as archive:
-            small = {
-                "ids": np.array(ids, np.str_),
-                "scores": np.array(scores, np.float32),
-                "payloads": np.array(payloads, np.str_),
-            }
-            for name, array in small.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array)
-            for name in names:
-                _add_vectors(archive, name, files[name], (len(ids), dim))
+        archive = stack.enter_context(zipfile.ZipFile(out, "w"))
+        _add(archive, "ids", np.array(ids, np.str_))
+        _add(archive, "scores", np.array(scores, np.float32))
+        for name in names:
+            _add_vectors(archive, name, files[name], (len(ids), dim))
+        _copy(files[PAYLOADS], archive, PAYLOADS)
     return len(ids)
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array)
+
+
+def _copy(file: IO[bytes], archive: zipfile.ZipFile, name: str) -> None:
+    file.seek(0)
+    with archive.open(name, "w", force_zip64=True) as member:
+        shutil.copyfileobj(file, member)
 
 
 def _add_vectors(

@@ -1,0 +1,147 @@
+"""A user's mistake is one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "indexer ingest FOLDER"),
+        (["search", "sea"], "indexer ingest FOLDER"),
+        (["similar", "no-such-file.jpg"], "indexer ingest FOLDER"),
+        (["export"], "indexer ingest FOLDER"),
+        (["prune"], "indexer ingest FOLDER"),
+        (["ingest", "no-such-folder"], "no-such-folder"),
+        (["ingest", ".", "--model", "nobody"], "nobody"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_failure_says_what_to_type(indexer, arguments, said):
+    done = indexer(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_with_json_the_error_is_an_object_too(indexer):
+    done = indexer("status", "--json")
+    assert done.returncode == 1
+    assert "ingest FOLDER" in json.loads(done.stdout)["error"]
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["status", "--foo"],
+        ["ingest"],
+        ["ingest", ".", "--max-bytes", "lots"],
+        ["ingest", ".", "--workers", "-1"],
+        ["status", "--collection", "../up"],
+        ["export", "--format", "xml"],
+        ["export", "--json"],
+        ["search"],
+        ["config"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(indexer, arguments):
+    done = indexer(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_usage_with_json(indexer):
+    done = indexer("status", "--foo", "--json")
+    assert done.returncode == 2
+    assert "--foo" in json.loads(done.stdout)["error"]
+
+
+def test_a_setting_that_is_off_elsewhere_is_a_failure(indexer):
+    done = indexer("status", POLYLENS_BATCH="many")
+    assert done.returncode == 1
+    assert "batch" in done.stderr
+    assert "environment" in done.stderr
+
+
+def test_another_model_names_the_way_out(indexed):
+    done = indexed("ingest", "pictures", "--model", "colours", "--collection", "default")
+    assert done.returncode == 0
+    meta = indexed.folder / "store" / "default" / "collection.json"
+    meta.write_text(meta.read_text().replace("colours-1", "colours-0"))
+    for arguments in (["search", "red"], ["ingest", "pictures"]):
+        done = indexed(*arguments)
+        assert done.returncode == 1
+        assert "default-2" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["--debug", "POLYLENS_DEBUG"])
+def test_the_traceback_is_there_for_who_asks(indexer, how):
+    if how == "--debug":
+        done = indexer("--debug", "status")
+    else:
+        done = indexer("status", POLYLENS_DEBUG="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "CollectionError" in done.stderr
+
+
+def test_a_fault_of_the_program_is_short_and_names_debug(indexed):
+    """A payload that no program of ours has written."""
+    from indexer.collection import Collection
+    from indexer.config import resolve
+
+    with Collection.open(resolve({"store": str(indexed.folder / "store")})) as opened:
+        record = opened.store.scroll(limit=1, vectors=True)[0][0]
+        record.payload["captions"] = [1]
+        opened.store.upsert([record])
+    done = indexed("search", "red", "white")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "--debug" in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(indexed):
+    process = indexed.start("export")
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == ""
+
+
+def test_a_file_that_cannot_be_written(indexed):
+    done = indexed("export", "-o", "no/such/folder/out.jsonl")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_output_that_is_not_unicode(indexed, pictures, photo):
+    photo(pictures / "café.png", "white")
+    assert indexed("ingest", pictures).returncode == 0
+    done = indexed("search", "white", "--json", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert any(hit["path"].endswith("café.png") for hit in json.loads(done.stdout)["hits"])
+    assert "caf\\xe9.png" in indexed("search", "white", PYTHONIOENCODING="ascii").stdout
+
+
+def test_python_m_is_the_same_program(indexer):
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "indexer", "status", "--collection", "none"],
+        env=indexer.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "'none'" in done.stderr

@@ -1,0 +1,145 @@
+"""`indexer ingest` and `prune` as a user sees them: counts, exit codes, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+
+COUNTS = ("added", "updated", "unchanged", "moved", "removed")
+
+
+def counts(answer: dict) -> dict[str, int]:
+    return {name: answer[name] for name in COUNTS if answer[name]}
+
+
+def test_json_ends_with_one_object(indexer, pictures):
+    answer = indexer.json("ingest", pictures)
+    assert set(answer) == {*COUNTS, "skipped", "files", "interrupted", "seconds"}
+    assert counts(answer) == {"added": 4}
+    assert answer["skipped"] == []
+    assert answer["files"] == 4
+    assert answer["interrupted"] is False
+    assert answer["seconds"]["total"] > 0
+    assert counts(indexer.json("ingest", pictures)) == {"unchanged": 4}
+
+
+def test_the_counts_for_the_eye(indexer, pictures):
+    done = indexer("ingest", pictures)
+    assert done.returncode == 0
+    assert "4 added" in done.stdout
+    assert "embed" in done.stderr  # the stages' times
+
+
+def test_skipped_files_are_listed_and_exit_3(indexer, pictures):
+    (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    answer = indexer.json("ingest", pictures, code=3)
+    (skip,) = answer["skipped"]
+    assert set(skip) == {"path", "reason", "detail"}
+    assert skip["path"] == str(pictures / "broken.jpg")
+    assert skip["reason"] in ("corrupt", "truncated")
+    assert counts(answer) == {"added": 4}
+    listed = (indexer.folder / "store" / "default" / "errors.jsonl").read_text()
+    assert json.loads(listed)["path"] == skip["path"]
+    done = indexer("ingest", pictures)
+    assert done.returncode == 3
+    assert "broken.jpg" in done.stderr
+    assert "1 skipped" in done.stdout
+
+
+def test_many_skipped_files_are_not_all_shown(indexer, pictures):
+    for i in range(12):
+        (pictures / f"broken{i:02}.jpg").write_bytes(b"")
+    done = indexer("ingest", pictures)
+    assert "broken09.jpg" in done.stderr
+    assert "broken10.jpg" not in done.stderr
+    assert "2 more" in done.stderr
+    assert "errors.jsonl" in done.stderr
+    assert "broken11.jpg" in indexer("ingest", pictures, "--verbose").stderr
+
+
+def test_limits_take_suffixes(indexer, pictures):
+    answer = indexer.json("ingest", pictures, "--max-pixels", "1k", code=3)
+    assert {skip["reason"] for skip in answer["skipped"]} == {"too-many-pixels"}
+    answer = indexer.json("ingest", pictures, "--max-bytes", "1kB", "--max-pixels", "1M")
+    assert counts(answer) == {"added": 3, "unchanged": 1}
+
+
+def test_a_dry_run_changes_nothing(indexer, pictures):
+    assert counts(indexer.json("ingest", pictures, "--dry-run")) == {"added": 4}
+    assert not (indexer.folder / "store").exists()
+    indexer.json("ingest", pictures)
+    (pictures / "red.png").unlink()
+    assert indexer.json("ingest", pictures, "--dry-run", "--prune")["removed"] == 1
+    assert indexer.json("status")["points"] == 4
+
+
+def test_a_missing_folder_leaves_no_collection(indexer, pictures):
+    assert indexer("ingest", pictures, "no-such-folder").returncode == 1
+    assert not (indexer.folder / "store").exists()
+
+
+def test_prune(indexed, pictures):
+    (pictures / "red.png").unlink()
+    assert indexed.json("prune", "--dry-run")["removed"] == 1
+    assert indexed.json("status")["points"] == 4
+    answer = indexed.json("prune")
+    assert answer["removed"] == 1
+    assert answer["paths"] == [str(pictures / "red.png")]
+    assert indexed.json("status")["points"] == 3
+    shutil.rmtree(pictures)
+    answer = indexed.json("prune")
+    assert answer["removed"] == 0
+    assert answer["absent"] == [str(pictures)]
+
+
+def test_a_rescan_does_not_load_the_model(indexed, pictures):
+    """The starter's weights cost a second; an unchanged folder must not pay it."""
+    family = "lambda name, device=None: sys.exit('the model was loaded')"
+    script = indexed.command("ingest", pictures, "--json")
+    script[2] = script[2].replace("lambda name, device=None: Colours()", family)
+    import subprocess
+
+    done = subprocess.run(
+        script, env=indexed.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["unchanged"] == 4
+
+
+def test_names_that_are_not_utf8(indexer, pictures, photo):
+    folder = os.fsencode(pictures) + b"/caf\xe9"
+    os.rename(photo(pictures / "new" / "white.png", "white").parent, folder)
+    answer = indexer.json("ingest", os.fsdecode(folder))
+    assert counts(answer) == {"added": 1}
+    assert "caf\\xe9" in indexer("search", "white").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_what_is_done(indexer, tmp_path, photo, number):
+    folder = tmp_path / "many"
+    for i in range(60):
+        photo(folder / f"{i}.png", i, size=(16, 12))
+    process = indexer.start("ingest", folder, "--json", "--batch", "2", pause=0.1)
+    catalogue = tmp_path / "store" / "default" / "thumbs"
+    while process.poll() is None and not any(catalogue.glob("*/*.jpg")):
+        pass
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    answer = json.loads(out)
+    assert answer["interrupted"] is True
+    assert answer["added"] < 60
+    assert indexer.json("status")["points"] == answer["added"]
+    assert counts(indexer.json("ingest", folder)) == {
+        "added": 60 - answer["added"],
+        **({"unchanged": answer["added"]} if answer["added"] else {}),
+    }
+
+
+def test_no_progress_when_quiet(indexer, pictures):
+    done = indexer("ingest", pictures, "--quiet", "--json")
+    assert done.stderr == ""

@@ -1,0 +1,53 @@
+"""The line that says how far an ingest is."""
+
+from __future__ import annotations
+
+import pytest
+
+from indexer.cli.progress import Lines, Rate, clock, line
+from indexer.types import Progress
+
+
+def at(stage: str, done: int, total: int | None, seconds: float, skipped: int = 0) -> Progress:
+    return Progress(stage, done, total, skipped, seconds)
+
+
+def test_the_rate_is_that_of_indexing_alone():
+    rate = Rate()
+    assert rate(at("scan", 0, None, 5.0)) == (0.0, None)
+    assert rate(at("ingest", 20, 100, 7.0)) == (10.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("now", "speed", "left", "said"),
+    [
+        (
+            at("ingest", 120, 900, 4, 3),
+            31.44,
+            25.0,
+            "120 of 900 files, 31.4/s, 0:25 left, 3 skipped",
+        ),
+        (at("ingest", 1, None, 4), 2.0, None, "2.0/s"),
+        (at("scan", 0, None, 12.4), 0.0, None, "12 s"),
+        (at("scan", 0, None, 1.0, 2), 0.0, None, "2 skipped"),
+    ],
+)
+def test_the_line(now, speed, left, said):
+    assert line(now, speed, left) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0:00"), (59.6, "1:00"), (90, "1:30"), (3723, "1:02:03")]
+)
+def test_the_clock(seconds, said):
+    assert clock(seconds) == said
+
+
+def test_off_a_terminal_a_line_now_and_then(capsys):
+    lines = Lines()
+    lines(at("ingest", 1, 9, 1.0))
+    assert capsys.readouterr().err == ""
+    lines.last -= 11
+    lines(at("ingest", 2, 9, 2.0))
+    lines(at("ingest", 3, 9, 2.1))
+    assert capsys.readouterr().err.splitlines() == ["indexing: 2 of 9 files, 1.0/s, 0:07 left"]

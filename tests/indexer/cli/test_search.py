@@ -1,0 +1,163 @@
+"""`indexer search` and `similar` as a user sees them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def found(answer: dict) -> list[str]:
+    return [Path(hit["path"]).name for hit in answer["hits"]]
+
+
+def test_the_shape_of_the_answer(indexed, pictures):
+    answer = indexed.json("search", "red", "--limit", "2")
+    assert set(answer) == {"query", "took_ms", "matches", "more", "hits"}
+    assert answer["query"]["parts"] == ["red"]
+    assert answer["more"] is True
+    assert len(answer["hits"]) == 2
+    hit = answer["hits"][0]
+    assert set(hit) == {"id", "score", "path", "paths", "payload", "why", "folded"}
+    assert hit["path"] == str(pictures / "red.png")
+    assert hit["paths"] == [hit["path"]]
+    assert hit["payload"]["kind"] == "image"
+    assert hit["why"]["parts"][0]["label"] == "red"
+
+
+def test_a_picture_as_a_part_and_as_an_option(indexed, tmp_path, photo):
+    query = photo(tmp_path / "query.png", (0, 0, 250))
+    assert found(indexed.json("search", query))[0] == "blue.png"
+    assert found(indexed.json("search", "--image", query))[0] == "blue.png"
+    assert found(indexed.json("search", f"-{query}"))[-1] == "blue.png"
+
+
+def test_pages(indexed):
+    everything = found(indexed.json("search", "red", "--no-fold"))
+    pages = [found(indexed.json("search", "red", "-n", "2", "--offset", o)) for o in ("0", "2")]
+    assert [*pages[0], *pages[1]] == everything
+
+
+def test_filters(indexed):
+    assert found(indexed.json("search", "white", "--where", "kind=text")) == ["note.md"]
+    browse = indexed.json("search", "--where", "name=red.png,blue.png")
+    assert sorted(found(browse)) == ["blue.png", "red.png"]
+    done = indexed("search", "white", "--where", "kind")
+    assert done.returncode == 1
+    assert "key=value" in done.stderr
+
+
+def test_words_from_stdin(indexed):
+    answer = indexed.json("search", "-", stdin="red\n")
+    assert answer["query"]["parts"] == ["red"]
+    assert found(answer)[0] == "red.png"
+
+
+def test_off_a_terminal_a_hit_is_a_line(indexed, pictures):
+    done = indexed("search", "red")
+    score, path, caption = done.stdout.splitlines()[0].split("\t")
+    assert float(score) > 0
+    assert path == str(pictures / "red.png")
+    assert caption == "a red wall"
+
+
+def test_nothing_fits_the_filter(indexed):
+    done = indexed("search", "red", "--where", "kind=none")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Nothing" in done.stderr
+
+
+def test_nothing_matches_well(indexer, tmp_path, photo):
+    """Of forty unrelated pictures the nearest is still none that was asked for."""
+    for i in range(40):
+        photo(tmp_path / "pictures" / f"{i}.png", i)
+    assert indexer("ingest", tmp_path / "pictures").returncode == 0
+    answer = indexer.json("search", "qwertz uiop")
+    assert answer["matches"] is False
+    done = indexer("search", "qwertz uiop")
+    assert "Nothing here matches well" in done.stderr
+    assert done.stdout
+
+
+def test_similar_by_id_by_path_and_by_content(indexed, pictures, tmp_path):
+    id = indexed.json("search", "red")["hits"][0]["id"]
+    by_id = indexed.json("similar", id)
+    assert "red.png" not in found(by_id)
+    assert by_id["hits"]
+    assert found(indexed.json("similar", f"id:{id}")) == found(by_id)
+    assert found(indexed.json("similar", "pictures/red.png")) == found(by_id)
+    shutil.copy(pictures / "red.png", tmp_path / "copy.png")
+    assert found(indexed.json("similar", "copy.png")) == found(by_id)
+    (pictures / "red.png").unlink()
+    assert found(indexed.json("similar", pictures / "red.png")) == found(by_id)
+
+
+def test_similar_to_a_picture_that_is_not_indexed(indexed, tmp_path, photo):
+    photo(tmp_path / "other.png", (0, 0, 240))
+    assert found(indexed.json("similar", "other.png"))[0] == "blue.png"
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("nothing.jpg", "neither a point's id nor a file"),
+        ("00000000-0000-5000-8000-000000000000", "no point"),
+        ("notes.bin", "cannot be searched with"),
+    ],
+)
+def test_similar_to_nothing(indexed, tmp_path, what, said):
+    (tmp_path / "notes.bin").write_bytes(b"\0\1\2")
+    done = indexed("similar", what)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def on_a_terminal(indexed, *arguments: object, **environment: str) -> str:
+    """What the program prints on a terminal of 120 columns."""
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        indexed.command(*arguments),
+        env={**indexed.environment, "TERM": "xterm-256color", **environment},
+        cwd=indexed.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    printed = b""
+    try:
+        while part := os.read(main, 65536):
+            printed += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(main)
+    assert process.wait(timeout=60) == 0
+    return printed.decode()
+
+
+def test_on_a_terminal_hits_are_a_table(indexed):
+    printed = on_a_terminal(indexed, "search", "red", "--verbose")
+    assert "████████" in printed
+    assert "red.png" in printed
+    assert "a red wall" in printed
+    assert "\x1b[" in printed
+    assert "\x1b[3" not in on_a_terminal(indexed, "search", "red", NO_COLOR="1")
+
+
+def test_a_name_cannot_steer_the_terminal(indexed, pictures, photo):
+    photo(pictures / "evil\x1b]0;title\x07.png", "white")
+    assert indexed("ingest", pictures).returncode == 0
+    printed = on_a_terminal(indexed, "search", "white", NO_COLOR="1")
+    assert "evil" in printed
+    assert "\x1b]0" not in printed
+    assert "\x1b]0" not in indexed("search", "white").stdout
+
+
+def test_progress_on_a_terminal(indexer, pictures):
+    printed = on_a_terminal(indexer, "ingest", pictures)
+    assert "looking for files" in printed or "indexing" in printed
+    assert "4 added" in printed
