@@ -1,0 +1,51 @@
+"""The gallery: one card a hit, its picture by URL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+
+import streamlit as st
+
+from app import state
+from app.media import thumb_url
+from app.state import Search
+from indexer.types import Hit, Payload
+
+EXCERPT = 260  # characters of a text
+
+
+def gallery(search: Search, hits: Sequence[Hit]) -> None:
+    """The cards in a grid that follows the width of the window."""
+    with st.grid("auto", min_column_width=170, gap="medium", key="gallery"):
+        for hit in hits:
+            with st.container(key=f"card-{hit.id}", gap=None):
+                st.html(card(search, hit))
+                if st.button(f"Open {hit.payload['name']}", key=f"open-{hit.id}", width="stretch"):
+                    state.go(replace(search, opened=hit.id))
+
+
+def card(search: Search, hit: Hit) -> str:
+    """A card as HTML; the button over it is the page's."""
+    more = f'<span class="pl-badge">+{len(hit.folded)}</span>' if hit.folded else ""
+    score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.pieces else ""
+    return (
+        f'<figure class="pl-card">{_face(search, hit)}{more}'
+        f"<figcaption><span>{escape(title(hit.payload))}</span>{score}</figcaption></figure>"
+    )
+
+
+def title(payload: Payload) -> str:
+    """A caption where there is one, else the file's name."""
+    captions = payload.get("captions") or []
+    return str(captions[0]["text"]) if captions else str(payload["name"])
+
+
+def _face(search: Search, hit: Hit) -> str:
+    if hit.payload["kind"] == "text":
+        return f'<blockquote class="pl-text">{escape(hit.payload["text"][:EXCERPT])}</blockquote>'
+    return (
+        f'<img loading="lazy" src="{thumb_url(search.collection, hit.id)}" '
+        f'alt="{escape(title(hit.payload), quote=True)}">'
+    )

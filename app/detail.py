@@ -1,0 +1,129 @@
+"""One result, large: what is known of it, why it was found, and where to go from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from app import state
+from app.cards import title
+from app.media import original_url
+from app.resources import Opened
+from app.state import Piece, Search
+from indexer.types import Hit, Payload, Query, Record
+
+
+def show(search: Search, here: Opened) -> None:
+    """The dialog of the result that the address names, if the collection has it."""
+    try:
+        records = here.collection.store.retrieve([search.opened])
+    except Exception:  # an address may hold anything
+        records = []
+    if not records:
+        return
+    record = records[0]
+
+    @st.dialog(title(record.payload)[:80] or "Result", width="large", on_dismiss=_close)
+    def dialog() -> None:
+        _dialog(search, record, here)
+
+    dialog()
+
+
+def _close() -> None:
+    state.write(replace(state.read(), opened=""))
+
+
+def _dialog(search: Search, record: Record, here: Opened) -> None:
+    picture, facts = st.columns([3, 2], gap="large")
+    with picture:
+        _picture(search, record)
+        _ways(search, record)
+    with facts:
+        _why(search, record, here)
+        _captions(record.payload)
+        _facts(record.payload)
+
+
+def _picture(search: Search, record: Record) -> None:
+    if record.payload["kind"] == "text":
+        st.html(f'<blockquote class="pl-full">{escape(record.payload["text"])}</blockquote>')
+        return
+    url = original_url(search.collection, record.id)
+    alt = escape(title(record.payload), quote=True)
+    st.html(f'<a href="{url}" target="_blank"><img class="pl-large" src="{url}" alt="{alt}"></a>')
+
+
+def _ways(search: Search, record: Record) -> None:
+    """Buttons that make this result a part of the search."""
+    this = Piece(f"id:{record.id}")
+    with st.container(horizontal=True, key="ways"):
+        if st.button("More like this", icon=":material/auto_awesome_motion:", type="primary"):
+            state.go(Search(collection=search.collection, pieces=(this,)))
+        if st.button("Add words to this picture", icon=":material/add_notes:"):
+            state.go(Search(collection=search.collection, pieces=(this,)))
+        if st.button("Not like this", icon=":material/thumb_down:"):
+            state.go(replace(search.with_piece(replace(this, wanted=False)), opened=""))
+
+
+def _why(search: Search, record: Record, here: Opened) -> None:
+    hit = _hit(search, record, here)
+    if hit is None:
+        return
+    st.markdown("##### Why it was found")
+    for part in hit.why["parts"]:
+        st.html(_bar(part["label"], part["share"]))
+    channels = hit.why["channels"]
+    told = {"image": "by sight", "text": "by its caption", "bm25": "by its words"}
+    st.caption(
+        " · ".join(f"{told[name]} {channels[name]:.2f}" for name in told if name in channels)
+    )
+
+
+def _hit(search: Search, record: Record, here: Opened) -> Hit | None:
+    """This result as the search sees it: the same query, among copies of this content alone."""
+    if not search.pieces:
+        return None
+    query = search.query()
+    only = {"content": (str(record.payload["content"]),)}
+    found = here.searcher.search(Query(query.parts, only, limit=50, fold=False)).hits
+    return next((hit for hit in found if hit.id == record.id), None)
+
+
+def _bar(label: str, share: float) -> str:
+    side = "for" if share >= 0 else "against"
+    return (
+        f'<div class="pl-bar"><span>{escape(label)}</span>'
+        f'<i class="{side}" style="width:{abs(share) * 100:.0f}%"></i>'
+        f"<b>{share * 100:+.0f}%</b></div>"
+    )
+
+
+def _captions(payload: Payload) -> None:
+    captions: Sequence[Mapping[str, Any]] = payload["captions"]
+    if captions:
+        st.markdown("##### Captions")
+        rows = "".join(
+            f"<dt>{escape(c['language'] or '–')}</dt><dd>{escape(c['text'])}</dd>" for c in captions
+        )
+        st.html(f'<dl class="pl-facts">{rows}</dl>')
+
+
+def _facts(payload: Payload) -> None:
+    size = f"{payload['width']} × {payload['height']}" if "width" in payload else ""
+    kilobytes = f"{payload['bytes'] / 1000:,.0f} kB"
+    known = {
+        "Taken": str(payload.get("taken", "")).replace("T", " "),
+        "Camera": payload.get("camera", ""),
+        "Size": " · ".join(filter(None, [size, kilobytes, payload["format"]])),
+        "Tags": ", ".join(payload["tags"]),
+        **{key: str(value) for key, value in payload.get("meta", {}).items()},
+    }
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in known.items() if v)
+    paths = "".join(f"<dd><code>{escape(path)}</code></dd>" for path in payload["paths"])
+    st.markdown("##### About it")
+    st.html(f'<dl class="pl-facts">{rows}<dt>Files</dt>{paths}</dl>')

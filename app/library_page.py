@@ -1,0 +1,150 @@
+"""The Library page: the collections, what is in them, and adding a folder."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import streamlit as st
+
+from app import jobs
+from app.jobs import Job
+from app.resources import collections, opened, settings
+from embedder import EmbedderError
+from indexer.collection import Summary
+from indexer.config import parse_name
+from indexer.errors import IndexerError
+from indexer.prune import prune
+
+REFRESH = 1.0  # seconds between two looks at a running ingest
+
+
+def show() -> None:
+    """The whole page; errors are told in a sentence."""
+    st.html('<h1 class="pl-title pl-left">Library</h1>')
+    try:
+        _summaries()
+        _add()
+    except (IndexerError, EmbedderError) as error:
+        st.error(str(error), icon=":material/error:")
+
+
+@st.fragment(run_every=5.0)
+def _summaries() -> None:
+    """Refreshed by itself: an ingest in a terminal shows here as well."""
+    try:
+        found = collections()
+    except IndexerError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    if not found:
+        st.html('<p class="pl-lead pl-left">There is no collection yet. Add a folder below.</p>')
+        return
+    with st.grid("auto", min_column_width=280, gap="medium", key="collections"):
+        for summary in found:
+            with st.container(border=True, key=f"collection-{summary.name}"):
+                _summary(summary)
+
+
+def _summary(summary: Summary) -> None:
+    points = "…" if summary.points is None else f"{summary.points:,}"
+    when = (summary.ingested or summary.created).replace("T", " ")[:16]
+    size = f"{summary.bytes_on_disk / 1e6:,.1f} MB"
+    st.html(
+        f'<div class="pl-collection"><h3>{escape(summary.name)}</h3>'
+        f"<p><b>{points}</b> items</p>"
+        f"<p>{size} · {escape(summary.card.name)} · {when} UTC</p></div>"
+    )
+    with st.container(horizontal=True):
+        if st.button("Search", key=f"search-{summary.name}", icon=":material/search:"):
+            st.switch_page(st.session_state["pages"]["search"], query_params={"c": summary.name})
+        if st.button(
+            "Prune",
+            key=f"prune-{summary.name}",
+            icon=":material/cleaning_services:",
+            help="Forget pictures whose files are gone from the disk.",
+        ):
+            _prune(summary.name)
+
+
+def _prune(name: str) -> None:
+    try:
+        report = prune(opened(name).collection)
+    except (IndexerError, EmbedderError) as error:
+        st.error(str(error))
+        return
+    st.toast(f"{report.removed} removed, {len(report.paths)} files gone")
+    for root in report.absent:
+        st.warning(f"{root} is missing or empty; nothing under it was touched.")
+
+
+def _add() -> None:
+    st.markdown("#### Add a folder")
+    with st.form("add", border=False):
+        folder, name = st.columns([3, 1])
+        where = folder.text_input("Folder on this machine", placeholder="~/Pictures")
+        called = name.text_input("Collection", value=settings().collection)
+        gone = st.checkbox("Also forget pictures whose files are gone")
+        asked = st.form_submit_button("Look at the pictures", type="primary")
+    if asked:
+        _begin(where, called, gone)
+    _progress(called)
+
+
+def _begin(where: str, called: str, gone: bool) -> None:
+    folder = Path(where.strip()).expanduser()
+    if not where.strip() or not folder.exists():
+        st.error(f"There is no folder {where!r} on this machine.", icon=":material/folder_off:")
+        return
+    try:
+        jobs.start(str(parse_name(called)), folder, prune=gone)
+    except ValueError as error:
+        st.error(f"A collection cannot be called {called!r}: {error}")
+
+
+@st.fragment(run_every=REFRESH)
+def _progress(collection: str) -> None:
+    job = jobs.latest(collection)
+    if job is None:
+        return
+    with st.container(border=True, key="job"):
+        if job.running:
+            _running(job)
+        elif job.error:
+            st.error(job.error, icon=":material/error:")
+        else:
+            _done(job)
+
+
+def _running(job: Job) -> None:
+    st.html(f"<b>{escape(str(job.folder))}</b>")
+    now = job.progress
+    if now is None or now.total is None:
+        st.progress(0.0, "Looking through the folders…" if now else "Waking the model up…")
+    else:
+        rate = now.done / now.seconds if now.seconds else 0.0
+        left = f", {(now.total - now.done) / rate:,.0f} s left" if rate else ""
+        st.progress(
+            min(1.0, now.done / max(now.total, 1)),
+            f"{now.done:,} of {now.total:,} · {rate:,.0f} a second{left}",
+        )
+    if st.button("Stop", icon=":material/stop_circle:", disabled=job.stop.is_set()):
+        job.stop.set()
+
+
+def _done(job: Job) -> None:
+    report = job.report
+    if report is None:
+        st.error("The ingest ended without a report; see the terminal.")
+        return
+    words = "Stopped, with all that was done saved" if report.interrupted else "Done"
+    counts = {
+        "added": report.added, "updated": report.updated, "unchanged": report.unchanged,
+        "moved": report.moved, "removed": report.removed,
+    }  # fmt: skip
+    told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    st.success(f"{words}: {told or 'nothing to do'}", icon=":material/check_circle:")
+    if report.skipped:
+        st.markdown(f"**{len(report.skipped):,} files were left out**")
+        rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]
+        st.dataframe(rows, hide_index=True)

@@ -1,0 +1,11 @@
+"""The app's entry: `streamlit run app/main.py`. Pages from shell.py, pictures from media.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.media import routes
+
+app = st.App(Path(__file__).with_name("shell.py"), routes=routes())

@@ -1,0 +1,22 @@
+"""What every page stands in: title, style, navigation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import library_page, search_page
+
+st.set_page_config(page_title="Polylens", page_icon=":material/motion_photos_on:", layout="wide")
+st.html(Path(__file__).with_name("style.css"))
+pages = {
+    "search": st.Page(
+        search_page.show, title="Search", icon=":material/search:", url_path="", default=True
+    ),
+    "library": st.Page(
+        library_page.show, title="Library", icon=":material/photo_library:", url_path="library"
+    ),
+}
+st.session_state["pages"] = pages  # so that one page can lead to the other
+st.navigation(list(pages.values()), position="top").run()
