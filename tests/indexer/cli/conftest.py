@@ -6,29 +6,37 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[3]
 DRIVER = """
-import importlib.util, sys, time, types
+import sys, time, types
 import embedder.registry as registry
+from embedder.types import ModelCard
 
-spec = importlib.util.spec_from_file_location("colours", sys.argv.pop(1))
-tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tests)
-pause = float(sys.argv.pop(1))
+conftest, pause = sys.argv.pop(1), float(sys.argv.pop(1))
+languages = ("en", "de", "ja")
+CARD = ModelCard("colours", "test", "1", 48, ("text", "image"), False, languages, "Apache-2.0",
+                 "tests/conftest.py", "colours-1", 64)
 
-class Colours(tests.ColourEmbedder):
-    def embed(self, inputs, role, instruction=None):
-        time.sleep(pause)
-        return super().embed(inputs, role, instruction)
+def load(name, device=None):
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("colours", conftest)
+    tests = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tests)
+
+    class Colours(tests.ColourEmbedder):
+        def embed(self, inputs, role, instruction=None):
+            time.sleep(pause)
+            return super().embed(inputs, role, instruction)
+
+    return Colours()
 
 family = types.ModuleType("colours_family")
-family.CARDS = [Colours().card]
-family.load = lambda name, device=None: Colours()
+family.CARDS, family.load = [CARD], load
 sys.modules["colours_family"] = family
 registry.FAMILIES = (registry.Family("colours", "colours_family", lambda name: name == "colours"),)
 
@@ -45,6 +53,8 @@ class Program:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
             "POLYLENS_STORE": str(folder / "store"),
             "POLYLENS_MODEL": "colours",
             "COLUMNS": "120",
@@ -93,19 +103,34 @@ def indexer(tmp_path) -> Program:
 
 
 @pytest.fixture
-def pictures(tmp_path, photo) -> Path:
+def pictures(tmp_path) -> Path:
     """Three coloured pictures with captions, and a note."""
-    folder = tmp_path / "pictures"
+    return paint(tmp_path / "pictures")
+
+
+@pytest.fixture
+def indexed(indexer, pictures) -> Program:
+    """The program, with the pictures ingested, for tests that change what is there."""
+    return ingest(indexer, pictures)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory) -> Program:
+    """The same for tests that only look; made once."""
+    folder = tmp_path_factory.mktemp("library")
+    return ingest(Program(folder), paint(folder / "pictures"))
+
+
+def paint(folder: Path) -> Path:
+    folder.mkdir()
     for colour in ("red", "green", "blue"):
-        photo(folder / f"{colour}.png", colour)
+        Image.new("RGB", (120, 90), colour).save(folder / f"{colour}.png")
         (folder / f"{colour}.txt").write_text(f"a {colour} wall")
     (folder / "note.md").write_text("White snow on the hill.\n")
     return folder
 
 
-@pytest.fixture
-def indexed(indexer, pictures) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The program, with the pictures ingested."""
-    done = indexer("ingest", pictures, "--quiet")
+def ingest(program: Program, pictures: Path) -> Program:
+    done = program("ingest", pictures, "--quiet")
     assert done.returncode == 0, done.stderr
-    return indexer
+    return program

@@ -11,8 +11,8 @@ def states(answer: dict) -> dict[str, str]:
     return {check["name"]: check["state"] for check in answer["checks"]}
 
 
-def test_all_is_well(indexed):
-    answer = indexed.json("doctor")
+def test_all_is_well(library):
+    answer = library.json("doctor")
     assert answer["ok"] is True
     assert states(answer) == {
         "python": "ok",
@@ -24,7 +24,7 @@ def test_all_is_well(indexed):
         "thumbnails": "ok",
         "model": "ok",
     }
-    assert "opens; 4 points" in indexed("doctor").stdout
+    assert "opens; 4 points" in library("doctor").stdout
 
 
 def test_before_the_first_ingest(indexer):

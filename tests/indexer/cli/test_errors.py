@@ -108,16 +108,16 @@ def test_a_fault_of_the_program_is_short_and_names_debug(indexed):
     assert "--debug" in done.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error(indexed):
-    process = indexed.start("export")
+def test_a_reader_that_leaves_early_is_no_error(library):
+    process = library.start("export")
     process.stdout.close()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors == ""
 
 
-def test_a_file_that_cannot_be_written(indexed):
-    done = indexed("export", "-o", "no/such/folder/out.jsonl")
+def test_a_file_that_cannot_be_written(library):
+    done = library("export", "-o", "no/such/folder/out.jsonl")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr

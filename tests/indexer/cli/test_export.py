@@ -13,8 +13,8 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_json_lines(indexed):
-    done = indexed("export")
+def test_json_lines(library):
+    done = library("export")
     assert done.returncode == 0
     rows = lines(done.stdout)
     assert len(rows) == 4
@@ -26,23 +26,24 @@ def test_json_lines(indexed):
     assert len(words["indices"]) == len(words["values"]) > 0
 
 
-def test_without_vectors_and_with_a_filter(indexed):
-    rows = lines(indexed("export", "--no-vectors", "--where", "kind=text").stdout)
+def test_without_vectors_and_with_a_filter(library):
+    rows = lines(library("export", "--no-vectors", "--where", "kind=text").stdout)
     assert [row["payload"]["name"] for row in rows] == ["note.md"]
     assert "vectors" not in rows[0]
 
 
-def test_a_search_in_its_order(indexed):
-    rows = lines(indexed("export", "--search", "red", "--limit", "2").stdout)
-    hits = indexed.json("search", "red", "--limit", "2")["hits"]
+def test_a_search_in_its_order(library):
+    rows = lines(library("export", "--search", "red", "--limit", "2").stdout)
+    hits = library.json("search", "red", "--limit", "2")["hits"]
     assert [(row["id"], row["score"]) for row in rows] == [(h["id"], h["score"]) for h in hits]
 
 
-def test_numpy(indexed, tmp_path):
-    answer = indexed.json("export", "--format", "npz", "--output", "out.npz")
-    assert answer == {"points": 4, "format": "npz", "output": "out.npz"}
-    archive = np.load(tmp_path / "out.npz")
-    exact = {row["id"]: row for row in lines(indexed("export").stdout)}
+def test_numpy(library, tmp_path):
+    out = tmp_path / "out.npz"
+    answer = library.json("export", "--format", "npz", "--output", out)
+    assert answer == {"points": 4, "format": "npz", "output": str(out)}
+    archive = np.load(out)
+    exact = {row["id"]: row for row in lines(library("export").stdout)}
     payloads = lines(archive["payloads.jsonl"].decode())
     assert archive["image"].shape == archive["text"].shape == (4, 48)
     for id, payload, image in zip(archive["ids"], payloads, archive["image"], strict=True):
@@ -54,18 +55,18 @@ def test_numpy(indexed, tmp_path):
             np.testing.assert_allclose(image, row["vectors"]["image"], atol=1e-6)
 
 
-def test_csv(indexed):
-    done = indexed("export", "--format", "csv")
+def test_csv(library):
+    done = library("export", "--format", "csv")
     rows = {row["path"].rpartition("/")[2]: row for row in csv.DictReader(io.StringIO(done.stdout))}
     assert rows["red.png"]["caption"] == "a red wall"
     assert rows["note.md"]["text"] == "White snow on the hill."
 
 
-def test_a_file_appears_whole_or_not_at_all(indexed, tmp_path):
+def test_a_file_appears_whole_or_not_at_all(library, tmp_path):
     (tmp_path / "out.jsonl").write_text("before")
-    done = indexed("export", "-o", "out.jsonl", "--where", "year=soon")
+    done = library("export", "-o", tmp_path / "out.jsonl", "--where", "year=soon")
     assert done.returncode == 1
     assert (tmp_path / "out.jsonl").read_text() == "before"
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out.jsonl"]
-    assert indexed("export", "-o", "out.jsonl").returncode == 0
+    assert library("export", "-o", tmp_path / "out.jsonl").returncode == 0
     assert len(lines((tmp_path / "out.jsonl").read_text())) == 4

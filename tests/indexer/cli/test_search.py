@@ -15,58 +15,58 @@ def found(answer: dict) -> list[str]:
     return [Path(hit["path"]).name for hit in answer["hits"]]
 
 
-def test_the_shape_of_the_answer(indexed, pictures):
-    answer = indexed.json("search", "red", "--limit", "2")
+def test_the_shape_of_the_answer(library):
+    answer = library.json("search", "red", "--limit", "2")
     assert set(answer) == {"query", "took_ms", "matches", "more", "hits"}
     assert answer["query"]["parts"] == ["red"]
     assert answer["more"] is True
     assert len(answer["hits"]) == 2
     hit = answer["hits"][0]
     assert set(hit) == {"id", "score", "path", "paths", "payload", "why", "folded"}
-    assert hit["path"] == str(pictures / "red.png")
+    assert hit["path"] == str(library.folder / "pictures" / "red.png")
     assert hit["paths"] == [hit["path"]]
     assert hit["payload"]["kind"] == "image"
     assert hit["why"]["parts"][0]["label"] == "red"
 
 
-def test_a_picture_as_a_part_and_as_an_option(indexed, tmp_path, photo):
+def test_a_picture_as_a_part_and_as_an_option(library, tmp_path, photo):
     query = photo(tmp_path / "query.png", (0, 0, 250))
-    assert found(indexed.json("search", query))[0] == "blue.png"
-    assert found(indexed.json("search", "--image", query))[0] == "blue.png"
-    assert found(indexed.json("search", f"-{query}"))[-1] == "blue.png"
+    assert found(library.json("search", query))[0] == "blue.png"
+    assert found(library.json("search", "--image", query))[0] == "blue.png"
+    assert found(library.json("search", f"-{query}"))[-1] == "blue.png"
 
 
-def test_pages(indexed):
-    everything = found(indexed.json("search", "red", "--no-fold"))
-    pages = [found(indexed.json("search", "red", "-n", "2", "--offset", o)) for o in ("0", "2")]
+def test_pages(library):
+    everything = found(library.json("search", "red", "--no-fold"))
+    pages = [found(library.json("search", "red", "-n", "2", "--offset", o)) for o in ("0", "2")]
     assert [*pages[0], *pages[1]] == everything
 
 
-def test_filters(indexed):
-    assert found(indexed.json("search", "white", "--where", "kind=text")) == ["note.md"]
-    browse = indexed.json("search", "--where", "name=red.png,blue.png")
+def test_filters(library):
+    assert found(library.json("search", "white", "--where", "kind=text")) == ["note.md"]
+    browse = library.json("search", "--where", "name=red.png,blue.png")
     assert sorted(found(browse)) == ["blue.png", "red.png"]
-    done = indexed("search", "white", "--where", "kind")
+    done = library("search", "white", "--where", "kind")
     assert done.returncode == 1
     assert "key=value" in done.stderr
 
 
-def test_words_from_stdin(indexed):
-    answer = indexed.json("search", "-", stdin="red\n")
+def test_words_from_stdin(library):
+    answer = library.json("search", "-", stdin="red\n")
     assert answer["query"]["parts"] == ["red"]
     assert found(answer)[0] == "red.png"
 
 
-def test_off_a_terminal_a_hit_is_a_line(indexed, pictures):
-    done = indexed("search", "red")
+def test_off_a_terminal_a_hit_is_a_line(library):
+    done = library("search", "red")
     score, path, caption = done.stdout.splitlines()[0].split("\t")
     assert float(score) > 0
-    assert path == str(pictures / "red.png")
+    assert path == str(library.folder / "pictures" / "red.png")
     assert caption == "a red wall"
 
 
-def test_nothing_fits_the_filter(indexed):
-    done = indexed("search", "red", "--where", "kind=none")
+def test_nothing_fits_the_filter(library):
+    done = library("search", "red", "--where", "kind=none")
     assert (done.returncode, done.stdout) == (0, "")
     assert "Nothing" in done.stderr
 
@@ -96,9 +96,9 @@ def test_similar_by_id_by_path_and_by_content(indexed, pictures, tmp_path):
     assert found(indexed.json("similar", pictures / "red.png")) == found(by_id)
 
 
-def test_similar_to_a_picture_that_is_not_indexed(indexed, tmp_path, photo):
-    photo(tmp_path / "other.png", (0, 0, 240))
-    assert found(indexed.json("similar", "other.png"))[0] == "blue.png"
+def test_similar_to_a_picture_that_is_not_indexed(library, tmp_path, photo):
+    other = photo(tmp_path / "other.png", (0, 0, 240))
+    assert found(library.json("similar", other))[0] == "blue.png"
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_similar_to_a_picture_that_is_not_indexed(indexed, tmp_path, photo):
         ("notes.bin", "cannot be searched with"),
     ],
 )
-def test_similar_to_nothing(indexed, tmp_path, what, said):
+def test_similar_to_nothing(library, tmp_path, what, said):
     (tmp_path / "notes.bin").write_bytes(b"\0\1\2")
-    done = indexed("similar", what)
+    done = library("similar", tmp_path / what if "." in what else what)
     assert done.returncode == 1
     assert said in done.stderr
 
@@ -139,13 +139,13 @@ def on_a_terminal(indexed, *arguments: object, **environment: str) -> str:
     return printed.decode()
 
 
-def test_on_a_terminal_hits_are_a_table(indexed):
-    printed = on_a_terminal(indexed, "search", "red", "--verbose")
+def test_on_a_terminal_hits_are_a_table(library):
+    printed = on_a_terminal(library, "search", "red", "--verbose")
     assert "████████" in printed
     assert "red.png" in printed
     assert "a red wall" in printed
     assert "\x1b[" in printed
-    assert "\x1b[3" not in on_a_terminal(indexed, "search", "red", NO_COLOR="1")
+    assert "\x1b[3" not in on_a_terminal(library, "search", "red", NO_COLOR="1")
 
 
 def test_a_name_cannot_steer_the_terminal(indexed, pictures, photo):

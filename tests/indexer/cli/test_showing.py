@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def test_status_as_json(indexed):
-    answer = indexed.json("status")
+def test_status_as_json(library):
+    answer = library.json("status")
     assert answer["points"] == 4
     assert answer["kinds"] == {"pictures": 3, "passages": 1}
     assert answer["model"] == "colours"
@@ -23,8 +23,8 @@ def test_status_as_json(indexed):
     assert answer["collections"] == ["default"]
 
 
-def test_status_for_the_eye(indexed):
-    done = indexed("status")
+def test_status_for_the_eye(library):
+    done = library("status")
     assert "4 (3 pictures, 1 passages)" in done.stdout
     assert "colours" in done.stdout
 

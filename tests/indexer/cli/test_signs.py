@@ -60,10 +60,10 @@ def test_an_option_without_its_value_stays_last():
         "--json --limit=2 red -- -blue",
     ],
 )
-def test_the_program_takes_them(indexed, line):
+def test_the_program_takes_them(library, line):
     import json
 
-    done = indexed("search", *line.split())
+    done = library("search", *line.split())
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert sorted(answer["query"]["parts"]) == ["-blue", "red"]
