@@ -1,6 +1,6 @@
 """Pictures by URL: thumbnails from the disk, originals as a browser can show them.
 
-`/media/thumb/COLLECTION/ID`, `/media/original/COLLECTION/ID`, `/media/query/NAME`. An id names a
+`/picture/thumb/COLLECTION/ID`, `/picture/original/COLLECTION/ID`, `/picture/query/NAME`. An id names a
 point, and only the files that the point names are ever read.
 """
 
@@ -31,19 +31,19 @@ LARGEST = 2048  # pixels of the shorter side of what is re-encoded
 
 def routes() -> Sequence[BaseRoute]:
     return [
-        Route("/media/thumb/{collection}/{id}", thumb),
-        Route("/media/original/{collection}/{id}", original),
-        Route("/media/query/{name}", query),
+        Route("/picture/thumb/{collection}/{id}", thumb),
+        Route("/picture/original/{collection}/{id}", original),
+        Route("/picture/query/{name}", query),
     ]
 
 
 def thumb_url(collection: str, id: str) -> str:
     """Relative, so that it works behind a base path."""
-    return f"media/thumb/{collection}/{id}"
+    return f"picture/thumb/{collection}/{id}"
 
 
 def original_url(collection: str, id: str) -> str:
-    return f"media/original/{collection}/{id}"
+    return f"picture/original/{collection}/{id}"
 
 
 def thumb(request: Request) -> Response:

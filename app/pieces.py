@@ -43,7 +43,7 @@ def _chip(search: Search, index: int, piece: Piece) -> None:
 
 def picture_url(search: Search, piece: Piece) -> str:
     kind, _, name = piece.rest.partition(":")
-    return f"media/query/{name}" if kind == "img" else thumb_url(search.collection, name)
+    return f"picture/query/{name}" if kind == "img" else thumb_url(search.collection, name)
 
 
 def _label(piece: Piece) -> str:

@@ -8,8 +8,10 @@ import streamlit as st
 
 from app import library_page, search_page
 
-st.set_page_config(page_title="Polylens", page_icon=":material/motion_photos_on:", layout="wide")
-st.html(Path(__file__).with_name("style.css"))
+HERE = Path(__file__).parent
+
+st.set_page_config(page_title="Polylens", page_icon=str(HERE / "icon.svg"), layout="wide")
+st.html(HERE / "style.css")
 pages = {
     "search": st.Page(
         search_page.show, title="Search", icon=":material/search:", url_path="", default=True

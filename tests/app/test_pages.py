@@ -1,0 +1,121 @@
+"""Each page in each of its states, run by Streamlit's own test runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+SHELL = Path(__file__).parents[2] / "app" / "shell.py"
+
+
+@pytest.fixture
+def page():
+    """`page(q=[...])` runs the Search page with that address."""
+
+    def run(**address) -> AppTest:
+        tested = AppTest.from_file(str(SHELL), default_timeout=60)
+        for key, value in address.items():
+            tested.query_params[key] = value
+        tested.run()
+        assert not tested.exception, tested.exception
+        return tested
+
+    return run
+
+
+def shown(tested: AppTest) -> str:
+    """All HTML and text of the page."""
+    return "\n".join(str(e.proto) for e in tested.main) + "\n".join(
+        str(getattr(e, "value", "")) for e in [*tested.markdown, *tested.error]
+    )
+
+
+def opens(tested: AppTest) -> list[str]:
+    """The names on the cards, in order."""
+    return [b.label.removeprefix("Open ") for b in tested.button if b.label.startswith("Open ")]
+
+
+def test_without_a_collection_it_says_how_to_begin(empty_store, page):
+    tested = page()
+    assert [b.label for b in tested.button] == ["Choose a folder"]
+
+
+def test_browsing_shows_pictures(app_store, page):
+    assert len(opens(page())) == 24
+
+
+def test_words_find_pictures_in_japanese(app_store, page):
+    assert set(opens(page(q=["猫"]))[:3]) == {"chelsea.jpg", "grey-cat.jpg", "black-cat.webp"}
+
+
+def test_a_part_can_be_unwanted(app_store, page):
+    plain, without = (
+        opens(page(q=["cat"])),
+        opens(page(q=["cat", "-2:id:" + _id_of(app_store, "chelsea.jpg")])),
+    )
+    assert plain[0] == "chelsea.jpg"
+    assert without[0] != "chelsea.jpg"
+
+
+def test_filters_narrow(app_store, page):
+    assert set(opens(page(w=["kind=text"]))) == {"notes.md"}
+
+
+def test_pages_follow_each_other(app_store, page):
+    first, second = opens(page()), opens(page(page="2"))
+    assert len(second) == 24
+    assert not set(first) & set(second)
+
+
+def test_nonsense_is_told_to_match_nothing(app_store, page):
+    tested = page(q=["quantum chromodynamics of gauge fields"])
+    assert "Nothing here really matches" in shown(tested)
+    assert opens(tested), "the closest are shown all the same"
+
+
+def test_a_picture_that_is_gone_is_an_error_in_words(app_store, page):
+    tested = page(q=["img:" + "0" * 32])
+    assert "kept no longer" in tested.error[0].value
+
+
+def test_an_unknown_point_is_an_error_in_words(app_store, page):
+    tested = page(q=["id:00000000-0000-0000-0000-000000000000"])
+    assert "no point" in tested.error[0].value
+
+
+def test_a_damaged_collection_is_an_error_in_words(tmp_path, empty_store, page):
+    (empty_store / "default").mkdir(parents=True)
+    (empty_store / "default" / "collection.json").write_text("{")
+    assert "damaged" in page().error[0].value
+
+
+def test_the_library_ingests_a_folder(empty_store, tmp_path, photo):
+    photo(tmp_path / "pictures" / "a.jpg", 1)
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    tested = AppTest.from_function(_library, default_timeout=90).run()
+    tested.text_input[0].set_value(str(tmp_path / "pictures"))
+    tested.button[0].click().run()
+    from app import jobs
+
+    job = jobs.latest("default")
+    job.wait(60)
+    assert job.error == ""
+    tested.run()
+    assert not tested.exception
+    assert "1 added" in tested.success[0].value
+    assert tested.dataframe[0].value["reason"].tolist() == [job.report.skipped[0].reason]
+
+
+def _library() -> None:
+    from app import library_page
+
+    library_page.show()
+
+
+def _id_of(store: Path, name: str) -> str:
+    from app.resources import opened
+
+    records, _ = opened("default").collection.store.scroll(limit=1000)
+    return next(r.id for r in records if r.payload["name"] == name)
