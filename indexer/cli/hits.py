@@ -87,10 +87,16 @@ def _lines(hit: Hit, verbose: bool) -> list[str]:
         lines.append(f"id {hit.id}")
         lines += [shown(path) for path in hit.payload.get("paths", [])[1:]]
         lines += [
-            f"{shown(str(part['label']))} {part['score']:+.3f} ({part['share']:+.0%})"
+            f"{_weight(part['weight'])}{shown(part['label'])}: cosine {part['score']:+.3f}, "
+            f"{part['share']:+.0%} of the score"
             for part in hit.why.get("parts", [])
         ]
     return lines
+
+
+def _weight(weight: float) -> str:
+    """As the user writes it: nothing for 1, `-` for -1, `2:` for 2."""
+    return {1.0: "", -1.0: "-"}.get(weight, f"{weight:g}:")
 
 
 def _path(hit: Hit) -> str:

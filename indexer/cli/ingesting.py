@@ -47,7 +47,7 @@ A folder that is missing or empty, as a disk that is not mounted is, keeps its p
 @app.command(epilog=INGEST_EXAMPLES)
 def ingest(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of pictures and texts.")
+        list[Path], typer.Argument(metavar="FOLDER", help="Folders of pictures and texts.")
     ],
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")

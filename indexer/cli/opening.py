@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from embedder.errors import EmbedderError
 from indexer.collection import META, Collection, read_card
-from indexer.errors import CollectionError
+from indexer.errors import CollectionError, IndexerError
 
 if TYPE_CHECKING:
     from embedder import Embedder, Input, ModelCard, Role, Vectors
@@ -25,7 +26,10 @@ class Deferred:
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         if self._loaded is None:
-            self._loaded = self.load()
+            try:
+                self._loaded = self.load()
+            except EmbedderError as error:  # no fault of the files in hand: end the run
+                raise IndexerError(str(error)) from error
         return self._loaded.embed(inputs, role, instruction)
 
 

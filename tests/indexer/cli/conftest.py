@@ -60,6 +60,21 @@ class Program:
             "COLUMNS": "120",
         }
 
+    def with_failing_model(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run with a model whose weights cannot be loaded."""
+        command = self.command(*arguments)
+        fails = "    raise registry.UnknownModelError('no weights here')\n"
+        command[2] = command[2].replace("    import importlib.util\n", fails)
+        return subprocess.run(
+            command,
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def command(self, *arguments: object, pause: float = 0) -> list[str]:
         conftest = ROOT / "tests" / "conftest.py"
         return [sys.executable, "-c", DRIVER, str(conftest), str(pause), *map(os.fspath, arguments)]

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 
 import pytest
 
@@ -99,13 +98,17 @@ def test_prune(indexed, pictures):
 
 def test_a_rescan_does_not_load_the_model(indexed, pictures):
     """The starter's weights cost a second; an unchanged folder must not pay it."""
-    script = indexed.command("ingest", pictures, "--json")
-    script[2] = script[2].replace("    import importlib.util\n", "    sys.exit('it was loaded')\n")
-    done = subprocess.run(
-        script, env=indexed.environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = indexed.with_failing_model("ingest", pictures, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["unchanged"] == 4
+
+
+def test_a_model_that_does_not_load_is_one_error(indexer, pictures):
+    """And not as many skipped files as there are."""
+    done = indexer.with_failing_model("ingest", pictures)
+    assert done.returncode == 1
+    assert "error: no weights here" in done.stderr
+    assert "skipped" not in done.stderr
 
 
 def test_names_that_are_not_utf8(indexer, pictures, photo):

@@ -1,0 +1,112 @@
+"""The console script `embedder`, as a process of its own, with the starter model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from embedder.cli import app
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = typer.main.get_command(app).commands
+
+
+def run(*arguments: object, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "embedder", *map(str, arguments)],
+        input=stdin,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def vectors(*arguments: object, stdin: str = "") -> np.ndarray:
+    done = run("embed", *arguments, "--json", stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    return np.array(json.loads(done.stdout)["vectors"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help_and_examples(name):
+    command = COMMANDS[name]
+    assert command.help
+    assert f"embedder {name}" in command.epilog
+    assert all(param.help for param in command.params)
+
+
+def test_help_and_version():
+    assert "Examples:" in run("--help").stdout
+    assert run("--version").stdout.startswith("polylens ")
+    assert run().returncode == 2
+
+
+def test_models_and_info():
+    (card,) = json.loads(run("models", "--json").stdout)["models"]
+    assert card["name"] == "starter"
+    assert json.loads(run("info", "--json").stdout) == card
+    assert card["fingerprint"] in run("info").stdout
+    assert "starter" in run("models").stdout
+
+
+def test_texts_pictures_and_both(tmp_path, photo):
+    picture = photo(tmp_path / "red.png", "red")
+    texts = vectors("a red wall", "eine rote Wand")
+    assert texts.shape == (2, 384)
+    np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-5)
+    mixed = vectors("a red wall", "--image", picture)
+    np.testing.assert_allclose(mixed[0], texts[0], atol=1e-5)
+    assert vectors("a red wall", "--image", picture, "--together").shape == (1, 384)
+
+
+def test_lines_of_stdin():
+    np.testing.assert_allclose(
+        vectors(stdin="a cat\n\na dog\n"), vectors("a cat", "a dog"), atol=1e-5
+    )
+
+
+def test_numpy_file(tmp_path):
+    out = tmp_path / "cat.npy"
+    done = run("embed", "a cat", "--npy", out)
+    assert (done.returncode, done.stdout) == (0, "")
+    array = np.load(out)
+    assert (array.shape, array.dtype) == ((1, 384), np.float32)
+    np.testing.assert_allclose(array, vectors("a cat"), atol=1e-5)
+
+
+def test_a_line_a_vector():
+    label, *numbers = run("embed", "a cat").stdout.rstrip("\n").split("\t")
+    assert label == "a cat"
+    assert len(numbers) == 384
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["embed", "cat", "--model", "nobody"], 1, "nobody"),
+        (["info", "--model", "nobody"], 1, "nobody"),
+        (["embed", "--image", "no-such.jpg"], 1, "no-such.jpg"),
+        (["embed", "--image", "README.md"], 1, "README.md"),
+        (["embed", "cat", "--npy", "/no/such/folder/cat.npy"], 1, "/no/such/folder"),
+        (["embed"], 2, "stdin"),
+        (["embed", "cat", "--role", "king"], 2, "--role"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes(arguments, code, said, tmp_path):
+    (tmp_path / "README.md").write_text("no picture")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

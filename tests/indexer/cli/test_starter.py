@@ -1,0 +1,39 @@
+"""The whole way with the starter model: a folder, a question in three languages, an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PICTURES = ("food/banana.webp", "animals/zebra.webp", "animals/goldfish.jpg")
+
+
+def run(store: Path, *arguments: object) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "indexer", *map(str, arguments), "--store", str(store), "--json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_search_in_any_language(tmp_path):
+    folder, store = tmp_path / "pictures", tmp_path / "store"
+    folder.mkdir()
+    for name in PICTURES:
+        shutil.copy(ROOT / "samples" / name, folder)
+    assert run(store, "ingest", folder)["added"] == len(PICTURES)
+    assert run(store, "status")["card"]["name"] == "starter"
+    for words in ("a banana", "eine Banane", "バナナ"):
+        hits = run(store, "search", words)["hits"]
+        assert Path(hits[0]["path"]).name == "banana.webp", words
+    assert run(store, "doctor")["ok"] is True
