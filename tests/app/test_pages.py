@@ -114,7 +114,7 @@ def _library() -> None:
     library_page.show()
 
 
-def _id_of(store: Path, name: str) -> str:
+def _id_of(name: str) -> str:
     from app.resources import opened
 
     records, _ = opened("default").collection.store.scroll(limit=1000)

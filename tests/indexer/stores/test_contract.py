@@ -1,0 +1,260 @@
+"""One suite for every store, against exact numpy."""
+
+from __future__ import annotations
+
+import importlib.util
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from indexer.errors import StoreError
+from indexer.stores import Schema, open_store
+from indexer.types import Record, Sparse
+
+_spec = importlib.util.spec_from_file_location("exact", Path(__file__).with_name("exact.py"))
+exact = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(exact)
+
+DIM = 32
+SCHEMA = Schema((("image", DIM), ("text", DIM)), ("bm25",), ("kind", "tags", "folder"), ("year",))
+
+
+def unit(rng) -> np.ndarray:
+    row = rng.standard_normal(DIM).astype(np.float32)
+    return row / np.linalg.norm(row)
+
+
+def make(count: int, seed: int = 0) -> list[Record]:
+    rng = np.random.default_rng(seed)
+    records = []
+    for i in range(count):
+        vectors = {"image": unit(rng), "bm25": Sparse((i % 7, 100 + i), (1.0, 0.5))}
+        if i % 3 == 0:
+            vectors["text"] = unit(rng)
+        payload = {
+            "kind": "image" if i % 4 else "text",
+            "tags": [f"t{i % 5}", f"t{i % 3}"],
+            "folder": [f"/p/{i % 6}"],
+            "year": 2000 + i % 20,
+        }
+        records.append(Record(str(uuid.UUID(int=seed * 10**6 + i + 1)), vectors, payload))
+    return records
+
+
+@pytest.fixture(params=["edge", "memory"])
+def store(request, tmp_path):
+    (tmp_path / "c").mkdir()
+    location = ":memory:" if request.param == "memory" else tmp_path
+    opened = open_store(location, "c")
+    opened.ensure(SCHEMA)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def filled(store):
+    records = make(300)
+    store.upsert(records)
+    return store, exact.Exact(records)
+
+
+def nearest(store, name, query, where=None, limit=10):
+    request = models.QueryRequest(query=query.tolist(), using=name, filter=where, limit=limit)
+    return [(str(p.id), p.score) for p in store.query(request)]
+
+
+@pytest.mark.parametrize("name", ["image", "text"])
+def test_nearest_agrees_with_exact(filled, name):
+    store, truth = filled
+    for seed in range(10):
+        query = unit(np.random.default_rng(100 + seed))
+        found, right = nearest(store, name, query), truth.nearest(name, query)[:10]
+        assert [id for id, _ in found][:3] == [id for id, _ in right][:3]
+        assert np.allclose([s for _, s in found], [s for _, s in right], atol=5e-3)
+
+
+def random_filter(rng, depth=2) -> dict:
+    def condition():
+        kind = rng.integers(4 if depth else 3)
+        if kind == 0:
+            return {"key": "kind", "match": {"value": str(rng.choice(["image", "text"]))}}
+        if kind == 1:
+            return {"key": "tags", "match": {"any": [f"t{rng.integers(6)}", f"t{rng.integers(6)}"]}}
+        if kind == 2:
+            low = float(rng.integers(1998, 2022))
+            return {"key": "year", "range": {"gte": low, "lte": low + float(rng.integers(8))}}
+        return random_filter(rng, depth - 1)
+
+    clauses = {}
+    for name in ("must", "should", "must_not"):
+        if rng.random() < 0.6:
+            clauses[name] = [condition() for _ in range(rng.integers(1, 3))]
+    return clauses or {"must": [condition()]}
+
+
+def test_filters_agree_with_exact(filled):
+    store, truth = filled
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        plain = random_filter(rng)
+        where = models.Filter.model_validate(plain)
+        right = truth.matching(plain)
+        assert store.count(where) == len(right), plain
+        assert {r.id for r in store.scroll(where, limit=1000)[0]} == right, plain
+
+
+def test_filtered_search_agrees_with_exact(filled):
+    store, truth = filled
+    plain = {
+        "must": [{"key": "tags", "match": {"any": ["t1"]}}],
+        "must_not": [{"key": "kind", "match": {"value": "text"}}],
+    }
+    query = unit(np.random.default_rng(3))
+    found = nearest(store, "image", query, models.Filter.model_validate(plain), 5)
+    assert [id for id, _ in found][:2] == [id for id, _ in truth.nearest("image", query, plain)][:2]
+
+
+def test_words_are_found_and_rare_ones_count_more(filled):
+    store, _ = filled
+    query = models.SparseVector(indices=[3, 110], values=[1.0, 1.0])
+    found = store.query(models.QueryRequest(query=query, using="bm25", limit=5))
+    assert str(found[0].id) == str(uuid.UUID(int=11))
+
+
+def test_several_queries_in_one_message(filled):
+    store, _ = filled
+    query = unit(np.random.default_rng(1))
+    requests = [
+        models.QueryRequest(query=query.tolist(), using=n, limit=4) for n in ("image", "text")
+    ]
+    assert [len(points) for points in store.query_batch(requests)] == [4, 4]
+
+
+def test_fusion_with_k_said(filled):
+    store, truth = filled
+    a, b = unit(np.random.default_rng(1)), unit(np.random.default_rng(2))
+    request = models.QueryRequest(
+        prefetch=[
+            models.Prefetch(query=a.tolist(), using="image", limit=50),
+            models.Prefetch(query=b.tolist(), using="image", limit=50),
+        ],
+        query=models.RrfQuery(rrf=models.Rrf(k=60)),
+        limit=5,
+    )
+    ranks: dict[str, float] = {}
+    for query in (a, b):
+        for place, (id, _) in enumerate(truth.nearest("image", query)[:50]):
+            ranks[id] = ranks.get(id, 0) + 1 / (60 + place + 1)
+    best = max(ranks.values())
+    assert ranks[str(store.query(request)[0].id)] == pytest.approx(best, rel=0.02)
+
+
+def test_diversity(filled):
+    store, _ = filled
+    query = unit(np.random.default_rng(5))
+    request = models.QueryRequest(
+        query=models.NearestQuery(
+            nearest=query.tolist(), mmr=models.Mmr(diversity=0.9, candidates_limit=50)
+        ),
+        using="image",
+        limit=8,
+    )
+    spread = [str(p.id) for p in store.query(request)]
+    assert len(set(spread)) == 8
+    assert spread != [id for id, _ in nearest(store, "image", query, limit=8)]
+
+
+def test_a_sample_is_random_and_whole(filled):
+    store, _ = filled
+    request = models.QueryRequest(
+        query=models.SampleQuery(sample=models.Sample.RANDOM), limit=50, with_vector=["image"]
+    )
+    first, second = ({str(p.id) for p in store.query(request)} for _ in range(2))
+    assert len(first) == len(second) == 50
+    assert first != second
+
+
+def test_facets_count(filled):
+    store, truth = filled
+    counts = dict(store.facet("folder", None, 10))
+    assert counts == {f"/p/{i}": 50 for i in range(6)}
+    where = {"must": [{"key": "kind", "match": {"value": "text"}}]}
+    assert sum(dict(store.facet("folder", models.Filter.model_validate(where))).values()) == len(
+        truth.matching(where)
+    )
+
+
+def test_scroll_pages_meet_every_point_once(filled):
+    store, truth = filled
+    seen, after = [], None
+    while True:
+        page, after = store.scroll(limit=64, after=after)
+        seen += [r.id for r in page]
+        if after is None:
+            break
+    assert sorted(seen) == sorted(truth.records)
+
+
+def test_upsert_replaces_the_whole_point(store):
+    record = make(1)[0]
+    store.upsert([record])
+    store.upsert([Record(record.id, {"text": record.vectors["image"]}, {"kind": "new"})])
+    found = store.retrieve([record.id], vectors=True)[0]
+    assert set(found.vectors) == {"text"}
+    assert found.payload == {"kind": "new"}
+
+
+def test_patch_keeps_what_is_not_given(store):
+    record = make(1)[0]
+    store.upsert([record])
+    text = unit(np.random.default_rng(9))
+    store.patch([Record(record.id, {"text": text}, {"kind": "patched"})])
+    found = store.retrieve([record.id], vectors=True)[0]
+    assert found.payload == {"kind": "patched"}
+    assert np.allclose(found.vectors["text"], text, atol=5e-3)
+    assert np.allclose(found.vectors["image"], record.vectors["image"], atol=5e-3)
+
+
+def test_patch_makes_no_ghosts(store):
+    store.patch([make(1)[0]])
+    assert store.count() == 0
+
+
+def test_delete(filled):
+    store, truth = filled
+    gone = sorted(truth.records)[:10]
+    store.delete(gone)
+    assert store.count() == 290
+    assert store.retrieve(gone) == []
+
+
+@pytest.mark.parametrize(
+    ("vectors", "says"),
+    [
+        ({"image": np.full(DIM, np.nan, np.float32)}, "finite"),
+        ({"image": np.ones(DIM + 1, np.float32)}, "shape"),
+        ({"picture": np.ones(DIM, np.float32)}, "no such vector"),
+        ({"bm25": Sparse((1, 2), (1.0,))}, "2 indices"),
+        ({"bm25": Sparse((1, 1), (1.0, 2.0))}, "twice"),
+    ],
+)
+def test_what_would_damage_the_store_is_refused_whole(store, vectors, says):
+    good = make(3)
+    bad = Record(str(uuid.UUID(int=99)), vectors, {})
+    with pytest.raises(StoreError, match=says):
+        store.upsert([*good, bad])
+    assert store.count() == 0
+
+
+def test_a_payload_that_is_no_json_or_too_large_is_refused(store):
+    for payload in ({"x": object()}, {"x": float("nan")}, {"x": "y" * (2 << 20)}):
+        with pytest.raises(StoreError, match="payload"):
+            store.upsert([Record(str(uuid.UUID(int=1)), {}, payload)])
+
+
+def test_ids_are_uuids(store):
+    with pytest.raises(StoreError, match="UUID"):
+        store.retrieve(["../../etc"])
