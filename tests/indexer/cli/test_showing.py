@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -27,6 +29,17 @@ def test_status_for_the_eye(library):
     done = library("status")
     assert "4 (3 pictures, 1 passages)" in done.stdout
     assert "colours" in done.stdout
+
+
+def test_the_size_on_disk_counts_every_thumbnail(indexed):
+    """Though only some of them are looked at."""
+    before = indexed.json("status")["bytes_on_disk"]
+    thumbs = indexed.folder / "store" / "default" / "thumbs" / "zz"
+    thumbs.mkdir()
+    for i in range(100):
+        (thumbs / f"{i}.jpg").write_bytes(b"x" * 8192)
+    each = (thumbs / "0.jpg").stat().st_blocks * 512
+    assert indexed.json("status")["bytes_on_disk"] - before == pytest.approx(100 * each, rel=0.1)
 
 
 def test_status_is_light(indexed):
