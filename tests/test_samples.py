@@ -16,7 +16,7 @@ PICTURES = sorted(
 
 
 def credits() -> dict[str, list[str]]:
-    rows = (line.strip("|").split("|") for line in (ROOT / "docs/samples.md").open())
+    rows = (line.strip().strip("|").split("|") for line in (ROOT / "docs/samples.md").open())
     cells = ([cell.strip() for cell in row] for row in rows)
     return {row[0]: row[1:] for row in cells if len(row) == 5 and "/" in row[0]}
 
