@@ -1,7 +1,7 @@
 """Pictures by URL: thumbnails from the disk, originals as a browser can show them.
 
-`/picture/thumb/COLLECTION/ID`, `/picture/original/COLLECTION/ID`, `/picture/query/NAME`. An id names a
-point, and only the files that the point names are ever read.
+`/picture/thumb/COLLECTION/ID`, `/picture/original/COLLECTION/ID`, `/picture/query/NAME`. An id
+names a point, and only the files that the point names are ever read.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ DIM = 48
 class ColourEmbedder:
     """Sees a picture as a 4x4 grid of colours, a text as the colours it names. Quick and exact."""
 
-    COLOURS = {
+    COLOURS: ClassVar = {
         "red": (255, 0, 0),
         "rot": (255, 0, 0),
         "赤": (255, 0, 0),

@@ -351,6 +351,6 @@ def test_damaged_metadata_is_named(config, collection, content):
 def test_progress_is_told(collection, colours, folder):
     told = []
     ingest([folder], collection, colours, IngestOptions(batch=1), on_progress=told.append)
-    assert [p.stage for p in told][0] == "scan"
+    assert next(p.stage for p in told) == "scan"
     last = [p for p in told if p.stage == "ingest"][-1]
     assert (last.done, last.total) == (4, 4)

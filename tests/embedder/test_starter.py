@@ -1,0 +1,178 @@
+"""The starter: unit rows, any script, any picture, and a space that words and pictures share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+import embedder
+from embedder import EmbedderError, Input
+from embedder.starter_text import Lexicon, fold
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return embedder.load("starter")
+
+
+def picture(colour="red", size=(300, 200)) -> Image.Image:
+    image = Image.new("RGB", size, "white")
+    ImageDraw.Draw(image).ellipse((60, 30, 240, 170), fill=colour)
+    return image
+
+
+def test_rows_are_unit_float32_in_order(starter):
+    inputs = [
+        Input(text="a red ball"),
+        Input(images=(picture(),)),
+        Input(text="a red ball", images=(picture(),)),
+    ]
+    rows = starter.embed(inputs, "query")
+    assert rows.dtype == np.float32
+    assert rows.shape == (3, starter.card.dim)
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    mixed = rows[0] + rows[1]
+    assert np.allclose(rows[2], mixed / np.linalg.norm(mixed), atol=1e-4)
+
+
+def test_a_batch_changes_nothing(starter):
+    texts = [Input(text=t) for t in ("dog", "a very long sentence about nothing at all " * 9, "犬")]
+    pictures = [Input(images=(picture(c),)) for c in ("red", "blue", "green")]
+    together = starter.embed([*texts, *pictures], "document")
+    alone = np.concatenate([starter.embed([i], "document") for i in (*texts, *pictures)])
+    assert (together * alone).sum(1).min() > 0.9999
+
+
+ODD = (
+    *("x", "\0", "🦊" * 50, "\ud800 lone", "word " * 5000),
+    *("\u202eright to left", "ᚠᚢᚦ", "\n\t.", "苹果" * 900),
+)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_no_text_is_too_odd(starter, text):
+    row = starter.embed([Input(text=text)], "query")
+    assert np.isfinite(row).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_no_picture_mode_is_too_odd(starter, mode):
+    source = picture().convert("L") if mode == "I;16" else picture()
+    row = starter.embed([Input(images=(source.convert(mode),))], "document")
+    assert np.isfinite(row).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 2), (260, 260), (2000, 1500)])
+def test_no_picture_size_is_too_odd(starter, size):
+    assert np.isfinite(starter.embed([Input(images=(Image.new("RGB", size),))], "document")).all()
+
+
+def test_an_empty_input_is_refused(starter):
+    with pytest.raises(EmbedderError, match="neither"):
+        starter.embed([Input()], "query")
+    assert starter.embed([], "query").shape == (0, starter.card.dim)
+
+
+def test_another_device_is_refused():
+    with pytest.raises(EmbedderError, match="CPU"):
+        embedder.load("starter", device="cuda")
+
+
+def test_words_of_many_languages_lie_together(starter):
+    words = ["dog", "Hund", "chien", "perro", "犬", "собака", "كلب", "개"]
+    others = ["airplane", "Flugzeug", "飛行機", "самолёт"]
+    dogs = starter.embed([Input(text=w) for w in words], "query")
+    planes = starter.embed([Input(text=w) for w in others], "query")
+    assert (dogs @ dogs.T).min() > (dogs @ planes.T).max()
+
+
+ASKED = {
+    "zebra": ("zebra", "Zebra", "シマウマ", "斑马"),
+    "owl": ("owl", "Eule", "hibou", "フクロウ"),
+    "pineapple": ("pineapple", "Ananas", "パイナップル", "菠萝"),
+    "motorcycle": ("motorcycle", "Motorrad", "オートバイ", "摩托车"),
+}
+
+
+def test_words_find_their_picture(starter):
+    """Photographs that the head never saw, in the languages of their finders."""
+    pictures = [Image.open(next(SAMPLES.rglob(f"{name}.[jw]*"))).convert("RGB") for name in ASKED]
+    images = starter.embed([Input(images=(image,)) for image in pictures], "document")
+    for place, words in enumerate(ASKED.values()):
+        rows = starter.embed([Input(text=word) for word in words], "query")
+        assert ((rows @ images.T).argmax(1) == place).all(), words
+
+
+def test_threads_may_share_it(starter):
+    right = starter.embed([Input(text="a horse"), Input(images=(picture(),))], "query")
+    wrong = []
+
+    def ask():
+        rows = starter.embed([Input(text="a horse"), Input(images=(picture(),))], "query")
+        if not np.allclose(rows, right, atol=1e-4):
+            wrong.append(rows)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_text_needs_no_eyes():
+    """A search by words must not wait for torch or the vision towers."""
+    script = (
+        "import sys, embedder; from embedder import Input\n"
+        "embedder.load('starter').embed([Input(text='cat')], 'query')\n"
+        "print(sorted({'torch', 'onnxruntime', 'transformers'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout == "[]\n"
+
+
+def test_the_card_knows_its_head():
+    import hashlib
+
+    from embedder import starter_card
+
+    data = starter_card.HEAD.read_bytes() + starter_card.LEXICON.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()[:32]
+    assert starter_card.DIGEST.read_text().strip() == digest
+    assert digest in embedder.cards()[0].fingerprint
+
+
+@pytest.fixture(scope="module")
+def lexicon() -> Lexicon:
+    return Lexicon(
+        {"hund": "dog", "rot": "red", "犬": "dog", "赤い": "red", "車": "car", "の": "of"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("Hund", "dog"),
+        ("«Hund!»", "dog"),
+        ("ein rot hund", "red dog"),
+        ("赤い車", "red car"),
+        ("車の中", "car"),
+        ("nothing", ""),
+        ("a sentence of many words with a hund in it", ""),
+        ("", ""),
+    ],
+)
+def test_the_lexicon_hears_words(lexicon, text, english):
+    assert lexicon.english(text) == english
+
+
+def test_folding():
+    assert fold("  ＤＯＧ! ") == "dog"
