@@ -16,7 +16,9 @@ from app.uploads import picture
 from indexer.parts import parse_part, parse_where
 from indexer.types import Part, Query
 
-FRONT = re.compile(r"(?P<sign>-)?(?:(?P<weight>\d+(?:\.\d+)?):)?(?P<rest>.+)", re.DOTALL)
+FRONT = re.compile(  # a time such as 12:30 is no weight
+    r"(?P<sign>-)?(?:(?P<weight>\d+(?:\.\d+)?):(?!\d))?(?P<rest>.+)", re.DOTALL
+)
 PAGE_SIZES = (24, 48, 96)
 
 

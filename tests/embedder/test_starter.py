@@ -97,7 +97,7 @@ def test_words_of_many_languages_lie_together(starter):
 ASKED = {
     "zebra": ("zebra", "Zebra", "シマウマ", "斑马"),
     "owl": ("owl", "Eule", "hibou", "フクロウ"),
-    "pineapple": ("pineapple", "Ananas", "パイナップル", "菠萝"),
+    "elephant": ("elephant", "Elefant", "ゾウ", "大象"),
     "motorcycle": ("motorcycle", "Motorrad", "オートバイ", "摩托车"),
 }
 

@@ -1,0 +1,174 @@
+"""The app as a person meets it: the real server and a real browser.
+
+`POLYLENS_SCREENSHOT=docs/images/app.png pytest tests/app/test_browser.py` (`make screenshot`) keeps
+the picture that the README shows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
+)
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-sync", "--disable-background-networking", "--disable-component-update"),
+    "--disable-dev-shm-usage",
+)
+
+
+@pytest.fixture
+def address(library):
+    """The app's URL, served by `streamlit run app/main.py`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)],
+        cwd=ROOT,
+        env={**os.environ, "POLYLENS_STORE": str(library)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://localhost:{port}"
+    try:
+        _wait_for(f"{url}/_stcore/health")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture
+def browser(tmp_path):
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1360,980"]:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(f"{url} does not answer")
+
+
+def until(browser, true, seconds=30):
+    return WebDriverWait(browser, seconds, ignored_exceptions=[Exception]).until(lambda _: true())
+
+
+def names(browser) -> list[str]:
+    """The names on the cards, in order."""
+    buttons = browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
+    return [b.get_attribute("textContent").removeprefix("Open ").strip() for b in buttons]
+
+
+def type_words(browser, words: str) -> None:
+    box = until(browser, lambda: browser.find_element(By.TAG_NAME, "textarea"))
+    box.send_keys(words)
+    box.send_keys(Keys.ENTER)
+
+
+def press(browser, label: str) -> None:
+    def pressed() -> bool:
+        for button in browser.find_elements(By.TAG_NAME, "button"):
+            if label in button.text:
+                button.click()
+                return True
+        return False
+
+    until(browser, pressed)
+
+
+def all_pictures_show(browser) -> bool:
+    """Every thumbnail on the screen came over the wire and was decoded."""
+    script = (
+        "return [...document.querySelectorAll('.pl-card img')]"
+        ".filter(i => i.getBoundingClientRect().top < innerHeight)"
+        ".every(i => i.complete && i.naturalWidth > 0)"
+    )
+    return bool(names(browser)) and browser.execute_script(script)
+
+
+def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path):
+    browser.get(address)
+    until(browser, lambda: all_pictures_show(browser))
+
+    type_words(browser, "猫")
+    until(browser, lambda: "q=%E7%8C%AB" in browser.current_url)
+    until(browser, lambda: names(browser)[0] == "chelsea.jpg")
+    until(browser, lambda: all_pictures_show(browser))
+    time.sleep(1)  # fonts and shadows
+    target = Path(os.environ.get("POLYLENS_SCREENSHOT") or tmp_path / "app.png")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(target))
+
+    card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
+    browser.execute_script("arguments[0].click()", card)
+    until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))
+    dialog = browser.find_element(By.CSS_SELECTOR, "[role=dialog]")
+    until(browser, lambda: "Why it was found" in dialog.text)
+    assert "chelsea.jpg" in dialog.text
+
+    press(browser, "Add words to this picture")
+    until(browser, lambda: "q=id" in browser.current_url)
+    until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "[role=dialog]"))
+    type_words(browser, "虎")
+    until(browser, lambda: browser.current_url.count("q=") == 2)
+    until(browser, lambda: any("tiger" in name for name in names(browser)[:3]))
+
+    again = browser.current_url
+    before = names(browser)
+    browser.get("about:blank")
+    browser.get(again)
+    until(browser, lambda: names(browser) == before)
+
+
+def test_it_fits_a_phone(browser, address):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True},
+    )
+    browser.get(f"{address}/?q=dog")
+    until(browser, lambda: all_pictures_show(browser))
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= 390
+    lefts = {round(card.rect["x"]) for card in browser.find_elements(By.CSS_SELECTOR, ".pl-card")}
+    assert len(lefts) == 2, "two columns"
+
+
+def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library, tmp_path, photo):
+    browser.get(f"{address}/?c=terminal")
+    until(browser, lambda: names(browser))
+    folder = photo(tmp_path / "more" / "new.jpg", 5).parent
+    command = [sys.executable, "-m", "indexer", "ingest", str(folder), "--quiet"]
+    done = subprocess.run([*command, "--store", str(library)], cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 0
+    browser.get(f"{address}/?w=name%3Dnew.jpg")
+    until(browser, lambda: names(browser) == ["new.jpg"])
