@@ -35,6 +35,13 @@ def parse_count(value: object) -> int:
     return count
 
 
+def parse_positive(value: object) -> int:
+    count = parse_count(value)
+    if count == 0:
+        raise ValueError("expected 1 or more")
+    return count
+
+
 def parse_flag(value: object) -> bool:
     text = str(value).strip().lower()
     if text in {"1", "true", "yes", "on"}:
@@ -103,7 +110,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "qdrant_api_key": str,
     "max_bytes": parse_size,
     "max_pixels": parse_size,
-    "batch": parse_count,
+    "batch": parse_positive,
     "workers": parse_count,
     "debug": parse_flag,
 }

@@ -44,6 +44,7 @@ def test_with_json_the_error_is_an_object_too(indexer):
         ["ingest"],
         ["ingest", ".", "--max-bytes", "lots"],
         ["ingest", ".", "--workers", "-1"],
+        ["ingest", ".", "--batch", "0"],
         ["status", "--collection", "../up"],
         ["export", "--format", "xml"],
         ["export", "--json"],

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PICTURES = ("food/banana.webp", "animals/zebra.webp", "animals/goldfish.jpg")
+PICTURES = ("banana", "strawberry", "tiger")  # whatever their folders and formats are
 
 
 def run(store: Path, *arguments: object) -> dict:
@@ -30,10 +30,10 @@ def test_search_in_any_language(tmp_path):
     folder, store = tmp_path / "pictures", tmp_path / "store"
     folder.mkdir()
     for name in PICTURES:
-        shutil.copy(ROOT / "samples" / name, folder)
+        shutil.copy(next((ROOT / "samples").rglob(f"{name}.[jpw]*")), folder)
     assert run(store, "ingest", folder)["added"] == len(PICTURES)
     assert run(store, "status")["card"]["name"] == "starter"
     for words in ("a banana", "eine Banane", "バナナ"):
         hits = run(store, "search", words)["hits"]
-        assert Path(hits[0]["path"]).name == "banana.webp", words
+        assert Path(hits[0]["path"]).stem == "banana", words
     assert run(store, "doctor")["ok"] is True
