@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -30,16 +31,26 @@ def card(search: Search, hit: Hit) -> str:
     """A card as HTML; the button over it is the page's."""
     more = f'<span class="pl-badge">+{len(hit.folded)}</span>' if hit.folded else ""
     score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.pieces else ""
+    name = escape(title(hit.payload, search))
     return (
         f'<figure class="pl-card">{_face(search, hit)}{more}'
-        f"<figcaption><span>{escape(title(hit.payload))}</span>{score}</figcaption></figure>"
+        f"<figcaption><span>{name}</span>{score}</figcaption></figure>"
     )
 
 
-def title(payload: Payload) -> str:
-    """A caption where there is one, else the file's name."""
-    captions = payload.get("captions") or []
-    return str(captions[0]["text"]) if captions else str(payload["name"])
+def title(payload: Payload, search: Search | None = None) -> str:
+    """A caption, in the script that was asked in if there is one, else the file's name."""
+    captions = [str(caption["text"]) for caption in payload.get("captions") or []]
+    asked = {_script(p.rest) for p in search.pieces if not p.is_picture} if search else set()
+    alike = [text for text in captions if _script(text) in asked]
+    return (alike or captions or [str(payload["name"])])[0]
+
+
+def _script(text: str) -> str:
+    """`CJK`, `HIRAGANA`, `ARABIC`...: how Unicode calls the first letter; kana counts as CJK."""
+    letter = next((character for character in text if character.isalpha()), "")
+    name = unicodedata.name(letter, "").split(" ")[0] if letter else ""
+    return "CJK" if name in {"HIRAGANA", "KATAKANA"} else name
 
 
 def _face(search: Search, hit: Hit) -> str:
@@ -47,5 +58,5 @@ def _face(search: Search, hit: Hit) -> str:
         return f'<blockquote class="pl-text">{escape(hit.payload["text"][:EXCERPT])}</blockquote>'
     return (
         f'<img loading="lazy" src="{thumb_url(search.collection, hit.id)}" '
-        f'alt="{escape(title(hit.payload), quote=True)}">'
+        f'alt="{escape(title(hit.payload, search), quote=True)}">'
     )
