@@ -63,8 +63,8 @@ test-slow: $(READY) ## the tests that take minutes
 test-gpu: $(READY) ## the tests that need a GPU
 	$(PYTEST) -m gpu
 
-bench: $(READY) ## measure, and write docs/benchmarks.md
-	$(BIN)/python -m bench
+bench: $(READY) ## measure, and write docs/benchmarks.md; RCLIP=PYTHON measures that peer too
+	$(BIN)/python -m bench $(if $(RCLIP),--rclip $(RCLIP))
 
 starter: $(READY) ## make the starter's head anew from registry packages
 	$(BIN)/python -m finetune.starter
