@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from indexer.config import parse_size, resolve, settings
 from indexer.errors import ConfigError
 
