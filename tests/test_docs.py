@@ -1,0 +1,199 @@
+"""The docs tell the truth: commands run, options are listed, the tree is the tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import embedder.cli
+import finetune.cli
+import indexer.cli
+from indexer.config import ALIASES, Config, parse_size
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+CLI = (ROOT / "docs" / "cli.md").read_text("utf-8")
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+COMMON = {"--store", "--collection", "--model", "--json"}
+
+
+def commands(page: str, start: str) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)
+    lines = (line.split("   #")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line.startswith(start)]
+
+
+def program(app, name: str) -> Iterator[tuple[str, object]]:
+    """(path, click command) for every command that does something."""
+    todo = [(name, get_command(app))]
+    while todo:
+        path, command = todo.pop()
+        below = getattr(command, "commands", None) or {}
+        todo += [(f"{path} {child}", inner) for child, inner in below.items()]
+        if not below:
+            yield path if " " in path else f"{path} starter", command
+
+
+COMMANDS = dict(
+    [
+        *program(indexer.cli.app, "indexer"),
+        *program(embedder.cli.app, "embedder"),
+        *program(finetune.cli.app, "finetune"),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Somebody's home folder with pictures in it."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(ROOT / "samples", home / "Pictures")
+    shutil.copy(ROOT / "samples/animals/black-cat.webp", home / "Pictures/cat.jpg")
+    return home
+
+
+@pytest.fixture(scope="module")
+def environment(home) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("POLYLENS_", "QDRANT_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    data = {"XDG_DATA_HOME": str(home / "data"), "XDG_CONFIG_HOME": str(home / "config")}
+    return kept | data | {"HOME": str(home), "PATH": path}
+
+
+def test_the_commands_of_the_readme_run(home, environment):
+    lines = commands(README, "indexer ")
+    assert len(lines) >= 7
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("line", commands(README, "make") + commands(PAGES[1].read_text(), "make"))
+def test_make_knows_the_target(line):
+    subprocess.run(f"{line} -n", shell=True, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_make_lists_every_target():
+    told = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    phony = re.search(r"\.PHONY:((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text()).group(1)
+    assert {line.split()[0] for line in told.splitlines()} == set(phony.replace("\\", "").split())
+
+
+def test_the_demo_serves_the_app(tmp_path, environment):
+    """What `make demo` runs, with a server that does not live long."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store, venv = tmp_path / "demo", Path(sys.executable).parent.parent
+    words = [
+        "make",
+        "-o",
+        f"{venv}/.ready",
+        "demo",
+        f"VENV={venv}",
+        f"DEMO={store}",
+        f"PORT={port}",
+    ]
+    log = (tmp_path / "log").open("w+")
+    demo = subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        assert _answers(f"http://127.0.0.1:{port}/_stcore/health", demo) == b"ok"
+        assert f"http://localhost:{port}" in (tmp_path / "log").read_text()
+        assert (store / "default" / "collection.json").exists()
+    finally:
+        os.killpg(demo.pid, signal.SIGTERM)
+        demo.wait(30)
+        log.close()
+
+
+def _answers(url: str, process: subprocess.Popen) -> bytes:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"{url} does not answer; the demo's status is {process.poll()}")
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS))
+def test_docs_cli_has_the_command_with_all_its_options(path):
+    found = re.search(rf"^### {re.escape(path)}\n(.*?)(?=^##|\Z)", CLI, re.M | re.S)
+    assert found, f"docs/cli.md has no section '### {path}'"
+    told, command = found.group(1), COMMANDS[path]
+    assert " ".join(command.help.split()) in " ".join(told.split())
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    names = {name for p in options for name in p.opts + p.secondary_opts} - {"--help"}
+    if path.startswith("indexer"):
+        names -= COMMON
+    listed = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "".join(_first_cells(told))))
+    assert listed == names
+
+
+def _first_cells(section: str) -> list[str]:
+    return re.findall(r"^\| (`.*?`) \|", section, re.M)
+
+
+def test_docs_cli_has_no_command_that_is_not_there():
+    assert set(re.findall(r"^### (.*)$", CLI, re.M)) == set(COMMANDS)
+
+
+def test_the_readme_names_every_setting_and_its_key():
+    rows = re.findall(r"^\| `(POLYLENS_\w+)` \| `(\w+)` \|", README, re.M)
+    assert rows == [(f"POLYLENS_{f.name.upper()}", f.name) for f in fields(Config)]
+
+
+def test_the_example_environment_has_every_setting_with_its_default():
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    told = dict(re.findall(r"^# ([A-Z_]+)=(\S*)", "\n".join(lines), re.M))
+    own = {f"POLYLENS_{f.name.upper()}" for f in fields(Config)} - {"POLYLENS_QDRANT_API_KEY"}
+    assert set(told) == own | set(ALIASES)
+    assert parse_size(told["POLYLENS_MAX_BYTES"]) == Config("x").max_bytes
+    assert parse_size(told["POLYLENS_MAX_PIXELS"]) == Config("x").max_pixels
+    assert int(told["POLYLENS_BATCH"]) == Config("x").batch
+    assert int(told["POLYLENS_WORKERS"]) == Config("x").workers
+
+
+def test_the_tree_of_the_readme_is_the_tree():
+    tree = README.split("## What is where")[1].split("```")[1].strip().splitlines()
+    parent, told = "", set()
+    for line in tree:
+        name = line.split()[0]
+        parent = parent if line.startswith(" ") else name
+        told.add(name if name == parent else parent + name)
+    assert all((ROOT / name).exists() for name in told)
+    code = {f"{p.parent.name}/" for p in ROOT.glob("*/__init__.py")}
+    docs = {f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")}
+    assert code | docs <= told
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
