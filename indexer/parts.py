@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FRONT = re.compile(  # a time such as 12:30 is no weight
     r"(?P<sign>[+-])?(?:(?P<weight>\d+(?:\.\d+)?|\.\d+):(?!\d))?(?P<rest>.+)", re.DOTALL
 )
+NOTHING = re.compile(r"(?:[+-]|[+-]?(?:\d+(?:\.\d+)?|\.\d+):)\s*")  # a sign or a weight alone
 PICTURES = re.compile(
     r"\.(jpe?g|png|webp|gif|avif|hei[cf]|tiff?|bmp|jp2|ppm|tga|ico)$", re.IGNORECASE
 )
@@ -36,7 +37,7 @@ def parse_part(argument: str) -> Part:
     if argument[0] in " \\":
         return Part(text=argument[1:].strip() or argument, label=argument[1:].strip())
     match = FRONT.fullmatch(argument)
-    if not match or not match["rest"].strip():
+    if not match or NOTHING.fullmatch(argument):
         raise QueryError(f"{argument!r} has a sign or a weight and nothing behind it")
     weight = float(match["weight"] or 1) * (-1 if match["sign"] == "-" else 1)
     return _part(match["rest"].strip(), weight)
