@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import EmbedderError
-from embedder.starter_card import CARDS, HEAD, LEXICON
-from embedder.starter_text import DIM, Lexicon, TextTower, unit
+from embedder.starter_card import CARDS, HEAD, LEXICON, VOCABULARY
+from embedder.starter_text import DIM, Heard, TextTower, unit
 from embedder.starter_vision import TOWERS, Eye
+from embedder.starter_words import Lexicon, Vocabulary
 from embedder.types import Embedder, Input, ModelCard, Role, Vectors
 
 if TYPE_CHECKING:
@@ -54,9 +55,14 @@ class Head:
     def __getitem__(self, name: str) -> Array:
         return self._weights[name]
 
-    def text(self, heard: Array) -> Array:
-        """(n, 384) of the text tower -> (n, 384) unit rows of the common space."""
-        return unit(heard @ self["text.map"])
+    def text(self, heard: Heard) -> Array:
+        """What n texts are to the ears -> (n, 384) unit rows of the common space."""
+        said = unit(heard.said @ self["text.map"] + self["text.bias"])
+        english = unit(heard.english @ self["text.map"] + self["text.bias"])
+        meant = unit(heard.meant @ self["words.map"])
+        known = heard.english.any(axis=1, keepdims=True)
+        told = unit(unit(said + known * english) + float(self["words.weight"][0]) * meant)
+        return unit(told - self["text.centre"])
 
     def image(self, features: Sequence[Array], logits: Sequence[Array]) -> Array:
         """Per tower (n, 1280) features and (n, 1000) logits -> (n, 384) unit rows."""
@@ -127,7 +133,8 @@ class Starter:
 
     @cached_property
     def _tower(self) -> TextTower:
-        return TextTower(Lexicon.read(LEXICON), self._head["text.mean"])
+        lexicon, vocabulary = Lexicon.read(LEXICON), Vocabulary.read(VOCABULARY)
+        return TextTower(lexicon, vocabulary, self._head["text.mean"])
 
     @cached_property
     def _eyes(self) -> list[Eye]:

@@ -8,8 +8,10 @@ from embedder.types import ModelCard
 
 HEAD = Path(__file__).with_name("starter_head.safetensors")
 LEXICON = Path(__file__).with_name("starter_lexicon.xz")
+VOCABULARY = Path(__file__).with_name("starter_vocabulary.safetensors")
+SHIPPED = (HEAD, LEXICON, VOCABULARY)
 DIGEST = Path(__file__).with_name("starter_head.digest")
-PREPROCESSING = 1  # raised when pictures or texts are prepared otherwise
+PREPROCESSING = 2  # raised when pictures or texts are prepared otherwise
 
 LANGUAGES = (
     "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it",

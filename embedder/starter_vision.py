@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FEATURES, CLASSES = 1280, 1000
 EXPORT = 1  # raised when the exported graph changes
 BATCH = 16  # pictures a run; more gains nothing on a CPU
+PLAIN = 12  # of 255: smaller differences are one colour
+MARGIN = 0.1  # left around what stands on a plain ground
+LEAST = 8  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,41 @@ class Eye:
 def _square(image: Image, side: int) -> Image:
     from PIL.Image import Resampling
 
-    upright = image if image.mode == "RGB" else image.convert("RGB")
-    return upright.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
+    framed = without_margin(image if image.mode == "RGB" else image.convert("RGB"))
+    return framed.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def without_margin(image: Image) -> Image:
+    """What stands on a plain ground, moved close: the towers know photographs, which are full.
+
+    The picture becomes a square of the ground's colour, a tenth larger than what stands on it.
+    Returned as it is where its corners differ, or nothing of `LEAST` pixels is on it.
+    """
+    from PIL import Image, ImageChops
+
+    ground = _ground(image)
+    if ground is None:
+        return image
+    differs = ImageChops.difference(image, Image.new("RGB", image.size, ground)).convert("L")
+    box = differs.point(lambda value: 255 * (value > PLAIN)).getbbox()
+    if box is None or min(box[2] - box[0], box[3] - box[1]) < LEAST:
+        return image
+    width, height = box[2] - box[0], box[3] - box[1]
+    side = round(max(width, height) * (1 + MARGIN))
+    page = Image.new("RGB", (side, side), ground)
+    page.paste(image.crop(box), ((side - width) // 2, (side - height) // 2))
+    return page
+
+
+def _ground(image: Image) -> tuple[int, int, int] | None:
+    """The mean colour of the corners, or None where they differ."""
+    right, bottom = image.width - 1, image.height - 1
+    places = ((0, 0), (right, 0), (0, bottom), (right, bottom))
+    corners = np.array([image.getpixel(place) for place in places])  # (4, 3)
+    if (corners.max(0) - corners.min(0)).max() > PLAIN:
+        return None
+    red, green, blue = corners.mean(0).round().astype(int).tolist()
+    return red, green, blue
 
 
 def exported(tower: Tower) -> Path:

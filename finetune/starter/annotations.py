@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.starter_card import LANGUAGES
-from embedder.starter_text import fold
+from embedder.starter_words import fold
 
 SKIN = range(0x1F3FB, 0x1F400)
 FLAGS = range(0x1F1E6, 0x1F200)

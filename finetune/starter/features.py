@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from embedder.starter_text import unit
 from embedder.starter_vision import TOWERS, Eye
 from finetune.starter.pictures import BOMBS, Picture, open_picture
 
@@ -111,10 +110,3 @@ class Texts:
         """(n, 384) as the tower gives them."""
         self.add(texts)
         return self._array[[self._rows[text] for text in texts]]
-
-    def index(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([self._rows[text] for text in texts], dtype=np.int64)
-
-    def centred(self, mean: Array) -> Array:
-        """All rows, their mean taken away, of unit length."""
-        return unit(self._array - mean)

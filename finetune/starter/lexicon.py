@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from embedder.starter_text import fold
+from embedder.starter_words import fold
 from finetune.starter.annotations import Annotations, is_flag
 
 OVERLAP = 0.34  # of emoji, from which two words mean the same
 OWN_NAME = 0.6  # what an emoji's own name counts where nothing overlaps well
 GIVEN = 0.8  # what a pair of a word list counts
 LONGEST = 4  # words of an entry
+HIRAGANA = {letter: letter - 0x60 for letter in range(0x30A1, 0x30F7)} | {ord("ー"): ord("ー")}
 
 Emojis = Mapping[str, set[str]]
 
@@ -33,10 +34,20 @@ def make_lexicon(
     pairs = [*_from_emoji(annotations), *_from_lists(words)]
     for word, english, weight in pairs:
         votes[word][english] += weight
-    return {
+    entries = {
         word: max(count, key=lambda english: count[english])
         for word, count in sorted(votes.items())
         if word not in english_words and len(word.split()) <= LONGEST
+    }
+    return {**_in_hiragana(entries), **entries}
+
+
+def _in_hiragana(entries: Mapping[str, str]) -> dict[str, str]:
+    """What stands in katakana, as it is written by hand too: ゾウ, ぞう."""
+    return {
+        word.translate(HIRAGANA): english
+        for word, english in entries.items()
+        if all(ord(letter) in HIRAGANA for letter in word)
     }
 
 

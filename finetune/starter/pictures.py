@@ -12,8 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from embedder.starter_text import fold
+from embedder.starter_words import fold
 from finetune.starter.annotations import Annotations, emoji_of
+from finetune.starter.sources import run
 from finetune.starter.wordlists import read_pictures, without_article
 
 VENDORS = {
@@ -88,18 +89,34 @@ def gcompris_pictures(
         yield Picture(path, key, (*texts, (1.0, "en", key.replace("_", " "))))
 
 
-def stamp_pictures(folder: Path, languages: tuple[str, ...]) -> Iterator[Picture]:
+def stamp_pictures(folder: Path, work: Path, languages: tuple[str, ...]) -> Iterator[Picture]:
     """Tux Paint's stamps: photos, cut-outs and drawings of things; for measuring alone."""
-    for path in sorted((folder / STAMPS).rglob("*.png")):
-        described = path.with_suffix(".txt")
-        if "/symbols/" in str(path) or not described.exists():
-            continue
-        lines = described.read_text("utf-8", "replace").splitlines()
-        by_locale = dict(line.split(".utf8=", 1) for line in lines[1:] if ".utf8=" in line)
-        by_locale["en"] = lines[0]
-        told = {name: by_locale.get(STAMP_LOCALES.get(name, name), "") for name in languages}
-        texts = [(1.0, name, without_article(fold(text), name)) for name, text in told.items()]
-        yield Picture(path, str(path), tuple(text for text in texts if text[2]))
+    root = folder / STAMPS
+    for described in sorted(root.rglob("*.txt")):
+        path = described.with_suffix(".png")
+        if not path.exists() and described.with_suffix(".svg").exists():
+            path = work / "stamps-drawn" / described.relative_to(root).with_suffix(".png")
+            _draw(described.with_suffix(".svg"), path)
+        if path.exists():
+            concept = str(described.relative_to(root))
+            yield Picture(path, concept, _stamp_words(described, languages))
+
+
+def _draw(drawing: Path, path: Path) -> None:
+    """An SVG of the package as PNG; a few are damaged, and none comes of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = ("-w", str(SIDE), "-h", str(SIDE), "-a")
+    if not path.exists():
+        run(("rsvg-convert", *size, "-o", str(path), str(drawing)), path.parent)
+
+
+def _stamp_words(described: Path, languages: tuple[str, ...]) -> tuple[tuple[float, str, str], ...]:
+    lines = described.read_text("utf-8", "replace").splitlines()
+    by_locale = dict(line.split(".utf8=", 1) for line in lines[1:] if ".utf8=" in line)
+    by_locale["en"] = lines[0]
+    told = {name: by_locale.get(STAMP_LOCALES.get(name, name), "") for name in languages}
+    texts = [(1.0, name, without_article(fold(text), name)) for name, text in told.items()]
+    return tuple(text for text in texts if text[2])
 
 
 def open_picture(path: Path) -> Image.Image:

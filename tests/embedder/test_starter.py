@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 import embedder
 from embedder import EmbedderError, Input
-from embedder.starter_text import Lexicon, fold
+from embedder.starter_vision import without_margin
+from embedder.starter_words import Lexicon, Vocabulary, fold, in_four_bits
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -144,7 +145,7 @@ def test_the_card_knows_its_head():
 
     from embedder import starter_card
 
-    data = starter_card.HEAD.read_bytes() + starter_card.LEXICON.read_bytes()
+    data = b"".join(path.read_bytes() for path in starter_card.SHIPPED)
     digest = hashlib.sha256(data).hexdigest()[:32]
     assert starter_card.DIGEST.read_text().strip() == digest
     assert digest in embedder.cards()[0].fingerprint
@@ -153,7 +154,15 @@ def test_the_card_knows_its_head():
 @pytest.fixture(scope="module")
 def lexicon() -> Lexicon:
     return Lexicon(
-        {"hund": "dog", "rot": "red", "犬": "dog", "赤い": "red", "車": "car", "の": "of"}
+        {
+            "hund": "dog",
+            "rot": "red",
+            "犬": "dog",
+            "赤い": "red",
+            "車": "car",
+            "の": "of",
+            "はた": "flag",
+        }
     )
 
 
@@ -165,6 +174,8 @@ def lexicon() -> Lexicon:
         ("ein rot hund", "red dog"),
         ("赤い車", "red car"),
         ("車の中", "car"),
+        ("車 の はた", "car flag"),
+        ("あはたあ", ""),
         ("nothing", ""),
         ("a sentence of many words with a hund in it", ""),
         ("", ""),
@@ -176,3 +187,70 @@ def test_the_lexicon_hears_words(lexicon, text, english):
 
 def test_folding():
     assert fold("  ＤＯＧ! ") == "dog"
+
+
+@pytest.fixture(scope="module")
+def nouns() -> dict[str, np.ndarray]:
+    words = ["berry", "bus", "fox", "guinea pig", "house", "pig"]
+    rows = np.random.default_rng(0).standard_normal((len(words), 384)).astype(np.float32)
+    return dict(zip(words, rows / np.linalg.norm(rows, axis=1, keepdims=True), strict=True))
+
+
+@pytest.fixture(scope="module")
+def vocabulary(nouns) -> Vocabulary:
+    return Vocabulary(list(nouns), *in_four_bits(np.stack(list(nouns.values()))))
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("House!", None, "house"),
+        ("foxes", None, "fox"),
+        ("berries", None, "berry"),
+        ("a bus", None, "bus"),
+        ("the guinea pig", None, "guinea pig"),
+        ("guinea pigs", None, "guinea pig"),
+        ("a pig in a house", "pig", "house"),
+    ],
+)
+def test_the_vocabulary_knows_nouns(vocabulary, nouns, text, first, last):
+    """The last noun counts half as much again."""
+    right = 1.5 * nouns[last] + (nouns[first] if first else 0)
+    meaning = vocabulary.meaning(text)
+    assert meaning.dtype == np.float32
+    assert meaning @ right / np.linalg.norm(right) > 0.985  # four bits
+    assert np.linalg.norm(meaning) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("text", ["", "blue", "a", "a house of six or more words here"])
+def test_the_vocabulary_is_silent_elsewhere(vocabulary, text):
+    assert vocabulary.meaning(text) is None
+
+
+def test_what_stands_on_a_plain_ground_moves_close():
+    small = Image.new("RGB", (400, 300), "white")
+    small.paste("red", (300, 40, 340, 100))
+    close = without_margin(small)
+    assert close.size == (66, 66)  # 60 pixels and a tenth
+    assert close.getpixel((0, 0)) == (255, 255, 255)
+    assert close.getpixel((33, 33)) == (255, 0, 0)
+    turned = without_margin(small.transpose(Image.Transpose.ROTATE_90))
+    assert turned.size == close.size
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("RGB", (90, 60), "white"),
+        Image.new("RGB", (1, 1)),
+        Image.linear_gradient("L").convert("RGB"),
+    ],
+)
+def test_a_picture_without_a_margin_stays(image):
+    assert without_margin(image) is image
+
+
+def test_a_speck_is_no_thing():
+    image = Image.new("RGB", (90, 60), "white")
+    image.putpixel((40, 30), (0, 0, 0))
+    assert without_margin(image) is image

@@ -12,15 +12,21 @@ import pytest
 import torch
 
 from embedder.starter import Head
-from embedder.starter_text import Lexicon
+from embedder.starter_text import Heard
+from embedder.starter_words import Lexicon, Vocabulary
 from finetune.starter.annotations import Annotation, emoji_of, read_annotations
 from finetune.starter.classes import read_classes
+from finetune.starter.ears import Ears
 from finetune.starter.evaluate import mean_of_others, recall
+from finetune.starter.features import Texts
 from finetune.starter.lexicon import make_lexicon, write_lexicon
 from finetune.starter.pictures import Picture
+from finetune.starter.recipe import _weights
 from finetune.starter.sources import Package, SourceError, fetch
-from finetune.starter.train import Examples, Recipe, contrast, soft_whitening, train
+from finetune.starter.teacher import Meanings, Teacher, soft_whitening
+from finetune.starter.train import Captions, Examples, Recipe, contrast, train
 from finetune.starter.wordlists import resources, without_article
+from finetune.starter.wordnet import Synset, WordNet
 
 
 def test_a_lexicon_comes_out_of_shared_emoji(tmp_path):
@@ -42,6 +48,13 @@ def test_a_lexicon_comes_out_of_shared_emoji(tmp_path):
     assert "auto" not in lexicon, "it is an English word too"
     write_lexicon(lexicon, tmp_path / "l.xz")
     assert Lexicon.read(tmp_path / "l.xz").english("Hund") == "dog"
+
+
+def test_katakana_is_known_in_hiragana_too():
+    english = {"🐘": Annotation("elephant", ())}
+    japanese = {"🐘": Annotation("ゾウ", ("象",))}
+    lexicon = make_lexicon({"en": english, "ja": japanese}, {"en": {}}, set())
+    assert lexicon == {"ゾウ": "elephant", "ぞう": "elephant", "象": "elephant"}
 
 
 def test_annotations_are_read_from_cldr(tmp_path):
@@ -87,18 +100,92 @@ def test_a_qt_resource_file():
     assert dict(resources(data)) == {"/a/b.txt": b"hello"}
 
 
-def test_classes_know_what_they_are_kinds_of(tmp_path):
-    info, nouns = tmp_path / "timm/data/_info", tmp_path / "usr/share/wordnet"
-    info.mkdir(parents=True)
+def wordnet(folder: Path, senses: list[str], synsets: list[str]) -> WordNet:
+    nouns = folder / "usr/share/wordnet"
     nouns.mkdir(parents=True)
+    (nouns / "data.noun").write_text("\n".join(["  1 licence", *synsets, ""]))
+    (nouns / "index.noun").write_text("\n".join(["  1 licence", *senses, ""]))
+    return WordNet.read(folder)
+
+
+def test_classes_know_what_they_are_kinds_of(tmp_path):
+    info = tmp_path / "timm/data/_info"
+    info.mkdir(parents=True)
     (info / "imagenet_synsets.txt").write_text("n00000007\n")
     (info / "imagenet_synset_to_lemma.txt").write_text("n00000007\tbeagle, hunting beagle\n")
     rows = [f"{i:08} 05 n 01 word{i} 0 001 @ {i - 1:08} n 0000 | gloss" for i in range(1, 8)]
     top = "00000000 03 n 01 entity 0 000 | all"
-    (nouns / "data.noun").write_text("\n".join(["  1 licence", *rows, top, ""]))
-    known = read_classes(tmp_path, tmp_path)[0]
-    assert known.lemmas == ("beagle", "hunting beagle")
-    assert known.hypernyms == ("word6", "word5")
+    known = read_classes(tmp_path, wordnet(tmp_path, [], [*rows, top]))[0]
+    assert known.texts == (
+        *("beagle", "a photo of a beagle", "beagle, hunting beagle"),
+        "hunting beagle",
+    )
+    assert [above.lemmas for above in known.hypernyms] == [("word6",), ("word5",)]
+    assert known.synset.definition == "word7: gloss"
+
+
+def test_things_are_kinds_of_what_can_be_seen(tmp_path):
+    found = wordnet(
+        tmp_path,
+        [
+            "crane n 3 1 @ 3 0 00000003 00000004 00000005",
+            "paris n 1 1 @ 1 0 00000006",
+            "idea n 1 1 @ 1 0 00000007",
+            "steam_engine n 1 1 @ 1 0 00000008",
+        ],
+        [
+            "00001930 03 n 01 physical_entity 0 000 | what can be seen",
+            "00000003 03 n 01 Crane 0 001 @i 00001930 n 0000 | a writer",
+            "00000004 03 n 01 crane 0 001 @ 00001930 n 0000 | a machine; it lifts",
+            "00000005 03 n 01 crane 0 001 @ 00001930 n 0000 | a bird",
+            "00000006 03 n 01 paris 0 001 @i 00001930 n 0000 | a city",
+            "00000007 03 n 01 idea 0 000 | a thought",
+            "00000008 03 n 02 steam_engine 0 engine 0 001 @ 00000004 n 0000 | it steams",
+        ],
+    ).things
+    assert {word: synset.gloss for word, synset in found.items()} == {
+        "crane": "a machine",
+        "steam engine": "it steams",
+    }
+
+
+@pytest.fixture
+def known(tmp_path) -> Meanings:
+    """Nouns whose teacher has spoken before: nothing is loaded."""
+    words = ["fire", "house", "plug", "truck", "fire truck", "fire plug"]
+    things = {word: Synset((word,), (), False, f"what a {word} is") for word in words}
+    rng = np.random.default_rng(0)
+    rows = dict(zip(words[:4], rng.standard_normal((4, 384)), strict=True))
+    rows["fire truck"] = rows["fire"] + 1.5 * rows["truck"]  # what its parts mean
+    rows["fire plug"] = rng.standard_normal(384)  # something else
+    rows |= {f"{word}: what a {word} is": row for word, row in rows.items()}
+    texts, told = list(rows), np.stack(list(rows.values())).astype(np.float16)
+    np.savez(tmp_path / "teacher.npz", texts=np.array(texts), rows=told)
+    return Meanings(Teacher(tmp_path, tmp_path / "teacher.npz"), things)
+
+
+def test_meanings_are_unit_rows(known):
+    assert np.allclose(np.linalg.norm(known.rows, axis=1), 1, atol=1e-3)
+    assert np.allclose(np.linalg.norm(known.texts(["fire", "house"]), axis=1), 1, atol=1e-3)
+
+
+def test_the_ears_write_what_the_embedder_reads(known, tmp_path):
+    """A pair of nouns that means what its parts do is left out."""
+    texts = ["feuer", "fire", "a house", "nothing"]
+    rows = np.random.default_rng(1).standard_normal((4, 384)).astype(np.float16)
+    np.savez(tmp_path / "texts.npz", texts=np.array(texts), rows=rows)
+    ears = Ears({"feuer": "fire"}, known, Texts(tmp_path / "texts.npz"), texts)
+    heard = ears.hear(["feuer", "a house", "nothing"])
+    assert heard.english.any(1).tolist() == [True, False, False]
+    assert heard.meant.any(1).tolist() == [True, True, False]
+    assert not any(part.any() for part in ears.hear(["feuer"], helped=False)[1:])
+    ears.write(tmp_path / "l.xz", tmp_path / "v.safetensors")
+    vocabulary = Vocabulary.read(tmp_path / "v.safetensors")
+    assert Lexicon.read(tmp_path / "l.xz").english("Feuer") == "fire"
+    assert np.allclose(vocabulary.meaning("fire"), heard.meant[0], atol=1e-2)
+    apart = vocabulary.meaning("fire") + 1.5 * vocabulary.meaning("truck")
+    assert np.allclose(vocabulary.meaning("fire truck"), apart / np.linalg.norm(apart), atol=0.02)
+    assert vocabulary.meaning("fire plug") @ known.rows[known.words.index("fire plug")] > 0.98
 
 
 def test_contrast_in_closed_form():
@@ -111,38 +198,39 @@ def test_contrast_in_closed_form():
 
 
 def test_soft_whitening_evens_out_the_axes():
-    rows = torch.randn(5000, 6) * torch.tensor([4.0, 2, 1, 1, 1, 1])
-    before, after = torch.cov(rows.T), torch.cov((rows @ soft_whitening(rows)).T)
-    assert torch.linalg.cond(after) < torch.linalg.cond(before) / 2
+    scale = np.array([4.0, 2, 1, 1, 1, 1])
+    rows = (np.random.default_rng(0).standard_normal((5000, 6)) * scale).astype(np.float32)
+    before, after = np.cov(rows.T), np.cov((rows @ soft_whitening(rows)).T)
+    assert np.linalg.cond(after) < np.linalg.cond(before) / 2
 
 
 def test_training_learns_and_numpy_agrees_with_torch():
     rng = np.random.default_rng(0)
-    rows = torch.nn.functional.normalize(torch.randn(40, 384), dim=1)
+
+    def rows(count: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.randn(count, 384), dim=1)
+
     seen = torch.from_numpy(rng.standard_normal((20, 768)).astype(np.float32))
     odds = torch.softmax(torch.randn(20, 1000), 1)
     texts = [(np.array([i, 20 + i]), np.array([0.5, 0.5])) for i in range(20)]
+    english, meant = rows(40), rows(40)
+    english[::2], meant[::3] = 0, 0  # some texts are not translated, some have no noun
+    captions = Captions(rows(40), english, meant)
     losses = []
     recipe = Recipe(steps=60, batch=20, noise=0.0)
-    pairs = torch.stack([torch.arange(20), torch.arange(20, 40)], 1)
-    classes = torch.nn.functional.normalize(torch.randn(1000, 384), dim=1)
     examples = Examples(seen, odds, torch.arange(20), texts)
-    model = train(examples, rows, pairs, classes, recipe, lambda _, loss: losses.append(loss))
-    assert losses[-1] < losses[0] / 2
-    head = Head(
-        {
-            "text.map": model.map.detach().numpy(),
-            "classes": model.text(model.names).detach().numpy(),
-            "classes.mean": model.named_mean.numpy(),
-            "image.0.weight": model.hidden.weight.detach().numpy(),
-            "image.0.bias": model.hidden.bias.detach().numpy(),
-            "image.1.weight": model.out.weight.detach().numpy(),
-            "image.1.bias": model.out.bias.detach().numpy(),
-        }
+    model = train(
+        examples,
+        captions,
+        (rows(400), rows(400)),
+        rows(1000),
+        recipe,
+        lambda _, loss: losses.append(loss),
     )
-    assert np.allclose(head.text(rows.numpy()), model.text(rows).detach().numpy(), atol=1e-5)
-    named = odds.numpy() @ head["classes"] - head["classes.mean"]
-    assert np.isfinite(named).all()
+    assert losses[-1] < losses[0] / 2
+    head = Head(_weights(model, recipe))
+    heard = Heard(captions.said.numpy(), english.numpy(), meant.numpy())
+    assert np.allclose(head.text(heard), model.text(captions).detach().numpy(), atol=1e-4)
     perceptron = head._perceptron(seen.numpy())
     torch_out = model.out(model.hidden(seen).relu()).detach().numpy()
     assert np.allclose(perceptron, torch_out, atol=1e-4)

