@@ -22,7 +22,7 @@ from indexer.types import Payload, Record, Sparse
 T = TypeVar("T")
 FLUSH_EVERY = 5_000  # points written between two flushes
 FREE_BYTES = 100 << 20  # a full disk ends the process: its files are mapped
-NO_INDEX = 1 << 40  # KB; an exact scan of 1M x 384 takes 32 ms, and builds nothing
+NO_INDEX = 1 << 40  # KB; a scan builds nothing, and 100k x 384 take 4 ms
 
 Row = tuple[str, float | None, Payload | None, dict[str, Any]]
 """(id, score, payload, vectors): dense as lists, sparse as (indices, values)."""
@@ -141,13 +141,16 @@ class Shard:
 
 
 def _config(schema: Schema) -> edge.EdgeConfig:
-    """Eight bits a number and no graph: exact search, cosines good to 1e-4, nothing to build."""
+    """Sixteen bits a number and no graph: a scan that finds what exact numbers would.
+
+    Eight bits take half the time and lose 1 to 2 in 100 of crowded neighbours.
+    """
     return edge.EdgeConfig(
         vectors={
             name: edge.EdgeVectorParams(
                 size=dim,
                 distance=edge.Distance.Cosine,
-                datatype=edge.VectorStorageDatatype.Turbo8,
+                datatype=edge.VectorStorageDatatype.Turbo16,
             )
             for name, dim in schema.dense
         },

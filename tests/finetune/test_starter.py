@@ -152,10 +152,11 @@ def test_things_are_kinds_of_what_can_be_seen(tmp_path):
 @pytest.fixture
 def known(tmp_path) -> Meanings:
     """Nouns whose teacher has spoken before: nothing is loaded."""
-    words = ["fire", "house", "plug", "truck", "fire truck", "fire plug"]
+    plain = ["fire", "house", "plug", "truck", *(f"noun{i}" for i in range(200))]
+    words = [*plain, "fire truck", "fire plug"]
     things = {word: Synset((word,), (), False, f"what a {word} is") for word in words}
     rng = np.random.default_rng(0)
-    rows = dict(zip(words[:4], rng.standard_normal((4, 384)), strict=True))
+    rows = dict(zip(plain, rng.standard_normal((len(plain), 384)), strict=True))
     rows["fire truck"] = rows["fire"] + 1.5 * rows["truck"]  # what its parts mean
     rows["fire plug"] = rng.standard_normal(384)  # something else
     rows |= {f"{word}: what a {word} is": row for word, row in rows.items()}
