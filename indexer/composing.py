@@ -34,10 +34,7 @@ class Composed:
     scales: Mapping[str, Scale]
     words: Sparse
     own: tuple[str, ...]  # ids that the query is made from, which are no answers
-
-    @property
-    def has_text(self) -> bool:
-        return any(embedded.part.text for embedded in self.parts)
+    has_text: bool
 
 
 def compose(
@@ -58,7 +55,8 @@ def compose(
         vectors[channel] = _sum(embedded, sample[channel])
     scales = {channel: scale(sample[channel], vectors[channel]) for channel in vectors}
     own = tuple(part.id for part in parts if part.id and part.weight > 0)
-    return Composed(tuple(embedded), vectors, scales, _words(parts), own)
+    has_text = any(part.text for part in parts)
+    return Composed(tuple(embedded), vectors, scales, _words(parts), own, has_text)
 
 
 def _sum(parts: Sequence[Embedded], sample: NDArray[np.float32]) -> Vector:

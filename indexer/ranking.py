@@ -30,14 +30,18 @@ class Ranked:
 
 def rank(store: Store, query: Composed, where: models.Filter | None, depth: int) -> list[Ranked]:
     """The best `depth` of each channel, fused; best first, ties by id."""
+    from qdrant_client import models
+
     channels = _channels(query)
     found: dict[str, Raw] = {}
-    _collect(store, query, channels, where, depth, found)
-    if len(channels) > 1 and found:
-        from qdrant_client import models
-
-        among = models.Filter(must=[models.HasIdCondition(has_id=list(found))])
-        _collect(store, query, channels, among, len(found), found)
+    _collect(store, [_request(query, channel, where, depth) for channel in channels], found)
+    gaps = []
+    for channel in channels:
+        ids = [id for id, raw in found.items() if channel not in raw]
+        if ids and len(ids) <= len(found) - depth:  # a channel that gave fewer has no more to give
+            among = models.Filter(must=[models.HasIdCondition(has_id=[*ids])])
+            gaps.append(_request(query, channel, among, len(ids)))
+    _collect(store, gaps, found)
     base = _base(query, found)
     ranked = [_ranked(id, raw, query, base) for id, raw in found.items() if id not in query.own]
     return sorted(ranked, key=lambda r: (-r.z, r.id))
@@ -47,25 +51,22 @@ def _channels(query: Composed) -> list[str]:
     return [IMAGE, TEXT, *([BM25] if query.words.indices else [])]
 
 
-def _collect(
-    store: Store,
-    query: Composed,
-    channels: Sequence[str],
-    where: models.Filter | None,
-    limit: int,
-    found: dict[str, Raw],
-) -> None:
+def _request(
+    query: Composed, channel: str, where: models.Filter | None, limit: int
+) -> models.QueryRequest:
     from qdrant_client import models
 
-    requests = [
-        models.QueryRequest.model_construct(
-            query=_vector(query, channel), using=channel, filter=where, limit=limit
-        )
-        for channel in channels
-    ]
-    for channel, points in zip(channels, store.query_batch(requests), strict=True):
+    return models.QueryRequest.model_construct(
+        query=_vector(query, channel), using=channel, filter=where, limit=limit
+    )
+
+
+def _collect(store: Store, requests: Sequence[models.QueryRequest], found: dict[str, Raw]) -> None:
+    answers = store.query_batch(requests) if requests else []
+    for request, points in zip(requests, answers, strict=True):
+        channel = str(request.using)
         for point in points:
-            found.setdefault(str(point.id), {})[channel] = point.score
+            found.setdefault(point.id, {})[channel] = point.score
 
 
 def _vector(query: Composed, channel: str) -> list[float] | models.SparseVector:

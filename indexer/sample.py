@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +49,7 @@ class Sampler:
         )
         rows: dict[str, list[list[float]]] = {IMAGE: [], TEXT: []}
         for point in self._store.query(request):
-            vectors: dict[str, Any] = dict(point.vector or {})  # type: ignore[arg-type]
-            for name, vector in vectors.items():
+            for name, vector in point.vectors.items():
                 rows[name].append(vector)
         arrays = {
             name: np.asarray(found, dtype=np.float32).reshape(-1, self._dim)

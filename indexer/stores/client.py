@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.errors import StoreError
-from indexer.stores.protocol import Schema
+from indexer.stores.protocol import Schema, Scored
 from indexer.stores.validate import check_ids, check_records
 from indexer.types import Record, Sparse, Vector
 
@@ -82,14 +82,13 @@ class ClientStore:
             with self._talking() as client:
                 client.delete(self._name, list(ids), wait=True)
 
-    def query(self, request: models.QueryRequest) -> list[models.ScoredPoint]:
+    def query(self, request: models.QueryRequest) -> list[Scored]:
         return self.query_batch([request])[0]
 
-    def query_batch(
-        self, requests: Sequence[models.QueryRequest]
-    ) -> list[list[models.ScoredPoint]]:
+    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[Scored]]:
         with self._talking() as client:
-            return [r.points for r in client.query_batch_points(self._name, list(requests))]
+            answers = client.query_batch_points(self._name, list(requests))
+        return [[_scored(point) for point in answer.points] for answer in answers]
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)
@@ -175,6 +174,14 @@ def _wire(record: Record) -> dict[str, Any]:
         else v.tolist()
         for name, v in record.vectors.items()
     }
+
+
+def _scored(point: models.ScoredPoint) -> Scored:
+    vectors: Any = point.vector or {}
+    plain = {
+        name: (v.indices, v.values) if hasattr(v, "indices") else v for name, v in vectors.items()
+    }
+    return Scored(str(point.id), point.score, point.payload, plain)
 
 
 def _record(point: Any) -> Record:

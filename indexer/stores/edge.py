@@ -15,7 +15,7 @@ import numpy as np
 
 from indexer import errors
 from indexer.errors import IndexerError, StoreError
-from indexer.stores.protocol import Schema
+from indexer.stores.protocol import Schema, Scored
 from indexer.stores.state import connect
 from indexer.stores.validate import check_ids, check_records
 from indexer.types import Record, Sparse, Vector
@@ -55,14 +55,12 @@ class EdgeStore:
         check_ids(ids)
         self._call("delete", list(ids))
 
-    def query(self, request: models.QueryRequest) -> list[models.ScoredPoint]:
+    def query(self, request: models.QueryRequest) -> list[Scored]:
         return self.query_batch([request])[0]
 
-    def query_batch(
-        self, requests: Sequence[models.QueryRequest]
-    ) -> list[list[models.ScoredPoint]]:
+    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[Scored]]:
         answers = self._call("query_batch", [_plain(request) for request in requests])
-        return [[_scored(row) for row in rows] for rows in answers]
+        return [[Scored(*row) for row in rows] for rows in answers]
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)
@@ -170,24 +168,6 @@ def _error(name: str, message: str) -> IndexerError:
 def _plain(model: BaseModel | None) -> dict[str, Any] | None:
     """The REST form: the keeper need not import qdrant-client."""
     return None if model is None else model.model_dump(exclude_none=True, by_alias=True)
-
-
-def _scored(row: Any) -> models.ScoredPoint:
-    from qdrant_client import models
-
-    id, score, payload, vectors = row
-    return models.ScoredPoint.model_construct(
-        id=id, version=0, score=score, payload=payload, vector=_client_vectors(vectors)
-    )
-
-
-def _client_vectors(vectors: dict[str, Any]) -> dict[str, Any] | None:
-    from qdrant_client import models
-
-    return {
-        name: models.SparseVector(indices=v[0], values=v[1]) if isinstance(v, tuple) else v
-        for name, v in vectors.items()
-    } or None
 
 
 def _record(row: Any) -> Record:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from indexer.types import Record
+from indexer.types import Payload, Record
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -20,6 +20,15 @@ class Schema:
     sparse: tuple[str, ...]  # with IDF
     keywords: tuple[str, ...]  # payload keys with a keyword index, which facets need
     integers: tuple[str, ...] = ()
+
+
+class Scored(NamedTuple):
+    """A point that a query found. `models.ScoredPoint` takes 10 µs to make; this takes none."""
+
+    id: str
+    score: float
+    payload: Payload | None
+    vectors: dict[str, Any]  # dense as lists, sparse as (indices, values); empty where not asked
 
 
 class Store(Protocol):
@@ -39,11 +48,9 @@ class Store(Protocol):
 
     def delete(self, ids: Sequence[str]) -> None: ...
 
-    def query(self, request: models.QueryRequest) -> list[models.ScoredPoint]: ...
+    def query(self, request: models.QueryRequest) -> list[Scored]: ...
 
-    def query_batch(
-        self, requests: Sequence[models.QueryRequest]
-    ) -> list[list[models.ScoredPoint]]: ...
+    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[Scored]]: ...
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         """The points that exist among `ids`, in any order."""
