@@ -16,8 +16,10 @@ from embedder.starter_words import fold
 from finetune.starter.annotations import Annotations, is_flag
 
 OVERLAP = 0.34  # of emoji, from which two words mean the same
+CALLED = 1.6  # what a word counts that is the name of an emoji, not a keyword
+EACH = 0.8  # what each further word takes away: a dog before a service dog
 OWN_NAME = 0.6  # what an emoji's own name counts where nothing overlaps well
-GIVEN = 0.8  # what a pair of a word list counts
+GIVEN = 2.0  # what a pair of a word list counts
 LONGEST = 4  # words of an entry
 HIRAGANA = {letter: letter - 0x60 for letter in range(0x30A1, 0x30F7)} | {ord("ー"): ord("ー")}
 
@@ -79,14 +81,24 @@ def _from_emoji(annotations: Mapping[str, Annotations]) -> Iterator[tuple[str, s
             if word in names and overlap < 0.5:
                 best, overlap = names[word], OWN_NAME
             if overlap >= OVERLAP and best != word:
-                yield word, best, overlap
+                yield word, best, overlap * len(emoji) ** 0.5  # what stands at many is well known
 
 
 def _best(emoji: set[str], english: Annotations, stands_at: Emojis) -> tuple[str, float]:
+    """The English word whose emoji overlap most with `emoji`; what one is called counts more."""
+    called = {english[e].name for e in emoji}
     candidates = {word for e in emoji for word in english[e].words}
-    scored = [(len(emoji & stands_at[w]) / len(emoji | stands_at[w]), w) for w in candidates]
+    scored = [
+        (_overlap(emoji, stands_at[w]) * (CALLED if w in called else 1.0) * EACH ** w.count(" "), w)
+        for w in candidates
+        if w in stands_at
+    ]
     overlap, word = max(scored, default=(0.0, ""))
     return word, overlap
+
+
+def _overlap(some: set[str], others: set[str]) -> float:
+    return len(some & others) / len(some | others)
 
 
 def _emoji_by_word(annotations: Annotations) -> Emojis:

@@ -50,6 +50,21 @@ def test_a_lexicon_comes_out_of_shared_emoji(tmp_path):
     assert Lexicon.read(tmp_path / "l.xz").english("Hund") == "dog"
 
 
+def test_what_an_emoji_is_called_translates_before_its_keywords():
+    """And a word that stands at many emoji before one that stands at one."""
+    english = {
+        "🐶": Annotation("dog face", ("dog",)),
+        "🐕": Annotation("dog", ("dog", "pet")),
+        "🐕‍🦺": Annotation("service dog", ("assistance", "dog")),
+        "🦮": Annotation("guide dog", ("assistance", "dog")),
+        "🌭": Annotation("hot dog", ("dog",)),
+    }
+    japanese = {emoji: Annotation(f"{i}", ("犬",)) for i, emoji in enumerate(list(english)[1:4])}
+    chinese = {"🐕‍🦺": Annotation("服务犬", ("犬",))}
+    lexicon = make_lexicon({"en": english, "ja": japanese, "zh": chinese}, {"en": {}}, set())
+    assert lexicon["犬"] == "dog"
+
+
 def test_katakana_is_known_in_hiragana_too():
     english = {"🐘": Annotation("elephant", ())}
     japanese = {"🐘": Annotation("ゾウ", ("象",))}
