@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from embedder.errors import EmbedderError
 from embedder.starter_card import CARDS, HEAD, LEXICON, VOCABULARY
 from embedder.starter_text import DIM, Heard, TextTower, unit
-from embedder.starter_vision import TOWERS, Eye
+from embedder.starter_vision import TOWERS, Eye, framed
 from embedder.starter_words import Lexicon, Vocabulary
 from embedder.types import Embedder, Input, ModelCard, Role, Vectors
 
@@ -124,7 +124,8 @@ class Starter:
     def _images(self, images: Sequence[Image]) -> Array:
         with self._lock:
             eyes = self._eyes
-        seen = [eye.see(images) for eye in eyes]
+        ready = framed(images)
+        seen = [eye.see(ready) for eye in eyes]
         return self._head.image([features for features, _ in seen], [logits for _, logits in seen])
 
     @cached_property

@@ -66,7 +66,7 @@ class Eye:
         )
 
     def see(self, images: Sequence[Image]) -> Seen:
-        """Features and logits of upright RGB pictures of any size."""
+        """Features and logits of pictures that `framed` made ready."""
         runs = [
             self._session.run(None, {"pixels": self._pixels(images[i : i + BATCH])})
             for i in range(0, len(images), BATCH)
@@ -84,8 +84,12 @@ class Eye:
 def _square(image: Image, side: int) -> Image:
     from PIL.Image import Resampling
 
-    framed = without_margin(image if image.mode == "RGB" else image.convert("RGB"))
-    return framed.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
+    return image.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def framed(images: Sequence[Image]) -> list[Image]:
+    """Upright pictures of any mode and size, as each tower wants them; once for all towers."""
+    return [without_margin(i if i.mode == "RGB" else i.convert("RGB")) for i in images]
 
 
 def without_margin(image: Image) -> Image:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from embedder.starter_vision import TOWERS, Eye
+from embedder.starter_vision import TOWERS, Eye, framed
 from finetune.starter.pictures import BOMBS, Picture, open_picture
 
 Array = NDArray[np.float32]
@@ -54,8 +54,9 @@ def see(pictures: Iterable[Picture], cache: Path) -> Seen:
         chunk = [(picture, _open(picture)) for picture in asked[start : start + CHUNK]]
         opened = [(picture, image) for picture, image in chunk if image is not None]
         kept += [picture for picture, _ in opened]
+        ready = framed([image for _, image in opened])
         for place, eye in enumerate(eyes):
-            features, logits = eye.see([image for _, image in opened])
+            features, logits = eye.see(ready)
             outputs[2 * place].append(features)
             outputs[2 * place + 1].append(logits)
     arrays = [np.concatenate(part) for part in outputs]
