@@ -18,7 +18,7 @@ from indexer.sample import Sampler
 from indexer.schema import FACETS, IMAGE, TEXT
 from indexer.types import Hit, Payload, Query, Results, Where
 
-LEAST_DEPTH = 200  # candidates a channel
+LEAST_DEPTH = 100  # candidates a channel
 POOL = 100  # candidates that diversity chooses among, at least
 
 
