@@ -1,8 +1,8 @@
 """Text, pictures, or both together -> unit vectors in one space."""
 
 from embedder.errors import EmbedderError, UnknownModelError
-from embedder.registry import DEFAULT_MODEL, cards, load
-from embedder.types import Embedder, Input, ModelCard, Role, Vectors
+from embedder.registry import DEFAULT_MODEL, cards, describe, load
+from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -11,8 +11,10 @@ __all__ = [
     "Input",
     "ModelCard",
     "Role",
+    "Settings",
     "UnknownModelError",
     "Vectors",
     "cards",
+    "describe",
     "load",
 ]

@@ -13,6 +13,7 @@ import typer
 from embedder.console import note, run, show_version, write_json
 from embedder.errors import EmbedderError
 from embedder.registry import DEFAULT_MODEL, cards, load
+from embedder.serving.command import SERVE_EXAMPLES, serve
 from embedder.tables import print_fields, print_table
 
 if TYPE_CHECKING:
@@ -213,6 +214,9 @@ def _write(
     elif npy is None:
         for label, row in zip(labels, vectors, strict=True):
             print(label.replace("\t", " "), *(f"{value:.6f}" for value in row), sep="\t")
+
+
+app.command(epilog=SERVE_EXAMPLES)(serve)
 
 
 def main() -> None:

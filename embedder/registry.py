@@ -2,42 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
 from embedder.errors import UnknownModelError
-from embedder.types import Embedder, ModelCard
+from embedder.types import Embedder, ModelCard, Settings
 
 DEFAULT_MODEL = "starter"
+WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A module with `CARDS` (light to import) and `load(name, device) -> Embedder`."""
+    """A module, light to import, with
+
+    CARDS: the models that have a name, as far as they can be told without their weights;
+    describe(name, settings) -> ModelCard: the card with its fingerprint, without loading weights;
+    load(name, settings) -> Embedder.
+    """
 
     name: str
     module: str
-    serves: Callable[[str], bool]
+
+    @property
+    def code(self) -> ModuleType:
+        return import_module(self.module)
 
 
-FAMILIES = (Family("starter", "embedder.starter", lambda name: name == "starter"),)
+FAMILIES = (
+    Family("starter", "embedder.starter"),
+    Family("e5v", "embedder.families.e5v"),
+    Family("vlm2vec", "embedder.families.vlm2vec"),
+    Family("mme5", "embedder.families.mme5"),
+    # Family("sentence_transformer", "embedder.families.sentence_transformer"),
+    Family("remote", "embedder.families.remote"),
+)
 
 
 def cards() -> list[ModelCard]:
     """The cards of every model that has a name, without loading a weight."""
-    return [card for family in FAMILIES for card in import_module(family.module).CARDS]
+    return [card for family in FAMILIES for card in family.code.CARDS]
 
 
-def load(name: str = DEFAULT_MODEL, *, device: str | None = None) -> Embedder:
-    """Load the model called `name`; raises `UnknownModelError`, `EmbedderError`."""
-    embedder: Embedder = import_module(_family(name).module).load(name, device=device)
+def describe(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> ModelCard:
+    """The card of the model called `name`, weights unloaded; may download a checkpoint.
+
+    Raises `UnknownModelError`, `EmbedderError`.
+    """
+    family, plain = _family(name)
+    card: ModelCard = family.code.describe(plain, settings or Settings())
+    return card
+
+
+def load(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> Embedder:
+    """Load the model called `name`: a name of `cards()`, a Hugging Face id, a checkpoint's or an
+    adapter's folder, or the address of a server; `family:name` where its family cannot be told.
+
+    Raises `UnknownModelError`, `EmbedderError`.
+    """
+    settings = settings or Settings()
+    family, plain = _family(name)
+    if settings.device and "," in settings.device:
+        from embedder.engine.devices import Devices
+
+        return Devices(name, settings)
+    embedder: Embedder = family.code.load(plain, settings)
     return embedder
 
 
-def _family(name: str) -> Family:
-    for family in FAMILIES:
-        if family.serves(name):
-            return family
+def _family(name: str) -> tuple[Family, str]:
+    """The family that serves `name`, and the name without the family before it."""
+    by_name = {family.name: family for family in FAMILIES}
+    prefix, _, rest = name.partition(":")
+    if rest and prefix in by_name:
+        return by_name[prefix], rest
+    if name.startswith(WEB):
+        return by_name["remote"], name
+    for card in cards():
+        if card.name == name:
+            return by_name[card.family], name
+    if Path(name).expanduser().is_dir():
+        from embedder.checkpoint import family_of
+
+        return by_name[family_of(Path(name).expanduser())], name
+    if name.count("/") == 1 and not name.startswith(("/", ".")):
+        from embedder.checkpoint import family_of, resolve
+
+        return by_name[family_of(resolve(name))], name
     known = ", ".join(card.name for card in cards())
-    raise UnknownModelError(f"no model is called {name!r}; these are known: {known}")
+    raise UnknownModelError(
+        f"no model is called {name!r}, and no folder is there of that name; these are known: {known}"
+    )

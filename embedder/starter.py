@@ -19,24 +19,34 @@ from numpy.typing import NDArray
 
 from embedder.errors import EmbedderError
 from embedder.starter_card import CARDS, HEAD, LEXICON, VOCABULARY
-from embedder.starter_text import DIM, Heard, TextTower, unit
+from embedder.starter_text import DIM, Heard, TextTower
 from embedder.starter_vision import TOWERS, Eye, framed
 from embedder.starter_words import Lexicon, Vocabulary
-from embedder.types import Embedder, Input, ModelCard, Role, Vectors
+from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
+from embedder.vectors import unit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["CARDS", "Starter", "load"]
+__all__ = ["CARDS", "Starter", "describe", "load"]
 
 Array = NDArray[np.float32]
 T = TypeVar("T")
 
 
-def load(name: str = "starter", *, device: str | None = None) -> Embedder:
+def describe(name: str = "starter", settings: Settings | None = None) -> ModelCard:
+    """The starter's card; raises `EmbedderError` for settings that it has no use for."""
+    settings = settings or Settings()
+    if settings.device not in (None, "cpu"):
+        raise EmbedderError(f"the starter model runs on the CPU, not on {settings.device!r}")
+    if settings.pixel_budget or settings.dim not in (None, DIM):
+        raise EmbedderError(f"the starter takes no pixel budget, and gives {DIM} numbers always")
+    return CARDS[0]
+
+
+def load(name: str = "starter", settings: Settings | None = None) -> Embedder:
     """The starter model; it runs on the CPU, and its towers are loaded when they are needed."""
-    if device not in (None, "cpu"):
-        raise EmbedderError(f"the starter model runs on the CPU, not on {device!r}")
+    describe(name, settings)
     return Starter()
 
 

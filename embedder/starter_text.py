@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedder.errors import EmbedderError
 from embedder.starter_words import Lexicon, Vocabulary
+from embedder.vectors import unit
 
 DIM = 384
 MOST_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
@@ -73,12 +74,6 @@ def meanings(vocabulary: Vocabulary, english: Sequence[str]) -> Array:
         if meaning is not None:
             row[:] = meaning
     return out
-
-
-def unit(rows: Array) -> Array:
-    """Rows of length 1; a row of zeros stays one."""
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, 1e-9), dtype=np.float32)
 
 
 def _clean(text: str) -> str:

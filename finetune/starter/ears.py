@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from embedder.starter_text import Heard, meanings, unit
+from embedder.starter_text import Heard, meanings
 from embedder.starter_words import HEAD, Lexicon, Vocabulary, in_four_bits
+from embedder.vectors import unit
 from finetune.starter.features import Texts
 from finetune.starter.lexicon import write_lexicon
 from finetune.starter.teacher import Meanings

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 
 from embedder import starter_card
 from embedder.starter import Head
-from embedder.starter_text import unit
 from embedder.starter_vision import TOWERS
+from embedder.vectors import unit
 from finetune.starter.ears import Ears
 from finetune.starter.features import Seen, Texts
 from finetune.starter.figures import figures

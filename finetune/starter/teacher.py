@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.starter_text import unit
+from embedder.vectors import unit
 from finetune.starter.wordnet import Synset
 
 Array = NDArray[np.float32]

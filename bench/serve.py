@@ -1,0 +1,187 @@
+"""What serving a model costs: `python -m bench.serve [--count 1024] [--runs 3]`.
+
+Three models: `null` costs next to nothing, `device` sleeps as long as an accelerator would be at
+work (10 ms a batch and 1 ms a text), `starter` is the real one. Each embeds texts offline, in
+batches; then 32 clients, each with one text a request, ask a server for them; then one client alone.
+Offline and served take turns, each in a process of its own on the same machine, where the clients
+need their share too. CPU time is the server's alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+import embedder.starter
+from bench.null_embedder import NullEmbedder
+from bench.report import publish, table
+from embedder.serving.limits import Limits
+from embedder.serving.run import run
+from embedder.serving.service import Service
+from embedder.types import Embedder, Input, Role, Vectors
+
+BATCH, CLIENTS = 32, 32
+ALONE = 64  # requests of one client alone
+
+
+class Device(NullEmbedder):
+    """Takes an accelerator's time, and no core's."""
+
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
+        time.sleep(0.010 + 0.001 * len(inputs))
+        return super().embed(inputs, role, instruction)
+
+
+MODELS = {"null": NullEmbedder, "device": Device, "starter": embedder.starter.Starter}
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Texts a second, CPU ms a text, and ms of one text alone, the median."""
+
+    rate: float
+    cpu: float
+    alone: float
+
+
+def texts(count: int) -> list[str]:
+    return [f"a photo of number {n} on a table" for n in range(count)]
+
+
+def offline(model: Embedder, count: int) -> Speed:
+    """`embed` itself, after a batch to warm up."""
+    inputs = [Input(text) for text in texts(count)]
+    model.embed(inputs[:BATCH], "query")
+    start, cpu = time.perf_counter(), time.process_time()
+    for first in range(0, count, BATCH):
+        model.embed(inputs[first : first + BATCH], "query")
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return Speed(count / took, 1000 * cpu / count, _alone(lambda i: model.embed([i], "query")))
+
+
+def _alone(ask) -> float:
+    times = []
+    for text in texts(ALONE):
+        start = time.perf_counter()
+        ask(Input(text))
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+@contextmanager
+def server(name: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Host and port of a server in a process of its own."""
+    words = [sys.executable, "-m", "bench.serve", "--serve", name]
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        told = child.stderr.readline()
+        yield told.split("//")[1].split("/")[0], psutil.Process(child.pid)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.communicate(timeout=30)
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, host: str, model: str) -> None:
+        self._connection = http.client.HTTPConnection(host, timeout=120)
+        self._model = model
+
+    def embed(self, text: str) -> None:
+        body = {"model": self._model, "input": text, "encoding_format": "base64"}
+        self._connection.request("POST", "/v1/embeddings", json.dumps(body))
+        answer = self._connection.getresponse()
+        if answer.status != 200 or b'"embedding"' not in answer.read():
+            raise SystemExit(f"the server answered with {answer.status}")
+
+
+def served(name: str, count: int) -> Speed:
+    """The same texts through a server, by many clients and then by one."""
+    with server(name) as (host, process):
+        clients = [Client(host, name if name == "starter" else "null") for _ in range(CLIENTS)]
+        shares = [texts(count)[i::CLIENTS] for i in range(CLIENTS)]
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(_ask, clients, [["warm"]] * CLIENTS))
+            start, cpu = time.perf_counter(), _cpu(process)
+            list(pool.map(_ask, clients, shares))
+            took, cpu = time.perf_counter() - start, _cpu(process) - cpu
+        alone = _alone(lambda item: clients[0].embed(item.text))
+    return Speed(count / took, 1000 * cpu / count, alone)
+
+
+def _ask(client: Client, share: Sequence[str]) -> None:
+    for text in share:
+        client.embed(text)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _offline_elsewhere(name: str, count: int) -> Speed:
+    words = [sys.executable, "-m", "bench.serve", "--offline", name, "--count", str(count)]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return Speed(*json.loads(told))
+
+
+def measure(name: str, count: int, runs: int) -> list[object]:
+    """A row: both ways in turns, medians, and the ratios."""
+    pairs = [(_offline_elsewhere(name, count), served(name, count)) for _ in range(runs)]
+
+    def median(side: int, what: str) -> float:
+        return statistics.median(getattr(pair[side], what) for pair in pairs)
+
+    rate = statistics.median(there.rate / here.rate for here, there in pairs)
+    alone = statistics.median(there.alone / here.alone for here, there in pairs)
+    return [
+        name,
+        f"{median(0, 'rate'):.0f}",
+        f"{median(1, 'rate'):.0f}",
+        f"{100 * rate:.0f}%",
+        f"{median(0, 'cpu'):.2f}",
+        f"{median(1, 'cpu'):.2f}",
+        f"{median(0, 'alone'):.1f}",
+        f"{median(1, 'alone'):.1f}",
+        f"{alone:.2f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1024)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--serve", choices=MODELS, help=argparse.SUPPRESS)
+    parser.add_argument("--offline", choices=MODELS, help=argparse.SUPPRESS)
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    options = parser.parse_args()
+    if options.offline:
+        speed = offline(MODELS[options.offline](), options.count)
+        print(json.dumps([speed.rate, speed.cpu, speed.alone]))
+    elif options.serve:
+        tell = lambda told: print(told, file=sys.stderr, flush=True)  # noqa: E731
+        run(MODELS[options.serve], Service(Limits(), max_batch=BATCH), port=0, tell=tell)
+    else:
+        head = ["model", "offline, texts/s", "served, texts/s", "ratio", "offline, CPU ms a text"]
+        head += ["served, CPU ms a text", "offline, ms alone", "served, ms alone", "ratio"]
+        rows = [measure(name, options.count, options.runs) for name in options.models]
+        told = f"{options.count} texts, batches of {BATCH}, {CLIENTS} clients, {options.runs} runs."
+        publish("Serving", f"{told}\n\n{table(head, rows)}", write=options.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Where a model's files are, whose they are, and what tells them from others.
+
+Nothing here imports torch: `indexer ingest` asks for a card before it knows whether it needs one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedder.errors import EmbedderError, UnknownModelError
+
+ADAPTER = "adapter_config.json"
+OURS = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
+FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
+BLOCK, BLOCKS = 1 << 16, 256  # what is read of a large file: 256 blocks of 64 KiB, 16 MiB in all
+
+MODEL_TYPES = {
+    "qwen2_vl": "vlm2vec",
+    "qwen2_5_vl": "vlm2vec",
+    "phi3_v": "vlm2vec",
+    "mllama": "mme5",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model's folder, and the folder of the adapter that goes on top of it."""
+
+    folder: Path
+    adapter: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        own = digest(self.folder)
+        return fingerprint(own, digest(self.adapter)) if self.adapter else own
+
+    @property
+    def revision(self) -> str:
+        """The commit, where the Hugging Face cache tells it, or the beginning of the digest."""
+        found = re.search(r"/snapshots/([0-9a-f]{12})", (self.adapter or self.folder).as_posix())
+        return found[1] if found else self.digest[:12]
+
+
+def find(name: str) -> Checkpoint:
+    """The files of the model called `name`; raises `EmbedderError`, `UnknownModelError`."""
+    folder = resolve(name)
+    if not (folder / ADAPTER).exists():
+        return Checkpoint(folder)
+    return Checkpoint(resolve(_base(folder)), folder)
+
+
+def resolve(name: str) -> Path:
+    """A folder, or that of a Hugging Face id, downloaded if it is not there yet."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder.absolute()
+    if name.count("/") != 1 or name.startswith(("/", ".", "~")):
+        raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
+    return _cached(name) or _downloaded(name)
+
+
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """A JSON file of a checkpoint; raises `EmbedderError` where it is missing or damaged."""
+    try:
+        found: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
+    except FileNotFoundError:
+        raise EmbedderError(f"{folder} is no model: it has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise EmbedderError(f"{folder / name} cannot be read: {error}") from error
+    return found
+
+
+def family_of(folder: Path) -> str:
+    """The family of the model in `folder`; raises `EmbedderError` where it cannot be told."""
+    if (folder / OURS).exists():
+        return str(read_config(folder, OURS)["family"])
+    if (folder / ADAPTER).exists():
+        return family_of(resolve(_base(folder)))
+    if (folder / "modules.json").exists():
+        return "sentence_transformer"
+    config = read_config(folder)
+    kind = str(config.get("model_type"))
+    if kind == "llava_next":  # E5-V stands on Llama 3, VLM2Vec on Mistral
+        text = config.get("text_config", {}).get("model_type", "llama")
+        return "e5v" if text == "llama" else "vlm2vec"
+    return MODEL_TYPES.get(kind, "sentence_transformer")
+
+
+def digest(folder: Path) -> str:
+    """32 hex digits of all that changes a model's vectors: configuration, tokenizer, weights.
+
+    Of a file over 16 MiB, its size and 256 blocks at even distances are read: training changes
+    every number of what it changes, and reading 20 GB whole would take longer than loading them.
+    """
+    from blake3 import blake3
+
+    total = blake3()
+    for file in _files(folder):
+        total.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        total.update(str(file.stat().st_size).encode() + b"\0")
+        for block in _blocks(file):
+            total.update(block)
+    return total.hexdigest(16)
+
+
+def fingerprint(*parts: object) -> str:
+    """32 hex digits of `parts`."""
+    from blake3 import blake3
+
+    return blake3(json.dumps([str(part) for part in parts]).encode()).hexdigest(16)
+
+
+def weight_bytes(folder: Path) -> int:
+    """The size of the weights on disk, in bytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+
+def _base(folder: Path) -> str:
+    name = read_config(folder, ADAPTER).get("base_model_name_or_path")
+    if not name:
+        raise EmbedderError(f"{folder / ADAPTER} does not say what it adapts")
+    beside = folder / str(name)
+    return str(beside) if beside.is_dir() else str(name)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = {file for pattern in FILES for file in folder.glob(pattern)}
+    found |= {file for pattern in FILES for file in folder.glob(f"[0-9]_*/{pattern}")}
+    return sorted(file for file in found if file.name != OURS)
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if size <= BLOCK * BLOCKS:
+            yield stream.read()
+            return
+        for index in range(BLOCKS):
+            stream.seek(index * (size - BLOCK) // (BLOCKS - 1))
+            yield stream.read(BLOCK)
+
+
+def _cached(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_wanted()))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    whole = any(folder.rglob("*.safetensors")) or any(folder.rglob("*.bin"))
+    return folder if whole else None
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors as hub
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_wanted()))
+    except hub.GatedRepoError:
+        raise EmbedderError(
+            f"{name} is given only to who accepts its terms: accept them at "
+            f"https://huggingface.co/{name}, then type: hf auth login"
+        ) from None
+    except (hub.RepositoryNotFoundError, hub.HFValidationError):
+        raise UnknownModelError(
+            f"Hugging Face has no model {name!r} that you may see; `embedder models` lists names"
+        ) from None
+    except Exception as error:  # requests, httpx, hub and OS errors: no network, in many words
+        raise EmbedderError(
+            f"{name} is not on this machine and cannot be downloaded ({_brief(error)}); with a "
+            f"network, type: hf download {name}; or name the folder of a copy"
+        ) from error
+
+
+def _wanted() -> list[str]:
+    return [*FILES, *(f"[0-9]_*/{pattern}" for pattern in FILES)]
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,53 @@
+"""What a family gives to the engine, which turns it into an embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from embedder.types import Input, ModelCard, Role
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+Batch: TypeAlias = Mapping[str, Any]
+"""Keyword arguments of a model. Tensors are moved to its device, all else stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What an input costs. Only inputs of the same `key` share a batch; in it, each costs as many
+    tokens as the longest."""
+
+    key: Hashable
+    tokens: int
+
+
+class Backbone(Protocol[T]):
+    """A loaded model. `T` is an input made ready: token ids, and pictures not yet resized.
+
+    `prepare`, `bucket` and `collate` run on the CPU, in several threads at once.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> T:
+        """Token ids of an input; raises `EmbedderError` for one that the model cannot take."""
+        ...
+
+    def bucket(self, ready: T) -> Bucket: ...
+
+    def collate(self, items: Sequence[T]) -> Batch:
+        """Padded tensors on the CPU; here pictures are resized."""
+        ...
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(n, dim) on the device, before truncation and normalisation."""
+        ...

@@ -1,0 +1,182 @@
+"""Turns a backbone into an embedder: batches by cost, the CPU ahead of the device."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.engine.backbone import Backbone, Batch, Bucket
+from embedder.engine.batches import plan
+from embedder.errors import EmbedderError
+from embedder.types import Input, ModelCard, Role, Settings, Vectors
+from embedder.vectors import unit
+
+if TYPE_CHECKING:
+    import torch
+
+TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # in a batch, until memory says otherwise
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds spent so far. `wait`: the device had nothing to do; `device`: the CPU had to wait."""
+
+    prepare: float = 0.0
+    wait: float = 0.0
+    device: float = 0.0
+    inputs: int = 0
+    batches: int = 0
+    halved: int = 0
+
+
+@dataclass(slots=True)
+class Job:
+    """A batch on its way: which rows it fills, and its tensors when they are ready."""
+
+    rows: list[int]
+    collated: Future[Batch] = field(default_factory=Future)
+
+
+class Engine:
+    """An embedder around a backbone. Thread-safe: calls take turns."""
+
+    def __init__(self, backbone: Backbone[Any], settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        self.backbone = backbone
+        self._workers = settings.workers or cores()
+        self._budget = settings.batch_tokens or TOKENS.get(backbone.device.type, 4_096)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="prepare")
+        self._turn = threading.Lock()
+        self.timing = Timing()
+
+    @property
+    def card(self) -> ModelCard:
+        return self.backbone.card
+
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
+        """(n, dim) unit rows, in the order of `inputs`; raises `EmbedderError`."""
+        rows = self.states(inputs, role, instruction)[:, : self.card.dim]
+        if not np.isfinite(rows).all():
+            raise EmbedderError(f"{self.card.name} gave numbers that are not finite; try float32")
+        return unit(rows)
+
+    def states(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None = None
+    ) -> NDArray[np.float32]:
+        """(n, full dim) as the model gives them, before they are cut and brought to length 1."""
+        if not inputs:
+            return np.zeros((0, self.card.dim), dtype=np.float32)
+        with self._turn:
+            start = time.perf_counter()
+            ready = [self.backbone.prepare(item, role, instruction) for item in inputs]
+            buckets = [self.backbone.bucket(item) for item in ready]
+            self.timing.prepare += time.perf_counter() - start
+            self.timing.inputs += len(inputs)
+            return self._run(ready, buckets)
+
+    def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
+        """Collate in threads, a few batches ahead; where memory runs out, plan smaller batches."""
+        import torch
+
+        waiting = deque(self._planned(range(len(ready)), buckets))
+        done: list[tuple[list[int], torch.Tensor]] = []
+        with torch.inference_mode():
+            for job in self._ahead(waiting, ready):
+                states = self._forward(self._taken(job))
+                if states is not None:
+                    done.append((job.rows, states))
+                    continue
+                self._shrink(job, buckets)
+                rest = job.rows + [row for later in waiting for row in later.rows]
+                waiting.clear()
+                waiting.extend(self._planned(rest, buckets))
+            return self._gathered(done, len(ready))
+
+    def _planned(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> list[Job]:
+        batches = plan([buckets[row] for row in rows], self._budget)
+        return [Job([rows[index] for index in batch]) for batch in batches]
+
+    def _ahead(self, waiting: deque[Job], ready: Sequence[Any]) -> Iterator[Job]:
+        """The jobs in order, each being collated while those before it are on the device."""
+        started: deque[Job] = deque()
+        while waiting or started:
+            while waiting and len(started) <= self._workers:
+                job = waiting.popleft()
+                job.collated = self._pool.submit(self._collate, [ready[row] for row in job.rows])
+                started.append(job)
+            yield started.popleft()
+
+    def _collate(self, items: Sequence[Any]) -> Batch:
+        batch = self.backbone.collate(items)
+        if self.backbone.device.type != "cuda":
+            return batch
+        return {name: v.pin_memory() if _is_tensor(v) else v for name, v in batch.items()}
+
+    def _taken(self, job: Job) -> Batch:
+        start = time.perf_counter()
+        batch = job.collated.result()
+        self.timing.wait += time.perf_counter() - start
+        return batch
+
+    def _forward(self, batch: Batch) -> torch.Tensor | None:
+        """(rows, dim), maybe not computed yet; None where memory ran out, which is free again."""
+        import torch
+
+        device = self.backbone.device
+        self.timing.batches += 1
+        try:
+            moved = {
+                name: value.to(device, non_blocking=True) if _is_tensor(value) else value
+                for name, value in batch.items()
+            }
+            return self.backbone.forward(moved).float()
+        except torch.OutOfMemoryError:
+            return None
+
+    def _shrink(self, job: Job, buckets: Sequence[Bucket]) -> None:
+        """Half of what was too much is the most from now on."""
+        import torch
+
+        longest = max(buckets[row].tokens for row in job.rows)
+        if len(job.rows) == 1:
+            raise EmbedderError(
+                f"{self.card.name} has too little memory on {self.backbone.device} for one input "
+                f"of {longest} tokens; give it a smaller --pixel-budget, or more memory"
+            )
+        self._budget = min(self._budget, len(job.rows) // 2 * longest)
+        self.timing.halved += 1
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _gathered(
+        self, done: Sequence[tuple[list[int], torch.Tensor]], count: int
+    ) -> NDArray[np.float32]:
+        import torch
+
+        start = time.perf_counter()
+        states = torch.cat([rows for _, rows in done]).cpu().numpy()
+        self.timing.device += time.perf_counter() - start
+        out = np.empty((count, states.shape[1]), dtype=np.float32)
+        out[[row for rows, _ in done for row in rows]] = states
+        return out
+
+
+def cores() -> int:
+    """Threads for preparing pictures: as many as this process may use, at most 8."""
+    import os
+
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)

@@ -1,0 +1,121 @@
+"""E5-V: a multimodal LLM asked for one word, trained on text alone (https://arxiv.org/abs/2407.12580).
+
+The prompts are literal, their misspellings and trailing spaces too: the authors' code, as used for
+the paper's figures. Instructions name one of the authors' other prompts: "cirr", or "fashioniq
+CATEGORY" such as "fashioniq dress".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from embedder.cards import UNPINNED, finished, preset
+from embedder.checkpoint import find, read_config
+from embedder.errors import EmbedderError
+from embedder.types import Embedder, Input, ModelCard, Role, Settings
+
+if TYPE_CHECKING:
+    from embedder.vlm.rendering import Prompt
+
+VERSION = 1  # raised when prompts or preprocessing change
+
+HEAD = "<|start_header_id|>user<|end_header_id|>\n\n"
+TAIL = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
+FASHION = "fashioniq "
+
+LLAMA3 = ("de", "en", "es", "fr", "hi", "it", "pt", "th")  # what Llama 3 was tuned on, and more
+CARDS = (
+    ModelCard(
+        name="royokong/e5-v",
+        family="e5v",
+        revision=UNPINNED,
+        dim=4096,
+        modalities=("text", "image"),
+        composes=True,
+        languages=LLAMA3,
+        license="none stated",
+        license_note="the weights carry no licence and descend from Llama 3: ask before selling",
+        source="https://huggingface.co/royokong/e5-v",
+        fingerprint=UNPINNED,
+        image_side=1008,
+        parameters=8_360_000_000,
+        memory=19_500_000_000,
+    ),
+)
+
+
+def describe(name: str, settings: Settings) -> ModelCard:
+    """The card of a checkpoint; may download it. Raises `EmbedderError`."""
+    checkpoint = find(name)
+    config = read_config(checkpoint.folder)
+    known = preset(CARDS, name) or replace(
+        CARDS[0],
+        source=name,
+        dim=int(config["text_config"].get("hidden_size", 4096)),
+        parameters=0,
+        memory=0,
+    )
+    return finished(known, name, checkpoint, settings, VERSION)
+
+
+def load(name: str, settings: Settings) -> Embedder:
+    """Raises `EmbedderError`."""
+    from embedder.engine.engine import Engine
+    from embedder.vlm.backbone import VisionLanguage
+    from embedder.vlm.llava_next import LlavaNext
+    from embedder.vlm.loading import read_model
+    from embedder.vlm.rendering import Renderer
+
+    checkpoint, card = find(name), describe(name, settings)
+    model = read_model(checkpoint, settings)
+    architecture = LlavaNext(
+        model, checkpoint.folder, as_in_4_41=True, pixel_budget=settings.pixel_budget
+    )
+    renderer = Renderer.read(checkpoint.folder)
+    return Engine(VisionLanguage(card, architecture, renderer, render), settings)
+
+
+def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
+    """The prompt for one input; the roles have the same."""
+    if len(item.images) > 1:
+        raise EmbedderError("E5-V takes one picture an input")
+    return [HEAD, *_asked(item, instruction), TAIL]
+
+
+def _asked(item: Input, instruction: str | None) -> Prompt:
+    from embedder.vlm.rendering import Words
+
+    text = Words(item.text or "")
+    if instruction and instruction.startswith(FASHION):
+        return _fashion(item, Words(instruction.removeprefix(FASHION)))
+    if instruction not in (None, "", "cirr"):
+        raise EmbedderError(
+            f"E5-V follows no instruction {instruction!r}; it knows 'cirr' and 'fashioniq CATEGORY'"
+        )
+    if not item.images:
+        return [text, "\nSummary above sentence in one word: "]
+    if item.text:
+        return ['<image>Modify this image with "', text, '", desribe modified image in one word:']
+    if instruction:
+        return ["<image>\n Describe this image in one word:"]
+    return ["<image>\nSummary above image in one word: "]
+
+
+def _fashion(item: Input, category: object) -> Prompt:
+    from embedder.vlm.rendering import Words
+
+    kind = category if isinstance(category, Words) else Words(str(category))
+    if item.text and item.images:
+        change = ["<image> change the style of this ", kind, " to ", Words(item.text)]
+        return [*change, "\n Desribe this modified ", kind, " in one word based on its style:"]
+    if item.images:
+        return ["<image>\n Describe this ", kind, " in one word based on its style:"]
+    raise EmbedderError("E5-V's FashionIQ prompts are for pictures, with or without words")
+
+
+def fashioniq_texts(first: str, second: str) -> tuple[str, str]:
+    """FashionIQ's two captions of a change as the authors join them, in both orders; the two
+    inputs' states are added before they are brought to length 1."""
+    one, two = first.strip(".?, "), second.strip(".?, ")
+    return f"{one}, {two}", f"{two}, {one}"

@@ -1,0 +1,106 @@
+"""mmE5: multilingual and multimodal, trained on synthetic data (https://arxiv.org/abs/2502.08468).
+
+A prompt is `<|image|><|begin_of_text|>{instruction} {text}` and a newline; a text that is looked for
+stands alone, without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from embedder.cards import UNPINNED, finished, preset
+from embedder.checkpoint import find, read_config
+from embedder.errors import EmbedderError
+from embedder.families.vlm2vec import (
+    CAPTIONED_DOCUMENT,
+    COMPOSED_QUERY,
+    IMAGE_DOCUMENT,
+    IMAGE_QUERY,
+    TEXT_QUERY,
+)
+from embedder.types import Embedder, Input, ModelCard, Role, Settings
+
+if TYPE_CHECKING:
+    from embedder.vlm.rendering import Prompt
+
+VERSION = 1  # raised when prompts or preprocessing change
+LONGEST = 256  # tokens of a prompt
+
+# XTD's and the larger ones of the 93 languages of XLM-R that the synthetic data is drawn from.
+LANGUAGES = (
+    "ar", "bg", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hr", "hu",
+    "id", "it", "ja", "ko", "nl", "no", "pl", "pt", "ro", "ru", "sv", "sw", "ta", "te", "th", "tr",
+    "uk", "ur", "vi", "zh",
+)  # fmt: skip
+CARDS = (
+    ModelCard(
+        name="intfloat/mmE5-mllama-11b-instruct",
+        family="mme5",
+        revision=UNPINNED,
+        dim=4096,
+        modalities=("text", "image"),
+        composes=True,
+        languages=LANGUAGES,
+        license="MIT, Llama 3.2",
+        license_note="Llama 3.2's terms hold: no use by firms of over 700 million users, and its "
+        "pictures' part is not licensed to people and firms in the European Union",
+        source="https://huggingface.co/intfloat/mmE5-mllama-11b-instruct",
+        fingerprint=UNPINNED,
+        image_side=1120,
+        parameters=10_600_000_000,
+        memory=25_500_000_000,
+    ),
+)
+
+
+def describe(name: str, settings: Settings) -> ModelCard:
+    """The card of a checkpoint; may download it. Raises `EmbedderError`."""
+    if settings.pixel_budget:
+        raise EmbedderError(
+            "mmE5 always computes four tiles a picture, so a pixel budget would save nothing; "
+            "leave --pixel-budget out"
+        )
+    checkpoint = find(name)
+    dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
+    known = preset(CARDS, name) or replace(
+        CARDS[0], source=name, dim=dim, parameters=0, memory=0
+    )
+    return finished(known, name, checkpoint, settings, VERSION)
+
+
+def load(name: str, settings: Settings) -> Embedder:
+    """Raises `EmbedderError`."""
+    from embedder.engine.engine import Engine
+    from embedder.vlm.backbone import VisionLanguage
+    from embedder.vlm.loading import read_model
+    from embedder.vlm.mllama import Mllama
+    from embedder.vlm.rendering import Renderer
+
+    checkpoint, card = find(name), describe(name, settings)
+    architecture = Mllama(read_model(checkpoint, settings), checkpoint.folder)
+    renderer = Renderer.read(checkpoint.folder, LONGEST)
+    return Engine(VisionLanguage(card, architecture, renderer, render), settings)
+
+
+def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
+    """The prompt for one input. The tokenizer puts its own beginning before it."""
+    from embedder.vlm.rendering import Words
+
+    if len(item.images) > 1:
+        raise EmbedderError("mmE5 takes one picture an input")
+    told = instruction or _default(item, role)
+    start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
+    lead = [Words(told + (" " if item.text else ""))] if told else []
+    words = [Words(item.text)] if item.text else []
+    return [start, *lead, *words, *(["\n"] if told else [])]
+
+
+def _default(item: Input, role: Role) -> str:
+    if role == "query":
+        if not item.images:
+            return TEXT_QUERY
+        return COMPOSED_QUERY if item.text else IMAGE_QUERY
+    if not item.images:
+        return ""
+    return CAPTIONED_DOCUMENT if item.text else IMAGE_DOCUMENT

@@ -1,0 +1,160 @@
+"""JSON over HTTP to one server: what passes is tried again, what does not is one clear error.
+
+Nothing is ever sent to a host that the user did not name: redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from embedder.errors import EmbedderError
+from embedder.remote_address import Address
+
+if TYPE_CHECKING:
+    from httpx import Response
+
+CONCURRENT = 16  # calls at once
+ATTEMPTS = 5
+PASSING = {408, 429, 500, 502, 503, 504}
+FIRST_PAUSE = 0.5  # seconds; doubled from attempt to attempt
+LONGEST_PAUSE = 60.0  # a server that asks for more is given up
+KEY_ADVICE = "set POLYLENS_MODEL_API_KEY to the server's API key"
+
+
+class ServerError(EmbedderError):
+    """A server that refused, failed or stayed away; `status` is None where none came."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Server:
+    """One server. Thread-safe."""
+
+    def __init__(self, address: Address, *, api_key: str | None, timeout: float) -> None:
+        import httpx  # 0.1 s
+
+        self.url = address.url
+        basic = httpx.BasicAuth(address.user, address.password) if address.user else None
+        self._timeout = timeout
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {_checked(api_key)}"} if api_key else {},
+            auth=None if api_key else basic,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
+            limits=httpx.Limits(max_connections=CONCURRENT),
+            follow_redirects=False,
+            # proxies in the environment are hosts that the user named; this machine needs none
+            trust_env=not address.is_local,
+        )
+
+    def get(self, path: str) -> Any:
+        """The JSON at `path`; raises `ServerError`. Gives up early: it is asked for at a start."""
+        return self._send("GET", path, None, attempts=2)
+
+    def post(self, path: str, body: dict[str, Any], *, attempts: int = ATTEMPTS) -> Any:
+        return self._send("POST", path, body, attempts)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None, attempts: int) -> Any:
+        why: Response | str = ""
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(self._pause(why, attempt))
+            why = self._once(method, path, body)
+            if not isinstance(why, str) and why.status_code not in PASSING:
+                return self._content(why)
+        times = f"{attempts} attempts" if attempts > 1 else "one attempt"
+        if isinstance(why, str):
+            raise ServerError(f"{self.url} cannot be reached ({why}), after {times}")
+        raise ServerError(
+            f"{self.url} failed {times} with status {why.status_code}: {said(why)}",
+            why.status_code,
+        )
+
+    def _once(self, method: str, path: str, body: dict[str, Any] | None) -> Response | str:
+        """The answer, or why none came."""
+        import httpx
+
+        try:
+            return self._client.request(method, f"{self.url}{path}", json=body)
+        except httpx.ReadTimeout:  # it may be at work: asking again would double its load
+            raise ServerError(f"{self.url} did not answer in {self._timeout:g} seconds") from None
+        except httpx.UnsupportedProtocol as error:
+            raise ServerError(f"{self.url}: {printable(str(error))}") from None
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return printable(str(error)) or type(error).__name__
+
+    def _pause(self, why: Response | str, attempt: int) -> float:
+        """Seconds until the next attempt: what the server asks for, or 0.5, 1, 2, 4, jittered."""
+        asked = None if isinstance(why, str) else _retry_after(why.headers.get("retry-after", ""))
+        if asked is not None and asked > LONGEST_PAUSE and not isinstance(why, str):
+            raise ServerError(
+                f"{self.url} asks to wait {asked:.0f} seconds: {said(why)}", why.status_code
+            )
+        # not all clients at the same moment
+        backoff: float = FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+        return backoff if asked is None else asked
+
+    def _content(self, response: Response) -> Any:
+        status = response.status_code
+        if response.is_success:
+            try:
+                return response.json()
+            except ValueError:
+                raise ServerError(
+                    f"{self.url} answers with something else than JSON; is it the address of an "
+                    "OpenAI-compatible server? It mostly ends in /v1",
+                    status,
+                ) from None
+        if response.has_redirect_location:
+            raise ServerError(f"{self.url} redirects to {_target(response)}: type that", status)
+        if status in {401, 403}:
+            raise ServerError(f"{self.url} refuses: {said(response)}; {KEY_ADVICE}", status)
+        raise ServerError(f"{self.url} answers with status {status}: {said(response)}", status)
+
+
+def said(response: Response) -> str:
+    """The server's own words for an error, fit for a terminal."""
+    try:
+        plain = response.json()
+    except ValueError:
+        return printable(response.text) or response.reason_phrase
+    if isinstance(plain, dict):
+        found = plain.get("error") or plain.get("detail") or plain.get("message") or plain
+        plain = found.get("message", found) if isinstance(found, dict) else found
+    return printable(str(plain))
+
+
+def printable(text: str) -> str:
+    """One line of at most 300 letters, without what could steer a terminal."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:300]
+
+
+def _target(response: Response) -> str:
+    """Where a redirect leads, without the credentials that may stand in it."""
+    return printable(str(response.url.join(response.headers["location"]).copy_with(userinfo=b"")))
+
+
+def _retry_after(value: str) -> float | None:
+    """Seconds: of `Retry-After: 3`, or until its date."""
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max((date - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _checked(key: str) -> str:
+    if not (key.isascii() and key.isprintable()):
+        raise EmbedderError("the API key holds a letter that no key has; type it again")
+    return key.strip()

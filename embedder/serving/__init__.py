@@ -1,0 +1,1 @@
+"""A loaded model as an OpenAI-compatible endpoint."""

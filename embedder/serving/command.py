@@ -1,0 +1,72 @@
+"""`embedder serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from embedder.console import note
+from embedder.registry import DEFAULT_MODEL, cards, load
+from embedder.types import Settings
+
+SERVE_EXAMPLES = """
+Examples:
+
+  embedder serve
+  embedder serve --model intfloat/mmE5-mllama-11b-instruct --device cuda
+  POLYLENS_SERVE_API_KEY=secret embedder serve --host 0.0.0.0 --port 80
+  indexer ingest ~/Pictures --model http://localhost:8100/v1
+"""
+KEY_VARIABLE = "POLYLENS_SERVE_API_KEY"
+
+
+def _names(incomplete: str) -> list[str]:
+    return [card.name for card in cards() if card.name.startswith(incomplete)]
+
+
+def serve(
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model.", autocompletion=_names)
+    ] = DEFAULT_MODEL,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes one that is free.")
+    ] = 8100,
+    api_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", envvar=KEY_VARIABLE, help="The key that clients must bring."),
+    ] = None,
+    served_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What clients call the model.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda.")
+    ] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Cut vectors to this length.")] = None,
+    pixel_budget: Annotated[
+        int | None, typer.Option(min=1, help="Pixels that a picture may cost.")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Inputs embedded together.")] = 32,
+    max_queue: Annotated[int, typer.Option(min=1, help="Inputs that may wait.")] = 512,
+    max_wait: Annotated[float, typer.Option(min=0, help="Seconds an input may wait.")] = 60,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 32 << 20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of a picture.")] = 50_000_000,
+    max_inputs: Annotated[int, typer.Option(min=1, help="Inputs of a request.")] = 256,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters of a text.")] = 100_000,
+) -> None:
+    """Serve a model to other programs, as OpenAI's embeddings API does."""
+    from embedder.serving.limits import Limits
+    from embedder.serving.run import run
+    from embedder.serving.service import Service
+
+    limits = Limits(max_bytes, max_pixels, max_inputs, max_characters, max_queue, max_wait)
+    settings = Settings(device=device, dim=dim, pixel_budget=pixel_budget)
+    run(
+        lambda: load(model, settings),
+        Service(limits, max_batch=max_batch, name=served_name),
+        host=host,
+        port=port,
+        api_key=api_key or None,
+        tell=note,
+    )

@@ -1,0 +1,53 @@
+"""What a server takes, and how it says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """bytes: of a request; pixels: of a picture; inputs: of a request; characters: of a text;
+    queue: inputs that wait; seconds: that an input waits before the model begins with it."""
+
+    bytes: int = 32 << 20
+    pixels: int = 50_000_000
+    inputs: int = 256
+    characters: int = 100_000
+    queue: int = 512
+    seconds: float = 60.0
+
+
+class Refusal(Exception):  # noqa: N818  not every one is an error
+    """A request that is not served. `retry` is when to ask again, in seconds."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+        self.code, self.param, self.retry = code, param, retry
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry is None else {"Retry-After": str(self.retry)}
+
+    @property
+    def plain(self) -> dict[str, object]:
+        """The body, in the shape of OpenAI's errors."""
+        kinds = {401: "authentication_error", 429: "rate_limit_error"}
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {
+            "error": {
+                "message": self.message,
+                "type": kinds.get(self.status, kind),
+                "param": self.param,
+                "code": self.code,
+            }
+        }

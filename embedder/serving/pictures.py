@@ -1,0 +1,57 @@
+"""A picture's file, from anyone -> upright RGB. Sizes are checked before a pixel is decoded."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from embedder.remote_pictures import shrink
+from embedder.serving.limits import Refusal
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_SCANS = 200  # of a progressive JPEG, whose decoding time grows with them; encoders write ~10
+
+
+def decode(data: bytes, *, side: int, pixels: int) -> Image.Image:
+    """Upright RGB, transparency on white, reduced while the shorter side stays >= `side`.
+
+    Raises `Refusal`.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(BytesIO(data), formats=FORMATS) as source:
+            _check(source, data, pixels)
+            source.draft("RGB", (side, side))
+            return _plain(ImageOps.exif_transpose(shrink(source, side)))
+    except Image.DecompressionBombError:
+        raise _too_large(f"more than {pixels}", pixels) from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        known = ", ".join(FORMATS)
+        said = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise Refusal(
+            400, f"a picture cannot be read{said}; known: {known}", param="messages"
+        ) from None
+
+
+def _check(source: ImageFile.ImageFile, data: bytes, pixels: int) -> None:
+    if source.width * source.height > pixels:
+        raise _too_large(f"{source.width} x {source.height}", pixels)
+    if source.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise Refusal(400, f"a progressive JPEG of more than {MAX_SCANS} scans", param="messages")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # 16 bits a pixel, of which RGB has room for 8
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        image = Image.new("RGBA", clear.size, "white")
+        image.alpha_composite(clear)
+    return image.convert("RGB")
+
+
+def _too_large(size: str, pixels: int) -> Refusal:
+    return Refusal(
+        400, f"a picture of {size} pixels; at most {pixels} in all", code="image_too_large"
+    )

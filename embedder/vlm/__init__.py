@@ -1,0 +1,1 @@
+"""What the families of vision-language models share: prompts, pictures, checkpoints."""

@@ -1,0 +1,126 @@
+"""A vision-language model as a backbone: its family's prompts, its architecture's pictures.
+
+Rows are padded on the right and no mask is given: attention is causal, so a row's last token never
+sees what stands behind it, and attention runs its fastest kernel. The last token's state is the
+embedding; the language model's head never runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from embedder.engine.backbone import Batch, Bucket
+from embedder.errors import EmbedderError
+from embedder.types import Input, ModelCard, Role
+from embedder.vlm.rendering import Prompt, Renderer
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+Size = tuple[int, int]
+"""Width and height in pixels, as Pillow says them."""
+
+Render = Callable[[Input, Role, "str | None"], Prompt]
+"""A family's prompt for an input. It raises `EmbedderError` for one that the model cannot take."""
+
+
+class Architecture(Protocol):
+    """How a model takes pictures. `tokens` and `pixels` run on the CPU, in several threads."""
+
+    @property
+    def image_token(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def tokens(self, size: Size) -> int:
+        """The places that a picture of `size` takes in the sequence; raises `EmbedderError`."""
+        ...
+
+    def kind(self, pictures: int) -> Hashable:
+        """What must be equal in a batch, of rows with that many pictures."""
+        ...
+
+    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
+        """The model's arguments for all pictures of a batch, its rows having `per_row` each."""
+        ...
+
+    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+        """(n, length) int64 -> (n, length, dim), after the last norm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Token ids with places for the pictures, and each picture with the size it is brought to."""
+
+    ids: tuple[int, ...]
+    images: tuple[Image, ...]
+    sizes: tuple[Size, ...]
+
+
+class VisionLanguage:
+    """The backbone of a vision-language model."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        architecture: Architecture,
+        renderer: Renderer,
+        render: Render,
+        resize: Callable[[Size], Size] = lambda size: size,
+    ) -> None:
+        """`resize` is the family's own rule, applied before the architecture's."""
+        self.card = card
+        self._architecture, self._renderer = architecture, renderer
+        self._render, self._resize = render, resize
+
+    @property
+    def device(self) -> torch.device:
+        return self._architecture.device
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
+        if not item.images and not (item.text and item.text.strip()):
+            raise EmbedderError("an input holds neither a text nor a picture")
+        ids = self._renderer.ids(self._render(item, role, instruction))
+        sizes = tuple(self._resize(image.size) for image in item.images)
+        places = [self._architecture.tokens(size) for size in sizes]
+        return Ready(tuple(self._expanded(ids, places)), item.images, sizes)
+
+    def _expanded(self, ids: Sequence[int], places: Sequence[int]) -> list[int]:
+        """`ids` with each picture's token as often as the picture has places."""
+        token, rest, out = self._architecture.image_token, iter(places), list[int]()
+        for i in ids:
+            out += [i] * (next(rest) if i == token else 1)
+        return out
+
+    def bucket(self, ready: Ready) -> Bucket:
+        return Bucket(self._architecture.kind(len(ready.images)), len(ready.ids))
+
+    def collate(self, items: Sequence[Ready]) -> Mapping[str, Any]:
+        import torch
+
+        lengths = [len(item.ids) for item in items]
+        ids = torch.zeros(len(items), max(lengths), dtype=torch.int64)
+        for row, item in enumerate(items):
+            ids[row, : len(item.ids)] = torch.tensor(item.ids)
+        batch = {"ids": ids, "last": torch.tensor(lengths) - 1}
+        images = [_brought(i, s) for item in items for i, s in zip(item.images, item.sizes, strict=True)]
+        per_row = [len(item.images) for item in items]
+        return {**batch, **(self._architecture.pixels(images, per_row, ids) if images else {})}
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(n, dim): the state of each row's last token."""
+        import torch
+
+        last = batch["last"]
+        pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
+        states = self._architecture.states(batch["ids"], **pixels)  # (n, length, dim)
+        return states[torch.arange(len(last), device=last.device), last]
+
+
+def _brought(image: Image, size: Size) -> Image:
+    return image if image.size == size else image.resize(size)  # bicubic, as the families do

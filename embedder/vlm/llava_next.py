@@ -1,0 +1,131 @@
+"""LLaVA-NeXT: a picture as one small whole and a grid of tiles (any resolution).
+
+https://llava-vl.github.io/blog/2024-01-30-llava-next/; transformers' `llava_next`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from embedder.engine.backbone import Batch
+from embedder.vlm.backbone import Size
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from transformers import LlavaNextModel
+
+
+class LlavaNext:
+    """The architecture around a loaded model.
+
+    `as_in_4_41`: tiles are laid out as transformers 4.41 did it, which took the grid's height for
+    its width, cut off patches of padding without rounding, and had margins that were a pixel
+    short; E5-V was made so, and its vectors differ otherwise.
+    """
+
+    def __init__(
+        self, model: LlavaNextModel, folder: Path, *, as_in_4_41: bool, pixel_budget: int | None = None
+    ) -> None:
+        config = model.config
+        self.image_token = int(config.image_token_id)
+        self._model, self._old = model, as_in_4_41
+        self._processor = _processor(folder, as_in_4_41)
+        self._tile = int(config.vision_config.image_size)
+        self._side = self._tile // int(config.vision_config.patch_size)  # patches in a tile's side
+        self._grids = affordable(config.image_grid_pinpoints, self._tile, pixel_budget)
+        config.image_grid_pinpoints = self._grids
+        self._processor.image_grid_pinpoints = self._grids
+        model.pack_image_features = MethodType(self._packed, model)
+        if self.image_token >= model.get_input_embeddings().num_embeddings:
+            # Old checkpoints have no row for it. What is in it does not matter: pictures replace it.
+            model.resize_token_embeddings(self.image_token + 1, mean_resizing=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
+
+    def kind(self, pictures: int) -> str:
+        return "any"  # rows with and without pictures do not touch each other
+
+    def tokens(self, size: Size) -> int:
+        top, left, rows, columns = self._window(size)
+        kept = (rows - 2 * top) * (columns - 2 * left + 1)  # a newline ends each row of patches
+        return self._side**2 + kept
+
+    def _window(self, size: Size) -> tuple[int, int, int, int]:
+        """Patches that are padding above and at the left, and the grid's patches down and across."""
+        width, height = size
+        down, across = self._grid(size)
+        rows, columns = down * self._side, across * self._side
+        if width / height > columns / rows:
+            return (rows - self._whole(height * (columns / width))) // 2, 0, rows, columns
+        return 0, (columns - self._whole(width * (rows / height))) // 2, rows, columns
+
+    def _whole(self, patches: float) -> int:
+        return int(patches) if self._old else int(round(patches, 7))
+
+    def _grid(self, size: Size) -> tuple[int, int]:
+        """Tiles down and across."""
+        from transformers.image_processing_utils import select_best_resolution
+
+        height, width = select_best_resolution((size[1], size[0]), self._grids)
+        down, across = height // self._tile, width // self._tile
+        return (across, down) if self._old else (down, across)
+
+    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
+        """`pixel_values` (pictures, tiles, 3, side, side), and `image_sizes` (height, width)."""
+        ready = self._processor(images=list(images), return_tensors="pt")
+        sizes = [(image.height, image.width) for image in images]  # on the host: no waiting for it
+        return {"pixel_values": ready["pixel_values"].to(self._model.dtype), "image_sizes": sizes}
+
+    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+        out = self._model(input_ids=ids, use_cache=False, **pixels)
+        states: torch.Tensor = out.last_hidden_state
+        return states
+
+    def _packed(
+        self,
+        model: LlavaNextModel,
+        image_features: Sequence[torch.Tensor],
+        image_sizes: Sequence[Sequence[int]],
+        vision_feature_select_strategy: str,
+        image_newline: torch.Tensor,
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Of each picture (tiles, side * side, dim): the whole, then the tiles' rows of patches,
+        without padding, each row ended by the newline: (tokens, dim)."""
+        import torch
+
+        packed = []
+        for features, (height, width) in zip(image_features, image_sizes, strict=True):
+            top, left, rows, columns = self._window((width, height))
+            side, dim = self._side, features.shape[-1]
+            tiles = features[1:].view(rows // side, columns // side, side, side, dim)
+            patches = tiles.transpose(1, 2).reshape(rows, columns, dim)
+            patches = patches[top : rows - top, left : columns - left]
+            newline = image_newline.to(patches.dtype).expand(len(patches), 1, dim)
+            lines = torch.cat([patches, newline], dim=1).reshape(-1, dim)
+            packed.append(torch.cat([features[0], lines]))
+        return packed, torch.tensor([len(p) for p in packed], device=packed[0].device)
+
+
+def _processor(folder: Path, as_in_4_41: bool) -> Any:
+    """The checkpoint's image processor. In 4.41, a margin of an odd number of pixels was one short,
+    and so was the last tile, which was then stretched."""
+    from transformers import LlavaNextImageProcessorPil
+
+    class Old(LlavaNextImageProcessorPil):
+        def _get_padding_size(self, original: Size, target: Size) -> tuple[Size, Size]:
+            top, left = (target[0] - original[0]) // 2, (target[1] - original[1]) // 2
+            return (top, top), (left, left)
+
+    return (Old if as_in_4_41 else LlavaNextImageProcessorPil).from_pretrained(folder)
+
+
+def affordable(grids: Sequence[Sequence[int]], tile: int, budget: int | None) -> list[list[int]]:
+    """The grids (height, width in pixels) within `budget` pixels; at least the one-tile grid."""
+    kept = [list(grid) for grid in grids if budget is None or grid[0] * grid[1] <= budget]
+    return kept or [[tile, tile]]

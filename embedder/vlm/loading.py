@@ -1,0 +1,171 @@
+"""A checkpoint's weights, and an adapter's, in a model on its device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedder.checkpoint import Checkpoint, read_config, weight_bytes
+from embedder.errors import EmbedderError
+from embedder.machine import available
+from embedder.tables import size
+from embedder.types import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+DTYPES = ("bfloat16", "float16", "float32")
+ROOM = 1.15  # of the weights: what a batch needs beside them, at the least
+
+
+def place(settings: Settings) -> tuple[torch.device, torch.dtype]:
+    """Where a model goes and in which numbers; raises `EmbedderError` for what is not there."""
+    import torch
+
+    name = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise EmbedderError(f"no device is called {name!r}; cpu, cuda and cuda:1 are") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EmbedderError(f"{name} is not there; this machine has {torch.cuda.device_count()}")
+    dtype = settings.dtype or ("float32" if device.type == "cpu" else "bfloat16")
+    if dtype not in DTYPES:
+        raise EmbedderError(f"no dtype is called {dtype!r}; {', '.join(DTYPES)} are")
+    return device, getattr(torch, dtype)
+
+
+def read_model(checkpoint: Checkpoint, settings: Settings) -> Any:
+    """The model without its language head, in evaluation mode, its adapter merged into it.
+
+    Raises `EmbedderError`: too little memory, a damaged checkpoint, one that lacks weights.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    device, dtype = place(settings)
+    _check_room(checkpoint.folder, device, dtype)
+    with _quiet(), _readable(checkpoint.folder):
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            checkpoint.folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            device_map={"": device},
+            output_loading_info=True,
+        )
+    _check_whole(checkpoint.folder, report["missing_keys"])
+    body = model.model  # the head stays behind
+    if checkpoint.adapter is not None:
+        merge(body, checkpoint.adapter)
+    return body.eval().requires_grad_(False)
+
+
+def merge(model: nn.Module, folder: Path) -> None:
+    """Add a LoRA or DoRA adapter to `model`'s weights; raises `EmbedderError` where it does not
+    fit.
+
+    Adapters were saved around older layouts: `model.layers` is `language_model.layers` now, and an
+    adapter of the language model alone names only that. Each is hung where its names fit.
+    """
+    from peft import LoraConfig, PeftModel
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "adapter_model.safetensors")
+    names = {name for name, _ in model.named_modules()}
+    placed = {_placed(key, names): tensor for key, tensor in weights.items()}
+    if None in placed or len(placed) != len(weights):
+        raise EmbedderError(f"the adapter in {folder} was made for another model than its base")
+    config = LoraConfig.from_pretrained(folder)
+    config.target_modules = sorted({_module(key) for key in placed if key})
+    config.inference_mode = True
+    adapted = PeftModel(model, config)
+    _fill(adapted, {key: tensor for key, tensor in placed.items() if key}, folder)
+    adapted.merge_and_unload(safe_merge=True)
+
+
+def _fill(adapted: nn.Module, weights: dict[str, torch.Tensor], folder: Path) -> None:
+    from peft import set_peft_model_state_dict
+
+    named = {f"base_model.model.{key}": tensor for key, tensor in weights.items()}
+    result = set_peft_model_state_dict(adapted, named)
+    lacking = [key for key in result.missing_keys if "lora_" in key]
+    if result.unexpected_keys or lacking:
+        raise EmbedderError(f"the adapter in {folder} does not fit its base model")
+
+
+def _module(key: str) -> str:
+    """`language_model.layers.0.self_attn.q_proj.lora_A.weight` -> up to `q_proj`."""
+    return key.split(".lora_", 1)[0]
+
+
+def _placed(key: str, names: Iterable[str]) -> str | None:
+    """An adapter's key as the model of today names it; None where it has no such module."""
+    bare = key.removeprefix("base_model.model.")
+    for old, new in (
+        ("", ""),
+        ("model.", ""),
+        ("language_model.model.", "language_model."),
+        ("model.", "language_model."),
+        ("model.language_model.model.", "language_model."),
+        ("", "language_model."),
+    ):
+        if bare.startswith(old):
+            candidate = new + bare[len(old) :]
+            if _module(candidate) in names:
+                return candidate
+    return None
+
+
+def _check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    import torch
+
+    saved = {"float32": 4}.get(str(read_config(folder).get("torch_dtype")), 2)
+    needed = int(weight_bytes(folder) * dtype.itemsize / saved * ROOM)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()
+    if needed > free:
+        raise EmbedderError(
+            f"{folder.name} needs about {size(needed)} on {device} and {size(free)} are free; choose "
+            "a smaller model (embedder models tells which fit), another --device, or --dtype bfloat16"
+        )
+
+
+def _check_whole(folder: Path, missing: Iterable[str]) -> None:
+    lacking = sorted(key for key in missing if "lm_head" not in key)
+    if lacking:
+        raise EmbedderError(
+            f"{folder} lacks {len(lacking)} of the model's weights ({lacking[0]}, ...); copy or "
+            "download it again"
+        )
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """What goes wrong while a checkpoint is read is said in one sentence."""
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EmbedderError(f"{folder.name} does not fit in the device's memory") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise EmbedderError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers reports on stderr what the checks here say better."""
+    from transformers.utils import logging as theirs
+
+    before, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity(logging.ERROR)
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(before)
+        if bars:
+            theirs.enable_progress_bar()

@@ -1,0 +1,72 @@
+"""Llama 3.2 Vision (Mllama): text attends to a picture's tiles in layers of their own.
+
+https://arxiv.org/abs/2407.21783; transformers' `mllama`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedder.engine.backbone import Batch
+from embedder.errors import EmbedderError
+from embedder.vlm.backbone import Size
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from transformers import MllamaModel
+
+
+class Mllama:
+    """The architecture around a loaded model, for at most one picture an input.
+
+    Texts and pictures never share a batch: rows of text would attend to a picture that is not
+    theirs. transformers 4.54 and later record the vision encoder's states after each layer, not
+    before it, so the layers that the model was trained to read are one further on; they are set
+    back by one (see transformers' pull request 39785).
+    """
+
+    def __init__(self, model: MllamaModel, folder: Path) -> None:
+        from transformers import MllamaImageProcessorPil
+
+        self.image_token = int(model.config.image_token_id)
+        self._model = model
+        self._processor = MllamaImageProcessorPil.from_pretrained(folder)
+        vision = model.vision_model
+        vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
+
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
+
+    def kind(self, pictures: int) -> int:
+        return pictures
+
+    def tokens(self, size: Size) -> int:
+        if max(size) > 200 * min(size):
+            raise EmbedderError(
+                f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model; crop it"
+            )
+        return 1  # its tiles are not in the sequence
+
+    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
+        """`pixel_values` (n, 1, tiles, 3, side, side), what describes the tiles, and the
+        `cross_attention_mask` (n, length, 1, tiles): words see the picture from its token on."""
+        import torch
+
+        ready = self._processor(images=[[image] for image in images], return_tensors="pt")
+        seen = (ids == self.image_token).cumsum(1) > 0  # (n, length)
+        tiles = ready["aspect_ratio_mask"] > 0  # (n, 1, tiles)
+        return {
+            "pixel_values": ready["pixel_values"].to(self._model.dtype),
+            "aspect_ratio_ids": ready["aspect_ratio_ids"],
+            "aspect_ratio_mask": ready["aspect_ratio_mask"],
+            "cross_attention_mask": (seen[:, :, None, None] & tiles[:, None]).to(torch.int64),
+        }
+
+    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+        out = self._model(input_ids=ids, use_cache=False, **pixels)
+        states: torch.Tensor = out.last_hidden_state
+        return states

@@ -1,0 +1,77 @@
+"""Qwen2-VL and Qwen2.5-VL: a picture at about its own resolution, 28 x 28 pixels a token.
+
+https://arxiv.org/abs/2409.12191, https://arxiv.org/abs/2502.13923; transformers' `qwen2_vl`,
+`qwen2_5_vl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedder.engine.backbone import Batch
+from embedder.errors import EmbedderError
+from embedder.vlm.backbone import Size
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from transformers import Qwen2_5_VLModel, Qwen2VLModel
+
+
+class QwenVL:
+    """The architecture around a loaded model, with one-dimensional positions.
+
+    VLM2Vec's prompts hold the picture's token without `<|vision_start|>`; the authors' versions
+    then found no picture and counted positions as for text, so the checkpoints were trained so.
+    """
+
+    def __init__(
+        self, model: Qwen2VLModel | Qwen2_5_VLModel, folder: Path, smallest: int, largest: int
+    ) -> None:
+        """A picture is brought to between `smallest` and `largest` pixels."""
+        from transformers import Qwen2VLImageProcessorPil
+
+        self.image_token = int(model.config.image_token_id)
+        self._model = model
+        self._processor = Qwen2VLImageProcessorPil.from_pretrained(
+            folder, min_pixels=smallest, max_pixels=largest
+        )
+        self._range = smallest, largest
+
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
+
+    def kind(self, pictures: int) -> str:
+        return "any"
+
+    def tokens(self, size: Size) -> int:
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+        factor = self._processor.patch_size * self._processor.merge_size
+        try:
+            height, width = smart_resize(size[1], size[0], factor, *self._range)
+        except ValueError:
+            raise EmbedderError(
+                f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which "
+                "takes no side over 200 times the other; crop it"
+            ) from None
+        return int(height * width) // factor**2
+
+    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
+        """`pixel_values` (patches of all pictures, 1176), `image_grid_thw` (pictures, 3)."""
+        ready = self._processor(images=list(images), return_tensors="pt")
+        return {
+            "pixel_values": ready["pixel_values"].to(self._model.dtype),
+            "image_grid_thw": ready["image_grid_thw"],
+        }
+
+    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+        import torch
+
+        positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
+        out = self._model(input_ids=ids, position_ids=positions, use_cache=False, **pixels)
+        states: torch.Tensor = out.last_hidden_state
+        return states

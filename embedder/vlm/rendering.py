@@ -1,0 +1,104 @@
+"""A prompt with a user's words in it -> token ids.
+
+A prompt is tokenised whole, because byte-pair encodings join what stands on both sides of a border:
+for Llama 3 ".\\n" is one token, and a text and its tail tokenised apart would not be what the
+model was trained on. What a user writes is first broken where it spells a special token.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedder.errors import EmbedderError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a user wrote: never a special token."""
+
+    text: str
+
+
+Prompt = Sequence[str | Words]
+"""Literal pieces, which may hold special tokens, and words."""
+
+
+def defused(text: str, tokens: Collection[str]) -> str:
+    """`text` with a space in every special token that it spells, also in compatibility forms
+    (full-width "＜image＞"), which a tokenizer's normaliser could turn into one."""
+    for token in tokens:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    folded = unicodedata.normalize("NFKC", text)
+    return defused(folded, tokens) if any(token in folded for token in tokens) else text
+
+
+def special_tokens(tokenizer: Tokenizer) -> dict[str, int]:
+    """The strings that the tokenizer takes for one token each, longest first, with their ids."""
+    added = {str(t.content): i for i, t in tokenizer.get_added_tokens_decoder().items()}
+    spelled = (token for token in added if len(token.strip()) > 1)
+    return {token: added[token] for token in sorted(spelled, key=len, reverse=True)}
+
+
+class Renderer:
+    """Turns prompts into ids. Thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, longest: int = 0) -> None:
+        """`longest`: the most tokens of a prompt, for which a user's words are cut; 0: any."""
+        self._tokenizer = tokenizer
+        self._longest = longest
+        self.special = special_tokens(tokenizer)
+        self._special_ids = frozenset(self.special.values())
+        self._expected = lru_cache(maxsize=256)(self._count)
+
+    @staticmethod
+    def read(folder: Path, longest: int = 0) -> Renderer:
+        """The tokenizer of a checkpoint, as it was saved; raises `EmbedderError`."""
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exceptions
+            raise EmbedderError(
+                f"{folder / 'tokenizer.json'} cannot be read ({error}); the checkpoint is not whole"
+            ) from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return Renderer(tokenizer, longest)
+
+    def ids(self, prompt: Prompt) -> list[int]:
+        """The ids that the tokenizer gives for the whole prompt, with its BOS where it has one."""
+        safe = [p if isinstance(p, str) else defused(p.text, self.special) for p in prompt]
+        ids = self._encoded("".join(safe))
+        over = len(ids) - self._longest
+        if self._longest and over > 0:
+            ids = self._encoded("".join(self._cut(prompt, safe, over)))
+        literal = "".join(piece for piece in prompt if isinstance(piece, str))
+        if sum(i in self._special_ids for i in ids) != self._expected(literal):
+            raise EmbedderError("the text hides a special token of the model")
+        return ids
+
+    def _encoded(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
+
+    def _cut(self, prompt: Prompt, safe: Sequence[str], over: int) -> list[str]:
+        """`safe` with `over` tokens less of the user's longest words, which are cut at their end."""
+        mine = [index for index, piece in enumerate(prompt) if isinstance(piece, Words)]
+        longest = max(mine, key=lambda index: len(safe[index]))
+        text = safe[longest]
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        kept = max(0, len(offsets) - over)
+        short = text[: offsets[kept - 1][1]] if kept else ""
+        return [short if index == longest else piece for index, piece in enumerate(safe)]
+
+    def _count(self, text: str) -> int:
+        """Special tokens in a literal text."""
+        return sum(i in self._special_ids for i in self._tokenizer.encode(text).ids)
