@@ -46,7 +46,7 @@ class Job:
 
 
 class Engine:
-    """An embedder around a backbone. Thread-safe: calls take turns."""
+    """An embedder around a backbone. Thread-safe: one call prepares while another computes."""
 
     def __init__(self, backbone: Backbone[Any], settings: Settings | None = None) -> None:
         settings = settings or Settings()
@@ -74,13 +74,12 @@ class Engine:
         """(n, full dim) as the model gives them, before they are cut and brought to length 1."""
         if not inputs:
             return np.zeros((0, self.card.dim), dtype=np.float32)
-        with self._turn:
-            start = time.perf_counter()
-            ready = [self.backbone.prepare(item, role, instruction) for item in inputs]
-            buckets = [self.backbone.bucket(item) for item in ready]
-            self.timing.prepare += time.perf_counter() - start
-            self.timing.inputs += len(inputs)
-            return self._run(ready, buckets)
+        start = time.perf_counter()
+        ready = [self.backbone.prepare(item, role, instruction) for item in inputs]
+        buckets = [self.backbone.bucket(item) for item in ready]
+        self.timing.prepare += time.perf_counter() - start
+        self.timing.inputs += len(inputs)
+        return self._run(ready, buckets)
 
     def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
         """Collate in threads, a few batches ahead; where memory runs out, plan smaller batches."""
@@ -137,7 +136,8 @@ class Engine:
                 name: value.to(device, non_blocking=True) if _is_tensor(value) else value
                 for name, value in batch.items()
             }
-            return self.backbone.forward(moved).float()
+            with self._turn:
+                return self.backbone.forward(moved).float()
         except torch.OutOfMemoryError:
             return None
 

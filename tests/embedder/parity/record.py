@@ -822,7 +822,7 @@ def run(cases: list[Case], encoders: dict[str | None, Encode]) -> dict[str, Any]
         arrays[f"{name}__ids"] = np.array(ids[0], dtype=np.int32)
         if len(ids) > 1:
             arrays[f"{name}__ids_reversed"] = np.array(ids[1], dtype=np.int32)
-        case |= seen
+        case.update(seen)
     batches = dict.fromkeys(case["batch"] for case in cases if case["batch"])
     for batch in batches:
         rows = [case for case in cases if case["batch"] == batch]

@@ -129,7 +129,7 @@ def byte_level_tokenizer(words: str, special: list[str], bos: str | None) -> dic
 
 
 def metaspace_tokenizer(special: list[str]) -> dict[str, Any]:
-    """A sentencepiece-like BPE as JSON, as Mistral's: `▁` for a space, bytes for what is unknown."""
+    """A sentencepiece-like BPE as JSON, as Mistral's: `▁` for a space, bytes for the unknown."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
