@@ -32,7 +32,7 @@ from embedder.serving.run import run
 from embedder.serving.service import Service
 from embedder.types import Embedder, Input, Role, Vectors
 
-BATCH, CLIENTS = 16, 32
+BATCH, CLIENTS = 32, 32
 ALONE = 64  # requests of one client alone
 
 

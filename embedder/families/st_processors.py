@@ -49,7 +49,10 @@ class Stills:
         if plain is None or VIDEO not in plain.get_attributes():
             return AutoProcessor.from_pretrained(folder, **options)
         parts = [part for part in plain.get_attributes() if part != VIDEO]
-        body = {"get_attributes": classmethod(lambda _: list(parts)), "__module__": plain.__module__}
+        body = {
+            "get_attributes": classmethod(lambda _: list(parts)),
+            "__module__": plain.__module__,
+        }
         return type(plain.__name__, (plain,), body).from_pretrained(folder, **options)
 
 
@@ -59,7 +62,9 @@ def _processor_class(folder: Path) -> Any:
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
     for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        named = read_config(folder, file).get("processor_class") if (folder / file).exists() else None
+        named = (
+            read_config(folder, file).get("processor_class") if (folder / file).exists() else None
+        )
         if named:
             return getattr(transformers, named, None)
     if not (folder / "preprocessor_config.json").exists():
@@ -100,6 +105,7 @@ def as_trained(transformer: Transformer) -> None:
     tokenizer = transformer.processor.tokenizer
     if gemma(transformer):
         tokenizer.add_bos_token, tokenizer.add_eos_token = False, True
+        tokenizer.update_post_processor()
     length = transformer.config.text_config.max_position_embeddings
     text = {"padding": "max_length", "max_length": length, "padding_side": "right"}
     _always(transformer, "text", {**text, "truncation": True, "return_attention_mask": False})

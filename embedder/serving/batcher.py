@@ -21,7 +21,7 @@ from embedder.serving.limits import Refusal
 from embedder.serving.metrics import Metrics
 from embedder.types import Embedder, Input, Role, Vectors
 
-GATHER = 0.05  # of the last batch's time: how long those just answered may take to ask again
+GATHER = 0.1  # of the last batch's time: how long those just answered may take to ask again
 
 Outcome: TypeAlias = NDArray[np.float32] | Exception
 """(dim,), or why there is none."""

@@ -48,10 +48,10 @@ def checkpoint(tmp_path_factory) -> Callable[..., Path]:
     """The folder of a family's tiny model."""
 
     @cache
-    def built(family: str, form: str | None = None) -> Path:
+    def built(family: str, form: str | None) -> Path:
         return build(family, form, tmp_path_factory.mktemp(family) / "model")
 
-    return built
+    return lambda family, form=None: built(family, form)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def model(checkpoint) -> Callable[..., Engine]:
     """A family's tiny model, loaded once."""
 
     @cache
-    def loaded(family: str, form: str | None = None) -> Engine:
+    def loaded(family: str, form: str | None) -> Engine:
         return embedder.load(str(checkpoint(family, form)), Settings(device="cpu"))
 
-    return loaded
+    return lambda family, form=None: loaded(family, form)

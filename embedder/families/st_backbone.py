@@ -1,0 +1,196 @@
+"""A model that sentence-transformers loads, as a backbone.
+
+Every text goes in as {"text": ...}: a bare string that is an address would be fetched, and one that
+is a picture's path would be opened.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedder.engine.backbone import Batch, Bucket
+from embedder.errors import EmbedderError
+from embedder.families.st_processors import gemma, one_at_a_time
+from embedder.types import Input, ModelCard, Role
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from sentence_transformers import SentenceTransformer
+
+LONGEST = 8192  # tokens of an input in a prompted model: Qwen3-VL-Embedding's MAX_LENGTH
+UNKNOWN = 1024  # tokens of a picture where a processor cannot tell
+SMALL = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A text in which nothing is special, pictures, the prompt that goes before them, the cost."""
+
+    text: str | None
+    images: tuple[Image, ...]
+    prompt: str | None
+    tokens: int
+
+
+class SentenceBackbone:
+    """The backbone. A model with a chat template reads texts and pictures together; without one,
+    the unit vectors of an input's parts are added. Batches hold one prompt."""
+
+    def __init__(self, card: ModelCard, model: SentenceTransformer, query: str = "") -> None:
+        """`query` is the prompt for queries of a model that has saved none for them."""
+        from embedder.vlm.rendering import special_tokens
+
+        self.card = card
+        self._model, self._query = model, query
+        self._first: Any = model[0]
+        self._tokenizer = self._first.tokenizer
+        self._special = tuple(special_tokens(self._tokenizer.backend_tokenizer))
+        self._prompted = "message" in model.modalities
+        self._lowers = gemma(self._first)
+        self._fixed = _fixed_places(self._first)
+        one_at_a_time(self._tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
+        text = item.text if item.text and item.text.strip() else None
+        if text is None and not item.images:
+            raise EmbedderError("an input holds neither a text nor a picture")
+        if item.images and "image" not in self.card.modalities:
+            raise EmbedderError(
+                f"{self.card.name} reads texts only; choose a model that sees pictures, such as "
+                "google/siglip2-base-patch16-256"
+            )
+        seen = sum(self._places(image.size) for image in item.images)
+        prompt = self.prompt(role, instruction)
+        text, words = self._cut(self._safe(text), LONGEST - seen) if text else (None, 0)
+        return Ready(text, item.images, prompt, seen + words + len(prompt or "") // 4)
+
+    def prompt(self, role: Role, instruction: str | None) -> str | None:
+        """What stands before an input, in a system turn where the model has a chat template. An
+        instruction takes its place there; other models were trained on their prompts alone."""
+        if instruction and self._prompted:
+            return self._safe(_sentence(instruction))
+        saved = self._model.prompts
+        default = saved.get(self._model.default_prompt_name or "", "")
+        ours = self._query if role == "query" else ""
+        return saved.get(role) or ours or default or None
+
+    def bucket(self, ready: Ready) -> Bucket:
+        parts = None if self._prompted else (ready.text is not None, len(ready.images))
+        return Bucket((ready.prompt or "", parts), ready.tokens)
+
+    def collate(self, items: Sequence[Ready]) -> Batch:
+        """The features of each forward pass that the batch takes, named `pass.feature`, and the row
+        that each of its vectors belongs to."""
+        import torch
+
+        batch: dict[str, Any] = {}
+        for name, (rows, inputs) in self._passes(items).items():
+            features = self._model.preprocess(inputs, prompt=items[0].prompt)
+            batch |= {f"{name}.{key}": value for key, value in features.items()}
+            batch[f"{name}.rows"] = torch.tensor(rows)
+        return batch
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(n, dim) on the device, not always of unit length."""
+        parts = [
+            (features.pop("rows"), self._model.forward(features)["sentence_embedding"])
+            for features in _unpacked(batch)
+        ]
+        return parts[0][1] if self._prompted else _added(parts)
+
+    def _passes(self, items: Sequence[Ready]) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
+        """By name, the rows and the inputs of the forward passes for `items`."""
+        if self._prompted:
+            return {"all": (list(range(len(items))), [_together(item) for item in items])}
+        texts = [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None]
+        images = [(row, {"image": image}) for row, i in enumerate(items) for image in i.images]
+        parts = {"text": texts, "image": images}
+        return {name: ([r for r, _ in p], [x for _, x in p]) for name, p in parts.items() if p}
+
+    def _safe(self, text: str) -> str:
+        """`text` in the letters that the model was trained on, with no special token in it."""
+        from embedder.vlm.rendering import defused
+
+        # The authors' tf.strings.lower leaves all but A-Z as they are.
+        return defused(text.translate(SMALL) if self._lowers else text, self._special)
+
+    def _cut(self, text: str, most: int) -> tuple[str, int]:
+        """`text` with at most `most` tokens, and their number; a model without a chat template cuts
+        texts by itself."""
+        read = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        count = len(read["input_ids"])
+        if not self._prompted:
+            length = self._first.processing_kwargs.get("text", {}).get("max_length")
+            return text, length or min(count, self._model.get_max_seq_length() or count)
+        if count <= most:
+            return text, count
+        most = max(most, 1)
+        return text[: read["offset_mapping"][most - 1][1]], most
+
+    def _places(self, size: tuple[int, int]) -> int:
+        """The tokens of a picture of `size`, which is width and height; raises `EmbedderError`."""
+        images = self._first.processor.image_processor
+        if not hasattr(images, "merge_size"):
+            return self._fixed
+        try:
+            patches = images.get_number_of_image_patches(size[1], size[0], {})
+        except ValueError:
+            raise EmbedderError(
+                f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which "
+                "takes no side over 200 times the other; crop it"
+            ) from None
+        return int(patches) // int(images.merge_size) ** 2
+
+
+def _together(item: Ready) -> dict[str, Any]:
+    """Pictures first, then the text, as Qwen3-VL-Embedding's authors have it."""
+    pictures = {"image": list(item.images)} if item.images else {}
+    return {**pictures, **({} if item.text is None else {"text": item.text})}
+
+
+def _unpacked(batch: Batch) -> list[dict[str, Any]]:
+    passes: dict[str, dict[str, Any]] = {}
+    for key, value in batch.items():
+        name, _, feature = key.partition(".")
+        passes.setdefault(name, {})[feature] = value
+    return list(passes.values())
+
+
+def _added(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """(n, dim): for every row, the sum of its parts' unit vectors. `parts` are (m,) rows and
+    (m, dim) states."""
+    import torch
+    from torch.nn.functional import normalize
+
+    rows = torch.cat([rows for rows, _ in parts])
+    states = torch.cat([normalize(states.float(), dim=1) for _, states in parts])
+    out = states.new_zeros(int(rows.max()) + 1, states.shape[1])
+    return out.index_add_(0, rows, states)
+
+
+def _sentence(instruction: str) -> str:
+    """An instruction as Qwen3-VL-Embedding's authors send it: closed by a mark."""
+    told = instruction.strip()
+    closed = not told or unicodedata.category(told[-1]).startswith("P")
+    return told if closed else told + "."
+
+
+def _fixed_places(transformer: Any) -> int:
+    """The patches of a picture that a model always sees at one size."""
+    images = getattr(transformer.processor, "image_processor", None)
+    vision = getattr(transformer.config, "vision_config", None)
+    if hasattr(images, "max_num_patches"):
+        return int(images.max_num_patches)
+    if hasattr(vision, "image_size") and hasattr(vision, "patch_size"):
+        return int((vision.image_size // vision.patch_size) ** 2)
+    return UNKNOWN

@@ -1,0 +1,202 @@
+"""Folders, ids, adapters: found, told apart, loaded; and what is said where they cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from safetensors.numpy import load_file, save_file
+
+import embedder
+from embedder.checkpoint import digest, family_of
+from embedder.errors import EmbedderError, UnknownModelError
+from embedder.types import Input, Settings
+
+CPU = Settings(device="cpu")
+ITEMS = [Input(text="a cat"), Input(images=(tiny.picture("wide"),))]
+
+
+@pytest.fixture
+def copy(checkpoint, tmp_path):
+    """A copy of a tiny model's folder that a test may damage."""
+
+    def copied(family: str, form: str | None = None) -> Path:
+        return Path(shutil.copytree(checkpoint(family, form), tmp_path / "copy"))
+
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("family", "form", "served"),
+    [
+        ("e5v", None, "e5v"),
+        ("mme5", None, "mme5"),
+        ("vlm2vec-llava", "V1", "vlm2vec"),
+        ("vlm2vec-qwen2vl", "V2", "vlm2vec"),
+        ("vlm2vec-qwen25vl", "V2", "vlm2vec"),
+    ],
+)
+def test_the_family_is_told_from_the_folder(copy, family, form, served):
+    folder = copy(family, form)
+    (folder / "polylens.json").unlink(missing_ok=True)
+    assert family_of(folder) == served
+
+
+def test_a_card_without_its_weights(checkpoint, model):
+    folder = str(checkpoint("e5v"))
+    card = embedder.describe(folder, CPU)
+    assert card == model("e5v").card
+    assert (card.name, card.family, card.dim) == (folder, "e5v", 32)
+
+
+def test_a_family_may_be_named(checkpoint):
+    """LLaVA-NeXT on Llama is E5-V's, unless somebody says otherwise; the name says so for good."""
+    folder = checkpoint("e5v")
+    card = embedder.describe(f"vlm2vec:{folder}", CPU)
+    assert card.family == "vlm2vec"
+    assert embedder.describe(card.name, CPU) == card
+
+
+def test_what_changes_vectors_changes_the_fingerprint(copy):
+    folder = copy("e5v")
+    before = embedder.describe(str(folder), CPU).fingerprint
+    assert embedder.describe(str(folder), Settings(dtype="bfloat16")).fingerprint == before
+    assert embedder.describe(str(folder), Settings(pixel_budget=5000)).fingerprint != before
+    weights = load_file(folder / "model.safetensors")
+    name = next(n for n in weights if "q_proj" in n)
+    save_file({**weights, name: weights[name] * 1.01}, folder / "model.safetensors")
+    assert embedder.describe(str(folder), CPU).fingerprint != before
+
+
+def test_the_digest_reads_large_files_in_part(tmp_path):
+    data = bytearray(40 << 20)
+    (tmp_path / "model.safetensors").write_bytes(data)
+    before = digest(tmp_path)
+    for start in range(0, len(data), 1 << 16):
+        data[start] = 1
+    (tmp_path / "model.safetensors").write_bytes(data)
+    assert digest(tmp_path) != before
+
+
+@pytest.mark.parametrize("family", ["e5v", "vlm2vec-qwen2vl"])
+@pytest.mark.parametrize("layout", ["today", "old"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_an_adapter_is_merged(checkpoint, tmp_path, family, layout, dora):
+    """The merged model gives what the adapted one gives unmerged; old layouts find their place."""
+    from peft import LoraConfig, get_peft_model
+
+    form = "V2" if "qwen" in family else None
+    base = checkpoint(family, form)
+    reference = embedder.load(str(base), CPU)
+    plain = reference.embed(ITEMS, "document")
+    body = reference.backbone._architecture._model
+    config = LoraConfig(
+        r=4, target_modules=r".*language_model.*\.(q_proj|v_proj)", use_dora=dora,
+        init_lora_weights=False, base_model_name_or_path=str(base),
+    )  # fmt: skip
+    adapted = get_peft_model(body, config)
+    adapted.save_pretrained(tmp_path)
+    if layout == "old":
+        file = tmp_path / "adapter_model.safetensors"
+        old = {
+            key.replace("model.language_model.layers", "model.model.layers"): value
+            for key, value in load_file(file).items()
+        }
+        save_file(old, file)
+    wanted = reference.embed(ITEMS, "document")
+    assert np.abs(wanted - plain).max() > 1e-3
+    if form:
+        shutil.copy(base / "polylens.json", tmp_path)
+    loaded = embedder.load(str(tmp_path), CPU)
+    np.testing.assert_allclose(loaded.embed(ITEMS, "document"), wanted, atol=1e-5)
+    assert loaded.card.fingerprint != embedder.describe(str(base), CPU).fingerprint
+    assert loaded.card.name == str(tmp_path)
+
+
+def test_an_adapter_of_another_model(checkpoint, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 2, "base_model_name_or_path": str(checkpoint("e5v"))})
+    )
+    wrong = {"base_model.model.elsewhere.q_proj.lora_A.weight": np.zeros((2, 32), np.float32)}
+    save_file(wrong, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(EmbedderError, match="made for another model"):
+        embedder.load(str(tmp_path), CPU)
+
+
+def test_weights_that_are_missing(copy):
+    folder = copy("e5v")
+    weights = load_file(folder / "model.safetensors")
+    save_file(dict(list(weights.items())[:-3]), folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(EmbedderError, match="lacks 3 of the model's weights"):
+        embedder.load(str(folder), CPU)
+
+
+def test_a_damaged_file(copy):
+    folder = copy("e5v")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(EmbedderError, match=r"cannot be loaded"):
+        embedder.load(str(folder), CPU)
+    (folder / "tokenizer.json").write_text("{")
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(EmbedderError, match=r"tokenizer\.json"):
+        embedder.load(str(folder), CPU)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(EmbedderError, match=r"no config\.json"):
+        embedder.load(str(tmp_path), CPU)
+
+
+def test_no_such_model():
+    with pytest.raises(UnknownModelError, match="these are known: starter"):
+        embedder.load("strater")
+
+
+@pytest.mark.parametrize("name", ["royokong/e5-v", "somebody/something"])
+def test_no_network(name, monkeypatch):
+    """A known id and an unknown one, neither on this machine."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(EmbedderError, match="cannot be downloaded") as error:
+        embedder.load(name, CPU)
+    assert f"hf download {name}" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_too_little_memory(checkpoint, monkeypatch):
+    import embedder.vlm.loading as loading
+
+    monkeypatch.setattr(loading, "available", lambda: 1000)
+    with pytest.raises(EmbedderError, match=r"1.0 kB are free; choose a smaller model"):
+        embedder.load(str(checkpoint("e5v")), CPU)
+
+
+@pytest.mark.parametrize("device", ["cuda:9", "nonsense"])
+def test_a_device_that_is_not_there(checkpoint, device):
+    with pytest.raises(EmbedderError, match=device):
+        embedder.load(str(checkpoint("e5v")), Settings(device=device))
+
+
+def test_lengths_and_budgets_that_a_model_does_not_have(checkpoint):
+    with pytest.raises(EmbedderError, match="of 32 numbers, not of 16"):
+        embedder.load(str(checkpoint("e5v")), Settings(dim=16))
+    with pytest.raises(EmbedderError, match="save nothing"):
+        embedder.load(str(checkpoint("mme5")), Settings(pixel_budget=1000))
+
+
+def test_a_pixel_budget_makes_pictures_cheaper(checkpoint, model):
+    large = Input(images=(tiny.picture("large"),))
+    for family, form, budget in (("e5v", None, 4000), ("vlm2vec-qwen2vl", "V2", 10_000)):
+        small = embedder.load(str(checkpoint(family, form)), Settings("cpu", pixel_budget=budget))
+        cheap = small.backbone.bucket(small.backbone.prepare(large, "document", None)).tokens
+        whole = model(family, form).backbone
+        assert cheap < whole.bucket(whole.prepare(large, "document", None)).tokens
+        assert np.isfinite(small.embed([large], "document")).all()
+        assert small.card.pixel_budget == budget

@@ -1,0 +1,194 @@
+"""The engine: batches by cost, order, memory that runs out, threads, lengths, several devices."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import embedder
+from embedder.engine.backbone import Bucket
+from embedder.engine.batches import plan, waste
+from embedder.engine.engine import Engine
+from embedder.errors import EmbedderError
+from embedder.types import Input, ModelCard, Settings
+from embedder.vectors import int8, unit
+
+CARD = ModelCard(
+    "counting", "test", "1", 4, ("text",), False, (), "", "", "counting-1", matryoshka=(2,)
+)
+
+
+class Counting:
+    """A backbone whose vector of a text is (length, first letter, 1, 2); it holds `limit` tokens."""
+
+    card = CARD
+    device = torch.device("cpu")
+
+    def __init__(self, limit: int = 10**9) -> None:
+        self.limit, self.batches, self.threads = limit, [], set()
+
+    def prepare(self, item, role, instruction):
+        if item.text == "bad":
+            raise EmbedderError("a bad text")
+        return item.text
+
+    def bucket(self, ready):
+        return Bucket("text", len(ready))
+
+    def collate(self, items):
+        self.threads.add(threading.current_thread().name)
+        return {"size": len(items) * max(map(len, items)), "rows": torch.tensor(
+            [[len(text), ord(text[0]), 1, 2] for text in items], dtype=torch.float32
+        )}
+
+    def forward(self, batch):
+        if batch["size"] > self.limit:
+            raise torch.OutOfMemoryError("no memory")
+        self.batches.append(batch["size"])
+        return batch["rows"]
+
+
+def texts(*lengths: int) -> list[Input]:
+    return [Input(text=chr(97 + i % 26) * length) for i, length in enumerate(lengths)]
+
+
+def expected(inputs: list[Input]) -> np.ndarray:
+    rows = [[len(i.text), ord(i.text[0]), 1, 2] for i in inputs]
+    return unit(np.array(rows, dtype=np.float32))
+
+
+def test_rows_come_in_the_order_of_the_inputs():
+    inputs = texts(*np.random.default_rng(1).integers(1, 300, 200))
+    engine = Engine(Counting(), Settings(batch_tokens=1000))
+    np.testing.assert_allclose(engine.embed(inputs, "query"), expected(inputs), atol=1e-6)
+
+
+def test_memory_that_runs_out_loses_nothing():
+    backbone = Counting(limit=500)
+    engine = Engine(backbone, Settings(batch_tokens=100_000))
+    inputs = texts(*[100] * 50, *[7] * 50)
+    np.testing.assert_allclose(engine.embed(inputs, "query"), expected(inputs), atol=1e-6)
+    assert engine.timing.halved > 0
+    halved = engine.timing.halved
+    engine.embed(inputs, "query")
+    assert engine.timing.halved == halved, "what was learnt of the memory is kept"
+
+
+def test_one_input_too_many_is_said_in_a_sentence():
+    engine = Engine(Counting(limit=50), Settings())
+    with pytest.raises(EmbedderError, match="--pixel-budget"):
+        engine.embed(texts(100), "query")
+
+
+def test_a_bad_input_and_none_at_all():
+    engine = Engine(Counting())
+    with pytest.raises(EmbedderError, match="bad text"):
+        engine.embed([Input(text="good"), Input(text="bad")], "query")
+    assert engine.embed([], "query").shape == (0, 4)
+
+
+def test_batches_are_made_in_threads():
+    backbone = Counting()
+    Engine(backbone, Settings(workers=3, batch_tokens=10)).embed(texts(*[9] * 40), "query")
+    assert all(name.startswith("prepare") for name in backbone.threads)
+
+
+def test_calls_from_many_threads():
+    engine = Engine(Counting(limit=400), Settings(batch_tokens=5000))
+    calls = [texts(*np.random.default_rng(i).integers(1, 90, 40)) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for inputs, rows in zip(
+            calls, pool.map(lambda c: engine.embed(c, "query"), calls), strict=True
+        ):
+            np.testing.assert_allclose(rows, expected(inputs), atol=1e-6)
+
+
+def test_numbers_that_are_not_finite_are_an_error():
+    backbone = Counting()
+    backbone.forward = lambda batch: batch["rows"] * float("nan")
+    with pytest.raises(EmbedderError, match="finite"):
+        Engine(backbone).embed(texts(3), "query")
+
+
+def test_shorter_vectors_are_cut_and_brought_to_length_one():
+    backbone = Counting()
+    backbone.card = replace(CARD, dim=2)
+    rows = Engine(backbone).embed(texts(3, 4), "query")
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    assert rows.shape == (2, 2)
+
+
+def test_int8_keeps_cosines():
+    rows = unit(np.random.default_rng(0).standard_normal((50, 256)).astype(np.float32))
+    small = unit(int8(rows).astype(np.float32))
+    assert int8(rows).dtype == np.int8
+    assert np.abs(small @ small.T - rows @ rows.T).max() < 0.01
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 400)), max_size=80),
+    st.integers(1, 2000),
+)
+def test_plans_hold_each_input_once_within_the_budget(pairs, budget):
+    buckets = [Bucket(key, tokens) for key, tokens in pairs]
+    batches = plan(buckets, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(buckets)))
+    for batch in batches:
+        assert len({buckets[i].key for i in batch}) == 1
+        longest = max(buckets[i].tokens for i in batch)
+        assert len(batch) == 1 or longest * len(batch) <= budget
+
+
+@pytest.mark.parametrize("budget", [4_096, 32_768])
+def test_little_is_padding(model, budget):
+    """Photographs of many shapes at E5-V's full size, and captions: at most 3% is padding."""
+    rng = np.random.default_rng(3)
+    architecture = model("e5v").backbone._architecture
+    sizes = [tuple(map(int, rng.integers(200, 4000, 2))) for _ in range(600)]
+    pictures = [Bucket("any", 9 * architecture.tokens(size)) for size in sizes]
+    captions = [Bucket("any", int(n)) for n in rng.lognormal(3, 0.6, 2000) + 5]
+    mixed = [*pictures, *captions]
+    assert waste(mixed, plan(mixed, budget)) <= 0.03
+    unsorted = [list(range(i, min(i + 32, len(mixed)))) for i in range(0, len(mixed), 32)]
+    assert waste(mixed, unsorted) > 0.1
+
+
+@pytest.mark.parametrize("family", ["e5v", "mme5", "vlm2vec-llava"])
+def test_alone_and_in_a_batch_at_bfloat16(checkpoint, family):
+    """Cosine at least 0.9999, whatever shares the batch."""
+    form = "V1" if "llava" in family else None
+    folder = checkpoint(family, form)
+    model = embedder.load(str(folder), Settings(device="cpu", dtype="bfloat16"))
+    inputs = [Input(images=(tiny.picture(name),)) for name in tiny.SIZES]
+    inputs += [Input(text=text) for text in ("a cat", "a dog in the snow", "犬")]
+    alone = np.concatenate([model.embed([item], "document") for item in inputs])
+    assert (alone * model.embed(inputs, "document")).sum(axis=1).min() >= 0.9999
+
+
+def test_several_devices_give_the_same(checkpoint, model):
+    """A process each; here both are the CPU."""
+    inputs = [Input(text=f"{i} cats") for i in range(9)] + [Input(images=(tiny.picture("wide"),))]
+    both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
+    try:
+        assert both.card == model("e5v").card
+        np.testing.assert_allclose(
+            both.embed(inputs, "document"), model("e5v").embed(inputs, "document"), atol=1e-6
+        )
+        with pytest.raises(EmbedderError, match="neither"):
+            both.embed([Input()], "query")
+    finally:
+        both.close()
+
+
+def test_a_device_that_cannot_load_is_said(checkpoint):
+    with pytest.raises(EmbedderError, match="nonsense"):
+        embedder.load(str(checkpoint("e5v")), Settings(device="cpu,nonsense"))
