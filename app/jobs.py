@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from app.resources import model, model_of, settings
+from app.resources import model_of, settings
 from embedder import EmbedderError
 from indexer.collection import Collection
 from indexer.decode import Limits
@@ -48,7 +48,7 @@ class Job:
 
     def _ingest(self, on_progress: Callable[[Progress], None]) -> IngestReport:
         config = replace(settings(), collection=self.collection)
-        embedder = model(model_of(self.collection))
+        embedder = model_of(self.collection)
         options = IngestOptions(
             limits=Limits(config.max_bytes, config.max_pixels),
             batch=config.batch,

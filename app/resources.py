@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from embedder import DEFAULT_MODEL, Embedder, load
+from embedder import DEFAULT_MODEL, Embedder, ModelCard
+from embedder import describe as describe_model
 from indexer.collection import Collection, Summary, list_collections, summary
 from indexer.config import Config, resolve
+from indexer.models import load_model, settings_for
 from indexer.search import Searcher
 
 
@@ -33,10 +35,11 @@ def describe(name: str) -> Summary:
     return summary(settings().state / name)
 
 
-@lru_cache(maxsize=4)
-def model(name: str) -> Embedder:
-    """The model called `name`, loaded once; raises `EmbedderError`."""
-    return load(name, device=settings().device)
+@lru_cache(maxsize=2)
+def model(made_with: ModelCard) -> Embedder:
+    """The model that a collection was made with, loaded once; raises `EmbedderError`,
+    `IndexerError`."""
+    return load_model(replace(settings(), model=None), made_with)
 
 
 def opened(name: str) -> Opened:
@@ -47,10 +50,13 @@ def opened(name: str) -> Opened:
 @lru_cache(maxsize=8)
 def _opened(name: str, created: str) -> Opened:
     collection = Collection.open(replace(settings(), collection=name, model=None))
-    return Opened(collection, Searcher(collection, lambda: model(collection.card.name)))
+    return Opened(collection, Searcher(collection, lambda: model(collection.card)))
 
 
-def model_of(name: str) -> str:
-    """The model of a collection, or the one that a new collection would get."""
-    made = {found.name: found.card.name for found in collections()}
-    return made.get(name, settings().model or DEFAULT_MODEL)
+def model_of(name: str) -> Embedder:
+    """The model of a collection, or the one that a new collection gets; raises `EmbedderError`."""
+    made = {found.name: found.card for found in collections()}
+    config = settings()
+    if name in made:
+        return model(made[name])
+    return model(describe_model(config.model or DEFAULT_MODEL, settings_for(config)))

@@ -1,10 +1,10 @@
-"""What serving a model costs: `python -m bench.serve [--count 1024] [--runs 3]`.
+"""What serving a model costs: `python -m bench.serve [--count 512] [--runs 3]`.
 
 Three models: `null` costs next to nothing, `device` sleeps as long as an accelerator would be at
 work (10 ms a batch and 1 ms a text), `starter` is the real one. Each embeds texts offline, in
-batches; then 32 clients, each with one text a request, ask a server for them; then one client alone.
-Offline and served take turns, each in a process of its own on the same machine, where the clients
-need their share too. CPU time is the server's alone.
+batches; then 32 clients, each with one text a request, ask a server with the same batches for them;
+then one client alone. Offline and served take turns, each in a process of its own on the same
+machine, where the clients need their share too. CPU time is the server's alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from embedder.serving.run import run
 from embedder.serving.service import Service
 from embedder.types import Embedder, Input, Role, Vectors
 
-BATCH, CLIENTS = 32, 32
+CLIENTS = 32
 ALONE = 64  # requests of one client alone
 
 
@@ -60,13 +60,13 @@ def texts(count: int) -> list[str]:
     return [f"a photo of number {n} on a table" for n in range(count)]
 
 
-def offline(model: Embedder, count: int) -> Speed:
+def offline(model: Embedder, count: int, batch: int) -> Speed:
     """`embed` itself, after a batch to warm up."""
     inputs = [Input(text) for text in texts(count)]
-    model.embed(inputs[:BATCH], "query")
+    model.embed(inputs[:batch], "query")
     start, cpu = time.perf_counter(), time.process_time()
-    for first in range(0, count, BATCH):
-        model.embed(inputs[first : first + BATCH], "query")
+    for first in range(0, count, batch):
+        model.embed(inputs[first : first + batch], "query")
     took, cpu = time.perf_counter() - start, time.process_time() - cpu
     return Speed(count / took, 1000 * cpu / count, _alone(lambda i: model.embed([i], "query")))
 
@@ -81,9 +81,9 @@ def _alone(ask) -> float:
 
 
 @contextmanager
-def server(name: str) -> Iterator[tuple[str, psutil.Process]]:
+def server(name: str, batch: int) -> Iterator[tuple[str, psutil.Process]]:
     """Host and port of a server in a process of its own."""
-    words = [sys.executable, "-m", "bench.serve", "--serve", name]
+    words = [sys.executable, "-m", "bench.serve", "--serve", name, "--batch", str(batch)]
     child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         told = child.stderr.readline()
@@ -108,9 +108,9 @@ class Client:
             raise SystemExit(f"the server answered with {answer.status}")
 
 
-def served(name: str, count: int) -> Speed:
+def served(name: str, count: int, batch: int) -> Speed:
     """The same texts through a server, by many clients and then by one."""
-    with server(name) as (host, process):
+    with server(name, batch) as (host, process):
         clients = [Client(host, name if name == "starter" else "null") for _ in range(CLIENTS)]
         shares = [texts(count)[i::CLIENTS] for i in range(CLIENTS)]
         with ThreadPoolExecutor(CLIENTS) as pool:
@@ -132,15 +132,17 @@ def _cpu(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def _offline_elsewhere(name: str, count: int) -> Speed:
-    words = [sys.executable, "-m", "bench.serve", "--offline", name, "--count", str(count)]
+def _offline_elsewhere(name: str, count: int, batch: int) -> Speed:
+    words = [sys.executable, "-m", "bench.serve", "--offline", name]
+    words += ["--count", str(count), "--batch", str(batch)]
     told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     return Speed(*json.loads(told))
 
 
-def measure(name: str, count: int, runs: int) -> list[object]:
+def measure(name: str, count: int, batch: int, runs: int) -> list[object]:
     """A row: both ways in turns, medians, and the ratios."""
-    pairs = [(_offline_elsewhere(name, count), served(name, count)) for _ in range(runs)]
+    given = name, count, batch
+    pairs = [(_offline_elsewhere(*given), served(*given)) for _ in range(runs)]
 
     def median(side: int, what: str) -> float:
         return statistics.median(getattr(pair[side], what) for pair in pairs)
@@ -149,6 +151,7 @@ def measure(name: str, count: int, runs: int) -> list[object]:
     alone = statistics.median(there.alone / here.alone for here, there in pairs)
     return [
         name,
+        batch,
         f"{median(0, 'rate'):.0f}",
         f"{median(1, 'rate'):.0f}",
         f"{100 * rate:.0f}%",
@@ -162,24 +165,36 @@ def measure(name: str, count: int, runs: int) -> list[object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1024)
+    parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 16])
     parser.add_argument("--serve", choices=MODELS, help=argparse.SUPPRESS)
     parser.add_argument("--offline", choices=MODELS, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
     if options.offline:
-        speed = offline(MODELS[options.offline](), options.count)
+        speed = offline(MODELS[options.offline](), options.count, options.batch[0])
         print(json.dumps([speed.rate, speed.cpu, speed.alone]))
     elif options.serve:
         tell = lambda told: print(told, file=sys.stderr, flush=True)  # noqa: E731
-        run(MODELS[options.serve], Service(Limits(), max_batch=BATCH), port=0, tell=tell)
+        run(MODELS[options.serve], Service(Limits(), max_batch=options.batch[0]), port=0, tell=tell)
     else:
-        head = ["model", "offline, texts/s", "served, texts/s", "ratio", "offline, CPU ms a text"]
+        head = [
+            "model",
+            "batch",
+            "offline, texts/s",
+            "served, texts/s",
+            "ratio",
+            "offline, CPU ms a text",
+        ]
         head += ["served, CPU ms a text", "offline, ms alone", "served, ms alone", "ratio"]
-        rows = [measure(name, options.count, options.runs) for name in options.models]
-        told = f"{options.count} texts, batches of {BATCH}, {CLIENTS} clients, {options.runs} runs."
+        rows = [
+            measure(name, options.count, batch, options.runs)
+            for name in options.models
+            for batch in options.batch
+        ]
+        told = f"{options.count} texts, {CLIENTS} clients, {options.runs} runs."
         publish("Serving", f"{told}\n\n{table(head, rows)}", write=options.write)
 
 

@@ -158,8 +158,8 @@ def _cached(name: str) -> Path | None:
 
 
 def _downloaded(name: str) -> Path:
-    from huggingface_hub import snapshot_download
     from huggingface_hub import errors as hub
+    from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(name, allow_patterns=_wanted()))

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedder import options
 from embedder.console import note, run, show_version, write_json
 from embedder.errors import EmbedderError
-from embedder.registry import DEFAULT_MODEL, cards, load
+from embedder.registry import DEFAULT_MODEL, cards, describe, load
 from embedder.serving.command import SERVE_EXAMPLES, serve
-from embedder.tables import print_fields, print_table
+from embedder.tables import print_fields, print_table, size
+from embedder.types import Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+    from embedder.machine import Memory
     from embedder.types import Input, ModelCard, Vectors
 
 ROLES = ("query", "document")
@@ -57,12 +60,6 @@ Examples:
 """
 
 
-def model_names(incomplete: str) -> list[str]:
-    """What the shell offers for --model."""
-    return [card.name for card in cards() if card.name.startswith(incomplete)]
-
-
-Model = Annotated[str, typer.Option(metavar="NAME", help="The model.", autocompletion=model_names)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -91,47 +88,49 @@ def list_models(name: str | None = None, *, as_json: bool) -> None:
     if as_json:
         write_json({"default": DEFAULT_MODEL, "models": [asdict(card) for card in found]})
         return
-    columns = ("model", "dim", "takes", "languages", "composes", "licence", "revision")
-    print_table(columns, [_row(card) for card in found])
+    from embedder.machine import memory
+
+    there = memory()
+    columns = ("model", "dim", "takes", "composes", "parameters", "memory", "runs here", "licence")
+    print_table(columns, [_row(card, there) for card in found])
 
 
 def find_card(name: str) -> ModelCard:
-    """The card called `name`; a model without one of the known names is loaded for it."""
+    """The card called `name`; of other models, what their files or their server say."""
     known = next((card for card in cards() if card.name == name), None)
-    return known or load(name).card
+    return known or describe(name)
 
 
-def _row(card: ModelCard) -> tuple[str, ...]:
+def _row(card: ModelCard, there: Memory) -> tuple[str, ...]:
+    from embedder.machine import runs_on
+
     return (
         card.name,
         str(card.dim),
         ", ".join(card.modalities),
-        languages(card),
         "yes" if card.composes else "no",
-        card.license,
-        card.revision,
+        f"{card.parameters / 1e9:.1f}B" if card.parameters >= 5e7 else "small",
+        size(card.memory),
+        runs_on(card.memory, there),
+        f"{card.license} *" if card.license_note else card.license,
     )
 
 
-def languages(card: ModelCard) -> str:
-    """A few by name, many by number."""
-    few = len(card.languages) <= 8
-    return " ".join(card.languages) if few else f"{len(card.languages)} languages"
-
-
 @app.command(epilog=INFO_EXAMPLES)
-def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+def info(model: options.Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """Show all that is known of a model."""
     card = find_card(model)
     if as_json:
         write_json(asdict(card))
         return
-    plain = {name: value for name, value in asdict(card).items() if name != "languages"}
-    fields = {
-        name.replace("_", " "): " ".join(value) if isinstance(value, tuple) else str(value)
-        for name, value in plain.items()
-    }
-    print_fields({**fields, "languages": " ".join(card.languages)})
+    fields = {name.replace("_", " "): _said(value) for name, value in asdict(card).items()}
+    print_fields({**fields, "memory": size(card.memory)})
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 @app.command(epilog=EMBED_EXAMPLES)
@@ -149,24 +148,45 @@ def embed(
     role: Annotated[
         str, typer.Option(metavar="|".join(ROLES), help="What the vectors are for.")
     ] = "query",
+    instruction: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to look for, told to the model.")
+    ] = None,
     npy: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) float32 array.")
+        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) array.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda.")
-    ] = None,
-    model: Model = DEFAULT_MODEL,
+    as_int8: Annotated[
+        bool, typer.Option("--int8", help="Whole numbers from -127 to 127 in that array.")
+    ] = False,
+    model: options.Model = DEFAULT_MODEL,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    dim: options.Dim = None,
+    pixel_budget: options.PixelBudget = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    api_key: options.ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Print the vectors of texts and pictures: texts first, in the order given."""
     if role not in ROLES:
         raise typer.BadParameter(f"--role is one of {', '.join(ROLES)}, not {role!r}")
+    if as_int8 and npy is None:
+        raise typer.BadParameter("--int8 needs --npy PATH")
     if not texts and not image:
         texts = _lines_of_stdin()
     inputs = _inputs(texts or [], image or [], together=together)
-    loaded = load(model, device=device)
-    vectors = loaded.embed(inputs, role)  # type: ignore[arg-type]
+    settings = Settings(
+        device=device,
+        dtype=dtype,
+        dim=dim,
+        pixel_budget=pixel_budget,
+        trust_remote_code=trust_remote_code,
+        api_key=api_key,
+    )
+    loaded = load(model, settings)
+    vectors = loaded.embed(inputs, role, instruction)  # type: ignore[arg-type]
     labels = [*(texts or []), *map(str, image or [])]
+    if npy is not None:
+        _save(vectors, npy, as_int8)
     _write(vectors, labels if not together else [" + ".join(labels)], loaded.card, npy, as_json)
 
 
@@ -199,15 +219,20 @@ def _picture(path: Path) -> Picture:
         raise EmbedderError(f"{path} is no picture that can be read: {error}") from error
 
 
+def _save(vectors: Vectors, npy: Path, as_int8: bool) -> None:
+    import numpy as np
+
+    from embedder.vectors import int8
+
+    rows = int8(vectors) if as_int8 else vectors
+    with npy.open("wb") as file:
+        np.save(file, rows)
+    note(f"{rows.shape[0]} x {rows.shape[1]} {rows.dtype} written to {npy}")
+
+
 def _write(
     vectors: Vectors, labels: Sequence[str], card: ModelCard, npy: Path | None, as_json: bool
 ) -> None:
-    if npy is not None:
-        import numpy as np
-
-        with npy.open("wb") as file:
-            np.save(file, vectors)
-        note(f"{len(vectors)} x {card.dim} float32 written to {npy}")
     if as_json:
         rows = [] if npy else [[round(float(v), 7) for v in row] for row in vectors]
         write_json({"model": card.name, "dim": card.dim, "labels": list(labels), "vectors": rows})

@@ -30,7 +30,7 @@ def available() -> int:
     return int(fields["MemAvailable"].split()[0]) * 1024
 
 
-def fits(needed: int, there: Memory) -> str:
+def runs_on(needed: int, there: Memory) -> str:
     """Where a model that needs that many bytes at bf16 runs: "GPU", "CPU" (at fp32), or "no"."""
     if any(needed <= gpu for gpu in there.gpus):
         return "GPU"

@@ -36,7 +36,7 @@ FAMILIES = (
     Family("e5v", "embedder.families.e5v"),
     Family("vlm2vec", "embedder.families.vlm2vec"),
     Family("mme5", "embedder.families.mme5"),
-    # Family("sentence_transformer", "embedder.families.sentence_transformer"),
+    Family("sentence_transformer", "embedder.families.sentence_transformer"),
     Family("remote", "embedder.families.remote"),
 )
 
@@ -93,5 +93,6 @@ def _family(name: str) -> tuple[Family, str]:
         return by_name[family_of(resolve(name))], name
     known = ", ".join(card.name for card in cards())
     raise UnknownModelError(
-        f"no model is called {name!r}, and no folder is there of that name; these are known: {known}"
+        f"no model is called {name!r}, and no folder is there of that name; "
+        f"these are known: {known}"
     )

@@ -20,6 +20,11 @@ from embedder.types import Input, Vectors
 Body = dict[str, Any]
 
 
+def is_whole(text: str) -> bool:
+    """Whether `text` can be written as UTF-8: without surrogates, halves of letters."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def plain_body(texts: Sequence[str]) -> Body:
     return {"input": list(texts)}
 

@@ -33,6 +33,8 @@ def _card() -> ModelCard:
         source="python -m finetune.starter",
         fingerprint=f"starter-{PREPROCESSING}-{digest}",
         image_side=260,
+        parameters=130_000_000,
+        memory=300_000_000,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from embedder.types import ModelCard
 from indexer.config import Config
 from indexer.errors import CollectionError, DiskFullError, StoreBusyError
+from indexer.models import check_same, require_same
 from indexer.schema import FORMAT, schema
 from indexer.stores import counts, open_store
 from indexer.stores.protocol import Store
@@ -52,8 +53,7 @@ class Collection:
         """Open what exists; raises `CollectionError` where it is missing or does not fit."""
         path = config.state / config.collection
         card = read_card(path)
-        if config.model is not None:
-            _same_model(path, card, _named(config.model))
+        check_same(config, card)
         return _opened(config, path, card)
 
     @staticmethod
@@ -61,7 +61,7 @@ class Collection:
         """Open the collection, made with `card`, creating it where it is missing."""
         path = config.state / config.collection
         if (path / META).exists():
-            _same_model(path, read_card(path), card)
+            require_same(config, read_card(path), card)
         else:
             _create(path, card)
         return _opened(config, path, card)
@@ -134,28 +134,6 @@ def _opened(config: Config, path: Path, card: ModelCard) -> Collection:
     return Collection(config.collection, path, card, store)
 
 
-def _named(model: str) -> ModelCard | None:
-    """The card called `model`, or None where only loading the model could tell."""
-    from embedder import cards
-
-    return next((card for card in cards() if card.name == model), None)
-
-
-def _same_model(path: Path, made_with: ModelCard, asked: ModelCard | None) -> None:
-    if asked is None or made_with.fingerprint == asked.fingerprint:
-        return
-    raise CollectionError(
-        f"collection {path.name!r} was made with {_label(made_with)}, and its vectors cannot be "
-        f"compared with those of {_label(asked)}. Leave out --model to use the collection's own, "
-        "or index the pictures anew beside it: "
-        f"indexer ingest FOLDER --model {asked.name} --collection {path.name}-2"
-    )
-
-
-def _label(card: ModelCard) -> str:
-    return f"{card.name} (revision {card.revision}, {card.fingerprint[:12]})"
-
-
 def _create(path: Path, card: ModelCard) -> None:
     path.mkdir(parents=True, exist_ok=True)
     require_disk(path)
@@ -198,7 +176,12 @@ def _elsewhere(path: Path) -> str:
 def _card(meta: dict[str, Any]) -> ModelCard:
     known = {f.name for f in fields(ModelCard)}
     card = ModelCard(**{k: v for k, v in meta["card"].items() if k in known})
-    return replace(card, modalities=tuple(card.modalities), languages=tuple(card.languages))
+    return replace(
+        card,
+        modalities=tuple(card.modalities),
+        languages=tuple(card.languages),
+        matryoshka=tuple(card.matryoshka),
+    )
 
 
 def _write_meta(path: Path, meta: dict[str, Any]) -> None:

@@ -83,6 +83,11 @@ class Config:
     collection: str = "default"
     model: str | None = None  # None: the collection's own, or the starter for a new one
     device: str | None = None  # None: the model chooses
+    dtype: str | None = None  # the model's numbers; None: by the device
+    dim: int | None = None  # of a new collection's vectors; None: the model's own
+    pixel_budget: int | None = None  # of a new collection; None: the model's own
+    trust_remote_code: bool = False  # run code that comes with a model's weights
+    model_api_key: str | None = None  # for a model on a server
     qdrant_api_key: str | None = None
     max_bytes: int = 200 * (1 << 20)
     max_pixels: int = 150_000_000
@@ -107,6 +112,11 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "collection": parse_name,
     "model": str,
     "device": str,
+    "dtype": str,
+    "dim": parse_positive,
+    "pixel_budget": parse_size,
+    "trust_remote_code": parse_flag,
+    "model_api_key": str,
     "qdrant_api_key": str,
     "max_bytes": parse_size,
     "max_pixels": parse_size,
@@ -115,7 +125,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "debug": parse_flag,
 }
 ALIASES = {"QDRANT_URL": "store", "QDRANT_API_KEY": "qdrant_api_key"}
-SECRETS = frozenset({"qdrant_api_key"})
+SECRETS = frozenset({"qdrant_api_key", "model_api_key"})
 
 
 @dataclass(frozen=True, slots=True)

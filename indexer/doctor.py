@@ -15,6 +15,7 @@ from embedder.errors import EmbedderError
 from indexer.collection import META, Collection, read_card, require_disk
 from indexer.config import Config
 from indexer.errors import IndexerError
+from indexer.models import settings_for
 from indexer.stores.state import read_state
 
 PYTHON = (3, 11)
@@ -213,7 +214,7 @@ def _model(config: Config) -> Iterator[Check]:
     path = config.state / config.collection
     made_with = read_card(path) if (path / META).exists() else None
     name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
-    model = embedder.load(name, device=config.device)
+    model = embedder.load(name, settings_for(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")
     if made_with is not None and model.card.fingerprint != made_with.fingerprint:
         yield Check(

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder import Embedder, load
+from embedder import Embedder, Settings, load
 from indexer.catalogue import Catalogue, is_gone
 from indexer.collection import Collection
 from indexer.timing import Stages
@@ -40,7 +40,9 @@ def prune(
     The embedder (by default the collection's own) is called only where a point stays and loses
     captions with one of its copies.
     """
-    model = embedder or (lambda: load(collection.card.name))
+    card = collection.card
+    again = Settings(dim=card.dim, pixel_budget=card.pixel_budget)
+    model = embedder or (lambda: load(card.name, again))
     with (
         collection.writing(),
         closing(Catalogue(collection.path / "catalogue.db")) as catalogue,

@@ -29,10 +29,11 @@ class Devices:
         pairs = zip(self._workers, names, strict=True)
         loading = [w.submit(_load, name, replace(settings, device=n)) for w, n in pairs]
         try:
-            self.card: ModelCard = [_result(future) for future in loading][0]
+            cards = [_result(future) for future in loading]
         except BaseException:
             self.close()
             raise
+        self.card: ModelCard = cards[0]
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """(n, dim) unit rows in the order of `inputs`; a device that is done takes the next chunk.

@@ -8,15 +8,12 @@ CATEGORY" such as "fashioniq dress".
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from embedder.cards import UNPINNED, finished, preset
 from embedder.checkpoint import find, read_config
 from embedder.errors import EmbedderError
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-
-if TYPE_CHECKING:
-    from embedder.vlm.rendering import Prompt
+from embedder.vlm.rendering import Prompt, Renderer, Words
 
 VERSION = 1  # raised when prompts or preprocessing change
 
@@ -65,7 +62,6 @@ def load(name: str, settings: Settings) -> Embedder:
     from embedder.vlm.backbone import VisionLanguage
     from embedder.vlm.llava_next import LlavaNext
     from embedder.vlm.loading import read_model
-    from embedder.vlm.rendering import Renderer
 
     checkpoint, card = find(name), describe(name, settings)
     model = read_model(checkpoint, settings)
@@ -84,8 +80,6 @@ def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
 
 
 def _asked(item: Input, instruction: str | None) -> Prompt:
-    from embedder.vlm.rendering import Words
-
     text = Words(item.text or "")
     if instruction and instruction.startswith(FASHION):
         return _fashion(item, Words(instruction.removeprefix(FASHION)))
@@ -102,15 +96,12 @@ def _asked(item: Input, instruction: str | None) -> Prompt:
     return ["<image>\nSummary above image in one word: "]
 
 
-def _fashion(item: Input, category: object) -> Prompt:
-    from embedder.vlm.rendering import Words
-
-    kind = category if isinstance(category, Words) else Words(str(category))
+def _fashion(item: Input, category: Words) -> Prompt:
     if item.text and item.images:
-        change = ["<image> change the style of this ", kind, " to ", Words(item.text)]
-        return [*change, "\n Desribe this modified ", kind, " in one word based on its style:"]
+        head = ["<image> change the style of this ", category, " to ", Words(item.text)]
+        return [*head, "\n Desribe this modified ", category, " in one word based on its style:"]
     if item.images:
-        return ["<image>\n Describe this ", kind, " in one word based on its style:"]
+        return ["<image>\n Describe this ", category, " in one word based on its style:"]
     raise EmbedderError("E5-V's FashionIQ prompts are for pictures, with or without words")
 
 

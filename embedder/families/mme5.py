@@ -1,13 +1,12 @@
 """mmE5: multilingual and multimodal, trained on synthetic data (https://arxiv.org/abs/2502.08468).
 
-A prompt is `<|image|><|begin_of_text|>{instruction} {text}` and a newline; a text that is looked for
-stands alone, without one.
+A prompt is `<|image|><|begin_of_text|>{instruction} {text}` and a newline; a text that is looked
+for stands alone, without one.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from embedder.cards import UNPINNED, finished, preset
 from embedder.checkpoint import find, read_config
@@ -20,9 +19,7 @@ from embedder.families.vlm2vec import (
     TEXT_QUERY,
 )
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-
-if TYPE_CHECKING:
-    from embedder.vlm.rendering import Prompt
+from embedder.vlm.rendering import Prompt, Renderer, Words
 
 VERSION = 1  # raised when prompts or preprocessing change
 LONGEST = 256  # tokens of a prompt
@@ -63,9 +60,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
         )
     checkpoint = find(name)
     dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    known = preset(CARDS, name) or replace(
-        CARDS[0], source=name, dim=dim, parameters=0, memory=0
-    )
+    known = preset(CARDS, name) or replace(CARDS[0], source=name, dim=dim, parameters=0, memory=0)
     return finished(known, name, checkpoint, settings, VERSION)
 
 
@@ -75,7 +70,6 @@ def load(name: str, settings: Settings) -> Embedder:
     from embedder.vlm.backbone import VisionLanguage
     from embedder.vlm.loading import read_model
     from embedder.vlm.mllama import Mllama
-    from embedder.vlm.rendering import Renderer
 
     checkpoint, card = find(name), describe(name, settings)
     architecture = Mllama(read_model(checkpoint, settings), checkpoint.folder)
@@ -85,8 +79,6 @@ def load(name: str, settings: Settings) -> Embedder:
 
 def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """The prompt for one input. The tokenizer puts its own beginning before it."""
-    from embedder.vlm.rendering import Words
-
     if len(item.images) > 1:
         raise EmbedderError("mmE5 takes one picture an input")
     told = instruction or _default(item, role)

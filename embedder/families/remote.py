@@ -25,6 +25,7 @@ from embedder.remote_address import parse
 from embedder.remote_calls import Calls, Form
 from embedder.remote_http import CONCURRENT, Server
 from embedder.remote_probe import probe
+from embedder.remote_wire import is_whole
 from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
 CARDS: tuple[ModelCard, ...] = ()
@@ -98,3 +99,5 @@ class Remote:
             raise EmbedderError("an input holds neither a text nor a picture")
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(f"{self.card.name} takes texts, not pictures")
+        if item.text and not is_whole(item.text):
+            raise EmbedderError("a text holds half a letter (a lone surrogate)")

@@ -1,7 +1,7 @@
 """Whatever sentence-transformers 6 loads: SigLIP 2, Qwen3-VL-Embedding, one's own, texts alone.
 
-Here a folder's JSON files are read; the model itself is in `st_backbone`. An instruction replaces the
-prompt of a model with a chat template; dual encoders and models of texts alone ignore it.
+Here a folder's JSON files are read; the model itself is in `st_backbone`. An instruction replaces
+the prompt of a model with a chat template; dual encoders and models of texts alone ignore it.
 
 Qwen3-VL-Embedding: https://github.com/QwenLM/Qwen3-VL-Embedding, https://arxiv.org/abs/2601.04720.
 A system turn with the instruction, a user turn with pictures before the text, then the assistant's
@@ -28,7 +28,7 @@ DEFAULT = "Represent the user's input."  # what Qwen3-VL-Embedding saves as its 
 QUERY = "Retrieve images or text relevant to the user's query."  # its README's, for queries
 DIMS = {"siglip": 768, "siglip2": 768, "clip": 512}  # where config.json leaves out the usual
 
-# Qwen3-VL tells of over 30 languages and names none: those that Qwen2.5-VL's report names, and more.
+# The authors tell of over 30 languages and name none: large ones among those of Qwen3.
 QWEN3 = (
     "ar", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja",
     "ko", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "ur", "vi", "zh",

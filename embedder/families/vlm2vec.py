@@ -1,8 +1,8 @@
 """VLM2Vec: any vision-language model, told what to look for (https://arxiv.org/abs/2410.05160, V2
 https://arxiv.org/abs/2507.04590).
 
-A prompt is `<picture's token> {instruction} {text}` without a chat template; in V2 a query ends with
-a newline.
+A prompt is `<picture's token> {instruction} {text}` without a chat template; in V2 a query ends
+with a newline.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from embedder.cards import UNPINNED, finished, preset
 from embedder.checkpoint import OURS, Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
+from embedder.vlm.rendering import Prompt, Renderer, Words
 
 if TYPE_CHECKING:
     from embedder.vlm.backbone import Architecture, Size
-    from embedder.vlm.rendering import Prompt
 
 VERSION = 1  # raised when prompts or preprocessing change
 CELL = 28 * 28  # pixels that are one token of Qwen2-VL
@@ -106,14 +106,13 @@ def load(name: str, settings: Settings) -> Embedder:
     """Raises `EmbedderError`."""
     from embedder.engine.engine import Engine
     from embedder.vlm.backbone import VisionLanguage
-    from embedder.vlm.rendering import Renderer
 
     checkpoint = find(name)
     kind = str(read_config(checkpoint.folder).get("model_type"))
     if kind == "phi3_v":
-        from embedder.families.vlm2vec_phi import load as load_phi
+        from embedder.families.vlm2vec_phi import TOKEN, load_phi
 
-        return load_phi(describe(name, settings), checkpoint, settings)
+        return load_phi(describe(name, settings), checkpoint, settings, renderer(TOKEN, 1))
     if kind not in TOKENS:
         raise EmbedderError(f"{name} is a {kind} model, and VLM2Vec has no prompts for that")
     recipe = recipe_of(name, checkpoint)
@@ -142,8 +141,6 @@ def renderer(token: str, version: int) -> Callable[[Input, Role, str | None], Pr
     """The prompts of a backbone whose pictures are written `token`."""
 
     def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
-        from embedder.vlm.rendering import Words
-
         if len(item.images) > 1:
             raise EmbedderError("VLM2Vec takes one picture an input")
         told = instruction or _default(item, role)

@@ -31,7 +31,7 @@ def serve(
     ] = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port; 0 takes one that is free.")
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 takes one that is free.")
     ] = 8100,
     api_key: Annotated[
         str | None,
@@ -43,17 +43,28 @@ def serve(
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda.")
     ] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Cut vectors to this length.")] = None,
-    pixel_budget: Annotated[
-        int | None, typer.Option(min=1, help="Pixels that a picture may cost.")
+    dim: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Cut vectors to this length.")
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="Inputs embedded together.")] = 32,
-    max_queue: Annotated[int, typer.Option(min=1, help="Inputs that may wait.")] = 512,
-    max_wait: Annotated[float, typer.Option(min=0, help="Seconds an input may wait.")] = 60,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 32 << 20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of a picture.")] = 50_000_000,
-    max_inputs: Annotated[int, typer.Option(min=1, help="Inputs of a request.")] = 256,
-    max_characters: Annotated[int, typer.Option(min=1, help="Characters of a text.")] = 100_000,
+    pixel_budget: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Pixels that a picture may cost.")
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Inputs embedded together.")
+    ] = 32,
+    max_queue: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs that may wait.")] = 512,
+    max_wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Seconds an input may wait.")
+    ] = 60,
+    max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Bytes of a request.")] = 32
+    << 20,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Pixels of a picture.")
+    ] = 50_000_000,
+    max_inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs of a request.")] = 256,
+    max_characters: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Characters of a text.")
+    ] = 100_000,
 ) -> None:
     """Serve a model to other programs, as OpenAI's embeddings API does."""
     from embedder.serving.limits import Limits

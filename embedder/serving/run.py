@@ -37,9 +37,11 @@ def run(
 ) -> None:
     """Serve until a signal comes; `tell` gets what the person at the terminal should know.
 
-    Raises `EmbedderError` for a port that is taken and for what `load` raises, `KeyboardInterrupt`
-    after Ctrl-C.
+    Raises `EmbedderError` for a port that is taken and for a key that no header can hold, what
+    `load` raises, and `KeyboardInterrupt` after Ctrl-C.
     """
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise EmbedderError("an API key is made of ASCII letters, digits and signs")
     listener = listen(host, port)
     if not api_key and not is_local(host):
         tell("warning: anyone who reaches this machine can use the model; set --api-key")

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
+from embedder.remote_wire import is_whole
 from embedder.serving.limits import Limits, Refusal
 from embedder.types import Role, Vectors
 
@@ -183,7 +184,7 @@ def _text(given: Any, param: str, limits: Limits) -> str:
         raise Refusal(
             400, f"a text of {len(given)} characters; at most {limits.characters}", param=param
         )
-    if not given.isascii() and any("\ud800" <= letter <= "\udfff" for letter in given):
+    if not is_whole(given):
         raise Refusal(400, f"{param!r} holds half a letter (a lone surrogate)", param=param)
     return given
 

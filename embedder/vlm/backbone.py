@@ -61,6 +61,11 @@ class Ready:
     images: tuple[Image, ...]
     sizes: tuple[Size, ...]
 
+    def brought(self) -> list[Image]:
+        """The pictures in their sizes; bicubic, as the families do it."""
+        pairs = zip(self.images, self.sizes, strict=True)
+        return [i if i.size == size else i.resize(size) for i, size in pairs]
+
 
 class VisionLanguage:
     """The backbone of a vision-language model."""
@@ -108,7 +113,7 @@ class VisionLanguage:
         for row, item in enumerate(items):
             ids[row, : len(item.ids)] = torch.tensor(item.ids)
         batch = {"ids": ids, "last": torch.tensor(lengths) - 1}
-        images = [_brought(i, s) for item in items for i, s in zip(item.images, item.sizes, strict=True)]
+        images = [image for item in items for image in item.brought()]
         per_row = [len(item.images) for item in items]
         return {**batch, **(self._architecture.pixels(images, per_row, ids) if images else {})}
 
@@ -120,7 +125,3 @@ class VisionLanguage:
         pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
         states = self._architecture.states(batch["ids"], **pixels)  # (n, length, dim)
         return states[torch.arange(len(last), device=last.device), last]
-
-
-def _brought(image: Image, size: Size) -> Image:
-    return image if image.size == size else image.resize(size)  # bicubic, as the families do

@@ -28,9 +28,15 @@ class LlavaNext:
     """
 
     def __init__(
-        self, model: LlavaNextModel, folder: Path, *, as_in_4_41: bool, pixel_budget: int | None = None
+        self,
+        model: LlavaNextModel,
+        folder: Path,
+        *,
+        as_in_4_41: bool,
+        pixel_budget: int | None = None,
     ) -> None:
-        config = model.config
+        config: Any = model.config
+        mutable: Any = model  # one method of the instance is replaced
         self.image_token = int(config.image_token_id)
         self._model, self._old = model, as_in_4_41
         self._processor = _processor(folder, as_in_4_41)
@@ -39,9 +45,9 @@ class LlavaNext:
         self._grids = affordable(config.image_grid_pinpoints, self._tile, pixel_budget)
         config.image_grid_pinpoints = self._grids
         self._processor.image_grid_pinpoints = self._grids
-        model.pack_image_features = MethodType(self._packed, model)
-        if self.image_token >= model.get_input_embeddings().num_embeddings:
-            # Old checkpoints have no row for it. What is in it does not matter: pictures replace it.
+        mutable.pack_image_features = MethodType(self._packed, model)
+        if self.image_token >= mutable.get_input_embeddings().num_embeddings:
+            # Old checkpoints have no row for it. Its content does not matter: pictures replace it.
             model.resize_token_embeddings(self.image_token + 1, mean_resizing=False)
 
     @property
@@ -57,7 +63,7 @@ class LlavaNext:
         return self._side**2 + kept
 
     def _window(self, size: Size) -> tuple[int, int, int, int]:
-        """Patches that are padding above and at the left, and the grid's patches down and across."""
+        """Patches of padding above and at the left, and the grid's patches down and across."""
         width, height = size
         down, across = self._grid(size)
         rows, columns = down * self._side, across * self._side

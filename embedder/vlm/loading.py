@@ -127,8 +127,9 @@ def _check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()
     if needed > free:
         raise EmbedderError(
-            f"{folder.name} needs about {size(needed)} on {device} and {size(free)} are free; choose "
-            "a smaller model (embedder models tells which fit), another --device, or --dtype bfloat16"
+            f"{folder.name} needs about {size(needed)} on {device} and {size(free)} are free; "
+            "choose a smaller model (embedder models tells which fit), another --device, or "
+            "--dtype bfloat16"
         )
 
 

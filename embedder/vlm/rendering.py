@@ -90,7 +90,7 @@ class Renderer:
         return ids
 
     def _cut(self, prompt: Prompt, safe: Sequence[str], over: int) -> list[str]:
-        """`safe` with `over` tokens less of the user's longest words, which are cut at their end."""
+        """`safe` with `over` tokens less of the user's longest words, cut at their end."""
         mine = [index for index, piece in enumerate(prompt) if isinstance(piece, Words)]
         longest = max(mine, key=lambda index: len(safe[index]))
         text = safe[longest]

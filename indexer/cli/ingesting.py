@@ -75,6 +75,22 @@ def ingest(
         Path | None,
         typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the pictures."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda, cuda:0,cuda:1."),
+    ] = None,
+    dim: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Cut a new collection's vectors to this length."),
+    ] = None,
+    pixel_budget: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Pixels that a picture may cost the model; such as 250k."),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool | None,
+        typer.Option("--trust-remote-code", help="Run code that comes with a model's weights."),
+    ] = None,
     frames: Annotated[
         bool, typer.Option("--frames", help="Look at several frames of an animation.")
     ] = False,
@@ -100,6 +116,10 @@ def ingest(
         max_pixels=max_pixels,
         batch=batch,
         workers=workers,
+        device=device,
+        dim=dim,
+        pixel_budget=pixel_budget,
+        trust_remote_code=trust_remote_code,
     )
     how = IngestOptions(
         Limits(config.max_bytes, config.max_pixels),

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from embedder.errors import EmbedderError
 from indexer.collection import META, Collection, read_card
-from indexer.errors import CollectionError, IndexerError
+from indexer.models import load_model, model_for_ingest
 
 if TYPE_CHECKING:
-    from embedder import Embedder, Input, ModelCard, Role, Vectors
+    from embedder import Embedder, ModelCard
     from indexer.config import Config
-
-
-@dataclass(slots=True)
-class Deferred:
-    """An embedder whose weights load when something must be embedded: a re-scan needs none."""
-
-    card: ModelCard
-    load: Callable[[], Embedder]
-    _loaded: Embedder | None = field(default=None, init=False)
-
-    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        if self._loaded is None:
-            try:
-                self._loaded = self.load()
-            except EmbedderError as error:  # no fault of the files in hand: end the run
-                raise IndexerError(str(error)) from error
-        return self._loaded.embed(inputs, role, instruction)
 
 
 class Ahead:
@@ -56,26 +37,6 @@ class Ahead:
             self._error = error
 
 
-def model_loader(config: Config, card: ModelCard) -> Callable[[], Embedder]:
-    """Loads the model that made a collection; `CollectionError` where it is no longer the same."""
-
-    def load() -> Embedder:
-        import embedder
-
-        model = embedder.load(config.model or card.name, device=config.device)
-        if model.card.fingerprint != card.fingerprint:
-            raise CollectionError(
-                f"collection {config.collection!r} was made with {card.name} "
-                f"(revision {card.revision}, {card.fingerprint[:12]}), and the installed "
-                f"{model.card.name} is another (revision {model.card.revision}, "
-                f"{model.card.fingerprint[:12]}): index the pictures anew beside it: "
-                f"indexer ingest FOLDER --collection {config.collection}-2"
-            )
-        return model
-
-    return load
-
-
 def collection_card(config: Config) -> ModelCard:
     """The card that the collection was made with; raises `CollectionError`."""
     return read_card(config.state / config.collection)
@@ -86,22 +47,18 @@ def exists(config: Config) -> bool:
 
 
 def embedder_for_ingest(config: Config) -> Embedder:
-    """The collection's model, or the one for a new collection; unloaded where its card is known."""
-    import embedder
-
-    name = config.model
-    if name is None:
-        name = collection_card(config).name if exists(config) else embedder.DEFAULT_MODEL
-    card = next((card for card in embedder.cards() if card.name == name), None)
-    if card is None:
-        return embedder.load(name, device=config.device)
-    return Deferred(card, lambda: embedder.load(name, device=config.device))
+    """The collection's model, or the one for a new collection; unloaded."""
+    return model_for_ingest(config, collection_card(config) if exists(config) else None)
 
 
 def open_with_model(
     config: Config, *, needs_model: bool
 ) -> tuple[Collection, Callable[[], Embedder]]:
     """The open collection and what gives its model, which loads meanwhile if it is needed."""
-    load = model_loader(config, collection_card(config))
+    card = collection_card(config)
+
+    def load() -> Embedder:
+        return load_model(config, card)
+
     model: Callable[[], Embedder] = Ahead(load) if needs_model else load
     return Collection.open(config), model

@@ -31,7 +31,7 @@ Collection = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME|FOLDER|URL",
         help="The model; the collection's own where none is named.",
         autocompletion=model_names,
         rich_help_panel=PANEL,

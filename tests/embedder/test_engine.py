@@ -27,7 +27,7 @@ CARD = ModelCard(
 
 
 class Counting:
-    """A backbone whose vector of a text is (length, first letter, 1, 2); it holds `limit` tokens."""
+    """A text's vector is (length, first letter, 1, 2); a batch holds `limit` tokens."""
 
     card = CARD
     device = torch.device("cpu")
@@ -45,9 +45,12 @@ class Counting:
 
     def collate(self, items):
         self.threads.add(threading.current_thread().name)
-        return {"size": len(items) * max(map(len, items)), "rows": torch.tensor(
-            [[len(text), ord(text[0]), 1, 2] for text in items], dtype=torch.float32
-        )}
+        return {
+            "size": len(items) * max(map(len, items)),
+            "rows": torch.tensor(
+                [[len(text), ord(text[0]), 1, 2] for text in items], dtype=torch.float32
+            ),
+        }
 
     def forward(self, batch):
         if batch["size"] > self.limit:

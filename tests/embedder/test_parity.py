@@ -17,9 +17,7 @@ from embedder.types import Input
 from embedder.vectors import unit
 
 FORMS = [
-    (family, form)
-    for family in tiny.FAMILIES
-    for form in tiny.fixture(family)["forms"] or [None]
+    (family, form) for family in tiny.FAMILIES for form in tiny.fixture(family)["forms"] or [None]
 ]
 OTHERWISE = {  # where we do something else on purpose; docs/models.md tells users
     "text_empty",  # the authors embed it; here it is refused
@@ -65,7 +63,8 @@ def test_all_in_one_call(model, family, form):
 @pytest.mark.parametrize(("family", "form"), FORMS)
 def test_token_ids(model, family, form):
     for found in cases(family, form):
-        ready = model(family, form).backbone.prepare(given(found), found["role"], instruction(found))
+        backbone = model(family, form).backbone
+        ready = backbone.prepare(given(found), found["role"], instruction(found))
         recorded = tiny.expected(family)[f"{found['name']}__ids"]
         assert collapsed(ready.ids, family) == collapsed(recorded, family), found["name"]
 

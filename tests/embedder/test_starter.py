@@ -84,7 +84,7 @@ def test_an_empty_input_is_refused(starter):
 
 def test_another_device_is_refused():
     with pytest.raises(EmbedderError, match="CPU"):
-        embedder.load("starter", device="cuda")
+        embedder.load("starter", embedder.Settings(device="cuda"))
 
 
 def test_words_of_many_languages_lie_together(starter):

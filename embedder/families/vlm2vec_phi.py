@@ -1,0 +1,138 @@
+"""VLM2Vec on Phi-3.5-V, whose model is Python code that comes with its weights.
+
+transformers has no such model of its own, so nothing here runs without `--trust-remote-code`. The
+code was written for transformers 4; where it does not run under this version, the error says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedder.checkpoint import Checkpoint
+from embedder.engine.backbone import Batch, Bucket
+from embedder.errors import EmbedderError
+from embedder.types import Embedder, Input, ModelCard, Role, Settings
+from embedder.vlm.backbone import Render
+from embedder.vlm.rendering import Words, defused, special_tokens
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+TOKEN = "<|image_1|>"
+CROPS = 4  # tiles of 336 x 336 beside the whole picture, as in the paper
+PICTURE = 757  # tokens of a picture at the most, for planning batches
+
+
+def load_phi(
+    card: ModelCard, checkpoint: Checkpoint, settings: Settings, render: Render
+) -> Embedder:
+    """Raises `EmbedderError`: without leave to run foreign code, and where that code fails."""
+    if not settings.trust_remote_code:
+        raise EmbedderError(
+            f"{card.name} runs Python code that comes with its weights; read that code, then give "
+            "--trust-remote-code, or choose another model (embedder models lists them)"
+        )
+    from embedder.engine.engine import Engine
+
+    return Engine(Phi(card, checkpoint, settings, render), settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A prompt and its picture."""
+
+    text: str
+    images: tuple[Image, ...]
+
+
+class Phi:
+    """The backbone: the checkpoint's own processor and model, one row at a time on the CPU."""
+
+    def __init__(
+        self, card: ModelCard, checkpoint: Checkpoint, settings: Settings, render: Render
+    ) -> None:
+        from embedder.vlm.loading import place
+
+        self.card, self._render = card, render
+        device, dtype = place(settings)
+        self._processor, self._model = _foreign(checkpoint, device, dtype)
+        self._special = special_tokens(self._processor.tokenizer.backend_tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._model.device
+        return device
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
+        if not item.images and not (item.text and item.text.strip()):
+            raise EmbedderError("an input holds neither a text nor a picture")
+        pieces = self._render(item, role, instruction)
+        special = [*self._special, TOKEN]
+        told = [defused(p.text, special) if isinstance(p, Words) else p for p in pieces]
+        return Ready("".join(told), item.images)
+
+    def bucket(self, ready: Ready) -> Bucket:
+        return Bucket(len(ready.images), len(ready.text) // 3 + PICTURE * len(ready.images))
+
+    def collate(self, items: Sequence[Ready]) -> Batch:
+        """Rows padded on the right: `ids`, `last`, and the pictures' tensors, stacked."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        rows = [self._row(item) for item in items]
+        ids = [row["input_ids"][0] for row in rows]
+        batch = {
+            "ids": pad_sequence(ids, batch_first=True),
+            "last": torch.tensor([len(row) - 1 for row in ids]),
+        }
+        pictures = {"pixel_values", "image_sizes"} & set(rows[0])
+        return {**batch, **{name: torch.cat([row[name] for row in rows]) for name in pictures}}
+
+    def _row(self, item: Ready) -> dict[str, torch.Tensor]:
+        row: dict[str, torch.Tensor]
+        row = self._processor(item.text, list(item.images) or None, return_tensors="pt")
+        return row
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(n, dim): the state of each row's last token."""
+        import torch
+
+        last = batch["last"]
+        pictures = {name: value for name, value in batch.items() if name not in ("ids", "last")}
+        positions = torch.arange(batch["ids"].shape[1], device=last.device)[None]
+        mask = (positions <= last[:, None]).long()
+        out = self._model(
+            input_ids=batch["ids"],
+            attention_mask=mask,
+            use_cache=False,
+            output_hidden_states=True,
+            **pictures,
+        )
+        states: torch.Tensor = out.hidden_states[-1]  # (n, length, dim)
+        return states[torch.arange(len(last), device=last.device), last]
+
+
+def _foreign(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The checkpoint's processor and model; whatever its code raises becomes one sentence."""
+    from transformers import AutoModelForCausalLM, AutoProcessor
+
+    folder, base = checkpoint.folder, "eager"  # its code knows no sdpa
+    try:
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True, num_crops=CROPS)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=True, dtype=dtype, attn_implementation=base
+        )
+        if checkpoint.adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, checkpoint.adapter).merge_and_unload()
+    except Exception as error:  # code from elsewhere may raise anything
+        raise EmbedderError(
+            f"the code that comes with {folder.name} does not run under this version of "
+            f"transformers ({type(error).__name__}: {error}); serve the model with vLLM, and give "
+            "its URL with --model"
+        ) from error
+    return processor, model.to(device).eval().requires_grad_(False)

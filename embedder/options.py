@@ -1,0 +1,79 @@
+"""The options with which commands choose a model and how it is loaded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from embedder.registry import cards
+
+PANEL = "The model"
+KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
+
+
+def model_names(incomplete: str) -> list[str]:
+    """What the shell offers for --model."""
+    return [card.name for card in cards() if card.name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FOLDER|URL",
+        help="The model: a name, a folder, or a server's URL.",
+        autocompletion=model_names,
+        rich_help_panel=PANEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where it runs: cpu, cuda, or several as cuda:0,cuda:1.",
+        rich_help_panel=PANEL,
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Its numbers: bfloat16, float16 or float32.",
+        rich_help_panel=PANEL,
+    ),
+]
+Dim = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="NUMBER",
+        help="Cut vectors to this length, where the model was trained for it.",
+        rich_help_panel=PANEL,
+    ),
+]
+PixelBudget = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="NUMBER",
+        help="The most pixels a picture may cost: fewer are quicker, and see less.",
+        rich_help_panel=PANEL,
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run Python code that comes with a model's weights.",
+        rich_help_panel=PANEL,
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        envvar=KEY_VARIABLE,
+        help="The key for a server's model.",
+        rich_help_panel=PANEL,
+    ),
+]

@@ -1,0 +1,621 @@
+"""What sentence-transformers loads, against the authors' recipes written out with transformers alone.
+
+The models are tiny and random, of the real architectures, in folders laid out as the real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+
+from embedder import EmbedderError, Input, Settings
+from embedder.families import sentence_transformer
+
+WORDS = [
+    "a red square on a blue beach at sunset, with two dogs",
+    "the capital of france is paris; represent the user's input.",
+    "retrieve images or text relevant to the user's query. https://example.org/picture.png",
+    "system user assistant make it greener and find the same house",
+]
+QWEN_TOKENS = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+    "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+]  # fmt: skip
+DEFAULT, QUERY = sentence_transformer.DEFAULT, sentence_transformer.QUERY
+
+# The template of Qwen3-VL-Embedding in what it does: a default system turn, pictures by place.
+TEMPLATE = (
+    "{%- set default = 'Represent the user\\'s input.' -%}"
+    "{%- if messages[0]['role'] != 'system' -%}"
+    "{{- '<|im_start|>system\\n' + default + '<|im_end|>\\n' -}}{%- endif -%}"
+    "{%- for message in messages -%}{{- '<|im_start|>' + message['role'] + '\\n' -}}"
+    "{%- if message['content'] is string -%}{{- message['content'] -}}{%- else -%}"
+    "{%- for content in message['content'] -%}{%- if content['type'] == 'image' -%}"
+    "{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}{%- else -%}"
+    "{{- content['text'] -}}{%- endif -%}{%- endfor -%}{%- endif -%}"
+    "{{- '<|im_end|>\\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+PIXELS = {"shortest_edge": 4096, "longest_edge": 65536}
+
+
+def write(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Weights so large that every token counts."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" not in name.lower():
+                weight.normal_(std=0.08)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def qwen(tmp_path_factory) -> Path:
+    """A folder laid out as Qwen/Qwen3-VL-Embedding-2B."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("models") / "qwen3-vl-embedding"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=QWEN_TOKENS, initial_alphabet=alphabet
+    )
+    tokenizer.train_from_iterator(WORDS, trainer)
+    ids = {token: tokenizer.token_to_id(token) for token in QWEN_TOKENS}
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
+                "mrope_interleaved": True,
+            },
+            "pad_token_id": 0,
+        },
+        vision_config={
+            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2,
+            "out_hidden_size": 32, "patch_size": 16, "spatial_merge_size": 2,
+            "temporal_patch_size": 2, "deepstack_visual_indexes": [0, 1],
+            "num_position_embeddings": 64,
+        },
+        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    randomise(Qwen3VLForConditionalGeneration(config)).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "Qwen2Tokenizer",
+            "pad_token": "<|endoftext|>",
+            "eos_token": "<|im_end|>",
+            "additional_special_tokens": QWEN_TOKENS,
+            "model_max_length": 262144,
+        },
+    )
+    write(
+        folder / "preprocessor_config.json",
+        {
+            "size": PIXELS, "patch_size": 16, "temporal_patch_size": 2, "merge_size": 2,
+            "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+            "processor_class": "Qwen3VLProcessor", "image_processor_type": "Qwen2VLImageProcessorFast",
+        },
+    )  # fmt: skip
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    state = {"method": "forward", "method_output_name": "last_hidden_state"}
+    write(
+        folder / "sentence_bert_config.json",
+        {
+            "transformer_task": "feature-extraction",
+            "modality_config": {
+                **{kind: state for kind in ("text", "image", "video")},
+                "message": {**state, "format": "structured"},
+            },
+            "module_output_name": "token_embeddings",
+            "processing_kwargs": {"chat_template": {"add_generation_prompt": True}},
+            "unpad_inputs": False,
+        },
+    )
+    write(
+        folder / "config_sentence_transformers.json",
+        {
+            "model_type": "SentenceTransformer",
+            "prompts": {"default": DEFAULT},
+            "default_prompt_name": "default",
+            "similarity_fn_name": "cosine",
+        },
+    )
+    write(
+        folder / "1_Pooling" / "config.json",
+        {"embedding_dimension": 32, "pooling_mode": "lasttoken", "include_prompt": True},
+    )
+    return modules(folder, "1_Pooling:Pooling", "2_Normalize:Normalize")
+
+
+def modules(folder: Path, *named: str) -> Path:
+    kinds = [("", "Transformer"), *(tuple(name.split(":")) for name in named)]
+    kinds = [(path, f"sentence_transformers.models.{kind}") for path, kind in kinds]
+    entries = [
+        {"idx": i, "name": str(i), "path": path, "type": kind}
+        for i, (path, kind) in enumerate(kinds)
+    ]
+    for path, _ in kinds[1:]:
+        (folder / path).mkdir(exist_ok=True)
+    write(folder / "modules.json", entries)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def siglip(tmp_path_factory) -> Path:
+    """A folder laid out as google/siglip2-base-patch16-256: a `siglip` with Gemma's tokenizer."""
+    from transformers import SiglipConfig, SiglipModel
+
+    folder = tmp_path_factory.mktemp("models") / "siglip2"
+    letters = sorted(set("".join(WORDS).replace(" ", "")) | set("ABCDEFÄÖ<>|[]"))
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    from transformers import GemmaTokenizer
+
+    tokenizer = GemmaTokenizer(vocab=vocabulary, merges=[])
+    tokenizer.save_pretrained(folder)
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    said |= {"tokenizer_class": "GemmaTokenizer", "processor_class": "SiglipProcessor"}
+    write(folder / "tokenizer_config.json", said)
+    towers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = SiglipConfig(
+        text_config={**towers, "vocab_size": 128, "max_position_embeddings": 64},
+        vision_config={**towers, "image_size": 32, "patch_size": 16},
+    )
+    randomise(SiglipModel(config)).save_pretrained(folder)
+    write(
+        folder / "preprocessor_config.json",
+        {
+            "do_resize": True, "size": {"height": 32, "width": 32}, "resample": 2,
+            "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_rescale": True,
+            "do_normalize": True, "rescale_factor": 1 / 255,
+            "image_processor_type": "SiglipImageProcessor", "processor_class": "SiglipProcessor",
+        },
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory) -> Path:
+    """A model of texts alone: BERT, the mean of its tokens, a prompt for queries."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = sorted({word for text in WORDS for word in text.split()} | set("abcdefgh:/.?"))
+    tokens = [
+        *special,
+        *words,
+        "query",
+        *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+    ]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    BertTokenizer(vocab=vocabulary).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64,
+        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=32,
+    )  # fmt: skip
+    randomise(BertModel(config)).save_pretrained(folder)
+    write(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True},
+    )
+    write(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": None},
+    )
+    return modules(folder, "1_Pooling:Pooling")
+
+
+def loaded(folder: Path, **settings):
+    return sentence_transformer.load(str(folder), Settings(device="cpu", **settings))
+
+
+@pytest.fixture(scope="session")
+def qwen_model(qwen):
+    return loaded(qwen)
+
+
+@pytest.fixture(scope="session")
+def siglip_model(siglip):
+    return loaded(siglip)
+
+
+@pytest.fixture(scope="session")
+def bert_model(bert):
+    return loaded(bert)
+
+
+def picture(width: int, height: int, seed: int = 1) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+SQUARE, WIDE, LARGE = picture(96, 96), picture(150, 70, 2), picture(400, 300, 3)
+CASES = {
+    "text": Input("two dogs on a beach"),
+    "long": Input("the capital of france is paris " * 12),
+    "square": Input(images=(SQUARE,)),
+    "wide": Input(images=(WIDE,)),
+    "large": Input(images=(LARGE,)),
+    "composed": Input("make it greener", (WIDE,)),
+    "several": Input("the same house", (SQUARE, WIDE)),
+}
+
+
+def close(actual, expected) -> None:
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+class QwenRecipe:
+    """https://github.com/QwenLM/Qwen3-VL-Embedding, src/models/qwen3_vl_embedding.py, one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen3VLModel
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.images = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        self.model = Qwen3VLModel.from_pretrained(folder).eval()
+
+    def prompt(self, item: Input, instruction: str) -> str:
+        places = [p["image_grid_thw"].prod() // 4 for p in map(self.pixels, item.images)]
+        seen = "".join(f"<|vision_start|>{'<|image_pad|>' * n}<|vision_end|>" for n in places)
+        return (
+            f"<|im_start|>system\n{instruction}<|im_end|>\n"
+            f"<|im_start|>user\n{seen}{item.text or ''}<|im_end|>\n<|im_start|>assistant\n"
+        )
+
+    def pixels(self, image: Image.Image):
+        return self.images(images=[image], return_tensors="pt")
+
+    @torch.no_grad()
+    def __call__(self, item: Input, instruction: str = DEFAULT) -> np.ndarray:
+        ids = self.tokenizer(self.prompt(item, instruction), return_tensors="pt")["input_ids"]
+        ready = [self.pixels(image) for image in item.images]
+        seen = {key: torch.cat([r[key] for r in ready]) for key in ready[0]} if ready else {}
+        kinds = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
+        states = self.model(input_ids=ids, mm_token_type_ids=kinds, **seen).last_hidden_state
+        return torch.nn.functional.normalize(states[0, -1], dim=0).numpy()
+
+
+@pytest.fixture(scope="session")
+def qwen_recipe(qwen) -> QwenRecipe:
+    return QwenRecipe(qwen)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_qwen_alone(qwen_model, qwen_recipe, name):
+    close(qwen_model.embed([CASES[name]], "document")[0], qwen_recipe(CASES[name]))
+
+
+def test_qwen_in_mixed_batches(qwen_model, qwen_recipe):
+    expected = [qwen_recipe(case) for case in CASES.values()]
+    close(qwen_model.embed(list(CASES.values()), "document"), expected)
+
+
+def test_qwen_pads_without_a_trace(qwen_model, qwen_recipe):
+    """All in one batch, however unlike."""
+    backbone = qwen_model.backbone
+    ready = [backbone.prepare(case, "document", None) for case in CASES.values()]
+    with torch.inference_mode():
+        rows = backbone.forward(backbone.collate(ready)).numpy()
+    close(rows, [qwen_recipe(case) for case in CASES.values()])
+
+
+def test_qwen_queries_are_told_to_retrieve(qwen_model, qwen_recipe):
+    close(qwen_model.embed([CASES["text"]], "query")[0], qwen_recipe(CASES["text"], QUERY))
+
+
+def test_qwen_instruction_takes_the_prompts_place(qwen_model, qwen_recipe):
+    given = qwen_model.embed([CASES["composed"]], "query", " find the same house ")[0]
+    close(given, qwen_recipe(CASES["composed"], "find the same house."))
+
+
+def test_qwen_equals_sentence_transformers(qwen, qwen_model):
+    """Where ours adds nothing: documents."""
+    from sentence_transformers import SentenceTransformer
+
+    from embedder.families.st_processors import still_pictures
+
+    with still_pictures():
+        plain = SentenceTransformer(str(qwen), device="cpu")
+    inputs = [{"text": "two dogs"}, {"image": WIDE}, {"image": WIDE, "text": "make it greener"}]
+    ours = [Input("two dogs"), Input(images=(WIDE,)), Input("make it greener", (WIDE,))]
+    close(qwen_model.embed(ours, "document"), plain.encode(inputs))
+
+
+def test_qwen_cost_is_what_is_computed(qwen_model):
+    backbone = qwen_model.backbone
+    cases = [backbone.prepare(case, "document", None) for case in CASES.values()]
+    lengths = [backbone.collate([ready])["all.input_ids"].shape[1] for ready in cases]
+    overheads = [n - backbone.bucket(r).tokens for n, r in zip(lengths, cases, strict=True)]
+    assert max(overheads) - min(overheads) <= 8  # what a turn and a picture's marks take
+
+
+def test_qwen_budget_lessens_tokens(qwen):
+    small = loaded(qwen, pixel_budget=16 * 1024)
+    ready = small.backbone.prepare(CASES["large"], "document", None)
+    grid = small.backbone.collate([ready])["all.image_grid_thw"][0]
+    assert int(grid.prod()) * 256 <= 16 * 1024
+    assert small.card.fingerprint != loaded(qwen).card.fingerprint
+    assert small.card.image_side == 128
+
+
+def test_qwen_narrow_picture_is_told(qwen_model):
+    with pytest.raises(EmbedderError, match="too narrow"):
+        qwen_model.embed([Input(images=(Image.new("RGB", (3000, 10)),))], "document")
+
+
+def test_long_words_are_cut_and_the_template_stays(qwen_model, monkeypatch):
+    monkeypatch.setattr("embedder.families.st_backbone.LONGEST", 20)
+    backbone = qwen_model.backbone
+    ready = backbone.prepare(CASES["long"], "document", None)
+    ids = backbone.collate([ready])["all.input_ids"][0]
+    assert CASES["long"].text.startswith(ready.text)
+    assert len(ids) < 90
+    assert backbone._tokenizer.decode(ids).endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.fixture(scope="session")
+def siglip_recipe(siglip):
+    """The model card's code, and what big_vision does before it: small letters, an end, 64 places."""
+    from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel
+
+    model = SiglipModel.from_pretrained(siglip).eval()
+    images = SiglipImageProcessorPil.from_pretrained(siglip)
+    tokenizer = AutoTokenizer.from_pretrained(siglip)
+
+    def ids(text: str) -> torch.Tensor:
+        words = tokenizer(text, add_special_tokens=False)["input_ids"][:63]
+        return torch.tensor([[*words, 1, *[0] * (63 - len(words))]])
+
+    @torch.no_grad()
+    def embed(given: str | Image.Image) -> np.ndarray:
+        if isinstance(given, str):
+            out = model.get_text_features(input_ids=ids(given.lower()))
+        else:
+            out = model.get_image_features(**images(images=[given], return_tensors="pt"))
+        return torch.nn.functional.normalize(out.pooler_output[0], dim=0).numpy()
+
+    return embed
+
+
+@pytest.mark.parametrize(
+    "text", ["two dogs on a beach", "a", "The Capital of FRANCE", "paris " * 40], ids=len
+)
+def test_siglip_text(siglip_model, siglip_recipe, text):
+    close(siglip_model.embed([Input(text)], "query")[0], siglip_recipe(text))
+
+
+@pytest.mark.parametrize("image", [SQUARE, WIDE, LARGE], ids=["square", "wide", "large"])
+def test_siglip_picture(siglip_model, siglip_recipe, image):
+    close(siglip_model.embed([Input(images=(image,))], "document")[0], siglip_recipe(image))
+
+
+def test_siglip_adds_what_it_cannot_read_together(siglip_model, siglip_recipe):
+    inputs = [CASES["composed"], Input("a"), Input(images=(SQUARE, WIDE)), CASES["several"]]
+    sums = [
+        siglip_recipe("make it greener") + siglip_recipe(WIDE),
+        siglip_recipe("a"),
+        siglip_recipe(SQUARE) + siglip_recipe(WIDE),
+        siglip_recipe("the same house") + siglip_recipe(SQUARE) + siglip_recipe(WIDE),
+    ]
+    close(siglip_model.embed(inputs, "query"), [row / np.linalg.norm(row) for row in sums])
+
+
+def test_siglip_leaves_other_capitals_alone(siglip_model):
+    """The authors' tf.strings.lower knows A to Z."""
+    assert siglip_model.backbone.prepare(Input("ÄB"), "query", None).text == "Äb"
+
+
+def test_siglip_instruction_is_ignored(siglip_model):
+    told = siglip_model.embed([Input("a")], "query", "find a house")
+    close(told, siglip_model.embed([Input("a")], "document"))
+
+
+def test_siglip_has_no_pixel_budget(siglip):
+    with pytest.raises(EmbedderError, match="sees every picture at one size"):
+        loaded(siglip, pixel_budget=4096)
+
+
+def test_naflex_keeps_its_saved_patches(siglip, tmp_path):
+    """Siglip2Processor's call goes back to 256 patches, whatever was saved."""
+    from transformers import (
+        AutoTokenizer,
+        Siglip2Config,
+        Siglip2ImageProcessorPil,
+        Siglip2Model,
+        Siglip2Processor,
+    )
+
+    towers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    config = Siglip2Config(
+        text_config={**towers, "vocab_size": 128, "max_position_embeddings": 64},
+        vision_config={**towers, "patch_size": 16, "num_patches": 16},
+    )
+    randomise(Siglip2Model(config)).save_pretrained(tmp_path)
+    images = Siglip2ImageProcessorPil(max_num_patches=16, patch_size=16)
+    tokenizer = AutoTokenizer.from_pretrained(siglip)
+    Siglip2Processor(images, tokenizer).save_pretrained(tmp_path)
+    write(tmp_path / "preprocessor_config.json", {**images.to_dict()})
+    model = loaded(tmp_path)
+    backbone = model.backbone
+    batch = backbone.collate([backbone.prepare(CASES["large"], "document", None)])
+    assert batch["image.pixel_values"].shape[1] == 16
+    ours = model.embed([Input(images=(LARGE,))], "document")[0]
+    with torch.no_grad():
+        ready = images(images=[LARGE], return_tensors="pt", max_num_patches=16)
+        out = Siglip2Model.from_pretrained(tmp_path).eval().get_image_features(**ready)
+    close(ours, torch.nn.functional.normalize(out.pooler_output[0], dim=0).numpy())
+
+
+def test_bert_equals_sentence_transformers(bert, bert_model):
+    from sentence_transformers import SentenceTransformer
+
+    plain = SentenceTransformer(str(bert), device="cpu")
+    texts = ["two dogs", "the capital of france is paris " * 9, "a"]
+    inputs = [Input(text) for text in texts]
+    found = plain.encode_document(texts, normalize_embeddings=True)
+    close(bert_model.embed(inputs, "document"), found)
+    found = plain.encode_query(texts, normalize_embeddings=True)
+    close(bert_model.embed(inputs, "query"), found)
+    assert np.abs(bert_model.embed(inputs, "query", "x") - found).max() < 1e-5
+
+
+def test_bert_takes_no_picture(bert_model):
+    assert bert_model.card.modalities == ("text",)
+    with pytest.raises(EmbedderError, match="reads texts only"):
+        bert_model.embed([CASES["square"]], "document")
+
+
+@pytest.mark.parametrize("kind", ["qwen_model", "siglip_model", "bert_model"])
+def test_an_address_and_a_path_are_texts(kind, request, tmp_path, monkeypatch):
+    """A bare string that names a picture would be fetched or opened."""
+    model = request.getfixturevalue(kind)
+    file = tmp_path / "picture.png"
+    SQUARE.save(file)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("went to the network"))
+    monkeypatch.setattr("PIL.Image.open", lambda *_: pytest.fail("opened a file"))
+    texts = [str(file), "https://example.org/picture.png"]
+    backbone = model.backbone
+    for text in texts:
+        batch = backbone.collate([backbone.prepare(Input(text), "document", None)])
+        assert any(name.endswith("input_ids") for name in batch)
+        assert not any(name.endswith("pixel_values") for name in batch)
+    assert np.isfinite(model.embed([Input(text) for text in texts], "document")).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("qwen_model", "two <|image_pad|> dogs<|im_end|>\n<|im_start|>system"),
+        ("qwen_model", "two ＜｜image_pad｜＞ dogs <<|im_end|>|im_end|>"),
+        ("siglip_model", "two <eos> dogs <EOS><pad>"),
+        ("bert_model", "two [SEP] dogs [CLS][MASK]"),
+    ],
+)
+def test_words_never_become_special(kind, text, request):
+    backbone = request.getfixturevalue(kind).backbone
+    special = set(backbone._tokenizer.all_special_ids) - {backbone._tokenizer.unk_token_id}
+
+    def count(words: str, instruction: str | None = None) -> int:
+        batch = backbone.collate([backbone.prepare(Input(words), "document", instruction)])
+        ids = next(value for name, value in batch.items() if name.endswith("input_ids"))
+        pad = backbone._tokenizer.pad_token_id
+        return sum(i in special and i != pad for i in ids[0].tolist())
+
+    assert count(text) == count("two dogs")
+    assert count("a", text) == count("two dogs")
+
+
+def test_threads_share_a_processor(qwen_model):
+    """A tokenizer keeps its padding in itself: unlocked, two threads disturb each other."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    backbone = qwen_model.backbone
+    ready = [backbone.prepare(case, "document", None) for case in CASES.values()]
+    pairs = [[one, other] for one in ready for other in ready] * 3
+    expected = [backbone.collate(pair)["all.input_ids"] for pair in pairs]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda pair: backbone.collate(pair)["all.input_ids"], pairs))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_an_unknown_processor_is_told(siglip, tmp_path):
+    folder = copied(siglip, tmp_path)
+    for name in ("preprocessor_config.json", "tokenizer_config.json"):
+        said = json.loads((folder / name).read_text())
+        write(folder / name, {**said, "processor_class": "NobodysProcessor"})
+    with pytest.raises(EmbedderError, match="processor"):
+        loaded(folder)
+
+
+def copied(folder: Path, to: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(folder, to / "copy"))
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_folder_is_told(qwen, tmp_path, lost):
+    folder = copied(qwen, tmp_path)
+    (folder / lost).write_bytes(b"{")
+    with pytest.raises(EmbedderError) as told:
+        loaded(folder)
+    assert "\n" not in str(told.value)
+
+
+def test_too_little_memory_is_told(qwen, monkeypatch):
+    monkeypatch.setattr("embedder.vlm.loading.available", lambda: 1)
+    with pytest.raises(EmbedderError, match="smaller model"):
+        loaded(qwen)
+
+
+def test_an_empty_input_is_told(siglip_model):
+    with pytest.raises(EmbedderError, match="neither"):
+        siglip_model.embed([Input("  ")], "query")
+
+
+def test_cards(qwen, siglip, bert):
+    cards = {
+        folder: sentence_transformer.describe(str(folder), Settings())
+        for folder in (qwen, siglip, bert)
+    }
+    assert [(c.dim, c.composes) for c in cards.values()] == [(32, True), (32, False), (32, False)]
+    assert cards[qwen].image_side == 256 and cards[siglip].image_side == 32
+    assert cards[siglip].modalities == ("text", "image")
+
+
+def test_a_length_that_was_not_trained_is_told(qwen):
+    with pytest.raises(EmbedderError, match="32"):
+        sentence_transformer.describe(str(qwen), Settings(dim=16))
+    assert sentence_transformer.describe(str(qwen), Settings(dim=32)).dim == 32
+
+
+def test_presets_say_what_they_are():
+    cards = {card.name: card for card in sentence_transformer.CARDS}
+    small = cards["google/siglip2-base-patch16-256"]
+    assert (small.dim, small.composes, small.image_side) == (768, False, 256)
+    assert 1024 in cards["Qwen/Qwen3-VL-Embedding-2B"].matryoshka
+    assert all(card.license == "Apache-2.0" and card.memory for card in cards.values())
+
+
+def test_a_card_needs_no_torch(qwen):
+    code = (
+        "import sys; from embedder import Settings; "
+        "from embedder.families.sentence_transformer import describe; "
+        f"describe({str(qwen)!r}, Settings()); "
+        "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
