@@ -19,6 +19,7 @@ FULL = {
     "starter": ("--write",),
     "search": ("--write",),
     "memory": ("--write",),
+    "serve": ("--write",),
 }
 QUICK = {
     "make_jpegs": ("{jpegs}", "--count", "40"),
@@ -27,6 +28,7 @@ QUICK = {
     "starter": ("--count", "16"),
     "search": ("--sizes", "2000", "--queries", "20"),
     "memory": ("--count", "500"),
+    "serve": ("--count", "64", "--runs", "1", "--batch", "16"),
 }
 
 

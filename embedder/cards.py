@@ -23,10 +23,11 @@ def finished(
 ) -> ModelCard:
     """`card` with what the checkpoint and the settings make of it. `version` counts changes of the
     family's prompts and preprocessing. Raises `EmbedderError` for a `dim` that is not allowed."""
+    called = name if card.name == name else _reloadable(name, card.family, checkpoint)
+    card = replace(card, name=called)
     dim = allowed(card, settings.dim)
     return replace(
         card,
-        name=name if card.name == name else _reloadable(name, card.family, checkpoint),
         revision=checkpoint.revision,
         dim=dim,
         pixel_budget=settings.pixel_budget,

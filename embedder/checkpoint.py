@@ -174,7 +174,7 @@ def _downloaded(name: str) -> Path:
         ) from None
     except Exception as error:  # requests, httpx, hub and OS errors: no network, in many words
         raise EmbedderError(
-            f"{name} is not on this machine and cannot be downloaded ({_brief(error)}); with a "
+            f"{name} is not on this machine and cannot be downloaded ({brief(error)}); with a "
             f"network, type: hf download {name}; or name the folder of a copy"
         ) from error
 
@@ -183,5 +183,6 @@ def _wanted() -> list[str]:
     return [*FILES, *(f"[0-9]_*/{pattern}" for pattern in FILES)]
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """The first line of what went wrong."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

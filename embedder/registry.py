@@ -80,9 +80,9 @@ def _family(name: str) -> tuple[Family, str]:
         return by_name[prefix], rest
     if name.startswith(WEB):
         return by_name["remote"], name
-    for card in cards():
-        if card.name == name:
-            return by_name[card.family], name
+    for family in FAMILIES:
+        if any(card.name == name for card in family.code.CARDS):
+            return family, name
     if Path(name).expanduser().is_dir():
         from embedder.checkpoint import family_of
 

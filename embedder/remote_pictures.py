@@ -26,8 +26,8 @@ def data_url(image: Image) -> str:
     """A small picture as PNG, a large one as JPEG.
 
     PNG gives the model exactly the pixels that it would see here. Of a large photograph it takes
-    megabytes, most of it noise; at quality 95 without colour subsampling JPEG changes a pixel by
-    less than the model's own resizing does, in a quarter of the bytes.
+    megabytes, most of it noise; JPEG of quality 95, without colour subsampling, takes a fraction
+    of that and keeps what a model that resizes it again can see.
     """
     file = BytesIO()
     image = image if image.mode == "RGB" else image.convert("RGB")

@@ -87,4 +87,4 @@ def _unit(rows: Vectors) -> Vectors:
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise EmbedderError("the server gave a vector that is zero or not finite")
-    return (rows / lengths).astype(np.float32)
+    return np.asarray(rows / lengths, dtype=np.float32)

@@ -18,4 +18,4 @@ def int8(rows: NDArray[np.float32]) -> NDArray[np.int8]:
     Cosines of such rows differ from the floats' by about 1 / (127 sqrt(dim)).
     """
     scale = 127 / np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12)
-    return np.rint(rows * scale).astype(np.int8)
+    return np.asarray(np.rint(rows * scale), dtype=np.int8)

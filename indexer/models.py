@@ -69,12 +69,12 @@ def check_same(config: Config, made_with: ModelCard) -> None:
         raise _other(config, made_with, f"vectors of {config.dim} numbers")
     if config.pixel_budget not in (None, made_with.pixel_budget):
         raise _other(config, made_with, f"a pixel budget of {config.pixel_budget}")
-    if config.model in (None, made_with.name):
+    if config.model is None:
         return
     import embedder
 
     require_same(
-        config, made_with, embedder.describe(str(config.model), settings_for(config, made_with))
+        config, made_with, embedder.describe(config.model, settings_for(config, made_with))
     )
 
 

@@ -62,7 +62,12 @@ def test_search_finds_what_exact_search_finds():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [("bench.startup", "--runs", "1"), ("bench.memory", "--count", "100")]
+    "words",
+    [
+        ("bench.startup", "--runs", "1"),
+        ("bench.memory", "--count", "100"),
+        ("bench.serve", "--count", "64", "--runs", "1", "--models", "null"),
+    ],
 )
 def test_the_small_ones_run(words):
     assert "|" in run(*words)

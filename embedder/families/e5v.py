@@ -98,8 +98,10 @@ def _asked(item: Input, instruction: str | None) -> Prompt:
 
 def _fashion(item: Input, category: Words) -> Prompt:
     if item.text and item.images:
-        head = ["<image> change the style of this ", category, " to ", Words(item.text)]
-        return [*head, "\n Desribe this modified ", category, " in one word based on its style:"]
+        return [
+            *("<image> change the style of this ", category, " to ", Words(item.text)),
+            *("\n Desribe this modified ", category, " in one word based on its style:"),
+        ]
     if item.images:
         return ["<image>\n Describe this ", category, " in one word based on its style:"]
     raise EmbedderError("E5-V's FashionIQ prompts are for pictures, with or without words")

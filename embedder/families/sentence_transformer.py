@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.cards import UNPINNED, finished, preset
+from embedder.cards import UNPINNED, allowed, finished, preset
 from embedder.checkpoint import Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families.st_processors import fixed, pixels_of, side_of
 from embedder.types import Embedder, ModelCard, Settings
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 VERSION = 1  # raised when prompts or preprocessing change
@@ -116,6 +117,7 @@ def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCa
         raise EmbedderError(fixed(name))
     if settings.pixel_budget:
         known = replace(known, image_side=max(1, int(settings.pixel_budget**0.5)))
+    allowed(replace(known, name=name), settings.dim)
     modalities, composes = _modalities(home, bool(saved))
     known = replace(known, modalities=modalities, composes=composes)
     return finished(known, name, checkpoint, settings, VERSION)
@@ -124,20 +126,12 @@ def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCa
 def _model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
     """The model on its device, its processor as the model was trained."""
     from embedder.families import st_processors
-    from embedder.vlm.loading import _check_room, _quiet, _readable, merge, place
+    from embedder.vlm.loading import check_room, merge, place, quiet, readable
 
     home, (device, dtype) = _home(checkpoint), place(settings)
-    _check_room(checkpoint.folder, device, dtype)
-    with _quiet(), _readable(home), st_processors.still_pictures():
-        from sentence_transformers import SentenceTransformer
-
-        model = SentenceTransformer(
-            str(home),
-            device=str(device),
-            local_files_only=True,
-            trust_remote_code=settings.trust_remote_code,
-            model_kwargs={"dtype": dtype, "attn_implementation": "sdpa"},
-        )
+    check_room(checkpoint.folder, device, dtype)
+    with quiet(), readable(home), st_processors.still_pictures():
+        model = _read(home, settings, device, dtype)
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
         raise EmbedderError(f"{card.name} begins with a {type(first).__name__}, not a Transformer")
@@ -149,6 +143,27 @@ def _model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> Sente
     if settings.pixel_budget:
         st_processors.spend(first, settings.pixel_budget, card.name)
     return model.eval().requires_grad_(False)
+
+
+def _read(
+    home: Path, settings: Settings, device: torch.device, dtype: torch.dtype
+) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(
+            str(home),
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={
+                "dtype": dtype,
+                "attn_implementation": "sdpa",
+                "device_map": str(device),  # straight to a GPU, without a copy in main memory
+            },
+        )
+    except (ImportError, TypeError, AttributeError) as error:  # a part that is not installed
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EmbedderError(f"{home} cannot be loaded: {said}") from error
 
 
 def _home(checkpoint: Checkpoint) -> Path:

@@ -19,10 +19,11 @@ from embedder.types import Input, ModelCard, Role
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
-    from sentence_transformers import SentenceTransformer
 
 LONGEST = 8192  # tokens of an input in a prompted model: Qwen3-VL-Embedding's MAX_LENGTH
 UNKNOWN = 1024  # tokens of a picture where a processor cannot tell
+Given = dict[str, Any]
+"""An input as sentence-transformers takes it."""
 SMALL = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
@@ -40,13 +41,12 @@ class SentenceBackbone:
     """The backbone. A model with a chat template reads texts and pictures together; without one,
     the unit vectors of an input's parts are added. Batches hold one prompt."""
 
-    def __init__(self, card: ModelCard, model: SentenceTransformer, query: str = "") -> None:
-        """`query` is the prompt for queries of a model that has saved none for them."""
+    def __init__(self, card: ModelCard, model: Any, query: str = "") -> None:
+        """`model` is a SentenceTransformer; `query` its prompt for queries, where it saved none."""
         from embedder.vlm.rendering import special_tokens
 
         self.card = card
-        self._model, self._query = model, query
-        self._first: Any = model[0]
+        self._model, self._first, self._query = model, model[0], query
         self._tokenizer = self._first.tokenizer
         self._special = tuple(special_tokens(self._tokenizer.backend_tokenizer))
         self._prompted = "message" in model.modalities
@@ -56,7 +56,8 @@ class SentenceBackbone:
 
     @property
     def device(self) -> torch.device:
-        return self._model.device
+        device: torch.device = self._model.device
+        return device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
         text = item.text if item.text and item.text.strip() else None
@@ -91,7 +92,7 @@ class SentenceBackbone:
         that each of its vectors belongs to."""
         import torch
 
-        batch: dict[str, Any] = {}
+        batch: dict[str, Any] = {"count": len(items)}
         for name, (rows, inputs) in self._passes(items).items():
             features = self._model.preprocess(inputs, prompt=items[0].prompt)
             batch |= {f"{name}.{key}": value for key, value in features.items()}
@@ -100,19 +101,19 @@ class SentenceBackbone:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim) on the device, not always of unit length."""
-        parts = [
-            (features.pop("rows"), self._model.forward(features)["sentence_embedding"])
-            for features in _unpacked(batch)
-        ]
-        return parts[0][1] if self._prompted else _added(parts)
+        count, passes = batch["count"], _unpacked(batch)
+        rows = [features.pop("rows") for features in passes]
+        states = [self._model.forward(features)["sentence_embedding"] for features in passes]
+        return states[0] if self._prompted else _added(count, rows, states)
 
-    def _passes(self, items: Sequence[Ready]) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
+    def _passes(self, items: Sequence[Ready]) -> dict[str, tuple[list[int], list[Given]]]:
         """By name, the rows and the inputs of the forward passes for `items`."""
         if self._prompted:
             return {"all": (list(range(len(items))), [_together(item) for item in items])}
-        texts = [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None]
-        images = [(row, {"image": image}) for row, i in enumerate(items) for image in i.images]
-        parts = {"text": texts, "image": images}
+        parts: dict[str, list[tuple[int, Given]]] = {
+            "text": [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None],
+            "image": [(row, {"image": image}) for row, i in enumerate(items) for image in i.images],
+        }
         return {name: ([r for r, _ in p], [x for _, x in p]) for name, p in parts.items() if p}
 
     def _safe(self, text: str) -> str:
@@ -152,7 +153,7 @@ class SentenceBackbone:
         return int(patches) // int(images.merge_size) ** 2
 
 
-def _together(item: Ready) -> dict[str, Any]:
+def _together(item: Ready) -> Given:
     """Pictures first, then the text, as Qwen3-VL-Embedding's authors have it."""
     pictures = {"image": list(item.images)} if item.images else {}
     return {**pictures, **({} if item.text is None else {"text": item.text})}
@@ -161,21 +162,22 @@ def _together(item: Ready) -> dict[str, Any]:
 def _unpacked(batch: Batch) -> list[dict[str, Any]]:
     passes: dict[str, dict[str, Any]] = {}
     for key, value in batch.items():
-        name, _, feature = key.partition(".")
-        passes.setdefault(name, {})[feature] = value
+        name, dot, feature = key.partition(".")
+        if dot:
+            passes.setdefault(name, {})[feature] = value
     return list(passes.values())
 
 
-def _added(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """(n, dim): for every row, the sum of its parts' unit vectors. `parts` are (m,) rows and
-    (m, dim) states."""
+def _added(
+    count: int, rows: Sequence[torch.Tensor], states: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """(count, dim): for every row, the sum of its parts' unit vectors. Each pass has (m,) `rows`
+    and (m, dim) `states`."""
     import torch
     from torch.nn.functional import normalize
 
-    rows = torch.cat([rows for rows, _ in parts])
-    states = torch.cat([normalize(states.float(), dim=1) for _, states in parts])
-    out = states.new_zeros(int(rows.max()) + 1, states.shape[1])
-    return out.index_add_(0, rows, states)
+    parts = torch.cat([normalize(one.float(), dim=1) for one in states])
+    return parts.new_zeros(count, parts.shape[1]).index_add_(0, torch.cat(list(rows)), parts)
 
 
 def _sentence(instruction: str) -> str:
@@ -187,8 +189,8 @@ def _sentence(instruction: str) -> str:
 
 def _fixed_places(transformer: Any) -> int:
     """The patches of a picture that a model always sees at one size."""
-    images = getattr(transformer.processor, "image_processor", None)
-    vision = getattr(transformer.config, "vision_config", None)
+    images: Any = getattr(transformer.processor, "image_processor", None)
+    vision: Any = getattr(transformer.config, "vision_config", None)
     if hasattr(images, "max_num_patches"):
         return int(images.max_num_patches)
     if hasattr(vision, "image_size") and hasattr(vision, "patch_size"):

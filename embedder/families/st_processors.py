@@ -27,8 +27,9 @@ _SWAPPING = threading.Lock()
 def still_pictures() -> Iterator[None]:
     """While this holds, sentence-transformers loads processors without their part for video, which
     needs torchvision: AutoProcessor would fail for every Qwen-VL."""
-    from sentence_transformers.base.modules import transformer as theirs
+    from sentence_transformers.base.modules import transformer
 
+    theirs: Any = transformer
     with _SWAPPING:
         before = theirs.AutoProcessor
         theirs.AutoProcessor = Stills
@@ -43,23 +44,25 @@ class Stills:
 
     @staticmethod
     def from_pretrained(folder: str, **options: Any) -> Any:
-        from transformers import AutoProcessor
+        import transformers
 
+        auto: Any = transformers.AutoProcessor
         plain = _processor_class(Path(folder))
         if plain is None or VIDEO not in plain.get_attributes():
-            return AutoProcessor.from_pretrained(folder, **options)
+            return auto.from_pretrained(folder, **options)
         parts = [part for part in plain.get_attributes() if part != VIDEO]
         body = {
             "get_attributes": classmethod(lambda _: list(parts)),
             "__module__": plain.__module__,
         }
-        return type(plain.__name__, (plain,), body).from_pretrained(folder, **options)
+        still: Any = type(plain.__name__, (plain,), body)
+        return still.from_pretrained(folder, **options)
 
 
 def _processor_class(folder: Path) -> Any:
     """The class that a checkpoint names, or the one of its model's type."""
     import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto import processing_auto
 
     for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
         named = (
@@ -69,8 +72,9 @@ def _processor_class(folder: Path) -> Any:
             return getattr(transformers, named, None)
     if not (folder / "preprocessor_config.json").exists():
         return None
+    names: Any = processing_auto
     kind = read_config(folder).get("model_type")
-    return getattr(transformers, str(PROCESSOR_MAPPING_NAMES.get(kind)), None)
+    return getattr(transformers, str(names.PROCESSOR_MAPPING_NAMES.get(kind)), None)
 
 
 def check_sees(transformer: Transformer, folder: Path) -> None:
@@ -105,7 +109,6 @@ def as_trained(transformer: Transformer) -> None:
     tokenizer = transformer.processor.tokenizer
     if gemma(transformer):
         tokenizer.add_bos_token, tokenizer.add_eos_token = False, True
-        tokenizer.update_post_processor()
     length = transformer.config.text_config.max_position_embeddings
     text = {"padding": "max_length", "max_length": length, "padding_side": "right"}
     _always(transformer, "text", {**text, "truncation": True, "return_attention_mask": False})
@@ -124,7 +127,7 @@ def gemma(transformer: Transformer) -> bool:
 
 def spend(transformer: Transformer, pixels: int, name: str) -> None:
     """Let a picture cost at most `pixels`; raises `EmbedderError` for a fixed resolution."""
-    images = getattr(transformer.processor, "image_processor", None)
+    images: Any = getattr(transformer.processor, "image_processor", None)
     if hasattr(images, "max_num_patches"):
         images.max_num_patches = max(1, pixels // images.patch_size**2)
         _always(transformer, "image", {"max_num_patches": images.max_num_patches})

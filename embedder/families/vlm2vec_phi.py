@@ -117,13 +117,16 @@ class Phi:
 
 def _foreign(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """The checkpoint's processor and model; whatever its code raises becomes one sentence."""
-    from transformers import AutoModelForCausalLM, AutoProcessor
+    import transformers
 
-    folder, base = checkpoint.folder, "eager"  # its code knows no sdpa
+    theirs: Any = transformers
+    folder = checkpoint.folder
     try:
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True, num_crops=CROPS)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, trust_remote_code=True, dtype=dtype, attn_implementation=base
+        processor = theirs.AutoProcessor.from_pretrained(
+            folder, trust_remote_code=True, num_crops=CROPS
+        )
+        model = theirs.AutoModelForCausalLM.from_pretrained(  # its code knows no sdpa
+            folder, trust_remote_code=True, dtype=dtype, attn_implementation="eager"
         )
         if checkpoint.adapter is not None:
             from peft import PeftModel

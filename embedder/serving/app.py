@@ -28,15 +28,13 @@ log = logging.getLogger(__name__)
 def create_app(service: Service, api_key: str | None = None) -> Starlette:
     """The application; without an `api_key` it serves anyone."""
     endpoint = Endpoint(service)
-    guarded = {"/v1/models": endpoint.models, "/v1/embeddings": endpoint.embeddings}
-    open_to_all = {
-        "/healthz": endpoint.healthz,
-        "/readyz": endpoint.readyz,
-        "/metrics": endpoint.metrics,
-    }
-    routes = [Route(path, keyed(handler, api_key)) for path, handler in guarded.items()]
-    routes[1].methods = {"POST"}
-    routes += [Route(path, handler) for path, handler in open_to_all.items()]
+    routes = [
+        Route("/v1/models", keyed(endpoint.models, api_key)),
+        Route("/v1/embeddings", keyed(endpoint.embeddings, api_key), methods=["POST"]),
+        Route("/healthz", endpoint.healthz),
+        Route("/readyz", endpoint.readyz),
+        Route("/metrics", endpoint.metrics),
+    ]
     return Starlette(routes=routes, exception_handlers={HTTPException: unknown})
 
 
@@ -117,8 +115,9 @@ class Endpoint:
         return response
 
     async def _embeddings(self, request: Request) -> Response:
-        with self._service.admitted():
-            body = await read(request, self._service.limits.bytes)
+        most = self._service.limits.bytes
+        with self._service.admitted(told_size(request, most)):
+            body = await read(request, most)
             asked = await self._service.parsed(body)
             request.state.kind = asked.form
             gone = asyncio.ensure_future(departure(request))
@@ -127,6 +126,12 @@ class Endpoint:
             finally:
                 gone.cancel()
             return Response(content, media_type="application/json")
+
+
+def told_size(request: Request, most: int) -> int:
+    """Bytes of the body as its head says; as many as may be where it does not."""
+    told = request.headers.get("content-length", "")
+    return min(int(told), most) if told.isdigit() else most
 
 
 async def read(request: Request, most: int) -> bytes:

@@ -120,7 +120,10 @@ class Batcher:
         self._metrics.queue.set(self._waiting)
 
     def _run(self) -> None:
-        while batch := self._next():
+        while not (self._closed and not self._tickets):
+            batch = self._next()
+            if not batch:  # whoever was in the queue has left it
+                continue
             started = time.perf_counter()
             self._embed(batch)
             took = time.perf_counter() - started
@@ -137,7 +140,7 @@ class Batcher:
         self._until = time.perf_counter() + GATHER * took
 
     def _next(self) -> list[tuple[Ticket, Sequence[Input]]]:
-        """Tickets with the inputs taken from each; empty at the end."""
+        """Tickets with the inputs taken from each, once there are some; may be empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._tickets or self._closed)
             self._changed.wait_for(
@@ -174,7 +177,8 @@ class Batcher:
     ) -> list[Outcome]:
         """One for each input. A batch that fails is halved, until the bad input fails alone."""
         try:
-            return list(self._embedder.embed(inputs, role, instruction))
+            rows = self._embedder.embed(inputs, role, instruction)
+            return [row for row, _ in zip(rows, inputs, strict=True)]
         except Exception as error:  # whatever a model throws must not end the thread
             if len(inputs) == 1:
                 return [error]

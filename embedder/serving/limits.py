@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """bytes: of a request; pixels: of a picture; inputs: of a request; characters: of a text;
-    queue: inputs that wait; seconds: that an input waits before the model begins with it."""
+    """bytes: of a request, and 16 times that of all together; pixels: of a picture; inputs: of a
+    request; characters: of a text; queue: inputs that wait; seconds: that an input waits before the
+    model begins with it."""
 
     bytes: int = 32 << 20
     pixels: int = 50_000_000
@@ -16,6 +17,11 @@ class Limits:
     characters: int = 100_000
     queue: int = 512
     seconds: float = 60.0
+
+    @property
+    def held(self) -> int:
+        """Bytes of all requests in the house."""
+        return 16 * self.bytes
 
 
 class Refusal(Exception):  # noqa: N818  not every one is an error

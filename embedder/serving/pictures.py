@@ -11,6 +11,7 @@ from embedder.remote_pictures import shrink
 from embedder.serving.limits import Refusal
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # limits are ours
 MAX_SCANS = 200  # of a progressive JPEG, whose decoding time grows with them; encoders write ~10
 
 
@@ -20,10 +21,13 @@ def decode(data: bytes, *, side: int, pixels: int) -> Image.Image:
     Raises `Refusal`.
     """
     try:
-        with warnings.catch_warnings(), Image.open(BytesIO(data), formats=FORMATS) as source:
+        Image.MAX_IMAGE_PIXELS = pixels  # Pillow's own guard refuses twice that
+        with Image.open(BytesIO(data), formats=FORMATS) as source:
             _check(source, data, pixels)
             source.draft("RGB", (side, side))
-            return _plain(ImageOps.exif_transpose(shrink(source, side)))
+            source.load()
+            ImageOps.exif_transpose(source, in_place=True)
+            return shrink(_plain(source), side)
     except Image.DecompressionBombError:
         raise _too_large(f"more than {pixels}", pixels) from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
@@ -42,6 +46,8 @@ def _check(source: ImageFile.ImageFile, data: bytes, pixels: int) -> None:
 
 
 def _plain(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if image.mode.startswith(("I", "F")):  # 16 bits a pixel, of which RGB has room for 8
         image = image.point(lambda value: value / 256).convert("L")
     if image.has_transparency_data:

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from embedder.errors import EmbedderError
 from embedder.serving.batcher import Batcher, Ticket
 from embedder.serving.limits import Limits, Refusal
@@ -34,7 +36,7 @@ class Service:
     def __init__(self, limits: Limits, *, max_batch: int = 32, name: str | None = None) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.draining = False
-        self.busy = 0  # requests in the house
+        self.busy, self._held = 0, 0  # requests in the house, and their bytes
         self._max_batch, self._name = max_batch, name
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._model: tuple[ModelCard, Batcher] | None = None
@@ -67,20 +69,24 @@ class Service:
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """A request in the house, if it is let in; raises `Refusal`. The event loop's alone."""
+    def admitted(self, size: int) -> Iterator[None]:
+        """A request of `size` bytes in the house, if it is let in; raises `Refusal`.
+
+        For the event loop's thread alone.
+        """
         self._loaded()
         if self.draining:
             self.metrics.rejected.labels("draining").inc()
             raise Refusal(503, "the server is shutting down", code="draining", retry=1)
-        if self.busy >= self.limits.queue:
+        full = self.busy and self._held + size > self.limits.held
+        if full or self.busy >= self.limits.queue:
             self.metrics.rejected.labels("queue").inc()
             raise Refusal(429, "too many requests; try again", code="busy", retry=1)
-        self.busy += 1
+        self.busy, self._held = self.busy + 1, self._held + size
         try:
             yield
         finally:
-            self.busy -= 1
+            self.busy, self._held = self.busy - 1, self._held - size
 
     async def parsed(self, body: bytes) -> Asked:
         """Raises `Refusal`."""
@@ -101,6 +107,8 @@ class Service:
         inputs = [await self._input(item) for item in asked.items]
         ticket = self._loaded()[1].submit(inputs, asked.role, asked.instruction)
         rows = await self._answered(ticket, gone)
+        if not np.isfinite(rows).all():
+            raise Refusal(500, "the model gave numbers that are not finite")
         return answer(cut(rows, asked.dimensions or self.card.dim), asked, self.name)
 
     def _loaded(self) -> tuple[ModelCard, Batcher]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.checkpoint import Checkpoint, read_config, weight_bytes
+from embedder.checkpoint import Checkpoint, brief, read_config, weight_bytes
 from embedder.errors import EmbedderError
 from embedder.machine import available
 from embedder.tables import size
@@ -47,9 +47,10 @@ def read_model(checkpoint: Checkpoint, settings: Settings) -> Any:
     from transformers import AutoModelForImageTextToText
 
     device, dtype = place(settings)
-    _check_room(checkpoint.folder, device, dtype)
-    with _quiet(), _readable(checkpoint.folder):
-        model, report = AutoModelForImageTextToText.from_pretrained(
+    check_room(checkpoint.folder, device, dtype)
+    with quiet(), readable(checkpoint.folder):
+        load: Any = AutoModelForImageTextToText.from_pretrained
+        model, report = load(
             checkpoint.folder,
             dtype=dtype,
             attn_implementation="sdpa",
@@ -78,7 +79,7 @@ def merge(model: nn.Module, folder: Path) -> None:
     placed = {_placed(key, names): tensor for key, tensor in weights.items()}
     if None in placed or len(placed) != len(weights):
         raise EmbedderError(f"the adapter in {folder} was made for another model than its base")
-    config = LoraConfig.from_pretrained(folder)
+    config = LoraConfig.from_pretrained(str(folder))
     config.target_modules = sorted({_module(key) for key in placed if key})
     config.inference_mode = True
     adapted = PeftModel(model, config)
@@ -90,7 +91,7 @@ def _fill(adapted: nn.Module, weights: dict[str, torch.Tensor], folder: Path) ->
     from peft import set_peft_model_state_dict
 
     named = {f"base_model.model.{key}": tensor for key, tensor in weights.items()}
-    result = set_peft_model_state_dict(adapted, named)
+    result: Any = set_peft_model_state_dict(adapted, named)
     lacking = [key for key in result.missing_keys if "lora_" in key]
     if result.unexpected_keys or lacking:
         raise EmbedderError(f"the adapter in {folder} does not fit its base model")
@@ -119,10 +120,12 @@ def _placed(key: str, names: Iterable[str]) -> str | None:
     return None
 
 
-def _check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+def check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise `EmbedderError` where the weights would not fit."""
     import torch
 
-    saved = {"float32": 4}.get(str(read_config(folder).get("torch_dtype")), 2)
+    config = read_config(folder)
+    saved = {"float32": 4}.get(str(config.get("dtype", config.get("torch_dtype", "float32"))), 2)
     needed = int(weight_bytes(folder) * dtype.itemsize / saved * ROOM)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()
     if needed > free:
@@ -143,7 +146,7 @@ def _check_whole(folder: Path, missing: Iterable[str]) -> None:
 
 
 @contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def readable(folder: Path) -> Iterator[None]:
     """What goes wrong while a checkpoint is read is said in one sentence."""
     import torch
     from safetensors import SafetensorError
@@ -153,14 +156,15 @@ def _readable(folder: Path) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise EmbedderError(f"{folder.name} does not fit in the device's memory") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise EmbedderError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise EmbedderError(f"{folder} cannot be loaded: {brief(error)}") from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers reports on stderr what the checks here say better."""
-    from transformers.utils import logging as theirs
+    from transformers.utils import logging as module
 
+    theirs: Any = module
     before, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
     theirs.set_verbosity(logging.ERROR)
     theirs.disable_progress_bar()

@@ -33,7 +33,7 @@ class Mllama:
 
         self.image_token = int(model.config.image_token_id)
         self._model = model
-        self._processor = MllamaImageProcessorPil.from_pretrained(folder)
+        self._processor: Any = MllamaImageProcessorPil.from_pretrained(folder)
         vision = model.vision_model
         vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
 

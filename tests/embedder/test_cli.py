@@ -52,8 +52,9 @@ def test_help_and_version():
 
 
 def test_models_and_info():
-    (card,) = json.loads(run("models", "--json").stdout)["models"]
+    card, *others = json.loads(run("models", "--json").stdout)["models"]
     assert card["name"] == "starter"
+    assert "royokong/e5-v" in {other["name"] for other in others}
     assert json.loads(run("info", "--json").stdout) == card
     assert card["fingerprint"] in run("info").stdout
     assert "starter" in run("models").stdout

@@ -1,4 +1,4 @@
-"""What sentence-transformers loads, against the authors' recipes written out with transformers alone.
+"""What sentence-transformers loads, against the authors' recipes in transformers alone.
 
 The models are tiny and random, of the real architectures, in folders laid out as the real ones.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-
+import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer
 
@@ -115,7 +116,8 @@ def qwen(tmp_path_factory) -> Path:
         {
             "size": PIXELS, "patch_size": 16, "temporal_patch_size": 2, "merge_size": 2,
             "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
-            "processor_class": "Qwen3VLProcessor", "image_processor_type": "Qwen2VLImageProcessorFast",
+            "processor_class": "Qwen3VLProcessor",
+            "image_processor_type": "Qwen2VLImageProcessorFast",
         },
     )  # fmt: skip
     (folder / "chat_template.jinja").write_text(TEMPLATE)
@@ -125,7 +127,7 @@ def qwen(tmp_path_factory) -> Path:
         {
             "transformer_task": "feature-extraction",
             "modality_config": {
-                **{kind: state for kind in ("text", "image", "video")},
+                **dict.fromkeys(("text", "image", "video"), state),
                 "message": {**state, "format": "structured"},
             },
             "module_output_name": "token_embeddings",
@@ -274,7 +276,7 @@ def close(actual, expected) -> None:
 
 
 class QwenRecipe:
-    """https://github.com/QwenLM/Qwen3-VL-Embedding, src/models/qwen3_vl_embedding.py, one by one."""
+    """github.com/QwenLM/Qwen3-VL-Embedding, src/models/qwen3_vl_embedding.py, one at a time."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen3VLModel
@@ -384,7 +386,7 @@ def test_long_words_are_cut_and_the_template_stays(qwen_model, monkeypatch):
 
 @pytest.fixture(scope="session")
 def siglip_recipe(siglip):
-    """The model card's code, and what big_vision does before it: small letters, an end, 64 places."""
+    """The model card's code after big_vision's steps: small letters, an end, 64 places."""
     from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel
 
     model = SiglipModel.from_pretrained(siglip).eval()
@@ -539,17 +541,42 @@ def test_words_never_become_special(kind, text, request):
     assert count("a", text) == count("two dogs")
 
 
-def test_threads_share_a_processor(qwen_model):
-    """A tokenizer keeps its padding in itself: unlocked, two threads disturb each other."""
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_threads_share_a_tokenizer(qwen_model):
+    """It keeps its padding in itself: unlocked, an input made ready would unpad another's batch."""
     backbone = qwen_model.backbone
-    ready = [backbone.prepare(case, "document", None) for case in CASES.values()]
-    pairs = [[one, other] for one in ready for other in ready] * 3
-    expected = [backbone.collate(pair)["all.input_ids"] for pair in pairs]
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda pair: backbone.collate(pair)["all.input_ids"], pairs))
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    ready = [backbone.prepare(CASES[name], "document", None) for name in ("text", "long")]
+    expected = backbone.collate(ready)["all.input_ids"]
+
+    def both(_) -> bool:
+        backbone.prepare(CASES["long"], "document", None)
+        return torch.equal(backbone.collate(ready)["all.input_ids"], expected)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(both, range(150)))
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_an_adapter_is_merged(qwen, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import Qwen3VLModel
+
+    config = LoraConfig(r=2, target_modules=r".*language_model.*\.(q_proj|v_proj)")
+    adapted = get_peft_model(Qwen3VLModel.from_pretrained(qwen), config)
+    torch.manual_seed(0)
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            weight.data.normal_(std=0.3)
+    adapted.peft_config["default"].base_model_name_or_path = str(qwen)
+    adapted.save_pretrained(tmp_path)
+    recipe = QwenRecipe(qwen)
+    before, recipe.model = recipe(CASES["wide"]), adapted.merge_and_unload().eval()
+    ours = loaded(tmp_path).embed([CASES["wide"]], "document")[0]
+    close(ours, recipe(CASES["wide"]))
+    assert np.abs(ours - before).max() > 0.01
 
 
 def test_an_unknown_processor_is_told(siglip, tmp_path):
@@ -597,8 +624,15 @@ def test_cards(qwen, siglip, bert):
     assert cards[siglip].modalities == ("text", "image")
 
 
+def test_the_registry_finds_the_family(qwen, siglip):
+    for folder in (qwen, siglip):
+        card = embedder.describe(str(folder))
+        assert card == embedder.load(f"sentence_transformer:{folder}", Settings(device="cpu")).card
+        assert card.family == "sentence_transformer"
+
+
 def test_a_length_that_was_not_trained_is_told(qwen):
-    with pytest.raises(EmbedderError, match="32"):
+    with pytest.raises(EmbedderError, match="vectors of 32 numbers, not of 16"):
         sentence_transformer.describe(str(qwen), Settings(dim=16))
     assert sentence_transformer.describe(str(qwen), Settings(dim=32)).dim == 32
 

@@ -23,6 +23,8 @@ from PIL import Image
 
 from embedder.errors import EmbedderError
 from embedder.families import remote
+from embedder.serving.batcher import Batcher
+from embedder.serving.metrics import Metrics
 from embedder.starter import Starter
 from embedder.types import Input, Settings
 
@@ -295,6 +297,8 @@ def test_pictures_in_many_formats_are_one_picture(served):
     assert row(png(look)) @ row(turned.getvalue()) > 0.9999
     deep = Image.fromarray(np.asarray(look.convert("L")).astype(np.uint16) * 257)
     assert row(png(deep)) @ row(png(look.convert("L"))) > 0.999
+    few = noise(4, (680, 520)).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert row(png(few)) @ row(png(few.convert("RGB"))) > 0.9999
 
 
 def test_a_model_of_texts_takes_no_pictures(toys):
@@ -352,6 +356,21 @@ def test_a_request_larger_than_a_batch(toys):
     rows = [row["embedding"] for row in ask(toys, *texts).json()["data"]]
     alone = ask(toys, "text 77").json()["data"][0]["embedding"]
     assert len(rows) == 100 and np.allclose(rows[77], alone)
+
+
+def test_a_ticket_that_is_dropped_while_a_batch_gathers():
+    class Slow:
+        def embed(self, inputs, role, instruction=None):
+            time.sleep(0.5 * (len(inputs) > 1))
+            return np.ones((len(inputs), 8), np.float32)
+
+    batcher = Batcher(Slow(), Metrics())
+    batcher.submit([Input("a"), Input("b")], "query", None).answer.result(5)
+    dropped = batcher.submit([Input("c")], "query", None)  # held back for a second one
+    batcher.drop(dropped)
+    time.sleep(0.1)
+    assert batcher.submit([Input("d")], "query", None).answer.result(5).shape == (1, 8)
+    batcher.close()
 
 
 # the process

@@ -22,7 +22,7 @@ languages = ("en", "de", "ja")
 CARD = ModelCard("colours", "test", "1", 48, ("text", "image"), False, languages, "Apache-2.0",
                  "tests/conftest.py", "colours-1", 64)
 
-def load(name, device=None):
+def load(name, settings):
     import importlib.util
     spec = importlib.util.spec_from_file_location("colours", conftest)
     tests = importlib.util.module_from_spec(spec)
@@ -36,9 +36,9 @@ def load(name, device=None):
     return Colours()
 
 family = types.ModuleType("colours_family")
-family.CARDS, family.load = [CARD], load
+family.CARDS, family.load, family.describe = [CARD], load, lambda name, settings: CARD
 sys.modules["colours_family"] = family
-registry.FAMILIES = (registry.Family("colours", "colours_family", lambda name: name == "colours"),)
+registry.FAMILIES = (registry.Family("colours", "colours_family"),)
 
 from indexer.cli import main
 main()

@@ -1,0 +1,229 @@
+"""Models with random weights, built where they run, as their families load them.
+
+A folder gets what lies beside a checkpoint's weights: the tests' small tokenizers and the real
+preprocessors. Each family then loads that folder itself, and where it would read weights it is
+given the model that is here already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+import embedder
+from bench import embed_configs
+from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json
+from embedder.engine.engine import Engine
+from embedder.types import Settings
+from embedder.vlm.loading import place
+
+PARITY = Path(__file__).parent.parent / "tests" / "embedder" / "parity"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`config` by size, whose tokenizer it borrows, and the tokens that its configuration names."""
+
+    config: Callable[[str], Json]
+    tokenizer: str
+    tokens: dict[str, str]
+    prompted: bool = False  # by sentence-transformers, through a chat template
+    larger: bool = False  # whether there is a larger one
+
+
+LLAVA = {"image_token_id": "<image>"}
+QWEN = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
+QWEN |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+PLANS = {
+    "e5v": Plan(embed_configs.e5v, "e5v", LLAVA),
+    "vlm2vec-qwen2vl": Plan(embed_configs.qwen2, "vlm2vec-qwen2vl", QWEN, larger=True),
+    "vlm2vec-qwen25vl": Plan(embed_configs.qwen25, "vlm2vec-qwen25vl", QWEN, larger=True),
+    "vlm2vec-llava": Plan(embed_configs.llava, "vlm2vec-llava", LLAVA),
+    "mme5": Plan(embed_configs.mllama, "mme5", {"image_token_id": "<|image|>"}),
+    "qwen3-vl-embedding": Plan(
+        embed_configs.qwen3, "vlm2vec-qwen2vl", QWEN, prompted=True, larger=True
+    ),
+    "siglip2": Plan(embed_configs.siglip2, "", {}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Ours, and the model that it stands on, which has its language head where it has one."""
+
+    family: str
+    engine: Engine
+    model: Any
+    folder: Path
+
+
+def build(family: str, size: str, settings: Settings, folder: Path) -> Built:
+    """The model of a family with random weights, its small files in `folder`."""
+    plan = PLANS[family]
+    config = _config(plan, size)
+    _write(plan, size, config, folder)
+    device, dtype = place(settings)
+    model = randomised(config, device, dtype)
+    with _instead_of_reading(model):
+        engine = embedder.load(str(folder), settings)
+    return Built(family, engine, model, folder)
+
+
+def randomised(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """A model whose weights are drawn on `device`, each matrix keeping the size of what goes
+    through it, so that every token counts in every embedding. Mllama's gates stand half open."""
+    from transformers import AutoModel, AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    headed = config.model_type not in ("qwen3_vl", "siglip")  # whose authors run them without
+    kind = AutoModelForImageTextToText if headed else AutoModel
+    with torch.device(device):
+        model = kind.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.numel() == 1:
+                weight.fill_(0.5)
+            elif weight.dim() > 1:
+                weight.normal_(std=weight[0].numel() ** -0.5)
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _instead_of_reading(model: Any) -> Iterator[None]:
+    from sentence_transformers.base.modules import Transformer
+
+    body = getattr(model, "model", model)
+    with (
+        patch("embedder.vlm.loading.read_model", lambda *_: body),
+        patch.object(Transformer, "_load_model", lambda *_, **__: model),
+    ):
+        yield
+
+
+def _config(plan: Plan, size: str) -> Any:
+    from transformers import AutoConfig
+
+    ids = _special(plan.tokenizer)
+    told = plan.config(size)
+    named = {name: ids[token] for name, token in plan.tokens.items()}
+    if told["model_type"] in ("llava_next", "mllama"):  # which call it so when they are made
+        named = {"image_token_index": named["image_token_id"]}
+    return AutoConfig.for_model(**told, **named)
+
+
+def _special(tokenizer: str) -> dict[str, int]:
+    if not tokenizer:
+        return {}
+    told = json.loads((PARITY / f"{tokenizer}.tokenizer.json").read_text("utf-8"))
+    return {token["content"]: token["id"] for token in told["added_tokens"]}
+
+
+def _write(plan: Plan, size: str, config: Any, folder: Path) -> None:
+    """What lies beside the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if plan.config is embed_configs.siglip2:
+        files = _siglip_files(folder)
+    else:
+        files = json.loads((PARITY / f"{plan.tokenizer}.json").read_text("utf-8"))["files"]
+        content = (PARITY / f"{plan.tokenizer}.tokenizer.json").read_bytes()
+        (folder / "tokenizer.json").write_bytes(content)
+        files["preprocessor_config.json"] |= _pictures(config, size)
+    if plan.prompted:
+        files |= _prompted_files(config.text_config.hidden_size)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    config.save_pretrained(folder)
+
+
+def _pictures(config: Any, size: str) -> Json:
+    """The preprocessor's settings that go with a model's size."""
+    kind, side = config.model_type, getattr(config.vision_config, "image_size", 0)
+    square = {"height": side, "width": side}
+    if kind == "llava_next":
+        whole = {"size": {"shortest_edge": side}, "crop_size": square}
+        return whole | {"image_grid_pinpoints": PINPOINTS}
+    if kind == "mllama":
+        return {"size": square}
+    small = size == "small"
+    if kind == "qwen3_vl":
+        most = SMALL_PIXELS * 32**2 // 28**2 if small else 1280 * 32 * 32
+        own = {"patch_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+        own |= {"size": {"shortest_edge": 4096, "longest_edge": most}}
+        own |= {"processor_class": "Qwen3VLProcessor", "min_pixels": None, "max_pixels": None}
+        return own
+    return {"min_pixels": 4 * 28 * 28, "max_pixels": SMALL_PIXELS if small else 1280 * 28 * 28}
+
+
+TEMPLATE = (  # Qwen3-VL-Embedding's, in what it does for one user's turn
+    "{%- if messages[0]['role'] != 'system' -%}"
+    "{{- '<|im_start|>system\\nRepresent the user\\'s input.<|im_end|>\\n' -}}{%- endif -%}"
+    "{%- for message in messages -%}{{- '<|im_start|>' + message['role'] + '\\n' -}}"
+    "{%- if message['content'] is string -%}{{- message['content'] -}}{%- else -%}"
+    "{%- for content in message['content'] -%}{%- if content['type'] == 'image' -%}"
+    "{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}{%- else -%}"
+    "{{- content['text'] -}}{%- endif -%}{%- endfor -%}{%- endif -%}"
+    "{{- '<|im_end|>\\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+
+
+def _prompted_files(dim: int) -> Json:
+    """What sentence-transformers reads in Qwen3-VL-Embedding's folder."""
+    state = {"method": "forward", "method_output_name": "last_hidden_state"}
+    kinds = {kind: state for kind in ("text", "image", "video")}
+    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    return {
+        "chat_template.jinja": TEMPLATE,
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": {**kinds, "message": {**state, "format": "structured"}},
+            "module_output_name": "token_embeddings",
+            "processing_kwargs": {"chat_template": {"add_generation_prompt": True}},
+            "unpad_inputs": False,
+        },
+        "config_sentence_transformers.json": {
+            "model_type": "SentenceTransformer",
+            "prompts": {"default": "Represent the user's input."},
+            "default_prompt_name": "default",
+            "similarity_fn_name": "cosine",
+        },
+        "1_Pooling/config.json": {
+            "embedding_dimension": dim,
+            "pooling_mode": "lasttoken",
+            "include_prompt": True,
+        },
+        "2_Normalize/config.json": {},
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(modules.items())
+        ],
+    }
+
+
+def _siglip_files(folder: Path) -> Json:
+    """A Gemma tokenizer of letters; how many matters little, as every text costs 64 tokens."""
+    from transformers import GemmaTokenizer
+
+    letters = [chr(code) for code in range(ord("!"), 256)]
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    GemmaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    told |= {"tokenizer_class": "GemmaTokenizer", "processor_class": "SiglipProcessor"}
+    pictures = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 2}
+    pictures |= {"size": {"height": 256, "width": 256}, "rescale_factor": 1 / 255}
+    pictures |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    pictures |= {"image_processor_type": "SiglipImageProcessor"}
+    return {
+        "tokenizer_config.json": told,
+        "preprocessor_config.json": pictures | {"processor_class": "SiglipProcessor"},
+    }
