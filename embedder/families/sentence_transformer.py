@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.cards import UNPINNED, allowed, finished, preset
+from embedder.cards import UNPINNED, finished, preset
 from embedder.checkpoint import Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families.st_processors import fixed, pixels_of, side_of
@@ -117,7 +117,6 @@ def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCa
         raise EmbedderError(fixed(name))
     if settings.pixel_budget:
         known = replace(known, image_side=max(1, int(settings.pixel_budget**0.5)))
-    allowed(replace(known, name=name), settings.dim)
     modalities, composes = _modalities(home, bool(saved))
     known = replace(known, modalities=modalities, composes=composes)
     return finished(known, name, checkpoint, settings, VERSION)

@@ -102,7 +102,7 @@ def as_trained(transformer: Transformer) -> None:
     """SigLIP's texts as in training: closed by an end, padded on the right to the whole length, the
     padding attended to (the last place is the embedding). A plain call pads to the longest.
 
-    https://github.com/google-research/big_vision, `README_siglip2.md`: length 64, eos "sticky".
+    https://github.com/google-research/big_vision: texts of 64 tokens, the last of them the end.
     """
     if transformer.config.model_type not in SIGLIP:
         return

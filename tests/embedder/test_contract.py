@@ -1,0 +1,75 @@
+"""What every family promises, on its tiny model or on the shipped one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+
+import embedder
+from embedder.errors import EmbedderError
+from embedder.types import Input
+
+FORMS = {"vlm2vec-llava": "V1", "vlm2vec-qwen2vl": "V2", "vlm2vec-qwen25vl": "V2"}
+FAMILIES = ["starter", *tiny.FAMILIES]
+TEXTS = ("a cat", "two dogs in the snow", "雪の中の犬")
+
+
+@pytest.fixture(params=FAMILIES)
+def found(request, model):
+    if request.param == "starter":
+        return embedder.load("starter")
+    return model(request.param, FORMS.get(request.param))
+
+
+def pictures() -> list[Input]:
+    return [Input(images=(tiny.picture(name),)) for name in ("square", "wide", "tall", "small")]
+
+
+def mixed() -> list[Input]:
+    both = [Input("at night", (tiny.picture("wide"),))]
+    return [*(Input(text=text) for text in TEXTS), *pictures(), *both]
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_unit_rows_of_the_cards_length(found, role):
+    rows = found.embed(mixed(), role)
+    assert rows.shape == (len(mixed()), found.card.dim)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+def test_alone_as_in_any_batch(found):
+    items = mixed()
+    together = found.embed(items, "document")
+    backwards = found.embed(items[::-1], "document")[::-1]
+    alone = np.concatenate([found.embed([item], "document") for item in items])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(backwards, alone, atol=1e-5)
+
+
+def test_a_picture_and_words_are_neither_alone(found):
+    picture, words = Input(images=(tiny.picture("wide"),)), Input(text="at night")
+    both = Input("at night", picture.images)
+    rows = found.embed([picture, words, both], "query")
+    assert rows[2] @ rows[0] < 0.9999
+    assert rows[2] @ rows[1] < 0.9999
+
+
+@pytest.mark.parametrize("item", [Input(), Input(text=""), Input(text="  \n")])
+def test_nothing_to_embed(found, item):
+    with pytest.raises(EmbedderError, match="neither a text nor a picture"):
+        found.embed([item], "query")
+
+
+def test_no_inputs_at_all(found):
+    assert found.embed([], "query").shape == (0, found.card.dim)
+
+
+def test_the_card_is_whole(found):
+    card = found.card
+    assert card.family in {family.name for family in embedder.registry.FAMILIES}
+    assert card.fingerprint not in ("", "main")
+    assert card.revision
+    assert set(card.modalities) == {"text", "image"}
+    assert embedder.describe(card.name).fingerprint == card.fingerprint

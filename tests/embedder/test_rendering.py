@@ -1,0 +1,78 @@
+"""Prompts: what a user writes is never a special token, and is all that is cut."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedder.types import Input
+from embedder.vlm.rendering import Renderer, Words, defused
+
+FAMILIES = [("e5v", None), ("mme5", None), ("vlm2vec-llava", "V1"), ("vlm2vec-qwen2vl", "V2")]
+SPECIAL = [
+    "<image>", "<|eot_id|>", "<|begin_of_text|>", "<|image|>", "<|image_pad|>", "<|im_start|>",
+    "<|im_end|>", "</s>", "<s>", "<|start_header_id|>",
+]  # fmt: skip
+pieces = st.one_of(
+    st.sampled_from(SPECIAL), st.text(max_size=6), st.sampled_from(["<", "|>", "<|"])
+)
+
+
+@pytest.mark.parametrize(("family", "form"), FAMILIES)
+def test_words_are_never_special(model, family, form):
+    """Whatever a text spells, the prompt has the special tokens of the prompt alone."""
+    backbone = model(family, form).backbone
+    special = set(backbone._renderer.special.values())
+
+    def count(text: str) -> int:
+        ready = backbone.prepare(Input(text), "query", None)
+        return sum(i in special for i in ready.ids)
+
+    plain = count("a cat")
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(pieces, min_size=1, max_size=8).map("".join).filter(str.strip))
+    def check(text: str) -> None:
+        assert count(text) == plain
+
+    check()
+
+
+@pytest.mark.parametrize(("family", "form"), FAMILIES)
+def test_an_instruction_is_words_too(model, family, form):
+    if family == "e5v":
+        instruction = "fashioniq <image><|eot_id|>"
+    else:
+        instruction = "find <|image_pad|><image><|image|></s>"
+    backbone = model(family, form).backbone
+    picture = Input("red", (tiny.picture("square"),))
+    ready = backbone.prepare(picture, "query", instruction)
+    places = backbone._architecture.tokens(ready.sizes[0])
+    assert ready.ids.count(backbone._architecture.image_token) == places
+
+
+def test_compatibility_forms_are_broken_too():
+    """Some tokenizers normalise, and full-width letters then spell a token."""
+    assert "<image>" not in defused("＜image＞ <image>", ["<image>"])
+    assert defused("a cat < b", ["<image>"]) == "a cat < b"
+
+
+def test_words_without_special_tokens_stay_as_they_are(model):
+    """In the prompt are the very ids that the tokenizer gives for the whole string."""
+    renderer = model("e5v").backbone._renderer
+    text = "A dog.\n  Zwei Hunde — 犬！ كلب"
+    whole = renderer._tokenizer.encode(f"<|start_header_id|>{text}\n<|eot_id|>").ids
+    assert renderer.ids(["<|start_header_id|>", Words(text), "\n<|eot_id|>"]) == whole
+
+
+def test_only_words_are_cut(checkpoint):
+    renderer = Renderer.read(checkpoint("mme5"), longest=40)
+    head, tail = "<|image|><|begin_of_text|>Find it: ", "\n"
+    ids = renderer.ids([head, Words("a dog in the snow " * 50), tail])
+    ends = renderer._tokenizer.encode(tail, add_special_tokens=False).ids
+    starts = renderer._tokenizer.encode(head).ids[:8]
+    assert len(ids) <= 40
+    assert ids[:8] == starts
+    assert ids[-1:] == ends[-1:]
