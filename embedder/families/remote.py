@@ -21,11 +21,11 @@ from functools import partial
 import numpy as np
 
 from embedder.errors import EmbedderError
-from embedder.remote_address import parse
-from embedder.remote_calls import Calls, Form
-from embedder.remote_http import CONCURRENT, Server
-from embedder.remote_probe import probe
-from embedder.remote_wire import is_whole
+from embedder.remote.address import parse
+from embedder.remote.calls import Calls, Form
+from embedder.remote.http import CONCURRENT, Server
+from embedder.remote.probe import probe
+from embedder.remote.wire import is_whole
 from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
 CARDS: tuple[ModelCard, ...] = ()

@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from embedder.remote_pictures import shrink
+from embedder.remote.pictures import shrink
 from embedder.serving.limits import Refusal
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

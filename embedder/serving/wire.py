@@ -16,7 +16,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from embedder.remote_wire import is_whole
+from embedder.remote.wire import is_whole
 from embedder.serving.limits import Limits, Refusal
 from embedder.types import Role, Vectors
 

@@ -77,16 +77,21 @@ class Renderer:
         """The ids that the tokenizer gives for the whole prompt, with its BOS where it has one."""
         safe = [p if isinstance(p, str) else defused(p.text, self.special) for p in prompt]
         ids = self._encoded("".join(safe))
-        over = len(ids) - self._longest
-        if self._longest and over > 0:
-            ids = self._encoded("".join(self._cut(prompt, safe, over)))
+        while 0 < self._longest < len(ids):
+            before, safe = safe, self._cut(prompt, safe, len(ids) - self._longest)
+            if safe == before:
+                break  # no words are left to cut
+            ids = self._encoded("".join(safe))
         literal = "".join(piece for piece in prompt if isinstance(piece, str))
         if sum(i in self._special_ids for i in ids) != self._expected(literal):
             raise EmbedderError("the text hides a special token of the model")
         return ids
 
     def _encoded(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text).ids
+        try:
+            ids: list[int] = self._tokenizer.encode(text).ids
+        except (TypeError, UnicodeEncodeError):  # what the library makes of it
+            raise EmbedderError("a text holds half a letter (a lone surrogate)") from None
         return ids
 
     def _cut(self, prompt: Prompt, safe: Sequence[str], over: int) -> list[str]:

@@ -17,10 +17,10 @@ from PIL import Image
 
 from embedder.errors import EmbedderError, UnknownModelError
 from embedder.families import remote
-from embedder.remote_address import parse
-from embedder.remote_http import Server, printable
-from embedder.remote_pictures import data_url, shrink
-from embedder.remote_wire import vectors
+from embedder.remote.address import parse
+from embedder.remote.http import Server, printable
+from embedder.remote.pictures import data_url, shrink
+from embedder.remote.wire import vectors
 from embedder.types import Input, Settings
 
 DIM = 6

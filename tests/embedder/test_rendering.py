@@ -7,6 +7,7 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedder.errors import EmbedderError
 from embedder.types import Input
 from embedder.vlm.rendering import Renderer, Words, defused
 
@@ -71,8 +72,12 @@ def test_only_words_are_cut(checkpoint):
     renderer = Renderer.read(checkpoint("mme5"), longest=40)
     head, tail = "<|image|><|begin_of_text|>Find it: ", "\n"
     ids = renderer.ids([head, Words("a dog in the snow " * 50), tail])
-    ends = renderer._tokenizer.encode(tail, add_special_tokens=False).ids
     starts = renderer._tokenizer.encode(head).ids[:8]
     assert len(ids) <= 40
     assert ids[:8] == starts
-    assert ids[-1:] == ends[-1:]
+    assert renderer._tokenizer.decode(ids).endswith("\n")
+
+
+def test_half_a_letter_is_an_error(model):
+    with pytest.raises(EmbedderError, match="surrogate"):
+        model("e5v").embed([Input(text="a \ud800 b")], "query")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedder.remote_http import ATTEMPTS, Server, ServerError
-from embedder.remote_wire import Body, messages_body, plain_body, vectors
+from embedder.remote.http import ATTEMPTS, Server, ServerError
+from embedder.remote.wire import Body, messages_body, plain_body, vectors
 from embedder.types import Input, Role, Vectors
 
 

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from embedder.errors import EmbedderError
-from embedder.remote_address import Address
+from embedder.remote.address import Address
 
 if TYPE_CHECKING:
     from httpx import Response

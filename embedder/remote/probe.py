@@ -8,9 +8,9 @@ from typing import Any
 
 from embedder.checkpoint import fingerprint
 from embedder.errors import EmbedderError, UnknownModelError
-from embedder.remote_address import Address
-from embedder.remote_calls import Calls, Form
-from embedder.remote_http import Server, ServerError, printable
+from embedder.remote.address import Address
+from embedder.remote.calls import Calls, Form
+from embedder.remote.http import Server, ServerError, printable
 from embedder.types import Input, ModelCard, Settings, Vectors
 
 PREPARATION = 1  # raised when inputs are sent otherwise, which changes vectors

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from embedder.errors import EmbedderError
-from embedder.remote_pictures import data_url, shrink
+from embedder.remote.pictures import data_url, shrink
 from embedder.types import Input, Vectors
 
 Body = dict[str, Any]

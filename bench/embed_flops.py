@@ -1,0 +1,156 @@
+"""What an embedding needs, in floating point operations, told from the model's shape.
+
+A token costs two operations for each parameter that it goes through; a pair of tokens costs four
+for each number of a layer's heads. Language attends to what stands before: half of the pairs.
+Padding, language heads and everything else that a way of computing may add do not count, so that
+operations a second tell of use, not of waste.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.embed_models import Built
+
+PEAK = {  # dense bf16 operations a second, in units of 10^12, by a part of the device's name
+    "H100": 989,
+    "H200": 989,
+    "A100": 312,
+    "L40S": 362,
+    "RTX 4090": 165,
+}
+
+
+def peak(device: str) -> float | None:
+    """Operations a second that a device could do; None where it is not known."""
+    return next((1e12 * most for name, most in PEAK.items() if name in device), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """`parameters` that each token goes through; `width`: numbers of the heads in all layers."""
+
+    parameters: int
+    width: int
+
+    @staticmethod
+    def of(layers: Any, width: int) -> Tower:
+        """A stack of layers, each with heads of `width` numbers in all."""
+        return Tower(sum(size(layer) for layer in layers), len(layers) * width)
+
+    def cost(self, tokens: float, pairs: float) -> float:
+        return 2 * self.parameters * tokens + 4 * self.width * pairs
+
+
+def size(module: Any) -> int:
+    """Parameters in a module's matrices."""
+    return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
+
+
+def needed(built: Built, ready: Any) -> float:
+    """Operations for one input made ready."""
+    kind = built.model.config.model_type
+    if kind == "siglip":
+        return _siglip(built, ready)
+    body = getattr(built.model, "model", built.model)
+    length, patches = _lengths(built, ready)
+    if kind == "mllama":
+        return _mllama(body, length, bool(ready.images))
+    eyes = {"llava_next": _llava, "qwen2_5_vl": _windows}.get(kind, _whole)
+    text = body.config.get_text_config()
+    language = Tower.of(body.language_model.layers, _heads(text))
+    return language.cost(length, length**2 / 2) + sum(eyes(body, count) for count in patches)
+
+
+def _lengths(built: Built, ready: Any) -> tuple[int, list[int]]:
+    """The tokens of an input, and what each of its pictures costs the eyes: patches, or tiles."""
+    backbone: Any = built.engine.backbone
+    vision = built.model.config.vision_config
+    if built.family == "qwen3-vl-embedding":
+        return ready.tokens, [4 * backbone._places(image.size) for image in ready.images]
+    architecture = backbone._architecture
+    if built.model.config.model_type == "llava_next":
+        grids = [architecture._grid(size) for size in ready.sizes]
+        return len(ready.ids), [1 + down * across for down, across in grids]
+    merged = getattr(vision, "spatial_merge_size", 1) ** 2
+    return len(ready.ids), [merged * architecture.tokens(size) for size in ready.sizes]
+
+
+def _heads(config: Any) -> int:
+    """Numbers of a layer's heads: query and key, then value, have as many."""
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(config.num_attention_heads * head)
+
+
+def _llava(body: Any, tiles: int) -> float:
+    """The last layer's states are not read."""
+    vision = body.config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2 + 1
+    tower = body.vision_tower
+    layers = getattr(tower, "vision_model", tower).encoder.layers
+    eyes = Tower.of(layers[: len(layers) + 1 + body.config.vision_feature_layer], vision.hidden_size)
+    joined = 2 * size(body.multi_modal_projector) * (patches - 1)
+    return tiles * (eyes.cost(patches, patches**2) + joined)
+
+
+def _whole(body: Any, patches: int) -> float:
+    """Qwen's eyes, each patch attending to its whole picture."""
+    return _qwen(body, patches, {layer: patches for layer in range(len(body.visual.blocks))})
+
+
+def _windows(body: Any, patches: int) -> float:
+    """Qwen2.5's: but for a few layers, attention stays in windows."""
+    vision = body.config.vision_config
+    window = (vision.window_size // vision.patch_size) ** 2
+    layers = range(len(body.visual.blocks))
+    far = set(vision.fullatt_block_indexes)
+    return _qwen(body, patches, {n: patches if n in far else window for n in layers})
+
+
+def _qwen(body: Any, patches: int, reach: dict[int, int]) -> float:
+    visual = body.visual
+    width = visual.blocks[0].attn.qkv.in_features
+    seen = patches * sum(reach.values())
+    mergers = [visual.merger, *getattr(visual, "deepstack_merger_list", ())]
+    joined = sum(size(merger) for merger in mergers) * patches / visual.spatial_merge_size**2
+    return Tower(size(visual.blocks), 1).cost(patches, 0) + 4 * width * seen + 2 * joined
+
+
+def _mllama(body: Any, length: int, sees: bool) -> float:
+    text, vision = body.config.text_config, body.config.vision_config
+    layers, crossing = body.language_model.layers, set(text.cross_attention_layers)
+    own = [layer for n, layer in enumerate(layers) if n not in crossing]
+    cost = Tower.of(own, _heads(text)).cost(length, length**2 / 2)
+    if not sees:
+        return cost  # the layers that look at pictures are left out
+    patches = vision.max_num_tiles * ((vision.image_size // vision.patch_size) ** 2 + 1)
+    looks = [layers[n] for n in sorted(crossing)]
+    keys = sum(size(part.cross_attn.k_proj) + size(part.cross_attn.v_proj) for part in looks)
+    cost += 2 * (sum(map(size, looks)) - keys) * length + 2 * keys * patches
+    cost += 4 * len(looks) * _heads(text) * length * patches
+    stacks = body.vision_model.transformer.layers, body.vision_model.global_transformer.layers
+    eyes = sum(Tower.of(part, vision.hidden_size).cost(patches, patches**2) for part in stacks)
+    return cost + eyes + 2 * size(body.multi_modal_projector) * patches
+
+
+def _siglip(built: Built, ready: Any) -> float:
+    model, config = built.model, built.model.config
+    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+    length = config.text_config.max_position_embeddings
+
+    def one(tower: Any, part: Any, tokens: int) -> float:
+        return Tower.of(tower.encoder.layers, part.hidden_size).cost(tokens, tokens**2)
+
+    texts = one(_inner(model.text_model), config.text_config, length) if ready.text else 0.0
+    seen = one(_inner(model.vision_model), config.vision_config, patches)
+    return texts + len(ready.images) * seen
+
+
+def _inner(tower: Any) -> Any:
+    return getattr(tower, "text_model", getattr(tower, "vision_model", tower))
+
+
+def total(built: Built, ready: Iterable[Any]) -> float:
+    return sum(needed(built, item) for item in ready)
