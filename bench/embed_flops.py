@@ -9,7 +9,7 @@ operations a second tell of use, not of waste.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.embed_models import Built
@@ -69,7 +69,9 @@ def _lengths(built: Built, ready: Any) -> tuple[int, list[int]]:
     backbone: Any = built.engine.backbone
     vision = built.model.config.vision_config
     if built.family == "qwen3-vl-embedding":
-        return ready.tokens, [4 * backbone._places(image.size) for image in ready.images]
+        places = [backbone._places(image.size) for image in ready.images]
+        words = backbone.collate([replace(ready, images=(), text=ready.text or "")])
+        return words["all.input_ids"].shape[1] + sum(places), [4 * count for count in places]
     architecture = backbone._architecture
     if built.model.config.model_type == "llava_next":
         grids = [architecture._grid(size) for size in ready.sizes]

@@ -8,8 +8,8 @@ given the model that is here already.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ class Plan:
     config: Callable[[str], Json]
     tokenizer: str
     tokens: dict[str, str]
-    prompted: bool = False  # by sentence-transformers, through a chat template
     larger: bool = False  # whether there is a larger one
 
 
@@ -47,11 +46,10 @@ PLANS = {
     "vlm2vec-qwen25vl": Plan(embed_configs.qwen25, "vlm2vec-qwen25vl", QWEN, larger=True),
     "vlm2vec-llava": Plan(embed_configs.llava, "vlm2vec-llava", LLAVA),
     "mme5": Plan(embed_configs.mllama, "mme5", {"image_token_id": "<|image|>"}),
-    "qwen3-vl-embedding": Plan(
-        embed_configs.qwen3, "vlm2vec-qwen2vl", QWEN, prompted=True, larger=True
-    ),
+    "qwen3-vl-embedding": Plan(embed_configs.qwen3, "vlm2vec-qwen2vl", QWEN, larger=True),
     "siglip2": Plan(embed_configs.siglip2, "", {}),
 }
+BY_SENTENCE_TRANSFORMERS = ("qwen3-vl-embedding", "siglip2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def build(family: str, size: str, settings: Settings, folder: Path) -> Built:
     _write(plan, size, config, folder)
     device, dtype = place(settings)
     model = randomised(config, device, dtype)
-    with _instead_of_reading(model):
+    with _instead_of_reading(family, model):
         engine = embedder.load(str(folder), settings)
     return Built(family, engine, model, folder)
 
@@ -82,7 +80,7 @@ def randomised(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     from transformers import AutoModel, AutoModelForImageTextToText
 
     torch.manual_seed(0)
-    headed = config.model_type not in ("qwen3_vl", "siglip")  # whose authors run them without
+    headed = config.model_type not in ("qwen3_vl", "siglip")  # whose authors run no head
     kind = AutoModelForImageTextToText if headed else AutoModel
     with torch.device(device):
         model = kind.from_config(config, dtype=dtype, attn_implementation="sdpa")
@@ -95,16 +93,13 @@ def randomised(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     return model.eval().requires_grad_(False)
 
 
-@contextmanager
-def _instead_of_reading(model: Any) -> Iterator[None]:
+def _instead_of_reading(family: str, model: Any) -> AbstractContextManager[Any]:
+    """While this holds, a family that would read weights is given `model`."""
+    if family not in BY_SENTENCE_TRANSFORMERS:
+        return patch("embedder.vlm.loading.read_model", lambda *_: model.model)
     from sentence_transformers.base.modules import Transformer
 
-    body = getattr(model, "model", model)
-    with (
-        patch("embedder.vlm.loading.read_model", lambda *_: body),
-        patch.object(Transformer, "_load_model", lambda *_, **__: model),
-    ):
-        yield
+    return patch.object(Transformer, "_load_model", lambda *_, **__: model)
 
 
 def _config(plan: Plan, size: str) -> Any:
@@ -135,7 +130,7 @@ def _write(plan: Plan, size: str, config: Any, folder: Path) -> None:
         content = (PARITY / f"{plan.tokenizer}.tokenizer.json").read_bytes()
         (folder / "tokenizer.json").write_bytes(content)
         files["preprocessor_config.json"] |= _pictures(config, size)
-    if plan.prompted:
+    if config.model_type == "qwen3_vl":
         files |= _prompted_files(config.text_config.hidden_size)
     for name, content in files.items():
         path = folder / name

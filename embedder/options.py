@@ -71,6 +71,7 @@ TrustRemoteCode = Annotated[
 ApiKey = Annotated[
     str | None,
     typer.Option(
+        "--model-api-key",
         metavar="KEY",
         envvar=KEY_VARIABLE,
         help="The key for a server's model.",

@@ -29,7 +29,7 @@ class Bucket:
 class Backbone(Protocol[T]):
     """A loaded model. `T` is an input made ready: token ids, and pictures not yet resized.
 
-    `prepare`, `bucket` and `collate` run on the CPU, in several threads at once.
+    All but `forward` runs on the CPU, `process` and `collate` in several threads at once.
     """
 
     @property
@@ -44,8 +44,12 @@ class Backbone(Protocol[T]):
 
     def bucket(self, ready: T) -> Bucket: ...
 
-    def collate(self, items: Sequence[T]) -> Batch:
-        """Padded tensors on the CPU; here pictures are resized."""
+    def process(self, ready: T) -> Any:
+        """The costly part of one input, such as resizing its pictures."""
+        ...
+
+    def collate(self, items: Sequence[T], processed: Sequence[Any]) -> Batch:
+        """Padded tensors of a batch, on the CPU."""
         ...
 
     def forward(self, batch: Batch) -> torch.Tensor:

@@ -22,6 +22,7 @@ from embedder.vectors import unit
 if TYPE_CHECKING:
     import torch
 
+AHEAD = 2  # batches made ready while one is on the device
 TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # in a batch, until memory says otherwise
 
 
@@ -53,7 +54,8 @@ class Engine:
         self.backbone = backbone
         self._workers = settings.workers or cores()
         self._budget = settings.batch_tokens or TOKENS.get(backbone.device.type, 4_096)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="prepare")
+        self._items = ThreadPoolExecutor(self._workers, thread_name_prefix="item")
+        self._batches = ThreadPoolExecutor(AHEAD, thread_name_prefix="batch")
         self._turn = threading.Lock()
         self.timing = Timing()
 
@@ -82,7 +84,7 @@ class Engine:
         return self._run(ready, buckets)
 
     def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
-        """Collate in threads, a few batches ahead; where memory runs out, plan smaller batches."""
+        """Collate in threads, ahead of the device; where memory runs out, plan smaller batches."""
         import torch
 
         waiting = deque(self._planned(range(len(ready)), buckets))
@@ -107,14 +109,15 @@ class Engine:
         """The jobs in order, each being collated while those before it are on the device."""
         started: deque[Job] = deque()
         while waiting or started:
-            while waiting and len(started) <= self._workers:
+            while waiting and len(started) <= AHEAD:
                 job = waiting.popleft()
-                job.collated = self._pool.submit(self._collate, [ready[row] for row in job.rows])
+                job.collated = self._batches.submit(self._collate, [ready[row] for row in job.rows])
                 started.append(job)
             yield started.popleft()
 
     def _collate(self, items: Sequence[Any]) -> Batch:
-        batch = self.backbone.collate(items)
+        processed = list(self._items.map(self.backbone.process, items))
+        batch = self.backbone.collate(items, processed)
         if self.backbone.device.type != "cuda":
             return batch
         return {name: v.pin_memory() if _is_tensor(v) else v for name, v in batch.items()}

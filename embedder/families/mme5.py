@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from embedder.cards import UNPINNED, finished, preset
+from embedder.card import UNPINNED, finished, preset
 from embedder.checkpoint import find, read_config
 from embedder.errors import EmbedderError
 from embedder.families.vlm2vec import (

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.cards import UNPINNED, finished, preset
+from embedder.card import UNPINNED, finished, preset
 from embedder.checkpoint import Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families.st_processors import fixed, pixels_of, side_of

@@ -87,7 +87,10 @@ class SentenceBackbone:
         parts = None if self._prompted else (ready.text is not None, len(ready.images))
         return Bucket((ready.prompt or "", parts), ready.tokens)
 
-    def collate(self, items: Sequence[Ready]) -> Batch:
+    def process(self, ready: Ready) -> None:
+        """Nothing: sentence-transformers prepares a batch as a whole."""
+
+    def collate(self, items: Sequence[Ready], processed: Sequence[None] = ()) -> Batch:
         """The features of each forward pass that the batch takes, named `pass.feature`, and the row
         that each of its vectors belongs to."""
         import torch

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from embedder.cards import UNPINNED, finished, preset
+from embedder.card import UNPINNED, finished, preset
 from embedder.checkpoint import OURS, Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.types import Embedder, Input, ModelCard, Role, Settings

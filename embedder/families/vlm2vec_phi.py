@@ -6,7 +6,7 @@ code was written for transformers 4; where it does not run under this version, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +77,16 @@ class Phi:
     def bucket(self, ready: Ready) -> Bucket:
         return Bucket(len(ready.images), len(ready.text) // 3 + PICTURE * len(ready.images))
 
-    def collate(self, items: Sequence[Ready]) -> Batch:
+    def process(self, ready: Ready) -> Mapping[str, torch.Tensor]:
+        row: Mapping[str, torch.Tensor]
+        row = self._processor(ready.text, list(ready.images) or None, return_tensors="pt")
+        return row
+
+    def collate(self, items: Sequence[Ready], rows: Sequence[Mapping[str, torch.Tensor]]) -> Batch:
         """Rows padded on the right: `ids`, `last`, and the pictures' tensors, stacked."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
-        rows = [self._row(item) for item in items]
         ids = [row["input_ids"][0] for row in rows]
         batch = {
             "ids": pad_sequence(ids, batch_first=True),
@@ -90,11 +94,6 @@ class Phi:
         }
         pictures = {"pixel_values", "image_sizes"} & set(rows[0])
         return {**batch, **{name: torch.cat([row[name] for row in rows]) for name in pictures}}
-
-    def _row(self, item: Ready) -> dict[str, torch.Tensor]:
-        row: dict[str, torch.Tensor]
-        row = self._processor(item.text, list(item.images) or None, return_tensors="pt")
-        return row
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim): the state of each row's last token."""

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from embedder import options
 from embedder.console import note
-from embedder.registry import DEFAULT_MODEL, cards, load
+from embedder.registry import DEFAULT_MODEL, load
 from embedder.types import Settings
 
 SERVE_EXAMPLES = """
@@ -21,14 +22,8 @@ Examples:
 KEY_VARIABLE = "POLYLENS_SERVE_API_KEY"
 
 
-def _names(incomplete: str) -> list[str]:
-    return [card.name for card in cards() if card.name.startswith(incomplete)]
-
-
 def serve(
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="The model.", autocompletion=_names)
-    ] = DEFAULT_MODEL,
+    model: options.Model = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 takes one that is free.")
@@ -40,15 +35,12 @@ def serve(
     served_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What clients call the model.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda.")
-    ] = None,
-    dim: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Cut vectors to this length.")
-    ] = None,
-    pixel_budget: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Pixels that a picture may cost.")
-    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    dim: options.Dim = None,
+    pixel_budget: options.PixelBudget = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    model_api_key: options.ApiKey = None,
     max_batch: Annotated[
         int, typer.Option(metavar="N", min=1, help="Inputs embedded together.")
     ] = 32,
@@ -72,7 +64,14 @@ def serve(
     from embedder.serving.service import Service
 
     limits = Limits(max_bytes, max_pixels, max_inputs, max_characters, max_queue, max_wait)
-    settings = Settings(device=device, dim=dim, pixel_budget=pixel_budget)
+    settings = Settings(
+        device=device,
+        dtype=dtype,
+        dim=dim,
+        pixel_budget=pixel_budget,
+        trust_remote_code=trust_remote_code,
+        api_key=model_api_key,
+    )
     run(
         lambda: load(model, settings),
         Service(limits, max_batch=max_batch, name=served_name),

@@ -28,7 +28,7 @@ Render = Callable[[Input, Role, "str | None"], Prompt]
 
 
 class Architecture(Protocol):
-    """How a model takes pictures. `tokens` and `pixels` run on the CPU, in several threads."""
+    """How a model takes pictures. All but `states` runs on the CPU, in several threads."""
 
     @property
     def image_token(self) -> int: ...
@@ -44,8 +44,12 @@ class Architecture(Protocol):
         """What must be equal in a batch, of rows with that many pictures."""
         ...
 
-    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
-        """The model's arguments for all pictures of a batch, its rows having `per_row` each."""
+    def pixels(self, image: Image) -> Mapping[str, Any]:
+        """A picture as the model takes it."""
+        ...
+
+    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+        """The model's arguments for all pictures of a batch, whose rows are `ids`."""
         ...
 
     def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
@@ -105,17 +109,21 @@ class VisionLanguage:
     def bucket(self, ready: Ready) -> Bucket:
         return Bucket(self._architecture.kind(len(ready.images)), len(ready.ids))
 
-    def collate(self, items: Sequence[Ready]) -> Mapping[str, Any]:
+    def process(self, ready: Ready) -> list[Mapping[str, Any]]:
+        return [self._architecture.pixels(image) for image in ready.brought()]
+
+    def collate(
+        self, items: Sequence[Ready], processed: Sequence[list[Mapping[str, Any]]]
+    ) -> Batch:
         import torch
 
         lengths = [len(item.ids) for item in items]
         ids = torch.zeros(len(items), max(lengths), dtype=torch.int64)
         for row, item in enumerate(items):
             ids[row, : len(item.ids)] = torch.tensor(item.ids)
-        batch = {"ids": ids, "last": torch.tensor(lengths) - 1}
-        images = [image for item in items for image in item.brought()]
-        per_row = [len(item.images) for item in items]
-        return {**batch, **(self._architecture.pixels(images, per_row, ids) if images else {})}
+        pictures = [picture for row in processed for picture in row]
+        stacked = self._architecture.stack(pictures, ids) if pictures else {}
+        return {"ids": ids, "last": torch.tensor(lengths) - 1, **stacked}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim): the state of each row's last token."""

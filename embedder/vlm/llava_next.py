@@ -5,7 +5,7 @@ https://llava-vl.github.io/blog/2024-01-30-llava-next/; transformers' `llava_nex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -82,11 +82,20 @@ class LlavaNext:
         down, across = height // self._tile, width // self._tile
         return (across, down) if self._old else (down, across)
 
-    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
-        """`pixel_values` (pictures, tiles, 3, side, side), and `image_sizes` (height, width)."""
-        ready = self._processor(images=list(images), return_tensors="pt")
-        sizes = [(image.height, image.width) for image in images]  # on the host: no waiting for it
-        return {"pixel_values": ready["pixel_values"].to(self._model.dtype), "image_sizes": sizes}
+    def pixels(self, image: Image) -> Mapping[str, Any]:
+        """`pixel_values` (tiles, 3, side, side), and `image_size` (height, width)."""
+        tiles = self._processor(images=[image], return_tensors="pt")["pixel_values"][0]
+        size = (image.height, image.width)  # stays on the host, where nothing waits for it
+        return {"pixel_values": tiles.to(self._model.dtype), "image_size": size}
+
+    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+        """`pixel_values` (tiles of all, 3, side, side), and `image_sizes`."""
+        import torch
+
+        return {
+            "pixel_values": torch.cat([picture["pixel_values"] for picture in pictures]),
+            "image_sizes": [picture["image_size"] for picture in pictures],
+        }
 
     def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         out = self._model(input_ids=ids, use_cache=False, **pixels)

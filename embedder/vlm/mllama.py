@@ -5,7 +5,7 @@ https://arxiv.org/abs/2407.21783; transformers' `mllama`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,20 +51,25 @@ class Mllama:
             )
         return 1  # its tiles are not in the sequence
 
-    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
-        """`pixel_values` (n, 1, tiles, 3, side, side), what describes the tiles, and the
-        `cross_attention_mask` (n, length, 1, tiles): words see the picture from its token on."""
-        import torch
-
-        ready = self._processor(images=[[image] for image in images], return_tensors="pt")
-        seen = (ids == self.image_token).cumsum(1) > 0  # (n, length)
-        tiles = ready["aspect_ratio_mask"] > 0  # (n, 1, tiles)
+    def pixels(self, image: Image) -> Mapping[str, Any]:
+        """`pixel_values` (1, 1, tiles, 3, side, side), and what describes the tiles."""
+        ready = self._processor(images=[[image]], return_tensors="pt")
         return {
             "pixel_values": ready["pixel_values"].to(self._model.dtype),
             "aspect_ratio_ids": ready["aspect_ratio_ids"],
             "aspect_ratio_mask": ready["aspect_ratio_mask"],
-            "cross_attention_mask": (seen[:, :, None, None] & tiles[:, None]).to(torch.int64),
         }
+
+    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+        """The pictures, a row each, and `cross_attention_mask` (n, length, 1, tiles): words see the
+        picture from its token on."""
+        import torch
+
+        stacked = {name: torch.cat([p[name] for p in pictures]) for name in pictures[0]}
+        seen = (ids == self.image_token).cumsum(1) > 0  # (n, length)
+        tiles = stacked["aspect_ratio_mask"] > 0  # (n, 1, tiles)
+        mask = (seen[:, :, None, None] & tiles[:, None]).to(torch.int64)
+        return {**stacked, "cross_attention_mask": mask}
 
     def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         out = self._model(input_ids=ids, use_cache=False, **pixels)

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2409.12191, https://arxiv.org/abs/2502.13923; transformers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +60,17 @@ class QwenVL:
             ) from None
         return int(height * width) // factor**2
 
-    def pixels(self, images: Sequence[Image], per_row: Sequence[int], ids: torch.Tensor) -> Batch:
-        """`pixel_values` (patches of all pictures, 1176), `image_grid_thw` (pictures, 3)."""
-        ready = self._processor(images=list(images), return_tensors="pt")
-        return {
-            "pixel_values": ready["pixel_values"].to(self._model.dtype),
-            "image_grid_thw": ready["image_grid_thw"],
-        }
+    def pixels(self, image: Image) -> Mapping[str, Any]:
+        """`pixel_values` (patches, 1176), and `image_grid_thw` (1, 3): frames, patches down and
+        across."""
+        ready = self._processor(images=[image], return_tensors="pt")
+        patches = ready["pixel_values"].to(self._model.dtype)
+        return {"pixel_values": patches, "image_grid_thw": ready["image_grid_thw"]}
+
+    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+        import torch
+
+        return {name: torch.cat([p[name] for p in pictures]) for name in pictures[0]}
 
     def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         import torch

@@ -43,7 +43,10 @@ class Counting:
     def bucket(self, ready):
         return Bucket("text", len(ready))
 
-    def collate(self, items):
+    def process(self, ready):
+        self.threads.add(threading.current_thread().name)
+
+    def collate(self, items, processed):
         self.threads.add(threading.current_thread().name)
         return {
             "size": len(items) * max(map(len, items)),
@@ -101,7 +104,7 @@ def test_a_bad_input_and_none_at_all():
 def test_batches_are_made_in_threads():
     backbone = Counting()
     Engine(backbone, Settings(workers=3, batch_tokens=10)).embed(texts(*[9] * 40), "query")
-    assert all(name.startswith("prepare") for name in backbone.threads)
+    assert {name.split("_")[0] for name in backbone.threads} == {"item", "batch"}
 
 
 def test_calls_from_many_threads():

@@ -1,0 +1,80 @@
+"""The tables of bench.embed, from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.report import table
+
+KINDS = {"texts": "captions", "images": "pictures", "composed": "both"}
+NOTE = (
+    "Random weights; ours / the authors' recipe on the same model, at the same resolution, in "
+    "turns; medians. The recipe pads eight inputs in the order of the corpus and runs the language "
+    "head, except where its authors do not (Qwen3-VL-Embedding, SigLIP 2). Before anything was "
+    "timed, both gave the same vectors: `cosine` is the lowest between the two ways, `nearest` the "
+    "highest between two different inputs. MFU counts the operations that are needed, and is told "
+    "where the device's peak is known. `fed` is the share of the time in which our device had work."
+)
+Json = dict[str, Any]
+
+
+def tables(told: Sequence[Json]) -> str:
+    """Speed, then what it cost."""
+    speed = [[one["family"], *_speeds(one)] for one in told]
+    head = ["family"]
+    for name in KINDS.values():
+        head += [f"{name}/s", "recipe", "times"]
+    costs = [[one["family"], *_costs(one)] for one in told]
+    labels = ["family", "tokens/s", "padding", "MFU", "peak MB", "CPU s", "fed", "cosine", "nearest"]
+    parts = [table(head, speed), table(labels, costs)]
+    fed = [[one["family"], *_fed(one["ingest"])] for one in told if "ingest" in one]
+    if fed:
+        parts.append(table(["ingest, in batches of 32", "pictures/s", "fed", "nvidia-smi"], fed))
+    return "\n\n".join(parts)
+
+
+def _speeds(one: Json) -> list[str]:
+    cells = []
+    for kind in KINDS:
+        found = one["kinds"][kind]
+        ours, theirs = (found["count"] / found[way]["seconds"] for way in ("ours", "reference"))
+        cells += [_figure(ours), _figure(theirs), f"{ours / theirs:.2f}"]
+    return cells
+
+
+def _costs(one: Json) -> list[str]:
+    kinds = list(one["kinds"].values())
+    padding = _weighed(kinds, "padding"), _weighed(kinds, "reference_padding")
+    ways = ("ours", "reference")
+    seconds = [sum(found[way]["seconds"] for found in kinds) for way in ways]
+    tokens, flops = (sum(found[name] for found in kinds) for name in ("tokens", "flops"))
+    used = [f"{100 * flops / took / one['peak']:.0f}%" if one["peak"] else "-" for took in seconds]
+    memory = [max(found[way]["memory"] for found in kinds) for way in ways]
+    cpu = [sum(found[way]["cpu"] for found in kinds) for way in ways]
+    fed = sum(found["ours"]["fed"] * found["ours"]["seconds"] for found in kinds) / seconds[0]
+    return [
+        " / ".join(_figure(tokens / took) for took in seconds),
+        " / ".join(f"{100 * share:.1f}%" for share in padding),
+        " / ".join(used),
+        " / ".join(f"{most:.0f}" for most in memory),
+        " / ".join(f"{spent:.1f}" for spent in cpu),
+        f"{100 * fed:.0f}%",
+        f"{one['cosine']:.6f}",
+        f"{one['nearest']:.3f}",
+    ]
+
+
+def _weighed(kinds: Sequence[Json], name: str) -> float:
+    """Padding as a share of all tokens that are computed, over the kinds."""
+    computed = [found["tokens"] / (1 - found[name]) for found in kinds]
+    return 1 - sum(found["tokens"] for found in kinds) / sum(computed)
+
+
+def _fed(found: Json) -> list[str]:
+    seen = "-" if found["busy"] is None else f"{100 * found['busy']:.0f}%"
+    return [_figure(found["images"] / found["seconds"]), f"{100 * found['fed']:.0f}%", seen]
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
