@@ -15,7 +15,7 @@ CODE   := app bench embedder finetune indexer tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check lint format types imports test-fast test-slow test-gpu \
-	bench starter screenshot clean
+	bench bench-embed bench-gpu starter screenshot clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -65,6 +65,13 @@ test-gpu: $(READY) ## the tests that need a GPU
 
 bench: $(READY) ## measure, and write docs/benchmarks.md; RCLIP=PYTHON measures that peer too
 	$(BIN)/python -m bench $(if $(RCLIP),--rclip $(RCLIP))
+
+bench-embed: $(READY) ## measure every family against its authors' recipe, small, on the CPU
+	$(BIN)/python -m bench.embed --size small --random-weights --device cpu --ingest --publish
+
+bench-gpu: $(READY) ## the same with full-size models, on a GPU
+	$(BIN)/python -m bench.embed --size full --random-weights --device cuda --ingest --publish \
+	--images 256 --texts 2048 --seconds 20
 
 starter: $(READY) ## make the starter's head anew from registry packages
 	$(BIN)/python -m finetune.starter

@@ -133,9 +133,7 @@ def _rope(theta: float, **more: Any) -> Json:
     return {"rope_parameters": {"rope_type": "default", "rope_theta": theta, **more}}
 
 
-def _mrope(
-    size: str, full: list[int], small: list[int], theta: float = 1e6, **more: Any
-) -> Json:
+def _mrope(size: str, full: list[int], small: list[int], theta: float = 1e6, **more: Any) -> Json:
     return _rope(theta, mrope_section=small if size == "small" else full, **more)
 
 

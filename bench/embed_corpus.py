@@ -27,9 +27,9 @@ SHAPES = (  # width, height and how often: cameras, portraits, panoramas, screen
     ((160, 120), 1),
 )
 SCRIPTS = (  # words, what stands between them, and how often
-    ("a the cat dog tiger snow grass image word caption sitting standing in of is with".split(), " ", 6),
-    ("犬 猫 草むら 雪 の中に 座っている 立つ".split(), "", 2),
-    ("كلب قطة يجلس تقف على في العشب الثلج".split(), " ", 2),
+    ("a the cat dog tiger snow grass image word sitting standing in of is with", " ", 6),
+    ("犬 猫 草むら 雪 の中に 座っている 立つ", "", 2),
+    ("كلب قطة يجلس تقف على في العشب الثلج", " ", 2),
 )
 WORDS, SPREAD = 11, 0.6  # of a caption: the median, and the deviation of its logarithm
 
@@ -57,7 +57,7 @@ def caption(random: np.random.Generator) -> str:
     often = np.array([weight for _, _, weight in SCRIPTS], float)
     words, between, _ = SCRIPTS[random.choice(len(SCRIPTS), p=often / often.sum())]
     count = int(np.clip(np.exp(random.normal(np.log(WORDS), SPREAD)), 3, 60))
-    return between.join(random.choice(words, count))
+    return between.join(random.choice(words.split(), count))
 
 
 def photograph(random: np.random.Generator) -> Image.Image:

@@ -92,7 +92,9 @@ def _llava(body: Any, tiles: int) -> float:
     patches = (vision.image_size // vision.patch_size) ** 2 + 1
     tower = body.vision_tower
     layers = getattr(tower, "vision_model", tower).encoder.layers
-    eyes = Tower.of(layers[: len(layers) + 1 + body.config.vision_feature_layer], vision.hidden_size)
+    eyes = Tower.of(
+        layers[: len(layers) + 1 + body.config.vision_feature_layer], vision.hidden_size
+    )
     joined = 2 * size(body.multi_modal_projector) * (patches - 1)
     return tiles * (eyes.cost(patches, patches**2) + joined)
 

@@ -26,7 +26,17 @@ def tables(told: Sequence[Json]) -> str:
     for name in KINDS.values():
         head += [f"{name}/s", "recipe", "times"]
     costs = [[one["family"], *_costs(one)] for one in told]
-    labels = ["family", "tokens/s", "padding", "MFU", "peak MB", "CPU s", "fed", "cosine", "nearest"]
+    labels = [
+        "family",
+        "tokens/s",
+        "padding",
+        "MFU",
+        "peak MB",
+        "CPU s",
+        "fed",
+        "cosine",
+        "nearest",
+    ]
     parts = [table(head, speed), table(labels, costs)]
     fed = [[one["family"], *_fed(one["ingest"])] for one in told if "ingest" in one]
     if fed:

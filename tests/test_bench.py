@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,41 @@ def test_search_finds_what_exact_search_finds():
     told = run("bench.search", "--sizes", "1000", "--queries", "10")
     recall = float(told.strip().splitlines()[-1].split("|")[-2])
     assert recall >= 0.95
+
+
+def test_embed_agrees_with_the_authors_recipe_before_it_measures(tmp_path):
+    file = tmp_path / "figures.json"
+    words = "--family e5v --size small --random-weights --images 1 --texts 4 --repeats 1".split()
+    run("bench.embed", *words, "--device", "cpu", "--json", str(file))
+    told = json.loads(file.read_text())
+    assert told["agree"] and 0.999 <= told["cosine"] < 1.001
+    for found in told["kinds"].values():
+        assert found["tokens"] > 0 and 0 < found["flops"] < 1e12
+        assert 0 <= found["padding"] < found["reference_padding"] + 0.05 < 1
+        for way in (found["ours"], found["reference"]):
+            assert way["seconds"] > 0 and way["cpu"] > 0 and way["memory"] > 100
+
+
+@pytest.mark.parametrize("family", ["vlm2vec-qwen25vl", "mme5"])
+def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
+    """Torch counts the cutting into patches too, and in language all pairs of tokens, not half."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench.embed_flops import needed
+    from bench.embed_models import build
+    from embedder.types import Settings
+
+    built = build(family, "small", Settings(device="cpu"), tmp_path / family)
+    backbone = built.engine.backbone
+    item = Input("a cat in the snow", (Image.new("RGB", (224, 196)),))
+    ready = backbone.prepare(item, "query", None)
+    batch = backbone.collate([ready], [backbone.process(ready)])
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    cost = {attention: lambda q, k, *_, **__: 4 * q[0] * q[1] * q[2] * q[3] * k[2]}
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=cost) as counted:
+        backbone.forward(batch)
+    assert 0.85 < needed(built, ready) / counted.get_total_flops() <= 1
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from embedder.vectors import unit
 if TYPE_CHECKING:
     import torch
 
-AHEAD = 2  # batches made ready while one is on the device
+AHEAD = 4  # batches made ready while one is on the device
 TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # in a batch, until memory says otherwise
 
 
