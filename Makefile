@@ -71,7 +71,7 @@ bench-embed: $(READY) ## measure every family against its authors' recipe, small
 
 bench-gpu: $(READY) ## the same with full-size models, on a GPU
 	$(BIN)/python -m bench.embed --size full --random-weights --device cuda --ingest --publish \
-	--images 256 --texts 2048 --seconds 20
+	--images 128 --texts 1024
 
 starter: $(READY) ## make the starter's head anew from registry packages
 	$(BIN)/python -m finetune.starter

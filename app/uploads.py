@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.resources import settings
+from app.resources import collections, settings
 from indexer.decode import Limits, decode
 from indexer.errors import QueryError
 from indexer.identity import content_hash
@@ -20,10 +20,12 @@ NAME = re.compile(r"[0-9a-f]{32}")
 
 
 def keep(data: bytes) -> str:
-    """Keep the picture in `data`, decoded and made small; returns its name. Raises `QueryError`."""
+    """Keep the picture in `data`, as small as the models of the collections let it be; returns its
+    name. Raises `QueryError`."""
     limits = Limits(settings().max_bytes, settings().max_pixels)
+    side = max((found.card.image_side for found in collections()), default=SIDE)
     try:
-        image = decode(data, side=SIDE, limits=limits).image
+        image = decode(data, side=side, limits=limits).image
     except Undecodable as error:
         raise QueryError(f"This file cannot be searched with: {error.detail}") from error
     name = content_hash(data)[:32]

@@ -92,16 +92,15 @@ def _llava(body: Any, tiles: int) -> float:
     patches = (vision.image_size // vision.patch_size) ** 2 + 1
     tower = body.vision_tower
     layers = getattr(tower, "vision_model", tower).encoder.layers
-    eyes = Tower.of(
-        layers[: len(layers) + 1 + body.config.vision_feature_layer], vision.hidden_size
-    )
+    read = len(layers) + 1 + body.config.vision_feature_layer
+    eyes = Tower.of(layers[:read], vision.hidden_size)
     joined = 2 * size(body.multi_modal_projector) * (patches - 1)
     return tiles * (eyes.cost(patches, patches**2) + joined)
 
 
 def _whole(body: Any, patches: int) -> float:
     """Qwen's eyes, each patch attending to its whole picture."""
-    return _qwen(body, patches, {layer: patches for layer in range(len(body.visual.blocks))})
+    return _qwen(body, patches, dict.fromkeys(range(len(body.visual.blocks)), patches))
 
 
 def _windows(body: Any, patches: int) -> float:

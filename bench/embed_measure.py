@@ -29,7 +29,7 @@ from embedder.types import Input, Role, Settings
 ROLES: dict[str, Role] = {"texts": "document", "images": "document", "composed": "query"}
 CHECKED = 2  # inputs of each kind that are compared before anything is timed
 AGREE = {"float32": 0.999, "bfloat16": 0.99}  # the least cosine; bf16 itself moves a vector so far
-FEED = 32  # pictures that the indexer brings at once
+FEED, FED = 32, 64  # pictures that the indexer brings at once, and in all, at least
 Json = dict[str, Any]
 
 
@@ -126,12 +126,12 @@ def _constant(built: Built, items: Sequence[Input], role: Role) -> Json:
 
 def _ingest(built: Built, images: Sequence[Input]) -> Json:
     """Pictures in batches one after another, as the indexer brings them when decoding is quick."""
-    some = (list(images) * (3 * FEED))[: 3 * FEED] if len(images) < 3 * FEED else list(images)
-    fed = []
+    some = (list(images) * FEED)[: max(len(images), FED)]
+    batches = [some[start : start + FEED] for start in range(0, len(some), FEED)]
+    fed: list[Json] = []
 
     def work() -> None:
-        for start in range(0, len(some), FEED):
-            fed.append(_ours(built, some[start : start + FEED], "document"))
+        fed.extend(_ours(built, batch, "document") for batch in batches)
 
     took = watched(work, built.engine.backbone.device)
     weighed = sum(one["fed"] * one["seconds"] for one in fed) / took.seconds

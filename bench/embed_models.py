@@ -174,7 +174,7 @@ TEMPLATE = (  # Qwen3-VL-Embedding's, in what it does for one user's turn
 def _prompted_files(dim: int) -> Json:
     """What sentence-transformers reads in Qwen3-VL-Embedding's folder."""
     state = {"method": "forward", "method_output_name": "last_hidden_state"}
-    kinds = {kind: state for kind in ("text", "image", "video")}
+    kinds = dict.fromkeys(("text", "image", "video"), state)
     modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
     return {
         "chat_template.jinja": TEMPLATE,

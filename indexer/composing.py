@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +15,13 @@ from embedder import Embedder, Input
 from indexer.bm25 import query_vector
 from indexer.calibration import Scale, scale
 from indexer.errors import QueryError
+from indexer.parts import read_picture
 from indexer.schema import IMAGE, TEXT
 from indexer.stores.protocol import Store
 from indexer.types import Part, Sparse, Vector
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +52,11 @@ def compose(
 ) -> Composed:
     """Embed `parts` and add them up; raises `QueryError`, `EmbedderError`.
 
-    A model that composes gets the pictures and the wanted words as one input. Otherwise parts are
+    A model that composes gets a picture and the wanted words as one input. Otherwise parts are
     added in each channel with weight / spread, so that each moves the ranking by its weight alone,
     however far its cosines spread.
     """
-    embedded = _stored(parts, store) + _embedded(parts, embedder)
+    embedded = _embedded(parts, embedder, store)
     vectors: dict[str, Vector] = {}
     for channel in (IMAGE, TEXT):
         vectors[channel] = _sum(embedded, sample[channel])
@@ -71,6 +78,21 @@ def _sum(parts: Sequence[Embedded], sample: NDArray[np.float32]) -> Vector:
     return np.asarray(total / norm, dtype=np.float32)
 
 
+def _embedded(
+    parts: Sequence[Part], embedder: Callable[[], Embedder], store: Store
+) -> list[Embedded]:
+    if all(part.id for part in parts):
+        return _stored(parts, store)
+    model = embedder()
+    if model.card.composes:
+        parts = _merged(_with_pixels(parts, store, model.card.image_side))
+    new = [part for part in parts if not part.id]
+    inputs = [Input(p.text, (p.image,) if p.image is not None else ()) for p in new]
+    rows = model.embed(inputs, "query")  # (n, dim)
+    made = [Embedded(part, row) for part, row in zip(new, rows, strict=True)]
+    return _stored(parts, store) + made
+
+
 def _stored(parts: Sequence[Part], store: Store) -> list[Embedded]:
     """Parts that are points of the collection need no model."""
     ids = [part.id for part in parts if part.id]
@@ -85,16 +107,26 @@ def _stored(parts: Sequence[Part], store: Store) -> list[Embedded]:
     return out
 
 
-def _embedded(parts: Sequence[Part], embedder: Callable[[], Embedder]) -> list[Embedded]:
-    new = [part for part in parts if not part.id]
-    if not new:
-        return []
-    model = embedder()
-    if model.card.composes:
-        new = _merged(new)
-    inputs = [Input(p.text, (p.image,) if p.image is not None else ()) for p in new]
-    rows = model.embed(inputs, "query")  # (n, dim)
-    return [Embedded(part, row) for part, row in zip(new, rows, strict=True)]
+def _with_pixels(parts: Sequence[Part], store: Store, side: int) -> list[Part]:
+    """`parts`, where words are to change a point's picture, with that picture read from its file;
+    as they were where it cannot be read, so that the parts' vectors are added."""
+    out = list(parts)
+    if any(part.image is not None and part.weight > 0 for part in parts):
+        return out
+    for index, part in enumerate(out):
+        if part.id and part.weight > 0:
+            image = _pixels(part.id, store, side)
+            out[index] = part if image is None else replace(part, id=None, image=image)
+            break
+    return out
+
+
+def _pixels(id: str, store: Store, side: int) -> Image | None:
+    for record in store.retrieve([id]):
+        for path in record.payload["paths"] if record.payload["kind"] == "image" else ():
+            with suppress(QueryError):
+                return read_picture(Path(path), side)
+    return None
 
 
 def _merged(parts: Sequence[Part]) -> list[Part]:

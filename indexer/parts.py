@@ -25,30 +25,31 @@ NOTHING = re.compile(r"(?:[+-]|[+-]?(?:\d+(?:\.\d+)?|\.\d+):)\s*")  # a sign or 
 PICTURES = re.compile(
     r"\.(jpe?g|png|webp|gif|avif|hei[cf]|tiff?|bmp|jp2|ppm|tga|ico)$", re.IGNORECASE
 )
-SIDE = 512  # of a query picture's shorter side; the largest that any model here looks at
+SIDE = 512  # of a query picture's shorter side, where the model's own is not known
 
 
-def parse_parts(arguments: Sequence[str]) -> tuple[Part, ...]:
-    """The parts of a query; raises `QueryError` for what cannot be one."""
-    return tuple(parse_part(argument) for argument in arguments if argument.strip())
+def parse_parts(arguments: Sequence[str], side: int = SIDE) -> tuple[Part, ...]:
+    """The parts of a query, pictures with about `side` pixels on the shorter side; raises
+    `QueryError` for what cannot be one."""
+    return tuple(parse_part(argument, side) for argument in arguments if argument.strip())
 
 
-def parse_part(argument: str) -> Part:
+def parse_part(argument: str, side: int = SIDE) -> Part:
     if argument[0] in " \\":
         return Part(text=argument[1:].strip() or argument, label=argument[1:].strip())
     match = FRONT.fullmatch(argument)
     if not match or NOTHING.fullmatch(argument):
         raise QueryError(f"{argument!r} has a sign or a weight and nothing behind it")
     weight = float(match["weight"] or 1) * (-1 if match["sign"] == "-" else 1)
-    return _part(match["rest"].strip(), weight)
+    return _part(match["rest"].strip(), weight, side)
 
 
-def _part(rest: str, weight: float) -> Part:
+def _part(rest: str, weight: float, side: int) -> Part:
     if rest.startswith("id:"):
         return Part(id=rest[3:].strip(), weight=weight, label=rest)
     path = Path(rest).expanduser()
     if _is_file(path):
-        return Part(image=read_picture(path), weight=weight, label=path.name)
+        return Part(image=read_picture(path, side), weight=weight, label=path.name)
     if PICTURES.search(rest) and not re.search(r"\s", rest):
         raise QueryError(
             f"there is no picture {rest!r}; to search for these words, put a backslash in front"
@@ -56,13 +57,13 @@ def _part(rest: str, weight: float) -> Part:
     return Part(text=rest, weight=weight, label=rest)
 
 
-def read_picture(path: Path) -> Image:
+def read_picture(path: Path, side: int = SIDE) -> Image:
     """The picture at `path`, upright RGB; raises `QueryError` where it cannot be read."""
     from indexer.decode import Limits, decode, read
     from indexer.skips import Undecodable
 
     try:
-        return decode(read(str(path), Limits()), side=SIDE, limits=Limits()).image
+        return decode(read(str(path), Limits()), side=side, limits=Limits()).image
     except Undecodable as error:
         raise QueryError(f"{path} cannot be searched with: {error.detail}") from error
 

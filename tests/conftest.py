@@ -1,17 +1,25 @@
-"""Fixtures that many tests share: a small real embedder, pictures, a collection."""
+"""Fixtures that many tests share: small real embedders, pictures, a collection."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.types import Input, ModelCard, Role, Vectors
+import embedder
+from embedder.engine.engine import Engine
+from embedder.types import Input, ModelCard, Role, Settings, Vectors
 from indexer.config import Config, resolve
 
 DIM = 48
@@ -75,8 +83,8 @@ def _unit(row: np.ndarray) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def quiet_environment(tmp_path, monkeypatch) -> Iterator[None]:
     """No test reads or writes the user's own collections or settings."""
-    for name in ("POLYLENS_STORE", "POLYLENS_COLLECTION", "QDRANT_URL", "QDRANT_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [n for n in os.environ if n.startswith(("POLYLENS_", "QDRANT_"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     yield
@@ -110,3 +118,52 @@ def photo() -> Callable[..., Path]:
 def config(tmp_path) -> Config:
     """Settings whose store is an empty folder of this test's own."""
     return resolve({"store": str(tmp_path / "store")})
+
+
+PARITY = Path(__file__).parent / "embedder" / "parity"
+
+
+def _tiny() -> ModuleType:
+    """embedder/parity/tiny.py belongs to no package: the recorder runs it under other versions."""
+    spec = importlib.util.spec_from_file_location("tiny", PARITY / "tiny.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny = _tiny()
+
+
+def build(family: str, form: str | None, folder: Path) -> Path:
+    """The checkpoint, and beside it what a checkpoint of one's own says of how it was trained."""
+    tiny.build(family, folder)
+    told = tiny.fixture(family)["forms"].get(form, {})
+    if told:
+        square = (told["resize"] or [0])[0]
+        pixels = [told.get("min_pixels", 0), told.get("max_pixels", 0)]
+        ours = {"family": "vlm2vec", "version": int(form[1]), "square": square, "pixels": pixels}
+        (folder / "polylens.json").write_text(json.dumps(ours))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Callable[..., Path]:
+    """The folder of a family's tiny model."""
+
+    @cache
+    def built(family: str, form: str | None) -> Path:
+        return build(family, form, tmp_path_factory.mktemp(family) / "model")
+
+    return lambda family, form=None: built(family, form)
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint) -> Callable[..., Engine]:
+    """A family's tiny model, loaded once."""
+
+    @cache
+    def loaded(family: str, form: str | None) -> Engine:
+        return embedder.load(str(checkpoint(family, form)), Settings(device="cpu"))
+
+    return lambda family, form=None: loaded(family, form)

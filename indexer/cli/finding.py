@@ -76,15 +76,16 @@ def search(
     as_json: options.Json = False,
 ) -> None:
     """Find pictures and texts by words in any language, by pictures, or by both together."""
+    from indexer.cli.opening import collection_card
     from indexer.parts import parse_parts, parse_where, read_picture
     from indexer.types import Part, Query
 
     config = options.settings(store=store, collection=collection, model=model)
+    side = collection_card(config).image_side
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
-    pictures = [Part(image=read_picture(path), label=path.name) for path in image or []]
-    query = Query(
-        (*parse_parts(written), *pictures), parse_where(where or []), limit, offset, diversity, fold
-    )
+    pictures = [Part(image=read_picture(path, side), label=path.name) for path in image or []]
+    said = (*parse_parts(written, side), *pictures)
+    query = Query(said, parse_where(where or []), limit, offset, diversity, fold)
     if not query.parts and not query.where:
         raise typer.BadParameter("say what to look for: words, a picture, or --where")
     answer(config, query, [*written, *map(str, image or [])], as_json=as_json, verbose=verbose)
@@ -148,7 +149,7 @@ def example(config: Config, what: str) -> Part:
     from indexer.types import Part
 
     with Collection.open(config) as opened:
-        id = find_point(opened, what)
+        id, side = find_point(opened, what), opened.card.image_side
     if id is not None:
         return Part(id=id, label=what)
-    return Part(image=read_picture(Path(what).expanduser()), label=Path(what).name)
+    return Part(image=read_picture(Path(what).expanduser(), side), label=Path(what).name)

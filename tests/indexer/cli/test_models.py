@@ -1,0 +1,162 @@
+"""`--model` with a vision-language model from a folder, and with one behind a server.
+
+The models are tiny and random: what is tested is that the right vectors come to the right place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from embedder.types import Input
+
+ROOT = Path(__file__).parents[3]
+
+
+class Indexer:
+    """`indexer ...` as a process of its own, on a store of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.environment |= {"POLYLENS_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"}
+
+    def __call__(self, *arguments: object, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "indexer", *map(str, arguments)],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def id(self, path: Path) -> str:
+        """The point of the picture at `path`."""
+        found = json.loads(self("search", "--where", f"name={path.name}", "--json"))
+        return found["hits"][0]["id"]
+
+    def hits(self, *arguments: object) -> dict[str, float]:
+        """Names of files and their scores, best first."""
+        found = json.loads(self("search", *arguments, "--no-fold", "--json"))["hits"]
+        return {Path(hit["paths"][0]).name: hit["score"] for hit in found}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, checkpoint):
+    """Five pictures, indexed with a copy of the tiny E5-V."""
+    folder = tmp_path_factory.mktemp("vlm")
+    (folder / "pictures").mkdir()
+    for name in ("square", "wide", "tall", "small", "large"):
+        tiny.picture(name).save(folder / "pictures" / f"{name}.png")
+    shutil.copytree(checkpoint("e5v"), folder / "model")
+    indexer = Indexer(folder)
+    indexer("ingest", "pictures", "--model", "model", "--quiet")
+    return indexer
+
+
+@pytest.fixture(scope="module")
+def url(made):
+    """The same folder behind `embedder serve`, which loads it once for many commands."""
+    command = [sys.executable, "-m", "embedder", "serve", "--model", "model", "--port", "0"]
+    served = {**made.environment, "POLYLENS_SERVE_API_KEY": "secret"}
+    server = subprocess.Popen(
+        command, env=served, cwd=made.folder, stderr=subprocess.PIPE, text=True
+    )
+    made.environment["POLYLENS_MODEL_API_KEY"] = "secret"
+    yield next(line for line in server.stderr if "http://" in line).split()[-1]
+    server.terminate()
+    assert server.wait(20) == 0
+
+
+def test_words_are_compared_with_the_models_own_vectors(made, model):
+    names = ["square", "wide", "tall", "small", "large"]
+    pictures = [Input(images=(tiny.picture(name),)) for name in names]
+    words = model("e5v").embed([Input(text="a cat")], "query")[0]
+    cosines = model("e5v").embed(pictures, "document") @ words
+    wanted = {f"{name}.png": float(cosine) for name, cosine in zip(names, cosines, strict=True)}
+    found = made.hits("a cat")
+    assert found == pytest.approx(wanted, abs=2e-3)  # the store keeps 16 bits a number
+    assert list(found) == sorted(wanted, key=wanted.get, reverse=True)
+
+
+def test_a_scan_without_news_needs_no_weights(made):
+    weights = made.folder / "model" / "model.safetensors"
+    weights.rename(made.folder / "away")
+    try:
+        made("ingest", "pictures", "--quiet")
+    finally:
+        (made.folder / "away").rename(weights)
+
+
+def test_another_model_or_length_is_refused_with_the_way_out(made, checkpoint):
+    other = made("ingest", "pictures", "--model", checkpoint("mme5"), code=1)
+    assert "cannot be compared" in other
+    assert f"--model {checkpoint('mme5')} --collection default-2" in other
+    assert "a pixel budget of 5000" in made("ingest", "pictures", "--pixel-budget", 5000, code=1)
+    assert "of 32 numbers, not of 16" in made(
+        "ingest", "pictures", "--collection", "new", "--model", "model", "--dim", 16, code=1
+    )
+    assert not (made.folder / "store" / "new").exists()
+
+
+def test_the_pixel_budget_stays_with_the_collection(made):
+    budget = ("--collection", "cheap", "--model", "model", "--pixel-budget", "4k")
+    made("ingest", "pictures", *budget, "--quiet")
+    made("ingest", "pictures", "--collection", "cheap", "--quiet")
+    shown = json.loads(made("status", "--collection", "cheap", "--json"))
+    assert shown["card"]["pixel_budget"] == 4000
+    assert made.hits("a cat", "--collection", "cheap") != made.hits("a cat")
+
+
+def test_a_server_and_a_folder_are_one_model(made, model, url):
+    """A collection made with the folder is searched through the server, and the other way."""
+    query = model("e5v").embed([Input("a cat")], "query")[0]
+    tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
+    here = made.hits("a cat", "--model", url)
+    assert here["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
+    far = ("--collection", "far", "--model", url)
+    made("ingest", "pictures", *far, "--quiet")
+    assert made.hits("a cat", "--collection", "far") == pytest.approx(here, abs=5e-3)
+
+
+def test_a_server_wants_its_key(made, url):
+    key = made.environment.pop("POLYLENS_MODEL_API_KEY")
+    try:
+        assert "POLYLENS_MODEL_API_KEY" in made("search", "a cat", "--model", url, code=1)
+    finally:
+        made.environment["POLYLENS_MODEL_API_KEY"] = key
+
+
+def test_a_picture_with_words_goes_through_the_model_as_one(made, model, url):
+    """By its path or by its id, and not as a sum of two vectors."""
+    path = made.folder / "pictures" / "wide.png"
+    both = Input("at night", (tiny.picture("wide"),))
+    query = model("e5v").embed([both], "query")[0]
+    tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
+    found = made.hits(path, "at night", "--model", url)
+    assert found["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
+    by_id = made.hits(f"id:{made.id(path)}", "at night", "--model", url)
+    assert by_id["tall.png"] == pytest.approx(found["tall.png"], abs=1e-3)
+    assert "wide.png" not in by_id, "what the query is made from is no answer"
+
+
+def test_a_picture_that_is_gone_is_added_by_its_vector(made, url):
+    path = made.folder / "pictures" / "wide.png"
+    id = made.id(path)
+    path.rename(made.folder / "wide.png")
+    try:
+        found = made.hits(f"id:{id}", "at night", "--model", url)
+        assert set(found) == {"tall.png", "square.png", "small.png", "large.png"}
+    finally:
+        (made.folder / "wide.png").rename(path)
