@@ -75,8 +75,8 @@ def environment(home) -> dict[str, str]:
 
 
 def test_the_commands_of_the_readme_run(home, environment):
-    lines = commands(README, "indexer ")
-    assert len(lines) >= 7
+    lines = commands(README, "indexer ") + commands(README, "embedder ")
+    assert len(lines) >= 8
     for line in lines:
         done = subprocess.run(
             ["bash", "-c", line],
@@ -153,7 +153,7 @@ def test_docs_cli_has_the_command_with_all_its_options(path):
     names = {name for p in options for name in p.opts + p.secondary_opts} - {"--help"}
     if path.startswith("indexer"):
         names -= COMMON
-    listed = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "".join(_first_cells(told))))
+    listed = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", "".join(_first_cells(told))))
     assert listed == names
 
 
