@@ -19,8 +19,8 @@ from indexer.types import IngestReport, Progress
 class Job:
     """One ingest: where it stands, and what came of it."""
 
-    def __init__(self, collection: str, folder: Path, prune: bool) -> None:
-        self.collection, self.folder, self.prune = collection, folder, prune
+    def __init__(self, collection: str, folder: Path, model: str | None, prune: bool) -> None:
+        self.collection, self.folder, self.model, self.prune = collection, folder, model, prune
         self.progress: Progress | None = None
         self.report: IngestReport | None = None
         self.error = ""
@@ -48,7 +48,7 @@ class Job:
 
     def _ingest(self, on_progress: Callable[[Progress], None]) -> IngestReport:
         config = replace(settings(), collection=self.collection)
-        embedder = model_of(self.collection)
+        embedder = model_of(self.collection, self.model)
         options = IngestOptions(
             limits=Limits(config.max_bytes, config.max_pixels),
             batch=config.batch,
@@ -63,12 +63,12 @@ _JOBS: dict[str, Job] = {}
 _LOCK = threading.Lock()
 
 
-def start(collection: str, folder: Path, *, prune: bool) -> Job:
+def start(collection: str, folder: Path, *, model: str | None, prune: bool) -> Job:
     """Begin an ingest, or give back the one that is running on the collection."""
     with _LOCK:
         job = _JOBS.get(collection)
         if job is None or not job.running:
-            job = _JOBS[collection] = Job(collection, folder, prune)
+            job = _JOBS[collection] = Job(collection, folder, model, prune)
             job.start()
         return job
 

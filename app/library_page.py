@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import streamlit as st
 from app import jobs
 from app.jobs import Job
 from app.resources import collections, opened, settings
-from embedder import EmbedderError
+from embedder import EmbedderError, cards
+from embedder.machine import Memory, memory, runs_on
 from indexer.collection import Summary
 from indexer.config import parse_name
 from indexer.errors import IndexerError
@@ -84,20 +86,39 @@ def _add() -> None:
         folder, name = st.columns([3, 1])
         where = folder.text_input("Folder on this machine", placeholder="~/Pictures")
         called = name.text_input("Collection", value=settings().collection)
+        model = st.selectbox(
+            "Model",
+            [card.name for card in cards()],
+            index=None,
+            placeholder="The collection's own; the starter for a new one",
+            accept_new_options=True,
+            format_func=partial(_told, memory()),
+            help="For a new collection. A Hugging Face id, a folder or a server's address may be "
+            "typed as well. docs/models.md tells which to choose.",
+        )
         gone = st.checkbox("Also forget pictures whose files are gone")
         asked = st.form_submit_button("Look at the pictures", type="primary")
     if asked:
-        _begin(where, called, gone)
+        _begin(where, called, model, gone)
     _progress(called)
 
 
-def _begin(where: str, called: str, gone: bool) -> None:
+def _told(there: Memory, name: str) -> str:
+    """A model's name, and where it would run here."""
+    needed = {card.name: card.memory for card in cards()}.get(name)
+    if needed is None:
+        return name
+    where = {"GPU": "runs on the GPU", "CPU": "runs on the CPU", "no": "too large for this machine"}
+    return f"{name} ({where[runs_on(needed, there)]})"
+
+
+def _begin(where: str, called: str, model: str | None, gone: bool) -> None:
     folder = Path(where.strip()).expanduser()
     if not where.strip() or not folder.exists():
         st.error(f"There is no folder {where!r} on this machine.", icon=":material/folder_off:")
         return
     try:
-        jobs.start(str(parse_name(called)), folder, prune=gone)
+        jobs.start(str(parse_name(called)), folder, model=model, prune=gone)
     except ValueError as error:
         st.error(f"A collection cannot be called {called!r}: {error}")
 

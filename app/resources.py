@@ -9,7 +9,7 @@ from embedder import DEFAULT_MODEL, Embedder, ModelCard
 from embedder import describe as describe_model
 from indexer.collection import Collection, Summary, list_collections, summary
 from indexer.config import Config, resolve
-from indexer.models import load_model, settings_for
+from indexer.models import check_same, load_model, settings_for
 from indexer.search import Searcher
 
 
@@ -53,10 +53,14 @@ def _opened(name: str, created: str) -> Opened:
     return Opened(collection, Searcher(collection, lambda: model(collection.card)))
 
 
-def model_of(name: str) -> Embedder:
-    """The model of a collection, or the one that a new collection gets; raises `EmbedderError`."""
+def model_of(name: str, chosen: str | None = None) -> Embedder:
+    """The model of a collection, or the one that a new collection gets.
+
+    Raises `EmbedderError`; `CollectionError` where `chosen` is another than the collection's.
+    """
     made = {found.name: found.card for found in collections()}
-    config = settings()
+    config = replace(settings(), collection=name, model=chosen or settings().model)
     if name in made:
+        check_same(config, made[name])
         return model(made[name])
     return model(describe_model(config.model or DEFAULT_MODEL, settings_for(config)))

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.embed_report import NOTE, tables
+from bench.embed_report import body
 from bench.report import publish
 
 FAMILIES = (  # bench/embed_models.py knows them; importing it would import torch here
@@ -43,7 +43,7 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps(told, indent=1), "utf-8")
         title = f"Embedding, {options.size} models on {told[0]['device']}"
-        publish(title, f"{NOTE}\n\n{tables(told)}", write=options.publish)
+        publish(title, body(told), write=options.publish)
 
 
 def _options() -> argparse.Namespace:

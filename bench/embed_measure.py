@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from embedder.types import Input, Role, Settings
 
 ROLES: dict[str, Role] = {"texts": "document", "images": "document", "composed": "query"}
 CHECKED = 2  # inputs of each kind that are compared before anything is timed
-AGREE = {"float32": 0.999, "bfloat16": 0.99}  # the least cosine; bf16 itself moves a vector so far
+AGREE = 0.999  # the least cosine; bf16 alone moves a vector of 30 layers by some 0.0002
 FEED, FED = 32, 64  # pictures that the indexer brings at once, and in all, at least
 Json = dict[str, Any]
 
@@ -57,7 +56,7 @@ def _named(built: Built) -> str:
     device = built.engine.backbone.device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return "a CPU"  # which the section names
 
 
 def _agreement(built: Built, reference: Reference, found: Corpus) -> Json:
@@ -69,7 +68,7 @@ def _agreement(built: Built, reference: Reference, found: Corpus) -> Json:
         lowest = min(lowest, float((ours * theirs).sum(1).min()))
         nearest = max(nearest, float((ours @ ours.T - 2 * np.eye(len(ours))).max()))
     dtype = str(built.model.dtype).removeprefix("torch.")
-    if not lowest >= AGREE.get(dtype, 0.999):
+    if not lowest >= AGREE:  # also where it is no number
         raise SystemExit(f"{built.family}: ours and the authors' recipe disagree: cosine {lowest}")
     return {"agree": True, "dtype": dtype, "cosine": lowest, "nearest": nearest}
 

@@ -65,7 +65,7 @@ class Built:
 def build(family: str, size: str, settings: Settings, folder: Path) -> Built:
     """The model of a family with random weights, its small files in `folder`."""
     plan = PLANS[family]
-    config = _config(plan, size)
+    config = configured(plan, size)
     _write(plan, size, config, folder)
     device, dtype = place(settings)
     model = randomised(config, device, dtype)
@@ -102,7 +102,8 @@ def _instead_of_reading(family: str, model: Any) -> AbstractContextManager[Any]:
     return patch.object(Transformer, "_load_model", lambda *_, **__: model)
 
 
-def _config(plan: Plan, size: str) -> Any:
+def configured(plan: Plan, size: str) -> Any:
+    """transformers' configuration, with the ids that the borrowed tokenizer has."""
     from transformers import AutoConfig
 
     ids = _special(plan.tokenizer)

@@ -8,19 +8,19 @@ from typing import Any
 from bench.report import table
 
 KINDS = {"texts": "captions", "images": "pictures", "composed": "both"}
-NOTE = (
-    "Random weights; ours / the authors' recipe on the same model, at the same resolution, in "
-    "turns; medians. The recipe pads eight inputs in the order of the corpus and runs the language "
-    "head, except where its authors do not (Qwen3-VL-Embedding, SigLIP 2). Before anything was "
-    "timed, both gave the same vectors: `cosine` is the lowest between the two ways, `nearest` the "
-    "highest between two different inputs. MFU counts the operations that are needed, and is told "
-    "where the device's peak is known. `fed` is the share of the time in which our device had work."
-)
+NOTE = """\
+Random weights, {numbers}. Ours, then the recipe of the authors' READMEs on the same model, at the same
+resolution, in turns; medians. The recipe pads eight inputs in the order of the corpus and runs the
+language head, but for Qwen3-VL-Embedding and SigLIP 2, whose authors run none. Before anything was
+timed, both gave the same vectors: `cosine` is the lowest between the two ways, and for comparison
+`nearest` is the highest between two different inputs. MFU is the share of the device's peak that went
+into operations that are needed, padding not among them; "-" where the peak is not known. `fed` is
+the share of the time in which our device had work waiting, at the least."""
 Json = dict[str, Any]
 
 
-def tables(told: Sequence[Json]) -> str:
-    """Speed, then what it cost."""
+def body(told: Sequence[Json]) -> str:
+    """What was measured, speed, and what it cost."""
     speed = [[one["family"], *_speeds(one)] for one in told]
     head = ["family"]
     for name in KINDS.values():
@@ -37,7 +37,8 @@ def tables(told: Sequence[Json]) -> str:
         "cosine",
         "nearest",
     ]
-    parts = [table(head, speed), table(labels, costs)]
+    note = NOTE.format(numbers=told[0]["dtype"])
+    parts = [note, table(head, speed), table(labels, costs)]
     fed = [[one["family"], *_fed(one["ingest"])] for one in told if "ingest" in one]
     if fed:
         parts.append(table(["ingest, in batches of 32", "pictures/s", "fed", "nvidia-smi"], fed))
@@ -59,19 +60,19 @@ def _costs(one: Json) -> list[str]:
     ways = ("ours", "reference")
     seconds = [sum(found[way]["seconds"] for found in kinds) for way in ways]
     tokens, flops = (sum(found[name] for found in kinds) for name in ("tokens", "flops"))
-    used = [f"{100 * flops / took / one['peak']:.0f}%" if one["peak"] else "-" for took in seconds]
+    used = [f"{100 * flops / took / one['peak']:.0f}%" for took in seconds if one["peak"]]
     memory = [max(found[way]["memory"] for found in kinds) for way in ways]
     cpu = [sum(found[way]["cpu"] for found in kinds) for way in ways]
     fed = sum(found["ours"]["fed"] * found["ours"]["seconds"] for found in kinds) / seconds[0]
     return [
         " / ".join(_figure(tokens / took) for took in seconds),
         " / ".join(f"{100 * share:.1f}%" for share in padding),
-        " / ".join(used),
+        " / ".join(used) or "-",
         " / ".join(f"{most:.0f}" for most in memory),
         " / ".join(f"{spent:.1f}" for spent in cpu),
         f"{100 * fed:.0f}%",
         f"{one['cosine']:.6f}",
-        f"{one['nearest']:.3f}",
+        f"{one['nearest']:.4f}",
     ]
 
 

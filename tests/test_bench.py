@@ -74,6 +74,24 @@ def test_embed_agrees_with_the_authors_recipe_before_it_measures(tmp_path):
             assert way["seconds"] > 0 and way["cpu"] > 0 and way["memory"] > 100
 
 
+def test_the_full_models_have_the_published_number_of_parameters():
+    import torch
+
+    from bench.embed_models import PLANS, configured, randomised
+
+    def billions(family: str, size: str) -> float:
+        config = configured(PLANS[family], size)
+        model = randomised(config, torch.device("meta"), torch.bfloat16)
+        return sum(weight.numel() for weight in model.parameters()) / 1e9
+
+    published = {"e5v": 8.36, "vlm2vec-qwen2vl": 2.21, "vlm2vec-qwen25vl": 3.75, "mme5": 10.7}
+    published |= {"vlm2vec-llava": 7.57, "qwen3-vl-embedding": 2.13, "siglip2": 0.375}
+    told = {family: billions(family, "full") for family in PLANS}
+    assert told == pytest.approx(published, rel=0.005)
+    assert billions("vlm2vec-qwen2vl", "larger") == pytest.approx(8.29, rel=0.005)
+    assert billions("qwen3-vl-embedding", "larger") == pytest.approx(8.14, rel=0.005)
+
+
 @pytest.mark.parametrize("family", ["vlm2vec-qwen25vl", "mme5"])
 def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
     """Torch counts the cutting into patches too, and in language all pairs of tokens, not half."""

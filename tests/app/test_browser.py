@@ -172,3 +172,22 @@ def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library
     assert done.returncode == 0
     browser.get(f"{address}/?w=name%3Dnew.jpg")
     until(browser, lambda: names(browser) == ["new.jpg"])
+
+
+def test_the_library_takes_the_name_of_any_model(
+    browser, address, library, tmp_path, photo, checkpoint
+):
+    """Typed into the box, as one would type a Hugging Face id or a folder."""
+    photo(tmp_path / "more" / "new.jpg", 5)
+    browser.get(f"{address}/library")
+    boxes = until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "input[type=text]")[:3])
+    by_label = {box.get_attribute("aria-label") or "": box for box in boxes}
+    folder, called = by_label["Folder on this machine"], by_label["Collection"]
+    folder.send_keys(str(tmp_path / "more"))
+    called.send_keys(Keys.CONTROL, "a", Keys.NULL, "chosen")
+    model = browser.find_element(By.CSS_SELECTOR, "[data-testid=stSelectbox] input")
+    model.send_keys(str(checkpoint("e5v")), Keys.ENTER)
+    press(browser, "Look at the pictures")
+    made = library / "chosen" / "collection.json"
+    until(browser, lambda: made.exists() and str(checkpoint("e5v")) in made.read_text(), 90)
+    until(browser, lambda: "1 added" in browser.find_element(By.TAG_NAME, "body").text, 60)

@@ -111,6 +111,29 @@ def test_the_library_ingests_a_folder(empty_store, tmp_path, photo):
     assert tested.dataframe[0].value["reason"].tolist() == [job.report.skipped[0].reason]
 
 
+def test_a_collection_is_made_with_the_chosen_model(empty_store, tmp_path, photo, checkpoint):
+    """And a search there puts a picture and words through that model together."""
+    from app import jobs
+    from app.resources import opened
+    from indexer.types import Part, Query
+
+    photo(tmp_path / "pictures" / "a.jpg", "red")
+    photo(tmp_path / "pictures" / "b.jpg", "blue")
+    name = str(checkpoint("e5v"))
+    job = jobs.start("default", tmp_path / "pictures", model=name, prune=False)
+    job.wait(90)
+    assert job.error == ""
+    here = opened("default")
+    assert here.collection.card.name == name
+    words = Part(text="at night", label="at night")
+    found = here.searcher.search(Query((Part(id=_id_of("a.jpg"), label="a"), words)))
+    assert [hit.payload["name"] for hit in found.hits] == ["b.jpg"]
+    assert len(found.hits[0].why["parts"]) == 1, "one input, not two vectors added"
+    other = jobs.start("default", tmp_path / "pictures", model="starter", prune=False)
+    other.wait(90)
+    assert "cannot be compared" in other.error
+
+
 def _library() -> None:
     from app import library_page
 
