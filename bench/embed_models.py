@@ -20,6 +20,7 @@ import torch
 import embedder
 from bench import embed_configs
 from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json
+from bench.embed_corpus import SCRIPTS
 from embedder.engine.engine import Engine
 from embedder.types import Settings
 from embedder.vlm.loading import place
@@ -209,7 +210,7 @@ def _siglip_files(folder: Path) -> Json:
     """A Gemma tokenizer of letters; how many matters little, as every text costs 64 tokens."""
     from transformers import GemmaTokenizer
 
-    letters = [chr(code) for code in range(ord("!"), 256)]
+    letters = sorted({letter for words, _, _ in SCRIPTS for letter in words} - {" "})
     tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     GemmaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)

@@ -9,13 +9,13 @@ from bench.report import table
 
 KINDS = {"texts": "captions", "images": "pictures", "composed": "both"}
 NOTE = """\
-Random weights, {numbers}. Ours, then the recipe of the authors' READMEs on the same model, at the same
-resolution, in turns; medians. The recipe pads eight inputs in the order of the corpus and runs the
-language head, but for Qwen3-VL-Embedding and SigLIP 2, whose authors run none. Before anything was
-timed, both gave the same vectors: `cosine` is the lowest between the two ways, and for comparison
-`nearest` is the highest between two different inputs. MFU is the share of the device's peak that went
-into operations that are needed, padding not among them; "-" where the peak is not known. `fed` is
-the share of the time in which our device had work waiting, at the least."""
+Random weights, {numbers}. Ours, then the recipe of the authors' READMEs on the same model, at the
+same resolution, in turns; medians. The recipe pads eight inputs in the order of the corpus and runs
+the language head, but for Qwen3-VL-Embedding and SigLIP 2, whose authors run none. Before anything
+was timed, both gave the same vectors: `cosine` is the lowest between the two ways, and for
+comparison `nearest` is the highest between two different inputs. MFU is the share of the device's
+peak that went into operations that are needed, padding not among them; "-" where the peak is not
+known. `fed` is the share of the time in which our device had work waiting, at the least."""
 Json = dict[str, Any]
 
 

@@ -11,12 +11,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from embedder.types import Embedder
+from indexer.ahead import EmbedAhead
 from indexer.captions import CaptionSource
 from indexer.catalogue import Catalogue, Todo
 from indexer.collection import Collection
@@ -29,6 +32,7 @@ from indexer.walk import distinct_roots, printable, walk
 from indexer.writer import Writer
 
 ERRORS = "errors.jsonl"
+Batch: TypeAlias = "list[Prepared | Skip]"
 EVERY = 0.2  # seconds between two calls of on_progress
 
 
@@ -67,7 +71,8 @@ def ingest(
         catalogue = Catalogue(collection.path / "catalogue.db")
         try:
             run = _Run(roots, collection, embedder, options or IngestOptions(), catalogue)
-            return run(on_progress or (lambda _: None), stop or threading.Event())
+            with closing(run.embedder):
+                return run(on_progress or (lambda _: None), stop or threading.Event())
         finally:
             catalogue.close()
 
@@ -89,6 +94,7 @@ class _Run:
         self.skipped: list[Skip] = []
         self.started = time.perf_counter()
         self.folders = [Path(root) for root in self.roots]
+        self.embedder = EmbedAhead(embedder)
         self.captions = CaptionSource(self.folders, self.skip, options.manifest)
         self.preparer = Preparer(
             catalogue,
@@ -102,7 +108,7 @@ class _Run:
         self.writer = Writer(
             collection,
             catalogue,
-            lambda: embedder,
+            lambda: self.embedder,
             self.stages,
             self.skip,
             self.roots,
@@ -151,11 +157,31 @@ class _Run:
             workers=self.options.threads,
             ahead=2 * self.options.batch + self.options.threads,
         )
-        for batch in _batches(items, self.options.batch):
+        half = max(1, self.options.batch // 2)  # one is written while the other is embedded
+        for batch in self._begun(_batches(items, half)):
             for orphan in self._write_batch(batch):
                 self._write_orphan(orphan)
             done += len(batch)
             progress("ingest", done, total, _last_path(batch))
+
+    def _begun(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Each batch once the model has begun with the one after it, so that it never waits."""
+        held: Batch = []
+        for batch in batches:
+            self.embedder.begin([item.input for item in self._unknown(batch)])
+            if held:
+                yield held
+            held = batch
+        if held:
+            yield held
+
+    def _unknown(self, batch: Batch) -> list[Prepared]:
+        """The pictures of `batch` that must be embedded, unless the store has them already."""
+        ready = [item for item in batch if isinstance(item, Prepared) and item.pictures]
+        if self.options.dry_run or not ready:
+            return []
+        known = {r.id for r in self.collection.store.retrieve([i for p in ready for i in p.ids])}
+        return [item for item in ready if not known.intersection(item.ids)]
 
     def _write_batch(self, batch: Sequence[Prepared | Skip]) -> list[Prepared]:
         for item in batch:
@@ -212,7 +238,7 @@ def _until(stop: threading.Event, todo: Iterable[Todo]) -> Iterator[Todo]:
         yield item
 
 
-def _batches(items: Iterable[Prepared | Skip], size: int) -> Iterator[list[Prepared | Skip]]:
+def _batches(items: Iterable[Prepared | Skip], size: int) -> Iterator[Batch]:
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch

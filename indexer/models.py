@@ -6,6 +6,7 @@ where there is one; where it runs comes from the settings.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,14 +27,19 @@ class Deferred:
     card: ModelCard
     load: Callable[[], Embedder]
     _loaded: Embedder | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        if self._loaded is None:
-            try:
-                self._loaded = self.load()
-            except EmbedderError as error:  # no fault of the files in hand: end the run
-                raise IndexerError(str(error)) from error
-        return self._loaded.embed(inputs, role, instruction)
+        return self._model().embed(inputs, role, instruction)
+
+    def _model(self) -> Embedder:
+        with self._lock:
+            if self._loaded is None:
+                try:
+                    self._loaded = self.load()
+                except EmbedderError as error:  # no fault of the files in hand: end the run
+                    raise IndexerError(str(error)) from error
+            return self._loaded
 
 
 def settings_for(config: Config, made_with: ModelCard | None = None) -> Settings:
