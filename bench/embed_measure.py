@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,14 @@ def _named(built: Built) -> str:
 
 def _agreement(built: Built, reference: Reference, found: Corpus) -> Json:
     """The least cosine of ours with the recipe's, and the greatest of two inputs that differ."""
-    lowest, nearest = 1.0, -1.0
+    pairs, nearest = [], -1.0
     for kind, role in ROLES.items():
         some = getattr(found, kind)[:CHECKED]
         ours, theirs = built.engine.embed(some, role), reference.embed(some, role)
-        lowest = min(lowest, float((ours * theirs).sum(1).min()))
+        pairs.append((ours * theirs).sum(1))
         nearest = max(nearest, float((ours @ ours.T - 2 * np.eye(len(ours))).max()))
     dtype = str(built.model.dtype).removeprefix("torch.")
+    lowest = float(np.concatenate(pairs).min())
     if not lowest >= AGREE:  # also where it is no number
         raise SystemExit(f"{built.family}: ours and the authors' recipe disagree: cosine {lowest}")
     return {"agree": True, "dtype": dtype, "cosine": lowest, "nearest": nearest}
@@ -95,10 +96,14 @@ def _kind(
 
 
 def _ours(built: Built, items: Sequence[Input], role: Role) -> Json:
+    return _fed(built, lambda: built.engine.embed(items, role))
+
+
+def _fed(built: Built, work: Callable[[], object]) -> Json:
     """`fed`: the share of the time in which the device had work, told by the engine."""
     timing = built.engine.timing
     idle = timing.wait + timing.prepare
-    took: Took = watched(lambda: built.engine.embed(items, role), built.engine.backbone.device)
+    took: Took = watched(work, built.engine.backbone.device)
     idle = timing.wait + timing.prepare - idle
     return {**asdict(took), "fed": 1 - idle / took.seconds}
 
@@ -127,11 +132,5 @@ def _ingest(built: Built, images: Sequence[Input]) -> Json:
     """Pictures in batches one after another, as the indexer brings them when decoding is quick."""
     some = (list(images) * FEED)[: max(len(images), FED)]
     batches = [some[start : start + FEED] for start in range(0, len(some), FEED)]
-    fed: list[Json] = []
-
-    def work() -> None:
-        fed.extend(_ours(built, batch, "document") for batch in batches)
-
-    took = watched(work, built.engine.backbone.device)
-    weighed = sum(one["fed"] * one["seconds"] for one in fed) / took.seconds
-    return {"images": len(some), "seconds": took.seconds, "fed": weighed, "busy": took.busy}
+    took = _fed(built, lambda: [built.engine.embed(batch, "document") for batch in batches])
+    return {"images": len(some), **took}

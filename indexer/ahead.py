@@ -12,7 +12,6 @@ import numpy as np
 
 from embedder import Embedder, EmbedderError, Input, ModelCard, Role, Vectors
 
-
 Key: TypeAlias = tuple[int, ...]
 """A picture by where it lies in memory."""
 

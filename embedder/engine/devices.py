@@ -34,6 +34,7 @@ class Devices:
             self.close()
             raise
         self.card: ModelCard = cards[0]
+        self.lanes = len(names)  # calls at once that make sense
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """(n, dim) unit rows in the order of `inputs`; a device that is done takes the next chunk.

@@ -63,6 +63,11 @@ class Engine:
     def card(self) -> ModelCard:
         return self.backbone.card
 
+    @property
+    def lanes(self) -> int:
+        """Calls at once that make sense: while a GPU has one, the CPU prepares another."""
+        return 1 if self.backbone.device.type == "cpu" else 2
+
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """(n, dim) unit rows, in the order of `inputs`; raises `EmbedderError`."""
         rows = self.states(inputs, role, instruction)[:, : self.card.dim]

@@ -1,7 +1,8 @@
 """Requests of many clients -> batches for one model.
 
-One thread embeds. What arrives meanwhile is the next batch; when nothing is being embedded, a
-request starts at once. First come, first served; a batch has one role and one instruction.
+A thread embeds; two, where a model can prepare one batch while it computes another. What arrives
+meanwhile is the next batch; when nothing is being embedded, a request starts at once. First come,
+first served; a batch has one role and one instruction.
 """
 
 from __future__ import annotations
@@ -65,8 +66,15 @@ class Batcher:
     """Embeds for many threads; `close` when done."""
 
     def __init__(
-        self, embedder: Embedder, metrics: Metrics, *, max_batch: int = 32, max_queue: int = 512
+        self,
+        embedder: Embedder,
+        metrics: Metrics,
+        *,
+        max_batch: int = 32,
+        max_queue: int = 512,
+        lanes: int = 1,
     ) -> None:
+        """`lanes`: calls of the model at once."""
         self._embedder, self._metrics = embedder, metrics
         self._max_batch, self._max_queue = max_batch, max_queue
         self._changed = threading.Condition()
@@ -74,8 +82,10 @@ class Batcher:
         self._waiting = 0  # inputs
         self._closed = False
         self._expected, self._until = 0, 0.0  # inputs that a batch is held back for, and until when
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._thread.start()
+        names = [f"batcher-{lane}" for lane in range(lanes)]
+        self._threads = [threading.Thread(target=self._run, name=n, daemon=True) for n in names]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, inputs: Sequence[Input], role: Role, instruction: str | None) -> Ticket:
         """A place in the queue; raises `Refusal` where it is full."""
@@ -87,7 +97,7 @@ class Batcher:
                 raise Refusal(429, "too many requests wait; try again", code="busy", retry=1)
             self._tickets.append(ticket)
             self._count(len(inputs))
-            self._changed.notify()
+            self._changed.notify_all()
         return ticket
 
     def drop(self, ticket: Ticket) -> None:
@@ -107,8 +117,9 @@ class Batcher:
         """Finish what is in the queue, and end."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _remove(self, ticket: Ticket) -> None:
         if ticket in self._tickets:
@@ -129,8 +140,9 @@ class Batcher:
             took = time.perf_counter() - started
             size = sum(len(part) for _, part in batch)
             self._metrics.batch(size, took)
-            with self._changed:
-                self._hold(size, took)
+            if len(self._threads) == 1:  # with more, the other one keeps the model busy
+                with self._changed:
+                    self._hold(size, took)
 
     def _hold(self, size: int, took: float) -> None:
         """Clients that wait for one answer before they ask again come in step with the batches: a

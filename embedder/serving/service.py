@@ -58,7 +58,11 @@ class Service:
         """Warm up, then serve; raises what the model raises."""
         embedder.embed([Input("warm")], "query")
         batcher = Batcher(
-            embedder, self.metrics, max_batch=self._max_batch, max_queue=self.limits.queue
+            embedder,
+            self.metrics,
+            max_batch=self._max_batch,
+            max_queue=self.limits.queue,
+            lanes=getattr(embedder, "lanes", 1),
         )
         self._model = (embedder.card, batcher)
 

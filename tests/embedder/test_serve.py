@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -356,6 +357,24 @@ def test_a_request_larger_than_a_batch(toys):
     rows = [row["embedding"] for row in ask(toys, *texts).json()["data"]]
     alone = ask(toys, "text 77").json()["data"][0]["embedding"]
     assert len(rows) == 100 and np.allclose(rows[77], alone)
+
+
+def test_two_lanes_embed_at_once():
+    """And each client still gets its own."""
+    both = threading.Barrier(2, timeout=10)
+
+    class Paired:
+        def embed(self, inputs, role, instruction=None):
+            if inputs[0].text != "last":
+                both.wait()
+            return np.full((1, 8), ord(inputs[0].text[0]), np.float32)
+
+    batcher = Batcher(Paired(), Metrics(), max_batch=1, lanes=2)
+    tickets = [batcher.submit([Input(text)], "query", None) for text in "abcd"]
+    assert [ticket.answer.result(10)[0, 0] for ticket in tickets] == [97, 98, 99, 100]
+    last = batcher.submit([Input("last")], "query", None)
+    batcher.close()
+    assert last.answer.result(10).shape == (1, 8)
 
 
 def test_a_ticket_that_is_dropped_while_a_batch_gathers():
