@@ -11,13 +11,7 @@ from dataclasses import replace
 from embedder.card import UNPINNED, finished, preset
 from embedder.checkpoint import find, read_config
 from embedder.errors import EmbedderError
-from embedder.families.vlm2vec import (
-    CAPTIONED_DOCUMENT,
-    COMPOSED_QUERY,
-    IMAGE_DOCUMENT,
-    IMAGE_QUERY,
-    TEXT_QUERY,
-)
+from embedder.families import mmeb
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
 from embedder.vlm.rendering import Prompt, Renderer, Words
 
@@ -81,18 +75,8 @@ def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """The prompt for one input. The tokenizer puts its own beginning before it."""
     if len(item.images) > 1:
         raise EmbedderError("mmE5 takes one picture an input")
-    told = instruction or _default(item, role)
+    told = instruction or mmeb.default(item, role)
     start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
     lead = [Words(told + (" " if item.text else ""))] if told else []
     words = [Words(item.text)] if item.text else []
     return [start, *lead, *words, *(["\n"] if told else [])]
-
-
-def _default(item: Input, role: Role) -> str:
-    if role == "query":
-        if not item.images:
-            return TEXT_QUERY
-        return COMPOSED_QUERY if item.text else IMAGE_QUERY
-    if not item.images:
-        return ""
-    return CAPTIONED_DOCUMENT if item.text else IMAGE_DOCUMENT

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embedder.card import UNPINNED, finished, preset
 from embedder.checkpoint import OURS, Checkpoint, find, read_config
 from embedder.errors import EmbedderError
+from embedder.families import mmeb
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
 from embedder.vlm.rendering import Prompt, Renderer, Words
 
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raised when prompts or preprocessing change
 CELL = 28 * 28  # pixels that are one token of Qwen2-VL
-
-# The authors' instructions (MMEB) for the kinds of search there are here.
-TEXT_QUERY = "Find me an everyday image that matches the given caption:"
-IMAGE_QUERY = "Find a day-to-day image that looks similar to the provided image."
-COMPOSED_QUERY = "Given an image, find a similar everyday image with the described changes:"
-IMAGE_DOCUMENT = "Represent the given image."
-CAPTIONED_DOCUMENT = "Represent the given image with related text information:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +137,13 @@ def renderer(token: str, version: int) -> Callable[[Input, Role, str | None], Pr
     def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
         if len(item.images) > 1:
             raise EmbedderError("VLM2Vec takes one picture an input")
-        told = instruction or _default(item, role)
+        told = instruction or mmeb.default(item, role)
         words = " ".join(part for part in (told, item.text) if part)
         ends = version == 2 and role == "query"
         picture = [f"{token} "] if item.images else []
         return [*picture, Words(words.replace(" \n", "\n") if ends else words), *["\n"] * ends]
 
     return render
-
-
-def _default(item: Input, role: Role) -> str:
-    """The authors' instruction for the kind of input; a text that is looked for has none."""
-    if role == "query":
-        if not item.images:
-            return TEXT_QUERY
-        return COMPOSED_QUERY if item.text else IMAGE_QUERY
-    if not item.images:
-        return ""
-    return CAPTIONED_DOCUMENT if item.text else IMAGE_DOCUMENT
 
 
 def framing(recipe: Recipe) -> Callable[[Size], Size]:
