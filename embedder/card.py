@@ -19,9 +19,9 @@ def preset(cards: Sequence[ModelCard], name: str) -> ModelCard | None:
 
 
 def finished(
-    card: ModelCard, name: str, checkpoint: Checkpoint, settings: Settings, version: int
+    card: ModelCard, name: str, checkpoint: Checkpoint, settings: Settings, version: object
 ) -> ModelCard:
-    """`card` with what the checkpoint and the settings make of it. `version` counts changes of the
+    """`card` with what the checkpoint and the settings make of it. `version` changes with the
     family's prompts and preprocessing. Raises `EmbedderError` for a `dim` that is not allowed."""
     called = name if card.name == name else _reloadable(name, card.family, checkpoint)
     card = replace(card, name=called)

@@ -131,7 +131,7 @@ def _base(folder: Path) -> str:
 def _files(folder: Path) -> list[Path]:
     found = {file for pattern in FILES for file in folder.glob(pattern)}
     found |= {file for pattern in FILES for file in folder.glob(f"[0-9]_*/{pattern}")}
-    return sorted(file for file in found if file.name != OURS)
+    return sorted(found)
 
 
 def _blocks(file: Path) -> Iterator[bytes]:

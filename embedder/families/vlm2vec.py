@@ -93,7 +93,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
     dim = int(text.get("hidden_size", config.get("hidden_size", 0)) or 4096)
     known = preset(CARDS, name) or replace(_CARD, source=name, dim=dim)
     recipe = recipe_of(name, checkpoint)
-    return finished(known, name, checkpoint, settings, 100 * VERSION + recipe.version)
+    return finished(known, name, checkpoint, settings, f"{VERSION} {recipe}")
 
 
 def load(name: str, settings: Settings) -> Embedder:
@@ -121,14 +121,18 @@ def load(name: str, settings: Settings) -> Embedder:
 
 
 def recipe_of(name: str, checkpoint: Checkpoint) -> Recipe:
-    """What `polylens.json` beside the weights says, what is known of the name, or the newest."""
+    """What `polylens.json` beside the weights says; else what is known of a model of that name, or
+    of that folder's; else the newest."""
     folder = checkpoint.adapter or checkpoint.folder
     if (folder / OURS).exists():
         said = read_config(folder, OURS)
         pixels = said.get("pixels", QWEN_V2.pixels)
         return Recipe(int(said.get("version", 2)), int(said.get("square", 0)), tuple(pixels))
-    kind = read_config(checkpoint.folder).get("model_type")
-    return RECIPES.get(name, LLAVA if kind == "llava_next" else QWEN_V2)
+    if read_config(checkpoint.folder).get("model_type") == "llava_next":
+        return LLAVA
+    called = f"{name} {folder}".lower()
+    known = (recipe for of, recipe in RECIPES.items() if of.split("/")[1].lower() in called)
+    return next(known, QWEN_V2)
 
 
 def renderer(token: str, version: int) -> Callable[[Input, Role, str | None], Prompt]:

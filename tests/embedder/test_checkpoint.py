@@ -12,8 +12,9 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 import embedder
-from embedder.checkpoint import digest, family_of
+from embedder.checkpoint import Checkpoint, digest, family_of
 from embedder.errors import EmbedderError, UnknownModelError
+from embedder.families import vlm2vec
 from embedder.types import Input, Settings
 
 CPU = Settings(device="cpu")
@@ -70,6 +71,21 @@ def test_what_changes_vectors_changes_the_fingerprint(copy):
     name = next(n for n in weights if "q_proj" in n)
     save_file({**weights, name: weights[name] * 1.01}, folder / "model.safetensors")
     assert embedder.describe(str(folder), CPU).fingerprint != before
+
+
+def test_how_a_vlm2vec_was_trained_is_told_by_its_name_or_its_file(copy, tmp_path):
+    folder = copy("vlm2vec-qwen2vl", "V2")
+    before = embedder.describe(str(folder), CPU).fingerprint
+    (folder / "polylens.json").unlink()
+    newest = vlm2vec.recipe_of(str(folder), Checkpoint(folder))
+    assert newest == vlm2vec.QWEN_V2
+    named = folder.rename(tmp_path / "VLM2Vec-Qwen2VL-2B")
+    assert vlm2vec.recipe_of(str(named), Checkpoint(named)) == vlm2vec.QWEN_V1
+    said = {"family": "vlm2vec", "version": 2, "square": 56, "pixels": [784, 7840]}
+    (named / "polylens.json").write_text(json.dumps(said))
+    recipe = vlm2vec.recipe_of(str(named), Checkpoint(named))
+    assert recipe == vlm2vec.Recipe(2, 56, (784, 7840))
+    assert embedder.describe(str(named), CPU).fingerprint != before
 
 
 def test_the_digest_reads_large_files_in_part(tmp_path):
