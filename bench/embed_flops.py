@@ -70,8 +70,8 @@ def _lengths(built: Built, ready: Any) -> tuple[int, list[int]]:
     vision = built.model.config.vision_config
     if built.family == "qwen3-vl-embedding":
         places = [backbone._places(image.size) for image in ready.images]
-        words = backbone.collate([replace(ready, images=(), text=ready.text or "")])
-        return words["all.input_ids"].shape[1] + sum(places), [4 * count for count in places]
+        words = backbone.collate([replace(ready, images=(), text=ready.text or "")], [[]])
+        return words["0.input_ids"].shape[1] + sum(places), [4 * count for count in places]
     architecture = backbone._architecture
     if built.model.config.model_type == "llava_next":
         grids = [architecture._grid(size) for size in ready.sizes]

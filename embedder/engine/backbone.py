@@ -20,10 +20,11 @@ Batch: TypeAlias = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """What an input costs. Only inputs of the same `key` share a batch; in it, each costs as many
-    tokens as the longest."""
+    tokens as the longest, and what it costs `beside` that, such as tiles, in tokens as well."""
 
     key: Hashable
     tokens: int
+    beside: int = 0
 
 
 class Backbone(Protocol[T]):

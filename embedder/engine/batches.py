@@ -17,27 +17,34 @@ def plan(buckets: Sequence[Bucket], budget: int) -> list[list[int]]:
     order = sorted(range(len(buckets)), key=lambda i: (str(buckets[i].key), -buckets[i].tokens))
     grouped = groupby(order, key=lambda i: buckets[i].key)
     batches = [batch for _, group in grouped for batch in _cut(list(group), buckets, budget)]
-    return sorted(batches, key=lambda batch: -buckets[batch[0]].tokens)
+    return sorted(batches, key=lambda batch: -cost([buckets[i] for i in batch]))
+
+
+def cost(batch: Sequence[Bucket]) -> int:
+    """Tokens that a batch computes, padding among them."""
+    return len(batch) * max(b.tokens for b in batch) + sum(b.beside for b in batch)
 
 
 def waste(buckets: Sequence[Bucket], batches: Sequence[Sequence[int]]) -> float:
-    """Padding as a share of all tokens that `batches` compute."""
-    computed = sum(len(batch) * max(buckets[i].tokens for i in batch) for batch in batches)
-    return 1 - sum(bucket.tokens for bucket in buckets) / computed if computed else 0.0
+    """Padding as a share of all that `batches` compute."""
+    computed = sum(cost([buckets[i] for i in batch]) for batch in batches)
+    wanted = sum(bucket.tokens + bucket.beside for bucket in buckets)
+    return 1 - wanted / computed if computed else 0.0
 
 
 def _cut(order: Sequence[int], buckets: Sequence[Bucket], budget: int) -> Iterator[list[int]]:
     """Runs of `order`, whose tokens fall: the first input of a batch is its longest."""
     batch: list[int] = []
-    used = 0
+    used = beside = 0
     for index in order:
-        longest = buckets[batch[0]].tokens if batch else 0
-        computed = longest * (len(batch) + 1)
-        padding = computed - used - buckets[index].tokens
-        if batch and (computed > budget or padding > max(FREE, WASTE * computed)):
+        bucket = buckets[index]
+        computed = (buckets[batch[0]].tokens if batch else 0) * (len(batch) + 1)
+        padding = computed - used - bucket.tokens
+        full = computed + beside + bucket.beside > budget
+        if batch and (full or padding > max(FREE, WASTE * (computed + beside))):
             yield batch
-            batch, used = [], 0
+            batch, used, beside = [], 0, 0
         batch.append(index)
-        used += buckets[index].tokens
+        used, beside = used + bucket.tokens, beside + bucket.beside
     if batch:
         yield batch

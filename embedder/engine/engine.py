@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.engine.backbone import Backbone, Batch, Bucket
-from embedder.engine.batches import plan
+from embedder.engine.batches import cost, plan
 from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Role, Settings, Vectors
 from embedder.vectors import unit
@@ -22,6 +22,7 @@ from embedder.vectors import unit
 if TYPE_CHECKING:
     import torch
 
+SHARES, LEAST = 4, 4_096  # a call is cut in so many batches, unless they would be smaller than that
 AHEAD = 4  # batches made ready while one is on the device
 TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # in a batch, until memory says otherwise
 
@@ -107,7 +108,9 @@ class Engine:
             return self._gathered(done, len(ready))
 
     def _planned(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> list[Job]:
-        batches = plan([buckets[row] for row in rows], self._budget)
+        asked = [buckets[row] for row in rows]
+        share = sum(bucket.tokens + bucket.beside for bucket in asked) // SHARES
+        batches = plan(asked, min(self._budget, max(share, LEAST)))
         return [Job([rows[index] for index in batch]) for batch in batches]
 
     def _ahead(self, waiting: deque[Job], ready: Sequence[Any]) -> Iterator[Job]:
@@ -153,13 +156,13 @@ class Engine:
         """Half of what was too much is the most from now on."""
         import torch
 
-        longest = max(buckets[row].tokens for row in job.rows)
+        spent = cost([buckets[row] for row in job.rows])
         if len(job.rows) == 1:
             raise EmbedderError(
                 f"{self.card.name} has too little memory on {self.backbone.device} for one input "
-                f"of {longest} tokens; give it a smaller --pixel-budget, or more memory"
+                f"of {spent} tokens; give it a smaller --pixel-budget, or more memory"
             )
-        self._budget = min(self._budget, len(job.rows) // 2 * longest)
+        self._budget = min(self._budget, spent // 2)
         self.timing.halved += 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.engine.backbone import Batch, Bucket
 from embedder.errors import EmbedderError
+from embedder.families.st_features import joined
 from embedder.families.st_processors import gemma, one_at_a_time
 from embedder.types import Input, ModelCard, Role
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 LONGEST = 8192  # tokens of an input in a prompted model: Qwen3-VL-Embedding's MAX_LENGTH
 UNKNOWN = 1024  # tokens of a picture where a processor cannot tell
-Given = dict[str, Any]
-"""An input as sentence-transformers takes it."""
+Features = dict[str, Any]
+"""What sentence-transformers makes of inputs, for one forward pass."""
 SMALL = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
@@ -39,7 +40,7 @@ class Ready:
 
 class SentenceBackbone:
     """The backbone. A model with a chat template reads texts and pictures together; without one,
-    the unit vectors of an input's parts are added. Batches hold one prompt."""
+    the unit vectors of an input's parts are added. A batch has one prompt, and pictures or none."""
 
     def __init__(self, card: ModelCard, model: Any, query: str = "") -> None:
         """`model` is a SentenceTransformer; `query` its prompt for queries, where it saved none."""
@@ -84,23 +85,39 @@ class SentenceBackbone:
         return saved.get(role) or ours or default or None
 
     def bucket(self, ready: Ready) -> Bucket:
-        parts = None if self._prompted else (ready.text is not None, len(ready.images))
-        return Bucket((ready.prompt or "", parts), ready.tokens)
+        parts = bool(ready.images), None if self._prompted else ready.text is not None
+        return Bucket((ready.prompt or "", *parts), ready.tokens)
 
-    def process(self, ready: Ready) -> None:
-        """Nothing: sentence-transformers prepares a batch as a whole."""
+    def process(self, ready: Ready) -> list[Features]:
+        """The features of each forward pass that the input's pictures take."""
+        if not ready.images:
+            return []  # texts are quicker all at once
+        inputs = [_together(ready)] if self._prompted else [{"image": i} for i in ready.images]
+        return [self._model.preprocess([one], prompt=ready.prompt) for one in inputs]
 
-    def collate(self, items: Sequence[Ready], processed: Sequence[None] = ()) -> Batch:
+    def collate(self, items: Sequence[Ready], processed: Sequence[list[Features]]) -> Batch:
         """The features of each forward pass that the batch takes, named `pass.feature`, and the row
         that each of its vectors belongs to."""
         import torch
 
         batch: dict[str, Any] = {"count": len(items)}
-        for name, (rows, inputs) in self._passes(items).items():
-            features = self._model.preprocess(inputs, prompt=items[0].prompt)
-            batch |= {f"{name}.{key}": value for key, value in features.items()}
-            batch[f"{name}.rows"] = torch.tensor(rows)
+        pictures = [one for row in processed for one in row]
+        rows = [row for row, ones in enumerate(processed) for _ in ones]
+        passes = [(rows, joined(pictures, self._tokenizer))] if pictures else []
+        if not (pictures and self._prompted):
+            passes += self._texts(items)
+        for index, (owners, features) in enumerate(passes):
+            batch |= {f"{index}.{name}": value for name, value in features.items()}
+            batch[f"{index}.rows"] = torch.tensor(owners)
         return batch
+
+    def _texts(self, items: Sequence[Ready]) -> list[tuple[list[int], Features]]:
+        """The rows that have a text, and the features of the texts."""
+        given = [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None]
+        if not given:
+            return []
+        features = self._model.preprocess([text for _, text in given], prompt=items[0].prompt)
+        return [([row for row, _ in given], features)]
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim) on the device, not always of unit length."""
@@ -108,16 +125,6 @@ class SentenceBackbone:
         rows = [features.pop("rows") for features in passes]
         states = [self._model.forward(features)["sentence_embedding"] for features in passes]
         return states[0] if self._prompted else _added(count, rows, states)
-
-    def _passes(self, items: Sequence[Ready]) -> dict[str, tuple[list[int], list[Given]]]:
-        """By name, the rows and the inputs of the forward passes for `items`."""
-        if self._prompted:
-            return {"all": (list(range(len(items))), [_together(item) for item in items])}
-        parts: dict[str, list[tuple[int, Given]]] = {
-            "text": [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None],
-            "image": [(row, {"image": image}) for row, i in enumerate(items) for image in i.images],
-        }
-        return {name: ([r for r, _ in p], [x for _, x in p]) for name, p in parts.items() if p}
 
     def _safe(self, text: str) -> str:
         """`text` in the letters that the model was trained on, with no special token in it."""
@@ -156,7 +163,7 @@ class SentenceBackbone:
         return int(patches) // int(images.merge_size) ** 2
 
 
-def _together(item: Ready) -> Given:
+def _together(item: Ready) -> dict[str, Any]:
     """Pictures first, then the text, as Qwen3-VL-Embedding's authors have it."""
     pictures = {"image": list(item.images)} if item.images else {}
     return {**pictures, **({} if item.text is None else {"text": item.text})}

@@ -40,6 +40,11 @@ class Architecture(Protocol):
         """The places that a picture of `size` takes in the sequence; raises `EmbedderError`."""
         ...
 
+    @property
+    def beside(self) -> int:
+        """Tokens that a picture costs beside its places in the sequence."""
+        ...
+
     def kind(self, pictures: int) -> Hashable:
         """What must be equal in a batch, of rows with that many pictures."""
         ...
@@ -107,7 +112,9 @@ class VisionLanguage:
         return out
 
     def bucket(self, ready: Ready) -> Bucket:
-        return Bucket(self._architecture.kind(len(ready.images)), len(ready.ids))
+        pictures = len(ready.images)
+        kind, beside = self._architecture.kind(pictures), self._architecture.beside
+        return Bucket(kind, len(ready.ids), pictures * beside)
 
     def process(self, ready: Ready) -> list[Mapping[str, Any]]:
         return [self._architecture.pixels(image) for image in ready.brought()]

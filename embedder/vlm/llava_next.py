@@ -54,6 +54,10 @@ class LlavaNext:
     def device(self) -> torch.device:
         return self._model.device
 
+    @property
+    def beside(self) -> int:
+        return 0
+
     def kind(self, pictures: int) -> str:
         return "any"  # rows with and without pictures do not touch each other
 

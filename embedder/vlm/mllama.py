@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import MllamaModel
 
 
+VISION_SHARE = 4  # a patch costs about a quarter of what a token costs the language model
+
+
 class Mllama:
     """The architecture around a loaded model, for at most one picture an input.
 
@@ -36,6 +39,7 @@ class Mllama:
         self._processor: Any = MllamaImageProcessorPil.from_pretrained(folder)
         vision = model.vision_model
         vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
+        self.beside = int(vision.num_patches) * int(vision.config.max_num_tiles) // VISION_SHARE
 
     @property
     def device(self) -> torch.device:

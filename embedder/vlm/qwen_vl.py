@@ -44,6 +44,10 @@ class QwenVL:
     def device(self) -> torch.device:
         return self._model.device
 
+    @property
+    def beside(self) -> int:
+        return 0
+
     def kind(self, pictures: int) -> str:
         return "any"
 

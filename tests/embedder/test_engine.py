@@ -154,6 +154,26 @@ def test_plans_hold_each_input_once_within_the_budget(pairs, budget):
         assert len(batch) == 1 or longest * len(batch) <= budget
 
 
+def test_what_is_beside_the_sequence_counts():
+    """Mllama's tiles are not among a picture's tokens, and cost most."""
+    buckets = [Bucket("picture", 10, 1000)] * 9
+    assert [len(batch) for batch in plan(buckets, 3100)] == [3, 3, 3]
+
+
+def test_a_call_with_pictures_is_cut_so_that_the_device_starts_early():
+    backbone = Counting()
+    Engine(backbone, Settings(batch_tokens=100_000)).embed(texts(*[1000] * 32), "query")
+    assert len(backbone.batches) == 4
+
+
+def test_mllamas_pictures_are_dear(model):
+    backbone = model("mme5").backbone
+    picture = backbone.prepare(Input(images=(tiny.picture("wide"),)), "document", None)
+    words = backbone.prepare(Input(text="a cat"), "document", None)
+    assert backbone.bucket(picture).beside > 0
+    assert backbone.bucket(words).beside == 0
+
+
 @pytest.mark.parametrize("budget", [4_096, 32_768])
 def test_little_is_padding(model, budget):
     """Photographs of many shapes at E5-V's full size, and captions: at most 3% is padding."""

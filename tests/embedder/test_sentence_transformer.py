@@ -235,6 +235,11 @@ def bert(tmp_path_factory) -> Path:
     return modules(folder, "1_Pooling:Pooling")
 
 
+def collated(backbone, ready):
+    """A batch, as the engine makes it."""
+    return backbone.collate(ready, [backbone.process(one) for one in ready])
+
+
 def loaded(folder: Path, **settings):
     return sentence_transformer.load(str(folder), Settings(device="cpu", **settings))
 
@@ -321,13 +326,16 @@ def test_qwen_in_mixed_batches(qwen_model, qwen_recipe):
     close(qwen_model.embed(list(CASES.values()), "document"), expected)
 
 
-def test_qwen_pads_without_a_trace(qwen_model, qwen_recipe):
-    """All in one batch, however unlike."""
+@pytest.mark.parametrize("pictures", [True, False])
+def test_qwen_pads_without_a_trace(qwen_model, qwen_recipe, pictures):
+    """All in one batch, however unlike; pictures are prepared one by one."""
     backbone = qwen_model.backbone
-    ready = [backbone.prepare(case, "document", None) for case in CASES.values()]
+    cases = [case for case in CASES.values() if bool(case.images) == pictures]
+    assert len(cases) > 1
+    ready = [backbone.prepare(case, "document", None) for case in cases]
     with torch.inference_mode():
-        rows = backbone.forward(backbone.collate(ready)).numpy()
-    close(rows, [qwen_recipe(case) for case in CASES.values()])
+        rows = backbone.forward(collated(backbone, ready)).numpy()
+    close(rows, [qwen_recipe(case) for case in cases])
 
 
 def test_qwen_queries_are_told_to_retrieve(qwen_model, qwen_recipe):
@@ -355,7 +363,7 @@ def test_qwen_equals_sentence_transformers(qwen, qwen_model):
 def test_qwen_cost_is_what_is_computed(qwen_model):
     backbone = qwen_model.backbone
     cases = [backbone.prepare(case, "document", None) for case in CASES.values()]
-    lengths = [backbone.collate([ready])["all.input_ids"].shape[1] for ready in cases]
+    lengths = [collated(backbone, [ready])["0.input_ids"].shape[1] for ready in cases]
     overheads = [n - backbone.bucket(r).tokens for n, r in zip(lengths, cases, strict=True)]
     assert max(overheads) - min(overheads) <= 8  # what a turn and a picture's marks take
 
@@ -363,7 +371,7 @@ def test_qwen_cost_is_what_is_computed(qwen_model):
 def test_qwen_budget_lessens_tokens(qwen):
     small = loaded(qwen, pixel_budget=16 * 1024)
     ready = small.backbone.prepare(CASES["large"], "document", None)
-    grid = small.backbone.collate([ready])["all.image_grid_thw"][0]
+    grid = collated(small.backbone, [ready])["0.image_grid_thw"][0]
     assert int(grid.prod()) * 256 <= 16 * 1024
     assert small.card.fingerprint != loaded(qwen).card.fingerprint
     assert small.card.image_side == 128
@@ -378,7 +386,7 @@ def test_long_words_are_cut_and_the_template_stays(qwen_model, monkeypatch):
     monkeypatch.setattr("embedder.families.st_backbone.LONGEST", 20)
     backbone = qwen_model.backbone
     ready = backbone.prepare(CASES["long"], "document", None)
-    ids = backbone.collate([ready])["all.input_ids"][0]
+    ids = collated(backbone, [ready])["0.input_ids"][0]
     assert CASES["long"].text.startswith(ready.text)
     assert len(ids) < 90
     assert backbone._tokenizer.decode(ids).endswith("<|im_end|>\n<|im_start|>assistant\n")
@@ -473,8 +481,8 @@ def test_naflex_keeps_its_saved_patches(siglip, tmp_path):
     write(tmp_path / "preprocessor_config.json", {**images.to_dict()})
     model = loaded(tmp_path)
     backbone = model.backbone
-    batch = backbone.collate([backbone.prepare(CASES["large"], "document", None)])
-    assert batch["image.pixel_values"].shape[1] == 16
+    batch = collated(backbone, [backbone.prepare(CASES["large"], "document", None)])
+    assert batch["0.pixel_values"].shape[1] == 16
     ours = model.embed([Input(images=(LARGE,))], "document")[0]
     with torch.no_grad():
         ready = images(images=[LARGE], return_tensors="pt", max_num_patches=16)
@@ -512,7 +520,7 @@ def test_an_address_and_a_path_are_texts(kind, request, tmp_path, monkeypatch):
     texts = [str(file), "https://example.org/picture.png"]
     backbone = model.backbone
     for text in texts:
-        batch = backbone.collate([backbone.prepare(Input(text), "document", None)])
+        batch = collated(backbone, [backbone.prepare(Input(text), "document", None)])
         assert any(name.endswith("input_ids") for name in batch)
         assert not any(name.endswith("pixel_values") for name in batch)
     assert np.isfinite(model.embed([Input(text) for text in texts], "document")).all()
@@ -532,7 +540,7 @@ def test_words_never_become_special(kind, text, request):
     special = set(backbone._tokenizer.all_special_ids) - {backbone._tokenizer.unk_token_id}
 
     def count(words: str, instruction: str | None = None) -> int:
-        batch = backbone.collate([backbone.prepare(Input(words), "document", instruction)])
+        batch = collated(backbone, [backbone.prepare(Input(words), "document", instruction)])
         ids = next(value for name, value in batch.items() if name.endswith("input_ids"))
         pad = backbone._tokenizer.pad_token_id
         return sum(i in special and i != pad for i in ids[0].tolist())
@@ -545,11 +553,11 @@ def test_threads_share_a_tokenizer(qwen_model):
     """It keeps its padding in itself: unlocked, an input made ready would unpad another's batch."""
     backbone = qwen_model.backbone
     ready = [backbone.prepare(CASES[name], "document", None) for name in ("text", "long")]
-    expected = backbone.collate(ready)["all.input_ids"]
+    expected = collated(backbone, ready)["0.input_ids"]
 
     def both(_) -> bool:
         backbone.prepare(CASES["long"], "document", None)
-        return torch.equal(backbone.collate(ready)["all.input_ids"], expected)
+        return torch.equal(collated(backbone, ready)["0.input_ids"], expected)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
