@@ -7,6 +7,8 @@ or two, as with a real tokenizer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -60,12 +62,25 @@ def caption(random: np.random.Generator) -> str:
     return between.join(random.choice(words.split(), count))
 
 
-def photograph(random: np.random.Generator) -> Image.Image:
-    """Forms and grain, within a fifth of one of `SHAPES`."""
+def mixture(texts: int, images: int, seed: int = 1) -> list[Input]:
+    """Captions and photographs of which only the sizes are there: enough to plan batches."""
+    random = np.random.default_rng(seed)
+    shapes: list[Any] = [SimpleNamespace(size=size(random)) for _ in range(images)]
+    captions = [Input(caption(random)) for _ in range(texts)]
+    half = [Input(caption(random), (shape,)) for shape in shapes[: images // 2]]
+    return [*captions, *half, *(Input(images=(shape,)) for shape in shapes[images // 2 :])]
+
+
+def size(random: np.random.Generator) -> tuple[int, int]:
+    """Within a fifth of one of `SHAPES`."""
     often = np.array([weight for _, weight in SHAPES], float)
     (width, height), _ = SHAPES[random.choice(len(SHAPES), p=often / often.sum())]
-    size = int(width * random.uniform(0.8, 1.2)), int(height * random.uniform(0.8, 1.2))
+    return int(width * random.uniform(0.8, 1.2)), int(height * random.uniform(0.8, 1.2))
+
+
+def photograph(random: np.random.Generator) -> Image.Image:
+    """Forms and grain."""
     coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-    forms = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), np.int16)
+    forms = np.asarray(coarse.resize(size(random), Image.Resampling.BICUBIC), np.int16)
     grain = random.integers(-8, 9, (*forms.shape[:2], 1), dtype=np.int16)
     return Image.fromarray(np.clip(forms + grain, 0, 255).astype(np.uint8))

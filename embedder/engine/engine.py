@@ -107,10 +107,14 @@ class Engine:
                 waiting.extend(self._planned(rest, buckets))
             return self._gathered(done, len(ready))
 
+    def plan(self, buckets: Sequence[Bucket]) -> list[list[int]]:
+        """The batches of a call, as indices of `buckets`: a few at the least, so that the device
+        begins with the first while the others are being prepared."""
+        share = sum(bucket.tokens + bucket.beside for bucket in buckets) // SHARES
+        return plan(buckets, min(self._budget, max(share, LEAST)))
+
     def _planned(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> list[Job]:
-        asked = [buckets[row] for row in rows]
-        share = sum(bucket.tokens + bucket.beside for bucket in asked) // SHARES
-        batches = plan(asked, min(self._budget, max(share, LEAST)))
+        batches = self.plan([buckets[row] for row in rows])
         return [Job([rows[index] for index in batch]) for batch in batches]
 
     def _ahead(self, waiting: deque[Job], ready: Sequence[Any]) -> Iterator[Job]:
