@@ -15,7 +15,7 @@ the language head, but for Qwen3-VL-Embedding and SigLIP 2, whose authors run no
 was timed, both gave the same vectors: `cosine` is the lowest between the two ways, and for
 comparison `nearest` is the highest between two different inputs. MFU is the share of the device's
 peak that went into operations that are needed, padding not among them; "-" where the peak is not
-known. `of 2,500` is ours in one call of 2,000 captions and 500 photographs, half of them with words.
+known. `of 2,500` is ours in one call of 2,000 captions and 500 photographs, half with words too.
 `fed` is the share of the time in which our device had work waiting, at the least."""
 Json = dict[str, Any]
 

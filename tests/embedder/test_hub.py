@@ -1,0 +1,122 @@
+"""Models by their Hugging Face id, from a small server in the hub's place: found, kept, refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NAME = "somebody/tiny"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What huggingface_hub asks for: a repository's list of files, and the files."""
+
+    folder: Path
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.path.startswith("/api/models/somebody/gated"):
+            self.refuse(403, "GatedRepo")
+        elif self.path.startswith(f"/api/models/{NAME}"):
+            names = [{"rfilename": file.name} for file in sorted(self.folder.iterdir())]
+            self.answer(json.dumps({"id": NAME, "sha": COMMIT, "siblings": names}).encode())
+        elif self.path.startswith(f"/{NAME}/resolve/"):
+            self.file(self.folder / self.path.rsplit("/", 1)[1])
+        else:
+            self.refuse(404, "RepoNotFound")
+
+    do_HEAD = do_GET
+
+    def file(self, file: Path) -> None:
+        data = file.read_bytes()
+        self.answer(data, ETag=f'"{hashlib.sha1(data).hexdigest()}"', **{"X-Repo-Commit": COMMIT})
+
+    def answer(self, data: bytes, **headers: str) -> None:
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the paths that it is asked for."""
+    asked: list[str] = []
+    handler = type("Handler", (Hub,), {"folder": folder, "asked": asked})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def embed(name: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "embedder", "embed", "a cat", "--json", "--model", name]
+    ours = {"HF_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command,
+        env={**os.environ, **ours, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_model_is_downloaded_once_and_then_there_without_a_network(checkpoint, model, tmp_path):
+    from embedder.types import Input
+
+    with hub(checkpoint("e5v")) as (address, asked):
+        done = embed(NAME, tmp_path, HF_ENDPOINT=address)
+        assert done.returncode == 0, done.stderr
+        assert any(path.endswith("model.safetensors") for path in asked)
+    again = embed(NAME, tmp_path, HF_ENDPOINT=address)
+    assert again.returncode == 0, again.stderr
+    wanted = model("e5v").embed([Input(text="a cat")], "query")[0]
+    for answer in (done, again):
+        told = json.loads(answer.stdout)
+        assert told["model"] == NAME
+        assert told["vectors"][0] == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("somebody/gated", "https://huggingface.co/somebody/gated, then type: hf auth login"),
+        ("somebody/nothing", "Hugging Face has no model 'somebody/nothing'"),
+    ],
+)
+def test_what_is_not_given_is_said_in_a_sentence(checkpoint, tmp_path, name, said):
+    with hub(checkpoint("e5v")) as (address, _):
+        done = embed(name, tmp_path, HF_ENDPOINT=address)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
