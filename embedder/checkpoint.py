@@ -17,6 +17,8 @@ from embedder.errors import EmbedderError, UnknownModelError
 ADAPTER = "adapter_config.json"
 OURS = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
 FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
+WANTED = [pattern for pattern in FILES if pattern != "*.bin"]  # the same weights as safetensors
+UNWANTED = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
 BLOCK, BLOCKS = 1 << 16, 256  # what is read of a large file: 256 blocks of 64 KiB, 16 MiB in all
 
 MODEL_TYPES = {
@@ -150,11 +152,19 @@ def _cached(name: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_wanted()))
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=WANTED))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    whole = any(folder.rglob("*.safetensors")) or any(folder.rglob("*.bin"))
-    return folder if whole else None
+    return folder if _whole(folder) else None
+
+
+def _whole(folder: Path) -> bool:
+    """Whether all weights are there: a download may have been cut off."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    parts = set(read_config(folder, index.name)["weight_map"].values())
+    return all((folder / part).exists() for part in parts)
 
 
 def _downloaded(name: str) -> Path:
@@ -162,7 +172,7 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_wanted()))
+        return Path(snapshot_download(name, allow_patterns=WANTED, ignore_patterns=UNWANTED))
     except hub.GatedRepoError:
         raise EmbedderError(
             f"{name} is given only to who accepts its terms: accept them at "
@@ -177,10 +187,6 @@ def _downloaded(name: str) -> Path:
             f"{name} is not on this machine and cannot be downloaded ({brief(error)}); with a "
             f"network, type: hf download {name}; or name the folder of a copy"
         ) from error
-
-
-def _wanted() -> list[str]:
-    return [*FILES, *(f"[0-9]_*/{pattern}" for pattern in FILES)]
 
 
 def brief(error: Exception) -> str:

@@ -30,8 +30,10 @@ class Hub(BaseHTTPRequestHandler):
         self.asked.append(self.path)
         if self.path.startswith("/api/models/somebody/gated"):
             self.refuse(403, "GatedRepo")
+        elif self.path.startswith(f"/api/models/{NAME}/tree/"):
+            self.answer(json.dumps([self.listed(file) for file in self.folder.iterdir()]).encode())
         elif self.path.startswith(f"/api/models/{NAME}"):
-            names = [{"rfilename": file.name} for file in sorted(self.folder.iterdir())]
+            names = [{"rfilename": file.name} for file in self.folder.iterdir()]
             self.answer(json.dumps({"id": NAME, "sha": COMMIT, "siblings": names}).encode())
         elif self.path.startswith(f"/{NAME}/resolve/"):
             self.file(self.folder / self.path.rsplit("/", 1)[1])
@@ -40,9 +42,14 @@ class Hub(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    @staticmethod
+    def listed(file: Path) -> dict[str, object]:
+        data = file.read_bytes()
+        return {"type": "file", "path": file.name, "size": len(data), "oid": digest(data)}
+
     def file(self, file: Path) -> None:
         data = file.read_bytes()
-        self.answer(data, ETag=f'"{hashlib.sha1(data).hexdigest()}"', **{"X-Repo-Commit": COMMIT})
+        self.answer(data, ETag=f'"{digest(data)}"', **{"X-Repo-Commit": COMMIT})
 
     def answer(self, data: bytes, **headers: str) -> None:
         self.send_response(200)
@@ -60,6 +67,10 @@ class Hub(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
 
 
 @contextmanager
@@ -105,6 +116,18 @@ def test_a_model_is_downloaded_once_and_then_there_without_a_network(checkpoint,
         told = json.loads(answer.stdout)
         assert told["model"] == NAME
         assert told["vectors"][0] == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+def test_a_download_that_was_cut_off_is_gone_on_with(tmp_path):
+    """A large model lies in parts, and an index says which there are."""
+    from embedder.checkpoint import _whole
+
+    (tmp_path / "model-1.safetensors").write_bytes(b"")
+    assert _whole(tmp_path)
+    parts = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": parts}))
+    assert not _whole(tmp_path)
 
 
 @pytest.mark.parametrize(
