@@ -81,13 +81,13 @@ def search(
     from indexer.types import Part, Query
 
     config = options.settings(store=store, collection=collection, model=model)
-    side = collection_card(config).image_side
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
+    if not (any(map(str.strip, written)) or image or where):
+        raise typer.BadParameter("say what to look for: words, a picture, or --where")
+    side = collection_card(config).image_side
     pictures = [Part(image=read_picture(path, side), label=path.name) for path in image or []]
     said = (*parse_parts(written, side), *pictures)
     query = Query(said, parse_where(where or []), limit, offset, diversity, fold)
-    if not query.parts and not query.where:
-        raise typer.BadParameter("say what to look for: words, a picture, or --where")
     answer(config, query, [*written, *map(str, image or [])], as_json=as_json, verbose=verbose)
 
 

@@ -134,7 +134,7 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))
     dialog = browser.find_element(By.CSS_SELECTOR, "[role=dialog]")
     until(browser, lambda: "Why it was found" in dialog.text)
-    assert "chelsea.jpg" in dialog.text
+    until(browser, lambda: "chelsea.jpg" in dialog.text)
 
     press(browser, "Add words to this picture")
     until(browser, lambda: "q=id" in browser.current_url)

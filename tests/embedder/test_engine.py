@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +25,7 @@ from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Settings
 from embedder.vectors import int8, unit
 
+ROOT = Path(__file__).parents[2]
 CARD = ModelCard(
     "counting", "test", "1", 4, ("text",), False, (), "", "", "counting-1", matryoshka=(2,)
 )
@@ -218,3 +223,30 @@ def test_several_devices_give_the_same(checkpoint, model):
 def test_a_device_that_cannot_load_is_said(checkpoint):
     with pytest.raises(EmbedderError, match="nonsense"):
         embedder.load(str(checkpoint("e5v")), Settings(device="cpu,nonsense"))
+
+
+def test_a_device_that_dies_is_said(checkpoint):
+    both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
+    both._workers[1]._process.kill()
+    both._workers[1]._process.wait()
+    with pytest.raises(EmbedderError, match="has died"):
+        both.embed([Input(text=f"{i} cats") for i in range(300)], "document")
+    both.close()
+
+
+def test_workers_do_not_run_the_callers_main_module(checkpoint, tmp_path):
+    """Under Streamlit it is the page, which would be run again in every worker."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import embedder, sys\n"
+        "print('main', flush=True)\n"
+        f"settings = embedder.Settings(device='cpu,cpu')\n"
+        f"model = embedder.load({str(checkpoint('e5v'))!r}, settings)\n"
+        "print(model.embed([embedder.Input(text='a cat')], 'query').shape)\n"
+        "model.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["main", "(1, 32)"], done.stderr
