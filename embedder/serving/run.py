@@ -76,6 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
+        listener.listen(128)  # whoever comes before the loop runs waits for it
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise EmbedderError(f"cannot listen on {host}:{port} ({why}); choose --port") from error
