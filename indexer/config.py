@@ -91,7 +91,7 @@ class Config:
     qdrant_api_key: str | None = None
     max_bytes: int = 200 * (1 << 20)
     max_pixels: int = 150_000_000
-    batch: int = 32
+    batch: int = 64
     workers: int = 0  # decoding threads; 0: as many as there are cores, at most 8
     debug: bool = False  # tracebacks instead of one-line errors
 

@@ -41,7 +41,7 @@ class IngestOptions:
     """How to ingest. `batch` is what a crash may cost; `workers` 0 is one thread a core."""
 
     limits: Limits = field(default_factory=Limits)
-    batch: int = 32
+    batch: int = 64
     workers: int = 0
     prune: bool = False
     dry_run: bool = False

@@ -65,7 +65,11 @@ def ingest(
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Files embedded together.", show_default="32"),
+        typer.Option(
+            metavar="N",
+            help="Files in hand: half are embedded while half are written.",
+            show_default="64",
+        ),
     ] = None,
     workers: Annotated[
         str | None,
