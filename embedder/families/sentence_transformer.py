@@ -125,11 +125,11 @@ def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCa
 def _model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
     """The model on its device, its processor as the model was trained."""
     from embedder.families import st_processors
-    from embedder.vlm.loading import check_room, merge, place, quiet, readable
+    from embedder.vlm.loading import check_room, merge, place, quiet, readable, whole
 
     home, (device, dtype) = _home(checkpoint), place(settings)
     check_room(checkpoint.folder, device, dtype)
-    with quiet(), readable(home), st_processors.still_pictures():
+    with quiet(), readable(home), whole(home), st_processors.still_pictures():
         model = _read(home, settings, device, dtype)
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DTYPES = ("bfloat16", "float16", "float32")
+UNUSED = ("lm_head", "pooler.dense")  # parts that give no vector here, and are often left out
 ROOM = 1.15  # of the weights: what a batch needs beside them, at the least
 
 
@@ -137,7 +138,7 @@ def check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
 
 
 def _check_whole(folder: Path, missing: Iterable[str]) -> None:
-    lacking = sorted(key for key in missing if "lm_head" not in key)
+    lacking = sorted(key for key in missing if not any(part in key for part in UNUSED))
     if lacking:
         raise EmbedderError(
             f"{folder} lacks {len(lacking)} of the model's weights ({lacking[0]}, ...); copy or "
@@ -157,6 +158,37 @@ def readable(folder: Path) -> Iterator[None]:
         raise EmbedderError(f"{folder.name} does not fit in the device's memory") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise EmbedderError(f"{folder} cannot be loaded: {brief(error)}") from error
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[None]:
+    """Raises `EmbedderError` where transformers reports, to its log alone, that weights are missing
+    and were drawn at random: what loads a model through another library does not get to know."""
+    log = logging.getLogger("transformers.modeling_utils")
+    report = _Report()
+    level, propagate = log.level, log.propagate
+    log.addHandler(report)
+    log.setLevel(logging.WARNING)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(report)
+        log.setLevel(level)
+        log.propagate = propagate
+    _check_whole(folder, report.missing)
+
+
+class _Report(logging.Handler):
+    """The keys in rows such as `language_model.layers.0.mlp.up_proj.weight | MISSING |`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        rows = [row.split("|") for row in record.getMessage().splitlines()]
+        self.missing += [row[0].strip() for row in rows if len(row) > 1 and "MISSING" in row[1]]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import embedder
@@ -609,6 +610,18 @@ def test_a_damaged_folder_is_told(qwen, tmp_path, lost):
     with pytest.raises(EmbedderError) as told:
         loaded(folder)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", ["qwen", "siglip", "bert"])
+def test_weights_that_are_missing_are_told(kind, request, tmp_path):
+    """They would be drawn at random, with a line in a log."""
+    folder = copied(request.getfixturevalue(kind), tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if "layers.0" in name or "layer.0" in name)
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(EmbedderError, match="lacks 1 of the model's weights"):
+        loaded(folder)
 
 
 def test_too_little_memory_is_told(qwen, monkeypatch):
