@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedder import options
+from embedder.card import UNPINNED
 from embedder.console import note, run, show_version, write_json
 from embedder.errors import EmbedderError
 from embedder.registry import DEFAULT_MODEL, cards, describe, load
@@ -93,6 +94,8 @@ def list_models(name: str | None = None, *, as_json: bool) -> None:
     there = memory()
     columns = ("model", "dim", "takes", "composes", "parameters", "memory", "runs here", "licence")
     print_table(columns, [_row(card, there) for card in found])
+    if sys.stdout.isatty() and any(card.license_note for card in found):
+        note("* more is to be known: embedder info --model NAME")
 
 
 def find_card(name: str) -> ModelCard:
@@ -124,6 +127,8 @@ def info(model: options.Model = DEFAULT_MODEL, as_json: Json = False) -> None:
         write_json(asdict(card))
         return
     fields = {name.replace("_", " "): _said(value) for name, value in asdict(card).items()}
+    if card.fingerprint == UNPINNED:
+        fields |= dict.fromkeys(("revision", "fingerprint"), "known once its weights are here")
     print_fields({**fields, "memory": size(card.memory)})
 
 

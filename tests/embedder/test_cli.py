@@ -111,3 +111,28 @@ def test_mistakes(arguments, code, said, tmp_path):
     assert done.stderr.startswith("error: ")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_model_can_be_told(checkpoint, tmp_path, photo):
+    """Instruction, length, budget and numbers reach a model from a folder."""
+    folder = checkpoint("vlm2vec-qwen2vl", "V2")
+    plain = vectors("a red wall", "--model", folder)
+    told = vectors("a red wall", "--model", folder, "--instruction", "Find a wall:")
+    assert np.abs(plain - told).max() > 1e-3
+    done = run("embed", "a red wall", "--model", folder, "--dim", 7)
+    assert done.returncode == 1
+    assert "numbers, not of 7" in done.stderr
+    picture = photo(tmp_path / "red.png", "red")
+    out = tmp_path / "red.npy"
+    small = ("--pixel-budget", 4000, "--dtype", "bfloat16", "--int8", "--npy", out)
+    done = run("embed", "--image", picture, "--model", folder, *small)
+    assert done.returncode == 0, done.stderr
+    assert np.load(out).dtype == np.int8
+    assert run("embed", "a", "--int8").returncode == 2
+
+
+def test_a_models_own_card(checkpoint):
+    card = json.loads(run("info", "--model", checkpoint("mme5"), "--json").stdout)
+    assert card["family"] == "mme5"
+    assert card["name"] == str(checkpoint("mme5"))
+    assert "known once" in run("info", "--model", "royokong/e5-v").stdout
