@@ -1,6 +1,6 @@
 """Text, pictures, or both together -> unit vectors in one space."""
 
-from embedder.errors import EmbedderError, UnknownModelError
+from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.registry import DEFAULT_MODEL, cards, describe, load
 from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
@@ -12,6 +12,7 @@ __all__ = [
     "ModelCard",
     "Role",
     "Settings",
+    "UnavailableError",
     "UnknownModelError",
     "Vectors",
     "cards",

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from embedder import Embedder, EmbedderError, Input, ModelCard, Role, Vectors
+from embedder import Embedder, EmbedderError, Input, ModelCard, Role, UnavailableError, Vectors
 
 Key: TypeAlias = tuple[int, ...]
 """A picture by where it lies in memory."""
@@ -55,6 +55,8 @@ class EmbedAhead:
             return self._embedder.embed(inputs, role, instruction)
         try:
             return np.stack([one.rows.result()[one.row] for one in known])
+        except UnavailableError:
+            raise
         except EmbedderError:  # one of them is bad: the caller finds out which
             return self._embedder.embed(inputs, role, instruction)
 

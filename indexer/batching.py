@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embedder import Embedder, EmbedderError, Input
+from embedder import Embedder, EmbedderError, Input, UnavailableError
+from indexer.errors import IndexerError
 from indexer.types import Vector
 
 
@@ -27,6 +28,8 @@ def embed_each(
 def _embed_batch(embedder: Embedder, batch: Sequence[Input]) -> Sequence[Vector | EmbedFailedError]:
     try:
         rows = embedder.embed(batch, "document")
+    except UnavailableError as error:  # no fault of the files in hand: end the run
+        raise IndexerError(str(error)) from error
     except EmbedderError as error:
         if len(batch) == 1:
             return [EmbedFailedError(str(error))]

@@ -13,7 +13,7 @@ import threading
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from embedder.errors import EmbedderError
+from embedder.errors import UnavailableError
 from embedder.types import Embedder, ModelCard, Settings
 
 START = "import sys; sys.path[:] = {path!r}; from embedder.engine.worker import main; main({fd})"
@@ -38,8 +38,8 @@ class Worker:
         return card
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the model's `embed` gives; raises what it raised, and `EmbedderError` for a process
-        that has died."""
+        """What the model's `embed` gives; raises what it raised, and `UnavailableError` for a
+        process that has died."""
         with self._turn:
             try:
                 self._connection.send(arguments)
@@ -96,8 +96,8 @@ def _told(connection: Connection, name: str, settings: Settings) -> Embedder | N
     return model
 
 
-def _died() -> EmbedderError:
-    return EmbedderError(
+def _died() -> UnavailableError:
+    return UnavailableError(
         "a device's process has died, perhaps for want of memory; give fewer devices, or a smaller "
         "model"
     )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, UnavailableError
 from embedder.remote.address import Address
 
 if TYPE_CHECKING:
@@ -31,6 +31,19 @@ class ServerError(EmbedderError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ServerAwayError(ServerError, UnavailableError):
+    """A server that is not there, not open, or too busy: no fault of what was sent."""
+
+
+AWAY = {401, 403, 404, 429, 502, 503, 504}
+
+
+def failure(message: str, status: int | None = None) -> ServerError:
+    """The error for a status, or for none at all."""
+    kind = ServerAwayError if status is None or status in AWAY else ServerError
+    return kind(message, status)
 
 
 class Server:
@@ -72,8 +85,8 @@ class Server:
                 return self._content(why)
         times = f"{attempts} attempts" if attempts > 1 else "one attempt"
         if isinstance(why, str):
-            raise ServerError(f"{self.url} cannot be reached ({why}), after {times}")
-        raise ServerError(
+            raise failure(f"{self.url} cannot be reached ({why}), after {times}")
+        raise failure(
             f"{self.url} failed {times} with status {why.status_code}: {said(why)}",
             why.status_code,
         )
@@ -95,7 +108,7 @@ class Server:
         """Seconds until the next attempt: what the server asks for, or 0.5, 1, 2, 4, jittered."""
         asked = None if isinstance(why, str) else _retry_after(why.headers.get("retry-after", ""))
         if asked is not None and asked > LONGEST_PAUSE and not isinstance(why, str):
-            raise ServerError(
+            raise failure(
                 f"{self.url} asks to wait {asked:.0f} seconds: {said(why)}", why.status_code
             )
         # not all clients at the same moment
@@ -116,8 +129,8 @@ class Server:
         if response.has_redirect_location:
             raise ServerError(f"{self.url} redirects to {_target(response)}: type that", status)
         if status in {401, 403}:
-            raise ServerError(f"{self.url} refuses: {said(response)}; {KEY_ADVICE}", status)
-        raise ServerError(f"{self.url} answers with status {status}: {said(response)}", status)
+            raise failure(f"{self.url} refuses: {said(response)}; {KEY_ADVICE}", status)
+        raise failure(f"{self.url} answers with status {status}: {said(response)}", status)
 
 
 def said(response: Response) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.errors import EmbedderError, UnknownModelError
+from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.families import remote
 from embedder.remote.address import parse
 from embedder.remote.http import Server, printable
@@ -281,7 +281,7 @@ def test_it_gives_up_with_the_servers_words(stub):
     server = stub()
     there = load(server)
     server.first = failing(503, 9)
-    with pytest.raises(EmbedderError, match=r"failed 5 attempts with status 503: busy\[2J now"):
+    with pytest.raises(UnavailableError, match=r"failed 5 attempts with status 503: busy\[2J now"):
         there.embed([Input("a")], "query")
     assert len(server.first) == 4
     server.first = failing(429, 1, "3600")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, UnavailableError
 from indexer.collection import Collection
 from indexer.errors import CollectionError, IndexerError, StoreBusyError
 from indexer.identity import content_hash, point_ids
@@ -235,6 +235,31 @@ def test_one_picture_that_cannot_be_embedded_costs_itself_alone(
     }
     assert collection.store.count() == 4
     assert run() == {"added": 1, "unchanged": 4}
+
+
+def test_a_model_that_goes_away_ends_the_run_and_blames_no_file(
+    run, collection, folder, photo, colours
+):
+    """A server that is stopped, say: what was written stays, the rest is for the next run."""
+    for i in range(20):
+        photo(folder / f"more {i}.png", i + 10)
+
+    class Leaving:
+        card = colours.card
+        left = 6
+
+        def embed(self, inputs, role, instruction=None):
+            self.left -= 1
+            if self.left < 0:
+                raise UnavailableError("the server cannot be reached")
+            return colours.embed(inputs, role, instruction)
+
+    with pytest.raises(IndexerError, match="cannot be reached"):
+        run(embedder=Leaving())
+    kept = collection.store.count()
+    assert 0 < kept < 24
+    assert run()["added"] == 24 - kept
+    assert collection.store.count() == 24
 
 
 def test_a_lost_catalogue_costs_no_embedding(run, collection, folder, colours):
