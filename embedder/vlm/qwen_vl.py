@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.engine.backbone import Batch
 from embedder.errors import EmbedderError
+from embedder.vlm import segments
 from embedder.vlm.backbone import Size
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class QwenVL:
             folder, min_pixels=smallest, max_pixels=largest
         )
         self._range = smallest, largest
+        segments.install(model.visual)
 
     @property
     def device(self) -> torch.device:
