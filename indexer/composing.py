@@ -49,6 +49,7 @@ def compose(
     embedder: Callable[[], Embedder],
     store: Store,
     sample: Mapping[str, NDArray[np.float32]],
+    instruction: str | None = None,
 ) -> Composed:
     """Embed `parts` and add them up; raises `QueryError`, `EmbedderError`.
 
@@ -56,7 +57,7 @@ def compose(
     added in each channel with weight / spread, so that each moves the ranking by its weight alone,
     however far its cosines spread.
     """
-    embedded = _embedded(parts, embedder, store)
+    embedded = _embedded(parts, embedder, store, instruction)
     vectors: dict[str, Vector] = {}
     for channel in (IMAGE, TEXT):
         vectors[channel] = _sum(embedded, sample[channel])
@@ -79,7 +80,10 @@ def _sum(parts: Sequence[Embedded], sample: NDArray[np.float32]) -> Vector:
 
 
 def _embedded(
-    parts: Sequence[Part], embedder: Callable[[], Embedder], store: Store
+    parts: Sequence[Part],
+    embedder: Callable[[], Embedder],
+    store: Store,
+    instruction: str | None,
 ) -> list[Embedded]:
     if all(part.id for part in parts):
         return _stored(parts, store)
@@ -88,7 +92,7 @@ def _embedded(
         parts = _merged(_with_pixels(parts, store, model.card.image_side))
     new = [part for part in parts if not part.id]
     inputs = [Input(p.text, (p.image,) if p.image is not None else ()) for p in new]
-    rows = model.embed(inputs, "query")  # (n, dim)
+    rows = model.embed(inputs, "query", instruction)  # (n, dim)
     made = [Embedded(part, row) for part, row in zip(new, rows, strict=True)]
     return _stored(parts, store) + made
 

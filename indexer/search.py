@@ -54,7 +54,9 @@ class Searcher:
 
     def _answer(self, query: Query) -> tuple[list[Hit], bool, bool]:
         sample = self._sampler()
-        composed = compose(query.parts, self._embedder, self._store, sample.vectors)
+        composed = compose(
+            query.parts, self._embedder, self._store, sample.vectors, query.instruction
+        )
         end = query.offset + query.limit
         depth = max(LEAST_DEPTH, 10 * end)
         ranked = rank(self._store, composed, store_filter(query.where), depth)

@@ -59,7 +59,8 @@ Where = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for. `diversity` 0..1 spreads the hits (MMR); `fold` hides near-duplicates."""
+    """What is looked for. `diversity` 0..1 spreads the hits (MMR); `fold` hides near-duplicates;
+    `instruction` tells a model that follows instructions what to look for."""
 
     parts: tuple[Part, ...]
     where: Where = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Query:
     offset: int = 0
     diversity: float = 0.0
     fold: bool = True
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

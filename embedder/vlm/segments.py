@@ -46,7 +46,7 @@ def groups(bounds: torch.Tensor) -> list[torch.Tensor]:
     starts, lengths = bounds[:-1], bounds.diff()
     return [
         starts[lengths == length][:, None] + torch.arange(length, device=bounds.device)
-        for length in lengths.unique().tolist()
+        for length in sorted(set(lengths.tolist()))
         if length
     ]
 

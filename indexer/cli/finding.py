@@ -69,6 +69,10 @@ def search(
     where: Where = None,
     diversity: Diversity = 0.0,
     fold: Fold = True,
+    instruction: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What to look for, told to a model that listens."),
+    ] = None,
     verbose: options.Verbose = False,
     store: options.Store = None,
     collection: options.Collection = None,
@@ -87,7 +91,8 @@ def search(
     side = collection_card(config).image_side
     pictures = [Part(image=read_picture(path, side), label=path.name) for path in image or []]
     said = (*parse_parts(written, side), *pictures)
-    query = Query(said, parse_where(where or []), limit, offset, diversity, fold)
+    narrowed = parse_where(where or [])
+    query = Query(said, narrowed, limit, offset, diversity, fold, instruction)
     answer(config, query, [*written, *map(str, image or [])], as_json=as_json, verbose=verbose)
 
 

@@ -151,6 +151,19 @@ def test_a_picture_with_words_goes_through_the_model_as_one(made, model, url):
     assert "wide.png" not in by_id, "what the query is made from is no answer"
 
 
+def test_an_instruction_reaches_the_model(made, model, url):
+    """E5-V's names one of the prompts of its paper, and others are refused."""
+    path = made.folder / "pictures" / "wide.png"
+    both = Input("a longer dress", (tiny.picture("wide"),))
+    query = model("e5v").embed([both], "query", "fashioniq dress")[0]
+    tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
+    told = ("--instruction", "fashioniq dress", "--model", url)
+    found = made.hits(path, "a longer dress", *told)
+    assert found["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
+    wrong = made("search", "a cat", "--instruction", "do", "--model", url, code=1)
+    assert "knows 'cirr' and 'fashioniq CATEGORY'" in wrong
+
+
 def test_a_picture_that_is_gone_is_added_by_its_vector(made, url):
     path = made.folder / "pictures" / "wide.png"
     id = made.id(path)
