@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -10,9 +11,9 @@ import streamlit as st
 
 from app import jobs
 from app.jobs import Job
-from app.resources import collections, opened, settings
+from app.resources import collections, model, opened, settings
 from embedder import EmbedderError, cards
-from embedder.machine import Memory, memory, runs_on
+from embedder.machine import memory, runs_on
 from indexer.collection import Summary
 from indexer.config import parse_name
 from indexer.errors import IndexerError
@@ -71,7 +72,8 @@ def _summary(summary: Summary) -> None:
 
 def _prune(name: str) -> None:
     try:
-        report = prune(opened(name).collection)
+        here = opened(name).collection
+        report = prune(here, lambda: model(here.card))
     except (IndexerError, EmbedderError) as error:
         st.error(str(error))
         return
@@ -86,30 +88,30 @@ def _add() -> None:
         folder, name = st.columns([3, 1])
         where = folder.text_input("Folder on this machine", placeholder="~/Pictures")
         called = name.text_input("Collection", value=settings().collection)
-        model = st.selectbox(
+        needs = {card.name: card.memory for card in cards()}
+        chosen = st.selectbox(
             "Model",
-            [card.name for card in cards()],
+            list(needs),
             index=None,
             placeholder="The collection's own; the starter for a new one",
             accept_new_options=True,
-            format_func=partial(_told, memory()),
+            format_func=partial(_told, needs),
             help="For a new collection. A Hugging Face id, a folder or a server's address may be "
             "typed as well. docs/models.md tells which to choose.",
         )
         gone = st.checkbox("Also forget pictures whose files are gone")
         asked = st.form_submit_button("Look at the pictures", type="primary")
     if asked:
-        _begin(where, called, model, gone)
+        _begin(where, called, chosen, gone)
     _progress(called)
 
 
-def _told(there: Memory, name: str) -> str:
-    """A model's name, and where it would run here."""
-    needed = {card.name: card.memory for card in cards()}.get(name)
-    if needed is None:
+def _told(needs: Mapping[str, int], name: str) -> str:
+    """A model's name, and where it would run here, if its need in bytes is known."""
+    if name not in needs:
         return name
     where = {"GPU": "runs on the GPU", "CPU": "runs on the CPU", "no": "too large for this machine"}
-    return f"{name} ({where[runs_on(needed, there)]})"
+    return f"{name} ({where[runs_on(needs[name], memory())]})"
 
 
 def _begin(where: str, called: str, model: str | None, gone: bool) -> None:

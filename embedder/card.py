@@ -18,6 +18,13 @@ def preset(cards: Sequence[ModelCard], name: str) -> ModelCard | None:
     return next((card for card in cards if card.name == name), None)
 
 
+def known(cards: Sequence[ModelCard], name: str, like: ModelCard, dim: int) -> ModelCard:
+    """The card of that name; of a model without one, what `like` says of its family."""
+    return preset(cards, name) or replace(
+        like, name="", source=name, dim=dim, parameters=0, memory=0
+    )
+
+
 def finished(
     card: ModelCard, name: str, checkpoint: Checkpoint, settings: Settings, version: object
 ) -> ModelCard:
@@ -25,15 +32,13 @@ def finished(
     family's prompts and preprocessing. Raises `EmbedderError` for a `dim` that is not allowed."""
     called = name if card.name == name else _reloadable(name, card.family, checkpoint)
     card = replace(card, name=called)
-    dim = allowed(card, settings.dim)
+    dim, digest = allowed(card, settings.dim), checkpoint.digest
     return replace(
         card,
-        revision=checkpoint.revision,
+        revision=checkpoint.commit or digest[:12],
         dim=dim,
         pixel_budget=settings.pixel_budget,
-        fingerprint=fingerprint(
-            card.family, version, checkpoint.digest, settings.pixel_budget, dim
-        ),
+        fingerprint=fingerprint(card.family, version, digest, settings.pixel_budget, dim),
     )
 
 

@@ -42,10 +42,10 @@ class Checkpoint:
         return fingerprint(own, digest(self.adapter)) if self.adapter else own
 
     @property
-    def revision(self) -> str:
-        """The commit, where the Hugging Face cache tells it, or the beginning of the digest."""
+    def commit(self) -> str | None:
+        """12 hex digits, where the Hugging Face cache tells it."""
         found = re.search(r"/snapshots/([0-9a-f]{12})", (self.adapter or self.folder).as_posix())
-        return found[1] if found else self.digest[:12]
+        return found[1] if found else None
 
 
 def find(name: str) -> Checkpoint:

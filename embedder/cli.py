@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedder import options
-from embedder.card import UNPINNED
+from embedder.card import UNPINNED, preset
 from embedder.console import note, run, show_version, write_json
 from embedder.errors import EmbedderError
 from embedder.registry import DEFAULT_MODEL, cards, describe, load
@@ -100,8 +100,7 @@ def list_models(name: str | None = None, *, as_json: bool) -> None:
 
 def find_card(name: str) -> ModelCard:
     """The card called `name`; of other models, what their files or their server say."""
-    known = next((card for card in cards() if card.name == name), None)
-    return known or describe(name)
+    return preset(cards(), name) or describe(name)
 
 
 def _row(card: ModelCard, there: Memory) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -17,7 +18,9 @@ class Memory:
     gpus: tuple[int, ...] = ()
 
 
+@cache
 def memory() -> Memory:
+    """What there is in all; the GPUs are asked for once."""
     return Memory(_main(), _gpus())
 
 

@@ -14,7 +14,10 @@ KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
 
 def model_names(incomplete: str) -> list[str]:
     """What the shell offers for --model."""
-    return [card.name for card in cards() if card.name.startswith(incomplete)]
+    try:
+        return [card.name for card in cards() if card.name.startswith(incomplete)]
+    except Exception:  # a shell has no place for an error
+        return []
 
 
 Model = Annotated[

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from embedder.card import preset
 from embedder.errors import UnknownModelError
 from embedder.types import Embedder, ModelCard, Settings
 
@@ -81,7 +82,7 @@ def _family(name: str) -> tuple[Family, str]:
     if name.startswith(WEB):
         return by_name["remote"], name
     for family in FAMILIES:
-        if any(card.name == name for card in family.code.CARDS):
+        if preset(family.code.CARDS, name):
             return family, name
     if Path(name).expanduser().is_dir():
         from embedder.checkpoint import family_of

@@ -119,10 +119,10 @@ class Starter:
 
         Raises `EmbedderError` for an input with neither a text nor a picture.
         """
-        if any(not (item.text and item.text.strip()) and not item.images for item in inputs):
-            raise EmbedderError("an input holds neither a text nor a picture")
+        for item in inputs:
+            item.check()
         out = np.zeros((len(inputs), DIM), dtype=np.float32)
-        _add(out, inputs, lambda i: [i.text] if i.text and i.text.strip() else [], self._texts)
+        _add(out, inputs, lambda i: [i.text] if i.text and i.says else [], self._texts)
         _add(out, inputs, lambda i: list(i.images), self._images)
         return unit(out)
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from embedder.errors import EmbedderError
+
 if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
     import numpy as np
     from numpy.typing import NDArray
@@ -23,6 +25,16 @@ class Input:
 
     text: str | None = None
     images: tuple[Image, ...] = ()
+
+    @property
+    def says(self) -> bool:
+        """Whether there is a text with more than blanks in it."""
+        return bool(self.text and self.text.strip())
+
+    def check(self) -> None:
+        """Raise `EmbedderError` where there is nothing to embed."""
+        if not (self.says or self.images):
+            raise EmbedderError("an input holds neither a text nor a picture")
 
 
 @dataclass(frozen=True, slots=True)

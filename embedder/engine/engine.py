@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,17 +34,7 @@ class Timing:
     prepare: float = 0.0
     wait: float = 0.0
     device: float = 0.0
-    inputs: int = 0
-    batches: int = 0
     halved: int = 0
-
-
-@dataclass(slots=True)
-class Job:
-    """A batch on its way: which rows it fills, and its tensors when they are ready."""
-
-    rows: list[int]
-    collated: Future[Batch] = field(default_factory=Future)
 
 
 class Engine:
@@ -86,25 +76,25 @@ class Engine:
         ready = [self.backbone.prepare(item, role, instruction) for item in inputs]
         buckets = [self.backbone.bucket(item) for item in ready]
         self.timing.prepare += time.perf_counter() - start
-        self.timing.inputs += len(inputs)
         return self._run(ready, buckets)
 
     def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
         """Collate in threads, ahead of the device; where memory runs out, plan smaller batches."""
         import torch
 
-        waiting = deque(self._planned(range(len(ready)), buckets))
+        waiting = deque(self.plan(buckets))
         done: list[tuple[list[int], torch.Tensor]] = []
         with torch.inference_mode():
-            for job in self._ahead(waiting, ready):
-                states = self._forward(self._taken(job))
+            for rows, collated in self._ahead(waiting, ready):
+                states = self._forward(self._taken(collated))
                 if states is not None:
-                    done.append((job.rows, states))
+                    done.append((rows, states))
                     continue
-                self._shrink(job, buckets)
-                rest = job.rows + [row for later in waiting for row in later.rows]
+                self._shrink(rows, buckets)
+                rest = rows + [row for later in waiting for row in later]
                 waiting.clear()
-                waiting.extend(self._planned(rest, buckets))
+                again = self.plan([buckets[row] for row in rest])
+                waiting.extend([rest[index] for index in batch] for batch in again)
             return self._gathered(done, len(ready))
 
     def plan(self, buckets: Sequence[Bucket]) -> list[list[int]]:
@@ -113,18 +103,16 @@ class Engine:
         share = sum(bucket.tokens + bucket.beside for bucket in buckets) // SHARES
         return plan(buckets, min(self._budget, max(share, LEAST)))
 
-    def _planned(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> list[Job]:
-        batches = self.plan([buckets[row] for row in rows])
-        return [Job([rows[index] for index in batch]) for batch in batches]
-
-    def _ahead(self, waiting: deque[Job], ready: Sequence[Any]) -> Iterator[Job]:
-        """The jobs in order, each being collated while those before it are on the device."""
-        started: deque[Job] = deque()
+    def _ahead(
+        self, waiting: deque[list[int]], ready: Sequence[Any]
+    ) -> Iterator[tuple[list[int], Future[Batch]]]:
+        """The rows of each batch, in order, being collated while those before are on the device."""
+        started: deque[tuple[list[int], Future[Batch]]] = deque()
         while waiting or started:
             while waiting and len(started) <= AHEAD:
-                job = waiting.popleft()
-                job.collated = self._batches.submit(self._collate, [ready[row] for row in job.rows])
-                started.append(job)
+                rows = waiting.popleft()
+                items = [ready[row] for row in rows]
+                started.append((rows, self._batches.submit(self._collate, items)))
             yield started.popleft()
 
     def _collate(self, items: Sequence[Any]) -> Batch:
@@ -134,9 +122,9 @@ class Engine:
             return batch
         return {name: v.pin_memory() if _is_tensor(v) else v for name, v in batch.items()}
 
-    def _taken(self, job: Job) -> Batch:
+    def _taken(self, collated: Future[Batch]) -> Batch:
         start = time.perf_counter()
-        batch = job.collated.result()
+        batch = collated.result()
         self.timing.wait += time.perf_counter() - start
         return batch
 
@@ -145,7 +133,6 @@ class Engine:
         import torch
 
         device = self.backbone.device
-        self.timing.batches += 1
         try:
             moved = {
                 name: value.to(device, non_blocking=True) if _is_tensor(value) else value
@@ -156,12 +143,12 @@ class Engine:
         except torch.OutOfMemoryError:
             return None
 
-    def _shrink(self, job: Job, buckets: Sequence[Bucket]) -> None:
+    def _shrink(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> None:
         """Half of what was too much is the most from now on."""
         import torch
 
-        spent = cost([buckets[row] for row in job.rows])
-        if len(job.rows) == 1:
+        spent = cost([buckets[row] for row in rows])
+        if len(rows) == 1:
             raise EmbedderError(
                 f"{self.card.name} has too little memory on {self.backbone.device} for one input "
                 f"of {spent} tokens; give it a smaller --pixel-budget, or more memory"

@@ -7,10 +7,8 @@ CATEGORY" such as "fashioniq dress".
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from embedder.card import UNPINNED, finished, preset
-from embedder.checkpoint import find, read_config
+from embedder.card import UNPINNED, finished, known
+from embedder.checkpoint import Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
 from embedder.vlm.rendering import Prompt, Renderer, Words
@@ -44,16 +42,12 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """The card of a checkpoint; may download it. Raises `EmbedderError`."""
-    checkpoint = find(name)
-    config = read_config(checkpoint.folder)
-    known = preset(CARDS, name) or replace(
-        CARDS[0],
-        source=name,
-        dim=int(config["text_config"].get("hidden_size", 4096)),
-        parameters=0,
-        memory=0,
-    )
-    return finished(known, name, checkpoint, settings, VERSION)
+    return _described(name, find(name), settings)
+
+
+def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
+    dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
+    return finished(known(CARDS, name, CARDS[0], dim), name, checkpoint, settings, VERSION)
 
 
 def load(name: str, settings: Settings) -> Embedder:
@@ -63,7 +57,8 @@ def load(name: str, settings: Settings) -> Embedder:
     from embedder.vlm.llava_next import LlavaNext
     from embedder.vlm.loading import read_model
 
-    checkpoint, card = find(name), describe(name, settings)
+    checkpoint = find(name)
+    card = _described(name, checkpoint, settings)
     model = read_model(checkpoint, settings)
     architecture = LlavaNext(
         model, checkpoint.folder, as_in_4_41=True, pixel_budget=settings.pixel_budget

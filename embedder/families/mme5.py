@@ -6,10 +6,8 @@ for stands alone, without one.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from embedder.card import UNPINNED, finished, preset
-from embedder.checkpoint import find, read_config
+from embedder.card import UNPINNED, finished, known
+from embedder.checkpoint import Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families import mmeb
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
@@ -47,15 +45,21 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """The card of a checkpoint; may download it. Raises `EmbedderError`."""
+    return _described(name, _found(name, settings), settings)
+
+
+def _found(name: str, settings: Settings) -> Checkpoint:
     if settings.pixel_budget:
         raise EmbedderError(
             "mmE5 always computes four tiles a picture, so a pixel budget would save nothing; "
             "leave --pixel-budget out"
         )
-    checkpoint = find(name)
+    return find(name)
+
+
+def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    known = preset(CARDS, name) or replace(CARDS[0], source=name, dim=dim, parameters=0, memory=0)
-    return finished(known, name, checkpoint, settings, VERSION)
+    return finished(known(CARDS, name, CARDS[0], dim), name, checkpoint, settings, VERSION)
 
 
 def load(name: str, settings: Settings) -> Embedder:
@@ -65,7 +69,8 @@ def load(name: str, settings: Settings) -> Embedder:
     from embedder.vlm.loading import read_model
     from embedder.vlm.mllama import Mllama
 
-    checkpoint, card = find(name), describe(name, settings)
+    checkpoint = _found(name, settings)
+    card = _described(name, checkpoint, settings)
     architecture = Mllama(read_model(checkpoint, settings), checkpoint.folder)
     renderer = Renderer.read(checkpoint.folder, LONGEST)
     return Engine(VisionLanguage(card, architecture, renderer, render), settings)

@@ -95,8 +95,7 @@ class Remote:
         return list(self._pool.map(lambda call: call(), calls))
 
     def _check(self, item: Input) -> None:
-        if not item.images and not (item.text and item.text.strip()):
-            raise EmbedderError("an input holds neither a text nor a picture")
+        item.check()
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(f"{self.card.name} takes texts, not pictures")
         if item.text and not is_whole(item.text):

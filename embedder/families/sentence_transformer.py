@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.card import UNPINNED, finished, preset
-from embedder.checkpoint import Checkpoint, find, read_config
+from embedder.checkpoint import Checkpoint, brief, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families.st_processors import fixed, pixels_of, side_of
 from embedder.types import Embedder, ModelCard, Settings
@@ -161,8 +161,7 @@ def _read(
             },
         )
     except (ImportError, TypeError, AttributeError) as error:  # a part that is not installed
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EmbedderError(f"{home} cannot be loaded: {said}") from error
+        raise EmbedderError(f"{home} cannot be loaded: {brief(error)}") from error
 
 
 def _home(checkpoint: Checkpoint) -> Path:

@@ -16,6 +16,7 @@ from embedder.errors import EmbedderError
 from embedder.families.st_features import joined
 from embedder.families.st_processors import gemma, one_at_a_time
 from embedder.types import Input, ModelCard, Role
+from embedder.vlm.backbone import too_narrow
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +62,8 @@ class SentenceBackbone:
         return device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
-        text = item.text if item.text and item.text.strip() else None
-        if text is None and not item.images:
-            raise EmbedderError("an input holds neither a text nor a picture")
+        item.check()
+        text = item.text if item.says else None
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(
                 f"{self.card.name} reads texts only; choose a model that sees pictures, such as "
@@ -156,10 +156,7 @@ class SentenceBackbone:
         try:
             patches = images.get_number_of_image_patches(size[1], size[0], {})
         except ValueError:
-            raise EmbedderError(
-                f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which "
-                "takes no side over 200 times the other; crop it"
-            ) from None
+            raise too_narrow(size) from None
         return int(patches) // int(images.merge_size) ** 2
 
 

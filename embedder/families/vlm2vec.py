@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from embedder.card import UNPINNED, finished, preset
+from embedder.card import UNPINNED, finished, known
 from embedder.checkpoint import OURS, Checkpoint, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families import mmeb
@@ -87,13 +87,15 @@ TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """The card of a checkpoint; may download it. Raises `EmbedderError`."""
-    checkpoint = find(name)
+    return _described(name, find(name), settings)
+
+
+def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     config = read_config(checkpoint.folder)
     text = config.get("text_config", config)
     dim = int(text.get("hidden_size", config.get("hidden_size", 0)) or 4096)
-    known = preset(CARDS, name) or replace(_CARD, source=name, dim=dim)
-    recipe = recipe_of(name, checkpoint)
-    return finished(known, name, checkpoint, settings, f"{VERSION} {recipe}")
+    version = f"{VERSION} {recipe_of(name, checkpoint)}"
+    return finished(known(CARDS, name, _CARD, dim), name, checkpoint, settings, version)
 
 
 def load(name: str, settings: Settings) -> Embedder:
@@ -106,12 +108,13 @@ def load(name: str, settings: Settings) -> Embedder:
     if kind == "phi3_v":
         from embedder.families.vlm2vec_phi import TOKEN, load_phi
 
-        return load_phi(describe(name, settings), checkpoint, settings, renderer(TOKEN, 1))
+        card = _described(name, checkpoint, settings)
+        return load_phi(card, checkpoint, settings, renderer(TOKEN, 1))
     if kind not in TOKENS:
         raise EmbedderError(f"{name} is a {kind} model, and VLM2Vec has no prompts for that")
     recipe = recipe_of(name, checkpoint)
     backbone = VisionLanguage(
-        describe(name, settings),
+        _described(name, checkpoint, settings),
         _architecture(kind, checkpoint, recipe, settings),
         Renderer.read(checkpoint.folder),
         renderer(TOKENS[kind], recipe.version),

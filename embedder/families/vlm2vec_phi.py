@@ -14,7 +14,7 @@ from embedder.checkpoint import Checkpoint
 from embedder.engine.backbone import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-from embedder.vlm.backbone import Render
+from embedder.vlm.backbone import Render, at
 from embedder.vlm.rendering import Words, defused, special_tokens
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class Phi:
         return device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
-        if not item.images and not (item.text and item.text.strip()):
-            raise EmbedderError("an input holds neither a text nor a picture")
+        item.check()
         pieces = self._render(item, role, instruction)
         special = [*self._special, TOKEN]
         told = [defused(p.text, special) if isinstance(p, Words) else p for p in pieces]
@@ -111,7 +110,7 @@ class Phi:
             **pictures,
         )
         states: torch.Tensor = out.hidden_states[-1]  # (n, length, dim)
-        return states[torch.arange(len(last), device=last.device), last]
+        return at(states, last)
 
 
 def _foreign(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

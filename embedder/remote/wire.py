@@ -38,7 +38,7 @@ def messages_body(item: Input, image_side: int, system: str | None = None) -> Bo
         {"type": "image_url", "image_url": {"url": data_url(shrink(image, image_side))}}
         for image in item.images
     ]
-    words = [{"type": "text", "text": item.text}] if item.text and item.text.strip() else []
+    words = [{"type": "text", "text": item.text}] if item.says else []
     asked = [{"role": "system", "content": system}] if system else []
     return {"messages": [*asked, {"role": "user", "content": [*pictures, *words]}]}
 

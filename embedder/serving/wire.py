@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-import numpy as np
-
 from embedder.remote.wire import is_whole
 from embedder.serving.limits import Limits, Refusal
 from embedder.types import Role, Vectors
+from embedder.vectors import unit
 
 ENCODINGS = ("float", "base64")
 ROLES = get_args(Role)
@@ -75,10 +74,7 @@ def parse(body: bytes, limits: Limits) -> Asked:
 
 def cut(rows: Vectors, dim: int) -> Vectors:
     """(n, d) -> the first `dim` numbers of each row, of unit length again."""
-    if rows.shape[1] == dim:
-        return rows
-    short = rows[:, :dim]
-    return np.asarray(short / np.linalg.norm(short, axis=1, keepdims=True), dtype=np.float32)
+    return rows if rows.shape[1] == dim else unit(rows[:, :dim])
 
 
 def answer(rows: Vectors, asked: Asked, model: str) -> bytes:

@@ -27,6 +27,14 @@ Render = Callable[[Input, Role, "str | None"], Prompt]
 """A family's prompt for an input. It raises `EmbedderError` for one that the model cannot take."""
 
 
+def too_narrow(size: Size) -> EmbedderError:
+    """What to say of a picture that an architecture cannot take for its shape."""
+    return EmbedderError(
+        f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which takes no "
+        "side over 200 times the other; crop it"
+    )
+
+
 class Architecture(Protocol):
     """How a model takes pictures. All but `states` runs on the CPU, in several threads."""
 
@@ -97,8 +105,7 @@ class VisionLanguage:
         return self._architecture.device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
-        if not item.images and not (item.text and item.text.strip()):
-            raise EmbedderError("an input holds neither a text nor a picture")
+        item.check()
         ids = self._renderer.ids(self._render(item, role, instruction))
         sizes = tuple(self._resize(image.size) for image in item.images)
         places = [self._architecture.tokens(size) for size in sizes]
@@ -123,20 +130,23 @@ class VisionLanguage:
         self, items: Sequence[Ready], processed: Sequence[list[Mapping[str, Any]]]
     ) -> Batch:
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
-        lengths = [len(item.ids) for item in items]
-        ids = torch.zeros(len(items), max(lengths), dtype=torch.int64)
-        for row, item in enumerate(items):
-            ids[row, : len(item.ids)] = torch.tensor(item.ids)
+        ids = pad_sequence([torch.tensor(item.ids) for item in items], batch_first=True)
+        last = torch.tensor([len(item.ids) - 1 for item in items])
         pictures = [picture for row in processed for picture in row]
         stacked = self._architecture.stack(pictures, ids) if pictures else {}
-        return {"ids": ids, "last": torch.tensor(lengths) - 1, **stacked}
+        return {"ids": ids, "last": last, **stacked}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim): the state of each row's last token."""
-        import torch
-
-        last = batch["last"]
         pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
         states = self._architecture.states(batch["ids"], **pixels)  # (n, length, dim)
-        return states[torch.arange(len(last), device=last.device), last]
+        return at(states, batch["last"])
+
+
+def at(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """(n, length, dim) states -> (n, dim), each row's at its (n,) `last` place."""
+    import torch
+
+    return states[torch.arange(len(last), device=last.device), last]

@@ -27,6 +27,8 @@ class LlavaNext:
     short; E5-V was made so, and its vectors differ otherwise.
     """
 
+    beside = 0  # a picture's tokens are all in the sequence
+
     def __init__(
         self,
         model: LlavaNextModel,
@@ -53,10 +55,6 @@ class LlavaNext:
     @property
     def device(self) -> torch.device:
         return self._model.device
-
-    @property
-    def beside(self) -> int:
-        return 0
 
     def kind(self, pictures: int) -> str:
         return "any"  # rows with and without pictures do not touch each other

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.engine.backbone import Batch
-from embedder.errors import EmbedderError
-from embedder.vlm.backbone import Size
+from embedder.vlm.backbone import Size, too_narrow
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +49,7 @@ class Mllama:
 
     def tokens(self, size: Size) -> int:
         if max(size) > 200 * min(size):
-            raise EmbedderError(
-                f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model; crop it"
-            )
+            raise too_narrow(size)
         return 1  # its tiles are not in the sequence
 
     def pixels(self, image: Image) -> Mapping[str, Any]:

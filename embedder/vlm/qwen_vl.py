@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.engine.backbone import Batch
-from embedder.errors import EmbedderError
 from embedder.vlm import segments
-from embedder.vlm.backbone import Size
+from embedder.vlm.backbone import Size, too_narrow
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +26,8 @@ class QwenVL:
     VLM2Vec's prompts hold the picture's token without `<|vision_start|>`; the authors' versions
     then found no picture and counted positions as for text, so the checkpoints were trained so.
     """
+
+    beside = 0  # a picture's tokens are all in the sequence
 
     def __init__(
         self, model: Qwen2VLModel | Qwen2_5_VLModel, folder: Path, smallest: int, largest: int
@@ -46,10 +47,6 @@ class QwenVL:
     def device(self) -> torch.device:
         return self._model.device
 
-    @property
-    def beside(self) -> int:
-        return 0
-
     def kind(self, pictures: int) -> str:
         return "any"
 
@@ -60,10 +57,7 @@ class QwenVL:
         try:
             height, width = smart_resize(size[1], size[0], factor, *self._range)
         except ValueError:
-            raise EmbedderError(
-                f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which "
-                "takes no side over 200 times the other; crop it"
-            ) from None
+            raise too_narrow(size) from None
         return int(height * width) // factor**2
 
     def pixels(self, image: Image) -> Mapping[str, Any]:

@@ -15,13 +15,3 @@ def collection_names(context: typer.Context, incomplete: str) -> list[str]:
         return [p.parent.name for p in state.glob(f"{incomplete}*/{META}")]
     except Exception:  # a shell has no place for an error
         return []
-
-
-def model_names(incomplete: str) -> list[str]:
-    """The models that have a name."""
-    from embedder import cards
-
-    try:
-        return [card.name for card in cards() if card.name.startswith(incomplete)]
-    except Exception:  # a shell has no place for an error
-        return []

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from indexer.cli.completion import collection_names, model_names
+from embedder.options import model_names
+from indexer.cli.completion import collection_names
 from indexer.config import Config, resolve
 
 PANEL = "Options of every command"
