@@ -69,6 +69,11 @@ def parse_store(value: object) -> str:
     return str(Path(text).expanduser().absolute())
 
 
+def parse_folder(value: object) -> str:
+    """A folder, made absolute."""
+    return str(Path(str(value).strip()).expanduser().absolute())
+
+
 def default_store() -> str:
     from platformdirs import user_data_path
 
@@ -93,6 +98,7 @@ class Config:
     max_pixels: int = 150_000_000
     batch: int = 64
     workers: int = 0  # decoding threads; 0: as many as there are cores, at most 8
+    runs: str = ""  # the folder of fine-tuning runs
     debug: bool = False  # tracebacks instead of one-line errors
 
     @property
@@ -122,6 +128,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "max_pixels": parse_size,
     "batch": parse_positive,
     "workers": parse_count,
+    "runs": parse_folder,
     "debug": parse_flag,
 }
 ALIASES = {"QDRANT_URL": "store", "QDRANT_API_KEY": "qdrant_api_key"}
@@ -153,7 +160,11 @@ def settings(flags: Mapping[str, object] | None = None) -> list[Setting]:
 
 
 def _default(name: str) -> object:
-    return default_store() if name == "store" else Config.__dataclass_fields__[name].default
+    if name == "store":
+        return default_store()
+    if name == "runs":
+        return str(Path(default_store()) / "runs")
+    return Config.__dataclass_fields__[name].default
 
 
 def _sources(flags: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.errors import FinetuneError
 
-class SourceError(Exception):
+
+class SourceError(FinetuneError):
     """A package cannot be had, or is not the one that the recipe names."""
 
 

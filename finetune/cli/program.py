@@ -1,0 +1,48 @@
+"""Puts the commands together, and turns what they raise into messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from embedder.console import run, show_version
+from embedder.errors import EmbedderError
+from finetune.cli import gathering, measuring, starting, synthesizing, training
+from finetune.errors import FinetuneError
+from indexer.errors import IndexerError
+
+HELP = """
+Adapt an embedder to your own pictures and texts, and prove that it got better.
+
+Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 wrong usage,
+130 interrupted.
+"""
+EXAMPLES = """
+Examples:
+
+  finetune pairs --from-collection --out pairs.jsonl --split
+  finetune train pairs.train.jsonl --preset starter-head --out runs/first
+  finetune evaluate pairs.test.jsonl --model runs/first
+"""
+
+app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
+for group in (gathering, training, measuring, synthesizing, starting):
+    app.add_typer(group.app)
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """What stands before the command's name. `embedder.console.run` looks for --debug itself."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(app, "finetune", (FinetuneError, IndexerError, EmbedderError)))

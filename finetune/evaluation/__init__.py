@@ -1,0 +1,1 @@
+"""Evaluation: benchmarks, metrics, and how sure one can be of them."""

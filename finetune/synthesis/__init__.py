@@ -1,0 +1,1 @@
+"""Synthesis: training data that a multimodal language model writes about one's own pictures."""

@@ -1,0 +1,1 @@
+"""Training: recipes, losses, the trainer, and the folder of a run."""
