@@ -15,7 +15,7 @@ CODE   := app bench embedder finetune indexer tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check lint format types imports test-fast test-slow test-gpu \
-	bench bench-embed bench-gpu starter screenshot clean
+	bench bench-embed bench-train bench-gpu starter screenshot clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -69,9 +69,14 @@ bench: $(READY) ## measure, and write docs/benchmarks.md; RCLIP=PYTHON measures 
 bench-embed: $(READY) ## measure every family against its authors' recipe, small, on the CPU
 	$(BIN)/python -m bench.embed --size small --random-weights --device cpu --ingest --publish
 
-bench-gpu: $(READY) ## the same with full-size models, on a GPU
+bench-gpu: $(READY) ## embedding and training with full-size models, on a GPU
 	$(BIN)/python -m bench.embed --size full --random-weights --device cuda --ingest --publish \
 	--images 128 --texts 1024
+	$(BIN)/python -m bench.train --size full --random-weights --device cuda --publish \
+	--batch 256 512 1024
+
+bench-train: $(READY) ## measure training with and without GradCache, small, on the CPU
+	$(BIN)/python -m bench.train --size small --random-weights --device cpu --publish
 
 starter: $(READY) ## make the starter's head anew from registry packages
 	$(BIN)/python -m finetune.starter

@@ -9,7 +9,7 @@ from html import escape
 
 import streamlit as st
 
-from app import state
+from app import state, thumbs, votes
 from app.media import thumb_url
 from app.state import Search
 from indexer.types import Hit, Payload
@@ -18,11 +18,15 @@ EXCERPT = 260  # characters of a text
 
 
 def gallery(search: Search, hits: Sequence[Hit]) -> None:
-    """The cards in a grid that follows the width of the window."""
+    """The cards in a grid that follows the width of the window; hits of a search have thumbs."""
+    voted = votes.of(search) if search.pieces else {}
     with st.grid("auto", min_column_width=170, gap="medium", key="gallery"):
         for hit in hits:
             with st.container(key=f"card-{hit.id}", gap=None):
-                st.html(card(search, hit))
+                html = card(search, hit)
+                if search.pieces:
+                    html += thumbs.buttons(hit.id, voted.get(hit.id, 0))
+                st.html(html)
                 if st.button(f"Open {hit.payload['name']}", key=f"open-{hit.id}", width="stretch"):
                     state.go(replace(search, opened=hit.id))
 

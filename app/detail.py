@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import state
+from app import state, thumbs, votes
 from app.cards import title
 from app.media import original_url
 from app.resources import Opened
@@ -62,11 +62,13 @@ def _ways(search: Search, record: Record) -> None:
     """Buttons that make this result a part of the search."""
     this = Piece(f"id:{record.id}")
     with st.container(horizontal=True, key="ways"):
+        if search.pieces:
+            st.html(thumbs.buttons(record.id, votes.of(search).get(record.id, 0)), width="content")
         if st.button("More like this", icon=":material/auto_awesome_motion:", type="primary"):
             state.go(Search(collection=search.collection, pieces=(this,)))
         if st.button("Add words to this picture", icon=":material/add_notes:"):
             state.go(Search(collection=search.collection, pieces=(this,)))
-        if st.button("Not like this", icon=":material/thumb_down:"):
+        if st.button("Not like this", icon=":material/block:"):
             state.go(replace(search.with_piece(replace(this, wanted=False)), opened=""))
 
 

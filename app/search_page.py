@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import cards, detail, pieces, sidebar, state, uploads
+from app import cards, detail, pieces, sidebar, state, thumbs, uploads
 from app.resources import Opened, collections, opened
 from app.state import Search
 from embedder import EmbedderError
@@ -43,6 +43,8 @@ def _page(found: list[Summary]) -> None:
     search = sidebar.show(search, names, here)
     results = _ask(here, search)
     _answer(search, results, here)
+    if search.pieces:
+        thumbs.listen(search)
     if search.opened:
         detail.show(search, here)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import library_page, search_page
+from app import library_page, quality_page, search_page
 
 HERE = Path(__file__).parent
 
@@ -18,6 +18,9 @@ pages = {
     ),
     "library": st.Page(
         library_page.show, title="Library", icon=":material/photo_library:", url_path="library"
+    ),
+    "quality": st.Page(
+        quality_page.show, title="Quality", icon=":material/monitoring:", url_path="quality"
     ),
 }
 st.session_state["pages"] = pages  # so that one page can lead to the other

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from embedder.checkpoint import Checkpoint, family_of, fingerprint
+from embedder.checkpoint import OURS, Checkpoint, family_of, fingerprint
 from embedder.errors import EmbedderError
 from embedder.types import ModelCard, Settings
+
+T = TypeVar("T")
 
 UNPINNED = "main"
 """The revision of a card whose weights have not been seen."""
@@ -18,11 +21,33 @@ def preset(cards: Sequence[ModelCard], name: str) -> ModelCard | None:
     return next((card for card in cards if card.name == name), None)
 
 
-def known(cards: Sequence[ModelCard], name: str, like: ModelCard, dim: int) -> ModelCard:
-    """The card of that name; of a model without one, what `like` says of its family."""
-    return preset(cards, name) or replace(
-        like, name="", source=name, dim=dim, parameters=0, memory=0
+def known(
+    cards: Sequence[ModelCard], name: str, like: ModelCard, dim: int, checkpoint: Checkpoint
+) -> ModelCard:
+    """The card of that name; of a model without one, that of the model which it was made from;
+    where that is not known either, what `like` says of its family. `polylens.json` beside a
+    fine-tuned model may tell its languages, and the lengths that it was trained to be cut to."""
+    found = preset(cards, name)
+    if found is not None:
+        return found
+    base = preset(cards, checkpoint.base) or replace(like, parameters=0, memory=0)
+    lengths = _told(checkpoint, "matryoshka", int, base.matryoshka)
+    return replace(
+        base,
+        name="",
+        source=name,
+        dim=dim,
+        languages=tuple(_told(checkpoint, "languages", str, base.languages)),
+        matryoshka=tuple(sorted(length for length in lengths if length < dim)),
     )
+
+
+def _told(checkpoint: Checkpoint, key: str, kind: type[T], otherwise: Sequence[T]) -> Sequence[T]:
+    found = checkpoint.told.get(key, otherwise)
+    if not isinstance(found, list | tuple) or not all(isinstance(one, kind) for one in found):
+        what = f"{key} is no list of {kind.__name__}"
+        raise EmbedderError(f"{checkpoint.home / OURS} is damaged: {what}")
+    return found
 
 
 def finished(
@@ -52,6 +77,6 @@ def allowed(card: ModelCard, dim: int | None) -> int:
 
 def _reloadable(name: str, family: str, checkpoint: Checkpoint) -> str:
     """A name under which the same model is found from any folder."""
-    place = checkpoint.adapter or checkpoint.folder
-    plain = str(place) if Path(name).expanduser().is_dir() else name
-    return plain if family_of(place) == family else f"{family}:{plain}"
+    folder = Path(name).expanduser()
+    plain = str(folder.absolute()) if folder.is_dir() else name
+    return plain if family_of(checkpoint.home) == family else f"{family}:{plain}"

@@ -16,6 +16,8 @@ from embedder.errors import EmbedderError, UnknownModelError
 
 ADAPTER = "adapter_config.json"
 OURS = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
+RUN = "run.json"  # of a fine-tuning run's folder, whose model is in `model`
+ORIGIN = ("base", "base_model_name_or_path", "languages", "matryoshka")  # change no vector
 FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
 WANTED = [pattern for pattern in FILES if pattern != "*.bin"]  # the same weights as safetensors
 UNWANTED = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
@@ -37,6 +39,22 @@ class Checkpoint:
     adapter: Path | None = None
 
     @property
+    def home(self) -> Path:
+        """The folder of what was trained: the adapter's, where there is one."""
+        return self.adapter or self.folder
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What stands beside a fine-tuned model."""
+        return read_config(self.home, OURS) if (self.home / OURS).exists() else {}
+
+    @property
+    def base(self) -> str:
+        """The name of the model that it was made from; "" where nothing tells it."""
+        adapted = _adapted(self.adapter) if self.adapter else ""
+        return str(self.told.get("base") or adapted)
+
+    @property
     def digest(self) -> str:
         own = digest(self.folder)
         return fingerprint(own, digest(self.adapter)) if self.adapter else own
@@ -44,7 +62,7 @@ class Checkpoint:
     @property
     def commit(self) -> str | None:
         """12 hex digits, where the Hugging Face cache tells it."""
-        found = re.search(r"/snapshots/([0-9a-f]{12})", (self.adapter or self.folder).as_posix())
+        found = re.search(r"/snapshots/([0-9a-f]{12})", self.home.as_posix())
         return found[1] if found else None
 
 
@@ -53,14 +71,14 @@ def find(name: str) -> Checkpoint:
     folder = resolve(name)
     if not (folder / ADAPTER).exists():
         return Checkpoint(folder)
-    return Checkpoint(resolve(_base(folder)), folder)
+    return Checkpoint(_base(folder), folder)
 
 
 def resolve(name: str) -> Path:
-    """A folder, or that of a Hugging Face id, downloaded if it is not there yet."""
+    """A folder, a run's model, or the folder of a Hugging Face id, downloaded if need be."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return folder.absolute()
+        return _trained(folder.absolute()) if (folder / RUN).exists() else folder.absolute()
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
     return _cached(name) or _downloaded(name)
@@ -79,10 +97,11 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
 
 def family_of(folder: Path) -> str:
     """The family of the model in `folder`; raises `EmbedderError` where it cannot be told."""
-    if (folder / OURS).exists():
-        return str(read_config(folder, OURS)["family"])
+    told = read_config(folder, OURS) if (folder / OURS).exists() else {}
+    if "family" in told:
+        return str(told["family"])
     if (folder / ADAPTER).exists():
-        return family_of(resolve(_base(folder)))
+        return family_of(_base(folder))
     if (folder / "modules.json").exists():
         return "sentence_transformer"
     config = read_config(folder)
@@ -98,12 +117,17 @@ def digest(folder: Path) -> str:
 
     Of a file over 16 MiB, its size and 256 blocks at even distances are read: training changes
     every number of what it changes, and reading 20 GB whole would take longer than loading them.
+    Of a fine-tuned model, what is told of it alone does not count: its base may be moved.
     """
     from blake3 import blake3
 
     total = blake3()
     for file in _files(folder):
         total.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        if file.name in (ADAPTER, OURS) and (folder / OURS).exists():
+            told = read_config(folder, file.name)
+            total.update(repr(sorted((k, v) for k, v in told.items() if k not in ORIGIN)).encode())
+            continue
         total.update(str(file.stat().st_size).encode() + b"\0")
         for block in _blocks(file):
             total.update(block)
@@ -122,12 +146,42 @@ def weight_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
-def _base(folder: Path) -> str:
+def _trained(run: Path) -> Path:
+    """The folder of a fine-tuning run's model; raises `EmbedderError` where there is none yet."""
+    model = run / "model"
+    if any((model / name).exists() for name in (OURS, ADAPTER, "config.json")):
+        return model
+    state = read_config(run, RUN).get("status", "of unknown state")
+    raise EmbedderError(
+        f"{run} is a fine-tuning run ({state}) that has no model yet; let it end first"
+    )
+
+
+def _base(folder: Path) -> Path:
+    """The folder of the model that the adapter in `folder` adapts; raises `EmbedderError`."""
+    name = _adapted(folder)
+    beside = folder / name
+    try:
+        base = resolve(str(beside) if beside.is_dir() else name)
+    except UnknownModelError as error:
+        raise EmbedderError(
+            f"{folder} is an adapter of {name}, which is not there: bring that model back, or "
+            f"write where it is, as base_model_name_or_path, into {folder / ADAPTER}"
+        ) from error
+    if (base / ADAPTER).exists():
+        raise EmbedderError(
+            f"{folder} is an adapter of {name}, which is an adapter itself: merge that one into "
+            f"its model (finetune export), and name the merged folder in {folder / ADAPTER}"
+        )
+    return base
+
+
+def _adapted(folder: Path) -> str:
+    """The name of what the adapter in `folder` adapts; raises `EmbedderError`."""
     name = read_config(folder, ADAPTER).get("base_model_name_or_path")
     if not name:
         raise EmbedderError(f"{folder / ADAPTER} does not say what it adapts")
-    beside = folder / str(name)
-    return str(beside) if beside.is_dir() else str(name)
+    return str(name)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from embedder.card import preset
-from embedder.errors import UnknownModelError
+from embedder.errors import EmbedderError, UnknownModelError
 from embedder.types import Embedder, ModelCard, Settings
 
 DEFAULT_MODEL = "starter"
@@ -59,7 +59,8 @@ def describe(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> Mod
 
 def load(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> Embedder:
     """Load the model called `name`: a name of `cards()`, a Hugging Face id, a checkpoint's or an
-    adapter's folder, or the address of a server; `family:name` where its family cannot be told.
+    adapter's folder, a fine-tuning run's, or the address of a server; `family:name` where its
+    family cannot be told.
 
     Raises `UnknownModelError`, `EmbedderError`.
     """
@@ -84,14 +85,17 @@ def _family(name: str) -> tuple[Family, str]:
     for family in FAMILIES:
         if preset(family.code.CARDS, name):
             return family, name
-    if Path(name).expanduser().is_dir():
-        from embedder.checkpoint import family_of
-
-        return by_name[family_of(Path(name).expanduser())], name
-    if name.count("/") == 1 and not name.startswith(("/", ".")):
+    is_id = name.count("/") == 1 and not name.startswith(("/", "."))
+    if is_id or Path(name).expanduser().is_dir():
         from embedder.checkpoint import family_of, resolve
 
-        return by_name[family_of(resolve(name))], name
+        folder = resolve(name)
+        told = family_of(folder)
+        if told not in by_name:
+            raise EmbedderError(
+                f"{folder} is of family {told!r}, which is not known here: update polylens"
+            )
+        return by_name[told], name
     known = ", ".join(card.name for card in cards())
     raise UnknownModelError(
         f"no model is called {name!r}, and no folder is there of that name; "

@@ -233,6 +233,16 @@ class Catalogue:
             rows = self._db.execute("SELECT path FROM roots ORDER BY path").fetchall()
         return [os.fsdecode(row[0]) for row in rows]
 
+    def count_under(self, root: str) -> int:
+        """How many known files lie at or under `root`."""
+        key = os.fsencode(root).rstrip(b"/")
+        with self._lock:
+            row = self._db.execute(
+                "SELECT count(*) FROM files WHERE path = ? OR (path > ? AND path < ?)",
+                (key, key + b"/", key + b"0"),  # "0" follows "/"
+            ).fetchone()
+        return int(row[0])
+
     def commit(self) -> None:
         with self._lock:
             self._db.commit()

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from embedder.errors import EmbedderError
-from indexer.collection import META, Collection, read_card, require_disk
+from indexer.collection import Collection, read_card, require_disk
 from indexer.config import Config
 from indexer.errors import IndexerError
+from indexer.meta import META, index_in, read_meta
 from indexer.models import settings_for
 from indexer.stores.state import read_state
 
@@ -133,9 +134,10 @@ def _collection(config: Config, *, repair: bool) -> Iterator[Check]:
     path = config.state / config.collection
     card = read_card(path)
     yield Check("collection", "ok", f"{config.collection}, made with {card.name} {card.revision}")
-    state = read_state(path)
+    index = index_in(path, read_meta(path))
+    state = read_state(index)
     with Collection.open(config) as opened:
-        if state is not None and not state.clean and not (path / "keeper.json").exists():
+        if state is not None and not state.clean and not (index / "keeper.json").exists():
             yield Check("closed", "note", "was not closed properly; the store has recovered")
         counts = _Counts(opened.store.count(), _ids(opened))
         if counts.points != len(counts.ids):
@@ -148,7 +150,7 @@ def _collection(config: Config, *, repair: bool) -> Iterator[Check]:
         else:
             yield Check("store", "ok", f"opens; {counts.points} points")
         with opened.writing():
-            yield _catalogue(path, counts, repair=repair)
+            yield _catalogue(opened.index, counts, repair=repair)
             yield _thumbnails(opened.thumbs, counts, repair=repair)
 
 
@@ -222,7 +224,7 @@ def _model(config: Config) -> Iterator[Check]:
             "problem",
             f"{name} is not what the collection was made with "
             f"({model.card.fingerprint[:12]}, not {made_with.fingerprint[:12]})",
-            f"indexer ingest FOLDER --collection {config.collection}-2",
+            f"indexer reindex --model {name} --collection {config.collection}",
         )
         return
     yield Check("model", "ok", f"{name} loads and gives {rows.shape[1]} numbers")

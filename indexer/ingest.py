@@ -68,7 +68,7 @@ def ingest(
     `IndexerError` (a root that is missing, a store that fails, a full disk, another writer).
     """
     with collection.writing():
-        catalogue = Catalogue(collection.path / "catalogue.db")
+        catalogue = Catalogue(collection.index / "catalogue.db")
         try:
             run = _Run(roots, collection, embedder, options or IngestOptions(), catalogue)
             with closing(run.embedder):
@@ -210,7 +210,7 @@ class _Run:
         progress("flush", 0, None, "")
         with self.stages("flush"):
             self.collection.store.flush()
-        _write_errors(self.collection.path / ERRORS, report.skipped)
+        _write_errors(self.collection.index / ERRORS, report.skipped)
         self.collection.mark_ingested()
         seconds = {**self.stages.seconds, "total": round(time.perf_counter() - self.started, 3)}
         return replace(report, seconds=seconds)

@@ -63,18 +63,19 @@ def load_model(config: Config, made_with: ModelCard) -> Embedder:
     if model.card.fingerprint != made_with.fingerprint:
         raise CollectionError(
             f"collection {config.collection!r} was made with {label(made_with)}, and the installed "
-            f"{label(model.card)} is another: index the pictures anew beside it: "
-            f"indexer ingest FOLDER --collection {config.collection}-2"
+            f"{label(model.card)} is another; make its index anew while search goes on: "
+            + reindex(config, model.card.name)
         )
     return model
 
 
 def check_same(config: Config, made_with: ModelCard) -> None:
     """Raise `CollectionError` where the settings name another model than the collection's."""
+    name = config.model or made_with.name
     if config.dim not in (None, made_with.dim):
-        raise _other(config, made_with, f"vectors of {config.dim} numbers")
+        raise _other(config, made_with, f"vectors of {config.dim} numbers", name)
     if config.pixel_budget not in (None, made_with.pixel_budget):
-        raise _other(config, made_with, f"a pixel budget of {config.pixel_budget}")
+        raise _other(config, made_with, f"a pixel budget of {config.pixel_budget}", name)
     if config.model is None:
         return
     import embedder
@@ -89,7 +90,7 @@ def check_same(config: Config, made_with: ModelCard) -> None:
 def require_same(config: Config, made_with: ModelCard, asked: ModelCard) -> None:
     """Raise `CollectionError` where vectors of the two cannot be compared."""
     if asked.fingerprint != made_with.fingerprint:
-        raise _other(config, made_with, label(asked))
+        raise _other(config, made_with, label(asked), asked.name)
 
 
 def model_for_ingest(config: Config, made_with: ModelCard | None) -> Embedder:
@@ -110,10 +111,17 @@ def label(card: ModelCard) -> str:
     return f"{card.name} (revision {card.revision}, {card.fingerprint[:12]})"
 
 
-def _other(config: Config, made_with: ModelCard, asked: str) -> CollectionError:
+def reindex(config: Config, name: str) -> str:
+    """What to type for an index made with the model called `name`."""
+    lengths = [("--dim", config.dim), ("--pixel-budget", config.pixel_budget)]
+    given = "".join(f" {flag} {value}" for flag, value in lengths if value is not None)
+    return f"indexer reindex --model {name}{given} --collection {config.collection}"
+
+
+def _other(config: Config, made_with: ModelCard, asked: str, name: str) -> CollectionError:
     return CollectionError(
         f"collection {config.collection!r} was made with {label(made_with)}, and its vectors "
         f"cannot be compared with those of {asked}. Leave out --model, --dim and --pixel-budget to "
-        "use the collection's own, or index the pictures anew beside it: indexer ingest FOLDER "
-        f"--model {config.model or made_with.name} --collection {config.collection}-2"
+        "use the collection's own, or make its index anew while search goes on: "
+        + reindex(config, name)
     )

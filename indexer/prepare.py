@@ -18,7 +18,7 @@ from indexer.documents import passages
 from indexer.identity import content_hash, point_ids
 from indexer.payload import document_facts, picture_facts
 from indexer.skips import Undecodable
-from indexer.thumbnails import write_thumbnail
+from indexer.thumbnails import thumbnail_path, write_thumbnail
 from indexer.timing import Stages
 from indexer.types import Skip
 from indexer.walk import printable
@@ -113,7 +113,7 @@ class Preparer:
                 later = frames(data, MOST_FRAMES - 1, side=self.side, limits=self.limits)
                 pictures = (picture.image, *later)
         prepared = Prepared(todo, file, Content(file.content, 0, [facts]), pictures)
-        if self.thumbs:
+        if self.thumbs and not thumbnail_path(self.thumbs, prepared.ids[0]).exists():
             with self.stages("thumbnail"):
                 write_thumbnail(self.thumbs, prepared.ids[0], picture.image)
         return prepared

@@ -45,7 +45,7 @@ def prune(
     model = embedder or (lambda: load(card.name, again))
     with (
         collection.writing(),
-        closing(Catalogue(collection.path / "catalogue.db")) as catalogue,
+        closing(Catalogue(collection.index / "catalogue.db")) as catalogue,
     ):
         absent = [root for root in catalogue.roots() if not is_there(root)]
         gone = list(_gone(catalogue, absent))

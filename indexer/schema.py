@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from indexer.stores.protocol import Schema
 
-FORMAT = 1
-"""Raised when an older program could not read what this one writes."""
+FORMAT = 2
+"""The newest layout that is read: 1 has one index, 2 may have another one in use."""
 
 IMAGE, TEXT, BM25 = "image", "text", "bm25"
 

@@ -59,7 +59,9 @@ def _found(name: str, settings: Settings) -> Checkpoint:
 
 def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    return finished(known(CARDS, name, CARDS[0], dim), name, checkpoint, settings, VERSION)
+    return finished(
+        known(CARDS, name, CARDS[0], dim, checkpoint), name, checkpoint, settings, VERSION
+    )
 
 
 def load(name: str, settings: Settings) -> Embedder:

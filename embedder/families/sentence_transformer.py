@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.card import UNPINNED, finished, preset
+from embedder.card import UNPINNED, finished, known, preset
 from embedder.checkpoint import Checkpoint, brief, find, read_config
 from embedder.errors import EmbedderError
 from embedder.families.st_processors import fixed, pixels_of, side_of
@@ -110,16 +110,15 @@ def load(name: str, settings: Settings) -> Embedder:
 def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     home = _home(checkpoint)
     saved = _optional(home, "preprocessor_config.json")
-    known = preset(CARDS, name) or replace(
-        _CARD, source=name, dim=_dim(home, checkpoint), image_side=side_of(saved)
-    )
+    like = replace(_CARD, image_side=side_of(saved))
+    card = preset(CARDS, name) or known(CARDS, name, like, _dim(home, checkpoint), checkpoint)
     if settings.pixel_budget and not pixels_of(saved):
         raise EmbedderError(fixed(name))
     if settings.pixel_budget:
-        known = replace(known, image_side=max(1, int(settings.pixel_budget**0.5)))
+        card = replace(card, image_side=max(1, int(settings.pixel_budget**0.5)))
     modalities, composes = _modalities(home, bool(saved))
-    known = replace(known, modalities=modalities, composes=composes)
-    return finished(known, name, checkpoint, settings, VERSION)
+    card = replace(card, modalities=modalities, composes=composes)
+    return finished(card, name, checkpoint, settings, VERSION)
 
 
 def _model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:

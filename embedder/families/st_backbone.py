@@ -57,6 +57,16 @@ class SentenceBackbone:
         one_at_a_time(self._tokenizer)
 
     @property
+    def sentences(self) -> Any:
+        """The SentenceTransformer."""
+        return self._model
+
+    @property
+    def transformer(self) -> Any:
+        """The transformers module, which an adapter is merged into."""
+        return self._first.model
+
+    @property
     def device(self) -> torch.device:
         device: torch.device = self._model.device
         return device

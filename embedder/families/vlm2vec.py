@@ -95,7 +95,7 @@ def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCa
     text = config.get("text_config", config)
     dim = int(text.get("hidden_size", config.get("hidden_size", 0)) or 4096)
     version = f"{VERSION} {recipe_of(name, checkpoint)}"
-    return finished(known(CARDS, name, _CARD, dim), name, checkpoint, settings, version)
+    return finished(known(CARDS, name, _CARD, dim, checkpoint), name, checkpoint, settings, version)
 
 
 def load(name: str, settings: Settings) -> Embedder:
@@ -124,16 +124,17 @@ def load(name: str, settings: Settings) -> Embedder:
 
 
 def recipe_of(name: str, checkpoint: Checkpoint) -> Recipe:
-    """What `polylens.json` beside the weights says; else what is known of a model of that name, or
-    of that folder's; else the newest."""
-    folder = checkpoint.adapter or checkpoint.folder
-    if (folder / OURS).exists():
-        said = read_config(folder, OURS)
+    """What `polylens.json` beside the weights says, or beside those of its base; else what is known
+    of a model of that name, of its base's, or of that folder's; else the newest."""
+    for folder in (checkpoint.home, checkpoint.folder):
+        said = read_config(folder, OURS) if (folder / OURS).exists() else {}
+        if not said.keys() & {"version", "square", "pixels"}:
+            continue
         pixels = said.get("pixels", QWEN_V2.pixels)
         return Recipe(int(said.get("version", 2)), int(said.get("square", 0)), tuple(pixels))
     if read_config(checkpoint.folder).get("model_type") == "llava_next":
         return LLAVA
-    called = f"{name} {folder}".lower()
+    called = f"{name} {checkpoint.base} {checkpoint.home}".lower()
     known = (recipe for of, recipe in RECIPES.items() if of.split("/")[1].lower() in called)
     return next(known, QWEN_V2)
 

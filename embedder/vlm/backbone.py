@@ -39,6 +39,11 @@ class Architecture(Protocol):
     """How a model takes pictures. All but `states` runs on the CPU, in several threads."""
 
     @property
+    def model(self) -> Any:
+        """The torch module."""
+        ...
+
+    @property
     def image_token(self) -> int: ...
 
     @property
@@ -97,34 +102,39 @@ class VisionLanguage:
     ) -> None:
         """`resize` is the family's own rule, applied before the architecture's."""
         self.card = card
-        self._architecture, self._renderer = architecture, renderer
-        self._render, self._resize = render, resize
+        self.architecture, self.renderer = architecture, renderer
+        self.render, self._resize = render, resize
+
+    @property
+    def model(self) -> Any:
+        """The torch module, without a language head."""
+        return self.architecture.model
 
     @property
     def device(self) -> torch.device:
-        return self._architecture.device
+        return self.architecture.device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
         item.check()
-        ids = self._renderer.ids(self._render(item, role, instruction))
+        ids = self.renderer.ids(self.render(item, role, instruction))
         sizes = tuple(self._resize(image.size) for image in item.images)
-        places = [self._architecture.tokens(size) for size in sizes]
+        places = [self.architecture.tokens(size) for size in sizes]
         return Ready(tuple(self._expanded(ids, places)), item.images, sizes)
 
     def _expanded(self, ids: Sequence[int], places: Sequence[int]) -> list[int]:
         """`ids` with each picture's token as often as the picture has places."""
-        token, rest, out = self._architecture.image_token, iter(places), list[int]()
+        token, rest, out = self.architecture.image_token, iter(places), list[int]()
         for i in ids:
             out += [i] * (next(rest) if i == token else 1)
         return out
 
     def bucket(self, ready: Ready) -> Bucket:
         pictures = len(ready.images)
-        kind, beside = self._architecture.kind(pictures), self._architecture.beside
+        kind, beside = self.architecture.kind(pictures), self.architecture.beside
         return Bucket(kind, len(ready.ids), pictures * beside)
 
     def process(self, ready: Ready) -> list[Mapping[str, Any]]:
-        return [self._architecture.pixels(image) for image in ready.brought()]
+        return [self.architecture.pixels(image) for image in ready.brought()]
 
     def collate(
         self, items: Sequence[Ready], processed: Sequence[list[Mapping[str, Any]]]
@@ -135,13 +145,13 @@ class VisionLanguage:
         ids = pad_sequence([torch.tensor(item.ids) for item in items], batch_first=True)
         last = torch.tensor([len(item.ids) - 1 for item in items])
         pictures = [picture for row in processed for picture in row]
-        stacked = self._architecture.stack(pictures, ids) if pictures else {}
+        stacked = self.architecture.stack(pictures, ids) if pictures else {}
         return {"ids": ids, "last": last, **stacked}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim): the state of each row's last token."""
         pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
-        states = self._architecture.states(batch["ids"], **pixels)  # (n, length, dim)
+        states = self.architecture.states(batch["ids"], **pixels)  # (n, length, dim)
         return at(states, batch["last"])
 
 

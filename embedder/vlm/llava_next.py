@@ -40,7 +40,7 @@ class LlavaNext:
         config: Any = model.config
         mutable: Any = model  # one method of the instance is replaced
         self.image_token = int(config.image_token_id)
-        self._model, self._old = model, as_in_4_41
+        self.model, self._old = model, as_in_4_41
         self._processor = _processor(folder, as_in_4_41)
         self._tile = int(config.vision_config.image_size)
         self._side = self._tile // int(config.vision_config.patch_size)  # patches in a tile's side
@@ -54,7 +54,7 @@ class LlavaNext:
 
     @property
     def device(self) -> torch.device:
-        return self._model.device
+        return self.model.device
 
     def kind(self, pictures: int) -> str:
         return "any"  # rows with and without pictures do not touch each other
@@ -88,7 +88,7 @@ class LlavaNext:
         """`pixel_values` (tiles, 3, side, side), and `image_size` (height, width)."""
         tiles = self._processor(images=[image], return_tensors="pt")["pixel_values"][0]
         size = (image.height, image.width)  # stays on the host, where nothing waits for it
-        return {"pixel_values": tiles.to(self._model.dtype), "image_size": size}
+        return {"pixel_values": tiles.to(self.model.dtype), "image_size": size}
 
     def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
         """`pixel_values` (tiles of all, 3, side, side), and `image_sizes`."""
@@ -100,7 +100,7 @@ class LlavaNext:
         }
 
     def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
-        out = self._model(input_ids=ids, use_cache=False, **pixels)
+        out = self.model(input_ids=ids, use_cache=False, **pixels)
         states: torch.Tensor = out.last_hidden_state
         return states
 

@@ -58,7 +58,7 @@ def read_model(checkpoint: Checkpoint, settings: Settings) -> Any:
             device_map={"": device},
             output_loading_info=True,
         )
-    _check_whole(checkpoint.folder, report["missing_keys"])
+    check_whole(checkpoint.folder, report["missing_keys"])
     body = model.model  # the head stays behind
     if checkpoint.adapter is not None:
         merge(body, checkpoint.adapter)
@@ -137,7 +137,8 @@ def check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         )
 
 
-def _check_whole(folder: Path, missing: Iterable[str]) -> None:
+def check_whole(folder: Path, missing: Iterable[str]) -> None:
+    """Raise `EmbedderError` where weights are missing that a vector needs."""
     lacking = sorted(key for key in missing if not any(part in key for part in UNUSED))
     if lacking:
         raise EmbedderError(
@@ -176,7 +177,7 @@ def whole(folder: Path) -> Iterator[None]:
         log.removeHandler(report)
         log.setLevel(level)
         log.propagate = propagate
-    _check_whole(folder, report.missing)
+    check_whole(folder, report.missing)
 
 
 class _Report(logging.Handler):

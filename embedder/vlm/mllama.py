@@ -34,7 +34,7 @@ class Mllama:
         from transformers import MllamaImageProcessorPil
 
         self.image_token = int(model.config.image_token_id)
-        self._model = model
+        self.model = model
         self._processor: Any = MllamaImageProcessorPil.from_pretrained(folder)
         vision = model.vision_model
         vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
@@ -42,7 +42,7 @@ class Mllama:
 
     @property
     def device(self) -> torch.device:
-        return self._model.device
+        return self.model.device
 
     def kind(self, pictures: int) -> int:
         return pictures
@@ -56,7 +56,7 @@ class Mllama:
         """`pixel_values` (1, 1, tiles, 3, side, side), and what describes the tiles."""
         ready = self._processor(images=[[image]], return_tensors="pt")
         return {
-            "pixel_values": ready["pixel_values"].to(self._model.dtype),
+            "pixel_values": ready["pixel_values"].to(self.model.dtype),
             "aspect_ratio_ids": ready["aspect_ratio_ids"],
             "aspect_ratio_mask": ready["aspect_ratio_mask"],
         }
@@ -73,6 +73,6 @@ class Mllama:
         return {**stacked, "cross_attention_mask": mask}
 
     def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
-        out = self._model(input_ids=ids, use_cache=False, **pixels)
+        out = self.model(input_ids=ids, use_cache=False, **pixels)
         states: torch.Tensor = out.last_hidden_state
         return states

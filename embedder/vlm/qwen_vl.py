@@ -36,7 +36,7 @@ class QwenVL:
         from transformers import Qwen2VLImageProcessorPil
 
         self.image_token = int(model.config.image_token_id)
-        self._model = model
+        self.model = model
         self._processor = Qwen2VLImageProcessorPil.from_pretrained(
             folder, min_pixels=smallest, max_pixels=largest
         )
@@ -45,7 +45,7 @@ class QwenVL:
 
     @property
     def device(self) -> torch.device:
-        return self._model.device
+        return self.model.device
 
     def kind(self, pictures: int) -> str:
         return "any"
@@ -64,7 +64,7 @@ class QwenVL:
         """`pixel_values` (patches, 1176), and `image_grid_thw` (1, 3): frames, patches down and
         across."""
         ready = self._processor(images=[image], return_tensors="pt")
-        patches = ready["pixel_values"].to(self._model.dtype)
+        patches = ready["pixel_values"].to(self.model.dtype)
         return {"pixel_values": patches, "image_grid_thw": ready["image_grid_thw"]}
 
     def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
@@ -76,6 +76,6 @@ class QwenVL:
         import torch
 
         positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
-        out = self._model(input_ids=ids, position_ids=positions, use_cache=False, **pixels)
+        out = self.model(input_ids=ids, position_ids=positions, use_cache=False, **pixels)
         states: torch.Tensor = out.last_hidden_state
         return states

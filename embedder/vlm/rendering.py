@@ -94,15 +94,28 @@ class Renderer:
             raise EmbedderError("a text holds half a letter (a lone surrogate)") from None
         return ids
 
+    def shortened(self, text: str, most: int) -> str:
+        """The first `most` tokens of a user's words, nothing of them special."""
+        safe = defused(text, self.special)
+        return self._without_end(safe, max(0, len(self._offsets(safe)) - most))
+
     def _cut(self, prompt: Prompt, safe: Sequence[str], over: int) -> list[str]:
         """`safe` with `over` tokens less of the user's longest words, cut at their end."""
         mine = [index for index, piece in enumerate(prompt) if isinstance(piece, Words)]
         longest = max(mine, key=lambda index: len(safe[index]))
-        text = safe[longest]
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        kept = max(0, len(offsets) - over)
-        short = text[: offsets[kept - 1][1]] if kept else ""
+        short = self._without_end(safe[longest], over)
         return [short if index == longest else piece for index, piece in enumerate(safe)]
+
+    def _without_end(self, safe: str, over: int) -> str:
+        offsets = self._offsets(safe)
+        kept = max(0, len(offsets) - over)
+        return safe[: offsets[kept - 1][1]] if kept else ""
+
+    def _offsets(self, safe: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = self._tokenizer.encode(
+            safe, add_special_tokens=False
+        ).offsets
+        return found
 
     def _count(self, text: str) -> int:
         """Special tokens in a literal text."""

@@ -22,8 +22,8 @@ Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 wrong
 EXAMPLES = """
 Examples:
 
-  finetune pairs --from-collection --out pairs.jsonl --split
-  finetune train pairs.train.jsonl --preset starter-head --out runs/first
+  finetune pairs --from-collection --out pairs.jsonl --split 0.2
+  finetune train pairs.train.jsonl --test pairs.test.jsonl --out runs/first
   finetune evaluate pairs.test.jsonl --model runs/first
 """
 

@@ -34,7 +34,8 @@ class Side:
     def input(self, side: int = SHORTER_SIDE) -> Input:
         """What the embedder takes, the picture opened; raises `DataError`."""
         from embedder.types import Input
-        from indexer.decode import Undecodable, decode, read
+        from indexer.decode import decode, read
+        from indexer.skips import Undecodable
 
         if not self.image:
             return Input(self.text)
@@ -46,9 +47,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One example. `item` is what it is about (a picture's content, a product): all pairs of an item
-    stay on one side of a split, and none is a negative of another. `language` is a BCP 47 tag in
-    lower case; `dataset` names what a batch is drawn from together."""
+    """One example. `item` is what it is about (a picture's content, a product): all pairs of an
+    item stay on one side of a split, and none is a negative of another; "" where nothing is known.
+    `language` is a BCP 47 tag in lower case; `dataset` names what a batch is drawn from together.
+    """
 
     query: Side
     positive: Side

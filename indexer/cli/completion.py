@@ -7,8 +7,8 @@ import typer
 
 def collection_names(context: typer.Context, incomplete: str) -> list[str]:
     """The collections of the store that the line names, or of the default one."""
-    from indexer.collection import META
     from indexer.config import resolve
+    from indexer.meta import META
 
     try:
         state = resolve({"store": context.params.get("store")}).state

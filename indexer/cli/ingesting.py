@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedder.console import INTERRUPTED, SKIPPED, note, shown, write_json
-from indexer.cli import options
+from indexer.cli import options, reading
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -53,55 +53,18 @@ def ingest(
         bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
     ] = False,
     dry_run: DryRun = False,
-    max_bytes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="Skip larger files; such as 200MB.", show_default="200MiB"
-        ),
-    ] = None,
-    max_pixels: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Skip larger pictures; such as 150M.", show_default="150M"),
-    ] = None,
-    batch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Files in hand: half are embedded while half are written.",
-            show_default="64",
-        ),
-    ] = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Decoding threads.", show_default="one a core"),
-    ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the pictures."),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Where the model runs: cpu, cuda, cuda:0,cuda:1."),
-    ] = None,
-    dim: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Cut a new collection's vectors to this length."),
-    ] = None,
-    pixel_budget: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Pixels that a picture may cost the model; such as 250k."),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool | None,
-        typer.Option("--trust-remote-code", help="Run code that comes with a model's weights."),
-    ] = None,
-    frames: Annotated[
-        bool, typer.Option("--frames", help="Look at several frames of an animation.")
-    ] = False,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow links to folders.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    max_bytes: reading.MaxBytes = None,
+    max_pixels: reading.MaxPixels = None,
+    batch: reading.Batch = None,
+    workers: reading.Workers = None,
+    manifest: reading.Manifest = None,
+    device: reading.Device = None,
+    dim: reading.Dim = None,
+    pixel_budget: reading.PixelBudget = None,
+    trust_remote_code: reading.TrustRemoteCode = None,
+    frames: reading.Frames = False,
+    follow_links: reading.FollowLinks = False,
+    quiet: reading.Quiet = False,
     verbose: options.Verbose = False,
     store: options.Store = None,
     collection: options.Collection = None,
@@ -199,7 +162,7 @@ def run_ingest(
         progress(quiet=quiet) as show,
     ):
         report = ingest_folders(folders, opened, embedder, how, show, stop)
-        return report, opened.path / ERRORS
+        return report, opened.index / ERRORS
 
 
 @contextmanager

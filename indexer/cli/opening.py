@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from indexer.collection import META, Collection, read_card
+from indexer.collection import Collection, read_card
+from indexer.meta import META
 from indexer.models import load_model, model_for_ingest
 
 if TYPE_CHECKING:
@@ -61,4 +62,8 @@ def open_with_model(
         return load_model(config, card)
 
     model: Callable[[], Embedder] = Ahead(load) if needs_model else load
-    return Collection.open(config), model
+    opened = Collection.open(config)
+    if opened.card.fingerprint == card.fingerprint:
+        return opened, model
+    opened.close()  # re-indexed at this very moment: the model is another
+    return open_with_model(config, needs_model=needs_model)

@@ -12,7 +12,7 @@ from embedder.console import note, shown
 from indexer.types import Progress
 
 EVERY = 10.0  # seconds between two lines off a terminal
-STAGES = {"scan": "looking for files", "ingest": "indexing", "flush": "saving"}
+STAGES = {"scan": "looking for files", "ingest": "indexing", "flush": "saving", "check": "checking"}
 
 Show = Callable[[Progress], None]
 

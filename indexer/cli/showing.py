@@ -53,7 +53,7 @@ def status(
     config = options.settings(store=store, collection=collection, model=model)
     found = summary(config.state / config.collection)
     points = found.points if found.points is not None else _count(config)
-    kinds = kind_counts(found.path)
+    kinds = kind_counts(found.index)
     if as_json:
         write_json(
             {
@@ -67,6 +67,8 @@ def status(
                 "bytes_on_disk": found.bytes_on_disk,
                 "created": found.created,
                 "ingested": found.ingested,
+                "old_model": found.old.name if found.old else None,
+                "building": _building(found),
                 "collections": [other.name for other in list_collections(config)],
             }
         )
@@ -87,8 +89,33 @@ def _print_status(
             "on disk": f"{size(found.bytes_on_disk)} in {found.path}",
             "created": found.created,
             "last ingest": found.ingested or "never finished",
+            **_others(found, points),
         }
     )
+
+
+def _building(found: Summary) -> dict[str, object] | None:
+    """The index that is half built: its model, and its points so far."""
+    from indexer.cli.kinds import kind_counts
+
+    begun = found.building
+    if begun is None:
+        return None
+    counts = kind_counts(begun.index) or {}
+    return {"model": begun.card.name, "points": sum(counts.values()) if counts else None}
+
+
+def _others(found: Summary, points: int) -> dict[str, str]:
+    """The indexes that are not in use."""
+    told = {}
+    if found.old:
+        told["old index"] = f"{found.old.name}; indexer reindex --rollback, or --forget"
+    begun = _building(found)
+    if begun:
+        done = begun["points"]
+        share = f", {100 * done // points} %" if isinstance(done, int) and points else ""
+        told["reindexing"] = f"to {begun['model']}{share}"
+    return told
 
 
 def _count(config: Config) -> int:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer import errors
-from indexer.errors import IndexerError, StoreError
+from indexer.errors import CollectionError, IndexerError, StoreError
 from indexer.stores.protocol import Schema, Scored
-from indexer.stores.state import connect
+from indexer.stores.state import connect, lost
 from indexer.stores.validate import check_ids, check_records
 from indexer.types import Record, Sparse, Vector
 
@@ -129,6 +129,8 @@ class EdgeStore:
         raise _error(name, message)
 
     def _connected(self) -> connection.Connection:
+        if not self._path.is_dir():
+            raise CollectionError(lost(self._path))
         deadline = time.monotonic() + START
         wait = 0.005
         while time.monotonic() < deadline:

@@ -94,8 +94,8 @@ class Keeper:
     def watch(self) -> None:
         """Return when there is no more to do: no client, a signal, or no folder."""
         while not self.ending.wait(TURN):
-            if not self.path.exists():
-                os._exit(0)  # somebody deleted the collection: there is nothing to save
+            if not self.path.exists() or (self.shard and not (self.path / "shard").exists()):
+                os._exit(0)  # somebody deleted the points: there is nothing to save
             if not self.clients and time.monotonic() - self.left > GRACE:
                 return
 

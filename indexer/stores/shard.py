@@ -16,7 +16,7 @@ import qdrant_edge as edge  # noqa: TID253  only the shard's process imports thi
 from indexer.errors import CollectionError, DiskFullError, StoreError
 from indexer.stores import convert
 from indexer.stores.protocol import Schema
-from indexer.stores.state import State, read_state, write_state
+from indexer.stores.state import State, lost, read_state, write_state
 from indexer.types import Payload, Record, Sparse
 
 T = TypeVar("T")
@@ -44,6 +44,9 @@ class Shard:
         folder = self._path / "shard"
         if folder.exists() and any(folder.iterdir()):
             return edge.EdgeShard.load(str(folder))
+        state = read_state(self._path)
+        if state and state.points and not folder.exists():
+            raise CollectionError(lost(self._path))
         folder.mkdir(parents=True, exist_ok=True)
         shard = edge.EdgeShard.create(str(folder), _config(schema))
         for keys, kind in ((schema.keywords, "Keyword"), (schema.integers, "Integer")):

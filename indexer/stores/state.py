@@ -32,6 +32,14 @@ def write_state(path: Path, state: State) -> None:
     write_private(path / STATE, {"points": state.points, "clean": state.clean})
 
 
+def lost(path: Path) -> str:
+    """What to say where the points of `path` have gone."""
+    return (
+        f"the points in {path} are gone. If the collection has been re-indexed, open it anew (type "
+        "the command again); otherwise restore a backup, or delete that folder and ingest again"
+    )
+
+
 def write_private(path: Path, plain: dict[str, object]) -> None:
     """Write JSON that only its owner may read, whole or not at all."""
     fresh = path.with_suffix(f".{os.getpid()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -43,3 +44,90 @@ def _point_at(store: Path, monkeypatch) -> Path:
     resources.settings.cache_clear()
     resources._opened.cache_clear()
     return store
+
+
+CHANGE = {
+    "recall@10": (0.4, 0.65, 0.25, 0.1, 0.4, 0.002),
+    "mrr": (0.3, 0.31, 0.01, -0.1, 0.12, 0.8),
+}
+
+
+@pytest.fixture
+def run_folder(tmp_path, photo) -> Path:
+    """A run in the folder of runs that is the default, written by hand: two queries, of which one
+    fell from place 1 to 3."""
+    from indexer.config import resolve
+
+    folder = Path(resolve().runs) / "shop"
+    red, gone = photo(tmp_path / "shop" / "red.jpg", "red"), tmp_path / "shop" / "gone.jpg"
+    result = folder / "evaluation" / "held-out"
+    write_json(folder / "run.json", run_json("shop"))
+    log = [{"step": step, "loss": 4.0 - step / 5, "lr": 1e-4} for step in range(1, 11)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    (folder / "README.md").write_text("# shop\n\n![x](https://example.org/x.png) the card\n")
+    for when, recall, ranks in (("before", 0.4, (1, 2)), ("after", 0.65, (3, 1))):
+        write_json(result / when / "report.json", report_json(when, recall))
+        asked = zip("ab", ranks, strict=True)
+        lines = [answer_json(id, rank, str(red), str(gone)) for id, rank in asked]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (result / when / "queries.jsonl").write_text(text)
+    names = ("before", "after", "difference", "low", "high", "p")
+    overall = {m: dict(zip(names, values, strict=True)) for m, values in CHANGE.items()}
+    told = {"format": 1, "main": "recall@10", "overall": overall, "worst": ["a"], "groups": []}
+    write_json(result / "comparison.json", told)
+    return folder
+
+
+def run_json(name: str) -> dict:
+    return {
+        "format": 1,
+        "name": name,
+        "created": "2026-01-02T03:04:05+00:00",
+        "status": "done",
+        "preset": "starter-head",
+        "base": {"name": "starter", "fingerprint": "f"},
+        "steps": 10,
+        "seconds": 5,
+        "data": [],
+        "languages": ["de", "ja"],
+        "pairs": 1234,
+    }
+
+
+def report_json(model: str, recall: float) -> dict:
+    metrics = {
+        "recall@10": {"mean": recall, "low": recall - 0.1, "high": recall + 0.1},
+        "mrr": {"mean": 0.3, "low": 0.2, "high": 0.4},
+    }
+    groups = [
+        {"direction": way, "language": language, "dataset": None, "queries": 1, "metrics": metrics}
+        for way, language in (("t2i", "de"), ("t2i", "ja"), ("i2t", "de"))
+    ]
+    return {
+        "format": 1,
+        "model": {"name": model},
+        "benchmark": {"name": "held-out", "source": "x", "queries": 3, "documents": 2},
+        "main": "recall@10",
+        "metrics": metrics,
+        "groups": groups,
+    }
+
+
+def answer_json(id: str, rank: int, red: str, gone: str) -> dict:
+    """A query in words: a picture that is gone, words and a red picture were found for it."""
+    pictures = [{"text": None, "image": path} for path in (red, gone)]
+    return {
+        "id": id,
+        "direction": "t2i",
+        "language": "de",
+        "text": f"<b>query</b> {id}",
+        "image": None,
+        "relevant": pictures[:1],
+        "found": [pictures[1], {"text": "something else", "image": None}, pictures[0]],
+        "rank": rank,
+    }
+
+
+def write_json(path: Path, told: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told))

@@ -6,6 +6,7 @@ the picture that the README shows.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -191,3 +192,59 @@ def test_the_library_takes_the_name_of_any_model(
     made = library / "chosen" / "collection.json"
     until(browser, lambda: made.exists() and str(checkpoint("e5v")) in made.read_text(), 90)
     until(browser, lambda: "1 added" in browser.find_element(By.TAG_NAME, "body").text, 60)
+
+
+def test_a_thumb_is_kept_over_a_reload_and_taken_back(browser, address, library):
+    kept = library / "default" / "feedback.jsonl"
+
+    def thumbs() -> list:
+        return browser.find_elements(By.CSS_SELECTOR, ".pl-thumbs button")
+
+    def pressed(place: int) -> bool:
+        return thumbs()[place].get_attribute("aria-pressed") == "true"
+
+    def votes() -> list[int]:
+        lines = kept.read_text("utf-8").splitlines() if kept.exists() else []
+        return [json.loads(line)["vote"] for line in lines]
+
+    try:
+        browser.get(f"{address}/?q=%E7%8C%AB")
+        until(browser, lambda: len(thumbs()) == 48)
+        thumbs()[0].send_keys(Keys.ENTER)  # it is a button, and the keyboard reaches it
+        until(browser, lambda: votes() == [1])
+        (line,) = map(json.loads, kept.read_text("utf-8").splitlines())
+        assert line["query"]["parts"] == [{"text": "猫", "weight": 1.0}]
+        assert Path(line["path"]).name == "chelsea.jpg"
+
+        browser.get("about:blank")
+        browser.get(f"{address}/?q=%E7%8C%AB")
+        until(browser, lambda: pressed(0) and not pressed(1))
+        card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
+        browser.execute_script("arguments[0].click()", card)
+        large = "[role=dialog] .pl-thumbs button"
+        until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, large)[0]).click()
+        until(browser, lambda: votes() == [1, 0])
+        assert not pressed(0), "the card behind it knows"
+    finally:
+        kept.unlink(missing_ok=True)
+
+
+def test_the_quality_page_shows_a_run(browser, address, run_folder):
+    browser.get(f"{address}/quality")
+
+    def told() -> str:
+        return browser.find_element(By.TAG_NAME, "body").text
+
+    until(browser, lambda: "Better, beyond chance: recall@10 rose by 25.0 points" in told())
+    until(
+        browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, ".vega-embed svg, canvas")) >= 2
+    )
+    press(browser, "Worst queries")
+    until(browser, lambda: "Was found" in told())
+    script = (
+        "const shown = [...document.querySelectorAll('[data-testid=stImage] img')];"
+        "return shown.length === 2 && shown.every(i => i.complete && i.naturalWidth > 0)"
+    )
+    until(browser, lambda: browser.execute_script(script))
+    press(browser, "Training")
+    until(browser, lambda: "Step 10 · loss 2.0000" in told())

@@ -109,7 +109,7 @@ def test_an_adapter_is_merged(checkpoint, tmp_path, family, layout, dora):
     base = checkpoint(family, form)
     reference = embedder.load(str(base), CPU)
     plain = reference.embed(ITEMS, "document")
-    body = reference.backbone._architecture._model
+    body = reference.backbone.model
     config = LoraConfig(
         r=4, target_modules=r".*language_model.*\.(q_proj|v_proj)", use_dora=dora,
         init_lora_weights=False, base_model_name_or_path=str(base),

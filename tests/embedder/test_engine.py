@@ -183,7 +183,7 @@ def test_mllamas_pictures_are_dear(model):
 def test_little_is_padding(model, budget):
     """Photographs of many shapes at E5-V's full size, and captions: at most 3% is padding."""
     rng = np.random.default_rng(3)
-    architecture = model("e5v").backbone._architecture
+    architecture = model("e5v").backbone.architecture
     sizes = [tuple(map(int, rng.integers(200, 4000, 2))) for _ in range(600)]
     pictures = [Bucket("any", 9 * architecture.tokens(size)) for size in sizes]
     captions = [Bucket("any", int(n)) for n in rng.lognormal(3, 0.6, 2000) + 5]

@@ -25,7 +25,7 @@ pieces = st.one_of(
 def test_words_are_never_special(model, family, form):
     """Whatever a text spells, the prompt has the special tokens of the prompt alone."""
     backbone = model(family, form).backbone
-    special = set(backbone._renderer.special.values())
+    special = set(backbone.renderer.special.values())
 
     def count(text: str) -> int:
         ready = backbone.prepare(Input(text), "query", None)
@@ -50,8 +50,8 @@ def test_an_instruction_is_words_too(model, family, form):
     backbone = model(family, form).backbone
     picture = Input("red", (tiny.picture("square"),))
     ready = backbone.prepare(picture, "query", instruction)
-    places = backbone._architecture.tokens(ready.sizes[0])
-    assert ready.ids.count(backbone._architecture.image_token) == places
+    places = backbone.architecture.tokens(ready.sizes[0])
+    assert ready.ids.count(backbone.architecture.image_token) == places
 
 
 def test_compatibility_forms_are_broken_too():
@@ -62,7 +62,7 @@ def test_compatibility_forms_are_broken_too():
 
 def test_words_without_special_tokens_stay_as_they_are(model):
     """In the prompt are the very ids that the tokenizer gives for the whole string."""
-    renderer = model("e5v").backbone._renderer
+    renderer = model("e5v").backbone.renderer
     text = "A dog.\n  Zwei Hunde — 犬！ كلب"
     whole = renderer._tokenizer.encode(f"<|start_header_id|>{text}\n<|eot_id|>").ids
     assert renderer.ids(["<|start_header_id|>", Words(text), "\n<|eot_id|>"]) == whole

@@ -45,6 +45,6 @@ def test_a_vision_tower_makes_few_calls(model, monkeypatch, form):
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
     picture = Input(images=(tiny.picture("large"),))
     model(*form).embed([picture] * 3, "document")
-    body = model(*form).backbone._architecture._model
+    body = model(*form).backbone.model
     layers = len(body.visual.blocks) + len(body.language_model.layers)
     assert len(calls) <= 3 * layers

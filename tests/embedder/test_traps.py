@@ -29,7 +29,7 @@ def off(model, family: str, name: str) -> float:
 def test_mllama_reads_the_layers_it_was_trained_to_read(checkpoint):
     model = fresh(checkpoint, "mme5")
     assert off(model, "mme5", "image_wide") < 1e-5
-    vision = model.backbone._architecture._model.vision_model
+    vision = model.backbone.model.vision_model
     vision.intermediate_layers_indices = [i + 1 for i in vision.intermediate_layers_indices]
     assert off(model, "mme5", "image_wide") > DIFFERENT
 
@@ -46,7 +46,7 @@ def test_mllama_batches_texts_and_pictures_apart(model):
 def test_vlm2vec_counts_positions_as_for_text(checkpoint, monkeypatch):
     model = fresh(checkpoint, "vlm2vec-qwen2vl", "V2")
     assert off(model, "vlm2vec-qwen2vl", "v2_image_large") < 1e-5
-    body = model.backbone._architecture._model
+    body = model.backbone.model
     plain = body.forward
 
     def three_dimensional(input_ids, position_ids, **rest):
@@ -61,7 +61,7 @@ def test_vlm2vec_counts_positions_as_for_text(checkpoint, monkeypatch):
 def test_e5v_lays_tiles_out_as_its_version_did(checkpoint, name):
     model = fresh(checkpoint, "e5v")
     assert off(model, "e5v", name) < 1e-5
-    model.backbone._architecture._old = False
+    model.backbone.architecture._old = False
     assert off(model, "e5v", name) > DIFFERENT
 
 
@@ -70,7 +70,7 @@ def test_e5v_has_margins_a_pixel_short(checkpoint):
 
     model = fresh(checkpoint, "e5v")
     assert off(model, "e5v", "image_large") < 1e-5
-    architecture = model.backbone._architecture
+    architecture = model.backbone.architecture
     processor = _processor(checkpoint("e5v"), as_in_4_41=False)
     processor.image_grid_pinpoints = architecture._grids
     architecture._processor = processor
@@ -82,13 +82,13 @@ def test_an_image_token_without_a_row_gets_one(checkpoint):
     config = tiny.fixture("e5v")["files"]["config.json"]
     assert config["image_token_index"] >= config["text_config"]["vocab_size"]
     model = fresh(checkpoint, "e5v")
-    rows = model.backbone._architecture._model.get_input_embeddings().num_embeddings
+    rows = model.backbone.model.get_input_embeddings().num_embeddings
     assert rows > config["image_token_index"]
 
 
 def test_the_language_head_never_loads_into_the_model(model):
     for family, form in (("e5v", None), ("mme5", None), ("vlm2vec-qwen2vl", "V2")):
-        names = [n for n, _ in model(family, form).backbone._architecture._model.named_modules()]
+        names = [n for n, _ in model(family, form).backbone.model.named_modules()]
         assert not any("lm_head" in name for name in names)
 
 
@@ -109,7 +109,7 @@ def test_qwen_refuses_what_is_too_narrow(model):
 
 def test_e5v_joins_a_full_stop_and_a_newline(model):
     """Tokenised apart, head, text and tail would give other ids."""
-    renderer = model("e5v").backbone._renderer
+    renderer = model("e5v").backbone.renderer
     whole = renderer.ids(e5v.render(Input(text="A dog."), "document"))
     apart = [
         i

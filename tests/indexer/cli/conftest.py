@@ -14,6 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[3]
 DRIVER = """
 import sys, time, types
+from dataclasses import replace
 import embedder.registry as registry
 from embedder.types import ModelCard
 
@@ -21,6 +22,7 @@ conftest, pause = sys.argv.pop(1), float(sys.argv.pop(1))
 languages = ("en", "de", "ja")
 CARD = ModelCard("colours", "test", "1", 48, ("text", "image"), False, languages, "Apache-2.0",
                  "tests/conftest.py", "colours-1", 64)
+SHADES = replace(CARD, name="shades", fingerprint="shades-1")  # another space of the same length
 
 def load(name, settings):
     import importlib.util
@@ -31,12 +33,18 @@ def load(name, settings):
     class Colours(tests.ColourEmbedder):
         def embed(self, inputs, role, instruction=None):
             time.sleep(pause)
-            return super().embed(inputs, role, instruction)
+            rows = super().embed(inputs, role, instruction)
+            return rows[:, [*range(1, 48), 0]] if name == "shades" else rows
 
-    return Colours()
+    made = Colours()
+    made.card = describe(name, settings)
+    return made
+
+def describe(name, settings):
+    return SHADES if name == "shades" else CARD
 
 family = types.ModuleType("colours_family")
-family.CARDS, family.load, family.describe = [CARD], load, lambda name, settings: CARD
+family.CARDS, family.load, family.describe = [CARD, SHADES], load, describe
 sys.modules["colours_family"] = family
 registry.FAMILIES = (registry.Family("colours", "colours_family"),)
 

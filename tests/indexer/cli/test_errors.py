@@ -80,7 +80,7 @@ def test_another_model_names_the_way_out(indexed):
     for arguments in (["search", "red"], ["ingest", "pictures"]):
         done = indexed(*arguments)
         assert done.returncode == 1
-        assert "default-2" in done.stderr
+        assert "indexer reindex --model colours --collection default" in done.stderr
 
 
 @pytest.mark.parametrize("how", ["--debug", "POLYLENS_DEBUG"])

@@ -102,7 +102,7 @@ def test_a_scan_without_news_needs_no_weights(made):
 def test_another_model_or_length_is_refused_with_the_way_out(made, checkpoint):
     other = made("ingest", "pictures", "--model", checkpoint("mme5"), code=1)
     assert "cannot be compared" in other
-    assert f"--model {checkpoint('mme5')} --collection default-2" in other
+    assert f"indexer reindex --model {checkpoint('mme5')} --collection default" in other
     assert "a pixel budget of 5000" in made("ingest", "pictures", "--pixel-budget", 5000, code=1)
     assert "of 32 numbers, not of 16" in made(
         "ingest", "pictures", "--collection", "new", "--model", "model", "--dim", 16, code=1

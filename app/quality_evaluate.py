@@ -1,0 +1,113 @@
+"""Starting an evaluation from the Quality page, and watching it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import evaluations, runs
+from app.evaluations import Job, Wish
+from app.runs import Run
+from embedder import DEFAULT_MODEL, cards
+from indexer.errors import IndexerError
+
+REFRESH = 1.0  # seconds between two looks at a running evaluation
+HELD_OUT = "evaluation/held-out.jsonl"  # what the training left aside
+
+
+def show(run: Run) -> None:
+    """The form, and the evaluation that is under way; raises `IndexerError`."""
+    _form(run)
+    st.fragment(_progress, run_every=REFRESH if _running() else None)()
+
+
+def _form(run: Run) -> None:
+    held_out = run.folder / HELD_OUT
+    with st.form(f"evaluate-{run.folder}", border=False):
+        pairs = st.text_input(
+            "File of pairs",
+            value=str(held_out) if held_out.is_file() else "",
+            placeholder="~/pairs.test.jsonl",
+            help="What no training has seen: JSONL, CSV or Parquet. finetune pairs --split "
+            "makes one.",
+        )
+        first, second = st.columns(2)
+        after = first.selectbox(
+            "Model", _models(run), accept_new_options=True, help="A run, or any model's name."
+        )
+        before = second.selectbox(
+            "Beside it",
+            _others(run),
+            index=0,
+            accept_new_options=True,
+            placeholder="Nothing",
+            help="The model that it is compared with; without one, it is measured alone.",
+        )
+        reverse = st.checkbox("Ask each pair the other way round too")
+        asked = st.form_submit_button("Evaluate", type="primary", disabled=_running())
+    if asked:
+        _begin(run, pairs, after or "", before, reverse)
+
+
+def _models(run: Run) -> list[str]:
+    """The run itself, the other runs, and the models that are known."""
+    others = [str(other.folder) for other in runs.runs() if other.status == "done"]
+    return list(dict.fromkeys([str(run.folder), *others, *(card.name for card in cards())]))
+
+
+def _others(run: Run) -> list[str]:
+    """The run's base first."""
+    return list(dict.fromkeys([run.base or DEFAULT_MODEL, *_models(run)[1:]]))
+
+
+def _begin(run: Run, typed: str, after: str, before: str | None, reverse: bool) -> None:
+    pairs = Path(typed.strip()).expanduser()
+    if not typed.strip() or not pairs.exists():
+        raise IndexerError(f"there is no file of pairs {typed!r} on this machine")
+    evaluations.start(run, Wish(after, before, pairs.absolute(), reverse))
+    st.rerun()
+
+
+def _running() -> bool:
+    job = evaluations.latest()
+    return job is not None and job.running
+
+
+def _progress() -> None:
+    """What the evaluation says, and what came of it."""
+    job = evaluations.latest()
+    if job is None:
+        return
+    if job.running:
+        _under_way(job)
+        return
+    if st.session_state.get("evaluation-seen") != str(job.out):
+        st.session_state["evaluation-seen"] = str(job.out)
+        st.rerun()  # the form may be used again
+    _ended(job)
+
+
+def _under_way(job: Job) -> None:
+    st.progress(job.share, job.line or "Waking the model up…")
+    st.caption(f"{job.run.name} on {job.wish.pairs.name} · {job.seconds:,.0f} seconds")
+    if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):
+        job.stop()
+        st.rerun(scope="fragment")
+
+
+def _ended(job: Job) -> None:
+    if job.stopped:
+        st.info("Stopped; nothing was written.", icon=":material/stop_circle:")
+    elif job.error:
+        st.error(job.error, icon=":material/error:")
+    else:
+        st.success(f"Done in {job.seconds:,.0f} seconds: {job.out}", icon=":material/check_circle:")
+        if st.button("See what it found", on_click=_see, args=(job,)):
+            st.rerun()
+
+
+def _see(job: Job) -> None:
+    st.session_state[f"result-{job.run.folder}"] = str(job.out)
+    st.session_state[f"view-{job.run.folder}"] = "Before and after"
+    st.query_params["run"] = str(job.run.folder)

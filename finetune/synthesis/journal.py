@@ -1,0 +1,131 @@
+"""What has been done, a line a job, on disk before the next job begins.
+
+The first line says which plan the jobs are of. A process that is killed loses the requests under
+way; what it was writing at that moment is a torn last line, which is cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from finetune.errors import DataError, FinetuneError
+from finetune.synthesis.samples import Sample
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A job's end: a sample, or the reason why there is none; the tokens that it took, and which
+    language model it was."""
+
+    job: int
+    sample: Sample | None = None
+    reason: str = ""
+    detail: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    by: str = ""
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As a line holds it."""
+        tokens = {"in": self.tokens_in, "out": self.tokens_out}
+        common = {"job": self.job, "by": self.by, "tokens": tokens}
+        if self.sample is not None:
+            return {**common, "kept": self.sample.plain}
+        return {**common, "rejected": self.reason, "detail": self.detail}
+
+    @staticmethod
+    def read(line: dict[str, Any]) -> Outcome:
+        sample = Sample.read(line["kept"]) if "kept" in line else None
+        tokens = line["tokens"]
+        why = line.get("rejected", ""), line.get("detail", "")
+        return Outcome(int(line["job"]), sample, *why, tokens["in"], tokens["out"], line["by"])
+
+
+class Journal:
+    """The journal of one output, held by one process. Use as a context manager."""
+
+    def __init__(self, path: Path, plan: str) -> None:
+        """`plan`: its fingerprint. Raises `FinetuneError` where the journal is of another plan or
+        another process has it, `DataError` where it is damaged."""
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = path.open("a+b")
+        try:
+            _hold(self._file, path)
+            self.outcomes = self._read(plan)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, outcome: Outcome) -> None:
+        """On disk when it returns."""
+        self._write(outcome.plain)
+        self.outcomes[outcome.job] = outcome
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def _read(self, plan: str) -> dict[int, Outcome]:
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            self._file.truncate(len(whole))
+        lines = [self._parsed(line, n) for n, line in enumerate(whole.splitlines(), 1)]
+        if len(lines) < 2:  # of a plan of which nothing is done, nothing is lost
+            self._file.truncate(0)
+            self._write({"format": FORMAT, "plan": plan})
+            return {}
+        if lines[0].get("plan") != plan:
+            raise FinetuneError(
+                f"{self._path} belongs to another plan: the seed, tasks, languages, prompts or the "
+                "collection's pictures have changed. Type the command as it was, or name another "
+                "--out"
+            )
+        return self._outcomes(lines[1:])
+
+    def _outcomes(self, lines: list[dict[str, Any]]) -> dict[int, Outcome]:
+        try:
+            return {outcome.job: outcome for outcome in map(Outcome.read, lines)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self._path} is no journal of a synthesis ({error!r})") from None
+
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError):
+            raise DataError(
+                f"{self._path}, line {number} is damaged: delete it, and its job is done again"
+            ) from None
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _hold(file: IO[bytes], path: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FinetuneError(
+            f"another finetune synthesize is writing to {path}; wait for it, or name another --out"
+        ) from None

@@ -1,0 +1,98 @@
+"""From pairs to what one step computes: inputs made ready, in mini-batches by their cost.
+
+Every input goes through `backbone.prepare`, `process` and `collate`, as it does when it is embedded
+later: there is no second prompt code. An input that a batch holds twice is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedder.engine.backbone import Backbone, Batch
+from embedder.engine.batches import plan
+from embedder.engine.engine import cores
+from embedder.types import Role
+from finetune.data.identity import Identities
+from finetune.data.pairs import Pair, Side
+from finetune.training.negatives import HardNegatives, item_key
+
+
+class Step(TypedDict):
+    """One process's share of a step. Inputs are numbered as `parts` bring them."""
+
+    parts: list[Batch]
+    queries: Tensor  # (q,) int64: inputs
+    documents: Tensor  # (d,) int64: inputs; the positives in the order of the queries come first
+    owner: Tensor  # (d,) int64: of a hard negative, its query's row; -1 for positives
+    query_keys: Tensor  # (q,) int64: what they say
+    document_keys: Tensor  # (d,) int64
+    query_items: Tensor  # (q,) int64: what they are about; 0: nothing that has a name
+    document_items: Tensor  # (d,) int64
+
+
+class Collator:
+    """Rows of the data -> a step. The trainer calls it, perhaps in processes of its own."""
+
+    valid_label_columns: Sequence[str] = ()  # the trainer asks for them; there are none
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        backbone: Backbone[Any],
+        identities: Identities,
+        hard: HardNegatives,
+        tokens: int,
+    ) -> None:
+        """`tokens`: the most that a mini-batch may compute."""
+        self._pairs, self._backbone, self._identities = pairs, backbone, identities
+        self._hard, self._tokens = hard, tokens
+
+    def __call__(self, rows: Sequence[Mapping[str, int]]) -> Step:
+        pairs = [self._pairs[row["row"]] for row in rows]
+        hard = [(r, n) for r, p in enumerate(pairs) for n in p.negatives if self._hard != "none"]
+        documents = [pair.positive for pair in pairs] + [side for _, side in hard]
+        items = [item_key(pair.item) for pair in pairs]
+        asked: list[tuple[Side, Role]] = [(pair.query, "query") for pair in pairs]
+        asked += [(document, "document") for document in documents]
+        unique = list(dict.fromkeys(asked))
+        batches, order = self._parts(unique)
+        place = {unique[index]: number for number, index in enumerate(order)}
+        keys = [self._identities.of(side) for side, _ in asked]
+        count = len(pairs)
+        return {
+            "parts": batches,
+            "queries": torch.tensor([place[one] for one in asked[:count]]),
+            "documents": torch.tensor([place[one] for one in asked[count:]]),
+            "owner": torch.tensor([-1] * count + [row for row, _ in hard]),
+            "query_keys": torch.tensor(keys[:count]),
+            "document_keys": torch.tensor(keys[count:]),
+            "query_items": torch.tensor(items),
+            "document_items": torch.tensor(items + [0] * len(hard)),
+        }
+
+    def _parts(self, asked: Sequence[tuple[Side, Role]]) -> tuple[list[Batch], list[int]]:
+        """The mini-batches, and which of the `asked` stand in them, one after the other."""
+        backbone = self._backbone
+        with ThreadPoolExecutor(cores()) as pool:
+            ready = list(pool.map(self._ready, asked))
+            batches = plan([backbone.bucket(one) for one in ready], self._tokens)
+            parts = []
+            for batch in batches:
+                items = [ready[index] for index in batch]
+                parts.append(backbone.collate(items, list(pool.map(backbone.process, items))))
+        return parts, [index for batch in batches for index in batch]
+
+    def _ready(self, asked: tuple[Side, Role]) -> Any:
+        side, role = asked
+        return self._backbone.prepare(side.input(), role, side.instruction)
+
+
+def numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = tensor.cpu().numpy()
+    return array

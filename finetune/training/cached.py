@@ -1,0 +1,165 @@
+"""The loss of a step whose inputs never stand in memory together.
+
+GradCache (Gao et al. 2021, https://arxiv.org/abs/2101.06983): embed all mini-batches without
+gradients, take the loss's gradient with respect to the embeddings, then embed each mini-batch again
+and send its share of that gradient on. The gradients are those of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.losses.gradcache import RandContext
+from torch import Tensor, nn
+
+from embedder.engine.backbone import Batch
+from finetune.training.batches import Step, numpy
+from finetune.training.gathering import gathered, world
+from finetune.training.loss import matryoshka
+from finetune.training.negatives import HardNegatives, Known, allowed, owned
+
+
+class CachedContrast(nn.Module):
+    """`finetune.training.loss` over a step, as a loss of sentence-transformers' trainer."""
+
+    def __init__(
+        self,
+        embedder: SentenceTransformer,
+        known: Known,
+        penalty: Callable[[], Tensor | None],
+        *,
+        temperature: float,
+        hard: HardNegatives,
+        dims: Sequence[int],
+        both_ways: bool,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        """`dims`: lengths of vectors that count as much as the whole. `both_ways`: each positive
+        must find its query among the batch's queries as well."""
+        super().__init__()
+        self.embedder = embedder  # not `model`: the trainer would put its wrapper in that place
+        self._known, self._penalty = known, penalty
+        self._temperature, self._hard = temperature, hard
+        self._dims, self._both_ways, self._autocast = tuple(dims), both_ways, autocast
+
+    def forward(self, step: Step, labels: Tensor | None = None) -> Tensor:
+        loss = self._contrast(step)
+        penalty = self._penalty() if torch.is_grad_enabled() else None
+        return loss if penalty is None else loss + penalty
+
+    def _contrast(self, step: Step) -> Tensor:
+        parts = step["parts"]
+        if not torch.is_grad_enabled() or len(parts) == 1:
+            rows = torch.cat([self._embed(part) for part in parts])
+            return self._scaled(self.of(rows, step))
+        states, rows = self._first_pass(parts)
+        leaf = rows.requires_grad_()
+        loss = self._scaled(self.of(leaf, step))
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        out: Any = loss.detach().requires_grad_()
+        out.register_hook(partial(self._replay, parts, states, gradient))
+        return out  # type: ignore[no-any-return]
+
+    def _first_pass(self, parts: Sequence[Batch]) -> tuple[list[RandContext], Tensor]:
+        """All rows without gradients, and the random state before each mini-batch: dropout must
+        fall alike in the second pass."""
+        states, rows = [], []
+        with torch.no_grad():
+            for part in parts:
+                states.append(RandContext(*_tensors(part)))
+                rows.append(self._embed(part))
+        return states, torch.cat(rows)
+
+    def of(self, rows: Tensor, step: Step) -> Tensor:
+        """The loss over what all processes have embedded; `rows` (n, dim) are this one's."""
+        queries, positives, hard = _sides(rows, step)
+        forth, back = self._masks(step)
+        documents = torch.cat([positives, hard])
+        dims = sorted({*self._dims, rows.shape[1]})
+        own = torch.arange(len(queries), device=rows.device)
+        loss = matryoshka(queries, documents, own, forth, self._temperature, dims)
+        if not self._both_ways:
+            return loss
+        return (loss + matryoshka(positives, queries, own, back, self._temperature, dims)) / 2
+
+    def _masks(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Which candidates each query has, (queries, documents) of all processes, and which each
+        positive has, (positives, queries)."""
+        count = len(step["queries"])
+        first = _first(step, count)
+        query_keys, query_items = gathered(step["query_keys"]), gathered(step["query_items"])
+        owner = step["owner"][count:] + first
+        document_keys = _together(step["document_keys"], count)
+        document_items = _together(step["document_items"], count)
+        total = len(query_keys)
+        owners = torch.cat([torch.full_like(query_keys, -1), gathered(owner)])
+        queries, documents = numpy(query_keys), numpy(document_keys)
+        asking, answering = numpy(query_items), numpy(document_items)
+        known, own = self._known.right(queries, documents), numpy(torch.arange(total))
+        candidates = owned(numpy(owners), total, self._hard)
+        forth = allowed(candidates, known, documents, asking, answering, own)
+        every, right = np.ones((total, total), dtype=np.bool_), known[:, :total].T
+        back = allowed(every, right, queries, answering[:total], asking, own)
+        device = query_keys.device
+        return torch.from_numpy(forth).to(device), torch.from_numpy(back).to(device)
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        """Each process has the gradients of its own rows only; the trainer takes their mean over
+        the processes, and their sum is wanted. The value is not changed."""
+        return loss if world() == 1 else loss * world() - (loss * (world() - 1)).detach()
+
+    def _embed(self, part: Batch) -> Tensor:
+        device = self.embedder.device.type
+        with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
+            rows: Tensor = self.embedder(dict(part))["sentence_embedding"]
+        return rows.float()
+
+    def _replay(
+        self,
+        parts: Sequence[Batch],
+        states: Sequence[RandContext],
+        gradient: Tensor,
+        upstream: Tensor,
+    ) -> None:
+        start = 0
+        with torch.enable_grad():
+            for state, part in zip(states, parts, strict=True):
+                with state:
+                    rows = self._embed(part)
+                share = gradient[start : start + len(rows)] * upstream
+                rows.backward(share)  # type: ignore[no-untyped-call]
+                start += len(rows)
+
+
+def _sides(rows: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+    """The queries, positives and hard negatives of all processes."""
+    count = len(step["queries"])
+    documents = rows[step["documents"]]
+    return (
+        gathered(rows[step["queries"]]),
+        gathered(documents[:count]),
+        gathered(documents[count:]),
+    )
+
+
+def _together(values: Tensor, count: int) -> Tensor:
+    """What is told of documents, of all processes: positives first, then hard negatives."""
+    return torch.cat([gathered(values[:count]), gathered(values[count:])])
+
+
+def _first(step: Step, count: int) -> int:
+    """The row of this process's first query among those of all."""
+    if world() == 1:
+        return 0
+    rank = torch.distributed.get_rank()
+    ranks = gathered(torch.full((count,), rank, device=step["queries"].device))
+    return int((ranks < rank).sum())
+
+
+def _tensors(part: Batch) -> list[Any]:
+    return [value for value in part.values() if isinstance(value, Tensor)]

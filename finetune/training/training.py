@@ -1,0 +1,176 @@
+"""A training run, from pairs to a folder that `--model` loads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
+from transformers import set_seed
+
+from embedder.types import Settings
+from finetune.data.identity import Identities
+from finetune.data.pairs import Pair
+from finetune.errors import DataError, FinetuneError
+from finetune.training.batches import Collator
+from finetune.training.cached import CachedContrast
+from finetune.training.models import trainable
+from finetune.training.module import Adapted
+from finetune.training.negatives import Known
+from finetune.training.recipe import Recipe
+from finetune.training.reporting import Interrupts, Reporter
+from finetune.training.run import Run
+from finetune.training.sampling import Interleaved
+from finetune.training.trainable import Trainable
+from finetune.training.trainer import Trainer
+
+STEP_TOKENS = {"cuda": 16_384, "cpu": 4_096}  # of a mini-batch
+WORKERS = 4  # processes that prepare batches for a GPU
+
+
+def train(
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    run: Run,
+    settings: Settings,
+    progress: Callable[[str], None],
+) -> int:
+    """Train, going on from the run's last checkpoint if it has one; the model lies in `run.model`
+    then. Gives the number of steps.
+
+    Raises `FinetuneError`, `EmbedderError`; `KeyboardInterrupt` after Ctrl-C, when the step in hand
+    is done and a checkpoint is saved.
+    """
+    check_pairs(pairs, recipe)
+    settings = here(settings)
+    set_seed(recipe.seed)  # LoRA's first weights are drawn
+    languages = sorted({pair.language for pair in pairs if pair.language})
+    model = trainable(recipe, settings, run.folder / "cache", languages)
+    interrupts = Interrupts()
+    trainer = _trainer(model, pairs, recipe, run, settings, progress, interrupts)
+    try:
+        trainer.train(resume_from_checkpoint=_resumed(run))
+    except torch.OutOfMemoryError as error:
+        tokens = _tokens(recipe, model)
+        raise FinetuneError(
+            f"the device has too little memory for mini-batches of {tokens} tokens; add --set "
+            f"step_tokens={tokens // 2}, which computes the same batch in smaller pieces"
+        ) from error
+    finally:
+        interrupts.restore()
+    if interrupts.stopped:
+        raise KeyboardInterrupt
+    if PartialState().is_main_process:
+        model.finish()
+        model.save(run.model)
+    PartialState().wait_for_everyone()
+    return int(trainer.state.global_step)
+
+
+def check_pairs(pairs: Sequence[Pair], recipe: Recipe) -> None:
+    """Raise `DataError` for data that the recipe cannot use."""
+    if len(pairs) < 2:
+        raise DataError(f"{len(pairs)} pairs are too few to train on; 2 are the least")
+    if recipe.text_only:
+        seen = sum("i" in pair.direction for pair in pairs)
+        if seen:
+            raise DataError(
+                f"{seen} of {len(pairs)} pairs have pictures, and {recipe.preset} learns from "
+                "texts alone: make pairs of texts (finetune pairs --texts), or add "
+                "--set text_only=false --set quantize=none"
+            )
+
+
+def here(settings: Settings) -> Settings:
+    """The settings with this process's own device, where torchrun has started several."""
+    state = PartialState(cpu=settings.device == "cpu" or not torch.cuda.is_available())
+    return replace(settings, device=str(state.device))
+
+
+def _trainer(
+    model: Trainable,
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    run: Run,
+    settings: Settings,
+    progress: Callable[[str], None],
+    interrupts: Interrupts,
+) -> Trainer:
+    identities, device = Identities(), model.backbone.device
+    wrapped = SentenceTransformer(modules=[Adapted(model)], device=str(device))
+    processes = PartialState().num_processes
+    each = max(1, min(recipe.batch, len(pairs)) // processes)
+    sampler = Interleaved([pair.dataset for pair in pairs], each, recipe.sub_batch, recipe.seed)
+    loss = CachedContrast(
+        wrapped,
+        Known(pairs, identities),
+        model.penalty,
+        temperature=recipe.temperature,
+        hard=recipe.hard_negatives,
+        dims=recipe.matryoshka,
+        both_ways=recipe.both_ways,
+        autocast=torch.bfloat16 if _half(settings, device) else None,
+    )
+    return Trainer(
+        model,
+        wrapped,
+        _arguments(recipe, run, each, device),
+        sampler,
+        Collator(pairs, model.backbone, identities, recipe.hard_negatives, _tokens(recipe, model)),
+        loss,
+        [Reporter(run, each * processes, progress), interrupts],
+    )
+
+
+def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arguments:
+    on_gpu = device.type == "cuda"
+    workers = recipe.workers if recipe.workers >= 0 else WORKERS * on_gpu
+    told: dict[str, Any] = {"dataloader_prefetch_factor": 2} if workers else {}
+    return Arguments(
+        output_dir=str(run.checkpoints),
+        per_device_train_batch_size=each,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.steps or -1,
+        learning_rate=recipe.rate,
+        warmup_steps=recipe.warmup,
+        lr_scheduler_type=recipe.schedule,
+        weight_decay=recipe.decay,
+        max_grad_norm=recipe.clip,
+        logging_steps=recipe.log_every,
+        logging_first_step=True,
+        save_steps=recipe.save_every,
+        save_total_limit=2,
+        seed=recipe.seed,
+        use_cpu=not on_gpu,
+        dataloader_num_workers=workers,
+        dataloader_pin_memory=on_gpu,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        report_to="none",
+        **told,
+    )
+
+
+def _tokens(recipe: Recipe, model: Trainable) -> int:
+    return recipe.step_tokens or STEP_TOKENS.get(model.backbone.device.type, 4_096)
+
+
+def _half(settings: Settings, device: torch.device) -> bool:
+    """Whether to compute in bfloat16; the adapters themselves are kept in float32."""
+    return settings.dtype == "bfloat16" or (settings.dtype is None and device.type == "cuda")
+
+
+def _resumed(run: Run) -> str | None:
+    found = run.last_checkpoint()
+    return str(found) if found else None
+
+
+def counted(pairs: Sequence[Pair]) -> dict[str, int]:
+    """How many pairs each language has."""
+    return dict(Counter(pair.language or "" for pair in pairs).most_common())

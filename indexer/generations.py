@@ -1,0 +1,117 @@
+"""The indexes of a collection: the one in use, the one before it, and one that is being built.
+
+Only `collection.json` says which is which, and it is replaced in one step: a crash leaves the
+collection before a switch or after it. A name is never given twice, so that a program that still
+has an old index open cannot come upon another under its path. Who changes anything here holds the
+collection for writing (`collection.writing`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from embedder.types import ModelCard
+from indexer.errors import CollectionError
+from indexer.meta import META, Meta, card_in, index_in, now, read_meta, write_meta
+from indexer.stores.state import State, write_state
+
+INDEXES = "indexes"
+OWN = ("created", "ingested", "card", "index")  # what belongs to one index
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """An index that has been begun and is not in use yet."""
+
+    index: Path
+    card: ModelCard
+
+
+def begin(path: Path, card: ModelCard) -> Path:
+    """The folder of a new index, empty but for its own collection.json."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    index = path / INDEXES / name
+    index.mkdir(parents=True)
+    write_meta(index, {"created": now(), "card": asdict(card)})
+    return index
+
+
+def building(path: Path) -> Building | None:
+    """The index that has been begun, if there is one."""
+    in_use = _in_use(path, read_meta(path))
+    for file in sorted((path / INDEXES).glob(f"*/{META}")):
+        if file.parent not in in_use:
+            try:
+                return Building(file.parent, card_in(read_meta(file.parent)))
+            except CollectionError:  # damaged: `forget` takes it away
+                continue
+    return None
+
+
+def switch(path: Path, index: Path) -> None:
+    """Put `index` in use; the one in use so far is kept, and the one before that is deleted."""
+    meta, place = read_meta(path), str(index.relative_to(path))
+    write_meta(path, {**_own(read_meta(index)), "index": place, "old": _own(meta)})
+    sweep(path)
+
+
+def rollback(path: Path) -> ModelCard:
+    """Put the old index in use again, and keep the other; the card of what is in use now."""
+    meta = read_meta(path)
+    if "old" not in meta:
+        raise CollectionError(
+            f"collection {path.name!r} has no old index: it has not been re-indexed, or "
+            "indexer reindex --forget has deleted it"
+        )
+    write_meta(path, {**_own(meta["old"]), "old": _own(meta)})
+    return card_in(meta["old"])
+
+
+def forget(path: Path) -> list[ModelCard]:
+    """Delete the indexes that are not in use; the cards of those there were."""
+    meta, begun = read_meta(path), building(path)
+    cards = [card_in(meta["old"])] if "old" in meta else []
+    for folder in set((path / INDEXES).glob("*")) - _in_use(path, meta):
+        (folder / META).unlink(missing_ok=True)
+    write_meta(path, {key: value for key, value in meta.items() if key != "old"})
+    sweep(path)
+    return [*cards, begun.card] if begun else cards
+
+
+def sweep(path: Path) -> None:
+    """Delete what belongs to no index, as a crash may leave it.
+
+    An index has a collection.json of its own while it is being built, and no longer.
+    """
+    in_use = _in_use(path, read_meta(path))
+    for folder in (path / INDEXES).glob("*"):
+        if folder in in_use:
+            (folder / META).unlink(missing_ok=True)
+        elif not (folder / META).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    if path not in in_use and (path / "shard").exists():
+        _delete_first(path)
+
+
+def _delete_first(path: Path) -> None:
+    """Delete the index that lies in the collection's own folder.
+
+    Its count is left behind: it keeps a program that has this index open from beginning a new one.
+    """
+    write_state(path, State(1, clean=True))
+    for file in (*path.glob("catalogue.db*"), path / "errors.jsonl"):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(path / "shard", ignore_errors=True)
+
+
+def _own(meta: Meta) -> Meta:
+    return {key: meta[key] for key in OWN if key in meta}
+
+
+def _in_use(path: Path, meta: Meta) -> set[Path]:
+    """The folders of the index in use and of the old one."""
+    return {index_in(path, one) for one in (meta, meta.get("old")) if one is not None}

@@ -1,0 +1,79 @@
+"""What a new index lacks of the old one, and why: gone from the disk, changed, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+from indexer.catalogue import Catalogue, is_gone
+from indexer.collection import Collection
+from indexer.types import Payload, Skip
+from indexer.walk import file_path
+
+PAGE = 1_000
+Fate = Literal["vanished", "changed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Files of points of the old index that are not in the new one.
+
+    `vanished`: their files are gone. `changed`: their files hold something else now. `lost`: their
+    files are there, and the new index does without them; the reason is that of the skip, if it was
+    one. `silent`: pictures that had captions from a table and have none of those now.
+    """
+
+    vanished: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    lost: tuple[Skip, ...] = ()
+    silent: tuple[str, ...] = ()
+
+
+def compare(
+    old: Collection,
+    new: Collection,
+    skipped: Iterable[Skip],
+    on_page: Callable[[int], None] = lambda _: None,
+) -> Losses:
+    """Look for every point of `old` in `new`; `on_page` is told how many were looked for."""
+    reasons = {skip.path: skip for skip in skipped}
+    found: dict[Fate, dict[str, None]] = {"vanished": {}, "changed": {}, "lost": {}}
+    silent: list[str] = []
+    seen = 0
+    with closing(Catalogue(new.index / "catalogue.db")) as catalogue:
+        for page in _pages(old):
+            here = {record.id: record.payload for record in new.store.retrieve(list(page))}
+            for id, payload in page.items():
+                path = payload["paths"][0]
+                if id in here:
+                    silent += [path] if _tabled(payload) and not _tabled(here[id]) else []
+                else:
+                    fate, path = _fate(payload, catalogue)
+                    found[fate][path] = None  # a document has many points
+            on_page(seen := seen + len(page))
+    lost = tuple(reasons.get(path) or Skip(path, "not-reached") for path in found["lost"])
+    return Losses(tuple(found["vanished"]), tuple(found["changed"]), lost, tuple(silent))
+
+
+def _pages(old: Collection) -> Iterator[Mapping[str, Payload]]:
+    after = None
+    while True:
+        records, after = old.store.scroll(limit=PAGE, after=after)
+        yield {record.id: record.payload for record in records}
+        if after is None:
+            return
+
+
+def _fate(payload: Payload, catalogue: Catalogue) -> tuple[Fate, str]:
+    """What became of a point, and the path that tells."""
+    there = [path for path in payload["paths"] if not is_gone(file_path(path))]
+    unknown = [path for path in there if catalogue.file(file_path(path)) is None]
+    if unknown:
+        return "lost", unknown[0]
+    return ("changed", there[0]) if there else ("vanished", payload["paths"][0])
+
+
+def _tabled(payload: Payload) -> bool:
+    return any(caption["source"] == "manifest" for caption in payload["captions"])

@@ -1,0 +1,175 @@
+"""A new index of a collection, with another model: built beside the one in use, then put in use.
+
+The building is an ingest of the collection's folders. Searches go on meanwhile, in the old index;
+nothing else may write. A run that ends, however it does, is gone on with by the same call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from embedder.types import Embedder, ModelCard
+from indexer import generations
+from indexer.catalogue import Catalogue
+from indexer.collection import FREE_BYTES, Collection, disk_usage, require_disk, writing
+from indexer.config import Config
+from indexer.errors import CollectionError
+from indexer.filters import store_filter
+from indexer.ingest import IngestOptions, ingest
+from indexer.losses import Losses, compare
+from indexer.meta import card_in, read_meta
+from indexer.models import label
+from indexer.prune import is_there
+from indexer.types import IngestReport, Progress
+from indexer.verify import verify
+from indexer.walk import printable
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What was built. `switched` is False where it was interrupted, or where something of the old
+    index would have been lost: then the old one is still in use, and the new one is kept."""
+
+    before: ModelCard
+    after: ModelCard
+    points: tuple[int, int]  # in the old index and in the new one
+    ingest: IngestReport
+    losses: Losses
+    checked: int  # points that were embedded anew and agree
+    switched: bool
+
+
+def reindex(
+    config: Config,
+    embedder: Embedder,
+    options: IngestOptions | None = None,
+    *,
+    allow_missing: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> ReindexReport | None:
+    """Make the collection's index anew with `embedder`; None where it has that model already.
+
+    `allow_missing`: switch although folders are missing, or files that are there come to nothing.
+    Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; whatever
+    happens, the index in use is whole.
+    """
+    if config.is_remote:
+        raise CollectionError(
+            f"{config.store} is a server, and reindex works on collections in a folder; there, "
+            f"type: indexer ingest FOLDER --model {embedder.card.name} "
+            f"--collection {config.collection}-2"
+        )
+    path = config.state / config.collection
+    before = card_in(read_meta(path))
+    if before.fingerprint == embedder.card.fingerprint:
+        return None
+    with writing(path), _opened(config) as old:
+        roots = _roots(old, embedder.card, allow_missing=allow_missing)
+        index = _index(old, embedder.card)
+        with Collection.open_index(config, index) as new:
+            run = _Run(old, new, embedder, options or IngestOptions(), on_progress)
+            report = run(roots, stop or threading.Event(), allow_missing=allow_missing)
+        if report.switched:
+            generations.switch(path, index)
+        return report
+
+
+def _opened(config: Config) -> Collection:
+    """The collection as it is, whatever model the settings name."""
+    return Collection.open(replace(config, model=None, dim=None, pixel_budget=None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Build, compare, check."""
+
+    old: Collection
+    new: Collection
+    embedder: Embedder
+    options: IngestOptions
+    on_progress: Callable[[Progress], None] | None
+
+    def __call__(
+        self, roots: list[Path], stop: threading.Event, *, allow_missing: bool
+    ) -> ReindexReport:
+        how = replace(self.options, prune=True)  # it may have been begun days ago
+        done = ingest(roots, self.new, self.embedder, how, self.on_progress, stop)
+        points = self.old.store.count(), self.new.store.count()
+        report = ReindexReport(
+            self.old.card, self.new.card, points, done, Losses(), 0, switched=False
+        )
+        if done.interrupted:
+            return report
+        losses = compare(self.old, self.new, done.skipped, self._tell(points[0], done))
+        report = replace(report, losses=losses)
+        if stop.is_set():
+            return replace(report, ingest=replace(done, interrupted=True))
+        if (losses.lost or losses.silent) and not allow_missing:
+            return report
+        checked = verify(self.new, self.embedder, self.options)
+        self.new.store.flush()
+        return replace(report, checked=checked, switched=True)
+
+    def _tell(self, total: int, done: IngestReport) -> Callable[[int], None]:
+        def tell(seen: int) -> None:
+            if self.on_progress:
+                seconds = done.seconds.get("total", 0.0)
+                self.on_progress(Progress("check", seen, total, len(done.skipped), seconds))
+
+        return tell
+
+
+def _index(old: Collection, card: ModelCard) -> Path:
+    """The index to go on with, or a new one; raises `CollectionError`, `DiskFullError`."""
+    path = old.path
+    generations.sweep(path)
+    kept = read_meta(path).get("old")
+    if kept is not None and card_in(kept).fingerprint == card.fingerprint:
+        raise CollectionError(
+            f"the index of {label(card)} is still there: type indexer reindex --rollback to switch "
+            "back to it, and indexer ingest FOLDER to bring it up to date"
+        )
+    begun = generations.building(path)
+    if begun is None:
+        require_disk(path, FREE_BYTES + _size(old, card))
+        return generations.begin(path, card)
+    if begun.card.fingerprint != card.fingerprint:
+        raise CollectionError(
+            f"an index of {label(begun.card)} is half built, and another was asked for; go on "
+            f"with it: indexer reindex --model {begun.card.name}; or delete it: "
+            "indexer reindex --forget"
+        )
+    return begun.index
+
+
+def _size(old: Collection, card: ModelCard) -> int:
+    """What the new index may take on disk, in bytes."""
+    return disk_usage(old.index / "shard") * max(card.dim, old.card.dim) // old.card.dim
+
+
+def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[Path]:
+    """The folders to ingest; raises `CollectionError` where the new index would lack much."""
+    with closing(Catalogue(old.index / "catalogue.db")) as catalogue:
+        known = {root: catalogue.count_under(root) for root in catalogue.roots()}
+    if not known and old.store.count():
+        raise CollectionError(
+            f"collection {old.name!r} no longer knows its folders (its catalogue is new); tell it: "
+            "indexer ingest FOLDER (nothing is embedded twice), then reindex"
+        )
+    if "image" not in card.modalities and old.store.count(store_filter({"kind": ("image",)})):
+        raise CollectionError(
+            f"{card.name} takes texts alone, and collection {old.name!r} has pictures; choose "
+            "another model: embedder models"
+        )
+    absent = [f"{printable(r)} ({n} files)" for r, n in known.items() if n and not is_there(r)]
+    if absent and not allow_missing:
+        raise CollectionError(
+            f"missing or empty, as a disk that is not mounted is: {', '.join(absent)}; what lies "
+            "there would not be in the new index. Bring it back, or do without: --allow-missing"
+        )
+    return [Path(root) for root in known if is_there(root)]

@@ -1,0 +1,157 @@
+"""The Quality page in each of its states, run by Streamlit's own test runner."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import votes
+from app.state import Piece, Search
+
+
+@pytest.fixture
+def page():
+    """`page("Training", run=FOLDER)` runs the page and chooses a view."""
+
+    def run(view: str | None = None, **address) -> AppTest:
+        tested = AppTest.from_function(_quality, default_timeout=60)
+        for key, value in address.items():
+            tested.query_params[key] = value
+        tested.run()
+        if view:
+            control(tested, "What to see").set_value(view).run()
+        assert not tested.exception, tested.exception
+        return tested
+
+    return run
+
+
+def _quality() -> None:
+    from app import quality_page
+
+    quality_page.show()
+
+
+def control(tested: AppTest, label: str):
+    return next(c for c in tested.segmented_control if c.label == label)
+
+
+def html(tested: AppTest) -> str:
+    return "\n".join(element.proto.body for element in tested.get("html"))
+
+
+def code(tested: AppTest) -> str:
+    return "\n".join(element.value for element in tested.code)
+
+
+def test_without_a_run_three_lines_say_how_to_make_one(empty_store, page):
+    tested = page()
+    lines = tested.code[0].value.splitlines()
+    assert [line.split()[1] for line in lines] == ["pairs", "train", "evaluate"]
+
+
+def test_a_run_shows_what_it_changed(empty_store, run_folder, page):
+    tested = page()
+    assert "Better, beyond chance: recall@10 rose by 25.0 points" in html(tested)
+    assert "<b>40.0</b><span>before</span>" in html(tested)
+    assert "<b>65.0</b><span>after</span>" in html(tested)
+    headings = [m.value for m in tested.markdown]
+    assert [h for h in headings if " to " in h] == [
+        "##### Words to pictures",
+        "##### Pictures to words",
+    ]
+    assert len(tested.get("vega_lite_chart") or tested.get("arrow_vega_lite_chart")) == 2
+    assert f"indexer reindex --model {run_folder}" in code(tested)
+
+
+def test_another_metric_may_be_no_better(empty_store, run_folder, page):
+    tested = page()
+    next(p for p in tested.pills if p.label == "Metric").set_value("mrr").run()
+    assert "No difference beyond chance: mrr rose by 1.0 points" in html(tested)
+
+
+def test_the_worst_queries_show_what_was_found(empty_store, run_folder, page):
+    tested = page("Worst queries")
+    told = html(tested)
+    assert "place 1 → place 3" in told
+    assert "&lt;b&gt;query&lt;/b&gt; a" in told, "a query's text is no HTML"
+    assert "gone.jpg<br>cannot be shown" in told
+    assert "something else" in told
+    assert told.count("✓ right") == 1
+    assert len(tested.image) == 2, "the red one, as it should be and as it was found"
+    control(tested, "Which queries").set_value("Hardest now").run()
+    assert not tested.exception
+
+
+def test_the_loss_curve_and_the_model_card(empty_store, run_folder, page):
+    assert "Step 10 · loss 2.0000" in page("Training").caption[0].value
+    card = page("Model card").markdown
+    assert any("the card" in m.value and "![" not in m.value for m in card), "no foreign pictures"
+
+
+def test_a_run_under_way_opens_with_its_loss(empty_store, run_folder, page):
+    told = json.loads((run_folder / "run.json").read_text())
+    (run_folder / "run.json").write_text(json.dumps({**told, "status": "training"}))
+    tested = page()
+    assert control(tested, "What to see").value == "Training"
+    assert "indexer reindex" not in code(tested)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run.json",
+        "evaluation/held-out/comparison.json",
+        "evaluation/held-out/before/report.json",
+        "evaluation/held-out/after/report.json",
+    ],
+)
+def test_damaged_files_are_told_in_words(empty_store, run_folder, page, name):
+    (run_folder / name).write_text('{"format": 1, ')
+    tested = page()
+    assert f"{name} is damaged or half written" in tested.warning[0].value
+
+
+def test_only_runs_that_are_listed_are_read(empty_store, run_folder, tmp_path, page):
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "run.json").write_text((run_folder / "run.json").read_text().replace("shop", "hid"))
+    assert ">hid<" not in html(page(run=str(hidden)))
+
+
+def test_a_folder_elsewhere_is_added(empty_store, run_folder, tmp_path, page):
+    moved = tmp_path / "moved"
+    run_folder.rename(moved)
+    tested = page()
+    next(t for t in tested.text_input if t.label == "Folder of a run").set_value(str(moved))
+    next(b for b in tested.button if b.label == "Add").click().run()
+    assert not tested.exception
+    assert ">shop<" in html(tested)
+    next(b for b in tested.button if b.label == "Forget").click().run()
+    assert ">shop<" not in html(tested)
+    assert moved.is_dir()
+
+
+def test_a_file_of_pairs_must_be_there(empty_store, run_folder, page):
+    tested = page("Evaluate")
+    tested.text_input[0].set_value("/nowhere/pairs.jsonl")
+    next(b for b in tested.button if b.label == "Evaluate").click().run()
+    assert not tested.exception
+    assert "there is no file of pairs" in tested.warning[0].value
+
+
+def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
+    from app.resources import opened
+
+    records, _ = opened("default").collection.store.scroll(limit=3)
+    search = Search("default", (Piece("counted"),))
+    try:
+        for record, vote in zip(records, (1, 1, -1), strict=True):
+            votes.cast(search, record, vote)
+        tested = page()
+        assert "<b>default</b> 2 up · 1 down" in html(tested)
+        assert "finetune pairs --from-feedback" in code(tested)
+    finally:
+        (app_store / "default" / "feedback.jsonl").unlink()

@@ -1,0 +1,137 @@
+"""Runs and their results, read from their folders; what is damaged is said to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from app import answers, results, runs
+from app.quality_words import direction, metric, verdict
+from app.results import Change
+from app.runs import DamagedError
+from indexer.errors import IndexerError
+
+
+@pytest.fixture(autouse=True)
+def settings(empty_store):
+    """Those of this test."""
+
+
+def again(folder, **news):
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **news}))
+
+
+def test_runs_are_listed_newest_first(run_folder):
+    other = run_folder.parent / "later"
+    other.mkdir()
+    (other / "run.json").write_text((run_folder / "run.json").read_text())
+    again(other, created="2026-02-01T00:00:00+00:00")
+    assert [run.folder for run in runs.runs()] == [other, run_folder]
+    run = runs.runs()[1]
+    assert (run.name, run.status, run.base, run.pairs) == ("shop", "done", "starter", 1234)
+    assert run.languages == ("de", "ja")
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "na', "[]", "{}", '{"base": 7}', "\x00\xff"])
+def test_a_half_written_run_is_named_as_such(run_folder, text):
+    (run_folder / "run.json").write_text(text)
+    (run,) = runs.runs()
+    assert "run.json is damaged or half written" in run.damaged
+
+
+def test_runs_elsewhere_are_added_and_forgotten(run_folder, tmp_path):
+    moved = tmp_path / "elsewhere" / "shop"
+    moved.parent.mkdir()
+    run_folder.rename(moved)
+    assert runs.runs() == []
+    runs.add(moved)
+    runs.add(moved)
+    assert [run.folder for run in runs.runs()] == [moved]
+    runs.forget(moved)
+    assert runs.runs() == []
+    assert (moved / "run.json").is_file()
+    with pytest.raises(IndexerError, match="is no run"):
+        runs.add(tmp_path)
+
+
+def test_losses_are_thinned_and_cut_lines_are_left_out(run_folder):
+    assert runs.losses(run_folder)[-1] == (10, 2.0)
+    with (run_folder / "log.jsonl").open("a") as file:
+        file.write('{"step": 10, "loss": 1.5}\n{"step": 11, "loss": NaN')
+    assert runs.losses(run_folder)[-1] == (10, 1.5), "of a step done twice, the later"
+    text = "".join(json.dumps({"step": n, "loss": 1.0}) + "\n" for n in range(5000))
+    (run_folder / "log.jsonl").write_text(text)
+    assert len(runs.losses(run_folder)) == 500
+    assert runs.losses(run_folder)[-1] == (4999, 1.0)
+
+
+def test_a_run_that_has_gone_silent_is_told(run_folder):
+    again(run_folder, status="training")
+    assert not runs.runs()[0].is_silent
+    long_ago = time.time() - 2 * runs.SILENT
+    for name in ("run.json", "log.jsonl"):
+        os.utime(run_folder / name, (long_ago, long_ago))
+    assert runs.runs()[0].is_silent
+
+
+def test_a_comparison_is_read_with_both_reports(run_folder):
+    (folder,) = results.folders(run_folder)
+    result = results.result(folder)
+    assert (result.before.model, result.after.model) == ("before", "after")
+    assert result.after.metrics["recall@10"].mean == 0.65
+    assert result.overall["recall@10"].sign == 1
+    assert result.overall["mrr"].sign == 0
+    assert [group.language for group in result.after.groups] == ["de", "ja", "de"]
+
+
+def test_an_evaluation_alone_is_read_too(run_folder):
+    folder = run_folder / "evaluation" / "held-out"
+    (folder / "comparison.json").unlink()
+    (folder / "after").rename(run_folder / "evaluation" / "alone")
+    (alone,) = results.folders(run_folder)
+    assert alone.name == "alone"
+    assert results.result(alone).before is None
+
+
+@pytest.mark.parametrize("name", ["comparison.json", "before/report.json", "after/report.json"])
+@pytest.mark.parametrize("text", ["{", '{"overall": 1, "metrics": {}}', "null"])
+def test_damaged_results_are_named(run_folder, name, text):
+    folder = run_folder / "evaluation" / "held-out"
+    (folder / name).write_text(text)
+    with pytest.raises(DamagedError, match=name):
+        results.result(folder)
+
+
+def test_answers_of_the_worst_and_the_hardest(run_folder):
+    result = results.result(run_folder / "evaluation" / "held-out")
+    found = answers.answers(result.after, result.worst)
+    assert {id: answer.rank for id, answer in found.items()} == {"a": 3}
+    assert found["a"].found[1].text == "something else"
+    assert answers.hardest(result.after) == ("a",), "b is found first"
+    assert answers.hardest(result.before) == ("b",)
+
+
+def test_a_verdict_is_beyond_chance_or_not():
+    better = Change(0.4, 0.65, 0.25, 0.1, 0.4, 0.0001)
+    assert verdict("recall@10", better) == (
+        "Better, beyond chance: recall@10 rose by 25.0 points. The 95 % interval of the change is "
+        "+10.0 to +40.0 (p < 0.001)."
+    )
+    worse = Change(0.5, 0.4, -0.1, -0.2, -0.01, 0.03)
+    assert verdict("mrr", worse).startswith("Worse, beyond chance: mrr fell by 10.0 points.")
+    unsure = Change(0.5, 0.6, 0.1, -0.01, 0.2, 0.06)
+    assert verdict("mrr", unsure).startswith("No difference beyond chance: mrr rose by 10.0")
+    same = Change(0.5, 0.5, 0.0, 0.0, 0.0, 1.0)
+    assert "stayed as it was" in verdict("mrr", same)
+
+
+def test_directions_and_metrics_are_said_in_words():
+    assert direction("t2i") == "Words to pictures"
+    assert direction("it2i") == "Pictures with words to pictures"
+    assert direction("odd") == "odd"
+    assert metric("recall@5").endswith("among the first 5")
+    assert metric("own@3") == ""

@@ -1,0 +1,97 @@
+"""Thumbs on the hits of a search: shown as they stand in the collection's file."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from app import votes
+from app.resources import opened
+from app.state import Piece, Search, read_piece
+from app.uploads import keep, path_of
+from indexer import feedback
+
+SHELL = Path(__file__).parents[2] / "app" / "shell.py"
+CATS = Search("default", (Piece("cat"),))
+
+
+@pytest.fixture
+def record(app_store):
+    """The cat; the votes of the test are forgotten after it."""
+    records, _ = opened("default").collection.store.scroll(limit=1000)
+    yield next(r for r in records if r.payload["name"] == "chelsea.jpg")
+    (app_store / "default" / "feedback.jsonl").unlink(missing_ok=True)
+
+
+def test_a_vote_is_kept_and_taken_back(record, app_store):
+    votes.cast(CATS, record, 1)
+    assert votes.of(CATS) == {record.id: 1}
+    assert votes.counts("default") == (1, 0)
+    (kept,) = feedback.read(app_store / "default")
+    assert kept.query.parts == (feedback.AskedPart(text="cat"),)
+    assert (kept.content, kept.text) == (record.payload["content"], None)
+    assert Path(kept.path).name == "chelsea.jpg"
+    votes.cast(CATS, record, 0)
+    assert votes.of(CATS) == {}
+
+
+def test_a_vote_belongs_to_its_query(record):
+    votes.cast(CATS, record, -1)
+    assert votes.of(Search("default", (Piece("dog"),))) == {}
+    assert votes.of(Search("default", (Piece("cat", 2.0),))) == {}
+    assert votes.of(Search("default", (Piece("cat"),), filters=("kind=image",))) == {record.id: -1}
+
+
+def test_a_dropped_picture_is_kept_with_the_collection(record, app_store):
+    buffer = BytesIO()
+    Image.new("RGB", (90, 60), "red").save(buffer, "PNG")
+    name = keep(buffer.getvalue())
+    search = Search("default", (Piece(f"img:{name}"), Piece("cat", wanted=False)))
+    votes.cast(search, record, 1)
+    assert votes.of(search) == {record.id: 1}
+    picture, words = feedback.read(app_store / "default")[0].query.parts
+    assert Path(picture.image).read_bytes() == path_of(name).read_bytes()
+    assert Path(picture.image).parent == app_store / "default" / "feedback"
+    assert words == feedback.AskedPart(text="cat", weight=-1.0)
+
+
+def test_a_point_of_the_collection_is_named(record, app_store):
+    votes.cast(Search("default", (read_piece(f"-2:id:{record.id}"),)), record, 1)
+    (part,) = feedback.read(app_store / "default")[0].query.parts
+    assert part == feedback.AskedPart(id=record.id, weight=-2.0)
+
+
+def test_votes_that_cannot_be_read_hide_no_hits(record, app_store):
+    (app_store / "default" / "feedback.jsonl").mkdir()
+    try:
+        assert votes.of(CATS) == {}
+    finally:
+        (app_store / "default" / "feedback.jsonl").rmdir()
+
+
+def pressed(**address) -> list[str]:
+    """The thumbs on the page, `true` for those that are pressed."""
+    tested = AppTest.from_file(str(SHELL), default_timeout=60)
+    for key, value in address.items():
+        tested.query_params[key] = value
+    tested.run()
+    assert not tested.exception, tested.exception
+    html = "\n".join(element.proto.body for element in tested.get("html"))
+    return re.findall(r'data-id="[^"]*" aria-pressed="(\w+)"', html)
+
+
+def test_a_search_shows_thumbs_and_browsing_does_not(record):
+    assert pressed() == []
+    assert pressed(q=["cat"]) == ["false"] * 48
+    votes.cast(CATS, record, -1)
+    assert pressed(q=["cat"])[:4] == ["false", "true", "false", "false"], "the cat comes first"
+
+
+def test_the_large_view_has_them_too(record):
+    assert pressed(open=record.id) == []
+    assert pressed(q=["cat"], open=record.id) == ["false"] * 50

@@ -1,0 +1,67 @@
+"""A collection with captions, and what a model says of sides."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from indexer.collection import Collection
+from indexer.config import resolve
+from indexer.ingest import IngestOptions, ingest
+
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+
+
+def drawn(root: Path, photo) -> Path:
+    """A picture of each colour, two with captions, some noise, and two documents."""
+    for name, colour in COLOURS.items():
+        photo(root / f"{name}.png", colour)
+    for i in range(6):
+        photo(root / "noise" / f"n{i}.png", i)
+    (root / "red.txt").write_text("en: red paint\nde: rote Farbe\n")
+    (root / "blue.json").write_text('{"caption": "blue paint"}')
+    (root / "guide.md").write_text("# How to mix paint\n\nTake two colours and stir.\n")
+    (root / "notes.txt").write_text("Remember to buy umbrellas.")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    return drawn(tmp_path / "pictures", photo)
+
+
+@pytest.fixture
+def collection(config, colours, folder):
+    """A test's own, to be changed."""
+    with Collection.open_or_create(config, colours.card) as opened:
+        ingest([folder], opened, colours, IngestOptions())
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def kept():
+    """What is opened once: a name and its value, closed in the end."""
+    with ExitStack() as stack:
+        yield stack, {}
+
+
+@pytest.fixture
+def shared(kept, tmp_path_factory, colours, photo):
+    """(collection, folder): the same for all tests, which read it; votes are taken away."""
+    stack, made = kept
+    if not made:
+        place = tmp_path_factory.mktemp("shared")
+        config = resolve({"store": str(place / "store")})
+        opened = stack.enter_context(Collection.open_or_create(config, colours.card))
+        made["shared"] = opened, drawn(place / "pictures", photo)
+        ingest([made["shared"][1]], opened, colours, IngestOptions())
+    yield made["shared"]
+    (made["shared"][0].path / "feedback.jsonl").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def embed(colours):
+    """Sides -> vectors, as `mine` is given them."""
+    return lambda sides, role: colours.embed([side.input() for side in sides], role)

@@ -1,0 +1,247 @@
+"""Pairs from tables of every kind, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+from datasets import Dataset, DatasetDict
+from pyarrow import parquet
+
+from finetune.data.files import parsed, read_pairs, write_pairs
+from finetune.data.pairs import Pair, Side
+from finetune.errors import DataError
+
+MMEB = {
+    "qry": "<|image_1|>\nRepresent the given image for classification.\n",
+    "qry_image_path": "images/cat.png",
+    "pos_text": "cat",
+    "pos_image_path": "",
+    "neg_text": ["dog", "cow"],
+    "neg_image_path": ["", ""],
+}
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    for name in ("cat", "dog"):
+        photo(tmp_path / "images" / f"{name}.png", name == "cat")
+    return tmp_path
+
+
+def table(folder, name: str, text: str, encoding: str = "utf-8"):
+    path = folder / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def seen(folder, name: str) -> Side:
+    return Side(image=str(folder / "images" / f"{name}.png"))
+
+
+def test_what_is_written_is_read_again(folder):
+    cat, dog = seen(folder, "cat"), seen(folder, "dog")
+    both = Side("darker", cat.image, "Find the same, changed:")
+    pairs = [
+        Pair(Side("eine Katze"), cat, (dog, Side("words")), "de", "item 1", "captions"),
+        Pair(both, Side("猫\n犬"), (), None, "", ""),
+    ]
+    assert write_pairs(folder / "new" / "pairs.jsonl", iter(pairs)) == 2
+    assert read_pairs(folder / "new" / "pairs.jsonl") == pairs
+    assert [p.name for p in (folder / "new").iterdir()] == ["pairs.jsonl"]
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(folder):
+    path = folder / "pairs.jsonl"
+    write_pairs(path, [Pair(Side("a"), Side("b"))])
+
+    def broken():
+        yield Pair(Side("c"), Side("d"))
+        raise DataError("no more")
+
+    with pytest.raises(DataError):
+        write_pairs(path, broken())
+    assert [pair.query.text for pair in read_pairs(path)] == ["a"]
+    assert list(folder.glob(".pairs*")) == []
+
+
+def as_jsonl(folder):
+    return table(folder, "set.jsonl", json.dumps(MMEB) + "\n\n")
+
+
+def as_parquet(folder):
+    parquet.write_table(pa.Table.from_pylist([MMEB]), folder / "set-00000-of-00001.parquet")
+    return folder / "set-00000-of-00001.parquet"
+
+
+def as_dataset(folder):
+    Dataset.from_list([MMEB]).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+def as_only_split(folder):
+    DatasetDict(train=Dataset.from_list([MMEB])).save_to_disk(folder / "splits")
+    return folder / "splits"
+
+
+@pytest.mark.parametrize("form", [as_jsonl, as_parquet, as_dataset, as_only_split])
+def test_mmebs_rows_from_every_kind_of_file(folder, form):
+    (pair,) = read_pairs(form(folder), folder)
+    assert pair.query == Side(
+        image=str(folder / "images/cat.png"),
+        instruction="Represent the given image for classification.",
+    )
+    assert pair.positive == Side("cat")
+    assert pair.negatives == (Side("dog"), Side("cow"))
+    assert (pair.direction, pair.language, pair.item) == ("i2t", None, "")
+
+
+@pytest.mark.parametrize(
+    ("negatives", "found"),
+    [
+        ({"neg_text": "", "neg_image_path": ""}, ()),
+        ({}, ()),
+        ({"neg_text": "a cow", "neg_image_path": ""}, (Side("a cow"),)),
+        ({"neg_text": None, "neg_image_path": ["images/dog.png"]}, ("dog",)),
+    ],
+)
+def test_negatives_are_one_many_or_none(folder, negatives, found):
+    row = {"qry": "cat", "pos_text": "", "pos_image_path": "images/cat.png", **negatives}
+    (pair,) = read_pairs(table(folder, "set.jsonl", json.dumps(row)))
+    assert pair.negatives == tuple(seen(folder, s) if isinstance(s, str) else s for s in found)
+
+
+def test_a_negative_has_the_instruction_of_a_positive_of_its_kind(folder):
+    row = {
+        "qry": "cat",
+        "pos_image_path": "images/cat.png",
+        "pos_text": "<|image_1|>\nRepresent the given image.\n",
+        "neg_text": ["", "a cow"],
+        "neg_image_path": ["images/dog.png", ""],
+    }
+    (pair,) = read_pairs(table(folder, "set.jsonl", json.dumps(row)))
+    dog = Side(None, seen(folder, "dog").image, "Represent the given image.")
+    assert pair.negatives == (dog, Side("a cow"))
+    write_pairs(folder / "again.jsonl", [pair])
+    assert read_pairs(folder / "again.jsonl") == [pair]
+
+
+def test_a_data_set_is_named_after_its_file_or_folder(folder):
+    line = json.dumps({"qry": "a", "pos_text": "b"})
+    assert read_pairs(table(folder, "nli.jsonl", line))[0].dataset == "nli"
+    for subset in ("CIRR", "OVEN"):
+        (folder / "MMEB" / subset).mkdir(parents=True)
+        rows = pa.Table.from_pylist([{"qry": subset, "pos_text": "b"}])
+        parquet.write_table(rows, folder / "MMEB" / subset / "original-00000-of-00001.parquet")
+    found = [(pair.query.text, pair.dataset) for pair in read_pairs(folder / "MMEB")]
+    assert found == [("CIRR", "CIRR"), ("OVEN", "OVEN")]
+
+
+def test_several_splits_must_be_named(folder):
+    rows = Dataset.from_list([{"qry": "a", "pos_text": "b"}])
+    DatasetDict(original=rows, diverse=rows).save_to_disk(folder / "set")
+    with pytest.raises(DataError, match=r"several splits; name one: .*set/original"):
+        read_pairs(folder / "set")
+    assert len(read_pairs(folder / "set" / "original")) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_of_triplets(folder, encoding, delimiter):
+    lines = [
+        ["Query", "positive", "negative", "language", "item"],
+        ["Käse", '"cheese; old, and ""good"""', "bread", "EN-us", "7"],
+    ]
+    text = "\r\n".join(delimiter.join(line) for line in lines)
+    (pair,) = read_pairs(table(folder, "t.csv", text, encoding))
+    assert pair == Pair(
+        Side("Käse"), Side('cheese; old, and "good"'), (Side("bread"),), "en-us", "7", "t"
+    )
+
+
+def test_e5vs_triplets_and_anchors(folder):
+    text = "sent0,sent1,hard_neg\na man walks,a person moves,a man sleeps\n"
+    (pair,) = read_pairs(table(folder, "nli.csv", text))
+    walks, moves, sleeps = Side("a man walks"), Side("a person moves"), Side("a man sleeps")
+    assert (pair.query, pair.positive, pair.negatives) == (walks, moves, (sleeps,))
+    text = "anchor\tpositive\tnegative_1\tnegative_2\na\tb\tc\td\n"
+    (pair,) = read_pairs(table(folder, "t.tsv", text))
+    assert (pair.query, pair.negatives) == (Side("a"), (Side("c"), Side("d")))
+
+
+def test_csv_with_pictures(folder):
+    text = (
+        "query,query_image,positive_image,negative,negative_image,instruction\n"
+        "a dog,images/cat.png,images/dog.png,,images/cat.png,Change it:\n"
+    )
+    (pair,) = read_pairs(table(folder, "t.csv", text))
+    cat = seen(folder, "cat")
+    assert pair.query == Side("a dog", cat.image, "Change it:")
+    assert pair.positive == seen(folder, "dog")
+    assert pair.negatives == (cat,)
+    assert pair.direction == "it2i"
+
+
+def test_captions_give_a_pair_each(folder):
+    text = (
+        "image,caption,caption_de,language\n"
+        "images/cat.png,a cat,eine Katze,en\n"
+        "images/dog.png,,ein Hund,\n"
+    )
+    pairs = read_pairs(table(folder, "t.csv", text))
+    assert [(p.query.text, p.language, p.positive) for p in pairs] == [
+        ("a cat", "en", seen(folder, "cat")),
+        ("eine Katze", "de", seen(folder, "cat")),
+        ("ein Hund", "de", seen(folder, "dog")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.csv", "query,positive\na,b\nc,\n", "t.csv, line 3: the positive holds neither"),
+        ("t.csv", 'query,positive\n"a\nb",c\nd,\n', "t.csv, line 4: the positive"),
+        ("t.csv", "query,positive\na,b,c\n", "line 2: 3 cells under 2 columns"),
+        ("t.csv", "query,positive,language\na,b,klingon\n", "line 2: 'klingon' in language is no"),
+        ("t.csv", "one,two\na,b\n", r"do not tell what a pair is \(one, two\); name them query"),
+        ("t.csv", "query,positive\n", "there are no pairs in"),
+        ("t.jsonl", '{"qry": "a", "pos_text": "b"}\n{"qry"\n', "t.jsonl: line 2: broken JSON"),
+        ("t.jsonl", "[1]\n", "line 1: not an object"),
+        ("t.jsonl", '{"qry": ["a"], "pos_text": "b"}\n', r"line 1: qry is \['a'\], where a text"),
+        ("t.jsonl", '{"qry": "a", "pos_text": " "}', "the positive .* holds neither"),
+        ("t.parquet", "no table", "no whole Parquet file"),
+        ("t.xlsx", "", r"t.xlsx is no table that is read here \(.jsonl"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(folder, name, text, said):
+    with pytest.raises(DataError, match=said):
+        read_pairs(table(folder, name, text))
+
+
+def test_pictures_inside_a_table_are_refused_with_the_way_out(folder):
+    rows = [{"image": {"bytes": b"\x89PNG", "path": "a.png"}, "caption": "a cat"}]
+    parquet.write_table(pa.Table.from_pylist(rows), folder / "t.parquet")
+    with pytest.raises(DataError, match=r"row 1: image holds a picture itself.*save the pictures"):
+        read_pairs(folder / "t.parquet")
+
+
+def test_a_text_that_is_not_utf_8_is_refused(folder):
+    path = table(folder, "t.jsonl", '{"qry": "K\xe4se", "pos_text": "b"}', "latin-1")
+    with pytest.raises(DataError, match=r"line 1: 'K.*se' is not in UTF-8"):
+        read_pairs(path)
+
+
+def test_missing_pictures_are_named_and_not_used(folder):
+    text = "query,positive_image\na,images/cat.png\nb,images/lost.png\n"
+    path = table(folder, "t.csv", text)
+    with pytest.raises(DataError, match=r"1 picture is missing, such as .*lost\.png; .*--images"):
+        read_pairs(path)
+    assert len(list(parsed(path))) == 2
+
+
+def test_relative_paths_are_told_from_the_folder_that_is_named(folder):
+    (folder / "tables").mkdir()
+    path = table(folder / "tables", "t.csv", "query,positive_image\na,cat.png\n")
+    (pair,) = read_pairs(path, folder / "images")
+    assert pair.positive == seen(folder, "cat")

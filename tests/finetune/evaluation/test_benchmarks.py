@@ -1,0 +1,381 @@
+"""The published formats, in copies of a few lines made by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from embedder.vectors import unit
+from finetune.errors import DataError, FinetuneError
+from finetune.evaluation.benchmark import sampled
+from finetune.evaluation.benchmarks import MODULES, Place, load
+from finetune.evaluation.drawing import font_file
+from finetune.evaluation.evaluating import evaluate
+
+
+@pytest.fixture
+def put(tmp_path, photo):
+    """`put(path, content)`: a text, or JSON of anything else; `put(path, colour=..)`: a picture."""
+
+    def write(path, content=None, colour=None):
+        path = tmp_path / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if colour:
+            return photo(path, colour)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    write.root = tmp_path
+    return write
+
+
+def read(name, put, **place):
+    return load(name, Place(put.root, **place))
+
+
+def right(benchmark):
+    """Question -> the names or texts of its right answers."""
+    return {
+        q.id: [_name(benchmark.documents[index]) for index in q.relevant]
+        for q in benchmark.questions
+    }
+
+
+def ranked(benchmark, question):
+    return [_name(benchmark.documents[index]) for index in question.candidates]
+
+
+def _name(side):
+    return side.image.rpartition("/")[2] if side.image else side.text
+
+
+def test_every_benchmark_says_what_it_misses(put):
+    (put.root / "empty").mkdir()
+    for name in MODULES:
+        with pytest.raises(DataError, match=r"(published at|SentEval says).*https://"):
+            load(name, Place(put.root / "empty", drawn=put.root / "drawn"))
+    with pytest.raises(FinetuneError, match="there are mmeb, xtd"):
+        load("mmbe", Place(put.root))
+    with pytest.raises(FinetuneError, match="is not there"):
+        load("mmeb", Place(put.root / "nothing"))
+
+
+def karpathy(put, name, folder):
+    sentences = [{"raw": f"red thing {n}"} for n in range(6)]
+    put(name, {"images": [
+        {"split": "test", "filename": "1.jpg", "sentences": sentences},
+        {"split": "test", "filename": "2.jpg", "sentences": [{"raw": "a blue one "}]},
+        {"split": "train", "filename": "3.jpg", "sentences": [{"raw": "green"}]},
+    ]})  # fmt: skip
+    put(f"{folder}/1.jpg", colour="red")
+    put(f"{folder}/2.jpg", colour="blue")
+
+
+def test_flickr30k(put, colours):
+    karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
+    benchmark = read("flickr30k", put)
+    assert benchmark.main == "hit@1"
+    assert right(benchmark) == {
+        **{f"t2i en {n + 1}": ["1.jpg"] for n in range(5)},
+        "t2i en 6": ["2.jpg"],
+        "i2t en 1": [f"red thing {n}" for n in range(5)],
+        "i2t en 2": ["a blue one"],
+    }
+    report = evaluate(colours, benchmark)
+    back = next(group for group in report.groups if group.direction == "i2t")
+    assert back.metrics["hit@1"].mean == 1
+    assert back.metrics["recall@1"].mean == (1 / 5 + 1) / 2  # what papers do not call recall
+
+
+def test_coco_has_its_pictures_in_two_folders(put):
+    put("dataset_coco.json", {"images": [
+        {"split": "test", "filepath": "val2014", "filename": "1.jpg", "sentences": [{"raw": "a"}]},
+    ]})  # fmt: skip
+    picture = put("val2014/1.jpg", colour="red")
+    (t2i, i2t) = read("coco", put).questions
+    assert i2t.sides[0].image == str(picture)
+    assert i2t.sides[0].instruction == "Find an image caption describing the given everyday image."
+    assert read("coco", put, family="e5v").questions[1].sides[0].instruction is None
+    assert t2i.cluster == i2t.cluster
+
+
+def test_pictures_elsewhere(put):
+    karpathy(put, "annotations/dataset_flickr30k.json", "elsewhere/deep")
+    with pytest.raises(DataError, match=r"2 of 2 pictures are missing.*--images"):
+        read("flickr30k", put).check()
+    read("flickr30k", put, images=put.root / "elsewhere" / "deep").check()
+
+
+def test_crossmodal_3600(put):
+    put("captions.jsonl", "\n".join(json.dumps(row) for row in (
+        {"image/key": "aa", "image/locale": "de", "de": {"caption": ["rot", "ein Rot"]},
+         "en": {"caption": ["red"]}},
+        {"image/key": "bb", "image/locale": "en", "de": {"caption": ["blau"]},
+         "en": {"caption": ["blue", "red"]}},
+    )))  # fmt: skip
+    benchmark = read("xm3600", put)
+    found = right(benchmark)
+    assert found["t2i de 1"] == ["aa.jpg"]
+    assert (found["t2i en 1"], found["t2i en 3"]) == (["aa.jpg"], ["bb.jpg"])  # both say "red"
+    assert found["i2t en 2"] == ["blue", "red"]
+    by_id = {q.id: q for q in benchmark.questions}
+    assert ranked(benchmark, by_id["i2t de 1"]) == ["rot", "ein Rot", "blau"]
+    assert ranked(benchmark, by_id["t2i de 1"]) == ["aa.jpg", "bb.jpg"]
+    clusters = {q.id: q.cluster for q in benchmark.questions}
+    assert clusters["t2i de 1"] == clusters["t2i en 1"] == clusters["i2t en 1"]
+
+
+def test_xtd_as_its_authors_publish_it(put):
+    put("XTD10/test_image_names.txt", "a.jpg\nb.jpg\n")
+    put("XTD10/test_1kcaptions_it.txt", "rosso\nblu\n")
+    put("STAIR/test_1kcaptions_jp.txt", "赤\n青\n")
+    benchmark = read("xtd", put)
+    assert {(q.sides[0].text, q.language) for q in benchmark.questions} == {
+        ("rosso", "it"), ("blu", "it"), ("赤", "ja"), ("青", "ja")}  # fmt: skip
+    assert right(benchmark)["t2i ja 2"] == ["b.jpg"]
+    put("STAIR/test_1kcaptions_jp.txt", "赤\n")
+    with pytest.raises(DataError, match="1 captions for 2 pictures"):
+        read("xtd", put)
+
+
+def test_xtd_as_rows(put):
+    rows = [
+        {
+            "qry_text": "Find me an everyday image that matches the given caption: rosso",
+            "qry_img_path": "",
+            "tgt_text": ["", ""],
+            "tgt_img_path": ["a.jpg", "b.jpg"],
+        }
+    ]
+    parquet_file(put, "it/test-00000-of-00001.parquet", rows)
+    (question,) = read("xtd", put).questions
+    assert (question.language, question.direction, question.dataset) == ("it", "t2i", "")
+    assert question.sides[0].text == "rosso"
+
+
+def parquet_file(put, path, rows):
+    path = put.root / path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+
+
+ASKED = "Represent the given image with the following question:"
+
+
+def mmeb(put):
+    parquet_file(put, "A-OKVQA/test-00000-of-00001.parquet", [
+        {"qry_text": f"<|image_1|>\n{ASKED} What colour is it?\n", "qry_img_path": "q/1.jpg",
+         "tgt_text": ["red", "blue", "red", "green"], "tgt_img_path": ["", "", "", ""]},
+    ])  # fmt: skip
+    parquet_file(put, "MSCOCO/test-00000-of-00001.parquet", [
+        {"qry_text": '<|image_1|>\nSelect the portion of the image that isolates the object '
+                     'labeled as "blue"\n', "qry_img_path": "q/1.jpg",
+         "tgt_text": ["<|image_1|>\nRepresent the given cropped image of the object"] * 2,
+         "tgt_img_path": ["c/blue.jpg", "c/red.jpg"]},
+        {"qry_text": '<|image_1|>\nSelect the portion of the image that isolates the object '
+                     'labeled as "red"\n', "qry_img_path": "q/1.jpg",
+         "tgt_text": ["<|image_1|>\nRepresent the given cropped image of the object"] * 2,
+         "tgt_img_path": ["c/blue.jpg", "c/red.jpg"]},
+    ])  # fmt: skip
+    for path, colour in (("q/1.jpg", "red"), ("c/blue.jpg", "blue"), ("c/red.jpg", "red")):
+        put(f"images/{path}", colour=colour)
+
+
+def test_mmeb(put):
+    mmeb(put)
+    benchmark = read("mmeb", put)
+    vqa, blue, red = benchmark.questions
+    assert vqa.sides[0].instruction == ASKED
+    assert vqa.sides[0].text == "What colour is it?"
+    assert ranked(benchmark, vqa) == ["red", "blue", "green"]
+    assert right(benchmark) == {"A-OKVQA 1": ["red"], "MSCOCO 1": ["blue.jpg"],
+                                "MSCOCO 2": ["blue.jpg"]}  # fmt: skip
+    assert blue.candidates is red.candidates
+    document = benchmark.documents[blue.candidates[0]]
+    assert document.instruction == "Represent the given cropped image of the object"
+    assert {side.instruction for q in read("mmeb", put, family="e5v").questions
+            for side in q.sides} == {None}  # fmt: skip
+
+
+def test_mmeb_means_are_over_data_sets(put, colours):
+    """A-OKVQA 1 of 1; MSCOCO: asked beside a red picture, "blue" and "red" both weigh; the first
+    of each row is right, so one of two is."""
+    mmeb(put)
+    report = evaluate(colours, read("mmeb", put))
+    single = {g.dataset: g.metrics["precision@1"].mean for g in report.groups}
+    assert report.metrics["precision@1"].mean == pytest.approx(np.mean(list(single.values())))
+    assert set(report.means) == {"visual question answering", "grounding"}
+    assert report.means["grounding"]["precision@1"].mean == single["MSCOCO"]
+
+
+def test_a_sample_of_mmeb_needs_only_its_own_candidates(put):
+    mmeb(put)
+    benchmark = read("mmeb", put)
+    for seed in range(6):
+        some = sampled(benchmark, 1, seed)
+        (question,) = some.questions
+        assert right(some)[question.id] == right(benchmark)[question.id]
+        assert set(ranked(some, question)) == {_name(side) for side in some.documents}
+
+
+def test_mmeb_v2_has_its_instructions_apart(put):
+    parquet_file(put, "VisDial/test-00000-of-00001.parquet", [
+        {"qry_inst": "Represent the given dialogue about an image, which is used for image "
+                     "retrieval:", "qry_text": "Q: is it red? A: yes", "qry_img_path": "",
+         "tgt_inst": "<|image_1|> Represent the given image.", "tgt_text": [""],
+         "tgt_img_path": ["a.jpg"]},
+    ])  # fmt: skip
+    benchmark = read("mmeb", put)
+    (question,) = benchmark.questions
+    assert question.sides[0].text == "Q: is it red? A: yes"
+    assert question.sides[0].instruction.startswith("Represent the given dialogue")
+    assert benchmark.documents[0].instruction == "Represent the given image."
+    assert benchmark.documents[0].text is None
+
+
+def cirr(put):
+    names = ["dev-1", "dev-2", "dev-3", "dev-4"]
+    put("image_splits/split.rc2.val.json", {name: f"./dev/{name}.png" for name in names})
+    entry = {"pairid": 12060, "reference": "dev-1", "target_hard": "dev-2",
+             "target_soft": {"dev-2": 1.0}, "caption": "make it blue",
+             "img_set": {"id": 1, "members": names[:3], "reference_rank": 0}}  # fmt: skip
+    put("captions/cap.rc2.val.json", [entry])
+    for name, colour in zip(names, ("red", "blue", "green", "black"), strict=True):
+        put(f"img_raw/dev/{name}.png", colour=colour)
+    return entry
+
+
+def test_cirr_never_ranks_the_reference(put, colours):
+    cirr(put)
+    benchmark = read("cirr", put)
+    assert right(benchmark) == {"12060": ["dev-2.png"]}
+    report = evaluate(colours, benchmark)
+    assert {ref["image"].rpartition("/")[2] for ref in report.answers[0].found} == {
+        "dev-2.png", "dev-3.png", "dev-4.png"}  # fmt: skip
+    (subset,) = evaluate(colours, read("cirr-subset", put)).answers
+    assert {ref["image"].rpartition("/")[2] for ref in subset.found} == {"dev-2.png", "dev-3.png"}
+    assert set(subset.metrics) == {"recall@1", "recall@2", "recall@3"}
+
+
+def test_cirr_in_each_familys_words(put):
+    cirr(put)
+    told = read("cirr", put, family="e5v")
+    assert {s.instruction for s in (*told.documents, *told.questions[0].sides)} == {"cirr"}
+    plain = read("cirr", put, family="vlm2vec")
+    assert plain.questions[0].sides[0].instruction.startswith("Given an image, find a similar")
+    assert {side.instruction for side in plain.documents} == {None}
+
+
+def test_cirr_with_what_it_does_not_know(put):
+    entry = cirr(put)
+    put("captions/cap.rc2.val.json", [{**entry, "target_hard": "dev-9"}])
+    with pytest.raises(DataError, match="speaks of dev-9"):
+        read("cirr", put)
+    put("captions/cap.rc2.val.json", [{"pairid": 1, "reference": "dev-1"}])
+    with pytest.raises(DataError, match="without 'target_hard'; it has pairid, reference"):
+        read("cirr", put)
+
+
+def fashioniq(put):
+    for category in ("dress", "shirt", "toptee"):
+        names = [f"{category}{n}" for n in range(3)]
+        put(f"image_splits/split.{category}.val.json", names)
+        put(f"captions/cap.{category}.val.json", [
+            {"candidate": names[0], "target": names[1], "captions": ["is red.", " and is blue"]},
+        ])  # fmt: skip
+        for name, colour in zip(names, ("red", "blue", "green"), strict=True):
+            put(f"images/{name}.png", colour=colour)
+
+
+def test_fashioniq(put, colours):
+    fashioniq(put)
+    benchmark = read("fashioniq", put)
+    assert right(benchmark)["toptee 1"] == ["toptee1.png"]
+    assert ranked(benchmark, benchmark.questions[0]) == ["dress0.png", "dress1.png", "dress2.png"]
+    (side,) = benchmark.questions[0].sides
+    assert side.text == "is red, and is blue"
+    assert side.instruction == "Find an image to match the fashion image and style note:"
+    report = evaluate(colours, benchmark)
+    assert [group.dataset for group in report.groups] == ["dress", "shirt", "toptee"]
+    assert report.metrics["recall@10"].mean == 1
+
+
+def test_e5v_adds_both_orders_before_the_length_is_1(put, model):
+    fashioniq(put)
+    benchmark = read("fashioniq", put, family="e5v")
+    tops = benchmark.questions[2]
+    assert [side.text for side in tops.sides] == ["is red, and is blue", "and is blue, is red"]
+    assert tops.sides[0].instruction == "fashioniq shirt"  # the authors call tops shirts
+    e5v = model("e5v")
+    report = evaluate(e5v, benchmark)
+    inputs = [side.input() for side in tops.sides]
+    query = unit(e5v.states(inputs, "query", "fashioniq shirt").sum(axis=0, keepdims=True))
+    pool = [benchmark.documents[index].input() for index in tops.candidates]
+    exact = query @ e5v.embed(pool, "document", "fashioniq shirt").T
+    assert report.answers[2].scores == pytest.approx(np.sort(exact[0])[::-1], abs=1e-4)
+
+
+def test_what_cannot_add_says_so(put, colours):
+    fashioniq(put)
+    with pytest.raises(FinetuneError, match="colours does not tell its states"):
+        evaluate(colours, read("fashioniq", put, family="e5v"))
+
+
+def test_sts(put, colours):
+    put("STS12-en-test/STS.input.MSRpar.txt", "red\trot\nred\tblue\nred\tgreen\n")
+    put("STS12-en-test/STS.gs.MSRpar.txt", "5\n\n1.5\n")
+    put("STSBenchmark/sts-test.csv", "g\tf\ty\t1\t0.5\tred\tgreen\ng\tf\ty\t2\t4\tblue\tblue\n")
+    put("STSBenchmark/sts-dev.csv", "another\tformat\n")
+    put(
+        "SICK/SICK_test_annotated.txt",
+        "id\ta\tb\tscore\tx\n1\tred\tred\t1\ty\n2\tred\tblue\t5\ty\n",
+    )
+    put("own.tsv", "score\tsentence1\tsentence2\n1\tred\tgreen\n2\tred\tred\n")
+    benchmark = read("sts", put)
+    assert {q.dataset for q in benchmark.questions} == {"STS12", "STSBenchmark", "SICK-R", "own"}
+    assert [q.gold for q in benchmark.questions if q.dataset == "STS12"] == [5, 1.5]
+    report = evaluate(colours, benchmark, put.root / "out")
+    assert {g.dataset: g.metrics["spearman"].mean for g in report.groups} == pytest.approx(
+        {"STS12": 1, "STSBenchmark": 1, "SICK-R": -1, "own": 1}
+    )
+    assert report.metrics["spearman"].mean == pytest.approx(0.5)
+    assert "Spearman" in (put.root / "out" / "report.md").read_text()
+
+
+def test_sts_with_too_few_scores(put):
+    put("STS12-en-test/STS.input.MSRpar.txt", "red\trot\nred\tblue\n")
+    put("STS12-en-test/STS.gs.MSRpar.txt", "5\n")
+    with pytest.raises(DataError, match="1 scores for 2 pairs"):
+        read("sts", put)
+
+
+def test_drawn_captions(put, colours):
+    karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
+    drawn = put.root / "drawn"
+    benchmark = read("flickr30k-drawn", put, drawn=drawn)
+    assert {q.direction for q in benchmark.questions} == {"i2i"}
+    assert {q.dataset for q in benchmark.questions} == {"captions ask", "pictures ask"}
+    assert all(side.kind == "i" for side in benchmark.documents)
+    assert len(list(drawn.iterdir())) == 6
+    evaluate(colours, benchmark)
+
+
+def test_a_drawing_is_as_the_paper_draws_it(put):
+    from finetune.evaluation.drawing import draw
+
+    text = "A man in a blue shirt is standing on a ladder cleaning a window of a tall house"
+    (path,) = draw([text], font_file(None), put.root / "drawn")
+    ink = np.asarray(Image.open(path).convert("L")) < 128  # (400, 800)
+    assert ink.shape == (400, 800)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    assert 20 <= columns[0] <= 24
+    assert columns[-1] <= 780
+    assert 45 <= rows[-1] - rows[0] <= 90  # two lines of 40 points
+    assert abs((rows[0] + rows[-1]) / 2 - 200) < 20
+    with pytest.raises(FinetuneError, match=r"no\.ttf is no font"):
+        font_file(put.root / "no.ttf")

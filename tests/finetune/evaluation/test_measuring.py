@@ -1,0 +1,87 @@
+"""`finetune evaluate` and `finetune compare`, as their user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from finetune.cli import app
+from finetune.data.files import write_pairs
+from finetune.data.pairs import Pair, Side
+
+ROOT = Path(__file__).parents[3]
+ASKED = (
+    ("a ginger cat", "en", "chelsea"),
+    ("eine Kuh", "de", "cow"),
+    ("un delfín", "es", "dolphin"),
+)
+
+
+def typed(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    animals = ROOT / "samples" / "animals"
+    found = [
+        Pair(Side(text=words), Side(image=str(next(animals.glob(f"{name}.*")))), (), language)
+        for words, language, name in ASKED
+    ]
+    write_pairs(tmp_path / "pairs.jsonl", found)
+    return tmp_path / "pairs.jsonl"
+
+
+def test_evaluate_and_compare(pairs, tmp_path, checkpoint):
+    """The starter against a random model: they are compared from their folders, and afresh."""
+    first, second = tmp_path / "starter", tmp_path / "random"
+    done = typed("evaluate", pairs, "--out", first)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0].startswith("all\t3\t")
+    assert (first / "report.html").exists()
+    small = checkpoint("vlm2vec-qwen2vl", "v2")
+    told = json.loads(typed("evaluate", pairs, "--model", small, "--out", second, "--device", "cpu",
+                            "--json").stdout)  # fmt: skip
+    assert told["benchmark"]["queries"] == 3
+    assert told["out"] == str(second)
+    done = typed("compare", second, first, "--out", tmp_path / "both")
+    assert done.exit_code == 0, done.output
+    assert "recall@10 100.0 before, 100.0 after: no difference beyond chance" in done.stdout
+    assert (tmp_path / "both" / "after" / "report.json").exists()
+    again = json.loads(typed("compare", "starter", "starter", pairs, "--json").stdout)
+    assert again["overall"]["recall@1"]["p"] == 1
+    assert again["after"]["name"] == "starter"
+
+
+def test_a_mistake_is_one_line(pairs, tmp_path):
+    def failed(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "finetune", *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        (line,) = done.stderr.strip().splitlines()
+        return line
+
+    assert "no benchmark is called 'crr'" in failed("evaluate", pairs, "--benchmark", "crr")
+    assert "is no evaluation's folder" in failed("compare", tmp_path, tmp_path)
+
+
+def test_limit_is_of_questions(pairs):
+    told = json.loads(typed("evaluate", pairs, "--limit", "2", "--json").stdout)
+    assert told["benchmark"]["queries"] == 2
+    assert told["benchmark"]["documents"] == 3
+
+
+def test_options_that_say_nothing_here_are_wrong_usage(pairs):
+    assert typed("evaluate", pairs, "--benchmark", "cirr", "--reverse").exit_code == 2
+    assert typed("compare", "a", "b", "--limit", "5").exit_code == 2
+    assert typed("evaluate", pairs, "--limit", "0").exit_code == 2

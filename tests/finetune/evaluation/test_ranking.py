@@ -1,0 +1,131 @@
+"""Rankings, ties, candidates, worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from finetune.data.pairs import Side
+from finetune.errors import FinetuneError
+from finetune.evaluation.benchmark import Question
+from finetune.evaluation.metrics import Judged, measured
+from finetune.evaluation.ranking import DEPTH, rank, rankings
+
+WORDS = (Side(text="?"),)
+
+
+def question(relevant, candidates=None, exclude=()):
+    given = None if candidates is None else tuple(candidates)
+    return Question("q", WORDS, relevant, "t2i", candidates=given, exclude=frozenset(exclude))
+
+
+def ranked(scores, asked):
+    scores = np.array(scores, np.float32)
+    return rank(scores, np.arange(len(scores)), asked)
+
+
+def test_order_and_rank():
+    found = ranked([0.1, 0.9, 0.5, 0.7], question({2: 1}))
+    assert found.found.tolist() == [1, 3, 2, 0]
+    assert found.rank == 3
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.5, 0.1])
+
+
+@pytest.mark.parametrize("right", [0, 1, 2, 3])
+def test_a_tie_is_lost_wherever_the_right_answer_stands(right):
+    found = ranked([0.5, 0.5, 0.5, 0.5], question({right: 1}))
+    assert found.rank == 4
+    assert found.found.tolist()[3] == right
+
+
+def test_rounding_is_a_tie_and_more_is_not():
+    near = np.nextafter(np.float32(0.5), np.float32(1))
+    assert ranked([near, 0.5], question({0: 1})).rank == 2
+    assert ranked([0.50001, 0.5], question({0: 1})).rank == 1
+
+
+def test_several_right_answers_do_not_stand_in_each_others_way():
+    found = ranked([0.9, 0.8, 0.8, 0.1], question({0: 1, 2: 1}))
+    assert found.rank == 1
+    assert found.found.tolist() == [0, 1, 2, 3]
+
+
+def test_excluded_documents_are_nowhere():
+    found = ranked([0.9, 0.8, 0.7], question({2: 1}, exclude=[0]))
+    assert found.found.tolist() == [1, 2]
+    assert found.rank == 2
+
+
+def test_only_candidates_are_ranked_and_each_once():
+    documents = np.eye(4, dtype=np.float32)
+    asked = np.array([[0.9, 0.1, 0.5, 0.7]], np.float32)
+    ((_, found),) = rankings(asked, [question({2: 1}, [2, 1, 2, 3])], documents)
+    assert found.found.tolist() == [3, 2, 1]
+    assert found.rank == 2
+
+
+def test_questions_of_different_candidates_keep_their_places():
+    documents = np.eye(3, dtype=np.float32)
+    asked = np.eye(3, dtype=np.float32)
+    pool = (0, 1)
+    given = [question({0: 1}, pool), question({1: 1}), question({0: 1}, pool)]
+    found = dict(rankings(asked, given, documents))
+    assert sorted(found) == [0, 1, 2]
+    assert found[0].found[0] == 0 and found[1].found[0] == 1
+    assert set(found[2].found.tolist()) == {0, 1}
+    assert found[2].rank == 2  # 0 for both candidates
+
+
+def test_a_long_list_is_cut_but_the_rank_is_exact():
+    scores = np.linspace(1, 0, DEPTH + 500)
+    found = ranked(scores, question({DEPTH + 99: 1}))
+    assert len(found.found) == DEPTH
+    assert found.found.tolist() == list(range(DEPTH))
+    assert found.rank == DEPTH + 100
+
+
+def test_a_collapsed_model_finds_nothing():
+    documents = np.tile(np.float32([[0.6, 0.8]]), (50, 1))
+    asked = np.float32([[0.6, 0.8]])
+    ((_, found),) = rankings(asked, [question({0: 1})], documents)
+    assert found.rank == 50
+
+
+def one(relevant, found, *metrics):
+    (values,) = measured([Judged(relevant, found)], metrics)
+    return [values[name] for name in metrics]
+
+
+def test_recall_hit_and_precision_with_several_right_answers():
+    assert one({1: 1, 2: 1}, [1, 0, 2], "recall@1", "recall@3", "hit@1", "precision@1",
+               "precision@3") == pytest.approx([0.5, 1, 1, 1, 2 / 3])  # fmt: skip
+    assert one({1: 1}, [0, 1], "recall@1", "hit@1", "precision@1") == [0, 0, 0]
+
+
+def test_map_and_mrr_by_hand():
+    """Right ones at places 1 and 3: (1/1 + 2/3) / 2; a third is not found: over 3."""
+    assert one({5: 1, 6: 1}, [5, 0, 6], "map", "mrr") == pytest.approx([(1 + 2 / 3) / 2, 1])
+    assert one({5: 1, 6: 1, 7: 1}, [0, 5, 6], "map", "mrr") == pytest.approx(
+        [(1 / 2 + 2 / 3) / 3, 1 / 2]
+    )
+
+
+def test_ndcg_with_grades_by_hand():
+    """Gains 1 and 3 at places 1 and 2, ideally 3 and 1."""
+    got = 1 + 3 / np.log2(3)
+    ideal = 3 + 1 / np.log2(3)
+    assert one({1: 1, 2: 3}, [1, 2, 0], "ndcg@10") == pytest.approx([got / ideal])
+
+
+def test_the_order_found_is_the_order_measured():
+    """Documents' names do not break what are no ties: 10 stands before 9 and 2."""
+    assert one({2: 1}, [10, 9, 2], "mrr") == pytest.approx([1 / 3])
+
+
+def test_nothing_found_is_nothing():
+    assert one({2: 1}, [], "recall@5", "mrr") == [0, 0]
+
+
+def test_unknown_metric():
+    with pytest.raises(FinetuneError, match="recall@k"):
+        measured([Judged({1: 1}, [1])], ["f1"])

@@ -1,0 +1,93 @@
+"""Reports for the eye: whole in one file, nothing in them taken for markup."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from finetune.data.pairs import Pair, Side
+from finetune.evaluation.evaluating import compare, evaluate
+from finetune.evaluation.held_out import from_pairs
+from finetune.evaluation.plots import Bar, bars
+
+HOSTILE = "<script>alert('blue')</script> | `code` & a\nsecond line"
+
+
+class Tags(HTMLParser):
+    """Whether every tag is closed, and what points out of the page."""
+
+    VOID = ("meta", "img", "line", "rect", "path")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.outside, self.pictures = [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        given = dict(attributes)
+        self.pictures += given.get("src", "").startswith("data:image/jpeg;base64,")
+        self.outside += [v for k in ("src", "href") if (v := given.get(k, "data:"))[:5] != "data:"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+
+@pytest.fixture
+def folder(tmp_path, photo, colours):
+    pairs = [
+        Pair(Side(text=words), Side(image=str(photo(tmp_path / f"{look}.png", look))), (), tag)
+        for words, look, tag in (
+            (HOSTILE, "red", "en"), ("blue", "blue", "en"), ("green", "green", "de"),
+        )
+    ]  # fmt: skip
+    report = evaluate(colours, from_pairs(pairs, "a <b> set", "x"), tmp_path / "out")
+    compare(report, report, tmp_path / "both")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["out/report", "both/comparison", "both/before/report"])
+def test_html_is_whole(folder, name):
+    html = (folder / f"{name}.html").read_text("utf-8")
+    tags = Tags()
+    tags.feed(html)
+    assert tags.open == []
+    assert tags.outside == []
+    assert "<script" not in html
+    assert "prefers-color-scheme: dark" in html and "@media print" in html
+    assert "<svg" in html
+
+
+def test_the_hardest_query_is_shown_with_its_picture(folder):
+    html = (folder / "out" / "report.html").read_text("utf-8")
+    assert "&lt;script&gt;alert(" in html
+    tags = Tags()
+    tags.feed(html)
+    assert tags.pictures >= 1
+
+
+def test_markdown_tables_hold(folder):
+    text = (folder / "out" / "report.md").read_text("utf-8")
+    assert "<script" not in text and "<b>" not in text
+    for table in re.split(r"\n\n+", text):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
+
+
+def test_a_model_is_no_better_than_itself(folder):
+    text = (folder / "both" / "comparison.md").read_text("utf-8")
+    assert "no difference beyond chance (+0.0, 95 % interval +0.0 to +0.0, p 1)" in text
+
+
+def test_bars_reach_below_zero():
+    drawn = bars("difference", [Bar("de", -0.02, -0.05, 0.01, "bad"), Bar("ja", 0.04, 0.0, 0.08)])
+    widths = [float(w) for w in re.findall(r'<rect [^>]* width="([\d.]+)"', drawn)]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+    assert ">-2.0<" in drawn

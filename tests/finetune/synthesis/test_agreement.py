@@ -1,0 +1,77 @@
+"""Agreement: the share of the collection's pictures that fit a sample's words less well."""
+
+from __future__ import annotations
+
+import pytest
+
+from finetune.synthesis.agreement import agreeing, agreements, compared
+from finetune.synthesis.gallery import Gallery
+from finetune.synthesis.journal import Outcome
+from finetune.synthesis.samples import Picture, Sample
+from indexer.collection import Collection
+from indexer.ingest import ingest
+
+COLOURS = {
+    "red": "red",
+    "reddish": (255, 60, 60),
+    "white": "white",
+    "green": (0, 255, 0),
+    "black": "black",
+}
+
+
+@pytest.fixture
+def painted(config, colours, photo, tmp_path):
+    for name, colour in COLOURS.items():
+        photo(tmp_path / f"{name}.png", colour)
+    with Collection.open_or_create(config, colours.card) as opened:
+        ingest([tmp_path], opened, colours)
+        yield Gallery.of(opened.store, "default")
+
+
+def sample(gallery, name, texts, task="retrieval", role="query") -> Sample:
+    picture = next(
+        found for id in gallery.ids if (found := gallery.picture(id)).path.endswith(f"/{name}.png")
+    )
+    return Sample(task, "en", picture.content, "Find it.", texts, {role: picture})
+
+
+def test_shares_by_hand(painted, colours):
+    """ "red" has cosines 1 with red, about 0.94 with reddish, 1/3 with white and black's is -1/3 *
+    -1 = 1/3 ... whatever they are, red is best: 4 of 5 are worse, and itself counts half: 0.9."""
+    samples = [
+        sample(painted, "red", {"positive": "something red"}),
+        sample(painted, "green", {"positive": "something red"}),
+        sample(painted, "red", {"query": "a red one"}, role="positive"),
+        sample(painted, "red", {}),
+    ]
+    found = agreements(samples, painted, colours)
+    assert found[0] == found[2] == pytest.approx(0.9)
+    assert found[1] == pytest.approx(0.1)
+    assert found[3] is None
+
+
+def test_a_floor(painted, colours):
+    good = Outcome(0, sample(painted, "red", {"positive": "something red"}))
+    bad = Outcome(1, sample(painted, "green", {"positive": "something red"}))
+    none = Outcome(2, sample(painted, "green", {}))
+    rejected = Outcome(3, None, "refused")
+    everything = [good, bad, none, rejected]
+    assert agreeing(everything, painted, colours, 0.5) == [good, none]
+    assert agreeing(everything, painted, colours, 0.0) == [good, bad, none]
+    assert agreeing(everything, painted, colours, 0.95) == [none]
+
+
+def test_which_sides_are_compared():
+    q, p = Picture("q", "", ""), Picture("p", "", "")
+
+    def made(task, texts, pictures):
+        return compared(Sample(task, "en", "", "Find it.", texts, pictures))
+
+    words = {"query": "asked", "positive": "said", "negative": "not"}
+    assert made("vqa", words, {"query": q}) == ("asked said", q)
+    assert made("retrieval", words, {"query": q}) == ("said", q)
+    assert made("classification", {"positive": "said"}, {"query": q}) == ("said", q)
+    assert made("retrieval", {"query": "asked"}, {"positive": p}) == ("asked", p)
+    assert made("retrieval", words, {"query": q, "positive": p}) == ("asked", p)
+    assert made("retrieval", {}, {"query": q, "positive": p}) is None

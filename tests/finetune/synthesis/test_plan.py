@@ -1,0 +1,109 @@
+"""Plans: proportions, reproducibility, and which pictures a job gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from finetune.errors import FinetuneError
+from finetune.synthesis.languages import LANGUAGES, choose
+from finetune.synthesis.plan import Plan, cast
+from finetune.synthesis.samples import Rejected
+from finetune.synthesis.tasks import COMBINATIONS, DEFAULT_TASKS
+from finetune.synthesis.weights import parse_weights
+
+IDS = tuple("abcdefghij")
+
+
+def plan(ids=IDS, tasks=DEFAULT_TASKS, languages="en=3,ja,de", seed=0) -> Plan:
+    return Plan(ids, tasks, choose(languages), seed)
+
+
+def test_tasks_come_in_proportion_and_combinations_in_turn():
+    jobs = list(plan().jobs(28))
+    assert Counter(job.combination.task for job in jobs) == {
+        "classification": 7,
+        "vqa": 7,
+        "retrieval": 14,
+    }
+    named = [job.combination.name for job in jobs if job.combination.task == "retrieval"]
+    assert named[:7] == ["I->T", "IT->T", "T->IT", "T->I", "I->I", "IT->I", "IT->IT"]
+    assert named[7:] == named[:7]
+
+
+def test_languages_are_drawn_by_weight():
+    drawn = Counter(job.language.code for job in plan().jobs(2000))
+    assert set(drawn) == {"en", "ja", "de"}
+    assert 1120 < drawn["en"] < 1280  # 1200, 4 standard deviations around
+    everything = Counter(job.language.code for job in plan(languages=None).jobs(4000))
+    assert everything["en"] > everything["de"] > everything["cy"]
+    assert len(LANGUAGES) == 93
+
+
+def test_every_picture_comes_before_any_comes_again():
+    drawn = [job.drawn for job in plan().jobs(20)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(IDS)
+    assert drawn[:10] != drawn[10:]
+
+
+def test_the_same_plan_again_and_longer():
+    assert list(plan().jobs(40))[:15] == list(plan().jobs(15))
+    assert list(plan(seed=1).jobs(15)) != list(plan().jobs(15))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"ids": IDS[:-1]}, {"languages": "en"}, {"tasks": {"vqa": 1.0}}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_the_fingerprint_tells_plans_apart(changes):
+    assert plan().fingerprint == plan().fingerprint
+    assert plan(**changes).fingerprint != plan().fingerprint
+
+
+def test_few_pictures_leave_out_what_needs_more():
+    names = {job.combination.name for job in plan(ids=("a", "b")).jobs(30)}
+    assert names == {"I->T", "IT->T", "T->IT", "T->I"}
+    with pytest.raises(FinetuneError, match="too few"):
+        list(plan(ids=()).jobs(1))
+
+
+@pytest.mark.parametrize("text", ["klingon=1", "en=much", "en=-1", "en=nan", "en=0", ""])
+def test_weights_that_are_none(text):
+    with pytest.raises(FinetuneError, match="--languages"):
+        choose(text)
+
+
+def test_weights():
+    assert parse_weights("VQA=2, retrieval", COMBINATIONS, "--tasks") == {"vqa": 2, "retrieval": 1}
+
+
+def test_pictures_by_role(gallery):
+    """Near-duplicates never stand for each other, and a positive is nearer than a negative."""
+    rows = {id: gallery.vectors([id])[0] for id in gallery.ids}
+    twins = {frozenset((a, b)) for a in rows for b in rows if a < b and rows[a] @ rows[b] > 0.97}
+    assert len(twins) == 1
+    for job in plan(ids=gallery.ids).jobs(120):
+        found = cast(job, gallery)
+        assert tuple(found) == job.combination.pictures
+        assert found[job.combination.drawn].id == job.drawn
+        ids = [picture.id for picture in found.values()]
+        assert len(set(ids)) == len(ids)
+        assert not any(frozenset((a, b)) in twins for a in ids for b in ids)
+        if job.combination.name in {"I->I", "IT->I", "IT->IT"}:
+            query, positive, negative = (rows[id] for id in ids)
+            assert query @ positive >= query @ negative
+        assert cast(job, gallery) == found
+
+
+def test_a_picture_whose_file_is_gone(gallery):
+    job = next(plan(ids=gallery.ids).jobs(1))
+    folder = Path(gallery.picture(job.drawn).path).parent
+    elsewhere = folder.rename(folder.with_name("elsewhere"))
+    try:
+        with pytest.raises(Rejected, match="picture is gone"):
+            cast(job, gallery)
+    finally:
+        elsewhere.rename(folder)

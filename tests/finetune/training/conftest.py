@@ -1,0 +1,159 @@
+"""What tests of training share: pairs, recipes for tiny models, runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+import embedder
+from embedder.types import Settings
+from finetune.data.files import write_pairs
+from finetune.data.identity import Identities
+from finetune.data.pairs import Pair, Side
+from finetune.training.batches import Collator, Step
+from finetune.training.cached import CachedContrast
+from finetune.training.negatives import Known
+from finetune.training.recipe import Recipe, settle
+from finetune.training.run import Run
+from finetune.training.training import train
+
+CPU = Settings(device="cpu")
+ROOT, WORKER = Path(__file__).parents[3], Path(__file__).with_name("worker.py")
+
+
+def _embedders() -> object:
+    """Tiny models that sentence-transformers loads are made where they are tested."""
+    file = Path(__file__).parents[2] / "embedder" / "test_sentence_transformer.py"
+    spec = importlib.util.spec_from_file_location("tiny_sentence_transformers", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_TINY = _embedders()
+qwen, bert = _TINY.qwen, _TINY.bert  # fixtures: folders
+WORDS = ["cat", "dog", "red", "blue", "tree", "house", "sun", "moon", "car", "boat", "fish", "bird"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The models are so small that threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def texts() -> list[Pair]:
+    """Twelve pairs of texts with one hard negative, or two, or none."""
+    wrong = [tuple(Side(f"no {word}{n}") for n in range(i % 3)) for i, word in enumerate(WORDS)]
+    return [
+        Pair(Side(f"a {word} {'indeed ' * (i % 5)}"), Side(word), wrong[i])
+        for i, word in enumerate(WORDS)
+    ]
+
+
+@pytest.fixture
+def mixed(tmp_path, photo) -> list[Pair]:
+    """Pairs of texts, pictures and both, of several lengths and sizes, from two data sets."""
+    sizes = [(90, 90), (180, 70), (60, 150), (120, 90)]
+    seen = [str(photo(tmp_path / f"{n}.png", n, size)) for n, size in enumerate(sizes)]
+    wrong = str(photo(tmp_path / "wrong.png", 9, (90, 90)))
+    return [
+        Pair(Side("a cat"), Side(image=seen[0]), dataset="pictures"),
+        Pair(Side(image=seen[1]), Side("a dog that sleeps in the snow"), dataset="words"),
+        Pair(Side("at night", seen[2]), Side(image=seen[3]), (Side(image=wrong),), dataset="words"),
+        Pair(Side("what is it?", instruction="cirr"), Side("a boat"), (Side("a car"),)),
+    ]
+
+
+@pytest.fixture
+def contrast() -> Callable[..., CachedContrast]:
+    """`contrast(pairs, temperature=.., hard=..)` is the loss, around no model unless told."""
+
+    def make(pairs: Sequence[Pair] = (), model: torch.nn.Module | None = None, **told):
+        known = Known(pairs, Identities())
+        told = {"temperature": 1.0, "hard": "all", "dims": (), "both_ways": False, **told}
+        return CachedContrast(model or torch.nn.Identity(), known, lambda: None, **told)
+
+    return make
+
+
+@pytest.fixture
+def step_of(model) -> Callable[..., Step]:
+    """`step_of(pairs)` is what a tiny model's trainer makes of a batch of pairs."""
+
+    def make(pairs, hard="all", family="e5v", form=None, tokens=4096, rows=None):
+        collator = Collator(pairs, model(family, form).backbone, Identities(), hard, tokens)
+        return collator([{"row": row} for row in (range(len(pairs)) if rows is None else rows)])
+
+    return make
+
+
+@pytest.fixture
+def recipe(checkpoint) -> Callable[..., Recipe]:
+    """`recipe(preset, family, form, **changes)`: six pairs a step, a rate at which much happens."""
+
+    def make(preset="e5v-text", family="e5v", form=None, **changes) -> Recipe:
+        told = {"preset": preset, "batch": 6, "sub_batch": 0, "steps": 4, "rate": 3e-3}
+        told |= {"warmup": 0, "quantize": "none", "save_every": 100, "log_every": 1}
+        return settle(told, {"model": str(checkpoint(family, form)), **changes})
+
+    return make
+
+
+@pytest.fixture
+def trained(tmp_path) -> Callable[..., Run]:
+    """`trained(pairs, recipe, name)` trains, and is the run."""
+
+    def make(pairs: Sequence[Pair], recipe: Recipe, name: str = "run", progress=lambda _: None):
+        run = Run(tmp_path / name)
+        run.begin(recipe, {"status": "training", "data": []})
+        train(pairs, recipe, run, CPU, progress)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def worked(tmp_path) -> Callable[..., list[Run]]:
+    """`worked(pairs, (recipe, name, more), ..)` trains in processes of their own; see worker.py."""
+
+    def make(pairs, *jobs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
+        file, told = tmp_path / "worker.pairs.jsonl", tmp_path / "jobs.json"
+        write_pairs(file, pairs)
+        runs = [Run(tmp_path / name) for _, name, _ in jobs]
+        written = [
+            {"pairs": str(file), "recipe": recipe.plain(), "out": str(run.folder), **more}
+            for (recipe, _, more), run in zip(jobs, runs, strict=True)
+        ]
+        told.write_text(json.dumps(written))
+        several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
+        command = [sys.executable, *(several if processes > 1 else []), WORKER, told]
+        done = subprocess.run(
+            list(map(str, command)),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr[-3000:]
+        return runs
+
+    return make
+
+
+@pytest.fixture
+def loaded() -> Callable[[Path], embedder.Embedder]:
+    return lambda folder: embedder.load(str(folder), CPU)

@@ -1,0 +1,102 @@
+"""The loss on tensors for which it can be told by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from finetune.training.loss import contrast, matryoshka
+
+EVERY = torch.ones(4, 4, dtype=torch.bool)
+OWN = torch.arange(4)
+
+
+def test_embeddings_of_nothing_cannot_tell_candidates_apart():
+    nothing = torch.zeros(4, 8)
+    assert contrast(nothing, nothing, OWN, EVERY, 0.02).item() == pytest.approx(math.log(4))
+    some = EVERY.clone()
+    some[0, 1:3] = False  # two candidates, for the others four
+    expected = (math.log(2) + 3 * math.log(4)) / 4
+    assert contrast(nothing, nothing, OWN, some, 0.02).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 0.05, 1.0])
+def test_embeddings_at_right_angles(temperature):
+    unit = torch.eye(4, 8)
+    expected = math.log(math.exp(1 / temperature) + 3) - 1 / temperature
+    loss = contrast(unit, unit, OWN, EVERY, temperature)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert contrast(unit * 7, unit * 0.1, OWN, EVERY, temperature).item() == pytest.approx(
+        expected, abs=1e-6
+    )
+
+
+def test_the_wrong_way_round_costs_all_that_it_can():
+    unit = torch.eye(2)
+    expected = math.log(1 + math.exp(1 / 0.05))
+    loss = contrast(unit, unit.flip(0), torch.arange(2), EVERY[:2, :2], 0.05)
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_what_is_not_allowed_has_no_part():
+    torch.manual_seed(0)
+    queries, documents = torch.randn(4, 8), torch.randn(4, 8, requires_grad=True)
+    without_last = EVERY.clone()
+    without_last[:3, 3] = False
+    loss = contrast(queries[:3], documents, OWN[:3], without_last[:3], 0.05)
+    three = contrast(queries[:3], documents[:3], OWN[:3], EVERY[:3, :3], 0.05)
+    assert loss.item() == pytest.approx(three.item(), abs=1e-6)
+    loss.backward()
+    assert not documents.grad[3].any()
+    assert documents.grad[:3].abs().sum(1).min() > 0
+
+
+def test_a_query_alone_with_its_positive_learns_nothing():
+    queries = torch.randn(4, 8, requires_grad=True)
+    documents = torch.cat([torch.randn(3, 8), torch.zeros(1, 8)]).requires_grad_()
+    loss = contrast(queries, documents, OWN, torch.eye(4, dtype=torch.bool), 0.02)
+    loss.backward()
+    assert loss.item() == 0
+    assert queries.grad.abs().max() == documents.grad.abs().max() == 0
+
+
+def test_shorter_vectors_count_alike():
+    """Of the unit vectors of four dimensions, cut to two, the last two say nothing."""
+    unit, temperature = torch.eye(4), 0.1
+    whole = math.log(math.exp(10) + 3) - 10
+    cut = (2 * whole + 2 * math.log(4)) / 4
+    loss = matryoshka(unit, unit, OWN, EVERY, temperature, [2, 4])
+    assert loss.item() == pytest.approx((cut + whole) / 2)
+
+
+def test_the_loss_of_both_ways(contrast, step_of, texts):
+    """Both queries ask for the first document, which is the second's wrong one."""
+    step = step_of(texts[:1] + texts[3:4], hard="none")
+    rows = torch.zeros(4, 3)
+    rows[step["queries"]] = torch.tensor([[1.0, 0, 0], [1, 0, 0]])
+    rows[step["documents"]] = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+    forth = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
+    one_way = contrast(temperature=0.5, hard="none").of(rows, step)
+    assert one_way.item() == pytest.approx(forth)
+    both = contrast(temperature=0.5, hard="none", both_ways=True).of(rows, step)
+    assert both.item() == pytest.approx((forth + math.log(2)) / 2)
+
+
+def test_shorter_lengths_stand_beside_the_whole(contrast, step_of, texts):
+    step = step_of(texts[:4], hard="none")
+    torch.manual_seed(1)
+    rows = torch.randn(8, 6)
+    queries, documents = (normalize(rows[step[side]]) for side in ("queries", "documents"))
+    cut = [
+        contrast_by_hand(normalize(queries[:, :n]), normalize(documents[:, :n])) for n in (2, 3, 6)
+    ]
+    loss = contrast(temperature=1.0, hard="none", dims=(2, 3)).of(rows, step)
+    assert loss.item() == pytest.approx(sum(cut) / 3, abs=1e-6)
+
+
+def contrast_by_hand(queries, documents) -> float:
+    scores = (queries @ documents.T).exp()
+    return float((scores.sum(1) / scores.diagonal()).log().mean())

@@ -1,0 +1,135 @@
+"""Which documents are nobody's negatives, worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from finetune.data.identity import Identities
+from finetune.data.pairs import Pair, Side
+from finetune.training.negatives import Known, allowed, item_key, once, owned
+
+PAIRS = [
+    Pair(Side("red"), Side("rot")),
+    Pair(Side("crimson"), Side("rot")),
+    Pair(Side("red"), Side("rouge")),
+    Pair(Side("blue"), Side("blau")),
+]
+ROWS = {  # whom each query's positive stands beside; "rot" once
+    "red": "rot blau",
+    "crimson": "rot rouge blau",
+    "red again": "rouge blau",
+    "blue": "rot rouge blau",
+}
+
+
+def undecided(candidates: list[int]) -> float:
+    """The loss where no embedding says anything."""
+    return sum(map(math.log, candidates)) / len(candidates)
+
+
+@pytest.fixture
+def zero(contrast, step_of):
+    """The loss of a batch of embeddings that say nothing; `pairs` is all of the data."""
+
+    def loss(batch, pairs=None, hard="all", **told) -> float:
+        step = step_of(batch, hard)
+        count = int(max(step["queries"].max(), step["documents"].max())) + 1
+        return contrast(pairs or batch, hard=hard, **told).of(torch.zeros(count, 4), step).item()
+
+    return loss
+
+
+def test_known_positives_and_repeated_documents(zero):
+    keys = Identities()
+    queries, documents = (
+        np.array([keys.of(side) for side in sides])
+        for sides in ([p.query for p in PAIRS], [p.positive for p in PAIRS])
+    )
+    known = Known(PAIRS, keys).right(queries, documents)
+    none = np.zeros(4, dtype=np.int64)
+    mask = allowed(np.ones((4, 4), bool), known, documents, none, none, np.arange(4))
+    assert mask.astype(int).tolist() == [[1, 0, 0, 1], [0, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]]
+    assert [len(row.split()) for row in ROWS.values()] == mask.sum(1).tolist()
+    assert zero(PAIRS) == pytest.approx(undecided([2, 3, 2, 3]))
+
+
+def test_what_is_known_elsewhere_in_the_data_counts(zero):
+    """A pair that this batch does not hold says that "blau" is right for "red" too."""
+    more = [*PAIRS, Pair(Side("RED "), Side("Blau"))]
+    assert zero(PAIRS, more) == pytest.approx(undecided([1, 3, 1, 3]))
+
+
+def test_a_document_that_is_the_query_is_no_negative(zero):
+    pairs = [Pair(Side("red"), Side("rot")), Pair(Side("rouge"), Side("red"))]
+    assert zero(pairs) == pytest.approx(undecided([1, 2]))
+
+
+def test_pairs_of_one_item(zero):
+    """Two captions of one product, a third pair of another, and one of which nothing is known."""
+    pairs = [
+        Pair(Side("a cup"), Side("cup, white"), item="1"),
+        Pair(Side("a mug"), Side("mug, white"), item="1"),
+        Pair(Side("a pen"), Side("pen, black"), item="2"),
+        Pair(Side("a hat"), Side("hat, grey")),
+    ]
+    assert zero(pairs) == pytest.approx(undecided([3, 3, 4, 4]))
+    assert item_key("") == 0
+    assert item_key("1") != item_key("2")
+
+
+def test_a_picture_is_known_by_its_content(zero, photo, tmp_path):
+    one, copy = photo(tmp_path / "one.png", 1), tmp_path / "copy.png"
+    copy.write_bytes(one.read_bytes())
+    other = photo(tmp_path / "other.png", 2)
+    pairs = [
+        Pair(Side("a cat"), Side(image=str(one))),
+        Pair(Side("a tiger"), Side(image=str(copy))),
+        Pair(Side("a dog"), Side(image=str(other))),
+    ]
+    assert zero(pairs) == pytest.approx(undecided([2, 2, 2]))
+
+
+HARD = [
+    Pair(Side("red"), Side("rot"), (Side("grün"), Side("gelb"))),
+    Pair(Side("blue"), Side("blau"), (Side("gelb"), Side("rot"))),
+    Pair(Side("pink"), Side("rosa")),
+]
+
+
+@pytest.mark.parametrize(
+    ("hard", "candidates"),
+    [
+        ("all", [5, 5, 5]),  # rot blau rosa grün gelb: what is there twice counts once
+        ("own", [5, 4, 3]),  # "rot" is the second's own hard negative, and in the batch anyhow
+        ("none", [3, 3, 3]),
+    ],
+)
+def test_whose_negatives_hard_negatives_are(zero, hard, candidates):
+    assert zero(HARD, hard=hard) == pytest.approx(undecided(candidates))
+
+
+def test_a_hard_negative_that_is_right_elsewhere_is_none(zero):
+    pairs = [Pair(Side("red"), Side("rot"), (Side("rouge"), Side("blau")))]
+    data = [*pairs, Pair(Side("red"), Side("rouge"))]
+    assert zero(pairs, data) == pytest.approx(math.log(2))
+
+
+def test_documents_look_for_queries_by_the_same_rules(zero):
+    """Both ways. "rot" has "red" and "blue", then "crimson" and "blue"; "rouge" has "crimson",
+    "red" and "blue"; "blau" has "red" once, "crimson" and "blue"."""
+    forth, back = undecided([2, 3, 2, 3]), undecided([2, 2, 3, 3])
+    assert zero(PAIRS, both_ways=True) == pytest.approx((forth + back) / 2)
+
+
+def test_owned_and_once():
+    owner = np.array([-1, -1, 0, 1])
+    assert owned(owner, 2, "own").astype(int).tolist() == [[1, 1, 1, 0], [1, 1, 0, 1]]
+    assert owned(owner, 2, "none").astype(int).tolist() == [[1, 1, 0, 0]] * 2
+    assert owned(owner, 2, "all").all()
+    mask = np.array([[1, 1, 1, 1], [0, 1, 1, 0]], bool)
+    kept = once(mask, np.array([7, 7, 8, 7]))
+    assert kept.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]

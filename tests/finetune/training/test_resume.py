@@ -1,0 +1,87 @@
+"""Runs that end early go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finetune.training.run import Run
+
+AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
+
+
+@pytest.fixture
+def told(recipe):
+    return recipe(**AT_ODDS)
+
+
+@pytest.fixture
+def whole(trained, texts, told) -> Run:
+    """The run that nothing interrupts."""
+    return trained(texts, told, "whole")
+
+
+def same(one: Run, other: Run) -> None:
+    assert [line["loss"] for line in one.logged()] == [line["loss"] for line in other.logged()]
+    first, second = (load_file(run.model / "adapter_model.safetensors") for run in (one, other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_killed_in_the_second_epoch(trained, texts, told, whole, worked):
+    (killed,) = worked(texts, (told, "killed", {"signal": signal.SIGKILL, "after": 4}), status=-9)
+    assert [line["step"] for line in killed.logged()] == [1, 2, 3, 4]
+    assert killed.last_checkpoint().name == "checkpoint-3"
+    assert not killed.model.exists()
+    same(trained(texts, told, "killed"), whole)
+    assert len(killed.logged()) == 6
+
+
+def interrupting(times: int):
+    """A progress that sends so many signals after the first line."""
+    lines = []
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        for _ in range(times if len(lines) == 1 else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+def test_ctrl_c_saves_the_step_in_hand(trained, texts, told, whole, tmp_path):
+    """At the end of an epoch, where the next begins with an order of its own."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trained(texts, told, "stopped", interrupting(1))
+    assert signal.getsignal(signal.SIGINT) is before
+    stopped = Run(tmp_path / "stopped")
+    assert stopped.last_checkpoint().name == "checkpoint-2"
+    assert not stopped.model.exists()
+    same(trained(texts, told, "stopped"), whole)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(trained, texts, told, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trained(texts, told, "stopped", interrupting(2))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert Run(tmp_path / "stopped").last_checkpoint() is None
+
+
+def test_a_checkpoint_that_is_not_whole_is_passed_over(trained, texts, told, whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "cut")
+    cut = Run(tmp_path / "cut")
+    (cut.checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 3')
+    shutil.rmtree(cut.model)
+    assert cut.last_checkpoint().name == "checkpoint-3"
+    same(trained(texts, told, "cut"), whole)
+
+
+def test_the_seed_decides_all(trained, texts, told, whole):
+    same(trained(texts, told, "again"), whole)

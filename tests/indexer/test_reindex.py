@@ -1,0 +1,455 @@
+"""Another model for a collection: built beside it, checked, switched to in one step, and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.errors import EmbedderError
+from indexer import generations
+from indexer.collection import Collection, list_collections, summary, writing
+from indexer.errors import CollectionError, DiskFullError, IndexerError, StoreBusyError
+from indexer.ingest import IngestOptions, ingest
+from indexer.reindex import reindex
+from indexer.schema import IMAGE
+from indexer.search import Searcher
+from indexer.types import Part, Query
+
+COLOURS = ("red", "green", "blue", "white")
+
+
+class Shades:
+    """The colours turned by one number: of one length, and another space. Mixed with the colours, a
+    search for red finds green."""
+
+    def __init__(self, colours, name: str = "shades", during: Callable[[], None] | None = None):
+        self.colours, self.during = colours, during
+        self.card = replace(colours.card, name=name, fingerprint=f"{name}-1")
+
+    def embed(self, inputs, role, instruction=None):
+        if self.during:
+            self.during()
+        return np.roll(self.colours.embed(inputs, role, instruction), 1, axis=1)
+
+
+@pytest.fixture
+def shades(colours) -> Shades:
+    return Shades(colours)
+
+
+@pytest.fixture
+def folder(tmp_path, photo) -> Path:
+    """A picture of each colour with a caption, and a note."""
+    for colour in COLOURS:
+        photo(tmp_path / "pictures" / f"{colour}.png", colour)
+        (tmp_path / "pictures" / f"{colour}.txt").write_text(f"a {colour} wall")
+    (tmp_path / "pictures" / "note.md").write_text("Snow on the hill.\n")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def path(config, colours, folder) -> Path:
+    """The folder of the collection, ingested with the colours."""
+    with Collection.open_or_create(config, colours.card) as collection:
+        ingest([folder], collection, colours)
+        return collection.path
+
+
+def best(config, embedder, words: str = "red") -> str:
+    with Collection.open(config) as collection:
+        return found(Searcher(collection, lambda: embedder), words)
+
+
+def found(searcher: Searcher, words: str = "red") -> str:
+    return searcher.search(Query((Part(text=words),), limit=1)).hits[0].payload["name"]
+
+
+def meta(path: Path) -> dict:
+    return json.loads((path / "collection.json").read_text())
+
+
+def test_another_model(config, path, colours, shades):
+    before = summary(path)
+    thumbs = {file: file.stat().st_mtime_ns for file in (path / "thumbs").glob("*/*.jpg")}
+    (path / "feedback.jsonl").write_text('{"vote": 1}\n')
+    report = reindex(config, shades)
+    assert report.switched
+    assert report.points == (5, 5)
+    assert report.checked == 5
+    assert (report.ingest.added, report.ingest.skipped) == (5, ())
+    after = summary(path)
+    assert (after.card, after.old, after.building) == (shades.card, colours.card, None)
+    assert (after.points, after.name) == (5, before.name)
+    assert after.index.parent == path / "indexes"
+    assert best(config, shades) == "red.png"
+    with Collection.open(config) as collection:
+        record = next(r for r in collection.store.scroll(vectors=True)[0] if IMAGE in r.vectors)
+        assert record.payload["captions"]
+        assert collection.thumbs == path / "thumbs"
+    assert {f: f.stat().st_mtime_ns for f in (path / "thumbs").glob("*/*.jpg")} == thumbs
+    assert (path / "feedback.jsonl").read_text() == '{"vote": 1}\n'
+    assert [found.name for found in list_collections(config)] == ["default"]
+
+
+def test_the_same_model(config, path, colours):
+    assert reindex(config, colours) is None
+    assert not (path / "indexes").exists()
+
+
+def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo):
+    reindex(config, shades)
+    photo(folder / "black.png", "black")
+    with Collection.open_or_create(config, shades.card) as collection:
+        report = ingest([folder], collection, shades)
+    assert (report.added, report.unchanged) == (1, 5)
+    assert meta(path)["ingested"]
+    assert (best(config, shades, "black"), summary(path).points) == ("black.png", 6)
+
+
+def test_rollback_and_forth(config, path, colours, shades):
+    created = summary(path).created
+    reindex(config, shades)
+    assert meta(path)["format"] == 2, "a program that knows one index alone must not open it"
+    with writing(path):
+        assert generations.rollback(path) == colours.card
+    assert (summary(path).card, summary(path).old) == (colours.card, shades.card)
+    assert summary(path).created == created
+    assert (meta(path)["format"], best(config, colours)) == (1, "red.png")
+    with pytest.raises(CollectionError, match="reindex --rollback"):
+        reindex(config, shades)
+    generations.rollback(path)
+    assert best(config, shades) == "red.png"
+
+
+def test_nothing_to_roll_back_to(config, path):
+    with pytest.raises(CollectionError, match="no old index"):
+        generations.rollback(path)
+
+
+def test_forget(config, path, colours, shades):
+    reindex(config, shades)
+    assert generations.forget(path) == [colours.card]
+    assert not (path / "shard").exists()
+    assert not list(path.glob("catalogue.db*"))
+    assert best(config, shades) == "red.png"
+    first = summary(path).index
+    assert reindex(config, Shades(colours, "hues")).switched
+    assert generations.forget(path) == [shades.card]
+    assert [summary(path).index] == list((path / "indexes").iterdir()) != [first]
+    assert generations.forget(path) == []
+    assert best(config, Shades(colours, "hues")) == "red.png"
+
+
+def test_the_index_before_the_old_one_is_deleted(config, path, colours, shades):
+    reindex(config, shades)
+    reindex(config, Shades(colours, "hues"))
+    assert not (path / "shard").exists()
+    assert len(list((path / "indexes").iterdir())) == 2
+    generations.rollback(path)
+    assert best(config, shades) == "red.png"
+
+
+def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
+    """Neither index may be made anew, empty, under a program that still asks it."""
+    for model in (shades, Shades(colours, "hues")):
+        with Collection.open(config) as stale:
+            assert stale.store.count() == 5
+            reindex(config, model)
+            generations.forget(path)
+            with pytest.raises(CollectionError, match="re-indexed, open it anew"):
+                for _ in range(100):  # until the keeper has noticed
+                    stale.store.close()
+                    time.sleep(0.1)
+                    assert stale.store.count() == 5
+    assert not (path / "shard").exists()
+
+
+def test_it_goes_on_where_it_was_stopped(config, path, colours, shades, folder, photo):
+    for i in range(20):
+        photo(folder / f"{i}.png", i)
+    with Collection.open(config) as collection:
+        ingest([folder], collection, colours)
+    stop = threading.Event()
+    slow = Shades(colours, during=stop.set)
+    report = reindex(config, slow, IngestOptions(batch=2, workers=1), stop=stop)
+    assert (report.switched, report.ingest.interrupted) == (False, True)
+    begun = summary(path).building
+    assert begun.card == shades.card
+    assert 0 < report.points[1] < 25
+    assert best(config, colours) == "red.png"
+    report = reindex(config, shades)
+    assert report.ingest.unchanged > 0
+    assert report.ingest.added + report.ingest.unchanged == 25
+    assert summary(path).index == begun.index
+
+
+def test_stopped_while_it_is_checked(config, path, colours, shades):
+    stop = threading.Event()
+    report = reindex(
+        config, shades, on_progress=lambda now: now.stage == "check" and stop.set(), stop=stop
+    )
+    assert (report.switched, report.ingest.interrupted, report.points) == (False, True, (5, 5))
+    assert best(config, colours) == "red.png"
+    assert reindex(config, shades).ingest.unchanged == 5
+
+
+def test_another_model_than_the_half_built_one(config, path, colours):
+    stop = threading.Event()
+    reindex(config, Shades(colours, during=stop.set), IngestOptions(batch=2), stop=stop)
+    with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
+        reindex(config, Shades(colours, "hues"))
+    assert [card.name for card in generations.forget(path)] == ["shades"]
+    assert reindex(config, Shades(colours, "hues")).switched
+
+
+def test_writers_wait_and_searches_do_not(config, path, colours, folder):
+    met = []
+
+    def during() -> None:
+        with Collection.open(config) as collection, pytest.raises(StoreBusyError, match="reindex"):
+            ingest([folder], collection, colours)
+        met.append(best(config, colours))
+
+    assert reindex(config, Shades(colours, during=during)).switched
+    assert set(met) == {"red.png"}
+
+
+def test_it_waits_for_a_writer(config, path, shades):
+    with writing(path), pytest.raises(StoreBusyError, match="another ingest"):
+        reindex(config, shades)
+
+
+def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades, folder):
+    with Collection.open(config) as stale:
+        reindex(config, shades)
+        with pytest.raises(CollectionError, match="re-indexed meanwhile"):
+            ingest([folder], stale, colours)
+
+
+def test_a_folder_that_is_missing(config, path, shades, folder, tmp_path):
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(CollectionError, match=r"pictures \(5 files\).*--allow-missing"):
+        reindex(config, shades)
+    report = reindex(config, shades, allow_missing=True)
+    assert (report.switched, report.points) == (True, (5, 0))
+    assert len(report.losses.vanished) == 5
+
+
+def test_files_that_are_gone_or_changed(config, path, shades, folder, photo):
+    (folder / "red.png").unlink()
+    photo(folder / "blue.png", "black")
+    report = reindex(config, shades)
+    assert report.switched
+    assert [Path(p).name for p in report.losses.vanished] == ["red.png"]
+    assert [Path(p).name for p in report.losses.changed] == ["blue.png"]
+    assert best(config, shades, "black") == "blue.png"
+
+
+def test_a_file_that_would_be_lost_stops_the_switch(config, path, colours, shades, folder):
+    (folder / "red.png").write_bytes(b"no picture any more")
+    report = reindex(config, shades)
+    assert not report.switched
+    assert [(Path(s.path).name, s.reason) for s in report.losses.lost] == [("red.png", "corrupt")]
+    assert best(config, colours) == "red.png"
+    again = reindex(config, shades, allow_missing=True)
+    assert (again.switched, again.points, again.ingest.unchanged) == (True, (5, 4), 4)
+
+
+def test_a_model_that_fails_on_a_file_stops_the_switch(config, path, colours, shades):
+    class Picky(Shades):
+        def embed(self, inputs, role, instruction=None):
+            if any(i.images and i.images[0].getpixel((5, 5)) == (255, 0, 0) for i in inputs):
+                raise EmbedderError("red hurts")
+            return super().embed(inputs, role, instruction)
+
+    report = reindex(config, Picky(colours))
+    assert [(s.reason, s.detail) for s in report.losses.lost] == [("embed-failed", "red hurts")]
+    assert not report.switched
+    assert reindex(config, shades).switched, "the same model, mended"
+
+
+def test_captions_of_a_table_that_was_named(config, colours, shades, folder, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("file,caption\nred.png,a crimson door\n")
+    named = IngestOptions(manifest=table)
+    with Collection.open_or_create(config, colours.card) as collection:
+        ingest([folder], collection, colours, named)
+    report = reindex(config, shades)
+    assert not report.switched
+    assert [Path(p).name for p in report.losses.silent] == ["red.png"]
+    assert reindex(config, shades, named).switched
+    with Collection.open(config) as collection:
+        texts = [c["text"] for r in collection.store.scroll()[0] for c in r.payload["captions"]]
+    assert "a crimson door" in texts
+
+
+def test_vectors_that_the_model_does_not_give(config, path, colours):
+    """A model that changes its mind, as one on a broken device does."""
+    drift = [0]
+
+    class Drifting(Shades):
+        def embed(self, inputs, role, instruction=None):
+            drift[0] += 7
+            rows = super().embed(inputs, role, instruction)
+            return np.roll(rows, drift[0], axis=1) * np.where(np.arange(48) % 2, 1, -1)[None]
+
+    with pytest.raises(CollectionError, match=r"cosine of .*old one stays in use"):
+        reindex(config, Drifting(colours))
+    assert best(config, colours) == "red.png"
+
+
+def test_what_cannot_be(config, path, colours, shades, monkeypatch):
+    texts = Shades(colours, "texts")
+    texts.card = replace(texts.card, modalities=("text",))
+    with pytest.raises(CollectionError, match="takes texts alone"):
+        reindex(config, texts)
+    with pytest.raises(CollectionError, match="is a server"):
+        reindex(replace(config, store="http://localhost:1"), shades)
+    with pytest.raises(CollectionError, match="indexer ingest FOLDER"):
+        reindex(replace(config, collection="other"), shades)
+    for file in path.glob("catalogue.db*"):
+        file.unlink()
+    with pytest.raises(CollectionError, match="no longer knows its folders"):
+        reindex(config, shades)
+    few = shutil._ntuple_diskusage(10**9, 10**9, 1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: few)
+    with pytest.raises(DiskFullError, match="only 1 MB are free"):
+        reindex(config, shades)
+    assert not (path / "indexes").exists()
+
+
+STEPS = {  # name: (where kill -9 comes, whether the new index is in use afterwards)
+    "begin": ("indexer.generations.write_meta", False),
+    "compare": ("indexer.reindex.compare", False),
+    "switch": ("indexer.generations.switch", False),
+    "sweep": ("indexer.generations._delete_first", True),
+}
+DRIVER = """
+import importlib, importlib.util, os, sys
+from indexer import generations
+from indexer.config import resolve
+from indexer.reindex import reindex
+
+def module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[name] = found
+    spec.loader.exec_module(found)
+    return found
+
+conftest, tests, store, name, where = sys.argv[1:]
+colours = module("colours", conftest).ColourEmbedder()
+place, _, function = where.rpartition(".")
+if where:
+    setattr(importlib.import_module(place), function, lambda *_, **__: os.kill(os.getpid(), 9))
+report = reindex(resolve({"store": store}), module("shades", tests).Shades(colours, name))
+print("switched" if report.switched else "not")
+"""
+
+
+def run(config, name: str, where: str) -> subprocess.CompletedProcess[str]:
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    words = [str(conftest), __file__, config.store, name, where]
+    return subprocess.run(
+        [sys.executable, "-c", DRIVER, *words], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed(config, path, colours, shades, step):
+    where, switched = STEPS[step]
+    name = "shades"
+    if step == "sweep":  # there is something to sweep: the first index, before the old one
+        assert reindex(config, Shades(colours, "hues")).switched
+    assert run(config, name, where).returncode == -9
+    assert (summary(path).card == shades.card) == switched
+    model = shades if switched else colours
+    assert best(config, model) == "red.png"
+    report = reindex(config, shades)
+    assert (report is None) == switched
+    assert summary(path).card == shades.card
+    assert best(config, shades) == "red.png"
+    generations.forget(path)
+    assert [summary(path).index] == list((path / "indexes").iterdir())
+    assert not (path / "shard").exists()
+
+
+SEARCHER = """
+import importlib.util, sys
+from indexer.collection import Collection
+from indexer.config import resolve
+from indexer.search import Searcher
+from indexer.types import Part, Query
+
+spec = importlib.util.spec_from_file_location("colours", sys.argv[1])
+tests = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tests)
+model = tests.ColourEmbedder()
+with Collection.open(resolve({"store": sys.argv[2]})) as collection:
+    searcher = Searcher(collection, lambda: model)
+    for line in sys.stdin:
+        hits = searcher.search(Query((Part(text=line.strip()),), limit=1)).hits
+        print(hits[0].payload["name"], flush=True)
+"""
+
+
+def test_a_searcher_that_was_open_before_goes_on(config, path, colours, shades):
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    with subprocess.Popen(
+        [sys.executable, "-c", SEARCHER, str(conftest), config.store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+
+        def ask() -> str:
+            process.stdin.write("red\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        answers = [ask()]
+        shades.during = lambda: answers.append(ask())
+        reindex(config, shades)
+        answers.append(ask())
+        assert set(answers) == {"red.png"}
+        assert len(answers) > 3
+        assert best(config, shades) == "red.png"
+        process.stdin.close()
+
+
+def test_a_collection_without_files(config, colours, shades):
+    with Collection.open_or_create(config, colours.card):
+        pass
+    assert reindex(config, shades).points == (0, 0)
+    assert summary(config.state / "default").card == shades.card
+
+
+def test_a_damaged_half_built_index_is_no_hindrance(config, path, colours, shades):
+    stop = threading.Event()
+    reindex(config, Shades(colours, during=stop.set), IngestOptions(batch=2), stop=stop)
+    (summary(path).building.index / "collection.json").write_text("{")
+    assert summary(path).building is None
+    assert reindex(config, shades).switched
+    generations.forget(path)
+    assert len(list((path / "indexes").iterdir())) == 1
+
+
+def test_an_error_of_the_model_leaves_all_as_it_was(config, path, colours, shades):
+    class Broken(Shades):
+        def embed(self, inputs, role, instruction=None):
+            raise IndexerError("no weights here")
+
+    with pytest.raises(IndexerError, match="no weights"):
+        reindex(config, Broken(colours))
+    assert best(config, colours) == "red.png"
+    assert reindex(config, shades).switched
