@@ -25,7 +25,7 @@ def gallery(search: Search, hits: Sequence[Hit]) -> None:
             with st.container(key=f"card-{hit.id}", gap=None):
                 html = card(search, hit)
                 if search.pieces:
-                    html += thumbs.buttons(hit.id, voted.get(hit.id, 0))
+                    html += thumbs.buttons(search, hit.id, voted.get(hit.id, 0))
                 st.html(html)
                 if st.button(f"Open {hit.payload['name']}", key=f"open-{hit.id}", width="stretch"):
                     state.go(replace(search, opened=hit.id))

@@ -63,7 +63,8 @@ def _ways(search: Search, record: Record) -> None:
     this = Piece(f"id:{record.id}")
     with st.container(horizontal=True, key="ways"):
         if search.pieces:
-            st.html(thumbs.buttons(record.id, votes.of(search).get(record.id, 0)), width="content")
+            vote = votes.of(search).get(record.id, 0)
+            st.html(thumbs.buttons(search, record.id, vote), width="content")
         if st.button("More like this", icon=":material/auto_awesome_motion:", type="primary"):
             state.go(Search(collection=search.collection, pieces=(this,)))
         if st.button("Add words to this picture", icon=":material/add_notes:"):

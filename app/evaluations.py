@@ -79,7 +79,8 @@ class Job:
         """What it said when it failed; empty where it did not."""
         if self.running or self.stopped or not self._process.returncode:
             return ""
-        return self.line.removeprefix("error: ") or f"it ended with {self._process.returncode}"
+        said = next((line for line in reversed(self.told) if line.startswith("error: ")), self.line)
+        return said.removeprefix("error: ") or f"it ended with {self._process.returncode}"
 
     def stop(self) -> None:
         self.stopped = True

@@ -28,7 +28,9 @@ def show(run: Run) -> None:
         rows = _bars(result, code, name)
         if rows:
             st.markdown(f"##### {direction(code)}")
-            st.altair_chart(bars(rows, name), alt=f"{name} of each language, {direction(code)}")
+            st.altair_chart(
+                bars(rows, name, _is_dark()), alt=f"{name} of each language, {direction(code)}"
+            )
     with st.expander("All figures"):
         st.dataframe(_table(result), hide_index=True)
 
@@ -38,8 +40,8 @@ def choose(run: Run) -> Result | None:
     folders = results.folders(run.folder)
     if not folders:
         st.html(
-            '<div class="pl-note">This run has not been evaluated yet: nothing was held out. '
-            "<b>Evaluate</b>, above, measures it on a file of pairs.</div>"
+            '<div class="pl-note">This run has not been evaluated yet. <b>Evaluate</b>, above, '
+            "measures it on a file of pairs.</div>"
         )
         return None
     return results.result(_one_of(folders, f"result-{run.folder}"))
@@ -113,6 +115,10 @@ def _bars(result: Result, code: str, name: str) -> list[Bar]:
         if report
         for row, queries, one in _rows(report, code, name)
     ]
+
+
+def _is_dark() -> bool:
+    return st.context.theme.type == "dark"
 
 
 def _rows(report: Report, code: str, name: str) -> Sequence[tuple[str, int, Estimate]]:

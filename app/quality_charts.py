@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from altair import Chart, LayerChart
 
 TONES = {"before": "#a8a29e", "after": "#0d9488"}  # legible on light and on dark
-WHISKER = "#57534e"
+WHISKERS = {False: "#57534e", True: "#f5f5f4"}  # on light, on dark
 SMOOTH = 10  # points on either side of a mean
 
 
@@ -26,7 +26,7 @@ class Bar:
     queries: int
 
 
-def bars(shown: Sequence[Bar], metric: str) -> LayerChart:
+def bars(shown: Sequence[Bar], metric: str, dark: bool) -> LayerChart:
     """A row a name, with a bar before and one after, each with its interval."""
     import altair as alt
 
@@ -50,7 +50,7 @@ def bars(shown: Sequence[Bar], metric: str) -> LayerChart:
         x=alt.X("value:Q", title=f"{metric}, of 100", scale=alt.Scale(domain=_domain(shown))),
         color=alt.Color("when:N", scale=tones, legend=legend),
     )
-    whiskers = base.mark_rule(color=WHISKER, strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
+    whiskers = base.mark_rule(color=WHISKERS[dark], strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
     layers: LayerChart = (filled + whiskers).properties(height=alt.Step(15, **{"for": "offset"}))
     return layers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +132,15 @@ def _group(told: Mapping[str, Any]) -> Group:
 
 
 def _metrics(told: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {
+    """Those that are numbers: a correlation over one pair is none."""
+    found = {
         str(name): Estimate(float(one["mean"]), float(one["low"]), float(one["high"]))
         for name, one in told.items()
+    }
+    return {
+        name: one
+        for name, one in found.items()
+        if all(map(math.isfinite, (one.mean, one.low, one.high)))
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -80,8 +81,9 @@ def losses(folder: Path) -> list[tuple[int, float]]:
     """
     found = {}
     for line in lines(folder / "log.jsonl"):
-        if isinstance(line.get("loss"), int | float) and isinstance(line.get("step"), int):
-            found[int(line["step"])] = float(line["loss"])
+        step, loss = line.get("step"), line.get("loss")
+        if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss):
+            found[step] = float(loss)
     points = sorted(found.items())
     every = max(1, -(-len(points) // CURVE))
     return points[::-1][::every][::-1]  # the last one always
@@ -103,8 +105,11 @@ def read_json(path: Path, read: Callable[[Mapping[str, Any]], Read]) -> Read:
             raise ValueError("it is too large")
         return read(json.loads(path.read_text("utf-8", "surrogateescape")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = f"{type(error).__name__}: {error}"
-        raise DamagedError(f"{path} is damaged or half written ({said})") from error
+        said = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise DamagedError(
+            f"{path} is damaged or half written ({said}); if nothing is writing it now, make it "
+            "again with finetune"
+        ) from error
 
 
 def lines(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ shows nothing itself, tells which of the buttons was pressed.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from html import escape
 
 import streamlit as st
@@ -18,33 +19,50 @@ from indexer.errors import IndexerError
 NAMES = {1: "Thumbs up", -1: "Thumbs down"}
 HELP = "Kept on this machine, with the collection; a model can be trained on it (page Quality)."
 JS = """
+let number = Date.now();
+const presses = [];
 export default function ({ setTriggerValue }) {
   const press = (event) => {
     const button = event.target.closest("[data-vote]");
     if (!button) return;
+    const { id, asked } = button.parentElement.dataset;
     const vote = button.getAttribute("aria-pressed") === "true" ? 0 : Number(button.dataset.vote);
-    for (const thumb of document.querySelectorAll(`[data-vote][data-id="${button.dataset.id}"]`))
+    for (const thumb of document.querySelectorAll(`.pl-thumbs[data-id="${id}"] [data-vote]`))
       thumb.setAttribute("aria-pressed", Number(thumb.dataset.vote) === vote);
-    setTriggerValue("pressed", { id: button.dataset.id, vote });
+    presses.push({ number: ++number, id, asked, vote });
+    setTriggerValue("presses", presses.slice(-100));
   };
   document.addEventListener("click", press);
+  document.documentElement.classList.add("pl-listening");
   return () => document.removeEventListener("click", press);
 }
 """
+SEEN, ASKED = "thumbs-seen", "thumbs-asked"  # in the session: the last press, the searches
 _ears = st.components.v2.component("polylens_thumbs", js=JS)
 
 
-def buttons(id: str, vote: int) -> str:
+def buttons(search: Search, id: str, vote: int) -> str:
     """The thumbs of a hit as HTML, that of `vote` pressed."""
-    return f'<span class="pl-thumbs">{_button(id, 1, vote)}{_button(id, -1, vote)}</span>'
+    return (
+        f'<span class="pl-thumbs" data-id="{escape(id, quote=True)}" data-asked="{_name(search)}">'
+        f"{_button(1, vote)}{_button(-1, vote)}</span>"
+    )
 
 
 @st.fragment
 def listen(search: Search) -> None:
-    """Keep what is pressed on the page, without running the page anew."""
-    pressed = _ears(key="thumbs", on_pressed_change=lambda: None).pressed
-    if pressed:
-        _keep(search, str(pressed["id"]), int(pressed["vote"]))
+    """Keep what is pressed on the page, without running the page anew.
+
+    While a run lasts, later presses take the place of earlier ones. So each comes with those before
+    it and with its search, and is kept once.
+    """
+    asked = st.session_state.setdefault(ASKED, {})
+    asked[_name(search)] = search
+    seen = st.session_state.get(SEEN, 0)
+    for press in _ears(key="thumbs", on_presses_change=lambda: None).presses or ():
+        if press["number"] > seen and press["asked"] in asked and press["vote"] in {-1, 0, 1}:
+            _keep(asked[press["asked"]], str(press["id"]), press["vote"])
+            st.session_state[SEEN] = press["number"]
 
 
 def _keep(search: Search, id: str, vote: int) -> None:
@@ -55,10 +73,15 @@ def _keep(search: Search, id: str, vote: int) -> None:
         st.toast(str(error), icon=":material/error:")
 
 
-def _button(id: str, value: int, vote: int) -> str:
+def _name(search: Search) -> str:
+    """A short name of what was asked."""
+    asked = (search.collection, search.pieces, search.filters)
+    return blake2b(repr(asked).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _button(value: int, vote: int) -> str:
     pressed = "true" if value == vote else "false"
     return (
-        f'<button type="button" data-vote="{value}" data-id="{escape(id, quote=True)}" '
-        f'aria-pressed="{pressed}" aria-label="{NAMES[value]}" title="{NAMES[value]}. {HELP}">'
-        "</button>"
+        f'<button type="button" data-vote="{value}" aria-pressed="{pressed}" '
+        f'aria-label="{NAMES[value]}" title="{NAMES[value]}. {HELP}"></button>'
     )

@@ -6,7 +6,6 @@ Pictures that were searched with are copied to FOLDER/feedback/, so that they ca
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -169,6 +168,8 @@ def _is_whole(file: int) -> bool:
 
 @contextmanager
 def _alone(file: int) -> Iterator[None]:
+    import fcntl
+
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield

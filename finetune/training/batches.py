@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -23,10 +24,18 @@ from finetune.data.pairs import Pair, Side
 from finetune.training.negatives import HardNegatives, item_key
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Mini-batches, in main memory until their turn: the pictures of a large step need not fit on
+    the device together. What moves a step's tensors there does not look into this."""
+
+    batches: Sequence[Batch]
+
+
 class Step(TypedDict):
     """One process's share of a step. Inputs are numbered as `parts` bring them."""
 
-    parts: list[Batch]
+    parts: Parts
     queries: Tensor  # (q,) int64: inputs
     documents: Tensor  # (d,) int64: inputs; the positives in the order of the queries come first
     owner: Tensor  # (d,) int64: of a hard negative, its query's row; -1 for positives
@@ -66,7 +75,7 @@ class Collator:
         keys = [self._identities.of(side) for side, _ in asked]
         count = len(pairs)
         return {
-            "parts": batches,
+            "parts": Parts(batches),
             "queries": torch.tensor([place[one] for one in asked[:count]]),
             "documents": torch.tensor([place[one] for one in asked[count:]]),
             "owner": torch.tensor([-1] * count + [row for row, _ in hard]),

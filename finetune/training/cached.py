@@ -53,7 +53,7 @@ class CachedContrast(nn.Module):
         return loss if penalty is None else loss + penalty
 
     def _contrast(self, step: Step) -> Tensor:
-        parts = step["parts"]
+        parts = step["parts"].batches
         if not torch.is_grad_enabled() or len(parts) == 1:
             rows = torch.cat([self._embed(part) for part in parts])
             return self._scaled(self.of(rows, step))
@@ -71,7 +71,7 @@ class CachedContrast(nn.Module):
         states, rows = [], []
         with torch.no_grad():
             for part in parts:
-                states.append(RandContext(*_tensors(part)))
+                states.append(RandContext(torch.empty(0, device=self.embedder.device)))
                 rows.append(self._embed(part))
         return states, torch.cat(rows)
 
@@ -114,9 +114,10 @@ class CachedContrast(nn.Module):
         return loss if world() == 1 else loss * world() - (loss * (world() - 1)).detach()
 
     def _embed(self, part: Batch) -> Tensor:
-        device = self.embedder.device.type
-        with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
-            rows: Tensor = self.embedder(dict(part))["sentence_embedding"]
+        device = self.embedder.device
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in part.items()}
+        with torch.autocast(device.type, self._autocast, enabled=self._autocast is not None):
+            rows: Tensor = self.embedder(moved)["sentence_embedding"]
         return rows.float()
 
     def _replay(
@@ -159,7 +160,3 @@ def _first(step: Step, count: int) -> int:
     rank = torch.distributed.get_rank()
     ranks = gathered(torch.full((count,), rank, device=step["queries"].device))
     return int((ranks < rank).sum())
-
-
-def _tensors(part: Batch) -> list[Any]:
-    return [value for value in part.values() if isinstance(value, Tensor)]

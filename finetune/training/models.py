@@ -63,6 +63,8 @@ def _loaded(recipe: Recipe, card: ModelCard, settings: Settings) -> tuple[Any, A
         loaded: Any = embedder.load(recipe.model, settings)
         backbone = loaded.backbone
     if isinstance(backbone, SentenceBackbone):
+        if recipe.longest:
+            raise FinetuneError(f"{card.name} cuts texts by itself; leave out --set longest")
         return backbone, backbone.transformer
     if not isinstance(backbone, VisionLanguage):
         raise FinetuneError(f"{card.name} runs code of its own, which cannot be trained here")

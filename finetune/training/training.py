@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
 from transformers import set_seed
 
+from embedder.errors import EmbedderError
 from embedder.types import Settings
 from finetune.data.identity import Identities
 from finetune.data.pairs import Pair
@@ -61,6 +62,8 @@ def train(
             f"the device has too little memory for mini-batches of {tokens} tokens; add --set "
             f"step_tokens={tokens // 2}, which computes the same batch in smaller pieces"
         ) from error
+    except (DataError, EmbedderError) as error:
+        raise type(error)(_said(error)) from None
     finally:
         interrupts.restore()
     if interrupts.stopped:
@@ -131,6 +134,8 @@ def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arg
     on_gpu = device.type == "cuda"
     workers = recipe.workers if recipe.workers >= 0 else WORKERS * on_gpu
     told: dict[str, Any] = {"dataloader_prefetch_factor": 2} if workers else {}
+    if workers:  # the other strategy holds a file open for every tensor of every step
+        torch.multiprocessing.set_sharing_strategy("file_system")
     return Arguments(
         output_dir=str(run.checkpoints),
         per_device_train_batch_size=each,
@@ -164,6 +169,12 @@ def _tokens(recipe: Recipe, model: Trainable) -> int:
 def _half(settings: Settings, device: torch.device) -> bool:
     """Whether to compute in bfloat16; the adapters themselves are kept in float32."""
     return settings.dtype == "bfloat16" or (settings.dtype is None and device.type == "cuda")
+
+
+def _said(error: Exception) -> str:
+    """The message, without the traceback that one of a worker process has before it."""
+    *before, last = str(error).strip().splitlines()
+    return last.split(": ", 1)[-1] if before else last
 
 
 def _resumed(run: Run) -> str | None:

@@ -198,7 +198,7 @@ def test_a_thumb_is_kept_over_a_reload_and_taken_back(browser, address, library)
     kept = library / "default" / "feedback.jsonl"
 
     def thumbs() -> list:
-        return browser.find_elements(By.CSS_SELECTOR, ".pl-thumbs button")
+        return browser.find_elements(By.CSS_SELECTOR, ".pl-listening .pl-thumbs button")
 
     def pressed(place: int) -> bool:
         return thumbs()[place].get_attribute("aria-pressed") == "true"
@@ -225,6 +225,12 @@ def test_a_thumb_is_kept_over_a_reload_and_taken_back(browser, address, library)
         until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, large)[0]).click()
         until(browser, lambda: votes() == [1, 0])
         assert not pressed(0), "the card behind it knows"
+
+        script = "for (const thumb of arguments) thumb.click()"
+        browser.get(f"{address}/?q=dog")
+        until(browser, lambda: len(thumbs()) == 48 and "dog" in browser.current_url)
+        browser.execute_script(script, *thumbs()[::2][:6])  # faster than they can be kept
+        until(browser, lambda: votes() == [1, 0] + [1] * 6)
     finally:
         kept.unlink(missing_ok=True)
 

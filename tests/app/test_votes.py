@@ -82,7 +82,7 @@ def pressed(**address) -> list[str]:
     tested.run()
     assert not tested.exception, tested.exception
     html = "\n".join(element.proto.body for element in tested.get("html"))
-    return re.findall(r'data-id="[^"]*" aria-pressed="(\w+)"', html)
+    return re.findall(r'data-vote="-?1" aria-pressed="(\w+)"', html)
 
 
 def test_a_search_shows_thumbs_and_browsing_does_not(record):

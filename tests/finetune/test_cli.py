@@ -29,14 +29,20 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 
 def test_every_option_has_help():
     commands = typer.main.get_command(app).commands
-    assert list(commands) == ["starter"]
+    assert set(commands) == {
+        *("pairs", "mine", "train", "export", "evaluate", "compare", "synthesize", "starter"),
+    }
     for name, command in commands.items():
         assert command.help
         assert f"finetune {name}" in command.epilog
         assert all(param.help for param in command.params)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["starter", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "--help"], ["pairs", "--help"], ["synthesize", "--help"]],
+    ids=" ".join,
+)
 def test_help_is_light(arguments):
     done = run(*arguments)
     assert done.returncode == 0

@@ -79,6 +79,8 @@ def meta(path: Path) -> dict:
 
 
 def test_another_model(config, path, colours, shades):
+    assert reindex(config, colours) is None, "it has that model already"
+    assert not (path / "indexes").exists()
     before = summary(path)
     thumbs = {file: file.stat().st_mtime_ns for file in (path / "thumbs").glob("*/*.jpg")}
     (path / "feedback.jsonl").write_text('{"vote": 1}\n')
@@ -101,11 +103,6 @@ def test_another_model(config, path, colours, shades):
     assert [found.name for found in list_collections(config)] == ["default"]
 
 
-def test_the_same_model(config, path, colours):
-    assert reindex(config, colours) is None
-    assert not (path / "indexes").exists()
-
-
 def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo):
     reindex(config, shades)
     photo(folder / "black.png", "black")
@@ -117,6 +114,8 @@ def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo)
 
 
 def test_rollback_and_forth(config, path, colours, shades):
+    with pytest.raises(CollectionError, match="no old index"):
+        generations.rollback(path)
     created = summary(path).created
     reindex(config, shades)
     assert meta(path)["format"] == 2, "a program that knows one index alone must not open it"
@@ -131,11 +130,6 @@ def test_rollback_and_forth(config, path, colours, shades):
     assert best(config, shades) == "red.png"
 
 
-def test_nothing_to_roll_back_to(config, path):
-    with pytest.raises(CollectionError, match="no old index"):
-        generations.rollback(path)
-
-
 def test_forget(config, path, colours, shades):
     reindex(config, shades)
     assert generations.forget(path) == [colours.card]
@@ -143,18 +137,14 @@ def test_forget(config, path, colours, shades):
     assert not list(path.glob("catalogue.db*"))
     assert best(config, shades) == "red.png"
     first = summary(path).index
-    assert reindex(config, Shades(colours, "hues")).switched
+    hues = Shades(colours, "hues")
+    assert reindex(config, hues).switched
     assert generations.forget(path) == [shades.card]
     assert [summary(path).index] == list((path / "indexes").iterdir()) != [first]
     assert generations.forget(path) == []
-    assert best(config, Shades(colours, "hues")) == "red.png"
-
-
-def test_the_index_before_the_old_one_is_deleted(config, path, colours, shades):
     reindex(config, shades)
-    reindex(config, Shades(colours, "hues"))
-    assert not (path / "shard").exists()
-    assert len(list((path / "indexes").iterdir())) == 2
+    reindex(config, Shades(colours, "tints"))
+    assert len(list((path / "indexes").iterdir())) == 2, "the one before the old one is deleted"
     generations.rollback(path)
     assert best(config, shades) == "red.png"
 
@@ -208,11 +198,19 @@ def test_another_model_than_the_half_built_one(config, path, colours):
     reindex(config, Shades(colours, during=stop.set), IngestOptions(batch=2), stop=stop)
     with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
         reindex(config, Shades(colours, "hues"))
+    begun = summary(path).building.index
     assert [card.name for card in generations.forget(path)] == ["shades"]
+    begun.mkdir()
+    (begun / "collection.json").write_text("{")  # damaged, it is no hindrance
+    assert summary(path).building is None
     assert reindex(config, Shades(colours, "hues")).switched
+    generations.forget(path)
+    assert not begun.exists()
 
 
 def test_writers_wait_and_searches_do_not(config, path, colours, folder):
+    with writing(path), pytest.raises(StoreBusyError, match="another ingest"):
+        reindex(config, Shades(colours))
     met = []
 
     def during() -> None:
@@ -222,11 +220,6 @@ def test_writers_wait_and_searches_do_not(config, path, colours, folder):
 
     assert reindex(config, Shades(colours, during=during)).switched
     assert set(met) == {"red.png"}
-
-
-def test_it_waits_for_a_writer(config, path, shades):
-    with writing(path), pytest.raises(StoreBusyError, match="another ingest"):
-        reindex(config, shades)
 
 
 def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades, folder):
@@ -432,16 +425,6 @@ def test_a_collection_without_files(config, colours, shades):
         pass
     assert reindex(config, shades).points == (0, 0)
     assert summary(config.state / "default").card == shades.card
-
-
-def test_a_damaged_half_built_index_is_no_hindrance(config, path, colours, shades):
-    stop = threading.Event()
-    reindex(config, Shades(colours, during=stop.set), IngestOptions(batch=2), stop=stop)
-    (summary(path).building.index / "collection.json").write_text("{")
-    assert summary(path).building is None
-    assert reindex(config, shades).switched
-    generations.forget(path)
-    assert len(list((path / "indexes").iterdir())) == 1
 
 
 def test_an_error_of_the_model_leaves_all_as_it_was(config, path, colours, shades):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 
 import embedder
 from embedder.types import Settings
@@ -20,6 +21,8 @@ from finetune.data.identity import Identities
 from finetune.data.pairs import Pair, Side
 from finetune.training.batches import Collator, Step
 from finetune.training.cached import CachedContrast
+from finetune.training.models import trainable
+from finetune.training.module import Adapted
 from finetune.training.negatives import Known
 from finetune.training.recipe import Recipe, settle
 from finetune.training.run import Run
@@ -112,14 +115,52 @@ def recipe(checkpoint) -> Callable[..., Recipe]:
     return make
 
 
+PRESETS = {"vlm2vec-qwen2vl": ("vlm2vec", "V2"), "mme5": ("mme5", None), "e5v": ("e5v-text", None)}
+
+
+@pytest.fixture
+def about(recipe, tmp_path, texts, mixed):
+    """`about(family, **changes)`: a model in training, as sentence-transformers has it, and pairs
+    for it."""
+
+    def make(family: str, settings: Settings = CPU, **changes):
+        preset, form = PRESETS[family]
+        seen = [pair for pair in mixed if not pair.query.instruction]
+        told = recipe(preset, family, form, **{"checkpointing": False, **changes})
+        torch.manual_seed(3)
+        model = trainable(told, settings, tmp_path)
+        for name, weight in model.module.named_parameters():
+            if "lora_B" in name:  # zero at first, and with it the gradient of lora_A
+                torch.nn.init.normal_(weight, std=0.1)
+        device = str(model.backbone.device)
+        wrapped = SentenceTransformer(modules=[Adapted(model)], device=device).train()
+        return model, wrapped, texts[:6] if told.text_only else seen
+
+    return make
+
+
+@pytest.fixture
+def gradients() -> Callable[..., dict[str, torch.Tensor]]:
+    """`gradients(model, loss)`, of all that is trained."""
+
+    def made(model, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+        model.module.zero_grad()
+        loss.backward()
+        trained = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
+        assert trained and all(parameter.grad is not None for parameter in trained.values())
+        return {name: parameter.grad.clone() for name, parameter in trained.items()}
+
+    return made
+
+
 @pytest.fixture
 def trained(tmp_path) -> Callable[..., Run]:
     """`trained(pairs, recipe, name)` trains, and is the run."""
 
-    def make(pairs: Sequence[Pair], recipe: Recipe, name: str = "run", progress=lambda _: None):
+    def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> Run:
         run = Run(tmp_path / name)
         run.begin(recipe, {"status": "training", "data": []})
-        train(pairs, recipe, run, CPU, progress)
+        train(pairs, recipe, run, settings, progress)
         return run
 
     return make

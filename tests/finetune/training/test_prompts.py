@@ -54,10 +54,10 @@ def check(engine, pairs, monkeypatch) -> None:
     asked = [(pair.query, "query") for pair in pairs]
     asked += [(pair.positive, "document") for pair in pairs]
     asked += [(side, "document") for pair in pairs for side in pair.negatives]
-    assert len(step["parts"]) == len(set(asked))
+    assert len(step["parts"].batches) == len(set(asked))
     for side, role in asked:
         engine.embed([side.input()], role, side.instruction)
-        assert same(step["parts"][next(place)], given.pop())
+        assert same(step["parts"].batches[next(place)], given.pop())
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
@@ -80,7 +80,7 @@ def e5v_text(recipe, tmp_path):
 def ids(backbone, text: str) -> list[int]:
     side = Side(text)
     step = Collator([Pair(side, Side("x"))], backbone, Identities(), "all", 1)([{"row": 0}])
-    return step["parts"][int(step["queries"][0])]["ids"][0].tolist()
+    return step["parts"].batches[int(step["queries"][0])]["ids"][0].tolist()
 
 
 def test_e5v_learns_the_prompt_it_is_asked_with(e5v_text, model):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetune.errors import DataError
 from finetune.training.run import Run
 
 AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
@@ -83,5 +86,19 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(trained, texts, told, who
     same(trained(texts, told, "cut"), whole)
 
 
-def test_the_seed_decides_all(trained, texts, told, whole):
-    same(trained(texts, told, "again"), whole)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_seed_decides_all(trained, texts, told, whole, workers):
+    """Also where processes of their own prepare the batches."""
+    same(trained(texts, replace(told, workers=workers), "again"), whole)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_one_line(trained, recipe, mixed, workers):
+    """It was a picture once: only the step that needs it finds out."""
+    broken = mixed[0].positive.image
+    Path(broken).write_bytes(Path(broken).read_bytes()[:200])
+    told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", workers=workers)
+    with pytest.raises(DataError) as caught:
+        trained([pair for pair in mixed if not pair.query.instruction], told)
+    assert str(caught.value).startswith(f"{broken} cannot be used: ")
+    assert len(str(caught.value).splitlines()) == 1

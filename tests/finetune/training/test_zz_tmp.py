@@ -1,0 +1,89 @@
+"""What only a GPU shows of training: bf16, dropout's other generator, weights in four bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import embedder
+from embedder.engine.engine import Engine
+from embedder.types import Input, Settings
+from finetune.data.pairs import Pair
+from finetune.training import training
+from finetune.training.models import trainable
+
+pytestmark = [
+    pytest.mark.gpu,
+    
+]
+CPU = Settings(device="cpu")
+
+
+@pytest.fixture
+def pairs(mixed) -> list[Pair]:
+    return [pair for pair in mixed if not pair.query.instruction]
+
+
+def least_cosine(one, other) -> float:
+    return float((one * other).sum(1).min())
+
+
+def test_in_pieces_with_dropout_as_in_one_graph(about, gradients, contrast, step_of):
+    """The second pass of a mini-batch draws what the GPU's generator drew in the first."""
+    settings = Settings(device="cpu", dtype="float32")
+    model, wrapped, pairs = about("vlm2vec-qwen2vl", settings, lora={"dropout": 0.2})
+    step = step_of(pairs, family="vlm2vec-qwen2vl", form="V2", tokens=64)
+    loss = contrast(pairs, wrapped, temperature=0.1)
+    torch.manual_seed(7)
+    pieces = gradients(model, loss(step))
+    torch.manual_seed(7)
+    parts = [
+        {k: v if isinstance(v, torch.Tensor) else v for k, v in part.items()}
+        for part in step["parts"].batches
+    ]
+    rows = torch.cat([wrapped(part)["sentence_embedding"] for part in parts])
+    whole = gradients(model, loss.of(rows, step))
+    for name, gradient in whole.items():
+        torch.testing.assert_close(pieces[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
+    """By the defaults of a GPU: bf16, batches made by processes of their own, checkpointing."""
+    models = []
+
+    def watched(*arguments):
+        models.append(trainable(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(training, "trainable", watched)
+    told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", steps=12, batch=3)
+    run = trained(pairs, told, settings=Settings(device="cpu"))
+    assert next(models[0].module.model.visual.parameters()).dtype == torch.bfloat16
+    weights = load_file(run.model / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    losses = [line["loss"] for line in run.logged()]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-3:]) < losses[0]
+    items = [pair.query.input() for pair in pairs]
+    models[0].module.eval()
+    ours = Engine(models[0].backbone, CPU).embed(items, "query")
+    assert least_cosine(ours, embedder.load(str(run.folder), CPU).embed(items, "query")) > 0.99
+
+
+def test_weights_in_four_bits(trained, recipe, texts):
+    """QLoRA as E5-V's: the adapter goes on top of the whole weights afterwards."""
+    pytest.importorskip("bitsandbytes")
+    told = recipe(quantize="nf4", steps=12)
+    run = trained(texts, told, settings=Settings(device="cpu"))
+    losses = [line["loss"] for line in run.logged()]
+    assert np.mean(losses[-3:]) < losses[0]
+    weights = load_file(run.model / "adapter_model.safetensors")
+    assert all(".lora_" in name for name in weights)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    items = [Input(pair.query.text) for pair in texts]
+    before, after = (
+        embedder.load(str(name), CPU).embed(items, "query") for name in (told.model, run.folder)
+    )
+    assert least_cosine(before, after) < 0.999
