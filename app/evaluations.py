@@ -84,15 +84,15 @@ class Job:
 
     def stop(self) -> None:
         self.stopped = True
-        self.signal(signal.SIGTERM)
-        timer = threading.Timer(PATIENCE, self.signal, [signal.SIGKILL])
+        self.send(signal.SIGTERM)
+        timer = threading.Timer(PATIENCE, self.send, [signal.SIGKILL])
         timer.daemon = True
         timer.start()
 
     def wait(self, seconds: float) -> None:
         self._thread.join(seconds)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
@@ -154,4 +154,4 @@ def _free(folder: Path, wish: Wish) -> Path:
 def _end() -> None:
     """No evaluation outlives the app."""
     for job in _jobs:
-        job.signal(signal.SIGTERM)
+        job.send(signal.SIGTERM)

@@ -14,6 +14,7 @@ from indexer.errors import IndexerError
 
 REFRESH = 1.0  # seconds between two looks at a running evaluation
 HELD_OUT = "evaluation/held-out.jsonl"  # what the training left aside
+ALONE = "nothing, it is measured alone"
 
 
 def show(run: Run) -> None:
@@ -38,16 +39,22 @@ def _form(run: Run) -> None:
         )
         before = second.selectbox(
             "Beside it",
-            _others(run),
-            index=0,
+            [*_others(run), ALONE],
             accept_new_options=True,
-            placeholder="Nothing",
-            help="The model that it is compared with; without one, it is measured alone.",
+            help="The model that it is compared with.",
+        )
+        limit = st.number_input(
+            "Queries", min_value=1, value=None, placeholder="All", help="So many, drawn at random."
         )
         reverse = st.checkbox("Ask each pair the other way round too")
         asked = st.form_submit_button("Evaluate", type="primary", disabled=_running())
     if asked:
-        _begin(run, pairs, after or "", before, reverse)
+        path = Path(pairs.strip()).expanduser()
+        if not pairs.strip() or not path.exists():
+            raise IndexerError(f"there is no file of pairs {pairs!r} on this machine")
+        beside = None if before == ALONE else before
+        evaluations.start(run, Wish(after, beside, path.absolute(), reverse, limit))
+        st.rerun()
 
 
 def _models(run: Run) -> list[str]:
@@ -59,14 +66,6 @@ def _models(run: Run) -> list[str]:
 def _others(run: Run) -> list[str]:
     """The run's base first."""
     return list(dict.fromkeys([run.base or DEFAULT_MODEL, *_models(run)[1:]]))
-
-
-def _begin(run: Run, typed: str, after: str, before: str | None, reverse: bool) -> None:
-    pairs = Path(typed.strip()).expanduser()
-    if not typed.strip() or not pairs.exists():
-        raise IndexerError(f"there is no file of pairs {typed!r} on this machine")
-    evaluations.start(run, Wish(after, before, pairs.absolute(), reverse))
-    st.rerun()
 
 
 def _running() -> bool:

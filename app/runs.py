@@ -50,7 +50,15 @@ def runs() -> list[Run]:
     """The runs in the folder of runs and those that were added, the newest first."""
     own = (path.parent for path in _folder().glob("*/run.json"))
     folders = dict.fromkeys([*own, *elsewhere()])
-    return sorted(map(_read, folders), key=lambda run: (run.created, run.name), reverse=True)
+    return sorted(map(read, folders), key=lambda run: (run.created, run.name), reverse=True)
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`, whatever state it is in."""
+    try:
+        return read_json(folder / "run.json", lambda told: _run(folder, told))
+    except DamagedError as error:
+        return Run(folder, folder.name, damaged=str(error))
 
 
 def elsewhere() -> list[Path]:
@@ -129,13 +137,6 @@ def _object(line: str) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _read(folder: Path) -> Run:
-    try:
-        return read_json(folder / "run.json", lambda told: _run(folder, told))
-    except DamagedError as error:
-        return Run(folder, folder.name, damaged=str(error))
 
 
 def _run(folder: Path, told: Mapping[str, Any]) -> Run:

@@ -106,7 +106,7 @@ class Server:
 
     def _pause(self, why: Response | str, attempt: int) -> float:
         """Seconds until the next attempt: what the server asks for, or 0.5, 1, 2, 4, jittered."""
-        asked = None if isinstance(why, str) else _retry_after(why.headers.get("retry-after", ""))
+        asked = None if isinstance(why, str) else retry_after(why.headers.get("retry-after", ""))
         if asked is not None and asked > LONGEST_PAUSE and not isinstance(why, str):
             raise failure(
                 f"{self.url} asks to wait {asked:.0f} seconds: {said(why)}", why.status_code
@@ -155,10 +155,12 @@ def _target(response: Response) -> str:
     return printable(str(response.url.join(response.headers["location"]).copy_with(userinfo=b"")))
 
 
-def _retry_after(value: str) -> float | None:
+def retry_after(value: str) -> float | None:
     """Seconds: of `Retry-After: 3`, or until its date."""
-    if value.strip().isdigit():
-        return float(value)
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
     try:
         date = parsedate_to_datetime(value)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,9 +84,10 @@ def merge(model: nn.Module, folder: Path) -> None:
     config = LoraConfig.from_pretrained(str(folder))
     config.target_modules = sorted({_module(key) for key in placed if key})
     config.inference_mode = True
-    adapted = PeftModel(model, config)
-    _fill(adapted, {key: tensor for key, tensor in placed.items() if key}, folder)
-    adapted.merge_and_unload(safe_merge=True)
+    with quiet():
+        adapted = PeftModel(model, config)
+        _fill(adapted, {key: tensor for key, tensor in placed.items() if key}, folder)
+        adapted.merge_and_unload(safe_merge=True)
 
 
 def _fill(adapted: nn.Module, weights: dict[str, torch.Tensor], folder: Path) -> None:
@@ -194,7 +196,8 @@ class _Report(logging.Handler):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers reports on stderr what the checks here say better."""
+    """transformers reports on stderr what the checks here say better, and warns of what it will do
+    otherwise one day."""
     from transformers.utils import logging as module
 
     theirs: Any = module
@@ -202,7 +205,9 @@ def quiet() -> Iterator[None]:
     theirs.set_verbosity(logging.ERROR)
     theirs.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         theirs.set_verbosity(before)
         if bars:

@@ -100,8 +100,8 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Adapt a model to pairs, and measure it before and after on what was held out."""
+    from embedder.vlm.loading import quiet
     from finetune.training.adapting import Asked, adapt
-    from finetune.training.quiet import quiet
     from finetune.training.run import Run
 
     flags: dict[str, Any] = {"preset": preset, "model": model, "batch": batch, "epochs": epochs}
@@ -131,8 +131,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a run's model for other programs: merged into its base, or the adapter alone."""
+    from embedder.vlm.loading import quiet
     from finetune.training.export import export_adapter, export_merged
-    from finetune.training.quiet import quiet
 
     with quiet():
         if adapter:

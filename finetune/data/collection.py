@@ -48,8 +48,8 @@ def from_collection(
     pairs = [pair for made in starmap(make, _named(told, collection.name)) for pair in made]
     if told and not pairs:
         raise DataError(
-            f"no picture of collection {collection.name!r} has two captions; write more of them, in "
-            "other words or languages, or leave out --texts"
+            f"no picture of collection {collection.name!r} has two captions; write more of them, "
+            "in other words or languages, or leave out --texts"
         )
     if not pairs:
         raise DataError(_nothing(collection.name, left_out))

@@ -9,12 +9,10 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from embedder.remote.address import Address
-from embedder.remote.http import PASSING, printable, said
+from embedder.remote.http import PASSING, printable, retry_after, said
 from embedder.remote.pictures import data_url
 from finetune.synthesis.costs import tokens
 from finetune.synthesis.forms import Form, fallback
@@ -163,20 +161,6 @@ def _reply(plain: dict[str, Any], request: Request) -> Reply:
         cut=why == "length",
         refused=bool(message.get("refusal")) or why == "content_filter",
     )
-
-
-def retry_after(value: str) -> float | None:
-    """Seconds: of `Retry-After: 3`, or until its date."""
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max((date - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _passes(response: Response) -> bool:

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
 from transformers import PrinterCallback, TrainerCallback
 
+from finetune.errors import FinetuneError
 from finetune.training.batches import Collator
 from finetune.training.cached import CachedContrast
 from finetune.training.gathering import mean_gradients
@@ -53,6 +54,11 @@ class Trainer(SentenceTransformerTrainer):
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **named)
+        if not torch.isfinite(loss):
+            raise FinetuneError(
+                f"the loss is no number any more after step {self.state.global_step}; begin anew "
+                "with a lower --rate, or with --dtype float32"
+            )
         mean_gradients(self.model.parameters())
         return loss
 

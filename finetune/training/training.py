@@ -16,7 +16,7 @@ from transformers import set_seed
 from embedder.errors import EmbedderError
 from embedder.types import Settings
 from finetune.data.identity import Identities
-from finetune.data.pairs import Pair
+from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
 from finetune.training.batches import Collator
 from finetune.training.cached import CachedContrast
@@ -80,13 +80,17 @@ def check_pairs(pairs: Sequence[Pair], recipe: Recipe) -> None:
     if len(pairs) < 2:
         raise DataError(f"{len(pairs)} pairs are too few to train on; 2 are the least")
     if recipe.text_only:
-        seen = sum("i" in pair.direction for pair in pairs)
+        seen = sum(any(side.image for side in _sides(pair)) for pair in pairs)
         if seen:
             raise DataError(
                 f"{seen} of {len(pairs)} pairs have pictures, and {recipe.preset} learns from "
                 "texts alone: make pairs of texts (finetune pairs --texts), or add "
                 "--set text_only=false --set quantize=none"
             )
+
+
+def _sides(pair: Pair) -> Sequence[Side]:
+    return (pair.query, pair.positive, *pair.negatives)
 
 
 def here(settings: Settings) -> Settings:
@@ -135,7 +139,7 @@ def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arg
     workers = recipe.workers if recipe.workers >= 0 else WORKERS * on_gpu
     told: dict[str, Any] = {"dataloader_prefetch_factor": 2} if workers else {}
     if workers:  # the other strategy holds a file open for every tensor of every step
-        torch.multiprocessing.set_sharing_strategy("file_system")
+        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     return Arguments(
         output_dir=str(run.checkpoints),
         per_device_train_batch_size=each,

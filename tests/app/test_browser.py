@@ -252,5 +252,22 @@ def test_the_quality_page_shows_a_run(browser, address, run_folder):
         "return shown.length === 2 && shown.every(i => i.complete && i.naturalWidth > 0)"
     )
     until(browser, lambda: browser.execute_script(script))
-    press(browser, "Training")
+
+
+def test_a_run_under_way_is_shown_as_it_goes_on(browser, address, run_folder):
+    def note(status: str) -> None:
+        told = json.loads((run_folder / "run.json").read_text())
+        (run_folder / "run.json").write_text(json.dumps({**told, "status": status}))
+
+    def told() -> str:
+        return browser.find_element(By.TAG_NAME, "body").text
+
+    note("training")
+    browser.get(f"{address}/quality")
     until(browser, lambda: "Step 10 · loss 2.0000" in told())
+    assert "indexer reindex" not in told()
+    with (run_folder / "log.jsonl").open("a") as log:
+        log.write('{"step": 11, "loss": 1.75}\n')
+    until(browser, lambda: "Step 11 · loss 1.7500" in told())
+    note("done")
+    until(browser, lambda: f"indexer reindex --model {run_folder}" in told())

@@ -121,6 +121,19 @@ def test_only_runs_that_are_listed_are_read(empty_store, run_folder, tmp_path, p
     assert ">hid<" not in html(page(run=str(hidden)))
 
 
+def test_another_run_is_chosen(empty_store, run_folder, page):
+    older = run_folder.parent / "older"
+    older.mkdir()
+    told = (run_folder / "run.json").read_text().replace("2026", "2025").replace("shop", "older")
+    (older / "run.json").write_text(told)
+    tested = page()
+    assert '<h2 class="pl-run">shop</h2>' in html(tested)
+    next(b for b in tested.button if b.label == "Show").click().run()
+    assert not tested.exception
+    assert '<h2 class="pl-run">older</h2>' in html(tested)
+    assert "has not been evaluated yet" in html(tested)
+
+
 def test_a_folder_elsewhere_is_added(empty_store, run_folder, tmp_path, page):
     moved = tmp_path / "moved"
     run_folder.rename(moved)

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from embedder.remote.address import parse
+from embedder.remote.http import retry_after
 from finetune.synthesis import endpoint as module
-from finetune.synthesis.endpoint import Endpoint, retry_after
+from finetune.synthesis.endpoint import Endpoint
 from finetune.synthesis.forms import Form
 from finetune.synthesis.opening import Choice, destination, open_writer
 from finetune.synthesis.pace import Pace

@@ -19,6 +19,7 @@ from embedder.types import Settings
 from finetune.data.files import write_pairs
 from finetune.data.identity import Identities
 from finetune.data.pairs import Pair, Side
+from finetune.training import training
 from finetune.training.batches import Collator, Step
 from finetune.training.cached import CachedContrast
 from finetune.training.models import trainable
@@ -32,17 +33,16 @@ CPU = Settings(device="cpu")
 ROOT, WORKER = Path(__file__).parents[3], Path(__file__).with_name("worker.py")
 
 
-def _embedders() -> object:
-    """Tiny models that sentence-transformers loads are made where they are tested."""
-    file = Path(__file__).parents[2] / "embedder" / "test_sentence_transformer.py"
-    spec = importlib.util.spec_from_file_location("tiny_sentence_transformers", file)
+def _module(file: Path):
+    spec = importlib.util.spec_from_file_location(f"loaded_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-_TINY = _embedders()
+# Tiny models that sentence-transformers loads are made where they are tested.
+_TINY = _module(ROOT / "tests" / "embedder" / "test_sentence_transformer.py")
 qwen, bert = _TINY.qwen, _TINY.bert  # fixtures: folders
 WORDS = ["cat", "dog", "red", "blue", "tree", "house", "sun", "moon", "car", "boat", "fish", "bird"]
 
@@ -164,6 +164,12 @@ def trained(tmp_path) -> Callable[..., Run]:
         return run
 
     return make
+
+
+@pytest.fixture
+def noting(monkeypatch) -> None:
+    """Runs in this process note the lengths of their gradients, as the worker's do."""
+    monkeypatch.setattr(training, "Reporter", _module(WORKER).Noting)
 
 
 @pytest.fixture

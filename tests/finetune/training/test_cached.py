@@ -9,14 +9,15 @@ from torch.nn import functional as F
 
 
 @pytest.mark.parametrize(
-    ("family", "checkpointing"),
-    [("vlm2vec-qwen2vl", False), ("mme5", False), ("e5v", False), ("e5v", True)],
+    ("family", "form", "again"),
+    [("vlm2vec-qwen2vl", "V2", False), ("mme5", None, False), ("e5v", None, True)],
 )
 def test_in_pieces_with_dropout_as_in_one_graph(
-    about, gradients, contrast, step_of, family, checkpointing
+    about, gradients, contrast, step_of, family, form, again
 ):
-    model, wrapped, pairs = about(family, lora={"dropout": 0.2}, checkpointing=checkpointing)
-    step = step_of(pairs, family=family, form=FORMS.get(family), tokens=64)
+    """Also where a piece computes its activations again (`checkpointing`)."""
+    model, wrapped, pairs = about(family, lora={"dropout": 0.2}, checkpointing=again)
+    step = step_of(pairs, family=family, form=form, tokens=64)
     assert len(step["parts"].batches) >= 3
     loss = contrast(pairs, wrapped, temperature=0.1)
     torch.manual_seed(7)

@@ -35,13 +35,15 @@ def same(one, other) -> None:
     for a, b in zip(one.logged(), other.logged(), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=2e-6)
         assert a["lr"] == b["lr"]
+    norms = [np.loadtxt(run.folder / "norms.jsonl") for run in (one, other)]
+    np.testing.assert_allclose(*norms, rtol=1e-4)
     first, second = weights(one), weights(other)
     assert first.keys() == second.keys()
     for name, weight in first.items():
         np.testing.assert_allclose(weight, second[name], rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-def test_two_processes_are_one(trained, recipe, pairs, worked):
+def test_two_processes_are_one(trained, recipe, pairs, worked, noting):
     """A batch of all pairs, each process with mini-batches and hard negatives of its own number;
     then one of half the pairs, without hard negatives, stopped by one process and gone on with."""
     whole = recipe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -126,6 +128,9 @@ def test_a_cut_is_the_recipes_own(recipe, tmp_path):
 
 def test_texts_alone_means_texts_alone(recipe, texts, mixed):
     check_pairs(texts, recipe())
+    seen = replace(texts[0], negatives=(mixed[0].positive,))
+    with pytest.raises(DataError, match="1 of 2 pairs have pictures"):
+        check_pairs([seen, texts[1]], recipe())
     with pytest.raises(DataError, match=r"3 of 4 pairs have pictures.*text_only=false"):
         check_pairs(mixed, recipe())
     with pytest.raises(DataError, match="2 are the least"):

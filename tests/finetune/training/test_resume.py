@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune.errors import DataError
+from finetune.errors import DataError, FinetuneError
 from finetune.training.run import Run
 
 AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
@@ -102,3 +102,13 @@ def test_a_picture_that_cannot_be_read_is_one_line(trained, recipe, mixed, worke
         trained([pair for pair in mixed if not pair.query.instruction], told)
     assert str(caught.value).startswith(f"{broken} cannot be used: ")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run(trained, texts, recipe):
+    with pytest.raises(FinetuneError, match=r"no number any more after step .*lower --rate"):
+        trained(texts, recipe(rate=1e30, steps=6, save_every=1))
+
+
+def test_the_last_step_is_logged(trained, texts, recipe):
+    run = trained(texts, recipe(steps=5, log_every=3))
+    assert [line["step"] for line in run.logged()] == [1, 3, 5]

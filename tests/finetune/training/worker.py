@@ -3,7 +3,8 @@
     python worker.py JOBS.json
     python -m torch.distributed.run --nproc-per-node 2 worker.py JOBS.json
 
-The file holds a list of jobs: `pairs` (a file), `recipe`, `out` (the run's folder), and `signal`,
+Each run's folder gets `norms.jsonl`, the length of the gradient at each step. The file holds a list
+of jobs: `pairs` (a file), `recipe`, `out` (the run's folder), and `signal`,
 which is a number that the first process sends itself when it has said as many lines as `after`.
 """
 
@@ -20,13 +21,24 @@ from accelerate import PartialState
 
 from embedder.types import Settings
 from finetune.data.files import read_pairs
+from finetune.training import training
 from finetune.training.recipe import settle
+from finetune.training.reporting import Reporter
 from finetune.training.run import Run
-from finetune.training.training import train
+
+
+class Noting(Reporter):
+    """Adam forgives a gradient of the wrong length; its length is noted for comparison."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        super().on_log(args, state, control, logs)
+        if state.is_world_process_zero and "grad_norm" in logs:
+            with (self._run.folder / "norms.jsonl").open("a") as file:
+                file.write(f"{logs['grad_norm']}\n")
 
 
 def main(jobs: list[dict[str, Any]]) -> None:
-    alone = PartialState(cpu=True)
+    alone, training.Reporter = PartialState(cpu=True), Noting
     for job in jobs:
         run, recipe = Run(Path(job["out"])), settle(job["recipe"])
         with alone.main_process_first():
@@ -42,7 +54,7 @@ def main(jobs: list[dict[str, Any]]) -> None:
         pairs = read_pairs(Path(job["pairs"]))
         stopped = "signal" in job
         with contextlib.suppress(KeyboardInterrupt) if stopped else contextlib.nullcontext():
-            train(pairs, recipe, run, Settings(device="cpu"), say)
+            training.train(pairs, recipe, run, Settings(device="cpu"), say)
             assert not stopped, "the signal should have ended the run"
 
 
