@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 TONES = {"before": "#a8a29e", "after": "#0d9488"}  # legible on light and on dark
 WHISKERS = {False: "#57534e", True: "#f5f5f4"}  # on light, on dark
-SMOOTH = 10  # points on either side of a mean
+SMOOTH = 40  # a mean reaches over one of so many parts of the curve to either side
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ def curve(points: Sequence[tuple[int, float]]) -> Chart | LayerChart:
     import altair as alt
 
     rows = [{"step": step, "loss": loss} for step, loss in points]
+    reach = len(points) // SMOOTH
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("step:Q", axis=alt.Axis(format=",d", grid=False, tickMinStep=1)),
         tooltip=[alt.Tooltip("step:Q", format=","), alt.Tooltip("loss:Q", format=".4f")],
@@ -75,7 +76,7 @@ def curve(points: Sequence[tuple[int, float]]) -> Chart | LayerChart:
         y=alt.Y("loss:Q", scale=y)
     )
     smooth = (
-        base.transform_window(mean="mean(loss)", frame=[-SMOOTH, SMOOTH])
+        base.transform_window(mean="mean(loss)", frame=[-reach, reach])
         .mark_line(strokeWidth=2.5, color=TONES["after"])
         .encode(y=alt.Y("mean:Q", title="loss"))
     )

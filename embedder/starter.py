@@ -4,12 +4,13 @@ A small head, made by `python -m finetune.starter` and kept beside this file, jo
 two vision towers from PyPI packages. A picture is heard as what it shows to a classifier: ConSE
 (Norouzi et al. 2013, https://arxiv.org/abs/1312.5650), the class names weighted by their
 probabilities; and seen by a perceptron on the towers' features. docs/starter.md says how well.
+A folder with `polylens.json` and a head of its own is the starter adapted by `finetune train`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.card import finished, known, preset
+from embedder.checkpoint import find
 from embedder.errors import EmbedderError
-from embedder.starter_card import CARDS, HEAD, LEXICON, VOCABULARY
+from embedder.starter_card import CARDS, HEAD, LEXICON, VERSION, VOCABULARY
 from embedder.starter_text import DIM, Heard, TextTower
-from embedder.starter_vision import TOWERS, Eye, framed
+from embedder.starter_vision import TOWERS, Eye, Seen, framed
 from embedder.starter_words import Lexicon, Vocabulary
 from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 from embedder.vectors import unit
@@ -33,21 +36,38 @@ __all__ = ["CARDS", "Starter", "describe", "load"]
 Array = NDArray[np.float32]
 T = TypeVar("T")
 
+NAMES = frozenset(
+    [
+        *("text.map", "text.bias", "text.mean", "text.centre", "words.map", "words.weight"),
+        *("classes", "classes.mean", "conse.weight", "conse.temperature"),
+        *("image.0.weight", "image.0.bias", "image.1.weight", "image.1.bias"),
+        *(f"{tower.name}.{part}" for tower in TOWERS for part in ("mean", "spread", "axes")),
+    ]
+)
+"""Of a head's tensors."""
+
 
 def describe(name: str = "starter", settings: Settings | None = None) -> ModelCard:
-    """The starter's card; raises `EmbedderError` for settings that it has no use for."""
+    """The card of the starter, or of one adapted, in a folder; raises `EmbedderError` for settings
+    that it has no use for, `UnknownModelError` where there is no such folder."""
     settings = settings or Settings()
     if settings.device not in (None, "cpu"):
         raise EmbedderError(f"the starter model runs on the CPU, not on {settings.device!r}")
     if settings.pixel_budget or settings.dim not in (None, DIM):
         raise EmbedderError(f"the starter takes no pixel budget, and gives {DIM} numbers always")
-    return CARDS[0]
+    shipped = preset(CARDS, name)
+    if shipped:
+        return shipped
+    checkpoint = find(name)
+    card = known(CARDS, name, CARDS[0], DIM, checkpoint)
+    return finished(card, name, checkpoint, settings, VERSION)
 
 
 def load(name: str = "starter", settings: Settings | None = None) -> Embedder:
-    """The starter model; it runs on the CPU, and its towers are loaded when they are needed."""
-    describe(name, settings)
-    return Starter()
+    """The starter, or one adapted, in a folder; it runs on the CPU, and its towers are loaded when
+    they are needed. Raises `EmbedderError`, `UnknownModelError`."""
+    card = describe(name, settings)
+    return Starter() if card is CARDS[0] else Starter(card, find(name).folder / HEAD.name)
 
 
 class Head:
@@ -58,12 +78,28 @@ class Head:
 
     @staticmethod
     def read(path: Path) -> Head:
+        """Raises `EmbedderError` for a file that is missing or damaged."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return Head({name: tensor.astype(np.float32) for name, tensor in load_file(path).items()})
+        try:
+            found = load_file(path)
+        except FileNotFoundError:
+            raise EmbedderError(
+                f"{path.parent} is no starter model: it has no {path.name}"
+            ) from None
+        except (OSError, SafetensorError) as error:
+            raise EmbedderError(f"{path} cannot be read: {error}") from error
+        if NAMES - found.keys():
+            raise EmbedderError(f"{path} is damaged: it lacks {', '.join(NAMES - found.keys())}")
+        return Head({name: tensor.astype(np.float32) for name, tensor in found.items()})
 
     def __getitem__(self, name: str) -> Array:
         return self._weights[name]
+
+    @property
+    def weights(self) -> Mapping[str, Array]:
+        return self._weights
 
     def text(self, heard: Heard) -> Array:
         """What n texts are to the ears -> (n, 384) unit rows of the common space."""
@@ -77,8 +113,11 @@ class Head:
     def image(self, features: Sequence[Array], logits: Sequence[Array]) -> Array:
         """Per tower (n, 1280) features and (n, 1000) logits -> (n, 384) unit rows."""
         seen = unit(self._perceptron(self.whitened(features)))
-        named = unit(self.probabilities(logits) @ self["classes"] - self["classes.mean"])
-        return unit(seen + float(self["conse.weight"][0]) * named)
+        return unit(seen + float(self["conse.weight"][0]) * self.named(logits))
+
+    def named(self, logits: Sequence[Array]) -> Array:
+        """What the classes' names say of n pictures -> (n, 384) unit rows."""
+        return unit(self.probabilities(logits) @ self["classes"] - self["classes.mean"])
 
     def whitened(self, features: Sequence[Array]) -> Array:
         """log(1 + x), standardised, and turned onto each tower's 384 main axes: (n, 768)."""
@@ -107,12 +146,9 @@ class Head:
 class Starter:
     """Words, pictures, and both by the mean of their vectors. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    @property
-    def card(self) -> ModelCard:
-        return CARDS[0]
+    def __init__(self, card: ModelCard = CARDS[0], head: Path = HEAD) -> None:
+        self.card = card
+        self._lock, self._path = threading.RLock(), head
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """(n, 384) unit rows; both roles and any instruction give the same.
@@ -126,26 +162,34 @@ class Starter:
         _add(out, inputs, lambda i: list(i.images), self._images)
         return unit(out)
 
-    def _texts(self, texts: Sequence[str]) -> Array:
+    def hear(self, texts: Sequence[str]) -> Heard:
+        """What n texts are to the ears."""
         with self._lock:
             tower = self._tower
-        return self._head.text(tower.hear(texts))
+        return tower.hear(texts)
 
-    def _images(self, images: Sequence[Image]) -> Array:
+    def see(self, images: Sequence[Image]) -> list[Seen]:
+        """What n pictures are to each of the towers."""
         with self._lock:
             eyes = self._eyes
         ready = framed(images)
-        seen = [eye.see(ready) for eye in eyes]
-        return self._head.image([features for features, _ in seen], [logits for _, logits in seen])
+        return [eye.see(ready) for eye in eyes]
 
     @cached_property
-    def _head(self) -> Head:
-        return Head.read(HEAD)
+    def head(self) -> Head:
+        return Head.read(self._path)
+
+    def _texts(self, texts: Sequence[str]) -> Array:
+        return self.head.text(self.hear(texts))
+
+    def _images(self, images: Sequence[Image]) -> Array:
+        seen = self.see(images)
+        return self.head.image([features for features, _ in seen], [logits for _, logits in seen])
 
     @cached_property
     def _tower(self) -> TextTower:
         lexicon, vocabulary = Lexicon.read(LEXICON), Vocabulary.read(VOCABULARY)
-        return TextTower(lexicon, vocabulary, self._head["text.mean"])
+        return TextTower(lexicon, vocabulary, self.head["text.mean"])
 
     @cached_property
     def _eyes(self) -> list[Eye]:

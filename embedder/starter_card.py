@@ -12,6 +12,8 @@ VOCABULARY = Path(__file__).with_name("starter_vocabulary.safetensors")
 SHIPPED = (HEAD, LEXICON, VOCABULARY)
 DIGEST = Path(__file__).with_name("starter_head.digest")
 PREPROCESSING = 2  # raised when pictures or texts are prepared otherwise
+SHIPPED_DIGEST = DIGEST.read_text("ascii").strip()
+VERSION = f"{PREPROCESSING}-{SHIPPED_DIGEST}"  # of all that an adapted head stands on
 
 LANGUAGES = (
     "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it",
@@ -20,18 +22,17 @@ LANGUAGES = (
 
 
 def _card() -> ModelCard:
-    digest = DIGEST.read_text("ascii").strip()
     return ModelCard(
         name="starter",
         family="starter",
-        revision=digest[:12],
+        revision=SHIPPED_DIGEST[:12],
         dim=384,
         modalities=("text", "image"),
         composes=False,
         languages=LANGUAGES,
         license="Apache-2.0",
         source="python -m finetune.starter",
-        fingerprint=f"starter-{PREPROCESSING}-{digest}",
+        fingerprint=f"starter-{VERSION}",
         image_side=260,
         parameters=130_000_000,
         memory=300_000_000,

@@ -19,6 +19,8 @@ class Interleaved(DefaultBatchSampler):
     """Batches of `size` rows, all rows once an epoch, each epoch in an order of its own.
 
     Processes take batches in turns: with half the size and two of them, a step holds the same rows.
+    Only the last of an epoch may be shorter, which is filled up with the first rows where there are
+    several processes.
     """
 
     def __init__(self, datasets: Sequence[str], size: int, sub_batch: int, seed: int) -> None:

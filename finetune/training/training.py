@@ -158,6 +158,7 @@ def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arg
         use_cpu=not on_gpu,
         dataloader_num_workers=workers,
         dataloader_pin_memory=on_gpu,
+        dataloader_drop_last=PartialState().num_processes > 1,  # for DDP's sake; nothing is dropped
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         disable_tqdm=True,

@@ -90,6 +90,19 @@ def names(browser) -> list[str]:
     return [b.get_attribute("textContent").removeprefix("Open ").strip() for b in buttons]
 
 
+def settled(browser) -> list[str]:
+    """The names, once the page has ended its run and they change no more."""
+    state = "return document.querySelector('.stApp').dataset.testScriptState"
+
+    def same() -> list[str] | None:
+        first = names(browser)
+        time.sleep(1)
+        rests = browser.execute_script(state) == "notRunning"
+        return first if rests and first and first == names(browser) else None
+
+    return until(browser, same)
+
+
 def type_words(browser, words: str) -> None:
     box = until(browser, lambda: browser.find_element(By.TAG_NAME, "textarea"))
     box.send_keys(words)
@@ -145,7 +158,7 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: any("tiger" in name for name in names(browser)[:3]))
 
     again = browser.current_url
-    before = names(browser)
+    before = settled(browser)
     browser.get("about:blank")
     browser.get(again)
     until(browser, lambda: names(browser) == before)

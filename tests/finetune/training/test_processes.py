@@ -45,16 +45,16 @@ def same(one, other) -> None:
 
 def test_two_processes_are_one(trained, recipe, pairs, worked, noting):
     """A batch of all pairs, each process with mini-batches and hard negatives of its own number;
-    then one of half the pairs, without hard negatives, stopped by one process and gone on with."""
-    whole = recipe(
-        batch=12, lora={"dropout": 0}, both_ways=True, matryoshka=[8], step_tokens=64, rate=3e-4
-    )
+    then half the pairs, without hard negatives, stopped by one process within the second epoch, and
+    gone on with."""
+    changes = {"hard_negatives": "own", "both_ways": True, "matryoshka": [8], "step_tokens": 64}
+    whole = recipe(batch=12, rate=3e-4, lora={"dropout": 0}, **changes)
     parts = replace(whole, batch=6, hard_negatives="none", both_ways=False)
-    stopped = {"signal": signal.SIGINT, "after": 1}
+    stopped = {"signal": signal.SIGINT, "after": 2}
     two, stopping = worked(
         pairs, (whole, "two", {}), (parts, "parts", stopped), (parts, "parts", {}), processes=2
     )[:2]
     same(two, trained(pairs, whole, "one"))
     same(stopping, trained(pairs, parts, "whole"))
     assert stopping.last_checkpoint().name == "checkpoint-4"
-    assert (stopping.checkpoints / "checkpoint-2").exists()  # where the signal ended it
+    assert (stopping.checkpoints / "checkpoint-3").exists()  # where the signal ended it

@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from finetune.errors import DataError, FinetuneError
+from finetune.training.batches import Collator
 from finetune.training.run import Run
+from finetune.training.sampling import Interleaved
 
 AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
 
@@ -90,6 +92,24 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(trained, texts, told, who
 def test_the_seed_decides_all(trained, texts, told, whole, workers):
     """Also where processes of their own prepare the batches."""
     same(trained(texts, replace(told, workers=workers), "again"), whole)
+
+
+def test_every_epoch_has_an_order_of_its_own(trained, texts, told, monkeypatch):
+    seen = []
+    collate = Collator.__call__
+
+    def watched(self, rows):
+        seen.append([row["row"] for row in rows])
+        return collate(self, rows)
+
+    monkeypatch.setattr(Collator, "__call__", watched)
+    trained(texts, told)
+    sampler, expected = Interleaved([""] * 12, 6, 0, told.seed), []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        expected += list(sampler)
+    assert seen == expected
+    assert sorted(seen[2] + seen[3]) == list(range(12))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

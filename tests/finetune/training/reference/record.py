@@ -2,11 +2,12 @@
 
     python record.py E5-V mmE5 VLM2Vec
 
-Each is a checkout of the authors' repository (github.com/kongds/E5-V, github.com/haon-chen/mmE5,
-github.com/TIGER-AI-Lab/VLM2Vec). Their code runs as it is; what it imports and the loss does not
-need, such as parts of older versions of transformers, is left empty. Writes `losses.json`:
-`queries`, `positives`, `negatives` (two of each query, one after the other), and under the name of
-each preset its `loss` and the gradients with respect to the three.
+Each is a checkout of the authors' repository: github.com/kongds/E5-V at bcefe73,
+github.com/haon-chen/mmE5 at 4818cdf, github.com/TIGER-AI-Lab/VLM2Vec at 6e1e1d4. Their code runs as
+it is; what it imports and the loss does not need, such as parts of older versions of transformers,
+is left empty. Writes `losses.json`: `queries`, `positives`, `negatives` (two of each query, one
+after the other), and under the name of each preset its `loss` and the gradients with respect to the
+three.
 """
 
 from __future__ import annotations

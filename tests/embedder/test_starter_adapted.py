@@ -1,0 +1,92 @@
+"""A folder with a head of its own is a model: its name, its card, its vectors, its faults."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import embedder
+from embedder import EmbedderError, Input, Settings
+from embedder.errors import UnknownModelError
+from embedder.starter_card import CARDS, HEAD
+
+ITEMS = [Input("a dog"), Input("собака"), Input("katze")]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """The starter with another bias for its texts."""
+    made = tmp_path / "mine"
+    made.mkdir()
+    weights = load_file(HEAD)
+    weights["text.bias"] = weights["text.bias"] + np.float16(0.05)
+    save_file(weights, made / HEAD.name)
+    told = {"family": "starter", "base": "starter", "languages": ["de", "cy"]}
+    (made / "polylens.json").write_text(json.dumps(told))
+    return made
+
+
+def test_it_is_found_by_its_folder(folder):
+    model = embedder.load(str(folder))
+    card = model.card
+    assert (card.name, card.family, card.dim) == (str(folder), "starter", 384)
+    assert card.languages == ("de", "cy")
+    assert card.fingerprint != CARDS[0].fingerprint
+    assert embedder.describe(card.name) == card
+    rows, plain = model.embed(ITEMS, "query"), embedder.load("starter").embed(ITEMS, "query")
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert np.abs(rows - plain).max() > 1e-3
+
+
+def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(folder, tmp_path):
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    same = embedder.describe(str(moved)).fingerprint
+    assert same == embedder.describe(str(folder)).fingerprint
+    weights = load_file(moved / HEAD.name)
+    weights["text.bias"][0] += np.float16(1)
+    save_file(weights, moved / HEAD.name)
+    assert embedder.describe(str(moved)).fingerprint != same
+
+
+def test_a_runs_folder_is_its_model(folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "model")
+    (run / "run.json").write_text('{"format": 1, "status": "done"}')
+    rows = embedder.load(str(run)).embed(ITEMS, "query")
+    np.testing.assert_array_equal(rows, embedder.load(str(folder)).embed(ITEMS, "query"))
+
+
+def test_a_folder_without_a_head(folder):
+    (folder / HEAD.name).unlink()
+    with pytest.raises(EmbedderError, match="has no starter_head"):
+        embedder.load(str(folder)).embed(ITEMS, "query")
+
+
+def test_a_head_that_lacks_a_part(folder):
+    weights = load_file(folder / HEAD.name)
+    del weights["classes.mean"]
+    save_file(weights, folder / HEAD.name)
+    with pytest.raises(EmbedderError, match=r"damaged: it lacks classes\.mean"):
+        embedder.load(str(folder)).embed(ITEMS, "query")
+
+
+def test_a_head_that_is_none(folder):
+    (folder / HEAD.name).write_bytes(b"nothing")
+    with pytest.raises(EmbedderError, match="cannot be read"):
+        embedder.load(str(folder)).embed(ITEMS, "query")
+
+
+@pytest.mark.parametrize("settings", [Settings("cuda"), Settings(dim=64), Settings(pixel_budget=9)])
+def test_settings_it_has_no_use_for(folder, settings):
+    with pytest.raises(EmbedderError, match="the starter"):
+        embedder.load(str(folder), settings)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UnknownModelError, match="no folder"):
+        embedder.load(f"starter:{tmp_path / 'nowhere'}")
