@@ -23,9 +23,10 @@ from finetune.evaluation.held_out import from_pairs
 from finetune.evaluation.report import Report
 from finetune.training.card import card, names
 from finetune.training.curve import curve
+from finetune.training.processes import here, processes
 from finetune.training.recipe import Recipe
 from finetune.training.run import Run, described
-from finetune.training.training import counted, here, train
+from finetune.training.training import counted, train
 
 HELD_OUT = "held-out"
 
@@ -63,7 +64,7 @@ def adapt(
     start = time.monotonic()
     pairs, tests, left_out = _gathered(asked, recipe.seed)
     base = embedder.describe(recipe.model, settings)
-    alone = PartialState(cpu=settings.device == "cpu" or not torch.cuda.is_available())
+    alone = processes(settings, base.family)
     with alone.main_process_first():
         if alone.is_main_process:
             run.begin(

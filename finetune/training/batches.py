@@ -57,10 +57,14 @@ class Collator:
         identities: Identities,
         hard: HardNegatives,
         tokens: int,
+        *,
+        keep: bool = False,
     ) -> None:
-        """`tokens`: the most that a mini-batch may compute."""
+        """`tokens`: the most that a mini-batch may compute. `keep` what is made ready in memory,
+        for the next epoch."""
         self._pairs, self._backbone, self._identities = pairs, backbone, identities
         self._hard, self._tokens = hard, tokens
+        self._kept: dict[tuple[Side, Role], Any] | None = {} if keep else None
 
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> Step:
         pairs = [self._pairs[row["row"]] for row in rows]
@@ -98,8 +102,15 @@ class Collator:
         return parts, [index for batch in batches for index in batch]
 
     def _ready(self, asked: tuple[Side, Role]) -> Any:
-        side, role = asked
-        return self._backbone.prepare(side.input(), role, side.instruction)
+        if self._kept is None:
+            return self._made(*asked)
+        if asked not in self._kept:
+            self._kept[asked] = self._made(*asked)
+        return self._kept[asked]
+
+    def _made(self, side: Side, role: Role) -> Any:
+        ready = side.input(self._backbone.card.image_side)
+        return self._backbone.prepare(ready, role, side.instruction)
 
 
 def numpy(tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -23,7 +23,7 @@ def card(
     files = "".join(f"- `{d['path']}` (blake3 {d['blake3']})\n" for d in told.get("data", []))
     return (
         f"# {told['name']}\n\n"
-        f"[{base.name}]({base.source}) adapted with the preset `{told['preset']}` of Polylens "
+        f"{_linked(base)} adapted with the preset `{told['preset']}` of Polylens "
         f"{program_version()}, {told['created'][:10]}.\n\n"
         f"- {told['pairs']:,} pairs, {told.get('steps', 0):,} steps, "
         f"{told.get('seconds', 0):,} s; all settings are in `config.yaml`\n"
@@ -35,6 +35,10 @@ def card(
         f'indexer search "..." --model {folder}\n```\n\n'
         f"{_results(measured)}## Data\n\n{files}"
     )
+
+
+def _linked(base: ModelCard) -> str:
+    return f"[{base.name}]({base.source})" if base.source.startswith("https:") else base.name
 
 
 def _results(measured: Comparison | None) -> str:

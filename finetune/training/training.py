@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
 from transformers import set_seed
 
+import embedder
 from embedder.errors import EmbedderError
 from embedder.types import Settings
 from finetune.data.identity import Identities
@@ -23,6 +23,7 @@ from finetune.training.cached import CachedContrast
 from finetune.training.models import trainable
 from finetune.training.module import Adapted
 from finetune.training.negatives import Known
+from finetune.training.processes import here, processes
 from finetune.training.recipe import Recipe
 from finetune.training.reporting import Interrupts, Reporter
 from finetune.training.run import Run
@@ -48,6 +49,7 @@ def train(
     is done and a checkpoint is saved.
     """
     check_pairs(pairs, recipe)
+    processes(settings, embedder.describe(recipe.model, settings).family)
     settings = here(settings)
     set_seed(recipe.seed)  # LoRA's first weights are drawn
     languages = sorted({pair.language for pair in pairs if pair.language})
@@ -93,12 +95,6 @@ def _sides(pair: Pair) -> Sequence[Side]:
     return (pair.query, pair.positive, *pair.negatives)
 
 
-def here(settings: Settings) -> Settings:
-    """The settings with this process's own device, where torchrun has started several."""
-    state = PartialState(cpu=settings.device == "cpu" or not torch.cuda.is_available())
-    return replace(settings, device=str(state.device))
-
-
 def _trainer(
     model: Trainable,
     pairs: Sequence[Pair],
@@ -110,8 +106,13 @@ def _trainer(
 ) -> Trainer:
     identities, device = Identities(), model.backbone.device
     wrapped = SentenceTransformer(modules=[Adapted(model)], device=str(device))
-    processes = PartialState().num_processes
-    each = max(1, min(recipe.batch, len(pairs)) // processes)
+    count = PartialState().num_processes
+    if recipe.batch % count:
+        raise FinetuneError(
+            f"a batch of {recipe.batch} pairs cannot be shared by {count} processes; give a "
+            f"--batch that {count} divides"
+        )
+    each = max(1, min(recipe.batch, len(pairs)) // count)
     sampler = Interleaved([pair.dataset for pair in pairs], each, recipe.sub_batch, recipe.seed)
     loss = CachedContrast(
         wrapped,
@@ -126,18 +127,28 @@ def _trainer(
     return Trainer(
         model,
         wrapped,
-        _arguments(recipe, run, each, device),
+        _arguments(recipe, run, each, len(sampler), device),
         sampler,
-        Collator(pairs, model.backbone, identities, recipe.hard_negatives, _tokens(recipe, model)),
+        Collator(
+            pairs,
+            model.backbone,
+            identities,
+            recipe.hard_negatives,
+            _tokens(recipe, model),
+            keep=getattr(model.backbone, "keeps", False),
+        ),
         loss,
-        [Reporter(run, each * processes, progress), interrupts],
+        [Reporter(run, each * count, progress), interrupts],
     )
 
 
-def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arguments:
+def _arguments(
+    recipe: Recipe, run: Run, each: int, batches: int, device: torch.device
+) -> Arguments:
+    """`each`: pairs of a process in a step; `batches` of that size make an epoch."""
     on_gpu = device.type == "cuda"
     workers = recipe.workers if recipe.workers >= 0 else WORKERS * on_gpu
-    told: dict[str, Any] = {"dataloader_prefetch_factor": 2} if workers else {}
+    told: dict[str, Any] = {"dataloader_prefetch_factor": 1} if workers else {}
     if workers:  # the other strategy holds a file open for every tensor of every step
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     return Arguments(
@@ -146,7 +157,7 @@ def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arg
         num_train_epochs=recipe.epochs,
         max_steps=recipe.steps or -1,
         learning_rate=recipe.rate,
-        warmup_steps=recipe.warmup,
+        warmup_steps=_warmup(recipe, batches),
         lr_scheduler_type=recipe.schedule,
         weight_decay=recipe.decay,
         max_grad_norm=recipe.clip,
@@ -165,6 +176,12 @@ def _arguments(recipe: Recipe, run: Run, each: int, device: torch.device) -> Arg
         report_to="none",
         **told,
     )
+
+
+def _warmup(recipe: Recipe, batches: int) -> float:
+    """Steps, or their share: a paper's hundred steps would be all that few data make."""
+    steps = recipe.steps or recipe.epochs * batches / PartialState().num_processes
+    return recipe.warmup if recipe.warmup < 1 else float(int(min(recipe.warmup, steps / 10)))
 
 
 def _tokens(recipe: Recipe, model: Trainable) -> int:
