@@ -72,7 +72,7 @@ def _lengths(built: Built, ready: Any) -> tuple[int, list[int]]:
         places = [backbone._places(image.size) for image in ready.images]
         words = backbone.collate([replace(ready, images=(), text=ready.text or "")], [[]])
         return words["0.input_ids"].shape[1] + sum(places), [4 * count for count in places]
-    architecture = backbone._architecture
+    architecture = backbone.architecture
     if built.model.config.model_type == "llava_next":
         grids = [architecture._grid(size) for size in ready.sizes]
         return len(ready.ids), [1 + down * across for down, across in grids]

@@ -49,7 +49,7 @@ class Headed:
     def __init__(self, built: Built, processor: Any) -> None:
         self.model, self.processor = built.model, processor
         backbone: Any = built.engine.backbone
-        self._render = backbone._render  # the family's prompts, as strings
+        self._render = backbone.render  # the family's prompts, as strings
 
     def __call__(self, items: Sequence[Input], role: Role) -> torch.Tensor:
         strings = ["".join(map(_spelt, self._render(item, role, None))) for item in items]
@@ -72,7 +72,7 @@ class Llava(Headed):
     def __init__(self, built: Built) -> None:
         from transformers import AutoTokenizer, LlavaNextProcessor
 
-        architecture: Any = built.engine.backbone._architecture
+        architecture: Any = built.engine.backbone.architecture
         processor = LlavaNextProcessor(
             architecture._processor,  # for E5-V with the margins of transformers 4.41
             AutoTokenizer.from_pretrained(built.folder, padding_side="left"),

@@ -37,8 +37,8 @@ have learned from more than a collection has."""
 FIXED = ("text.centre", "conse.weight", "words.weight")
 FEATURES = 768
 NOISE = 0.6  # on whitened features, in standard deviations
-PROBES = 256  # rows of noise a step
-KEEP_SIGHT, KEEP_WORDS = 10.0, 100.0  # what it costs to take noise for something else
+PROBES = 512  # rows of noise a step
+KEEP_SIGHT, KEEP_WORDS = 20.0, 100.0  # what it costs to take noise for something else
 
 
 class HeadModule(nn.Module):

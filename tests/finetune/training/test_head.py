@@ -117,12 +117,12 @@ def test_nothing_moves_without_steps(made):
 
 
 def test_the_penalty_in_closed_form(made):
-    """A perceptron that says the opposite is 2 away; texts have not moved. 10 * 2 + 100 * 0."""
+    """A perceptron that says the opposite is 2 away; texts have not moved. 20 * 2 + 100 * 0."""
     names = ("image_1_weight", "image_1_bias")
     with torch.no_grad():
         for name in names:
             made.module.steps[name].copy_(-2 * made.module.get_buffer(name))
-    assert made.penalty().item() == pytest.approx(20, abs=1e-3)
+    assert made.penalty().item() == pytest.approx(40, abs=1e-3)
 
 
 def test_texts_move_at_a_tenth_of_the_pace(made):
