@@ -1,43 +1,43 @@
 """Pictures to see by whether a model has forgotten anything: `python -m bench.stamps FOLDER`.
 
 Writes Tux Paint's stamps of things (Debian `tuxpaint-stamps-default`, GPL-2; photographs, cut-outs
-and drawings) into FOLDER, each with a sidecar that has its caption in twenty languages. The starter
-is measured on them, and was never trained on any. It needs apt-get, dpkg-deb and rsvg-convert.
+and drawings) into FOLDER, and FOLDER/pairs.jsonl, their captions in eight languages as pairs for
+`finetune evaluate` and `compare`. The starter was never trained on any of them. It needs apt-get,
+dpkg-deb and rsvg-convert.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from finetune.starter.material import MEASURED
-from finetune.starter.pictures import open_picture, stamp_pictures
+from bench.line_drawings import LANGUAGES
+from finetune.data.files import write_pairs
+from finetune.data.pairs import Pair, Side
+from finetune.starter.pictures import Picture, open_picture, stamp_pictures
 from finetune.starter.sources import PACKAGES, SourceError, fetch
 
 SYMBOLS = "symbols/"  # letters, digits, coins and signs: nothing that the starter could find
 
 
-def write(folder: Path, work: Path) -> int:
-    """The pictures and their sidecars; how many there are. Raises `SourceError`."""
+def pairs(folder: Path, work: Path) -> Iterator[Pair]:
+    """Write each picture, and give its captions as pairs. Raises `SourceError`."""
     work.mkdir(parents=True, exist_ok=True)
     wanted = [package for package in PACKAGES if package.name == "stamps"]
-    count = 0
-    for picture in stamp_pictures(fetch(work, wanted)["stamps"], work, MEASURED):
-        if not picture.concept.startswith(SYMBOLS):
-            _put(folder / picture.concept, picture.path, picture.words)
-            count += 1
-    return count
+    for stamp in stamp_pictures(fetch(work, wanted)["stamps"], work, LANGUAGES):
+        if not stamp.concept.startswith(SYMBOLS):
+            place = _put(stamp, folder)
+            for _, language, text in stamp.words:
+                yield Pair(Side(text), Side(image=place), (), language, stamp.concept, "stamps")
 
 
-def _put(place: Path, path: Path, words: tuple[tuple[float, str, str], ...]) -> None:
+def _put(stamp: Picture, folder: Path) -> str:
+    place = (folder / stamp.concept).with_suffix(".png").absolute()
     place.parent.mkdir(parents=True, exist_ok=True)
-    open_picture(path).save(place.with_suffix(".png"))
-    caption = {language: text for _, language, text in words}
-    place.with_suffix(".json").write_text(
-        json.dumps({"caption": caption}, ensure_ascii=False), "utf-8"
-    )
+    open_picture(stamp.path).save(place)
+    return str(place)
 
 
 def main() -> int:
@@ -47,11 +47,13 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=cache, help="where the package is kept")
     options = parser.parse_args()
     try:
-        count = write(options.folder, options.work)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        file = options.folder / "pairs.jsonl"
+        count = write_pairs(file, pairs(options.folder, options.work))
     except SourceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{count} stamps in {options.folder}")
+    print(f"{count} captions of stamps in {file}")
     return 0
 
 
