@@ -100,7 +100,7 @@ class HeadBackbone:
         return CPU
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Noticed:
-        """The same for both roles and any instruction; raises `EmbedderError` for an empty input."""
+        """The same for both roles and any instruction; raises `EmbedderError` where it is empty."""
         item.check()
         heard = self._hear(item.text) if item.text and item.says else None
         return Noticed(heard, tuple(map(self._see, item.images)))
