@@ -24,6 +24,8 @@ SIGHT = ("vision", "visual", "projector", "image")  # in the names of what is no
 class Adapter:
     """A `Trainable`: in `body`, which `backbone` embeds with, linear layers get LoRA."""
 
+    keeps = False  # pictures are large, and token ids quickly made
+
     def __init__(
         self,
         backbone: Backbone[Any],

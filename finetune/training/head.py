@@ -43,6 +43,8 @@ def head(name: str, settings: Settings, cache: Path | None = None) -> StarterHea
 class StarterHead:
     """A `finetune.training.trainable.Trainable`."""
 
+    keeps = True  # what the towers made
+
     def __init__(self, starter: Starter, cache: Path | None = None) -> None:
         self._starter = starter
         self.module = HeadModule(starter.head)
@@ -82,8 +84,6 @@ class Noticed:
 
 class HeadBackbone:
     """An `embedder.engine.backbone.Backbone`; all the work is in `prepare`, which does it once."""
-
-    keeps = True  # what `prepare` gives is small: whoever asks again had better keep it
 
     def __init__(self, starter: Starter, module: HeadModule, cache: Path | None) -> None:
         self._starter, self._module = starter, module

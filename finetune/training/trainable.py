@@ -24,6 +24,12 @@ class Trainable(Protocol):
         """`forward` gives (n, dim) with gradients, not of unit length."""
         ...
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what the backbone makes ready is small, and costly enough to be kept for the
+        next epoch."""
+        ...
+
     def penalty(self) -> Tensor | None:
         """A scalar that is added to the loss."""
         ...

@@ -135,7 +135,7 @@ def _trainer(
             identities,
             recipe.hard_negatives,
             _tokens(recipe, model),
-            keep=getattr(model.backbone, "keeps", False),
+            keep=model.keeps,
         ),
         loss,
         [Reporter(run, each * count, progress), interrupts],
