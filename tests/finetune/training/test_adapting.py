@@ -145,6 +145,37 @@ def test_an_adapter_alone(trained, tmp_path):
         export_adapter(trained, tmp_path / "adapter")
 
 
+def test_the_starter_goes_out_as_its_head(captions, tmp_path):
+    recipe = settle({"preset": "starter-head", "steps": 3, "batch": 12, "rate": 1e-2})
+    run = Run(tmp_path / "run")
+    done = adapt(Asked([captions], hold_out=0.4), recipe, run, CPU, lambda _: None)
+    assert done.steps == 3 and done.measured.before.name == "starter"
+    export_merged(run.folder, tmp_path / "head", None)
+    names = {path.name for path in (tmp_path / "head").iterdir()}
+    assert names == {"polylens.json", "starter_head.safetensors"}
+    inputs = [Input("red"), Input(images=(Image.new("RGB", (90, 60), "teal"),))]
+    one, two, base = (
+        embedder.load(name, CPU).embed(inputs, "query")
+        for name in (str(run.folder), str(tmp_path / "head"), "starter")
+    )
+    np.testing.assert_array_equal(one, two)
+    assert np.abs(one - base).max() > 1e-3
+
+
+def test_a_model_of_sentence_transformers_is_merged(qwen, captions, tmp_path):
+    told = {"preset": "vlm2vec", "model": str(qwen), "sub_batch": 0, "batch": 6, "steps": 2}
+    run = Run(tmp_path / "run")
+    recipe = settle(told | {"rate": 1e-3, "warmup": 0})
+    adapt(Asked([captions], hold_out=0), recipe, run, CPU, lambda _: None)
+    export_merged(run.folder, tmp_path / "merged", None)
+    inputs = [Input("red"), Input(images=(Image.new("RGB", (90, 60), "teal"),))]
+    adapted, merged = (
+        embedder.load(str(f), CPU).embed(inputs, "document")
+        for f in (run.folder, tmp_path / "merged")
+    )
+    np.testing.assert_allclose(merged, adapted, atol=1e-5)
+
+
 def test_a_run_that_is_done_or_another_is_not_gone_on_with(trained, texts, checkpoint):
     told = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
     recipe = settle(told | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8})
