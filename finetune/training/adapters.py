@@ -24,7 +24,7 @@ SIGHT = ("vision", "visual", "projector", "image")  # in the names of what is no
 class Adapter:
     """A `Trainable`: in `body`, which `backbone` embeds with, linear layers get LoRA."""
 
-    keeps = False  # pictures are large, and token ids quickly made
+    keeps = False  # pictures are large
 
     def __init__(
         self,
@@ -48,6 +48,9 @@ class Adapter:
             exclude_modules=strangers(body, chosen),
         )
         self.module: PeftModel = PeftModel(body, config)
+
+    def acquaint(self, texts: Sequence[str]) -> None:
+        """Token ids are quickly made."""
 
     def penalty(self) -> Tensor | None:
         return None

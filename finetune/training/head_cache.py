@@ -30,15 +30,19 @@ class Rows:
         if file and file.exists():
             self._read(file)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._rows
+
     def get(self, key: bytes, make: Callable[[], Array]) -> Array:
         """The row of `key`; `make` gives it the first time."""
         found = self._rows.get(key)
         if found is None:
             found = make().reshape(self._shape)
-            self._keep(key, found)
+            self.put(key, found)
         return found
 
-    def _keep(self, key: bytes, row: Array) -> None:
+    def put(self, key: bytes, row: Array) -> None:
+        """Keep the row of `key`."""
         with self._lock:
             self._rows[key] = row
             if self._file:

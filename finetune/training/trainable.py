@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,10 @@ class Trainable(Protocol):
     def keeps(self) -> bool:
         """Whether what the backbone makes ready is small, and costly enough to be kept for the
         next epoch."""
+        ...
+
+    def acquaint(self, texts: Sequence[str]) -> None:
+        """Hear of all texts before training, where that saves time."""
         ...
 
     def penalty(self) -> Tensor | None:

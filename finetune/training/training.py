@@ -54,6 +54,7 @@ def train(
     set_seed(recipe.seed)  # LoRA's first weights are drawn
     languages = sorted({pair.language for pair in pairs if pair.language})
     model = trainable(recipe, settings, run.folder / "cache", languages)
+    model.acquaint(sorted({s.text for pair in pairs for s in _sides(pair) if s.text}))
     interrupts = Interrupts()
     trainer = _trainer(model, pairs, recipe, run, settings, progress, interrupts)
     try:

@@ -217,3 +217,21 @@ def test_keys_are_of_pixels_in_their_shape():
     flat = Image.new("L", (6, 4))
     assert of_image(flat) == of_image(flat.copy())
     assert len({of_image(flat), of_image(flat.resize((4, 6))), of_image(flat.convert("RGB"))}) == 3
+
+
+def test_texts_heard_together_are_as_heard_alone(tmp_path):
+    """And a head that has been acquainted with them does not ask the tower again."""
+    texts = ["猫", "a red bicycle", "ein Hund im Schnee"]
+    alone, together = head("starter", Settings()), head("starter", Settings(), tmp_path)
+    together.acquaint(texts)
+    asked = []
+    together._starter.hear = asked.append
+    for text in texts:
+        one = alone.backbone.prepare(Input(text), "query", None).heard
+        other = together.backbone.prepare(Input(text), "query", None).heard
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not asked
+    again = head("starter", Settings(), tmp_path)
+    again._starter.hear = asked.append
+    again.acquaint(texts)
+    assert not asked
