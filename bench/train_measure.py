@@ -105,12 +105,9 @@ def _pairs(recipe: str, count: int, folder: Path) -> list[Pair]:
     return pairs
 
 
-def _moved(thing: Any, device: torch.device) -> Any:
-    if isinstance(thing, torch.Tensor):
-        return thing.to(device)
-    if isinstance(thing, dict):
-        return {name: _moved(value, device) for name, value in thing.items()}
-    return [_moved(one, device) for one in thing] if isinstance(thing, list) else thing
+def _moved(step: Any, device: torch.device) -> Any:
+    """As the trainer moves a step: its mini-batches stay until their turn."""
+    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in step.items()}
 
 
 def _peak(device: torch.device) -> float:

@@ -74,6 +74,14 @@ def load(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> Embedde
     return embedder
 
 
+def family_name(name: str) -> str:
+    """The family of the model called `name`, without looking at its weights.
+
+    Raises `UnknownModelError`, `EmbedderError`.
+    """
+    return _family(name)[0].name
+
+
 def _family(name: str) -> tuple[Family, str]:
     """The family that serves `name`, and the name without the family before it."""
     by_name = {family.name: family for family in FAMILIES}

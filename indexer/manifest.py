@@ -145,12 +145,16 @@ def _number(text: str) -> str | int | float:
 
 def _json_lines(text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number}: broken JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number}: not an object")
-        yield row
+        if line.strip():
+            yield json_row(line, number)
+
+
+def json_row(line: str, number: int) -> Row:
+    """A line of JSON lines; raises `ValueError` for what is no object."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: broken JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number}: not an object")
+    return row

@@ -15,6 +15,7 @@ from typing import Any
 
 from finetune.data.cells import Row
 from finetune.errors import DataError
+from indexer.manifest import json_row
 
 Rows = Iterator[tuple[str, Row]]
 """(where, row): "line 12", and what stands there."""
@@ -68,17 +69,7 @@ def _json_lines(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield f"line {number}", _object(line, number)
-
-
-def _object(line: str, number: int) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"line {number}: broken JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"line {number}: not an object")
-    return row
+                yield f"line {number}", json_row(line, number)
 
 
 def _csv(path: Path) -> Rows:

@@ -16,17 +16,17 @@ from embedder.types import Settings
 from finetune.data.files import read_pairs, write_pairs
 from finetune.data.identity import Identities
 from finetune.data.pairs import Pair
-from finetune.data.splitting import split
+from finetune.data.splitting import divide
 from finetune.evaluation.comparison import Comparison
 from finetune.evaluation.evaluating import compare, evaluate
 from finetune.evaluation.held_out import from_pairs
 from finetune.evaluation.report import Report
-from finetune.training.card import card, names
+from finetune.training.card import card, counted, names
 from finetune.training.curve import curve
 from finetune.training.processes import here, processes
 from finetune.training.recipe import Recipe
 from finetune.training.run import Run, described
-from finetune.training.training import counted, train
+from finetune.training.training import train
 
 HELD_OUT = "held-out"
 
@@ -62,7 +62,8 @@ def adapt(
     """Raises `FinetuneError`, `EmbedderError`, `OSError`; `KeyboardInterrupt` once a checkpoint is
     saved. The same call goes on with a run that has ended early."""
     start = time.monotonic()
-    pairs, tests, left_out = _gathered(asked, recipe.seed)
+    known = Identities()
+    pairs, tests, left_out = _gathered(asked, recipe.seed, known)
     base = embedder.describe(recipe.model, settings)
     alone = processes(settings, base.family)
     with alone.main_process_first():
@@ -79,7 +80,7 @@ def adapt(
                 },
             )
     try:
-        steps = train(pairs, recipe, run, settings, progress)
+        steps = train(pairs, recipe, run, settings, progress, known)
     except KeyboardInterrupt:
         _note(alone, run, {"status": "stopped"})
         raise
@@ -98,21 +99,24 @@ def adapt(
     return Outcome(run, len(pairs), steps, time.monotonic() - start, left_out, measured)
 
 
-def _gathered(asked: Asked, seed: int) -> tuple[list[Pair], list[Pair], int]:
+def _gathered(asked: Asked, seed: int, known: Identities) -> tuple[list[Pair], list[Pair], int]:
     """Pairs to train on, pairs to measure on, and how many of the first were left out."""
     pairs = [pair for path in asked.files for pair in read_pairs(path, asked.images)]
     tests = [pair for path in asked.tests for pair in read_pairs(path, asked.images)]
     if tests:
-        kept = apart(pairs, tests)
+        kept = apart(pairs, tests, known)
         return kept, tests, len(pairs) - len(kept)
     if asked.hold_out:
-        return *split(pairs, asked.hold_out, seed), 0
+        done = divide(pairs, asked.hold_out, seed, known)
+        return done.train, done.test, 0
     return pairs, [], 0
 
 
-def apart(pairs: Sequence[Pair], tests: Sequence[Pair]) -> list[Pair]:
+def apart(
+    pairs: Sequence[Pair], tests: Sequence[Pair], identities: Identities | None = None
+) -> list[Pair]:
     """Those of `pairs` that are about nothing that `tests` are about, by item and by picture."""
-    known = Identities()
+    known = identities or Identities()
     items = {known.item(pair) for pair in tests}
     seen = {known.content(image) for pair in tests for image in _images(pair)}
     return [

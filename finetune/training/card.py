@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from embedder.console import program_version
 from embedder.types import ModelCard
+from finetune.data.pairs import Pair
 from finetune.evaluation.comparison import Comparison, verdict
 
 
@@ -69,6 +71,11 @@ def _name(direction: str, language: str | None) -> str:
     return " ".join(part for part in (direction, language) if part)
 
 
-def names(pairs: Sequence[Any]) -> list[str]:
+def counted(pairs: Sequence[Pair]) -> dict[str, int]:
+    """How many pairs each language has."""
+    return dict(Counter(pair.language or "" for pair in pairs).most_common())
+
+
+def names(pairs: Sequence[Pair]) -> list[str]:
     """The languages of `pairs`."""
     return sorted({pair.language for pair in pairs if pair.language})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,14 +11,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
 from transformers import set_seed
 
-import embedder
 from embedder.errors import EmbedderError
+from embedder.registry import family_name
 from embedder.types import Settings
 from finetune.data.identity import Identities
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
 from finetune.training.batches import Collator
 from finetune.training.cached import CachedContrast
+from finetune.training.card import names
 from finetune.training.models import trainable
 from finetune.training.module import Adapted
 from finetune.training.negatives import Known
@@ -41,6 +41,7 @@ def train(
     run: Run,
     settings: Settings,
     progress: Callable[[str], None],
+    identities: Identities | None = None,
 ) -> int:
     """Train, going on from the run's last checkpoint if it has one; the model lies in `run.model`
     then. Gives the number of steps.
@@ -49,14 +50,14 @@ def train(
     is done and a checkpoint is saved.
     """
     check_pairs(pairs, recipe)
-    processes(settings, embedder.describe(recipe.model, settings).family)
+    processes(settings, family_name(recipe.model))
     settings = here(settings)
     set_seed(recipe.seed)  # LoRA's first weights are drawn
-    languages = sorted({pair.language for pair in pairs if pair.language})
-    model = trainable(recipe, settings, run.folder / "cache", languages)
+    model = trainable(recipe, settings, run.folder / "cache", names(pairs))
     model.acquaint(sorted({s.text for pair in pairs for s in _sides(pair) if s.text}))
     interrupts = Interrupts()
-    trainer = _trainer(model, pairs, recipe, run, settings, progress, interrupts)
+    known = identities or Identities()
+    trainer = _trainer(model, pairs, recipe, run, settings, progress, interrupts, known)
     try:
         trainer.train(resume_from_checkpoint=_resumed(run))
     except torch.OutOfMemoryError as error:
@@ -104,8 +105,9 @@ def _trainer(
     settings: Settings,
     progress: Callable[[str], None],
     interrupts: Interrupts,
+    identities: Identities,
 ) -> Trainer:
-    identities, device = Identities(), model.backbone.device
+    device = model.backbone.device
     wrapped = SentenceTransformer(modules=[Adapted(model)], device=str(device))
     count = PartialState().num_processes
     if recipe.batch % count:
@@ -203,8 +205,3 @@ def _said(error: Exception) -> str:
 def _resumed(run: Run) -> str | None:
     found = run.last_checkpoint()
     return str(found) if found else None
-
-
-def counted(pairs: Sequence[Pair]) -> dict[str, int]:
-    """How many pairs each language has."""
-    return dict(Counter(pair.language or "" for pair in pairs).most_common())
