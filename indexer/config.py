@@ -17,6 +17,7 @@ from pathlib import Path
 from indexer.errors import ConfigError
 
 TOML = "polylens.toml"
+PROFILES = ("small", "large", "huge")
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
@@ -69,8 +70,33 @@ def parse_store(value: object) -> str:
     return str(Path(text).expanduser().absolute())
 
 
-def parse_folder(value: object) -> str:
-    """A folder, made absolute."""
+def parse_seconds(value: object) -> float:
+    seconds = float(str(value))
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("expected a number of seconds")
+    return seconds
+
+
+def parse_port(value: object) -> int:
+    port = parse_positive(value)
+    if port > 65535:
+        raise ValueError("expected a port, 1 to 65535")
+    return port
+
+
+def parse_profile(value: object) -> str:
+    if value not in PROFILES:
+        raise ValueError(f"expected one of {', '.join(PROFILES)}")
+    return str(value)
+
+
+def parse_tenant(value: object) -> str:
+    """It names a folder too."""
+    return parse_name(value)
+
+
+def parse_path(value: object) -> str:
+    """A folder or a file, made absolute."""
     return str(Path(str(value).strip()).expanduser().absolute())
 
 
@@ -94,6 +120,16 @@ class Config:
     trust_remote_code: bool = False  # run code that comes with a model's weights
     model_api_key: str | None = None  # for a model on a server
     qdrant_api_key: str | None = None
+    qdrant_read_api_key: str | None = None  # what the app searches with, where it is given
+    qdrant_grpc_port: int | None = None  # None: REST alone
+    qdrant_ca: str | None = None  # a file with the certificate authority of the server
+    qdrant_timeout: float = 60.0  # seconds that one request may take
+    qdrant_patience: float = 120.0  # seconds to wait for a server that is away or busy
+    qdrant_streams: int = 2  # uploads at a time
+    profile: str = "small"  # of a new collection on a server: small, large or huge
+    shards: int | None = None  # of a new collection on a server; None: the server's choice
+    replicas: int | None = None  # the same
+    tenant: str | None = None  # whose points are written and searched; None: all
     max_bytes: int = 200 * (1 << 20)
     max_pixels: int = 150_000_000
     batch: int = 64
@@ -124,15 +160,29 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "trust_remote_code": parse_flag,
     "model_api_key": str,
     "qdrant_api_key": str,
+    "qdrant_read_api_key": str,
+    "qdrant_grpc_port": parse_port,
+    "qdrant_ca": parse_path,
+    "qdrant_timeout": parse_seconds,
+    "qdrant_patience": parse_seconds,
+    "qdrant_streams": parse_positive,
+    "profile": parse_profile,
+    "shards": parse_positive,
+    "replicas": parse_positive,
+    "tenant": parse_tenant,
     "max_bytes": parse_size,
     "max_pixels": parse_size,
     "batch": parse_positive,
     "workers": parse_count,
-    "runs": parse_folder,
+    "runs": parse_path,
     "debug": parse_flag,
 }
-ALIASES = {"QDRANT_URL": "store", "QDRANT_API_KEY": "qdrant_api_key"}
-SECRETS = frozenset({"qdrant_api_key", "model_api_key"})
+ALIASES = {
+    "QDRANT_URL": "store",
+    "QDRANT_API_KEY": "qdrant_api_key",
+    "QDRANT_READ_API_KEY": "qdrant_read_api_key",
+}
+SECRETS = frozenset({"qdrant_api_key", "qdrant_read_api_key", "model_api_key"})
 
 
 @dataclass(frozen=True, slots=True)

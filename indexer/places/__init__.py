@@ -1,0 +1,1 @@
+"""Where collections are kept: in a folder, or on a Qdrant server."""

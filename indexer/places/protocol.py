@@ -1,0 +1,95 @@
+"""What a place does that keeps collections: which there are, and which of their indexes is in use.
+
+An index is what one model made of the files. A collection has one in use, perhaps the old one that
+it has replaced, and perhaps one that is being built. A switch is one step: whoever searches finds
+the old index or the new one, whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from embedder.types import ModelCard
+from indexer.stores.connection import Layout
+from indexer.stores.protocol import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index: its points are in the store under `key`, its catalogue and errors in `folder`."""
+
+    key: str  # a path within the collection's folder, or a collection's own name on a server
+    card: ModelCard
+    created: str
+    ingested: str | None
+    folder: Path  # on this machine
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """The indexes of a collection."""
+
+    in_use: Index
+    old: Index | None = None
+    building: Index | None = None
+
+
+class Place(Protocol):
+    """The collections of one store. Every method raises `IndexerError` in words for the user."""
+
+    def names(self) -> list[str]:
+        """The collections there are, sorted."""
+        ...
+
+    def exists(self, name: str) -> bool: ...
+
+    def indexes(self, name: str) -> Indexes:
+        """Raises `CollectionError` where there is no such collection, or it is damaged."""
+        ...
+
+    def folder(self, name: str) -> Path:
+        """What is kept of the collection on this machine: thumbnails, votes, the writer's lock."""
+        ...
+
+    def create(self, name: str, card: ModelCard, layout: Layout = ...) -> Index:
+        """A collection that is there, and empty."""
+        ...
+
+    def begin(self, name: str, card: ModelCard, layout: Layout = ...) -> Index:
+        """A new index, empty and not in use; of a collection that need not be there yet."""
+        ...
+
+    def building(self, name: str) -> Index | None:
+        """The index that has been begun and is not in use, if there is one."""
+        ...
+
+    def switch(self, name: str, index: Index) -> None:
+        """Put `index`, which was begun, in use. The one in use so far is kept as the old one, and
+        the one before that is deleted. The caller holds the collection for writing."""
+        ...
+
+    def rollback(self, name: str) -> ModelCard:
+        """Put the old index in use again and keep the other; the card of what is in use now."""
+        ...
+
+    def forget(self, name: str) -> list[ModelCard]:
+        """Delete the indexes that are not in use; the cards of those there were."""
+        ...
+
+    def sweep(self, name: str) -> None:
+        """Delete what belongs to no index, as a crash may leave it."""
+        ...
+
+    def mark_ingested(self, name: str) -> None:
+        """Record that an ingest of the index in use has ended now."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete the collection, all its indexes, and what is kept of it on this machine."""
+        ...
+
+    def open(self, index: Index) -> Store:
+        """The store of an index, ready: `ensure` has been called."""
+        ...
