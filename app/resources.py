@@ -32,7 +32,7 @@ def collections() -> list[Summary]:
 
 
 def describe(name: str) -> Summary:
-    return summary(settings().state / name)
+    return summary(settings(), name)
 
 
 @lru_cache(maxsize=2)

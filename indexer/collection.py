@@ -6,18 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.types import ModelCard
 from indexer.config import Config
 from indexer.errors import CollectionError, DiskFullError, StoreBusyError
-from indexer.generations import Building, building
-from indexer.meta import META, card_in, index_in, now, read_meta, write_meta
 from indexer.models import check_same, require_same
-from indexer.schema import schema
-from indexer.stores import counts, open_store
+from indexer.places import Index, Place, layout_of, place_of
 from indexer.stores.protocol import Store
+from indexer.stores.tenant import TenantStore
 
 LOOKS = 16  # thumbnails of one folder whose size is asked
 FREE_BYTES = 200 << 20  # the store maps its files: a full disk would kill the process
@@ -28,70 +26,79 @@ class Summary:
     """What can be told of a collection without opening its store."""
 
     name: str
-    path: Path
+    path: Path  # what is kept of it on this machine
     points: int | None  # None: only opening the store can tell
     card: ModelCard
     created: str  # when its index was begun: another index, another time
     ingested: str | None  # when the last ingest ended
-    bytes_on_disk: int
-    index: Path  # the folder of the index in use
-    old: ModelCard | None = None  # the model of the index that `indexer reindex` has replaced
-    building: Building | None = None  # the index that `indexer reindex` has begun
+    bytes_on_disk: int  # of this machine
+    index: Path  # the folder of the catalogue of the index in use
+    old: Index | None = None  # the index that `indexer reindex` has replaced
+    building: Index | None = None  # the index that `indexer reindex` has begun
 
 
 class Collection:
-    """One collection, its store open. Use as a context manager, or `close()` it.
+    """One index of a collection, its store open. Use as a context manager, or `close()` it.
 
-    `path` is its folder, `index` the folder of the index that is open: the same, or one within it.
+    `path` is the folder of what its owner keeps (votes, thumbnails), `index` that of the index's
+    catalogue. Where the settings name a tenant, both are the tenant's own, and so is all that is
+    seen of the store.
     """
 
     def __init__(
-        self,
-        name: str,
-        path: Path,
-        card: ModelCard,
-        store: Store,
-        index: Path | None = None,
-        thumbs: Path | None = None,
+        self, name: str, place: Place, opened: Index, store: Store, tenant: str | None = None
     ) -> None:
-        self.name, self.path, self.card, self.store = name, path, card, store
-        self.index, self.thumbs = index or path, thumbs or path / "thumbs"
+        self.name, self.card, self.store, self.tenant = name, opened.card, store, tenant
+        self._place, self._opened = place, opened
+        self.path = own(place.folder(name), tenant)
+        self.thumbs = self.path / "thumbs"
+        self.index = own(opened.folder, tenant)
 
     @staticmethod
     def open(config: Config) -> Collection:
         """Open what exists; raises `CollectionError` where it is missing or does not fit."""
-        path = config.state / config.collection
-        meta = read_meta(path)
-        check_same(config, card_in(meta))
-        return _opened(config, path, card_in(meta), index_in(path, meta))
+        place = place_of(config)
+        found = place.indexes(config.collection).in_use
+        check_same(config, found.card)
+        return Collection.open_index(config, place, found)
 
     @staticmethod
     def open_or_create(config: Config, card: ModelCard) -> Collection:
         """Open the collection, made with `card`, creating it where it is missing."""
-        path = config.state / config.collection
-        if not (path / META).exists():
-            _create(path, card)
-        meta = read_meta(path)
-        require_same(config, card_in(meta), card)
-        return _opened(config, path, card, index_in(path, meta))
+        place, name = place_of(config), config.collection
+        if not place.exists(name):
+            place.folder(name).mkdir(parents=True, exist_ok=True)
+            require_disk(place.folder(name))
+            place.create(name, card, layout_of(config))
+        found = place.indexes(name).in_use
+        require_same(config, found.card, card)
+        return Collection.open_index(config, place, found)
 
     @staticmethod
-    def open_index(config: Config, index: Path) -> Collection:
-        """Open an index that is not in use as a collection of its own, with shared thumbnails."""
-        card = card_in(read_meta(index))
-        thumbs = config.state / config.collection / "thumbs"
-        return Collection(config.collection, index, card, _embedded(index, card), thumbs=thumbs)
+    def open_index(config: Config, place: Place, index: Index) -> Collection:
+        """Open an index, in use or not."""
+        store = place.open(index)
+        mine = TenantStore(store, config.tenant) if config.tenant else store
+        return Collection(config.collection, place, index, mine, config.tenant)
 
     def mark_ingested(self) -> None:
         """Record that an ingest has ended now."""
-        write_meta(self.path, {**read_meta(self.path), "ingested": now()})
+        self._place.mark_ingested(self.name, self._opened)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the collection for one writer; raises `StoreBusyError`, `DiskFullError`,
-        `CollectionError` where it has been re-indexed since it was opened."""
-        with writing(self.path):
-            if index_in(self.path, read_meta(self.path)) != self.index:
+        `CollectionError` where it has been re-indexed since it was opened.
+
+        An index that is being built is held by whoever builds it.
+        """
+        self.index.mkdir(parents=True, exist_ok=True)
+        building = self._place.building(self.name)
+        if building is not None and building.key == self._opened.key:
+            yield
+            return
+        with writing(self._place.folder(self.name)):
+            if self._place.indexes(self.name).in_use.key != self._opened.key:
                 raise CollectionError(
                     f"collection {self.name!r} has been re-indexed meanwhile; type the command "
                     "again"
@@ -110,9 +117,11 @@ class Collection:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Hold the collection in `path` for one writer; raises `StoreBusyError`, `DiskFullError`."""
+    """Hold the collection in `path` for one writer of this machine; raises `StoreBusyError`,
+    `DiskFullError`."""
     import fcntl
 
+    path.mkdir(parents=True, exist_ok=True)
     require_disk(path)
     with (path / "writer.lock").open("a+") as file:
         try:
@@ -126,33 +135,31 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def list_collections(config: Config) -> list[Summary]:
-    """The collections of the store, by name. Reads small files only."""
-    if not config.state.is_dir():
-        return []
-    return [summary(p.parent) for p in sorted(config.state.glob(f"*/{META}"))]
+    """The collections of the store, by name. On this disk, small files alone are read."""
+    return [summary(config, name) for name in place_of(config).names()]
 
 
-def summary(path: Path) -> Summary:
-    """What `path` holds; raises `CollectionError` where it is no readable collection."""
-    meta = read_meta(path)
-    index = index_in(path, meta)
+def summary(config: Config, name: str | None = None) -> Summary:
+    """What a collection holds; raises `CollectionError` where it is not there, or damaged."""
+    place, name = place_of(config), name or config.collection
+    found, path = place.indexes(name), place.folder(name)
     return Summary(
-        path.name,
-        path,
-        counts(index),
-        card_in(meta),
-        meta["created"],
-        meta.get("ingested"),
+        name,
+        own(path, config.tenant),
+        None if config.tenant else place.points(found.in_use),
+        found.in_use.card,
+        found.in_use.created,
+        found.in_use.ingested,
         disk_usage(path),
-        index,
-        card_in(meta["old"]) if "old" in meta else None,
-        building(path),
+        own(found.in_use.folder, config.tenant),
+        found.old,
+        found.building,
     )
 
 
-def read_card(path: Path) -> ModelCard:
-    """The card of the model that the collection in `path` was made with."""
-    return card_in(read_meta(path))
+def own(folder: Path, tenant: str | None) -> Path:
+    """What a tenant has of `folder`."""
+    return folder / "tenants" / tenant if tenant else folder
 
 
 def require_disk(path: Path, needed: int = FREE_BYTES) -> None:
@@ -177,31 +184,6 @@ def disk_usage(path: Path) -> int:
         size = sum(_blocks(os.path.join(folder, name)) for name in looked)  # noqa: PTH118
         total += size * len(names) // max(1, len(looked))
     return total
-
-
-def _opened(config: Config, path: Path, card: ModelCard, index: Path) -> Collection:
-    if not config.is_remote:
-        return Collection(config.collection, path, card, _embedded(index, card), index)
-    store = open_store(config.store, config.collection, api_key=config.qdrant_api_key)
-    store.ensure(schema(card.dim))
-    return Collection(config.collection, path, card, store)
-
-
-def _embedded(index: Path, card: ModelCard) -> Store:
-    store = open_store(index.parent, index.name)
-    store.ensure(schema(card.dim))
-    return store
-
-
-def _create(path: Path, card: ModelCard) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    require_disk(path)
-    if (path / "shard").exists():
-        raise CollectionError(
-            f"{path} holds points but no {META}: restore that file from a backup, or delete the "
-            "folder and ingest again"
-        )
-    write_meta(path, {"created": now(), "card": asdict(card)})
 
 
 def _blocks(path: str) -> int:

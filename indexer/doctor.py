@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from embedder.errors import EmbedderError
-from indexer.collection import Collection, read_card, require_disk
+from indexer.collection import Collection, require_disk
 from indexer.config import Config
 from indexer.errors import IndexerError
-from indexer.meta import META, index_in, read_meta
 from indexer.models import settings_for
+from indexer.places import place_of
+from indexer.stores.connection import masked
 from indexer.stores.state import read_state
 
 PYTHON = (3, 11)
@@ -44,16 +45,7 @@ def examine(config: Config, *, repair: bool = False, model: bool = True) -> Iter
     yield _python()
     yield from _packages()
     yield from _guarded("disk", lambda: _disk(config))
-    path = config.state / config.collection
-    if (path / META).exists():
-        yield from _guarded("collection", lambda: _collection(config, repair=repair))
-    else:
-        yield Check(
-            "collection",
-            "note",
-            f"there is no collection {config.collection!r} in {config.state}",
-            "indexer ingest FOLDER",
-        )
+    yield from _guarded("collection", lambda: _collection(config, repair=repair))
     if model:
         yield from _guarded("model", lambda: _model(config))
 
@@ -131,10 +123,29 @@ class _Counts:
 
 
 def _collection(config: Config, *, repair: bool) -> Iterator[Check]:
+    place, name = place_of(config), config.collection
+    if not place.exists(name):
+        where = config.state if not config.is_remote else masked(config.store)
+        missing = f"there is no collection {name!r} in {where}"
+        yield Check("collection", "note", missing, "indexer ingest FOLDER")
+        return
+    found = place.indexes(name).in_use
+    card, index = found.card, found.folder
+    yield Check("collection", "ok", f"{name}, made with {card.name} {card.revision}")
+    yield from _server(config) if config.is_remote else _parts(config, index, repair=repair)
+
+
+def _server(config: Config) -> Iterator[Check]:
+    """A server is asked for its count; to list millions of points would take too long."""
+    with Collection.open(config) as opened:
+        points = opened.store.count()
+        yield Check("store", "ok", f"{masked(config.store)} answers; {points} points")
+        if not (opened.index / "catalogue.db").exists():
+            yield Check("catalogue", "note", "is not there; the next ingest makes it")
+
+
+def _parts(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
     path = config.state / config.collection
-    card = read_card(path)
-    yield Check("collection", "ok", f"{config.collection}, made with {card.name} {card.revision}")
-    index = index_in(path, read_meta(path))
     state = read_state(index)
     with Collection.open(config) as opened:
         if state is not None and not state.clean and not (index / "keeper.json").exists():
@@ -213,8 +224,8 @@ def _model(config: Config) -> Iterator[Check]:
     """Load the model, embed a word, and compare its fingerprint with the collection's."""
     import embedder
 
-    path = config.state / config.collection
-    made_with = read_card(path) if (path / META).exists() else None
+    place, collection = place_of(config), config.collection
+    made_with = place.indexes(collection).in_use.card if place.exists(collection) else None
     name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
     model = embedder.load(name, settings_for(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")

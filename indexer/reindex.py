@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedder.types import Embedder, ModelCard
-from indexer import generations
 from indexer.catalogue import Catalogue
 from indexer.collection import FREE_BYTES, Collection, disk_usage, require_disk, writing
 from indexer.config import Config
@@ -21,8 +20,8 @@ from indexer.errors import CollectionError
 from indexer.filters import store_filter
 from indexer.ingest import IngestOptions, ingest
 from indexer.losses import Losses, compare
-from indexer.meta import card_in, read_meta
 from indexer.models import label
+from indexer.places import Index, Place, layout_of, place_of
 from indexer.prune import is_there
 from indexer.types import IngestReport, Progress
 from indexer.verify import verify
@@ -58,24 +57,17 @@ def reindex(
     Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; whatever
     happens, the index in use is whole.
     """
-    if config.is_remote:
-        raise CollectionError(
-            f"{config.store} is a server, and reindex works on collections in a folder; there, "
-            f"type: indexer ingest FOLDER --model {embedder.card.name} "
-            f"--collection {config.collection}-2"
-        )
-    path = config.state / config.collection
-    before = card_in(read_meta(path))
-    if before.fingerprint == embedder.card.fingerprint:
+    place, name = place_of(config), config.collection
+    if place.indexes(name).in_use.card.fingerprint == embedder.card.fingerprint:
         return None
-    with writing(path), _opened(config) as old:
+    with writing(place.folder(name)), _opened(config) as old:
         roots = _roots(old, embedder.card, allow_missing=allow_missing)
-        index = _index(old, embedder.card)
-        with Collection.open_index(config, index) as new:
+        index = _index(config, place, old, embedder.card)
+        with Collection.open_index(config, place, index) as new:
             run = _Run(old, new, embedder, options or IngestOptions(), on_progress)
             report = run(roots, stop or threading.Event(), allow_missing=allow_missing)
         if report.switched:
-            generations.switch(path, index)
+            place.switch(name, index)
         return report
 
 
@@ -124,31 +116,30 @@ class _Run:
         return tell
 
 
-def _index(old: Collection, card: ModelCard) -> Path:
+def _index(config: Config, place: Place, old: Collection, card: ModelCard) -> Index:
     """The index to go on with, or a new one; raises `CollectionError`, `DiskFullError`."""
-    path = old.path
-    generations.sweep(path)
-    kept = read_meta(path).get("old")
-    if kept is not None and card_in(kept).fingerprint == card.fingerprint:
+    place.sweep(old.name)
+    found = place.indexes(old.name)
+    if found.old is not None and found.old.card.fingerprint == card.fingerprint:
         raise CollectionError(
             f"the index of {label(card)} is still there: type indexer reindex --rollback to switch "
             "back to it, and indexer ingest FOLDER to bring it up to date"
         )
-    begun = generations.building(path)
+    begun = found.building
     if begun is None:
-        require_disk(path, FREE_BYTES + _size(old, card))
-        return generations.begin(path, card)
+        require_disk(place.folder(old.name), FREE_BYTES + _size(old, card))
+        return place.begin(old.name, card, layout_of(config))
     if begun.card.fingerprint != card.fingerprint:
         raise CollectionError(
             f"an index of {label(begun.card)} is half built, and another was asked for; go on "
             f"with it: indexer reindex --model {begun.card.name}; or delete it: "
             "indexer reindex --forget"
         )
-    return begun.index
+    return begun
 
 
 def _size(old: Collection, card: ModelCard) -> int:
-    """What the new index may take on disk, in bytes."""
+    """What the new index may take on this disk, in bytes; its points may lie elsewhere."""
     return disk_usage(old.index / "shard") * max(card.dim, old.card.dim) // old.card.dim
 
 

@@ -7,11 +7,14 @@ import typer
 
 def collection_names(context: typer.Context, incomplete: str) -> list[str]:
     """The collections of the store that the line names, or of the default one."""
+    from dataclasses import replace
+
     from indexer.config import resolve
-    from indexer.meta import META
+    from indexer.places import place_of
 
     try:
-        state = resolve({"store": context.params.get("store")}).state
-        return [p.parent.name for p in state.glob(f"{incomplete}*/{META}")]
+        config = resolve({"store": context.params.get("store")})
+        names = place_of(replace(config, qdrant_patience=0.0, qdrant_timeout=2.0)).names()
+        return [name for name in names if name.startswith(incomplete)]
     except Exception:  # a shell has no place for an error
         return []

@@ -33,13 +33,12 @@ def reindex_json(report: ReindexReport) -> dict[str, object]:
 
 def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> None:
     """The counts on stdout; what the new index lacks, and what to type, on stderr."""
-    from indexer.generations import building
+    from indexer.collection import own
     from indexer.ingest import ERRORS
-    from indexer.meta import index_in, read_meta
+    from indexer.places import place_of
 
-    path = config.state / config.collection
-    begun = building(path)
-    index = begun.index if begun else index_in(path, read_meta(path))
+    found = place_of(config).indexes(config.collection)
+    index = own((found.building or found.in_use).folder, config.tenant)
     print_report(report.ingest, index / ERRORS, verbose=verbose)
     losses = report.losses
     _list("gone from the disk since they were indexed", losses.vanished, verbose)

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from indexer.collection import Collection, read_card
-from indexer.meta import META
+from indexer.collection import Collection
 from indexer.models import load_model, model_for_ingest
+from indexer.places import place_of
 
 if TYPE_CHECKING:
     from embedder import Embedder, ModelCard
@@ -40,11 +40,11 @@ class Ahead:
 
 def collection_card(config: Config) -> ModelCard:
     """The card that the collection was made with; raises `CollectionError`."""
-    return read_card(config.state / config.collection)
+    return place_of(config).indexes(config.collection).in_use.card
 
 
 def exists(config: Config) -> bool:
-    return (config.state / config.collection / META).exists()
+    return place_of(config).exists(config.collection)
 
 
 def embedder_for_ingest(config: Config) -> Embedder:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from indexer.cli import options, reading
 if TYPE_CHECKING:
     from indexer.config import Config
     from indexer.ingest import IngestOptions
+    from indexer.places import Place
     from indexer.reindex import ReindexReport
 
 app = typer.Typer()
@@ -158,12 +160,8 @@ def _end(report: ReindexReport) -> None:
 
 
 def _rollback(config: Config, *, as_json: bool) -> None:
-    from indexer import generations
-    from indexer.collection import writing
-
-    path = _path(config)
-    with writing(path):
-        card = generations.rollback(path)
+    with _held(config) as place:
+        card = place.rollback(config.collection)
     if as_json:
         write_json({"collection": config.collection, "model": card.name})
     else:
@@ -173,25 +171,25 @@ def _rollback(config: Config, *, as_json: bool) -> None:
 
 
 def _forget(config: Config, *, as_json: bool) -> None:
-    from indexer import generations
-    from indexer.collection import writing
-
-    path = _path(config)
-    with writing(path):
-        gone = [card.name for card in generations.forget(path)]
+    with _held(config) as place:
+        gone = [card.name for card in place.forget(config.collection)]
     if as_json:
         write_json({"collection": config.collection, "deleted": gone})
     else:
         print(f"deleted: the index of {', '.join(gone)}" if gone else "there was nothing to delete")
 
 
-def _path(config: Config) -> Path:
-    """The collection's folder; raises `CollectionError` where there is none."""
-    from indexer.meta import read_meta
+@contextmanager
+def _held(config: Config) -> Iterator[Place]:
+    """The collection's place, the collection held for writing; raises `CollectionError` where there
+    is none."""
+    from indexer.collection import writing
+    from indexer.places import place_of
 
-    path = config.state / config.collection
-    read_meta(path)
-    return path
+    place = place_of(config)
+    place.indexes(config.collection)
+    with writing(place.folder(config.collection)):
+        yield place
 
 
 def warn_of_settings(name: str) -> None:

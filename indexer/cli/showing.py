@@ -10,6 +10,7 @@ import typer
 from embedder.console import shown, write_json
 from embedder.tables import print_fields, print_table, size
 from indexer.cli import options
+from indexer.stores.connection import masked
 
 if TYPE_CHECKING:
     from indexer.collection import Summary
@@ -48,10 +49,11 @@ def status(
 ) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
     from indexer.cli.kinds import kind_counts
-    from indexer.collection import list_collections, summary
+    from indexer.collection import summary
+    from indexer.places import place_of
 
     config = options.settings(store=store, collection=collection, model=model)
-    found = summary(config.state / config.collection)
+    found = summary(config)
     points = found.points if found.points is not None else _count(config)
     kinds = kind_counts(found.index)
     if as_json:
@@ -67,9 +69,9 @@ def status(
                 "bytes_on_disk": found.bytes_on_disk,
                 "created": found.created,
                 "ingested": found.ingested,
-                "old_model": found.old.name if found.old else None,
+                "old_model": found.old.card.name if found.old else None,
                 "building": _building(found),
-                "collections": [other.name for other in list_collections(config)],
+                "collections": place_of(config).names(),
             }
         )
         return
@@ -101,7 +103,7 @@ def _building(found: Summary) -> dict[str, object] | None:
     begun = found.building
     if begun is None:
         return None
-    counts = kind_counts(begun.index) or {}
+    counts = kind_counts(begun.folder) or {}
     return {"model": begun.card.name, "points": sum(counts.values()) if counts else None}
 
 
@@ -109,7 +111,7 @@ def _others(found: Summary, points: int) -> dict[str, str]:
     """The indexes that are not in use."""
     told = {}
     if found.old:
-        told["old index"] = f"{found.old.name}; indexer reindex --rollback, or --forget"
+        told["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
     begun = _building(found)
     if begun:
         done = begun["points"]
@@ -164,13 +166,3 @@ def show(
         ("setting", "value", "from"),
         [(name, "" if v is None else shown(str(v)), origin) for name, v, origin in rows],
     )
-
-
-def masked(store: object) -> str:
-    """A store's URL without the password that may stand in it."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(str(store))
-    if not parts.password:
-        return str(store)
-    return str(store).replace(f":{parts.password}@", ":***@", 1)

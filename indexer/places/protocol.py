@@ -53,16 +53,20 @@ class Place(Protocol):
         """What is kept of the collection on this machine: thumbnails, votes, the writer's lock."""
         ...
 
-    def create(self, name: str, card: ModelCard, layout: Layout = ...) -> Index:
+    def create(self, name: str, card: ModelCard, layout: Layout) -> Index:
         """A collection that is there, and empty."""
         ...
 
-    def begin(self, name: str, card: ModelCard, layout: Layout = ...) -> Index:
+    def begin(self, name: str, card: ModelCard, layout: Layout) -> Index:
         """A new index, empty and not in use; of a collection that need not be there yet."""
         ...
 
     def building(self, name: str) -> Index | None:
         """The index that has been begun and is not in use, if there is one."""
+        ...
+
+    def points(self, index: Index) -> int | None:
+        """How many points it holds; None where only opening it can tell."""
         ...
 
     def switch(self, name: str, index: Index) -> None:
@@ -82,8 +86,8 @@ class Place(Protocol):
         """Delete what belongs to no index, as a crash may leave it."""
         ...
 
-    def mark_ingested(self, name: str) -> None:
-        """Record that an ingest of the index in use has ended now."""
+    def mark_ingested(self, name: str, index: Index) -> None:
+        """Record that an ingest has ended now."""
         ...
 
     def delete(self, name: str) -> None:

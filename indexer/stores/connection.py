@@ -29,3 +29,13 @@ class Layout:
     profile: str = "small"
     shards: int | None = None
     replicas: int | None = None
+
+
+def masked(store: object) -> str:
+    """A store's URL without the password that may stand in it."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(str(store))
+    if not parts.password:
+        return str(store)
+    return str(store).replace(f":{parts.password}@", ":***@", 1)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from embedder.errors import EmbedderError
-from indexer import generations
 from indexer.collection import Collection, list_collections, summary, writing
 from indexer.errors import CollectionError, DiskFullError, IndexerError, StoreBusyError
 from indexer.ingest import IngestOptions, ingest
+from indexer.places import place_of
 from indexer.reindex import reindex
 from indexer.schema import IMAGE
 from indexer.search import Searcher
@@ -81,7 +81,7 @@ def meta(path: Path) -> dict:
 def test_another_model(config, path, colours, shades):
     assert reindex(config, colours) is None, "it has that model already"
     assert not (path / "indexes").exists()
-    before = summary(path)
+    before = summary(config)
     thumbs = {file: file.stat().st_mtime_ns for file in (path / "thumbs").glob("*/*.jpg")}
     (path / "feedback.jsonl").write_text('{"vote": 1}\n')
     report = reindex(config, shades)
@@ -89,8 +89,8 @@ def test_another_model(config, path, colours, shades):
     assert report.points == (5, 5)
     assert report.checked == 5
     assert (report.ingest.added, report.ingest.skipped) == (5, ())
-    after = summary(path)
-    assert (after.card, after.old, after.building) == (shades.card, colours.card, None)
+    after = summary(config)
+    assert (after.card, after.old.card, after.building) == (shades.card, colours.card, None)
     assert (after.points, after.name) == (5, before.name)
     assert after.index.parent == path / "indexes"
     assert best(config, shades) == "red.png"
@@ -110,42 +110,42 @@ def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo)
         report = ingest([folder], collection, shades)
     assert (report.added, report.unchanged) == (1, 5)
     assert meta(path)["ingested"]
-    assert (best(config, shades, "black"), summary(path).points) == ("black.png", 6)
+    assert (best(config, shades, "black"), summary(config).points) == ("black.png", 6)
 
 
 def test_rollback_and_forth(config, path, colours, shades):
     with pytest.raises(CollectionError, match="no old index"):
-        generations.rollback(path)
-    created = summary(path).created
+        place_of(config).rollback("default")
+    created = summary(config).created
     reindex(config, shades)
     assert meta(path)["format"] == 2, "a program that knows one index alone must not open it"
     with writing(path):
-        assert generations.rollback(path) == colours.card
-    assert (summary(path).card, summary(path).old) == (colours.card, shades.card)
-    assert summary(path).created == created
+        assert place_of(config).rollback("default") == colours.card
+    assert (summary(config).card, summary(config).old.card) == (colours.card, shades.card)
+    assert summary(config).created == created
     assert (meta(path)["format"], best(config, colours)) == (1, "red.png")
     with pytest.raises(CollectionError, match="reindex --rollback"):
         reindex(config, shades)
-    generations.rollback(path)
+    place_of(config).rollback("default")
     assert best(config, shades) == "red.png"
 
 
 def test_forget(config, path, colours, shades):
     reindex(config, shades)
-    assert generations.forget(path) == [colours.card]
+    assert place_of(config).forget("default") == [colours.card]
     assert not (path / "shard").exists()
     assert not list(path.glob("catalogue.db*"))
     assert best(config, shades) == "red.png"
-    first = summary(path).index
+    first = summary(config).index
     hues = Shades(colours, "hues")
     assert reindex(config, hues).switched
-    assert generations.forget(path) == [shades.card]
-    assert [summary(path).index] == list((path / "indexes").iterdir()) != [first]
-    assert generations.forget(path) == []
+    assert place_of(config).forget("default") == [shades.card]
+    assert [summary(config).index] == list((path / "indexes").iterdir()) != [first]
+    assert place_of(config).forget("default") == []
     reindex(config, shades)
     reindex(config, Shades(colours, "tints"))
     assert len(list((path / "indexes").iterdir())) == 2, "the one before the old one is deleted"
-    generations.rollback(path)
+    place_of(config).rollback("default")
     assert best(config, shades) == "red.png"
 
 
@@ -155,7 +155,7 @@ def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
         with Collection.open(config) as stale:
             assert stale.store.count() == 5
             reindex(config, model)
-            generations.forget(path)
+            place_of(config).forget("default")
             with pytest.raises(CollectionError, match="re-indexed, open it anew"):
                 for _ in range(100):  # until the keeper has noticed
                     stale.store.close()
@@ -173,14 +173,14 @@ def test_it_goes_on_where_it_was_stopped(config, path, colours, shades, folder, 
     slow = Shades(colours, during=stop.set)
     report = reindex(config, slow, IngestOptions(batch=2, workers=1), stop=stop)
     assert (report.switched, report.ingest.interrupted) == (False, True)
-    begun = summary(path).building
+    begun = summary(config).building
     assert begun.card == shades.card
     assert 0 < report.points[1] < 25
     assert best(config, colours) == "red.png"
     report = reindex(config, shades)
     assert report.ingest.unchanged > 0
     assert report.ingest.added + report.ingest.unchanged == 25
-    assert summary(path).index == begun.index
+    assert summary(config).index == begun.folder
 
 
 def test_stopped_while_it_is_checked(config, path, colours, shades):
@@ -198,13 +198,13 @@ def test_another_model_than_the_half_built_one(config, path, colours):
     reindex(config, Shades(colours, during=stop.set), IngestOptions(batch=2), stop=stop)
     with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
         reindex(config, Shades(colours, "hues"))
-    begun = summary(path).building.index
-    assert [card.name for card in generations.forget(path)] == ["shades"]
+    begun = summary(config).building.folder
+    assert [card.name for card in place_of(config).forget("default")] == ["shades"]
     begun.mkdir()
     (begun / "collection.json").write_text("{")  # damaged, it is no hindrance
-    assert summary(path).building is None
+    assert summary(config).building is None
     assert reindex(config, Shades(colours, "hues")).switched
-    generations.forget(path)
+    place_of(config).forget("default")
     assert not begun.exists()
 
 
@@ -306,8 +306,6 @@ def test_what_cannot_be(config, path, colours, shades, monkeypatch):
     texts.card = replace(texts.card, modalities=("text",))
     with pytest.raises(CollectionError, match="takes texts alone"):
         reindex(config, texts)
-    with pytest.raises(CollectionError, match="is a server"):
-        reindex(replace(config, store="http://localhost:1"), shades)
     with pytest.raises(CollectionError, match="indexer ingest FOLDER"):
         reindex(replace(config, collection="other"), shades)
     for file in path.glob("catalogue.db*"):
@@ -365,15 +363,15 @@ def test_killed(config, path, colours, shades, step):
     if step == "sweep":  # there is something to sweep: the first index, before the old one
         assert reindex(config, Shades(colours, "hues")).switched
     assert run(config, name, where).returncode == -9
-    assert (summary(path).card == shades.card) == switched
+    assert (summary(config).card == shades.card) == switched
     model = shades if switched else colours
     assert best(config, model) == "red.png"
     report = reindex(config, shades)
     assert (report is None) == switched
-    assert summary(path).card == shades.card
+    assert summary(config).card == shades.card
     assert best(config, shades) == "red.png"
-    generations.forget(path)
-    assert [summary(path).index] == list((path / "indexes").iterdir())
+    place_of(config).forget("default")
+    assert [summary(config).index] == list((path / "indexes").iterdir())
     assert not (path / "shard").exists()
 
 
@@ -424,7 +422,7 @@ def test_a_collection_without_files(config, colours, shades):
     with Collection.open_or_create(config, colours.card):
         pass
     assert reindex(config, shades).points == (0, 0)
-    assert summary(config.state / "default").card == shades.card
+    assert summary(config).card == shades.card
 
 
 def test_an_error_of_the_model_leaves_all_as_it_was(config, path, colours, shades):
