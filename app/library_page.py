@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -11,10 +12,10 @@ import streamlit as st
 
 from app import jobs
 from app.jobs import Job
-from app.resources import collections, model, opened, settings
+from app.resources import collections, model, settings
 from embedder import EmbedderError, cards
 from embedder.machine import memory, runs_on
-from indexer.collection import Summary
+from indexer.collection import Collection, Summary
 from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.prune import prune
@@ -72,8 +73,8 @@ def _summary(summary: Summary) -> None:
 
 def _prune(name: str) -> None:
     try:
-        here = opened(name).collection
-        report = prune(here, lambda: model(here.card))
+        with Collection.open(replace(settings(), collection=name, model=None)) as here:
+            report = prune(here, lambda: model(here.card))
     except (IndexerError, EmbedderError) as error:
         st.error(str(error))
         return

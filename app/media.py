@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app import uploads
-from app.resources import opened, settings
+from app.resources import kept, opened, settings
 from indexer.config import parse_name
 from indexer.decode import Limits, decode, read
 from indexer.errors import IndexerError
@@ -51,7 +51,7 @@ def thumb(request: Request) -> Response:
     name, id = _asked(request)
     if not id:
         return _missing()
-    path = thumbnail_path(settings().state / name / "thumbs", id)
+    path = thumbnail_path(kept(name) / "thumbs", id)
     if path.is_file():
         return FileResponse(path, media_type="image/jpeg", headers=FOREVER)
     made = ensure_thumbnail(path.parents[1], id, _paths(name, id), _limits())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 from embedder import DEFAULT_MODEL, Embedder, ModelCard
 from embedder import describe as describe_model
-from indexer.collection import Collection, Summary, list_collections, summary
+from indexer.collection import Collection, Summary, list_collections, own
 from indexer.config import Config, resolve
 from indexer.models import check_same, load_model, settings_for
+from indexer.places import place_of
 from indexer.search import Searcher
+
+TIMEOUT, PATIENCE = 20.0, 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,30 @@ def settings() -> Config:
     return resolve()
 
 
+@lru_cache(maxsize=1)
+def searching() -> Config:
+    """The settings that pages search with: a key that may not write, where one is given, and little
+    patience with a server, for somebody is waiting."""
+    config = settings()
+    return replace(
+        config,
+        qdrant_api_key=config.qdrant_read_api_key or config.qdrant_api_key,
+        qdrant_timeout=min(config.qdrant_timeout, TIMEOUT),
+        qdrant_patience=min(config.qdrant_patience, PATIENCE),
+    )
+
+
+def names() -> list[str]:
+    return place_of(searching()).names()
+
+
 def collections() -> list[Summary]:
-    return list_collections(settings())
+    return list_collections(searching())
 
 
-def describe(name: str) -> Summary:
-    return summary(settings(), name)
+def kept(name: str) -> Path:
+    """The folder of what is kept of a collection on this machine."""
+    return own(place_of(settings()).folder(name), settings().tenant)
 
 
 @lru_cache(maxsize=2)
@@ -44,12 +66,12 @@ def model(made_with: ModelCard) -> Embedder:
 
 def opened(name: str) -> Opened:
     """The collection called `name`; one that was made anew under its name is opened anew."""
-    return _opened(name, describe(name).created)
+    return _opened(name, place_of(searching()).indexes(name).in_use.created)
 
 
 @lru_cache(maxsize=8)
 def _opened(name: str, created: str) -> Opened:
-    collection = Collection.open(replace(settings(), collection=name, model=None))
+    collection = Collection.open(replace(searching(), collection=name, model=None))
     return Opened(collection, Searcher(collection, lambda: model(collection.card)))
 
 

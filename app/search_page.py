@@ -7,10 +7,9 @@ from dataclasses import replace
 import streamlit as st
 
 from app import cards, detail, pieces, sidebar, state, thumbs, uploads
-from app.resources import Opened, collections, opened
+from app.resources import Opened, names, opened
 from app.state import Search
 from embedder import EmbedderError
-from indexer.collection import Summary
 from indexer.errors import IndexerError
 from indexer.types import Results
 
@@ -20,7 +19,7 @@ TYPES = ["jpg", "jpeg", "png", "webp", "gif", "avif", "heic", "heif", "tif", "ti
 def show() -> None:
     """The whole page, from the address; errors are told in a sentence."""
     try:
-        found = collections()
+        found = names()
         if not found:
             _nothing_indexed()
             return
@@ -29,18 +28,17 @@ def show() -> None:
         st.error(str(error), icon=":material/error:")
 
 
-def _page(found: list[Summary]) -> None:
-    names = [summary.name for summary in found]
+def _page(found: list[str]) -> None:
     search = state.read()
-    if search.collection not in names:
-        search = replace(search, collection="default" if "default" in names else names[0])
+    if search.collection not in found:
+        search = replace(search, collection="default" if "default" in found else found[0])
     with st.container(key="hero"):
         if not search.pieces:
             st.html('<h1 class="pl-title">What are you looking for?</h1>')
         _box(search)
         pieces.show(search)
     here = opened(search.collection)
-    search = sidebar.show(search, names, here)
+    search = sidebar.show(search, found, here)
     results = _ask(here, search)
     _answer(search, results, here)
     if search.pieces:

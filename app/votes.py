@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from app.resources import settings
+from app.resources import kept
 from app.state import Piece, Search
 from app.uploads import path_of
 from indexer import feedback
@@ -26,7 +26,7 @@ def of(search: Search) -> Mapping[str, int]:
 
     Votes that cannot be read are no reason to show no hits: there are none then.
     """
-    folder = settings().state / search.collection
+    folder = kept(search.collection)
     asked = Asked(tuple(_as_kept(folder, _part(piece)) for piece in search.pieces))
     with suppress(StoreError):
         return _by_query(folder, _stamp(folder)).get(asked.key, {})
@@ -35,7 +35,7 @@ def of(search: Search) -> Mapping[str, int]:
 
 def counts(collection: str) -> tuple[int, int]:
     """How many thumbs up and down the collection has; raises `StoreError`."""
-    folder = settings().state / collection
+    folder = kept(collection)
     given = [v for hits in _by_query(folder, _stamp(folder)).values() for v in hits.values()]
     return given.count(1), given.count(-1)
 
@@ -52,7 +52,7 @@ def cast(search: Search, record: Record, vote: int) -> None:
         path=None if is_text else file_path(payload["paths"][0]),
         text=payload["text"] if is_text else None,
     )
-    feedback.record(settings().state / search.collection, given)
+    feedback.record(kept(search.collection), given)
 
 
 def _part(piece: Piece) -> AskedPart:

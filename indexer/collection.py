@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedder.types import ModelCard
@@ -17,6 +17,7 @@ from indexer.places import Index, Place, layout_of, place_of
 from indexer.stores.protocol import Store
 from indexer.stores.tenant import TenantStore
 
+PAGE = 1_000  # points deleted at a time
 LOOKS = 16  # thumbnails of one folder whose size is asked
 FREE_BYTES = 200 << 20  # the store maps its files: a full disk would kill the process
 
@@ -67,9 +68,7 @@ class Collection:
         """Open the collection, made with `card`, creating it where it is missing."""
         place, name = place_of(config), config.collection
         if not place.exists(name):
-            place.folder(name).mkdir(parents=True, exist_ok=True)
-            require_disk(place.folder(name))
-            place.create(name, card, layout_of(config))
+            _create(config, place, card)
         found = place.indexes(name).in_use
         require_same(config, found.card, card)
         return Collection.open_index(config, place, found)
@@ -134,6 +133,32 @@ def writing(path: Path) -> Iterator[None]:
         yield
 
 
+def create(config: Config, card: ModelCard) -> None:
+    """Make an empty collection; raises `CollectionError` where it is there already."""
+    place, name = place_of(config), config.collection
+    if place.exists(name):
+        raise CollectionError(
+            f"there is a collection {name!r} already; type: indexer status --collection {name}"
+        )
+    _create(config, place, card)
+
+
+def remove(config: Config) -> None:
+    """Delete the collection, or what the tenant of the settings has of it."""
+    place, name = place_of(config), config.collection
+    place.indexes(name)
+    with writing(place.folder(name)):
+        if not config.tenant:
+            place.delete(name)
+            return
+        with Collection.open(replace(config, model=None, dim=None, pixel_budget=None)) as mine:
+            while page := mine.store.scroll(limit=PAGE)[0]:
+                mine.store.delete([record.id for record in page])
+            mine.store.flush()
+        shutil.rmtree(mine.index, ignore_errors=True)
+        shutil.rmtree(mine.path, ignore_errors=True)
+
+
 def list_collections(config: Config) -> list[Summary]:
     """The collections of the store, by name. On this disk, small files alone are read."""
     return [summary(config, name) for name in place_of(config).names()]
@@ -155,6 +180,13 @@ def summary(config: Config, name: str | None = None) -> Summary:
         found.old,
         found.building,
     )
+
+
+def _create(config: Config, place: Place, card: ModelCard) -> None:
+    folder = place.folder(config.collection)
+    folder.mkdir(parents=True, exist_ok=True)
+    require_disk(folder)
+    place.create(config.collection, card, layout_of(config))
 
 
 def own(folder: Path, tenant: str | None) -> Path:

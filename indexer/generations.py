@@ -41,8 +41,8 @@ def begin(path: Path, card: ModelCard) -> Path:
 
 
 def building(path: Path) -> Building | None:
-    """The index that has been begun, if there is one."""
-    in_use = _in_use(path, read_meta(path))
+    """The index that has been begun, if there is one; perhaps the collection's first."""
+    in_use = _in_use(path, read_meta(path)) if (path / META).exists() else set()
     for file in sorted((path / INDEXES).glob(f"*/{META}")):
         if file.parent not in in_use:
             try:
@@ -54,8 +54,8 @@ def building(path: Path) -> Building | None:
 
 def switch(path: Path, index: Path) -> None:
     """Put `index` in use; the one in use so far is kept, and the one before that is deleted."""
-    meta, place = read_meta(path), str(index.relative_to(path))
-    write_meta(path, {**_own(read_meta(index)), "index": place, "old": _own(meta)})
+    old = {"old": _own(read_meta(path))} if (path / META).exists() else {}
+    write_meta(path, {**_own(read_meta(index)), "index": str(index.relative_to(path)), **old})
     sweep(path)
 
 
@@ -103,8 +103,9 @@ def _delete_first(path: Path) -> None:
     Its count is left behind: it keeps a program that has this index open from beginning a new one.
     """
     write_state(path, State(1, clean=True))
-    for file in (*path.glob("catalogue.db*"), path / "errors.jsonl"):
-        file.unlink(missing_ok=True)
+    for folder in (path, *path.glob("tenants/*")):
+        for file in (*folder.glob("catalogue.db*"), folder / "errors.jsonl"):
+            file.unlink(missing_ok=True)
     shutil.rmtree(path / "shard", ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from indexer.stores.protocol import Schema
+from indexer.stores.tenant import TENANT
 
 FORMAT = 2
 """The newest layout that is read: 1 has one index, 2 may have another one in use."""
@@ -16,4 +17,4 @@ FACETS = ("kind", "format", "folder", "year", "languages", "tags", "camera")
 
 def schema(dim: int) -> Schema:
     """The schema of a collection whose model gives vectors of `dim` numbers."""
-    return Schema(((IMAGE, dim), (TEXT, dim)), (BM25,), KEYWORDS, INTEGERS)
+    return Schema(((IMAGE, dim), (TEXT, dim)), (BM25,), KEYWORDS, INTEGERS, TENANT)

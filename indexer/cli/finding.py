@@ -76,6 +76,7 @@ def search(
     verbose: options.Verbose = False,
     store: options.Store = None,
     collection: options.Collection = None,
+    tenant: options.Tenant = None,
     model: options.Model = None,
     as_json: options.Json = False,
 ) -> None:
@@ -84,7 +85,7 @@ def search(
     from indexer.parts import parse_parts, parse_where, read_picture
     from indexer.types import Part, Query
 
-    config = options.settings(store=store, collection=collection, model=model)
+    config = options.settings(store=store, collection=collection, model=model, tenant=tenant)
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
     if not (any(map(str.strip, written)) or image or where):
         raise typer.BadParameter("say what to look for: words, a picture, or --where")
@@ -110,6 +111,7 @@ def similar(
     verbose: options.Verbose = False,
     store: options.Store = None,
     collection: options.Collection = None,
+    tenant: options.Tenant = None,
     model: options.Model = None,
     as_json: options.Json = False,
 ) -> None:
@@ -117,7 +119,7 @@ def similar(
     from indexer.parts import parse_where
     from indexer.types import Query
 
-    config = options.settings(store=store, collection=collection, model=model)
+    config = options.settings(store=store, collection=collection, model=model, tenant=tenant)
     query = Query(
         (example(config, what),), parse_where(where or []), limit, offset, diversity, fold
     )

@@ -68,6 +68,7 @@ def ingest(
     verbose: options.Verbose = False,
     store: options.Store = None,
     collection: options.Collection = None,
+    tenant: options.Tenant = None,
     model: options.Model = None,
     as_json: options.Json = False,
 ) -> None:
@@ -79,6 +80,7 @@ def ingest(
         store=store,
         collection=collection,
         model=model,
+        tenant=tenant,
         max_bytes=max_bytes,
         max_pixels=max_pixels,
         batch=batch,
@@ -112,6 +114,7 @@ def prune(
     verbose: options.Verbose = False,
     store: options.Store = None,
     collection: options.Collection = None,
+    tenant: options.Tenant = None,
     model: options.Model = None,
     as_json: options.Json = False,
 ) -> None:
@@ -119,7 +122,7 @@ def prune(
     from indexer.cli.opening import open_with_model
     from indexer.prune import prune as prune_collection
 
-    config = options.settings(store=store, collection=collection, model=model)
+    config = options.settings(store=store, collection=collection, model=model, tenant=tenant)
     opened, embedder = open_with_model(config, needs_model=False)
     with opened:
         report = prune_collection(opened, embedder, dry_run=dry_run)

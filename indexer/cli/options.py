@@ -38,6 +38,26 @@ Model = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+Tenant = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Whose points; everybody's where none is named.", rich_help_panel=PANEL
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="small|large|huge",
+        help="How a new collection is kept on a server.",
+        show_default="small",
+    ),
+]
+Shards = Annotated[
+    str | None, typer.Option(metavar="N", help="Shards of a new collection on a server.")
+]
+Replicas = Annotated[
+    str | None, typer.Option(metavar="N", help="Copies of each shard, on as many servers.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
 

@@ -44,6 +44,7 @@ Examples:
 def status(
     store: options.Store = None,
     collection: options.Collection = None,
+    tenant: options.Tenant = None,
     model: options.Model = None,
     as_json: options.Json = False,
 ) -> None:
@@ -52,7 +53,7 @@ def status(
     from indexer.collection import summary
     from indexer.places import place_of
 
-    config = options.settings(store=store, collection=collection, model=model)
+    config = options.settings(store=store, collection=collection, model=model, tenant=tenant)
     found = summary(config)
     points = found.points if found.points is not None else _count(config)
     kinds = kind_counts(found.index)

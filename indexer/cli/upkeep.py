@@ -95,6 +95,7 @@ def export(
     ] = True,
     store: options.Store = None,
     collection: options.Collection = None,
+    tenant: options.Tenant = None,
     model: options.Model = None,
     as_json: options.Json = False,
 ) -> None:
@@ -107,7 +108,7 @@ def export(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
     if as_json and output is None:
         raise typer.BadParameter("--json tells of what was written to a file; name it: --output")
-    config = options.settings(store=store, collection=collection, model=model)
+    config = options.settings(store=store, collection=collection, model=model, tenant=tenant)
     query = Query(parse_parts(search or []), parse_where(where or []), limit)
     with _rows(config, query) as rows, _writing(output) as out:
         count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]

@@ -79,7 +79,7 @@ class FolderPlace:
 
     def mark_ingested(self, name: str, index: Index) -> None:
         path = self.folder(name)
-        place = path if index.key == self.indexes(name).in_use.key else index.folder
+        place = index.folder if (index.folder / META).exists() else path
         write_meta(place, {**read_meta(place), "ingested": now()})
 
     def delete(self, name: str) -> None:
