@@ -75,9 +75,9 @@ class Collection:
 
     @staticmethod
     def open_index(config: Config, place: Place, index: Index) -> Collection:
-        """Open an index, in use or not."""
+        """Open an index, in use or not. A tenant "" is for the points that belong to nobody."""
         store = place.open(index)
-        mine = TenantStore(store, config.tenant) if config.tenant else store
+        mine = store if config.tenant is None else TenantStore(store, config.tenant or None)
         return Collection(config.collection, place, index, mine, config.tenant)
 
     def mark_ingested(self) -> None:

@@ -7,7 +7,7 @@ nothing else may write. A run that ends, however it does, is gone on with by the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +23,12 @@ from indexer.losses import Losses, compare
 from indexer.models import label
 from indexer.places import Index, Place, layout_of, place_of
 from indexer.prune import is_there
+from indexer.stores.tenant import TENANT, TenantStore
 from indexer.types import IngestReport, Progress
 from indexer.verify import verify
 from indexer.walk import printable
+
+MOST_TENANTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +61,73 @@ def reindex(
     happens, the index in use is whole.
     """
     place, name = place_of(config), config.collection
-    if place.indexes(name).in_use.card.fingerprint == embedder.card.fingerprint:
+    before = place.indexes(name).in_use
+    if before.card.fingerprint == embedder.card.fingerprint:
         return None
-    with writing(place.folder(name)), _opened(config) as old:
-        roots = _roots(old, embedder.card, allow_missing=allow_missing)
-        index = _index(config, place, old, embedder.card)
-        with Collection.open_index(config, place, index) as new:
-            run = _Run(old, new, embedder, options or IngestOptions(), on_progress)
-            report = run(roots, stop or threading.Event(), allow_missing=allow_missing)
+    if config.tenant:
+        raise CollectionError(
+            f"tenant {config.tenant!r} shares collection {name!r}, and one model has to do for all "
+            "of it: reindex without --tenant (POLYLENS_TENANT)"
+        )
+    with writing(place.folder(name)):
+        shares = _shares(place, before)
+        for share in shares:  # look at all before anything is begun
+            with Collection.open_index(replace(config, tenant=share), place, before) as old:
+                _roots(old, embedder.card, allow_missing=allow_missing)
+        index = _index(config, place, before, embedder.card)
+        reports = []
+        for share in shares:
+            own = replace(config, tenant=share)
+            with (
+                Collection.open_index(own, place, before) as old,
+                Collection.open_index(own, place, index) as new,
+            ):
+                roots = _roots(old, embedder.card, allow_missing=allow_missing)
+                run = _Run(old, new, embedder, options or IngestOptions(), on_progress)
+                reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
+            if reports[-1].ingest.interrupted:
+                break
+        report = _together(reports)
         if report.switched:
             place.switch(name, index)
         return report
 
 
-def _opened(config: Config) -> Collection:
-    """The collection as it is, whatever model the settings name."""
-    return Collection.open(replace(config, model=None, dim=None, pixel_budget=None))
+def _shares(place: Place, index: Index) -> list[str | None]:
+    """Whose points are ingested, one after the other: all at once (None), or each tenant's and
+    then those of nobody ("")."""
+    store = place.open(index)
+    try:
+        if TenantStore(store, None).count() == store.count():
+            return [None]
+        return [*(name for name, _ in store.facet(TENANT, limit=MOST_TENANTS)), ""]
+    finally:
+        store.close()
+
+
+def _together(reports: Sequence[ReindexReport]) -> ReindexReport:
+    """One report of several shares; switched if all of them may be."""
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    done = [report.ingest for report in reports]
+    counts = ("added", "updated", "unchanged", "moved", "removed", "files")
+    ingest = replace(
+        done[-1],
+        **{name: sum(getattr(one, name) for one in done) for name in counts},
+        skipped=tuple(skip for one in done for skip in one.skipped),
+        seconds={"total": round(sum(one.seconds.get("total", 0.0) for one in done), 3)},
+    )
+    lists = ("vanished", "changed", "lost", "silent")
+    losses = Losses(**{n: tuple(x for r in reports for x in getattr(r.losses, n)) for n in lists})
+    return replace(
+        first,
+        points=(sum(r.points[0] for r in reports), sum(r.points[1] for r in reports)),
+        ingest=ingest,
+        losses=losses,
+        checked=sum(report.checked for report in reports),
+        switched=all(report.switched for report in reports),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +170,11 @@ class _Run:
         return tell
 
 
-def _index(config: Config, place: Place, old: Collection, card: ModelCard) -> Index:
+def _index(config: Config, place: Place, before: Index, card: ModelCard) -> Index:
     """The index to go on with, or a new one; raises `CollectionError`, `DiskFullError`."""
-    place.sweep(old.name)
-    found = place.indexes(old.name)
+    name = config.collection
+    place.sweep(name)
+    found = place.indexes(name)
     if found.old is not None and found.old.card.fingerprint == card.fingerprint:
         raise CollectionError(
             f"the index of {label(card)} is still there: type indexer reindex --rollback to switch "
@@ -127,8 +182,8 @@ def _index(config: Config, place: Place, old: Collection, card: ModelCard) -> In
         )
     begun = found.building
     if begun is None:
-        require_disk(place.folder(old.name), FREE_BYTES + _size(old, card))
-        return place.begin(old.name, card, layout_of(config))
+        require_disk(place.folder(name), FREE_BYTES + _size(before, card))
+        return place.begin(name, card, layout_of(config))
     if begun.card.fingerprint != card.fingerprint:
         raise CollectionError(
             f"an index of {label(begun.card)} is half built, and another was asked for; go on "
@@ -138,9 +193,9 @@ def _index(config: Config, place: Place, old: Collection, card: ModelCard) -> In
     return begun
 
 
-def _size(old: Collection, card: ModelCard) -> int:
+def _size(before: Index, card: ModelCard) -> int:
     """What the new index may take on this disk, in bytes; its points may lie elsewhere."""
-    return disk_usage(old.index / "shard") * max(card.dim, old.card.dim) // old.card.dim
+    return disk_usage(before.folder / "shard") * max(card.dim, before.card.dim) // before.card.dim
 
 
 def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[Path]:

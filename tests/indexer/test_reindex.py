@@ -434,3 +434,24 @@ def test_an_error_of_the_model_leaves_all_as_it_was(config, path, colours, shade
         reindex(config, Broken(colours))
     assert best(config, colours) == "red.png"
     assert reindex(config, shades).switched
+
+
+def test_every_tenant_of_a_collection_gets_the_new_model(config, colours, shades, folder, photo):
+    other = photo(folder.parent / "others" / "black.png", "black").parent
+    shares = {"acme": [folder], "bolt": [folder, other], None: [other]}
+    for tenant, folders in shares.items():
+        mine = replace(config, tenant=tenant)
+        with Collection.open_or_create(mine, colours.card) as collection:
+            ingest(folders, collection, colours)
+    with pytest.raises(CollectionError, match="without --tenant"):
+        reindex(replace(config, tenant="acme"), shades)
+    report = reindex(config, shades)
+    assert (report.switched, report.points) == (True, (12, 12))
+    assert report.ingest.added == 12
+    for tenant, count in {"acme": 5, "bolt": 6, None: 12}.items():
+        mine = replace(config, tenant=tenant)
+        assert best(mine, shades, "black" if tenant is None else "red").startswith(("red", "black"))
+        with Collection.open(mine) as collection:
+            assert collection.store.count() == count
+    with Collection.open_or_create(replace(config, tenant="acme"), shades.card) as collection:
+        assert ingest([folder], collection, shades).unchanged == 5
