@@ -1,10 +1,14 @@
-"""How many pictures and passages a collection holds, asked of its catalogue alone."""
+"""What a collection holds and where it comes from, asked of its catalogue alone."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+from indexer.walk import printable
 
 LARGE = 64 << 20  # bytes of catalogue; counting a larger one would take too long
 
@@ -12,13 +16,21 @@ LARGE = 64 << 20  # bytes of catalogue; counting a larger one would take too lon
 def kind_counts(path: Path) -> dict[str, int] | None:
     """{"pictures": .., "passages": ..} of the collection in `path`; None where it is not cheap."""
     catalogue = path / "catalogue.db"
-    try:
-        if catalogue.stat().st_size > LARGE:
-            return None
-        with closing(sqlite3.connect(f"{catalogue.as_uri()}?mode=ro", uri=True)) as db:
-            pictures, passages = db.execute(
-                "SELECT sum(passages = 0), sum(passages) FROM contents"
-            ).fetchone()
-    except (OSError, ValueError, sqlite3.Error):
+    if not catalogue.exists() or catalogue.stat().st_size > LARGE:
         return None
-    return {"pictures": pictures or 0, "passages": passages or 0}
+    rows = _asked(catalogue, "SELECT sum(passages = 0), sum(passages) FROM contents")
+    return {"pictures": rows[0][0] or 0, "passages": rows[0][1] or 0} if rows else None
+
+
+def roots(path: Path) -> list[str]:
+    """The folders and other sources of the collection in `path`, as far as this machine knows."""
+    rows = _asked(path / "catalogue.db", "SELECT path FROM roots ORDER BY path")
+    return [printable(os.fsdecode(row[0])) for row in rows]
+
+
+def _asked(catalogue: Path, question: str) -> list[tuple[Any, ...]]:
+    try:
+        with closing(sqlite3.connect(f"{catalogue.as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(question).fetchall()
+    except (ValueError, sqlite3.Error):
+        return []

@@ -49,7 +49,7 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
-    from indexer.cli.kinds import kind_counts
+    from indexer.cli.kinds import kind_counts, roots
     from indexer.collection import summary
     from indexer.places import place_of
 
@@ -65,6 +65,8 @@ def status(
                 "path": str(found.path),
                 "points": points,
                 "kinds": kinds,
+                "tenant": config.tenant,
+                "roots": roots(found.index),
                 "model": found.card.name,
                 "card": asdict(found.card),
                 "bytes_on_disk": found.bytes_on_disk,
@@ -82,11 +84,15 @@ def status(
 def _print_status(
     config: Config, found: Summary, points: int, kinds: dict[str, int] | None
 ) -> None:
+    from indexer.cli.kinds import roots
+
     many = ", ".join(f"{count} {kind}" for kind, count in (kinds or {}).items())
     print_fields(
         {
             "collection": found.name,
             "store": masked(config.store),
+            **({"tenant": config.tenant} if config.tenant else {}),
+            "from": shown(", ".join(roots(found.index))) or "nothing yet",
             "points": f"{points} ({many})" if many else str(points),
             "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} numbers",
             "on disk": f"{size(found.bytes_on_disk)} in {found.path}",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from indexer.stores.protocol import Schema, Scored, Store
-from indexer.stores.validate import check_ids
 from indexer.types import Payload, Record
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class TenantStore:
         ]
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        check_ids(ids)
+        _check(ids)
         found = self.store.retrieve([self._turned(id) for id in ids], vectors=vectors)
         return [self._read(record) for record in found if record.payload.get(TENANT) == self.tenant]
 
@@ -95,7 +94,7 @@ class TenantStore:
         return str(uuid.UUID(int=uuid.UUID(id).int ^ self._turn))
 
     def _written(self, records: Sequence[Record]) -> list[Record]:
-        check_ids(record.id for record in records)
+        _check([record.id for record in records])
         stamp = {TENANT: self.tenant} if self.tenant else {}
         return [
             replace(record, id=self._turned(record.id), payload={**record.payload, **stamp})
@@ -135,6 +134,12 @@ class TenantStore:
             many = stages if isinstance(stages, list) else [stages]
             stages = [self._narrowed(stage) for stage in many]
         return request.model_copy(update={"filter": self._own(request.filter), "prefetch": stages})
+
+
+def _check(ids: Sequence[str]) -> None:
+    from indexer.stores.validate import check_ids  # it brings numpy, and `status` needs none
+
+    check_ids(ids)
 
 
 def _turn(tenant: str) -> int:
