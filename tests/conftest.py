@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -23,6 +24,13 @@ from embedder.types import Input, ModelCard, Role, Settings, Vectors
 from indexer.config import Config, resolve
 
 DIM = 48
+SERVERS = Path(__file__).parent / "servers"
+# A real Qdrant server for the tests that are marked `server`; kept here, for no test sees it.
+REAL = {
+    name: os.environ[name]
+    for name in ("QDRANT_URL", "QDRANT_API_KEY", "POLYLENS_QDRANT_GRPC_PORT")
+    if os.environ.get(name)
+}
 
 
 class ColourEmbedder:
@@ -167,3 +175,64 @@ def model(checkpoint) -> Callable[..., Engine]:
         return embedder.load(str(checkpoint(family, form)), Settings(device="cpu"))
 
     return lambda family, form=None: loaded(family, form)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "server: runs against a stand-in for Qdrant, or a real server; `make test-server`",
+        "needs_faults: orders faults of the stand-in; skipped against a real server",
+    ):
+        config.addinivalue_line("markers", line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for `qdrant` can run against a real server too."""
+    for item in items:
+        if "qdrant" in getattr(item, "fixturenames", ()):
+            item.add_marker("server")
+
+
+def _server_module(name: str) -> ModuleType:
+    """A module of tests/servers, which belongs to no package."""
+    if str(SERVERS) not in sys.path:
+        sys.path.insert(0, str(SERVERS))
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def qdrant_process() -> Iterator[object]:
+    """The server behind `qdrant`: started once."""
+    if REAL:
+        yield _server_module("qdrant_real").Real(
+            REAL["QDRANT_URL"],
+            REAL.get("QDRANT_API_KEY"),
+            int(REAL.get("POLYLENS_QDRANT_GRPC_PORT", 0)) or None,
+        )
+        return
+    with _server_module("qdrant").StandIn() as standing_in:
+        yield standing_in
+
+
+@pytest.fixture
+def qdrant(request: pytest.FixtureRequest, qdrant_process) -> Iterator[object]:
+    """An empty Qdrant server: `url`, `grpc_port`, `api_key`, `name(stem)` for a new collection.
+
+    A stand-in (tests/servers/qdrant.py) with `faults`, `stop()`, `start()`, `kill_after()` and
+    `require(api_key, read_key)`; where QDRANT_URL is set, that server, whose `faults` is None.
+    Tests that need the faults, or the server to stop, are marked `needs_faults`.
+    """
+    if qdrant_process.faults is None and request.node.get_closest_marker("needs_faults"):
+        pytest.skip("a real server has no faults to order")
+    qdrant_process.reset()
+    yield qdrant_process
+    qdrant_process.reset()
+
+
+@pytest.fixture
+def secure_qdrant(tmp_path) -> Iterator[object]:
+    """The stand-in behind TLS: `qdrant.tls.certificate` is the authority that a client trusts."""
+    if REAL:
+        pytest.skip("a stand-in alone")
+    module = _server_module("qdrant")
+    with module.StandIn(tls=module.self_signed(tmp_path)) as standing_in:
+        yield standing_in
