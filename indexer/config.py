@@ -43,6 +43,16 @@ def parse_positive(value: object) -> int:
     return count
 
 
+def parse_workers(value: object) -> int | str:
+    """A number of threads, or where many workers are: local:N, ray:auto, ray://HOST:PORT."""
+    text = str(value).strip()
+    if re.fullmatch(r"local:[1-9]\d*|ray:auto|ray://[^/\s:]+:\d+|ray://\[[^\]\s]+\]:\d+", text):
+        return text
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    raise ValueError("expected a number of threads, local:N, ray:auto or ray://HOST:PORT")
+
+
 def parse_flag(value: object) -> bool:
     text = str(value).strip().lower()
     if text in {"1", "true", "yes", "on"}:
@@ -121,6 +131,7 @@ class Config:
     model_api_key: str | None = None  # for a model on a server
     qdrant_api_key: str | None = None
     qdrant_read_api_key: str | None = None  # what the app searches with, where it is given
+    qdrant_source_api_key: str | None = None  # of the server that migrate reads, if it is another
     qdrant_grpc_port: int | None = None  # None: REST alone
     qdrant_ca: str | None = None  # a file with the certificate authority of the server
     qdrant_timeout: float = 60.0  # seconds that one request may take
@@ -133,9 +144,19 @@ class Config:
     max_bytes: int = 200 * (1 << 20)
     max_pixels: int = 150_000_000
     batch: int = 64
-    workers: int = 0  # decoding threads; 0: as many as there are cores, at most 8
+    workers: int | str = 0  # decoding threads (0: one a core, at most 8), or where workers are
     runs: str = ""  # the folder of fine-tuning runs
     debug: bool = False  # tracebacks instead of one-line errors
+
+    @property
+    def threads(self) -> int:
+        """Decoding threads of this process; 0: as many as there are cores, at most 8."""
+        return self.workers if isinstance(self.workers, int) else 0
+
+    @property
+    def fleet(self) -> str | None:
+        """Where many workers are: local:N, ray:auto or ray://HOST:PORT."""
+        return self.workers if isinstance(self.workers, str) else None
 
     @property
     def is_remote(self) -> bool:
@@ -161,6 +182,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "model_api_key": str,
     "qdrant_api_key": str,
     "qdrant_read_api_key": str,
+    "qdrant_source_api_key": str,
     "qdrant_grpc_port": parse_port,
     "qdrant_ca": parse_path,
     "qdrant_timeout": parse_seconds,
@@ -173,7 +195,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "max_bytes": parse_size,
     "max_pixels": parse_size,
     "batch": parse_positive,
-    "workers": parse_count,
+    "workers": parse_workers,
     "runs": parse_path,
     "debug": parse_flag,
 }
@@ -181,8 +203,11 @@ ALIASES = {
     "QDRANT_URL": "store",
     "QDRANT_API_KEY": "qdrant_api_key",
     "QDRANT_READ_API_KEY": "qdrant_read_api_key",
+    "QDRANT_SOURCE_API_KEY": "qdrant_source_api_key",
 }
-SECRETS = frozenset({"qdrant_api_key", "qdrant_read_api_key", "model_api_key"})
+SECRETS = frozenset(
+    {"qdrant_api_key", "qdrant_read_api_key", "qdrant_source_api_key", "model_api_key"}
+)
 
 
 @dataclass(frozen=True, slots=True)

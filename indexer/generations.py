@@ -72,12 +72,16 @@ def rollback(path: Path) -> ModelCard:
 
 
 def forget(path: Path) -> list[ModelCard]:
-    """Delete the indexes that are not in use; the cards of those there were."""
-    meta, begun = read_meta(path), building(path)
+    """Delete the indexes that are not in use; the cards of those there were.
+
+    The collection itself need not be there yet: its first index may be half built.
+    """
+    meta, begun = _known(path), building(path)
     cards = [card_in(meta["old"])] if "old" in meta else []
     for folder in set((path / INDEXES).glob("*")) - _in_use(path, meta):
         (folder / META).unlink(missing_ok=True)
-    write_meta(path, {key: value for key, value in meta.items() if key != "old"})
+    if meta:
+        write_meta(path, {key: value for key, value in meta.items() if key != "old"})
     sweep(path)
     return [*cards, begun.card] if begun else cards
 
@@ -87,7 +91,7 @@ def sweep(path: Path) -> None:
 
     An index has a collection.json of its own while it is being built, and no longer.
     """
-    in_use = _in_use(path, read_meta(path))
+    in_use = _in_use(path, _known(path))
     for folder in (path / INDEXES).glob("*"):
         if folder in in_use:
             (folder / META).unlink(missing_ok=True)
@@ -107,6 +111,11 @@ def _delete_first(path: Path) -> None:
         for file in (*folder.glob("catalogue.db*"), folder / "errors.jsonl"):
             file.unlink(missing_ok=True)
     shutil.rmtree(path / "shard", ignore_errors=True)
+
+
+def _known(path: Path) -> Meta:
+    """What the collection says of itself; nothing where it is not there yet."""
+    return read_meta(path) if (path / META).exists() else {}
 
 
 def _own(meta: Meta) -> Meta:

@@ -9,7 +9,16 @@ import typer
 
 from embedder.console import run, show_version
 from embedder.errors import EmbedderError
-from indexer.cli import collecting, finding, ingesting, reindexing, showing, upkeep
+from indexer.cli import (
+    collecting,
+    finding,
+    ingesting,
+    moving,
+    planning,
+    reindexing,
+    showing,
+    upkeep,
+)
 from indexer.config import resolve
 from indexer.errors import IndexerError
 
@@ -30,7 +39,7 @@ Examples:
 """
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (ingesting, reindexing, finding, showing, collecting, upkeep):
+for group in (ingesting, reindexing, finding, showing, collecting, moving, upkeep, planning):
     app.add_typer(group.app)
 
 

@@ -12,7 +12,22 @@ from embedder.console import note, shown
 from indexer.types import Progress
 
 EVERY = 10.0  # seconds between two lines off a terminal
-STAGES = {"scan": "looking for files", "ingest": "indexing", "flush": "saving", "check": "checking"}
+STAGES = {
+    "scan": "looking for files",
+    "ingest": "indexing",
+    "flush": "saving",
+    "check": "checking",
+    "read": "reading the file",
+    "begin": "copying",
+    "copy": "copying",
+}
+TIMED = {"ingest", "copy"}  # stages with a speed
+THINGS = {
+    "begin": "points",
+    "copy": "points",
+    "check": "points",
+    "read": "MB",
+}  # that are counted; else files
 
 Show = Callable[[Progress], None]
 
@@ -31,16 +46,20 @@ def progress(*, quiet: bool) -> Iterator[Show]:
 
 @dataclass(slots=True)
 class Rate:
-    """Files a second since the indexing began, and the seconds that are left."""
+    """Files a second since the indexing began, and the seconds that are left.
+
+    The same of a copy, whose first points an earlier run may have copied.
+    """
 
     began: float | None = None
+    first: int = 0
 
     def __call__(self, now: Progress) -> tuple[float, float | None]:
-        if now.stage != "ingest" or not now.done:
-            self.began = now.seconds
+        if now.stage not in TIMED or not now.done:
+            self.began, self.first = now.seconds, now.done if now.stage == "begin" else 0
             return 0.0, None
         spent = now.seconds - (self.began or 0.0)
-        speed = now.done / spent if spent > 0 else 0.0
+        speed = (now.done - self.first) / spent if spent > 0 else 0.0
         left = (now.total - now.done) / speed if speed and now.total is not None else None
         return speed, left
 
@@ -61,7 +80,8 @@ class Lines:
 
 def line(now: Progress, speed: float, left: float | None) -> str:
     """120 of 900 files, 31.4/s, 0:25 left, 3 skipped."""
-    parts = [f"{now.done} of {now.total} files" if now.total is not None else ""]
+    things = THINGS.get(now.stage, "files")
+    parts = [f"{now.done} of {now.total} {things}" if now.total is not None else ""]
     parts += [f"{speed:.1f}/s" if speed else "", f"{clock(left)} left" if left is not None else ""]
     parts += [f"{now.skipped} skipped" if now.skipped else ""]
     return ", ".join(part for part in parts if part) or f"{now.seconds:.0f} s"

@@ -91,7 +91,7 @@ def reindex(
     how = IngestOptions(
         Limits(config.max_bytes, config.max_pixels),
         config.batch,
-        config.workers,
+        config.threads,
         frames=frames,
         manifest=manifest,
         follow_links=follow_links,
@@ -187,7 +187,8 @@ def _held(config: Config) -> Iterator[Place]:
     from indexer.places import place_of
 
     place = place_of(config)
-    place.indexes(config.collection)
+    if place.building(config.collection) is None:
+        place.indexes(config.collection)
     with writing(place.folder(config.collection)):
         yield place
 

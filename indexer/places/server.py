@@ -104,8 +104,8 @@ class ServerPlace:
         return found.old.card
 
     def forget(self, name: str) -> list[ModelCard]:
-        found = self.indexes(name)
-        gone = [index for index in (found.old, found.building) if index is not None]
+        keys = [self._call(_aliases).get(name + which) for which in (OLD, NEW)]
+        gone = [self._index(name, key) for key in keys if key]
         self._alias({name + OLD: None, name + NEW: None})
         for index in gone:
             self._drop(index.key)

@@ -1,0 +1,1 @@
+"""Takes collections from place to place, and into one file and back."""

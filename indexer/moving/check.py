@@ -1,0 +1,71 @@
+"""Whether a copy is one: counts, and some points with their vectors and payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from indexer.moving.source import Counts
+from indexer.stores.protocol import Store
+from indexer.types import Record, Sparse, Vector
+
+SAMPLE = 256  # points compared
+# Sixteen bits a number, as the embedded store and float16 on a server have it, cost a cosine less
+# than 1e-6; a chord of 0.0141 between unit vectors is a cosine of 0.9999.
+CHORD = 0.0141
+
+
+def unlike_counts(wanted: Counts, found: Counts) -> str | None:
+    """In words, how the counts differ; None where they do not."""
+    if wanted.points != found.points:
+        return f"{wanted.points:,} points were to be there, and {found.points:,} are"
+    for kind in sorted({*wanted.kinds, *found.kinds}):
+        one, other = wanted.kinds.get(kind, 0), found.kinds.get(kind, 0)
+        if one != other:
+            return f"{one:,} points of kind {kind!r} were to be there, and {other:,} are"
+    return None
+
+
+def unlike_points(wanted: Sequence[Record], store: Store) -> str | None:
+    """In words, how the first point that differs does; None where all are as they should be."""
+    found = {r.id: r for r in store.retrieve([r.id for r in wanted], vectors=True)}
+    for record in wanted:
+        other = found.get(record.id)
+        why = "is missing" if other is None else _unlike(record, other)
+        if why:
+            return f"point {record.id} {why}"
+    return None
+
+
+def _unlike(one: Record, other: Record) -> str | None:
+    if one.payload != other.payload:
+        keys = sorted(
+            key
+            for key in {*one.payload, *other.payload}
+            if one.payload.get(key) != other.payload.get(key)
+        )
+        return f"has another payload ({', '.join(keys)})"
+    if set(one.vectors) != set(other.vectors):
+        return f"has vectors {sorted(other.vectors)} instead of {sorted(one.vectors)}"
+    for name, vector in one.vectors.items():
+        if not _agree(vector, other.vectors[name]):
+            return f"has another {name} vector"
+    return None
+
+
+def _agree(one: Vector | Sparse, other: Vector | Sparse) -> bool:
+    if isinstance(one, Sparse) or isinstance(other, Sparse):
+        return _numbers(one) == _numbers(other)
+    return one.shape == other.shape and float(np.linalg.norm(_unit(one) - _unit(other))) <= CHORD
+
+
+def _numbers(vector: Vector | Sparse) -> dict[int, np.float32] | None:
+    if not isinstance(vector, Sparse):
+        return None
+    return {i: np.float32(v) for i, v in zip(vector.indices, vector.values, strict=True)}
+
+
+def _unit(vector: Vector) -> Vector:
+    wide = np.asarray(vector, np.float32)
+    return wide / max(float(np.linalg.norm(wide)), 1e-12)
