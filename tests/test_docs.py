@@ -28,7 +28,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 CLI = (ROOT / "docs" / "cli.md").read_text("utf-8")
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-COMMON = {"--store", "--collection", "--model", "--json"}
+COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}
 
 
 def commands(page: str, start: str | tuple[str, ...]) -> list[str]:
