@@ -1,0 +1,435 @@
+"""The planner: sums worked by hand, the engine's own files, and the page that shows the tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from embedder import cards
+from indexer.bm25 import document_vector
+from indexer.cli.program import app
+from indexer.planning import Question, plan
+from indexer.planning import figures as of
+from indexer.planning.cluster import shards, sized
+from indexer.planning.devices import COSTS
+from indexer.planning.embedded import search_ms
+from indexer.planning.sizes import Load, originals, pieces, quantised, totals
+from indexer.planning.tables import written
+from indexer.planning.wording import count, days, figure, parse_count
+from indexer.schema import INTEGERS, KEYWORDS
+from indexer.stores.layout import PROFILES
+
+ROOT = Path(__file__).parents[2]
+M = 10**6
+KNOWN = {card.name: card for card in cards()}
+
+
+def bytes_a_point(load: Load, profile: str) -> dict[str, tuple[float, float]]:
+    parts = pieces(load, PROFILES[profile])
+    return {part.name: (part.disk / load.points, part.ram / load.points) for part in parts}
+
+
+def asked(images: int, dim: int = 384, **more) -> Question:
+    return Question(images=images, dim=dim, **more)
+
+
+def test_a_point_is_the_sum_of_its_structures():
+    """1024 numbers, no captions; a place for a picture's vector and one for a text's."""
+    told = bytes_a_point(Load(M, 0, 0.0, 1024), "small")
+    assert told["original vectors"] == (2 * 1024 * 4, 2 * 1024 * 4)
+    assert told["quantised vectors"] == (0, 0)
+    assert told["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
+    assert told["payload indexes"] == (576, 576)  # 160 bytes x 3.6
+    assert told["words, stored"] == (128 + 2 * 8, 0)
+    assert told["words, indexed"] == (20, 20)
+    assert told["ids and versions"] == (52, 52)
+    assert told["payload"] == (555, 555 * 3)  # 370 bytes x 1.5
+
+
+def test_what_is_on_disk_takes_no_ram():
+    large = bytes_a_point(Load(M, 0, 0.0, 1024), "large")
+    assert large["original vectors"] == (2 * 1024 * 2, 0)
+    assert large["quantised vectors"] == (2 * (1024 / 2 + 8),) * 2
+    assert large["payload"] == (555, 0)
+    huge = bytes_a_point(Load(M, 0, 0.0, 1024), "huge")
+    assert huge["quantised vectors"] == (2 * (1024 / 4 + 8),) * 2
+    assert huge["HNSW graphs"][1] == huge["payload indexes"][1] == 0
+
+
+def test_the_example_of_qdrants_page():
+    """Two million vectors of 768 numbers: 5.72 GiB, and 0.72 at four bits but for their 8 bytes."""
+    load = Load(M, 0, 0.0, 768)
+    assert originals(load, PROFILES["small"])[0] / 2**30 == pytest.approx(5.72, abs=0.005)
+    four = quantised(load, PROFILES["large"]) - 2 * M * of.QUANTISED_EXTRA
+    assert four / 2**30 == pytest.approx(0.72, abs=0.005)
+
+
+def test_captions_and_texts():
+    load = Load(images=100, texts=50, captions=0.5, dim=10)
+    assert (load.points, load.vectors, load.slots) == (150, 200, 300)
+    assert load.payload == 100 * 370 + 50 * 77 + 50 * 1400
+    assert load.words == 100 * (2 + 2.5) + 50 * 120
+    assert Load(100, 0, 1.5, 10).vectors == 200  # a picture's captions make one vector
+
+
+def test_copies_and_headroom():
+    parts = pieces(Load(M, 0, 0.0, 1024), PROFILES["small"])
+    ram, disk = totals(parts, 2)
+    assert disk == pytest.approx((8192 + 192 + 576 + 144 + 20 + 52 + 555) * M * 2 * 1.2)
+    assert ram == pytest.approx((8192 + 192 + 576 + 20 + 52 + 1665) * M * 2 * 1.2)
+
+
+def test_the_profiles_are_those_of_the_store():
+    """A profile's bytes follow its line in stores/layout.py, and every line has bytes."""
+    load = Load(M, 0, 0.0, 384)
+    coarser = replace(PROFILES["large"], bits="bits2")
+    assert quantised(load, coarser) == 2 * M * (384 / 4 + 8)
+    assert originals(load, replace(coarser, datatype="float32"))[0] == 2 * M * 384 * 4
+    assert all(pieces(load, profile) for profile in PROFILES.values())
+
+
+def test_nodes_by_ram():
+    """451 GB in two copies over nodes that lend 51.2 GB."""
+    found = sized(Load(100 * M, 0, 0.0, 1024), "large", 2, 64 * 10**9)
+    ram = 2 * 1.2 * 100 * M * (1040 + 192 + 576 + 20 + 52)
+    assert found.ram == pytest.approx(ram)
+    assert (found.nodes, found.decided, found.shards) == (9, "RAM", 18)
+    assert found.vectors_a_node == pytest.approx(200 * M / 9)
+
+
+def test_a_node_holds_some_100_million_vectors_however_large():
+    found = sized(Load(1000 * M, 0, 0.0, 384), "huge", 1, 2 * 10**12)
+    assert (found.nodes, found.decided) == (10, "100 million vectors a node")
+
+
+def test_copies_want_three_nodes_and_several_nodes_want_copies():
+    one = sized(Load(M, 0, 0.0, 384), "small", None, 64 * 10**9)
+    assert (one.nodes, one.replicas, one.shards, one.whole) == (1, 1, 0, True)
+    two = sized(Load(M, 0, 0.0, 384), "small", 2, 64 * 10**9)
+    assert (two.nodes, two.replicas, two.shards, two.whole) == (3, 2, 3, True)
+    many = sized(Load(10 * M, 0, 0.0, 384), "small", None, 64 * 10**9)
+    assert (many.nodes, many.replicas, many.whole) == (3, 2, False)
+    assert sized(Load(M, 0, 0.0, 384), "small", 5, 64 * 10**9).nodes == 5
+
+
+@pytest.mark.parametrize(
+    ("nodes", "points", "wanted"),
+    [(1, M, 0), (3, M, 3), (1, 10 * M, 12), (4, 100 * M, 12), (5, 100 * M, 10), (12, 500 * M, 24)],
+)
+def test_shards_spread_evenly(nodes, points, wanted):
+    assert shards(nodes, points) == wanted
+
+
+@pytest.mark.parametrize(
+    ("images", "dim", "chosen"),
+    [
+        (10_000, 4096, "embedded"),
+        (2 * M, 384, "embedded"),
+        (3 * M, 384, "small"),
+        (M, 4096, "small"),
+        (10 * M, 2048, "large"),
+        (100 * M, 384, "large"),
+        (100 * M, 4096, "huge"),
+        (1000 * M, 384, "huge"),
+    ],
+)
+def test_the_simplest_that_will_do(images, dim, chosen):
+    assert plan(asked(images, dim)).chosen == chosen
+
+
+def test_what_is_asked_for_is_planned():
+    found = plan(asked(M, profile="huge"))
+    assert (found.chosen, found.size.profile) == ("huge", "huge")
+    assert plan(asked(M, replicas=2)).chosen == "small"  # the embedded store has no copies
+
+
+def test_the_commands_can_be_typed_next():
+    assert plan(asked(1000, card=KNOWN["starter"])).commands == (
+        "indexer ingest FOLDER --collection NAME",
+    )
+    qwen = KNOWN["Qwen/Qwen3-VL-Embedding-2B"]
+    _, create, ingest = plan(asked(100 * M, 1024, card=qwen)).commands
+    assert create == (
+        "indexer collections create NAME --model Qwen/Qwen3-VL-Embedding-2B --dim 1024 "
+        "--profile large --shards 18 --replicas 2"
+    )
+    assert ingest.endswith("--workers ray://HEAD:10001")
+    once = plan(asked(100 * M, profile="huge", replicas=1)).commands[1]
+    assert once.endswith("--profile huge --shards 12 --replicas 1")  # its own would be 2
+    assert "--replicas" not in plan(asked(100 * M, profile="huge")).commands[1]
+
+
+def test_the_embedded_store_goes_by_the_line_of_the_benchmarks():
+    assert search_ms(38_400_000) == 13.1
+    assert search_ms(384_000_000) == pytest.approx(51.6)
+    found = plan(asked(M)).embedded
+    assert found.fits
+    assert search_ms(found.limit * 384) == pytest.approx(100, abs=0.1)
+    assert found.disk > found.ram > M * 2 * 384 * 2
+
+
+def test_days_of_a_gpu():
+    """31.5 x 10^12 operations a picture on 40 % of 989 x 10^12 a second."""
+    found = plan(asked(M, 4096, card=KNOWN["royokong/e5-v"], gpus=4, days=0.25)).embedding
+    assert found.basis == "estimate"
+    assert found.rate == pytest.approx(989 * 0.4 / 31.5)
+    assert found.device_days == pytest.approx(M * 31.5 / (989 * 0.4) / 86_400)
+    assert found.days == pytest.approx(found.device_days / 4)
+    assert found.needed == 4  # 0.92 days in a quarter of a day
+    assert found.cpu_days == pytest.approx(M * (7.8 + 37) / 1000 / 86_400)
+    assert found.cores == pytest.approx(found.rate * 44.8 / 1000)
+
+
+def test_captions_cost_operations_and_each_is_embedded():
+    model = KNOWN["Qwen/Qwen3-VL-Embedding-2B"]
+    bare = plan(asked(M, 2048, card=model)).embedding.device_days
+    spoken = plan(asked(M, 2048, card=model, captions=1.5, texts=10)).embedding.device_days
+    more = (1.5 * M + 10 * 12) * 0.133 / (989 * 0.4) / 86_400
+    assert spoken - bare == pytest.approx(more)
+
+
+def test_the_starter_is_told_as_measured():
+    found = plan(asked(M, card=KNOWN["starter"], texts=M)).embedding
+    assert (found.device, found.basis) == ("core", "measured")
+    assert found.days == pytest.approx((M / 39.1 + M / 131) / 86_400)
+
+
+def test_a_model_that_does_not_fit_is_told():
+    found = plan(asked(M, 4096, card=KNOWN["intfloat/mmE5-mllama-11b-instruct"], gpu="l4"))
+    assert not found.embedding.fits
+    assert any("does not fit into one L4" in note for note in found.notes)
+
+
+def test_a_quick_model_waits_for_the_cpu():
+    found = plan(asked(M, 768, card=KNOWN["google/siglip2-base-patch16-256"]))
+    assert any("cores would keep one H100 busy" in note for note in found.notes)
+
+
+def test_every_model_with_a_name_has_a_cost_but_two():
+    assert KNOWN.keys() - COSTS.keys() == {"starter", "TIGER-Lab/VLM2Vec-Full"}
+    assert COSTS.keys() <= KNOWN.keys()
+    unknown = plan(asked(M, 3072, card=KNOWN["TIGER-Lab/VLM2Vec-Full"]))
+    assert unknown.embedding is None
+    assert any("nothing is known" in note for note in unknown.notes)
+
+
+def test_what_goes_over_the_wire():
+    """Three nodes, two copies, 4,000 vectors of 512 numbers a second each."""
+    found = plan(asked(M, 1024, profile="large", replicas=2)).upload
+    assert found.grpc == M * (1024 * 4 + 370 * 1.2)
+    assert found.rest == M * (1024 * 21 + 370 * 1.2)
+    assert found.between_nodes == found.grpc
+    assert found.points_per_second == 4000 * 512 / 1024 * 3 / 2
+    seen = plan(asked(86_400 * 10, points_per_second=10.0)).upload
+    assert (seen.days, seen.basis) == (1.0, "given")
+
+
+def test_costs_are_of_the_prices_that_are_given():
+    model = KNOWN["royokong/e5-v"]
+    found = plan(asked(10 * M, 4096, card=model, gpu_hour=2.0, node_month=100.0))
+    assert found.costs.embedding == pytest.approx(found.embedding.device_days * 24 * 2)
+    assert found.costs.nodes_a_month == 300
+    none = plan(asked(10 * M, 4096, card=model)).costs
+    assert (none.embedding, none.nodes_a_month) == (None, None)
+    assert plan(asked(1000, card=KNOWN["starter"], node_month=100.0)).costs.nodes_a_month is None
+
+
+def test_numbers_are_read_and_said_as_people_do():
+    assert parse_count("1B") == 1000 * M  # not a byte
+    assert parse_count("2.5 M") == 2_500_000
+    assert parse_count("1,000,000") == M
+    with pytest.raises(ValueError, match="expected a number"):
+        parse_count("many")
+    assert [count(M), count(1000 * M), count(2_500_000), count(1234)] == [
+        "1M",
+        "1B",
+        "2.5M",
+        "1,234",
+    ]
+    assert [days(1 / 48), days(0.5), days(3), days(1000)] == [
+        "30 minutes",
+        "12 hours",
+        "3 days",
+        "2.74 years",
+    ]
+    assert [figure(8619.4), figure(39.12), figure(0.04591)] == ["8,619", "39.1", "0.0459"]
+
+
+def test_the_tables_of_the_page_are_the_planners():
+    page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    assert page.count("<!-- table: ") == 12
+    assert written(page) == page, "type: python -m indexer.planning docs/scaling.md"
+
+
+def test_the_figures_are_about_those_of_the_benchmarks():
+    """Another run may differ a little; where it differs more, planning/figures.py is to follow."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+
+    def told(line: str) -> float:
+        return float(re.search(rf"^\| {line} \| ([\d.]+)", page, re.M)[1])
+
+    assert told("pictures, a whole ingest.*?") == pytest.approx(of.STARTER_PICTURES, rel=0.2)
+    assert told("texts, the model alone") == pytest.approx(of.STARTER_TEXTS, rel=0.2)
+    assert told("Polylens, thumbnails included") == pytest.approx(of.DECODE, rel=0.2)
+    assert told("1,000,000") == pytest.approx(of.SEARCHES[1][1], rel=0.2)
+
+
+def test_planning_loads_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'qdrant_client', 'qdrant_edge'}"
+    code = f"import sys, indexer.planning, indexer.cli.planning; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
+
+
+ENGINE_POINTS, ENGINE_DIM = 2_000, 256
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, float]:
+    """Bytes a point in the files of Qdrant's own engine, laid out as `large` and optimised."""
+    import qdrant_edge as edge
+
+    folder = tmp_path_factory.mktemp("engine")
+    vector = edge.EdgeVectorParams(
+        size=ENGINE_DIM,
+        distance=edge.Distance.Cosine,
+        datatype=edge.VectorStorageDatatype.Float16,
+        on_disk=True,
+    )
+    bits = edge.TurboQuantQuantizationConfig(always_ram=True, bits=edge.TurboQuantBitSize.Bits4)
+    config = edge.EdgeConfig(
+        vectors={"image": vector, "text": vector},
+        sparse_vectors={"bm25": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        on_disk_payload=True,
+        quantization_config=bits,
+        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=32, full_scan_threshold=10),
+        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=10, default_segment_number=1),
+    )
+    shard = edge.EdgeShard.create(str(folder), config)
+    for key in (*KEYWORDS, *INTEGERS):
+        kind = edge.PayloadSchemaType.Integer if key in INTEGERS else edge.PayloadSchemaType.Keyword
+        shard.update(edge.UpdateOperation.create_field_index(key, kind))
+    points = [_engine_point(edge, number) for number in range(ENGINE_POINTS)]
+    shard.update(edge.UpdateOperation.upsert_points(points))
+    shard.optimize()
+    shard.flush()
+    shard.close()
+    return _largest_segment(folder / "segments")
+
+
+def _engine_point(edge, number: int):
+    """A picture without captions: its `text` vector is missing."""
+    row = np.random.default_rng(number).standard_normal(ENGINE_DIM)
+    content, name = hashlib.sha256(str(number).encode()).hexdigest(), f"photo-{number:07d}.jpg"
+    folder = f"/home/someone/Pictures/{number // 500:05d}"
+    payload = {"kind": "image", "format": "jpeg", "content": content, "name": name}
+    payload |= {"folder": [folder], "paths": [f"{folder}/{name}"], "year": 2000 + number % 25}
+    words = document_vector(name)
+    sparse = edge.SparseVector(list(words.indices), list(words.values))
+    dense = (row / np.linalg.norm(row)).tolist()
+    return edge.Point(str(uuid.UUID(content[:32])), {"image": dense, "bm25": sparse}, payload)
+
+
+def _largest_segment(folder: Path) -> dict[str, float]:
+    found = []
+    for segment in folder.iterdir():
+        sizes = {f: f.stat().st_blocks * 512 for f in segment.rglob("*") if f.is_file()}
+        found.append({str(f.relative_to(segment)): b / ENGINE_POINTS for f, b in sizes.items()})
+    return max(found, key=lambda sizes: sizes.get("vector_storage-image/quantized.data", 0))
+
+
+def test_the_engines_files_are_as_large_as_planned(files):
+    told = bytes_a_point(Load(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
+    room = [files[f"vector_storage-{name}/matrix.dat"] for name in ("image", "text")]
+    assert sum(room) == pytest.approx(told["original vectors"][0], rel=0.02)
+    assert room[0] == room[1]  # also that of the text, which no point has
+    bits = [files[f"vector_storage-{name}/quantized.data"] for name in ("image", "text")]
+    assert sum(bits) == pytest.approx(told["quantised vectors"][0], rel=0.03)
+    stored = sum(b for f, b in files.items() if f.startswith("vector_storage-bm25/store"))
+    assert stored == pytest.approx(told["words, stored"][0], rel=0.25)
+
+
+def test_the_engines_graph_and_indexes_are_not_larger_than_planned(files):
+    told = bytes_a_point(Load(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
+    graph = sum(b for f, b in files.items() if f.startswith("vector_index-image/"))
+    assert 0.3 < graph / told["HNSW graphs"][0] < 1.1  # few points have short links
+    ids = sum(b for f, b in files.items() if f.startswith("id_tracker"))
+    assert ids < told["ids and versions"][0]
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, ["plan", *words])
+
+
+def test_the_command_prints_a_plan(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = run("--images", "100M", "--node-month", "400")
+    assert done.exit_code == 0, done.output
+    assert "100,000,000 points, 100,000,000 vectors of 384 numbers, by starter" in done.stdout
+    assert "export QDRANT_URL=https://HOST:6333 QDRANT_API_KEY=KEY" in done.stdout
+    assert "create NAME --profile large --shards 12 --replicas 2" in done.stdout
+    assert "29.6 days on 2 cores of a CPU (measured)" in done.stdout
+    assert "cost" in done.stdout
+    assert "2,400 a month for nodes" in done.stdout
+    assert "large *\t297.6 GB\t834.0 GB\t139.0 GB\t6\tRAM\t12\t2" in done.stdout
+
+
+def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    store = "https://me:secret@qdrant.example:6333"
+    done = run("--images", "100M", "--collection", "archive", "--store", store)
+    assert "export QDRANT_URL=https://me:***@qdrant.example:6333 QDRANT_API_KEY=KEY" in done.stdout
+    assert "indexer collections create archive --profile large" in done.stdout
+    assert "secret" not in done.output
+
+
+def test_the_command_prints_json(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(run("--images", "1B", "--dim", "768", "--json").stdout)
+    assert (told["points"], told["load"]["dim"], told["model"]) == (1000 * M, 768, None)
+    assert [size["profile"] for size in told["profiles"]] == list(PROFILES)
+    assert told["profiles"][0]["pieces"]["original vectors"]["ram"] == 1000 * M * 2 * 768 * 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "some/model"], "add --dim N"),
+        (["--model", "some/model"], "royokong/e5-v"),
+        (["--node-ram", "64"], "as in 64GB"),
+        (["--gpu", "b7"], "h200, h100"),
+        (["--profile", "tiny"], "small, large, huge"),
+        (["--days", "inf"], "expected a number"),
+        (["--images", "0"], "nothing to plan for"),
+        (["--images", "lots"], "such as 200MB or 150M"),
+    ],
+)
+def test_a_mistake_is_wrong_usage(words, told, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = run("--images", "1M", *words)
+    assert done.exit_code == 2
+    plain = re.sub(r"[\s│]+", " ", done.output)
+    assert told in plain
+
+
+def test_a_length_that_the_model_was_not_trained_for(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = run("--images", "1M", "--model", "royokong/e5-v", "--dim", "512")
+    assert "vectors of 4096 numbers, not of 512" in str(done.exception)
+
+
+def test_a_model_without_a_name_is_planned_by_its_length(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = run("--images", "1M", "--model", "http://gpu-box:8100/v1", "--dim", "1024")
+    assert done.exit_code == 0, done.output
+    assert "nothing is known of what this model costs" in done.stdout
