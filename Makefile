@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 CODE   := app bench embedder finetune indexer tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test check lint format types imports test-fast test-slow test-gpu \
+.PHONY: help setup demo app test check lint format types imports test-fast test-slow test-server test-gpu \
 	bench bench-embed bench-train bench-gpu starter screenshot clean
 
 help: ## list the targets
@@ -59,6 +59,10 @@ test-fast: $(READY) ## all tests but the slow ones and those that need a GPU
 
 test-slow: $(READY) ## the tests that take minutes
 	$(PYTEST) -m slow
+
+test-server: $(READY) ## the tests of servers against the empty Qdrant at QDRANT_URL
+	@test -n "$$QDRANT_URL" || { echo "set QDRANT_URL to an empty Qdrant server"; exit 2; }
+	$(PYTEST) -m "server and not slow"
 
 test-gpu: $(READY) ## the tests that need a GPU
 	$(PYTEST) -m gpu

@@ -177,14 +177,6 @@ def model(checkpoint) -> Callable[..., Engine]:
     return lambda family, form=None: loaded(family, form)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    for line in (
-        "server: runs against a stand-in for Qdrant, or a real server; `make test-server`",
-        "needs_faults: orders faults of the stand-in; skipped against a real server",
-    ):
-        config.addinivalue_line("markers", line)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for `qdrant` can run against a real server too."""
     for item in items:

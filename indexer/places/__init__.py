@@ -21,10 +21,10 @@ def place_of(config: Config) -> Place:
 
 
 def connection_of(config: Config) -> Connection:
-    """How the server of the settings is reached."""
+    """How the server of the settings is reached; with the key for reading, if there is no other."""
     return Connection(
         config.store,
-        config.qdrant_api_key,
+        config.qdrant_api_key or config.qdrant_read_api_key,
         config.qdrant_grpc_port,
         config.qdrant_ca,
         config.qdrant_timeout,
