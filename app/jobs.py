@@ -52,7 +52,7 @@ class Job:
         options = IngestOptions(
             limits=Limits(config.max_bytes, config.max_pixels),
             batch=config.batch,
-            workers=config.workers,
+            workers=config.threads,
             prune=self.prune,
         )
         with Collection.open_or_create(config, embedder.card) as collection:

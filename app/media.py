@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from starlette.routing import BaseRoute, Route
 
 from app import uploads
 from app.resources import kept, opened, settings
+from indexer.catalogue import Catalogue
 from indexer.config import parse_name
-from indexer.decode import Limits, decode, read
+from indexer.decode import Limits, decode
 from indexer.errors import IndexerError
+from indexer.kinds import HEAD, sniff
 from indexer.skips import Undecodable
+from indexer.sources import is_plain, read_original
 from indexer.thumbnails import ensure_thumbnail, thumbnail_path
 from indexer.walk import file_path
 
@@ -54,16 +58,18 @@ def thumb(request: Request) -> Response:
     path = thumbnail_path(kept(name) / "thumbs", id)
     if path.is_file():
         return FileResponse(path, media_type="image/jpeg", headers=FOREVER)
-    made = ensure_thumbnail(path.parents[1], id, _paths(name, id), _limits())
+    roots, _ = _sources(name)
+    made = ensure_thumbnail(path.parents[1], id, _paths(name, id), _limits(), roots)
     return FileResponse(made, media_type="image/jpeg", headers=FOREVER) if made else _missing()
 
 
 def original(request: Request) -> Response:
     """A point's file, re-encoded as JPEG where browsers do not show its format."""
     name, id = _asked(request)
+    roots, hosts = _sources(name) if id else ([], ())
     for path in _paths(name, id) if id else ():
         try:
-            data = read(path, _limits())
+            data = read_original(roots, path, _limits(), hosts)
         except Undecodable:
             continue
         return _shown(path, data)
@@ -78,8 +84,11 @@ def query(request: Request) -> Response:
 
 def _shown(path: str, data: bytes) -> Response:
     suffix = Path(path).suffix.lower().lstrip(".").replace("jpg", "jpeg")
-    if suffix in SHOWN:
-        return FileResponse(path, media_type=SHOWN[suffix], headers=FOREVER)
+    if suffix in SHOWN and is_plain(path):
+        return FileResponse(file_path(path), media_type=SHOWN[suffix], headers=FOREVER)
+    found = sniff(data[:HEAD])
+    if found in SHOWN and not is_plain(path):
+        return Response(data, media_type=SHOWN[found], headers=FOREVER)
     try:
         image = decode(data, side=LARGEST, limits=_limits()).image
     except Undecodable:
@@ -103,7 +112,16 @@ def _paths(name: str, id: str) -> list[str]:
         records = opened(name).collection.store.retrieve([id])
     except IndexerError:
         return []
-    return [file_path(path) for record in records for path in record.payload["paths"]]
+    return [path for record in records for path in record.payload["paths"]]
+
+
+def _sources(name: str) -> tuple[list[str], tuple[str, ...]]:
+    """What the collection was made from, and the hosts that it may be read from."""
+    try:
+        with closing(Catalogue(opened(name).collection.index / "catalogue.db")) as catalogue:
+            return catalogue.roots(), catalogue.hosts()
+    except IndexerError:
+        return [], ()
 
 
 def _limits() -> Limits:

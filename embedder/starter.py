@@ -66,8 +66,9 @@ def describe(name: str = "starter", settings: Settings | None = None) -> ModelCa
 def load(name: str = "starter", settings: Settings | None = None) -> Embedder:
     """The starter, or one adapted, in a folder; it runs on the CPU, and its towers are loaded when
     they are needed. Raises `EmbedderError`, `UnknownModelError`."""
-    card = describe(name, settings)
-    return Starter() if card is CARDS[0] else Starter(card, find(name).folder / HEAD.name)
+    card, threads = describe(name, settings), settings.workers if settings else 0
+    head = HEAD if card is CARDS[0] else find(name).folder / HEAD.name
+    return Starter(card, head, threads)
 
 
 class Head:
@@ -144,10 +145,11 @@ class Head:
 
 
 class Starter:
-    """Words, pictures, and both by the mean of their vectors. Thread-safe."""
+    """Words, pictures, and both by the mean of their vectors. Thread-safe. Each call has `threads`
+    to look at pictures with; 0 is one a core."""
 
-    def __init__(self, card: ModelCard = CARDS[0], head: Path = HEAD) -> None:
-        self.card = card
+    def __init__(self, card: ModelCard = CARDS[0], head: Path = HEAD, threads: int = 0) -> None:
+        self.card, self._threads = card, threads
         self._lock, self._path = threading.RLock(), head
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
@@ -193,7 +195,7 @@ class Starter:
 
     @cached_property
     def _eyes(self) -> list[Eye]:
-        return [Eye(tower) for tower in TOWERS]
+        return [Eye(tower, self._threads) for tower in TOWERS]
 
 
 def _add(

@@ -75,9 +75,9 @@ class Settings:
     device: "cpu", "cuda:1", or several with commas, each with a copy of the model; None: the best
     that is there. dtype: "bfloat16", "float16" or "float32"; None: bfloat16 on a GPU, else float32.
     pixel_budget: pixels that a picture may cost; None: what the model was trained with. dim: the
-    length vectors are cut to; None: whole. workers: threads that prepare pictures; 0: the cores'
-    number, at most 8. batch_tokens: tokens in a batch; 0: chosen by the device. api_key, timeout
-    (seconds): for remote servers.
+    length vectors are cut to; None: whole. workers: threads that prepare pictures, or that the
+    starter looks at them with; 0: the cores' number, at most 8. batch_tokens: tokens in a batch; 0:
+    chosen by the device. api_key, timeout (seconds): for remote servers.
     """
 
     device: str | None = None

@@ -11,13 +11,14 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer.captions import Described
 from indexer.errors import CollectionError
+from indexer.sources import continues, holder, is_plain
 from indexer.types import Caption
 
 TABLES = """
@@ -28,11 +29,14 @@ CREATE INDEX IF NOT EXISTS files_content ON files (content);
 CREATE TABLE IF NOT EXISTS contents (content TEXT PRIMARY KEY, passages INTEGER, facts TEXT)
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (name BLOB PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE todo (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT)
     WITHOUT ROWID;
 CREATE TEMP TABLE changed (content TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID;
 """
+UNDER = "(path = ? OR (path > ? AND path < ?) OR (path > ? AND path < ?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        self._listed: list[str] = []
         try:
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -138,12 +143,10 @@ class Catalogue:
 
     def vanished(self, root: str) -> list[str]:
         """The paths under `root` that are known and were not seen in this run."""
-        key = os.fsencode(root).rstrip(b"/")
         with self._lock:
             rows = self._db.execute(
-                "SELECT path FROM files WHERE (path = ? OR (path > ? AND path < ?))"
-                " AND path NOT IN (SELECT path FROM seen)",
-                (key, key + b"/", key + b"0"),  # "0" follows "/"
+                f"SELECT path FROM files WHERE {UNDER} AND path NOT IN (SELECT path FROM seen)",
+                _under(root),
             ).fetchall()
         return [os.fsdecode(row[0]) for row in rows]
 
@@ -206,9 +209,15 @@ class Catalogue:
         return int(row[0] or 0)
 
     def count(self, content: str, kind: str) -> None:
-        """Count a content once in this run: what it was first is what it stays."""
+        """Count a content once in this run: what it was first is what it stays, unless it did not
+        change then, or has been added by the worker of a copy."""
         with self._lock:
-            self._db.execute("INSERT OR IGNORE INTO changed VALUES (?, ?)", (content, kind))
+            self._db.execute(
+                "INSERT INTO changed VALUES (?, ?) ON CONFLICT (content)"
+                " DO UPDATE SET kind = excluded.kind WHERE kind = 'unchanged'"
+                " OR (kind = 'updated' AND excluded.kind = 'added')",
+                (content, kind),
+            )
 
     def tally(self) -> dict[str, int]:
         """How many contents of each kind; those seen and not changed are `unchanged`."""
@@ -235,13 +244,67 @@ class Catalogue:
 
     def count_under(self, root: str) -> int:
         """How many known files lie at or under `root`."""
-        key = os.fsencode(root).rstrip(b"/")
         with self._lock:
             row = self._db.execute(
-                "SELECT count(*) FROM files WHERE path = ? OR (path > ? AND path < ?)",
-                (key, key + b"/", key + b"0"),  # "0" follows "/"
+                f"SELECT count(*) FROM files WHERE {UNDER}", _under(root)
             ).fetchone()
         return int(row[0])
+
+    def add_hosts(self, hosts: Iterable[str]) -> None:
+        """Remember what rows of tables and lists were allowed to point to."""
+        with self._lock:
+            self._db.executemany("INSERT OR IGNORE INTO hosts VALUES (?)", [(h,) for h in hosts])
+
+    def hosts(self) -> tuple[str, ...]:
+        with self._lock:
+            rows = self._db.execute("SELECT host FROM hosts ORDER BY host").fetchall()
+        return tuple(row[0] for row in rows)
+
+    def part(self, name: str) -> str | None:
+        """The stamp that a part of a source had when all of it was done."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT stamp FROM parts WHERE name = ?", (os.fsencode(name),)
+            ).fetchone()
+        return row[0] if row else None
+
+    def put_part(self, name: str, stamp: str) -> None:
+        with self._lock:
+            self._db.execute(
+                "INSERT OR REPLACE INTO parts VALUES (?, ?)", (os.fsencode(name), stamp)
+            )
+
+    def see_under(self, name: str) -> None:
+        """What is known at or under `name` counts as seen."""
+        with self._lock:
+            self._db.execute(
+                f"INSERT OR IGNORE INTO seen SELECT path FROM files WHERE {UNDER}", _under(name)
+            )
+
+    def add_listed(self, root: str) -> None:
+        """This run has seen all that there is under `root`, which is no folder."""
+        self._listed.append(root)
+
+    def is_gone(self, path: str) -> bool:
+        """Whether nothing is at `path`: a file is looked for on the disk, for anything else a
+        listing of this run must have been without it."""
+        if is_plain(path):
+            return is_gone(path)
+        key = os.fsencode(path)
+        with self._lock:
+            seen = self._db.execute("SELECT 1 FROM seen WHERE path = ?", (key,)).fetchone()
+        return not seen and any(self._lists(root, path) for root in self._listed)
+
+    def _lists(self, root: str, path: str) -> bool:
+        """A prefix does not list what is within the archives that lie there."""
+        archive = holder(path)
+        return continues(path, root) and (archive in {None, root} or is_plain(root))
+
+    def listed(self, root: str) -> bool:
+        """Whether this run has seen all that there is under `root`, and there was something."""
+        with self._lock:
+            row = self._db.execute(f"SELECT 1 FROM seen WHERE {UNDER} LIMIT 1", _under(root))
+            return root in self._listed and row.fetchone() is not None
 
     def commit(self) -> None:
         with self._lock:
@@ -255,6 +318,12 @@ class Catalogue:
         """Close without keeping what was not committed."""
         with self._lock:
             self._db.close()
+
+
+def _under(root: str) -> tuple[bytes, ...]:
+    """The values of `UNDER`: "0" follows "/", and "$" follows "#"."""
+    key = os.fsencode(root).rstrip(b"/")
+    return key, key + b"/", key + b"0", key + b"#", key + b"$"
 
 
 def _file(row: tuple[Any, ...]) -> File:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from indexer.catalogue import Catalogue, Content, File, is_gone
+from indexer.catalogue import Catalogue, Content, File
 from indexer.identity import point_ids
 from indexer.payload import full_payload, texts_to_embed, words
 from indexer.prepare import Prepared
@@ -38,6 +38,23 @@ class Change:
         return not self.before and not self.stored
 
     @property
+    def is_bereft(self) -> bool:
+        """A picture that is to be written whole, and was not decoded here."""
+        known = any(item.new and not item.pictures for item in self.prepared)
+        return self.is_new and not self.content.passages and not self.picture and known
+
+    @property
+    def written(self) -> bool:
+        """A worker of this run has put its points in the store."""
+        return any(item.written for item in self.prepared)
+
+    @property
+    def overwritten(self) -> bool:
+        """A worker has written what was in the store, and catalogued, already: a copy's worker, who
+        looked before and wrote after. What the point says of its other files is lost."""
+        return bool(self.before) and self.written
+
+    @property
     def picture(self) -> Prepared | None:
         """The decoded picture, where this run has decoded it."""
         return next((p for p in self.prepared if p.pictures), None)
@@ -53,7 +70,7 @@ class Change:
     def kind(self) -> Kind:
         if not self.after:
             return "superseded"
-        if self.is_new:
+        if self.is_new or self.written:
             return "updated" if self.replaces else "added"
         if [_visible(p) for p in self.old_payloads()] == [_visible(p) for p in self.new_payloads()]:
             return "unchanged"
@@ -77,19 +94,24 @@ def work(change: Change) -> list[Work]:
     """The points of `change` that must be written, and what must be embedded for them."""
     new = change.new_payloads()
     old = change.old_payloads()
+    lost = change.overwritten
     if change.is_new or len(old) != len(new):
         return [
             Work(id, payload, change, True, texts_to_embed(payload), words(payload))
             for id, payload in zip(change.ids, new, strict=True)
         ]
     return [
-        Work(id, after, change, False, *_differences(before, after))
+        Work(id, after, change, False, *_differences(None if lost else before, after))
         for id, before, after in zip(change.ids, old, new, strict=True)
-        if before != after
+        if before != after or lost
     ]
 
 
-def _differences(before: Payload, after: Payload) -> tuple[list[str], str | None, bool]:
+def _differences(before: Payload | None, after: Payload) -> tuple[list[str], str | None, bool]:
+    """The texts and words to be made anew, and whether the last text is gone; all of it where it
+    is not known what was there before."""
+    if before is None:
+        return texts_to_embed(after), words(after), False
     old, new = texts_to_embed(before), texts_to_embed(after)
     spoken = words(after)
     return (
@@ -139,7 +161,7 @@ def _drop_gone(catalogue: Catalogue, change: Change) -> None:
     """A path that is gone while its content turned up elsewhere: the file was moved."""
     arrived = {p.file.path for p in change.prepared} - {file.path for file in change.before}
     for file in change.before if arrived else ():
-        if file.path not in arrived and is_gone(file.path):
+        if file.path not in arrived and catalogue.is_gone(file.path):
             catalogue.drop_file(file.path)
             change.moved = True
 

@@ -5,7 +5,8 @@ IndexerError
 ├── QueryError         a query that cannot be understood
 ├── CollectionError    the collection is missing, damaged, newer, or of another model
 ├── StoreError         the store refused or failed
-│   └── StoreBusyError another process holds what this one needs
+│   ├── StoreBusyError another process holds what this one needs
+│   └── StoreAwayError the server has not answered for as long as it was waited for
 └── DiskFullError      too little free disk to write safely
 """
 
@@ -32,6 +33,10 @@ class StoreError(IndexerError):
 
 class StoreBusyError(StoreError):
     """Another process holds what this one needs."""
+
+
+class StoreAwayError(StoreError):
+    """The server has not answered, or was too busy, for as long as it was waited for."""
 
 
 class DiskFullError(IndexerError):

@@ -16,20 +16,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from embedder.types import Embedder
 from indexer.ahead import EmbedAhead
-from indexer.captions import CaptionSource
 from indexer.catalogue import Catalogue, Todo
 from indexer.collection import Collection
 from indexer.decode import Limits
 from indexer.prepare import Prepared, Preparer, prepare_ahead
-from indexer.prune import vanished_under
+from indexer.prune import vanished
+from indexer.sources import Part, Reading, Source, Sources, continues
 from indexer.timing import Stages
 from indexer.types import IngestReport, Progress, Skip
-from indexer.walk import distinct_roots, printable, walk
+from indexer.walk import printable
 from indexer.writer import Writer
+
+if TYPE_CHECKING:
+    from indexer.workers.fleet import Fleet
 
 ERRORS = "errors.jsonl"
 Batch: TypeAlias = "list[Prepared | Skip]"
@@ -48,6 +51,11 @@ class IngestOptions:
     frames: bool = False  # embed several frames of an animation, not the first alone
     manifest: Path | None = None
     follow_links: bool = False
+    hosts: tuple[str, ...] = ()  # that rows of tables and lists may point to
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.manifest, self.follow_links, self.hosts)
 
     @property
     def threads(self) -> int:
@@ -55,14 +63,15 @@ class IngestOptions:
 
 
 def ingest(
-    roots: Sequence[Path],
+    roots: Sequence[str | Path],
     collection: Collection,
     embedder: Embedder,
     options: IngestOptions | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    fleet: Fleet | None = None,
 ) -> IngestReport:
-    """Bring the collection up to date with `roots`.
+    """Bring the collection up to date with `roots`; a `fleet` of workers reads and embeds for us.
 
     Setting `stop` ends the run after the batch in hand, with everything saved. Raises
     `IndexerError` (a root that is missing, a store that fails, a full disk, another writer).
@@ -70,7 +79,7 @@ def ingest(
     with collection.writing():
         catalogue = Catalogue(collection.index / "catalogue.db")
         try:
-            run = _Run(roots, collection, embedder, options or IngestOptions(), catalogue)
+            run = _Run(roots, collection, embedder, options or IngestOptions(), catalogue, fleet)
             with closing(run.embedder):
                 return run(on_progress or (lambda _: None), stop or threading.Event())
         finally:
@@ -82,23 +91,24 @@ class _Run:
 
     def __init__(
         self,
-        roots: Sequence[Path],
+        roots: Sequence[str | Path],
         collection: Collection,
         embedder: Embedder,
         options: IngestOptions,
         catalogue: Catalogue,
+        fleet: Fleet | None,
     ) -> None:
-        self.roots = distinct_roots(roots)
         self.collection, self.options, self.catalogue = collection, options, catalogue
+        self.fleet = fleet
         self.stages = Stages()
         self.skipped: list[Skip] = []
         self.started = time.perf_counter()
-        self.folders = [Path(root) for root in self.roots]
         self.embedder = EmbedAhead(embedder)
-        self.captions = CaptionSource(self.folders, self.skip, options.manifest)
+        self.sources = Sources.open(roots, options.reading, self.skip)
+        self.done: list[Part] = []  # parts that need not be listed again, once all is written
         self.preparer = Preparer(
             catalogue,
-            self.captions,
+            self.sources,
             options.limits,
             embedder.card.image_side,
             None if options.dry_run else collection.thumbs,
@@ -111,7 +121,7 @@ class _Run:
             lambda: self.embedder,
             self.stages,
             self.skip,
-            self.roots,
+            self.sources.roots,
             options.batch,
             options.dry_run,
         )
@@ -125,7 +135,9 @@ class _Run:
         self._write(progress, stop)
         removed = 0
         if self.options.prune and not stop.is_set():
-            removed = self.writer.remove(vanished_under(self.catalogue, self.roots))
+            removed = self.writer.remove(vanished(self.catalogue, self.sources))
+        if not stop.is_set():
+            self._note_parts()
         report = self._report(removed, stop.is_set())
         if self.options.dry_run:
             self.catalogue.rollback()
@@ -137,20 +149,61 @@ class _Run:
 
     def _scan(self, progress: _Ticker, stop: threading.Event) -> None:
         """Note every path that is new or not as it was."""
-        for found in walk(self.folders, self.skip, follow_links=self.options.follow_links):
-            if stop.is_set():
-                break
-            stamp = self.captions.stamp(found.path)
-            if not self.catalogue.unchanged(found.path, found.size, found.mtime_ns, stamp):
-                self.catalogue.add_todo(Todo(found.path, found.size, found.mtime_ns, found.kind))
-            progress("scan", 0, None, found.path)
-        for root in self.roots:
-            self.catalogue.add_root(root)
+        for source in self.sources:
+            whole = True
+            for part in source.parts():
+                if not self._is_done(part):
+                    whole &= self._list(source, part, progress, stop)
+                if stop.is_set():
+                    break
+            if whole and not stop.is_set() and not source.is_folder:
+                self.catalogue.add_listed(source.root)
+        for source in self.sources:
+            self.catalogue.add_root(source.root)
+        self.catalogue.add_hosts(self.options.hosts)
         if not self.options.dry_run:
             self.catalogue.commit()
 
+    def _is_done(self, part: Part) -> bool:
+        """Whether a run has done all of the part as it is now; its files count as seen."""
+        if part.stamp is None or self.catalogue.part(part.name) != part.stamp:
+            return False
+        self.catalogue.see_under(part.name)
+        return True
+
+    def _list(self, source: Source, part: Part, progress: _Ticker, stop: threading.Event) -> bool:
+        """Note what is new in the part; False where its end could not be read."""
+        before = len(self.skipped)
+        for found in source.found(part, self.skip):
+            if stop.is_set():
+                return False
+            stamp = source.stamp(found.path)
+            if not self.catalogue.unchanged(found.path, found.size, found.mtime_ns, stamp):
+                self.catalogue.add_todo(Todo(found.path, found.size, found.mtime_ns, found.kind))
+            progress("scan", 0, None, found.path)
+        self.done.append(part)
+        return not any(skip.path == printable(part.name) for skip in self.skipped[before:])
+
+    def _note_parts(self) -> None:
+        """Parts of which nothing was left out, and that lack nothing which is known of them, need
+        not be listed again while they are the same."""
+        left_out = {skip.path for skip in self.skipped}
+        for part in self.done:
+            if part.stamp is not None:
+                within = (continues(path, printable(part.name)) for path in left_out)
+                clean = not any(within) and not self.catalogue.vanished(part.name)
+                self.catalogue.put_part(part.name, part.stamp if clean else "")
+
     def _write(self, progress: _Ticker, stop: threading.Event) -> None:
         total, done = self.catalogue.count_todo(), 0
+        for batch in self._far(stop) if self.fleet else self._near(stop):
+            for orphan in self._write_batch(batch):
+                self._write_orphan(orphan)
+            done += len(batch)
+            progress("ingest", done, total, _last_path(batch))
+
+    def _near(self, stop: threading.Event) -> Iterator[Batch]:
+        """Batches that are prepared here, in threads."""
         items = prepare_ahead(
             _until(stop, self.catalogue.todo()),
             self.preparer.prepare,
@@ -158,11 +211,14 @@ class _Run:
             ahead=2 * self.options.batch + self.options.threads,
         )
         half = max(1, self.options.batch // 2)  # one is written while the other is embedded
-        for batch in self._begun(_batches(items, half)):
-            for orphan in self._write_batch(batch):
-                self._write_orphan(orphan)
-            done += len(batch)
-            progress("ingest", done, total, _last_path(batch))
+        return self._begun(_batches(items, half))
+
+    def _far(self, stop: threading.Event) -> Iterator[Batch]:
+        """Batches that workers have prepared, embedded and written."""
+        assert self.fleet is not None
+        return self.fleet.batches(
+            self.catalogue, self.collection.thumbs, self.stages, self.skipped, stop
+        )
 
     def _begun(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Each batch once the model has begun with the one after it, so that it never waits."""
@@ -210,6 +266,7 @@ class _Run:
         progress("flush", 0, None, "")
         with self.stages("flush"):
             self.collection.store.flush()
+        self.catalogue.commit()
         _write_errors(self.collection.index / ERRORS, report.skipped)
         self.collection.mark_ingested()
         seconds = {**self.stages.seconds, "total": round(time.perf_counter() - self.started, 3)}

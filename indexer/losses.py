@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
 from indexer.catalogue import Catalogue, is_gone
 from indexer.collection import Collection
+from indexer.sources import above, is_plain
 from indexer.types import Payload, Skip
 from indexer.walk import file_path
 
@@ -50,7 +51,7 @@ def compare(
                 if id in here:
                     silent += [path] if _tabled(payload) and not _tabled(here[id]) else []
                 else:
-                    fate, path = _fate(payload, catalogue)
+                    fate, path = _fate(payload, catalogue, reasons)
                     found[fate][path] = None  # a document has many points
             on_page(seen := seen + len(page))
     lost = tuple(reasons.get(path) or Skip(path, "not-reached") for path in found["lost"])
@@ -66,13 +67,21 @@ def _pages(old: Collection) -> Iterator[Mapping[str, Payload]]:
             return
 
 
-def _fate(payload: Payload, catalogue: Catalogue) -> tuple[Fate, str]:
+def _fate(payload: Payload, catalogue: Catalogue, skipped: Container[str]) -> tuple[Fate, str]:
     """What became of a point, and the path that tells."""
-    there = [path for path in payload["paths"] if not is_gone(file_path(path))]
+    there = [path for path in payload["paths"] if _is_there(path, catalogue, skipped)]
     unknown = [path for path in there if catalogue.file(file_path(path)) is None]
     if unknown:
         return "lost", unknown[0]
     return ("changed", there[0]) if there else ("vanished", payload["paths"][0])
+
+
+def _is_there(path: str, catalogue: Catalogue, skipped: Container[str]) -> bool:
+    """Whether a file is on the disk. Of what lies elsewhere the ingest has just seen all: it is
+    there if it was indexed, or left out with a reason, be that of the archive that it lies in."""
+    if is_plain(path):
+        return not is_gone(file_path(path))
+    return catalogue.file(path) is not None or any(one in skipped for one in above(path))
 
 
 def _tabled(payload: Payload) -> bool:

@@ -7,7 +7,7 @@ import json
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import StringIO
@@ -52,20 +52,30 @@ def is_manifest(name: str) -> bool:
 
 def parse_manifest(name: str, data: bytes) -> Manifest:
     """Read a table; raises `ValueError` in words for the user."""
+    found: dict[str, list[Row]] = {}
+    for file, row in parse_rows(name, data):
+        found.setdefault(file_key(file), []).append(row)
+    return Manifest(found)
+
+
+def parse_rows(
+    name: str, data: bytes, columns: Sequence[str] = FILE_COLUMNS
+) -> Iterator[tuple[str, Row]]:
+    """The file that each row names, in the first of `columns` that is there, and its other columns.
+
+    Raises `ValueError` in words for the user.
+    """
     if len(data) > MAX_BYTES:
         raise ValueError(f"a manifest of more than {MAX_BYTES >> 20} MB")
     text = decode_text(data)
     tail = name.lower().rpartition(".")[2]
-    rows = _json_lines(text) if tail in {"jsonl", "ndjson"} else _table(text, tail)
-    found: dict[str, list[Row]] = {}
+    rows = _json_lines(text) if tail in {"jsonl", "ndjson"} else _table(text, tail, columns)
     column = ""
     for row in rows:
-        column = column if column in row else _file_column(row)
-        name = str(row[column] or "")
-        if name.strip():
-            others = {key: value for key, value in row.items() if key != column}
-            found.setdefault(file_key(name), []).append(others)
-    return Manifest(found)
+        column = column if column in row else _file_column(row, columns)
+        file = str(row[column] or "")
+        if file.strip():
+            yield file, {key: value for key, value in row.items() if key != column}
 
 
 def file_key(name: str) -> str:
@@ -106,15 +116,15 @@ def _language(row: Row) -> tuple[str | None, dict[str, object]]:
     return None, fields
 
 
-def _file_column(row: Iterable[str]) -> str:
+def _file_column(row: Iterable[str], columns: Sequence[str]) -> str:
     names = {str(key).strip().lower(): key for key in row}
-    for name in FILE_COLUMNS:
+    for name in columns:
         if name in names:
             return names[name]
-    raise ValueError(f"no column names the files; call one of them {', '.join(FILE_COLUMNS)}")
+    raise ValueError(f"no column names the files; call one of them {', '.join(columns)}")
 
 
-def _table(text: str, kind: str) -> Iterator[Row]:
+def _table(text: str, kind: str, columns: Sequence[str]) -> Iterator[Row]:
     csv.field_size_limit(1 << 24)  # characters in a cell
     first = text.partition("\n")[0]
     delimiter = "\t" if kind == "tsv" else max(",;\t", key=first.count)
@@ -122,8 +132,8 @@ def _table(text: str, kind: str) -> Iterator[Row]:
     try:
         header = next(lines, [])
         if header:
-            _file_column(header)
-        readers = [(name, str if _is_wording(name) else _number) for name in header]
+            _file_column(header, columns)
+        readers = [(n, str if n.lower() in columns or _is_wording(n) else _number) for n in header]
         for cells in lines:
             row = zip(readers, chain(cells, repeat("")), strict=False)  # short rows are filled up
             yield {name: read(cell) for (name, read), cell in row}

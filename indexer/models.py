@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from embedder.errors import EmbedderError
@@ -54,12 +54,15 @@ def settings_for(config: Config, made_with: ModelCard | None = None) -> Settings
     )
 
 
-def load_model(config: Config, made_with: ModelCard) -> Embedder:
-    """The model of a collection; raises `CollectionError` where it is no longer the same,
-    `EmbedderError` where it does not load."""
+def load_model(config: Config, made_with: ModelCard, threads: int = 0) -> Embedder:
+    """The model of a collection, with `threads` of this machine (0: as many as it wants).
+
+    Raises `CollectionError` where it is no longer the same, `EmbedderError` where it does not load.
+    """
     import embedder
 
-    model = embedder.load(config.model or made_with.name, settings_for(config, made_with))
+    settings = replace(settings_for(config, made_with), workers=threads)
+    model = embedder.load(config.model or made_with.name, settings)
     if model.card.fingerprint != made_with.fingerprint:
         raise CollectionError(
             f"collection {config.collection!r} was made with {label(made_with)}, and the installed "

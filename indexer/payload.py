@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.sources import split
 from indexer.types import Caption, Payload
 from indexer.walk import printable
 
@@ -66,8 +67,8 @@ def full_payload(facts: Payload, files: Sequence[File]) -> Payload:
     return {
         **facts,
         "paths": paths,
-        "folder": list(dict.fromkeys(os.path.dirname(path) for path in paths)),  # noqa: PTH120
-        "name": os.path.basename(paths[0]),  # noqa: PTH119
+        "folder": list(dict.fromkeys(split(path)[0] for path in paths)),
+        "name": split(paths[0])[1],
         "modified": datetime.fromtimestamp(latest / 1e9, UTC).isoformat(timespec="seconds"),
         "captions": captions,
         "languages": sorted({c["language"] for c in captions if c["language"]}),

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.types import Input
-from indexer.captions import CaptionSource
 from indexer.catalogue import Catalogue, Content, File, Todo
-from indexer.decode import Limits, decode, frames, read
+from indexer.decode import Limits, decode, frames
 from indexer.documents import passages
 from indexer.identity import content_hash, point_ids
 from indexer.payload import document_facts, picture_facts
 from indexer.skips import Undecodable
+from indexer.sources import Sources
 from indexer.thumbnails import thumbnail_path, write_thumbnail
 from indexer.timing import Stages
 from indexer.types import Skip
@@ -37,6 +37,7 @@ class Prepared:
     file: File
     new: Content | None = None  # None: the content is known already
     pictures: tuple[Image, ...] = ()
+    written: bool = False  # a worker of this run has put its points in the store
 
     @property
     def ids(self) -> list[str]:
@@ -53,7 +54,7 @@ class Preparer:
     """Prepares files; each new content is decoded once, however many copies come by."""
 
     catalogue: Catalogue
-    captions: CaptionSource
+    sources: Sources
     limits: Limits
     side: int  # the model has no use for a shorter side longer than this
     thumbs: Path | None  # None: a dry run, nothing is written
@@ -76,9 +77,9 @@ class Preparer:
 
     def _prepare(self, todo: Todo) -> Prepared:
         with self.stages("read"):
-            data = read(todo.path, self.limits)
+            data = self.sources.read(todo.path, self.limits)
             content = content_hash(data)
-        described = self.captions.captions_for(todo.path)
+        described = self.sources.captions_for(todo.path)
         file = File(todo.path, todo.size, todo.mtime_ns, described.stamp, content, described)
         if not self._claim(content):
             return Prepared(todo, file)

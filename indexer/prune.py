@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from embedder import Embedder, Settings, load
 from indexer.catalogue import Catalogue, is_gone
 from indexer.collection import Collection
+from indexer.sources import Source, is_plain
 from indexer.timing import Stages
-from indexer.walk import printable
+from indexer.walk import is_there, printable
 from indexer.writer import Writer
 
 
@@ -21,12 +20,13 @@ class PruneReport:
     """`removed` contents left the collection with the `paths` that are gone.
 
     `absent` roots are missing or empty, as a disk that is not mounted is: nothing under them was
-    touched.
+    touched. `elsewhere` paths are at URLs, in archives or in tables, and were not looked for.
     """
 
     removed: int
     paths: tuple[str, ...]
     absent: tuple[str, ...]
+    elsewhere: int = 0
 
 
 def prune(
@@ -47,35 +47,28 @@ def prune(
         collection.writing(),
         closing(Catalogue(collection.index / "catalogue.db")) as catalogue,
     ):
-        absent = [root for root in catalogue.roots() if not is_there(root)]
+        roots = [root for root in catalogue.roots() if is_plain(root)]
+        absent = [root for root in roots if not is_there(root)]
         gone = list(_gone(catalogue, absent))
         writer = Writer(collection, catalogue, model, Stages(), dry_run=dry_run)
         removed = writer.remove(gone)
         if not dry_run:
             collection.store.flush()
         paths = tuple(printable(path) for path in gone)
-        return PruneReport(removed, paths, tuple(printable(root) for root in absent))
+        elsewhere = sum(not is_plain(path) for path in catalogue.files())
+        return PruneReport(removed, paths, tuple(map(printable, absent)), elsewhere)
 
 
-def vanished_under(catalogue: Catalogue, roots: Sequence[str]) -> list[str]:
-    """The known paths under `roots` that this run did not see and that are not on the disk."""
-    paths = (path for root in roots if is_there(root) for path in catalogue.vanished(root))
-    return [path for path in dict.fromkeys(paths) if is_gone(path)]
-
-
-def is_there(root: str) -> bool:
-    """Whether `root` is a file, or a folder with anything in it."""
-    try:
-        if Path(root).is_file():
-            return True
-        with os.scandir(root) as entries:
-            return any(True for _ in entries)
-    except OSError:
-        return False
+def vanished(catalogue: Catalogue, sources: Iterable[Source]) -> list[str]:
+    """The known paths that this run did not see in `sources`, and that are gone: from the disk, or
+    from what was listed to its end and was not empty."""
+    there = (s.root for s in sources if (s.is_there() if s.is_folder else catalogue.listed(s.root)))
+    paths = (path for root in there for path in catalogue.vanished(root))
+    return [path for path in dict.fromkeys(paths) if catalogue.is_gone(path)]
 
 
 def _gone(catalogue: Catalogue, absent: Iterable[str]) -> Iterator[str]:
     shut = tuple(f"{root.rstrip('/')}/" for root in absent)
     for path in catalogue.files():
-        if not f"{path}/".startswith(shut) and is_gone(path):
+        if is_plain(path) and not f"{path}/".startswith(shut) and is_gone(path):
             yield path

@@ -19,6 +19,7 @@ Reason = Literal[
     "not-text",
     "bad-sidecar",
     "link-cycle",
+    "remote",
     "embed-failed",
 ]
 
@@ -34,6 +35,7 @@ REASONS: Mapping[Reason, str] = {
     "not-text": "a text file's name on something that is no text",
     "bad-sidecar": "a caption file that cannot be read; the picture itself is indexed",
     "link-cycle": "a link that leads back to where it came from",
+    "remote": "it is at a URL whose host the user has not named; it is not fetched",
     "embed-failed": "the model failed on it",
 }
 

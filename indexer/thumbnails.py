@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from PIL.Image import Resampling
 
-from indexer.decode import Limits, decode, read
+from indexer.decode import Limits, decode
 from indexer.identity import content_hash, point_ids
 from indexer.skips import Undecodable
-from indexer.walk import file_path
+from indexer.sources import read_original
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,16 +31,26 @@ def thumbnail_path(root: Path, id: str) -> Path:
 
 
 def write_thumbnail(root: Path, id: str, image: Image) -> None:
-    """Write the thumbnail of `image` (RGB, upright) in one step, so that no reader sees half."""
-    path = thumbnail_path(root, id)
+    """Write the thumbnail of `image` (RGB, upright)."""
+    put_thumbnail(root, id, jpeg(image))
+
+
+def jpeg(image: Image) -> bytes:
+    """The thumbnail of `image` (RGB, upright) as the bytes of a JPEG."""
     buffer = BytesIO()
     _shrunk(image).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def put_thumbnail(root: Path, id: str, data: bytes) -> None:
+    """Write a thumbnail in one step, so that no reader sees half."""
+    path = thumbnail_path(root, id)
     fresh = path.with_name(f".{id}.{os.getpid()}.{threading.get_ident()}")
     try:
-        fresh.write_bytes(buffer.getvalue())
+        fresh.write_bytes(data)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(buffer.getvalue())
+        fresh.write_bytes(data)
     fresh.replace(path)
 
 
@@ -49,8 +59,11 @@ def ensure_thumbnail(
     id: str,
     paths: Sequence[str],
     limits: Limits = Limits(),  # noqa: B008
+    roots: Sequence[str] = (),
 ) -> Path | None:
     """The thumbnail of picture `id`, remade from one of its `paths` where it is missing.
+
+    `roots` are the collection's, for pictures that are at URLs, in archives or in tables.
 
     None where no file of those still holds that picture.
     """
@@ -59,7 +72,7 @@ def ensure_thumbnail(
         return path
     for source in paths:
         try:
-            data = read(file_path(source), limits)
+            data = read_original(roots, source, limits)
             if point_ids(content_hash(data)) != [id]:
                 continue  # the file has changed since
             write_thumbnail(root, id, decode(data, side=SIDE, limits=limits).image)

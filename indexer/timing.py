@@ -21,9 +21,11 @@ class Stages:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self._seconds[stage] = self._seconds.get(stage, 0.0) + spent
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     @property
     def seconds(self) -> dict[str, float]:

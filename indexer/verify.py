@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from embedder.types import Embedder, Input
 from indexer.batching import EmbedFailedError, embed_each, mean_vector
-from indexer.captions import CaptionSource
 from indexer.catalogue import Catalogue, Todo
 from indexer.collection import Collection
 from indexer.errors import CollectionError
@@ -20,6 +19,7 @@ from indexer.payload import texts_to_embed
 from indexer.prepare import Prepared, Preparer
 from indexer.schema import IMAGE, TEXT
 from indexer.search import Searcher
+from indexer.sources import Sources, is_plain
 from indexer.timing import Stages
 from indexer.types import Part, Payload, Query, Record, Vector
 from indexer.walk import file_path
@@ -35,13 +35,13 @@ AGREE = 0.98  # cosine; half-precision numbers and other batches cost less than 
 def verify(new: Collection, embedder: Embedder, options: IngestOptions) -> int:
     """How many points were embedded anew and agree; raises `CollectionError` where one does not,
     where the counts differ, or where a search finds nothing."""
-    roots = _check_count(new)
+    roots, hosts = _check_count(new)
     records = _sample(new)
     with closing(Catalogue(Path(":memory:"))) as catalogue:
-        captions = CaptionSource(roots, lambda _: None)
+        sources = Sources.known(roots, replace(options.reading, hosts=hosts))
         side = embedder.card.image_side
         preparer = Preparer(
-            catalogue, captions, options.limits, side, None, options.frames, Stages()
+            catalogue, sources, options.limits, side, None, options.frames, Stages()
         )
         checked = sum(_check(record, preparer, embedder) for record in records)
     searcher = Searcher(new, lambda: embedder)
@@ -52,14 +52,14 @@ def verify(new: Collection, embedder: Embedder, options: IngestOptions) -> int:
     return checked
 
 
-def _check_count(new: Collection) -> list[Path]:
-    """The folders of the index, whose catalogue and store agree."""
+def _check_count(new: Collection) -> tuple[list[str], tuple[str, ...]]:
+    """The roots of the index, whose catalogue and store agree, and the hosts that rows may name."""
     with closing(Catalogue(new.index / "catalogue.db")) as catalogue:
         known, stored = catalogue.count_points(), new.store.count()
-        roots = [Path(root) for root in catalogue.roots()]
+        roots, hosts = catalogue.roots(), catalogue.hosts()
     if known != stored:
         raise _unlike(f"{known} points were written, and {stored} are there")
-    return roots
+    return roots, hosts
 
 
 def _sample(new: Collection) -> list[Record]:
@@ -89,8 +89,8 @@ def _check(record: Record, preparer: Preparer, embedder: Embedder) -> bool:
 def _picture(payload: Payload, preparer: Preparer) -> Prepared | None:
     """The picture as an ingest decodes it, where one of the paths still holds it."""
     for shown in payload["paths"]:
-        path = file_path(shown)
-        if not os.path.isfile(path):  # noqa: PTH113
+        path = file_path(shown) if is_plain(shown) else shown
+        if preparer.sources.of(path) is None:
             continue
         found = preparer.prepare(Todo(path, 0, 0, "image"))
         if isinstance(found, Prepared) and found.file.content == payload["content"]:

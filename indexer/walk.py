@@ -1,7 +1,7 @@
 """Folders -> the files in them that hold a picture or a text, in a fixed order, as a stream."""
 
 # Paths are strings here, as the system spells them: a Path for each of a million files is slow.
-# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH206
+# ruff: noqa: PTH112, PTH113, PTH116, PTH119, PTH120, PTH206
 
 from __future__ import annotations
 
@@ -34,22 +34,40 @@ class Found:
     kind: Kind
 
 
-def walk(roots: Sequence[Path], skip: Report, *, follow_links: bool = False) -> Iterator[Found]:
+def walk(
+    roots: Sequence[Path],
+    skip: Report,
+    *,
+    follow_links: bool = False,
+    visited: set[tuple[int, int]] | None = None,
+) -> Iterator[Found]:
     """The pictures and texts under `roots`, each file once, folder by folder, sorted by name.
 
     Hidden files, known junk, sidecars and files that are neither by name nor by content a picture
     or a text are passed over in silence; what cannot be read goes to `skip`. Links to files are
-    followed, links to folders with `follow_links` only. Raises `IndexerError` before anything else
-    happens where a root does not exist.
+    followed, links to folders with `follow_links` only; the folders of other walks that are in
+    `visited` are not looked into again then. Raises `IndexerError` before anything else happens
+    where a root does not exist.
     """
     starts = distinct_roots(roots)
-    return _Walker(skip, follow_links).walk(starts)
+    return _Walker(skip, follow_links, visited).walk(starts)
 
 
 def distinct_roots(roots: Sequence[Path]) -> list[str]:
     """The real paths of `roots`, sorted, without those that a walk of another reaches anyway."""
-    real = sorted({_existing(root) for root in roots})
+    real = sorted({existing(root) for root in roots})
     return [path for path in real if not any(_reaches(other, path) for other in real)]
+
+
+def is_there(root: str) -> bool:
+    """Whether `root` is a file, or a folder with anything in it."""
+    try:
+        if os.path.isfile(root):
+            return True
+        with os.scandir(root) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False
 
 
 def printable(path: str) -> str:
@@ -69,7 +87,7 @@ def file_path(shown: str) -> str:
     return byte.sub(lambda match: chr(0xDC00 + int(match[1], 16)), shown)
 
 
-def _existing(root: Path) -> str:
+def existing(root: Path) -> str:
     try:
         path = os.path.realpath(root.expanduser(), strict=True)
     except (OSError, RuntimeError) as error:
@@ -88,19 +106,23 @@ def _reaches(outer: str, inner: str) -> bool:
     prefix = outer if outer.endswith(os.sep) else outer + os.sep
     if outer == inner or not inner.startswith(prefix):
         return False
-    return not any(_ignored(part) for part in inner[len(prefix) :].split(os.sep))
+    return not any(ignored(part) for part in inner[len(prefix) :].split(os.sep))
 
 
-def _ignored(name: str) -> bool:
+def ignored(name: str) -> bool:
+    """Whether a file or a folder called so is passed over in silence."""
     return name.startswith(".") or name in JUNK
 
 
 class _Walker:
     """One walk: an explicit stack of folders, so that depth costs no recursion."""
 
-    def __init__(self, skip: Report, follow_links: bool) -> None:
+    def __init__(
+        self, skip: Report, follow_links: bool, visited: set[tuple[int, int]] | None
+    ) -> None:
         self.skip, self.follow_links = skip, follow_links
-        self.visited: set[tuple[int, int]] = set()  # (device, inode) of folders; if following only
+        # (device, inode) of folders; if following only
+        self.visited: set[tuple[int, int]] = set() if visited is None else visited
 
     def walk(self, starts: Sequence[str]) -> Iterator[Found]:
         for start in starts:
@@ -133,7 +155,7 @@ class _Walker:
         try:
             with os.scandir(path) as listing:
                 entries = sorted(
-                    (e for e in listing if not _ignored(e.name)), key=lambda entry: entry.name
+                    (e for e in listing if not ignored(e.name)), key=lambda entry: entry.name
                 )
         except OSError as error:
             return self.refuse(path, "unreadable", f"folder: {error.strerror or error}")

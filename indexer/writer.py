@@ -17,6 +17,7 @@ from indexer.collection import Collection
 from indexer.payload import words
 from indexer.prepare import Prepared
 from indexer.schema import BM25, IMAGE, TEXT
+from indexer.sources import continues, holder
 from indexer.thumbnails import thumbnail_path
 from indexer.timing import Stages
 from indexer.types import Caption, Record, Skip, Vector
@@ -41,16 +42,26 @@ class Writer:
     def write(self, batch: Sequence[Prepared]) -> list[Prepared]:
         """Acknowledged by the store before the catalogue keeps it: a crash loses this batch.
 
-        Returns the copies whose first sibling came to nothing: they must be prepared again.
+        Returns what must be prepared again: copies whose first sibling came to nothing, and what a
+        worker has found in the store that is not there any more.
         """
         changes, orphans = record(self.catalogue, batch)
         self._adopt([change for change in changes if not change.before])
+        for change in [change for change in changes if change.is_bereft]:
+            orphans += change.prepared
+            changes.remove(change)
+            self._forget(change)
         self._apply(changes)
         for change in changes:
             if change.prepared and not change.failed:
                 self.catalogue.count(change.content.content, change.kind())
         self._commit()
         return orphans
+
+    def insert(self, batch: Sequence[Prepared]) -> None:
+        """Write contents that the store does not have; nothing is looked up or committed."""
+        changes, _ = record(self.catalogue, batch)
+        self._apply(changes)
 
     def remove(self, paths: Iterable[str]) -> int:
         """Forget `paths`; contents that lie nowhere else leave the store. Returns how many."""
@@ -97,8 +108,9 @@ class Writer:
         payload = next(iter(change.stored.values())).payload
         here = {printable(file.path) for file in change.after}
         said = tuple(Caption(**c) for c in payload["captions"] if c["source"] != "embedded")
+        roots = [printable(root) for root in self.roots]
         for path in payload["paths"]:
-            if path not in here and not any(_under(path, root) for root in self.roots):
+            if path not in here and not any(_seen(path, root) for root in roots):
                 described = Described(said, tuple(payload["tags"]), payload["meta"], "")
                 self.catalogue.put_file(File(path, -1, -1, "", change.content.content, described))
         change.after = self.catalogue.paths_of(change.content.content)
@@ -158,6 +170,11 @@ class Writer:
         change.failed = True
         for item in change.prepared:
             self.skip(Skip(printable(item.file.path), "embed-failed", why))
+        self._forget(change)
+
+    def _forget(self, change: Change) -> None:
+        """Put the catalogue back to what it said before the change."""
+        for item in change.prepared:
             self.catalogue.drop_file(item.file.path)
         for file in change.before:
             self.catalogue.put_file(file)
@@ -175,12 +192,12 @@ class Writer:
                 thumbnail_path(self.collection.thumbs, id).unlink(missing_ok=True)
 
 
+def _seen(path: str, root: str) -> bool:
+    """Whether a run over `root` sees `path`; what is within an archive, one over that sees."""
+    return continues(path, root) and holder(path) in {None, root}
+
+
 def _record(item: Work, dense: dict[str, Vector]) -> Record:
     spoken = words(item.payload) if item.speechless else item.words
     sparse = {} if spoken is None else {BM25: document_vector(spoken)}
     return Record(item.id, {**dense, **sparse}, item.payload)
-
-
-def _under(path: str, root: str) -> bool:
-    printed = printable(root).rstrip("/")
-    return path == printed or path.startswith(printed + "/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from indexer.config import Config
     from indexer.ingest import IngestOptions
     from indexer.types import IngestReport
+    from indexer.workers.fleet import Fleet
 
 app = typer.Typer()
 
@@ -30,6 +31,8 @@ Examples:
   indexer ingest /mnt/photos --prune --collection family
   indexer ingest scans --max-pixels 400M --max-bytes 1GB
   indexer ingest ~/Pictures --dry-run --json
+  indexer ingest s3://bucket/photos 'train-{000..099}.tar' data.parquet
+  indexer ingest https://example.org/list.csv --allow-host images.example.org
 
 Files that cannot be used are skipped, listed and counted: exit status 3. Ctrl-C stops after the
 batch in hand, with everything saved: exit status 130.
@@ -47,7 +50,8 @@ A folder that is missing or empty, as a disk that is not mounted is, keeps its p
 @app.command(epilog=INGEST_EXAMPLES)
 def ingest(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER", help="Folders of pictures and texts.")
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Folders, archives, tables; also by URL: s3://..."),
     ],
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
@@ -56,7 +60,7 @@ def ingest(
     max_bytes: reading.MaxBytes = None,
     max_pixels: reading.MaxPixels = None,
     batch: reading.Batch = None,
-    workers: reading.Workers = None,
+    workers: reading.Fleet = None,
     manifest: reading.Manifest = None,
     device: reading.Device = None,
     dim: reading.Dim = None,
@@ -64,6 +68,7 @@ def ingest(
     trust_remote_code: reading.TrustRemoteCode = None,
     frames: reading.Frames = False,
     follow_links: reading.FollowLinks = False,
+    allow_host: reading.AllowHost = None,
     quiet: reading.Quiet = False,
     verbose: options.Verbose = False,
     store: options.Store = None,
@@ -93,12 +98,13 @@ def ingest(
     how = IngestOptions(
         Limits(config.max_bytes, config.max_pixels),
         config.batch,
-        config.workers,
+        config.threads,
         prune,
         dry_run,
         frames,
         manifest,
         follow_links,
+        tuple(allow_host or ()),
     )
     report, errors = run_ingest(config, folders, how, quiet=quiet)
     show_report(report, errors, as_json=as_json, verbose=verbose)
@@ -128,12 +134,18 @@ def prune(
         report = prune_collection(opened, embedder, dry_run=dry_run)
     for root in report.absent:
         note(f"{shown(root)} is missing or empty; nothing under it was touched")
+    if report.elsewhere:
+        note(
+            f"{report.elsewhere} paths at URLs, in archives and in tables were not looked for; "
+            "indexer ingest SOURCE --prune does that"
+        )
     if as_json:
         write_json(
             {
                 "removed": report.removed,
                 "paths": list(report.paths),
                 "absent": list(report.absent),
+                "elsewhere": report.elsewhere,
                 "dry_run": dry_run,
             }
         )
@@ -145,7 +157,7 @@ def prune(
 
 
 def run_ingest(
-    config: Config, folders: list[Path], how: IngestOptions, *, quiet: bool
+    config: Config, folders: Sequence[str | Path], how: IngestOptions, *, quiet: bool
 ) -> tuple[IngestReport, Path]:
     """Ingest with progress on stderr; the report, and where the skipped files are listed."""
     from indexer.cli.interrupt import stopping
@@ -154,9 +166,10 @@ def run_ingest(
     from indexer.collection import Collection
     from indexer.ingest import ERRORS
     from indexer.ingest import ingest as ingest_folders
-    from indexer.walk import distinct_roots
+    from indexer.sources import Sources
 
-    distinct_roots(folders)  # a folder that is missing should not leave an empty collection
+    # a folder that is missing should not leave an empty collection
+    Sources.open(folders, how.reading).require()
     embedder = embedder_for_ingest(config)
     with (
         _place(config, dry_run=how.dry_run) as place,
@@ -164,8 +177,25 @@ def run_ingest(
         stopping() as stop,
         progress(quiet=quiet) as show,
     ):
-        report = ingest_folders(folders, opened, embedder, how, show, stop)
+        with _fleet(place, folders, how) as fleet:
+            report = ingest_folders(folders, opened, fleet or embedder, how, show, stop, fleet)
         return report, opened.index / ERRORS
+
+
+@contextmanager
+def _fleet(
+    config: Config, folders: Sequence[str | Path], how: IngestOptions
+) -> Iterator[Fleet | None]:
+    """The workers that the settings name, if they do; a dry run is this machine's alone."""
+    if config.fleet is None or how.dry_run:
+        yield None
+        return
+    from indexer.places import place_of
+    from indexer.workers.fleet import Fleet
+
+    index = place_of(config).indexes(config.collection).in_use
+    with Fleet(config.fleet, config, index, folders, how) as fleet:
+        yield fleet
 
 
 @contextmanager

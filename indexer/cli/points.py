@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from indexer.errors import QueryError
 from indexer.filters import store_filter
+from indexer.sources import is_plain
 from indexer.walk import printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def find_point(collection: Collection, what: str) -> str | None:
             raise QueryError(f"the collection {collection.name!r} has no point {id}")
         return id
     path = Path(what).expanduser()
-    found = _first(collection, "paths", printable(str(path.absolute())))
+    found = _first(collection, "paths", printable(str(path.absolute()) if is_plain(what) else what))
     if found is None and path.is_file():
         found = _first(collection, "content", _content(path))
     if found is None and not path.exists():

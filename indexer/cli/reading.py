@@ -27,6 +27,14 @@ Workers = Annotated[
     str | None,
     typer.Option(metavar="N", help="Decoding threads.", show_default="one a core"),
 ]
+Fleet = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|local:N|ray:auto|ray://HOST:PORT",
+        help="Decoding threads, or where many workers are: N processes here, or a Ray cluster.",
+        show_default="one thread a core",
+    ),
+]
 Manifest = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the pictures."),
@@ -49,4 +57,8 @@ TrustRemoteCode = Annotated[
 ]
 Frames = Annotated[bool, typer.Option("--frames", help="Look at several frames of an animation.")]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links to folders.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST", help="Fetch pictures that lists point to on this host, too."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

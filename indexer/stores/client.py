@@ -1,194 +1,96 @@
-"""A collection behind qdrant-client: on a Qdrant server, or in memory for tests."""
+"""Makes the client of a server: its key, its certificates, what else it sends."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import base64
+import logging
+import math
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from indexer.errors import StoreError
-from indexer.stores.protocol import Schema, Scored
-from indexer.stores.validate import check_ids, check_records
-from indexer.types import Record, Sparse, Vector
+from indexer.stores.connection import Connection, masked
 
 if TYPE_CHECKING:
-    from qdrant_client import QdrantClient, models
+    from qdrant_client import QdrantClient
 
-TIMEOUT = 60  # seconds
+CHANNELS = {
+    "grpc.use_local_subchannel_pool": 1,  # else the client's three channels are one connection
+    # milliseconds; gRPC would let up to two minutes pass before it looks for a server again
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 2000,
+}
+log = logging.getLogger(__name__)
 
 
-class ClientStore:
-    """One collection of the Qdrant at `location` (a URL, or `:memory:`). Thread-safe."""
+def client_of(connection: Connection) -> QdrantClient:
+    """A client that has sent nothing yet; raises `StoreError` for a key or a certificate that is
+    none.
 
-    def __init__(self, location: str, collection: str, api_key: str | None = None) -> None:
-        self._location, self._name, self._key = location, collection, api_key
-        self._schema: Schema | None = None
-        self._lock = threading.RLock()  # the engine in memory is not thread-safe
-        self._opened: QdrantClient | None = None
+    It is safe in threads. The key goes as a header: with `api_key` the client warns of every
+    address without TLS, the own machine's too.
+    """
+    from qdrant_client import QdrantClient
 
-    def ensure(self, schema: Schema) -> None:
-        self._schema = schema
-        with self._talking() as client:
-            if not client.collection_exists(self._name):
-                self._create(client, schema)
+    parts = urlsplit(connection.url)
+    _warn_of_plain_keys(connection, parts)
+    grpc: dict[str, Any] = {}
+    if connection.grpc_port is not None:
+        grpc = {"prefer_grpc": True, "grpc_port": connection.grpc_port}
+        grpc["grpc_options"] = {**CHANNELS, "root_certificates": _roots(connection)}
+    client = QdrantClient(
+        url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        headers=_headers(connection, parts),
+        timeout=math.ceil(connection.timeout),
+        check_compatibility=False,  # a thread that warns; `Server` asks, and says what to do
+        verify=_trusted(connection) if parts.scheme == "https" else False,
+        **grpc,
+    )
+    if connection.grpc_port is not None:
+        _ = client.grpc_points, client.grpc_collections  # made here, and not by two threads at once
+    return client
 
-    def _create(self, client: QdrantClient, schema: Schema) -> None:
-        from qdrant_client import models
 
-        client.create_collection(
-            self._name,
-            {
-                name: models.VectorParams(size=dim, distance=models.Distance.COSINE)
-                for name, dim in schema.dense
-            },
-            sparse_vectors_config={
-                name: models.SparseVectorParams(modifier=models.Modifier.IDF)
-                for name in schema.sparse
-            },
+def _headers(connection: Connection, parts: SplitResult) -> dict[str, str]:
+    """Of REST and gRPC alike. The name and password are for a proxy that stands before Qdrant."""
+    headers = {}
+    if connection.api_key:
+        headers["api-key"] = key = connection.api_key.strip()
+        if not (key.isascii() and key.isprintable()):
+            raise StoreError("the API key holds what no key can hold: set QDRANT_API_KEY anew")
+    if parts.username or parts.password:
+        pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return headers
+
+
+def _warn_of_plain_keys(connection: Connection, parts: SplitResult) -> None:
+    """Not of this machine, nor of a service beside us in the same composition."""
+    host = parts.hostname or ""
+    near = "." not in host.strip("[]") or host.startswith("127.")
+    if connection.api_key and parts.scheme == "http" and not near:
+        log.warning(
+            "the API key goes to %s unencrypted: use https:// where others may listen",
+            masked(connection.url),
         )
-        if self._location != ":memory:":  # which needs none
-            for key in schema.keywords:
-                client.create_payload_index(self._name, key, models.PayloadSchemaType.KEYWORD)
-            for key in schema.integers:
-                client.create_payload_index(self._name, key, models.PayloadSchemaType.INTEGER)
-
-    def upsert(self, records: Sequence[Record]) -> None:
-        from qdrant_client import models
-
-        self._check(records)
-        points = [models.PointStruct(id=r.id, vector=_wire(r), payload=r.payload) for r in records]
-        if points:
-            with self._talking() as client:
-                client.upsert(self._name, points, wait=True)
-
-    def patch(self, records: Sequence[Record]) -> None:
-        from qdrant_client import models
-
-        self._check(records)
-        with self._talking() as client:
-            known = {r.id for r in self.retrieve([r.id for r in records])}
-            for record in (r for r in records if r.id in known):
-                client.overwrite_payload(self._name, record.payload, [record.id], wait=True)
-                if record.vectors:
-                    vectors = models.PointVectors(id=record.id, vector=_wire(record))
-                    client.update_vectors(self._name, [vectors], wait=True)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        check_ids(ids)
-        if ids:
-            with self._talking() as client:
-                client.delete(self._name, list(ids), wait=True)
-
-    def query(self, request: models.QueryRequest) -> list[Scored]:
-        return self.query_batch([request])[0]
-
-    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[Scored]]:
-        with self._talking() as client:
-            answers = client.query_batch_points(self._name, list(requests))
-        return [[_scored(point) for point in answer.points] for answer in answers]
-
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        check_ids(ids)
-        with self._talking() as client:
-            points = client.retrieve(self._name, list(ids), True, vectors) if ids else []
-        return [_record(point) for point in points]
-
-    def scroll(
-        self,
-        where: models.Filter | None = None,
-        *,
-        limit: int = 1000,
-        after: str | None = None,
-        vectors: bool = False,
-    ) -> tuple[list[Record], str | None]:
-        with self._talking() as client:
-            points, following = client.scroll(
-                self._name, where, limit, offset=after, with_payload=True, with_vectors=vectors
-            )
-        return [_record(point) for point in points], None if following is None else str(following)
-
-    def count(self, where: models.Filter | None = None) -> int:
-        with self._talking() as client:
-            return int(client.count(self._name, where, exact=True).count)
-
-    def facet(
-        self, key: str, where: models.Filter | None = None, limit: int = 20
-    ) -> list[tuple[str, int]]:
-        with self._talking() as client:
-            hits = client.facet(self._name, key, where, limit, exact=True).hits
-        return [(str(hit.value), hit.count) for hit in hits]
-
-    def flush(self) -> None:
-        """A server has written what it has acknowledged."""
-
-    def close(self) -> None:
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-
-    def _check(self, records: Sequence[Record]) -> None:
-        if self._schema is None:
-            raise StoreError("the collection is not open: call ensure(schema) first")
-        check_records(records, self._schema)
-
-    @contextmanager
-    def _talking(self) -> Iterator[QdrantClient]:
-        """The client, alone with it; what goes wrong becomes a `StoreError`."""
-        with self._lock:
-            try:
-                if self._opened is None:
-                    self._opened = self._client()
-                yield self._opened
-            except StoreError:
-                raise
-            except Exception as error:
-                raise StoreError(self._explained(error)) from error
-
-    def _client(self) -> QdrantClient:
-        from qdrant_client import QdrantClient
-
-        if self._location == ":memory:":
-            return QdrantClient(":memory:")
-        return QdrantClient(url=self._location, api_key=self._key, timeout=TIMEOUT)
-
-    def _explained(self, error: Exception) -> str:
-        status = getattr(error, "status_code", None)
-        if status in (401, 403):
-            return f"{self._location} refused the API key; set QDRANT_API_KEY to the right one"
-        if status == 404:
-            return f"{self._location} has no collection {self._name!r}: indexer ingest FOLDER"
-        if "onnection" in f"{type(error).__name__} {error}":
-            return f"nothing answers at {self._location}; start the Qdrant server, or check --store"
-        return f"Qdrant at {self._location} failed: {error}"
 
 
-def _wire(record: Record) -> dict[str, Any]:
-    from qdrant_client import models
-
-    return {
-        name: models.SparseVector(indices=list(v.indices), values=list(v.values))
-        if isinstance(v, Sparse)
-        else v.tolist()
-        for name, v in record.vectors.items()
-    }
-
-
-def _scored(point: models.ScoredPoint) -> Scored:
-    vectors: Any = point.vector or {}
-    plain = {
-        name: (v.indices, v.values) if hasattr(v, "indices") else v for name, v in vectors.items()
-    }
-    return Scored(str(point.id), point.score, point.payload, plain)
+def _trusted(connection: Connection) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=connection.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise StoreError(
+            f"qdrant_ca = {connection.ca} cannot be read: {error}; it is a file in PEM form with "
+            "the certificate of the server's authority"
+        ) from None
 
 
-def _record(point: Any) -> Record:
-    named: dict[str, Vector | Sparse] = {
-        name: Sparse(tuple(v.indices), tuple(v.values))
-        if hasattr(v, "indices")
-        else np.asarray(v, dtype=np.float32)
-        for name, v in (point.vector or {}).items()
-    }
-    return Record(str(point.id), named, point.payload or {})
+def _roots(connection: Connection) -> bytes | None:
+    """What gRPC trusts; None: its own list."""
+    if connection.ca is None:
+        return None
+    _trusted(connection)
+    return Path(connection.ca).read_bytes()

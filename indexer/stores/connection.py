@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A Qdrant server by its URL. Times are in seconds."""
+    """A Qdrant server by its URL, which may hold a name and a password for what stands before it.
+
+    Times are in seconds.
+    """
 
     url: str
     api_key: str | None = None
     grpc_port: int | None = None  # None: REST alone
-    ca: str | None = None  # a PEM file; None: the system's authorities
+    ca: str | None = None  # a PEM file; None: the authorities that everybody trusts
     timeout: float = 60.0  # of one request
     patience: float = 120.0  # how long a server that is away or busy is waited for
     streams: int = 2  # uploads at a time
@@ -20,10 +24,10 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a new collection is kept on a server.
+    """How a new collection is kept on a server: `indexer.stores.layout.PROFILES` has the numbers.
 
-    `small`: all in RAM. `large`: originals on disk as float16, quantised in RAM. `huge`: the same,
-    quantised to a bit or four, over shards and replicas. None is the server's own default.
+    `small`: all in RAM. `large`: originals on disk as float16, quantised in RAM to four bits a
+    number. `huge`: to two bits, over shards and replicas. None is the profile's own.
     """
 
     profile: str = "small"
@@ -31,11 +35,9 @@ class Layout:
     replicas: int | None = None
 
 
-def masked(store: object) -> str:
+def masked(url: object) -> str:
     """A store's URL without the password that may stand in it."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(str(store))
+    parts = urlsplit(str(url))
     if not parts.password:
-        return str(store)
-    return str(store).replace(f":{parts.password}@", ":***@", 1)
+        return str(url)
+    return str(url).replace(f":{parts.password}@", ":***@", 1)

@@ -20,6 +20,7 @@ class Schema:
     sparse: tuple[str, ...]  # with IDF
     keywords: tuple[str, ...]  # payload keys with a keyword index, which facets need
     integers: tuple[str, ...] = ()
+    tenant: str | None = None  # the payload key that says whose a point is
 
 
 class Scored(NamedTuple):

@@ -49,7 +49,8 @@ class Shard:
             raise CollectionError(lost(self._path))
         folder.mkdir(parents=True, exist_ok=True)
         shard = edge.EdgeShard.create(str(folder), _config(schema))
-        for keys, kind in ((schema.keywords, "Keyword"), (schema.integers, "Integer")):
+        words = schema.keywords + ((schema.tenant,) if schema.tenant else ())
+        for keys, kind in ((words, "Keyword"), (schema.integers, "Integer")):
             for key in keys:
                 index = edge.UpdateOperation.create_field_index(
                     key, getattr(edge.PayloadSchemaType, kind)

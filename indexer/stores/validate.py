@@ -15,12 +15,15 @@ from indexer.types import Record, Sparse, Vector
 MOST_PAYLOAD = 1 << 20  # bytes of JSON
 
 
-def check_records(records: Sequence[Record], schema: Schema) -> None:
-    """Raise `StoreError` for the first record that must not be written; none is then."""
+def check_records(records: Sequence[Record], schema: Schema) -> list[int]:
+    """The bytes of each payload as JSON; raises `StoreError` for the first record that must not be
+    written; none is then."""
+    dense, sizes = dict(schema.dense), []
     for record in records:
         check_id(record.id)
-        _check_payload(record)
-        _check_vectors(record, dict(schema.dense), schema.sparse)
+        sizes.append(_check_payload(record))
+        _check_vectors(record, dense, schema.sparse)
+    return sizes
 
 
 def check_ids(ids: Iterable[str]) -> None:
@@ -35,7 +38,7 @@ def check_id(id: str) -> None:
         raise StoreError(f"{id!r} is no point's id: ids are UUIDs") from None
 
 
-def _check_payload(record: Record) -> None:
+def _check_payload(record: Record) -> int:
     try:
         size = len(json.dumps(record.payload, allow_nan=False).encode("utf-8"))
     except (TypeError, ValueError) as error:
@@ -44,6 +47,7 @@ def _check_payload(record: Record) -> None:
         raise StoreError(
             f"point {record.id}: its payload has {size:,} bytes, and {MOST_PAYLOAD:,} are the limit"
         )
+    return size
 
 
 def _check_vectors(record: Record, dense: Mapping[str, int], sparse: Sequence[str]) -> None:

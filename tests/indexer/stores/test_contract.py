@@ -11,7 +11,7 @@ import pytest
 from qdrant_client import models
 
 from indexer.errors import StoreError
-from indexer.stores import Schema, open_store
+from indexer.stores import MEMORY, Connection, Schema, open_store
 from indexer.types import Record, Sparse
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).with_name("exact.py"))
@@ -44,11 +44,27 @@ def make(count: int, seed: int = 0) -> list[Record]:
     return records
 
 
-@pytest.fixture(params=["edge", "memory"])
+KINDS = [
+    "edge",
+    "memory",
+    pytest.param("rest", marks=pytest.mark.server),
+    pytest.param("grpc", marks=pytest.mark.server),
+]
+
+
+@pytest.fixture(params=KINDS)
 def store(request, tmp_path):
+    name, location = "c", tmp_path
     (tmp_path / "c").mkdir()
-    location = ":memory:" if request.param == "memory" else tmp_path
-    opened = open_store(location, "c")
+    if request.param == "memory":
+        location = MEMORY
+    elif request.param != "edge":
+        qdrant = request.getfixturevalue("qdrant")
+        port = qdrant.grpc_port if request.param == "grpc" else None
+        if request.param == "grpc" and port is None:
+            pytest.skip("the server's gRPC port is not known: POLYLENS_QDRANT_GRPC_PORT")
+        name, location = qdrant.name(), Connection(qdrant.url, qdrant.api_key, port, patience=5)
+    opened = open_store(location, name)
     opened.ensure(SCHEMA)
     yield opened
     opened.close()
@@ -253,6 +269,16 @@ def test_a_payload_that_is_no_json_or_too_large_is_refused(store):
     for payload in ({"x": object()}, {"x": float("nan")}, {"x": "y" * (2 << 20)}):
         with pytest.raises(StoreError, match="payload"):
             store.upsert([Record(str(uuid.UUID(int=1)), {}, payload)])
+
+
+def test_numbers_of_more_than_64_bits(store):
+    """A column of a user's table may hold them."""
+    (point,) = make(1)
+    for number in (1 << 70, -(1 << 70)):
+        for write in (store.upsert, store.patch):
+            write([Record(point.id, point.vectors, {"meta": {"n": [number, 7]}})])
+            (found,) = store.retrieve([point.id])
+            assert found.payload["meta"]["n"] == [pytest.approx(number), 7]
 
 
 def test_ids_are_uuids(store):

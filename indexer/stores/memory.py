@@ -1,0 +1,48 @@
+"""qdrant-client's engine in memory, called as a server is: for tests."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from indexer.errors import IndexerError, StoreError
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+T = TypeVar("T")
+
+
+class MemoryServer:
+    """Has the methods of `Server`. The engine is not thread-safe: one call at a time."""
+
+    streams = 1
+    grpc = False
+    timeout = 0.0  # none
+
+    def __init__(self) -> None:
+        self._client: QdrantClient | None = None
+        self._lock = threading.RLock()
+
+    def call(
+        self,
+        operation: Callable[[QdrantClient], T],
+        *,
+        patience: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> T:
+        """What `operation` gives; raises `StoreError`."""
+        from qdrant_client import QdrantClient
+
+        with self._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # payload indexes have no effect here
+            try:
+                if self._client is None:
+                    self._client = QdrantClient(":memory:")
+                return operation(self._client)
+            except IndexerError:
+                raise
+            except Exception as error:
+                raise StoreError(f"the store in memory failed: {error}") from error

@@ -1,0 +1,52 @@
+"""Originals that are no files of their own: from the collection's sources, from nowhere else."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.media import original_url, routes, thumb_url
+from app.resources import opened, searching
+from indexer.collection import Collection
+from indexer.config import resolve
+from indexer.ingest import ingest
+
+
+@pytest.fixture
+def archived(empty_store, tmp_path, colours) -> Iterator[dict[str, str]]:
+    """Name -> id of the pictures of an archive that has been ingested."""
+    searching.cache_clear()
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, colour in (("a.tif", "red"), ("b.png", "blue")):
+            out = io.BytesIO()
+            Image.new("RGB", (30, 20), colour).save(out, "TIFF" if name == "a.tif" else "PNG")
+            info = tarfile.TarInfo(name)
+            info.size = len(out.getvalue())
+            archive.addfile(info, io.BytesIO(out.getvalue()))
+    with Collection.open_or_create(resolve(), colours.card) as collection:
+        ingest([tmp_path / "x.tar"], collection, colours)
+    records, _ = opened("default").collection.store.scroll(limit=10)
+    yield {record.payload["name"]: record.id for record in records}
+    searching.cache_clear()
+
+
+def test_members_of_an_archive_are_shown(archived):
+    client = TestClient(Starlette(routes=list(routes())))
+    for name, format in (("a.tif", "JPEG"), ("b.png", "PNG")):
+        answer = client.get("/" + original_url("default", archived[name]))
+        assert Image.open(io.BytesIO(answer.content)).format == format
+        assert answer.headers["content-type"] == f"image/{format.lower()}"
+
+
+def test_a_thumbnail_of_a_member_is_made_again(archived):
+    collection = opened("default").collection
+    id = archived["b.png"]
+    (collection.thumbs / id[:2] / f"{id}.jpg").unlink()
+    client = TestClient(Starlette(routes=list(routes())))
+    assert client.get("/" + thumb_url("default", id)).headers["content-type"] == "image/jpeg"

@@ -1,0 +1,144 @@
+"""Archives as WebDataset has them: here, in another file system, and by URL."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import shutil
+
+import pytest
+
+from indexer.decode import Limits
+from indexer.errors import IndexerError
+from indexer.sources import Sources, read_original, source_of
+from indexer.thumbnails import ensure_thumbnail
+
+
+@pytest.fixture
+def members(make_picture):
+    return {
+        "a/001.png": make_picture(1),
+        "a/001.txt": b"en: a red house\n",
+        "a/002.png": make_picture(2),
+        "a/002.json": b'{"caption": {"ja": "\xe7\x8c\xab"}, "tags": ["pet"], "cls": 7}',
+        "./003.jpg": make_picture(3, "JPEG"),
+        "003.cls": b"7",
+        "captions.csv": b"file,caption\n003.jpg,from the table\n",
+    }
+
+
+@pytest.fixture
+def archive(folder, members, make_tar):
+    (folder / "train-00.tar").write_bytes(make_tar(members))
+    return folder / "train-00.tar"
+
+
+def test_members_and_their_captions(archive, run, stored):
+    assert run(str(archive)) == {"added": 3}
+    points = stored()
+    assert points["001.png"]["paths"] == [f"{archive}#a/001.png"]
+    assert points["001.png"]["folder"] == [f"{archive}#a"]
+    assert points["003.jpg"]["folder"] == [str(archive)]
+    assert [(c["text"], c["language"]) for c in points["001.png"]["captions"]] == [
+        ("a red house", "en")
+    ]
+    assert points["002.png"]["languages"] == ["ja"]
+    assert points["002.png"]["tags"] == ["pet"]
+    assert points["002.png"]["meta"] == {"cls": 7}
+    assert [c["text"] for c in points["003.jpg"]["captions"]] == ["from the table"]
+    assert points["001.png"]["modified"] == "2023-11-14T22:13:20+00:00"
+
+
+def test_an_archive_that_has_not_changed_is_not_looked_through(archive, run, monkeypatch):
+    run(archive)
+    monkeypatch.setattr("indexer.sources.tar.TarSource.found", None)
+    assert run(archive, prune=True) == {"unchanged": 3}
+    assert run.report.files == 3
+
+
+def test_one_that_has_changed(archive, run, stored, members, make_tar, make_picture, colours):
+    run(archive)
+    members["a/004.png"] = make_picture(4)
+    del members["a/002.png"]
+    archive.write_bytes(make_tar(members))
+    assert run(archive) == {"added": 1, "unchanged": 2}
+    assert sum(colours.calls) == 1
+    assert run(archive, prune=True) == {"unchanged": 3, "removed": 1}
+    assert run(archive, prune=True) == {"unchanged": 3}
+
+
+def test_the_same_picture_in_a_folder_and_in_archives(archive, folder, run, stored, members):
+    (folder / "same.png").write_bytes(members["a/001.png"])
+    shutil.copy(archive, folder / "train-01.tar")
+    assert run(folder, f"{folder}/train-{{00..01}}.tar") == {"added": 3}
+    assert stored()["same.png"]["paths"] == [
+        f"{folder}/same.png",
+        f"{folder}/train-00.tar#a/001.png",
+        f"{folder}/train-01.tar#a/001.png",
+    ]
+    assert run(f"{folder}/train-*.tar") == {"unchanged": 3}
+
+
+def test_an_archive_that_ends_early(archive, run, collection, members, make_tar):
+    run(archive)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: whole.index(members["./003.jpg"]) + 10])
+    expected = {"unchanged": 2, "skipped": [("train-00.tar", "truncated")]}
+    assert run(archive, prune=True) == expected
+    assert collection.store.count() == 3  # what follows may only be unreadable
+    assert run(archive) == expected  # and it is told again
+
+
+def test_names_that_lead_out_and_what_is_no_file(folder, run, stored, make_picture, make_tar):
+    data = make_tar({"../../up.png": make_picture(1), "/root.png": make_picture(2)})
+    (folder / "x.tar").write_bytes(data)
+    result = run(folder / "x.tar")
+    assert result == {"added": 1, "skipped": [("up.png", "unsupported")]}
+    assert stored()["root.png"]["paths"] == [f"{folder}/x.tar#root.png"]
+
+
+def test_what_is_no_archive(folder):
+    (folder / "x.tar").write_bytes(b"not an archive" * 100)
+    with pytest.raises(IndexerError, match=r"x\.tar is no tar archive"):
+        source_of(folder / "x.tar").require()
+    (folder / "x.tar.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(IndexerError, match="unpack it, or write it again"):
+        source_of(folder / "x.tar.gz")
+    with pytest.raises(IndexerError, match="nothing is called so"):
+        Sources.open([str(folder / "no-*.tar")])
+
+
+def test_in_another_file_system(memory, run, stored, members, make_tar):
+    memory.pipe("/shards/0.tar", make_tar(members))
+    assert run("memory://shards/0.tar") == {"added": 3}
+    assert stored()["001.png"]["paths"] == ["memory://shards/0.tar#a/001.png"]
+    assert run("memory://shards/0.tar") == {"unchanged": 3}
+
+
+def test_by_url(site, run, stored, members, make_tar):
+    site.pages["/0.tar"] = make_tar(members)
+    assert run(f"{site.url}/0.tar?sig=secret") == {"added": 3}
+    assert stored()["001.png"]["paths"] == [f"{site.url}/0.tar#a/001.png"]
+    assert set(site.asked) == {"/0.tar?sig=secret"}
+
+
+def test_a_server_that_gives_no_parts_is_told(site, run, members, make_tar):
+    site.pages["/0.tar"] = make_tar(members)
+    site.ranges = False
+    result = run(f"{site.url}/0.tar")
+    assert "does not give parts of a file" in run.report.skipped[0].detail
+    assert "added" not in result
+
+
+def test_read_again_from_elsewhere(archive, members, run, collection, stored):
+    run(archive)
+    path = f"{archive}#a/001.png"
+    assert read_original([str(archive)], path, Limits()) == members["a/001.png"]
+    copy = pickle.loads(pickle.dumps(Sources.open([archive])))
+    assert copy.read(path, Limits()) == members["a/001.png"]
+    records, _ = collection.store.scroll(limit=10)
+    record = next(r for r in records if r.payload["paths"] == [path])
+    thumb = collection.thumbs / record.id[:2] / f"{record.id}.jpg"
+    thumb.unlink()
+    assert ensure_thumbnail(collection.thumbs, record.id, [path]) is None
+    assert ensure_thumbnail(collection.thumbs, record.id, [path], roots=[str(archive)]) == thumb

@@ -1,0 +1,221 @@
+"""A server that is busy, breaks off, goes away: nothing is lost, nothing is twice, all is told."""
+
+from __future__ import annotations
+
+import logging
+import time as real_time
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from indexer.errors import StoreAwayError, StoreError
+from indexer.stores import Connection, Schema
+from indexer.stores.retry import Clock
+from indexer.stores.server import Server
+from indexer.stores.server_store import ServerStore
+from indexer.stores.upload import upload
+from indexer.types import Record
+
+pytestmark = pytest.mark.needs_faults
+SCHEMA = Schema((("image", 4),), (), ("kind",))
+COUNT = 1000  # four requests
+
+
+def points(count: int = COUNT) -> list[Record]:
+    rows = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return [
+        Record(str(uuid.UUID(int=i + 1)), {"image": row}, {"kind": "x", "n": i})
+        for i, row in enumerate(rows)
+    ]
+
+
+class Time:
+    """Sleeping takes a hundredth of the time that it says, and can be heard of."""
+
+    def __init__(self) -> None:
+        self.slept, self.after, self.then = 0.0, float("inf"), lambda: None
+        self.clock = Clock(lambda: real_time.monotonic() + self.slept, self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        real_time.sleep(seconds / 100)
+        self.slept += seconds
+        if self.slept >= self.after:
+            self.after = float("inf")
+            self.then()
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def connection(request, qdrant) -> Connection:
+    port = qdrant.grpc_port if request.param == "grpc" else None
+    return Connection(qdrant.url, grpc_port=port, timeout=5, patience=600)  # six, as time goes here
+
+
+@pytest.fixture
+def opened(connection, time):
+    """`opened(patience=...)` gives the store of an empty collection."""
+    servers = []
+
+    def make(**changes) -> ServerStore:
+        servers.append(Server(replace(connection, **changes), time.clock))
+        store = ServerStore(servers[-1], "c")
+        store.ensure(SCHEMA)
+        return store
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+def whole(store: ServerStore) -> bool:
+    """All points are there, each once, as they were sent."""
+    found, after = store.scroll(limit=2 * COUNT)
+    numbers = sorted(record.payload["n"] for record in found)
+    return after is None and numbers == list(range(COUNT)) and store.count() == COUNT
+
+
+@pytest.mark.parametrize("kind", ["429", "503", "500", "reset-before", "reset-after", "half"])
+def test_faults_are_outlived(qdrant, opened, kind):
+    store = opened()
+    qdrant.faults.next(3, kind, "upsert")
+    store.upsert(points())
+    assert qdrant.faults.count("upsert") == 4 + 3
+    assert whole(store)
+
+
+@pytest.mark.parametrize("kind", ["503", "reset-before", "half"])
+def test_without_patience_a_fault_is_an_error(qdrant, opened, kind):
+    """Which shows that it is the tries again that outlive them."""
+    store = opened(patience=0)
+    qdrant.faults.next(1, kind, "upsert")
+    with pytest.raises(StoreAwayError, match=r"points of this upload were acknowledged"):
+        store.upsert(points())
+
+
+def test_a_slow_answer_is_asked_for_again(qdrant, opened):
+    store = opened(timeout=1)
+    qdrant.faults.next(1, "slow", "upsert", delay=1.3)
+    store.upsert(points())
+    assert whole(store)
+
+
+def test_reads_are_asked_again_too(qdrant, opened):
+    store = opened()
+    store.upsert(points())
+    for kind in ("503", "reset-before", "half", "malformed"):
+        qdrant.faults.next(1, kind, "count")
+        assert store.count() == COUNT
+
+
+def test_a_wait_is_as_long_as_the_server_asks(qdrant, opened, time):
+    store = opened()
+    before = time.clock.now()
+    qdrant.faults.next(1, "429", "count", retry_after=20)
+    assert store.count() == 0
+    assert time.clock.now() - before >= 20
+
+
+def test_gone_in_the_middle_and_back(qdrant, opened, time, caplog):
+    store = opened()
+    qdrant.kill_after(2, "upsert")
+    time.after, time.then = time.slept + 10, qdrant.start
+    with caplog.at_level(logging.WARNING, "indexer"):
+        store.upsert(points())
+    assert whole(store)
+    told = [r.getMessage() for r in caplog.records if r.name.startswith("indexer")]
+    assert len(told) == 2, "once an outage, not once a stream"
+    assert told[0].startswith(f"waiting for {qdrant.url}") and "at most 600 s" in told[0]
+    assert told[1].endswith("answers again")
+
+
+def test_gone_for_longer_than_anybody_waits(qdrant, opened):
+    store = opened(patience=30)
+    qdrant.kill_after(2, "upsert")
+    with pytest.raises(StoreAwayError) as caught:
+        store.upsert(points())
+    told = str(caught.value)
+    assert qdrant.url in told and "for 30 s" in told
+    assert "Start the server" in told and "same command again" in told
+    acknowledged = int(told.rpartition("; ")[2].split()[0].replace(",", ""))
+    qdrant.start()
+    assert store.count() >= acknowledged >= 512, "what was under way may have arrived too"
+    assert acknowledged < COUNT
+    store.upsert(points())
+    assert whole(store)
+
+
+def test_never_seen_it_is_not_waited_for_long(qdrant, connection, time):
+    qdrant.stop()
+    store = ServerStore(Server(connection, time.clock), "c")
+    with pytest.raises(StoreAwayError, match="for 10 s"):
+        store.ensure(SCHEMA)
+
+
+def test_an_upload_gives_back_what_is_acknowledged(opened):
+    store = opened()
+    batches = [points()[start : start + 100] for start in range(0, COUNT, 100)]
+    given = [[r.id for r in batch] for batch in upload(store, iter(batches), 3)]
+    assert given == [[r.id for r in batch] for batch in batches], "in order"
+    assert whole(store)
+
+
+def test_an_upload_reads_no_further_than_it_must(opened):
+    store, read = opened(), []
+
+    def batches():
+        for number in range(20):
+            read.append(number)
+            yield points(20)
+
+    running = upload(store, batches(), 2)
+    next(running)
+    assert len(read) == 4, "two under way, and two ready"
+    assert len(list(running)) == 19
+
+
+def test_an_upload_that_fails_tells_of_the_others(qdrant, opened):
+    store, begun = opened(patience=0), []
+
+    def batches():
+        for start in range(0, COUNT, 100):
+            begun.append(start)
+            yield points()[start : start + 100]
+
+    qdrant.kill_after(4, "upsert")
+    given = []
+    with pytest.raises(StoreAwayError) as caught:
+        for batch in upload(store, batches(), 2):
+            given += batch
+    acknowledged = int(str(caught.value).rpartition("; ")[2].split()[0])
+    assert [r.payload["n"] for r in given] == list(range(len(given)))
+    assert 400 <= acknowledged <= 500, "one may have been on its way when the server went"
+    assert len(given) <= acknowledged
+    assert len(begun) < 10, "no batch is begun after an error"
+    qdrant.start()
+    assert opened().count() >= acknowledged
+
+
+def test_an_upload_that_is_left_stops_waiting(qdrant, opened, time):
+    store = opened(patience=10_000)
+    qdrant.kill_after(1, "upsert")
+    running = upload(store, [points()[i : i + 100] for i in range(0, COUNT, 100)], 1)
+    next(running)
+    began = real_time.monotonic()
+    running.close()  # as Ctrl-C does
+    assert real_time.monotonic() - began < 5
+
+
+def test_an_error_that_does_not_pass_is_not_repeated(qdrant, opened):
+    store = opened()
+    store._server.call(lambda client: client.delete_collection("c"))
+    with pytest.raises(StoreError, match="no such collection") as caught:
+        store.upsert(points())
+    assert not isinstance(caught.value, StoreAwayError)
+    assert qdrant.faults.count("upsert") <= 2, "one a stream"
