@@ -20,7 +20,7 @@ WORKDIR /source
 
 # What changes seldom comes first: a change of the code does not install torch again.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-COPY requirements.txt requirements-dev.txt ./
+COPY requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)"
 RUN --mount=type=cache,target=/root/.cache/pip \

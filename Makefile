@@ -22,10 +22,10 @@ help: ## list the targets
 
 setup: $(READY) ## make the environment in .venv
 
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_FLAGS) "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/python -m pip install --quiet -e . -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev,ray,s3]'
 	touch $@
 
 demo: $(READY) ## search the sample pictures in the browser: environment, ingest, app

@@ -100,7 +100,7 @@ def _delimiter(path: Path, text: str) -> str:
 
 
 def _parquet(path: Path) -> Rows:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
     from pyarrow import parquet
 
     try:
