@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from embedder.types import Embedder, ModelCard
 from indexer.catalogue import Catalogue
@@ -22,7 +21,7 @@ from indexer.ingest import IngestOptions, ingest
 from indexer.losses import Losses, compare
 from indexer.models import label
 from indexer.places import Index, Place, layout_of, place_of
-from indexer.prune import is_there
+from indexer.sources import is_there
 from indexer.stores.tenant import TENANT, TenantStore
 from indexer.types import IngestReport, Progress
 from indexer.verify import verify
@@ -93,6 +92,12 @@ def reindex(
         return report
 
 
+def _hosts(old: Collection) -> tuple[str, ...]:
+    """The hosts that the user has allowed the collection's lists to point to."""
+    with closing(Catalogue(old.index / "catalogue.db")) as catalogue:
+        return tuple(catalogue.hosts())
+
+
 def _shares(place: Place, index: Index) -> list[str | None]:
     """Whose points are ingested, one after the other: all at once (None), or each tenant's and
     then those of nobody ("")."""
@@ -141,9 +146,10 @@ class _Run:
     on_progress: Callable[[Progress], None] | None
 
     def __call__(
-        self, roots: list[Path], stop: threading.Event, *, allow_missing: bool
+        self, roots: list[str], stop: threading.Event, *, allow_missing: bool
     ) -> ReindexReport:
-        how = replace(self.options, prune=True)  # it may have been begun days ago
+        # it may have been begun days ago
+        how = replace(self.options, prune=True, hosts=_hosts(self.old))
         done = ingest(roots, self.new, self.embedder, how, self.on_progress, stop)
         points = self.old.store.count(), self.new.store.count()
         report = ReindexReport(
@@ -198,8 +204,8 @@ def _size(before: Index, card: ModelCard) -> int:
     return disk_usage(before.folder / "shard") * max(card.dim, before.card.dim) // before.card.dim
 
 
-def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[Path]:
-    """The folders to ingest; raises `CollectionError` where the new index would lack much."""
+def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[str]:
+    """The folders and other sources to ingest; raises `CollectionError` where the new index would lack much."""
     with closing(Catalogue(old.index / "catalogue.db")) as catalogue:
         known = {root: catalogue.count_under(root) for root in catalogue.roots()}
     if not known and old.store.count():
@@ -218,4 +224,4 @@ def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[Pat
             f"missing or empty, as a disk that is not mounted is: {', '.join(absent)}; what lies "
             "there would not be in the new index. Bring it back, or do without: --allow-missing"
         )
-    return [Path(root) for root in known if is_there(root)]
+    return [root for root in known if is_there(root)]

@@ -33,6 +33,7 @@ Examples:
   indexer ingest ~/Pictures --dry-run --json
   indexer ingest s3://bucket/photos 'train-{000..099}.tar' data.parquet
   indexer ingest https://example.org/list.csv --allow-host images.example.org
+  indexer ingest /mnt/photos --store http://qdrant:6333 --workers ray://head:10001
 
 Files that cannot be used are skipped, listed and counted: exit status 3. Ctrl-C stops after the
 batch in hand, with everything saved: exit status 130.
@@ -43,7 +44,8 @@ Examples:
   indexer prune --dry-run
   indexer prune --collection family --json
 
-A folder that is missing or empty, as a disk that is not mounted is, keeps its points.
+A folder that is missing or empty, as a disk that is not mounted is, keeps its points. What is at a
+URL, in an archive or a table is not looked for: indexer ingest SOURCE --prune does that.
 """
 
 

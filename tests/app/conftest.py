@@ -42,6 +42,7 @@ def _point_at(store: Path, monkeypatch) -> Path:
 
     monkeypatch.setenv("POLYLENS_STORE", str(store))
     resources.settings.cache_clear()
+    resources.searching.cache_clear()
     resources._opened.cache_clear()
     return store
 

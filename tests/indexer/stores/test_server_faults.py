@@ -59,13 +59,14 @@ def connection(request, qdrant) -> Connection:
 
 
 @pytest.fixture
-def opened(connection, time):
-    """`opened(patience=...)` gives the store of an empty collection."""
-    servers = []
+def opened(connection, time, qdrant):
+    """`opened(patience=...)` gives the store of a collection of this test's own: what an earlier
+    test gave up may still arrive."""
+    servers, name = [], qdrant.name()
 
     def make(**changes) -> ServerStore:
         servers.append(Server(replace(connection, **changes), time.clock))
-        store = ServerStore(servers[-1], "c")
+        store = ServerStore(servers[-1], name)
         store.ensure(SCHEMA)
         return store
 
@@ -214,7 +215,7 @@ def test_an_upload_that_is_left_stops_waiting(qdrant, opened, time):
 
 def test_an_error_that_does_not_pass_is_not_repeated(qdrant, opened):
     store = opened()
-    store._server.call(lambda client: client.delete_collection("c"))
+    store._server.call(lambda client: client.delete_collection(store._name))
     with pytest.raises(StoreError, match="no such collection") as caught:
         store.upsert(points())
     assert not isinstance(caught.value, StoreAwayError)
