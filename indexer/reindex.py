@@ -205,7 +205,7 @@ def _size(before: Index, card: ModelCard) -> int:
 
 
 def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[str]:
-    """The folders and other sources to ingest; raises `CollectionError` where the new index would lack much."""
+    """The sources to ingest; raises `CollectionError` where the new index would lack much."""
     with closing(Catalogue(old.index / "catalogue.db")) as catalogue:
         known = {root: catalogue.count_under(root) for root in catalogue.roots()}
     if not known and old.store.count():
