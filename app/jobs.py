@@ -14,6 +14,7 @@ from indexer.decode import Limits
 from indexer.errors import IndexerError
 from indexer.ingest import IngestOptions, ingest
 from indexer.types import IngestReport, Progress
+from indexer.workers.fleet import hired
 
 
 class Job:
@@ -55,8 +56,12 @@ class Job:
             workers=config.threads,
             prune=self.prune,
         )
-        with Collection.open_or_create(config, embedder.card) as collection:
-            return ingest([self.folder], collection, embedder, options, on_progress, self.stop)
+        with (
+            Collection.open_or_create(config, embedder.card) as collection,
+            hired(config, collection.opened, [self.folder], options) as fleet,
+        ):
+            model = fleet or embedder
+            return ingest([self.folder], collection, model, options, on_progress, self.stop, fleet)
 
 
 _JOBS: dict[str, Job] = {}

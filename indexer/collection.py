@@ -41,16 +41,16 @@ class Summary:
 class Collection:
     """One index of a collection, its store open. Use as a context manager, or `close()` it.
 
-    `path` is the folder of what its owner keeps (votes, thumbnails), `index` that of the index's
-    catalogue. Where the settings name a tenant, both are the tenant's own, and so is all that is
-    seen of the store.
+    `opened` is that index; `path` is the folder of what its owner keeps (votes, thumbnails),
+    `index` that of the index's catalogue. Where the settings name a tenant, both are the tenant's
+    own, and so is all that is seen of the store.
     """
 
     def __init__(
         self, name: str, place: Place, opened: Index, store: Store, tenant: str | None = None
     ) -> None:
         self.name, self.card, self.store, self.tenant = name, opened.card, store, tenant
-        self._place, self._opened = place, opened
+        self._place, self.opened = place, opened
         self.path = own(place.folder(name), tenant)
         self.thumbs = self.path / "thumbs"
         self.index = own(opened.folder, tenant)
@@ -82,7 +82,7 @@ class Collection:
 
     def mark_ingested(self) -> None:
         """Record that an ingest has ended now."""
-        self._place.mark_ingested(self.name, self._opened)
+        self._place.mark_ingested(self.name, self.opened)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -93,11 +93,11 @@ class Collection:
         """
         self.index.mkdir(parents=True, exist_ok=True)
         building = self._place.building(self.name)
-        if building is not None and building.key == self._opened.key:
+        if building is not None and building.key == self.opened.key:
             yield
             return
         with writing(self._place.folder(self.name)):
-            if self._place.indexes(self.name).in_use.key != self._opened.key:
+            if self._place.indexes(self.name).in_use.key != self.opened.key:
                 raise CollectionError(
                     f"collection {self.name!r} has been re-indexed meanwhile; type the command "
                     "again"

@@ -26,6 +26,7 @@ from indexer.stores.tenant import TENANT, TenantStore
 from indexer.types import IngestReport, Progress
 from indexer.verify import verify
 from indexer.walk import printable
+from indexer.workers.fleet import hired
 
 MOST_TENANTS = 100_000
 
@@ -82,7 +83,7 @@ def reindex(
                 Collection.open_index(own, place, index) as new,
             ):
                 roots = _roots(old, embedder.card, allow_missing=allow_missing)
-                run = _Run(old, new, embedder, options or IngestOptions(), on_progress)
+                run = _Run(own, old, new, embedder, options or IngestOptions(), on_progress)
                 reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
             if reports[-1].ingest.interrupted:
                 break
@@ -139,6 +140,7 @@ def _together(reports: Sequence[ReindexReport]) -> ReindexReport:
 class _Run:
     """Build, compare, check."""
 
+    config: Config
     old: Collection
     new: Collection
     embedder: Embedder
@@ -150,7 +152,9 @@ class _Run:
     ) -> ReindexReport:
         # it may have been begun days ago
         how = replace(self.options, prune=True, hosts=_hosts(self.old))
-        done = ingest(roots, self.new, self.embedder, how, self.on_progress, stop)
+        with hired(self.config, self.new.opened, roots, how) as fleet:
+            model = fleet or self.embedder
+            done = ingest(roots, self.new, model, how, self.on_progress, stop, fleet)
         points = self.old.store.count(), self.new.store.count()
         report = ReindexReport(
             self.old.card, self.new.card, points, done, Losses(), 0, switched=False

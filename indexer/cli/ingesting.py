@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from indexer.config import Config
     from indexer.ingest import IngestOptions
     from indexer.types import IngestReport
-    from indexer.workers.fleet import Fleet
 
 app = typer.Typer()
 
@@ -62,7 +61,7 @@ def ingest(
     max_bytes: reading.MaxBytes = None,
     max_pixels: reading.MaxPixels = None,
     batch: reading.Batch = None,
-    workers: reading.Fleet = None,
+    workers: reading.Workers = None,
     manifest: reading.Manifest = None,
     device: reading.Device = None,
     dim: reading.Dim = None,
@@ -169,6 +168,7 @@ def run_ingest(
     from indexer.ingest import ERRORS
     from indexer.ingest import ingest as ingest_folders
     from indexer.sources import Sources
+    from indexer.workers.fleet import hired
 
     # a folder that is missing should not leave an empty collection
     Sources.open(folders, how.reading).require()
@@ -179,25 +179,9 @@ def run_ingest(
         stopping() as stop,
         progress(quiet=quiet) as show,
     ):
-        with _fleet(place, folders, how) as fleet:
+        with hired(place, opened.opened, folders, how) as fleet:
             report = ingest_folders(folders, opened, fleet or embedder, how, show, stop, fleet)
         return report, opened.index / ERRORS
-
-
-@contextmanager
-def _fleet(
-    config: Config, folders: Sequence[str | Path], how: IngestOptions
-) -> Iterator[Fleet | None]:
-    """The workers that the settings name, if they do; a dry run is this machine's alone."""
-    if config.fleet is None or how.dry_run:
-        yield None
-        return
-    from indexer.places import place_of
-    from indexer.workers.fleet import Fleet
-
-    index = place_of(config).indexes(config.collection).in_use
-    with Fleet(config.fleet, config, index, folders, how) as fleet:
-        yield fleet
 
 
 @contextmanager

@@ -25,10 +25,6 @@ Batch = Annotated[
 ]
 Workers = Annotated[
     str | None,
-    typer.Option(metavar="N", help="Decoding threads.", show_default="one a core"),
-]
-Fleet = Annotated[
-    str | None,
     typer.Option(
         metavar="N|local:N|ray:auto|ray://HOST:PORT",
         help="Decoding threads, or where many workers are: N processes here, or a Ray cluster.",

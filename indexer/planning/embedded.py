@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer.planning import figures as of
-from indexer.planning.sizes import Load, payload_indexes, words_stored
+from indexer.planning.sizes import Load, facets, lookups, words_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Embedded:
 
 def embedded(load: Load) -> Embedded:
     numbers = load.slots * load.dim * of.EMBEDDED_NUMBER
-    beside = words_stored(load) + payload_indexes(load)
+    beside = words_stored(load) + facets(load) + lookups(load)
     took = search_ms(load.points * load.dim)
     return Embedded(
         disk=numbers + load.payload + beside + of.EMBEDDED_LOG,

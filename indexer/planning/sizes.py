@@ -73,7 +73,8 @@ def pieces(load: Load, profile: Profile, links: int = of.LINKS) -> list[Piece]:
         ("original vectors", *originals(load, profile)),
         ("quantised vectors", quantised(load, profile), ALWAYS),
         ("HNSW graphs", graphs(load, links), not profile.graph_on_disk),
-        ("payload indexes", payload_indexes(load), not profile.indexes_on_disk),
+        ("facets, indexed", facets(load), not profile.indexes_on_disk),
+        ("look-ups, indexed", lookups(load), not profile.lookups_on_disk),
         ("words, stored", words_stored(load), NEVER),
         ("words, indexed", load.words * of.WORD_INDEXED, not profile.indexes_on_disk),
         ("ids and versions", float(load.points * of.ID_TRACKER), ALWAYS),
@@ -102,9 +103,14 @@ def graphs(load: Load, links: int = of.LINKS) -> float:
     return load.vectors * links * of.LINK_BYTES * of.FILTER_LINKS
 
 
-def payload_indexes(load: Load) -> float:
-    """Bytes of the indexes of what can be filtered by."""
-    return load.points * of.INDEXED * of.PAYLOAD_INDEX
+def facets(load: Load) -> float:
+    """Bytes of the indexes of what searches are narrowed by."""
+    return load.points * (of.INDEXED - of.LOOKED_UP) * of.PAYLOAD_INDEX
+
+
+def lookups(load: Load) -> float:
+    """Bytes of the indexes of what single files are looked up by."""
+    return load.points * of.LOOKED_UP * of.PAYLOAD_INDEX
 
 
 def words_stored(load: Load) -> float:

@@ -29,12 +29,13 @@ class Profile:
     graph_on_disk: bool  # HNSW's, about 150 bytes a point
     payload_on_disk: bool
     indexes_on_disk: bool  # of the payload and of words
+    lookups_on_disk: bool  # of LOOKUPS
     shards: int | None = None
     replicas: int | None = None
 
 
 PROFILES = {
-    # To about a million points of 1024 numbers in 8 GB. Nothing is lost, nothing waits for a disk.
+    # To about a million points of 1024 numbers in 16 GB. Nothing is lost, nothing waits for a disk.
     "small": Profile(
         datatype="float32",
         originals_on_disk=False,
@@ -42,8 +43,9 @@ PROFILES = {
         graph_on_disk=False,
         payload_on_disk=False,
         indexes_on_disk=False,
+        lookups_on_disk=False,
     ),
-    # To some ten millions: RAM holds an eighth of the vectors, and the graph. float16 keeps a
+    # To some ten millions: RAM holds an eighth of the vectors, the graph, and the facets. float16 keeps a
     # cosine to 1e-3 at worst, and halves what rescoring reads. TurboQuant's four bits are within
     # 1 to 2 points of int8's recall before rescoring, in half the RAM.
     "large": Profile(
@@ -53,6 +55,7 @@ PROFILES = {
         graph_on_disk=False,
         payload_on_disk=True,
         indexes_on_disk=False,
+        lookups_on_disk=True,
     ),
     # Beyond, over several machines: RAM holds a sixteenth of the vectors and nothing else. One bit
     # would want vectors of 1000 numbers and more; a starter has 384. Six shards spread over two,
@@ -64,10 +67,15 @@ PROFILES = {
         graph_on_disk=True,
         payload_on_disk=True,
         indexes_on_disk=True,
+        lookups_on_disk=True,
         shards=6,
         replicas=2,
     ),
 }
+
+LOOKUPS = frozenset({"content", "paths", "name"})
+"""Keys that nearly every point has a value of its own for: most of what an index of the payload would
+take in RAM, and asked for when one file is looked up, not at every search."""
 
 OVERSAMPLING = {"bits4": 2.0, "bits2": 3.0}
 """Search already asks for 100 where it shows 20, so that little is wanted on top."""
@@ -153,18 +161,20 @@ def payload_indexes(schema: Schema, layout: Layout) -> dict[str, Any]:
     """Payload key -> its index. They must be there before the points: HNSW builds on them."""
     from qdrant_client import models
 
-    on_disk = profile_of(layout).indexes_on_disk
+    profile = profile_of(layout)
+    on_disk = profile.indexes_on_disk
 
-    def words(tenant: bool | None = None) -> models.KeywordIndexParams:
+    def words(on_disk: bool, tenant: bool | None = None) -> models.KeywordIndexParams:
         kind = models.KeywordIndexType.KEYWORD
         return models.KeywordIndexParams(type=kind, is_tenant=tenant, on_disk=on_disk)
 
-    indexes: dict[str, Any] = {key: words() for key in schema.keywords}
+    seldom = LOOKUPS if profile.lookups_on_disk else frozenset()
+    indexes: dict[str, Any] = {key: words(on_disk or key in seldom) for key in schema.keywords}
     for key in schema.integers:
         kind = models.IntegerIndexType.INTEGER
         indexes[key] = models.IntegerIndexParams(type=kind, on_disk=on_disk)
     if schema.tenant:
-        indexes[schema.tenant] = words(tenant=True)
+        indexes[schema.tenant] = words(on_disk, tenant=True)
     return indexes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -135,6 +135,15 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def hired(
+    config: Config, index: Index, roots: Sequence[str | Path], options: IngestOptions
+) -> AbstractContextManager[Fleet | None]:
+    """The workers that the settings name, if they do; a dry run is this machine's alone."""
+    if config.fleet is None or options.dry_run:
+        return nullcontext()
+    return Fleet(config.fleet, config, index, roots, options)
 
 
 def _absolute(root: str | Path) -> str | Path:

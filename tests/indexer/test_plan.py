@@ -49,7 +49,8 @@ def test_a_point_is_the_sum_of_its_structures():
     assert told["original vectors"] == (2 * 1024 * 4, 2 * 1024 * 4)
     assert told["quantised vectors"] == (0, 0)
     assert told["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
-    assert told["payload indexes"] == (576, 576)  # 160 bytes x 3.6
+    assert told["facets, indexed"] == pytest.approx((158.4, 158.4))  # 44 bytes x 3.6
+    assert told["look-ups, indexed"] == pytest.approx((417.6, 417.6))  # 116 bytes x 3.6
     assert told["words, stored"] == (128 + 2 * 8, 0)
     assert told["words, indexed"] == (20, 20)
     assert told["ids and versions"] == (52, 52)
@@ -63,7 +64,7 @@ def test_what_is_on_disk_takes_no_ram():
     assert large["payload"] == (555, 0)
     huge = bytes_a_point(Load(M, 0, 0.0, 1024), "huge")
     assert huge["quantised vectors"] == (2 * (1024 / 4 + 8),) * 2
-    assert huge["HNSW graphs"][1] == huge["payload indexes"][1] == 0
+    assert huge["HNSW graphs"][1] == huge["facets, indexed"][1] == 0
 
 
 def test_the_example_of_qdrants_page():
@@ -99,12 +100,12 @@ def test_the_profiles_are_those_of_the_store():
 
 
 def test_nodes_by_ram():
-    """451 GB in two copies over nodes that lend 51.2 GB."""
+    """351 GB in two copies over nodes that lend 51.2 GB."""
     found = sized(Load(100 * M, 0, 0.0, 1024), "large", 2, 64 * 10**9)
-    ram = 2 * 1.2 * 100 * M * (1040 + 192 + 576 + 20 + 52)
+    ram = 2 * 1.2 * 100 * M * (1040 + 192 + 158.4 + 20 + 52)
     assert found.ram == pytest.approx(ram)
-    assert (found.nodes, found.decided, found.shards) == (9, "RAM", 18)
-    assert found.vectors_a_node == pytest.approx(200 * M / 9)
+    assert (found.nodes, found.decided, found.shards) == (7, "RAM", 14)
+    assert found.vectors_a_node == pytest.approx(200 * M / 7)
 
 
 def test_a_node_holds_some_100_million_vectors_however_large():
@@ -161,7 +162,7 @@ def test_the_commands_can_be_typed_next():
     _, create, ingest = plan(asked(100 * M, 1024, card=qwen)).commands
     assert create == (
         "indexer collections create NAME --model Qwen/Qwen3-VL-Embedding-2B --dim 1024 "
-        "--profile large --shards 18 --replicas 2"
+        "--profile large --shards 14 --replicas 2"
     )
     assert ingest.endswith("--workers ray://HEAD:10001")
     once = plan(asked(100 * M, profile="huge", replicas=1)).commands[1]
@@ -380,7 +381,7 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     assert "create NAME --profile large --shards 12 --replicas 2" in done.stdout
     assert "29.6 days on 2 cores of a CPU (measured)" in done.stdout
     assert "cost" in done.stdout
-    assert "2,400 a month for nodes" in done.stdout
+    assert "1,600 a month for nodes" in done.stdout
     assert "large *\t297.6 GB\t834.0 GB\t139.0 GB\t6\tRAM\t12\t2" in done.stdout
 
 

@@ -21,6 +21,7 @@ from indexer.decode import Limits
 from indexer.errors import IndexerError
 from indexer.ingest import IngestOptions, ingest
 from indexer.places import place_of
+from indexer.reindex import reindex
 from indexer.schema import BM25
 from indexer.types import IngestReport, Progress, Record
 from indexer.workers.fleet import Fleet
@@ -118,6 +119,17 @@ def assert_same(ours: Config, theirs: Config) -> None:
     assert kept(ours) == kept(theirs)
 
 
+class Turned:
+    """A model that gives other vectors than the one that it asks."""
+
+    def __init__(self, model) -> None:
+        self.model = model
+        self.card = replace(model.card, name="turned", fingerprint="turned-1")
+
+    def embed(self, inputs, role, instruction=None):
+        return np.roll(self.model.embed(inputs, role, instruction), 1, axis=1)
+
+
 def workers() -> list[int]:
     """The workers' processes that came from this one."""
     children: dict[int, list[int]] = {}
@@ -202,6 +214,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, served, pictures)
     contents = 24
     assert contents <= served.pictures - seen <= contents + 2  # both copies may have been embedded
     near(one, pictures)
+    assert_same(two, one)
+
+
+def test_workers_make_a_new_index_too(tmp_path, served, pictures):
+    one, two = settings(tmp_path, served, "one"), settings(tmp_path, served, "two")
+    near(one, pictures)
+    model = Turned(embedder_for_ingest(two))
+    with Collection.open_or_create(replace(two, model=None), model.card) as collection:
+        ingest([pictures], collection, model, options())
+    seen = served.pictures
+    report = reindex(replace(two, workers="local:2"), embedder_for_ingest(one), options())
+    assert report.switched and report.points == (28, 28)
+    assert served.pictures > seen
     assert_same(two, one)
 
 
