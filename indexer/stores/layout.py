@@ -45,9 +45,9 @@ PROFILES = {
         indexes_on_disk=False,
         lookups_on_disk=False,
     ),
-    # To some ten millions: RAM holds an eighth of the vectors, the graph, and the facets. float16 keeps a
-    # cosine to 1e-3 at worst, and halves what rescoring reads. TurboQuant's four bits are within
-    # 1 to 2 points of int8's recall before rescoring, in half the RAM.
+    # To some ten millions: RAM holds an eighth of the vectors, the graph, and the facets. float16
+    # keeps a cosine to 1e-3 at worst, and halves what rescoring reads. TurboQuant's four bits are
+    # within 1 to 2 points of int8's recall before rescoring, in half the RAM.
     "large": Profile(
         datatype="float16",
         originals_on_disk=True,
@@ -74,8 +74,8 @@ PROFILES = {
 }
 
 LOOKUPS = frozenset({"content", "paths", "name"})
-"""Keys that nearly every point has a value of its own for: most of what an index of the payload would
-take in RAM, and asked for when one file is looked up, not at every search."""
+"""Keys that nearly every point has a value of its own for: most of what indexes of the payload
+would take in RAM, and asked for when one file is looked up, not at every search."""
 
 OVERSAMPLING = {"bits4": 2.0, "bits2": 3.0}
 """Search already asks for 100 where it shows 20, so that little is wanted on top."""

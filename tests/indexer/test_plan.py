@@ -382,7 +382,7 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     assert "29.6 days on 2 cores of a CPU (measured)" in done.stdout
     assert "cost" in done.stdout
     assert "1,600 a month for nodes" in done.stdout
-    assert "large *\t297.6 GB\t834.0 GB\t139.0 GB\t6\tRAM\t12\t2" in done.stdout
+    assert "large *\t197.4 GB\t834.0 GB\t208.5 GB\t4\tRAM\t12\t2" in done.stdout
 
 
 def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):
