@@ -25,7 +25,8 @@ from indexer.collection import Collection
 from indexer.decode import Limits
 from indexer.prepare import Prepared, Preparer, prepare_ahead
 from indexer.prune import vanished
-from indexer.sources import Part, Reading, Source, Sources, continues
+from indexer.scan import Scan
+from indexer.sources import Reading, Sources
 from indexer.timing import Stages
 from indexer.types import IngestReport, Progress, Skip
 from indexer.walk import printable
@@ -105,7 +106,6 @@ class _Run:
         self.started = time.perf_counter()
         self.embedder = EmbedAhead(embedder)
         self.sources = Sources.open(roots, options.reading, self.skip)
-        self.done: list[Part] = []  # parts that need not be listed again, once all is written
         self.preparer = Preparer(
             catalogue,
             self.sources,
@@ -130,14 +130,23 @@ class _Run:
         self, on_progress: Callable[[Progress], None], stop: threading.Event
     ) -> IngestReport:
         progress = _Ticker(on_progress, self)
+        scan = Scan(
+            self.sources,
+            self.catalogue,
+            self.skipped,
+            lambda path: progress("scan", 0, None, path),
+        )
         with self.stages("scan"):
-            self._scan(progress, stop)
+            scan(stop)
+        self.catalogue.add_hosts(self.options.hosts)
+        if not self.options.dry_run:
+            self.catalogue.commit()
         self._write(progress, stop)
         removed = 0
         if self.options.prune and not stop.is_set():
             removed = self.writer.remove(vanished(self.catalogue, self.sources))
         if not stop.is_set():
-            self._note_parts()
+            scan.note_parts()
         report = self._report(removed, stop.is_set())
         if self.options.dry_run:
             self.catalogue.rollback()
@@ -146,53 +155,6 @@ class _Run:
 
     def skip(self, skip: Skip) -> None:
         self.skipped.append(skip)
-
-    def _scan(self, progress: _Ticker, stop: threading.Event) -> None:
-        """Note every path that is new or not as it was."""
-        for source in self.sources:
-            whole = True
-            for part in source.parts():
-                if not self._is_done(part):
-                    whole &= self._list(source, part, progress, stop)
-                if stop.is_set():
-                    break
-            if whole and not stop.is_set() and not source.is_folder:
-                self.catalogue.add_listed(source.root)
-        for source in self.sources:
-            self.catalogue.add_root(source.root)
-        self.catalogue.add_hosts(self.options.hosts)
-        if not self.options.dry_run:
-            self.catalogue.commit()
-
-    def _is_done(self, part: Part) -> bool:
-        """Whether a run has done all of the part as it is now; its files count as seen."""
-        if part.stamp is None or self.catalogue.part(part.name) != part.stamp:
-            return False
-        self.catalogue.see_under(part.name)
-        return True
-
-    def _list(self, source: Source, part: Part, progress: _Ticker, stop: threading.Event) -> bool:
-        """Note what is new in the part; False where its end could not be read."""
-        before = len(self.skipped)
-        for found in source.found(part, self.skip):
-            if stop.is_set():
-                return False
-            stamp = source.stamp(found.path)
-            if not self.catalogue.unchanged(found.path, found.size, found.mtime_ns, stamp):
-                self.catalogue.add_todo(Todo(found.path, found.size, found.mtime_ns, found.kind))
-            progress("scan", 0, None, found.path)
-        self.done.append(part)
-        return not any(skip.path == printable(part.name) for skip in self.skipped[before:])
-
-    def _note_parts(self) -> None:
-        """Parts of which nothing was left out, and that lack nothing which is known of them, need
-        not be listed again while they are the same."""
-        left_out = {skip.path for skip in self.skipped}
-        for part in self.done:
-            if part.stamp is not None:
-                within = (continues(path, printable(part.name)) for path in left_out)
-                clean = not any(within) and not self.catalogue.vanished(part.name)
-                self.catalogue.put_part(part.name, part.stamp if clean else "")
 
     def _write(self, progress: _Ticker, stop: threading.Event) -> None:
         total, done = self.catalogue.count_todo(), 0
