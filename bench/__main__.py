@@ -20,6 +20,9 @@ FULL = {
     "search": ("--write",),
     "memory": ("--write",),
     "serve": ("--write",),
+    "upload": ("--write",),
+    "moving": ("--write",),
+    "workers": ("{jpegs}", "--write"),
 }
 QUICK = {
     "make_jpegs": ("{jpegs}", "--count", "40"),
@@ -29,6 +32,9 @@ QUICK = {
     "search": ("--sizes", "2000", "--queries", "20"),
     "memory": ("--count", "500"),
     "serve": ("--count", "64", "--runs", "1", "--batch", "16"),
+    "upload": ("--count", "512", "--runs", "1"),
+    "moving": ("--count", "1000"),
+    "workers": ("{jpegs}", "--runs", "1"),
 }
 
 

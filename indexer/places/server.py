@@ -21,7 +21,7 @@ from indexer.errors import CollectionError
 from indexer.meta import Meta, card_in, now
 from indexer.places.protocol import Index, Indexes
 from indexer.schema import FORMAT, schema
-from indexer.stores.connection import Connection, Layout
+from indexer.stores.connection import Connection, Layout, masked
 from indexer.stores.protocol import Store
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class ServerPlace:
             card_in(meta)
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionError(
-                f"{key!r} on {self.connection.url} does not say which model its vectors are of "
+                f"{key!r} on {masked(self.connection.url)} does not say which model its vectors are of "
                 f"({error}): it was not made by indexer ingest, or its metadata were overwritten"
             ) from None
         if version > FORMAT:
@@ -198,7 +198,7 @@ class ServerPlace:
     def _missing(self, name: str, aliases: dict[str, str]) -> str:
         others = ", ".join(sorted(n for n, key in aliases.items() if key.startswith(f"{n}@")))
         return (
-            f"there is no collection {name!r} on {self.connection.url}; "
+            f"there is no collection {name!r} on {masked(self.connection.url)}; "
             "type: indexer ingest FOLDER"
             + (f", or name one of these with --collection: {others}" if others else "")
         )
