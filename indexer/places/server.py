@@ -31,7 +31,7 @@ T = TypeVar("T")
 OURS = "polylens"  # the key of our metadata
 OLD, NEW = "@old", "@new"
 STAMP = "%Y%m%d-%H%M%S"
-ORPHAN = timedelta(hours=1)  # a collection without an alias may be one that is being made right now
+ORPHAN = timedelta(days=1)  # a collection without an alias may be one that is being made
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +166,8 @@ class ServerPlace:
             card_in(meta)
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionError(
-                f"{key!r} on {masked(self.connection.url)} does not say which model its vectors are of "
-                f"({error}): it was not made by indexer ingest, or its metadata were overwritten"
+                f"{key!r} on {masked(self.connection.url)} does not say which model its vectors "
+                f"are of ({error}): it was not made by indexer ingest, or its metadata were overwritten"
             ) from None
         if version > FORMAT:
             raise CollectionError(
