@@ -167,7 +167,8 @@ class ServerPlace:
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionError(
                 f"{key!r} on {masked(self.connection.url)} does not say which model its vectors "
-                f"are of ({error}): it was not made by indexer ingest, or its metadata were overwritten"
+                f"are of ({error}): indexer ingest did not make it, or its metadata were "
+                "overwritten"
             ) from None
         if version > FORMAT:
             raise CollectionError(
