@@ -137,8 +137,8 @@ class Config:
     qdrant_timeout: float = 60.0  # seconds that one request may take
     qdrant_patience: float = 120.0  # seconds to wait for a server that is away or busy
     qdrant_streams: int = 2  # uploads at a time
-    profile: str = "small"  # of a new collection on a server: small, large or huge
-    shards: int | None = None  # of a new collection on a server; None: the server's choice
+    profile: str | None = None  # of a new collection on a server: small (None), large or huge
+    shards: int | None = None  # of a new collection on a server; None: the profile's
     replicas: int | None = None  # the same
     tenant: str | None = None  # whose points are written and searched; None: all
     max_bytes: int = 200 * (1 << 20)

@@ -193,7 +193,7 @@ def _index(config: Config, place: Place, before: Index, card: ModelCard) -> Inde
     begun = found.building
     if begun is None:
         require_disk(place.folder(name), FREE_BYTES + _size(before, card))
-        return place.begin(name, card, layout_of(config))
+        return place.begin(name, card, layout_of(config, place.layout(before)))
     if begun.card.fingerprint != card.fingerprint:
         raise CollectionError(
             f"an index of {label(begun.card)} is half built, and another was asked for; go on "

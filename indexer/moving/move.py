@@ -21,7 +21,7 @@ from indexer.moving.copy import Cursor, copy, forget_cursor, lacking, read_curso
 from indexer.moving.local import Kept, take_catalogues, take_thumbnails, take_votes
 from indexer.moving.source import Counts, Page, Source, count, label
 from indexer.places import Index, Place, layout_of
-from indexer.stores.connection import masked
+from indexer.stores.connection import Layout, masked
 from indexer.types import Progress, Record
 
 Mode = Literal["new", "merge", "replace"]
@@ -127,10 +127,17 @@ class _Run:
         begun = self.place.building(self.to.collection)
         if begun is None:
             self._require_disk()
-            return self.place.begin(self.to.collection, self.source.card, layout_of(self.to))
+            layout = layout_of(self.to, self._layout_there())
+            return self.place.begin(self.to.collection, self.source.card, layout)
         if begun.card.fingerprint != self.source.card.fingerprint:
             raise self._half_built(f"an index of {model_label(begun.card)}")
         return begun
+
+    def _layout_there(self) -> Layout:
+        """Of the collection that is to be replaced, if there is one."""
+        if not self.place.exists(self.to.collection):
+            return Layout()
+        return self.place.layout(self.place.indexes(self.to.collection).in_use)
 
     def _require_disk(self) -> None:
         """Raises `DiskFullError`; a server looks after its own."""

@@ -33,6 +33,9 @@ def connection_of(config: Config) -> Connection:
     )
 
 
-def layout_of(config: Config) -> Layout:
-    """How a new collection of the settings is laid out on a server."""
-    return Layout(config.profile, config.shards, config.replicas)
+def layout_of(config: Config, like: Layout = Layout()) -> Layout:  # noqa: B008
+    """How a new index is laid out on a server; where the settings say nothing, `like` another."""
+    profile = config.profile or like.profile
+    same = profile == like.profile  # another profile has shards of its own
+    shards, replicas = (like.shards, like.replicas) if same else (None, None)
+    return Layout(profile, config.shards or shards, config.replicas or replicas)

@@ -49,6 +49,9 @@ class FolderPlace:
     def points(self, index: Index) -> int | None:
         return counts(index.folder)
 
+    def layout(self, index: Index) -> Layout:
+        return Layout()
+
     def create(self, name: str, card: ModelCard, layout: Layout) -> Index:
         path = self.folder(name)
         if (path / "shard").exists():

@@ -53,6 +53,10 @@ class Place(Protocol):
         """What is kept of the collection on this machine: thumbnails, votes, the writer's lock."""
         ...
 
+    def layout(self, index: Index) -> Layout:
+        """How it is laid out."""
+        ...
+
     def create(self, name: str, card: ModelCard, layout: Layout) -> Index:
         """A collection that is there, and empty."""
         ...

@@ -69,6 +69,11 @@ class ServerPlace:
     def points(self, index: Index) -> int | None:
         return self._call(lambda client: int(client.count(index.key, exact=True).count))
 
+    def layout(self, index: Index) -> Layout:
+        params = self._call(lambda client: client.get_collection(index.key)).config.params
+        profile = str(self._meta(index.key).get("profile", "small"))
+        return Layout(profile, params.shard_number, params.replication_factor)
+
     def create(self, name: str, card: ModelCard, layout: Layout) -> Index:
         index = self.begin(name, card, layout)
         if not self.exists(name):
@@ -138,7 +143,7 @@ class ServerPlace:
         shutil.rmtree(self.folder(name), ignore_errors=True)
 
     def open(self, index: Index) -> Store:
-        store = self._store(index.key, Layout(str(self._meta(index.key).get("profile", "small"))))
+        store = self._store(index.key, self.layout(index))
         store.ensure(schema(index.card.dim))
         return store
 

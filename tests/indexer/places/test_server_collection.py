@@ -125,6 +125,19 @@ def test_another_model_and_back(config, colours, folder):
     assert run(config, colours, folder).unchanged == 6
 
 
+def test_a_new_index_is_laid_out_as_the_old_one_was(config, colours, folder):
+    run(replace(config, profile="large", shards=3), colours, folder)
+    place = place_of(config)
+    first = place.layout(place.indexes(config.collection).in_use)
+    assert (first.profile, first.shards) == ("large", 3)
+    assert reindex(config, Shades(colours)).switched
+    assert place.layout(place.indexes(config.collection).in_use) == first
+    place.forget(config.collection)
+    assert reindex(replace(config, profile="small"), colours).switched
+    other = place.layout(place.indexes(config.collection).in_use)
+    assert (other.profile, other.shards) == ("small", 1)
+
+
 def test_a_new_index_is_gone_on_with(config, colours, folder, photo, monkeypatch, tmp_path):
     for i in range(12):
         photo(folder / f"{i}.png", i)
