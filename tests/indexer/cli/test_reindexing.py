@@ -96,7 +96,6 @@ def test_what_would_be_lost(indexed, pictures):
     [
         (["--rollback", "--forget"], 2, "--forget deletes it"),
         (["--model", "shades", "--collection", "nobody"], 1, "no collection 'nobody'"),
-        (["--model", "shades", "--store", "http://localhost:1"], 1, "there is no collection"),
         (["--model", "nothing"], 1, "no model is called 'nothing'"),
         (["--rollback", "--collection", "nobody"], 1, "no collection 'nobody'"),
     ],
