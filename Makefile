@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8501
 DEMO   ?= .demo
+JOBS   ?= 2
 # Flags for installing torch, such as the index of its CPU builds: on Linux the default build
 # brings CUDA along. pytorch.org's "Get Started" page tells the index for your machine.
 TORCH_FLAGS ?=
@@ -54,8 +55,8 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## imports run one way
 	$(BIN)/lint-imports
 
-test-fast: $(READY) ## all tests but the slow ones and those that need a GPU
-	$(PYTEST) -m "not slow and not gpu"
+test-fast: $(READY) ## all tests but the slow ones and those that need a GPU; JOBS at a time
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(READY) ## the tests that take minutes
 	$(PYTEST) -m slow
