@@ -11,7 +11,7 @@ from embedder import describe as describe_model
 from indexer.collection import Collection, Summary, list_collections, own
 from indexer.config import Config, resolve
 from indexer.models import check_same, load_model, settings_for
-from indexer.places import place_of
+from indexer.places import Index, place_of
 from indexer.search import Searcher
 
 TIMEOUT, PATIENCE = 20.0, 5.0  # seconds
@@ -65,13 +65,14 @@ def model(made_with: ModelCard) -> Embedder:
 
 
 def opened(name: str) -> Opened:
-    """The collection called `name`; one that was made anew under its name is opened anew."""
-    return _opened(name, place_of(searching()).indexes(name).in_use.created)
+    """The collection called `name`; its index in use, whichever that is by now."""
+    return _opened(name, replace(place_of(searching()).indexes(name).in_use, ingested=None))
 
 
 @lru_cache(maxsize=8)
-def _opened(name: str, created: str) -> Opened:
-    collection = Collection.open(replace(searching(), collection=name, model=None))
+def _opened(name: str, index: Index) -> Opened:
+    config = replace(searching(), collection=name, model=None)
+    collection = Collection.open_index(config, place_of(config), index)
     return Opened(collection, Searcher(collection, lambda: model(collection.card)))
 
 
