@@ -16,8 +16,8 @@ from app.resources import collections, model, settings
 from embedder import EmbedderError, cards
 from embedder.machine import memory, runs_on
 from indexer.collection import Collection, Summary
-from indexer.config import parse_name
 from indexer.errors import IndexerError
+from indexer.parsing import parse_name
 from indexer.prune import prune
 
 REFRESH = 1.0  # seconds between two looks at a running ingest

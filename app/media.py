@@ -19,10 +19,10 @@ from starlette.routing import BaseRoute, Route
 from app import uploads
 from app.resources import kept, opened, settings
 from indexer.catalogue import Catalogue
-from indexer.config import parse_name
 from indexer.decode import Limits, decode
 from indexer.errors import IndexerError
 from indexer.kinds import HEAD, sniff
+from indexer.parsing import parse_name
 from indexer.skips import Undecodable
 from indexer.sources import is_plain, read_original
 from indexer.thumbnails import ensure_thumbnail, thumbnail_path

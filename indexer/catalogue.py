@@ -12,14 +12,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.captions import Described
 from indexer.errors import CollectionError
+from indexer.files import Content, File, Todo, file_of, is_gone, plain
 from indexer.sources import continues, holder, is_plain
-from indexer.types import Caption
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (
@@ -37,48 +35,6 @@ CREATE TEMP TABLE todo (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, k
 CREATE TEMP TABLE changed (content TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID;
 """
 UNDER = "(path = ? OR (path > ? AND path < ?) OR (path > ? AND path < ?))"
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One path as it was when it was last read. `stamp` tells its captions' sources."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    stamp: str
-    content: str
-    described: Described
-
-
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """A path that is new, or not as it was."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a content is: `facts` is the part of the payload that its bytes alone decide."""
-
-    content: str
-    passages: int  # of a document; 0 for a picture
-    facts: list[dict[str, Any]]  # one for each point
-
-
-def is_gone(path: str) -> bool:
-    """Whether nothing is at `path`; a folder that cannot be read does not count as gone."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 class Catalogue:
@@ -155,7 +111,7 @@ class Catalogue:
             row = self._db.execute(
                 "SELECT * FROM files WHERE path = ?", (os.fsencode(path),)
             ).fetchone()
-        return _file(row) if row else None
+        return file_of(row) if row else None
 
     def paths_of(self, content: str) -> list[File]:
         """The files that hold `content`, by path."""
@@ -163,10 +119,10 @@ class Catalogue:
             rows = self._db.execute(
                 "SELECT * FROM files WHERE content = ? ORDER BY path", (content,)
             ).fetchall()
-        return [_file(row) for row in rows]
+        return [file_of(row) for row in rows]
 
     def put_file(self, file: File) -> None:
-        described = json.dumps(_plain(file.described))
+        described = json.dumps(plain(file.described))
         row = (
             os.fsencode(file.path),
             file.size,
@@ -324,18 +280,3 @@ def _under(root: str) -> tuple[bytes, ...]:
     """The values of `UNDER`: "0" follows "/", and "$" follows "#"."""
     key = os.fsencode(root).rstrip(b"/")
     return key, key + b"/", key + b"0", key + b"#", key + b"$"
-
-
-def _file(row: tuple[Any, ...]) -> File:
-    path, size, mtime_ns, stamp, content, written = row
-    plain = json.loads(written)
-    captions = tuple(Caption(**caption) for caption in plain["captions"])
-    described = Described(captions, tuple(plain["tags"]), plain["meta"], stamp)
-    return File(os.fsdecode(path), size, mtime_ns, stamp, content, described)
-
-
-def _plain(described: Described) -> dict[str, Any]:
-    captions = [
-        {"text": c.text, "language": c.language, "source": c.source} for c in described.captions
-    ]
-    return {"captions": captions, "tags": list(described.tags), "meta": described.meta}

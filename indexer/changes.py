@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from indexer.catalogue import Catalogue, Content, File
+from indexer.catalogue import Catalogue
+from indexer.files import Content, File
 from indexer.identity import point_ids
 from indexer.payload import full_payload, texts_to_embed, words
 from indexer.prepare import Prepared

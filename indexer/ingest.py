@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from embedder.types import Embedder
 from indexer.ahead import EmbedAhead
-from indexer.catalogue import Catalogue, Todo
+from indexer.catalogue import Catalogue
 from indexer.collection import Collection
 from indexer.decode import Limits
+from indexer.files import Todo
 from indexer.prepare import Prepared, Preparer, prepare_ahead
 from indexer.prune import vanished
 from indexer.scan import Scan

@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from indexer.catalogue import Catalogue, is_gone
+from indexer.catalogue import Catalogue
 from indexer.collection import Collection
+from indexer.files import is_gone
 from indexer.sources import above, is_plain
 from indexer.types import Payload, Skip
 from indexer.walk import file_path

@@ -13,8 +13,8 @@ from indexer.types import Caption, Payload
 from indexer.walk import printable
 
 if TYPE_CHECKING:
-    from indexer.catalogue import File
     from indexer.decode import Picture
+    from indexer.files import File
 
 MOST_CAPTIONS = 64
 MOST_PATHS = 256

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.types import Input
-from indexer.catalogue import Catalogue, Content, File, Todo
+from indexer.catalogue import Catalogue
 from indexer.decode import Limits, decode, frames
 from indexer.documents import passages
+from indexer.files import Content, File, Todo
 from indexer.identity import content_hash, point_ids
 from indexer.payload import document_facts, picture_facts
 from indexer.skips import Undecodable

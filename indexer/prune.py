@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from embedder import Embedder, Settings, load
-from indexer.catalogue import Catalogue, is_gone
+from indexer.catalogue import Catalogue
 from indexer.collection import Collection
+from indexer.files import is_gone
 from indexer.sources import Source, is_plain
 from indexer.timing import Stages
 from indexer.walk import is_there, printable

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from indexer.catalogue import Catalogue, Todo
+from indexer.catalogue import Catalogue
+from indexer.files import Todo
 from indexer.sources import Part, Source, Sources, continues
 from indexer.types import Skip
 from indexer.walk import printable

@@ -12,9 +12,10 @@ import numpy as np
 
 from embedder.types import Embedder, Input
 from indexer.batching import EmbedFailedError, embed_each, mean_vector
-from indexer.catalogue import Catalogue, Todo
+from indexer.catalogue import Catalogue
 from indexer.collection import Collection
 from indexer.errors import CollectionError
+from indexer.files import Todo
 from indexer.payload import texts_to_embed
 from indexer.prepare import Prepared, Preparer
 from indexer.schema import IMAGE, TEXT

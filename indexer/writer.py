@@ -11,9 +11,10 @@ from embedder import Embedder, Input
 from indexer.batching import EmbedFailedError, embed_each, mean_vector
 from indexer.bm25 import document_vector
 from indexer.captions import Described
-from indexer.catalogue import Catalogue, File
+from indexer.catalogue import Catalogue
 from indexer.changes import Change, Work, record, work
 from indexer.collection import Collection
+from indexer.files import File
 from indexer.payload import words
 from indexer.prepare import Prepared
 from indexer.schema import BM25, IMAGE, TEXT

@@ -21,7 +21,8 @@ from typer.main import get_command
 import embedder.cli
 import finetune.cli
 import indexer.cli
-from indexer.config import ALIASES, Config, parse_size
+from indexer.config import ALIASES, Config
+from indexer.parsing import parse_size
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

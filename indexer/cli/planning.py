@@ -81,7 +81,7 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Tell what a collection of that size needs: RAM, disk, nodes, GPU-days, and what to type."""
-    from indexer.config import parse_profile
+    from indexer.parsing import parse_profile
     from indexer.planning.planner import COLLECTION, URL, Question
     from indexer.planning.planner import plan as reckon
     from indexer.planning.wording import parse_count
@@ -138,7 +138,7 @@ def _check_finite(**values: float | None) -> None:
 
 
 def _ram(value: object) -> int:
-    from indexer.config import parse_size
+    from indexer.parsing import parse_size
 
     found = parse_size(value)
     if found < LEAST_RAM:

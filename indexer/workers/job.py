@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.catalogue import Todo
 from indexer.config import Config
 from indexer.decode import Limits
+from indexer.files import Todo
 from indexer.places import Index
 from indexer.prepare import Prepared
 from indexer.sources import Reading

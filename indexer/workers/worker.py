@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder import Embedder, EmbedderError, Input, ModelCard, Role, Vectors
-from indexer.catalogue import Catalogue, Content
+from indexer.catalogue import Catalogue
 from indexer.collection import Collection
 from indexer.errors import IndexerError
+from indexer.files import Content
 from indexer.models import load_model
 from indexer.places import place_of
 from indexer.prepare import Prepared, Preparer

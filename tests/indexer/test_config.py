@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.config import parse_size, resolve, settings
+from indexer.config import resolve, settings
 from indexer.errors import ConfigError
+from indexer.parsing import parse_size
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from indexer.captions import Described
-from indexer.catalogue import File, Todo
 from indexer.errors import IndexerError
+from indexer.files import File, Todo
 from indexer.prepare import Prepared
 from indexer.types import Skip
 from indexer.workers.job import Done, Outcome, Shard, Task

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Todo
 from indexer.cli.opening import embedder_for_ingest
 from indexer.collection import Collection
 from indexer.config import Config, resolve
 from indexer.decode import Limits
+from indexer.files import Todo
 from indexer.identity import content_hash, point_ids
 from indexer.ingest import IngestOptions, ingest
 from indexer.places import place_of

@@ -1,0 +1,70 @@
+"""What the catalogue keeps: files as they were when they were read, and what is in them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from indexer.captions import Described
+from indexer.types import Caption
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One path as it was when it was last read. `stamp` tells its captions' sources."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    stamp: str
+    content: str
+    described: Described
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A path that is new, or not as it was."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a content is: `facts` is the part of the payload that its bytes alone decide."""
+
+    content: str
+    passages: int  # of a document; 0 for a picture
+    facts: list[dict[str, Any]]  # one for each point
+
+
+def is_gone(path: str) -> bool:
+    """Whether nothing is at `path`; a folder that cannot be read does not count as gone."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def file_of(row: tuple[Any, ...]) -> File:
+    """From the catalogue's row."""
+    path, size, mtime_ns, stamp, content, written = row
+    told = json.loads(written)
+    captions = tuple(Caption(**caption) for caption in told["captions"])
+    described = Described(captions, tuple(told["tags"]), told["meta"], stamp)
+    return File(os.fsdecode(path), size, mtime_ns, stamp, content, described)
+
+
+def plain(described: Described) -> dict[str, Any]:
+    """As JSON."""
+    captions = [
+        {"text": c.text, "language": c.language, "source": c.source} for c in described.captions
+    ]
+    return {"captions": captions, "tags": list(described.tags), "meta": described.meta}
