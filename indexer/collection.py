@@ -43,13 +43,14 @@ class Collection:
 
     `opened` is that index; `path` is the folder of what its owner keeps (votes, thumbnails),
     `index` that of the index's catalogue. Where the settings name a tenant, both are the tenant's
-    own, and so is all that is seen of the store.
+    own, and so is all that is seen of the store. One on a server is `shared`: other machines may
+    write to it, of whose files this one knows what the payloads say.
     """
 
-    def __init__(
-        self, name: str, place: Place, opened: Index, store: Store, tenant: str | None = None
-    ) -> None:
+    def __init__(self, config: Config, place: Place, opened: Index, store: Store) -> None:
+        name, tenant = config.collection, config.tenant
         self.name, self.card, self.store, self.tenant = name, opened.card, store, tenant
+        self.shared = config.is_remote
         self._place, self.opened = place, opened
         self.path = own(place.folder(name), tenant)
         self.thumbs = self.path / "thumbs"
@@ -78,7 +79,7 @@ class Collection:
         """Open an index, in use or not. A tenant "" is for the points that belong to nobody."""
         store = place.open(index)
         mine = store if config.tenant is None else TenantStore(store, config.tenant or None)
-        return Collection(config.collection, place, index, mine, config.tenant)
+        return Collection(config, place, index, mine)
 
     def mark_ingested(self) -> None:
         """Record that an ingest has ended now."""

@@ -10,6 +10,9 @@ from typing import Any
 from indexer.captions import Described
 from indexer.types import Caption
 
+HEARD_OF = -1
+"""The size of a file that was not read here: the store's point names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class File:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from embedder import Embedder, Settings, load
 from indexer.catalogue import Catalogue
 from indexer.collection import Collection
-from indexer.files import is_gone
+from indexer.files import HEARD_OF, is_gone
 from indexer.sources import Source, is_plain
 from indexer.timing import Stages
 from indexer.walk import is_there, printable
@@ -51,6 +51,8 @@ def prune(
         roots = [root for root in catalogue.roots() if is_plain(root)]
         absent = [root for root in roots if not is_there(root)]
         gone = list(_gone(catalogue, absent))
+        if collection.shared:
+            gone = [path for path in gone if _is_ours(catalogue, path)]
         writer = Writer(collection, catalogue, model, Stages(), dry_run=dry_run)
         removed = writer.remove(gone)
         if not dry_run:
@@ -66,6 +68,12 @@ def vanished(catalogue: Catalogue, sources: Iterable[Source]) -> list[str]:
     there = (s.root for s in sources if (s.is_there() if s.is_folder else catalogue.listed(s.root)))
     paths = (path for root in there for path in catalogue.vanished(root))
     return [path for path in dict.fromkeys(paths) if catalogue.is_gone(path)]
+
+
+def _is_ours(catalogue: Catalogue, path: str) -> bool:
+    """Whether this machine has read the file, and has not only heard of it."""
+    file = catalogue.file(path)
+    return file is not None and file.size != HEARD_OF
 
 
 def _gone(catalogue: Catalogue, absent: Iterable[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from indexer.captions import Described
 from indexer.catalogue import Catalogue
 from indexer.changes import Change, Work, record, work
 from indexer.collection import Collection
-from indexer.files import File
+from indexer.files import HEARD_OF, File
 from indexer.payload import words
 from indexer.prepare import Prepared
 from indexer.schema import BM25, IMAGE, TEXT
@@ -47,7 +47,8 @@ class Writer:
         worker has found in the store that is not there any more.
         """
         changes, orphans = record(self.catalogue, batch)
-        self._adopt([change for change in changes if not change.before])
+        shared = self.collection.shared
+        self._adopt([change for change in changes if shared or not change.before])
         for change in [change for change in changes if change.is_bereft]:
             orphans += change.prepared
             changes.remove(change)
@@ -75,6 +76,8 @@ class Writer:
             change = Change(content, self.catalogue.paths_of(file.content))
             self.catalogue.drop_file(path)
             change.after = self.catalogue.paths_of(file.content)
+            if self.collection.shared:
+                self._adopt([change])
             removed += not change.after
             self._apply([change])
         self._commit()
@@ -92,7 +95,7 @@ class Writer:
         self._delete(gone)
 
     def _adopt(self, changes: Sequence[Change]) -> None:
-        """Contents that the store knows and the catalogue does not: after a crash, say."""
+        """What the store knows and the catalogue does not: after a crash, or of other machines."""
         ids = {id: change for change in changes for id in change.ids}
         if not ids:
             return
@@ -105,15 +108,20 @@ class Writer:
                 self._keep_other_paths(change)
 
     def _keep_other_paths(self, change: Change) -> None:
-        """Paths outside this run's roots stay with the point, with what was said of them there."""
+        """Paths outside this run's roots stay with the point, with what was said of them there;
+        those that were only heard of go when the point no longer has them."""
         payload = next(iter(change.stored.values())).payload
-        here = {printable(file.path) for file in change.after}
+        for file in change.after:
+            if file.size == HEARD_OF and printable(file.path) not in payload["paths"]:
+                self.catalogue.drop_file(file.path)
+        here = {printable(file.path) for file in (*change.before, *change.after)}
         said = tuple(Caption(**c) for c in payload["captions"] if c["source"] != "embedded")
+        described = Described(said, tuple(payload["tags"]), payload["meta"], "")
         roots = [printable(root) for root in self.roots]
         for path in payload["paths"]:
             if path not in here and not any(_seen(path, root) for root in roots):
-                described = Described(said, tuple(payload["tags"]), payload["meta"], "")
-                self.catalogue.put_file(File(path, -1, -1, "", change.content.content, described))
+                content = change.content.content
+                self.catalogue.put_file(File(path, HEARD_OF, -1, "", content, described))
         change.after = self.catalogue.paths_of(change.content.content)
 
     def _store(self, todo: Sequence[Work]) -> None:

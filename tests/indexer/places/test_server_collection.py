@@ -99,6 +99,46 @@ def test_another_machine_sees_the_same_and_embeds_nothing_again(
     assert sum(colours.calls) == embedded
 
 
+def test_two_machines_know_of_one_anothers_files(config, colours, photo, monkeypatch, tmp_path):
+    here, there = photo(tmp_path / "a/red.png", "red"), photo(tmp_path / "b/red.png", "red")
+    others = [photo(tmp_path / folder / "blue.png", "blue") for folder in "ab"]  # folders not empty
+
+    def on(machine: str) -> None:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / machine))
+
+    def paths() -> list[list[str]]:
+        with Collection.open(config) as collection:
+            found = [record.payload["paths"] for record in collection.store.scroll()[0]]
+            assert sorted(found)[0] == [str(other) for other in others]
+            return sorted(found)[1:]
+
+    def pruned() -> int:
+        with Collection.open(config) as collection:
+            return prune(collection, lambda: colours).removed
+
+    on("one")
+    run(config, colours, here.parent)
+    on("two")
+    run(config, colours, there.parent)
+    assert paths() == [[str(here), str(there)]]
+    on("one")
+    here.with_suffix(".txt").write_text("a red wall")
+    assert run(config, colours, here.parent).updated == 1
+    assert paths() == [[str(here), str(there)]]
+    here.unlink()
+    here.with_suffix(".txt").unlink()
+    on("two")
+    assert pruned() == 0, "it is not for this machine to say that the other's file is gone"
+    assert paths() == [[str(here), str(there)]]
+    on("one")
+    assert pruned() == 0
+    assert paths() == [[str(there)]]
+    on("two")
+    there.unlink()
+    assert pruned() == 1
+    assert paths() == []
+
+
 def test_another_model_and_back(config, colours, folder):
     run(config, colours, folder)
     answers = [best(config, colours)]
