@@ -50,7 +50,7 @@ def collection(config, colours) -> Iterator[Collection]:
     index = place.create(config.collection, colours.card, Layout())
     store = open_store(MEMORY, config.collection)
     store.ensure(schema(colours.card.dim))
-    with Collection(config.collection, place, index, store) as opened:
+    with Collection(config, place, index, store) as opened:
         yield opened
 
 
