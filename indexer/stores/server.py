@@ -45,6 +45,7 @@ class Server:
         self._client: QdrantClient | None = None
         self._met = False
         self._waiting = False  # and the user has been told
+        self._answered = float("-inf")  # when an outage was told to be over
         self._lock = threading.Lock()
 
     @property
@@ -133,14 +134,17 @@ class Server:
             raise
         except Exception as error:
             raise explained(error, self.connection) from error
-        if self._waiting:
-            self._waiting = False
+        with self._lock:
+            waiting, self._waiting = self._waiting, False
+            self._answered = self._clock.now() if waiting else self._answered
+        if waiting:
             log.warning("%s answers again", where(self.connection))
         return result
 
     def _tell(self, fault: Fault, waited: float, patience: float) -> None:
-        """Once an outage, however many calls are waiting."""
-        if waited < TELL_AFTER:
+        """Once an outage, however many calls are waiting, and whichever is through first."""
+        began = self._clock.now() - waited
+        if waited < TELL_AFTER or began <= self._answered:
             return
         with self._lock:
             before, self._waiting = self._waiting, True

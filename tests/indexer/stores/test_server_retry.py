@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 
 import httpx
@@ -10,8 +11,10 @@ import pytest
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from indexer.stores.connection import Connection
 from indexer.stores.faults import NotAppliedError, fault_of
 from indexer.stores.retry import Clock, GaveUpError, repeated
+from indexer.stores.server import Server
 
 
 class Time:
@@ -88,6 +91,26 @@ def test_without_patience_there_is_one_try():
     with pytest.raises(GaveUpError):
         repeated(failing, 0, time.clock)
     assert failing.calls == [0]
+
+
+def test_an_outage_is_told_once_although_one_call_is_through_before_another(caplog):
+    time = Time()
+    server = Server(Connection("http://127.0.0.1:1"), time.clock)
+    calls = []
+
+    def last() -> int:
+        """Waits, sees another call through, fails once more, and is through."""
+        calls.append(time.now)
+        if len(calls) == 6:
+            assert server._repeated(lambda: 7, 60, None) == 7
+        if len(calls) < 8:
+            raise answer(503)
+        return 7
+
+    with caplog.at_level(logging.WARNING, "indexer"):
+        assert server._repeated(last, 600, None) == 7
+    told = [record.getMessage().rpartition(":")[0] for record in caplog.records]
+    assert len(told) == 2, told
 
 
 def test_a_stop_ends_the_waiting():
