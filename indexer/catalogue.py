@@ -154,10 +154,6 @@ class Catalogue:
         with self._lock:
             self._db.execute("DELETE FROM contents WHERE content = ?", (content,))
 
-    def count_contents(self) -> int:
-        with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM contents").fetchone()[0])
-
     def count_points(self) -> int:
         """How many points the contents stand for."""
         with self._lock:

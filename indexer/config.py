@@ -25,7 +25,6 @@ from indexer.parsing import (
     parse_seconds,
     parse_size,
     parse_store,
-    parse_tenant,
     parse_workers,
 )
 
@@ -113,7 +112,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "profile": parse_profile,
     "shards": parse_positive,
     "replicas": parse_positive,
-    "tenant": parse_tenant,
+    "tenant": parse_name,
     "max_bytes": parse_size,
     "max_pixels": parse_size,
     "batch": parse_positive,

@@ -51,7 +51,7 @@ def parse_flag(value: object) -> bool:
 
 
 def parse_name(value: object) -> str:
-    """A collection's name becomes a folder's name, so it is kept plain."""
+    """A collection's or a tenant's name becomes a folder's name, so it is kept plain."""
     text = str(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
         raise ValueError("expected 1-64 letters, digits, '.', '_' or '-', a letter or digit first")
@@ -86,11 +86,6 @@ def parse_profile(value: object) -> str:
     if value not in PROFILES:
         raise ValueError(f"expected one of {', '.join(PROFILES)}")
     return str(value)
-
-
-def parse_tenant(value: object) -> str:
-    """It names a folder too."""
-    return parse_name(value)
 
 
 def parse_path(value: object) -> str:

@@ -70,19 +70,18 @@ def reindex(
             "of it: reindex without --tenant (POLYLENS_TENANT)"
         )
     with writing(place.folder(name)):
-        shares = _shares(place, before)
-        for share in shares:  # look at all before anything is begun
-            with Collection.open_index(replace(config, tenant=share), place, before) as old:
-                _roots(old, embedder.card, allow_missing=allow_missing)
+        owners = [replace(config, tenant=share) for share in _shares(place, before)]
+        sources = []
+        for own in owners:  # look at all before anything is begun
+            with Collection.open_index(own, place, before) as old:
+                sources.append(_roots(old, embedder.card, allow_missing=allow_missing))
         index = _index(config, place, before, embedder.card)
         reports = []
-        for share in shares:
-            own = replace(config, tenant=share)
+        for own, roots in zip(owners, sources, strict=True):
             with (
                 Collection.open_index(own, place, before) as old,
                 Collection.open_index(own, place, index) as new,
             ):
-                roots = _roots(old, embedder.card, allow_missing=allow_missing)
                 run = _Run(own, old, new, embedder, options or IngestOptions(), on_progress)
                 reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
             if reports[-1].ingest.interrupted:

@@ -70,9 +70,9 @@ class ServerPlace:
         return self._call(lambda client: int(client.count(index.key, exact=True).count))
 
     def layout(self, index: Index) -> Layout:
-        params = self._call(lambda client: client.get_collection(index.key)).config.params
-        profile = str(self._meta(index.key).get("profile", "small"))
-        return Layout(profile, params.shard_number, params.replication_factor)
+        config = self._config(index.key)
+        profile = str(self._told(index.key, config).get("profile", "small"))
+        return Layout(profile, config.params.shard_number, config.params.replication_factor)
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> Index:
         index = self.begin(name, card, layout)
@@ -132,7 +132,8 @@ class ServerPlace:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def mark_ingested(self, name: str, index: Index) -> None:
-        self._write(index.key, {**self._meta(index.key), "ingested": now()})
+        meta = self._told(index.key, self._config(index.key))
+        self._write(index.key, {**meta, "ingested": now()})
 
     def delete(self, name: str) -> None:
         aliases = self._call(_aliases)
@@ -158,15 +159,17 @@ class ServerPlace:
         return open_store(self.connection, key, layout=layout)
 
     def _index(self, name: str, key: str) -> Index:
-        meta = self._meta(key)
+        meta = self._told(key, self._config(key))
         folder = self.folder(name) / "indexes" / key.partition("@")[2]
         return Index(key, card_in(meta), meta["created"], meta.get("ingested"), folder)
 
-    def _meta(self, key: str) -> Meta:
+    def _config(self, key: str) -> models.CollectionConfig:
+        return self._call(lambda client: client.get_collection(key).config)
+
+    def _told(self, key: str, config: models.CollectionConfig) -> Meta:
         """What an index says of itself; raises `CollectionError`."""
-        found = self._call(lambda client: client.get_collection(key).config.metadata) or {}
         try:
-            meta: Meta = dict(found[OURS])
+            meta: Meta = dict((config.metadata or {})[OURS])
             version = int(meta["format"])
             card_in(meta)
         except (KeyError, TypeError, ValueError) as error:
