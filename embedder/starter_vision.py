@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FEATURES, CLASSES = 1280, 1000
+TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
 EXPORT = 1  # raised when the exported graph changes
 BATCH = 16  # pictures a run; more gains nothing on a CPU
 PLAIN = 12  # of 255: smaller differences are one colour
@@ -55,8 +57,7 @@ class Eye:
     """One tower, loaded."""
 
     def __init__(self, tower: Tower, threads: int | None = None) -> None:
-        import onnxruntime
-
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
@@ -79,6 +80,24 @@ class Eye:
         side = self.tower.side
         rows = [np.asarray(_square(image, side), dtype=np.float32) for image in images]
         return np.stack(rows).transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0  # (n, 3, h, w)
+
+
+def _import_onnxruntime() -> Any:
+    """Import onnxruntime with its telemetry off.
+
+    From 1.32 on its first session writes a device id and an event store to the user's cache folder
+    and tries to reach its maker. Only this variable, set before the import, prevents that;
+    `disable_telemetry_events()` comes too late. Somebody who sets it to 0 has chosen otherwise.
+    """
+    if "onnxruntime" in sys.modules and TELEMETRY_OFF not in os.environ:  # noqa: TID251
+        warnings.warn(
+            f"onnxruntime was imported before Polylens could turn its telemetry off; set "
+            f"{TELEMETRY_OFF}=1 in the environment of this program",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    os.environ.setdefault(TELEMETRY_OFF, "1")  # noqa: TID251
+    return import_module("onnxruntime")
 
 
 def _square(image: Image, side: int) -> Image:
