@@ -1,0 +1,106 @@
+"""What earlier versions left on disk and on a server opens, searches and ingests "unchanged"."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+ARCHIVES = sorted(HERE.glob("*.tar.gz"))
+
+
+def _recorder():
+    spec = importlib.util.spec_from_file_location("record", HERE / "record.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+record = _recorder()
+PLACE = record.PLACE
+
+
+@pytest.fixture(params=ARCHIVES, ids=[archive.name for archive in ARCHIVES])
+def recorded(request) -> Iterator[dict]:
+    """The archive, unpacked where it was recorded; what that version answered."""
+    if PLACE.resolve() != PLACE:
+        pytest.skip(f"{PLACE} is a link here, and catalogs keep resolved paths")
+    shutil.rmtree(PLACE, ignore_errors=True)
+    PLACE.mkdir(parents=True)
+    subprocess.run(["tar", "-C", PLACE, "-xzf", request.param], check=True)
+    yield json.loads((PLACE / "expected.json").read_text("utf-8"))
+    shutil.rmtree(PLACE)
+
+
+def check_search(found: dict, expected: dict) -> None:
+    assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in expected["hits"]]
+    for hit, before in zip(found["hits"], expected["hits"], strict=True):
+        assert hit["payload"] == before["payload"]
+        assert hit["score"] == pytest.approx(before["score"], abs=1e-3)
+
+
+def check_ingest(report: dict, expected: dict) -> None:
+    assert report["added"] == report["updated"] == report["removed"] == 0
+    assert report["unchanged"] == report["files"] == expected["ingest"]["files"]
+
+
+def test_a_collection_in_a_folder(recorded):
+    status = record.run("indexer", "status")
+    assert status["card"]["fingerprint"] == recorded["status"]["card"]["fingerprint"]
+    assert status["points"] == recorded["status"]["points"]
+    check_search(record.run("indexer", "search", "a tiger"), recorded["search"])
+    check_ingest(record.run("indexer", "ingest", PLACE / "library"), recorded)
+
+
+def test_a_snapshot(recorded):
+    store = str(PLACE / "restored")
+    record.run("indexer", "restore", PLACE / "default.polylens.tar", store=store)
+    check_search(record.run("indexer", "search", "a tiger", store=store), recorded["search"])
+
+
+def test_votes(recorded):
+    pairs = PLACE / "voted.jsonl"
+    record.run("finetune", "pairs", "--from-feedback", "--out", pairs)
+    (pair,) = [json.loads(line) for line in pairs.read_text("utf-8").splitlines()]
+    assert "a big cat" in json.dumps(pair)
+    assert "tiger" in json.dumps(pair)
+
+
+def test_an_adapter(recorded):
+    record.tiny().build("e5v", PLACE / "e5v")
+    vectors = record.vectors(str(PLACE / "runs" / "adapter"))
+    np.testing.assert_allclose(vectors, recorded["vectors"]["adapter"], atol=1e-5)
+
+
+def test_a_run(recorded):
+    """A run that was done is known to be done, and is left as it is."""
+    record.tiny().build("e5v", PLACE / "e5v")
+    run = PLACE / "runs" / "adapter"
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(AssertionError, match="is done"):
+        record.run("finetune", *record.ADAPTER, "--out", run)
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_the_starter(recorded):
+    np.testing.assert_allclose(record.vectors("starter"), recorded["vectors"]["starter"], atol=1e-5)
+
+
+@pytest.mark.needs_faults
+def test_a_collection_on_a_server(recorded, qdrant):
+    """It was ingested by a machine of which nothing else is left."""
+    for method, path, body in json.loads((PLACE / "server.json").read_text("utf-8")):
+        httpx.request(method, qdrant.url + path, json=body).raise_for_status()
+    status = record.run("indexer", "status", store=qdrant.url)
+    assert status["card"]["fingerprint"] == recorded["status"]["card"]["fingerprint"]
+    check_search(record.run("indexer", "search", "a tiger", store=qdrant.url), recorded["search"])
+    report = record.run("indexer", "ingest", PLACE / "library", store=qdrant.url)
+    check_ingest(report, recorded)
