@@ -12,7 +12,7 @@ TORCH_FLAGS ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
-CODE   := app bench embedder finetune indexer tests
+CODE   := app bench embedder finetune indexer recipes tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check lint format types imports test-fast test-slow test-server test-gpu \
@@ -84,7 +84,7 @@ bench-train: $(READY) ## measure training with and without GradCache, small, on 
 	$(BIN)/python -m bench.train --size small --random-weights --device cpu --publish
 
 starter: $(READY) ## make the starter's head anew from registry packages
-	$(BIN)/python -m finetune.starter
+	$(BIN)/python -m recipes.starter
 
 screenshot: $(READY) ## take the picture of the app that the README shows
 	POLYLENS_SCREENSHOT=docs/images/app.png $(PYTEST) tests/app/test_browser.py

@@ -6,6 +6,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.media import routes
+from app.media import build_routes
 
-app = st.App(Path(__file__).with_name("shell.py"), routes=routes())
+app = st.App(Path(__file__).with_name("layout.py"), routes=build_routes())

@@ -17,31 +17,31 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app import uploads
-from app.resources import kept, opened, settings
-from indexer.catalogue import Catalogue
-from indexer.decode import Limits, decode
+from app.services import get_settings, local_dir, open_collection
+from embedder.images.decode import DecodeLimits, decode_image
+from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.errors import IndexerError
-from indexer.kinds import HEAD, sniff
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
 from indexer.parsing import parse_name
-from indexer.skips import Undecodable
-from indexer.sources import is_plain, read_original
-from indexer.thumbnails import ensure_thumbnail, thumbnail_path
-from indexer.walk import file_path
+from indexer.paths import resolve_display_path
+from indexer.skip_reasons import UnusableFileError
+from indexer.sources import is_local_file, read_original
 
-FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content
-SHOWN = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif")}
-LARGEST = 2048  # pixels of the shorter side of what is re-encoded
+CACHE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content
+BROWSER_TYPES = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif")}
+MAX_SIDE = 2048  # pixels of the shorter side of what is re-encoded
 
 
-def routes() -> Sequence[BaseRoute]:
+def build_routes() -> Sequence[BaseRoute]:
     return [
-        Route("/picture/thumb/{collection}/{id}", thumb),
-        Route("/picture/original/{collection}/{id}", original),
-        Route("/picture/query/{name}", query),
+        Route("/picture/thumb/{collection}/{id}", serve_thumbnail),
+        Route("/picture/original/{collection}/{id}", serve_original),
+        Route("/picture/query/{name}", serve_upload),
     ]
 
 
-def thumb_url(collection: str, id: str) -> str:
+def thumbnail_url(collection: str, id: str) -> str:
     """Relative, so that it works behind a base path."""
     return f"picture/thumb/{collection}/{id}"
 
@@ -50,55 +50,61 @@ def original_url(collection: str, id: str) -> str:
     return f"picture/original/{collection}/{id}"
 
 
-def thumb(request: Request) -> Response:
+def serve_thumbnail(request: Request) -> Response:
     """A point's thumbnail; one that is missing is made again from its file."""
-    name, id = _asked(request)
+    name, id = _parse_request(request)
     if not id:
-        return _missing()
-    path = thumbnail_path(kept(name) / "thumbs", id)
+        return _not_found()
+    path = thumbnail_path(local_dir(name) / "thumbs", id)
     if path.is_file():
-        return FileResponse(path, media_type="image/jpeg", headers=FOREVER)
-    roots, _ = _sources(name)
-    made = ensure_thumbnail(path.parents[1], id, _paths(name, id), _limits(), roots)
-    return FileResponse(made, media_type="image/jpeg", headers=FOREVER) if made else _missing()
+        return FileResponse(path, media_type="image/jpeg", headers=CACHE_HEADERS)
+    roots, _ = _ingest_sources(name)
+    made = ensure_thumbnail(path.parents[1], id, _point_paths(name, id), _limits(), roots)
+    return (
+        FileResponse(made, media_type="image/jpeg", headers=CACHE_HEADERS) if made else _not_found()
+    )
 
 
-def original(request: Request) -> Response:
+def serve_original(request: Request) -> Response:
     """A point's file, re-encoded as JPEG where browsers do not show its format."""
-    name, id = _asked(request)
-    roots, hosts = _sources(name) if id else ([], ())
-    for path in _paths(name, id) if id else ():
+    name, id = _parse_request(request)
+    roots, hosts = _ingest_sources(name) if id else ([], ())
+    for path in _point_paths(name, id) if id else ():
         try:
             data = read_original(roots, path, _limits(), hosts)
-        except Undecodable:
+        except UnusableFileError:
             continue
-        return _shown(path, data)
-    return _missing()
+        return _browser_response(path, data)
+    return _not_found()
 
 
-def query(request: Request) -> Response:
+def serve_upload(request: Request) -> Response:
     """A picture that somebody searches with."""
-    path = uploads.path_of(str(request.path_params["name"]))
-    return FileResponse(path, media_type="image/png", headers=FOREVER) if path else _missing()
+    path = uploads.find_upload(str(request.path_params["name"]))
+    return (
+        FileResponse(path, media_type="image/png", headers=CACHE_HEADERS) if path else _not_found()
+    )
 
 
-def _shown(path: str, data: bytes) -> Response:
+def _browser_response(path: str, data: bytes) -> Response:
     suffix = Path(path).suffix.lower().lstrip(".").replace("jpg", "jpeg")
-    if suffix in SHOWN and is_plain(path):
-        return FileResponse(file_path(path), media_type=SHOWN[suffix], headers=FOREVER)
-    found = sniff(data[:HEAD])
-    if found in SHOWN and not is_plain(path):
-        return Response(data, media_type=SHOWN[found], headers=FOREVER)
+    if suffix in BROWSER_TYPES and is_local_file(path):
+        return FileResponse(
+            resolve_display_path(path), media_type=BROWSER_TYPES[suffix], headers=CACHE_HEADERS
+        )
+    found = sniff_format(data[:SNIFF_BYTES])
+    if found in BROWSER_TYPES and not is_local_file(path):
+        return Response(data, media_type=BROWSER_TYPES[found], headers=CACHE_HEADERS)
     try:
-        image = decode(data, side=LARGEST, limits=_limits()).image
-    except Undecodable:
-        return _missing()
+        image = decode_image(data, side=MAX_SIDE, limits=_limits()).image
+    except UnusableFileError:
+        return _not_found()
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=88)
-    return Response(buffer.getvalue(), media_type="image/jpeg", headers=FOREVER)
+    return Response(buffer.getvalue(), media_type="image/jpeg", headers=CACHE_HEADERS)
 
 
-def _asked(request: Request) -> tuple[str, str]:
+def _parse_request(request: Request) -> tuple[str, str]:
     """Collection and id of the request; both empty where they could not be real."""
     try:
         name = parse_name(request.path_params["collection"])
@@ -107,28 +113,28 @@ def _asked(request: Request) -> tuple[str, str]:
         return "", ""
 
 
-def _paths(name: str, id: str) -> list[str]:
+def _point_paths(name: str, id: str) -> list[str]:
     try:
-        records = opened(name).collection.store.retrieve([id])
+        records = open_collection(name).collection.store.retrieve([id])
     except IndexerError:
         return []
     return [path for record in records for path in record.payload["paths"]]
 
 
-def _sources(name: str) -> tuple[list[str], tuple[str, ...]]:
+def _ingest_sources(name: str) -> tuple[list[str], tuple[str, ...]]:
     """What the collection was made from, and the hosts that it may be read from."""
     try:
-        with closing(Catalogue(opened(name).collection.index / "catalogue.db")) as catalogue:
-            return catalogue.roots(), catalogue.hosts()
+        with closing(Catalog(open_collection(name).collection.index / "catalogue.db")) as catalogue:
+            return catalogue.list_roots(), catalogue.list_hosts()
     except IndexerError:
         return [], ()
 
 
-def _limits() -> Limits:
-    return Limits(settings().max_bytes, settings().max_pixels)
+def _limits() -> DecodeLimits:
+    return DecodeLimits(get_settings().max_bytes, get_settings().max_pixels)
 
 
-def _missing() -> Response:
+def _not_found() -> Response:
     """A grey card in place of a picture whose file is gone."""
     card = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 120">'

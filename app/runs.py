@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.resources import settings
+from app.services import get_settings
 from indexer.errors import IndexerError
 
 ELSEWHERE = "elsewhere.txt"  # in the folder of runs: folders of others, one a line
@@ -175,4 +175,4 @@ def _write(folders: set[Path]) -> None:
 
 
 def _folder() -> Path:
-    return Path(settings().runs)
+    return Path(get_settings().runs)

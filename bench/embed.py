@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.embed_report import body
+from bench.embed_report import render_body
 from bench.report import publish
 
 FAMILIES = (  # bench/embed_models.py knows them; importing it would import torch here
@@ -39,11 +39,11 @@ def main() -> None:
         told = measure(options.family[0], options)
         options.json.write_text(json.dumps(told, indent=1), "utf-8")
     else:
-        told = [_elsewhere(family, options) for family in options.family]
+        told = [_measure_in_subprocess(family, options) for family in options.family]
         if options.json:
             options.json.write_text(json.dumps(told, indent=1), "utf-8")
         title = f"Embedding, {options.size} models on {told[0]['device']}"
-        publish(title, body(told), write=options.publish)
+        publish(title, render_body(told), write=options.publish)
 
 
 def _options() -> argparse.Namespace:
@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _elsewhere(family: str, options: argparse.Namespace) -> dict[str, Any]:
+def _measure_in_subprocess(family: str, options: argparse.Namespace) -> dict[str, Any]:
     """A family's figures, measured in a process of its own, with memory of its own."""
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
         file = Path(scratch) / "figures.json"

@@ -68,7 +68,7 @@ def qwen3(size: str) -> Json:
         "text_config": text
         | {"head_dim": head}
         | _mrope(size, [24, 20, 20], [12, 10, 10], theta=5e6, mrope_interleaved=True),
-        "vision_config": _QWEN3_EYES[size] | {"out_hidden_size": text["hidden_size"]},
+        "vision_config": _QWEN3_VISION[size] | {"out_hidden_size": text["hidden_size"]},
         "tie_word_embeddings": size != "larger",
     }
 
@@ -105,7 +105,7 @@ def siglip2(size: str) -> Json:
     }
 
 
-_QWEN3_EYES: dict[str, Json] = {
+_QWEN3_VISION: dict[str, Json] = {
     "full": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
              "deepstack_visual_indexes": [5, 11, 17]},
     "larger": {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,

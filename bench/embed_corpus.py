@@ -45,16 +45,16 @@ class Corpus:
     composed: list[Input]
 
 
-def corpus(texts: int, images: int, seed: int = 0) -> Corpus:
+def make_corpus(texts: int, images: int, seed: int = 0) -> Corpus:
     """So many texts and pictures, and half as many of both together."""
     random = np.random.default_rng(seed)
-    captions = [Input(caption(random)) for _ in range(texts)]
-    pictures = [Input(images=(photograph(random),)) for _ in range(images)]
+    captions = [Input(draw_caption(random)) for _ in range(texts)]
+    pictures = [Input(images=(draw_photograph(random),)) for _ in range(images)]
     half = pictures[: -(-images // 2)]
-    return Corpus(captions, pictures, [Input(caption(random), item.images) for item in half])
+    return Corpus(captions, pictures, [Input(draw_caption(random), item.images) for item in half])
 
 
-def caption(random: np.random.Generator) -> str:
+def draw_caption(random: np.random.Generator) -> str:
     """3 to 60 words."""
     often = np.array([weight for _, _, weight in SCRIPTS], float)
     words, between, _ = SCRIPTS[random.choice(len(SCRIPTS), p=often / often.sum())]
@@ -62,25 +62,25 @@ def caption(random: np.random.Generator) -> str:
     return between.join(random.choice(words.split(), count))
 
 
-def mixture(texts: int, images: int, seed: int = 1) -> list[Input]:
+def make_mixture(texts: int, images: int, seed: int = 1) -> list[Input]:
     """Captions and photographs of which only the sizes are there: enough to plan batches."""
     random = np.random.default_rng(seed)
-    shapes: list[Any] = [SimpleNamespace(size=size(random)) for _ in range(images)]
-    captions = [Input(caption(random)) for _ in range(texts)]
-    half = [Input(caption(random), (shape,)) for shape in shapes[: images // 2]]
+    shapes: list[Any] = [SimpleNamespace(size=draw_size(random)) for _ in range(images)]
+    captions = [Input(draw_caption(random)) for _ in range(texts)]
+    half = [Input(draw_caption(random), (shape,)) for shape in shapes[: images // 2]]
     return [*captions, *half, *(Input(images=(shape,)) for shape in shapes[images // 2 :])]
 
 
-def size(random: np.random.Generator) -> tuple[int, int]:
+def draw_size(random: np.random.Generator) -> tuple[int, int]:
     """Within a fifth of one of `SHAPES`."""
     often = np.array([weight for _, weight in SHAPES], float)
     (width, height), _ = SHAPES[random.choice(len(SHAPES), p=often / often.sum())]
     return int(width * random.uniform(0.8, 1.2)), int(height * random.uniform(0.8, 1.2))
 
 
-def photograph(random: np.random.Generator) -> Image.Image:
+def draw_photograph(random: np.random.Generator) -> Image.Image:
     """Forms and grain."""
     coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-    forms = np.asarray(coarse.resize(size(random), Image.Resampling.BICUBIC), np.int16)
+    forms = np.asarray(coarse.resize(draw_size(random), Image.Resampling.BICUBIC), np.int16)
     grain = random.integers(-8, 9, (*forms.shape[:2], 1), dtype=np.int16)
     return Image.fromarray(np.clip(forms + grain, 0, 255).astype(np.uint8))

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.embed_models import Built
 
-PEAK = {  # dense bf16 operations a second, in units of 10^12, by a part of the device's name
+PEAK_TFLOPS = {  # dense bf16 operations a second, in units of 10^12, by a part of the device's name
     "H100": 989,
     "H200": 989,
     "A100": 312,
@@ -23,9 +23,9 @@ PEAK = {  # dense bf16 operations a second, in units of 10^12, by a part of the 
 }
 
 
-def peak(device: str) -> float | None:
+def peak_flops(device: str) -> float | None:
     """Operations a second that a device could do; None where it is not known."""
-    return next((1e12 * most for name, most in PEAK.items() if name in device), None)
+    return next((1e12 * most for name, most in PEAK_TFLOPS.items() if name in device), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +38,33 @@ class Tower:
     @staticmethod
     def of(layers: Any, width: int) -> Tower:
         """A stack of layers, each with heads of `width` numbers in all."""
-        return Tower(sum(size(layer) for layer in layers), len(layers) * width)
+        return Tower(sum(count_parameters(layer) for layer in layers), len(layers) * width)
 
     def cost(self, tokens: float, pairs: float) -> float:
         return 2 * self.parameters * tokens + 4 * self.width * pairs
 
 
-def size(module: Any) -> int:
+def count_parameters(module: Any) -> int:
     """Parameters in a module's matrices."""
     return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
 
 
-def needed(built: Built, ready: Any) -> float:
+def count_flops(built: Built, ready: Any) -> float:
     """Operations for one input made ready."""
     kind = built.model.config.model_type
     if kind == "siglip":
         return _siglip(built, ready)
     body = getattr(built.model, "model", built.model)
-    length, patches = _lengths(built, ready)
+    length, patches = _count_tokens(built, ready)
     if kind == "mllama":
         return _mllama(body, length, bool(ready.images))
-    eyes = {"llava_next": _llava, "qwen2_5_vl": _windows}.get(kind, _whole)
+    eyes = {"llava_next": _llava_vision, "qwen2_5_vl": _qwen_window_vision}.get(kind, _qwen_vision)
     text = body.config.get_text_config()
-    language = Tower.of(body.language_model.layers, _heads(text))
+    language = Tower.of(body.language_model.layers, _heads_width(text))
     return language.cost(length, length**2 / 2) + sum(eyes(body, count) for count in patches)
 
 
-def _lengths(built: Built, ready: Any) -> tuple[int, list[int]]:
+def _count_tokens(built: Built, ready: Any) -> tuple[int, list[int]]:
     """The tokens of an input, and what each of its pictures costs the eyes: patches, or tiles."""
     backbone: Any = built.engine.backbone
     vision = built.model.config.vision_config
@@ -74,19 +74,19 @@ def _lengths(built: Built, ready: Any) -> tuple[int, list[int]]:
         return words["0.input_ids"].shape[1] + sum(places), [4 * count for count in places]
     architecture = backbone.architecture
     if built.model.config.model_type == "llava_next":
-        grids = [architecture._grid(size) for size in ready.sizes]
+        grids = [architecture._select_grid(size) for size in ready.sizes]
         return len(ready.ids), [1 + down * across for down, across in grids]
     merged = getattr(vision, "spatial_merge_size", 1) ** 2
     return len(ready.ids), [merged * architecture.tokens(size) for size in ready.sizes]
 
 
-def _heads(config: Any) -> int:
+def _heads_width(config: Any) -> int:
     """Numbers of a layer's heads: query and key, then value, have as many."""
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(config.num_attention_heads * head)
 
 
-def _llava(body: Any, tiles: int) -> float:
+def _llava_vision(body: Any, tiles: int) -> float:
     """The last layer's states are not read."""
     vision = body.config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2 + 1
@@ -94,16 +94,16 @@ def _llava(body: Any, tiles: int) -> float:
     layers = getattr(tower, "vision_model", tower).encoder.layers
     read = len(layers) + 1 + body.config.vision_feature_layer
     eyes = Tower.of(layers[:read], vision.hidden_size)
-    joined = 2 * size(body.multi_modal_projector) * (patches - 1)
+    joined = 2 * count_parameters(body.multi_modal_projector) * (patches - 1)
     return tiles * (eyes.cost(patches, patches**2) + joined)
 
 
-def _whole(body: Any, patches: int) -> float:
+def _qwen_vision(body: Any, patches: int) -> float:
     """Qwen's eyes, each patch attending to its whole picture."""
     return _qwen(body, patches, dict.fromkeys(range(len(body.visual.blocks)), patches))
 
 
-def _windows(body: Any, patches: int) -> float:
+def _qwen_window_vision(body: Any, patches: int) -> float:
     """Qwen2.5's: but for a few layers, attention stays in windows."""
     vision = body.config.vision_config
     window = (vision.window_size // vision.patch_size) ** 2
@@ -117,25 +117,32 @@ def _qwen(body: Any, patches: int, reach: dict[int, int]) -> float:
     width = visual.blocks[0].attn.qkv.in_features
     seen = patches * sum(reach.values())
     mergers = [visual.merger, *getattr(visual, "deepstack_merger_list", ())]
-    joined = sum(size(merger) for merger in mergers) * patches / visual.spatial_merge_size**2
-    return Tower(size(visual.blocks), 1).cost(patches, 0) + 4 * width * seen + 2 * joined
+    joined = (
+        sum(count_parameters(merger) for merger in mergers) * patches / visual.spatial_merge_size**2
+    )
+    return (
+        Tower(count_parameters(visual.blocks), 1).cost(patches, 0) + 4 * width * seen + 2 * joined
+    )
 
 
 def _mllama(body: Any, length: int, sees: bool) -> float:
     text, vision = body.config.text_config, body.config.vision_config
     layers, crossing = body.language_model.layers, set(text.cross_attention_layers)
     own = [layer for n, layer in enumerate(layers) if n not in crossing]
-    cost = Tower.of(own, _heads(text)).cost(length, length**2 / 2)
+    cost = Tower.of(own, _heads_width(text)).cost(length, length**2 / 2)
     if not sees:
         return cost  # the layers that look at pictures are left out
     patches = vision.max_num_tiles * ((vision.image_size // vision.patch_size) ** 2 + 1)
     looks = [layers[n] for n in sorted(crossing)]
-    keys = sum(size(part.cross_attn.k_proj) + size(part.cross_attn.v_proj) for part in looks)
-    cost += 2 * (sum(map(size, looks)) - keys) * length + 2 * keys * patches
-    cost += 4 * len(looks) * _heads(text) * length * patches
+    keys = sum(
+        count_parameters(part.cross_attn.k_proj) + count_parameters(part.cross_attn.v_proj)
+        for part in looks
+    )
+    cost += 2 * (sum(map(count_parameters, looks)) - keys) * length + 2 * keys * patches
+    cost += 4 * len(looks) * _heads_width(text) * length * patches
     stacks = body.vision_model.transformer.layers, body.vision_model.global_transformer.layers
     eyes = sum(Tower.of(part, vision.hidden_size).cost(patches, patches**2) for part in stacks)
-    return cost + eyes + 2 * size(body.multi_modal_projector) * patches
+    return cost + eyes + 2 * count_parameters(body.multi_modal_projector) * patches
 
 
 def _siglip(built: Built, ready: Any) -> float:
@@ -155,5 +162,5 @@ def _inner(tower: Any) -> Any:
     return getattr(tower, "text_model", getattr(tower, "vision_model", tower))
 
 
-def total(built: Built, ready: Iterable[Any]) -> float:
-    return sum(needed(built, item) for item in ready)
+def total_flops(built: Built, ready: Iterable[Any]) -> float:
+    return sum(count_flops(built, item) for item in ready)

@@ -23,7 +23,7 @@ from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json
 from bench.embed_corpus import SCRIPTS
 from embedder.engine.engine import Engine
 from embedder.types import Settings
-from embedder.vlm.loading import place
+from embedder.vlm.loading import select_device
 
 PARITY = Path(__file__).parent.parent / "tests" / "embedder" / "parity"
 
@@ -66,16 +66,16 @@ class Built:
 def build(family: str, size: str, settings: Settings, folder: Path) -> Built:
     """The model of a family with random weights, its small files in `folder`."""
     plan = PLANS[family]
-    config = configured(plan, size)
+    config = make_config(plan, size)
     _write(plan, size, config, folder)
-    device, dtype = place(settings)
-    model = randomised(config, device, dtype)
-    with _instead_of_reading(family, model):
+    device, dtype = select_device(settings)
+    model = make_random_model(config, device, dtype)
+    with _patch_weights(family, model):
         engine = embedder.load(str(folder), settings)
     return Built(family, engine, model, folder)
 
 
-def randomised(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def make_random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """A model whose weights are drawn on `device`, each matrix keeping the size of what goes
     through it, so that every token counts in every embedding. Mllama's gates stand half open."""
     from transformers import AutoModel, AutoModelForImageTextToText
@@ -94,20 +94,20 @@ def randomised(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _instead_of_reading(family: str, model: Any) -> AbstractContextManager[Any]:
+def _patch_weights(family: str, model: Any) -> AbstractContextManager[Any]:
     """While this holds, a family that would read weights is given `model`."""
     if family not in BY_SENTENCE_TRANSFORMERS:
-        return patch("embedder.vlm.loading.read_model", lambda *_: model.model)
+        return patch("embedder.vlm.loading.load_model", lambda *_: model.model)
     from sentence_transformers.base.modules import Transformer
 
     return patch.object(Transformer, "_load_model", lambda *_, **__: model)
 
 
-def configured(plan: Plan, size: str) -> Any:
+def make_config(plan: Plan, size: str) -> Any:
     """transformers' configuration, with the ids that the borrowed tokenizer has."""
     from transformers import AutoConfig
 
-    ids = _special(plan.tokenizer)
+    ids = _special_tokens(plan.tokenizer)
     told = plan.config(size)
     named = {name: ids[token] for name, token in plan.tokens.items()}
     if told["model_type"] in ("llava_next", "mllama"):  # which call it so when they are made
@@ -115,7 +115,7 @@ def configured(plan: Plan, size: str) -> Any:
     return AutoConfig.for_model(**told, **named)
 
 
-def _special(tokenizer: str) -> dict[str, int]:
+def _special_tokens(tokenizer: str) -> dict[str, int]:
     if not tokenizer:
         return {}
     told = json.loads((PARITY / f"{tokenizer}.tokenizer.json").read_text("utf-8"))
@@ -131,9 +131,9 @@ def _write(plan: Plan, size: str, config: Any, folder: Path) -> None:
         files = json.loads((PARITY / f"{plan.tokenizer}.json").read_text("utf-8"))["files"]
         content = (PARITY / f"{plan.tokenizer}.tokenizer.json").read_bytes()
         (folder / "tokenizer.json").write_bytes(content)
-        files["preprocessor_config.json"] |= _pictures(config, size)
+        files["preprocessor_config.json"] |= _preprocessor_settings(config, size)
     if config.model_type == "qwen3_vl":
-        files |= _prompted_files(config.text_config.hidden_size)
+        files |= _sentence_transformers_files(config.text_config.hidden_size)
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -141,7 +141,7 @@ def _write(plan: Plan, size: str, config: Any, folder: Path) -> None:
     config.save_pretrained(folder)
 
 
-def _pictures(config: Any, size: str) -> Json:
+def _preprocessor_settings(config: Any, size: str) -> Json:
     """The preprocessor's settings that go with a model's size."""
     kind, side = config.model_type, getattr(config.vision_config, "image_size", 0)
     square = {"height": side, "width": side}
@@ -173,7 +173,7 @@ TEMPLATE = (  # Qwen3-VL-Embedding's, in what it does for one user's turn
 )
 
 
-def _prompted_files(dim: int) -> Json:
+def _sentence_transformers_files(dim: int) -> Json:
     """What sentence-transformers reads in Qwen3-VL-Embedding's folder."""
     state = {"method": "forward", "method_output_name": "last_hidden_state"}
     kinds = dict.fromkeys(("text", "image", "video"), state)

@@ -17,14 +17,14 @@ from torch.nn.functional import normalize
 
 from bench.embed_models import Built
 from embedder.families import mme5, vlm2vec
-from embedder.families.st_processors import Stills
+from embedder.families.sentence_transformer.processors import ImageOnlyAutoProcessor
 from embedder.types import Input, Role, Vectors
 
 BATCH = 8
 SQUARE = vlm2vec.LLAVA.square
 
 
-class Recipe(Protocol):
+class ReferenceRecipe(Protocol):
     """(n, dim) states for a batch of one kind of input."""
 
     def __call__(self, items: Sequence[Input], role: Role) -> torch.Tensor: ...
@@ -34,7 +34,7 @@ class Reference:
     """Batches in the order of the corpus."""
 
     def __init__(self, built: Built) -> None:
-        self._recipe: Recipe = RECIPES[built.family](built)
+        self._recipe: ReferenceRecipe = RECIPES[built.family](built)
 
     def embed(self, items: Sequence[Input], role: Role) -> Vectors:
         starts = range(0, len(items), BATCH)
@@ -43,30 +43,30 @@ class Reference:
             return normalize(torch.cat(states).float(), dim=-1).cpu().numpy()
 
 
-class Headed:
+class ProcessorRecipe:
     """A language model with eyes: processor, forward, last token."""
 
     def __init__(self, built: Built, processor: Any) -> None:
         self.model, self.processor = built.model, processor
         backbone: Any = built.engine.backbone
-        self._render = backbone.render  # the family's prompts, as strings
+        self._render = backbone.render_prompt  # the family's prompts, as strings
 
     def __call__(self, items: Sequence[Input], role: Role) -> torch.Tensor:
-        strings = ["".join(map(_spelt, self._render(item, role, None))) for item in items]
-        pictures = [self.framed(image) for item in items for image in item.images]
-        inputs = self.processed(strings, pictures).to(self.model.device, self.model.dtype)
+        strings = ["".join(map(_piece_text, self._render(item, role, None))) for item in items]
+        pictures = [self.resize_image(image) for item in items for image in item.images]
+        inputs = self.process(strings, pictures).to(self.model.device, self.model.dtype)
         out = self.model(**inputs, output_hidden_states=True, return_dict=True)
-        return _last(out.hidden_states[-1], inputs["attention_mask"])
+        return _last_token_state(out.hidden_states[-1], inputs["attention_mask"])
 
-    def framed(self, image: Image) -> Image:
+    def resize_image(self, image: Image) -> Image:
         return image
 
-    def processed(self, strings: list[str], pictures: list[Image]) -> Any:
+    def process(self, strings: list[str], pictures: list[Image]) -> Any:
         images = pictures or None
         return self.processor(text=strings, images=images, padding=True, return_tensors="pt")
 
 
-class Llava(Headed):
+class Llava(ProcessorRecipe):
     """E5-V and VLM2Vec on LLaVA-NeXT."""
 
     def __init__(self, built: Built) -> None:
@@ -85,32 +85,34 @@ class Llava(Headed):
         self._square = built.family != "e5v"
         super().__init__(built, processor)
 
-    def framed(self, image: Image) -> Image:
+    def resize_image(self, image: Image) -> Image:
         return image.resize((SQUARE, SQUARE)) if self._square else image
 
-    def processed(self, strings: list[str], pictures: list[Image]) -> Any:
-        inputs = super().processed(strings, pictures)
+    def process(self, strings: list[str], pictures: list[Image]) -> Any:
+        inputs = super().process(strings, pictures)
         if pictures:  # on the host, where ours reads them
             inputs["image_sizes"] = inputs["image_sizes"].tolist()
         return inputs
 
 
-class Qwen(Headed):
+class Qwen(ProcessorRecipe):
     """VLM2Vec V2 on Qwen2-VL and Qwen2.5-VL, with the one-dimensional positions it was made with;
     its processor without the part for video."""
 
     def __init__(self, built: Built) -> None:
-        super().__init__(built, Stills.from_pretrained(str(built.folder), padding_side="left"))
+        super().__init__(
+            built, ImageOnlyAutoProcessor.from_pretrained(str(built.folder), padding_side="left")
+        )
 
-    def processed(self, strings: list[str], pictures: list[Image]) -> Any:
-        inputs = super().processed(strings, pictures)
+    def process(self, strings: list[str], pictures: list[Image]) -> Any:
+        inputs = super().process(strings, pictures)
         inputs.pop("mm_token_type_ids", None)
         positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         inputs["position_ids"] = positions.expand(3, *positions.shape)
         return inputs
 
 
-class Mllama(Headed):
+class Mllama(ProcessorRecipe):
     """mmE5, padded on the right, cut at 256 tokens."""
 
     def __init__(self, built: Built) -> None:
@@ -120,13 +122,13 @@ class Mllama(Headed):
         tokenizer = AutoTokenizer.from_pretrained(built.folder, padding_side="right")
         super().__init__(built, MllamaProcessor(images, tokenizer))
 
-    def processed(self, strings: list[str], pictures: list[Image]) -> Any:
+    def process(self, strings: list[str], pictures: list[Image]) -> Any:
         return self.processor(
             text=strings,
             images=[[picture] for picture in pictures] or None,
             padding=True,
             truncation=True,
-            max_length=mme5.LONGEST,
+            max_length=mme5.MAX_PROMPT_TOKENS,
             return_tensors="pt",
         )
 
@@ -139,7 +141,9 @@ class Qwen3:
 
     def __init__(self, built: Built) -> None:
         self.model = built.model
-        self.processor = Stills.from_pretrained(str(built.folder), padding_side="right")
+        self.processor = ImageOnlyAutoProcessor.from_pretrained(
+            str(built.folder), padding_side="right"
+        )
         self._prompt: Callable[[Role, None], str] = built.engine.backbone.prompt
 
     def __call__(self, items: Sequence[Input], role: Role) -> torch.Tensor:
@@ -147,7 +151,7 @@ class Qwen3:
         pictures = [image for item in items for image in item.images] or None
         inputs = self.processor(text=strings, images=pictures, padding=True, return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
-        return _last(self.model(**inputs).last_hidden_state, inputs["attention_mask"])
+        return _last_token_state(self.model(**inputs).last_hidden_state, inputs["attention_mask"])
 
     def _chat(self, item: Input, instruction: str) -> str:
         seen = "<|vision_start|><|image_pad|><|vision_end|>" * len(item.images)
@@ -183,7 +187,7 @@ class Siglip:
         return self.model.get_image_features(**pixels).pooler_output
 
 
-RECIPES: dict[str, Callable[[Built], Recipe]] = {
+RECIPES: dict[str, Callable[[Built], ReferenceRecipe]] = {
     "e5v": Llava,
     "vlm2vec-qwen2vl": Qwen,
     "vlm2vec-qwen25vl": Qwen,
@@ -194,11 +198,11 @@ RECIPES: dict[str, Callable[[Built], Recipe]] = {
 }
 
 
-def _spelt(piece: Any) -> str:
+def _piece_text(piece: Any) -> str:
     return piece if isinstance(piece, str) else piece.text
 
 
-def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _last_token_state(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(n, length, dim), (n, length) -> (n, dim): the state of the last token that is no padding."""
     if mask[:, -1].all():
         return states[:, -1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import table
+from bench.report import render_table
 
 KINDS = {"texts": "captions", "images": "pictures", "composed": "both"}
 NOTE = """\
@@ -20,13 +20,13 @@ known. `of 2,500` is ours in one call of 2,000 captions and 500 photographs, hal
 Json = dict[str, Any]
 
 
-def body(told: Sequence[Json]) -> str:
+def render_body(told: Sequence[Json]) -> str:
     """What was measured, speed, and what it cost."""
-    speed = [[one["family"], *_speeds(one)] for one in told]
+    speed = [[one["family"], *_speed_cells(one)] for one in told]
     head = ["family"]
     for name in KINDS.values():
         head += [f"{name}/s", "recipe", "times"]
-    costs = [[one["family"], *_costs(one)] for one in told]
+    costs = [[one["family"], *_cost_cells(one)] for one in told]
     labels = [
         "family",
         "tokens/s",
@@ -40,25 +40,27 @@ def body(told: Sequence[Json]) -> str:
         "nearest",
     ]
     note = NOTE.format(numbers=told[0]["dtype"])
-    parts = [note, table(head, speed), table(labels, costs)]
-    fed = [[one["family"], *_fed(one["ingest"])] for one in told if "ingest" in one]
+    parts = [note, render_table(head, speed), render_table(labels, costs)]
+    fed = [[one["family"], *_ingest_cells(one["ingest"])] for one in told if "ingest" in one]
     if fed:
-        parts.append(table(["ingest, in batches of 32", "pictures/s", "fed", "nvidia-smi"], fed))
+        parts.append(
+            render_table(["ingest, in batches of 32", "pictures/s", "fed", "nvidia-smi"], fed)
+        )
     return "\n\n".join(parts)
 
 
-def _speeds(one: Json) -> list[str]:
+def _speed_cells(one: Json) -> list[str]:
     cells = []
     for kind in KINDS:
         found = one["kinds"][kind]
         ours, theirs = (found["count"] / found[way]["seconds"] for way in ("ours", "reference"))
-        cells += [_figure(ours), _figure(theirs), f"{ours / theirs:.2f}"]
+        cells += [_format_number(ours), _format_number(theirs), f"{ours / theirs:.2f}"]
     return cells
 
 
-def _costs(one: Json) -> list[str]:
+def _cost_cells(one: Json) -> list[str]:
     kinds = list(one["kinds"].values())
-    padding = _weighed(kinds, "padding"), _weighed(kinds, "reference_padding")
+    padding = _mean_padding(kinds, "padding"), _mean_padding(kinds, "reference_padding")
     ways = ("ours", "reference")
     seconds = [sum(found[way]["seconds"] for found in kinds) for way in ways]
     tokens, flops = (sum(found[name] for found in kinds) for name in ("tokens", "flops"))
@@ -67,7 +69,7 @@ def _costs(one: Json) -> list[str]:
     cpu = [sum(found[way]["cpu"] for found in kinds) for way in ways]
     fed = sum(found["ours"]["fed"] * found["ours"]["seconds"] for found in kinds) / seconds[0]
     return [
-        " / ".join(_figure(tokens / took) for took in seconds),
+        " / ".join(_format_number(tokens / took) for took in seconds),
         " / ".join(f"{100 * share:.1f}%" for share in padding),
         f"{100 * one['mixed']:.1f}%",
         " / ".join(used) or "-",
@@ -79,16 +81,16 @@ def _costs(one: Json) -> list[str]:
     ]
 
 
-def _weighed(kinds: Sequence[Json], name: str) -> float:
+def _mean_padding(kinds: Sequence[Json], name: str) -> float:
     """Padding as a share of all tokens that are computed, over the kinds."""
     computed = [found["tokens"] / (1 - found[name]) for found in kinds]
     return 1 - sum(found["tokens"] for found in kinds) / sum(computed)
 
 
-def _fed(found: Json) -> list[str]:
+def _ingest_cells(found: Json) -> list[str]:
     seen = "-" if found["busy"] is None else f"{100 * found['busy']:.0f}%"
-    return [_figure(found["images"] / found["seconds"]), f"{100 * found['fed']:.0f}%", seen]
+    return [_format_number(found["images"] / found["seconds"]), f"{100 * found['fed']:.0f}%", seen]
 
 
-def _figure(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -17,8 +17,8 @@ from pathlib import Path
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
-from finetune.starter.annotations import SKIN, is_flag
-from finetune.starter.sources import Package, SourceError, fetch
+from recipes.starter.annotations import SKIN_TONES, is_flag
+from recipes.starter.packages import Package, PackageError, fetch_packages
 
 LANGUAGES = ("ar", "de", "en", "es", "fr", "ja", "ru", "zh")
 PIP = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
@@ -46,7 +46,7 @@ Names = Mapping[str, str]
 """Language -> what an emoji is called."""
 
 
-def names(package: Path) -> Iterator[tuple[str, Names]]:
+def read_names(package: Path) -> Iterator[tuple[str, Names]]:
     """Each emoji of one sign, flags and skin tones left out, with its names."""
     folder = package / NAMES
     known = json.loads((folder / "emoji.json").read_text("utf-8"))
@@ -59,12 +59,12 @@ def names(package: Path) -> Iterator[tuple[str, Names]]:
         sign = emoji.replace("\ufe0f", "")
         if about["status"] != FULLY_QUALIFIED or len(sign) > 1 or is_flag(sign):
             continue
-        if ord(sign) not in SKIN:
+        if ord(sign) not in SKIN_TONES:
             called = {"en": about["en"], **{k: v[emoji] for k, v in told.items() if emoji in v}}
             yield sign, {k: v.strip(":").replace("_", " ") for k, v in called.items()}
 
 
-def line_font(package: Path, path: Path) -> ImageFont.FreeTypeFont:
+def make_line_font(package: Path, path: Path) -> ImageFont.FreeTypeFont:
     """OpenMoji's font with all colours but black made white: its lines alone are left."""
     font = TTFont(package / FONT)
     for palette in font["CPAL"].palettes:
@@ -75,7 +75,7 @@ def line_font(package: Path, path: Path) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, SIZE)
 
 
-def drawing(emoji: str, font: ImageFont.FreeTypeFont) -> Image.Image | None:
+def draw_emoji(emoji: str, font: ImageFont.FreeTypeFont) -> Image.Image | None:
     """The emoji in the middle of a white square; None where the font has no lines for it."""
     page = Image.new("RGB", (SIDE, SIDE), "white")
     middle = (SIDE / 2, SIDE / 2)
@@ -83,15 +83,15 @@ def drawing(emoji: str, font: ImageFont.FreeTypeFont) -> Image.Image | None:
     return page if page.convert("L").getextrema()[0] <= BLANK else None
 
 
-def write(folder: Path, work: Path) -> int:
+def write_drawings(folder: Path, work: Path) -> int:
     """The pictures and their sidecars; how many there are. Raises `SourceError`."""
     work.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    sources = fetch(work, PACKAGES)
-    font = line_font(sources["openmoji"], work / "lines.ttf")
+    sources = fetch_packages(work, PACKAGES)
+    font = make_line_font(sources["openmoji"], work / "lines.ttf")
     count = 0
-    for emoji, called in names(sources["emoji"]):
-        picture = drawing(emoji, font)
+    for emoji, called in read_names(sources["emoji"]):
+        picture = draw_emoji(emoji, font)
         if picture:
             place = folder / f"{ord(emoji):x}.png"
             picture.save(place)
@@ -109,8 +109,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=cache, help="where the packages are kept")
     options = parser.parse_args()
     try:
-        count = write(options.folder, options.work)
-    except SourceError as error:
+        count = write_drawings(options.folder, options.work)
+    except PackageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{count} line drawings in {options.folder}")

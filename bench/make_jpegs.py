@@ -19,7 +19,7 @@ SIZE = (1600, 1200)
 GRAIN = 7.5  # standard deviation; with quality 88 this gives about 550 KB
 
 
-def make(folder: Path, seed: int) -> int:
+def write_photograph(folder: Path, seed: int) -> int:
     """Write picture number `seed`; its size in bytes."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     options = parser.parse_args()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        sizes = list(pool.map(partial(make, options.folder), range(options.count), chunksize=8))
+        sizes = list(
+            pool.map(partial(write_photograph, options.folder), range(options.count), chunksize=8)
+        )
     print(f"{len(sizes)} pictures of {np.median(sizes) / 1e3:.0f} kB in {options.folder}")
 
 

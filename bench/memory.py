@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.cpu_time import find_shard_server
 from bench.null_embedder import NullEmbedder
-from bench.processor import keeper_of
-from bench.report import publish, table
+from bench.report import publish, render_table
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.ingest import ingest
+from indexer.config import load_config
+from indexer.ingest.pipeline import ingest
 
 
-def fill(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int) -> None:
     """Small JPEGs, no two alike: one picture with its number behind the end."""
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = BytesIO()
@@ -36,21 +36,21 @@ def fill(folder: Path, count: int) -> None:
         path.write_bytes(data.getvalue() + number.to_bytes(8, "big"))
 
 
-def peak(pid: int) -> float:
+def peak_memory(pid: int) -> float:
     """MB of resident memory at most so far."""
     lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def child(folder: str, store: str) -> None:
+def run_child(folder: str, store: str) -> None:
     """In a process of its own: ingest, then print the peaks."""
     import os
 
     embedder = NullEmbedder()
-    with Collection.open_or_create(resolve({"store": store}), embedder.card) as collection:
+    with Collection.open_or_create(load_config({"store": store}), embedder.card) as collection:
         report = ingest([Path(folder)], collection, embedder)
-        keeper = keeper_of(collection.path).pid
-        print(json.dumps([report.added, peak(os.getpid()), peak(keeper)]))
+        keeper = find_shard_server(collection.path).pid
+        print(json.dumps([report.added, peak_memory(os.getpid()), peak_memory(keeper)]))
 
 
 def main() -> None:
@@ -61,18 +61,18 @@ def main() -> None:
     rows = []
     for count in (options.count // 10, options.count):
         with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
-            fill(Path(scratch) / "files", count)
+            write_images(Path(scratch) / "files", count)
             words = [sys.executable, "-m", "bench.memory", "--child", scratch]
             done = subprocess.run(words, check=True, stdout=subprocess.PIPE)
             added, own, keeper = json.loads(done.stdout)
             assert added == count, (added, count)
             rows.append([f"{count:,}", f"{own:.0f}", f"{keeper:.0f}"])
     head = ["files", "ingest, peak MB", "keeper, peak MB"]
-    publish("Memory of an ingest", table(head, rows), write=options.write)
+    publish("Memory of an ingest", render_table(head, rows), write=options.write)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(f"{sys.argv[2]}/files", f"{sys.argv[2]}/store")
+        run_child(f"{sys.argv[2]}/files", f"{sys.argv[2]}/store")
     else:
         main()

@@ -23,30 +23,30 @@ from pathlib import Path
 import numpy as np
 
 import embedder
-from bench.report import publish, table
+from bench.report import publish, render_table
 from embedder import Settings
 from indexer.collection import Collection
-from indexer.config import Config, resolve
+from indexer.config import Config, load_config
 from indexer.moving.migrate import migrate
 from indexer.moving.restore import restore
 from indexer.moving.snapshot import snapshot
 from indexer.schema import BM25, IMAGE, TEXT
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 BATCH = 1000
 STAND_IN = Path(__file__).parent.parent / "tests" / "servers" / "qdrant.py"
 
 
-def records(start: int, count: int, dim: int) -> list[Record]:
+def make_records(start: int, count: int, dim: int) -> list[Record]:
     random = np.random.default_rng(start)
     rows = random.standard_normal((count, 2, dim), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=2, keepdims=True)
-    return [_record(start + i, image, text) for i, (image, text) in enumerate(rows)]
+    return [_make_record(start + i, image, text) for i, (image, text) in enumerate(rows)]
 
 
-def _record(number: int, image: np.ndarray, text: np.ndarray) -> Record:
+def _make_record(number: int, image: np.ndarray, text: np.ndarray) -> Record:
     folder, name = f"/pictures/{number // 1000:04}", f"{number:07}.jpg"
-    words = Sparse(tuple(range(number % 999, number % 999 + 12)), (1.5,) * 12)
+    words = SparseVector(tuple(range(number % 999, number % 999 + 12)), (1.5,) * 12)
     payload = {
         "kind": "image", "format": "jpeg", "bytes": 123456, "width": 4000, "height": 3000,
         "content": uuid.UUID(int=number).hex * 2, "paths": [f"{folder}/{name}"], "name": name,
@@ -56,16 +56,16 @@ def _record(number: int, image: np.ndarray, text: np.ndarray) -> Record:
     return Record(str(uuid.uuid4()), {IMAGE: image, TEXT: text, BM25: words}, payload)
 
 
-def fill(config: Config, count: int) -> None:
-    card = embedder.describe("starter", Settings())
+def fill_collection(config: Config, count: int) -> None:
+    card = embedder.describe_model("starter", Settings())
     with Collection.open_or_create(config, card) as collection:
         for start in range(0, count, BATCH):
-            collection.store.upsert(records(start, min(BATCH, count - start), card.dim))
+            collection.store.upsert(make_records(start, min(BATCH, count - start), card.dim))
         collection.store.flush()
 
 
 @contextmanager
-def stand_in() -> Iterator[dict[str, object]]:
+def start_stand_in() -> Iterator[dict[str, object]]:
     """A process with the tests' stand-in for a Qdrant server: its url and its gRPC port."""
     words = [sys.executable, str(STAND_IN), "--port", "0", "--grpc-port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
@@ -76,7 +76,7 @@ def stand_in() -> Iterator[dict[str, object]]:
             process.terminate()
 
 
-def timed(what: str, count: int, run: Callable[[], object]) -> tuple[str, str, str]:
+def measure(what: str, count: int, run: Callable[[], object]) -> tuple[str, str, str]:
     started = time.perf_counter()
     run()
     seconds = time.perf_counter() - started
@@ -90,24 +90,27 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     told = parser.parse_args()
     count = told.count
-    with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch, stand_in() as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch,
+        start_stand_in() as server,
+    ):
         os.environ["XDG_DATA_HOME"] = scratch  # what is kept here of the server
-        folder = resolve({"store": f"{scratch}/a"})
-        fill(folder, count)
+        folder = load_config({"store": f"{scratch}/a"})
+        fill_collection(folder, count)
         other, third = (replace(folder, store=f"{scratch}/{name}") for name in ("b", "c"))
         rest = replace(folder, store=server["url"], collection="rest")
         grpc = replace(rest, collection="grpc", qdrant_grpc_port=server["grpc_port"])
         back, file = replace(folder, collection="back"), Path(scratch) / "all.tar"
         rows = [
-            timed("folder to folder", count, lambda: migrate(folder, other)),
-            timed("folder to stand-in server, REST", count, lambda: migrate(folder, rest)),
-            timed("folder to stand-in server, gRPC", count, lambda: migrate(folder, grpc)),
-            timed("stand-in server to folder, REST", count, lambda: migrate(rest, back)),
-            timed("snapshot of a folder", count, lambda: snapshot(folder, file)),
-            timed("restore to a folder", count, lambda: restore(file, third)),
+            measure("folder to folder", count, lambda: migrate(folder, other)),
+            measure("folder to stand-in server, REST", count, lambda: migrate(folder, rest)),
+            measure("folder to stand-in server, gRPC", count, lambda: migrate(folder, grpc)),
+            measure("stand-in server to folder, REST", count, lambda: migrate(rest, back)),
+            measure("snapshot of a folder", count, lambda: snapshot(folder, file)),
+            measure("restore to a folder", count, lambda: restore(file, third)),
         ]
         size = f"{file.stat().st_size / count:,.0f} bytes a point in the file"
-    body = table(("", "seconds", "points/s"), rows) + f"\n\n{count:,} points, {size}."
+    body = render_table(("", "seconds", "points/s"), rows) + f"\n\n{count:,} points, {size}."
     publish("Moving", body, write=told.write)
 
 

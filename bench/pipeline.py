@@ -21,12 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cpu_time import cpu_seconds, find_shard_server
 from bench.null_embedder import NullEmbedder
-from bench.processor import keeper_of, seconds
-from bench.report import publish, table
+from bench.report import publish, render_table
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.ingest import ingest
+from indexer.config import load_config
+from indexer.ingest.pipeline import ingest
 
 PEER = Path(__file__).parent / "rclip_pipeline.py"
 
@@ -40,18 +40,18 @@ class Cost:
     again: float
 
     @property
-    def each(self) -> float:
+    def ms_per_image(self) -> float:
         return self.first / self.pictures * 1e3  # ms
 
 
-def polylens(folder: Path, scratch: Path) -> Cost:
+def measure_polylens(folder: Path, scratch: Path) -> Cost:
     embedder = NullEmbedder()
     costs, counts = [], []
     for _ in range(2):
-        config = resolve({"store": str(scratch / "polylens")})
+        config = load_config({"store": str(scratch / "polylens")})
         with (
             Collection.open_or_create(config, embedder.card) as collection,
-            clock(collection.path) as spent,
+            measure_cpu(collection.path) as spent,
         ):
             report = ingest([folder], collection, embedder)
             counts.append(report.added + report.unchanged)
@@ -60,7 +60,7 @@ def polylens(folder: Path, scratch: Path) -> Cost:
     return Cost(counts[0], *costs)
 
 
-def rclip(folder: Path, scratch: Path, python: Path) -> Cost:
+def measure_rclip(folder: Path, scratch: Path, python: Path) -> Cost:
     scratch = scratch / "rclip"
     scratch.mkdir()
     words = [str(python), str(PEER), str(folder), str(scratch)]
@@ -69,15 +69,15 @@ def rclip(folder: Path, scratch: Path, python: Path) -> Cost:
 
 
 @contextmanager
-def clock(collection: Path) -> Iterator[Callable[[], float]]:
+def measure_cpu(collection: Path) -> Iterator[Callable[[], float]]:
     """Seconds of CPU since it was entered, the keeper's included."""
-    keeper = keeper_of(collection)
-    start = seconds(keeper)
-    yield lambda: seconds(keeper) - start
+    keeper = find_shard_server(collection)
+    start = cpu_seconds(keeper)
+    yield lambda: cpu_seconds(keeper) - start
 
 
-def medians(costs: list[Cost]) -> list[str]:
-    each = [cost.each for cost in costs]
+def format_medians(costs: list[Cost]) -> list[str]:
+    each = [cost.ms_per_image for cost in costs]
     again = statistics.median(cost.again for cost in costs)
     return [f"{statistics.median(each):.1f} ({min(each):.1f}-{max(each):.1f})", f"{again:.2f}"]
 
@@ -93,14 +93,14 @@ def main() -> None:
     theirs: list[Cost] = []
     for _ in range(options.runs):
         with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
-            ours.append(polylens(options.folder, Path(scratch)))
+            ours.append(measure_polylens(options.folder, Path(scratch)))
             if options.rclip:
-                theirs.append(rclip(options.folder, Path(scratch), options.rclip))
-    rows = [["Polylens, thumbnails included", *medians(ours)]]
+                theirs.append(measure_rclip(options.folder, Path(scratch), options.rclip))
+    rows = [["Polylens, thumbnails included", *format_medians(ours)]]
     if theirs:
-        rows.append(["rclip, without thumbnails", *medians(theirs)])
+        rows.append(["rclip, without thumbnails", *format_medians(theirs)])
     head = ["", "CPU ms a picture, median (range)", "unchanged re-scan, CPU s"]
-    body = f"{ours[0].pictures} pictures, {options.runs} runs.\n\n{table(head, rows)}"
+    body = f"{ours[0].pictures} pictures, {options.runs} runs.\n\n{render_table(head, rows)}"
     publish("Pipeline", body, write=options.write)
 
 

@@ -16,34 +16,34 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 Row = Sequence[object]
 
 
-def table(head: Row, rows: Sequence[Row]) -> str:
+def render_table(head: Row, rows: Sequence[Row]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def section(title: str, body: str) -> str:
+def render_section(title: str, body: str) -> str:
     module = Path(sys.argv[0]).stem
     command = shlex.join(["python", "-m", f"bench.{module}", *sys.argv[1:]])
     day = datetime.now(UTC).date()
-    return f"## {title}\n\n`{command}` on {day}, {machine()}.\n\n{body}\n"
+    return f"## {title}\n\n`{command}` on {day}, {describe_machine()}.\n\n{body}\n"
 
 
-def machine() -> str:
+def describe_machine() -> str:
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"{_cpu_name()}, {os.cpu_count()} cores, {platform.system()}, "
         f"Python {platform.python_version()}, polylens {version('polylens')}"
     )
 
 
 def publish(title: str, body: str, *, write: bool) -> None:
     """Print the section and, if asked, put it in the page in place of the one it had."""
-    text = section(title, body)
+    text = render_section(title, body)
     print(text, flush=True)
     if write:
-        PAGE.write_text(replace(PAGE.read_text("utf-8"), title, text), "utf-8")
+        PAGE.write_text(replace_section(PAGE.read_text("utf-8"), title, text), "utf-8")
 
 
-def replace(page: str, title: str, text: str) -> str:
+def replace_section(page: str, title: str, text: str) -> str:
     """`page` with the section called `title` replaced, or `text` at its end."""
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.M | re.S)
     if pattern.search(page):
@@ -51,7 +51,7 @@ def replace(page: str, title: str, text: str) -> str:
     return page.rstrip() + "\n\n" + text
 
 
-def _processor() -> str:
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)

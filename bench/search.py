@@ -17,12 +17,12 @@ from uuid import UUID
 import numpy as np
 
 import embedder
-from bench.report import publish, table
+from bench.report import publish, render_table
 from embedder import Embedder, Input, Vectors
 from indexer.collection import Collection
-from indexer.config import resolve
+from indexer.config import load_config
 from indexer.schema import IMAGE
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 from indexer.types import Part, Query, Record
 
 WORDS = """
@@ -36,7 +36,7 @@ SPREAD = 0.9  # noise against a centre of length 1: neighbours at a cosine of ab
 BATCH = 1000
 
 
-def cloud(centres: Vectors, count: int, seed: int) -> Vectors:
+def make_vectors(centres: Vectors, count: int, seed: int) -> Vectors:
     """(count, dim) unit rows, each around one of `centres`.
 
     The noise has the falling spectrum of real embeddings, in axes of its own: with the same noise
@@ -56,14 +56,14 @@ def cloud(centres: Vectors, count: int, seed: int) -> Vectors:
     return rows
 
 
-def fill(collection: Collection, rows: Vectors) -> None:
+def fill_collection(collection: Collection, rows: Vectors) -> None:
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        collection.store.upsert(list(records(start, batch)))
+        collection.store.upsert(list(make_records(start, batch)))
     collection.store.flush()
 
 
-def records(start: int, rows: Vectors) -> Iterator[Record]:
+def make_records(start: int, rows: Vectors) -> Iterator[Record]:
     for number, row in enumerate(rows, start):
         path = f"/pictures/{number // 1000:04d}/{number:07d}.jpg"
         payload = {"paths": [path], "kind": "image", "format": "jpeg", "name": Path(path).name}
@@ -71,19 +71,19 @@ def records(start: int, rows: Vectors) -> Iterator[Record]:
 
 
 def measure(size: int, queries: list[str], model: Embedder, centres: Vectors) -> list[object]:
-    rows = cloud(centres, size, seed=size)
+    rows = make_vectors(centres, size, seed=size)
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
-        config = resolve({"store": scratch})
+        config = load_config({"store": scratch})
         with Collection.open_or_create(config, model.card) as collection:
-            fill(collection, rows)
+            fill_collection(collection, rows)
             searcher = Searcher(collection, lambda: model)
             for text in queries[:5]:  # warm: the sample is drawn, pages are in memory
-                ask(searcher, text, fold=True)
-            times = np.array([ask(searcher, text, fold=True)[1] for text in queries])
-            found = [ask(searcher, text, fold=False)[0] for text in queries]
+                search(searcher, text, fold=True)
+            times = np.array([search(searcher, text, fold=True)[1] for text in queries])
+            found = [search(searcher, text, fold=False)[0] for text in queries]
     recall = np.mean(
         [
-            len(set(hits) & set(exact(rows, model, text))) / 10
+            len(set(hits) & set(search_exactly(rows, model, text))) / 10
             for hits, text in zip(found, queries, strict=True)
         ]
     )
@@ -91,14 +91,14 @@ def measure(size: int, queries: list[str], model: Embedder, centres: Vectors) ->
     return [f"{size:,}", f"{p50:.1f}", f"{p95:.1f}", f"{recall:.3f}"]
 
 
-def ask(searcher: Searcher, text: str, *, fold: bool) -> tuple[list[str], float]:
-    query = Query((Part(text=text),), limit=10, fold=fold)
+def search(searcher: Searcher, text: str, *, fold: bool) -> tuple[list[str], float]:
+    query = Query((Part(text=text),), limit=10, group_duplicates=fold)
     start = time.perf_counter()
     results = searcher.search(query)
     return [hit.id for hit in results.hits], time.perf_counter() - start
 
 
-def exact(rows: Vectors, model: Embedder, text: str) -> list[str]:
+def search_exactly(rows: Vectors, model: Embedder, text: str) -> list[str]:
     (query,) = model.embed([Input(text)], "query")
     best = np.argsort(-(rows @ query), kind="stable")[:10]
     return [str(UUID(int=int(number))) for number in best]
@@ -115,7 +115,7 @@ def main() -> None:
     texts = [phrase.format(thing) for phrase in PHRASES for thing in THINGS][: options.queries]
     rows = [measure(size, texts, model, centres) for size in options.sizes]
     head = ["points", "p50 ms", "p95 ms", "recall@10"]
-    body = f"{len(texts)} queries of words, 384 numbers a point.\n\n{table(head, rows)}"
+    body = f"{len(texts)} queries of words, 384 numbers a point.\n\n{render_table(head, rows)}"
     publish("Search", body, write=options.write)
 
 

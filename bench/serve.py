@@ -24,19 +24,19 @@ from dataclasses import dataclass
 
 import psutil
 
-import embedder.starter
+import embedder.families.starter.family
 from bench.null_embedder import NullEmbedder
-from bench.report import publish, table
-from embedder.serving.limits import Limits
-from embedder.serving.run import run
-from embedder.serving.service import Service
+from bench.report import publish, render_table
+from embedder.server.limits import ServerLimits
+from embedder.server.run import run_server
+from embedder.server.service import Service
 from embedder.types import Embedder, Input, Role, Vectors
 
 CLIENTS = 32
-ALONE = 64  # requests of one client alone
+SINGLE_REQUESTS = 64  # requests of one client alone
 
 
-class Device(NullEmbedder):
+class SleepingEmbedder(NullEmbedder):
     """Takes an accelerator's time, and no core's."""
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
@@ -44,7 +44,11 @@ class Device(NullEmbedder):
         return super().embed(inputs, role, instruction)
 
 
-MODELS = {"null": NullEmbedder, "device": Device, "starter": embedder.starter.Starter}
+MODELS = {
+    "null": NullEmbedder,
+    "device": SleepingEmbedder,
+    "starter": embedder.families.starter.family.Starter,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +60,26 @@ class Speed:
     alone: float
 
 
-def texts(count: int) -> list[str]:
+def make_texts(count: int) -> list[str]:
     return [f"a photo of number {n} on a table" for n in range(count)]
 
 
-def offline(model: Embedder, count: int, batch: int) -> Speed:
+def measure_offline(model: Embedder, count: int, batch: int) -> Speed:
     """`embed` itself, after a batch to warm up."""
-    inputs = [Input(text) for text in texts(count)]
+    inputs = [Input(text) for text in make_texts(count)]
     model.embed(inputs[:batch], "query")
     start, cpu = time.perf_counter(), time.process_time()
     for first in range(0, count, batch):
         model.embed(inputs[first : first + batch], "query")
     took, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return Speed(count / took, 1000 * cpu / count, _alone(lambda i: model.embed([i], "query")))
+    return Speed(
+        count / took, 1000 * cpu / count, _measure_latency(lambda i: model.embed([i], "query"))
+    )
 
 
-def _alone(ask) -> float:
+def _measure_latency(ask) -> float:
     times = []
-    for text in texts(ALONE):
+    for text in make_texts(SINGLE_REQUESTS):
         start = time.perf_counter()
         ask(Input(text))
         times.append(time.perf_counter() - start)
@@ -81,7 +87,7 @@ def _alone(ask) -> float:
 
 
 @contextmanager
-def server(name: str, batch: int) -> Iterator[tuple[str, psutil.Process]]:
+def start_server(name: str, batch: int) -> Iterator[tuple[str, psutil.Process]]:
     """Host and port of a server in a process of its own."""
     words = [sys.executable, "-m", "bench.serve", "--serve", name, "--batch", str(batch)]
     child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
@@ -108,31 +114,31 @@ class Client:
             raise SystemExit(f"the server answered with {answer.status}")
 
 
-def served(name: str, count: int, batch: int) -> Speed:
+def measure_served(name: str, count: int, batch: int) -> Speed:
     """The same texts through a server, by many clients and then by one."""
-    with server(name, batch) as (host, process):
+    with start_server(name, batch) as (host, process):
         clients = [Client(host, name if name == "starter" else "null") for _ in range(CLIENTS)]
-        shares = [texts(count)[i::CLIENTS] for i in range(CLIENTS)]
+        shares = [make_texts(count)[i::CLIENTS] for i in range(CLIENTS)]
         with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(_ask, clients, [["warm"]] * CLIENTS))
-            start, cpu = time.perf_counter(), _cpu(process)
-            list(pool.map(_ask, clients, shares))
-            took, cpu = time.perf_counter() - start, _cpu(process) - cpu
-        alone = _alone(lambda item: clients[0].embed(item.text))
+            list(pool.map(_send, clients, [["warm"]] * CLIENTS))
+            start, cpu = time.perf_counter(), _cpu_seconds(process)
+            list(pool.map(_send, clients, shares))
+            took, cpu = time.perf_counter() - start, _cpu_seconds(process) - cpu
+        alone = _measure_latency(lambda item: clients[0].embed(item.text))
     return Speed(count / took, 1000 * cpu / count, alone)
 
 
-def _ask(client: Client, share: Sequence[str]) -> None:
+def _send(client: Client, share: Sequence[str]) -> None:
     for text in share:
         client.embed(text)
 
 
-def _cpu(process: psutil.Process) -> float:
+def _cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
 
 
-def _offline_elsewhere(name: str, count: int, batch: int) -> Speed:
+def _measure_offline_in_subprocess(name: str, count: int, batch: int) -> Speed:
     words = [sys.executable, "-m", "bench.serve", "--offline", name]
     words += ["--count", str(count), "--batch", str(batch)]
     told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
@@ -142,7 +148,7 @@ def _offline_elsewhere(name: str, count: int, batch: int) -> Speed:
 def measure(name: str, count: int, batch: int, runs: int) -> list[object]:
     """A row: both ways in turns, medians, and the ratios."""
     given = name, count, batch
-    pairs = [(_offline_elsewhere(*given), served(*given)) for _ in range(runs)]
+    pairs = [(_measure_offline_in_subprocess(*given), measure_served(*given)) for _ in range(runs)]
 
     def median(side: int, what: str) -> float:
         return statistics.median(getattr(pair[side], what) for pair in pairs)
@@ -174,11 +180,16 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
     if options.offline:
-        speed = offline(MODELS[options.offline](), options.count, options.batch[0])
+        speed = measure_offline(MODELS[options.offline](), options.count, options.batch[0])
         print(json.dumps([speed.rate, speed.cpu, speed.alone]))
     elif options.serve:
         tell = lambda told: print(told, file=sys.stderr, flush=True)  # noqa: E731
-        run(MODELS[options.serve], Service(Limits(), max_batch=options.batch[0]), port=0, tell=tell)
+        run_server(
+            MODELS[options.serve],
+            Service(ServerLimits(), max_batch=options.batch[0]),
+            port=0,
+            notify=tell,
+        )
     else:
         head = [
             "model",
@@ -195,7 +206,7 @@ def main() -> None:
             for batch in options.batch
         ]
         told = f"{options.count} texts, {CLIENTS} clients, {options.runs} runs."
-        publish("Serving", f"{told}\n\n{table(head, rows)}", write=options.write)
+        publish("Serving", f"{told}\n\n{render_table(head, rows)}", write=options.write)
 
 
 if __name__ == "__main__":

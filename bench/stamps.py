@@ -16,27 +16,27 @@ from pathlib import Path
 from bench.line_drawings import LANGUAGES
 from finetune.data.files import write_pairs
 from finetune.data.pairs import Pair, Side
-from finetune.starter.pictures import Picture, open_picture, stamp_pictures
-from finetune.starter.sources import PACKAGES, SourceError, fetch
+from recipes.starter.labeled_images import LabeledImage, open_image, stamp_images
+from recipes.starter.packages import PACKAGES, PackageError, fetch_packages
 
 SYMBOLS = "symbols/"  # letters, digits, coins and signs: nothing that the starter could find
 
 
-def pairs(folder: Path, work: Path) -> Iterator[Pair]:
+def write_images(folder: Path, work: Path) -> Iterator[Pair]:
     """Write each picture, and give its captions as pairs. Raises `SourceError`."""
     work.mkdir(parents=True, exist_ok=True)
     wanted = [package for package in PACKAGES if package.name == "stamps"]
-    for stamp in stamp_pictures(fetch(work, wanted)["stamps"], work, LANGUAGES):
+    for stamp in stamp_images(fetch_packages(work, wanted)["stamps"], work, LANGUAGES):
         if not stamp.concept.startswith(SYMBOLS):
-            place = _put(stamp, folder)
-            for _, language, text in stamp.words:
+            place = _write_image(stamp, folder)
+            for _, language, text in stamp.texts:
                 yield Pair(Side(text), Side(image=place), (), language, stamp.concept, "stamps")
 
 
-def _put(stamp: Picture, folder: Path) -> str:
+def _write_image(stamp: LabeledImage, folder: Path) -> str:
     place = (folder / stamp.concept).with_suffix(".png").absolute()
     place.parent.mkdir(parents=True, exist_ok=True)
-    open_picture(stamp.path).save(place)
+    open_image(stamp.path).save(place)
     return str(place)
 
 
@@ -49,8 +49,8 @@ def main() -> int:
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
         file = options.folder / "pairs.jsonl"
-        count = write_pairs(file, pairs(options.folder, options.work))
-    except SourceError as error:
+        count = write_pairs(file, write_images(options.folder, options.work))
+    except PackageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{count} captions of stamps in {file}")

@@ -14,18 +14,18 @@ from pathlib import Path
 from PIL import Image
 
 import embedder
-from bench.make_jpegs import make
-from bench.report import publish, table
+from bench.make_jpegs import write_photograph
+from bench.report import publish, render_table
 from embedder import Embedder, Input
+from embedder.images.decode import decode_image
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.decode import decode
-from indexer.ingest import ingest
+from indexer.config import load_config
+from indexer.ingest.pipeline import ingest
 
 BATCH = 32
 
 
-def rate(model: Embedder, inputs: list[Input]) -> float:
+def measure_rate(model: Embedder, inputs: list[Input]) -> float:
     """Inputs a second, in batches, after one to warm up."""
     model.embed(inputs[:BATCH], "document")
     start = time.perf_counter()
@@ -34,16 +34,16 @@ def rate(model: Embedder, inputs: list[Input]) -> float:
     return len(inputs) / (time.perf_counter() - start)
 
 
-def whole(model: Embedder, folder: Path, store: Path) -> float:
+def measure_ingest(model: Embedder, folder: Path, store: Path) -> float:
     """Pictures a second of an ingest of `folder`, the model loaded before."""
-    with Collection.open_or_create(resolve({"store": str(store)}), model.card) as collection:
+    with Collection.open_or_create(load_config({"store": str(store)}), model.card) as collection:
         start = time.perf_counter()
         report = ingest([folder], collection, model)
         return report.added / (time.perf_counter() - start)
 
 
-def decoded(path: Path, side: int) -> Image.Image:
-    return decode(path.read_bytes(), side=side).image
+def read_image(path: Path, side: int) -> Image.Image:
+    return decode_image(path.read_bytes(), side=side).image
 
 
 def main() -> None:
@@ -55,18 +55,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
         folder = Path(scratch) / "jpegs"
         for seed in range(options.count):
-            make(folder, seed)
+            write_photograph(folder, seed)
         side = model.card.image_side
-        pictures = [Input(images=(decoded(path, side),)) for path in sorted(folder.rglob("*.jpg"))]
-        images = rate(model, pictures)
-        texts = rate(model, [Input(f"a photo of number {n}") for n in range(4 * options.count)])
-        ingested = whole(model, folder, Path(scratch) / "store")
+        pictures = [
+            Input(images=(read_image(path, side),)) for path in sorted(folder.rglob("*.jpg"))
+        ]
+        images = measure_rate(model, pictures)
+        texts = measure_rate(
+            model, [Input(f"a photo of number {n}") for n in range(4 * options.count)]
+        )
+        ingested = measure_ingest(model, folder, Path(scratch) / "store")
     rows = [
         ["pictures, the model alone", f"{images:.1f}"],
         ["pictures, a whole ingest of 1600 x 1200 JPEGs", f"{ingested:.1f}"],
         ["texts, the model alone", f"{texts:.0f}"],
     ]
-    body = f"{options.count} pictures; batches of {BATCH}.\n\n{table(['', 'a second'], rows)}"
+    body = (
+        f"{options.count} pictures; batches of {BATCH}.\n\n{render_table(['', 'a second'], rows)}"
+    )
     publish("Starter model", body, write=options.write)
 
 

@@ -15,13 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.report import publish, table
+from bench.report import publish, render_table
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 COLD = 4.0  # seconds after which a keeper without clients has ended
 
 
-def run(arguments: list[str]) -> tuple[float, float]:
+def measure_command(arguments: list[str]) -> tuple[float, float]:
     """Seconds that the command took, and its peak memory in MB."""
     words = [sys.executable, "-m", "indexer", *arguments]
     start = time.perf_counter()
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as store:
-        run(["ingest", str(SAMPLES), "--store", store])
+        measure_command(["ingest", str(SAMPLES), "--store", store])
         commands = {
             "indexer --help": (["--help"], 0.0),
             "indexer status": (["status", "--store", store], 0.0),
@@ -50,13 +50,13 @@ def main() -> None:
             seen = []
             for _ in range(options.runs):
                 time.sleep(pause)
-                seen.append(run(arguments))
+                seen.append(measure_command(arguments))
             times = [took for took, _ in seen]
             memory = max(peak for _, peak in seen)
             rows.append([f"`{name}`", f"{statistics.median(times):.2f}", f"{memory:.0f}"])
         time.sleep(COLD)  # before its folder goes
     head = ["", "seconds, median", "peak memory MB"]
-    publish("Start-up", f"{options.runs} runs.\n\n{table(head, rows)}", write=options.write)
+    publish("Start-up", f"{options.runs} runs.\n\n{render_table(head, rows)}", write=options.write)
 
 
 if __name__ == "__main__":

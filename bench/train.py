@@ -1,7 +1,7 @@
 """Training with and without GradCache: `python -m bench.train --size small --random-weights`.
 
 Two recipes on models with random weights: E5-V's texts (language model alone) and VLM2Vec's
-captions and photographs. A step of ours embeds mini-batches twice (finetune/training/cached.py);
+captions and photographs. A step of ours embeds mini-batches twice (finetune/training/cached_loss.py);
 beside it a plain loop keeps the whole batch's graph, at the largest batch that fits. Each
 measurement has a process of its own. What is not measured: reading of files, and what training is
 good for. `--size full` wants a GPU.
@@ -15,10 +15,10 @@ import subprocess
 import sys
 from typing import Any
 
-from bench.report import publish, table
+from bench.report import publish, render_table
 
 RECIPES = {"e5v-text": "e5v", "vlm2vec": "vlm2vec-qwen2vl"}
-MEANING = """Random weights, LoRA as in the presets, gradient checkpointing in both. `cached` is a
+NOTE = """Random weights, LoRA as in the presets, gradient checkpointing in both. `cached` is a
 step of ours; `plain` a step whose graph is held whole, and `fits` the largest such batch that was
 tried with success. Peak memory is the device's, or the process's on a CPU.
 """
@@ -33,34 +33,34 @@ def main() -> None:
         return
     rows = []
     for recipe in options.recipe:
-        rows += [_row(recipe, "cached", _elsewhere(recipe, "cached", b, options), b)
+        rows += [_render_row(recipe, "cached", _measure_in_subprocess(recipe, "cached", b, options), b)
                  for b in options.batch]  # fmt: skip
-        rows.append(_largest_plain(recipe, options))
+        rows.append(_find_largest_plain(recipe, options))
     head = ("recipe", "step", "batch", "pairs/s", "seconds a step", "peak MB")
     device = "a GPU" if options.device == "cuda" else "a CPU"
     title = f"Training, {options.size} models on {device}"
-    publish(title, f"{MEANING}\n{table(head, rows)}", write=options.publish)
+    publish(title, f"{NOTE}\n{render_table(head, rows)}", write=options.publish)
 
 
-def _largest_plain(recipe: str, options: argparse.Namespace) -> list[object]:
+def _find_largest_plain(recipe: str, options: argparse.Namespace) -> list[object]:
     """Halve the batch until the plain loop fits."""
     batch = max(options.batch)
     while batch >= 2:
-        told = _elsewhere(recipe, "plain", batch, options)
+        told = _measure_in_subprocess(recipe, "plain", batch, options)
         if told:
-            return _row(recipe, "plain, fits", told, batch)
+            return _render_row(recipe, "plain, fits", told, batch)
         batch //= 2
     return [recipe, "plain", "none fits", "-", "-", "-"]
 
 
-def _row(recipe: str, way: str, told: dict[str, Any] | None, batch: int) -> list[object]:
+def _render_row(recipe: str, way: str, told: dict[str, Any] | None, batch: int) -> list[object]:
     if told is None:
         return [recipe, way, batch, "out of memory", "-", "-"]
     seconds = told["seconds"]
     return [recipe, way, batch, f"{batch / seconds:.1f}", f"{seconds:.2f}", f"{told['peak']:,.0f}"]
 
 
-def _elsewhere(
+def _measure_in_subprocess(
     recipe: str, way: str, batch: int, options: argparse.Namespace
 ) -> dict[str, Any] | None:
     """The figures of a step; None where memory ran out."""

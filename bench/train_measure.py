@@ -14,57 +14,59 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from bench.embed_corpus import caption, photograph
+from bench.embed_corpus import draw_caption, draw_photograph
 from bench.embed_models import build
 from bench.train import RECIPES
 from embedder.families import e5v
 from embedder.types import Settings
-from embedder.vlm.backbone import VisionLanguage
-from embedder.vlm.rendering import Renderer
-from finetune.data.identity import Identities
+from embedder.vlm.backbone import VisionLanguageBackbone
+from embedder.vlm.prompts import PromptTokenizer
+from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Pair, Side
-from finetune.training.adapters import Adapter, checkpointing
-from finetune.training.batches import Collator
-from finetune.training.cached import CachedContrast
-from finetune.training.module import Adapted
-from finetune.training.negatives import Known
-from finetune.training.recipe import PRESETS
-from finetune.training.text_only import LanguageModel
+from finetune.training.cached_loss import CachedContrastiveLoss
+from finetune.training.collator import Collator
+from finetune.training.language_model import TextOnlyModel
+from finetune.training.lora import LoraAdapter, enable_gradient_checkpointing
+from finetune.training.negatives import KnownPositives
+from finetune.training.presets import PRESETS
+from finetune.training.trainable_module import TrainableModule
 from finetune.training.training import STEP_TOKENS
 
-WHOLE = 1 << 40  # tokens: a mini-batch that holds every batch
+NO_LIMIT = 1 << 40  # tokens: a mini-batch that holds every batch
 
 
 def measure(recipe: str, options: Namespace) -> dict[str, Any] | None:
     """Median seconds of a step, and the peak of memory in MB; None where memory ran out."""
     batch = options.batch[0]
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
-        adapter = _adapter(recipe, options, Path(scratch))
-        pairs = _pairs(recipe, batch, Path(scratch))
+        adapter = _make_adapter(recipe, options, Path(scratch))
+        pairs = _make_pairs(recipe, batch, Path(scratch))
         try:
-            return _timed(recipe, options, adapter, pairs)
+            return _measure_steps(recipe, options, adapter, pairs)
         except torch.OutOfMemoryError:
             return None
 
 
-def _timed(recipe: str, options: Namespace, adapter: Adapter, pairs: list[Pair]) -> dict[str, Any]:
+def _measure_steps(
+    recipe: str, options: Namespace, adapter: LoraAdapter, pairs: list[Pair]
+) -> dict[str, Any]:
     preset, device = PRESETS[recipe], adapter.backbone.device
-    tokens = STEP_TOKENS[device.type] if options.way == "cached" else WHOLE
-    identities = Identities()
+    tokens = STEP_TOKENS[device.type] if options.way == "cached" else NO_LIMIT
+    identities = ContentKeys()
     collate = Collator(pairs, adapter.backbone, identities, preset.hard_negatives, tokens)
-    model = SentenceTransformer(modules=[Adapted(adapter)], device=str(device))
-    loss = CachedContrast(
+    model = SentenceTransformer(modules=[TrainableModule(adapter)], device=str(device))
+    loss = CachedContrastiveLoss(
         model,
-        Known(pairs, identities),
+        KnownPositives(pairs, identities),
         adapter.penalty,
         temperature=preset.temperature,
-        hard=preset.hard_negatives,
+        hard_negatives=preset.hard_negatives,
         dims=(),
-        both_ways=False,
+        symmetric=False,
         autocast=torch.bfloat16 if device.type == "cuda" else None,
     )
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
-    step = _moved(collate([{"row": row} for row in range(len(pairs))]), device)
+    step = _move_to_device(collate([{"row": row} for row in range(len(pairs))]), device)
     model.train()
     seconds = []
     for _ in range(options.steps + 1):
@@ -75,42 +77,42 @@ def _timed(recipe: str, options: Namespace, adapter: Adapter, pairs: list[Pair])
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds[1:]), "peak": _peak(device)}
+    return {"seconds": statistics.median(seconds[1:]), "peak": _peak_memory(device)}
 
 
-def _adapter(recipe: str, options: Namespace, folder: Path) -> Adapter:
+def _make_adapter(recipe: str, options: Namespace, folder: Path) -> LoraAdapter:
     built = build(RECIPES[recipe], options.size, Settings(device=options.device), folder / "model")
     backbone: Any = built.engine.backbone
     if PRESETS[recipe].text_only:
-        language = LanguageModel(backbone.model.language_model)
-        renderer = Renderer.read(built.folder)
-        backbone = VisionLanguage(backbone.card, language, renderer, e5v.render)
+        language = TextOnlyModel(backbone.model.language_model)
+        renderer = PromptTokenizer.read(built.folder)
+        backbone = VisionLanguageBackbone(backbone.card, language, renderer, e5v.render_prompt)
         del built.model.model.vision_tower
-    checkpointing(backbone.model)
-    return Adapter(backbone, backbone.model, "random", {}, PRESETS[recipe].lora)
+    enable_gradient_checkpointing(backbone.model)
+    return LoraAdapter(backbone, backbone.model, "random", {}, PRESETS[recipe].lora)
 
 
-def _pairs(recipe: str, count: int, folder: Path) -> list[Pair]:
+def _make_pairs(recipe: str, count: int, folder: Path) -> list[Pair]:
     """Captions with each other, and one that is wrong; or captions with photographs."""
     random = np.random.default_rng(0)
-    texts = [f"{number} {caption(random)}" for number in range(3 * count)]
+    texts = [f"{number} {draw_caption(random)}" for number in range(3 * count)]
     if PRESETS[recipe].text_only:
         thirds = zip(texts[::3], texts[1::3], texts[2::3], strict=True)
         return [Pair(Side(a), Side(b), (Side(c),)) for a, b, c in thirds]
     pairs = []
     for number, text in enumerate(texts[:count]):
         path = folder / f"{number}.jpg"
-        photograph(random).save(path, quality=85)
+        draw_photograph(random).save(path, quality=85)
         pairs.append(Pair(Side(text), Side(image=str(path)), dataset=str(number % 4)))
     return pairs
 
 
-def _moved(step: Any, device: torch.device) -> Any:
+def _move_to_device(step: Any, device: torch.device) -> Any:
     """As the trainer moves a step: its mini-batches stay until their turn."""
     return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in step.items()}
 
 
-def _peak(device: torch.device) -> float:
+def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

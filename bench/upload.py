@@ -23,26 +23,26 @@ from uuid import UUID
 import numpy as np
 from qdrant_client import models
 
-from bench.report import publish, table
-from indexer.config import resolve
+from bench.report import publish, render_table
+from indexer.config import load_config
 from indexer.schema import BM25, IMAGE, schema
 from indexer.stores.connection import Connection
 from indexer.stores.server import Server
 from indexer.stores.server_store import ServerStore
 from indexer.stores.upload import upload
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 NAME = "polylens-bench-upload"
 STAND_IN = Path(__file__).parent.parent / "tests" / "servers" / "qdrant.py"
 BATCH = 256
 
-Way = Callable[[Server, ServerStore, Sequence[Record]], None]
+UploadMethod = Callable[[Server, ServerStore, Sequence[Record]], None]
 
 
 @contextmanager
-def served() -> Iterator[Connection]:
+def start_server() -> Iterator[Connection]:
     """The user's server, or the stand-in for as long as it is needed."""
-    config = resolve()
+    config = load_config()
     if config.is_remote:
         port = config.qdrant_grpc_port or 6334
         yield Connection(config.store, config.qdrant_api_key, port, config.qdrant_ca)
@@ -56,14 +56,14 @@ def served() -> Iterator[Connection]:
             process.terminate()
 
 
-def records(count: int, dim: int) -> list[Record]:
+def make_records(count: int, dim: int) -> list[Record]:
     """As an ingest makes them: a picture's vector, the words of its caption, a payload."""
     rows = np.random.default_rng(dim).standard_normal((count, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return [
         Record(
             str(UUID(int=number + 1)),
-            {IMAGE: row, BM25: Sparse(tuple(range(number, number + 8)), (1.0,) * 8)},
+            {IMAGE: row, BM25: SparseVector(tuple(range(number, number + 8)), (1.0,) * 8)},
             {
                 "kind": "image",
                 "format": "jpeg",
@@ -80,13 +80,13 @@ def records(count: int, dim: int) -> list[Record]:
     ]
 
 
-def ours(server: Server, store: ServerStore, points: Sequence[Record]) -> None:
+def upload_ours(server: Server, store: ServerStore, points: Sequence[Record]) -> None:
     batches = (points[start : start + BATCH] for start in range(0, len(points), BATCH))
     for _ in upload(store, batches, server.streams):
         pass
 
 
-def theirs(server: Server, _: ServerStore, points: Sequence[Record]) -> None:
+def upload_client(server: Server, _: ServerStore, points: Sequence[Record]) -> None:
     def send(client) -> None:
         structs = (
             models.PointStruct(
@@ -107,15 +107,15 @@ def theirs(server: Server, _: ServerStore, points: Sequence[Record]) -> None:
     server.call(send)
 
 
-WAYS: dict[str, tuple[bool, Way]] = {
-    "REST": (False, ours),
-    "gRPC": (True, ours),
-    "REST, upload_points": (False, theirs),
-    "gRPC, upload_points": (True, theirs),
+METHODS: dict[str, tuple[bool, UploadMethod]] = {
+    "REST": (False, upload_ours),
+    "gRPC": (True, upload_ours),
+    "REST, upload_points": (False, upload_client),
+    "gRPC, upload_points": (True, upload_client),
 }
 
 
-def measured(server: Server, way: Way, points: Sequence[Record]) -> tuple[float, float]:
+def measure(server: Server, way: UploadMethod, points: Sequence[Record]) -> tuple[float, float]:
     """Points a second, and µs of this process's CPU time a point."""
     store = ServerStore(server, NAME)
     store.ensure(schema(len(points[0].vectors[IMAGE])))
@@ -129,15 +129,17 @@ def measured(server: Server, way: Way, points: Sequence[Record]) -> tuple[float,
     return len(points) / took, 1e6 * cpu / len(points)
 
 
-def rows(connection: Connection, dims: Sequence[int], count: int, runs: int) -> Iterator[list[str]]:
+def measure_all(
+    connection: Connection, dims: Sequence[int], count: int, runs: int
+) -> Iterator[list[str]]:
     rest = Server(replace(connection, grpc_port=None))
     grpc = Server(connection)
     for dim in dims:
-        points = records(count, dim)
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+        points = make_records(count, dim)
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in METHODS}
         for turn in range(runs + 1):  # the first to warm up
-            for name, (over_grpc, way) in WAYS.items():
-                one = measured(grpc if over_grpc else rest, way, points)
+            for name, (over_grpc, way) in METHODS.items():
+                one = measure(grpc if over_grpc else rest, way, points)
                 found[name] += [one] if turn else []
         for name, figures in found.items():
             speed, cpu = (statistics.median(each) for each in zip(*figures, strict=True))
@@ -153,21 +155,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
-    with served() as connection:
-        found = list(rows(connection, options.dims, options.count, options.runs))
+    with start_server() as connection:
+        found = list(measure_all(connection, options.dims, options.count, options.runs))
     streams = Connection("").streams
     told = (
         f"{options.count:,} points, each with a vector, a caption's words and a payload, in "
         f"batches of {BATCH}; ours in\n{streams} streams, `upload_points` of qdrant-client in one. "
-        f"{_server()}"
+        f"{_describe_server()}"
     )
     head = ["dim", "way", "points/s", "client's CPU, µs a point"]
-    body = f"{told}\n\n{table(head, found)}"
+    body = f"{told}\n\n{render_table(head, found)}"
     publish("Upload to a server", body, write=options.write)
 
 
-def _server() -> str:
-    if resolve().is_remote:
+def _describe_server() -> str:
+    if load_config().is_remote:
         return "The server was a Qdrant server."
     return (
         "No Qdrant server was at hand:\nthe server was the stand-in of the tests, over "

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import psutil
 
-from bench.report import publish, table
+from bench.report import publish, render_table
 from embedder import Input
-from indexer.cli.opening import embedder_for_ingest
+from embedder.images.decode import DecodeLimits
+from indexer.cli._open import make_ingest_embedder
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.decode import Limits
-from indexer.ingest import IngestOptions, ingest
+from indexer.config import load_config
+from indexer.ingest.distributed.coordinator import Coordinator
+from indexer.ingest.pipeline import IngestOptions, ingest
 from indexer.places import place_of
-from indexer.workers.fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +40,36 @@ class Cost:
     cpu: float
 
 
-def run(folder: Path, scratch: Path, address: str | None) -> Cost:
-    config = resolve({"store": str(scratch / (address or "one").replace(":", "-"))})
-    how = IngestOptions(Limits())
-    model = embedder_for_ingest(config)
+def measure_ingest(folder: Path, scratch: Path, address: str | None) -> Cost:
+    config = load_config({"store": str(scratch / (address or "one").replace(":", "-"))})
+    how = IngestOptions(DecodeLimits())
+    model = make_ingest_embedder(config)
     with Collection.open_or_create(config, model.card) as collection:
         index = place_of(config).indexes(config.collection).in_use
         began = time.perf_counter()
-        with Fleet(address, config, index, [folder], how) if address else nullcontext() as fleet:
+        with (
+            Coordinator(address, config, index, [folder], how)
+            if address
+            else nullcontext() as fleet
+        ):
             if fleet:
-                fleet.gather()
+                fleet.wait_for_workers()
             else:
                 model.embed([Input("warm")], "document")
             start = time.perf_counter() - began
-            wall, cpu = time.perf_counter(), seconds()
-            report = ingest([folder], collection, fleet or model, how, fleet=fleet)
-            return Cost(report.added, start, time.perf_counter() - wall, seconds() - cpu)
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            report = ingest([folder], collection, fleet or model, how, coordinator=fleet)
+            return Cost(report.added, start, time.perf_counter() - wall, cpu_seconds() - cpu)
 
 
-def seconds() -> float:
+def cpu_seconds() -> float:
     """CPU of this process and all that came from it and still live."""
     own = psutil.Process()
     times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
     return sum(t.user + t.system for t in times)
 
 
-def row(name: str, costs: list[Cost], alone: list[Cost]) -> list[str]:
+def render_row(name: str, costs: list[Cost], alone: list[Cost]) -> list[str]:
     def median(what: Callable[[Cost], float], of: list[Cost] = costs) -> float:
         return statistics.median(what(cost) for cost in of)
 
@@ -90,13 +94,13 @@ def main() -> None:
     for _ in range(options.runs):
         for address in addresses:
             with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
-                costs[address].append(run(options.folder, Path(scratch), address))
+                costs[address].append(measure_ingest(options.folder, Path(scratch), address))
     names = {None: "one process"} | {a: f"`--workers {a}`" for a in addresses if a}
-    rows = [row(names[address], costs[address], costs[None]) for address in addresses]
+    rows = [render_row(names[address], costs[address], costs[None]) for address in addresses]
     head = ["", "s until ready", "pictures a s", "CPU ms a picture, median (range)", "more CPU"]
     body = (
         f"{costs[None][0].pictures} pictures, the starter model, {options.runs} runs in turns.\n\n"
-        f"{table(head, rows)}"
+        f"{render_table(head, rows)}"
     )
     publish("Workers", body, write=options.write)
 

@@ -1,7 +1,7 @@
 """Text, pictures, or both together -> unit vectors in one space."""
 
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
-from embedder.registry import DEFAULT_MODEL, cards, describe, load
+from embedder.families.registry import DEFAULT_MODEL, describe_model, list_models, load
 from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "UnavailableError",
     "UnknownModelError",
     "Vectors",
-    "cards",
-    "describe",
+    "describe_model",
+    "list_models",
     "load",
 ]

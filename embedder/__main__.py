@@ -1,5 +1,5 @@
 """`python -m embedder` is the console script `embedder`."""
 
-from embedder.cli import main
+from embedder.cli.program import main
 
 main()

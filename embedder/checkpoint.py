@@ -14,16 +14,21 @@ from typing import Any
 
 from embedder.errors import EmbedderError, UnknownModelError
 
-ADAPTER = "adapter_config.json"
-OURS = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
-RUN = "run.json"  # of a fine-tuning run's folder, whose model is in `model`
-ORIGIN = ("base", "base_model_name_or_path", "languages", "matryoshka")  # change no vector
-FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
-WANTED = [pattern for pattern in FILES if pattern != "*.bin"]  # the same weights as safetensors
-UNWANTED = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
-BLOCK, BLOCKS = 1 << 16, 256  # what is read of a large file: 256 blocks of 64 KiB, 16 MiB in all
+ADAPTER_CONFIG = "adapter_config.json"
+METADATA_FILE = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
+RUN_FILE = "run.json"  # of a fine-tuning run's folder, whose model is in `model`
+PROVENANCE_KEYS = ("base", "base_model_name_or_path", "languages", "matryoshka")  # change no vector
+DIGESTED_PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
+DOWNLOAD_PATTERNS = [
+    pattern for pattern in DIGESTED_PATTERNS if pattern != "*.bin"
+]  # the same weights as safetensors
+IGNORE_PATTERNS = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
+BLOCK_SIZE, MAX_BLOCKS = (
+    1 << 16,
+    256,
+)  # what is read of a large file: 256 blocks of 64 KiB, 16 MiB in all
 
-MODEL_TYPES = {
+FAMILY_BY_MODEL_TYPE = {
     "qwen2_vl": "vlm2vec",
     "qwen2_5_vl": "vlm2vec",
     "phi3_v": "vlm2vec",
@@ -39,49 +44,57 @@ class Checkpoint:
     adapter: Path | None = None
 
     @property
-    def home(self) -> Path:
+    def trained_dir(self) -> Path:
         """The folder of what was trained: the adapter's, where there is one."""
         return self.adapter or self.folder
 
     @property
-    def told(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What stands beside a fine-tuned model."""
-        return read_config(self.home, OURS) if (self.home / OURS).exists() else {}
+        return (
+            read_config(self.trained_dir, METADATA_FILE)
+            if (self.trained_dir / METADATA_FILE).exists()
+            else {}
+        )
 
     @property
-    def base(self) -> str:
+    def base_model(self) -> str:
         """The name of the model that it was made from; "" where nothing tells it."""
-        adapted = _adapted(self.adapter) if self.adapter else ""
-        return str(self.told.get("base") or adapted)
+        adapted = _read_base_name(self.adapter) if self.adapter else ""
+        return str(self.metadata.get("base") or adapted)
 
     @property
     def digest(self) -> str:
-        own = digest(self.folder)
-        return fingerprint(own, digest(self.adapter)) if self.adapter else own
+        own = compute_digest(self.folder)
+        return compute_fingerprint(own, compute_digest(self.adapter)) if self.adapter else own
 
     @property
     def commit(self) -> str | None:
         """12 hex digits, where the Hugging Face cache tells it."""
-        found = re.search(r"/snapshots/([0-9a-f]{12})", self.home.as_posix())
+        found = re.search(r"/snapshots/([0-9a-f]{12})", self.trained_dir.as_posix())
         return found[1] if found else None
 
 
-def find(name: str) -> Checkpoint:
+def locate(name: str) -> Checkpoint:
     """The files of the model called `name`; raises `EmbedderError`, `UnknownModelError`."""
-    folder = resolve(name)
-    if not (folder / ADAPTER).exists():
+    folder = resolve_folder(name)
+    if not (folder / ADAPTER_CONFIG).exists():
         return Checkpoint(folder)
-    return Checkpoint(_base(folder), folder)
+    return Checkpoint(_locate_base(folder), folder)
 
 
-def resolve(name: str) -> Path:
+def resolve_folder(name: str) -> Path:
     """A folder, a run's model, or the folder of a Hugging Face id, downloaded if need be."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _trained(folder.absolute()) if (folder / RUN).exists() else folder.absolute()
+        return (
+            _find_run_model(folder.absolute())
+            if (folder / RUN_FILE).exists()
+            else folder.absolute()
+        )
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
-    return _cached(name) or _downloaded(name)
+    return _find_cached(name) or _download(name)
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -95,24 +108,24 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     return found
 
 
-def family_of(folder: Path) -> str:
+def detect_family(folder: Path) -> str:
     """The family of the model in `folder`; raises `EmbedderError` where it cannot be told."""
-    told = read_config(folder, OURS) if (folder / OURS).exists() else {}
-    if "family" in told:
-        return str(told["family"])
-    if (folder / ADAPTER).exists():
-        return family_of(_base(folder))
+    metadata = read_config(folder, METADATA_FILE) if (folder / METADATA_FILE).exists() else {}
+    if "family" in metadata:
+        return str(metadata["family"])
+    if (folder / ADAPTER_CONFIG).exists():
+        return detect_family(_locate_base(folder))
     if (folder / "modules.json").exists():
         return "sentence_transformer"
     config = read_config(folder)
-    kind = str(config.get("model_type"))
-    if kind == "llava_next":  # E5-V stands on Llama 3, VLM2Vec on Mistral
+    model_type = str(config.get("model_type"))
+    if model_type == "llava_next":  # E5-V stands on Llama 3, VLM2Vec on Mistral
         text = config.get("text_config", {}).get("model_type", "llama")
         return "e5v" if text == "llama" else "vlm2vec"
-    return MODEL_TYPES.get(kind, "sentence_transformer")
+    return FAMILY_BY_MODEL_TYPE.get(model_type, "sentence_transformer")
 
 
-def digest(folder: Path) -> str:
+def compute_digest(folder: Path) -> str:
     """32 hex digits of all that changes a model's vectors: configuration, tokenizer, weights.
 
     Of a file over 16 MiB, its size and 256 blocks at even distances are read: training changes
@@ -121,20 +134,22 @@ def digest(folder: Path) -> str:
     """
     from blake3 import blake3
 
-    total = blake3()
-    for file in _files(folder):
-        total.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        if file.name in (ADAPTER, OURS) and (folder / OURS).exists():
-            told = read_config(folder, file.name)
-            total.update(repr(sorted((k, v) for k, v in told.items() if k not in ORIGIN)).encode())
+    hasher = blake3()
+    for file in _list_digested_files(folder):
+        hasher.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        if file.name in (ADAPTER_CONFIG, METADATA_FILE) and (folder / METADATA_FILE).exists():
+            config = read_config(folder, file.name)
+            hasher.update(
+                repr(sorted((k, v) for k, v in config.items() if k not in PROVENANCE_KEYS)).encode()
+            )
             continue
-        total.update(str(file.stat().st_size).encode() + b"\0")
-        for block in _blocks(file):
-            total.update(block)
-    return total.hexdigest(16)
+        hasher.update(str(file.stat().st_size).encode() + b"\0")
+        for block in _read_blocks(file):
+            hasher.update(block)
+    return hasher.hexdigest(16)
 
 
-def fingerprint(*parts: object) -> str:
+def compute_fingerprint(*parts: object) -> str:
     """32 hex digits of `parts`."""
     from blake3 import blake3
 
@@ -146,73 +161,75 @@ def weight_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
-def _trained(run: Path) -> Path:
+def _find_run_model(run: Path) -> Path:
     """The folder of a fine-tuning run's model; raises `EmbedderError` where there is none yet."""
     model = run / "model"
-    if any((model / name).exists() for name in (OURS, ADAPTER, "config.json")):
+    if any((model / name).exists() for name in (METADATA_FILE, ADAPTER_CONFIG, "config.json")):
         return model
-    state = read_config(run, RUN).get("status", "of unknown state")
+    state = read_config(run, RUN_FILE).get("status", "of unknown state")
     raise EmbedderError(
         f"{run} is a fine-tuning run ({state}) that has no model yet; let it end first"
     )
 
 
-def _base(folder: Path) -> Path:
+def _locate_base(folder: Path) -> Path:
     """The folder of the model that the adapter in `folder` adapts; raises `EmbedderError`."""
-    name = _adapted(folder)
-    beside = folder / name
+    name = _read_base_name(folder)
+    sibling = folder / name
     try:
-        base = resolve(str(beside) if beside.is_dir() else name)
+        base = resolve_folder(str(sibling) if sibling.is_dir() else name)
     except UnknownModelError as error:
         raise EmbedderError(
             f"{folder} is an adapter of {name}, which is not there: bring that model back, or "
-            f"write where it is, as base_model_name_or_path, into {folder / ADAPTER}"
+            f"write where it is, as base_model_name_or_path, into {folder / ADAPTER_CONFIG}"
         ) from error
-    if (base / ADAPTER).exists():
+    if (base / ADAPTER_CONFIG).exists():
         raise EmbedderError(
             f"{folder} is an adapter of {name}, which is an adapter itself: merge that one into "
-            f"its model (finetune export), and name the merged folder in {folder / ADAPTER}"
+            f"its model (finetune export), and name the merged folder in {folder / ADAPTER_CONFIG}"
         )
     return base
 
 
-def _adapted(folder: Path) -> str:
+def _read_base_name(folder: Path) -> str:
     """The name of what the adapter in `folder` adapts; raises `EmbedderError`."""
-    name = read_config(folder, ADAPTER).get("base_model_name_or_path")
+    name = read_config(folder, ADAPTER_CONFIG).get("base_model_name_or_path")
     if not name:
-        raise EmbedderError(f"{folder / ADAPTER} does not say what it adapts")
+        raise EmbedderError(f"{folder / ADAPTER_CONFIG} does not say what it adapts")
     return str(name)
 
 
-def _files(folder: Path) -> list[Path]:
-    found = {file for pattern in FILES for file in folder.glob(pattern)}
-    found |= {file for pattern in FILES for file in folder.glob(f"[0-9]_*/{pattern}")}
+def _list_digested_files(folder: Path) -> list[Path]:
+    found = {file for pattern in DIGESTED_PATTERNS for file in folder.glob(pattern)}
+    found |= {file for pattern in DIGESTED_PATTERNS for file in folder.glob(f"[0-9]_*/{pattern}")}
     return sorted(found)
 
 
-def _blocks(file: Path) -> Iterator[bytes]:
+def _read_blocks(file: Path) -> Iterator[bytes]:
     size = file.stat().st_size
     with file.open("rb") as stream:
-        if size <= BLOCK * BLOCKS:
+        if size <= BLOCK_SIZE * MAX_BLOCKS:
             yield stream.read()
             return
-        for index in range(BLOCKS):
-            stream.seek(index * (size - BLOCK) // (BLOCKS - 1))
-            yield stream.read(BLOCK)
+        for index in range(MAX_BLOCKS):
+            stream.seek(index * (size - BLOCK_SIZE) // (MAX_BLOCKS - 1))
+            yield stream.read(BLOCK_SIZE)
 
 
-def _cached(name: str) -> Path | None:
+def _find_cached(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=WANTED))
+        folder = Path(
+            snapshot_download(name, local_files_only=True, allow_patterns=DOWNLOAD_PATTERNS)
+        )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    return folder if _whole(folder) else None
+    return folder if _has_all_weights(folder) else None
 
 
-def _whole(folder: Path) -> bool:
+def _has_all_weights(folder: Path) -> bool:
     """Whether all weights are there: a download may have been cut off."""
     index = folder / "model.safetensors.index.json"
     if not index.exists():
@@ -221,12 +238,16 @@ def _whole(folder: Path) -> bool:
     return all((folder / part).exists() for part in parts)
 
 
-def _downloaded(name: str) -> Path:
+def _download(name: str) -> Path:
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+        return Path(
+            snapshot_download(
+                name, allow_patterns=DOWNLOAD_PATTERNS, ignore_patterns=IGNORE_PATTERNS
+            )
+        )
     except hub.GatedRepoError:
         raise EmbedderError(
             f"{name} is given only to who accepts its terms: accept them at "
@@ -238,11 +259,11 @@ def _downloaded(name: str) -> Path:
         ) from None
     except Exception as error:  # requests, httpx, hub and OS errors: no network, in many words
         raise EmbedderError(
-            f"{name} is not on this machine and cannot be downloaded ({brief(error)}); with a "
+            f"{name} is not on this machine and cannot be downloaded ({first_line(error)}); with a "
             f"network, type: hf download {name}; or name the folder of a copy"
         ) from error
 
 
-def brief(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of what went wrong."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

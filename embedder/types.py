@@ -27,13 +27,13 @@ class Input:
     images: tuple[Image, ...] = ()
 
     @property
-    def says(self) -> bool:
+    def has_text(self) -> bool:
         """Whether there is a text with more than blanks in it."""
         return bool(self.text and self.text.strip())
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise `EmbedderError` where there is nothing to embed."""
-        if not (self.says or self.images):
+        if not (self.has_text or self.images):
             raise EmbedderError("an input holds neither a text nor a picture")
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """(..., dim) rows brought to length 1; a row of zeros stays."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.maximum(norms, 1e-9), dtype=np.float32)
 
 
-def int8(rows: NDArray[np.float32]) -> NDArray[np.int8]:
+def quantize_int8(rows: NDArray[np.float32]) -> NDArray[np.int8]:
     """(n, dim) unit rows as whole numbers from -127 to 127, each row by its own largest number.
 
     Cosines of such rows differ from the floats' by about 1 / (127 sqrt(dim)).

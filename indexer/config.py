@@ -16,11 +16,11 @@ from pathlib import Path
 
 from indexer.errors import ConfigError
 from indexer.parsing import (
-    parse_flag,
+    parse_bool,
     parse_name,
     parse_path,
     parse_port,
-    parse_positive,
+    parse_positive_int,
     parse_profile,
     parse_seconds,
     parse_size,
@@ -28,7 +28,7 @@ from indexer.parsing import (
     parse_workers,
 )
 
-TOML = "polylens.toml"
+TOML_FILE = "polylens.toml"
 
 
 def default_store() -> str:
@@ -70,12 +70,12 @@ class Config:
     debug: bool = False  # tracebacks instead of one-line errors
 
     @property
-    def threads(self) -> int:
+    def decode_threads(self) -> int:
         """Decoding threads of this process; 0: as many as there are cores, at most 8."""
         return self.workers if isinstance(self.workers, int) else 0
 
     @property
-    def fleet(self) -> str | None:
+    def cluster(self) -> str | None:
         """Where many workers are: local:N, ray:auto or ray://HOST:PORT."""
         return self.workers if isinstance(self.workers, str) else None
 
@@ -84,7 +84,7 @@ class Config:
         return self.store.startswith(("http://", "https://"))
 
     @property
-    def state(self) -> Path:
+    def local_folder(self) -> Path:
         """The folder of this store's collections; for a server, what is kept beside it here."""
         if not self.is_remote:
             return Path(self.store)
@@ -97,9 +97,9 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "model": str,
     "device": str,
     "dtype": str,
-    "dim": parse_positive,
+    "dim": parse_positive_int,
     "pixel_budget": parse_size,
-    "trust_remote_code": parse_flag,
+    "trust_remote_code": parse_bool,
     "model_api_key": str,
     "qdrant_api_key": str,
     "qdrant_read_api_key": str,
@@ -108,25 +108,25 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "qdrant_ca": parse_path,
     "qdrant_timeout": parse_seconds,
     "qdrant_patience": parse_seconds,
-    "qdrant_streams": parse_positive,
+    "qdrant_streams": parse_positive_int,
     "profile": parse_profile,
-    "shards": parse_positive,
-    "replicas": parse_positive,
+    "shards": parse_positive_int,
+    "replicas": parse_positive_int,
     "tenant": parse_name,
     "max_bytes": parse_size,
     "max_pixels": parse_size,
-    "batch": parse_positive,
+    "batch": parse_positive_int,
     "workers": parse_workers,
     "runs": parse_path,
-    "debug": parse_flag,
+    "debug": parse_bool,
 }
-ALIASES = {
+ENV_ALIASES = {
     "QDRANT_URL": "store",
     "QDRANT_API_KEY": "qdrant_api_key",
     "QDRANT_READ_API_KEY": "qdrant_read_api_key",
     "QDRANT_SOURCE_API_KEY": "qdrant_source_api_key",
 }
-SECRETS = frozenset(
+SECRET_SETTINGS = frozenset(
     {"qdrant_api_key", "qdrant_read_api_key", "qdrant_source_api_key", "model_api_key"}
 )
 
@@ -140,22 +140,22 @@ class Setting:
     origin: str
 
 
-def resolve(flags: Mapping[str, object] | None = None) -> Config:
+def load_config(flags: Mapping[str, object] | None = None) -> Config:
     """The settings in force; `flags` that are None count as not given. Raises `ConfigError`."""
-    return Config(**{s.name: s.value for s in settings(flags)})  # type: ignore[arg-type]
+    return Config(**{s.name: s.value for s in load_settings(flags)})  # type: ignore[arg-type]
 
 
-def settings(flags: Mapping[str, object] | None = None) -> list[Setting]:
+def load_settings(flags: Mapping[str, object] | None = None) -> list[Setting]:
     """Each setting with its origin, in the order of `Config`'s fields; raises `ConfigError`."""
     found: dict[str, Setting] = {}
-    for origin, values in _sources(flags or {}):
+    for origin, values in _read_sources(flags or {}):
         for name, raw in values.items():
-            found[name] = Setting(name, _parse(name, raw, origin), origin)
-    defaults = (Setting(f.name, _default(f.name), "default") for f in fields(Config))
+            found[name] = Setting(name, _parse_value(name, raw, origin), origin)
+    defaults = (Setting(f.name, _default_value(f.name), "default") for f in fields(Config))
     return [found.get(s.name, s) for s in defaults]
 
 
-def _default(name: str) -> object:
+def _default_value(name: str) -> object:
     if name == "store":
         return default_store()
     if name == "runs":
@@ -163,20 +163,20 @@ def _default(name: str) -> object:
     return Config.__dataclass_fields__[name].default
 
 
-def _sources(flags: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
-    toml = _toml_path()
+def _read_sources(flags: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+    toml = _find_toml()
     sources = [(str(toml), _read_toml(toml))] if toml else []
     if Path(".env").is_file():
-        sources.append((".env", _from_environment(_read_dotenv())))
-    sources.append(("environment", _from_environment(os.environ)))
+        sources.append((".env", _parse_environment(_read_dotenv())))
+    sources.append(("environment", _parse_environment(os.environ)))
     sources.append(("flag", {k: v for k, v in flags.items() if v is not None}))
     return sources
 
 
-def _toml_path() -> Path | None:
+def _find_toml() -> Path | None:
     from platformdirs import user_config_path
 
-    places = (Path(TOML), user_config_path("polylens", appauthor=False) / TOML)
+    places = (Path(TOML_FILE), user_config_path("polylens", appauthor=False) / TOML_FILE)
     return next((p for p in places if p.is_file()), None)
 
 
@@ -193,10 +193,10 @@ def _read_dotenv() -> Mapping[str, str | None]:
     return dotenv_values(".env")
 
 
-def _from_environment(environment: Mapping[str, str | None]) -> dict[str, object]:
+def _parse_environment(environment: Mapping[str, str | None]) -> dict[str, object]:
     """POLYLENS_* and Qdrant's own names; POLYLENS_STORE wins over QDRANT_URL."""
     values: dict[str, object] = {}
-    for variable, name in ALIASES.items():
+    for variable, name in ENV_ALIASES.items():
         if environment.get(variable):
             values[name] = environment[variable]
     for name in PARSERS:
@@ -206,7 +206,7 @@ def _from_environment(environment: Mapping[str, str | None]) -> dict[str, object
     return values
 
 
-def _parse(name: str, raw: object, origin: str) -> object:
+def _parse_value(name: str, raw: object, origin: str) -> object:
     if name not in PARSERS:
         known = ", ".join(PARSERS)
         raise ConfigError(f"{origin} sets {name!r}, which is no setting; known: {known}")

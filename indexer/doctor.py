@@ -20,10 +20,10 @@ from indexer.places import place_of
 from indexer.stores.connection import masked
 from indexer.stores.state import read_state
 
-PYTHON = (3, 11)
-PAGE = 1_000
+MIN_PYTHON = (3, 11)
+PAGE_SIZE = 1_000
 
-State = Literal["ok", "note", "problem"]
+CheckState = Literal["ok", "note", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,26 @@ class Check:
     """What was looked at, how it is, and for a problem what to type."""
 
     name: str
-    state: State
+    state: CheckState
     detail: str
     advice: str = ""
 
 
-def examine(config: Config, *, repair: bool = False, model: bool = True) -> Iterator[Check]:
+def run_checks(config: Config, *, repair: bool = False, model: bool = True) -> Iterator[Check]:
     """The checks, one after the other, as they are made; nothing is raised for what is found.
 
     `repair` deletes what the next ingest makes anew: a catalogue that does not fit the store, and
     thumbnails of points that are gone. `model` False leaves out loading the model.
     """
-    yield _python()
-    yield from _packages()
-    yield from _guarded("disk", lambda: _disk(config))
-    yield from _guarded("collection", lambda: _collection(config, repair=repair))
+    yield _check_python()
+    yield from _check_packages()
+    yield from _catch_errors("disk", lambda: _check_disk(config))
+    yield from _catch_errors("collection", lambda: _check_collection(config, repair=repair))
     if model:
-        yield from _guarded("model", lambda: _model(config))
+        yield from _catch_errors("model", lambda: _check_model(config))
 
 
-def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+def _catch_errors(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     """An error of ours is a finding, and its message says what to type."""
     try:
         yield from checks()
@@ -58,22 +58,22 @@ def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check
         yield Check(name, "problem", str(error))
 
 
-def _python() -> Check:
+def _check_python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info >= PYTHON:
+    if sys.version_info >= MIN_PYTHON:
         return Check("python", "ok", found)
-    needed = ".".join(map(str, PYTHON))
+    needed = ".".join(map(str, MIN_PYTHON))
     return Check("python", "problem", f"{found} is too old", f"install Python {needed} or later")
 
 
-def _packages() -> Iterator[Check]:
+def _check_packages() -> Iterator[Check]:
     """Each requirement against what is installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement
 
     wrong, right = [], 0
-    for requirement in map(Requirement, _requirements()):
+    for requirement in map(Requirement, _read_requirements()):
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
@@ -89,7 +89,7 @@ def _packages() -> Iterator[Check]:
         yield Check("packages", "ok", f"{right} as required")
 
 
-def _requirements() -> list[str]:
+def _read_requirements() -> list[str]:
     """What the distribution requires; of a checkout, its requirements.txt."""
     from importlib.metadata import PackageNotFoundError, requires
 
@@ -101,8 +101,8 @@ def _requirements() -> list[str]:
     return [line for line in plain if line]
 
 
-def _disk(config: Config) -> Iterator[Check]:
-    folder = config.state
+def _check_disk(config: Config) -> Iterator[Check]:
+    folder = config.local_folder
     while not folder.exists():
         folder = folder.parent
     if not os.access(folder, os.W_OK):
@@ -115,27 +115,31 @@ def _disk(config: Config) -> Iterator[Check]:
 
 
 @dataclass(slots=True)
-class _Counts:
+class _StoredPoints:
     """What a collection's parts say of its points."""
 
     points: int
     ids: set[str] = field(default_factory=set)
 
 
-def _collection(config: Config, *, repair: bool) -> Iterator[Check]:
+def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     place, name = place_of(config), config.collection
     if not place.exists(name):
-        where = config.state if not config.is_remote else masked(config.store)
+        where = config.local_folder if not config.is_remote else masked(config.store)
         missing = f"there is no collection {name!r} in {where}"
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
     found = place.indexes(name).in_use
     card, index = found.card, found.folder
     yield Check("collection", "ok", f"{name}, made with {card.name} {card.revision}")
-    yield from _server(config) if config.is_remote else _parts(config, index, repair=repair)
+    yield from (
+        _check_server(config)
+        if config.is_remote
+        else _check_local_index(config, index, repair=repair)
+    )
 
 
-def _server(config: Config) -> Iterator[Check]:
+def _check_server(config: Config) -> Iterator[Check]:
     """A server is asked for its count; to list millions of points would take too long."""
     with Collection.open(config) as opened:
         points = opened.store.count()
@@ -144,13 +148,13 @@ def _server(config: Config) -> Iterator[Check]:
             yield Check("catalogue", "note", "is not there; the next ingest makes it")
 
 
-def _parts(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
-    path = config.state / config.collection
+def _check_local_index(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
+    path = config.local_folder / config.collection
     state = read_state(index)
     with Collection.open(config) as opened:
         if state is not None and not state.clean and not (index / "keeper.json").exists():
             yield Check("closed", "note", "was not closed properly; the store has recovered")
-        counts = _Counts(opened.store.count(), _ids(opened))
+        counts = _StoredPoints(opened.store.count(), _list_ids(opened))
         if counts.points != len(counts.ids):
             yield Check(
                 "store",
@@ -161,45 +165,49 @@ def _parts(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
         else:
             yield Check("store", "ok", f"opens; {counts.points} points")
         with opened.writing():
-            yield _catalogue(opened.index, counts, repair=repair)
-            yield _thumbnails(opened.thumbs, counts, repair=repair)
+            yield _check_catalog(opened.index, counts, repair=repair)
+            yield _check_thumbnails(opened.thumbs, counts, repair=repair)
 
 
-def _ids(collection: Collection) -> set[str]:
+def _list_ids(collection: Collection) -> set[str]:
     ids: set[str] = set()
     after = None
     while True:
-        records, after = collection.store.scroll(limit=PAGE, after=after)
+        records, after = collection.store.scroll(limit=PAGE_SIZE, after=after)
         ids.update(record.id for record in records)
         if after is None:
             return ids
 
 
-def _catalogue(path: Path, counts: _Counts, *, repair: bool) -> Check:
+def _check_catalog(path: Path, counts: _StoredPoints, *, repair: bool) -> Check:
     """A content that the catalogue knows and the store lost would never be ingested again."""
-    from indexer.catalogue import Catalogue
     from indexer.errors import CollectionError
+    from indexer.ingest.catalog import Catalog
 
     file = path / "catalogue.db"
     if not file.exists():
         return Check("catalogue", "note", "is not there; the next ingest makes it")
     try:
-        with closing(Catalogue(file)) as catalogue:
+        with closing(Catalog(file)) as catalogue:
             known = catalogue.count_points()
     except CollectionError as error:
-        return _dropped(file) if repair else Check("catalogue", "problem", str(error), REPAIR)
+        return (
+            _delete_catalog(file)
+            if repair
+            else Check("catalogue", "problem", str(error), REPAIR_ADVICE)
+        )
     if known == counts.points:
         return Check("catalogue", "ok", f"agrees with the store on {known} points")
     if repair:
-        return _dropped(file)
+        return _delete_catalog(file)
     detail = f"knows {known} points, and the store has {counts.points}"
-    return Check("catalogue", "problem", detail, REPAIR)
+    return Check("catalogue", "problem", detail, REPAIR_ADVICE)
 
 
-REPAIR = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
+REPAIR_ADVICE = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
 
 
-def _dropped(file: Path) -> Check:
+def _delete_catalog(file: Path) -> Check:
     for suffix in ("", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     return Check(
@@ -207,7 +215,7 @@ def _dropped(file: Path) -> Check:
     )
 
 
-def _thumbnails(thumbs: Path, counts: _Counts, *, repair: bool) -> Check:
+def _check_thumbnails(thumbs: Path, counts: _StoredPoints, *, repair: bool) -> Check:
     orphans = [file for file in thumbs.glob("*/*.jpg") if file.stem not in counts.ids]
     if not orphans:
         return Check("thumbnails", "ok", "all belong to a point")
@@ -220,7 +228,7 @@ def _thumbnails(thumbs: Path, counts: _Counts, *, repair: bool) -> Check:
     )
 
 
-def _model(config: Config) -> Iterator[Check]:
+def _check_model(config: Config) -> Iterator[Check]:
     """Load the model, embed a word, and compare its fingerprint with the collection's."""
     import embedder
 

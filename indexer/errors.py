@@ -35,7 +35,7 @@ class StoreBusyError(StoreError):
     """Another process holds what this one needs."""
 
 
-class StoreAwayError(StoreError):
+class StoreUnavailableError(StoreError):
     """The server has not answered, or was too busy, for as long as it was waited for."""
 
 

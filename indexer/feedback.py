@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from indexer.errors import StoreError
-from indexer.identity import content_hash
-from indexer.types import Where
+from indexer.ids import hash_content
+from indexer.types import Filters
 
-FILE = "feedback.jsonl"
-PICTURES = "feedback"
+VOTES_FILE = "feedback.jsonl"
+IMAGES_FOLDER = "feedback"
 
 
 def _now() -> str:
@@ -29,7 +29,7 @@ def _now() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedPart:
+class VotedQueryPart:
     """A part of a query: words, the path of a picture, or the id of a point."""
 
     text: str | None = None
@@ -39,14 +39,14 @@ class AskedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class VotedQuery:
     """The query that a hit answered."""
 
-    parts: tuple[AskedPart, ...]
-    where: Where = field(default_factory=dict)
+    parts: tuple[VotedQueryPart, ...]
+    filters: Filters = field(default_factory=dict)
 
     @property
-    def key(self) -> frozenset[AskedPart]:
+    def key(self) -> frozenset[VotedQueryPart]:
         """What tells queries apart: their parts, in any order and under any filters."""
         return frozenset(self.parts)
 
@@ -55,7 +55,7 @@ class Asked:
 class Vote:
     """What somebody thinks of one hit: 1 is good, -1 is bad, 0 takes an earlier vote back."""
 
-    query: Asked
+    query: VotedQuery
     id: str  # the point's
     content: str  # blake3 of the point's file
     vote: int
@@ -64,15 +64,15 @@ class Vote:
     time: str = field(default_factory=_now, compare=False)  # ISO 8601, UTC
 
 
-def record(folder: Path, vote: Vote) -> None:
+def record_vote(folder: Path, vote: Vote) -> None:
     """Append `vote` to those of the collection in `folder`; other processes may do the same.
 
     Raises `StoreError` where it cannot be kept; earlier votes stay.
     """
     try:
-        with (folder / FILE).open("a+b", buffering=0) as file, _alone(file.fileno()):
-            line = _line(folder, vote)
-            file.write(line if _is_whole(file.fileno()) else b"\n" + line)
+        with (folder / VOTES_FILE).open("a+b", buffering=0) as file, _lock_file(file.fileno()):
+            line = _serialize_vote(folder, vote)
+            file.write(line if _ends_with_newline(file.fileno()) else b"\n" + line)
             os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(
@@ -81,45 +81,47 @@ def record(folder: Path, vote: Vote) -> None:
         ) from error
 
 
-def read(folder: Path) -> list[Vote]:
+def read_votes(folder: Path) -> list[Vote]:
     """The votes that count: the last of each query and point, without those taken back.
 
     Pictures have absolute paths. A line that a crash left unfinished is passed over. Raises
     `StoreError` where the file is there and cannot be read.
     """
-    last: dict[tuple[frozenset[AskedPart], str], Vote] = {}
-    for vote in _votes(folder):
+    last: dict[tuple[frozenset[VotedQueryPart], str], Vote] = {}
+    for vote in _iterate_votes(folder):
         key = (vote.query.key, vote.id)
         last.pop(key, None)  # so that the order is that of the last votes
         last[key] = vote
     return [vote for vote in last.values() if vote.vote]
 
 
-def place(folder: Path, picture: Path) -> Path:
+def locate_image_copy(folder: Path, image: Path) -> Path:
     """Where the collection in `folder` keeps its copy of `picture`; raises `OSError`."""
-    return folder / PICTURES / f"{content_hash(picture.read_bytes())}{picture.suffix.lower()}"
+    return folder / IMAGES_FOLDER / f"{hash_content(image.read_bytes())}{image.suffix.lower()}"
 
 
-def _votes(folder: Path) -> Iterator[Vote]:
+def _iterate_votes(folder: Path) -> Iterator[Vote]:
     try:
-        lines = (folder / FILE).read_bytes().split(b"\n")
+        lines = (folder / VOTES_FILE).read_bytes().split(b"\n")
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError(f"{folder / FILE} cannot be read ({error.strerror or error})") from error
+        raise StoreError(
+            f"{folder / VOTES_FILE} cannot be read ({error.strerror or error})"
+        ) from error
     for line in lines:
         try:
-            yield _vote(folder, json.loads(line))
+            yield _parse_vote(folder, json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
 
 
-def _vote(folder: Path, row: Mapping[str, Any]) -> Vote:
+def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:
     """Raises `KeyError`, `TypeError`, `ValueError`, `AttributeError` for what is none."""
-    parts = tuple(_part(folder, part) for part in row["query"]["parts"])
+    parts = tuple(_parse_part(folder, part) for part in row["query"]["parts"])
     where = {str(key): tuple(map(str, v)) for key, v in row["query"].get("where", {}).items()}
     return Vote(
-        query=Asked(parts, where),
+        query=VotedQuery(parts, where),
         id=str(row["id"]),
         content=str(row["content"]),
         vote=int(row["vote"]),
@@ -129,45 +131,45 @@ def _vote(folder: Path, row: Mapping[str, Any]) -> Vote:
     )
 
 
-def _part(folder: Path, row: Mapping[str, Any]) -> AskedPart:
+def _parse_part(folder: Path, row: Mapping[str, Any]) -> VotedQueryPart:
     image = str(folder / row["image"]) if row.get("image") else None
-    return AskedPart(row.get("text"), image, row.get("id"), float(row.get("weight", 1.0)))
+    return VotedQueryPart(row.get("text"), image, row.get("id"), float(row.get("weight", 1.0)))
 
 
-def _line(folder: Path, vote: Vote) -> bytes:
+def _serialize_vote(folder: Path, vote: Vote) -> bytes:
     query = {
-        "parts": [_told(folder, part) for part in vote.query.parts],
-        "where": {key: list(values) for key, values in vote.query.where.items()},
+        "parts": [_serialize_part(folder, part) for part in vote.query.parts],
+        "where": {key: list(values) for key, values in vote.query.filters.items()},
     }
     point = {"id": vote.id, "content": vote.content, "path": vote.path, "text": vote.text}
     row = {"time": vote.time, "query": query, **point, "vote": vote.vote}
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _told(folder: Path, part: AskedPart) -> dict[str, object]:
-    image = _kept(folder, Path(part.image)) if part.image else None
+def _serialize_part(folder: Path, part: VotedQueryPart) -> dict[str, object]:
+    image = _copy_image(folder, Path(part.image)) if part.image else None
     return {k: v for k, v in asdict(replace(part, image=image)).items() if v is not None}
 
 
-def _kept(folder: Path, picture: Path) -> str:
+def _copy_image(folder: Path, image: Path) -> str:
     """Keep a copy of `picture`, called by its content; returns its path from `folder` on."""
-    copy = place(folder, picture)
+    copy = locate_image_copy(folder, image)
     if not copy.exists():
         copy.parent.mkdir(exist_ok=True)
-        fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copyfile(picture, fresh)
-        fresh.replace(copy)
-    return f"{PICTURES}/{copy.name}"
+        temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
+        shutil.copyfile(image, temporary)
+        temporary.replace(copy)
+    return f"{IMAGES_FOLDER}/{copy.name}"
 
 
-def _is_whole(file: int) -> bool:
+def _ends_with_newline(file: int) -> bool:
     """Whether the last line has ended; a crash may have cut it."""
     size = os.fstat(file).st_size
     return size == 0 or os.pread(file, 1, size - 1) == b"\n"
 
 
 @contextmanager
-def _alone(file: int) -> Iterator[None]:
+def _lock_file(file: int) -> Iterator[None]:
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_EX)

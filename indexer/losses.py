@@ -7,12 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from indexer.catalogue import Catalogue
 from indexer.collection import Collection
-from indexer.files import is_gone
-from indexer.sources import above, is_plain
-from indexer.types import Payload, Skip
-from indexer.walk import file_path
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.catalog_rows import is_missing
+from indexer.paths import resolve_display_path
+from indexer.sources import ancestors, is_local_file
+from indexer.types import Payload, SkippedFile
 
 PAGE = 1_000
 Fate = Literal["vanished", "changed", "lost"]
@@ -29,14 +29,14 @@ class Losses:
 
     vanished: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
-    lost: tuple[Skip, ...] = ()
+    lost: tuple[SkippedFile, ...] = ()
     silent: tuple[str, ...] = ()
 
 
 def compare(
     old: Collection,
     new: Collection,
-    skipped: Iterable[Skip],
+    skipped: Iterable[SkippedFile],
     on_page: Callable[[int], None] = lambda _: None,
 ) -> Losses:
     """Look for every point of `old` in `new`; `on_page` is told how many were looked for."""
@@ -44,7 +44,7 @@ def compare(
     found: dict[Fate, dict[str, None]] = {"vanished": {}, "changed": {}, "lost": {}}
     silent: list[str] = []
     seen = 0
-    with closing(Catalogue(new.index / "catalogue.db")) as catalogue:
+    with closing(Catalog(new.index / "catalogue.db")) as catalogue:
         for page in _pages(old):
             here = {record.id: record.payload for record in new.store.retrieve(list(page))}
             for id, payload in page.items():
@@ -55,7 +55,7 @@ def compare(
                     fate, path = _fate(payload, catalogue, reasons)
                     found[fate][path] = None  # a document has many points
             on_page(seen := seen + len(page))
-    lost = tuple(reasons.get(path) or Skip(path, "not-reached") for path in found["lost"])
+    lost = tuple(reasons.get(path) or SkippedFile(path, "not-reached") for path in found["lost"])
     return Losses(tuple(found["vanished"]), tuple(found["changed"]), lost, tuple(silent))
 
 
@@ -68,21 +68,21 @@ def _pages(old: Collection) -> Iterator[Mapping[str, Payload]]:
             return
 
 
-def _fate(payload: Payload, catalogue: Catalogue, skipped: Container[str]) -> tuple[Fate, str]:
+def _fate(payload: Payload, catalogue: Catalog, skipped: Container[str]) -> tuple[Fate, str]:
     """What became of a point, and the path that tells."""
     there = [path for path in payload["paths"] if _is_there(path, catalogue, skipped)]
-    unknown = [path for path in there if catalogue.file(file_path(path)) is None]
+    unknown = [path for path in there if catalogue.get_file(resolve_display_path(path)) is None]
     if unknown:
         return "lost", unknown[0]
     return ("changed", there[0]) if there else ("vanished", payload["paths"][0])
 
 
-def _is_there(path: str, catalogue: Catalogue, skipped: Container[str]) -> bool:
+def _is_there(path: str, catalogue: Catalog, skipped: Container[str]) -> bool:
     """Whether a file is on the disk. Of what lies elsewhere the ingest has just seen all: it is
     there if it was indexed, or left out with a reason, be that of the archive that it lies in."""
-    if is_plain(path):
-        return not is_gone(file_path(path))
-    return catalogue.file(path) is not None or any(one in skipped for one in above(path))
+    if is_local_file(path):
+        return not is_missing(resolve_display_path(path))
+    return catalogue.get_file(path) is not None or any(one in skipped for one in ancestors(path))
 
 
 def _tabled(payload: Payload) -> bool:

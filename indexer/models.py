@@ -84,9 +84,9 @@ def check_same(config: Config, made_with: ModelCard) -> None:
     import embedder
 
     try:
-        asked = embedder.describe(config.model, settings_for(config, made_with))
+        asked = embedder.describe_model(config.model, settings_for(config, made_with))
     except EmbedderError:  # a model that has no such length or pixel budget is another
-        asked = embedder.describe(config.model, settings_for(config))
+        asked = embedder.describe_model(config.model, settings_for(config))
     require_same(config, made_with, asked)
 
 
@@ -107,7 +107,7 @@ def model_for_ingest(config: Config, made_with: ModelCard | None) -> Embedder:
         check_same(config, made_with)
         return Deferred(made_with, lambda: load_model(config, made_with))
     name, settings = config.model or embedder.DEFAULT_MODEL, settings_for(config)
-    return Deferred(embedder.describe(name, settings), lambda: embedder.load(name, settings))
+    return Deferred(embedder.describe_model(name, settings), lambda: embedder.load(name, settings))
 
 
 def label(card: ModelCard) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+SIZE_SUFFIXES = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "ki": 1 << 10,
+    "mi": 1 << 20,
+    "gi": 1 << 30,
+}
 PROFILES = ("small", "large", "huge")
 
 
@@ -14,18 +22,18 @@ def parse_size(value: object) -> int:
     match = re.fullmatch(r"([\d.]+)\s*([kmg]i?)?(?:b|px)?", str(value).strip().lower())
     if not match:
         raise ValueError("expected a number, with a suffix such as 200MB or 150M")
-    return int(float(match[1]) * SUFFIXES[match[2] or ""])
+    return int(float(match[1]) * SIZE_SUFFIXES[match[2] or ""])
 
 
-def parse_count(value: object) -> int:
+def parse_nonnegative_int(value: object) -> int:
     count = int(str(value))
     if count < 0:
         raise ValueError("expected 0 or more")
     return count
 
 
-def parse_positive(value: object) -> int:
-    count = parse_count(value)
+def parse_positive_int(value: object) -> int:
+    count = parse_nonnegative_int(value)
     if count == 0:
         raise ValueError("expected 1 or more")
     return count
@@ -41,7 +49,7 @@ def parse_workers(value: object) -> int | str:
     raise ValueError("expected a number of threads, local:N, ray:auto or ray://HOST:PORT")
 
 
-def parse_flag(value: object) -> bool:
+def parse_bool(value: object) -> bool:
     text = str(value).strip().lower()
     if text in {"1", "true", "yes", "on"}:
         return True
@@ -76,7 +84,7 @@ def parse_seconds(value: object) -> float:
 
 
 def parse_port(value: object) -> int:
-    port = parse_positive(value)
+    port = parse_positive_int(value)
     if port > 65535:
         raise ValueError("expected a port, 1 to 65535")
     return port

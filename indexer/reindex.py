@@ -12,21 +12,21 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from embedder.types import Embedder, ModelCard
-from indexer.catalogue import Catalogue
 from indexer.collection import FREE_BYTES, Collection, disk_usage, require_disk, writing
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.filters import store_filter
-from indexer.ingest import IngestOptions, ingest
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.distributed.coordinator import open_coordinator
+from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.verify import verify_index
 from indexer.losses import Losses, compare
 from indexer.models import label
+from indexer.paths import display_path
 from indexer.places import Index, Place, layout_of, place_of
-from indexer.sources import is_there
+from indexer.search.filters import build_store_filter
+from indexer.sources import is_root_available
 from indexer.stores.tenant import TENANT, TenantStore
-from indexer.types import IngestReport, Progress
-from indexer.verify import verify
-from indexer.walk import printable
-from indexer.workers.fleet import hired
+from indexer.types import IngestProgress, IngestReport
 
 MOST_TENANTS = 100_000
 
@@ -51,7 +51,7 @@ def reindex(
     options: IngestOptions | None = None,
     *,
     allow_missing: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> ReindexReport | None:
     """Make the collection's index anew with `embedder`; None where it has that model already.
@@ -94,8 +94,8 @@ def reindex(
 
 def _hosts(old: Collection) -> tuple[str, ...]:
     """The hosts that the user has allowed the collection's lists to point to."""
-    with closing(Catalogue(old.index / "catalogue.db")) as catalogue:
-        return tuple(catalogue.hosts())
+    with closing(Catalog(old.index / "catalogue.db")) as catalogue:
+        return tuple(catalogue.list_hosts())
 
 
 def _shares(place: Place, index: Index) -> list[str | None]:
@@ -144,14 +144,14 @@ class _Run:
     new: Collection
     embedder: Embedder
     options: IngestOptions
-    on_progress: Callable[[Progress], None] | None
+    on_progress: Callable[[IngestProgress], None] | None
 
     def __call__(
         self, roots: list[str], stop: threading.Event, *, allow_missing: bool
     ) -> ReindexReport:
         # it may have been begun days ago
-        how = replace(self.options, prune=True, hosts=_hosts(self.old))
-        with hired(self.config, self.new.opened, roots, how) as fleet:
+        how = replace(self.options, prune=True, allowed_hosts=_hosts(self.old))
+        with open_coordinator(self.config, self.new.opened, roots, how) as fleet:
             model = fleet or self.embedder
             done = ingest(roots, self.new, model, how, self.on_progress, stop, fleet)
         points = self.old.store.count(), self.new.store.count()
@@ -166,7 +166,7 @@ class _Run:
             return replace(report, ingest=replace(done, interrupted=True))
         if (losses.lost or losses.silent) and not allow_missing:
             return report
-        checked = verify(self.new, self.embedder, self.options)
+        checked = verify_index(self.new, self.embedder, self.options)
         self.new.store.flush()
         return replace(report, checked=checked, switched=True)
 
@@ -174,7 +174,7 @@ class _Run:
         def tell(seen: int) -> None:
             if self.on_progress:
                 seconds = done.seconds.get("total", 0.0)
-                self.on_progress(Progress("check", seen, total, len(done.skipped), seconds))
+                self.on_progress(IngestProgress("check", seen, total, len(done.skipped), seconds))
 
         return tell
 
@@ -209,22 +209,24 @@ def _size(before: Index, card: ModelCard) -> int:
 
 def _roots(old: Collection, card: ModelCard, *, allow_missing: bool) -> list[str]:
     """The sources to ingest; raises `CollectionError` where the new index would lack much."""
-    with closing(Catalogue(old.index / "catalogue.db")) as catalogue:
-        known = {root: catalogue.count_under(root) for root in catalogue.roots()}
+    with closing(Catalog(old.index / "catalogue.db")) as catalogue:
+        known = {root: catalogue.count_under(root) for root in catalogue.list_roots()}
     if not known and old.store.count():
         raise CollectionError(
             f"collection {old.name!r} no longer knows its folders (its catalogue is new); tell it: "
             "indexer ingest FOLDER (nothing is embedded twice), then reindex"
         )
-    if "image" not in card.modalities and old.store.count(store_filter({"kind": ("image",)})):
+    if "image" not in card.modalities and old.store.count(build_store_filter({"kind": ("image",)})):
         raise CollectionError(
             f"{card.name} takes texts alone, and collection {old.name!r} has pictures; choose "
             "another model: embedder models"
         )
-    absent = [f"{printable(r)} ({n} files)" for r, n in known.items() if n and not is_there(r)]
+    absent = [
+        f"{display_path(r)} ({n} files)" for r, n in known.items() if n and not is_root_available(r)
+    ]
     if absent and not allow_missing:
         raise CollectionError(
             f"missing or empty, as a disk that is not mounted is: {', '.join(absent)}; what lies "
             "there would not be in the new index. Bring it back, or do without: --allow-missing"
         )
-    return [root for root in known if is_there(root)]
+    return [root for root in known if is_root_available(root)]

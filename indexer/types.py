@@ -17,7 +17,7 @@ Vector: TypeAlias = "NDArray[np.float32]"
 Payload = dict[str, Any]
 
 
-class Sparse(NamedTuple):
+class SparseVector(NamedTuple):
     """A sparse vector: as many values as indices, the indices distinct and ascending."""
 
     indices: tuple[int, ...]
@@ -29,7 +29,7 @@ class Record:
     """One point: a UUID, named vectors (`image`, `text`, sparse `bm25`) and a payload."""
 
     id: str
-    vectors: Mapping[str, Vector | Sparse]
+    vectors: Mapping[str, Vector | SparseVector]
     payload: Payload
 
 
@@ -53,7 +53,7 @@ class Part:
     label: str = ""  # how the user wrote it; shown in `why`
 
 
-Where = Mapping[str, tuple[str, ...]]
+Filters = Mapping[str, tuple[str, ...]]
 """Filters: payload key -> accepted values (any of them); all keys must hold."""
 
 
@@ -63,11 +63,11 @@ class Query:
     `instruction` tells a model that follows instructions what to look for."""
 
     parts: tuple[Part, ...]
-    where: Where = field(default_factory=dict)
+    filters: Filters = field(default_factory=dict)
     limit: int = 20
     offset: int = 0
     diversity: float = 0.0
-    fold: bool = True
+    group_duplicates: bool = True
     instruction: str | None = None
 
 
@@ -78,22 +78,22 @@ class Hit:
     id: str
     score: float
     payload: Payload
-    why: Payload
-    folded: tuple[str, ...] = ()  # ids of near-duplicates that stand behind this hit
+    explanation: Payload
+    duplicates: tuple[str, ...] = ()  # ids of near-duplicates that stand behind this hit
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class SearchResults:
     """The hits of one page, best first. `matches` is False where nothing stands out from chance."""
 
     hits: tuple[Hit, ...]
     took_ms: float
-    matches: bool
-    more: bool  # there is a next page
+    is_significant: bool
+    has_more: bool  # there is a next page
 
 
 @dataclass(frozen=True, slots=True)
-class Skip:
+class SkippedFile:
     """A file that was left out: a reason code and a sentence with the limit and the way out."""
 
     path: str
@@ -110,14 +110,14 @@ class IngestReport:
     unchanged: int = 0
     moved: int = 0
     removed: int = 0
-    skipped: tuple[Skip, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
     files: int = 0  # paths seen that hold a picture or a text
     interrupted: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds spent
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class IngestProgress:
     """Where an ingest stands; handed to the caller's callback now and then."""
 
     stage: str  # scan, ingest, flush

@@ -21,7 +21,7 @@ from PIL import Image
 import embedder
 from embedder.engine.engine import Engine
 from embedder.types import Input, ModelCard, Role, Settings, Vectors
-from indexer.config import Config, resolve
+from indexer.config import Config, load_config
 
 DIM = 48
 SERVERS = Path(__file__).parent / "servers"
@@ -125,7 +125,7 @@ def photo() -> Callable[..., Path]:
 @pytest.fixture
 def config(tmp_path) -> Config:
     """Settings whose store is an empty folder of this test's own."""
-    return resolve({"store": str(tmp_path / "store")})
+    return load_config({"store": str(tmp_path / "store")})
 
 
 PARITY = Path(__file__).parent / "embedder" / "parity"

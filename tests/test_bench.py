@@ -41,11 +41,13 @@ def test_the_null_embedder_gives_unit_rows_that_differ():
 
 def test_a_section_is_replaced_and_the_others_stay():
     page = "# Benchmarks\n\nIntroduction.\n\n## One\n\nold\n\n## Two\n\nkept\n"
-    once = report.replace(page, "One", "## One\n\nnew\n")
+    once = report.replace_section(page, "One", "## One\n\nnew\n")
     assert "old" not in once and "new" in once and "kept" in once
     assert once.index("## One") < once.index("## Two")
-    assert report.replace(once, "One", "## One\n\nnew\n") == once
-    assert report.replace(page, "Three", "## Three\n\nadded\n").endswith("## Three\n\nadded\n")
+    assert report.replace_section(once, "One", "## One\n\nnew\n") == once
+    assert report.replace_section(page, "Three", "## Three\n\nadded\n").endswith(
+        "## Three\n\nadded\n"
+    )
 
 
 def test_pipeline_counts_every_picture(tmp_path):
@@ -77,11 +79,11 @@ def test_embed_agrees_with_the_authors_recipe_before_it_measures(tmp_path):
 def test_the_full_models_have_the_published_number_of_parameters():
     import torch
 
-    from bench.embed_models import PLANS, configured, randomised
+    from bench.embed_models import PLANS, make_config, make_random_model
 
     def billions(family: str, size: str) -> float:
-        config = configured(PLANS[family], size)
-        model = randomised(config, torch.device("meta"), torch.bfloat16)
+        config = make_config(PLANS[family], size)
+        model = make_random_model(config, torch.device("meta"), torch.bfloat16)
         return sum(weight.numel() for weight in model.parameters()) / 1e9
 
     published = {"e5v": 8.36, "vlm2vec-qwen2vl": 2.21, "vlm2vec-qwen25vl": 3.75, "mme5": 10.7}
@@ -98,7 +100,7 @@ def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from bench.embed_flops import needed
+    from bench.embed_flops import count_flops
     from bench.embed_models import build
     from embedder.types import Settings
 
@@ -111,7 +113,7 @@ def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
     cost = {attention: lambda q, k, *_, **__: 4 * q[0] * q[1] * q[2] * q[3] * k[2]}
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=cost) as counted:
         backbone.forward(batch)
-    assert 0.85 < needed(built, ready) / counted.get_total_flops() <= 1
+    assert 0.85 < count_flops(built, ready) / counted.get_total_flops() <= 1
 
 
 @pytest.mark.slow

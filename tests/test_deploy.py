@@ -22,10 +22,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-import embedder.cli
+import embedder.cli.program
 import finetune.cli
 import indexer.cli
-from indexer.config import ALIASES, PARSERS
+from indexer.config import ENV_ALIASES, PARSERS
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -34,7 +34,11 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
 IGNORED = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-PROGRAMS = {"indexer": indexer.cli.app, "embedder": embedder.cli.app, "finetune": finetune.cli.app}
+PROGRAMS = {
+    "indexer": indexer.cli.app,
+    "embedder": embedder.cli.program.app,
+    "finetune": finetune.cli.app,
+}
 VARIABLE = re.compile(r"\$\{(\w+):([-?])([^}]*)\}")
 KEYS = {"QDRANT_API_KEY": "full", "QDRANT_READ_API_KEY": "read"}
 
@@ -206,7 +210,7 @@ def test_the_app_has_the_key_that_reads_and_no_other():
 
 @pytest.mark.parametrize("name", OURS)
 def test_settings_of_a_service_are_settings_of_the_program(name):
-    own = {f"POLYLENS_{key.upper()}": key for key in PARSERS} | ALIASES
+    own = {f"POLYLENS_{key.upper()}": key for key in PARSERS} | ENV_ALIASES
     for variable, value in SERVICES[name]["environment"].items():
         if variable.startswith("STREAMLIT_") or variable == "POLYLENS_SERVE_API_KEY":
             continue
@@ -389,7 +393,7 @@ def test_a_command_of_the_docs_is_one(line):
 
 
 def test_variables_of_the_docs_are_known():
-    own = {f"POLYLENS_{key.upper()}" for key in PARSERS} | set(ALIASES)
+    own = {f"POLYLENS_{key.upper()}" for key in PARSERS} | set(ENV_ALIASES)
     own |= {name for name, _, _ in VARIABLE.findall(COMPOSE)}
     own |= set(SERVICES["qdrant"]["environment"])
     told = re.findall(r"\b(?:POLYLENS|QDRANT|EMBEDDER|APP|TORCH)_[A-Z_]+\b", DEPLOY)

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-import embedder.cli
+import embedder.cli.program
 import finetune.cli
 import indexer.cli
-from indexer.config import ALIASES, Config
+from indexer.config import ENV_ALIASES, Config
 from indexer.parsing import parse_size
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def program(app, name: str) -> Iterator[tuple[str, object]]:
 COMMANDS = dict(
     [
         *program(indexer.cli.app, "indexer"),
-        *program(embedder.cli.app, "embedder"),
+        *program(embedder.cli.program.app, "embedder"),
         *program(finetune.cli.app, "finetune"),
     ]
 )
@@ -175,8 +175,8 @@ def test_the_example_environment_has_every_setting_with_its_default():
     lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
     told = dict(re.findall(r"^# ([A-Z_]+)=(\S*)", "\n".join(lines), re.M))
     own = {f"POLYLENS_{f.name.upper()}" for f in fields(Config)}
-    own -= {f"POLYLENS_{name}" for name in ALIASES}  # told by the names that Qdrant gives them
-    assert set(told) == own | set(ALIASES)
+    own -= {f"POLYLENS_{name}" for name in ENV_ALIASES}  # told by the names that Qdrant gives them
+    assert set(told) == own | set(ENV_ALIASES)
     assert parse_size(told["POLYLENS_MAX_BYTES"]) == Config("x").max_bytes
     assert parse_size(told["POLYLENS_MAX_PIXELS"]) == Config("x").max_pixels
     assert int(told["POLYLENS_BATCH"]) == Config("x").batch

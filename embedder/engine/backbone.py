@@ -24,7 +24,7 @@ class Bucket:
 
     key: Hashable
     tokens: int
-    beside: int = 0
+    extra_tokens: int = 0
 
 
 class Backbone(Protocol[T]):

@@ -14,17 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.engine.backbone import Backbone, Batch, Bucket
-from embedder.engine.batches import cost, plan
+from embedder.engine.batching import count_tokens, plan_batches
 from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Role, Settings, Vectors
-from embedder.vectors import unit
+from embedder.vectors import normalize
 
 if TYPE_CHECKING:
     import torch
 
-SHARES, LEAST = 4, 4_096  # a call is cut in so many batches, unless they would be smaller than that
-AHEAD = 4  # batches made ready while one is on the device
-TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # in a batch, until memory says otherwise
+MIN_BATCHES, MIN_BATCH_TOKENS = (
+    4,
+    4_096,
+)  # a call is cut in so many batches, unless they would be smaller than that
+PREFETCH_BATCHES = 4  # batches made ready while one is on the device
+DEFAULT_BATCH_TOKENS = {
+    "cuda": 32_768,
+    "cpu": 4_096,
+    "mps": 8_192,
+}  # in a batch, until memory says otherwise
 
 
 @dataclass(slots=True)
@@ -43,11 +50,13 @@ class Engine:
     def __init__(self, backbone: Backbone[Any], settings: Settings | None = None) -> None:
         settings = settings or Settings()
         self.backbone = backbone
-        self._workers = settings.workers or cores()
-        self._budget = settings.batch_tokens or TOKENS.get(backbone.device.type, 4_096)
-        self._items = ThreadPoolExecutor(self._workers, thread_name_prefix="item")
-        self._batches = ThreadPoolExecutor(AHEAD, thread_name_prefix="batch")
-        self._turn = threading.Lock()
+        self._workers = settings.workers or default_worker_count()
+        self._budget = settings.batch_tokens or DEFAULT_BATCH_TOKENS.get(
+            backbone.device.type, 4_096
+        )
+        self._item_pool = ThreadPoolExecutor(self._workers, thread_name_prefix="item")
+        self._batch_pool = ThreadPoolExecutor(PREFETCH_BATCHES, thread_name_prefix="batch")
+        self._forward_lock = threading.Lock()
         self.timing = Timing()
 
     @property
@@ -64,7 +73,7 @@ class Engine:
         rows = self.states(inputs, role, instruction)[:, : self.card.dim]
         if not np.isfinite(rows).all():
             raise EmbedderError(f"{self.card.name} gave numbers that are not finite; try float32")
-        return unit(rows)
+        return normalize(rows)
 
     def states(
         self, inputs: Sequence[Input], role: Role, instruction: str | None = None
@@ -82,47 +91,47 @@ class Engine:
         """Collate in threads, ahead of the device; where memory runs out, plan smaller batches."""
         import torch
 
-        waiting = deque(self.plan(buckets))
-        done: list[tuple[list[int], torch.Tensor]] = []
+        waiting = deque(self.plan_batches(buckets))
+        computed: list[tuple[list[int], torch.Tensor]] = []
         with torch.inference_mode():
-            for rows, collated in self._ahead(waiting, ready):
-                states = self._forward(self._taken(collated))
+            for rows, collated in self._prefetch(waiting, ready):
+                states = self._forward(self._wait_for_batch(collated))
                 if states is not None:
-                    done.append((rows, states))
+                    computed.append((rows, states))
                     continue
-                self._shrink(rows, buckets)
+                self._halve_budget(rows, buckets)
                 rest = rows + [row for later in waiting for row in later]
                 waiting.clear()
-                again = self.plan([buckets[row] for row in rest])
-                waiting.extend([rest[index] for index in batch] for batch in again)
-            return self._gathered(done, len(ready))
+                replanned = self.plan_batches([buckets[row] for row in rest])
+                waiting.extend([rest[index] for index in batch] for batch in replanned)
+            return self._gather_rows(computed, len(ready))
 
-    def plan(self, buckets: Sequence[Bucket]) -> list[list[int]]:
+    def plan_batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
         """The batches of a call, as indices of `buckets`: a few at the least, so that the device
         begins with the first while the others are being prepared."""
-        share = sum(bucket.tokens + bucket.beside for bucket in buckets) // SHARES
-        return plan(buckets, min(self._budget, max(share, LEAST)))
+        share = sum(bucket.tokens + bucket.extra_tokens for bucket in buckets) // MIN_BATCHES
+        return plan_batches(buckets, min(self._budget, max(share, MIN_BATCH_TOKENS)))
 
-    def _ahead(
+    def _prefetch(
         self, waiting: deque[list[int]], ready: Sequence[Any]
     ) -> Iterator[tuple[list[int], Future[Batch]]]:
         """The rows of each batch, in order, being collated while those before are on the device."""
         started: deque[tuple[list[int], Future[Batch]]] = deque()
         while waiting or started:
-            while waiting and len(started) <= AHEAD:
+            while waiting and len(started) <= PREFETCH_BATCHES:
                 rows = waiting.popleft()
                 items = [ready[row] for row in rows]
-                started.append((rows, self._batches.submit(self._collate, items)))
+                started.append((rows, self._batch_pool.submit(self._collate, items)))
             yield started.popleft()
 
     def _collate(self, items: Sequence[Any]) -> Batch:
-        processed = list(self._items.map(self.backbone.process, items))
+        processed = list(self._item_pool.map(self.backbone.process, items))
         batch = self.backbone.collate(items, processed)
         if self.backbone.device.type != "cuda":
             return batch
         return {name: v.pin_memory() if _is_tensor(v) else v for name, v in batch.items()}
 
-    def _taken(self, collated: Future[Batch]) -> Batch:
+    def _wait_for_batch(self, collated: Future[Batch]) -> Batch:
         start = time.perf_counter()
         batch = collated.result()
         self.timing.wait += time.perf_counter() - start
@@ -138,40 +147,40 @@ class Engine:
                 name: value.to(device, non_blocking=True) if _is_tensor(value) else value
                 for name, value in batch.items()
             }
-            with self._turn:
+            with self._forward_lock:
                 return self.backbone.forward(moved).float()
         except torch.OutOfMemoryError:
             return None
 
-    def _shrink(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> None:
+    def _halve_budget(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> None:
         """Half of what was too much is the most from now on."""
         import torch
 
-        spent = cost([buckets[row] for row in rows])
+        batch_tokens = count_tokens([buckets[row] for row in rows])
         if len(rows) == 1:
             raise EmbedderError(
                 f"{self.card.name} has too little memory on {self.backbone.device} for one input "
-                f"of {spent} tokens; give it a smaller --pixel-budget, or more memory"
+                f"of {batch_tokens} tokens; give it a smaller --pixel-budget, or more memory"
             )
-        self._budget = min(self._budget, spent // 2)
+        self._budget = min(self._budget, batch_tokens // 2)
         self.timing.halved += 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _gathered(
-        self, done: Sequence[tuple[list[int], torch.Tensor]], count: int
+    def _gather_rows(
+        self, computed: Sequence[tuple[list[int], torch.Tensor]], count: int
     ) -> NDArray[np.float32]:
         import torch
 
         start = time.perf_counter()
-        states = torch.cat([rows for _, rows in done]).cpu().numpy()
+        states = torch.cat([rows for _, rows in computed]).cpu().numpy()
         self.timing.device += time.perf_counter() - start
         out = np.empty((count, states.shape[1]), dtype=np.float32)
-        out[[row for rows, _ in done for row in rows]] = states
+        out[[row for rows, _ in computed for row in rows]] = states
         return out
 
 
-def cores() -> int:
+def default_worker_count() -> int:
     """Threads for preparing pictures: as many as this process may use, at most 8."""
     import os
 

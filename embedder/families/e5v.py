@@ -7,19 +7,28 @@ CATEGORY" such as "fashioniq dress".
 
 from __future__ import annotations
 
-from embedder.card import UNPINNED, finished, known
-from embedder.checkpoint import Checkpoint, find, read_config
+from embedder.checkpoint import Checkpoint, locate, read_config
 from embedder.errors import EmbedderError
+from embedder.model_card import UNPINNED, derive_base_card, finalize_card
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-from embedder.vlm.rendering import Prompt, Renderer, Words
+from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
 VERSION = 1  # raised when prompts or preprocessing change
 
-HEAD = "<|start_header_id|>user<|end_header_id|>\n\n"
-TAIL = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
-FASHION = "fashioniq "
+PROMPT_PREFIX = "<|start_header_id|>user<|end_header_id|>\n\n"
+PROMPT_SUFFIX = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
+FASHIONIQ_PREFIX = "fashioniq "
 
-LLAMA3 = ("de", "en", "es", "fr", "hi", "it", "pt", "th")  # what Llama 3 was tuned on, and more
+LLAMA3_LANGUAGES = (
+    "de",
+    "en",
+    "es",
+    "fr",
+    "hi",
+    "it",
+    "pt",
+    "th",
+)  # what Llama 3 was tuned on, and more
 CARDS = (
     ModelCard(
         name="royokong/e5-v",
@@ -28,7 +37,7 @@ CARDS = (
         dim=4096,
         modalities=("text", "image"),
         composes=True,
-        languages=LLAMA3,
+        languages=LLAMA3_LANGUAGES,
         license="none stated",
         license_note="the weights carry no licence and descend from Llama 3: ask before selling",
         source="https://huggingface.co/royokong/e5-v",
@@ -42,44 +51,50 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """The card of a checkpoint; may download it. Raises `EmbedderError`."""
-    return _described(name, find(name), settings)
+    return _build_card(name, locate(name), settings)
 
 
-def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
+def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    return finished(
-        known(CARDS, name, CARDS[0], dim, checkpoint), name, checkpoint, settings, VERSION
+    return finalize_card(
+        derive_base_card(CARDS, name, CARDS[0], dim, checkpoint),
+        name,
+        checkpoint,
+        settings,
+        VERSION,
     )
 
 
 def load(name: str, settings: Settings) -> Embedder:
     """Raises `EmbedderError`."""
     from embedder.engine.engine import Engine
-    from embedder.vlm.backbone import VisionLanguage
+    from embedder.vlm.backbone import VisionLanguageBackbone
     from embedder.vlm.llava_next import LlavaNext
-    from embedder.vlm.loading import read_model
+    from embedder.vlm.loading import load_model
 
-    checkpoint = find(name)
-    card = _described(name, checkpoint, settings)
-    model = read_model(checkpoint, settings)
+    checkpoint = locate(name)
+    card = _build_card(name, checkpoint, settings)
+    model = load_model(checkpoint, settings)
     architecture = LlavaNext(
-        model, checkpoint.folder, as_in_4_41=True, pixel_budget=settings.pixel_budget
+        model, checkpoint.folder, legacy_layout=True, pixel_budget=settings.pixel_budget
     )
-    renderer = Renderer.read(checkpoint.folder)
-    return Engine(VisionLanguage(card, architecture, renderer, render), settings)
+    prompt_tokenizer = PromptTokenizer.read(checkpoint.folder)
+    return Engine(
+        VisionLanguageBackbone(card, architecture, prompt_tokenizer, render_prompt), settings
+    )
 
 
-def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
+def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """The prompt for one input; the roles have the same."""
     if len(item.images) > 1:
         raise EmbedderError("E5-V takes one picture an input")
-    return [HEAD, *_asked(item, instruction), TAIL]
+    return [PROMPT_PREFIX, *_render_body(item, instruction), PROMPT_SUFFIX]
 
 
-def _asked(item: Input, instruction: str | None) -> Prompt:
-    text = Words(item.text or "")
-    if instruction and instruction.startswith(FASHION):
-        return _fashion(item, Words(instruction.removeprefix(FASHION)))
+def _render_body(item: Input, instruction: str | None) -> Prompt:
+    text = UserText(item.text or "")
+    if instruction and instruction.startswith(FASHIONIQ_PREFIX):
+        return _render_fashioniq(item, UserText(instruction.removeprefix(FASHIONIQ_PREFIX)))
     if instruction not in (None, "", "cirr"):
         raise EmbedderError(
             f"E5-V follows no instruction {instruction!r}; it knows 'cirr' and 'fashioniq CATEGORY'"
@@ -93,10 +108,10 @@ def _asked(item: Input, instruction: str | None) -> Prompt:
     return ["<image>\nSummary above image in one word: "]
 
 
-def _fashion(item: Input, category: Words) -> Prompt:
+def _render_fashioniq(item: Input, category: UserText) -> Prompt:
     if item.text and item.images:
         return [
-            *("<image> change the style of this ", category, " to ", Words(item.text)),
+            *("<image> change the style of this ", category, " to ", UserText(item.text)),
             *("\n Desribe this modified ", category, " in one word based on its style:"),
         ]
     if item.images:
@@ -104,7 +119,7 @@ def _fashion(item: Input, category: Words) -> Prompt:
     raise EmbedderError("E5-V's FashionIQ prompts are for pictures, with or without words")
 
 
-def fashioniq_texts(first: str, second: str) -> tuple[str, str]:
+def join_fashioniq_captions(first: str, second: str) -> tuple[str, str]:
     """FashionIQ's two captions of a change as the authors join them, in both orders; the two
     inputs' states are added before they are brought to length 1."""
     one, two = first.strip(".?, "), second.strip(".?, ")

@@ -6,15 +6,15 @@ for stands alone, without one.
 
 from __future__ import annotations
 
-from embedder.card import UNPINNED, finished, known
-from embedder.checkpoint import Checkpoint, find, read_config
+from embedder.checkpoint import Checkpoint, locate, read_config
 from embedder.errors import EmbedderError
-from embedder.families import mmeb
+from embedder.families import mmeb_prompts
+from embedder.model_card import UNPINNED, derive_base_card, finalize_card
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-from embedder.vlm.rendering import Prompt, Renderer, Words
+from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
 VERSION = 1  # raised when prompts or preprocessing change
-LONGEST = 256  # tokens of a prompt
+MAX_PROMPT_TOKENS = 256  # tokens of a prompt
 
 # XTD's and the larger ones of the 93 languages of XLM-R that the synthetic data is drawn from.
 LANGUAGES = (
@@ -45,45 +45,53 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """The card of a checkpoint; may download it. Raises `EmbedderError`."""
-    return _described(name, _found(name, settings), settings)
+    return _build_card(name, _locate(name, settings), settings)
 
 
-def _found(name: str, settings: Settings) -> Checkpoint:
+def _locate(name: str, settings: Settings) -> Checkpoint:
     if settings.pixel_budget:
         raise EmbedderError(
             "mmE5 always computes four tiles a picture, so a pixel budget would save nothing; "
             "leave --pixel-budget out"
         )
-    return find(name)
+    return locate(name)
 
 
-def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
+def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    return finished(
-        known(CARDS, name, CARDS[0], dim, checkpoint), name, checkpoint, settings, VERSION
+    return finalize_card(
+        derive_base_card(CARDS, name, CARDS[0], dim, checkpoint),
+        name,
+        checkpoint,
+        settings,
+        VERSION,
     )
 
 
 def load(name: str, settings: Settings) -> Embedder:
     """Raises `EmbedderError`."""
     from embedder.engine.engine import Engine
-    from embedder.vlm.backbone import VisionLanguage
-    from embedder.vlm.loading import read_model
+    from embedder.vlm.backbone import VisionLanguageBackbone
+    from embedder.vlm.loading import load_model
     from embedder.vlm.mllama import Mllama
 
-    checkpoint = _found(name, settings)
-    card = _described(name, checkpoint, settings)
-    architecture = Mllama(read_model(checkpoint, settings), checkpoint.folder)
-    renderer = Renderer.read(checkpoint.folder, LONGEST)
-    return Engine(VisionLanguage(card, architecture, renderer, render), settings)
+    checkpoint = _locate(name, settings)
+    card = _build_card(name, checkpoint, settings)
+    architecture = Mllama(load_model(checkpoint, settings), checkpoint.folder)
+    prompt_tokenizer = PromptTokenizer.read(checkpoint.folder, MAX_PROMPT_TOKENS)
+    return Engine(
+        VisionLanguageBackbone(card, architecture, prompt_tokenizer, render_prompt), settings
+    )
 
 
-def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
+def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """The prompt for one input. The tokenizer puts its own beginning before it."""
     if len(item.images) > 1:
         raise EmbedderError("mmE5 takes one picture an input")
-    told = instruction or mmeb.default(item, role)
+    prefix_instruction = instruction or mmeb_prompts.default_instruction(item, role)
     start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
-    lead = [Words(told + (" " if item.text else ""))] if told else []
-    words = [Words(item.text)] if item.text else []
-    return [start, *lead, *words, *(["\n"] if told else [])]
+    instruction_part = (
+        [UserText(prefix_instruction + (" " if item.text else ""))] if prefix_instruction else []
+    )
+    text_part = [UserText(item.text)] if item.text else []
+    return [start, *instruction_part, *text_part, *(["\n"] if prefix_instruction else [])]

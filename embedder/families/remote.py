@@ -20,17 +20,17 @@ from functools import partial
 
 import numpy as np
 
+from embedder.client.address import parse_address
+from embedder.client.embeddings import EmbeddingCalls, RequestFormat
+from embedder.client.http import MAX_CONNECTIONS, ServerClient
+from embedder.client.probe import probe_model
+from embedder.client.schemas import is_utf8_encodable
 from embedder.errors import EmbedderError
-from embedder.remote.address import parse
-from embedder.remote.calls import Calls, Form
-from embedder.remote.http import CONCURRENT, Server
-from embedder.remote.probe import probe
-from embedder.remote.wire import is_whole
 from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
 CARDS: tuple[ModelCard, ...] = ()
 
-BATCH = 64  # texts a call
+BATCH_SIZE = 64  # texts a call
 
 
 def describe(name: str, settings: Settings) -> ModelCard:
@@ -45,58 +45,68 @@ def load(name: str, settings: Settings) -> Embedder:
     return _connect(name, settings)
 
 
-def _connect(name: str, settings: Settings) -> Remote:
-    address = parse(name)
-    server = Server(address, api_key=settings.api_key, timeout=settings.timeout)
-    return Remote(server, *probe(server, address, settings))
+def _connect(name: str, settings: Settings) -> RemoteEmbedder:
+    address = parse_address(name)
+    server = ServerClient(address, api_key=settings.api_key, timeout=settings.timeout)
+    return RemoteEmbedder(server, *probe_model(server, address, settings))
 
 
-class Remote:
+class RemoteEmbedder:
     """A model behind a server. Thread-safe."""
 
-    def __init__(self, server: Server, card: ModelCard, form: Form) -> None:
+    def __init__(
+        self, server: ServerClient, card: ModelCard, request_format: RequestFormat
+    ) -> None:
         self.card = card
-        self._server, self._form = server, form
-        self._pool = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="remote")
+        self._server, self._request_format = server, request_format
+        self._pool = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="remote")
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """(n, dim) unit rows, several calls at once; raises `EmbedderError`."""
         for item in inputs:
-            self._check(item)
-        calls = Calls(self._server, self._form, role, instruction)
+            self._validate(item)
+        calls = EmbeddingCalls(self._server, self._request_format, role, instruction)
         out = np.zeros((len(inputs), self.card.dim), dtype=np.float32)
-        plan = self._plan(inputs, calls)
-        for (rows, _), made in zip(plan, self._run([call for _, call in plan]), strict=True):
-            out[rows] = made
+        plan = self._plan_calls(inputs, calls)
+        for (rows, _), vectors in zip(
+            plan, self._run_calls([call for _, call in plan]), strict=True
+        ):
+            out[rows] = vectors
         return out
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._server.close()
 
-    def _plan(
-        self, inputs: Sequence[Input], calls: Calls
+    def _plan_calls(
+        self, inputs: Sequence[Input], calls: EmbeddingCalls
     ) -> list[tuple[list[int], Callable[[], Vectors]]]:
         """Each call with the rows that it is for: texts in batches, all else alone."""
-        plain = [i for i, item in enumerate(inputs) if not (item.images or self._form.chat)]
-        alone = [i for i, item in enumerate(inputs) if item.images or self._form.chat]
-        batches = [plain[i : i + BATCH] for i in range(0, len(plain), BATCH)]
+        text_rows = [
+            i
+            for i, item in enumerate(inputs)
+            if not (item.images or self._request_format.uses_messages)
+        ]
+        single_rows = [
+            i for i, item in enumerate(inputs) if item.images or self._request_format.uses_messages
+        ]
+        batches = [text_rows[i : i + BATCH_SIZE] for i in range(0, len(text_rows), BATCH_SIZE)]
         return [
             *(
-                (rows, partial(calls.texts, [inputs[i].text or "" for i in rows]))
+                (rows, partial(calls.embed_texts, [inputs[i].text or "" for i in rows]))
                 for rows in batches
             ),
-            *(([i], partial(calls.whole, inputs[i])) for i in alone),
+            *(([i], partial(calls.embed_input, inputs[i])) for i in single_rows),
         ]
 
-    def _run(self, calls: Sequence[Callable[[], Vectors]]) -> Sequence[Vectors]:
+    def _run_calls(self, calls: Sequence[Callable[[], Vectors]]) -> Sequence[Vectors]:
         if len(calls) == 1:
             return [calls[0]()]
         return list(self._pool.map(lambda call: call(), calls))
 
-    def _check(self, item: Input) -> None:
-        item.check()
+    def _validate(self, item: Input) -> None:
+        item.validate()
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(f"{self.card.name} takes texts, not pictures")
-        if item.text and not is_whole(item.text):
+        if item.text and not is_utf8_encodable(item.text):
             raise EmbedderError("a text holds half a letter (a lone surrogate)")

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from embedder.card import UNPINNED, finished, known
-from embedder.checkpoint import OURS, Checkpoint, find, read_config
+from embedder.checkpoint import METADATA_FILE, Checkpoint, locate, read_config
 from embedder.errors import EmbedderError
-from embedder.families import mmeb
+from embedder.families import mmeb_prompts
+from embedder.model_card import UNPINNED, derive_base_card, finalize_card
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-from embedder.vlm.rendering import Prompt, Renderer, Words
+from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
 if TYPE_CHECKING:
     from embedder.vlm.backbone import Architecture, Size
 
 VERSION = 1  # raised when prompts or preprocessing change
-CELL = 28 * 28  # pixels that are one token of Qwen2-VL
+PIXELS_PER_TOKEN = 28 * 28  # pixels that are one token of Qwen2-VL
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Recipe:
 
     version: int
     square: int = 0
-    pixels: tuple[int, int] = (4 * CELL, 1280 * CELL)
+    pixels: tuple[int, int] = (4 * PIXELS_PER_TOKEN, 1280 * PIXELS_PER_TOKEN)
 
 
 LLAVA = Recipe(1, square=1344)
-QWEN_V1 = Recipe(1, square=1344, pixels=(256 * CELL, 1280 * CELL))
+QWEN_V1 = Recipe(1, square=1344, pixels=(256 * PIXELS_PER_TOKEN, 1280 * PIXELS_PER_TOKEN))
 QWEN_V2 = Recipe(2)
 
 _CARD = ModelCard(
@@ -55,8 +55,8 @@ _CARD = ModelCard(
 )
 
 
-def _card(name: str, dim: int, billions: float, **other: Any) -> ModelCard:
-    parameters = int(billions * 1e9)
+def _make_preset(name: str, dim: int, parameters_in_billions: float, **other: Any) -> ModelCard:
+    parameters = int(parameters_in_billions * 1e9)
     memory = int(parameters * 2 * 1.1 + 2e9)  # weights, and a batch of pictures
     return replace(
         _CARD,
@@ -69,112 +69,126 @@ def _card(name: str, dim: int, billions: float, **other: Any) -> ModelCard:
     )
 
 
-PHI = "needs --trust-remote-code: the model's code comes with its weights"
+REMOTE_CODE_NOTE = "needs --trust-remote-code: the model's code comes with its weights"
 CARDS = (
-    _card("VLM2Vec/VLM2Vec-V2.0", 1536, 2.2),
-    _card("TIGER-Lab/VLM2Vec-Qwen2VL-2B", 1536, 2.2),
-    _card("TIGER-Lab/VLM2Vec-Qwen2VL-7B", 3584, 8.3),
-    _card("TIGER-Lab/VLM2Vec-LLaVa-Next", 4096, 7.6),
-    _card("TIGER-Lab/VLM2Vec-Full", 3072, 4.2, license_note=PHI),
+    _make_preset("VLM2Vec/VLM2Vec-V2.0", 1536, 2.2),
+    _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-2B", 1536, 2.2),
+    _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-7B", 3584, 8.3),
+    _make_preset("TIGER-Lab/VLM2Vec-LLaVa-Next", 4096, 7.6),
+    _make_preset("TIGER-Lab/VLM2Vec-Full", 3072, 4.2, license_note=REMOTE_CODE_NOTE),
 )
 RECIPES = {
     "VLM2Vec/VLM2Vec-V2.0": QWEN_V2,
     "TIGER-Lab/VLM2Vec-Qwen2VL-2B": QWEN_V1,
     "TIGER-Lab/VLM2Vec-Qwen2VL-7B": QWEN_V1,
 }
-TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>"}
+IMAGE_TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>"}
 
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """The card of a checkpoint; may download it. Raises `EmbedderError`."""
-    return _described(name, find(name), settings)
+    return _build_card(name, locate(name), settings)
 
 
-def _described(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
+def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
     config = read_config(checkpoint.folder)
     text = config.get("text_config", config)
     dim = int(text.get("hidden_size", config.get("hidden_size", 0)) or 4096)
-    version = f"{VERSION} {recipe_of(name, checkpoint)}"
-    return finished(known(CARDS, name, _CARD, dim, checkpoint), name, checkpoint, settings, version)
+    version = f"{VERSION} {detect_recipe(name, checkpoint)}"
+    return finalize_card(
+        derive_base_card(CARDS, name, _CARD, dim, checkpoint), name, checkpoint, settings, version
+    )
 
 
 def load(name: str, settings: Settings) -> Embedder:
     """Raises `EmbedderError`."""
     from embedder.engine.engine import Engine
-    from embedder.vlm.backbone import VisionLanguage
+    from embedder.vlm.backbone import VisionLanguageBackbone
 
-    checkpoint = find(name)
-    kind = str(read_config(checkpoint.folder).get("model_type"))
-    if kind == "phi3_v":
-        from embedder.families.vlm2vec_phi import TOKEN, load_phi
+    checkpoint = locate(name)
+    model_type = str(read_config(checkpoint.folder).get("model_type"))
+    if model_type == "phi3_v":
+        from embedder.families.vlm2vec_phi import IMAGE_TOKEN, load_phi
 
-        card = _described(name, checkpoint, settings)
-        return load_phi(card, checkpoint, settings, renderer(TOKEN, 1))
-    if kind not in TOKENS:
-        raise EmbedderError(f"{name} is a {kind} model, and VLM2Vec has no prompts for that")
-    recipe = recipe_of(name, checkpoint)
-    backbone = VisionLanguage(
-        _described(name, checkpoint, settings),
-        _architecture(kind, checkpoint, recipe, settings),
-        Renderer.read(checkpoint.folder),
-        renderer(TOKENS[kind], recipe.version),
-        framing(recipe),
+        card = _build_card(name, checkpoint, settings)
+        return load_phi(card, checkpoint, settings, make_prompt_renderer(IMAGE_TOKEN, 1))
+    if model_type not in IMAGE_TOKENS:
+        raise EmbedderError(f"{name} is a {model_type} model, and VLM2Vec has no prompts for that")
+    recipe = detect_recipe(name, checkpoint)
+    backbone = VisionLanguageBackbone(
+        _build_card(name, checkpoint, settings),
+        _load_architecture(model_type, checkpoint, recipe, settings),
+        PromptTokenizer.read(checkpoint.folder),
+        make_prompt_renderer(IMAGE_TOKENS[model_type], recipe.version),
+        make_resize_rule(recipe),
     )
     return Engine(backbone, settings)
 
 
-def recipe_of(name: str, checkpoint: Checkpoint) -> Recipe:
+def detect_recipe(name: str, checkpoint: Checkpoint) -> Recipe:
     """What `polylens.json` beside the weights says, or beside those of its base; else what is known
     of a model of that name, of its base's, or of that folder's; else the newest."""
-    for folder in (checkpoint.home, checkpoint.folder):
-        said = read_config(folder, OURS) if (folder / OURS).exists() else {}
-        if not said.keys() & {"version", "square", "pixels"}:
+    for folder in (checkpoint.trained_dir, checkpoint.folder):
+        metadata = read_config(folder, METADATA_FILE) if (folder / METADATA_FILE).exists() else {}
+        if not metadata.keys() & {"version", "square", "pixels"}:
             continue
-        pixels = said.get("pixels", QWEN_V2.pixels)
-        return Recipe(int(said.get("version", 2)), int(said.get("square", 0)), tuple(pixels))
+        pixels = metadata.get("pixels", QWEN_V2.pixels)
+        return Recipe(
+            int(metadata.get("version", 2)), int(metadata.get("square", 0)), tuple(pixels)
+        )
     if read_config(checkpoint.folder).get("model_type") == "llava_next":
         return LLAVA
-    called = f"{name} {checkpoint.base} {checkpoint.home}".lower()
-    known = (recipe for of, recipe in RECIPES.items() if of.split("/")[1].lower() in called)
-    return next(known, QWEN_V2)
+    searched_names = f"{name} {checkpoint.base_model} {checkpoint.trained_dir}".lower()
+    candidates = (
+        recipe
+        for model_name, recipe in RECIPES.items()
+        if model_name.split("/")[1].lower() in searched_names
+    )
+    return next(candidates, QWEN_V2)
 
 
-def renderer(token: str, version: int) -> Callable[[Input, Role, str | None], Prompt]:
+def make_prompt_renderer(
+    image_token: str, version: int
+) -> Callable[[Input, Role, str | None], Prompt]:
     """The prompts of a backbone whose pictures are written `token`."""
 
-    def render(item: Input, role: Role, instruction: str | None = None) -> Prompt:
+    def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
         if len(item.images) > 1:
             raise EmbedderError("VLM2Vec takes one picture an input")
-        told = instruction or mmeb.default(item, role)
-        words = " ".join(part for part in (told, item.text) if part)
-        ends = version == 2 and role == "query"
-        picture = [f"{token} "] if item.images else []
-        return [*picture, Words(words.replace(" \n", "\n") if ends else words), *["\n"] * ends]
+        prefix_instruction = instruction or mmeb_prompts.default_instruction(item, role)
+        text = " ".join(part for part in (prefix_instruction, item.text) if part)
+        ends_with_newline = version == 2 and role == "query"
+        image_part = [f"{image_token} "] if item.images else []
+        return [
+            *image_part,
+            UserText(text.replace(" \n", "\n") if ends_with_newline else text),
+            *["\n"] * ends_with_newline,
+        ]
 
-    return render
+    return render_prompt
 
 
-def framing(recipe: Recipe) -> Callable[[Size], Size]:
+def make_resize_rule(recipe: Recipe) -> Callable[[Size], Size]:
     """The authors' first step with a picture: V1 makes it square, V2 mends the very small."""
 
-    def framed(size: Size) -> Size:
+    def resize(size: Size) -> Size:
         if recipe.square:
             return recipe.square, recipe.square
         return (56, 56) if min(size) < 28 else size
 
-    return framed
+    return resize
 
 
-def _architecture(
-    kind: str, checkpoint: Checkpoint, recipe: Recipe, settings: Settings
+def _load_architecture(
+    model_type: str, checkpoint: Checkpoint, recipe: Recipe, settings: Settings
 ) -> Architecture:
     from embedder.vlm.llava_next import LlavaNext
-    from embedder.vlm.loading import read_model
-    from embedder.vlm.qwen_vl import QwenVL
+    from embedder.vlm.loading import load_model
+    from embedder.vlm.qwen2_vl import Qwen2VL
 
-    model, folder = read_model(checkpoint, settings), checkpoint.folder
-    if kind == "llava_next":
-        return LlavaNext(model, folder, as_in_4_41=False, pixel_budget=settings.pixel_budget)
-    smallest, largest = recipe.pixels
-    largest = settings.pixel_budget or largest
-    return QwenVL(model, folder, min(smallest, largest), largest)
+    model, folder = load_model(checkpoint, settings), checkpoint.folder
+    if model_type == "llava_next":
+        return LlavaNext(model, folder, legacy_layout=False, pixel_budget=settings.pixel_budget)
+    min_pixels, max_pixels = recipe.pixels
+    max_pixels = settings.pixel_budget or max_pixels
+    return Qwen2VL(model, folder, min(min_pixels, max_pixels), max_pixels)

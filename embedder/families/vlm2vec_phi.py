@@ -14,20 +14,20 @@ from embedder.checkpoint import Checkpoint
 from embedder.engine.backbone import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.types import Embedder, Input, ModelCard, Role, Settings
-from embedder.vlm.backbone import Render, at
-from embedder.vlm.rendering import Words, defused, special_tokens
+from embedder.vlm.backbone import RenderPrompt, select_last_token
+from embedder.vlm.prompts import UserText, list_special_tokens, neutralize_special_tokens
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-TOKEN = "<|image_1|>"
-CROPS = 4  # tiles of 336 x 336 beside the whole picture, as in the paper
-PICTURE = 757  # tokens of a picture at the most, for planning batches
+IMAGE_TOKEN = "<|image_1|>"
+NUM_CROPS = 4  # tiles of 336 x 336 beside the whole picture, as in the paper
+MAX_IMAGE_TOKENS = 757  # tokens of a picture at the most, for planning batches
 
 
 def load_phi(
-    card: ModelCard, checkpoint: Checkpoint, settings: Settings, render: Render
+    card: ModelCard, checkpoint: Checkpoint, settings: Settings, render_prompt: RenderPrompt
 ) -> Embedder:
     """Raises `EmbedderError`: without leave to run foreign code, and where that code fails."""
     if not settings.trust_remote_code:
@@ -37,51 +37,62 @@ def load_phi(
         )
     from embedder.engine.engine import Engine
 
-    return Engine(Phi(card, checkpoint, settings, render), settings)
+    return Engine(PhiBackbone(card, checkpoint, settings, render_prompt), settings)
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedInput:
     """A prompt and its picture."""
 
     text: str
     images: tuple[Image, ...]
 
 
-class Phi:
+class PhiBackbone:
     """The backbone: the checkpoint's own processor and model, one row at a time on the CPU."""
 
     def __init__(
-        self, card: ModelCard, checkpoint: Checkpoint, settings: Settings, render: Render
+        self,
+        card: ModelCard,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        render_prompt: RenderPrompt,
     ) -> None:
-        from embedder.vlm.loading import place
+        from embedder.vlm.loading import select_device
 
-        self.card, self._render = card, render
-        device, dtype = place(settings)
-        self._processor, self._model = _foreign(checkpoint, device, dtype)
-        self._special = special_tokens(self._processor.tokenizer.backend_tokenizer)
+        self.card, self._render_prompt = card, render_prompt
+        device, dtype = select_device(settings)
+        self._processor, self._model = _load_remote_code(checkpoint, device, dtype)
+        self._special_tokens = list_special_tokens(self._processor.tokenizer.backend_tokenizer)
 
     @property
     def device(self) -> torch.device:
         device: torch.device = self._model.device
         return device
 
-    def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
-        item.check()
-        pieces = self._render(item, role, instruction)
-        special = [*self._special, TOKEN]
-        told = [defused(p.text, special) if isinstance(p, Words) else p for p in pieces]
-        return Ready("".join(told), item.images)
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
+        item.validate()
+        pieces = self._render_prompt(item, role, instruction)
+        special = [*self._special_tokens, IMAGE_TOKEN]
+        safe_pieces = [
+            neutralize_special_tokens(p.text, special) if isinstance(p, UserText) else p
+            for p in pieces
+        ]
+        return PreparedInput("".join(safe_pieces), item.images)
 
-    def bucket(self, ready: Ready) -> Bucket:
-        return Bucket(len(ready.images), len(ready.text) // 3 + PICTURE * len(ready.images))
+    def bucket(self, ready: PreparedInput) -> Bucket:
+        return Bucket(
+            len(ready.images), len(ready.text) // 3 + MAX_IMAGE_TOKENS * len(ready.images)
+        )
 
-    def process(self, ready: Ready) -> Mapping[str, torch.Tensor]:
+    def process(self, ready: PreparedInput) -> Mapping[str, torch.Tensor]:
         row: Mapping[str, torch.Tensor]
         row = self._processor(ready.text, list(ready.images) or None, return_tensors="pt")
         return row
 
-    def collate(self, items: Sequence[Ready], rows: Sequence[Mapping[str, torch.Tensor]]) -> Batch:
+    def collate(
+        self, items: Sequence[PreparedInput], rows: Sequence[Mapping[str, torch.Tensor]]
+    ) -> Batch:
         """Rows padded on the right: `ids`, `last`, and the pictures' tensors, stacked."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
@@ -91,15 +102,15 @@ class Phi:
             "ids": pad_sequence(ids, batch_first=True),
             "last": torch.tensor([len(row) - 1 for row in ids]),
         }
-        pictures = {"pixel_values", "image_sizes"} & set(rows[0])
-        return {**batch, **{name: torch.cat([row[name] for row in rows]) for name in pictures}}
+        image_keys = {"pixel_values", "image_sizes"} & set(rows[0])
+        return {**batch, **{name: torch.cat([row[name] for row in rows]) for name in image_keys}}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim): the state of each row's last token."""
         import torch
 
         last = batch["last"]
-        pictures = {name: value for name, value in batch.items() if name not in ("ids", "last")}
+        image_inputs = {name: value for name, value in batch.items() if name not in ("ids", "last")}
         positions = torch.arange(batch["ids"].shape[1], device=last.device)[None]
         mask = (positions <= last[:, None]).long()
         out = self._model(
@@ -107,23 +118,25 @@ class Phi:
             attention_mask=mask,
             use_cache=False,
             output_hidden_states=True,
-            **pictures,
+            **image_inputs,
         )
         states: torch.Tensor = out.hidden_states[-1]  # (n, length, dim)
-        return at(states, last)
+        return select_last_token(states, last)
 
 
-def _foreign(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load_remote_code(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, Any]:
     """The checkpoint's processor and model; whatever its code raises becomes one sentence."""
     import transformers
 
-    theirs: Any = transformers
+    transformers_any: Any = transformers
     folder = checkpoint.folder
     try:
-        processor = theirs.AutoProcessor.from_pretrained(
-            folder, trust_remote_code=True, num_crops=CROPS
+        processor = transformers_any.AutoProcessor.from_pretrained(
+            folder, trust_remote_code=True, num_crops=NUM_CROPS
         )
-        model = theirs.AutoModelForCausalLM.from_pretrained(  # its code knows no sdpa
+        model = transformers_any.AutoModelForCausalLM.from_pretrained(  # its code knows no sdpa
             folder, trust_remote_code=True, dtype=dtype, attn_implementation="eager"
         )
         if checkpoint.adapter is not None:

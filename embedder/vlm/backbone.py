@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from embedder.engine.backbone import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Role
-from embedder.vlm.rendering import Prompt, Renderer
+from embedder.vlm.prompts import Prompt, PromptTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height in pixels, as Pillow says them."""
 
-Render = Callable[[Input, Role, "str | None"], Prompt]
+RenderPrompt = Callable[[Input, Role, "str | None"], Prompt]
 """A family's prompt for an input. It raises `EmbedderError` for one that the model cannot take."""
 
 
-def too_narrow(size: Size) -> EmbedderError:
+def too_narrow_error(size: Size) -> EmbedderError:
     """What to say of a picture that an architecture cannot take for its shape."""
     return EmbedderError(
         f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which takes no "
@@ -49,61 +49,61 @@ class Architecture(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def tokens(self, size: Size) -> int:
+    def count_image_tokens(self, size: Size) -> int:
         """The places that a picture of `size` takes in the sequence; raises `EmbedderError`."""
         ...
 
     @property
-    def beside(self) -> int:
+    def extra_tokens(self) -> int:
         """Tokens that a picture costs beside its places in the sequence."""
         ...
 
-    def kind(self, pictures: int) -> Hashable:
+    def batch_key(self, image_count: int) -> Hashable:
         """What must be equal in a batch, of rows with that many pictures."""
         ...
 
-    def pixels(self, image: Image) -> Mapping[str, Any]:
+    def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """A picture as the model takes it."""
         ...
 
-    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+    def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
         """The model's arguments for all pictures of a batch, whose rows are `ids`."""
         ...
 
-    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+    def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         """(n, length) int64 -> (n, length, dim), after the last norm."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedInput:
     """Token ids with places for the pictures, and each picture with the size it is brought to."""
 
     ids: tuple[int, ...]
     images: tuple[Image, ...]
     sizes: tuple[Size, ...]
 
-    def brought(self) -> list[Image]:
+    def resize_images(self) -> list[Image]:
         """The pictures in their sizes; bicubic, as the families do it."""
         pairs = zip(self.images, self.sizes, strict=True)
         return [i if i.size == size else i.resize(size) for i, size in pairs]
 
 
-class VisionLanguage:
+class VisionLanguageBackbone:
     """The backbone of a vision-language model."""
 
     def __init__(
         self,
         card: ModelCard,
         architecture: Architecture,
-        renderer: Renderer,
-        render: Render,
+        prompt_tokenizer: PromptTokenizer,
+        render_prompt: RenderPrompt,
         resize: Callable[[Size], Size] = lambda size: size,
     ) -> None:
         """`resize` is the family's own rule, applied before the architecture's."""
         self.card = card
-        self.architecture, self.renderer = architecture, renderer
-        self.render, self._resize = render, resize
+        self.architecture, self.prompt_tokenizer = architecture, prompt_tokenizer
+        self.render_prompt, self._resize = render_prompt, resize
 
     @property
     def model(self) -> Any:
@@ -114,48 +114,53 @@ class VisionLanguage:
     def device(self) -> torch.device:
         return self.architecture.device
 
-    def prepare(self, item: Input, role: Role, instruction: str | None) -> Ready:
-        item.check()
-        ids = self.renderer.ids(self.render(item, role, instruction))
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
+        item.validate()
+        ids = self.prompt_tokenizer.encode(self.render_prompt(item, role, instruction))
         sizes = tuple(self._resize(image.size) for image in item.images)
-        places = [self.architecture.tokens(size) for size in sizes]
-        return Ready(tuple(self._expanded(ids, places)), item.images, sizes)
+        token_counts = [self.architecture.count_image_tokens(size) for size in sizes]
+        return PreparedInput(
+            tuple(self._expand_image_tokens(ids, token_counts)), item.images, sizes
+        )
 
-    def _expanded(self, ids: Sequence[int], places: Sequence[int]) -> list[int]:
+    def _expand_image_tokens(self, ids: Sequence[int], token_counts: Sequence[int]) -> list[int]:
         """`ids` with each picture's token as often as the picture has places."""
-        token, rest, out = self.architecture.image_token, iter(places), list[int]()
+        token, rest, out = self.architecture.image_token, iter(token_counts), list[int]()
         for i in ids:
             out += [i] * (next(rest) if i == token else 1)
         return out
 
-    def bucket(self, ready: Ready) -> Bucket:
-        pictures = len(ready.images)
-        kind, beside = self.architecture.kind(pictures), self.architecture.beside
-        return Bucket(kind, len(ready.ids), pictures * beside)
+    def bucket(self, ready: PreparedInput) -> Bucket:
+        image_count = len(ready.images)
+        batch_key, extra_tokens = (
+            self.architecture.batch_key(image_count),
+            self.architecture.extra_tokens,
+        )
+        return Bucket(batch_key, len(ready.ids), image_count * extra_tokens)
 
-    def process(self, ready: Ready) -> list[Mapping[str, Any]]:
-        return [self.architecture.pixels(image) for image in ready.brought()]
+    def process(self, ready: PreparedInput) -> list[Mapping[str, Any]]:
+        return [self.architecture.preprocess_image(image) for image in ready.resize_images()]
 
     def collate(
-        self, items: Sequence[Ready], processed: Sequence[list[Mapping[str, Any]]]
+        self, items: Sequence[PreparedInput], processed: Sequence[list[Mapping[str, Any]]]
     ) -> Batch:
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
         ids = pad_sequence([torch.tensor(item.ids) for item in items], batch_first=True)
         last = torch.tensor([len(item.ids) - 1 for item in items])
-        pictures = [picture for row in processed for picture in row]
-        stacked = self.architecture.stack(pictures, ids) if pictures else {}
+        images = [image for row in processed for image in row]
+        stacked = self.architecture.collate_images(images, ids) if images else {}
         return {"ids": ids, "last": last, **stacked}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """(n, dim): the state of each row's last token."""
         pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
-        states = self.architecture.states(batch["ids"], **pixels)  # (n, length, dim)
-        return at(states, batch["last"])
+        states = self.architecture.compute_hidden_states(batch["ids"], **pixels)  # (n, length, dim)
+        return select_last_token(states, batch["last"])
 
 
-def at(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+def select_last_token(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     """(n, length, dim) states -> (n, dim), each row's at its (n,) `last` place."""
     import torch
 

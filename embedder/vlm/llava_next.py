@@ -27,27 +27,29 @@ class LlavaNext:
     short; E5-V was made so, and its vectors differ otherwise.
     """
 
-    beside = 0  # a picture's tokens are all in the sequence
+    extra_tokens = 0  # a picture's tokens are all in the sequence
 
     def __init__(
         self,
         model: LlavaNextModel,
         folder: Path,
         *,
-        as_in_4_41: bool,
+        legacy_layout: bool,
         pixel_budget: int | None = None,
     ) -> None:
         config: Any = model.config
         mutable: Any = model  # one method of the instance is replaced
         self.image_token = int(config.image_token_id)
-        self.model, self._old = model, as_in_4_41
-        self._processor = _processor(folder, as_in_4_41)
-        self._tile = int(config.vision_config.image_size)
-        self._side = self._tile // int(config.vision_config.patch_size)  # patches in a tile's side
-        self._grids = affordable(config.image_grid_pinpoints, self._tile, pixel_budget)
+        self.model, self._legacy_layout = model, legacy_layout
+        self._processor = _load_processor(folder, legacy_layout)
+        self._tile_size = int(config.vision_config.image_size)
+        self._patches_per_side = self._tile_size // int(
+            config.vision_config.patch_size
+        )  # patches in a tile's side
+        self._grids = filter_grids(config.image_grid_pinpoints, self._tile_size, pixel_budget)
         config.image_grid_pinpoints = self._grids
         self._processor.image_grid_pinpoints = self._grids
-        mutable.pack_image_features = MethodType(self._packed, model)
+        mutable.pack_image_features = MethodType(self._pack_image_features, model)
         if self.image_token >= mutable.get_input_embeddings().num_embeddings:
             # Old checkpoints have no row for it. Its content does not matter: pictures replace it.
             model.resize_token_embeddings(self.image_token + 1, mean_resizing=False)
@@ -56,55 +58,55 @@ class LlavaNext:
     def device(self) -> torch.device:
         return self.model.device
 
-    def kind(self, pictures: int) -> str:
+    def batch_key(self, image_count: int) -> str:
         return "any"  # rows with and without pictures do not touch each other
 
-    def tokens(self, size: Size) -> int:
-        top, left, rows, columns = self._window(size)
+    def count_image_tokens(self, size: Size) -> int:
+        top, left, rows, columns = self._compute_layout(size)
         kept = (rows - 2 * top) * (columns - 2 * left + 1)  # a newline ends each row of patches
-        return self._side**2 + kept
+        return self._patches_per_side**2 + kept
 
-    def _window(self, size: Size) -> tuple[int, int, int, int]:
+    def _compute_layout(self, size: Size) -> tuple[int, int, int, int]:
         """Patches of padding above and at the left, and the grid's patches down and across."""
         width, height = size
-        down, across = self._grid(size)
-        rows, columns = down * self._side, across * self._side
+        down, across = self._select_grid(size)
+        rows, columns = down * self._patches_per_side, across * self._patches_per_side
         if width / height > columns / rows:
-            return (rows - self._whole(height * (columns / width))) // 2, 0, rows, columns
-        return 0, (columns - self._whole(width * (rows / height))) // 2, rows, columns
+            return (rows - self._round_patches(height * (columns / width))) // 2, 0, rows, columns
+        return 0, (columns - self._round_patches(width * (rows / height))) // 2, rows, columns
 
-    def _whole(self, patches: float) -> int:
-        return int(patches) if self._old else int(round(patches, 7))
+    def _round_patches(self, patches: float) -> int:
+        return int(patches) if self._legacy_layout else int(round(patches, 7))
 
-    def _grid(self, size: Size) -> tuple[int, int]:
+    def _select_grid(self, size: Size) -> tuple[int, int]:
         """Tiles down and across."""
         from transformers.image_processing_utils import select_best_resolution
 
         height, width = select_best_resolution((size[1], size[0]), self._grids)
-        down, across = height // self._tile, width // self._tile
-        return (across, down) if self._old else (down, across)
+        down, across = height // self._tile_size, width // self._tile_size
+        return (across, down) if self._legacy_layout else (down, across)
 
-    def pixels(self, image: Image) -> Mapping[str, Any]:
+    def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """`pixel_values` (tiles, 3, side, side), and `image_size` (height, width)."""
         tiles = self._processor(images=[image], return_tensors="pt")["pixel_values"][0]
         size = (image.height, image.width)  # stays on the host, where nothing waits for it
         return {"pixel_values": tiles.to(self.model.dtype), "image_size": size}
 
-    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+    def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
         """`pixel_values` (tiles of all, 3, side, side), and `image_sizes`."""
         import torch
 
         return {
-            "pixel_values": torch.cat([picture["pixel_values"] for picture in pictures]),
-            "image_sizes": [picture["image_size"] for picture in pictures],
+            "pixel_values": torch.cat([picture["pixel_values"] for picture in images]),
+            "image_sizes": [picture["image_size"] for picture in images],
         }
 
-    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+    def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         out = self.model(input_ids=ids, use_cache=False, **pixels)
         states: torch.Tensor = out.last_hidden_state
         return states
 
-    def _packed(
+    def _pack_image_features(
         self,
         model: LlavaNextModel,
         image_features: Sequence[torch.Tensor],
@@ -118,8 +120,8 @@ class LlavaNext:
 
         packed = []
         for features, (height, width) in zip(image_features, image_sizes, strict=True):
-            top, left, rows, columns = self._window((width, height))
-            side, dim = self._side, features.shape[-1]
+            top, left, rows, columns = self._compute_layout((width, height))
+            side, dim = self._patches_per_side, features.shape[-1]
             tiles = features[1:].view(rows // side, columns // side, side, side, dim)
             patches = tiles.transpose(1, 2).reshape(rows, columns, dim)
             patches = patches[top : rows - top, left : columns - left]
@@ -129,7 +131,7 @@ class LlavaNext:
         return packed, torch.tensor([len(p) for p in packed], device=packed[0].device)
 
 
-def _processor(folder: Path, as_in_4_41: bool) -> Any:
+def _load_processor(folder: Path, legacy_layout: bool) -> Any:
     """The checkpoint's image processor. In 4.41, a margin of an odd number of pixels was one short,
     and so was the last tile, which was then stretched."""
     from transformers import LlavaNextImageProcessorPil
@@ -139,10 +141,12 @@ def _processor(folder: Path, as_in_4_41: bool) -> Any:
             top, left = (target[0] - original[0]) // 2, (target[1] - original[1]) // 2
             return (top, top), (left, left)
 
-    return (Old if as_in_4_41 else LlavaNextImageProcessorPil).from_pretrained(folder)
+    return (Old if legacy_layout else LlavaNextImageProcessorPil).from_pretrained(folder)
 
 
-def affordable(grids: Sequence[Sequence[int]], tile: int, budget: int | None) -> list[list[int]]:
+def filter_grids(
+    grids: Sequence[Sequence[int]], tile_size: int, budget: int | None
+) -> list[list[int]]:
     """The grids (height, width in pixels) within `budget` pixels; at least the one-tile grid."""
     kept = [list(grid) for grid in grids if budget is None or grid[0] * grid[1] <= budget]
-    return kept or [[tile, tile]]
+    return kept or [[tile_size, tile_size]]

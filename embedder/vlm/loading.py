@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.checkpoint import Checkpoint, brief, read_config, weight_bytes
+from embedder.checkpoint import Checkpoint, first_line, read_config, weight_bytes
+from embedder.cli.output import format_bytes
 from embedder.errors import EmbedderError
-from embedder.machine import available
-from embedder.tables import size
+from embedder.hardware import read_available_ram
 from embedder.types import Settings
 
 if TYPE_CHECKING:
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 DTYPES = ("bfloat16", "float16", "float32")
-UNUSED = ("lm_head", "pooler.dense")  # parts that give no vector here, and are often left out
-ROOM = 1.15  # of the weights: what a batch needs beside them, at the least
+UNUSED_WEIGHTS = (
+    "lm_head",
+    "pooler.dense",
+)  # parts that give no vector here, and are often left out
+MEMORY_FACTOR = 1.15  # of the weights: what a batch needs beside them, at the least
 
 
-def place(settings: Settings) -> tuple[torch.device, torch.dtype]:
+def select_device(settings: Settings) -> tuple[torch.device, torch.dtype]:
     """Where a model goes and in which numbers; raises `EmbedderError` for what is not there."""
     import torch
 
@@ -41,16 +44,16 @@ def place(settings: Settings) -> tuple[torch.device, torch.dtype]:
     return device, getattr(torch, dtype)
 
 
-def read_model(checkpoint: Checkpoint, settings: Settings) -> Any:
+def load_model(checkpoint: Checkpoint, settings: Settings) -> Any:
     """The model without its language head, in evaluation mode, its adapter merged into it.
 
     Raises `EmbedderError`: too little memory, a damaged checkpoint, one that lacks weights.
     """
     from transformers import AutoModelForImageTextToText
 
-    device, dtype = place(settings)
-    check_room(checkpoint.folder, device, dtype)
-    with quiet(), readable(checkpoint.folder):
+    device, dtype = select_device(settings)
+    check_memory(checkpoint.folder, device, dtype)
+    with silence_transformers(), wrap_load_errors(checkpoint.folder):
         load: Any = AutoModelForImageTextToText.from_pretrained
         model, report = load(
             checkpoint.folder,
@@ -59,14 +62,14 @@ def read_model(checkpoint: Checkpoint, settings: Settings) -> Any:
             device_map={"": device},
             output_loading_info=True,
         )
-    check_whole(checkpoint.folder, report["missing_keys"])
+    check_missing_weights(checkpoint.folder, report["missing_keys"])
     body = model.model  # the head stays behind
     if checkpoint.adapter is not None:
-        merge(body, checkpoint.adapter)
+        merge_adapter(body, checkpoint.adapter)
     return body.eval().requires_grad_(False)
 
 
-def merge(model: nn.Module, folder: Path) -> None:
+def merge_adapter(model: nn.Module, folder: Path) -> None:
     """Add a LoRA or DoRA adapter to `model`'s weights; raises `EmbedderError` where it does not
     fit.
 
@@ -78,34 +81,38 @@ def merge(model: nn.Module, folder: Path) -> None:
 
     weights = load_file(folder / "adapter_model.safetensors")
     names = {name for name, _ in model.named_modules()}
-    placed = {_placed(key, names): tensor for key, tensor in weights.items()}
-    if None in placed or len(placed) != len(weights):
+    mapped = {_map_adapter_key(key, names): tensor for key, tensor in weights.items()}
+    if None in mapped or len(mapped) != len(weights):
         raise EmbedderError(f"the adapter in {folder} was made for another model than its base")
     config = LoraConfig.from_pretrained(str(folder))
-    config.target_modules = sorted({_module(key) for key in placed if key})
+    config.target_modules = sorted({_module_name(key) for key in mapped if key})
     config.inference_mode = True
-    with quiet():
+    with silence_transformers():
         adapted = PeftModel(model, config)
-        _fill(adapted, {key: tensor for key, tensor in placed.items() if key}, folder)
+        _load_adapter_weights(
+            adapted, {key: tensor for key, tensor in mapped.items() if key}, folder
+        )
         adapted.merge_and_unload(safe_merge=True)
 
 
-def _fill(adapted: nn.Module, weights: dict[str, torch.Tensor], folder: Path) -> None:
+def _load_adapter_weights(
+    adapted: nn.Module, weights: dict[str, torch.Tensor], folder: Path
+) -> None:
     from peft import set_peft_model_state_dict
 
-    named = {f"base_model.model.{key}": tensor for key, tensor in weights.items()}
-    result: Any = set_peft_model_state_dict(adapted, named)
-    lacking = [key for key in result.missing_keys if "lora_" in key]
-    if result.unexpected_keys or lacking:
+    prefixed = {f"base_model.model.{key}": tensor for key, tensor in weights.items()}
+    result: Any = set_peft_model_state_dict(adapted, prefixed)
+    missing = [key for key in result.missing_keys if "lora_" in key]
+    if result.unexpected_keys or missing:
         raise EmbedderError(f"the adapter in {folder} does not fit its base model")
 
 
-def _module(key: str) -> str:
+def _module_name(key: str) -> str:
     """`language_model.layers.0.self_attn.q_proj.lora_A.weight` -> up to `q_proj`."""
     return key.split(".lora_", 1)[0]
 
 
-def _placed(key: str, names: Iterable[str]) -> str | None:
+def _map_adapter_key(key: str, names: Iterable[str]) -> str | None:
     """An adapter's key as the model of today names it; None where it has no such module."""
     bare = key.removeprefix("base_model.model.")
     for old, new in (
@@ -118,39 +125,39 @@ def _placed(key: str, names: Iterable[str]) -> str | None:
     ):
         if bare.startswith(old):
             candidate = new + bare[len(old) :]
-            if _module(candidate) in names:
+            if _module_name(candidate) in names:
                 return candidate
     return None
 
 
-def check_room(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Raise `EmbedderError` where the weights would not fit."""
     import torch
 
     config = read_config(folder)
     saved = {"float32": 4}.get(str(config.get("dtype", config.get("torch_dtype", "float32"))), 2)
-    needed = int(weight_bytes(folder) * dtype.itemsize / saved * ROOM)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()
+    needed = int(weight_bytes(folder) * dtype.itemsize / saved * MEMORY_FACTOR)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_available_ram()
     if needed > free:
         raise EmbedderError(
-            f"{folder.name} needs about {size(needed)} on {device} and {size(free)} are free; "
+            f"{folder.name} needs about {format_bytes(needed)} on {device} and {format_bytes(free)} are free; "
             "choose a smaller model (embedder models tells which fit), another --device, or "
             "--dtype bfloat16"
         )
 
 
-def check_whole(folder: Path, missing: Iterable[str]) -> None:
+def check_missing_weights(folder: Path, missing: Iterable[str]) -> None:
     """Raise `EmbedderError` where weights are missing that a vector needs."""
-    lacking = sorted(key for key in missing if not any(part in key for part in UNUSED))
-    if lacking:
+    required = sorted(key for key in missing if not any(part in key for part in UNUSED_WEIGHTS))
+    if required:
         raise EmbedderError(
-            f"{folder} lacks {len(lacking)} of the model's weights ({lacking[0]}, ...); copy or "
+            f"{folder} lacks {len(required)} of the model's weights ({required[0]}, ...); copy or "
             "download it again"
         )
 
 
 @contextmanager
-def readable(folder: Path) -> Iterator[None]:
+def wrap_load_errors(folder: Path) -> Iterator[None]:
     """What goes wrong while a checkpoint is read is said in one sentence."""
     import torch
     from safetensors import SafetensorError
@@ -160,15 +167,15 @@ def readable(folder: Path) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise EmbedderError(f"{folder.name} does not fit in the device's memory") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise EmbedderError(f"{folder} cannot be loaded: {brief(error)}") from error
+        raise EmbedderError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[None]:
+def check_weights_loaded(folder: Path) -> Iterator[None]:
     """Raises `EmbedderError` where transformers reports, to its log alone, that weights are missing
     and were drawn at random: what loads a model through another library does not get to know."""
     log = logging.getLogger("transformers.modeling_utils")
-    report = _Report()
+    report = _MissingWeightsHandler()
     level, propagate = log.level, log.propagate
     log.addHandler(report)
     log.setLevel(logging.WARNING)
@@ -179,10 +186,10 @@ def whole(folder: Path) -> Iterator[None]:
         log.removeHandler(report)
         log.setLevel(level)
         log.propagate = propagate
-    check_whole(folder, report.missing)
+    check_missing_weights(folder, report.missing)
 
 
-class _Report(logging.Handler):
+class _MissingWeightsHandler(logging.Handler):
     """The keys in rows such as `language_model.layers.0.mlp.up_proj.weight | MISSING |`."""
 
     def __init__(self) -> None:
@@ -195,20 +202,23 @@ class _Report(logging.Handler):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """transformers reports on stderr what the checks here say better, and warns of what it will do
     otherwise one day."""
     from transformers.utils import logging as module
 
-    theirs: Any = module
-    before, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity(logging.ERROR)
-    theirs.disable_progress_bar()
+    transformers_logging: Any = module
+    previous_verbosity, had_progress_bar = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        theirs.set_verbosity(before)
-        if bars:
-            theirs.enable_progress_bar()
+        transformers_logging.set_verbosity(previous_verbosity)
+        if had_progress_bar:
+            transformers_logging.enable_progress_bar()

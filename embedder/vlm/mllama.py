@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.engine.backbone import Batch
-from embedder.vlm.backbone import Size, too_narrow
+from embedder.vlm.backbone import Size, too_narrow_error
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import MllamaModel
 
 
-VISION_SHARE = 4  # a patch costs about a quarter of what a token costs the language model
+VISION_COST_DIVISOR = 4  # a patch costs about a quarter of what a token costs the language model
 
 
 class Mllama:
@@ -38,41 +38,43 @@ class Mllama:
         self._processor: Any = MllamaImageProcessorPil.from_pretrained(folder)
         vision = model.vision_model
         vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
-        self.beside = int(vision.num_patches) * int(vision.config.max_num_tiles) // VISION_SHARE
+        self.extra_tokens = (
+            int(vision.num_patches) * int(vision.config.max_num_tiles) // VISION_COST_DIVISOR
+        )
 
     @property
     def device(self) -> torch.device:
         return self.model.device
 
-    def kind(self, pictures: int) -> int:
-        return pictures
+    def batch_key(self, image_count: int) -> int:
+        return image_count
 
-    def tokens(self, size: Size) -> int:
+    def count_image_tokens(self, size: Size) -> int:
         if max(size) > 200 * min(size):
-            raise too_narrow(size)
+            raise too_narrow_error(size)
         return 1  # its tiles are not in the sequence
 
-    def pixels(self, image: Image) -> Mapping[str, Any]:
+    def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """`pixel_values` (1, 1, tiles, 3, side, side), and what describes the tiles."""
-        ready = self._processor(images=[[image]], return_tensors="pt")
+        processed = self._processor(images=[[image]], return_tensors="pt")
         return {
-            "pixel_values": ready["pixel_values"].to(self.model.dtype),
-            "aspect_ratio_ids": ready["aspect_ratio_ids"],
-            "aspect_ratio_mask": ready["aspect_ratio_mask"],
+            "pixel_values": processed["pixel_values"].to(self.model.dtype),
+            "aspect_ratio_ids": processed["aspect_ratio_ids"],
+            "aspect_ratio_mask": processed["aspect_ratio_mask"],
         }
 
-    def stack(self, pictures: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
+    def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
         """The pictures, a row each, and `cross_attention_mask` (n, length, 1, tiles): words see the
         picture from its token on."""
         import torch
 
-        stacked = {name: torch.cat([p[name] for p in pictures]) for name in pictures[0]}
-        seen = (ids == self.image_token).cumsum(1) > 0  # (n, length)
+        stacked = {name: torch.cat([p[name] for p in images]) for name in images[0]}
+        sees_image = (ids == self.image_token).cumsum(1) > 0  # (n, length)
         tiles = stacked["aspect_ratio_mask"] > 0  # (n, 1, tiles)
-        mask = (seen[:, :, None, None] & tiles[:, None]).to(torch.int64)
+        mask = (sees_image[:, :, None, None] & tiles[:, None]).to(torch.int64)
         return {**stacked, "cross_attention_mask": mask}
 
-    def states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
+    def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         out = self.model(input_ids=ids, use_cache=False, **pixels)
         states: torch.Tensor = out.last_hidden_state
         return states

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from embedder.console import run, show_version
+from embedder.cli.console import print_version, run_program
 from embedder.errors import EmbedderError
-from finetune.cli import gathering, measuring, starting, synthesizing, training
+from finetune.cli import evaluate, pairs, starter, synthesize, train
 from finetune.errors import FinetuneError
 from indexer.errors import IndexerError
 
@@ -28,7 +28,7 @@ Examples:
 """
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (gathering, training, measuring, synthesizing, starting):
+for group in (pairs, train, evaluate, synthesize, starter):
     app.add_typer(group.app)
 
 
@@ -36,13 +36,13 @@ for group in (gathering, training, measuring, synthesizing, starting):
 def common(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True),
+        typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """What stands before the command's name. `embedder.console.run` looks for --debug itself."""
+    """What stands before the command's name. `embedder.cli.console.run_program` looks for --debug itself."""
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(app, "finetune", (FinetuneError, IndexerError, EmbedderError)))
+    sys.exit(run_program(app, "finetune", (FinetuneError, IndexerError, EmbedderError)))

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from finetune.data import columns, mmeb
-from finetune.data.absent import explain, without_absent
+from finetune.data.formats import columns, mmeb
+from finetune.data.formats.tables import find_tables, read_rows
+from finetune.data.missing_images import describe_missing, drop_missing
 from finetune.data.pairs import Pair
-from finetune.data.tables import rows, tables
 from finetune.errors import DataError
 
 
@@ -20,28 +20,28 @@ def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
     Relative paths of pictures are told from `images`, or from the folder the table lies in. Raises
     `DataError`, which names the table and the row, and where pictures are missing.
     """
-    pairs = list(parsed(path, images))
+    pairs = list(iter_pairs(path, images))
     if not pairs:
         raise DataError(f"there are no pairs in {path}")
-    _, absent = without_absent(pairs)
-    if absent:
+    _, missing = drop_missing(pairs)
+    if missing:
         raise DataError(
-            f"{explain(absent)}; name the folder they are in, or leave out their pairs: "
+            f"{describe_missing(missing)}; name the folder they are in, or leave out their pairs: "
             f"finetune pairs {path} --images FOLDER --out FILE.jsonl"
         )
     return pairs
 
 
-def parsed(path: Path, images: Path | None = None) -> Iterator[Pair]:
+def iter_pairs(path: Path, images: Path | None = None) -> Iterator[Pair]:
     """The same as they come, whether their pictures are there or not."""
-    for table, dataset in tables(path):
+    for table, dataset in find_tables(path):
         root = (images or table.parent).expanduser().absolute()
-        for where, row in rows(table):
+        for where, row in read_rows(table):
             try:
                 if mmeb.is_mmeb(row):
-                    yield mmeb.parse(row, root, dataset)
+                    yield mmeb.parse_row(row, root, dataset)
                 else:
-                    yield from columns.parse(row, root, dataset)
+                    yield from columns.parse_row(row, root, dataset)
             except DataError as error:
                 raise DataError(f"{table}, {where}: {error}") from None
 
@@ -49,13 +49,13 @@ def parsed(path: Path, images: Path | None = None) -> Iterator[Pair]:
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
     """Write `pairs` as JSON lines, the file whole or not at all; how many there were."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh, count = path.with_name(f".{path.name}.{os.getpid()}"), 0
+    temporary, count = path.with_name(f".{path.name}.{os.getpid()}"), 0
     try:
-        with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
             for pair in pairs:
-                file.write(json.dumps(mmeb.plain(pair), ensure_ascii=False) + "\n")
+                file.write(json.dumps(mmeb.to_row(pair), ensure_ascii=False) + "\n")
                 count += 1
-        fresh.replace(path)
+        temporary.replace(path)
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return count

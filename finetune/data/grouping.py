@@ -6,16 +6,16 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from finetune.data.identity import Identities, normal
-from finetune.data.likeness import Look, alike, looks
+from finetune.data.content_keys import ContentKeys, normalize_text
 from finetune.data.pairs import Pair
-from indexer.skips import Undecodable
+from finetune.data.perceptual_hash import PerceptualHash, compute_hashes, find_near_duplicates
+from indexer.skip_reasons import UnusableFileError
 
-WORDS = 4  # fewer ("cat", "a red bag") are names that many things share, and no sign of a copy
-DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+MIN_WORDS = 4  # fewer ("cat", "a red bag") are names that many things share, and no sign of a copy
+UNSPACED_SCRIPTS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
-class Sets:
+class DisjointSets:
     """Disjoint sets of the numbers below n (Tarjan 1975)."""
 
     def __init__(self, n: int) -> None:
@@ -28,7 +28,7 @@ class Sets:
             i = self._parent[i]
         return i
 
-    def join(self, i: int, j: int) -> None:
+    def union(self, i: int, j: int) -> None:
         low, high = sorted((self.find(i), self.find(j)))
         self._parent[high] = low
 
@@ -40,10 +40,10 @@ class Sets:
         return list(found.values())
 
 
-def groups(
+def group_pairs(
     pairs: Sequence[Pair],
-    identities: Identities,
-    seen: Mapping[str, Look | Undecodable] | None = None,
+    content_keys: ContentKeys,
+    hashes: Mapping[str, PerceptualHash | UnusableFileError] | None = None,
 ) -> list[list[int]]:
     """The places of pairs that are about the same: of one item, with a picture that is a copy of
     another's (by content, or to the eye), or with a text of `WORDS` words that is another's.
@@ -51,37 +51,41 @@ def groups(
     `seen`: how pictures look, by path, where that is known already. Negatives join nothing. Raises
     `DataError` where a picture cannot be read.
     """
-    sets = Sets(len(pairs))
-    first: dict[str, int] = {}
+    sets = DisjointSets(len(pairs))
+    first_by_key: dict[str, int] = {}
     owners: dict[str, tuple[int, str]] = {}  # content -> a pair with that picture, and its path
-    for place, pair in enumerate(pairs):
-        for key in _keys(pair, identities):
-            sets.join(place, first.setdefault(key, place))
-        for path in pictures(pair):
-            owners.setdefault(identities.content(path), (place, path))
-    seen = seen or looks([path for _, path in owners.values()])
-    known = [(place, seen.get(path)) for place, path in owners.values()]
-    looked = [(place, one) for place, one in known if isinstance(one, Look)]
-    for i, j in alike([one for _, one in looked]):
-        sets.join(looked[i][0], looked[j][0])
+    for index, pair in enumerate(pairs):
+        for key in _group_keys(pair, content_keys):
+            sets.union(index, first_by_key.setdefault(key, index))
+        for path in image_paths(pair):
+            owners.setdefault(content_keys.hash_file(path), (index, path))
+    hashes = hashes or compute_hashes([path for _, path in owners.values()])
+    owner_hashes = [(index, hashes.get(path)) for index, path in owners.values()]
+    hashed = [
+        (index, image_hash)
+        for index, image_hash in owner_hashes
+        if isinstance(image_hash, PerceptualHash)
+    ]
+    for i, j in find_near_duplicates([image_hash for _, image_hash in hashed]):
+        sets.union(hashed[i][0], hashed[j][0])
     return sets.groups()
 
 
-def pictures(pair: Pair) -> Iterator[str]:
+def image_paths(pair: Pair) -> Iterator[str]:
     """The paths of a pair's pictures, without its negatives'."""
     yield from (side.image for side in (pair.query, pair.positive) if side.image)
 
 
-def says_enough(text: str) -> bool:
+def is_distinctive(text: str) -> bool:
     """Whether a text is long enough that two of it are copies; in scripts without blanks between
     words, two letters count as one."""
-    return len(text.split()) + len(DENSE.findall(text)) // 2 >= WORDS
+    return len(text.split()) + len(UNSPACED_SCRIPTS.findall(text)) // 2 >= MIN_WORDS
 
 
-def _keys(pair: Pair, identities: Identities) -> Iterator[str]:
-    yield f"item {identities.item(pair)}"
-    for path in pictures(pair):
-        yield f"picture {identities.content(path)}"
+def _group_keys(pair: Pair, content_keys: ContentKeys) -> Iterator[str]:
+    yield f"item {content_keys.item_of(pair)}"
+    for path in image_paths(pair):
+        yield f"picture {content_keys.hash_file(path)}"
     for side in (pair.query, pair.positive):
-        if side.text and says_enough(side.text):
-            yield f"text {normal(side.text)}"
+        if side.text and is_distinctive(side.text):
+            yield f"text {normalize_text(side.text)}"

@@ -14,7 +14,7 @@ from finetune.errors import DataError
 if TYPE_CHECKING:
     from embedder.types import Input
 
-SHORTER_SIDE = 1344  # pixels: what is left of a larger picture; no family sees more
+MAX_SHORTER_SIDE = 1344  # pixels: what is left of a larger picture; no family sees more
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,17 @@ class Side:
         """`t`, `i`, or `it` for a picture with words."""
         return "i" * bool(self.image) + "t" * bool(self.text)
 
-    def input(self, side: int = SHORTER_SIDE) -> Input:
+    def to_input(self, shorter_side: int = MAX_SHORTER_SIDE) -> Input:
         """What the embedder takes, the picture opened; raises `DataError`."""
+        from embedder.images.decode import decode_image, read_file
         from embedder.types import Input
-        from indexer.decode import decode, read
-        from indexer.skips import Undecodable
+        from indexer.skip_reasons import UnusableFileError
 
         if not self.image:
             return Input(self.text)
         try:
-            return Input(self.text, (decode(read(self.image), side=side).image,))
-        except Undecodable as error:
+            return Input(self.text, (decode_image(read_file(self.image), side=shorter_side).image,))
+        except UnusableFileError as error:
             raise DataError(f"{self.image} cannot be used: {error}") from error
 
 

@@ -14,7 +14,7 @@ from finetune.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BenchmarkQuery:
     """What is asked, and the documents that answer it.
 
     `sides` is one side; where there are several, the model's states of all are added before they
@@ -47,20 +47,20 @@ class Benchmark:
     source: str
     main: str
     metrics: tuple[str, ...]
-    questions: tuple[Question, ...]
+    queries: tuple[BenchmarkQuery, ...]
     documents: tuple[Side, ...]
     macro: bool = False
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     role: Role = "query"
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise `DataError` where a question cannot be answered or a picture is missing."""
-        if not self.questions:
+        if not self.queries:
             raise DataError(f"{self.source} holds no question")
-        for question in self.questions:
+        for question in self.queries:
             if not question.relevant and question.gold is None:
                 raise DataError(f"{self.source}: question {question.id} has no right answer")
-        asked = (side for question in self.questions for side in question.sides)
+        asked = (side for question in self.queries for side in question.sides)
         paths = {side.image for side in (*asked, *self.documents) if side.image}
         missing = sorted(path for path in paths if not Path(path).is_file())
         if missing:
@@ -70,38 +70,38 @@ class Benchmark:
             )
 
 
-class Documents:
+class DocumentSet:
     """Gathers documents, each content once."""
 
     def __init__(self, key: Callable[[Side], Hashable] = lambda side: side) -> None:
         self._key = key
-        self._places: dict[Hashable, int] = {}
+        self._indices: dict[Hashable, int] = {}
         self.sides: list[Side] = []
 
     def add(self, side: Side) -> int:
         """The index of `side`, which is new or known."""
-        place = self._places.setdefault(self._key(side), len(self.sides))
+        place = self._indices.setdefault(self._key(side), len(self.sides))
         if place == len(self.sides):
             self.sides.append(side)
         return place
 
     def find(self, side: Side) -> int | None:
-        return self._places.get(self._key(side))
+        return self._indices.get(self._key(side))
 
 
-def sampled(benchmark: Benchmark, limit: int | None, seed: int = 0) -> Benchmark:
+def sample_queries(benchmark: Benchmark, limit: int | None, seed: int = 0) -> Benchmark:
     """`limit` of the questions, in their order, the same for the same seed, and every document that
     one of them is answered from."""
-    if limit is None or limit >= len(benchmark.questions):
+    if limit is None or limit >= len(benchmark.queries):
         return benchmark
-    chosen = np.random.default_rng(seed).choice(len(benchmark.questions), limit, replace=False)
-    kept = tuple(benchmark.questions[index] for index in sorted(chosen))
-    return _needed(replace(benchmark, questions=kept))
+    chosen = np.random.default_rng(seed).choice(len(benchmark.queries), limit, replace=False)
+    kept = tuple(benchmark.queries[index] for index in sorted(chosen))
+    return _drop_unused_documents(replace(benchmark, queries=kept))
 
 
-def _needed(benchmark: Benchmark) -> Benchmark:
+def _drop_unused_documents(benchmark: Benchmark) -> Benchmark:
     """Without the documents that no question has among its candidates."""
-    pools = {id(q.candidates): q.candidates for q in benchmark.questions}
+    pools = {id(q.candidates): q.candidates for q in benchmark.queries}
     if None in pools.values():
         return benchmark
     used = sorted({place for pool in pools.values() for place in pool or ()})
@@ -114,26 +114,26 @@ def _needed(benchmark: Benchmark) -> Benchmark:
             candidates=shared[id(question.candidates)],
             exclude=frozenset(new[place] for place in question.exclude if place in new),
         )
-        for question in benchmark.questions
+        for question in benchmark.queries
     )
     documents = tuple(benchmark.documents[place] for place in used)
-    return replace(benchmark, questions=questions, documents=documents)
+    return replace(benchmark, queries=questions, documents=documents)
 
 
-def plain(benchmark: Benchmark) -> Benchmark:
+def strip_instructions(benchmark: Benchmark) -> Benchmark:
     """Without instructions, for models that follow none."""
     return replace(
         benchmark,
-        questions=tuple(replace(q, sides=_plain(q.sides)) for q in benchmark.questions),
-        documents=_plain(benchmark.documents),
+        queries=tuple(replace(q, sides=_strip_sides(q.sides)) for q in benchmark.queries),
+        documents=_strip_sides(benchmark.documents),
     )
 
 
-def _plain(sides: Iterable[Side]) -> tuple[Side, ...]:
+def _strip_sides(sides: Iterable[Side]) -> tuple[Side, ...]:
     return tuple(replace(side, instruction=None) for side in sides)
 
 
-def digest(benchmark: Benchmark) -> str:
+def compute_digest(benchmark: Benchmark) -> str:
     """What two evaluations must share to be compared: questions, answers, documents.
 
     Pictures count by their files' names, so that a benchmark may lie in another folder;
@@ -142,14 +142,14 @@ def digest(benchmark: Benchmark) -> str:
     from blake3 import blake3
 
     hashed = blake3()
-    for question in benchmark.questions:
+    for question in benchmark.queries:
         relevant = sorted(question.relevant.items())
         told = (question.id, question.language, question.dataset, relevant, question.gold)
-        hashed.update(repr((told, *map(_content, question.sides[:1]))).encode())
+        hashed.update(repr((told, *map(_side_content, question.sides[:1]))).encode())
     for side in benchmark.documents:
-        hashed.update(repr(_content(side)).encode())
+        hashed.update(repr(_side_content(side)).encode())
     return hashed.hexdigest(length=16)
 
 
-def _content(side: Side) -> tuple[str, str]:
+def _side_content(side: Side) -> tuple[str, str]:
     return side.text or "", Path(side.image).name if side.image else ""

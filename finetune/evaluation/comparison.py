@@ -10,34 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import FinetuneError
-from finetune.evaluation.answers import Answer
-from finetune.evaluation.estimates import Change, changes
+from finetune.evaluation.estimates import MetricChange, compare_metrics
+from finetune.evaluation.query_results import QueryResult
 from finetune.evaluation.report import (
     FORMAT,
-    About,
-    Model,
-    Report,
-    grouped,
+    BenchmarkInfo,
+    EvaluationReport,
+    ModelInfo,
+    current_time,
+    group_results,
     mean_parts,
-    now,
-    parts,
-    write_text,
+    overall_parts,
+    write_text_atomic,
 )
 
 COMPARISON = "comparison.json"
-WORST = 20  # queries that are named
-CHANCE = 0.05  # a smaller p is beyond chance
+MAX_WORST = 20  # queries that are named
+ALPHA = 0.05  # a smaller p is beyond chance
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class GroupComparison:
     """The questions of one direction, language and data set, answered by both models."""
 
     direction: str
     language: str | None
     dataset: str | None
     queries: int
-    metrics: Mapping[str, Change]
+    metrics: Mapping[str, MetricChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +46,44 @@ class Comparison:
     both answers to each question."""
 
     created: str
-    before: Model
-    after: Model
-    benchmark: About
+    before: ModelInfo
+    after: ModelInfo
+    benchmark: BenchmarkInfo
     main: str
-    overall: Mapping[str, Change]
-    means: Mapping[str, Mapping[str, Change]]
-    groups: tuple[Difference, ...]
+    overall: Mapping[str, MetricChange]
+    means: Mapping[str, Mapping[str, MetricChange]]
+    groups: tuple[GroupComparison, ...]
     worst: tuple[str, ...]
-    pairs: tuple[tuple[Answer, Answer], ...]
+    pairs: tuple[tuple[QueryResult, QueryResult], ...]
 
 
-def comparison(before: Report, after: Report) -> Comparison:
+def compare_reports(before: EvaluationReport, after: EvaluationReport) -> Comparison:
     """Raises `FinetuneError` where the two do not ask the same."""
-    _same(before, after)
+    _check_same_benchmark(before, after)
     about, metrics = before.benchmark, tuple(before.metrics)
-    old, new = grouped(before.answers), grouped(after.answers)
+    old, new = group_results(before.answers), group_results(after.answers)
     older, newer = mean_parts(before.answers, about), mean_parts(after.answers, about)
     pairs = tuple(zip(before.answers, after.answers, strict=True))
     return Comparison(
-        now(),
+        current_time(),
         before.model,
         after.model,
         about,
         before.main,
-        changes(parts(before.answers, about), parts(after.answers, about), metrics),
-        {name: changes(older[name], newer[name], metrics) for name in older},
+        compare_metrics(
+            overall_parts(before.answers, about), overall_parts(after.answers, about), metrics
+        ),
+        {name: compare_metrics(older[name], newer[name], metrics) for name in older},
         tuple(
-            Difference(*key, len(part), changes([part], [new[key]], metrics))
+            GroupComparison(*key, len(part), compare_metrics([part], [new[key]], metrics))
             for key, part in old.items()
         ),
-        tuple(answer.id for answer, _ in fallen(pairs)[:WORST]),
+        tuple(answer.id for answer, _ in find_regressions(pairs)[:MAX_WORST]),
         pairs,
     )
 
 
-def _same(before: Report, after: Report) -> None:
+def _check_same_benchmark(before: EvaluationReport, after: EvaluationReport) -> None:
     one, two = before.benchmark, after.benchmark
     asked = [[answer.id for answer in made.answers] for made in (before, after)]
     if one.digest == two.digest and asked[0] == asked[1]:
@@ -93,10 +95,12 @@ def _same(before: Report, after: Report) -> None:
     )
 
 
-def fallen(pairs: Sequence[tuple[Answer, Answer]]) -> list[tuple[Answer, Answer]]:
+def find_regressions(
+    pairs: Sequence[tuple[QueryResult, QueryResult]],
+) -> list[tuple[QueryResult, QueryResult]]:
     """Where the first relevant document fell, by how many times further down it is now."""
 
-    def fall(pair: tuple[Answer, Answer]) -> float:
+    def fall(pair: tuple[QueryResult, QueryResult]) -> float:
         before, after = pair
         if before.rank is None or after.rank is None:
             return 0.0
@@ -105,28 +109,35 @@ def fallen(pairs: Sequence[tuple[Answer, Answer]]) -> list[tuple[Answer, Answer]
     return [pair for pair in sorted(pairs, key=fall, reverse=True) if fall(pair) > 0]
 
 
-def verdict(change: Change) -> str:
+def describe_verdict(change: MetricChange) -> str:
     """Whether the second model is better, in words."""
-    if change.p < CHANCE and change.low > 0:
+    if change.p < ALPHA and change.low > 0:
         return "better, beyond chance"
-    if change.p < CHANCE and change.high < 0:
+    if change.p < ALPHA and change.high < 0:
         return "worse, beyond chance"
     return "no difference beyond chance"
 
 
-def plain(made: Comparison) -> dict[str, Any]:
+def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """What `comparison.json` holds."""
-    told = asdict(made)
+    told = asdict(comparison)
     del told["pairs"]
-    return {"format": FORMAT, **told, "verdict": verdict(made.overall[made.main])}
+    return {
+        "format": FORMAT,
+        **told,
+        "verdict": describe_verdict(comparison.overall[comparison.main]),
+    }
 
 
-def write_comparison(made: Comparison, folder: Path) -> None:
+def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write comparison.json, comparison.md and comparison.html; raises `OSError`."""
-    from finetune.evaluation.comparison_page import comparison_html, comparison_markdown
+    from finetune.evaluation.comparison_render import (
+        render_comparison_html,
+        render_comparison_markdown,
+    )
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "comparison.md", comparison_markdown(made))
-    write_text(folder / "comparison.html", comparison_html(made))
-    text = json.dumps(plain(made), ensure_ascii=False, indent=1)
-    write_text(folder / COMPARISON, text + "\n")
+    write_text_atomic(folder / "comparison.md", render_comparison_markdown(comparison))
+    write_text_atomic(folder / "comparison.html", render_comparison_html(comparison))
+    text = json.dumps(comparison_to_dict(comparison), ensure_ascii=False, indent=1)
+    write_text_atomic(folder / COMPARISON, text + "\n")

@@ -9,47 +9,47 @@ from itertools import islice
 
 import numpy as np
 
-from embedder.engine.engine import cores
+from embedder.engine.engine import default_worker_count
 from embedder.errors import EmbedderError, UnavailableError
 from embedder.types import Embedder, Input, Role, Vectors
-from embedder.vectors import unit
+from embedder.vectors import normalize
 from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark
 
-CHUNK = 256  # sides that are embedded at once; as many more are being opened meanwhile
-PIXELS = 1 << 28  # of a chunk's pictures, 800 MB
+CHUNK_SIZE = 256  # sides that are embedded at once; as many more are being opened meanwhile
+MAX_CHUNK_PIXELS = 1 << 28  # of a chunk's pictures, 800 MB
 
-Tell = Callable[[str], None]
-Call = Callable[[Sequence[Input], Role, str | None], Vectors]
+Progress = Callable[[str], None]
+EmbedFunction = Callable[[Sequence[Input], Role, str | None], Vectors]
 
 
-def document_vectors(embedder: Embedder, benchmark: Benchmark, tell: Tell) -> Vectors:
+def embed_documents(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> Vectors:
     """(documents, dim) unit rows; raises `FinetuneError`, `EmbedderError`."""
-    return embedded(embedder, benchmark.documents, "document", tell, "documents")
+    return embed_sides(embedder, benchmark.documents, "document", progress, "documents")
 
 
-def question_vectors(embedder: Embedder, benchmark: Benchmark, tell: Tell) -> Vectors:
+def embed_queries(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> Vectors:
     """(questions, dim) unit rows; equal questions are embedded once."""
-    asked = [question.sides for question in benchmark.questions]
+    asked = [question.sides for question in benchmark.queries]
     places = {sides: place for place, sides in enumerate(dict.fromkeys(asked))}
     if all(len(sides) == 1 for sides in places):
         only = [sides[0] for sides in places]
-        rows = embedded(embedder, only, benchmark.role, tell, "questions")
+        rows = embed_sides(embedder, only, benchmark.role, progress, "questions")
     else:
-        rows = _summed(embedder, list(places), benchmark.role, tell)
+        rows = _embed_summed(embedder, list(places), benchmark.role, progress)
     return rows[[places[sides] for sides in asked]]
 
 
-def embedded(
-    embedder: Embedder, sides: Sequence[Side], role: Role, tell: Tell, what: str
+def embed_sides(
+    embedder: Embedder, sides: Sequence[Side], role: Role, progress: Progress, what: str
 ) -> Vectors:
     """(n, dim) unit rows in the order of `sides`, a call for each instruction and chunk."""
-    return _rows(embedder, embedder.embed, sides, role, tell, what)
+    return _embed_rows(embedder, embedder.embed, sides, role, progress, what)
 
 
-def _summed(
-    embedder: Embedder, asked: Sequence[tuple[Side, ...]], role: Role, tell: Tell
+def _embed_summed(
+    embedder: Embedder, asked: Sequence[tuple[Side, ...]], role: Role, progress: Progress
 ) -> Vectors:
     """Unit rows of the sums of the states of each question's sides."""
     states = getattr(embedder, "states", None)
@@ -59,36 +59,45 @@ def _summed(
             "which this benchmark adds; load the model itself, on one device"
         )
     flat = [side for sides in asked for side in sides]
-    rows = _rows(embedder, states, flat, role, tell, "questions")[:, : embedder.card.dim]
+    rows = _embed_rows(embedder, states, flat, role, progress, "questions")[:, : embedder.card.dim]
     starts = np.cumsum([0, *(len(sides) for sides in asked[:-1])])
-    return unit(np.add.reduceat(rows, starts, axis=0))
+    return normalize(np.add.reduceat(rows, starts, axis=0))
 
 
-def _rows(
-    embedder: Embedder, call: Call, sides: Sequence[Side], role: Role, tell: Tell, what: str
+def _embed_rows(
+    embedder: Embedder,
+    embed: EmbedFunction,
+    sides: Sequence[Side],
+    role: Role,
+    progress: Progress,
+    what: str,
 ) -> Vectors:
     made: list[tuple[list[int], Vectors]] = []
     done = 0
-    tell(f"{embedder.card.name}: {len(sides)} {what}")
-    for instruction, places in _by_instruction(sides).items():
+    progress(f"{embedder.card.name}: {len(sides)} {what}")
+    for instruction, places in _group_by_instruction(sides).items():
         chosen = [sides[place] for place in places]
         waiting = iter(places)
-        for inputs in _opened(chosen, embedder.card.image_side):
-            rows = _called(embedder, call, inputs, role, instruction)
+        for inputs in _load_inputs(chosen, embedder.card.image_side):
+            rows = _embed_chunk(embedder, embed, inputs, role, instruction)
             made.append((list(islice(waiting, len(inputs))), rows))
             done += len(inputs)
-            tell(f"{embedder.card.name}: {done} of {len(sides)} {what}")
+            progress(f"{embedder.card.name}: {done} of {len(sides)} {what}")
     out = np.zeros((len(sides), made[0][1].shape[1] if made else embedder.card.dim), np.float32)
     for where, rows in made:
         out[where] = rows
     return out
 
 
-def _called(
-    embedder: Embedder, call: Call, inputs: list[Input], role: Role, instruction: str | None
+def _embed_chunk(
+    embedder: Embedder,
+    embed: EmbedFunction,
+    inputs: list[Input],
+    role: Role,
+    instruction: str | None,
 ) -> Vectors:
     try:
-        return call(inputs, role, instruction)
+        return embed(inputs, role, instruction)
     except UnavailableError:
         raise
     except EmbedderError as error:
@@ -97,21 +106,21 @@ def _called(
         raise FinetuneError(f"{error}; --plain leaves all instructions out") from error
 
 
-def _by_instruction(sides: Sequence[Side]) -> Mapping[str | None, list[int]]:
+def _group_by_instruction(sides: Sequence[Side]) -> Mapping[str | None, list[int]]:
     places: dict[str | None, list[int]] = {}
     for place, side in enumerate(sides):
         places.setdefault(side.instruction, []).append(place)
     return places
 
 
-def _opened(sides: Sequence[Side], pixels: int) -> Iterator[list[Input]]:
+def _load_inputs(sides: Sequence[Side], pixels: int) -> Iterator[list[Input]]:
     """The inputs of `sides`, a chunk at a time, their pictures' shorter side about `pixels`; the
     next chunk is opened meanwhile."""
-    size = max(1, min(CHUNK, PIXELS // (2 * pixels**2)))
+    size = max(1, min(CHUNK_SIZE, MAX_CHUNK_PIXELS // (2 * pixels**2)))
     ahead: deque[list[Future[Input]]] = deque()
-    with ThreadPoolExecutor(cores(), thread_name_prefix="open") as pool:
+    with ThreadPoolExecutor(default_worker_count(), thread_name_prefix="open") as pool:
         for start in range(0, len(sides), size):
-            ahead.append([pool.submit(s.input, pixels) for s in sides[start : start + size]])
+            ahead.append([pool.submit(s.to_input, pixels) for s in sides[start : start + size]])
             if len(ahead) > 1:
                 yield [future.result() for future in ahead.popleft()]
         while ahead:

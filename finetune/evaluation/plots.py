@@ -21,13 +21,13 @@ class Bar:
     tone: str = "plain"
 
 
-def bars(title: str, shown: Sequence[Bar], *, percent: bool = True) -> str:
+def render_bars(title: str, shown: Sequence[Bar], *, percent: bool = True) -> str:
     """Horizontal bars, from 0, or from the lowest end of an interval where that is below."""
     least = min(0.0, *(bar.low for bar in shown)) if shown else 0.0
     most = max(*(bar.high for bar in shown), *(bar.value for bar in shown), 1e-9)
     most = 1.0 if percent and least == 0 and most > 0.5 else most * 1.05
     height = ROW * len(shown) + 24
-    body = "".join(_row(place, bar, least, most, percent) for place, bar in enumerate(shown))
+    body = "".join(_render_bar(place, bar, least, most, percent) for place, bar in enumerate(shown))
     zero = _x(0.0, least, most)
     width = NAMES + PLOT + VALUES
     return (
@@ -37,12 +37,12 @@ def bars(title: str, shown: Sequence[Bar], *, percent: bool = True) -> str:
     )
 
 
-def _row(place: int, bar: Bar, least: float, most: float, percent: bool) -> str:
+def _render_bar(place: int, bar: Bar, least: float, most: float, percent: bool) -> str:
     top, middle = 24 + place * ROW, 24 + place * ROW + BAR / 2
     zero, end = _x(0.0, least, most), _x(bar.value, least, most)
     low, high = _x(bar.low, least, most), _x(bar.high, least, most)
-    value = figure(bar.value, percent)
-    span = f"{figure(bar.low, percent)} to {figure(bar.high, percent)}"
+    value = format_value(bar.value, percent)
+    span = f"{format_value(bar.low, percent)} to {format_value(bar.high, percent)}"
     return (
         f'<text x="{NAMES - 8}" y="{middle + 4}" text-anchor="end">{escape(bar.name)}</text>'
         f'<rect class="{escape(bar.tone)}" x="{min(zero, end):.1f}" y="{top}" '
@@ -54,7 +54,7 @@ def _row(place: int, bar: Bar, least: float, most: float, percent: bool) -> str:
     )
 
 
-def figure(value: float, percent: bool = True) -> str:
+def format_value(value: float, percent: bool = True) -> str:
     """0.4321 -> 43.2; as it is where it is no share."""
     return f"{100 * value:.1f}" if percent else f"{value:.3f}"
 

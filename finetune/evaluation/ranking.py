@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.types import Vectors
-from finetune.evaluation.benchmark import Question
+from finetune.evaluation.benchmark import BenchmarkQuery
 
-DEPTH = 1000  # documents that a ranking lists, trec_eval's habit; what is below counts as not found
-TIE = 1e-6  # of cosine; float32 dot products of one pair differ by less from block to block
-NUMBERS = 1 << 24  # scores in hand, 64 MiB
+MAX_DEPTH = (
+    1000  # documents that a ranking lists, trec_eval's habit; what is below counts as not found
+)
+TIE_TOLERANCE = (
+    1e-6  # of cosine; float32 dot products of one pair differ by less from block to block
+)
+MAX_SCORES = 1 << 24  # scores in hand, 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +26,13 @@ class Ranking:
     the place of the first relevant document among all candidates, from 1; None where no document
     is relevant."""
 
-    found: NDArray[np.int64]
+    documents: NDArray[np.int64]
     scores: NDArray[np.float32]
     rank: int | None
 
 
-def rankings(
-    asked: Vectors, questions: Sequence[Question], documents: Vectors
+def rank_queries(
+    query_vectors: Vectors, queries: Sequence[BenchmarkQuery], document_vectors: Vectors
 ) -> Iterator[tuple[int, Ranking]]:
     """(index of a question, its ranking), questions with the same candidates together.
 
@@ -36,28 +40,32 @@ def rankings(
     everything the same vector finds nothing. Among irrelevant documents of one score, and among
     relevant ones, the earlier in the benchmark comes first.
     """
-    for indices in _with_same_candidates(questions):
-        given = questions[indices[0]].candidates
-        pool = np.arange(len(documents)) if given is None else np.array(sorted(set(given)))
-        rows = documents if given is None else documents[pool]
-        block = max(1, NUMBERS // max(1, len(pool)))
+    for indices in _group_by_candidates(queries):
+        given = queries[indices[0]].candidates
+        pool = np.arange(len(document_vectors)) if given is None else np.array(sorted(set(given)))
+        rows = document_vectors if given is None else document_vectors[pool]
+        block = max(1, MAX_SCORES // max(1, len(pool)))
         for start in range(0, len(indices), block):
             some = indices[start : start + block]
-            for index, scores in zip(some, asked[some] @ rows.T, strict=True):  # (len(pool),)
-                yield index, rank(scores, pool, questions[index])
+            for index, scores in zip(
+                some, query_vectors[some] @ rows.T, strict=True
+            ):  # (len(pool),)
+                yield index, rank_documents(scores, pool, queries[index])
 
 
-def rank(scores: NDArray[np.float32], pool: NDArray[np.int64], question: Question) -> Ranking:
+def rank_documents(
+    scores: NDArray[np.float32], pool: NDArray[np.int64], query: BenchmarkQuery
+) -> Ranking:
     """The ranking of documents `pool` (n,), ascending, by `scores` (n,) float32."""
     lowered = scores.copy()
-    right = _places(pool, question.relevant)
-    lowered[right] -= TIE
-    lowered[_places(pool, question.exclude)] = -np.inf
-    top = _best(lowered, min(DEPTH, int(np.isfinite(lowered).sum())))
-    return Ranking(pool[top], scores[top], _first(lowered, right))
+    right = _positions(pool, query.relevant)
+    lowered[right] -= TIE_TOLERANCE
+    lowered[_positions(pool, query.exclude)] = -np.inf
+    top = _top_k(lowered, min(MAX_DEPTH, int(np.isfinite(lowered).sum())))
+    return Ranking(pool[top], scores[top], _first_relevant_rank(lowered, right))
 
 
-def _places(pool: NDArray[np.int64], documents: object) -> NDArray[np.int64]:
+def _positions(pool: NDArray[np.int64], documents: object) -> NDArray[np.int64]:
     """Where those of `documents` that are in `pool` stand there."""
     wanted = np.fromiter(documents, np.int64)  # type: ignore[call-overload]
     places = np.searchsorted(pool, wanted)
@@ -67,7 +75,7 @@ def _places(pool: NDArray[np.int64], documents: object) -> NDArray[np.int64]:
     return found
 
 
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def _top_k(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """The places of the `count` highest, best first; of equal ones, the earlier."""
     if count == 0:
         return np.zeros(0, np.int64)
@@ -82,7 +90,7 @@ def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return np.asarray(chosen[order], dtype=np.int64)
 
 
-def _first(lowered: NDArray[np.float32], right: NDArray[np.int64]) -> int | None:
+def _first_relevant_rank(lowered: NDArray[np.float32], right: NDArray[np.int64]) -> int | None:
     """The place of the best relevant document, from 1; irrelevant ones of its score come first."""
     if not len(right):
         return None
@@ -90,7 +98,7 @@ def _first(lowered: NDArray[np.float32], right: NDArray[np.int64]) -> int | None
     return int((lowered >= best).sum() - (lowered[right] >= best).sum()) + 1
 
 
-def _with_same_candidates(questions: Sequence[Question]) -> Iterator[list[int]]:
+def _group_by_candidates(questions: Sequence[BenchmarkQuery]) -> Iterator[list[int]]:
     alike: dict[int, list[int]] = {}
     for index, question in enumerate(questions):
         alike.setdefault(id(question.candidates), []).append(index)

@@ -11,23 +11,23 @@ from typing import Any
 
 from embedder.types import ModelCard
 from finetune.errors import DataError
-from finetune.evaluation.answers import Answer, read_answers, write_answers
-from finetune.evaluation.benchmark import Benchmark, digest
-from finetune.evaluation.estimates import Estimate, Parts, estimates
+from finetune.evaluation.benchmark import Benchmark, compute_digest
+from finetune.evaluation.estimates import MetricEstimate, ResultParts, estimate_metrics
+from finetune.evaluation.query_results import QueryResult, read_query_results, write_query_results
 
 FORMAT = 1
 REPORT, QUERIES = "report.json", "queries.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelInfo:
     name: str
     fingerprint: str
     dim: int
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class BenchmarkInfo:
     """A benchmark without its contents. Two with one `digest` ask the same."""
 
     name: str
@@ -39,122 +39,126 @@ class About:
     means: Mapping[str, tuple[str, ...]]
 
 
-Key = tuple[str, str | None, str | None]
+GroupKey = tuple[str, str | None, str | None]
 """Direction, language, data set."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupReport:
     """Questions of one direction, language and data set."""
 
     direction: str
     language: str | None
     dataset: str | None
     queries: int
-    metrics: Mapping[str, Estimate]
+    metrics: Mapping[str, MetricEstimate]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EvaluationReport:
     """`metrics` is over all questions; `means` has the unweighted means over several data sets."""
 
     created: str
-    model: Model
-    benchmark: About
+    model: ModelInfo
+    benchmark: BenchmarkInfo
     main: str
-    metrics: Mapping[str, Estimate]
-    means: Mapping[str, Mapping[str, Estimate]]
-    groups: tuple[Group, ...]
-    answers: tuple[Answer, ...]
+    metrics: Mapping[str, MetricEstimate]
+    means: Mapping[str, Mapping[str, MetricEstimate]]
+    groups: tuple[GroupReport, ...]
+    answers: tuple[QueryResult, ...]
 
 
-def report(card: ModelCard, benchmark: Benchmark, given: Sequence[Answer]) -> Report:
+def build_report(
+    card: ModelCard, benchmark: Benchmark, results: Sequence[QueryResult]
+) -> EvaluationReport:
     """What `given`, a model's answers in the order of the questions, come to."""
-    about = About(
+    info = BenchmarkInfo(
         benchmark.name,
         benchmark.source,
-        len(benchmark.questions),
+        len(benchmark.queries),
         len(benchmark.documents),
-        digest(benchmark),
+        compute_digest(benchmark),
         benchmark.macro,
         dict(benchmark.means),
     )
     metrics = benchmark.metrics
-    return Report(
-        now(),
-        Model(card.name, card.fingerprint, card.dim),
-        about,
+    return EvaluationReport(
+        current_time(),
+        ModelInfo(card.name, card.fingerprint, card.dim),
+        info,
         benchmark.main,
-        estimates(parts(given, about), metrics),
-        {name: estimates(part, metrics) for name, part in mean_parts(given, about).items()},
+        estimate_metrics(overall_parts(results, info), metrics),
+        {name: estimate_metrics(part, metrics) for name, part in mean_parts(results, info).items()},
         tuple(
-            Group(*key, len(part), estimates([part], metrics))
-            for key, part in grouped(given).items()
+            GroupReport(*key, len(part), estimate_metrics([part], metrics))
+            for key, part in group_results(results).items()
         ),
-        tuple(given),
+        tuple(results),
     )
 
 
-def now() -> str:
+def current_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def grouped(given: Sequence[Answer]) -> dict[Key, list[Answer]]:
+def group_results(results: Sequence[QueryResult]) -> dict[GroupKey, list[QueryResult]]:
     """The answers of each group, sorted by direction, data set and language."""
-    groups: dict[Key, list[Answer]] = {}
-    for answer in given:
+    groups: dict[GroupKey, list[QueryResult]] = {}
+    for answer in results:
         key = (answer.direction, answer.language, answer.dataset or None)
         groups.setdefault(key, []).append(answer)
     return dict(sorted(groups.items(), key=lambda g: (g[0][0], g[0][2] or "", g[0][1] or "")))
 
 
-def parts(given: Sequence[Answer], about: About) -> Parts:
+def overall_parts(results: Sequence[QueryResult], about: BenchmarkInfo) -> ResultParts:
     """What the figures over all questions are made from."""
-    return list(_by_dataset(given).values()) if about.macro else [given]
+    return list(_by_dataset(results).values()) if about.macro else [results]
 
 
-def mean_parts(given: Sequence[Answer], about: About) -> dict[str, Parts]:
+def mean_parts(results: Sequence[QueryResult], about: BenchmarkInfo) -> dict[str, ResultParts]:
     """The data sets of each of the benchmark's `means` that are there."""
-    there = _by_dataset(given)
+    there = _by_dataset(results)
     found = {
         name: [there[one] for one in sets if one in there] for name, sets in about.means.items()
     }
     return {name: part for name, part in found.items() if part}
 
 
-def _by_dataset(given: Sequence[Answer]) -> dict[str, list[Answer]]:
-    datasets: dict[str, list[Answer]] = {}
-    for answer in given:
+def _by_dataset(results: Sequence[QueryResult]) -> dict[str, list[QueryResult]]:
+    datasets: dict[str, list[QueryResult]] = {}
+    for answer in results:
         datasets.setdefault(answer.dataset, []).append(answer)
     return datasets
 
 
-def plain(made: Report) -> dict[str, Any]:
+def report_to_dict(report: EvaluationReport) -> dict[str, Any]:
     """What `report.json` holds."""
-    told = asdict(made)
+    told = asdict(report)
     del told["answers"]
     return {"format": FORMAT, **told}
 
 
-def write_report(made: Report, folder: Path) -> None:
+def write_report(report: EvaluationReport, folder: Path) -> None:
     """Write report.json, queries.jsonl, report.md and report.html; raises `OSError`."""
-    from finetune.evaluation.report_page import report_html, report_markdown
+    from finetune.evaluation.report_render import render_report_html, render_report_markdown
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_answers(folder / QUERIES, made.answers)
-    write_text(folder / "report.md", report_markdown(made))
-    write_text(folder / "report.html", report_html(made))
-    write_text(folder / REPORT, json.dumps(plain(made), ensure_ascii=False, indent=1) + "\n")
+    write_query_results(folder / QUERIES, report.answers)
+    write_text_atomic(folder / "report.md", render_report_markdown(report))
+    write_text_atomic(folder / "report.html", render_report_html(report))
+    write_text_atomic(
+        folder / REPORT, json.dumps(report_to_dict(report), ensure_ascii=False, indent=1) + "\n"
+    )
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str) -> None:
     """The file whole or not at all."""
     fresh = path.with_name(f".{path.name}.part")
     fresh.write_text(text, encoding="utf-8", errors="surrogateescape")
     fresh.replace(path)
 
 
-def read_report(folder: Path) -> Report:
+def read_report(folder: Path) -> EvaluationReport:
     """An evaluation's folder; raises `DataError`."""
     path = folder / REPORT
     if not path.is_file():
@@ -168,26 +172,28 @@ def read_report(folder: Path) -> Report:
             raise DataError(
                 f"{path} is of format {told['format']}, and this program reads {FORMAT}"
             )
-        return _read(told, read_answers(folder / QUERIES))
+        return _parse_report(told, read_query_results(folder / QUERIES))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not what finetune evaluate writes ({error}); evaluate again"
         ) from None
 
 
-def _read(told: dict[str, Any], given: Sequence[Answer]) -> Report:
+def _parse_report(told: dict[str, Any], given: Sequence[QueryResult]) -> EvaluationReport:
     means = {name: tuple(sets) for name, sets in told["benchmark"]["means"].items()}
-    return Report(
+    return EvaluationReport(
         told["created"],
-        Model(**told["model"]),
-        About(**{**told["benchmark"], "means": means}),
+        ModelInfo(**told["model"]),
+        BenchmarkInfo(**{**told["benchmark"], "means": means}),
         told["main"],
-        _estimates(told["metrics"]),
-        {name: _estimates(metrics) for name, metrics in told["means"].items()},
-        tuple(Group(**{**g, "metrics": _estimates(g["metrics"])}) for g in told["groups"]),
+        _parse_estimates(told["metrics"]),
+        {name: _parse_estimates(metrics) for name, metrics in told["means"].items()},
+        tuple(
+            GroupReport(**{**g, "metrics": _parse_estimates(g["metrics"])}) for g in told["groups"]
+        ),
         tuple(given),
     )
 
 
-def _estimates(told: dict[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**values) for name, values in told.items()}
+def _parse_estimates(told: dict[str, Any]) -> dict[str, MetricEstimate]:
+    return {name: MetricEstimate(**values) for name, values in told.items()}

@@ -15,70 +15,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.types import Embedder, Input, Vectors
-from finetune.synthesis.gallery import Gallery
-from finetune.synthesis.journal import Outcome
-from finetune.synthesis.samples import Picture, Sample
+from finetune.synthesis.images import CollectionImages
+from finetune.synthesis.journal import JobOutcome
+from finetune.synthesis.samples import Sample, SampleImage
 from finetune.synthesis.tasks import POSITIVE, QUERY
 
-FLOOR = 0.5
-OTHERS = 1_000  # pictures that a text is held against
-BATCH = 64  # texts embedded at once
+MIN_AGREEMENT = 0.5
+NUM_REFERENCE_IMAGES = 1_000  # pictures that a text is held against
+TEXT_BATCH = 64  # texts embedded at once
 
 
-def compared(sample: Sample) -> tuple[str, Picture] | None:
+def matching_text_and_image(sample: Sample) -> tuple[str, SampleImage] | None:
     """The words and the picture that belong together, on opposite sides; None where one side has
     neither. An answer means little without its question, so they go together."""
-    texts, pictures = sample.texts, sample.pictures
-    if QUERY in texts and POSITIVE in pictures:
-        return texts[QUERY], pictures[POSITIVE]
-    if QUERY in pictures and POSITIVE in texts:
-        asked = texts.get(QUERY, "") if sample.task != "retrieval" else ""
-        return f"{asked} {texts[POSITIVE]}".strip(), pictures[QUERY]
+    texts, images = sample.texts, sample.pictures
+    if QUERY in texts and POSITIVE in images:
+        return texts[QUERY], images[POSITIVE]
+    if QUERY in images and POSITIVE in texts:
+        query_text = texts.get(QUERY, "") if sample.task != "retrieval" else ""
+        return f"{query_text} {texts[POSITIVE]}".strip(), images[QUERY]
     return None
 
 
-def agreements(
-    samples: Sequence[Sample], gallery: Gallery, embedder: Embedder
+def compute_agreements(
+    samples: Sequence[Sample], images: CollectionImages, embedder: Embedder
 ) -> list[float | None]:
     """For each sample the share of up to 1000 of the collection's pictures that fit its words less
     well than its own; None where nothing can be compared."""
-    others = _others(gallery)
-    found: list[float | None] = [None] * len(samples)
-    pairs = [(i, pair) for i, sample in enumerate(samples) if (pair := compared(sample))]
-    for start in range(0, len(pairs), BATCH):
-        batch = pairs[start : start + BATCH]
-        texts = embedder.embed([Input(words) for _, (words, _) in batch], "query")  # (b, dim)
-        for (index, (_, picture)), row in zip(batch, texts, strict=True):
-            found[index] = _share(row, picture, gallery, others)
-    return found
+    references = _reference_vectors(images)
+    shares: list[float | None] = [None] * len(samples)
+    pairs = [
+        (i, pair) for i, sample in enumerate(samples) if (pair := matching_text_and_image(sample))
+    ]
+    for start in range(0, len(pairs), TEXT_BATCH):
+        batch = pairs[start : start + TEXT_BATCH]
+        texts = embedder.embed([Input(text) for _, (text, _) in batch], "query")  # (b, dim)
+        for (index, (_, image)), row in zip(batch, texts, strict=True):
+            shares[index] = _rank_share(row, image, images, references)
+    return shares
 
 
-def _others(gallery: Gallery) -> Vectors:
+def _reference_vectors(images: CollectionImages) -> Vectors:
     """(n, dim) of a sample of the collection, always the same."""
-    ids = random.Random(0).sample(gallery.ids, min(OTHERS, len(gallery.ids)))
-    return gallery.vectors(ids)
+    ids = random.Random(0).sample(images.ids, min(NUM_REFERENCE_IMAGES, len(images.ids)))
+    return images.get_vectors(ids)
 
 
-def _share(
-    text: NDArray[np.float32], picture: Picture, gallery: Gallery, others: Vectors
+def _rank_share(
+    text: NDArray[np.float32], image: SampleImage, images: CollectionImages, references: Vectors
 ) -> float | None:
-    rows = gallery.vectors([picture.id])  # (1, dim), or (0,) where it has left the collection
+    rows = images.get_vectors([image.id])  # (1, dim), or (0,) where it has left the collection
     if not len(rows):
         return None
-    own = float(rows[0] @ text)
-    cosines = others @ text  # (n,)
-    worse, same = np.mean(cosines < own - 1e-6), np.mean(np.abs(cosines - own) <= 1e-6)
-    return float(worse + same / 2)  # it may be among the others itself
+    own_cosine = float(rows[0] @ text)
+    cosines = references @ text  # (n,)
+    lower, equal = (
+        np.mean(cosines < own_cosine - 1e-6),
+        np.mean(np.abs(cosines - own_cosine) <= 1e-6),
+    )
+    return float(lower + equal / 2)  # it may be among the others itself
 
 
-def agreeing(
-    outcomes: Sequence[Outcome], gallery: Gallery, embedder: Embedder, floor: float = FLOOR
-) -> list[Outcome]:
+def filter_by_agreement(
+    outcomes: Sequence[JobOutcome],
+    images: CollectionImages,
+    embedder: Embedder,
+    min_agreement: float = MIN_AGREEMENT,
+) -> list[JobOutcome]:
     """Those of `outcomes` whose samples reach the floor, or have nothing to compare."""
-    kept = [(outcome, outcome.sample) for outcome in outcomes if outcome.sample is not None]
-    found = agreements([sample for _, sample in kept], gallery, embedder)
+    with_samples = [(outcome, outcome.sample) for outcome in outcomes if outcome.sample is not None]
+    shares = compute_agreements([sample for _, sample in with_samples], images, embedder)
     return [
         outcome
-        for (outcome, _), share in zip(kept, found, strict=True)
-        if share is None or share >= floor
+        for (outcome, _), share in zip(with_samples, shares, strict=True)
+        if share is None or share >= min_agreement
     ]

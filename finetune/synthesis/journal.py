@@ -16,11 +16,11 @@ from typing import IO, Any
 from finetune.errors import DataError, FinetuneError
 from finetune.synthesis.samples import Sample
 
-FORMAT = 1
+JOURNAL_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """A job's end: a sample, or the reason why there is none; the tokens that it took, and which
     language model it was."""
 
@@ -30,23 +30,25 @@ class Outcome:
     detail: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
-    by: str = ""
+    llm: str = ""
 
     @property
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As a line holds it."""
         tokens = {"in": self.tokens_in, "out": self.tokens_out}
-        common = {"job": self.job, "by": self.by, "tokens": tokens}
+        common = {"job": self.job, "by": self.llm, "tokens": tokens}
         if self.sample is not None:
-            return {**common, "kept": self.sample.plain}
+            return {**common, "kept": self.sample.to_dict}
         return {**common, "rejected": self.reason, "detail": self.detail}
 
     @staticmethod
-    def read(line: dict[str, Any]) -> Outcome:
-        sample = Sample.read(line["kept"]) if "kept" in line else None
+    def from_dict(line: dict[str, Any]) -> JobOutcome:
+        sample = Sample.from_dict(line["kept"]) if "kept" in line else None
         tokens = line["tokens"]
-        why = line.get("rejected", ""), line.get("detail", "")
-        return Outcome(int(line["job"]), sample, *why, tokens["in"], tokens["out"], line["by"])
+        rejection = line.get("rejected", ""), line.get("detail", "")
+        return JobOutcome(
+            int(line["job"]), sample, *rejection, tokens["in"], tokens["out"], line["by"]
+        )
 
 
 class Journal:
@@ -59,15 +61,15 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = path.open("a+b")
         try:
-            _hold(self._file, path)
+            _lock_file(self._file, path)
             self.outcomes = self._read(plan)
         except BaseException:
             self._file.close()
             raise
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: JobOutcome) -> None:
         """On disk when it returns."""
-        self._write(outcome.plain)
+        self._write_line(outcome.to_dict)
         self.outcomes[outcome.job] = outcome
 
     def __enter__(self) -> Journal:
@@ -81,16 +83,16 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def _read(self, plan: str) -> dict[int, Outcome]:
+    def _read(self, plan: str) -> dict[int, JobOutcome]:
         self._file.seek(0)
         data = self._file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            self._file.truncate(len(whole))
-        lines = [self._parsed(line, n) for n, line in enumerate(whole.splitlines(), 1)]
+        complete_lines = data[: data.rfind(b"\n") + 1]
+        if len(complete_lines) < len(data):
+            self._file.truncate(len(complete_lines))
+        lines = [self._parse_line(line, n) for n, line in enumerate(complete_lines.splitlines(), 1)]
         if len(lines) < 2:  # of a plan of which nothing is done, nothing is lost
             self._file.truncate(0)
-            self._write({"format": FORMAT, "plan": plan})
+            self._write_line({"format": JOURNAL_VERSION, "plan": plan})
             return {}
         if lines[0].get("plan") != plan:
             raise FinetuneError(
@@ -98,15 +100,15 @@ class Journal:
                 "collection's pictures have changed. Type the command as it was, or name another "
                 "--out"
             )
-        return self._outcomes(lines[1:])
+        return self._parse_outcomes(lines[1:])
 
-    def _outcomes(self, lines: list[dict[str, Any]]) -> dict[int, Outcome]:
+    def _parse_outcomes(self, lines: list[dict[str, Any]]) -> dict[int, JobOutcome]:
         try:
-            return {outcome.job: outcome for outcome in map(Outcome.read, lines)}
+            return {outcome.job: outcome for outcome in map(JobOutcome.from_dict, lines)}
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self._path} is no journal of a synthesis ({error!r})") from None
 
-    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
+    def _parse_line(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             return dict(json.loads(line))
         except (ValueError, TypeError):
@@ -114,13 +116,13 @@ class Journal:
                 f"{self._path}, line {number} is damaged: delete it, and its job is done again"
             ) from None
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write_line(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
-def _hold(file: IO[bytes], path: Path) -> None:
+def _lock_file(file: IO[bytes], path: Path) -> None:
     import fcntl
 
     try:

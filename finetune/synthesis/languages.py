@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetune.synthesis.weights import parse_weights
+from finetune.synthesis.sampling_weights import parse_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Language:
 HAN, KANA = "CJK", ("HIRAGANA", "KATAKANA", "CJK", "KATAKANA-HIRAGANA", "IDEOGRAPHIC")
 
 # weight, scripts, and languages as code:name
-GROUPS: tuple[tuple[float, tuple[str, ...], str], ...] = (
+LANGUAGE_GROUPS: tuple[tuple[float, tuple[str, ...], str], ...] = (
     (20, ("LATIN",), "en:English"),
     (5, ("LATIN",), "de:German es:Spanish fr:French it:Italian pt:Portuguese"),
     (5, (HAN, "IDEOGRAPHIC"), "zh:Chinese"),
@@ -86,12 +86,12 @@ GROUPS: tuple[tuple[float, tuple[str, ...], str], ...] = (
 
 LANGUAGES = {
     code: Language(code, name.replace("_", " "), weight, scripts)
-    for weight, scripts, named in GROUPS
+    for weight, scripts, named in LANGUAGE_GROUPS
     for code, name in (word.split(":") for word in named.split())
 }
 
 
-def choose(text: str | None) -> dict[str, float]:
+def parse_language_weights(text: str | None) -> dict[str, float]:
     """Code -> weight: of `en=3,ja,de=0.5`, or of all languages; raises `FinetuneError`."""
     if text is None:
         return {code: language.weight for code, language in LANGUAGES.items()}

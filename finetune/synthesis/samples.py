@@ -19,7 +19,7 @@ class Rejected(Exception):  # noqa: N818  it is an outcome, not a fault
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SampleImage:
     """A point of the collection: its id, its content's id, and a path where it lies."""
 
     id: str
@@ -36,10 +36,10 @@ class Sample:
     item: str  # the content id of the picture that was drawn
     instruction: str
     texts: Mapping[str, str]
-    pictures: Mapping[str, Picture]
+    pictures: Mapping[str, SampleImage]
 
     @property
-    def pair(self) -> Pair:
+    def to_pair(self) -> Pair:
         """What is trained on."""
         return Pair(
             query=self._side(QUERY, self.instruction),
@@ -51,15 +51,15 @@ class Sample:
         )
 
     @property
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As a journal holds it; `read` is the way back."""
         return asdict(self)
 
     @staticmethod
-    def read(plain: Mapping[str, Any]) -> Sample:
-        pictures = {role: Picture(**one) for role, one in plain["pictures"].items()}
-        return Sample(**{**plain, "pictures": pictures})
+    def from_dict(fields: Mapping[str, Any]) -> Sample:
+        pictures = {role: SampleImage(**one) for role, one in fields["pictures"].items()}
+        return Sample(**{**fields, "pictures": pictures})
 
     def _side(self, role: str, instruction: str | None = None) -> Side:
-        picture = self.pictures.get(role)
-        return Side(self.texts.get(role), picture.path if picture else None, instruction)
+        image = self.pictures.get(role)
+        return Side(self.texts.get(role), image.path if image else None, instruction)

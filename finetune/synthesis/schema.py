@@ -18,33 +18,33 @@ EVALUATION = ("relevance", "hard_negative", "clarity", "diversity", "improvement
 REVISED, USABLE, INSTRUCTION = "revised", "usable", "instruction"
 
 
-def answer(combination: Combination) -> Schema:
+def answer_schema(combination: Combination) -> Schema:
     """The whole pass, in the order in which it is to be written."""
-    sample = _texts(INSTRUCTION, *combination.texts)
-    return _object(
+    sample = _strings_schema(INSTRUCTION, *combination.text_roles)
+    return _object_schema(
         {
-            "interpretation": _texts(*INTERPRETATION),
+            "interpretation": _strings_schema(*INTERPRETATION),
             "draft": sample,
-            "evaluation": _texts(*EVALUATION),
+            "evaluation": _strings_schema(*EVALUATION),
             REVISED: sample,
             USABLE: {"type": "boolean"},
         }
     )
 
 
-def shape(schema: Schema, indent: str = "") -> str:
+def sketch_schema(schema: Schema, indent: str = "") -> str:
     """`schema` as a person would sketch it, for a model that is not given the schema itself."""
     if schema["type"] != "object":
         return str(schema["type"])
     deeper = indent + "  "
     lines = [
-        f"{deeper}{json.dumps(name)}: {shape(part, deeper)}"
+        f"{deeper}{json.dumps(name)}: {sketch_schema(part, deeper)}"
         for name, part in schema["properties"].items()
     ]
     return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
 
 
-def mismatch(value: object, schema: Schema, where: str = "the answer") -> str | None:
+def find_mismatch(value: object, schema: Schema, where: str = "the answer") -> str | None:
     """What does not fit, in words; None where all fits."""
     if schema["type"] != "object":
         wanted = {"string": str, "boolean": bool}[schema["type"]]
@@ -57,15 +57,15 @@ def mismatch(value: object, schema: Schema, where: str = "the answer") -> str | 
             return f"{where} lacks {name}"
         if name not in parts:
             return f"{where} has {name[:40]!r}, which was not asked for"
-    found = (mismatch(value[name], part, name) for name, part in parts.items())
+    found = (find_mismatch(value[name], part, name) for name, part in parts.items())
     return next((problem for problem in found if problem), None)
 
 
-def _texts(*names: str) -> Schema:
-    return _object({name: {"type": "string"} for name in names})
+def _strings_schema(*names: str) -> Schema:
+    return _object_schema({name: {"type": "string"} for name in names})
 
 
-def _object(properties: dict[str, Schema]) -> Schema:
+def _object_schema(properties: dict[str, Schema]) -> Schema:
     return {
         "type": "object",
         "properties": properties,

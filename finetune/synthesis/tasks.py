@@ -25,34 +25,36 @@ class Combination:
         return f"{self.query}->{self.document}".upper()
 
     @property
-    def pictures(self) -> tuple[str, ...]:
+    def image_roles(self) -> tuple[str, ...]:
         """What the pictures are that the language model is shown, in their order."""
         query = (QUERY,) if "i" in self.query else ()
         return query + ((POSITIVE, NEGATIVE) if "i" in self.document else ())
 
     @property
-    def texts(self) -> tuple[str, ...]:
+    def text_roles(self) -> tuple[str, ...]:
         """What the language model writes beside the instruction."""
         query = (QUERY,) if "t" in self.query else ()
         return query + ((POSITIVE, NEGATIVE) if "t" in self.document else ())
 
     @property
-    def drawn(self) -> str:
+    def anchor_role(self) -> str:
         """Which picture is drawn at random; the others are retrieved for it."""
-        return self.pictures[0]
+        return self.image_roles[0]
 
 
-def _of(task: str, *kinds: str) -> tuple[Combination, ...]:
+def _make_combinations(task: str, *kinds: str) -> tuple[Combination, ...]:
     return tuple(Combination(task, *kind.split(">")) for kind in kinds)
 
 
 COMBINATIONS = {
-    "classification": _of("classification", "i>t", "it>t"),
-    "vqa": _of("vqa", "it>t"),
-    "retrieval": _of("retrieval", "i>t", "it>t", "t>it", "t>i", "i>i", "it>i", "it>it"),
+    "classification": _make_combinations("classification", "i>t", "it>t"),
+    "vqa": _make_combinations("vqa", "it>t"),
+    "retrieval": _make_combinations(
+        "retrieval", "i>t", "it>t", "t>it", "t>i", "i>i", "it>i", "it>it"
+    ),
 }
 
 
-def combinations(task: str, pictures: int) -> tuple[Combination, ...]:
+def available_combinations(task: str, num_images: int) -> tuple[Combination, ...]:
     """Those of a task for which a collection of so many pictures is enough."""
-    return tuple(c for c in COMBINATIONS[task] if len(c.pictures) <= pictures)
+    return tuple(c for c in COMBINATIONS[task] if len(c.image_roles) <= num_images)

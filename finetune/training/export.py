@@ -7,10 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from embedder.checkpoint import OURS, Checkpoint, family_of, find, read_config
-from embedder.families import sentence_transformer
+from embedder.checkpoint import METADATA_FILE, Checkpoint, detect_family, locate, read_config
+from embedder.families.sentence_transformer import family
 from embedder.types import Settings
-from embedder.vlm.loading import check_room, merge, place, quiet, readable
+from embedder.vlm.loading import (
+    check_memory,
+    merge_adapter,
+    select_device,
+    silence_transformers,
+    wrap_load_errors,
+)
 from finetune.errors import FinetuneError
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".safetensors.index.json")
@@ -25,8 +31,8 @@ MODULES: tuple[
 
 def export_adapter(run: Path, out: Path) -> None:
     """Copy the adapter, or the starter's head. Raises `FinetuneError`, `EmbedderError`."""
-    home = find(str(run)).home
-    _new(out)
+    home = locate(str(run)).trained_dir
+    _create_empty_dir(out)
     shutil.copytree(home, out, dirs_exist_ok=True)
 
 
@@ -36,49 +42,51 @@ def export_merged(run: Path, out: Path, dtype: str | None) -> None:
 
     Raises `FinetuneError`, `EmbedderError`.
     """
-    checkpoint = find(str(run))
-    if family_of(checkpoint.home) == "starter":
+    checkpoint = locate(str(run))
+    if detect_family(checkpoint.trained_dir) == "starter":
         return export_adapter(run, out)  # its head is all there is
     if checkpoint.adapter is None:
         raise FinetuneError(f"{run} holds a whole model already, and no adapter to merge")
-    _new(out)
-    if family_of(checkpoint.home) == "sentence_transformer":
-        return _merged_sentences(str(run), checkpoint, dtype, out)
-    model = _merged(checkpoint, dtype)
+    _create_empty_dir(out)
+    if detect_family(checkpoint.trained_dir) == "sentence_transformer":
+        return _export_merged_sentence_transformer(str(run), checkpoint, dtype, out)
+    model = _load_merged(checkpoint, dtype)
     model.save_pretrained(out)
-    _copy_rest(checkpoint.folder, out)
-    _describe(checkpoint, out)
+    _copy_other_files(checkpoint.folder, out)
+    _write_module_configs(checkpoint, out)
     return None
 
 
-def _merged(checkpoint: Checkpoint, dtype: str | None) -> Any:
+def _load_merged(checkpoint: Checkpoint, dtype: str | None) -> Any:
     """The model with its language head."""
     from transformers import AutoModelForImageTextToText
 
-    folder, settings = checkpoint.folder, _settings(checkpoint, dtype)
-    device, numbers = place(settings)
-    check_room(folder, device, numbers)
-    with quiet(), readable(folder):
+    folder, settings = checkpoint.folder, _loading_settings(checkpoint, dtype)
+    device, numbers = select_device(settings)
+    check_memory(folder, device, numbers)
+    with silence_transformers(), wrap_load_errors(folder):
         load: Any = AutoModelForImageTextToText.from_pretrained
         model = load(folder, dtype=numbers, device_map={"": device})
     if checkpoint.adapter:
-        merge(model.model, checkpoint.adapter)
+        merge_adapter(model.model, checkpoint.adapter)
     return model
 
 
-def _merged_sentences(name: str, checkpoint: Checkpoint, dtype: str | None, out: Path) -> None:
-    loaded: Any = sentence_transformer.load(name, _settings(checkpoint, dtype))
-    loaded.backbone.sentences.save_pretrained(str(out), create_model_card=False)
-    (out / OURS).write_text(json.dumps(checkpoint.told, indent=2), "utf-8")
+def _export_merged_sentence_transformer(
+    name: str, checkpoint: Checkpoint, dtype: str | None, out: Path
+) -> None:
+    loaded: Any = family.load(name, _loading_settings(checkpoint, dtype))
+    loaded.backbone.sentence_transformer.save_pretrained(str(out), create_model_card=False)
+    (out / METADATA_FILE).write_text(json.dumps(checkpoint.metadata, indent=2), "utf-8")
 
 
-def _settings(checkpoint: Checkpoint, dtype: str | None) -> Settings:
+def _loading_settings(checkpoint: Checkpoint, dtype: str | None) -> Settings:
     config = read_config(checkpoint.folder)
     saved = config.get("dtype") or config.get("torch_dtype") or "float32"
     return Settings(device="cpu", dtype=dtype or str(saved))
 
 
-def _copy_rest(source: Path, out: Path) -> None:
+def _copy_other_files(source: Path, out: Path) -> None:
     """Tokenizer, preprocessor, templates: what is neither weights nor written already."""
     for file in source.iterdir():
         known = file.name.endswith(WEIGHTS) or (out / file.name).exists()
@@ -86,10 +94,12 @@ def _copy_rest(source: Path, out: Path) -> None:
             shutil.copy2(file, out / file.name)
 
 
-def _describe(checkpoint: Checkpoint, out: Path) -> None:
+def _write_module_configs(checkpoint: Checkpoint, out: Path) -> None:
     """`polylens.json`, and sentence-transformers' files: the last token's state, of unit length.
     Prompts are not theirs to add: give them texts as the family's prompt has them."""
-    (out / OURS).write_text(json.dumps(checkpoint.told, indent=2, ensure_ascii=False), "utf-8")
+    (out / METADATA_FILE).write_text(
+        json.dumps(checkpoint.metadata, indent=2, ensure_ascii=False), "utf-8"
+    )
     config = read_config(checkpoint.folder)
     dim = config.get("text_config", config).get("hidden_size")
     modules = []
@@ -104,7 +114,7 @@ def _describe(checkpoint: Checkpoint, out: Path) -> None:
     (out / "modules.json").write_text(json.dumps(modules, indent=2), "utf-8")
 
 
-def _new(out: Path) -> None:
+def _create_empty_dir(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise FinetuneError(f"{out} is not empty; choose another --out")
     out.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 
-def contrast(
-    queries: Tensor, documents: Tensor, positive: Tensor, allowed: Tensor, temperature: float
+def info_nce(
+    queries: Tensor, documents: Tensor, positive: Tensor, candidate_mask: Tensor, temperature: float
 ) -> Tensor:
     """The mean cross-entropy of each query's positive among the documents it is allowed.
 
@@ -23,22 +23,22 @@ def contrast(
     allowed; `allowed` (q, d) bool.
     """
     scores = F.normalize(queries, dim=1) @ F.normalize(documents, dim=1).T  # (q, d)
-    logits = (scores / temperature).masked_fill(~allowed, float("-inf"))
+    logits = (scores / temperature).masked_fill(~candidate_mask, float("-inf"))
     return F.cross_entropy(logits, positive)
 
 
-def matryoshka(
+def matryoshka_info_nce(
     queries: Tensor,
     documents: Tensor,
     positive: Tensor,
-    allowed: Tensor,
+    candidate_mask: Tensor,
     temperature: float,
     dims: Sequence[int],
 ) -> Tensor:
     """The mean of the loss over vectors cut to each of `dims` (Kusupati et al. 2022,
     https://arxiv.org/abs/2205.13147, with equal weights)."""
     losses = [
-        contrast(queries[:, :dim], documents[:, :dim], positive, allowed, temperature)
+        info_nce(queries[:, :dim], documents[:, :dim], positive, candidate_mask, temperature)
         for dim in dims
     ]
     return torch.stack(losses).mean()

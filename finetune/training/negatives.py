@@ -14,7 +14,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from finetune.data.identity import Identities
+from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Pair
 
 Keys = NDArray[np.int64]
@@ -23,15 +23,17 @@ HardNegatives = Literal["all", "own", "none"]
 """Whose negatives a pair's hard negatives are: every query's, its own, nobody's."""
 
 
-class Known:
+class KnownPositives:
     """What is right for each query in all of the data, by content."""
 
-    def __init__(self, pairs: Sequence[Pair], identities: Identities) -> None:
-        self._right: dict[int, set[int]] = defaultdict(set)
+    def __init__(self, pairs: Sequence[Pair], identities: ContentKeys) -> None:
+        self._positives: dict[int, set[int]] = defaultdict(set)
         for pair in pairs:
-            self._right[identities.of(pair.query)].add(identities.of(pair.positive))
+            self._positives[identities.hash_side(pair.query)].add(
+                identities.hash_side(pair.positive)
+            )
 
-    def right(self, queries: Keys, documents: Keys) -> Mask:
+    def matches(self, queries: Keys, documents: Keys) -> Mask:
         """(q, d): whether the document is known to be right for the query, or is the query."""
         places: dict[int, list[int]] = defaultdict(list)
         for column, key in enumerate(documents.tolist()):
@@ -39,14 +41,14 @@ class Known:
         out = np.zeros((len(queries), len(documents)), dtype=np.bool_)
         there = places.keys()
         for row, key in enumerate(queries.tolist()):
-            for found in (self._right.get(key, set()) | {key}) & there:
+            for found in (self._positives.get(key, set()) | {key}) & there:
                 out[row, places[found]] = True
         return out
 
 
-def allowed(
+def mask_candidates(
     candidates: Mask,
-    known: Mask,
+    known_positives: Mask,
     document_keys: Keys,
     query_items: Keys,
     document_items: Keys,
@@ -56,12 +58,12 @@ def allowed(
     one of them. Items of 0 are none."""
     items = query_items[:, None]
     same = (items == document_items[None]) & (items != 0)
-    out = once(candidates & ~known & ~same, document_keys)
+    out = drop_duplicates(candidates & ~known_positives & ~same, document_keys)
     out[np.arange(len(positive)), positive] = True
     return out
 
 
-def owned(owner: Keys, queries: int, hard: HardNegatives) -> Mask:
+def mask_hard_negatives(owner: Keys, queries: int, hard: HardNegatives) -> Mask:
     """(q, d): which documents come into question. `owner` (d,) is the row of the query that a hard
     negative belongs to, -1 for positives."""
     if hard == "all":
@@ -71,7 +73,7 @@ def owned(owner: Keys, queries: int, hard: HardNegatives) -> Mask:
     return mask
 
 
-def once(mask: Mask, keys: Keys) -> Mask:
+def drop_duplicates(mask: Mask, keys: Keys) -> Mask:
     """`mask` with each row's repetitions of a key left out."""
     out = mask.copy()
     values, counts = np.unique(keys, return_counts=True)
@@ -81,6 +83,6 @@ def once(mask: Mask, keys: Keys) -> Mask:
     return out
 
 
-def item_key(item: str) -> int:
+def hash_item(item: str) -> int:
     """63 bits of an item's name; 0 for none."""
     return int.from_bytes(blake3(item.encode()).digest(8), "big") >> 1 if item else 0

@@ -11,7 +11,7 @@ from embedder.types import Settings
 from finetune.errors import FinetuneError
 
 
-def processes(settings: Settings, family: str) -> PartialState:
+def init_processes(settings: Settings, family: str) -> PartialState:
     """All processes of a run for a model of `family`; raises `FinetuneError` for a device that is
     not theirs to choose."""
     if settings.device not in (None, "cpu", "cuda"):
@@ -23,6 +23,6 @@ def processes(settings: Settings, family: str) -> PartialState:
     return PartialState(cpu=cpu)
 
 
-def here(settings: Settings) -> Settings:
+def use_local_device(settings: Settings) -> Settings:
     """The settings with this process's own device."""
     return replace(settings, device=str(PartialState().device))

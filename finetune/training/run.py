@@ -1,147 +1,174 @@
-"""The folder of a training run: what was asked, what it was given, how it went, what came of it.
-
-run.json        who, when, from what, how far
-config.yaml     the recipe, whole
-log.jsonl       a line now and then: step, loss, rate, seconds
-loss.svg        the same, drawn
-README.md       the model's card
-model/          what --model RUN loads
-checkpoints/    to go on from
-evaluation/     before and after, on what was held out
-"""
+"""`finetune train`, whole: hold out, train, measure before and after, write the run's folder."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import gc
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import yaml
-from blake3 import blake3
+import torch
+from accelerate import PartialState
 
-from finetune.errors import FinetuneError
-from finetune.training.recipe import Recipe
+import embedder
+from embedder.types import Settings
+from finetune.data.content_keys import ContentKeys
+from finetune.data.files import read_pairs, write_pairs
+from finetune.data.pairs import Pair
+from finetune.data.split import hold_out
+from finetune.evaluation.comparison import Comparison
+from finetune.evaluation.evaluate import compare, evaluate
+from finetune.evaluation.pair_benchmark import benchmark_from_pairs
+from finetune.evaluation.report import EvaluationReport
+from finetune.run_dir import RunDir, describe_files
+from finetune.training.loss_plot import plot_loss
+from finetune.training.model_card import count_languages, list_languages, render_model_card
+from finetune.training.presets import Recipe
+from finetune.training.processes import init_processes, use_local_device
+from finetune.training.training import train
 
-FORMAT = 1
+HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run's folder."""
+class TrainingData:
+    """What a run is given. `tests` are measured on and never trained on; where there are none,
+    `hold_out` of the pairs is kept apart for that."""
 
-    folder: Path
+    files: Sequence[Path]
+    tests: Sequence[Path] = ()
+    hold_out: float = 0.1
+    images: Path | None = None
 
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What came of it. `left_out` pairs were about what is measured on; `first` is False in all but
+    one of several processes."""
 
-    @property
-    def evaluation(self) -> Path:
-        return self.folder / "evaluation"
+    run: RunDir
+    pairs: int
+    steps: int
+    seconds: float
+    left_out: int
+    comparison: Comparison | None
+    is_main_process: bool = True
 
-    def told(self) -> dict[str, Any]:
-        """run.json; empty where there is none. Raises `FinetuneError` where it is damaged."""
-        path = self.folder / "run.json"
-        try:
-            return dict(json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise FinetuneError(f"{path} is damaged ({error}); choose another --out") from error
 
-    def begin(self, recipe: Recipe, about: Mapping[str, Any]) -> None:
-        """Make the folder, or go on in the one that a run with the same recipe and data left.
-
-        Raises `FinetuneError` where something else is there.
-        """
-        before = self.told()
-        if before:
-            self._check_same(before, recipe, about)
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise FinetuneError(f"{self.folder} is no run's folder, and not empty; choose another")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(
-            yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True), "utf-8"
-        )
-        created = before.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
-        self.note({"format": FORMAT, "name": self.folder.name, "created": created, **about})
-
-    def note(self, news: Mapping[str, Any]) -> None:
-        """Put `news` into run.json."""
-        fresh = self.folder / f"run.json.{os.getpid()}"
-        fresh.write_text(json.dumps({**self.told(), **news}, indent=2, ensure_ascii=False), "utf-8")
-        fresh.replace(self.folder / "run.json")
-
-    def log(self, line: Mapping[str, Any]) -> None:
-        with (self.folder / "log.jsonl").open("ab+") as file:
-            if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                file.write(b"\n")  # a crash cut the line before
-            file.write(json.dumps(line).encode() + b"\n")
-
-    def logged(self) -> list[dict[str, Any]]:
-        """The log; of a step that was done twice, the later line."""
-        path = self.folder / "log.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        found = {line["step"]: line for line in _parsed(lines)}
-        return [found[step] for step in sorted(found)]
-
-    def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint that was written whole."""
-        found = [p for p in self.checkpoints.glob("checkpoint-*") if _is_whole(p)]
-        return max(found, key=_step, default=None)
-
-    def _check_same(
-        self, before: Mapping[str, Any], recipe: Recipe, about: Mapping[str, Any]
-    ) -> None:
-        if before.get("status") == "done":
-            raise FinetuneError(f"the run in {self.folder} is done; choose another --out")
-        config = yaml.safe_load((self.folder / "config.yaml").read_text("utf-8"))
-        changed = [key for key, value in recipe.plain().items() if config.get(key) != value]
-        changed += ["the data"] if before.get("data") != about.get("data") else []
-        if changed:
-            raise FinetuneError(
-                f"{self.folder} holds a run that was begun with other settings "
-                f"({', '.join(changed)}); give the same to go on with it, or choose another --out"
+def run_training(
+    data: TrainingData,
+    recipe: Recipe,
+    run_dir: RunDir,
+    settings: Settings,
+    progress: Callable[[str], None],
+) -> TrainingResult:
+    """Raises `FinetuneError`, `EmbedderError`, `OSError`; `KeyboardInterrupt` once a checkpoint is
+    saved. The same call goes on with a run that has ended early."""
+    start = time.monotonic()
+    content_keys = ContentKeys()
+    pairs, tests, left_out = _load_pairs(data, recipe.seed, content_keys)
+    base = embedder.describe_model(recipe.model, settings)
+    state = init_processes(settings, base.family)
+    with state.main_process_first():
+        if state.is_main_process:
+            run_dir.start(
+                recipe,
+                {
+                    "status": "training",
+                    "preset": recipe.preset,
+                    "base": {"name": base.name, "fingerprint": base.fingerprint},
+                    "data": describe_files([*data.files, *data.tests]),
+                    "languages": list_languages(pairs),
+                    "pairs": len(pairs),
+                },
             )
-
-
-def described(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The files of a run's data: their paths and contents' digests."""
-    return [{"path": str(path.absolute()), "blake3": _digest(path)} for path in paths]
-
-
-def _digest(path: Path) -> str:
-    total = blake3()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            total.update_mmap(str(file))
-    return total.hexdigest(16)
-
-
-def _parsed(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:  # a line that a crash cut
-            continue
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rsplit("-", 1)[-1])
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """The trainer's state is what is written last."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
+        steps = train(pairs, recipe, run_dir, settings, progress, content_keys)
+    except KeyboardInterrupt:
+        _update_status(state, run_dir, {"status": "stopped"})
+        raise
+    except BaseException:
+        _update_status(state, run_dir, {"status": "failed"})
+        raise
+    if not state.is_main_process:
+        return TrainingResult(
+            run_dir, len(pairs), steps, time.monotonic() - start, left_out, None, False
+        )
+    run_dir.update_metadata({"steps": steps, "seconds": round(time.monotonic() - start)})
+    points = [(line["step"], line["loss"]) for line in run_dir.read_log()]
+    (run_dir.folder / "loss.svg").write_text(plot_loss(points), "utf-8")
+    comparison = (
+        _evaluate_before_after(tests, recipe.model, run_dir, use_local_device(settings), progress)
+        if tests
+        else None
+    )
+    text = render_model_card(
+        run_dir.folder, base, run_dir.read_metadata(), count_languages(pairs), comparison
+    )
+    (run_dir.folder / "README.md").write_text(text, "utf-8")
+    run_dir.update_metadata({"status": "done"})
+    return TrainingResult(
+        run_dir, len(pairs), steps, time.monotonic() - start, left_out, comparison
+    )
+
+
+def _load_pairs(
+    data: TrainingData, seed: int, content_keys: ContentKeys
+) -> tuple[list[Pair], list[Pair], int]:
+    """Pairs to train on, pairs to measure on, and how many of the first were left out."""
+    pairs = [pair for path in data.files for pair in read_pairs(path, data.images)]
+    tests = [pair for path in data.tests for pair in read_pairs(path, data.images)]
+    if tests:
+        kept = exclude_test_items(pairs, tests, content_keys)
+        return kept, tests, len(pairs) - len(kept)
+    if data.hold_out:
+        done = hold_out(pairs, data.hold_out, seed, content_keys)
+        return done.train, done.test, 0
+    return pairs, [], 0
+
+
+def exclude_test_items(
+    pairs: Sequence[Pair], tests: Sequence[Pair], identities: ContentKeys | None = None
+) -> list[Pair]:
+    """Those of `pairs` that are about nothing that `tests` are about, by item and by picture."""
+    known = identities or ContentKeys()
+    items = {known.item_of(pair) for pair in tests}
+    seen = {known.hash_file(image) for pair in tests for image in _images(pair)}
+    return [
+        pair
+        for pair in pairs
+        if known.item_of(pair) not in items
+        and not seen & {known.hash_file(i) for i in _images(pair)}
+    ]
+
+
+def _images(pair: Pair) -> list[str]:
+    return [side.image for side in (pair.query, pair.positive) if side.image]
+
+
+def _evaluate_before_after(
+    tests: Sequence[Pair],
+    base: str,
+    run_dir: RunDir,
+    settings: Settings,
+    progress: Callable[[str], None],
+) -> Comparison:
+    """Before and after on the same questions, one model in memory at a time."""
+    run_dir.evaluation.mkdir(exist_ok=True)
+    write_pairs(run_dir.evaluation / f"{HELD_OUT}.jsonl", tests)
+    benchmark = benchmark_from_pairs(tests, HELD_OUT, str(run_dir.evaluation / f"{HELD_OUT}.jsonl"))
+
+    def measure(name: str) -> EvaluationReport:
+        made = evaluate(embedder.load(name, settings), benchmark, progress=progress)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return made
+
+    return compare(measure(base), measure(str(run_dir.folder)), run_dir.evaluation / HELD_OUT)
+
+
+def _update_status(state: PartialState, run_dir: RunDir, changes: dict[str, str]) -> None:
+    if state.is_main_process:
+        run_dir.update_metadata(changes)

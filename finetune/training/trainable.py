@@ -26,12 +26,12 @@ class Trainable(Protocol):
         ...
 
     @property
-    def keeps(self) -> bool:
+    def cacheable(self) -> bool:
         """Whether what the backbone makes ready is small, and costly enough to be kept for the
         next epoch."""
         ...
 
-    def acquaint(self, texts: Sequence[str]) -> None:
+    def precompute(self, texts: Sequence[str]) -> None:
         """Hear of all texts before training, where that saves time."""
         ...
 

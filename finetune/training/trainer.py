@@ -12,14 +12,14 @@ from sentence_transformers import SentenceTransformerTrainingArguments as Argume
 from transformers import PrinterCallback, TrainerCallback
 
 from finetune.errors import FinetuneError
-from finetune.training.batches import Collator
-from finetune.training.cached import CachedContrast
-from finetune.training.gathering import mean_gradients
-from finetune.training.sampling import Interleaved
+from finetune.training.batch_sampler import InterleavedBatchSampler
+from finetune.training.cached_loss import CachedContrastiveLoss
+from finetune.training.collator import Collator
+from finetune.training.distributed import average_gradients
 from finetune.training.trainable import Trainable
 
 
-class Trainer(SentenceTransformerTrainer):
+class ContrastiveTrainer(SentenceTransformerTrainer):
     """Batches come from `Interleaved`; several processes share their gradients once a step, so that
     each may cut its share into mini-batches of its own."""
 
@@ -28,9 +28,9 @@ class Trainer(SentenceTransformerTrainer):
         trainable: Trainable,
         model: SentenceTransformer,
         arguments: Arguments,
-        sampler: Interleaved,
+        sampler: InterleavedBatchSampler,
         collator: Collator,
-        loss: CachedContrast,
+        loss: CachedContrastiveLoss,
         callbacks: list[TrainerCallback],
     ) -> None:
         self._trainable, self._sampler = trainable, sampler
@@ -41,7 +41,7 @@ class Trainer(SentenceTransformerTrainer):
             train_dataset=rows,
             data_collator=collator,  # type: ignore[arg-type]
             loss=loss,
-            callbacks=[_Epochs(sampler), *callbacks],
+            callbacks=[_EpochCallback(sampler), *callbacks],
         )
         self.remove_callback(PrinterCallback)
 
@@ -59,7 +59,7 @@ class Trainer(SentenceTransformerTrainer):
                 f"the loss is no number any more after step {self.state.global_step}; begin anew "
                 "with a lower --rate, or with --dtype float32"
             )
-        mean_gradients(self.model.parameters())
+        average_gradients(self.model.parameters())
         return loss
 
     def add_model_card_callback(self, *_: Any, **__: Any) -> None:
@@ -72,10 +72,10 @@ class Trainer(SentenceTransformerTrainer):
         self._trainable.restore(Path(resume_from_checkpoint) / "model")
 
 
-class _Epochs(TrainerCallback):
+class _EpochCallback(TrainerCallback):
     """The trainer tells a sampler its epoch only where nothing is wrapped around it."""
 
-    def __init__(self, sampler: Interleaved) -> None:
+    def __init__(self, sampler: InterleavedBatchSampler) -> None:
         self._sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -7,19 +7,10 @@ from typing import Annotated
 
 import typer
 
-from embedder.console import run, show_version
+from embedder.cli.console import print_version, run_program
 from embedder.errors import EmbedderError
-from indexer.cli import (
-    collecting,
-    finding,
-    ingesting,
-    moving,
-    planning,
-    reindexing,
-    showing,
-    upkeep,
-)
-from indexer.config import resolve
+from indexer.cli import collections, doctor, ingest, migrate, plan, reindex, search, status
+from indexer.config import load_config
 from indexer.errors import IndexerError
 
 HELP = """
@@ -39,28 +30,28 @@ Examples:
 """
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (ingesting, reindexing, finding, showing, collecting, moving, upkeep, planning):
+for group in (ingest, reindex, search, status, collections, migrate, doctor, plan):
     app.add_typer(group.app)
 
 
 @app.callback()
-def common(
+def program_options(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True),
+        typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """What stands before the command's name. `embedder.console.run` looks for --debug itself."""
+    """What stands before the command's name. `embedder.cli.console.run_program` looks for --debug itself."""
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(app, "indexer", (IndexerError, EmbedderError), _debug))
+    sys.exit(run_program(app, "indexer", (IndexerError, EmbedderError), _is_debug))
 
 
-def _debug() -> bool:
+def _is_debug() -> bool:
     try:
-        return resolve().debug
+        return load_config().debug
     except IndexerError:
         return False

@@ -8,7 +8,7 @@ import numpy as np
 
 from indexer.moving.source import Counts
 from indexer.stores.protocol import Store
-from indexer.types import Record, Sparse, Vector
+from indexer.types import Record, SparseVector, Vector
 
 SAMPLE = 256  # points compared
 # Sixteen bits a number, as the embedded store and float16 on a server have it, cost a cosine less
@@ -54,14 +54,14 @@ def _unlike(one: Record, other: Record) -> str | None:
     return None
 
 
-def _agree(one: Vector | Sparse, other: Vector | Sparse) -> bool:
-    if isinstance(one, Sparse) or isinstance(other, Sparse):
+def _agree(one: Vector | SparseVector, other: Vector | SparseVector) -> bool:
+    if isinstance(one, SparseVector) or isinstance(other, SparseVector):
         return _numbers(one) == _numbers(other)
     return one.shape == other.shape and float(np.linalg.norm(_unit(one) - _unit(other))) <= CHORD
 
 
-def _numbers(vector: Vector | Sparse) -> dict[int, np.float32] | None:
-    if not isinstance(vector, Sparse):
+def _numbers(vector: Vector | SparseVector) -> dict[int, np.float32] | None:
+    if not isinstance(vector, SparseVector):
         return None
     return {i: np.float32(v) for i, v in zip(vector.indices, vector.values, strict=True)}
 

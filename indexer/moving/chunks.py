@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from indexer.stores.protocol import Schema
-from indexer.types import Payload, Record, Sparse, Vector
+from indexer.types import Payload, Record, SparseVector, Vector
 
 Parts = Mapping[str, bytes]
 Array = NDArray[Any]
@@ -47,7 +47,7 @@ def unpack(parts: Parts, schema: Schema) -> list[Record]:
     payloads = _payloads(parts["payloads.jsonl"])
     if len(payloads) != len(ids):
         raise ValueError(f"{len(ids)} ids and {len(payloads)} payloads")
-    vectors: list[dict[str, Vector | Sparse]] = [{} for _ in payloads]
+    vectors: list[dict[str, Vector | SparseVector]] = [{} for _ in payloads]
     for name, dim in schema.dense:
         rows = _array(parts, f"{name}.rows.npy", np.int64, (-1,))
         for i, row in zip(rows, _array(parts, f"{name}.npy", np.float32, (-1, dim)), strict=True):
@@ -80,9 +80,9 @@ def unpack_pieces(parts: Parts, name: str, count: int) -> list[bytes | None]:
     ]
 
 
-def _packed(vectors: Sequence[Vector | Sparse | None], name: str) -> dict[str, bytes]:
-    found = [vector for vector in vectors if isinstance(vector, Sparse)]
-    lengths = [len(v.indices) if isinstance(v, Sparse) else -1 for v in vectors]
+def _packed(vectors: Sequence[Vector | SparseVector | None], name: str) -> dict[str, bytes]:
+    found = [vector for vector in vectors if isinstance(vector, SparseVector)]
+    lengths = [len(v.indices) if isinstance(v, SparseVector) else -1 for v in vectors]
     return {
         f"{name}.lengths.npy": _npy(np.array(lengths, np.int64)),
         f"{name}.indices.npy": _npy(np.array([i for v in found for i in v.indices], np.uint32)),
@@ -90,7 +90,7 @@ def _packed(vectors: Sequence[Vector | Sparse | None], name: str) -> dict[str, b
     }
 
 
-def _unpacked(parts: Parts, name: str, count: int) -> list[Sparse | None]:
+def _unpacked(parts: Parts, name: str, count: int) -> list[SparseVector | None]:
     lengths = _lengths(parts, name, count)
     indices = _array(parts, f"{name}.indices.npy", np.uint32, (-1,)).tolist()
     values = _array(parts, f"{name}.values.npy", np.float32, (-1,)).tolist()
@@ -98,7 +98,7 @@ def _unpacked(parts: Parts, name: str, count: int) -> list[Sparse | None]:
     if not (len(indices) == len(values) == (ends[-1] if ends else 0)):
         raise ValueError(f"the lengths of {name} do not add up")
     return [
-        None if n < 0 else Sparse(tuple(indices[end - n : end]), tuple(values[end - n : end]))
+        None if n < 0 else SparseVector(tuple(indices[end - n : end]), tuple(values[end - n : end]))
         for n, end in zip(lengths.tolist(), ends, strict=True)
     ]
 

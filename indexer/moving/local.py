@@ -16,8 +16,8 @@ from pathlib import Path
 
 from indexer import feedback
 from indexer.collection import own
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.stores.tenant import TENANT
-from indexer.thumbnails import thumbnail_path
 from indexer.types import Record
 
 CATALOGUE = "catalogue.db"
@@ -87,11 +87,11 @@ def _same(one: Kept, source: Kept, there: Kept) -> Kept:
 
 
 def _take_votes(source: Path, there: Path) -> int:
-    known, taken = {_key(vote) for vote in feedback.read(there)}, 0
-    for vote in feedback.read(source):
-        if _key(vote) not in known and _has_its_pictures(vote, source / feedback.PICTURES):
+    known, taken = {_key(vote) for vote in feedback.read_votes(there)}, 0
+    for vote in feedback.read_votes(source):
+        if _key(vote) not in known and _has_its_pictures(vote, source / feedback.IMAGES_FOLDER):
             there.mkdir(parents=True, exist_ok=True)
-            feedback.record(there, vote)
+            feedback.record_vote(there, vote)
             taken += 1
     return taken
 

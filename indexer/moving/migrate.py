@@ -12,7 +12,7 @@ from indexer.errors import CollectionError
 from indexer.moving.move import Mode, MoveReport, move
 from indexer.moving.source import label, opened
 from indexer.places import place_of
-from indexer.types import Progress
+from indexer.types import IngestProgress
 
 
 def migrate(
@@ -20,7 +20,7 @@ def migrate(
     to: Config,
     mode: Mode = "new",
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> MoveReport:
     """Copy the collection of `source` to that of `to`; see `move`. The source is only read, and

@@ -22,7 +22,7 @@ from indexer.moving.local import Kept, take_catalogues, take_thumbnails, take_vo
 from indexer.moving.source import Counts, Page, Source, count, label
 from indexer.places import Index, Place, layout_of
 from indexer.stores.connection import Layout, masked
-from indexer.types import Progress, Record
+from indexer.types import IngestProgress, Record
 
 Mode = Literal["new", "merge", "replace"]
 NUMBER = 2  # bytes of a vector's number in the embedded store
@@ -56,7 +56,7 @@ def move(
     to: Config,
     mode: Mode = "new",
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> MoveReport:
     """Make the collection `to.collection` in `place`, that of `to`, out of `source`.
@@ -78,7 +78,7 @@ class _Run:
     source: Source
     place: Place
     to: Config
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[IngestProgress], None]
     stop: threading.Event
 
     def build(self) -> MoveReport:
@@ -205,7 +205,7 @@ class _Run:
         )
 
     def _tell(self, stage: str, done: int, total: int | None, started: float) -> None:
-        self.on_progress(Progress(stage, done, total, 0, time.monotonic() - started))
+        self.on_progress(IngestProgress(stage, done, total, 0, time.monotonic() - started))
 
 
 def _accepts(source: Source, place: Place, to: Config, mode: Mode) -> bool:

@@ -22,6 +22,7 @@ from embedder.types import ModelCard
 from indexer.collection import writing
 from indexer.config import Config
 from indexer.errors import CollectionError
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.meta import card_in
 from indexer.moving.archive import FIRST, Archive, unpack_local
 from indexer.moving.chunks import unpack, unpack_pieces
@@ -34,8 +35,7 @@ from indexer.parsing import parse_name
 from indexer.places import place_of
 from indexer.schema import schema
 from indexer.stores.validate import check_records
-from indexer.thumbnails import thumbnail_path
-from indexer.types import Progress, Record
+from indexer.types import IngestProgress, Record
 
 SCRATCH = ".restoring"  # in the collection's folder
 CHUNKS = 16  # that a sample is drawn from
@@ -59,7 +59,7 @@ def restore(
     to: Config,
     mode: Mode = "new",
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> MoveReport:
     """Make the collection of `to` out of the file `path`; see `move`.
@@ -73,7 +73,7 @@ def restore(
         header, started = read_header(archive), time.monotonic()
 
         def on_bytes(done: int, total: int) -> None:
-            tell(Progress("read", done >> 20, total >> 20, 0, time.monotonic() - started))
+            tell(IngestProgress("read", done >> 20, total >> 20, 0, time.monotonic() - started))
 
         archive.verify(on_bytes)
         with writing(folder):

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embedder.console import program_version
+from embedder.cli.console import get_version
 from indexer import feedback
 from indexer.collection import FREE_BYTES, require_disk
 from indexer.config import Config
 from indexer.errors import CollectionError
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.meta import now
 from indexer.moving.archive import FIRST, LOCAL, Writer
 from indexer.moving.chunks import pack, pack_pieces
@@ -29,8 +30,7 @@ from indexer.moving.local import CATALOGUE, THUMBS, Kept, take_catalogue
 from indexer.moving.source import Page, Source, opened
 from indexer.schema import schema
 from indexer.stores.tenant import TENANT
-from indexer.thumbnails import thumbnail_path
-from indexer.types import Progress, Record
+from indexer.types import IngestProgress, Record
 
 FORMAT = 1
 MOST_POINTS = 4096  # in a chunk
@@ -54,7 +54,7 @@ def snapshot(
     path: Path,
     *,
     thumbs: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> SnapshotReport | None:
     """Write the collection of `config` to `path`, whole or not at all; None where `stop` was set.
@@ -84,7 +84,7 @@ class _Run:
     source: Source
     config: Config
     thumbs: bool
-    tell: Callable[[Progress], None]
+    tell: Callable[[IngestProgress], None]
     stop: threading.Event
     started: float
 
@@ -108,7 +108,7 @@ class _Run:
         counts, kept = self.source.counts(), schema(self.source.card.dim)
         return {
             "format": FORMAT,
-            "polylens": program_version(),
+            "polylens": get_version(),
             "created": now(),
             "collection": self.config.collection,
             "tenant": self.config.tenant,
@@ -133,7 +133,7 @@ class _Run:
                     writer.add(f"points/{number:08}.{end}", data)
                 number += 1
             done += len(records)
-            self.tell(Progress("copy", done, total, 0, time.monotonic() - self.started))
+            self.tell(IngestProgress("copy", done, total, 0, time.monotonic() - self.started))
         return done
 
     def _chunks(self, records: Sequence[Record]) -> Iterator[dict[str, bytes]]:
@@ -184,12 +184,12 @@ def _add_local(writer: Writer, kept: Kept, path: Path) -> tuple[int, int]:
 
 
 def _add_votes(writer: Writer, folder: Path, prefix: str) -> bool:
-    file = folder / feedback.FILE
+    file = folder / feedback.VOTES_FILE
     if not file.exists():
         return False
-    writer.add_file(f"{prefix}/{feedback.FILE}", file)
-    for picture in sorted((folder / feedback.PICTURES).glob("*")):
-        name = f"{prefix}/{feedback.PICTURES}/{picture.name}"
+    writer.add_file(f"{prefix}/{feedback.VOTES_FILE}", file)
+    for picture in sorted((folder / feedback.IMAGES_FOLDER).glob("*")):
+        name = f"{prefix}/{feedback.IMAGES_FOLDER}/{picture.name}"
         if picture.is_file() and LOCAL.fullmatch(name):
             writer.add_file(name, picture)
     return True

@@ -10,7 +10,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from indexer.catalogue import Catalogue
+from indexer.ingest.catalog import Catalog
 
 OBJECTS = "SELECT type, name, tbl_name, sql FROM main.sqlite_master ORDER BY name"
 
@@ -29,7 +29,7 @@ def is_catalogue(file: Path) -> bool:
 
 def _expected(folder: Path) -> list[tuple[str, ...]]:
     fresh = folder / "expected.db"
-    with closing(Catalogue(fresh)):
+    with closing(Catalog(fresh)):
         pass
     try:
         with closing(sqlite3.connect(fresh)) as db:

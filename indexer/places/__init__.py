@@ -14,10 +14,10 @@ def place_of(config: Config) -> Place:
     if config.is_remote:
         from indexer.places.server import ServerPlace
 
-        return ServerPlace(connection_of(config), config.state)
+        return ServerPlace(connection_of(config), config.local_folder)
     from indexer.places.folder import FolderPlace
 
-    return FolderPlace(config.state)
+    return FolderPlace(config.local_folder)
 
 
 def connection_of(config: Config) -> Connection:

@@ -6,25 +6,25 @@ import math
 from dataclasses import dataclass
 
 from embedder import DEFAULT_MODEL, ModelCard
-from indexer.planning import figures as of
-from indexer.planning.devices import COSTS, GPUS, Cost, Gpu
-from indexer.planning.sizes import Load
+from indexer.planning import constants as of
+from indexer.planning.devices import GPUS, MODEL_COSTS, GpuSpec, ModelCost
+from indexer.planning.storage import CollectionLoad
 
-DAY = 86_400  # seconds
+SECONDS_PER_DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class EmbeddingHardware:
     """What the machines are that embed: `gpus` of a kind, at a share of their peak."""
 
     gpu: str
     gpus: int
-    utilisation: float
+    utilization: float
     days: float | None  # that it may take
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class EmbeddingEstimate:
     """`device_days` are of one device: a GPU, or for the starter a core of a CPU. `days` is for
     all devices of the question; `needed` is how many finish in the days that were asked for.
     `cores` keep one GPU busy. `rate` is pictures a second on one device. `cpu_days` of one core
@@ -42,65 +42,71 @@ class Embedding:
     fits: bool  # the model fits the device's memory
 
 
-def embedding(load: Load, card: ModelCard | None, work: Work) -> Embedding | None:
+def estimate_embedding(
+    load: CollectionLoad, card: ModelCard | None, hardware: EmbeddingHardware
+) -> EmbeddingEstimate | None:
     """None where nothing is known of the model's cost."""
     if card is None:
         return None
     if card.name == DEFAULT_MODEL:
-        return _starter(load, work)
-    cost = COSTS.get(card.name)
-    return _on_gpus(load, card, cost, work) if cost else None
+        return _estimate_starter(load, hardware)
+    cost = MODEL_COSTS.get(card.name)
+    return _estimate_on_gpus(load, card, cost, hardware) if cost else None
 
 
-def operations(load: Load, cost: Cost) -> float:
+def count_operations(load: CollectionLoad, cost: ModelCost) -> float:
     """In 10^12, of everything that is to be embedded; each caption is embedded alone."""
     captions = load.images * load.captions
-    spoken = captions + load.texts * cost.passage
-    return load.images * cost.picture + spoken * cost.caption
+    text_count = captions + load.texts * cost.passage_factor
+    return load.images * cost.image_tflop + text_count * cost.caption_tflop
 
 
-def picture_rate(cost: Cost, gpu: Gpu, utilisation: float) -> float:
+def images_per_second(cost: ModelCost, gpu: GpuSpec, utilization: float) -> float:
     """Pictures a second = peak x utilisation / operations."""
-    return gpu.peak * utilisation / cost.picture
+    return gpu.peak_tflops * utilization / cost.image_tflop
 
 
-def _on_gpus(load: Load, card: ModelCard, cost: Cost, work: Work) -> Embedding:
-    gpu = GPUS[work.gpu]
-    total = operations(load, cost) / (gpu.peak * work.utilisation) / DAY
-    rate = picture_rate(cost, gpu, work.utilisation)
-    cpu = (of.DECODE + cost.ready) / 1e3
-    return Embedding(
-        device=work.gpu.upper(),
-        devices=work.gpus,
+def _estimate_on_gpus(
+    load: CollectionLoad, card: ModelCard, cost: ModelCost, hardware: EmbeddingHardware
+) -> EmbeddingEstimate:
+    gpu = GPUS[hardware.gpu]
+    device_days = (
+        count_operations(load, cost) / (gpu.peak_tflops * hardware.utilization) / SECONDS_PER_DAY
+    )
+    rate = images_per_second(cost, gpu, hardware.utilization)
+    cpu_seconds = (of.DECODE_MS + cost.preprocess_ms) / 1e3
+    return EmbeddingEstimate(
+        device=hardware.gpu.upper(),
+        devices=hardware.gpus,
         basis="estimate",
         rate=rate,
-        device_days=total,
-        days=total / work.gpus,
-        needed=_needed(total, work.days),
-        cpu_days=load.images * cpu / DAY,
-        cores=rate * cpu,
+        device_days=device_days,
+        days=device_days / hardware.gpus,
+        needed=_count_devices(device_days, hardware.days),
+        cpu_days=load.images * cpu_seconds / SECONDS_PER_DAY,
+        cores=rate * cpu_seconds,
         fits=card.memory <= gpu.memory,
     )
 
 
-def _starter(load: Load, work: Work) -> Embedding:
+def _estimate_starter(load: CollectionLoad, hardware: EmbeddingHardware) -> EmbeddingEstimate:
     """Core-seconds = cores / pictures a second, of whole ingests on this project's machine."""
-    spoken = load.images * load.captions + load.texts
-    seconds = load.images / of.STARTER_PICTURES + spoken / of.STARTER_TEXTS
-    total = seconds * of.STARTER_CORES / DAY
-    return Embedding(
+    text_count = load.images * load.captions + load.texts
+    seconds = load.images / of.STARTER_IMAGES_PER_SECOND + text_count / of.STARTER_TEXTS_PER_SECOND
+    core_days = seconds * of.STARTER_CORES / SECONDS_PER_DAY
+    return EmbeddingEstimate(
         device="core",
         devices=of.STARTER_CORES,
         basis="measured",
-        rate=of.STARTER_PICTURES / of.STARTER_CORES,
-        device_days=total,
-        days=total / of.STARTER_CORES,
-        needed=_needed(total, work.days),
-        cpu_days=total,
+        rate=of.STARTER_IMAGES_PER_SECOND / of.STARTER_CORES,
+        device_days=core_days,
+        days=core_days / of.STARTER_CORES,
+        needed=_count_devices(core_days, hardware.days),
+        cpu_days=core_days,
         cores=1.0,
         fits=True,
     )
 
 
-def _needed(device_days: float, days: float | None) -> int | None:
+def _count_devices(device_days: float, days: float | None) -> int | None:
     return max(1, math.ceil(device_days / days)) if days else None

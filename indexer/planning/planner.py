@@ -5,21 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedder import ModelCard
-from indexer.planning import figures as of
-from indexer.planning.advice import chosen, commands, model_flags, notes
-from indexer.planning.cluster import Size, sized
-from indexer.planning.devices import UTILISATION
-from indexer.planning.embedded import Embedded, embedded
-from indexer.planning.embedding import DAY, Embedding, Work, embedding
-from indexer.planning.sizes import Load
+from indexer.planning import constants as of
+from indexer.planning.advice import (
+    build_commands,
+    choose_profile,
+    collect_notes,
+    format_model_flags,
+)
+from indexer.planning.cluster import ClusterSize, size_cluster
+from indexer.planning.devices import DEFAULT_UTILIZATION
+from indexer.planning.embedded_store import EmbeddedStoreSize, size_embedded_store
+from indexer.planning.embedding import (
+    SECONDS_PER_DAY,
+    EmbeddingEstimate,
+    EmbeddingHardware,
+    estimate_embedding,
+)
+from indexer.planning.storage import CollectionLoad
 from indexer.stores.layout import PROFILES
 
 NODE_RAM = 64 * 10**9
-COLLECTION, URL = "NAME", "https://HOST:6333"  # for the reader to fill in
+COLLECTION_PLACEHOLDER, URL_PLACEHOLDER = "NAME", "https://HOST:6333"  # for the reader to fill in
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PlanRequest:
     """What is asked. None leaves the choice to the plan. Prices are in any currency."""
 
     images: int
@@ -33,20 +43,20 @@ class Question:
     gpu: str = "h100"
     gpus: int = 1
     days: float | None = None
-    utilisation: float = UTILISATION
+    utilization: float = DEFAULT_UTILIZATION
     points_per_second: float | None = None  # that the server was seen to take
     gpu_hour: float | None = None
     node_month: float | None = None
-    collection: str = COLLECTION  # in what is to be typed
-    url: str = URL
+    collection: str = COLLECTION_PLACEHOLDER  # in what is to be typed
+    url: str = URL_PLACEHOLDER
 
     @property
-    def load(self) -> Load:
-        return Load(self.images, self.texts, self.captions, self.dim)
+    def load(self) -> CollectionLoad:
+        return CollectionLoad(self.images, self.texts, self.captions, self.dim)
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadEstimate:
     """Bytes of the whole collection on the wire, once; `days` of the server alone, embedding may
     take longer. `basis` is "given" or "estimate"."""
 
@@ -59,7 +69,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class LocalStorage:
     """Bytes on the machine that ingests: one catalogue, and a thumbnail a picture."""
 
     catalogue: float
@@ -67,7 +77,7 @@ class Here:
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class CostEstimate:
     """At the prices that were given; None where one was not."""
 
     embedding: float | None
@@ -75,96 +85,116 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeploymentPlan:
     """The answer. `chosen` is a profile, or "embedded" where no server is needed."""
 
-    load: Load
+    load: CollectionLoad
     points: int
     vectors: int
     model: str | None
     node_ram: int
     chosen: str
     why: str
-    profiles: tuple[Size, ...]
-    embedded: Embedded
-    here: Here
-    embedding: Embedding | None
-    upload: Upload
-    costs: Costs
+    profiles: tuple[ClusterSize, ...]
+    embedded: EmbeddedStoreSize
+    here: LocalStorage
+    embedding: EmbeddingEstimate | None
+    upload: UploadEstimate
+    costs: CostEstimate
     commands: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
-    def size(self) -> Size:
+    def size(self) -> ClusterSize:
         """Of the chosen profile; of `small` where the embedded store will do."""
         return next((s for s in self.profiles if s.profile == self.chosen), self.profiles[0])
 
 
-def plan(question: Question) -> Plan:
+def plan(request: PlanRequest) -> DeploymentPlan:
     """Everything at once, for every profile; nothing is loaded, read or asked of a network."""
-    load = question.load
-    sizes = tuple(sized(load, name, question.replicas, question.node_ram) for name in PROFILES)
-    local = embedded(load)
-    name, why = chosen(sizes, local, question.profile, question.replicas)
+    load = request.load
+    sizes = tuple(size_cluster(load, name, request.replicas, request.node_ram) for name in PROFILES)
+    embedded_store = size_embedded_store(load)
+    name, why = choose_profile(sizes, embedded_store, request.profile, request.replicas)
     size = next((s for s in sizes if s.profile == name), sizes[0])
-    work = Work(question.gpu, question.gpus, question.utilisation, question.days)
-    made = embedding(load, question.card, work)
-    return Plan(
+    work = EmbeddingHardware(request.gpu, request.gpus, request.utilization, request.days)
+    embedding_estimate = estimate_embedding(load, request.card, work)
+    return DeploymentPlan(
         load=load,
         points=load.points,
         vectors=load.vectors,
-        model=question.card.name if question.card else None,
-        node_ram=question.node_ram,
+        model=request.card.name if request.card else None,
+        node_ram=request.node_ram,
         chosen=name,
         why=why,
         profiles=sizes,
-        embedded=local,
-        here=_here(load),
-        embedding=made,
-        upload=_upload(load, size, question.points_per_second),
-        costs=_costs(question, size, made, local=name not in PROFILES),
-        commands=tuple(_typed(question, name, size)),
-        notes=tuple(notes(load, made, local=name not in PROFILES)),
+        embedded=embedded_store,
+        here=_estimate_local_storage(load),
+        embedding=embedding_estimate,
+        upload=_estimate_upload(load, size, request.points_per_second),
+        costs=_estimate_costs(request, size, embedding_estimate, local=name not in PROFILES),
+        commands=tuple(_build_next_commands(request, name, size)),
+        notes=tuple(collect_notes(load, embedding_estimate, local=name not in PROFILES)),
     )
 
 
-def _typed(question: Question, name: str, size: Size) -> list[str]:
-    return commands(
+def _build_next_commands(request: PlanRequest, name: str, size: ClusterSize) -> list[str]:
+    return build_commands(
         name,
         size,
-        model=model_flags(question.card, question.dim),
-        collection=question.collection,
-        url=question.url,
-        many=size.nodes > 1 or question.gpus > 1,
+        model=format_model_flags(request.card, request.dim),
+        collection=request.collection,
+        url=request.url,
+        many=size.nodes > 1 or request.gpus > 1,
     )
 
 
-def _here(load: Load) -> Here:
+def _estimate_local_storage(load: CollectionLoad) -> LocalStorage:
     files = load.images + load.texts
-    captions = load.images * min(load.captions, 1.0) * of.CATALOGUE_CAPTION
-    return Here(files * of.CATALOGUE + captions, float(load.images * of.THUMBNAIL))
+    captions = load.images * min(load.captions, 1.0) * of.CATALOG_CAPTION_BYTES
+    return LocalStorage(
+        files * of.CATALOG_FILE_BYTES + captions, float(load.images * of.THUMBNAIL_BYTES)
+    )
 
 
-def _upload(load: Load, size: Size, seen: float | None) -> Upload:
+def _estimate_upload(
+    load: CollectionLoad, size: ClusterSize, measured_rate: float | None
+) -> UploadEstimate:
     """A node indexes some 4,000 vectors of 512 numbers a second while they arrive, longer ones in
     proportion, and each copy is indexed by itself."""
-    payload = load.payload * of.WIRE_PAYLOAD
-    numbers = load.vectors * load.dim
-    a_second = of.INDEXED_A_SECOND * of.INDEXED_DIM / load.dim * size.nodes / size.replicas
-    rate = seen or a_second * load.points / load.vectors
-    grpc = numbers * of.GRPC_NUMBER + payload
-    return Upload(
+    payload = load.payload * of.WIRE_PAYLOAD_FACTOR
+    values = load.vectors * load.dim
+    vectors_per_second = (
+        of.VECTORS_INDEXED_PER_SECOND
+        * of.INDEXING_BENCHMARK_DIM
+        / load.dim
+        * size.nodes
+        / size.replicas
+    )
+    rate = measured_rate or vectors_per_second * load.points / load.vectors
+    grpc = values * of.GRPC_BYTES_PER_VALUE + payload
+    return UploadEstimate(
         grpc=grpc,
-        rest=numbers * of.REST_NUMBER + payload,
+        rest=values * of.REST_BYTES_PER_VALUE + payload,
         between_nodes=grpc * (size.replicas - 1),
         points_per_second=rate,
-        days=load.points / rate / DAY,
-        basis="given" if seen else "estimate",
+        days=load.points / rate / SECONDS_PER_DAY,
+        basis="given" if measured_rate else "estimate",
     )
 
 
-def _costs(question: Question, size: Size, made: Embedding | None, *, local: bool) -> Costs:
-    hours = made.device_days * 24 if made and made.device != "core" else None
-    by_hour = question.gpu_hour * hours if question.gpu_hour is not None and hours else None
-    month = question.node_month
-    return Costs(by_hour, None if month is None or local else month * size.nodes)
+def _estimate_costs(
+    request: PlanRequest,
+    size: ClusterSize,
+    embedding_estimate: EmbeddingEstimate | None,
+    *,
+    local: bool,
+) -> CostEstimate:
+    hours = (
+        embedding_estimate.device_days * 24
+        if embedding_estimate and embedding_estimate.device != "core"
+        else None
+    )
+    by_hour = request.gpu_hour * hours if request.gpu_hour is not None and hours else None
+    month = request.node_month
+    return CostEstimate(by_hour, None if month is None or local else month * size.nodes)

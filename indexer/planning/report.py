@@ -4,81 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embedder.tables import size
-from indexer.planning.embedding import Embedding
-from indexer.planning.planner import Plan, Upload
-from indexer.planning.wording import days, figure
+from embedder.cli.output import format_bytes
+from indexer.planning.embedding import EmbeddingEstimate
+from indexer.planning.format import format_days, format_number
+from indexer.planning.planner import DeploymentPlan, UploadEstimate
 from indexer.stores.layout import PROFILES
 
 
-def sections(found: Plan) -> dict[str, str]:
+def format_sections(plan: DeploymentPlan) -> dict[str, str]:
     """A name and its value a line; a blank name goes on with what stands above."""
-    load, here, local = found.load, found.here, found.embedded
-    told = {
-        "collection": f"{found.points:,} points, {found.vectors:,} vectors of {load.dim} numbers"
-        + (f", by {found.model}" if found.model else ""),
-        "advice": f"{found.chosen}: {found.why}",
+    load, here, local = plan.load, plan.here, plan.embedded
+    lines = {
+        "collection": f"{plan.points:,} points, {plan.vectors:,} vectors of {load.dim} numbers"
+        + (f", by {plan.model}" if plan.model else ""),
+        "advice": f"{plan.chosen}: {plan.why}",
     }
-    told |= _below(found.commands, 1)
-    told |= {
-        "embedded": f"{size(int(local.disk))} on disk, {size(int(local.ram))} of RAM, "
-        f"{figure(local.search_ms)} ms a search; good to {local.limit:,} points",
-        "embedding": "" if found.embedding is None else _embedding(found.embedding),
-        "upload": _upload(found.upload),
-        "here": f"{size(int(here.catalogue))} of catalogue, {size(int(here.thumbnails))} of "
+    lines |= _continuation_lines(plan.commands, 1)
+    lines |= {
+        "embedded": f"{format_bytes(int(local.disk))} on disk, {format_bytes(int(local.ram))} of RAM, "
+        f"{format_number(local.search_ms)} ms a search; good to {local.limit:,} points",
+        "embedding": "" if plan.embedding is None else _format_embedding(plan.embedding),
+        "upload": _format_upload(plan.upload),
+        "here": f"{format_bytes(int(here.catalogue))} of catalogue, {format_bytes(int(here.thumbnails))} of "
         "thumbnails",
-        "cost": _cost(found),
-    } | _below(found.notes, 10, "note")
-    if found.chosen not in PROFILES:
-        del told["upload"]
-    return {name: value for name, value in told.items() if value}
+        "cost": _format_cost(plan),
+    } | _continuation_lines(plan.notes, 10, "note")
+    if plan.chosen not in PROFILES:
+        del lines["upload"]
+    return {name: value for name, value in lines.items() if value}
 
 
-def _below(lines: Sequence[str], blanks: int, name: str = " ") -> dict[str, str]:
+def _continuation_lines(lines: Sequence[str], blanks: int, name: str = " ") -> dict[str, str]:
     """Names are keys: each line has other blanks before it, from so many on."""
     return {name if not i else " " * (blanks + i): line for i, line in enumerate(lines)}
 
 
-def _embedding(made: Embedding) -> str:
-    if made.device == "core":
-        said = f"{days(made.days)} on {made.devices} cores of a CPU ({made.basis})"
+def _format_embedding(embedding: EmbeddingEstimate) -> str:
+    if embedding.device == "core":
+        text = f"{format_days(embedding.days)} on {embedding.devices} cores of a CPU ({embedding.basis})"
     else:
-        many = f", {days(made.days)} on {made.devices}" if made.devices > 1 else ""
-        said = f"{days(made.device_days)} on one {made.device}{many} ({made.basis})"
-        if made.cpu_days:
-            said += (
-                f", at {figure(made.rate)} pictures/s; to decode, {days(made.cpu_days)} of a core: "
-                f"{figure(made.cores)} keep a GPU busy"
+        on_all_devices = (
+            f", {format_days(embedding.days)} on {embedding.devices}"
+            if embedding.devices > 1
+            else ""
+        )
+        text = f"{format_days(embedding.device_days)} on one {embedding.device}{on_all_devices} ({embedding.basis})"
+        if embedding.cpu_days:
+            text += (
+                f", at {format_number(embedding.rate)} pictures/s; to decode, {format_days(embedding.cpu_days)} of a core: "
+                f"{format_number(embedding.cores)} keep a GPU busy"
             )
-    asked = f"; {made.needed} {made.device}s finish in the time" if made.needed else ""
-    return said + asked
+    asked = (
+        f"; {embedding.needed} {embedding.device}s finish in the time" if embedding.needed else ""
+    )
+    return text + asked
 
 
-def _upload(sent: Upload) -> str:
-    wire = f"{size(int(sent.grpc))} by gRPC, {size(int(sent.rest))} by REST"
-    copies = f", {size(int(sent.between_nodes))} between nodes" if sent.between_nodes else ""
-    rate = f"{figure(sent.points_per_second)} points/s ({sent.basis})"
-    return f"{wire}{copies}; {days(sent.days)} at {rate}"
+def _format_upload(upload: UploadEstimate) -> str:
+    wire = f"{format_bytes(int(upload.grpc))} by gRPC, {format_bytes(int(upload.rest))} by REST"
+    copies = (
+        f", {format_bytes(int(upload.between_nodes))} between nodes" if upload.between_nodes else ""
+    )
+    rate = f"{format_number(upload.points_per_second)} points/s ({upload.basis})"
+    return f"{wire}{copies}; {format_days(upload.days)} at {rate}"
 
 
-def _cost(found: Plan) -> str:
-    paid = found.costs
-    once = "" if paid.embedding is None else f"{paid.embedding:,.0f} to embed"
-    month = "" if paid.nodes_a_month is None else f"{paid.nodes_a_month:,.0f} a month for nodes"
+def _format_cost(plan: DeploymentPlan) -> str:
+    costs = plan.costs
+    once = "" if costs.embedding is None else f"{costs.embedding:,.0f} to embed"
+    month = "" if costs.nodes_a_month is None else f"{costs.nodes_a_month:,.0f} a month for nodes"
     return ", ".join(part for part in (once, month) if part)
 
 
-def head(found: Plan) -> Sequence[str]:
-    nodes = f"nodes of {size(found.node_ram)}"
+def table_header(plan: DeploymentPlan) -> Sequence[str]:
+    nodes = f"nodes of {format_bytes(plan.node_ram)}"
     return ("profile", "RAM", "disk", "disk a node", nodes, "because", "shards", "copies")
 
 
-def rows(found: Plan) -> list[Sequence[str]]:
+def table_rows(plan: DeploymentPlan) -> list[Sequence[str]]:
     """One a profile, as `head` names them; the chosen one has a star."""
-    told: list[Sequence[str]] = []
-    for one in found.profiles:
-        name = f"{one.profile} *" if one.profile == found.chosen else one.profile
-        sizes = [size(int(part)) for part in (one.ram, one.disk, one.disk / one.nodes)]
-        spread = (str(one.nodes), one.decided, str(one.shards or 1), str(one.replicas))
-        told.append((name, *sizes, *spread))
-    return told
+    table: list[Sequence[str]] = []
+    for cluster in plan.profiles:
+        name = f"{cluster.profile} *" if cluster.profile == plan.chosen else cluster.profile
+        sizes = [
+            format_bytes(int(part))
+            for part in (cluster.ram, cluster.disk, cluster.disk / cluster.nodes)
+        ]
+        spread = (
+            str(cluster.nodes),
+            cluster.decided,
+            str(cluster.shards or 1),
+            str(cluster.replicas),
+        )
+        table.append((name, *sizes, *spread))
+    return table

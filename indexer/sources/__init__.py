@@ -1,22 +1,29 @@
 """Where pictures come from: folders, buckets, lists of URLs, archives, tables."""
 
-from indexer.sources.addresses import above, clean, continues, holder, is_plain, split
-from indexer.sources.opening import source_of
-from indexer.sources.protocol import Part, Reading, Source
-from indexer.sources.together import Sources, is_there, read_original
+from indexer.sources.base import Source, SourceOptions, SourcePart
+from indexer.sources.paths import (
+    ancestors,
+    container_of,
+    is_local_file,
+    is_within,
+    redact_url,
+    split_path,
+)
+from indexer.sources.registry import open_source
+from indexer.sources.source_set import SourceSet, is_root_available, read_original
 
 __all__ = [
-    "Part",
-    "Reading",
     "Source",
-    "Sources",
-    "above",
-    "clean",
-    "continues",
-    "holder",
-    "is_plain",
-    "is_there",
+    "SourceOptions",
+    "SourcePart",
+    "SourceSet",
+    "ancestors",
+    "container_of",
+    "is_local_file",
+    "is_root_available",
+    "is_within",
+    "open_source",
     "read_original",
-    "source_of",
-    "split",
+    "redact_url",
+    "split_path",
 ]

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from indexer.manifest import is_manifest
+from indexer.captions.manifest import is_manifest
 
-PAGE = 1000
-LATEST = 9 * 10**18  # nanoseconds since 1970; an archive may claim any
-TABLE = """
+PAGE_SIZE = 1000
+MAX_MTIME_NS = 9 * 10**18  # nanoseconds since 1970; an archive may claim any
+CREATE_TABLE = """
 CREATE TABLE entries (
     folder BLOB, name BLOB, size INTEGER, mtime_ns INTEGER, mark TEXT, place INTEGER,
     PRIMARY KEY (folder, name)
@@ -33,18 +33,18 @@ class Entry(NamedTuple):
     name: str
     size: int
     mtime_ns: int
-    mark: str
-    place: int = 0
+    etag: str
+    offset: int = 0
 
     @property
     def path(self) -> str:
         return f"{self.folder}/{self.name}"
 
 
-def entry(path: str, size: int, mtime_ns: int, mark: str, place: int = 0) -> Entry:
+def make_entry(path: str, size: int, mtime_ns: int, etag: str, offset: int = 0) -> Entry:
     """The entry of a path that begins with "/"; keys of a bucket may have a "/" too many."""
     folder, _, name = path.rpartition("/")
-    return Entry(folder, name, size, min(max(mtime_ns, 0), LATEST), mark, place)
+    return Entry(folder, name, size, min(max(mtime_ns, 0), MAX_MTIME_NS), etag, offset)
 
 
 class Listing:
@@ -53,42 +53,44 @@ class Listing:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect("", check_same_thread=False)
-        self._db.execute(TABLE)
+        self._db.execute(CREATE_TABLE)
         self._manifests: dict[str, set[str]] = {}
         source = iter(entries)
-        while page := list(islice(source, PAGE)):
-            self._add(page)
+        while page := list(islice(source, PAGE_SIZE)):
+            self._insert(page)
 
     def __iter__(self) -> Iterator[list[Entry]]:
         """By folder and name, those together whose names agree up to the first dot: a picture and
         its notes are among one such group, for in byte order nothing stands between them."""
         yield from (
             list(group)
-            for _, group in groupby(self._all(), key=lambda e: (e.folder, e.name.partition(".")[0]))
+            for _, group in groupby(
+                self._iterate_entries(), key=lambda e: (e.folder, e.name.partition(".")[0])
+            )
         )
 
     def get(self, path: str) -> Entry | None:
         folder, _, name = path.rpartition("/")
-        rows = self._ask("folder = ? AND name = ?", os.fsencode(folder), os.fsencode(name))
+        rows = self._select("folder = ? AND name = ?", os.fsencode(folder), os.fsencode(name))
         return rows[0] if rows else None
 
-    def beside(self, path: str) -> list[Entry]:
+    def siblings(self, path: str) -> list[Entry]:
         """The group of `path`: all that could describe it."""
         folder, _, name = path.rpartition("/")
         stem = os.fsencode(name.partition(".")[0])
-        return self._ask(
+        return self._select(
             "folder = ? AND name >= ? AND name < ?",
             os.fsencode(folder),
             stem + b".",
             stem + b"/",  # "/" follows "."
         )
 
-    def manifests(self, folder: str) -> list[str]:
+    def list_manifests(self, folder: str) -> list[str]:
         """The paths of the tables of captions in a folder."""
         base = folder.rstrip("/")
         return [f"{base}/{name}" for name in sorted(self._manifests.get(base, ()))]
 
-    def _add(self, page: list[Entry]) -> None:
+    def _insert(self, page: list[Entry]) -> None:
         rows = [(os.fsencode(e.folder), os.fsencode(e.name), *e[2:]) for e in page]
         with self._lock:
             self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -96,15 +98,15 @@ class Listing:
             if is_manifest(one.name):
                 self._manifests.setdefault(one.folder, set()).add(one.name)
 
-    def _all(self) -> Iterator[Entry]:
+    def _iterate_entries(self) -> Iterator[Entry]:
         folder, name = b"", b""
-        while page := self._ask(
+        while page := self._select(
             "(folder, name) > (?, ?) ORDER BY folder, name LIMIT 1000", folder, name
         ):
             yield from page
             folder, name = os.fsencode(page[-1].folder), os.fsencode(page[-1].name)
 
-    def _ask(self, condition: str, *values: bytes) -> list[Entry]:
+    def _select(self, condition: str, *values: bytes) -> list[Entry]:
         with self._lock:
             rows = self._db.execute(f"SELECT * FROM entries WHERE {condition}", values).fetchall()
         return [Entry(os.fsdecode(row[0]), os.fsdecode(row[1]), *row[2:]) for row in rows]

@@ -18,7 +18,7 @@ from indexer.errors import CollectionError, IndexerError, StoreError
 from indexer.stores.protocol import Schema, Scored
 from indexer.stores.state import connect, lost
 from indexer.stores.validate import check_ids, check_records
-from indexer.types import Record, Sparse, Vector
+from indexer.types import Record, SparseVector, Vector
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -174,8 +174,8 @@ def _plain(model: BaseModel | None) -> dict[str, Any] | None:
 
 def _record(row: Any) -> Record:
     id, _, payload, vectors = row
-    named: dict[str, Vector | Sparse] = {
-        name: Sparse(tuple(v[0]), tuple(v[1]))
+    named: dict[str, Vector | SparseVector] = {
+        name: SparseVector(tuple(v[0]), tuple(v[1]))
         if isinstance(v, tuple)
         else np.asarray(v, dtype=np.float32)
         for name, v in vectors.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from indexer.errors import StoreAwayError, StoreError
+from indexer.errors import StoreError, StoreUnavailableError
 from indexer.stores.connection import Connection, masked
 from indexer.stores.faults import said, source_of, status_of, tls_error
 from indexer.stores.retry import GaveUpError
@@ -40,7 +40,7 @@ def where(connection: Connection) -> str:
 def away(connection: Connection, gave_up: GaveUpError) -> StoreError:
     """The server did not answer, or could not, for all the time that it was waited for."""
     waited = f" for {gave_up.waited:.0f} s" if gave_up.waited >= 1 else ""
-    return StoreAwayError(
+    return StoreUnavailableError(
         _clean(
             f"no answer from Qdrant at {where(connection)}{waited} ({gave_up.fault.what}). Start "
             f"the server, or correct --store or QDRANT_URL; {AGAIN}",

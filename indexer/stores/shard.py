@@ -17,7 +17,7 @@ from indexer.errors import CollectionError, DiskFullError, StoreError
 from indexer.stores import convert
 from indexer.stores.protocol import Schema
 from indexer.stores.state import State, lost, read_state, write_state
-from indexer.types import Payload, Record, Sparse
+from indexer.types import Payload, Record, SparseVector
 
 T = TypeVar("T")
 FLUSH_EVERY = 5_000  # points written between two flushes
@@ -189,7 +189,7 @@ def _require_disk(path: Path) -> None:
 def _wire(record: Record) -> dict[str, Any]:
     return {
         name: edge.SparseVector(list(vector.indices), list(vector.values))
-        if isinstance(vector, Sparse)
+        if isinstance(vector, SparseVector)
         else vector.tolist()
         for name, vector in record.vectors.items()
     }

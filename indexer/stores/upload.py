@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from indexer.errors import StoreError
 from indexer.stores.protocol import Store
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 MOST_POINTS = 256  # a request
 MOST_BYTES = 16 << 20  # a request; a server takes 32 MB unless it is told otherwise
@@ -102,5 +102,5 @@ def pieces(records: Sequence[Record], payloads: Sequence[int]) -> Iterator[Seque
 
 
 def _size(vector: object) -> int:
-    numbers = 2 * len(vector.values) if isinstance(vector, Sparse) else len(vector)  # type: ignore[arg-type]
+    numbers = 2 * len(vector.values) if isinstance(vector, SparseVector) else len(vector)  # type: ignore[arg-type]
     return NUMBER * numbers

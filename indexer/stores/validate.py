@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.errors import StoreError
 from indexer.stores.protocol import Schema
-from indexer.types import Record, Sparse, Vector
+from indexer.types import Record, SparseVector, Vector
 
 MOST_PAYLOAD = 1 << 20  # bytes of JSON
 
@@ -53,9 +53,9 @@ def _check_payload(record: Record) -> int:
 def _check_vectors(record: Record, dense: Mapping[str, int], sparse: Sequence[str]) -> None:
     for name, vector in record.vectors.items():
         where = f"point {record.id}, vector {name!r}"
-        if isinstance(vector, Sparse) and name in sparse:
+        if isinstance(vector, SparseVector) and name in sparse:
             _check_sparse(vector, where)
-        elif not isinstance(vector, Sparse) and name in dense:
+        elif not isinstance(vector, SparseVector) and name in dense:
             _check_dense(vector, dense[name], where)
         else:
             known = ", ".join([*dense, *sparse])
@@ -69,7 +69,7 @@ def _check_dense(vector: Vector, dim: int, where: str) -> None:
         raise StoreError(f"{where}: it holds numbers that are not finite")
 
 
-def _check_sparse(vector: Sparse, where: str) -> None:
+def _check_sparse(vector: SparseVector, where: str) -> None:
     if len(vector.indices) != len(vector.values):
         raise StoreError(f"{where}: {len(vector.indices)} indices, {len(vector.values)} values")
     if len(set(vector.indices)) != len(vector.indices):

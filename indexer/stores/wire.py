@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.stores.protocol import Scored
-from indexer.types import Payload, Record, Sparse, Vector
+from indexer.types import Payload, Record, SparseVector, Vector
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, grpc, models
@@ -38,7 +38,7 @@ def rest_vectors(record: Record) -> dict[str, Any]:
 
     return {
         name: models.SparseVector(indices=list(v.indices), values=list(v.values))
-        if isinstance(v, Sparse)
+        if isinstance(v, SparseVector)
         else np.round(v.astype(np.float64), DIGITS).tolist()
         for name, v in record.vectors.items()
     }
@@ -90,10 +90,10 @@ def bounded(value: Any) -> Any:
     return float(value) if large else value
 
 
-def _grpc_vector(vector: Vector | Sparse) -> grpc.Vector:
+def _grpc_vector(vector: Vector | SparseVector) -> grpc.Vector:
     from qdrant_client import grpc
 
-    if isinstance(vector, Sparse):
+    if isinstance(vector, SparseVector):
         return grpc.Vector(sparse=grpc.SparseVector(values=vector.values, indices=vector.indices))
     # protobuf writes `repeated float data = 1` as the field's tag, the length, and the bytes
     raw = np.ascontiguousarray(vector, "<f4").tobytes()
@@ -119,8 +119,8 @@ def scored(point: models.ScoredPoint) -> Scored:
 
 
 def record(point: Any) -> Record:
-    named: dict[str, Vector | Sparse] = {
-        name: Sparse(tuple(v.indices), tuple(v.values))
+    named: dict[str, Vector | SparseVector] = {
+        name: SparseVector(tuple(v.indices), tuple(v.values))
         if hasattr(v, "indices")
         else np.asarray(v, dtype=np.float32)
         for name, v in (point.vector or {}).items()

@@ -29,21 +29,21 @@ def library(tmp_path_factory) -> Path:
 @pytest.fixture
 def app_store(library, monkeypatch) -> Path:
     """The app reads this store, and forgets it after the test."""
-    return _point_at(library, monkeypatch)
+    return _use_store(library, monkeypatch)
 
 
 @pytest.fixture
 def empty_store(tmp_path, monkeypatch) -> Path:
-    return _point_at(tmp_path / "nothing", monkeypatch)
+    return _use_store(tmp_path / "nothing", monkeypatch)
 
 
-def _point_at(store: Path, monkeypatch) -> Path:
-    from app import resources
+def _use_store(store: Path, monkeypatch) -> Path:
+    from app import services
 
     monkeypatch.setenv("POLYLENS_STORE", str(store))
-    resources.settings.cache_clear()
-    resources.searching.cache_clear()
-    resources._opened.cache_clear()
+    services.get_settings.cache_clear()
+    services.get_search_settings.cache_clear()
+    services._open_index.cache_clear()
     return store
 
 
@@ -57,9 +57,9 @@ CHANGE = {
 def run_folder(tmp_path, photo) -> Path:
     """A run in the folder of runs that is the default, written by hand: two queries, of which one
     fell from place 1 to 3."""
-    from indexer.config import resolve
+    from indexer.config import load_config
 
-    folder = Path(resolve().runs) / "shop"
+    folder = Path(load_config().runs) / "shop"
     red, gone = photo(tmp_path / "shop" / "red.jpg", "red"), tmp_path / "shop" / "gone.jpg"
     result = folder / "evaluation" / "held-out"
     write_json(folder / "run.json", run_json("shop"))
@@ -69,7 +69,7 @@ def run_folder(tmp_path, photo) -> Path:
     for when, recall, ranks in (("before", 0.4, (1, 2)), ("after", 0.65, (3, 1))):
         write_json(result / when / "report.json", report_json(when, recall))
         asked = zip("ab", ranks, strict=True)
-        lines = [answer_json(id, rank, str(red), str(gone)) for id, rank in asked]
+        lines = [query_json(id, rank, str(red), str(gone)) for id, rank in asked]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (result / when / "queries.jsonl").write_text(text)
     names = ("before", "after", "difference", "low", "high", "p")
@@ -114,7 +114,7 @@ def report_json(model: str, recall: float) -> dict:
     }
 
 
-def answer_json(id: str, rank: int, red: str, gone: str) -> dict:
+def query_json(id: str, rank: int, red: str, gone: str) -> dict:
     """A query in words: a picture that is gone, words and a red picture were found for it."""
     pictures = [{"text": None, "image": path} for path in (red, gone)]
     return {

@@ -9,26 +9,26 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.media import original_url, routes, thumb_url
-from app.resources import opened
-from app.uploads import keep
+from app.media import build_routes, original_url, thumbnail_url
+from app.services import open_collection
+from app.uploads import save_upload
 from indexer.errors import QueryError
-from indexer.thumbnails import thumbnail_path
+from indexer.ingest.thumbnails import thumbnail_path
 
 
 @pytest.fixture
 def client(app_store) -> TestClient:
-    return TestClient(Starlette(routes=list(routes())))
+    return TestClient(Starlette(routes=list(build_routes())))
 
 
 @pytest.fixture
 def cat(app_store) -> str:
-    records, _ = opened("default").collection.store.scroll(limit=1000)
+    records, _ = open_collection("default").collection.store.scroll(limit=1000)
     return next(r.id for r in records if r.payload["name"] == "chelsea.jpg")
 
 
 def test_a_thumbnail_is_small_upright_and_may_be_kept(client, cat):
-    answer = client.get("/" + thumb_url("default", cat))
+    answer = client.get("/" + thumbnail_url("default", cat))
     assert answer.status_code == 200
     assert "immutable" in answer.headers["cache-control"]
     assert answer.headers["etag"]
@@ -40,7 +40,7 @@ def test_a_thumbnail_is_small_upright_and_may_be_kept(client, cat):
 def test_a_missing_thumbnail_is_made_again(client, cat, app_store):
     path = thumbnail_path(app_store / "default" / "thumbs", cat)
     path.unlink()
-    assert client.get("/" + thumb_url("default", cat)).status_code == 200
+    assert client.get("/" + thumbnail_url("default", cat)).status_code == 200
     assert path.is_file()
 
 
@@ -69,11 +69,11 @@ def test_nothing_else_is_served(client, path):
 def test_a_query_picture_is_kept_and_served(client):
     buffer = BytesIO()
     Image.new("RGB", (900, 600), "red").save(buffer, "TIFF")
-    name = keep(buffer.getvalue())
+    name = save_upload(buffer.getvalue())
     answer = client.get(f"/picture/query/{name}")
     assert answer.headers["content-type"] == "image/png"
 
 
 def test_a_file_that_is_no_picture_is_refused_in_words(app_store):
     with pytest.raises(QueryError, match="cannot be searched with"):
-        keep(b"no picture at all")
+        save_upload(b"no picture at all")

@@ -11,17 +11,17 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.media import original_url, routes, thumb_url
-from app.resources import opened, searching
+from app.media import build_routes, original_url, thumbnail_url
+from app.services import get_search_settings, open_collection
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.ingest import ingest
+from indexer.config import load_config
+from indexer.ingest.pipeline import ingest
 
 
 @pytest.fixture
 def archived(empty_store, tmp_path, colours) -> Iterator[dict[str, str]]:
     """Name -> id of the pictures of an archive that has been ingested."""
-    searching.cache_clear()
+    get_search_settings.cache_clear()
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, colour in (("a.tif", "red"), ("b.png", "blue")):
             out = io.BytesIO()
@@ -29,15 +29,15 @@ def archived(empty_store, tmp_path, colours) -> Iterator[dict[str, str]]:
             info = tarfile.TarInfo(name)
             info.size = len(out.getvalue())
             archive.addfile(info, io.BytesIO(out.getvalue()))
-    with Collection.open_or_create(resolve(), colours.card) as collection:
+    with Collection.open_or_create(load_config(), colours.card) as collection:
         ingest([tmp_path / "x.tar"], collection, colours)
-    records, _ = opened("default").collection.store.scroll(limit=10)
+    records, _ = open_collection("default").collection.store.scroll(limit=10)
     yield {record.payload["name"]: record.id for record in records}
-    searching.cache_clear()
+    get_search_settings.cache_clear()
 
 
 def test_members_of_an_archive_are_shown(archived):
-    client = TestClient(Starlette(routes=list(routes())))
+    client = TestClient(Starlette(routes=list(build_routes())))
     for name, format in (("a.tif", "JPEG"), ("b.png", "PNG")):
         answer = client.get("/" + original_url("default", archived[name]))
         assert Image.open(io.BytesIO(answer.content)).format == format
@@ -45,8 +45,8 @@ def test_members_of_an_archive_are_shown(archived):
 
 
 def test_a_thumbnail_of_a_member_is_made_again(archived):
-    collection = opened("default").collection
+    collection = open_collection("default").collection
     id = archived["b.png"]
     (collection.thumbs / id[:2] / f"{id}.jpg").unlink()
-    client = TestClient(Starlette(routes=list(routes())))
-    assert client.get("/" + thumb_url("default", id)).headers["content-type"] == "image/jpeg"
+    client = TestClient(Starlette(routes=list(build_routes())))
+    assert client.get("/" + thumbnail_url("default", id)).headers["content-type"] == "image/jpeg"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-SHELL = Path(__file__).parents[2] / "app" / "shell.py"
+SHELL = Path(__file__).parents[2] / "app" / "layout.py"
 
 
 @pytest.fixture
@@ -100,9 +100,9 @@ def test_the_library_ingests_a_folder(empty_store, tmp_path, photo):
     tested = AppTest.from_function(_library, default_timeout=90).run()
     tested.text_input[0].set_value(str(tmp_path / "pictures"))
     tested.button[0].click().run()
-    from app import jobs
+    from app import ingest_jobs
 
-    job = jobs.latest("default")
+    job = ingest_jobs.latest_ingest("default")
     job.wait(60)
     assert job.error == ""
     tested.run()
@@ -113,35 +113,35 @@ def test_the_library_ingests_a_folder(empty_store, tmp_path, photo):
 
 def test_a_collection_is_made_with_the_chosen_model(empty_store, tmp_path, photo, checkpoint):
     """And a search there puts a picture and words through that model together."""
-    from app import jobs
-    from app.resources import opened
+    from app import ingest_jobs
+    from app.services import open_collection
     from indexer.types import Part, Query
 
     photo(tmp_path / "pictures" / "a.jpg", "red")
     photo(tmp_path / "pictures" / "b.jpg", "blue")
     name = str(checkpoint("e5v"))
-    job = jobs.start("default", tmp_path / "pictures", model=name, prune=False)
+    job = ingest_jobs.start_ingest("default", tmp_path / "pictures", model=name, prune=False)
     job.wait(90)
     assert job.error == ""
-    here = opened("default")
+    here = open_collection("default")
     assert here.collection.card.name == name
     words = Part(text="at night", label="at night")
     found = here.searcher.search(Query((Part(id=_id_of("a.jpg"), label="a"), words)))
     assert [hit.payload["name"] for hit in found.hits] == ["b.jpg"]
-    assert len(found.hits[0].why["parts"]) == 1, "one input, not two vectors added"
-    other = jobs.start("default", tmp_path / "pictures", model="starter", prune=False)
+    assert len(found.hits[0].explanation["parts"]) == 1, "one input, not two vectors added"
+    other = ingest_jobs.start_ingest("default", tmp_path / "pictures", model="starter", prune=False)
     other.wait(90)
     assert "cannot be compared" in other.error
 
 
 def _library() -> None:
-    from app import library_page
+    from app.views import library
 
-    library_page.show()
+    library.show()
 
 
 def _id_of(name: str) -> str:
-    from app.resources import opened
+    from app.services import open_collection
 
-    records, _ = opened("default").collection.store.scroll(limit=1000)
+    records, _ = open_collection("default").collection.store.scroll(limit=1000)
     return next(r.id for r in records if r.payload["name"] == name)

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import votes
-from app.state import Piece, Search
+from app.state import QueryChip, Search
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def page():
 
 
 def _quality() -> None:
-    from app import quality_page
+    from app.views import quality
 
-    quality_page.show()
+    quality.show()
 
 
 def control(tested: AppTest, label: str):
@@ -156,13 +156,13 @@ def test_a_file_of_pairs_must_be_there(empty_store, run_folder, page):
 
 
 def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
-    from app.resources import opened
+    from app.services import open_collection
 
-    records, _ = opened("default").collection.store.scroll(limit=3)
-    search = Search("default", (Piece("counted"),))
+    records, _ = open_collection("default").collection.store.scroll(limit=3)
+    search = Search("default", (QueryChip("counted"),))
     try:
         for record, vote in zip(records, (1, 1, -1), strict=True):
-            votes.cast(search, record, vote)
+            votes.record_vote(search, record, vote)
         tested = page()
         assert "<b>default</b> 2 up · 1 down" in html(tested)
         assert "finetune pairs --from-feedback" in code(tested)

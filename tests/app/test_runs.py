@@ -9,7 +9,7 @@ import time
 import pytest
 
 from app import answers, results, runs
-from app.quality_words import direction, metric, verdict
+from app.metric_text import describe_change, describe_metric, format_direction
 from app.results import Change
 from app.runs import DamagedError
 from indexer.errors import IndexerError
@@ -117,21 +117,25 @@ def test_answers_of_the_worst_and_the_hardest(run_folder):
 
 def test_a_verdict_is_beyond_chance_or_not():
     better = Change(0.4, 0.65, 0.25, 0.1, 0.4, 0.0001)
-    assert verdict("recall@10", better) == (
+    assert describe_change("recall@10", better) == (
         "Better, beyond chance: recall@10 rose by 25.0 points. The 95 % interval of the change is "
         "+10.0 to +40.0 (p < 0.001)."
     )
     worse = Change(0.5, 0.4, -0.1, -0.2, -0.01, 0.03)
-    assert verdict("mrr", worse).startswith("Worse, beyond chance: mrr fell by 10.0 points.")
+    assert describe_change("mrr", worse).startswith(
+        "Worse, beyond chance: mrr fell by 10.0 points."
+    )
     unsure = Change(0.5, 0.6, 0.1, -0.01, 0.2, 0.06)
-    assert verdict("mrr", unsure).startswith("No difference beyond chance: mrr rose by 10.0")
+    assert describe_change("mrr", unsure).startswith(
+        "No difference beyond chance: mrr rose by 10.0"
+    )
     same = Change(0.5, 0.5, 0.0, 0.0, 0.0, 1.0)
-    assert "stayed as it was" in verdict("mrr", same)
+    assert "stayed as it was" in describe_change("mrr", same)
 
 
 def test_directions_and_metrics_are_said_in_words():
-    assert direction("t2i") == "Words to pictures"
-    assert direction("it2i") == "Pictures with words to pictures"
-    assert direction("odd") == "odd"
-    assert metric("recall@5").endswith("among the first 5")
-    assert metric("own@3") == ""
+    assert format_direction("t2i") == "Words to pictures"
+    assert format_direction("it2i") == "Pictures with words to pictures"
+    assert format_direction("odd") == "odd"
+    assert describe_metric("recall@5").endswith("among the first 5")
+    assert describe_metric("own@3") == ""

@@ -5,41 +5,47 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.state import Piece, Search, read_piece, typed
+from app.state import QueryChip, Search, parse_param, parse_typed
 
 
 @pytest.mark.parametrize(
     "piece",
     [
-        Piece("a red dress"),
-        Piece("people", wanted=False),
-        Piece("sunset", 2.0),
-        Piece("赤い車", 0.5, wanted=False),
-        Piece("id:0b8f9ad4-6a5c-5a3e-8d53-7f1d3c2b1a00", wanted=False),
-        Piece("img:" + "a" * 32, 4.0),
-        Piece("-40 degrees"),
-        Piece("+more"),
-        Piece("12:30 at the station"),
+        QueryChip("a red dress"),
+        QueryChip("people", positive=False),
+        QueryChip("sunset", 2.0),
+        QueryChip("赤い車", 0.5, positive=False),
+        QueryChip("id:0b8f9ad4-6a5c-5a3e-8d53-7f1d3c2b1a00", positive=False),
+        QueryChip("img:" + "a" * 32, 4.0),
+        QueryChip("-40 degrees"),
+        QueryChip("+more"),
+        QueryChip("12:30 at the station"),
     ],
 )
 def test_a_piece_survives_the_address(piece):
-    assert read_piece(piece.code) == piece
+    assert parse_param(piece.code) == piece
 
 
 def test_what_is_typed_may_carry_a_sign_and_a_weight():
-    assert typed("-people") == Piece("people", wanted=False)
-    assert typed("2:sunset") == Piece("sunset", 2.0)
-    assert typed("+sea") == Piece("sea")
+    assert parse_typed("-people") == QueryChip("people", positive=False)
+    assert parse_typed("2:sunset") == QueryChip("sunset", 2.0)
+    assert parse_typed("+sea") == QueryChip("sea")
 
 
 def test_words_are_never_a_file_of_the_server():
-    assert typed("/etc/passwd.jpg").rest == "/etc/passwd.jpg"
-    assert read_piece("/etc/hostname.png").part().text == "/etc/hostname.png"
+    assert parse_typed("/etc/passwd.jpg").value == "/etc/passwd.jpg"
+    assert parse_param("/etc/hostname.png").to_part().text == "/etc/hostname.png"
 
 
 def test_the_whole_search_survives_the_address():
     search = Search(
-        "default", (Piece("cat"), Piece("dog", 2.0, False)), ("kind=image",), 3, 0.5, False, 48
+        "default",
+        (QueryChip("cat"), QueryChip("dog", 2.0, False)),
+        ("kind=image",),
+        3,
+        0.5,
+        False,
+        48,
     )
 
     def page(search):
@@ -47,8 +53,8 @@ def test_the_whole_search_survives_the_address():
 
         from app import state
 
-        state.write(search)
-        st.session_state["back"] = state.read()
+        state.write_url(search)
+        st.session_state["back"] = state.read_url()
 
     tested = AppTest.from_function(page, args=(search,)).run()
     assert not tested.exception

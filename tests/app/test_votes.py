@@ -11,65 +11,67 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import votes
-from app.resources import opened
-from app.state import Piece, Search, read_piece
-from app.uploads import keep, path_of
+from app.services import open_collection
+from app.state import QueryChip, Search, parse_param
+from app.uploads import find_upload, save_upload
 from indexer import feedback
 
-SHELL = Path(__file__).parents[2] / "app" / "shell.py"
-CATS = Search("default", (Piece("cat"),))
+SHELL = Path(__file__).parents[2] / "app" / "layout.py"
+CATS = Search("default", (QueryChip("cat"),))
 
 
 @pytest.fixture
 def record(app_store):
     """The cat; the votes of the test are forgotten after it."""
-    records, _ = opened("default").collection.store.scroll(limit=1000)
+    records, _ = open_collection("default").collection.store.scroll(limit=1000)
     yield next(r for r in records if r.payload["name"] == "chelsea.jpg")
     (app_store / "default" / "feedback.jsonl").unlink(missing_ok=True)
 
 
 def test_a_vote_is_kept_and_taken_back(record, app_store):
-    votes.cast(CATS, record, 1)
-    assert votes.of(CATS) == {record.id: 1}
-    assert votes.counts("default") == (1, 0)
-    (kept,) = feedback.read(app_store / "default")
-    assert kept.query.parts == (feedback.AskedPart(text="cat"),)
+    votes.record_vote(CATS, record, 1)
+    assert votes.load_votes(CATS) == {record.id: 1}
+    assert votes.count_votes("default") == (1, 0)
+    (kept,) = feedback.read_votes(app_store / "default")
+    assert kept.query.parts == (feedback.VotedQueryPart(text="cat"),)
     assert (kept.content, kept.text) == (record.payload["content"], None)
     assert Path(kept.path).name == "chelsea.jpg"
-    votes.cast(CATS, record, 0)
-    assert votes.of(CATS) == {}
+    votes.record_vote(CATS, record, 0)
+    assert votes.load_votes(CATS) == {}
 
 
 def test_a_vote_belongs_to_its_query(record):
-    votes.cast(CATS, record, -1)
-    assert votes.of(Search("default", (Piece("dog"),))) == {}
-    assert votes.of(Search("default", (Piece("cat", 2.0),))) == {}
-    assert votes.of(Search("default", (Piece("cat"),), filters=("kind=image",))) == {record.id: -1}
+    votes.record_vote(CATS, record, -1)
+    assert votes.load_votes(Search("default", (QueryChip("dog"),))) == {}
+    assert votes.load_votes(Search("default", (QueryChip("cat", 2.0),))) == {}
+    assert votes.load_votes(Search("default", (QueryChip("cat"),), filters=("kind=image",))) == {
+        record.id: -1
+    }
 
 
 def test_a_dropped_picture_is_kept_with_the_collection(record, app_store):
     buffer = BytesIO()
     Image.new("RGB", (90, 60), "red").save(buffer, "PNG")
-    name = keep(buffer.getvalue())
-    search = Search("default", (Piece(f"img:{name}"), Piece("cat", wanted=False)))
-    votes.cast(search, record, 1)
-    assert votes.of(search) == {record.id: 1}
-    picture, words = feedback.read(app_store / "default")[0].query.parts
-    assert Path(picture.image).read_bytes() == path_of(name).read_bytes()
+    name = save_upload(buffer.getvalue())
+    search = Search("default", (QueryChip(f"img:{name}"), QueryChip("cat", positive=False)))
+    votes.record_vote(search, record, 1)
+    assert votes.load_votes(search) == {record.id: 1}
+    picture, words = feedback.read_votes(app_store / "default")[0].query.parts
+    assert Path(picture.image).read_bytes() == find_upload(name).read_bytes()
     assert Path(picture.image).parent == app_store / "default" / "feedback"
-    assert words == feedback.AskedPart(text="cat", weight=-1.0)
+    assert words == feedback.VotedQueryPart(text="cat", weight=-1.0)
 
 
 def test_a_point_of_the_collection_is_named(record, app_store):
-    votes.cast(Search("default", (read_piece(f"-2:id:{record.id}"),)), record, 1)
-    (part,) = feedback.read(app_store / "default")[0].query.parts
-    assert part == feedback.AskedPart(id=record.id, weight=-2.0)
+    votes.record_vote(Search("default", (parse_param(f"-2:id:{record.id}"),)), record, 1)
+    (part,) = feedback.read_votes(app_store / "default")[0].query.parts
+    assert part == feedback.VotedQueryPart(id=record.id, weight=-2.0)
 
 
 def test_votes_that_cannot_be_read_hide_no_hits(record, app_store):
     (app_store / "default" / "feedback.jsonl").mkdir()
     try:
-        assert votes.of(CATS) == {}
+        assert votes.load_votes(CATS) == {}
     finally:
         (app_store / "default" / "feedback.jsonl").rmdir()
 
@@ -88,7 +90,7 @@ def pressed(**address) -> list[str]:
 def test_a_search_shows_thumbs_and_browsing_does_not(record):
     assert pressed() == []
     assert pressed(q=["cat"]) == ["false"] * 48
-    votes.cast(CATS, record, -1)
+    votes.record_vote(CATS, record, -1)
     assert pressed(q=["cat"])[:4] == ["false", "true", "false", "false"], "the cat comes first"
 
 

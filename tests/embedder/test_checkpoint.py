@@ -12,7 +12,7 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 import embedder
-from embedder.checkpoint import Checkpoint, digest, family_of
+from embedder.checkpoint import Checkpoint, compute_digest, detect_family
 from embedder.errors import EmbedderError, UnknownModelError
 from embedder.families import vlm2vec
 from embedder.types import Input, Settings
@@ -44,12 +44,12 @@ def copy(checkpoint, tmp_path):
 def test_the_family_is_told_from_the_folder(copy, family, form, served):
     folder = copy(family, form)
     (folder / "polylens.json").unlink(missing_ok=True)
-    assert family_of(folder) == served
+    assert detect_family(folder) == served
 
 
 def test_a_card_without_its_weights(checkpoint, model):
     folder = str(checkpoint("e5v"))
-    card = embedder.describe(folder, CPU)
+    card = embedder.describe_model(folder, CPU)
     assert card == model("e5v").card
     assert (card.name, card.family, card.dim) == (folder, "e5v", 32)
 
@@ -57,45 +57,45 @@ def test_a_card_without_its_weights(checkpoint, model):
 def test_a_family_may_be_named(checkpoint):
     """LLaVA-NeXT on Llama is E5-V's, unless somebody says otherwise; the name says so for good."""
     folder = checkpoint("e5v")
-    card = embedder.describe(f"vlm2vec:{folder}", CPU)
+    card = embedder.describe_model(f"vlm2vec:{folder}", CPU)
     assert card.family == "vlm2vec"
-    assert embedder.describe(card.name, CPU) == card
+    assert embedder.describe_model(card.name, CPU) == card
 
 
 def test_what_changes_vectors_changes_the_fingerprint(copy):
     folder = copy("e5v")
-    before = embedder.describe(str(folder), CPU).fingerprint
-    assert embedder.describe(str(folder), Settings(dtype="bfloat16")).fingerprint == before
-    assert embedder.describe(str(folder), Settings(pixel_budget=5000)).fingerprint != before
+    before = embedder.describe_model(str(folder), CPU).fingerprint
+    assert embedder.describe_model(str(folder), Settings(dtype="bfloat16")).fingerprint == before
+    assert embedder.describe_model(str(folder), Settings(pixel_budget=5000)).fingerprint != before
     weights = load_file(folder / "model.safetensors")
     name = next(n for n in weights if "q_proj" in n)
     save_file({**weights, name: weights[name] * 1.01}, folder / "model.safetensors")
-    assert embedder.describe(str(folder), CPU).fingerprint != before
+    assert embedder.describe_model(str(folder), CPU).fingerprint != before
 
 
 def test_how_a_vlm2vec_was_trained_is_told_by_its_name_or_its_file(copy, tmp_path):
     folder = copy("vlm2vec-qwen2vl", "V2")
-    before = embedder.describe(str(folder), CPU).fingerprint
+    before = embedder.describe_model(str(folder), CPU).fingerprint
     (folder / "polylens.json").unlink()
-    newest = vlm2vec.recipe_of(str(folder), Checkpoint(folder))
+    newest = vlm2vec.detect_recipe(str(folder), Checkpoint(folder))
     assert newest == vlm2vec.QWEN_V2
     named = folder.rename(tmp_path / "VLM2Vec-Qwen2VL-2B")
-    assert vlm2vec.recipe_of(str(named), Checkpoint(named)) == vlm2vec.QWEN_V1
+    assert vlm2vec.detect_recipe(str(named), Checkpoint(named)) == vlm2vec.QWEN_V1
     said = {"family": "vlm2vec", "version": 2, "square": 56, "pixels": [784, 7840]}
     (named / "polylens.json").write_text(json.dumps(said))
-    recipe = vlm2vec.recipe_of(str(named), Checkpoint(named))
+    recipe = vlm2vec.detect_recipe(str(named), Checkpoint(named))
     assert recipe == vlm2vec.Recipe(2, 56, (784, 7840))
-    assert embedder.describe(str(named), CPU).fingerprint != before
+    assert embedder.describe_model(str(named), CPU).fingerprint != before
 
 
 def test_the_digest_reads_large_files_in_part(tmp_path):
     data = bytearray(40 << 20)
     (tmp_path / "model.safetensors").write_bytes(data)
-    before = digest(tmp_path)
+    before = compute_digest(tmp_path)
     for start in range(0, len(data), 1 << 16):
         data[start] = 1
     (tmp_path / "model.safetensors").write_bytes(data)
-    assert digest(tmp_path) != before
+    assert compute_digest(tmp_path) != before
 
 
 @pytest.mark.parametrize("family", ["e5v", "vlm2vec-qwen2vl"])
@@ -129,7 +129,7 @@ def test_an_adapter_is_merged(checkpoint, tmp_path, family, layout, dora):
         shutil.copy(base / "polylens.json", tmp_path)
     loaded = embedder.load(str(tmp_path), CPU)
     np.testing.assert_allclose(loaded.embed(ITEMS, "document"), wanted, atol=1e-5)
-    assert loaded.card.fingerprint != embedder.describe(str(base), CPU).fingerprint
+    assert loaded.card.fingerprint != embedder.describe_model(str(base), CPU).fingerprint
     assert loaded.card.name == str(tmp_path)
 
 
@@ -189,7 +189,7 @@ def test_no_network(name, monkeypatch):
 def test_too_little_memory(checkpoint, monkeypatch):
     import embedder.vlm.loading as loading
 
-    monkeypatch.setattr(loading, "available", lambda: 1000)
+    monkeypatch.setattr(loading, "read_available_ram", lambda: 1000)
     with pytest.raises(EmbedderError, match=r"1.0 kB are free; choose a smaller model"):
         embedder.load(str(checkpoint("e5v")), CPU)
 

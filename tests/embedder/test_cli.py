@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 
-from embedder.cli import app
+from embedder.cli.program import app
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = typer.main.get_command(app).commands

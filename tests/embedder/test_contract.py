@@ -68,8 +68,8 @@ def test_no_inputs_at_all(found):
 
 def test_the_card_is_whole(found):
     card = found.card
-    assert card.family in {family.name for family in embedder.registry.FAMILIES}
+    assert card.family in {family.name for family in embedder.families.registry.FAMILIES}
     assert card.fingerprint not in ("", "main")
     assert card.revision
     assert set(card.modalities) == {"text", "image"}
-    assert embedder.describe(card.name).fingerprint == card.fingerprint
+    assert embedder.describe_model(card.name).fingerprint == card.fingerprint

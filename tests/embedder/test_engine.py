@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 import embedder
 from embedder.engine.backbone import Bucket
-from embedder.engine.batches import plan, waste
+from embedder.engine.batching import compute_padding_ratio, plan_batches
 from embedder.engine.engine import Engine
 from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Settings
-from embedder.vectors import int8, unit
+from embedder.vectors import normalize, quantize_int8
 
 ROOT = Path(__file__).parents[2]
 CARD = ModelCard(
@@ -73,7 +73,7 @@ def texts(*lengths: int) -> list[Input]:
 
 def expected(inputs: list[Input]) -> np.ndarray:
     rows = [[len(i.text), ord(i.text[0]), 1, 2] for i in inputs]
-    return unit(np.array(rows, dtype=np.float32))
+    return normalize(np.array(rows, dtype=np.float32))
 
 
 def test_rows_come_in_the_order_of_the_inputs():
@@ -138,9 +138,9 @@ def test_shorter_vectors_are_cut_and_brought_to_length_one():
 
 
 def test_int8_keeps_cosines():
-    rows = unit(np.random.default_rng(0).standard_normal((50, 256)).astype(np.float32))
-    small = unit(int8(rows).astype(np.float32))
-    assert int8(rows).dtype == np.int8
+    rows = normalize(np.random.default_rng(0).standard_normal((50, 256)).astype(np.float32))
+    small = normalize(quantize_int8(rows).astype(np.float32))
+    assert quantize_int8(rows).dtype == np.int8
     assert np.abs(small @ small.T - rows @ rows.T).max() < 0.01
 
 
@@ -151,7 +151,7 @@ def test_int8_keeps_cosines():
 )
 def test_plans_hold_each_input_once_within_the_budget(pairs, budget):
     buckets = [Bucket(key, tokens) for key, tokens in pairs]
-    batches = plan(buckets, budget)
+    batches = plan_batches(buckets, budget)
     assert sorted(i for batch in batches for i in batch) == list(range(len(buckets)))
     for batch in batches:
         assert len({buckets[i].key for i in batch}) == 1
@@ -162,7 +162,7 @@ def test_plans_hold_each_input_once_within_the_budget(pairs, budget):
 def test_what_is_beside_the_sequence_counts():
     """Mllama's tiles are not among a picture's tokens, and cost most."""
     buckets = [Bucket("picture", 10, 1000)] * 9
-    assert [len(batch) for batch in plan(buckets, 3100)] == [3, 3, 3]
+    assert [len(batch) for batch in plan_batches(buckets, 3100)] == [3, 3, 3]
 
 
 def test_a_call_with_pictures_is_cut_so_that_the_device_starts_early():
@@ -188,9 +188,9 @@ def test_little_is_padding(model, budget):
     pictures = [Bucket("any", 9 * architecture.tokens(size)) for size in sizes]
     captions = [Bucket("any", int(n)) for n in rng.lognormal(3, 0.6, 2000) + 5]
     mixed = [*pictures, *captions]
-    assert waste(mixed, plan(mixed, budget)) <= 0.03
+    assert compute_padding_ratio(mixed, plan_batches(mixed, budget)) <= 0.03
     unsorted = [list(range(i, min(i + 32, len(mixed)))) for i in range(0, len(mixed), 32)]
-    assert waste(mixed, unsorted) > 0.1
+    assert compute_padding_ratio(mixed, unsorted) > 0.1
 
 
 @pytest.mark.parametrize("family", ["e5v", "mme5", "vlm2vec-llava"])

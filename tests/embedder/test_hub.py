@@ -120,14 +120,14 @@ def test_a_model_is_downloaded_once_and_then_there_without_a_network(checkpoint,
 
 def test_a_download_that_was_cut_off_is_gone_on_with(tmp_path):
     """A large model lies in parts, and an index says which there are."""
-    from embedder.checkpoint import _whole
+    from embedder.checkpoint import _has_all_weights
 
     (tmp_path / "model-1.safetensors").write_bytes(b"")
-    assert _whole(tmp_path)
+    assert _has_all_weights(tmp_path)
     parts = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": parts}))
-    assert not _whole(tmp_path)
+    assert not _has_all_weights(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tiny
 
-from embedder.families.e5v import fashioniq_texts
+from embedder.families.e5v import join_fashioniq_captions
 from embedder.types import Input
-from embedder.vectors import unit
+from embedder.vectors import normalize
 
 FORMS = [
     (family, form) for family in tiny.FAMILIES for form in tiny.fixture(family)["forms"] or [None]
@@ -79,10 +79,10 @@ def collapsed(ids: Sequence[int], family: str) -> list[int]:
 def test_fashioniq_sums_both_orders(model):
     """The authors add the states of both orders of a change's captions."""
     found = case("e5v", "fashioniq_both")
-    texts = fashioniq_texts(*found["captions"])
+    texts = join_fashioniq_captions(*found["captions"])
     inputs = [Input(text, (tiny.picture(found["picture"]),)) for text in texts]
     states = model("e5v", None).states(inputs, "query", instruction(found))
-    close(unit(states.sum(axis=0, keepdims=True))[0], "e5v", found["name"])
+    close(normalize(states.sum(axis=0, keepdims=True))[0], "e5v", found["name"])
 
 
 def case(family: str, name: str) -> dict:

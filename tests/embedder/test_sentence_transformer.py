@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import embedder
 from embedder import EmbedderError, Input, Settings
-from embedder.families import sentence_transformer
+from embedder.families.sentence_transformer import family
 
 WORDS = [
     "a red square on a blue beach at sunset, with two dogs",
@@ -32,7 +32,7 @@ QWEN_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
-DEFAULT, QUERY = sentence_transformer.DEFAULT, sentence_transformer.QUERY
+DEFAULT, QUERY = family.DEFAULT_PROMPT, family.QUERY_PROMPT
 
 # The template of Qwen3-VL-Embedding in what it does: a default system turn, pictures by place.
 TEMPLATE = (
@@ -242,7 +242,7 @@ def collated(backbone, ready):
 
 
 def loaded(folder: Path, **settings):
-    return sentence_transformer.load(str(folder), Settings(device="cpu", **settings))
+    return family.load(str(folder), Settings(device="cpu", **settings))
 
 
 @pytest.fixture(scope="session")
@@ -352,9 +352,9 @@ def test_qwen_equals_sentence_transformers(qwen, qwen_model):
     """Where ours adds nothing: documents."""
     from sentence_transformers import SentenceTransformer
 
-    from embedder.families.st_processors import still_pictures
+    from embedder.families.sentence_transformer.processors import without_video_processor
 
-    with still_pictures():
+    with without_video_processor():
         plain = SentenceTransformer(str(qwen), device="cpu")
     inputs = [{"text": "two dogs"}, {"image": WIDE}, {"image": WIDE, "text": "make it greener"}]
     ours = [Input("two dogs"), Input(images=(WIDE,)), Input("make it greener", (WIDE,))]
@@ -384,7 +384,7 @@ def test_qwen_narrow_picture_is_told(qwen_model):
 
 
 def test_long_words_are_cut_and_the_template_stays(qwen_model, monkeypatch):
-    monkeypatch.setattr("embedder.families.st_backbone.LONGEST", 20)
+    monkeypatch.setattr("embedder.families.sentence_transformer.backbone.MAX_INPUT_TOKENS", 20)
     backbone = qwen_model.backbone
     ready = backbone.prepare(CASES["long"], "document", None)
     ids = collated(backbone, [ready])["0.input_ids"][0]
@@ -625,7 +625,7 @@ def test_weights_that_are_missing_are_told(kind, request, tmp_path):
 
 
 def test_too_little_memory_is_told(qwen, monkeypatch):
-    monkeypatch.setattr("embedder.vlm.loading.available", lambda: 1)
+    monkeypatch.setattr("embedder.vlm.loading.read_available_ram", lambda: 1)
     with pytest.raises(EmbedderError, match="smaller model"):
         loaded(qwen)
 
@@ -636,10 +636,7 @@ def test_an_empty_input_is_told(siglip_model):
 
 
 def test_cards(qwen, siglip, bert):
-    cards = {
-        folder: sentence_transformer.describe(str(folder), Settings())
-        for folder in (qwen, siglip, bert)
-    }
+    cards = {folder: family.describe(str(folder), Settings()) for folder in (qwen, siglip, bert)}
     assert [(c.dim, c.composes) for c in cards.values()] == [(32, True), (32, False), (32, False)]
     assert cards[qwen].image_side == 256 and cards[siglip].image_side == 32
     assert cards[siglip].modalities == ("text", "image")
@@ -647,19 +644,19 @@ def test_cards(qwen, siglip, bert):
 
 def test_the_registry_finds_the_family(qwen, siglip):
     for folder in (qwen, siglip):
-        card = embedder.describe(str(folder))
+        card = embedder.describe_model(str(folder))
         assert card == embedder.load(f"sentence_transformer:{folder}", Settings(device="cpu")).card
         assert card.family == "sentence_transformer"
 
 
 def test_a_length_that_was_not_trained_is_told(qwen):
     with pytest.raises(EmbedderError, match="vectors of 32 numbers, not of 16"):
-        sentence_transformer.describe(str(qwen), Settings(dim=16))
-    assert sentence_transformer.describe(str(qwen), Settings(dim=32)).dim == 32
+        family.describe(str(qwen), Settings(dim=16))
+    assert family.describe(str(qwen), Settings(dim=32)).dim == 32
 
 
 def test_presets_say_what_they_are():
-    cards = {card.name: card for card in sentence_transformer.CARDS}
+    cards = {card.name: card for card in family.CARDS}
     small = cards["google/siglip2-base-patch16-256"]
     assert (small.dim, small.composes, small.image_side) == (768, False, 256)
     assert 1024 in cards["Qwen/Qwen3-VL-Embedding-2B"].matryoshka

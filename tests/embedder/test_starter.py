@@ -13,8 +13,13 @@ from PIL import Image, ImageDraw
 
 import embedder
 from embedder import EmbedderError, Input
-from embedder.starter_vision import without_margin
-from embedder.starter_words import Lexicon, Vocabulary, fold, in_four_bits
+from embedder.families.starter.lexicon import (
+    NounEmbeddings,
+    TranslationLexicon,
+    normalize_word,
+    quantize_4bit,
+)
+from embedder.families.starter.vision_tower import crop_plain_margin
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -143,17 +148,17 @@ def test_text_needs_no_eyes():
 def test_the_card_knows_its_head():
     import hashlib
 
-    from embedder import starter_card
+    from embedder.families.starter import card
 
-    data = b"".join(path.read_bytes() for path in starter_card.SHIPPED)
+    data = b"".join(path.read_bytes() for path in card.SHIPPED_FILES)
     digest = hashlib.sha256(data).hexdigest()[:32]
-    assert starter_card.DIGEST.read_text().strip() == digest
-    assert digest in embedder.cards()[0].fingerprint
+    assert card.DIGEST_FILE.read_text().strip() == digest
+    assert digest in embedder.list_models()[0].fingerprint
 
 
 @pytest.fixture(scope="module")
-def lexicon() -> Lexicon:
-    return Lexicon(
+def lexicon() -> TranslationLexicon:
+    return TranslationLexicon(
         {
             "hund": "dog",
             "rot": "red",
@@ -186,7 +191,7 @@ def test_the_lexicon_hears_words(lexicon, text, english):
 
 
 def test_folding():
-    assert fold("  ＤＯＧ! ") == "dog"
+    assert normalize_word("  ＤＯＧ! ") == "dog"
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +202,8 @@ def nouns() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def vocabulary(nouns) -> Vocabulary:
-    return Vocabulary(list(nouns), *in_four_bits(np.stack(list(nouns.values()))))
+def vocabulary(nouns) -> NounEmbeddings:
+    return NounEmbeddings(list(nouns), *quantize_4bit(np.stack(list(nouns.values()))))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ def vocabulary(nouns) -> Vocabulary:
 def test_the_vocabulary_knows_nouns(vocabulary, nouns, text, first, last):
     """The last noun counts half as much again."""
     right = 1.5 * nouns[last] + (nouns[first] if first else 0)
-    meaning = vocabulary.meaning(text)
+    meaning = vocabulary.embed(text)
     assert meaning.dtype == np.float32
     assert meaning @ right / np.linalg.norm(right) > 0.985  # four bits
     assert np.linalg.norm(meaning) == pytest.approx(1, abs=1e-3)
@@ -224,17 +229,17 @@ def test_the_vocabulary_knows_nouns(vocabulary, nouns, text, first, last):
 
 @pytest.mark.parametrize("text", ["", "blue", "a", "a house of six or more words here"])
 def test_the_vocabulary_is_silent_elsewhere(vocabulary, text):
-    assert vocabulary.meaning(text) is None
+    assert vocabulary.embed(text) is None
 
 
 def test_what_stands_on_a_plain_ground_moves_close():
     small = Image.new("RGB", (400, 300), "white")
     small.paste("red", (300, 40, 340, 100))
-    close = without_margin(small)
+    close = crop_plain_margin(small)
     assert close.size == (66, 66)  # 60 pixels and a tenth
     assert close.getpixel((0, 0)) == (255, 255, 255)
     assert close.getpixel((33, 33)) == (255, 0, 0)
-    turned = without_margin(small.transpose(Image.Transpose.ROTATE_90))
+    turned = crop_plain_margin(small.transpose(Image.Transpose.ROTATE_90))
     assert turned.size == close.size
 
 
@@ -247,10 +252,10 @@ def test_what_stands_on_a_plain_ground_moves_close():
     ],
 )
 def test_a_picture_without_a_margin_stays(image):
-    assert without_margin(image) is image
+    assert crop_plain_margin(image) is image
 
 
 def test_a_speck_is_no_thing():
     image = Image.new("RGB", (90, 60), "white")
     image.putpixel((40, 30), (0, 0, 0))
-    assert without_margin(image) is image
+    assert crop_plain_margin(image) is image

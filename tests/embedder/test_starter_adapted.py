@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.errors import UnknownModelError
-from embedder.starter_card import CARDS, HEAD
+from embedder.families.starter.card import CARDS, HEAD_FILE
 
 ITEMS = [Input("a dog"), Input("собака"), Input("katze")]
 
@@ -23,9 +23,9 @@ def folder(tmp_path) -> Path:
     """The starter with another bias for its texts."""
     made = tmp_path / "mine"
     made.mkdir()
-    weights = load_file(HEAD)
+    weights = load_file(HEAD_FILE)
     weights["text.bias"] = weights["text.bias"] + np.float16(0.05)
-    save_file(weights, made / HEAD.name)
+    save_file(weights, made / HEAD_FILE.name)
     told = {"family": "starter", "base": "starter", "languages": ["de", "cy"]}
     (made / "polylens.json").write_text(json.dumps(told))
     return made
@@ -37,7 +37,7 @@ def test_it_is_found_by_its_folder(folder):
     assert (card.name, card.family, card.dim) == (str(folder), "starter", 384)
     assert card.languages == ("de", "cy")
     assert card.fingerprint != CARDS[0].fingerprint
-    assert embedder.describe(card.name) == card
+    assert embedder.describe_model(card.name) == card
     rows, plain = model.embed(ITEMS, "query"), embedder.load("starter").embed(ITEMS, "query")
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert np.abs(rows - plain).max() > 1e-3
@@ -45,12 +45,12 @@ def test_it_is_found_by_its_folder(folder):
 
 def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
-    same = embedder.describe(str(moved)).fingerprint
-    assert same == embedder.describe(str(folder)).fingerprint
-    weights = load_file(moved / HEAD.name)
+    same = embedder.describe_model(str(moved)).fingerprint
+    assert same == embedder.describe_model(str(folder)).fingerprint
+    weights = load_file(moved / HEAD_FILE.name)
     weights["text.bias"][0] += np.float16(1)
-    save_file(weights, moved / HEAD.name)
-    assert embedder.describe(str(moved)).fingerprint != same
+    save_file(weights, moved / HEAD_FILE.name)
+    assert embedder.describe_model(str(moved)).fingerprint != same
 
 
 def test_a_runs_folder_is_its_model(folder, tmp_path):
@@ -62,21 +62,21 @@ def test_a_runs_folder_is_its_model(folder, tmp_path):
 
 
 def test_a_folder_without_a_head(folder):
-    (folder / HEAD.name).unlink()
+    (folder / HEAD_FILE.name).unlink()
     with pytest.raises(EmbedderError, match="has no starter_head"):
         embedder.load(str(folder)).embed(ITEMS, "query")
 
 
 def test_a_head_that_lacks_a_part(folder):
-    weights = load_file(folder / HEAD.name)
+    weights = load_file(folder / HEAD_FILE.name)
     del weights["classes.mean"]
-    save_file(weights, folder / HEAD.name)
+    save_file(weights, folder / HEAD_FILE.name)
     with pytest.raises(EmbedderError, match=r"damaged: it lacks classes\.mean"):
         embedder.load(str(folder)).embed(ITEMS, "query")
 
 
 def test_a_head_that_is_none(folder):
-    (folder / HEAD.name).write_bytes(b"nothing")
+    (folder / HEAD_FILE.name).write_bytes(b"nothing")
     with pytest.raises(EmbedderError, match="cannot be read"):
         embedder.load(str(folder)).embed(ITEMS, "query")
 

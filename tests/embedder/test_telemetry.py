@@ -27,10 +27,10 @@ model.embed([embedder.Input(images=(Image.new("RGB", (64, 64), "red"),))], "docu
 def graphs() -> list[Path]:
     """The starter's exported graphs, so that no test has to export them again."""
     import embedder
-    from embedder import starter_vision as vision
+    from embedder.families.starter import vision_tower as vision
 
     embedder.load("starter")
-    return [vision.exported(tower) for tower in vision.TOWERS]
+    return [vision.export_cached(tower) for tower in vision.TOWERS]
 
 
 def run(cache: Path, graphs: list[Path], before: str = "") -> str:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.errors import EmbedderError
-from embedder.serving.limits import Limits
-from embedder.serving.run import run
-from embedder.serving.service import Service
+from embedder.server.limits import ServerLimits
+from embedder.server.run import run_server
+from embedder.server.service import Service
 from embedder.types import Input, ModelCard, Role, Vectors
 
 
@@ -63,7 +63,9 @@ def main() -> None:
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    run(lambda: load(delay), Service(Limits(**given), max_batch=batch), port=0, tell=tell)
+    run_server(
+        lambda: load(delay), Service(ServerLimits(**given), max_batch=batch), port=0, notify=tell
+    )
 
 
 if __name__ == "__main__":

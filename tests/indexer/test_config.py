@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.config import resolve, settings
+from indexer.config import load_config, load_settings
 from indexer.errors import ConfigError
 from indexer.parsing import parse_size
 
@@ -31,10 +31,10 @@ def test_later_sources_win(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("POLYLENS_BATCH=8\nPOLYLENS_MODEL=dotenv\nPOLYLENS_DEVICE=d\n")
     monkeypatch.setenv("POLYLENS_MODEL", "environment")
     monkeypatch.setenv("POLYLENS_DEVICE", "e")
-    config = resolve({"device": "flag", "batch": None})
+    config = load_config({"device": "flag", "batch": None})
     assert (config.collection, config.batch) == ("toml", 8)
     assert (config.model, config.device) == ("environment", "flag")
-    origins = {s.name: s.origin for s in settings({"device": "flag"})}
+    origins = {s.name: s.origin for s in load_settings({"device": "flag"})}
     assert origins["batch"] == ".env"
     assert origins["max_pixels"] == "default"
     assert origins["device"] == "flag"
@@ -43,12 +43,12 @@ def test_later_sources_win(tmp_path, monkeypatch):
 def test_qdrants_own_names(monkeypatch):
     monkeypatch.setenv("QDRANT_URL", "http://localhost:6333/")
     monkeypatch.setenv("QDRANT_API_KEY", "secret")
-    config = resolve()
+    config = load_config()
     assert config.store == "http://localhost:6333"
     assert config.qdrant_api_key == "secret"
     assert config.is_remote
     monkeypatch.setenv("POLYLENS_STORE", "/data")
-    assert resolve().store == "/data"
+    assert load_config().store == "/data"
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_qdrants_own_names(monkeypatch):
 )
 def test_a_wrong_value_is_named(flags, says):
     with pytest.raises(ConfigError, match=says):
-        resolve(flags)
+        load_config(flags)
 
 
 def test_an_unknown_setting_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "polylens.toml").write_text('colection = "x"\n')
     with pytest.raises(ConfigError, match=r"'colection'.*collection"):
-        resolve()
+        load_config()
 
 
 def test_a_broken_file_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "polylens.toml").write_text("batch = \n")
     with pytest.raises(ConfigError, match=r"polylens\.toml"):
-        resolve()
+        load_config()

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.decode import Limits, decode, read
-from indexer.skips import Undecodable
-from indexer.types import Skip
-from indexer.walk import printable, walk
+from embedder.images.decode import DecodeLimits, decode_image, read_file
+from indexer.paths import display_path
+from indexer.skip_reasons import UnusableFileError
+from indexer.sources.walk import walk
+from indexer.types import SkippedFile
 
-LIMITS = Limits(bytes=1 << 20)
+LIMITS = DecodeLimits(max_bytes=1 << 20)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -106,15 +107,15 @@ if os.geteuid() == 0:  # root reads it all the same
 
 
 def test_everything_in_a_hostile_folder_is_a_picture_or_a_reason(hostile):
-    skips: list[Skip] = []
+    skips: list[SkippedFile] = []
     pictures = {}
     for found in walk([hostile], skips.append, follow_links=True):
         try:
-            picture = decode(read(found.path, LIMITS), side=120, limits=LIMITS)
-        except Undecodable as error:
-            skips.append(Skip(printable(found.path), error.reason, error.detail))
+            picture = decode_image(read_file(found.path, LIMITS), side=120, limits=LIMITS)
+        except UnusableFileError as error:
+            skips.append(SkippedFile(display_path(found.path), error.reason, error.detail))
         else:
-            pictures[Path(printable(found.path)).name] = picture
+            pictures[Path(display_path(found.path)).name] = picture
     assert {Path(skip.path).name: skip.reason for skip in skips} == EXPECTED
     assert all(skip.detail for skip in skips)
 

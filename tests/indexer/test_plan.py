@@ -15,37 +15,43 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from embedder import cards
-from indexer.bm25 import document_vector
+from embedder import list_models
 from indexer.cli.program import app
-from indexer.planning import Question, plan
-from indexer.planning import figures as of
-from indexer.planning.cluster import shards, sized
-from indexer.planning.devices import COSTS
-from indexer.planning.embedded import search_ms
-from indexer.planning.sizes import Load, originals, pieces, quantised, totals
-from indexer.planning.tables import written
-from indexer.planning.wording import count, days, figure, parse_count
+from indexer.planning import PlanRequest, plan
+from indexer.planning import constants as of
+from indexer.planning.cluster import count_shards, size_cluster
+from indexer.planning.devices import MODEL_COSTS
+from indexer.planning.embedded_store import estimate_search_ms
+from indexer.planning.format import format_count, format_days, format_number, parse_count
+from indexer.planning.storage import (
+    CollectionLoad,
+    list_components,
+    original_vector_bytes,
+    quantized_vector_bytes,
+    sum_components,
+)
+from indexer.planning.tables import render_tables
 from indexer.schema import INTEGERS, KEYWORDS
+from indexer.search.bm25 import build_document_vector
 from indexer.stores.layout import PROFILES
 
 ROOT = Path(__file__).parents[2]
 M = 10**6
-KNOWN = {card.name: card for card in cards()}
+KNOWN = {card.name: card for card in list_models()}
 
 
-def bytes_a_point(load: Load, profile: str) -> dict[str, tuple[float, float]]:
-    parts = pieces(load, PROFILES[profile])
+def bytes_a_point(load: CollectionLoad, profile: str) -> dict[str, tuple[float, float]]:
+    parts = list_components(load, PROFILES[profile])
     return {part.name: (part.disk / load.points, part.ram / load.points) for part in parts}
 
 
-def asked(images: int, dim: int = 384, **more) -> Question:
-    return Question(images=images, dim=dim, **more)
+def asked(images: int, dim: int = 384, **more) -> PlanRequest:
+    return PlanRequest(images=images, dim=dim, **more)
 
 
 def test_a_point_is_the_sum_of_its_structures():
     """1024 numbers, no captions; a place for a picture's vector and one for a text's."""
-    told = bytes_a_point(Load(M, 0, 0.0, 1024), "small")
+    told = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "small")
     assert told["original vectors"] == (2 * 1024 * 4, 2 * 1024 * 4)
     assert told["quantised vectors"] == (0, 0)
     assert told["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
@@ -58,50 +64,52 @@ def test_a_point_is_the_sum_of_its_structures():
 
 
 def test_what_is_on_disk_takes_no_ram():
-    large = bytes_a_point(Load(M, 0, 0.0, 1024), "large")
+    large = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "large")
     assert large["original vectors"] == (2 * 1024 * 2, 0)
     assert large["quantised vectors"] == (2 * (1024 / 2 + 8),) * 2
     assert large["payload"] == (555, 0)
-    huge = bytes_a_point(Load(M, 0, 0.0, 1024), "huge")
+    huge = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "huge")
     assert huge["quantised vectors"] == (2 * (1024 / 4 + 8),) * 2
     assert huge["HNSW graphs"][1] == huge["facets, indexed"][1] == 0
 
 
 def test_the_example_of_qdrants_page():
     """Two million vectors of 768 numbers: 5.72 GiB, and 0.72 at four bits but for their 8 bytes."""
-    load = Load(M, 0, 0.0, 768)
-    assert originals(load, PROFILES["small"])[0] / 2**30 == pytest.approx(5.72, abs=0.005)
-    four = quantised(load, PROFILES["large"]) - 2 * M * of.QUANTISED_EXTRA
+    load = CollectionLoad(M, 0, 0.0, 768)
+    assert original_vector_bytes(load, PROFILES["small"])[0] / 2**30 == pytest.approx(
+        5.72, abs=0.005
+    )
+    four = quantized_vector_bytes(load, PROFILES["large"]) - 2 * M * of.QUANTIZED_EXTRA_BYTES
     assert four / 2**30 == pytest.approx(0.72, abs=0.005)
 
 
 def test_captions_and_texts():
-    load = Load(images=100, texts=50, captions=0.5, dim=10)
+    load = CollectionLoad(images=100, texts=50, captions=0.5, dim=10)
     assert (load.points, load.vectors, load.slots) == (150, 200, 300)
     assert load.payload == 100 * 370 + 50 * 77 + 50 * 1400
     assert load.words == 100 * (2 + 2.5) + 50 * 120
-    assert Load(100, 0, 1.5, 10).vectors == 200  # a picture's captions make one vector
+    assert CollectionLoad(100, 0, 1.5, 10).vectors == 200  # a picture's captions make one vector
 
 
 def test_copies_and_headroom():
-    parts = pieces(Load(M, 0, 0.0, 1024), PROFILES["small"])
-    ram, disk = totals(parts, 2)
+    parts = list_components(CollectionLoad(M, 0, 0.0, 1024), PROFILES["small"])
+    ram, disk = sum_components(parts, 2)
     assert disk == pytest.approx((8192 + 192 + 576 + 144 + 20 + 52 + 555) * M * 2 * 1.2)
     assert ram == pytest.approx((8192 + 192 + 576 + 20 + 52 + 1665) * M * 2 * 1.2)
 
 
 def test_the_profiles_are_those_of_the_store():
     """A profile's bytes follow its line in stores/layout.py, and every line has bytes."""
-    load = Load(M, 0, 0.0, 384)
+    load = CollectionLoad(M, 0, 0.0, 384)
     coarser = replace(PROFILES["large"], bits="bits2")
-    assert quantised(load, coarser) == 2 * M * (384 / 4 + 8)
-    assert originals(load, replace(coarser, datatype="float32"))[0] == 2 * M * 384 * 4
-    assert all(pieces(load, profile) for profile in PROFILES.values())
+    assert quantized_vector_bytes(load, coarser) == 2 * M * (384 / 4 + 8)
+    assert original_vector_bytes(load, replace(coarser, datatype="float32"))[0] == 2 * M * 384 * 4
+    assert all(list_components(load, profile) for profile in PROFILES.values())
 
 
 def test_nodes_by_ram():
     """351 GB in two copies over nodes that lend 51.2 GB."""
-    found = sized(Load(100 * M, 0, 0.0, 1024), "large", 2, 64 * 10**9)
+    found = size_cluster(CollectionLoad(100 * M, 0, 0.0, 1024), "large", 2, 64 * 10**9)
     ram = 2 * 1.2 * 100 * M * (1040 + 192 + 158.4 + 20 + 52)
     assert found.ram == pytest.approx(ram)
     assert (found.nodes, found.decided, found.shards) == (7, "RAM", 14)
@@ -109,18 +117,18 @@ def test_nodes_by_ram():
 
 
 def test_a_node_holds_some_100_million_vectors_however_large():
-    found = sized(Load(1000 * M, 0, 0.0, 384), "huge", 1, 2 * 10**12)
+    found = size_cluster(CollectionLoad(1000 * M, 0, 0.0, 384), "huge", 1, 2 * 10**12)
     assert (found.nodes, found.decided) == (10, "100 million vectors a node")
 
 
 def test_copies_want_three_nodes_and_several_nodes_want_copies():
-    one = sized(Load(M, 0, 0.0, 384), "small", None, 64 * 10**9)
+    one = size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", None, 64 * 10**9)
     assert (one.nodes, one.replicas, one.shards, one.whole) == (1, 1, 0, True)
-    two = sized(Load(M, 0, 0.0, 384), "small", 2, 64 * 10**9)
+    two = size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", 2, 64 * 10**9)
     assert (two.nodes, two.replicas, two.shards, two.whole) == (3, 2, 3, True)
-    many = sized(Load(10 * M, 0, 0.0, 384), "small", None, 64 * 10**9)
+    many = size_cluster(CollectionLoad(10 * M, 0, 0.0, 384), "small", None, 64 * 10**9)
     assert (many.nodes, many.replicas, many.whole) == (3, 2, False)
-    assert sized(Load(M, 0, 0.0, 384), "small", 5, 64 * 10**9).nodes == 5
+    assert size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", 5, 64 * 10**9).nodes == 5
 
 
 @pytest.mark.parametrize(
@@ -128,7 +136,7 @@ def test_copies_want_three_nodes_and_several_nodes_want_copies():
     [(1, M, 0), (3, M, 3), (1, 10 * M, 12), (4, 100 * M, 12), (5, 100 * M, 10), (12, 500 * M, 24)],
 )
 def test_shards_spread_evenly(nodes, points, wanted):
-    assert shards(nodes, points) == wanted
+    assert count_shards(nodes, points) == wanted
 
 
 @pytest.mark.parametrize(
@@ -171,11 +179,11 @@ def test_the_commands_can_be_typed_next():
 
 
 def test_the_embedded_store_goes_by_the_line_of_the_benchmarks():
-    assert search_ms(38_400_000) == 13.1
-    assert search_ms(384_000_000) == pytest.approx(51.6)
+    assert estimate_search_ms(38_400_000) == 13.1
+    assert estimate_search_ms(384_000_000) == pytest.approx(51.6)
     found = plan(asked(M)).embedded
     assert found.fits
-    assert search_ms(found.limit * 384) == pytest.approx(100, abs=0.1)
+    assert estimate_search_ms(found.limit * 384) == pytest.approx(100, abs=0.1)
     assert found.disk > found.ram > M * 2 * 384 * 2
 
 
@@ -217,8 +225,8 @@ def test_a_quick_model_waits_for_the_cpu():
 
 
 def test_every_model_with_a_name_has_a_cost_but_two():
-    assert KNOWN.keys() - COSTS.keys() == {"starter", "TIGER-Lab/VLM2Vec-Full"}
-    assert COSTS.keys() <= KNOWN.keys()
+    assert KNOWN.keys() - MODEL_COSTS.keys() == {"starter", "TIGER-Lab/VLM2Vec-Full"}
+    assert MODEL_COSTS.keys() <= KNOWN.keys()
     unknown = plan(asked(M, 3072, card=KNOWN["TIGER-Lab/VLM2Vec-Full"]))
     assert unknown.embedding is None
     assert any("nothing is known" in note for note in unknown.notes)
@@ -251,25 +259,34 @@ def test_numbers_are_read_and_said_as_people_do():
     assert parse_count("1,000,000") == M
     with pytest.raises(ValueError, match="expected a number"):
         parse_count("many")
-    assert [count(M), count(1000 * M), count(2_500_000), count(1234)] == [
+    assert [
+        format_count(M),
+        format_count(1000 * M),
+        format_count(2_500_000),
+        format_count(1234),
+    ] == [
         "1M",
         "1B",
         "2.5M",
         "1,234",
     ]
-    assert [days(1 / 48), days(0.5), days(3), days(1000)] == [
+    assert [format_days(1 / 48), format_days(0.5), format_days(3), format_days(1000)] == [
         "30 minutes",
         "12 hours",
         "3 days",
         "2.74 years",
     ]
-    assert [figure(8619.4), figure(39.12), figure(0.04591)] == ["8,619", "39.1", "0.0459"]
+    assert [format_number(8619.4), format_number(39.12), format_number(0.04591)] == [
+        "8,619",
+        "39.1",
+        "0.0459",
+    ]
 
 
 def test_the_tables_of_the_page_are_the_planners():
     page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
     assert page.count("<!-- table: ") == 12
-    assert written(page) == page, "type: python -m indexer.planning docs/scaling.md"
+    assert render_tables(page) == page, "type: python -m indexer.planning docs/scaling.md"
 
 
 def test_the_figures_are_about_those_of_the_benchmarks():
@@ -279,10 +296,12 @@ def test_the_figures_are_about_those_of_the_benchmarks():
     def told(line: str) -> float:
         return float(re.search(rf"^\| {line} \| ([\d.]+)", page, re.M)[1])
 
-    assert told("pictures, a whole ingest.*?") == pytest.approx(of.STARTER_PICTURES, rel=0.2)
-    assert told("texts, the model alone") == pytest.approx(of.STARTER_TEXTS, rel=0.2)
-    assert told("Polylens, thumbnails included") == pytest.approx(of.DECODE, rel=0.2)
-    assert told("1,000,000") == pytest.approx(of.SEARCHES[1][1], rel=0.2)
+    assert told("pictures, a whole ingest.*?") == pytest.approx(
+        of.STARTER_IMAGES_PER_SECOND, rel=0.2
+    )
+    assert told("texts, the model alone") == pytest.approx(of.STARTER_TEXTS_PER_SECOND, rel=0.2)
+    assert told("Polylens, thumbnails included") == pytest.approx(of.DECODE_MS, rel=0.2)
+    assert told("1,000,000") == pytest.approx(of.SEARCH_MEASUREMENTS[1][1], rel=0.2)
 
 
 def test_planning_loads_nothing_heavy():
@@ -335,7 +354,7 @@ def _engine_point(edge, number: int):
     folder = f"/home/someone/Pictures/{number // 500:05d}"
     payload = {"kind": "image", "format": "jpeg", "content": content, "name": name}
     payload |= {"folder": [folder], "paths": [f"{folder}/{name}"], "year": 2000 + number % 25}
-    words = document_vector(name)
+    words = build_document_vector(name)
     sparse = edge.SparseVector(list(words.indices), list(words.values))
     dense = (row / np.linalg.norm(row)).tolist()
     return edge.Point(str(uuid.UUID(content[:32])), {"image": dense, "bm25": sparse}, payload)
@@ -350,7 +369,7 @@ def _largest_segment(folder: Path) -> dict[str, float]:
 
 
 def test_the_engines_files_are_as_large_as_planned(files):
-    told = bytes_a_point(Load(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
+    told = bytes_a_point(CollectionLoad(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
     room = [files[f"vector_storage-{name}/matrix.dat"] for name in ("image", "text")]
     assert sum(room) == pytest.approx(told["original vectors"][0], rel=0.02)
     assert room[0] == room[1]  # also that of the text, which no point has
@@ -361,7 +380,7 @@ def test_the_engines_files_are_as_large_as_planned(files):
 
 
 def test_the_engines_graph_and_indexes_are_not_larger_than_planned(files):
-    told = bytes_a_point(Load(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
+    told = bytes_a_point(CollectionLoad(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
     graph = sum(b for f, b in files.items() if f.startswith("vector_index-image/"))
     assert 0.3 < graph / told["HNSW graphs"][0] < 1.1  # few points have short links
     ids = sum(b for f, b in files.items() if f.startswith("id_tracker"))

@@ -18,11 +18,11 @@ import pytest
 from embedder.errors import EmbedderError
 from indexer.collection import Collection, list_collections, summary, writing
 from indexer.errors import CollectionError, DiskFullError, IndexerError, StoreBusyError
-from indexer.ingest import IngestOptions, ingest
+from indexer.ingest.pipeline import IngestOptions, ingest
 from indexer.places import place_of
 from indexer.reindex import reindex
 from indexer.schema import IMAGE
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 
 COLOURS = ("red", "green", "blue", "white")
@@ -171,7 +171,7 @@ def test_it_goes_on_where_it_was_stopped(config, path, colours, shades, folder, 
         ingest([folder], collection, colours)
     stop = threading.Event()
     slow = Shades(colours, during=stop.set)
-    report = reindex(config, slow, IngestOptions(batch=2, workers=1), stop=stop)
+    report = reindex(config, slow, IngestOptions(batch_size=2, decode_threads=1), stop=stop)
     assert (report.switched, report.ingest.interrupted) == (False, True)
     begun = summary(config).building
     assert begun.card == shades.card
@@ -195,7 +195,7 @@ def test_stopped_while_it_is_checked(config, path, colours, shades):
 
 def test_another_model_than_the_half_built_one(config, path, colours):
     stop = threading.Event()
-    reindex(config, Shades(colours, during=stop.set), IngestOptions(batch=2), stop=stop)
+    reindex(config, Shades(colours, during=stop.set), IngestOptions(batch_size=2), stop=stop)
     with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
         reindex(config, Shades(colours, "hues"))
     begun = summary(config).building.folder
@@ -328,7 +328,7 @@ STEPS = {  # name: (where kill -9 comes, whether the new index is in use afterwa
 DRIVER = """
 import importlib, importlib.util, os, sys
 from indexer import generations
-from indexer.config import resolve
+from indexer.config import load_config
 from indexer.reindex import reindex
 
 def module(name, path):
@@ -343,7 +343,7 @@ colours = module("colours", conftest).ColourEmbedder()
 place, _, function = where.rpartition(".")
 if where:
     setattr(importlib.import_module(place), function, lambda *_, **__: os.kill(os.getpid(), 9))
-report = reindex(resolve({"store": store}), module("shades", tests).Shades(colours, name))
+report = reindex(load_config({"store": store}), module("shades", tests).Shades(colours, name))
 print("switched" if report.switched else "not")
 """
 
@@ -378,15 +378,15 @@ def test_killed(config, path, colours, shades, step):
 SEARCHER = """
 import importlib.util, sys
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.search import Searcher
+from indexer.config import load_config
+from indexer.search.searcher.searcher import Searcher
 from indexer.types import Part, Query
 
 spec = importlib.util.spec_from_file_location("colours", sys.argv[1])
 tests = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tests)
 model = tests.ColourEmbedder()
-with Collection.open(resolve({"store": sys.argv[2]})) as collection:
+with Collection.open(load_config({"store": sys.argv[2]})) as collection:
     searcher = Searcher(collection, lambda: model)
     for line in sys.stdin:
         hits = searcher.search(Query((Part(text=line.strip()),), limit=1)).hits

@@ -7,9 +7,9 @@ from importlib import import_module
 
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark
-from finetune.evaluation.benchmarks.place import Place
+from finetune.evaluation.benchmarks.files import BenchmarkFiles
 
-MODULES = {
+BENCHMARKS = {
     "mmeb": "mmeb:load",
     "xtd": "xtd:load",
     "xm3600": "xm3600:load",
@@ -25,15 +25,21 @@ MODULES = {
 """Name -> module of this package, and its function from a `Place` to a `Benchmark`."""
 
 
-def load(name: str, place: Place) -> Benchmark:
+def load_benchmark(name: str, files: BenchmarkFiles) -> Benchmark:
     """The benchmark called `name` from the files at `place`; raises `FinetuneError`."""
-    if name not in MODULES:
-        raise FinetuneError(f"no benchmark is called {name!r}; there are {', '.join(MODULES)}")
-    if not place.path.exists():
-        raise FinetuneError(f"{place.path} is not there")
-    module, _, function = MODULES[name].partition(":")
-    read: Callable[[Place], Benchmark] = getattr(import_module(f"{__name__}.{module}"), function)
-    return read(place)
+    if name not in BENCHMARKS:
+        raise FinetuneError(f"no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}")
+    if not files.path.exists():
+        raise FinetuneError(f"{files.path} is not there")
+    module, _, function = BENCHMARKS[name].partition(":")
+    read: Callable[[BenchmarkFiles], Benchmark] = getattr(
+        import_module(f"{__name__}.{module}"), function
+    )
+    return read(files)
 
 
-__all__ = ["MODULES", "Place", "load"]
+__all__ = [
+    "BENCHMARKS",
+    "BenchmarkFiles",
+    "load_benchmark",
+]

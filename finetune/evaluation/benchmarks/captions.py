@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from finetune.data.pairs import Side
-from finetune.evaluation.benchmark import Documents, Question
+from finetune.evaluation.benchmark import BenchmarkQuery, DocumentSet
 
-IMAGE_TO_TEXT = "Find an image caption describing the given everyday image."
+IMAGE_TO_TEXT_INSTRUCTION = "Find an image caption describing the given everyday image."
 """MMEB's instruction for captions (https://arxiv.org/abs/2410.05160); for pictures, a family's own
 default is MMEB's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Captioned:
+class CaptionedImage:
     """A picture and its captions in one language."""
 
     image: str
@@ -22,18 +22,20 @@ class Captioned:
     language: str | None = None
 
 
-def text_to_image(pictures: Iterable[Captioned], documents: Documents) -> list[Question]:
+def text_to_image_queries(
+    images: Iterable[CaptionedImage], documents: DocumentSet
+) -> list[BenchmarkQuery]:
     """A question for each caption: which picture? As published, one picture is right, also where
     another has the same caption."""
     asked = [
         (caption, one.language, documents.add(Side(image=one.image)))
-        for one in pictures
+        for one in images
         for caption in one.captions
     ]
     pool = tuple(dict.fromkeys(place for _, _, place in asked))
     return [
-        Question(
-            _name("t2i", language, number),
+        BenchmarkQuery(
+            _query_id("t2i", language, number),
             (Side(text=caption),),
             {place: 1},
             "t2i",
@@ -45,13 +47,13 @@ def text_to_image(pictures: Iterable[Captioned], documents: Documents) -> list[Q
     ]
 
 
-def image_to_text(
-    pictures: Iterable[Captioned], documents: Documents, told: str | None
-) -> list[Question]:
+def image_to_text_queries(
+    images: Iterable[CaptionedImage], documents: DocumentSet, instruction: str | None
+) -> list[BenchmarkQuery]:
     """A question for each picture and language: which captions? `told` instructs the model."""
     asked: dict[tuple[str, str | None], dict[int, int]] = {}
     pools: dict[str | None, dict[int, None]] = {}
-    for one in pictures:
+    for one in images:
         right = asked.setdefault((one.image, one.language), {})
         for caption in one.captions:
             place = documents.add(Side(text=caption))
@@ -60,9 +62,9 @@ def image_to_text(
     shared = {language: tuple(places) for language, places in pools.items()}
     clusters = {image: documents.add(Side(image=image)) for image, _ in asked}
     return [
-        Question(
-            _name("i2t", language, number),
-            (Side(image=image, instruction=told),),
+        BenchmarkQuery(
+            _query_id("i2t", language, number),
+            (Side(image=image, instruction=instruction),),
             right,
             "i2t",
             language,
@@ -73,5 +75,5 @@ def image_to_text(
     ]
 
 
-def _name(direction: str, language: str | None, number: int) -> str:
+def _query_id(direction: str, language: str | None, number: int) -> str:
     return " ".join(part for part in (direction, language, str(number)) if part)

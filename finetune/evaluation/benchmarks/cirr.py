@@ -11,47 +11,59 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedder.families import mmeb
+from embedder.families import mmeb_prompts
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents, Question
-from finetune.evaluation.benchmarks.place import E5V, Place, field, read_json
-from finetune.evaluation.metrics import RECALL, REST
+from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
+from finetune.evaluation.benchmarks.files import E5V, BenchmarkFiles, read_json, require_field
+from finetune.evaluation.metrics import RANK_METRICS, RECALL_METRICS
 
-HOME = "https://github.com/Cuberick-Orion/CIRR, branch cirr_dataset"
-SUBSET = ("recall@1", "recall@2", "recall@3")
+URL = "https://github.com/Cuberick-Orion/CIRR, branch cirr_dataset"
+SUBSET_METRICS = ("recall@1", "recall@2", "recall@3")
 
 
-def load(place: Place) -> Benchmark:
+def load(files: BenchmarkFiles) -> Benchmark:
     """The validation split among all its 2,297 pictures; raises `DataError`."""
-    documents, asked = _asked(place)
+    documents, asked = _build_queries(files)
     return Benchmark(
-        "CIRR", str(place.path), "recall@1", (*RECALL, *REST), tuple(asked), tuple(documents.sides)
+        "CIRR",
+        str(files.path),
+        "recall@1",
+        (*RECALL_METRICS, *RANK_METRICS),
+        tuple(asked),
+        tuple(documents.sides),
     )
 
 
-def subset(place: Place) -> Benchmark:
+def subset(files: BenchmarkFiles) -> Benchmark:
     """Each question among the other pictures of its set; raises `DataError`."""
-    documents, asked = _asked(place, members=True)
+    documents, asked = _build_queries(files, members=True)
     return Benchmark(
-        "CIRR subset", str(place.path), "recall@1", SUBSET, tuple(asked), tuple(documents.sides)
+        "CIRR subset",
+        str(files.path),
+        "recall@1",
+        SUBSET_METRICS,
+        tuple(asked),
+        tuple(documents.sides),
     )
 
 
-def _asked(place: Place, members: bool = False) -> tuple[Documents, list[Question]]:
-    captions = place.find("cap.rc2.val.json", "the changes", HOME)
-    split = place.find("split.rc2.val.json", "the pictures' paths", HOME)
-    told = "cirr" if place.family == E5V else None
-    documents, places = Documents(), dict[str, int]()
+def _build_queries(
+    files: BenchmarkFiles, members: bool = False
+) -> tuple[DocumentSet, list[BenchmarkQuery]]:
+    captions = files.find_file("cap.rc2.val.json", "the changes", URL)
+    split = files.find_file("split.rc2.val.json", "the pictures' paths", URL)
+    instruction = "cirr" if files.family == E5V else None
+    documents, places = DocumentSet(), dict[str, int]()
     for name, path in read_json(split).items():
-        image = place.picture(str(path).removeprefix("./"), "img_raw", "images")
-        places[name] = documents.add(Side(image=image, instruction=told))
+        image = files.image_path(str(path).removeprefix("./"), "img_raw", "images")
+        places[name] = documents.add(Side(image=image, instruction=instruction))
     entries = read_json(captions)
-    _all_there(entries, places, captions, split)
+    _check_entries(entries, places, captions, split)
     return documents, [
-        Question(
-            str(field(entry, "pairid", captions)),
-            (_query(entry, documents.sides[places[entry["reference"]]], told),),
+        BenchmarkQuery(
+            str(require_field(entry, "pairid", captions)),
+            (_query(entry, documents.sides[places[entry["reference"]]], instruction),),
             {places[entry["target_hard"]]: 1},
             "it2i",
             "en",
@@ -63,18 +75,18 @@ def _asked(place: Place, members: bool = False) -> tuple[Documents, list[Questio
     ]
 
 
-def _query(entry: Mapping[str, Any], reference: Side, told: str | None) -> Side:
-    return Side(str(entry["caption"]), reference.image, told or mmeb.COMPOSED_QUERY)
+def _query(entry: Mapping[str, Any], reference: Side, instruction: str | None) -> Side:
+    return Side(str(entry["caption"]), reference.image, instruction or mmeb_prompts.COMPOSED_QUERY)
 
 
-def _all_there(
+def _check_entries(
     entries: Sequence[Mapping[str, Any]], places: Mapping[str, int], captions: Path, split: Path
 ) -> None:
     """Raise `DataError` where an entry lacks a part, or speaks of a picture that is none."""
     for entry in entries:
-        named = [field(entry, key, captions) for key in ("reference", "target_hard")]
-        field(entry, "caption", captions)
-        members = field(field(entry, "img_set", captions), "members", captions)
+        named = [require_field(entry, key, captions) for key in ("reference", "target_hard")]
+        require_field(entry, "caption", captions)
+        members = require_field(require_field(entry, "img_set", captions), "members", captions)
         unknown = [name for name in (*named, *members) if name not in places]
         if unknown:
             raise DataError(f"{captions} speaks of {unknown[0]}, which {split} does not have")

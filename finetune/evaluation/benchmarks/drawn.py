@@ -11,52 +11,54 @@ from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark
 from finetune.evaluation.benchmarks import karpathy
-from finetune.evaluation.benchmarks.place import E5V, Place
-from finetune.evaluation.drawing import draw, font_file
+from finetune.evaluation.benchmarks.files import E5V, BenchmarkFiles
+from finetune.evaluation.text_rendering import find_font, render_texts
 
-TOLD = "Represent the given image."  # MMEB's for a picture that is looked for
+INSTRUCTION = "Represent the given image."  # MMEB's for a picture that is looked for
 
 
-def flickr30k(place: Place) -> Benchmark:
+def flickr30k(files: BenchmarkFiles) -> Benchmark:
     """Raises `FinetuneError`, `DataError`."""
-    return _drawn(karpathy.flickr30k(place), place)
+    return _draw_captions(karpathy.flickr30k(files), files)
 
 
-def coco(place: Place) -> Benchmark:
+def coco(files: BenchmarkFiles) -> Benchmark:
     """Raises `FinetuneError`, `DataError`."""
-    return _drawn(karpathy.coco(place), place)
+    return _draw_captions(karpathy.coco(files), files)
 
 
-def _drawn(benchmark: Benchmark, place: Place) -> Benchmark:
+def _draw_captions(benchmark: Benchmark, files: BenchmarkFiles) -> Benchmark:
     """The same questions, with a picture of the words in place of the words."""
-    if place.drawn is None:
+    if files.drawings_dir is None:
         raise FinetuneError("drawn captions need a folder for the drawings")
-    font = font_file(place.font)
-    texts = [s.text for q in benchmark.questions for s in q.sides] + [
+    font = find_font(files.font)
+    texts = [s.text for q in benchmark.queries for s in q.sides] + [
         side.text for side in benchmark.documents
     ]
     known = sorted({text for text in texts if text})
-    paths = dict(zip(known, draw(known, font, place.drawn), strict=True))
-    told = None if place.family == E5V else TOLD
+    paths = dict(zip(known, render_texts(known, font, files.drawings_dir), strict=True))
+    instruction = None if files.family == E5V else INSTRUCTION
     questions = tuple(
         replace(
             question,
-            sides=_pictured(question.sides, paths, told),
+            sides=_replace_texts(question.sides, paths, instruction),
             direction="i2i",
             dataset="captions ask" if question.direction == "t2i" else "pictures ask",
         )
-        for question in benchmark.questions
+        for question in benchmark.queries
     )
     return replace(
         benchmark,
         name=f"{benchmark.name} drawn",
-        questions=questions,
-        documents=_pictured(benchmark.documents, paths, None),
+        queries=questions,
+        documents=_replace_texts(benchmark.documents, paths, None),
     )
 
 
-def _pictured(sides: Sequence[Side], paths: dict[str, Path], told: str | None) -> tuple[Side, ...]:
+def _replace_texts(
+    sides: Sequence[Side], paths: dict[str, Path], instruction: str | None
+) -> tuple[Side, ...]:
     return tuple(
-        Side(image=str(paths[side.text]) if side.text else side.image, instruction=told)
+        Side(image=str(paths[side.text]) if side.text else side.image, instruction=instruction)
         for side in sides
     )

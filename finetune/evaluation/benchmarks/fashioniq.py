@@ -11,26 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedder.families.e5v import FASHION, fashioniq_texts
+from embedder.families.e5v import FASHIONIQ_PREFIX, join_fashioniq_captions
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents, Question
-from finetune.evaluation.benchmarks.place import E5V, Place, field, read_json
-from finetune.evaluation.metrics import REST
+from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
+from finetune.evaluation.benchmarks.files import E5V, BenchmarkFiles, read_json, require_field
+from finetune.evaluation.metrics import RANK_METRICS
 
-HOME = "https://github.com/XiaoxiaoGuo/fashion-iq"
+URL = "https://github.com/XiaoxiaoGuo/fashion-iq"
 CATEGORIES = ("dress", "shirt", "toptee")
-TOLD = "Find an image to match the fashion image and style note:"  # MMEB's
-METRICS = ("recall@1", "recall@10", "recall@50", *REST)
+INSTRUCTION = "Find an image to match the fashion image and style note:"  # MMEB's
+METRICS = ("recall@1", "recall@10", "recall@50", *RANK_METRICS)
 
 
-def load(place: Place) -> Benchmark:
+def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
-    documents = Documents()
-    questions = [q for name in CATEGORIES for q in _category(name, place, documents)]
+    documents = DocumentSet()
+    questions = [q for name in CATEGORIES for q in _category_queries(name, files, documents)]
     return Benchmark(
         "FashionIQ",
-        str(place.path),
+        str(files.path),
         "recall@10",
         METRICS,
         tuple(questions),
@@ -39,28 +39,34 @@ def load(place: Place) -> Benchmark:
     )
 
 
-def _category(category: str, place: Place, documents: Documents) -> Iterator[Question]:
-    captions = place.find(f"cap.{category}.val.json", "the changes", HOME)
-    split = place.find(f"split.{category}.val.json", "the pictures' names", HOME)
-    e5v = place.family == E5V
-    told = FASHION + ("shirt" if category == "toptee" else category)
+def _category_queries(
+    category: str, files: BenchmarkFiles, documents: DocumentSet
+) -> Iterator[BenchmarkQuery]:
+    captions = files.find_file(f"cap.{category}.val.json", "the changes", URL)
+    split = files.find_file(f"split.{category}.val.json", "the pictures' names", URL)
+    e5v = files.family == E5V
+    instruction = FASHIONIQ_PREFIX + ("shirt" if category == "toptee" else category)
     places = {
         str(name): documents.add(
-            Side(image=_picture(place, str(name)), instruction=told if e5v else None)
+            Side(image=_image_path(files, str(name)), instruction=instruction if e5v else None)
         )
         for name in read_json(split)
     }
     pool = tuple(places.values())
     for number, entry in enumerate(read_json(captions), 1):
-        candidate, target = (str(field(entry, key, captions)) for key in ("candidate", "target"))
+        candidate, target = (
+            str(require_field(entry, key, captions)) for key in ("candidate", "target")
+        )
         if target not in places:
             raise DataError(f"{captions} speaks of {target}, which {split} does not have")
-        first, second = fashioniq_texts(*map(str, field(entry, "captions", captions)[:2]))
+        first, second = join_fashioniq_captions(
+            *map(str, require_field(entry, "captions", captions)[:2])
+        )
         texts = (first, second) if e5v else (first,)
-        image = _picture(place, candidate)
-        yield Question(
+        image = _image_path(files, candidate)
+        yield BenchmarkQuery(
             f"{category} {number}",
-            tuple(Side(text, image, told if e5v else TOLD) for text in texts),
+            tuple(Side(text, image, instruction if e5v else INSTRUCTION) for text in texts),
             {places[target]: 1},
             "it2i",
             "en",
@@ -70,6 +76,6 @@ def _category(category: str, place: Place, documents: Documents) -> Iterator[Que
         )
 
 
-def _picture(place: Place, name: str) -> str:
-    paths = [place.picture(f"{name}.{end}", "images", "image_data") for end in ("jpg", "png")]
+def _image_path(files: BenchmarkFiles, name: str) -> str:
+    paths = [files.image_path(f"{name}.{end}", "images", "image_data") for end in ("jpg", "png")]
     return next((path for path in paths if Path(path).is_file()), paths[0])

@@ -8,65 +8,65 @@ with more than five, of which the first five count.
 from __future__ import annotations
 
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents
+from finetune.evaluation.benchmark import Benchmark, DocumentSet
 from finetune.evaluation.benchmarks.captions import (
-    IMAGE_TO_TEXT,
-    Captioned,
-    image_to_text,
-    text_to_image,
+    IMAGE_TO_TEXT_INSTRUCTION,
+    CaptionedImage,
+    image_to_text_queries,
+    text_to_image_queries,
 )
-from finetune.evaluation.benchmarks.place import Place, field, read_json
-from finetune.evaluation.metrics import HIT, RECALL, REST
+from finetune.evaluation.benchmarks.files import BenchmarkFiles, read_json, require_field
+from finetune.evaluation.metrics import HIT_METRICS, RANK_METRICS, RECALL_METRICS
 
-HOME = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
-CAPTIONS = 5
+URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+MAX_CAPTIONS = 5
 FOLDERS = ("flickr30k-images", "flickr30k_images", "images", "Images")
 SPLIT = "test"
 
 
-def flickr30k(place: Place) -> Benchmark:
+def flickr30k(files: BenchmarkFiles) -> Benchmark:
     """1,000 pictures and 5,000 captions, both ways; raises `DataError`."""
-    return both_ways("Flickr30K", place, pictures(place, "dataset_flickr30k.json"))
+    return build_benchmark("Flickr30K", files, read_test_images(files, "dataset_flickr30k.json"))
 
 
-def coco(place: Place) -> Benchmark:
+def coco(files: BenchmarkFiles) -> Benchmark:
     """5,000 pictures and 25,000 captions, both ways; raises `DataError`."""
-    return both_ways("COCO", place, pictures(place, "dataset_coco.json"))
+    return build_benchmark("COCO", files, read_test_images(files, "dataset_coco.json"))
 
 
-def pictures(place: Place, name: str) -> list[Captioned]:
+def read_test_images(files: BenchmarkFiles, name: str) -> list[CaptionedImage]:
     """The test pictures with their first five captions; raises `DataError`."""
-    path = place.find(name, "Karpathy's split", HOME)
+    path = files.find_file(name, "Karpathy's split", URL)
     found = []
-    for entry in field(read_json(path), "images", path):
-        if field(entry, "split", path) != SPLIT:
+    for entry in require_field(read_json(path), "images", path):
+        if require_field(entry, "split", path) != SPLIT:
             continue
-        sentences = field(entry, "sentences", path)[:CAPTIONS]
-        captions = [str(field(sentence, "raw", path)).strip() for sentence in sentences]
+        sentences = require_field(entry, "sentences", path)[:MAX_CAPTIONS]
+        captions = [str(require_field(sentence, "raw", path)).strip() for sentence in sentences]
         folder = str(entry.get("filepath") or "")
-        image = place.picture(
-            str(field(entry, "filename", path)),
+        image = files.image_path(
+            str(require_field(entry, "filename", path)),
             *([folder] if folder else []),
             *FOLDERS,
             f"images/{folder}",
         )
-        found.append(Captioned(image, captions, "en"))
+        found.append(CaptionedImage(image, captions, "en"))
     if not found:
         raise DataError(f"{path} has no picture whose split is {SPLIT!r}")
     return found
 
 
-def both_ways(name: str, place: Place, captioned: list[Captioned]) -> Benchmark:
-    documents = Documents()
+def build_benchmark(name: str, files: BenchmarkFiles, images: list[CaptionedImage]) -> Benchmark:
+    documents = DocumentSet()
     questions = [
-        *text_to_image(captioned, documents),
-        *image_to_text(captioned, documents, place.told(IMAGE_TO_TEXT)),
+        *text_to_image_queries(images, documents),
+        *image_to_text_queries(images, documents, files.instruction_for(IMAGE_TO_TEXT_INSTRUCTION)),
     ]
     return Benchmark(
         name,
-        str(place.path),
+        str(files.path),
         "hit@1",
-        (*HIT, *RECALL, *REST),
+        (*HIT_METRICS, *RECALL_METRICS, *RANK_METRICS),
         tuple(questions),
         tuple(documents.sides),
     )

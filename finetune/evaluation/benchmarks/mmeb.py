@@ -13,16 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune.data.instructions import divided
+from finetune.data.formats.mmeb_instructions import split_instruction
+from finetune.data.formats.tables import read_rows
 from finetune.data.pairs import Side
-from finetune.data.tables import rows
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents, Question
-from finetune.evaluation.benchmarks.place import Place, field
+from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
+from finetune.evaluation.benchmarks.files import BenchmarkFiles, require_field
 
-HOME = "https://huggingface.co/datasets/TIGER-Lab/MMEB-eval"
+URL = "https://huggingface.co/datasets/TIGER-Lab/MMEB-eval"
 METRICS = ("precision@1", "recall@5", "mrr")
-TASKS = {
+META_TASKS = {
     "classification": ("ImageNet-1K", "N24News", "HatefulMemes", "VOC2007", "SUN397", "Place365",
                        "ImageNet-A", "ImageNet-R", "ObjectNet", "Country211"),
     "visual question answering": ("OK-VQA", "A-OKVQA", "DocVQA", "InfographicsVQA", "ChartQA",
@@ -33,30 +33,30 @@ TASKS = {
 }  # fmt: skip
 
 
-def load(place: Place) -> Benchmark:
+def load(files: BenchmarkFiles) -> Benchmark:
     """The data sets that are there; raises `DataError`."""
-    found = tables(place.path)
+    found = find_tables(files.path)
     if not found:
         raise DataError(
-            f"{place.path} has no data set, such as CIRR/test-00000-of-00001.parquet or "
-            f"CIRR.jsonl; MMEB is published at {HOME}"
+            f"{files.path} has no data set, such as CIRR/test-00000-of-00001.parquet or "
+            f"CIRR.jsonl; MMEB is published at {URL}"
         )
-    documents, made = Documents(), list[Question]()
+    documents, made = DocumentSet(), list[BenchmarkQuery]()
     for name, paths in found.items():
-        made += questions(name, paths, place, documents)
+        made += read_queries(name, paths, files, documents)
     return Benchmark(
         "MMEB",
-        str(place.path),
+        str(files.path),
         "precision@1",
         METRICS,
         tuple(made),
         tuple(documents.sides),
         macro=True,
-        means=TASKS,
+        means=META_TASKS,
     )
 
 
-def tables(path: Path) -> dict[str, list[Path]]:
+def find_tables(path: Path) -> dict[str, list[Path]]:
     """Data set -> the files of its rows."""
     found: dict[str, list[Path]] = {}
     files = [path] if path.is_file() else sorted(path.rglob("*"))
@@ -67,28 +67,32 @@ def tables(path: Path) -> dict[str, list[Path]]:
     return found
 
 
-def questions(
+def read_queries(
     dataset: str,
     paths: list[Path],
-    place: Place,
-    documents: Documents,
+    files: BenchmarkFiles,
+    documents: DocumentSet,
     language: str | None = None,
-) -> Iterator[Question]:
+) -> Iterator[BenchmarkQuery]:
     """The questions of a data set, in the order of its rows; raises `DataError`. Rows with the same
     candidates share them."""
     shared: dict[tuple[int, ...], tuple[int, ...]] = {}
     number = 0
     for path in paths:
-        for _, row in rows(path):
+        for _, row in read_rows(path):
             number += 1
-            query = _side(
-                row, "qry", field(row, "qry_text", path), field(row, "qry_img_path", path), place
+            query = _parse_side(
+                row,
+                "qry",
+                require_field(row, "qry_text", path),
+                require_field(row, "qry_img_path", path),
+                files,
             )
-            places = [documents.add(side) for side in _targets(row, place, path)]
+            places = [documents.add(side) for side in _parse_targets(row, files, path)]
             if not places:
                 raise DataError(f"{path}, row {number} has no target")
             candidates = tuple(sorted(set(places)))
-            yield Question(
+            yield BenchmarkQuery(
                 f"{dataset} {number}",
                 (query,),
                 {places[0]: 1},
@@ -105,7 +109,7 @@ def _cluster(side: Side) -> str:
     return Path(side.image).name if side.image else side.text or ""
 
 
-def _targets(row: Mapping[str, Any], place: Place, path: Path) -> Iterator[Side]:
+def _parse_targets(row: Mapping[str, Any], files: BenchmarkFiles, path: Path) -> Iterator[Side]:
     texts, images = row.get("tgt_text") or [], row.get("tgt_img_path") or []
     if not isinstance(texts, list) or not isinstance(images, list):
         raise DataError(
@@ -114,18 +118,20 @@ def _targets(row: Mapping[str, Any], place: Place, path: Path) -> Iterator[Side]
     count = max(len(texts), len(images))
     texts, images = ([*given, *[""] * (count - len(given))] for given in (texts, images))
     for text, image in zip(texts, images, strict=True):
-        yield _side(row, "tgt", text, image, place)
+        yield _parse_side(row, "tgt", text, image, files)
 
 
-def _side(row: Mapping[str, Any], name: str, text: str, image: str, place: Place) -> Side:
+def _parse_side(
+    row: Mapping[str, Any], name: str, text: str, image: str, files: BenchmarkFiles
+) -> Side:
     """`<name>_inst` is V2's column; V1 writes the instruction into the text."""
     pictured = bool(image)
-    told, words = divided(
+    instruction, words = split_instruction(
         f"{row.get(f'{name}_inst') or ''} {text or ''}".strip(),
-        pictured=pictured,
-        asks=name == "qry",
+        has_image=pictured,
+        is_query=name == "qry",
     )
-    picture = place.picture(image, "images", "image-tasks", "MMEB") if pictured else None
+    picture = files.image_path(image, "images", "image-tasks", "MMEB") if pictured else None
     if not (words or picture):  # nothing but an instruction
-        told, words = "", told
-    return Side(words or None, picture, place.told(told) if told else None)
+        instruction, words = "", instruction
+    return Side(words or None, picture, files.instruction_for(instruction) if instruction else None)

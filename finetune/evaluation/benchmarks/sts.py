@@ -14,36 +14,36 @@ from pathlib import Path
 
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents, Question
-from finetune.evaluation.benchmarks.place import Place, read_lines
+from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
+from finetune.evaluation.benchmarks.files import BenchmarkFiles, read_lines
 from finetune.evaluation.metrics import SPEARMAN
 
-HOME = "https://github.com/facebookresearch/SentEval"
-Rated = tuple[float, str, str]
+URL = "https://github.com/facebookresearch/SentEval"
+ScoredPair = tuple[float, str, str]
 """What people said of the similarity of two sentences."""
 
 
-def load(place: Place) -> Benchmark:
+def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
-    sets: dict[str, list[Rated]] = {}
-    for path in [place.path] if place.path.is_file() else sorted(place.path.rglob("*")):
-        for name, rated in _read(path):
+    sets: dict[str, list[ScoredPair]] = {}
+    for path in [files.path] if files.path.is_file() else sorted(files.path.rglob("*")):
+        for name, rated in _read_file(path):
             sets.setdefault(name, []).extend(rated)
     if not sets:
         raise DataError(
-            f"{place.path} has no STS.input.*.txt, no sts-test.csv and no table with the columns "
-            f"score, sentence1, sentence2; SentEval says where the sets are: {HOME}"
+            f"{files.path} has no STS.input.*.txt, no sts-test.csv and no table with the columns "
+            f"score, sentence1, sentence2; SentEval says where the sets are: {URL}"
         )
-    documents = Documents()
+    documents = DocumentSet()
     questions = [
-        Question(f"{name} {number}", (Side(text=first),), {}, "t2t", dataset=name,
+        BenchmarkQuery(f"{name} {number}", (Side(text=first),), {}, "t2t", dataset=name,
                  candidates=(documents.add(Side(text=second)),), gold=score)
         for name, rated in sets.items()
         for number, (score, first, second) in enumerate(rated, 1)
     ]  # fmt: skip
     return Benchmark(
         "STS",
-        str(place.path),
+        str(files.path),
         SPEARMAN,
         (SPEARMAN,),
         tuple(questions),
@@ -53,40 +53,46 @@ def load(place: Place) -> Benchmark:
     )
 
 
-def _read(path: Path) -> Iterator[tuple[str, list[Rated]]]:
+def _read_file(path: Path) -> Iterator[tuple[str, list[ScoredPair]]]:
     if path.name.startswith("STS.input.") and path.suffix == ".txt":
-        yield path.parent.name.removesuffix("-en-test"), list(_senteval(path))
+        yield path.parent.name.removesuffix("-en-test"), list(_read_senteval(path))
     elif path.name == "sts-test.csv" and path.parent.name == "STSBenchmark":
         yield (
             "STSBenchmark",
-            [_rated(row[4], row[5], row[6], path) for row in _split(path, least=7)],
+            [
+                _parse_scored_pair(row[4], row[5], row[6], path)
+                for row in _read_tsv(path, min_columns=7)
+            ],
         )
     elif path.name == "SICK_test_annotated.txt":
-        yield "SICK-R", [_rated(row[3], row[1], row[2], path) for row in _split(path, 4)[1:]]
+        yield (
+            "SICK-R",
+            [_parse_scored_pair(row[3], row[1], row[2], path) for row in _read_tsv(path, 4)[1:]],
+        )
     elif path.suffix in (".tsv", ".csv") and path.parent.name != "STSBenchmark":
-        yield path.stem, list(_table(path))
+        yield path.stem, list(_read_table(path))
 
 
-def _senteval(path: Path) -> Iterator[Rated]:
+def _read_senteval(path: Path) -> Iterator[ScoredPair]:
     """A pair a line, and beside it a file with a score a line, "" where nobody gave one."""
     beside = path.with_name(path.name.replace(".input.", ".gs."))
-    scores, rows = read_lines(beside), _split(path, least=2)
+    scores, rows = read_lines(beside), _read_tsv(path, min_columns=2)
     if len(scores) != len(rows):
         raise DataError(f"{beside} has {len(scores)} scores for {len(rows)} pairs")
     for score, row in zip(scores, rows, strict=True):
         if score.strip():
-            yield _rated(score, row[0], row[1], path)
+            yield _parse_scored_pair(score, row[0], row[1], path)
 
 
-def _split(path: Path, least: int) -> list[list[str]]:
+def _read_tsv(path: Path, min_columns: int) -> list[list[str]]:
     rows = [line.split("\t") for line in read_lines(path)]
     for number, row in enumerate(rows, 1):
-        if len(row) < least:
-            raise DataError(f"{path}, line {number} has {len(row)} columns, not {least}")
+        if len(row) < min_columns:
+            raise DataError(f"{path}, line {number} has {len(row)} columns, not {min_columns}")
     return rows
 
 
-def _table(path: Path) -> Iterator[Rated]:
+def _read_table(path: Path) -> Iterator[ScoredPair]:
     between = "\t" if path.suffix == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter=between)
@@ -95,10 +101,10 @@ def _table(path: Path) -> Iterator[Rated]:
             raise DataError(f"{path} has not the columns score, sentence1, sentence2")
         for row in rows:
             score, first, second = (row[name] or "" for name in wanted)
-            yield _rated(score, first, second, path)
+            yield _parse_scored_pair(score, first, second, path)
 
 
-def _rated(score: str, first: str, second: str, path: Path) -> Rated:
+def _parse_scored_pair(score: str, first: str, second: str, path: Path) -> ScoredPair:
     try:
         return float(score), first.strip(), second.strip()
     except ValueError:

@@ -7,46 +7,48 @@ ranked among themselves.
 
 from __future__ import annotations
 
-from finetune.data.tables import rows
+from finetune.data.formats.tables import read_rows
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents
+from finetune.evaluation.benchmark import Benchmark, DocumentSet
 from finetune.evaluation.benchmarks.captions import (
-    IMAGE_TO_TEXT,
-    Captioned,
-    image_to_text,
-    text_to_image,
+    IMAGE_TO_TEXT_INSTRUCTION,
+    CaptionedImage,
+    image_to_text_queries,
+    text_to_image_queries,
 )
-from finetune.evaluation.benchmarks.place import Place, field
-from finetune.evaluation.metrics import HIT, RECALL, REST
+from finetune.evaluation.benchmarks.files import BenchmarkFiles, require_field
+from finetune.evaluation.metrics import HIT_METRICS, RANK_METRICS, RECALL_METRICS
 
-HOME = "https://google.github.io/crossmodal-3600"
+URL = "https://google.github.io/crossmodal-3600"
 
 
-def load(place: Place) -> Benchmark:
+def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
-    path = place.find("captions.jsonl", "a line a picture", HOME)
-    captioned: dict[str, list[Captioned]] = {}
-    for _, row in rows(path):
-        image = place.picture(f"{field(row, 'image/key', path)}.jpg", "images")
+    path = files.find_file("captions.jsonl", "a line a picture", URL)
+    captioned: dict[str, list[CaptionedImage]] = {}
+    for _, row in read_rows(path):
+        image = files.image_path(f"{require_field(row, 'image/key', path)}.jpg", "images")
         for language, told in row.items():
             if isinstance(told, dict) and "caption" in told:
-                one = Captioned(image, [str(text).strip() for text in told["caption"]], language)
+                one = CaptionedImage(
+                    image, [str(text).strip() for text in told["caption"]], language
+                )
                 captioned.setdefault(language, []).append(one)
     if not captioned:
         raise DataError(f"{path} has no line with captions, such as {{'en': {{'caption': [..]}}}}")
-    documents, told = Documents(), place.told(IMAGE_TO_TEXT)
+    documents, told = DocumentSet(), files.instruction_for(IMAGE_TO_TEXT_INSTRUCTION)
     questions = [
         question
         for _, pictures in sorted(captioned.items())
         for question in (
-            *text_to_image(pictures, documents),
-            *image_to_text(pictures, documents, told),
+            *text_to_image_queries(pictures, documents),
+            *image_to_text_queries(pictures, documents, told),
         )
     ]
-    metrics = (*HIT, *RECALL, *REST)
+    metrics = (*HIT_METRICS, *RECALL_METRICS, *RANK_METRICS)
     return Benchmark(
         "Crossmodal-3600",
-        str(place.path),
+        str(files.path),
         "hit@1",
         metrics,
         tuple(questions),

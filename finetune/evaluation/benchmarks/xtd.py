@@ -11,73 +11,75 @@ import re
 from pathlib import Path
 
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, Documents, Question
+from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
 from finetune.evaluation.benchmarks import mmeb
-from finetune.evaluation.benchmarks.captions import Captioned, text_to_image
-from finetune.evaluation.benchmarks.place import Place, read_lines
-from finetune.evaluation.metrics import RECALL, REST
+from finetune.evaluation.benchmarks.captions import CaptionedImage, text_to_image_queries
+from finetune.evaluation.benchmarks.files import BenchmarkFiles, read_lines
+from finetune.evaluation.metrics import RANK_METRICS, RECALL_METRICS
 
-HOME = "https://github.com/adobe-research/Cross-lingual-Test-Dataset-XTD10"
+URL = "https://github.com/adobe-research/Cross-lingual-Test-Dataset-XTD10"
 FOLDERS = ("images", "train2014", "val2014")  # XTD's pictures are of COCO's training half
-CAPTIONS = re.compile(r"test_1kcaptions_(\w+)\.txt")
-TAGS = {"jp": "ja"}
+CAPTIONS_FILE = re.compile(r"test_1kcaptions_(\w+)\.txt")
+LANGUAGE_TAGS = {"jp": "ja"}
 
 
-def load(place: Place) -> Benchmark:
+def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
-    documents = Documents()
-    if sorted(place.folder.rglob("test_image_names.txt")):
-        questions = _original(place, documents)
+    documents = DocumentSet()
+    if sorted(files.folder.rglob("test_image_names.txt")):
+        questions = _read_original(files, documents)
     else:
-        questions = _rows(place, documents)
+        questions = _read_rows(files, documents)
     return Benchmark(
         "XTD-10",
-        str(place.path),
+        str(files.path),
         "recall@10",
-        (*RECALL, *REST),
+        (*RECALL_METRICS, *RANK_METRICS),
         tuple(questions),
         tuple(documents.sides),
     )
 
 
-def _original(place: Place, documents: Documents) -> list[Question]:
-    names = read_lines(place.find("test_image_names.txt", "the pictures' names", HOME))
-    images = [place.picture(name.strip(), *FOLDERS) for name in names]
-    questions: list[Question] = []
+def _read_original(place: BenchmarkFiles, documents: DocumentSet) -> list[BenchmarkQuery]:
+    names = read_lines(place.find_file("test_image_names.txt", "the pictures' names", URL))
+    images = [place.image_path(name.strip(), *FOLDERS) for name in names]
+    questions: list[BenchmarkQuery] = []
     files = {
         tag: path
         for path in sorted(place.folder.rglob("test_1kcaptions_*.txt"))
-        if (tag := _tag(path))
+        if (tag := _language_tag(path))
     }
     if not files:
         raise DataError(
-            f"{place.folder} has no test_1kcaptions_LL.txt; the set is published at {HOME}"
+            f"{place.folder} has no test_1kcaptions_LL.txt; the set is published at {URL}"
         )
     for tag, path in sorted(files.items()):
         captions = read_lines(path)
         if len(captions) != len(images):
             raise DataError(f"{path} has {len(captions)} captions for {len(images)} pictures")
         captioned = [
-            Captioned(image, [text.strip()], tag)
+            CaptionedImage(image, [text.strip()], tag)
             for image, text in zip(images, captions, strict=True)
         ]
-        questions += text_to_image(captioned, documents)
+        questions += text_to_image_queries(captioned, documents)
     return questions
 
 
-def _tag(path: Path) -> str | None:
-    match = CAPTIONS.fullmatch(path.name)
-    return TAGS.get(match[1], match[1]) if match else None
+def _language_tag(path: Path) -> str | None:
+    match = CAPTIONS_FILE.fullmatch(path.name)
+    return LANGUAGE_TAGS.get(match[1], match[1]) if match else None
 
 
-def _rows(place: Place, documents: Documents) -> list[Question]:
-    tables = mmeb.tables(place.folder)
+def _read_rows(files: BenchmarkFiles, documents: DocumentSet) -> list[BenchmarkQuery]:
+    tables = mmeb.find_tables(files.folder)
     if not tables:
         raise DataError(
-            f"{place.folder} has neither test_image_names.txt nor rows a language "
-            f"(LL/test-*.parquet or LL.jsonl); the set is published at {HOME}"
+            f"{files.folder} has neither test_image_names.txt nor rows a language "
+            f"(LL/test-*.parquet or LL.jsonl); the set is published at {URL}"
         )
-    questions: list[Question] = []
+    questions: list[BenchmarkQuery] = []
     for name, paths in tables.items():
-        questions += mmeb.questions(name, paths, place, documents, language=TAGS.get(name, name))
+        questions += mmeb.read_queries(
+            name, paths, files, documents, language=LANGUAGE_TAGS.get(name, name)
+        )
     return questions

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.ingest import IngestOptions, ingest
+from indexer.config import load_config
+from indexer.ingest.pipeline import IngestOptions, ingest
 
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
@@ -53,7 +53,7 @@ def shared(kept, tmp_path_factory, colours, photo):
     stack, made = kept
     if not made:
         place = tmp_path_factory.mktemp("shared")
-        config = resolve({"store": str(place / "store")})
+        config = load_config({"store": str(place / "store")})
         opened = stack.enter_context(Collection.open_or_create(config, colours.card))
         made["shared"] = opened, drawn(place / "pictures", photo)
         ingest([made["shared"][1]], opened, colours, IngestOptions())

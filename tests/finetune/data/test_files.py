@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from pyarrow import parquet
 
-from finetune.data.files import parsed, read_pairs, write_pairs
+from finetune.data.files import iter_pairs, read_pairs, write_pairs
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 
@@ -237,7 +237,7 @@ def test_missing_pictures_are_named_and_not_used(folder):
     path = table(folder, "t.csv", text)
     with pytest.raises(DataError, match=r"1 picture is missing, such as .*lost\.png; .*--images"):
         read_pairs(path)
-    assert len(list(parsed(path))) == 2
+    assert len(list(iter_pairs(path))) == 2
 
 
 def test_relative_paths_are_told_from_the_folder_that_is_named(folder):

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from embedder.vectors import unit
+from embedder.vectors import normalize
 from finetune.errors import DataError, FinetuneError
-from finetune.evaluation.benchmark import sampled
-from finetune.evaluation.benchmarks import MODULES, Place, load
-from finetune.evaluation.drawing import font_file
-from finetune.evaluation.evaluating import evaluate
+from finetune.evaluation.benchmark import sample_queries
+from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
+from finetune.evaluation.evaluate import evaluate
+from finetune.evaluation.text_rendering import find_font
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def put(tmp_path, photo):
 
 
 def read(name, put, **place):
-    return load(name, Place(put.root, **place))
+    return load_benchmark(name, BenchmarkFiles(put.root, **place))
 
 
 def right(benchmark):
@@ -56,13 +56,15 @@ def _name(side):
 
 def test_every_benchmark_says_what_it_misses(put):
     (put.root / "empty").mkdir()
-    for name in MODULES:
+    for name in BENCHMARKS:
         with pytest.raises(DataError, match=r"(published at|SentEval says).*https://"):
-            load(name, Place(put.root / "empty", drawn=put.root / "drawn"))
+            load_benchmark(
+                name, BenchmarkFiles(put.root / "empty", drawings_dir=put.root / "drawn")
+            )
     with pytest.raises(FinetuneError, match="there are mmeb, xtd"):
-        load("mmbe", Place(put.root))
+        load_benchmark("mmbe", BenchmarkFiles(put.root))
     with pytest.raises(FinetuneError, match="is not there"):
-        load("mmeb", Place(put.root / "nothing"))
+        load_benchmark("mmeb", BenchmarkFiles(put.root / "nothing"))
 
 
 def karpathy(put, name, folder):
@@ -217,8 +219,8 @@ def test_a_sample_of_mmeb_needs_only_its_own_candidates(put):
     mmeb(put)
     benchmark = read("mmeb", put)
     for seed in range(6):
-        some = sampled(benchmark, 1, seed)
-        (question,) = some.questions
+        some = sample_queries(benchmark, 1, seed)
+        (question,) = some.queries
         assert right(some)[question.id] == right(benchmark)[question.id]
         assert set(ranked(some, question)) == {_name(side) for side in some.documents}
 
@@ -314,7 +316,7 @@ def test_e5v_adds_both_orders_before_the_length_is_1(put, model):
     e5v = model("e5v")
     report = evaluate(e5v, benchmark)
     inputs = [side.input() for side in tops.sides]
-    query = unit(e5v.states(inputs, "query", "fashioniq shirt").sum(axis=0, keepdims=True))
+    query = normalize(e5v.states(inputs, "query", "fashioniq shirt").sum(axis=0, keepdims=True))
     pool = [benchmark.documents[index].input() for index in tops.candidates]
     exact = query @ e5v.embed(pool, "document", "fashioniq shirt").T
     assert report.answers[2].scores == pytest.approx(np.sort(exact[0])[::-1], abs=1e-4)
@@ -366,10 +368,10 @@ def test_drawn_captions(put, colours):
 
 
 def test_a_drawing_is_as_the_paper_draws_it(put):
-    from finetune.evaluation.drawing import draw
+    from finetune.evaluation.text_rendering import render_texts
 
     text = "A man in a blue shirt is standing on a ladder cleaning a window of a tall house"
-    (path,) = draw([text], font_file(None), put.root / "drawn")
+    (path,) = render_texts([text], find_font(None), put.root / "drawn")
     ink = np.asarray(Image.open(path).convert("L")) < 128  # (400, 800)
     assert ink.shape == (400, 800)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
@@ -378,4 +380,4 @@ def test_a_drawing_is_as_the_paper_draws_it(put):
     assert 45 <= rows[-1] - rows[0] <= 90  # two lines of 40 points
     assert abs((rows[0] + rows[-1]) / 2 - 200) < 20
     with pytest.raises(FinetuneError, match=r"no\.ttf is no font"):
-        font_file(put.root / "no.ttf")
+        find_font(put.root / "no.ttf")

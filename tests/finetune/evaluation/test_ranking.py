@@ -7,21 +7,21 @@ import pytest
 
 from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
-from finetune.evaluation.benchmark import Question
-from finetune.evaluation.metrics import Judged, measured
-from finetune.evaluation.ranking import DEPTH, rank, rankings
+from finetune.evaluation.benchmark import BenchmarkQuery
+from finetune.evaluation.metrics import JudgedRanking, compute_metrics
+from finetune.evaluation.ranking import MAX_DEPTH, rank_documents, rank_queries
 
 WORDS = (Side(text="?"),)
 
 
 def question(relevant, candidates=None, exclude=()):
     given = None if candidates is None else tuple(candidates)
-    return Question("q", WORDS, relevant, "t2i", candidates=given, exclude=frozenset(exclude))
+    return BenchmarkQuery("q", WORDS, relevant, "t2i", candidates=given, exclude=frozenset(exclude))
 
 
 def ranked(scores, asked):
     scores = np.array(scores, np.float32)
-    return rank(scores, np.arange(len(scores)), asked)
+    return rank_documents(scores, np.arange(len(scores)), asked)
 
 
 def test_order_and_rank():
@@ -59,8 +59,8 @@ def test_excluded_documents_are_nowhere():
 def test_only_candidates_are_ranked_and_each_once():
     documents = np.eye(4, dtype=np.float32)
     asked = np.array([[0.9, 0.1, 0.5, 0.7]], np.float32)
-    ((_, found),) = rankings(asked, [question({2: 1}, [2, 1, 2, 3])], documents)
-    assert found.found.tolist() == [3, 2, 1]
+    ((_, found),) = rank_queries(asked, [question({2: 1}, [2, 1, 2, 3])], documents)
+    assert found.documents.tolist() == [3, 2, 1]
     assert found.rank == 2
 
 
@@ -69,30 +69,30 @@ def test_questions_of_different_candidates_keep_their_places():
     asked = np.eye(3, dtype=np.float32)
     pool = (0, 1)
     given = [question({0: 1}, pool), question({1: 1}), question({0: 1}, pool)]
-    found = dict(rankings(asked, given, documents))
+    found = dict(rank_queries(asked, given, documents))
     assert sorted(found) == [0, 1, 2]
-    assert found[0].found[0] == 0 and found[1].found[0] == 1
-    assert set(found[2].found.tolist()) == {0, 1}
+    assert found[0].documents[0] == 0 and found[1].documents[0] == 1
+    assert set(found[2].documents.tolist()) == {0, 1}
     assert found[2].rank == 2  # 0 for both candidates
 
 
 def test_a_long_list_is_cut_but_the_rank_is_exact():
-    scores = np.linspace(1, 0, DEPTH + 500)
-    found = ranked(scores, question({DEPTH + 99: 1}))
-    assert len(found.found) == DEPTH
-    assert found.found.tolist() == list(range(DEPTH))
-    assert found.rank == DEPTH + 100
+    scores = np.linspace(1, 0, MAX_DEPTH + 500)
+    found = ranked(scores, question({MAX_DEPTH + 99: 1}))
+    assert len(found.found) == MAX_DEPTH
+    assert found.found.tolist() == list(range(MAX_DEPTH))
+    assert found.rank == MAX_DEPTH + 100
 
 
 def test_a_collapsed_model_finds_nothing():
     documents = np.tile(np.float32([[0.6, 0.8]]), (50, 1))
     asked = np.float32([[0.6, 0.8]])
-    ((_, found),) = rankings(asked, [question({0: 1})], documents)
+    ((_, found),) = rank_queries(asked, [question({0: 1})], documents)
     assert found.rank == 50
 
 
 def one(relevant, found, *metrics):
-    (values,) = measured([Judged(relevant, found)], metrics)
+    (values,) = compute_metrics([JudgedRanking(relevant, found)], metrics)
     return [values[name] for name in metrics]
 
 
@@ -128,4 +128,4 @@ def test_nothing_found_is_nothing():
 
 def test_unknown_metric():
     with pytest.raises(FinetuneError, match="recall@k"):
-        measured([Judged({1: 1}, [1])], ["f1"])
+        compute_metrics([JudgedRanking({1: 1}, [1])], ["f1"])

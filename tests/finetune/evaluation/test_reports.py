@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from finetune.data.pairs import Pair, Side
-from finetune.evaluation.evaluating import compare, evaluate
-from finetune.evaluation.held_out import from_pairs
-from finetune.evaluation.plots import Bar, bars
+from finetune.evaluation.evaluate import compare, evaluate
+from finetune.evaluation.pair_benchmark import benchmark_from_pairs
+from finetune.evaluation.plots import Bar, render_bars
 
 HOSTILE = "<script>alert('blue')</script> | `code` & a\nsecond line"
 
@@ -48,7 +48,7 @@ def folder(tmp_path, photo, colours):
             (HOSTILE, "red", "en"), ("blue", "blue", "en"), ("green", "green", "de"),
         )
     ]  # fmt: skip
-    report = evaluate(colours, from_pairs(pairs, "a <b> set", "x"), tmp_path / "out")
+    report = evaluate(colours, benchmark_from_pairs(pairs, "a <b> set", "x"), tmp_path / "out")
     compare(report, report, tmp_path / "both")
     return tmp_path
 
@@ -87,7 +87,9 @@ def test_a_model_is_no_better_than_itself(folder):
 
 
 def test_bars_reach_below_zero():
-    drawn = bars("difference", [Bar("de", -0.02, -0.05, 0.01, "bad"), Bar("ja", 0.04, 0.0, 0.08)])
+    drawn = render_bars(
+        "difference", [Bar("de", -0.02, -0.05, 0.01, "bad"), Bar("ja", 0.04, 0.0, 0.08)]
+    )
     widths = [float(w) for w in re.findall(r'<rect [^>]* width="([\d.]+)"', drawn)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
     assert ">-2.0<" in drawn

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from finetune.synthesis.gallery import Gallery
+from finetune.synthesis.images import CollectionImages
 from indexer.collection import Collection
-from indexer.config import resolve
-from indexer.ingest import ingest
+from indexer.config import load_config
+from indexer.ingest.pipeline import ingest
 
 WORDS = {  # a text in the language that is asked for; the number makes it unlike others
     "English": "a red tram {} climbs the hill with nobody inside",
@@ -194,12 +194,12 @@ def collection(kept, colours, photo, tmp_path_factory) -> Collection:
         twin = Image.open(folder / "pictures" / "0.png")
         twin.putpixel((0, 0), (1, 2, 3))
         twin.save(folder / "pictures" / "twin.png")
-        config = resolve({"store": str(folder / "store")})
+        config = load_config({"store": str(folder / "store")})
         kept.append(Collection.open_or_create(config, colours.card))
         ingest([folder / "pictures"], kept[0], colours)
     return kept[0]
 
 
 @pytest.fixture
-def gallery(collection) -> Gallery:
-    return Gallery.of(collection.store, collection.name)
+def gallery(collection) -> CollectionImages:
+    return CollectionImages.from_store(collection.store, collection.name)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.synthesis.agreement import agreeing, agreements, compared
-from finetune.synthesis.gallery import Gallery
-from finetune.synthesis.journal import Outcome
-from finetune.synthesis.samples import Picture, Sample
+from finetune.synthesis.agreement import (
+    compute_agreements,
+    filter_by_agreement,
+    matching_text_and_image,
+)
+from finetune.synthesis.images import CollectionImages
+from finetune.synthesis.journal import JobOutcome
+from finetune.synthesis.samples import Sample, SampleImage
 from indexer.collection import Collection
-from indexer.ingest import ingest
+from indexer.ingest.pipeline import ingest
 
 COLOURS = {
     "red": "red",
@@ -26,7 +30,7 @@ def painted(config, colours, photo, tmp_path):
         photo(tmp_path / f"{name}.png", colour)
     with Collection.open_or_create(config, colours.card) as opened:
         ingest([tmp_path], opened, colours)
-        yield Gallery.of(opened.store, "default")
+        yield CollectionImages.from_store(opened.store, "default")
 
 
 def sample(gallery, name, texts, task="retrieval", role="query") -> Sample:
@@ -45,28 +49,28 @@ def test_shares_by_hand(painted, colours):
         sample(painted, "red", {"query": "a red one"}, role="positive"),
         sample(painted, "red", {}),
     ]
-    found = agreements(samples, painted, colours)
+    found = compute_agreements(samples, painted, colours)
     assert found[0] == found[2] == pytest.approx(0.9)
     assert found[1] == pytest.approx(0.1)
     assert found[3] is None
 
 
 def test_a_floor(painted, colours):
-    good = Outcome(0, sample(painted, "red", {"positive": "something red"}))
-    bad = Outcome(1, sample(painted, "green", {"positive": "something red"}))
-    none = Outcome(2, sample(painted, "green", {}))
-    rejected = Outcome(3, None, "refused")
+    good = JobOutcome(0, sample(painted, "red", {"positive": "something red"}))
+    bad = JobOutcome(1, sample(painted, "green", {"positive": "something red"}))
+    none = JobOutcome(2, sample(painted, "green", {}))
+    rejected = JobOutcome(3, None, "refused")
     everything = [good, bad, none, rejected]
-    assert agreeing(everything, painted, colours, 0.5) == [good, none]
-    assert agreeing(everything, painted, colours, 0.0) == [good, bad, none]
-    assert agreeing(everything, painted, colours, 0.95) == [none]
+    assert filter_by_agreement(everything, painted, colours, 0.5) == [good, none]
+    assert filter_by_agreement(everything, painted, colours, 0.0) == [good, bad, none]
+    assert filter_by_agreement(everything, painted, colours, 0.95) == [none]
 
 
 def test_which_sides_are_compared():
-    q, p = Picture("q", "", ""), Picture("p", "", "")
+    q, p = SampleImage("q", "", ""), SampleImage("p", "", "")
 
     def made(task, texts, pictures):
-        return compared(Sample(task, "en", "", "Find it.", texts, pictures))
+        return matching_text_and_image(Sample(task, "en", "", "Find it.", texts, pictures))
 
     words = {"query": "asked", "positive": "said", "negative": "not"}
     assert made("vqa", words, {"query": q}) == ("asked said", q)

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from finetune.synthesis.checks import check
+from finetune.synthesis.checks import check_sample
 from finetune.synthesis.languages import LANGUAGES
-from finetune.synthesis.replies import revised
+from finetune.synthesis.llm import Reply
+from finetune.synthesis.reply_parser import parse_revised
 from finetune.synthesis.samples import Rejected
-from finetune.synthesis.schema import EVALUATION, INTERPRETATION, answer
-from finetune.synthesis.scripts import plausible
+from finetune.synthesis.schema import EVALUATION, INTERPRETATION, answer_schema
+from finetune.synthesis.script_detection import is_plausible_language
 from finetune.synthesis.tasks import COMBINATIONS
-from finetune.synthesis.writers import Reply
 
 CLASSES, VQA = COMBINATIONS["classification"][0], COMBINATIONS["vqa"][0]
 SEARCH = COMBINATIONS["retrieval"][1]  # IT->T
@@ -34,7 +34,7 @@ WHOLE = {
 
 
 def texts(written: str, **reply) -> dict[str, str]:
-    return revised(Reply(written, 10, 20, **reply), answer(VQA))
+    return parse_revised(Reply(written, 10, 20, **reply), answer_schema(VQA))
 
 
 @pytest.mark.parametrize(
@@ -109,19 +109,19 @@ def test_answers_that_are_none(written, reply, reason):
 def test_checks(changes, reason):
     sample = {**GOOD, **changes}
     if reason is None:
-        check(sample, VQA, LANGUAGES["en"])
+        check_sample(sample, VQA, LANGUAGES["en"])
         return
     with pytest.raises(Rejected) as caught:
-        check(sample, VQA, LANGUAGES["en"])
+        check_sample(sample, VQA, LANGUAGES["en"])
     assert caught.value.reason == reason
 
 
 def test_a_class_is_short_and_a_search_may_repeat_words():
     sample = {k: v for k, v in GOOD.items() if k != "query"}
-    check(sample, CLASSES, LANGUAGES["en"])
+    check_sample(sample, CLASSES, LANGUAGES["en"])
     with pytest.raises(Rejected, match="too long"):
-        check({**sample, "positive": "a b " * 21}, CLASSES, LANGUAGES["en"])
-    check({**GOOD, "query": "Who holds a folded newspaper?"}, SEARCH, LANGUAGES["en"])
+        check_sample({**sample, "positive": "a b " * 21}, CLASSES, LANGUAGES["en"])
+    check_sample({**GOOD, "query": "Who holds a folded newspaper?"}, SEARCH, LANGUAGES["en"])
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_a_class_is_short_and_a_search_may_repeat_words():
     ],
 )
 def test_languages_by_their_letters(text, code, holds):
-    assert plausible(text, LANGUAGES[code]) == holds
+    assert is_plausible_language(text, LANGUAGES[code]) == holds

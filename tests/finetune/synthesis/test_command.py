@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from finetune.cli import app
 from finetune.data.files import read_pairs
 from finetune.errors import FinetuneError
-from finetune.synthesis.prompts import FILES
+from finetune.synthesis.prompt_templates import FILES
 
 ROOT = Path(__file__).parents[3]
 COUNT = 24

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from finetune.errors import DataError, FinetuneError
-from finetune.synthesis.journal import Journal, Outcome
-from finetune.synthesis.samples import Picture, Sample
+from finetune.synthesis.journal import JobOutcome, Journal
+from finetune.synthesis.samples import Sample, SampleImage
 
 SAMPLE = Sample(
     task="vqa",
@@ -14,10 +14,10 @@ SAMPLE = Sample(
     item="c1",
     instruction="Answer.",
     texts={"query": "何色？", "positive": "赤", "negative": "青"},
-    pictures={"query": Picture("p1", "c1", "/pictures/1.jpg")},
+    pictures={"query": SampleImage("p1", "c1", "/pictures/1.jpg")},
 )
-KEPT = Outcome(0, SAMPLE, tokens_in=10, tokens_out=20, by="a-model")
-REJECTED = Outcome(3, None, "not JSON", "Hello", 5, 6, by="a-model")
+KEPT = JobOutcome(0, SAMPLE, tokens_in=10, tokens_out=20, llm="a-model")
+REJECTED = JobOutcome(3, None, "not JSON", "Hello", 5, 6, llm="a-model")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_torn_last_line_is_cut_off(path, torn):
     path.write_bytes(whole + torn)
     with Journal(path, "plan-1") as journal:
         assert set(journal.outcomes) == {0, 3}
-        journal.add(Outcome(4, None, "refused"))
+        journal.add(JobOutcome(4, None, "refused"))
     assert path.read_bytes().startswith(whole)
     with Journal(path, "plan-1") as journal:
         assert set(journal.outcomes) == {0, 3, 4}
@@ -80,7 +80,7 @@ def test_one_process_at_a_time(path):
 
 
 def test_a_sample_as_a_pair():
-    pair = SAMPLE.pair
+    pair = SAMPLE.to_pair
     assert pair.direction == "it2t"
     assert (pair.query.text, pair.query.image) == ("何色？", "/pictures/1.jpg")
     assert pair.query.instruction == "Answer."

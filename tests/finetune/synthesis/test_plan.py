@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.languages import LANGUAGES, choose
-from finetune.synthesis.plan import Plan, cast
+from finetune.synthesis.languages import LANGUAGES, parse_language_weights
+from finetune.synthesis.plan import SynthesisPlan, choose_images
 from finetune.synthesis.samples import Rejected
+from finetune.synthesis.sampling_weights import parse_weights
 from finetune.synthesis.tasks import COMBINATIONS, DEFAULT_TASKS
-from finetune.synthesis.weights import parse_weights
 
 IDS = tuple("abcdefghij")
 
 
-def plan(ids=IDS, tasks=DEFAULT_TASKS, languages="en=3,ja,de", seed=0) -> Plan:
-    return Plan(ids, tasks, choose(languages), seed)
+def plan(ids=IDS, tasks=DEFAULT_TASKS, languages="en=3,ja,de", seed=0) -> SynthesisPlan:
+    return SynthesisPlan(ids, tasks, parse_language_weights(languages), seed)
 
 
 def test_tasks_come_in_proportion_and_combinations_in_turn():
-    jobs = list(plan().jobs(28))
+    jobs = list(plan().iter_jobs(28))
     assert Counter(job.combination.task for job in jobs) == {
         "classification": 7,
         "vqa": 7,
@@ -34,23 +34,23 @@ def test_tasks_come_in_proportion_and_combinations_in_turn():
 
 
 def test_languages_are_drawn_by_weight():
-    drawn = Counter(job.language.code for job in plan().jobs(2000))
+    drawn = Counter(job.language.code for job in plan().iter_jobs(2000))
     assert set(drawn) == {"en", "ja", "de"}
     assert 1120 < drawn["en"] < 1280  # 1200, 4 standard deviations around
-    everything = Counter(job.language.code for job in plan(languages=None).jobs(4000))
+    everything = Counter(job.language.code for job in plan(languages=None).iter_jobs(4000))
     assert everything["en"] > everything["de"] > everything["cy"]
     assert len(LANGUAGES) == 93
 
 
 def test_every_picture_comes_before_any_comes_again():
-    drawn = [job.drawn for job in plan().jobs(20)]
+    drawn = [job.anchor_id for job in plan().iter_jobs(20)]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(IDS)
     assert drawn[:10] != drawn[10:]
 
 
 def test_the_same_plan_again_and_longer():
-    assert list(plan().jobs(40))[:15] == list(plan().jobs(15))
-    assert list(plan(seed=1).jobs(15)) != list(plan().jobs(15))
+    assert list(plan().iter_jobs(40))[:15] == list(plan().iter_jobs(15))
+    assert list(plan(seed=1).iter_jobs(15)) != list(plan().iter_jobs(15))
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_the_fingerprint_tells_plans_apart(changes):
 
 
 def test_few_pictures_leave_out_what_needs_more():
-    names = {job.combination.name for job in plan(ids=("a", "b")).jobs(30)}
+    names = {job.combination.name for job in plan(ids=("a", "b")).iter_jobs(30)}
     assert names == {"I->T", "IT->T", "T->IT", "T->I"}
     with pytest.raises(FinetuneError, match="too few"):
-        list(plan(ids=()).jobs(1))
+        list(plan(ids=()).iter_jobs(1))
 
 
 @pytest.mark.parametrize("text", ["klingon=1", "en=much", "en=-1", "en=nan", "en=0", ""])
 def test_weights_that_are_none(text):
     with pytest.raises(FinetuneError, match="--languages"):
-        choose(text)
+        parse_language_weights(text)
 
 
 def test_weights():
@@ -85,25 +85,25 @@ def test_pictures_by_role(gallery):
     rows = {id: gallery.vectors([id])[0] for id in gallery.ids}
     twins = {frozenset((a, b)) for a in rows for b in rows if a < b and rows[a] @ rows[b] > 0.97}
     assert len(twins) == 1
-    for job in plan(ids=gallery.ids).jobs(120):
-        found = cast(job, gallery)
-        assert tuple(found) == job.combination.pictures
-        assert found[job.combination.drawn].id == job.drawn
+    for job in plan(ids=gallery.ids).iter_jobs(120):
+        found = choose_images(job, gallery)
+        assert tuple(found) == job.combination.image_roles
+        assert found[job.combination.anchor_role].id == job.anchor_id
         ids = [picture.id for picture in found.values()]
         assert len(set(ids)) == len(ids)
         assert not any(frozenset((a, b)) in twins for a in ids for b in ids)
         if job.combination.name in {"I->I", "IT->I", "IT->IT"}:
             query, positive, negative = (rows[id] for id in ids)
             assert query @ positive >= query @ negative
-        assert cast(job, gallery) == found
+        assert choose_images(job, gallery) == found
 
 
 def test_a_picture_whose_file_is_gone(gallery):
-    job = next(plan(ids=gallery.ids).jobs(1))
-    folder = Path(gallery.picture(job.drawn).path).parent
+    job = next(plan(ids=gallery.ids).iter_jobs(1))
+    folder = Path(gallery.picture(job.anchor_id).path).parent
     elsewhere = folder.rename(folder.with_name("elsewhere"))
     try:
         with pytest.raises(Rejected, match="picture is gone"):
-            cast(job, gallery)
+            choose_images(job, gallery)
     finally:
         elsewhere.rename(folder)

@@ -16,17 +16,17 @@ from sentence_transformers import SentenceTransformer
 
 import embedder
 from embedder.types import Settings
+from finetune.data.content_keys import ContentKeys
 from finetune.data.files import write_pairs
-from finetune.data.identity import Identities
 from finetune.data.pairs import Pair, Side
+from finetune.run_dir import RunDir
 from finetune.training import training
-from finetune.training.batches import Collator, Step
-from finetune.training.cached import CachedContrast
-from finetune.training.models import trainable
-from finetune.training.module import Adapted
-from finetune.training.negatives import Known
-from finetune.training.recipe import Recipe, settle
-from finetune.training.run import Run
+from finetune.training.cached_loss import CachedContrastiveLoss
+from finetune.training.collator import Collator, StepInputs
+from finetune.training.loading import load_trainable
+from finetune.training.negatives import KnownPositives
+from finetune.training.presets import Recipe, resolve_recipe
+from finetune.training.trainable_module import TrainableModule
 from finetune.training.training import train
 
 CPU = Settings(device="cpu")
@@ -81,23 +81,23 @@ def mixed(tmp_path, photo) -> list[Pair]:
 
 
 @pytest.fixture
-def contrast() -> Callable[..., CachedContrast]:
+def contrast() -> Callable[..., CachedContrastiveLoss]:
     """`contrast(pairs, temperature=.., hard=..)` is the loss, around no model unless told."""
 
     def make(pairs: Sequence[Pair] = (), model: torch.nn.Module | None = None, **told):
-        known = Known(pairs, Identities())
+        known = KnownPositives(pairs, ContentKeys())
         told = {"temperature": 1.0, "hard": "all", "dims": (), "both_ways": False, **told}
-        return CachedContrast(model or torch.nn.Identity(), known, lambda: None, **told)
+        return CachedContrastiveLoss(model or torch.nn.Identity(), known, lambda: None, **told)
 
     return make
 
 
 @pytest.fixture
-def step_of(model) -> Callable[..., Step]:
+def step_of(model) -> Callable[..., StepInputs]:
     """`step_of(pairs)` is what a tiny model's trainer makes of a batch of pairs."""
 
     def make(pairs, hard="all", family="e5v", form=None, tokens=4096, rows=None):
-        collator = Collator(pairs, model(family, form).backbone, Identities(), hard, tokens)
+        collator = Collator(pairs, model(family, form).backbone, ContentKeys(), hard, tokens)
         return collator([{"row": row} for row in (range(len(pairs)) if rows is None else rows)])
 
     return make
@@ -110,7 +110,7 @@ def recipe(checkpoint) -> Callable[..., Recipe]:
     def make(preset="e5v-text", family="e5v", form=None, **changes) -> Recipe:
         told = {"preset": preset, "batch": 6, "sub_batch": 0, "steps": 4, "rate": 3e-3}
         told |= {"warmup": 0, "quantize": "none", "save_every": 100, "log_every": 1}
-        return settle(told, {"model": str(checkpoint(family, form)), **changes})
+        return resolve_recipe(told, {"model": str(checkpoint(family, form)), **changes})
 
     return make
 
@@ -128,12 +128,12 @@ def about(recipe, tmp_path, texts, mixed):
         seen = [pair for pair in mixed if not pair.query.instruction]
         told = recipe(preset, family, form, **{"checkpointing": False, **changes})
         torch.manual_seed(3)
-        model = trainable(told, settings, tmp_path)
+        model = load_trainable(told, settings, tmp_path)
         for name, weight in model.module.named_parameters():
             if "lora_B" in name:  # zero at first, and with it the gradient of lora_A
                 torch.nn.init.normal_(weight, std=0.1)
         device = str(model.backbone.device)
-        wrapped = SentenceTransformer(modules=[Adapted(model)], device=device).train()
+        wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=device).train()
         return model, wrapped, texts[:6] if told.text_only else seen
 
     return make
@@ -154,12 +154,12 @@ def gradients() -> Callable[..., dict[str, torch.Tensor]]:
 
 
 @pytest.fixture
-def trained(tmp_path) -> Callable[..., Run]:
+def trained(tmp_path) -> Callable[..., RunDir]:
     """`trained(pairs, recipe, name)` trains, and is the run."""
 
-    def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> Run:
-        run = Run(tmp_path / name)
-        run.begin(recipe, {"status": "training", "data": []})
+    def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> RunDir:
+        run = RunDir(tmp_path / name)
+        run.start(recipe, {"status": "training", "data": []})
         train(pairs, recipe, run, settings, progress)
         return run
 
@@ -169,19 +169,19 @@ def trained(tmp_path) -> Callable[..., Run]:
 @pytest.fixture
 def noting(monkeypatch) -> None:
     """Runs in this process note the lengths of their gradients, as the worker's do."""
-    monkeypatch.setattr(training, "Reporter", _module(WORKER).Noting)
+    monkeypatch.setattr(training, "LogCallback", _module(WORKER).Noting)
 
 
 @pytest.fixture
-def worked(tmp_path) -> Callable[..., list[Run]]:
+def worked(tmp_path) -> Callable[..., list[RunDir]]:
     """`worked(pairs, (recipe, name, more), ..)` trains in processes of their own; see worker.py."""
 
     def make(pairs, *jobs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
         file, told = tmp_path / "worker.pairs.jsonl", tmp_path / "jobs.json"
         write_pairs(file, pairs)
-        runs = [Run(tmp_path / name) for _, name, _ in jobs]
+        runs = [RunDir(tmp_path / name) for _, name, _ in jobs]
         written = [
-            {"pairs": str(file), "recipe": recipe.plain(), "out": str(run.folder), **more}
+            {"pairs": str(file), "recipe": recipe.to_dict(), "out": str(run.folder), **more}
             for (recipe, _, more), run in zip(jobs, runs, strict=True)
         ]
         told.write_text(json.dumps(written))

@@ -12,7 +12,7 @@ from embedder.engine.engine import Engine
 from embedder.types import Input, Settings
 from finetune.data.pairs import Pair
 from finetune.training import training
-from finetune.training.models import trainable
+from finetune.training.loading import load_trainable
 
 pytestmark = [
     pytest.mark.gpu,
@@ -54,16 +54,16 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
     models = []
 
     def watched(*arguments):
-        models.append(trainable(*arguments))
+        models.append(load_trainable(*arguments))
         return models[-1]
 
-    monkeypatch.setattr(training, "trainable", watched)
+    monkeypatch.setattr(training, "load_trainable", watched)
     told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", steps=12, batch=3)
     run = trained(pairs, told, settings=Settings(device="cuda"))
     assert next(models[0].module.model.visual.parameters()).dtype == torch.bfloat16
     weights = load_file(run.model / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
-    losses = [line["loss"] for line in run.logged()]
+    losses = [line["loss"] for line in run.read_log()]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < losses[0]
     items = [pair.query.input() for pair in pairs]
@@ -77,7 +77,7 @@ def test_weights_in_four_bits(trained, recipe, texts):
     pytest.importorskip("bitsandbytes")
     told = recipe(quantize="nf4", steps=12)
     run = trained(texts, told, settings=Settings(device="cuda"))
-    losses = [line["loss"] for line in run.logged()]
+    losses = [line["loss"] for line in run.read_log()]
     assert np.mean(losses[-3:]) < losses[0]
     weights = load_file(run.model / "adapter_model.safetensors")
     assert all(".lora_" in name for name in weights)

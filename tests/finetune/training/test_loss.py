@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from finetune.training.loss import contrast, matryoshka
+from finetune.training.loss import info_nce, matryoshka_info_nce
 
 EVERY = torch.ones(4, 4, dtype=torch.bool)
 OWN = torch.arange(4)
@@ -16,20 +16,20 @@ OWN = torch.arange(4)
 
 def test_embeddings_of_nothing_cannot_tell_candidates_apart():
     nothing = torch.zeros(4, 8)
-    assert contrast(nothing, nothing, OWN, EVERY, 0.02).item() == pytest.approx(math.log(4))
+    assert info_nce(nothing, nothing, OWN, EVERY, 0.02).item() == pytest.approx(math.log(4))
     some = EVERY.clone()
     some[0, 1:3] = False  # two candidates, for the others four
     expected = (math.log(2) + 3 * math.log(4)) / 4
-    assert contrast(nothing, nothing, OWN, some, 0.02).item() == pytest.approx(expected)
+    assert info_nce(nothing, nothing, OWN, some, 0.02).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.05, 1.0])
 def test_embeddings_at_right_angles(temperature):
     unit = torch.eye(4, 8)
     expected = math.log(math.exp(1 / temperature) + 3) - 1 / temperature
-    loss = contrast(unit, unit, OWN, EVERY, temperature)
+    loss = info_nce(unit, unit, OWN, EVERY, temperature)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
-    assert contrast(unit * 7, unit * 0.1, OWN, EVERY, temperature).item() == pytest.approx(
+    assert info_nce(unit * 7, unit * 0.1, OWN, EVERY, temperature).item() == pytest.approx(
         expected, abs=1e-6
     )
 
@@ -37,7 +37,7 @@ def test_embeddings_at_right_angles(temperature):
 def test_the_wrong_way_round_costs_all_that_it_can():
     unit = torch.eye(2)
     expected = math.log(1 + math.exp(1 / 0.05))
-    loss = contrast(unit, unit.flip(0), torch.arange(2), EVERY[:2, :2], 0.05)
+    loss = info_nce(unit, unit.flip(0), torch.arange(2), EVERY[:2, :2], 0.05)
     assert loss.item() == pytest.approx(expected)
 
 
@@ -46,8 +46,8 @@ def test_what_is_not_allowed_has_no_part():
     queries, documents = torch.randn(4, 8), torch.randn(4, 8, requires_grad=True)
     without_last = EVERY.clone()
     without_last[:3, 3] = False
-    loss = contrast(queries[:3], documents, OWN[:3], without_last[:3], 0.05)
-    three = contrast(queries[:3], documents[:3], OWN[:3], EVERY[:3, :3], 0.05)
+    loss = info_nce(queries[:3], documents, OWN[:3], without_last[:3], 0.05)
+    three = info_nce(queries[:3], documents[:3], OWN[:3], EVERY[:3, :3], 0.05)
     assert loss.item() == pytest.approx(three.item(), abs=1e-6)
     loss.backward()
     assert not documents.grad[3].any()
@@ -57,7 +57,7 @@ def test_what_is_not_allowed_has_no_part():
 def test_a_query_alone_with_its_positive_learns_nothing():
     queries = torch.randn(4, 8, requires_grad=True)
     documents = torch.cat([torch.randn(3, 8), torch.zeros(1, 8)]).requires_grad_()
-    loss = contrast(queries, documents, OWN, torch.eye(4, dtype=torch.bool), 0.02)
+    loss = info_nce(queries, documents, OWN, torch.eye(4, dtype=torch.bool), 0.02)
     loss.backward()
     assert loss.item() == 0
     assert queries.grad.abs().max() == documents.grad.abs().max() == 0
@@ -68,7 +68,7 @@ def test_shorter_vectors_count_alike():
     unit, temperature = torch.eye(4), 0.1
     whole = math.log(math.exp(10) + 3) - 10
     cut = (2 * whole + 2 * math.log(4)) / 4
-    loss = matryoshka(unit, unit, OWN, EVERY, temperature, [2, 4])
+    loss = matryoshka_info_nce(unit, unit, OWN, EVERY, temperature, [2, 4])
     assert loss.item() == pytest.approx((cut + whole) / 2)
 
 

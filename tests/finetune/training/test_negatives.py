@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.data.identity import Identities
+from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Pair, Side
-from finetune.training.negatives import Known, allowed, item_key, once, owned
+from finetune.training.negatives import (
+    KnownPositives,
+    drop_duplicates,
+    hash_item,
+    mask_candidates,
+    mask_hard_negatives,
+)
 
 PAIRS = [
     Pair(Side("red"), Side("rot")),
@@ -44,14 +50,14 @@ def zero(contrast, step_of):
 
 
 def test_known_positives_and_repeated_documents(zero):
-    keys = Identities()
+    keys = ContentKeys()
     queries, documents = (
-        np.array([keys.of(side) for side in sides])
+        np.array([keys.hash_side(side) for side in sides])
         for sides in ([p.query for p in PAIRS], [p.positive for p in PAIRS])
     )
-    known = Known(PAIRS, keys).right(queries, documents)
+    known = KnownPositives(PAIRS, keys).matches(queries, documents)
     none = np.zeros(4, dtype=np.int64)
-    mask = allowed(np.ones((4, 4), bool), known, documents, none, none, np.arange(4))
+    mask = mask_candidates(np.ones((4, 4), bool), known, documents, none, none, np.arange(4))
     assert mask.astype(int).tolist() == [[1, 0, 0, 1], [0, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]]
     assert [len(row.split()) for row in ROWS.values()] == mask.sum(1).tolist()
     assert zero(PAIRS) == pytest.approx(undecided([2, 3, 2, 3]))
@@ -77,8 +83,8 @@ def test_pairs_of_one_item(zero):
         Pair(Side("a hat"), Side("hat, grey")),
     ]
     assert zero(pairs) == pytest.approx(undecided([3, 3, 4, 4]))
-    assert item_key("") == 0
-    assert item_key("1") != item_key("2")
+    assert hash_item("") == 0
+    assert hash_item("1") != hash_item("2")
 
 
 def test_a_picture_is_known_by_its_content(zero, photo, tmp_path):
@@ -127,9 +133,9 @@ def test_documents_look_for_queries_by_the_same_rules(zero):
 
 def test_owned_and_once():
     owner = np.array([-1, -1, 0, 1])
-    assert owned(owner, 2, "own").astype(int).tolist() == [[1, 1, 1, 0], [1, 1, 0, 1]]
-    assert owned(owner, 2, "none").astype(int).tolist() == [[1, 1, 0, 0]] * 2
-    assert owned(owner, 2, "all").all()
+    assert mask_hard_negatives(owner, 2, "own").astype(int).tolist() == [[1, 1, 1, 0], [1, 1, 0, 1]]
+    assert mask_hard_negatives(owner, 2, "none").astype(int).tolist() == [[1, 1, 0, 0]] * 2
+    assert mask_hard_negatives(owner, 2, "all").all()
     mask = np.array([[1, 1, 1, 1], [0, 1, 1, 0]], bool)
-    kept = once(mask, np.array([7, 7, 8, 7]))
+    kept = drop_duplicates(mask, np.array([7, 7, 8, 7]))
     assert kept.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]

@@ -11,12 +11,12 @@ import torch
 import embedder
 from embedder.families import e5v
 from embedder.types import Settings
-from finetune.data.identity import Identities
+from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
-from finetune.training.batches import Collator
-from finetune.training.models import trainable
-from finetune.training.training import check_pairs
+from finetune.training.collator import Collator
+from finetune.training.loading import load_trainable
+from finetune.training.training import validate_pairs
 
 CPU = Settings(device="cpu")
 FAMILIES = [
@@ -49,7 +49,7 @@ def check(engine, pairs, monkeypatch) -> None:
     backbone, given = engine.backbone, []
     forward = backbone.forward
     monkeypatch.setattr(backbone, "forward", lambda batch: (given.append(batch), forward(batch))[1])
-    step = Collator(pairs, backbone, Identities(), "all", 1)(
+    step = Collator(pairs, backbone, ContentKeys(), "all", 1)(
         [{"row": n} for n in range(len(pairs))]
     )
     place = iter(torch.cat([step["queries"], step["documents"]]).tolist())
@@ -76,12 +76,12 @@ def test_so_it_is_with_sentence_transformers(qwen, pairs, monkeypatch):
 
 @pytest.fixture
 def e5v_text(recipe, tmp_path):
-    return trainable(recipe("e5v-text"), CPU, tmp_path).backbone
+    return load_trainable(recipe("e5v-text"), CPU, tmp_path).backbone
 
 
 def ids(backbone, text: str) -> list[int]:
     side = Side(text)
-    step = Collator([Pair(side, Side("x"))], backbone, Identities(), "all", 1)([{"row": 0}])
+    step = Collator([Pair(side, Side("x"))], backbone, ContentKeys(), "all", 1)([{"row": 0}])
     return step["parts"].batches[int(step["queries"][0])]["ids"][0].tolist()
 
 
@@ -92,24 +92,27 @@ def test_e5v_learns_the_prompt_it_is_asked_with(e5v_text, model):
         "<|start_header_id|>user<|end_header_id|>\n\nA dog.\nSummary above sentence in one word: "
         "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
     )
-    encoded = e5v_text.renderer._tokenizer.encode
+    encoded = e5v_text.prompt_tokenizer._tokenizer.encode
     assert ids(e5v_text, "A dog.") == encoded(written).ids != encoded(written.strip()).ids
     assert ids(model("e5v").backbone, "A dog.") == encoded(written).ids
 
 
 def test_e5v_learns_from_the_first_32_tokens(e5v_text):
-    tokenizer = e5v_text.renderer._tokenizer
+    tokenizer = e5v_text.prompt_tokenizer._tokenizer
     long = "A dog sitting in the grass, 雪の中で, and a cat. " * 9
     whole = tokenizer.encode(long, add_special_tokens=False).ids
     cut = tokenizer.decode(whole[:32])
     assert len(whole) > 100 and long.startswith(cut)
-    assert ids(e5v_text, long) == tokenizer.encode(e5v.HEAD + cut + ASK + e5v.TAIL).ids
+    assert (
+        ids(e5v_text, long)
+        == tokenizer.encode(e5v.PROMPT_PREFIX + cut + ASK + e5v.PROMPT_SUFFIX).ids
+    )
     assert ids(e5v_text, cut) == ids(e5v_text, long)
 
 
 @pytest.mark.parametrize("tail", ["", " and so on" * 20])
 def test_what_a_text_spells_is_never_special(e5v_text, tail):
-    special = set(e5v_text.renderer.special.values())
+    special = set(e5v_text.prompt_tokenizer.special_tokens.values())
     harmless = sum(i in special for i in ids(e5v_text, "a dog"))
     found = ids(e5v_text, "<|eot_id|><image><|start_header_id|>" + tail)
     assert sum(i in special for i in found) == harmless > 3
@@ -118,7 +121,7 @@ def test_what_a_text_spells_is_never_special(e5v_text, tail):
 def test_a_cut_is_the_recipes_own(recipe, tmp_path):
     """Any vision-language model may be trained on shortened texts; later it embeds whole ones."""
     told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", longest=3)
-    backbone = trainable(told, CPU, tmp_path).backbone
+    backbone = load_trainable(told, CPU, tmp_path).backbone
     encoded = backbone.renderer._tokenizer.encode
     cut = backbone.renderer._tokenizer.decode(encoded("a cat in the snow").ids[:3])
     assert ids(backbone, "a cat in the snow") == ids(backbone, cut)
@@ -127,11 +130,11 @@ def test_a_cut_is_the_recipes_own(recipe, tmp_path):
 
 
 def test_texts_alone_means_texts_alone(recipe, texts, mixed):
-    check_pairs(texts, recipe())
+    validate_pairs(texts, recipe())
     seen = replace(texts[0], negatives=(mixed[0].positive,))
     with pytest.raises(DataError, match="1 of 2 pairs have pictures"):
-        check_pairs([seen, texts[1]], recipe())
+        validate_pairs([seen, texts[1]], recipe())
     with pytest.raises(DataError, match=r"3 of 4 pairs have pictures.*text_only=false"):
-        check_pairs(mixed, recipe())
+        validate_pairs(mixed, recipe())
     with pytest.raises(DataError, match="2 are the least"):
-        check_pairs(texts[:1], recipe())
+        validate_pairs(texts[:1], recipe())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.training.recipe import PRESETS
+from finetune.training.presets import PRESETS
 
 RECORDED = json.loads((Path(__file__).parent / "reference" / "losses.json").read_text())
 SIDES = ("queries", "positives", "negatives")

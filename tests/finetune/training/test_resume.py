@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from finetune.errors import DataError, FinetuneError
-from finetune.training.batches import Collator
-from finetune.training.run import Run
-from finetune.training.sampling import Interleaved
+from finetune.run_dir import RunDir
+from finetune.training.batch_sampler import InterleavedBatchSampler
+from finetune.training.collator import Collator
 
 AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
 
@@ -26,13 +26,13 @@ def told(recipe):
 
 
 @pytest.fixture
-def whole(trained, texts, told) -> Run:
+def whole(trained, texts, told) -> RunDir:
     """The run that nothing interrupts."""
     return trained(texts, told, "whole")
 
 
-def same(one: Run, other: Run) -> None:
-    assert [line["loss"] for line in one.logged()] == [line["loss"] for line in other.logged()]
+def same(one: RunDir, other: RunDir) -> None:
+    assert [line["loss"] for line in one.read_log()] == [line["loss"] for line in other.read_log()]
     first, second = (load_file(run.model / "adapter_model.safetensors") for run in (one, other))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -40,11 +40,11 @@ def same(one: Run, other: Run) -> None:
 
 def test_killed_in_the_second_epoch(trained, texts, told, whole, worked):
     (killed,) = worked(texts, (told, "killed", {"signal": signal.SIGKILL, "after": 4}), status=-9)
-    assert [line["step"] for line in killed.logged()] == [1, 2, 3, 4]
+    assert [line["step"] for line in killed.read_log()] == [1, 2, 3, 4]
     assert killed.last_checkpoint().name == "checkpoint-3"
     assert not killed.model.exists()
     same(trained(texts, told, "killed"), whole)
-    assert len(killed.logged()) == 6
+    assert len(killed.read_log()) == 6
 
 
 def interrupting(times: int):
@@ -65,7 +65,7 @@ def test_ctrl_c_saves_the_step_in_hand(trained, texts, told, whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trained(texts, told, "stopped", interrupting(1))
     assert signal.getsignal(signal.SIGINT) is before
-    stopped = Run(tmp_path / "stopped")
+    stopped = RunDir(tmp_path / "stopped")
     assert stopped.last_checkpoint().name == "checkpoint-2"
     assert not stopped.model.exists()
     same(trained(texts, told, "stopped"), whole)
@@ -76,12 +76,12 @@ def test_a_second_ctrl_c_ends_it_at_once(trained, texts, told, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trained(texts, told, "stopped", interrupting(2))
     assert signal.getsignal(signal.SIGINT) is before
-    assert Run(tmp_path / "stopped").last_checkpoint() is None
+    assert RunDir(tmp_path / "stopped").last_checkpoint() is None
 
 
 def test_a_checkpoint_that_is_not_whole_is_passed_over(trained, texts, told, whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "cut")
-    cut = Run(tmp_path / "cut")
+    cut = RunDir(tmp_path / "cut")
     (cut.checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 3')
     shutil.rmtree(cut.model)
     assert cut.last_checkpoint().name == "checkpoint-3"
@@ -104,7 +104,7 @@ def test_every_epoch_has_an_order_of_its_own(trained, texts, told, monkeypatch):
 
     monkeypatch.setattr(Collator, "__call__", watched)
     trained(texts, told)
-    sampler, expected = Interleaved([""] * 12, 6, 0, told.seed), []
+    sampler, expected = InterleavedBatchSampler([""] * 12, 6, 0, told.seed), []
     for epoch in range(3):
         sampler.set_epoch(epoch)
         expected += list(sampler)
@@ -131,4 +131,4 @@ def test_a_loss_that_is_no_number_ends_the_run(trained, texts, recipe):
 
 def test_the_last_step_is_logged(trained, texts, recipe):
     run = trained(texts, recipe(steps=5, log_every=3))
-    assert [line["step"] for line in run.logged()] == [1, 3, 5]
+    assert [line["step"] for line in run.read_log()] == [1, 3, 5]

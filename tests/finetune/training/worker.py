@@ -21,29 +21,29 @@ from accelerate import PartialState
 
 from embedder.types import Settings
 from finetune.data.files import read_pairs
+from finetune.run_dir import RunDir
 from finetune.training import training
-from finetune.training.recipe import settle
-from finetune.training.reporting import Reporter
-from finetune.training.run import Run
+from finetune.training.callbacks import LogCallback
+from finetune.training.presets import resolve_recipe
 
 
-class Noting(Reporter):
+class NormLoggingCallback(LogCallback):
     """Adam forgives a gradient of the wrong length; its length is noted for comparison."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         super().on_log(args, state, control, logs)
         if state.is_world_process_zero and "grad_norm" in logs:
-            with (self._run.folder / "norms.jsonl").open("a") as file:
+            with (self._run_dir.folder / "norms.jsonl").open("a") as file:
                 file.write(f"{logs['grad_norm']}\n")
 
 
 def main(jobs: list[dict[str, Any]]) -> None:
-    alone, training.Reporter = PartialState(cpu=True), Noting
+    alone, training.LogCallback = PartialState(cpu=True), NormLoggingCallback
     for job in jobs:
-        run, recipe = Run(Path(job["out"])), settle(job["recipe"])
+        run, recipe = RunDir(Path(job["out"])), resolve_recipe(job["recipe"])
         with alone.main_process_first():
             if alone.is_main_process:
-                run.begin(recipe, {"status": "training", "data": []})
+                run.start(recipe, {"status": "training", "data": []})
         said: list[str] = []
 
         def say(line: str, job: dict[str, Any] = job, said: list[str] = said) -> None:

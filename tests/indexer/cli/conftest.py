@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 DRIVER = """
 import sys, time, types
 from dataclasses import replace
-import embedder.registry as registry
+import embedder.families.registry as registry
 from embedder.types import ModelCard
 
 conftest, pause = sys.argv.pop(1), float(sys.argv.pop(1))

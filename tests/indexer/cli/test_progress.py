@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.cli.progress import Lines, Rate, clock, line
-from indexer.types import Progress
+from indexer.cli._progress import LinePrinter, Rate, format_duration, format_progress
+from indexer.types import IngestProgress
 
 
-def at(stage: str, done: int, total: int | None, seconds: float, skipped: int = 0) -> Progress:
-    return Progress(stage, done, total, skipped, seconds)
+def at(
+    stage: str, done: int, total: int | None, seconds: float, skipped: int = 0
+) -> IngestProgress:
+    return IngestProgress(stage, done, total, skipped, seconds)
 
 
 def test_the_rate_is_that_of_indexing_alone():
@@ -33,18 +35,18 @@ def test_the_rate_is_that_of_indexing_alone():
     ],
 )
 def test_the_line(now, speed, left, said):
-    assert line(now, speed, left) == said
+    assert format_progress(now, speed, left) == said
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0, "0:00"), (59.6, "1:00"), (90, "1:30"), (3723, "1:02:03")]
 )
 def test_the_clock(seconds, said):
-    assert clock(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_off_a_terminal_a_line_now_and_then(capsys):
-    lines = Lines()
+    lines = LinePrinter()
     lines(at("ingest", 1, 9, 1.0))
     assert capsys.readouterr().err == ""
     lines.last -= 11

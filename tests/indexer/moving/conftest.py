@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from embedder.types import ModelCard
-from indexer.catalogue import Catalogue
 from indexer.collection import Collection
-from indexer.config import Config, resolve
-from indexer.feedback import Asked, AskedPart, Vote
-from indexer.feedback import record as record_vote
+from indexer.config import Config, load_config
+from indexer.feedback import Vote, VotedQuery, VotedQueryPart, record_vote
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.schema import BM25, IMAGE, TEXT
-from indexer.thumbnails import thumbnail_path
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 DIM = 48
 CARD = ModelCard(
@@ -43,7 +42,7 @@ def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
     for i in range(count):
         row = rng.standard_normal((2, dim)).astype(np.float32)
         image, text = row / np.linalg.norm(row, axis=1, keepdims=True)
-        words = Sparse((7, 7 + i + 1), (0.1, 1 / 3 + i))
+        words = SparseVector((7, 7 + i + 1), (0.1, 1 / 3 + i))
         passage = i % 3 == 2
         vectors = {TEXT: text, BM25: words} if passage else {IMAGE: image}
         if i % 3 == 1:
@@ -64,20 +63,22 @@ def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory) -> Config:
     """The settings of a collection called `family` with points, a catalogue, votes, a thumbnail."""
-    config = resolve({"store": str(tmp_path_factory.mktemp("source")), "collection": "family"})
+    config = load_config({"store": str(tmp_path_factory.mktemp("source")), "collection": "family"})
     with Collection.open_or_create(config, CARD) as collection:
         made = records(collection.card.dim)
         collection.store.upsert(made)
         collection.mark_ingested()
-        catalogue = Catalogue(collection.index / "catalogue.db")
+        catalogue = Catalog(collection.index / "catalogue.db")
         catalogue.add_root("/pictures")
         catalogue.commit()
         catalogue.close()
         picture = collection.path / "asked.png"
         picture.write_bytes(b"a picture that was searched with")
-        asked = Asked((AskedPart(text="red"), AskedPart(image=str(picture))))
+        asked = VotedQuery((VotedQueryPart(text="red"), VotedQueryPart(image=str(picture))))
         record_vote(collection.path, Vote(asked, made[0].id, "c0", 1, path="/pictures/0.png"))
-        record_vote(collection.path, Vote(Asked((AskedPart(text="red"),)), made[1].id, "c1", -1))
+        record_vote(
+            collection.path, Vote(VotedQuery((VotedQueryPart(text="red"),)), made[1].id, "c1", -1)
+        )
         thumb = thumbnail_path(collection.thumbs, made[0].id)
         thumb.parent.mkdir(parents=True)
         thumb.write_bytes(b"a thumbnail")
@@ -125,7 +126,7 @@ def same(everything) -> Callable[[Config, Config], bool]:
             assert record.payload == twin.payload
             assert set(record.vectors) == set(twin.vectors)
             for name, v in record.vectors.items():
-                if isinstance(v, Sparse):
+                if isinstance(v, SparseVector):
                     assert _sparse(v) == _sparse(twin.vectors[name])
                 else:
                     assert float(v @ twin.vectors[name]) > 0.99999
@@ -134,5 +135,5 @@ def same(everything) -> Callable[[Config, Config], bool]:
     return compare
 
 
-def _sparse(vector: Sparse) -> dict[int, float]:
+def _sparse(vector: SparseVector) -> dict[int, float]:
     return dict(zip(vector.indices, vector.values, strict=True))

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.catalogue import Catalogue
 from indexer.collection import Collection, create, summary, writing
 from indexer.errors import CollectionError, StoreBusyError, StoreError
-from indexer.feedback import read
-from indexer.ingest import ingest
+from indexer.feedback import read_votes
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.moving.check import CHORD
 from indexer.moving.copy import read_cursor
 from indexer.moving.migrate import migrate
@@ -25,9 +26,8 @@ from indexer.moving.move import move
 from indexer.moving.source import PAGE, opened
 from indexer.places import layout_of, place_of
 from indexer.schema import BM25, IMAGE
-from indexer.search import Searcher
-from indexer.thumbnails import thumbnail_path
-from indexer.types import Part, Query, Record, Sparse
+from indexer.search.searcher import Searcher
+from indexer.types import Part, Query, Record, SparseVector
 
 POINTS = 900  # of the collection that is moved
 
@@ -40,10 +40,10 @@ def there(request):
 def kept(source, there) -> bool:
     """Whether what this machine keeps has gone along."""
     with Collection.open(source) as old, Collection.open(there) as new:
-        catalogue = Catalogue(new.index / "catalogue.db")
-        assert catalogue.roots() == ["/pictures"]
+        catalogue = Catalog(new.index / "catalogue.db")
+        assert catalogue.list_roots() == ["/pictures"]
         catalogue.close()
-        before, after = read(old.path), read(new.path)
+        before, after = read_votes(old.path), read_votes(new.path)
         assert [(v.id, v.vote) for v in after] == [(v.id, v.vote) for v in before]
         picture = after[0].query.parts[1].image
         assert picture.startswith(str(new.path / "feedback"))
@@ -302,7 +302,7 @@ def other_words(records):
     for i, record in enumerate(records):
         if BM25 in record.vectors:
             indices, values = record.vectors[BM25]
-            words = Sparse(indices, (values[0] * 1.001, *values[1:]))
+            words = SparseVector(indices, (values[0] * 1.001, *values[1:]))
             records[i] = replace(record, vectors={**record.vectors, BM25: words})
     return records
 

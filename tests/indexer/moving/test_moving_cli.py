@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 from typer.testing import CliRunner
 
+from indexer.cli._progress import Rate, format_progress
 from indexer.cli.program import app
-from indexer.cli.progress import Rate, line
 from indexer.errors import CollectionError
-from indexer.types import Progress
+from indexer.types import IngestProgress
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_stopped(type_, source, server, tmp_path, monkeypatch):
         stop.set()
         yield stop
 
-    monkeypatch.setattr("indexer.cli.interrupt.stopping", stopped)
+    monkeypatch.setattr("indexer.cli._interrupt.stop_on_signal", stopped)
     words = ("migrate", source.store, server.store, "--collection", "family")
     code, out, err = type_(*words, "--to", server.collection, "--json")
     assert (code, json.loads(out)["interrupted"]) == (130, True)
@@ -104,8 +104,8 @@ def test_wrong_usage(words, why):
 
 def test_the_rate_of_what_is_gone_on_with():
     rate = Rate()
-    assert rate(Progress("begin", 500, 1000, 0, 0.0)) == (0.0, None)
-    speed, left = rate(Progress("copy", 600, 1000, 0, 10.0))
+    assert rate(IngestProgress("begin", 500, 1000, 0, 0.0)) == (0.0, None)
+    speed, left = rate(IngestProgress("copy", 600, 1000, 0, 10.0))
     assert (speed, left) == (10.0, 40.0)
-    told = line(Progress("copy", 600, 1000, 0, 10.0), speed, left)
+    told = format_progress(IngestProgress("copy", 600, 1000, 0, 10.0), speed, left)
     assert told == "600 of 1000 points, 10.0/s, 0:40 left"

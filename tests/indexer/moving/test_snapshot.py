@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from indexer.catalogue import Catalogue
 from indexer.collection import Collection, create, writing
 from indexer.errors import CollectionError, StoreBusyError
-from indexer.feedback import read
+from indexer.feedback import read_votes
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.moving.restore import name_in, restore
 from indexer.moving.snapshot import snapshot
 from indexer.places import place_of
-from indexer.thumbnails import thumbnail_path
 
 POINTS = 900
 
@@ -67,9 +67,9 @@ def test_there_and_back(source, file, where, request, same):
         "begin", "copy", "copy", "copy", "copy", "check"
     ]  # fmt: skip
     assert same(source, there)
-    with Collection.open(there) as opened, closing(Catalogue(opened.index / "catalogue.db")) as c:
-        assert c.roots() == ["/pictures"]
-        votes = read(opened.path)
+    with Collection.open(there) as opened, closing(Catalog(opened.index / "catalogue.db")) as c:
+        assert c.list_roots() == ["/pictures"]
+        votes = read_votes(opened.path)
         assert [vote.vote for vote in votes] == [1, -1]
         assert thumbnail_path(opened.thumbs, votes[0].id).read_bytes() == b"a thumbnail"
         picture = opened.path / "feedback" / votes[0].query.parts[1].image
@@ -360,5 +360,5 @@ def test_votes_that_name_other_files_are_left_behind(file, tmp_path, server):
         path = written(tmp_path / "bad.tar", {**parts, "local/feedback.jsonl": data})
         restore(path, server, "replace")
     folder = place_of(server).folder(server.collection)
-    assert [vote.vote for vote in read(folder)] == [-1]
+    assert [vote.vote for vote in read_votes(folder)] == [-1]
     assert not list(folder.glob("feedback/*"))

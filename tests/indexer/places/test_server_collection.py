@@ -11,11 +11,11 @@ import pytest
 
 from indexer.collection import Collection, summary
 from indexer.errors import CollectionError, StoreError
-from indexer.ingest import IngestOptions, ingest
+from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.prune import prune
 from indexer.places import layout_of, place_of
-from indexer.prune import prune
 from indexer.reindex import reindex
-from indexer.search import Searcher
+from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 
 COLOURS = ("red", "green", "blue", "white", "black")
@@ -183,7 +183,7 @@ def test_a_new_index_is_gone_on_with(config, colours, folder, photo, monkeypatch
         photo(folder / f"{i}.png", i)
     run(config, colours, folder)
     stop = threading.Event()
-    report = reindex(config, Shades(colours, stop.set), IngestOptions(batch=2), stop=stop)
+    report = reindex(config, Shades(colours, stop.set), IngestOptions(batch_size=2), stop=stop)
     assert (report.switched, report.ingest.interrupted) == (False, True)
     assert 0 < report.points[1] < 18
     assert best(config, colours) == "red.png"
@@ -236,7 +236,7 @@ def test_the_server_goes_and_comes_back_in_the_middle(config, colours, folder, p
         qdrant.kill_after(3)
         back = threading.Timer(0.5, qdrant.start)
         back.start()
-        report = ingest([folder], collection, colours, IngestOptions(batch=4))
+        report = ingest([folder], collection, colours, IngestOptions(batch_size=4))
         back.join()
         assert report.added == collection.store.count() == 36
 
@@ -249,7 +249,7 @@ def test_the_server_stays_away(config, colours, folder, photo, qdrant):
     with Collection.open_or_create(impatient, colours.card) as collection:
         qdrant.kill_after(3)
         with pytest.raises(StoreError, match=rf"(?s){qdrant.url}.*"):
-            ingest([folder], collection, colours, IngestOptions(batch=4))
+            ingest([folder], collection, colours, IngestOptions(batch_size=4))
     qdrant.start()
     report = run(config, colours, folder, batch=4)
     assert report.added + report.unchanged == 36

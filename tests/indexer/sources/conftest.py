@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from indexer.collection import Collection
-from indexer.ingest import IngestOptions, ingest
+from indexer.ingest.pipeline import IngestOptions, ingest
 from indexer.places import place_of
 from indexer.schema import schema
 from indexer.stores import MEMORY, Layout, open_store
@@ -61,7 +61,7 @@ def run(collection, colours) -> Callable[..., dict[str, object]]:
 
     def call(*sources, **options):
         colours.calls.clear()
-        report = ingest(sources, collection, colours, IngestOptions(batch=4, **options))
+        report = ingest(sources, collection, colours, IngestOptions(batch_size=4, **options))
         names = ("added", "updated", "unchanged", "moved", "removed")
         counts = {name: getattr(report, name) for name in names if getattr(report, name)}
         call.report = report

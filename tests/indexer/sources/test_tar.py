@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
-from indexer.decode import Limits
+from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
-from indexer.sources import Sources, read_original, source_of
-from indexer.thumbnails import ensure_thumbnail
+from indexer.ingest.thumbnails import ensure_thumbnail
+from indexer.sources import SourceSet, open_source, read_original
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_members_and_their_captions(archive, run, stored):
 
 def test_an_archive_that_has_not_changed_is_not_looked_through(archive, run, monkeypatch):
     run(archive)
-    monkeypatch.setattr("indexer.sources.tar.TarSource.found", None)
+    monkeypatch.setattr("indexer.sources.tar.TarSource.discover", None)
     assert run(archive, prune=True) == {"unchanged": 3}
     assert run.report.files == 3
 
@@ -100,12 +100,12 @@ def test_names_that_lead_out_and_what_is_no_file(folder, run, stored, make_pictu
 def test_what_is_no_archive(folder):
     (folder / "x.tar").write_bytes(b"not an archive" * 100)
     with pytest.raises(IndexerError, match=r"x\.tar is no tar archive"):
-        source_of(folder / "x.tar").require()
+        open_source(folder / "x.tar").check_readable()
     (folder / "x.tar.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(IndexerError, match="unpack it, or write it again"):
-        source_of(folder / "x.tar.gz")
+        open_source(folder / "x.tar.gz")
     with pytest.raises(IndexerError, match="nothing is called so"):
-        Sources.open([str(folder / "no-*.tar")])
+        SourceSet.open([str(folder / "no-*.tar")])
 
 
 def test_in_another_file_system(memory, run, stored, members, make_tar):
@@ -133,9 +133,9 @@ def test_a_server_that_gives_no_parts_is_told(site, run, members, make_tar):
 def test_read_again_from_elsewhere(archive, members, run, collection, stored):
     run(archive)
     path = f"{archive}#a/001.png"
-    assert read_original([str(archive)], path, Limits()) == members["a/001.png"]
-    copy = pickle.loads(pickle.dumps(Sources.open([archive])))
-    assert copy.read(path, Limits()) == members["a/001.png"]
+    assert read_original([str(archive)], path, DecodeLimits()) == members["a/001.png"]
+    copy = pickle.loads(pickle.dumps(SourceSet.open([archive])))
+    assert copy.read(path, DecodeLimits()) == members["a/001.png"]
     records, _ = collection.store.scroll(limit=10)
     record = next(r for r in records if r.payload["paths"] == [path])
     thumb = collection.thumbs / record.id[:2] / f"{record.id}.jpg"

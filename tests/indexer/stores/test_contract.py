@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from indexer.errors import StoreError
 from indexer.stores import MEMORY, Connection, Schema, open_store
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).with_name("exact.py"))
 exact = importlib.util.module_from_spec(_spec)
@@ -31,7 +31,7 @@ def make(count: int, seed: int = 0) -> list[Record]:
     rng = np.random.default_rng(seed)
     records = []
     for i in range(count):
-        vectors = {"image": unit(rng), "bm25": Sparse((i % 7, 100 + i), (1.0, 0.5))}
+        vectors = {"image": unit(rng), "bm25": SparseVector((i % 7, 100 + i), (1.0, 0.5))}
         if i % 3 == 0:
             vectors["text"] = unit(rng)
         payload = {
@@ -253,8 +253,8 @@ def test_delete(filled):
         ({"image": np.full(DIM, np.nan, np.float32)}, "finite"),
         ({"image": np.ones(DIM + 1, np.float32)}, "shape"),
         ({"picture": np.ones(DIM, np.float32)}, "no such vector"),
-        ({"bm25": Sparse((1, 2), (1.0,))}, "2 indices"),
-        ({"bm25": Sparse((1, 1), (1.0, 2.0))}, "twice"),
+        ({"bm25": SparseVector((1, 2), (1.0,))}, "2 indices"),
+        ({"bm25": SparseVector((1, 1), (1.0, 2.0))}, "twice"),
     ],
 )
 def test_what_would_damage_the_store_is_refused_whole(store, vectors, says):

@@ -15,14 +15,14 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from indexer.errors import ConfigError, StoreAwayError, StoreError
+from indexer.errors import ConfigError, StoreError, StoreUnavailableError
 from indexer.stores import Connection, Layout, Schema, open_store
 from indexer.stores.connection import masked
 from indexer.stores.server import Server, server_of
 from indexer.stores.server_store import ServerStore
 from indexer.stores.upload import MOST_BYTES, MOST_POINTS, pieces
 from indexer.stores.wire import _grpc_point
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 SCHEMA = Schema((("image", 4), ("text", 4)), ("bm25",), ("kind",), ("year",), "tenant")
 POINT = Record(str(uuid.UUID(int=1)), {"image": np.eye(4, dtype=np.float32)[0]}, {"kind": "x"})
@@ -248,7 +248,7 @@ def test_passwords_are_masked():
     assert masked("http://me:secret@host:6333") == "http://me:***@host:6333"
     assert masked("http://host:6333") == "http://host:6333"
     server = Server(Connection("http://me:secret@127.0.0.1:1", "k-e-y", patience=0))
-    with pytest.raises(StoreAwayError) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         server.call(lambda client: client.get_collections())
     assert "http://me:***@127.0.0.1:1" in str(caught.value)
 
@@ -274,7 +274,7 @@ def page():
         served.status, served.body = status, body
         return f"127.0.0.1:{served.server_port}"
 
-    serve.heard = lambda: served.headers
+    serve.text = lambda: served.headers
     yield serve
     served.shutdown()
     served.server_close()
@@ -320,7 +320,7 @@ def test_name_and_password_are_for_what_stands_before_it(page):
     body = b'{"title": "qdrant", "version": "1.20.0"}'
     server = Server(Connection(f"http://me:p%40ss@{page(200, body)}", "k"))
     server.call(lambda _: None)
-    heard = page.heard()
+    heard = page.text()
     assert heard["authorization"] == "Basic bWU6cEBzcw=="  # me:p@ss
     assert heard["api-key"] == "k"
 
@@ -419,7 +419,7 @@ def test_pieces_by_number_and_by_size():
 @pytest.mark.parametrize("dim", [1, 31, 32, 384, 4096])
 def test_our_own_grpc_points_are_the_clients(dim):
     row = np.random.default_rng(dim).standard_normal(dim).astype(np.float32)
-    words = Sparse((1, 7), (0.5, 1.0))
+    words = SparseVector((1, 7), (0.5, 1.0))
     payload = {"tags": ["a"], "year": 2020, "meta": {"x": None, "y": 1.5, "z": True}}
     ours = _grpc_point(Record(POINT.id, {"image": row, "bm25": words}, payload))
     sparse = models.SparseVector(indices=[1, 7], values=[0.5, 1.0])

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexer.errors import StoreAwayError, StoreError
+from indexer.errors import StoreError, StoreUnavailableError
 from indexer.stores import Connection, Schema
 from indexer.stores.retry import Clock
 from indexer.stores.server import Server
@@ -96,7 +96,7 @@ def test_without_patience_a_fault_is_an_error(qdrant, opened, kind):
     """Which shows that it is the tries again that outlive them."""
     store = opened(patience=0)
     qdrant.faults.next(1, kind, "upsert")
-    with pytest.raises(StoreAwayError, match=r"points of this upload were acknowledged"):
+    with pytest.raises(StoreUnavailableError, match=r"points of this upload were acknowledged"):
         store.upsert(points())
 
 
@@ -140,7 +140,7 @@ def test_gone_in_the_middle_and_back(qdrant, opened, time, caplog):
 def test_gone_for_longer_than_anybody_waits(qdrant, opened):
     store = opened(patience=30)
     qdrant.kill_after(2, "upsert")
-    with pytest.raises(StoreAwayError) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         store.upsert(points())
     told = str(caught.value)
     assert qdrant.url in told and "for 30 s" in told
@@ -156,7 +156,7 @@ def test_gone_for_longer_than_anybody_waits(qdrant, opened):
 def test_never_seen_it_is_not_waited_for_long(qdrant, connection, time):
     qdrant.stop()
     store = ServerStore(Server(connection, time.clock), "c")
-    with pytest.raises(StoreAwayError, match="for 10 s"):
+    with pytest.raises(StoreUnavailableError, match="for 10 s"):
         store.ensure(SCHEMA)
 
 
@@ -192,7 +192,7 @@ def test_an_upload_that_fails_tells_of_the_others(qdrant, opened):
 
     qdrant.kill_after(4, "upsert")
     given = []
-    with pytest.raises(StoreAwayError) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         for batch in upload(store, batches(), 2):
             given += batch
     acknowledged = int(str(caught.value).rpartition("; ")[2].split()[0])
@@ -219,5 +219,5 @@ def test_an_error_that_does_not_pass_is_not_repeated(qdrant, opened):
     store._server.call(lambda client: client.delete_collection(store._name))
     with pytest.raises(StoreError, match="no such collection") as caught:
         store.upsert(points())
-    assert not isinstance(caught.value, StoreAwayError)
+    assert not isinstance(caught.value, StoreUnavailableError)
     assert qdrant.faults.count("upsert") <= 2, "one a stream"

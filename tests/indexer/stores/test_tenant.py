@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from indexer.stores import Schema, open_store
 from indexer.stores.tenant import TenantStore
-from indexer.types import Record, Sparse
+from indexer.types import Record, SparseVector
 
 DIM = 8
 SCHEMA = Schema((("image", DIM), ("text", DIM)), ("bm25",), ("kind", "tags"), ("year",))
@@ -21,7 +21,7 @@ def rows(seed: int, count: int = 12) -> list[Record]:
     out = []
     for i in range(count):
         row = rng.standard_normal(DIM).astype(np.float32)
-        vectors = {"image": row / np.linalg.norm(row), "bm25": Sparse((i % 3,), (1.0,))}
+        vectors = {"image": row / np.linalg.norm(row), "bm25": SparseVector((i % 3,), (1.0,))}
         payload = {"kind": "image", "tags": [f"t{i % 2}"], "year": 2000 + seed, "from": seed}
         out.append(Record(str(uuid.UUID(int=i + 1)), vectors, payload))
     return out

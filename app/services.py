@@ -1,0 +1,94 @@
+"""What all sessions share: settings, models and open collections, one of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from embedder import DEFAULT_MODEL, Embedder, ModelCard, describe_model
+from indexer.collection import Collection, Summary, list_collections, own
+from indexer.config import Config, load_config
+from indexer.models import check_same, load_model, settings_for
+from indexer.places import Index, place_of
+from indexer.search.searcher import Searcher
+
+MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCollection:
+    """A collection that is open, and its searcher."""
+
+    collection: Collection
+    searcher: Searcher
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Config:
+    """The settings of this process; raises `ConfigError`."""
+    return load_config()
+
+
+@lru_cache(maxsize=1)
+def get_search_settings() -> Config:
+    """The settings that pages search with: a key that may not write, where one is given, and little
+    patience with a server, for somebody is waiting."""
+    config = get_settings()
+    return replace(
+        config,
+        qdrant_api_key=config.qdrant_read_api_key or config.qdrant_api_key,
+        qdrant_timeout=min(config.qdrant_timeout, MAX_TIMEOUT),
+        qdrant_patience=min(config.qdrant_patience, MAX_RETRY_SECONDS),
+    )
+
+
+def list_names() -> list[str]:
+    return place_of(get_search_settings()).names()
+
+
+def summarize_collections() -> list[Summary]:
+    return list_collections(get_search_settings())
+
+
+def local_dir(name: str) -> Path:
+    """The folder of what is kept of a collection on this machine."""
+    return own(place_of(get_settings()).folder(name), get_settings().tenant)
+
+
+@lru_cache(maxsize=2)
+def load_collection_model(card: ModelCard) -> Embedder:
+    """The model that a collection was made with, loaded once; raises `EmbedderError`,
+    `IndexerError`."""
+    return load_model(replace(get_settings(), model=None), card)
+
+
+def open_collection(name: str) -> OpenCollection:
+    """The collection called `name`; its index in use, whichever that is by now."""
+    return _open_index(
+        name, replace(place_of(get_search_settings()).indexes(name).in_use, ingested=None)
+    )
+
+
+@lru_cache(maxsize=8)
+def _open_index(name: str, index: Index) -> OpenCollection:
+    config = replace(get_search_settings(), collection=name, model=None)
+    collection = Collection.open_index(config, place_of(config), index)
+    return OpenCollection(
+        collection, Searcher(collection, lambda: load_collection_model(collection.card))
+    )
+
+
+def choose_model(name: str, chosen: str | None = None) -> Embedder:
+    """The model of a collection, or the one that a new collection gets.
+
+    Raises `EmbedderError`; `CollectionError` where `chosen` is another than the collection's.
+    """
+    cards = {found.name: found.card for found in summarize_collections()}
+    config = replace(get_settings(), collection=name, model=chosen or get_settings().model)
+    if name in cards:
+        check_same(config, cards[name])
+        return load_collection_model(cards[name])
+    return load_collection_model(
+        describe_model(config.model or DEFAULT_MODEL, settings_for(config))
+    )

@@ -1,0 +1,174 @@
+"""The Library page: the collections, what is in them, and adding a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from html import escape
+from pathlib import Path
+
+import streamlit as st
+
+from app import ingest_jobs
+from app.ingest_jobs import IngestJob
+from app.services import get_settings, load_collection_model, summarize_collections
+from embedder import EmbedderError, list_models
+from embedder.hardware import choose_placement, detect_memory
+from indexer.collection import Collection, Summary
+from indexer.errors import IndexerError
+from indexer.ingest.prune import prune
+from indexer.parsing import parse_name
+
+REFRESH_SECONDS = 1.0  # seconds between two looks at a running ingest
+
+
+def show() -> None:
+    """The whole page; errors are told in a sentence."""
+    st.html('<h1 class="pl-title pl-left">Library</h1>')
+    try:
+        _show_collections()
+        _show_add_form()
+    except (IndexerError, EmbedderError) as error:
+        st.error(str(error), icon=":material/error:")
+
+
+@st.fragment(run_every=5.0)
+def _show_collections() -> None:
+    """Refreshed by itself: an ingest in a terminal shows here as well."""
+    try:
+        found = summarize_collections()
+    except IndexerError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    if not found:
+        st.html('<p class="pl-lead pl-left">There is no collection yet. Add a folder below.</p>')
+        return
+    with st.grid("auto", min_column_width=280, gap="medium", key="collections"):
+        for summary in found:
+            with st.container(border=True, key=f"collection-{summary.name}"):
+                _show_collection(summary)
+
+
+def _show_collection(summary: Summary) -> None:
+    points = "…" if summary.points is None else f"{summary.points:,}"
+    when = (summary.ingested or summary.created).replace("T", " ")[:16]
+    size = f"{summary.bytes_on_disk / 1e6:,.1f} MB"
+    st.html(
+        f'<div class="pl-collection"><h3>{escape(summary.name)}</h3>'
+        f"<p><b>{points}</b> items</p>"
+        f"<p>{size} · {escape(summary.card.name)} · {when} UTC</p></div>"
+    )
+    with st.container(horizontal=True):
+        if st.button("Search", key=f"search-{summary.name}", icon=":material/search:"):
+            st.switch_page(st.session_state["pages"]["search"], query_params={"c": summary.name})
+        if st.button(
+            "Prune",
+            key=f"prune-{summary.name}",
+            icon=":material/cleaning_services:",
+            help="Forget pictures whose files are gone from the disk.",
+        ):
+            _prune(summary.name)
+
+
+def _prune(name: str) -> None:
+    try:
+        with Collection.open(replace(get_settings(), collection=name, model=None)) as here:
+            report = prune(here, lambda: load_collection_model(here.card))
+    except (IndexerError, EmbedderError) as error:
+        st.error(str(error))
+        return
+    st.toast(f"{report.removed} removed, {len(report.paths)} files gone")
+    for root in report.missing_roots:
+        st.warning(f"{root} is missing or empty; nothing under it was touched.")
+
+
+def _show_add_form() -> None:
+    st.markdown("#### Add a folder")
+    with st.form("add", border=False):
+        folder, name = st.columns([3, 1])
+        where = folder.text_input("Folder on this machine", placeholder="~/Pictures")
+        called = name.text_input("Collection", value=get_settings().collection)
+        needs = {card.name: card.memory for card in list_models()}
+        chosen = st.selectbox(
+            "Model",
+            list(needs),
+            index=None,
+            placeholder="The collection's own; the starter for a new one",
+            accept_new_options=True,
+            format_func=partial(_format_model, needs),
+            help="For a new collection. A Hugging Face id, a folder or a server's address may be "
+            "typed as well. docs/models.md tells which to choose.",
+        )
+        gone = st.checkbox("Also forget pictures whose files are gone")
+        asked = st.form_submit_button("Look at the pictures", type="primary")
+    if asked:
+        _start_ingest(where, called, chosen, gone)
+    _show_progress(called)
+
+
+def _format_model(needs: Mapping[str, int], name: str) -> str:
+    """A model's name, and where it would run here, if its need in bytes is known."""
+    if name not in needs:
+        return name
+    where = {"GPU": "runs on the GPU", "CPU": "runs on the CPU", "no": "too large for this machine"}
+    return f"{name} ({where[choose_placement(needs[name], detect_memory())]})"
+
+
+def _start_ingest(where: str, called: str, model: str | None, gone: bool) -> None:
+    folder = Path(where.strip()).expanduser()
+    if not where.strip() or not folder.exists():
+        st.error(f"There is no folder {where!r} on this machine.", icon=":material/folder_off:")
+        return
+    try:
+        ingest_jobs.start_ingest(str(parse_name(called)), folder, model=model, prune=gone)
+    except ValueError as error:
+        st.error(f"A collection cannot be called {called!r}: {error}")
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _show_progress(collection: str) -> None:
+    job = ingest_jobs.latest_ingest(collection)
+    if job is None:
+        return
+    with st.container(border=True, key="job"):
+        if job.is_running:
+            _show_running(job)
+        elif job.error:
+            st.error(job.error, icon=":material/error:")
+        else:
+            _show_report(job)
+
+
+def _show_running(job: IngestJob) -> None:
+    st.html(f"<b>{escape(str(job.folder))}</b>")
+    now = job.progress
+    if now is None or now.total is None:
+        st.progress(0.0, "Looking through the folders…" if now else "Waking the model up…")
+    else:
+        rate = now.done / now.seconds if now.seconds else 0.0
+        left = f", {(now.total - now.done) / rate:,.0f} s left" if rate else ""
+        st.progress(
+            min(1.0, now.done / max(now.total, 1)),
+            f"{now.done:,} of {now.total:,} · {rate:,.0f} a second{left}",
+        )
+    if st.button("Stop", icon=":material/stop_circle:", disabled=job.stop.is_set()):
+        job.stop.set()
+
+
+def _show_report(job: IngestJob) -> None:
+    report = job.report
+    if report is None:
+        st.error("The ingest ended without a report; see the terminal.")
+        return
+    words = "Stopped, with all that was done saved" if report.interrupted else "Done"
+    counts = {
+        "added": report.added, "updated": report.updated, "unchanged": report.unchanged,
+        "moved": report.moved, "removed": report.removed,
+    }  # fmt: skip
+    told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    st.success(f"{words}: {told or 'nothing to do'}", icon=":material/check_circle:")
+    if report.skipped:
+        st.markdown(f"**{len(report.skipped):,} files were left out**")
+        rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]
+        st.dataframe(rows, hide_index=True)

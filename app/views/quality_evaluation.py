@@ -1,0 +1,114 @@
+"""Starting an evaluation from the Quality page, and watching it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import evaluation_jobs, runs
+from app.evaluation_jobs import EvaluationJob, EvaluationRequest
+from app.runs import Run
+from embedder import DEFAULT_MODEL, list_models
+from indexer.errors import IndexerError
+
+REFRESH_SECONDS = 1.0  # seconds between two looks at a running evaluation
+HELD_OUT_FILE = "evaluation/held-out.jsonl"  # what the training left aside
+NO_BASELINE = "nothing, it is measured alone"
+
+
+def show(run: Run) -> None:
+    """The form, and the evaluation that is under way; raises `IndexerError`."""
+    _show_form(run)
+    st.fragment(_show_progress, run_every=REFRESH_SECONDS if _is_running() else None)()
+
+
+def _show_form(run: Run) -> None:
+    held_out = run.folder / HELD_OUT_FILE
+    with st.form(f"evaluate-{run.folder}", border=False):
+        pairs = st.text_input(
+            "File of pairs",
+            value=str(held_out) if held_out.is_file() else "",
+            placeholder="~/pairs.test.jsonl",
+            help="What no training has seen: JSONL, CSV or Parquet. finetune pairs --split "
+            "makes one.",
+        )
+        first, second = st.columns(2)
+        after = first.selectbox(
+            "Model", _list_models(run), accept_new_options=True, help="A run, or any model's name."
+        )
+        before = second.selectbox(
+            "Beside it",
+            [*_list_baselines(run), NO_BASELINE],
+            accept_new_options=True,
+            help="The model that it is compared with.",
+        )
+        limit = st.number_input(
+            "Queries", min_value=1, value=None, placeholder="All", help="So many, drawn at random."
+        )
+        reverse = st.checkbox("Ask each pair the other way round too")
+        asked = st.form_submit_button("Evaluate", type="primary", disabled=_is_running())
+    if asked:
+        path = Path(pairs.strip()).expanduser()
+        if not pairs.strip() or not path.exists():
+            raise IndexerError(f"there is no file of pairs {pairs!r} on this machine")
+        beside = None if before == NO_BASELINE else before
+        evaluation_jobs.start_evaluation(
+            run, EvaluationRequest(after, beside, path.absolute(), reverse, limit)
+        )
+        st.rerun()
+
+
+def _list_models(run: Run) -> list[str]:
+    """The run itself, the other runs, and the models that are known."""
+    others = [str(other.folder) for other in runs.runs() if other.status == "done"]
+    return list(dict.fromkeys([str(run.folder), *others, *(card.name for card in list_models())]))
+
+
+def _list_baselines(run: Run) -> list[str]:
+    """The run's base first."""
+    return list(dict.fromkeys([run.base or DEFAULT_MODEL, *_list_models(run)[1:]]))
+
+
+def _is_running() -> bool:
+    job = evaluation_jobs.latest_evaluation()
+    return job is not None and job.is_running
+
+
+def _show_progress() -> None:
+    """What the evaluation says, and what came of it."""
+    job = evaluation_jobs.latest_evaluation()
+    if job is None:
+        return
+    if job.is_running:
+        _show_running(job)
+        return
+    if st.session_state.get("evaluation-seen") != str(job.out):
+        st.session_state["evaluation-seen"] = str(job.out)
+        st.rerun()  # the form may be used again
+    _show_outcome(job)
+
+
+def _show_running(job: EvaluationJob) -> None:
+    st.progress(job.fraction_done, job.last_line or "Waking the model up…")
+    st.caption(f"{job.run.name} on {job.request.pairs.name} · {job.seconds:,.0f} seconds")
+    if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):
+        job.stop()
+        st.rerun(scope="fragment")
+
+
+def _show_outcome(job: EvaluationJob) -> None:
+    if job.stopped:
+        st.info("Stopped; nothing was written.", icon=":material/stop_circle:")
+    elif job.error:
+        st.error(job.error, icon=":material/error:")
+    else:
+        st.success(f"Done in {job.seconds:,.0f} seconds: {job.out}", icon=":material/check_circle:")
+        if st.button("See what it found", on_click=_open_result, args=(job,)):
+            st.rerun()
+
+
+def _open_result(job: EvaluationJob) -> None:
+    st.session_state[f"result-{job.run.folder}"] = str(job.out)
+    st.session_state[f"view-{job.run.folder}"] = "Before and after"
+    st.query_params["run"] = str(job.run.folder)

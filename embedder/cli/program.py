@@ -1,0 +1,255 @@
+"""The console script `embedder`: its models, and vectors of texts and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedder.cli import options
+from embedder.cli.console import print_note, print_version, run_program, write_json
+from embedder.cli.output import format_bytes, print_fields, print_table
+from embedder.cli.serve import SERVE_EXAMPLES, serve
+from embedder.errors import EmbedderError
+from embedder.families.registry import DEFAULT_MODEL, describe_model, list_models, load
+from embedder.model_card import UNPINNED, find_preset
+from embedder.types import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+    from embedder.hardware import MachineMemory
+    from embedder.types import Input, ModelCard, Vectors
+
+ROLES = ("query", "document")
+
+HELP = """
+Turn texts, pictures, or both together into vectors of one space.
+
+Results go to stdout, messages to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.
+"""
+EXAMPLES = """
+Examples:
+
+  embedder models
+  embedder embed "a red bicycle" "ein rotes Fahrrad" --json
+  embedder embed --image cat.jpg --image dog.jpg --npy vectors.npy
+"""
+EMBED_EXAMPLES = """
+Examples:
+
+  embedder embed "a red bicycle" "赤い自転車" --json
+  embedder embed --image cat.jpg --npy cat.npy
+  embedder embed "at night" --image street.jpg --together --json
+  embedder embed --role document < captions.txt     a line, a vector
+"""
+MODELS_EXAMPLES = """
+Examples:
+
+  embedder models
+  embedder models --json
+"""
+INFO_EXAMPLES = """
+Examples:
+
+  embedder info
+  embedder info --model starter --json
+"""
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """What stands before the command's name. `embedder.cli.console.run_program` looks for --debug itself."""
+
+
+@app.command(epilog=MODELS_EXAMPLES)
+def models(as_json: Json = False) -> None:
+    """List the models that have a name."""
+    print_models(as_json=as_json)
+
+
+def print_models(name: str | None = None, *, as_json: bool) -> None:
+    """Print the cards of all models, or of the one called `name`."""
+    found = [find_card(name)] if name else list_models()
+    if as_json:
+        write_json({"default": DEFAULT_MODEL, "models": [asdict(card) for card in found]})
+        return
+    from embedder.hardware import detect_memory
+
+    memory = detect_memory()
+    columns = ("model", "dim", "takes", "composes", "parameters", "memory", "runs here", "licence")
+    print_table(columns, [_format_row(card, memory) for card in found])
+    if sys.stdout.isatty() and any(card.license_note for card in found):
+        print_note("* more is to be known: embedder info --model NAME")
+
+
+def find_card(name: str) -> ModelCard:
+    """The card called `name`; of other models, what their files or their server say."""
+    return find_preset(list_models(), name) or describe_model(name)
+
+
+def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
+    from embedder.hardware import choose_placement
+
+    return (
+        card.name,
+        str(card.dim),
+        ", ".join(card.modalities),
+        "yes" if card.composes else "no",
+        f"{card.parameters / 1e9:.1f}B" if card.parameters >= 5e7 else "small",
+        format_bytes(card.memory),
+        choose_placement(card.memory, memory),
+        f"{card.license} *" if card.license_note else card.license,
+    )
+
+
+@app.command(epilog=INFO_EXAMPLES)
+def info(model: options.Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+    """Show all that is known of a model."""
+    card = find_card(model)
+    if as_json:
+        write_json(asdict(card))
+        return
+    fields = {name.replace("_", " "): _format_value(value) for name, value in asdict(card).items()}
+    if card.fingerprint == UNPINNED:
+        fields |= dict.fromkeys(("revision", "fingerprint"), "known once its weights are here")
+    print_fields({**fields, "memory": format_bytes(card.memory)})
+
+
+def _format_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+@app.command(epilog=EMBED_EXAMPLES)
+def embed(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="A picture; may be given again.")
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="One vector for all that is given.")
+    ] = False,
+    role: Annotated[
+        str, typer.Option(metavar="|".join(ROLES), help="What the vectors are for.")
+    ] = "query",
+    instruction: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to look for, told to the model.")
+    ] = None,
+    npy: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) array.")
+    ] = None,
+    as_int8: Annotated[
+        bool, typer.Option("--int8", help="Whole numbers from -127 to 127 in that array.")
+    ] = False,
+    model: options.Model = DEFAULT_MODEL,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    dim: options.Dim = None,
+    pixel_budget: options.PixelBudget = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    api_key: options.ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Print the vectors of texts and pictures: texts first, in the order given."""
+    if role not in ROLES:
+        raise typer.BadParameter(f"--role is one of {', '.join(ROLES)}, not {role!r}")
+    if as_int8 and npy is None:
+        raise typer.BadParameter("--int8 needs --npy PATH")
+    if not texts and not image:
+        texts = _read_stdin_lines()
+    inputs = _build_inputs(texts or [], image or [], together=together)
+    settings = Settings(
+        device=device,
+        dtype=dtype,
+        dim=dim,
+        pixel_budget=pixel_budget,
+        trust_remote_code=trust_remote_code,
+        api_key=api_key,
+    )
+    loaded = load(model, settings)
+    vectors = loaded.embed(inputs, role, instruction)  # type: ignore[arg-type]
+    labels = [*(texts or []), *map(str, image or [])]
+    if npy is not None:
+        _save_npy(vectors, npy, as_int8)
+    _print_vectors(
+        vectors, labels if not together else [" + ".join(labels)], loaded.card, npy, as_json
+    )
+
+
+def _read_stdin_lines() -> list[str]:
+    if sys.stdin.isatty():
+        raise typer.BadParameter("give a text, or a picture with --image")
+    lines = [line.strip() for line in sys.stdin]
+    if not any(lines):
+        raise typer.BadParameter("stdin has no text")
+    return [line for line in lines if line]
+
+
+def _build_inputs(texts: Sequence[str], paths: Sequence[Path], *, together: bool) -> list[Input]:
+    from embedder.types import Input
+
+    images = [_read_image(path) for path in paths]
+    if together:
+        return [Input(" ".join(texts) or None, tuple(images))]
+    return [*(Input(text=text) for text in texts), *(Input(images=(image,)) for image in images)]
+
+
+def _read_image(path: Path) -> Picture:
+    """The picture at `path`, upright RGB. `indexer` reads more formats, and hostile files."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise EmbedderError(f"{path} is no picture that can be read: {error}") from error
+
+
+def _save_npy(vectors: Vectors, npy: Path, as_int8: bool) -> None:
+    import numpy as np
+
+    from embedder.vectors import quantize_int8
+
+    rows = quantize_int8(vectors) if as_int8 else vectors
+    with npy.open("wb") as file:
+        np.save(file, rows)
+    print_note(f"{rows.shape[0]} x {rows.shape[1]} {rows.dtype} written to {npy}")
+
+
+def _print_vectors(
+    vectors: Vectors, labels: Sequence[str], card: ModelCard, npy: Path | None, as_json: bool
+) -> None:
+    if as_json:
+        rows = [] if npy else [[round(float(v), 7) for v in row] for row in vectors]
+        write_json({"model": card.name, "dim": card.dim, "labels": list(labels), "vectors": rows})
+    elif npy is None:
+        for label, row in zip(labels, vectors, strict=True):
+            print(label.replace("\t", " "), *(f"{value:.6f}" for value in row), sep="\t")
+
+
+app.command(epilog=SERVE_EXAMPLES)(serve)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_program(app, "embedder", (EmbedderError,)))

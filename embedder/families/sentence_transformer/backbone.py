@@ -1,0 +1,232 @@
+"""A model that sentence-transformers loads, as a backbone.
+
+Every text goes in as {"text": ...}: a bare string that is an address would be fetched, and one that
+is a picture's path would be opened.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedder.engine.backbone import Batch, Bucket
+from embedder.errors import EmbedderError
+from embedder.families.sentence_transformer.features import collate_features
+from embedder.families.sentence_transformer.processors import (
+    serialize_tokenizer_calls,
+    uses_gemma_tokenizer,
+)
+from embedder.types import Input, ModelCard, Role
+from embedder.vlm.backbone import too_narrow_error
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+MAX_INPUT_TOKENS = 8192  # tokens of an input in a prompted model: Qwen3-VL-Embedding's MAX_LENGTH
+DEFAULT_IMAGE_TOKENS = 1024  # tokens of a picture where a processor cannot tell
+Features = dict[str, Any]
+"""What sentence-transformers makes of inputs, for one forward pass."""
+ASCII_LOWERCASE = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedInput:
+    """A text in which nothing is special, pictures, the prompt that goes before them, the cost."""
+
+    text: str | None
+    images: tuple[Image, ...]
+    prompt: str | None
+    tokens: int
+
+
+class SentenceTransformerBackbone:
+    """The backbone. A model with a chat template reads texts and pictures together; without one,
+    the unit vectors of an input's parts are added. A batch has one prompt, and pictures or none."""
+
+    def __init__(self, card: ModelCard, model: Any, query_prompt: str = "") -> None:
+        """`model` is a SentenceTransformer; `query` its prompt for queries, where it saved none."""
+        from embedder.vlm.prompts import list_special_tokens
+
+        self.card = card
+        self._model, self._transformer_module, self._query_prompt = model, model[0], query_prompt
+        self._tokenizer = self._transformer_module.tokenizer
+        self._special_tokens = tuple(list_special_tokens(self._tokenizer.backend_tokenizer))
+        self._has_chat_template = "message" in model.modalities
+        self._lowercases = uses_gemma_tokenizer(self._transformer_module)
+        self._fixed_image_tokens = _count_fixed_image_tokens(self._transformer_module)
+        serialize_tokenizer_calls(self._tokenizer)
+
+    @property
+    def sentence_transformer(self) -> Any:
+        """The SentenceTransformer."""
+        return self._model
+
+    @property
+    def transformer(self) -> Any:
+        """The transformers module, which an adapter is merged into."""
+        return self._transformer_module.model
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._model.device
+        return device
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
+        item.validate()
+        text = item.text if item.has_text else None
+        if item.images and "image" not in self.card.modalities:
+            raise EmbedderError(
+                f"{self.card.name} reads texts only; choose a model that sees pictures, such as "
+                "google/siglip2-base-patch16-256"
+            )
+        image_tokens = sum(self._count_image_tokens(image.size) for image in item.images)
+        prompt = self.select_prompt(role, instruction)
+        text, text_tokens = (
+            self._truncate(self._sanitize(text), MAX_INPUT_TOKENS - image_tokens)
+            if text
+            else (None, 0)
+        )
+        return PreparedInput(
+            text, item.images, prompt, image_tokens + text_tokens + len(prompt or "") // 4
+        )
+
+    def select_prompt(self, role: Role, instruction: str | None) -> str | None:
+        """What stands before an input, in a system turn where the model has a chat template. An
+        instruction takes its place there; other models were trained on their prompts alone."""
+        if instruction and self._has_chat_template:
+            return self._sanitize(_punctuate(instruction))
+        saved = self._model.prompts
+        default = saved.get(self._model.default_prompt_name or "", "")
+        query_prompt = self._query_prompt if role == "query" else ""
+        return saved.get(role) or query_prompt or default or None
+
+    def bucket(self, ready: PreparedInput) -> Bucket:
+        parts = bool(ready.images), None if self._has_chat_template else ready.text is not None
+        return Bucket((ready.prompt or "", *parts), ready.tokens)
+
+    def process(self, ready: PreparedInput) -> list[Features]:
+        """The features of each forward pass that the input's pictures take."""
+        if not ready.images:
+            return []  # texts are quicker all at once
+        inputs = (
+            [_combine_modalities(ready)]
+            if self._has_chat_template
+            else [{"image": i} for i in ready.images]
+        )
+        return [self._model.preprocess([one], prompt=ready.prompt) for one in inputs]
+
+    def collate(self, items: Sequence[PreparedInput], processed: Sequence[list[Features]]) -> Batch:
+        """The features of each forward pass that the batch takes, named `pass.feature`, and the row
+        that each of its vectors belongs to."""
+        import torch
+
+        batch: dict[str, Any] = {"count": len(items)}
+        image_features = [one for row in processed for one in row]
+        rows = [row for row, ones in enumerate(processed) for _ in ones]
+        passes = (
+            [(rows, collate_features(image_features, self._tokenizer))] if image_features else []
+        )
+        if not (image_features and self._has_chat_template):
+            passes += self._preprocess_texts(items)
+        for index, (owners, features) in enumerate(passes):
+            batch |= {f"{index}.{name}": value for name, value in features.items()}
+            batch[f"{index}.rows"] = torch.tensor(owners)
+        return batch
+
+    def _preprocess_texts(self, items: Sequence[PreparedInput]) -> list[tuple[list[int], Features]]:
+        """The rows that have a text, and the features of the texts."""
+        given = [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None]
+        if not given:
+            return []
+        features = self._model.preprocess([text for _, text in given], prompt=items[0].prompt)
+        return [([row for row, _ in given], features)]
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(n, dim) on the device, not always of unit length."""
+        count, passes = batch["count"], _unpack_passes(batch)
+        rows = [features.pop("rows") for features in passes]
+        states = [self._model.forward(features)["sentence_embedding"] for features in passes]
+        return states[0] if self._has_chat_template else _sum_parts(count, rows, states)
+
+    def _sanitize(self, text: str) -> str:
+        """`text` in the letters that the model was trained on, with no special token in it."""
+        from embedder.vlm.prompts import neutralize_special_tokens
+
+        # The authors' tf.strings.lower leaves all but A-Z as they are.
+        return neutralize_special_tokens(
+            text.translate(ASCII_LOWERCASE) if self._lowercases else text, self._special_tokens
+        )
+
+    def _truncate(self, text: str, max_tokens: int) -> tuple[str, int]:
+        """`text` with at most `most` tokens, and their number; a model without a chat template cuts
+        texts by itself."""
+        encoding = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        count = len(encoding["input_ids"])
+        if not self._has_chat_template:
+            length = self._transformer_module.processing_kwargs.get("text", {}).get("max_length")
+            return text, length or min(count, self._model.get_max_seq_length() or count)
+        if count <= max_tokens:
+            return text, count
+        max_tokens = max(max_tokens, 1)
+        return text[: encoding["offset_mapping"][max_tokens - 1][1]], max_tokens
+
+    def _count_image_tokens(self, size: tuple[int, int]) -> int:
+        """The tokens of a picture of `size`, which is width and height; raises `EmbedderError`."""
+        images = self._transformer_module.processor.image_processor
+        if not hasattr(images, "merge_size"):
+            return self._fixed_image_tokens
+        try:
+            patches = images.get_number_of_image_patches(size[1], size[0], {})
+        except ValueError:
+            raise too_narrow_error(size) from None
+        return int(patches) // int(images.merge_size) ** 2
+
+
+def _combine_modalities(item: PreparedInput) -> dict[str, Any]:
+    """Pictures first, then the text, as Qwen3-VL-Embedding's authors have it."""
+    images = {"image": list(item.images)} if item.images else {}
+    return {**images, **({} if item.text is None else {"text": item.text})}
+
+
+def _unpack_passes(batch: Batch) -> list[dict[str, Any]]:
+    passes: dict[str, dict[str, Any]] = {}
+    for key, value in batch.items():
+        name, dot, feature = key.partition(".")
+        if dot:
+            passes.setdefault(name, {})[feature] = value
+    return list(passes.values())
+
+
+def _sum_parts(
+    count: int, rows: Sequence[torch.Tensor], states: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """(count, dim): for every row, the sum of its parts' unit vectors. Each pass has (m,) `rows`
+    and (m, dim) `states`."""
+    import torch
+    from torch.nn.functional import normalize
+
+    parts = torch.cat([normalize(one.float(), dim=1) for one in states])
+    return parts.new_zeros(count, parts.shape[1]).index_add_(0, torch.cat(list(rows)), parts)
+
+
+def _punctuate(instruction: str) -> str:
+    """An instruction as Qwen3-VL-Embedding's authors send it: closed by a mark."""
+    stripped = instruction.strip()
+    is_punctuated = not stripped or unicodedata.category(stripped[-1]).startswith("P")
+    return stripped if is_punctuated else stripped + "."
+
+
+def _count_fixed_image_tokens(transformer: Any) -> int:
+    """The patches of a picture that a model always sees at one size."""
+    images: Any = getattr(transformer.processor, "image_processor", None)
+    vision: Any = getattr(transformer.config, "vision_config", None)
+    if hasattr(images, "max_num_patches"):
+        return int(images.max_num_patches)
+    if hasattr(vision, "image_size") and hasattr(vision, "patch_size"):
+        return int((vision.image_size // vision.patch_size) ** 2)
+    return DEFAULT_IMAGE_TOKENS

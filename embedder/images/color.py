@@ -1,0 +1,107 @@
+"""Every pixel format that a decoder may hand over -> 8-bit sRGB, alpha on white."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+MAX_PROFILE_BYTES = 4 << 20  # bytes; printers' CMYK profiles reach 2 MB
+PROFILE_COLOR_SPACES = {
+    "RGB": "RGB ",
+    "L": "GRAY",
+    "CMYK": "CMYK",
+}  # mode -> the profile's colour space
+
+
+def convert_to_srgb(image: Image.Image, side: int) -> Image.Image:
+    """`image` as RGB in sRGB, reduced by a whole factor while its shorter side stays >= `side`."""
+    profile = image.info.get("icc_profile")
+    image = _to_8_bit(image)
+    factor = min(image.size) // side
+    if factor >= 2:
+        image = Image.Image.reduce(image, factor)
+    if image.mode in {"RGBA", "LA"}:
+        image = _flatten_on_white(image)
+    if profile:
+        image = _apply_profile(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Any mode -> one of L, LA, RGB, RGBA, CMYK."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if mode in {"I", "F"}:
+        return Image.fromarray(_scale_to_uint8(np.asarray(image)))
+    if mode == "La":
+        return image.convert("LA")
+    if image.has_transparency_data and mode not in {"LA", "RGBA"}:
+        return image.convert("RGBA")
+    if mode in {"L", "LA", "RGB", "RGBA", "CMYK"}:
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
+
+
+def _scale_to_uint8(values: np.ndarray) -> np.ndarray:
+    """Integers or floats of unknown range -> uint8: 0-1, 0-255 and 0-65535 keep their black."""
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0:
+        low, tops = 0.0, (1.0, 255.0, 65535.0)
+        high = next((top for top in tops if high <= top), high)
+    scale = 255.0 / (high - low) if high > low else 0.0
+    return np.asarray(np.rint((values - low) * scale), dtype=np.uint8)
+
+
+def _flatten_on_white(image: Image.Image) -> Image.Image:
+    color_mode = image.mode[:-1]
+    alpha = image.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return image.convert(color_mode)
+    background = Image.new(color_mode, image.size, "white")
+    background.paste(image.convert(color_mode), mask=alpha)
+    return background
+
+
+def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    if len(profile) > MAX_PROFILE_BYTES or image.mode not in PROFILE_COLOR_SPACES:
+        return image
+    transform = _build_transform(profile, image.mode)
+    return transform.apply(image) if transform else image
+
+
+@lru_cache(maxsize=32)
+def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From `profile` to sRGB; None where it is broken, not for `mode`, or changes next to nothing.
+
+    Whether it changes anything is measured on a cube of colours: sRGB has many names.
+    """
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if source.profile.xcolor_space != PROFILE_COLOR_SPACES[mode]:
+            return None
+        target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB")
+        color_cube = _build_color_cube(mode)
+        change = np.abs(
+            _to_int16(transform.apply(color_cube)) - _to_int16(color_cube.convert("RGB"))
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    return transform if change.max() > 2 else None
+
+
+def _build_color_cube(mode: str) -> Image.Image:
+    """6 steps a channel, every combination, as one row of pixels."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    steps = np.array([0, 51, 102, 153, 204, 255], dtype=np.uint8)
+    grid = np.stack(np.meshgrid(*[steps] * bands, indexing="ij"), axis=-1).reshape(-1, bands)
+    return Image.frombytes(mode, (len(grid), 1), grid.tobytes())
+
+
+def _to_int16(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, dtype=np.int16)

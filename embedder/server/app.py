@@ -1,0 +1,162 @@
+"""Routes, keys and errors: the service as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from embedder.server.limits import HTTPError
+from embedder.server.service import CLIENT_CLOSED_REQUEST, Service
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+BODY_TIMEOUT = 60  # for a client to send its body
+log = logging.getLogger(__name__)
+
+
+def create_app(service: Service, api_key: str | None = None) -> Starlette:
+    """The application; without an `api_key` it serves anyone."""
+    endpoint = Endpoints(service)
+    routes = [
+        Route("/v1/models", require_key(endpoint.models, api_key)),
+        Route("/v1/embeddings", require_key(endpoint.embeddings, api_key), methods=["POST"]),
+        Route("/healthz", endpoint.healthz),
+        Route("/readyz", endpoint.readyz),
+        Route("/metrics", endpoint.metrics),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: handle_http_exception})
+
+
+def require_key(handler: Handler, api_key: str | None) -> Handler:
+    """`handler` for those who bring the key; what it refuses, in OpenAI's shape."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            if api_key:
+                check_key(request.headers.get("authorization", ""), api_key)
+            return await handler(request)
+        except HTTPError as refusal:
+            return error_response(refusal)
+
+    return guarded
+
+
+def check_key(header: str, api_key: str) -> None:
+    """Takes the same time for every wrong key; raises `Refusal`."""
+    scheme, _, key = header.partition(" ")
+    same = hmac.compare_digest(key.strip().encode(), api_key.encode())
+    if scheme.lower() != "bearer" or not same:
+        raise HTTPError(
+            401,
+            "the API key is missing or wrong: Authorization: Bearer KEY",
+            code="invalid_api_key",
+        )
+
+
+def error_response(error: HTTPError) -> Response:
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def handle_http_exception(request: Request, error: Exception) -> Response:
+    """A path or a method that is not there."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return error_response(HTTPError(error.status_code, message))
+
+
+class Endpoints:
+    """What answers at each path."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def healthz(self, request: Request) -> Response:
+        return Response("ok\n")
+
+    async def readyz(self, request: Request) -> Response:
+        ready = self._service.is_ready
+        return Response("ready\n" if ready else "not ready\n", 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    async def models(self, request: Request) -> Response:
+        card = self._service.card
+        model = {"id": self._service.name, "object": "model", "created": 0, "owned_by": "polylens"}
+        return JSONResponse({"object": "list", "data": [model | {"polylens": asdict(card)}]})
+
+    async def embeddings(self, request: Request) -> Response:
+        """Answers, counts and times a request, however it ends."""
+        started = time.perf_counter()
+        request.state.kind = "unknown"
+        try:
+            response = await self._handle_embeddings(request)
+        except HTTPError as error:
+            response = error_response(error)
+        except ClientDisconnect:
+            response = Response(status_code=CLIENT_CLOSED_REQUEST)
+        except Exception:  # the model's fault; what it was is not for strangers
+            log.exception("a request failed")
+            response = error_response(HTTPError(500, "the server failed; its log says how"))
+        metrics = self._service.metrics
+        metrics.requests.labels(request.state.kind, str(response.status_code)).inc()
+        metrics.request_seconds.observe(time.perf_counter() - started)
+        return response
+
+    async def _handle_embeddings(self, request: Request) -> Response:
+        max_bytes = self._service.limits.bytes
+        with self._service.admit(read_declared_size(request, max_bytes)):
+            body = await read_body(request, max_bytes)
+            embedding_request = await self._service.parse(body)
+            request.state.kind = embedding_request.body_kind
+            disconnected = asyncio.ensure_future(wait_for_disconnect(request))
+            try:
+                content = await self._service.embed(embedding_request, disconnected)
+            finally:
+                disconnected.cancel()
+            return Response(content, media_type="application/json")
+
+
+def read_declared_size(request: Request, max_bytes: int) -> int:
+    """Bytes of the body as its head says; as many as may be where it does not."""
+    content_length = request.headers.get("content-length", "")
+    return min(int(content_length), max_bytes) if content_length.isdigit() else max_bytes
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, of at most `most` bytes; raises `Refusal`.
+
+    What is too large is read to its end, if that is near, and forgotten: a client that is cut off
+    while it sends would not see why.
+    """
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for part in request.stream():
+                size += len(part)
+                if size <= max_bytes:
+                    parts.append(part)
+                elif size > 4 * max_bytes:
+                    break
+    except TimeoutError:
+        raise HTTPError(408, f"the body did not come in {BODY_TIMEOUT} seconds") from None
+    if size > max_bytes:
+        raise HTTPError(413, f"a request of more than {max_bytes} bytes", code="request_too_large")
+    return b"".join(parts)
+
+
+async def wait_for_disconnect(request: Request) -> None:
+    """Ends when the client goes away. To be asked once the body is read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

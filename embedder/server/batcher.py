@@ -1,0 +1,210 @@
+"""Requests of many clients -> batches for one model.
+
+A thread embeds; two, where a model can prepare one batch while it computes another. What arrives
+meanwhile is the next batch; when nothing is being embedded, a request starts at once. First come,
+first served; a batch has one role and one instruction.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.server.limits import HTTPError
+from embedder.server.metrics import Metrics
+from embedder.types import Embedder, Input, Role, Vectors
+
+GATHER_RATIO = 0.1  # of the last batch's time: how long those just answered may take to ask again
+
+Outcome: TypeAlias = NDArray[np.float32] | Exception
+"""(dim,), or why there is none."""
+
+
+@dataclass(eq=False, slots=True)
+class PendingRequest:
+    """A request in the queue. `taken` counts the inputs that went into a batch."""
+
+    inputs: Sequence[Input]
+    role: Role
+    instruction: str | None
+    submitted_at: float = field(default_factory=time.perf_counter)
+    future: Future[Vectors] = field(default_factory=Future)
+    outcomes: list[Outcome] = field(default_factory=list)
+    taken_count: int = 0
+
+    @property
+    def batch_key(self) -> tuple[Role, str | None]:
+        """Only tickets of one kind share a batch."""
+        return self.role, self.instruction
+
+    def take(self, max_inputs: int) -> Sequence[Input]:
+        part = self.inputs[self.taken_count : self.taken_count + max_inputs]
+        self.taken_count += len(part)
+        return part
+
+    def add_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """The answer is there once all inputs are; an input that failed fails its request."""
+        self.outcomes += outcomes
+        if len(self.outcomes) < len(self.inputs):
+            return
+        failed = next((o for o in self.outcomes if isinstance(o, Exception)), None)
+        if failed is not None:
+            self.future.set_exception(failed)
+        else:
+            self.future.set_result(np.stack(self.outcomes))  # type: ignore[arg-type]
+
+
+class Batcher:
+    """Embeds for many threads; `close` when done."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        metrics: Metrics,
+        *,
+        max_batch: int = 32,
+        max_queue: int = 512,
+        max_concurrency: int = 1,
+    ) -> None:
+        """`lanes`: calls of the model at once."""
+        self._embedder, self._metrics = embedder, metrics
+        self._max_batch, self._max_queue = max_batch, max_queue
+        self._changed = threading.Condition()
+        self._pending: deque[PendingRequest] = deque()
+        self._queued_inputs = 0  # inputs
+        self._closed = False
+        self._expected_inputs, self._hold_until = (
+            0,
+            0.0,
+        )  # inputs that a batch is held back for, and until when
+        names = [f"batcher-{index}" for index in range(max_concurrency)]
+        self._threads = [threading.Thread(target=self._run, name=n, daemon=True) for n in names]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None
+    ) -> PendingRequest:
+        """A place in the queue; raises `Refusal` where it is full."""
+        pending = PendingRequest(inputs, role, instruction)
+        pending.future.set_running_or_notify_cancel()  # nobody can cancel it
+        with self._changed:
+            if self._queued_inputs and self._queued_inputs + len(inputs) > self._max_queue:
+                self._metrics.rejected.labels("queue").inc()
+                raise HTTPError(
+                    429, "too many requests wait; try again", code="busy", retry_after=1
+                )
+            self._pending.append(pending)
+            self._add_queued_inputs(len(inputs))
+            self._changed.notify_all()
+        return pending
+
+    def discard(self, pending: PendingRequest) -> None:
+        """Forget what of `ticket` is not embedded yet: nobody waits for it."""
+        with self._changed:
+            self._remove(pending)
+
+    def try_cancel(self, pending: PendingRequest) -> bool:
+        """Take `ticket` out of the queue, unless the model has begun with it."""
+        with self._changed:
+            is_untouched = pending.taken_count == 0
+            if is_untouched:
+                self._remove(pending)
+            return is_untouched
+
+    def close(self) -> None:
+        """Finish what is in the queue, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _remove(self, pending: PendingRequest) -> None:
+        if pending in self._pending:
+            self._pending.remove(pending)
+            self._add_queued_inputs(pending.taken_count - len(pending.inputs))
+
+    def _add_queued_inputs(self, more: int) -> None:
+        self._queued_inputs += more
+        self._metrics.queued_inputs.set(self._queued_inputs)
+
+    def _run(self) -> None:
+        while not (self._closed and not self._pending):
+            batch = self._next_batch()
+            if not batch:  # whoever was in the queue has left it
+                continue
+            started = time.perf_counter()
+            self._embed_batch(batch)
+            seconds = time.perf_counter() - started
+            size = sum(len(part) for _, part in batch)
+            self._metrics.observe_batch(size, seconds)
+            if len(self._threads) == 1:  # with more, the other one keeps the model busy
+                with self._changed:
+                    self._delay_next_batch(size, seconds)
+
+    def _delay_next_batch(self, size: int, seconds: float) -> None:
+        """Clients that wait for one answer before they ask again come in step with the batches: a
+        moment's patience makes the next one full. A client alone is never held back."""
+        is_single_client = size == 1 and not self._queued_inputs
+        self._expected_inputs = (
+            0 if is_single_client else min(size + self._queued_inputs, self._max_batch)
+        )
+        self._hold_until = time.perf_counter() + GATHER_RATIO * seconds
+
+    def _next_batch(self) -> list[tuple[PendingRequest, Sequence[Input]]]:
+        """Tickets with the inputs taken from each, once there are some; may be empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closed)
+            self._changed.wait_for(
+                lambda: self._queued_inputs >= self._expected_inputs or self._closed,
+                timeout=max(self._hold_until - time.perf_counter(), 0),
+            )
+            return self._take_batch()
+
+    def _take_batch(self) -> list[tuple[PendingRequest, Sequence[Input]]]:
+        batch: list[tuple[PendingRequest, Sequence[Input]]] = []
+        room = self._max_batch
+        for pending in [t for t in self._pending if t.batch_key == self._pending[0].batch_key]:
+            if pending.taken_count == 0:
+                self._metrics.queue_seconds.observe(time.perf_counter() - pending.submitted_at)
+            batch.append((pending, pending.take(room)))
+            if pending.taken_count == len(pending.inputs):
+                self._pending.remove(pending)
+            room -= len(batch[-1][1])
+            if not room:
+                break
+        self._add_queued_inputs(room - self._max_batch)
+        return batch
+
+    def _embed_batch(self, batch: Sequence[tuple[PendingRequest, Sequence[Input]]]) -> None:
+        role, instruction = batch[0][0].batch_key
+        inputs = [item for _, part in batch for item in part]
+        outcomes = self._embed_or_split(inputs, role, instruction)
+        for pending, part in batch:
+            own_outcomes, outcomes = outcomes[: len(part)], outcomes[len(part) :]
+            pending.add_outcomes(own_outcomes)
+
+    def _embed_or_split(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None
+    ) -> list[Outcome]:
+        """One for each input. A batch that fails is halved, until the bad input fails alone."""
+        try:
+            rows = self._embedder.embed(inputs, role, instruction)
+            return [row for row, _ in zip(rows, inputs, strict=True)]
+        except Exception as error:  # whatever a model throws must not end the thread
+            if len(inputs) == 1:
+                return [error]
+        half = len(inputs) // 2
+        return [
+            *self._embed_or_split(inputs[:half], role, instruction),
+            *self._embed_or_split(inputs[half:], role, instruction),
+        ]

@@ -1,0 +1,149 @@
+"""The process: its socket, the model loaded behind it, and its end.
+
+The first SIGINT or SIGTERM drains: `/readyz` says 503, new requests are refused, those in the house
+are answered. The second, or 30 seconds, end it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+
+from embedder.errors import EmbedderError
+from embedder.server.app import create_app
+from embedder.server.service import Service
+from embedder.types import Embedder
+
+DRAIN_TIMEOUT = 30
+KEEP_ALIVE_TIMEOUT = (
+    75  # seconds; longer than load balancers keep theirs, so that they are who closes
+)
+
+
+def run_server(
+    load: Callable[[], Embedder],
+    service: Service,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    api_key: str | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until a signal comes; `tell` gets what the person at the terminal should know.
+
+    Raises `EmbedderError` for a port that is taken and for a key that no header can hold, what
+    `load` raises, and `KeyboardInterrupt` after Ctrl-C.
+    """
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise EmbedderError("an API key is made of ASCII letters, digits and signs")
+    listener = open_listener(host, port)
+    if not api_key and not is_loopback(host):
+        notify("warning: anyone who reaches this machine can use the model; set --api-key")
+    config = uvicorn.Config(
+        create_app(service, api_key),
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
+        timeout_graceful_shutdown=5,
+    )
+    server = DrainingServer(config, service)
+    server.load_in_background(load, notify, client_url(listener))
+    server.run(sockets=[listener])
+    if not server.force_exit:
+        service.close()
+    if server.load_error is not None:
+        raise server.load_error
+    if server.received_signal == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A bound socket; raises `EmbedderError`."""
+    try:
+        family, kind, protocol, _, socket_address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(socket_address)
+        listener.listen(128)  # whoever comes before the loop runs waits for it
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EmbedderError(f"cannot listen on {host}:{port} ({reason}); choose --port") from error
+    return listener
+
+
+def client_url(listener: socket.socket) -> str:
+    """The URL that clients use."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, that drains before it ends and answers while the model is being loaded."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._drain_deadline = 0.0
+        self.received_signal: int | None = None
+        self.load_error: Exception | None = None
+
+    def load_in_background(
+        self, load: Callable[[], Embedder], notify: Callable[[str], None], url: str
+    ) -> None:
+        """Load the model in a thread; a failure ends the server."""
+
+        def load_model() -> None:
+            try:
+                self._service.start_model(load())
+                notify(f"{self._service.name} listens on {url}")
+            except Exception as error:
+                self.load_error = error
+                self.should_exit = True
+
+        threading.Thread(target=load_model, name="load", daemon=True).start()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's own would raise the signal again at the end: the exit status would be its."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous_handlers = {
+            number: signal.signal(number, self._handle_signal) for number in signals
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous_handlers.items():
+                signal.signal(number, handler)
+
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.received_signal is not None:
+            self.should_exit = self.force_exit = True
+        self.received_signal = number
+        self._service.is_draining = True
+        self._drain_deadline = time.monotonic() + DRAIN_TIMEOUT
+
+    async def on_tick(self, counter: int) -> bool:
+        """Every 0.1 s: whether to end."""
+        drained = not self._service.in_flight or time.monotonic() > self._drain_deadline
+        return await super().on_tick(counter) or (self._service.is_draining and drained)

@@ -1,0 +1,200 @@
+"""The loaded model and its queue: from a request's body to an answer's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio import FIRST_COMPLETED
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from embedder.errors import EmbedderError
+from embedder.server.batcher import Batcher, PendingRequest
+from embedder.server.limits import HTTPError, ServerLimits
+from embedder.server.metrics import Metrics
+from embedder.server.schemas import (
+    EmbeddingRequest,
+    RequestItem,
+    build_response,
+    parse_request,
+    truncate_vectors,
+)
+from embedder.types import Embedder, Input, ModelCard, Vectors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CLIENT_CLOSED_REQUEST = 499  # nginx' status for it; nobody reads it but the metrics
+INLINE_PARSE_BYTES = 64 << 10  # bytes that are parsed at once, without a thread
+DECODE_THREADS = 4
+
+
+class Service:
+    """Serves once `start` has been given a model; `draining` refuses what is new."""
+
+    def __init__(
+        self, limits: ServerLimits, *, max_batch: int = 32, name: str | None = None
+    ) -> None:
+        self.limits, self.metrics = limits, Metrics()
+        self.is_draining = False
+        self.in_flight, self._in_flight_bytes = 0, 0  # requests in the house, and their bytes
+        self._max_batch, self._name = max_batch, name
+        self._decoders = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+        self._model: tuple[ModelCard, Batcher] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self._model is not None and not self.is_draining
+
+    @property
+    def card(self) -> ModelCard:
+        return self._require_model()[0]
+
+    @property
+    def name(self) -> str:
+        """What the model is called by clients."""
+        return self._name or self.card.name
+
+    def start_model(self, embedder: Embedder) -> None:
+        """Warm up, then serve; raises what the model raises."""
+        embedder.embed([Input("warm")], "query")
+        batcher = Batcher(
+            embedder,
+            self.metrics,
+            max_batch=self._max_batch,
+            max_queue=self.limits.queue,
+            max_concurrency=getattr(embedder, "lanes", 1),
+        )
+        self._model = (embedder.card, batcher)
+
+    def close(self) -> None:
+        """Finish what is in the queue."""
+        if self._model:
+            self._model[1].close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    @contextlib.contextmanager
+    def admit(self, size: int) -> Iterator[None]:
+        """A request of `size` bytes in the house, if it is let in; raises `Refusal`.
+
+        For the event loop's thread alone.
+        """
+        self._require_model()
+        if self.is_draining:
+            self.metrics.rejected.labels("draining").inc()
+            raise HTTPError(503, "the server is shutting down", code="draining", retry_after=1)
+        is_full = self.in_flight and self._in_flight_bytes + size > self.limits.total_bytes
+        if is_full or self.in_flight >= self.limits.queue:
+            self.metrics.rejected.labels("queue").inc()
+            raise HTTPError(429, "too many requests; try again", code="busy", retry_after=1)
+        self.in_flight, self._in_flight_bytes = self.in_flight + 1, self._in_flight_bytes + size
+        try:
+            yield
+        finally:
+            self.in_flight, self._in_flight_bytes = self.in_flight - 1, self._in_flight_bytes - size
+
+    async def parse(self, body: bytes) -> EmbeddingRequest:
+        """Raises `Refusal`."""
+        if len(body) <= INLINE_PARSE_BYTES:
+            embedding_request = parse_request(body, self.limits)
+        else:
+            embedding_request = await self._run_in_thread(parse_request, body, self.limits)
+        self._validate(embedding_request)
+        for item in embedding_request.items:
+            self.metrics.inputs.labels(item.modality).inc()
+        return embedding_request
+
+    async def embed(
+        self, embedding_request: EmbeddingRequest, disconnected: asyncio.Future[None]
+    ) -> bytes:
+        """The answer's body. When `gone` is done, the client is, and nobody waits for it.
+
+        Raises `Refusal`.
+        """
+        inputs = [await self._decode_input(item) for item in embedding_request.items]
+        pending = self._require_model()[1].submit(
+            inputs, embedding_request.role, embedding_request.instruction
+        )
+        rows = await self._wait_for_vectors(pending, disconnected)
+        if not np.isfinite(rows).all():
+            raise HTTPError(500, "the model gave numbers that are not finite")
+        return build_response(
+            truncate_vectors(rows, embedding_request.dimensions or self.card.dim),
+            embedding_request,
+            self.name,
+        )
+
+    def _require_model(self) -> tuple[ModelCard, Batcher]:
+        if self._model is None:
+            raise HTTPError(
+                503, "the model is being loaded; try again", code="loading", retry_after=5
+            )
+        return self._model
+
+    def _validate(self, embedding_request: EmbeddingRequest) -> None:
+        card = self.card
+        if embedding_request.model not in {self.name, card.name}:
+            raise HTTPError(
+                404,
+                f"the model {embedding_request.model!r} does not exist here; served: {self.name}",
+                code="model_not_found",
+                param="model",
+            )
+        if (
+            any(item.image_files for item in embedding_request.items)
+            and "image" not in card.modalities
+        ):
+            raise HTTPError(400, f"{self.name} takes texts, not pictures", param="messages")
+        dims = {card.dim, *(smaller for smaller in card.matryoshka if smaller < card.dim)}
+        if embedding_request.dimensions not in (None, *dims):
+            known = ", ".join(map(str, sorted(dims)))
+            raise HTTPError(400, f"'dimensions' of {self.name}: {known}", param="dimensions")
+
+    async def _decode_input(self, item: RequestItem) -> Input:
+        images = [await self._run_in_thread(self._decode_file, file) for file in item.image_files]
+        return Input(item.text, tuple(images))
+
+    def _decode_file(self, file: bytes) -> Image:
+        from embedder.server.image_decoding import decode_image
+
+        return decode_image(file, side=self.card.image_side, pixels=self.limits.pixels)
+
+    async def _wait_for_vectors(
+        self, pending: PendingRequest, disconnected: asyncio.Future[None]
+    ) -> Vectors:
+        """The rows, once they are there; whoever does not get them leaves the queue."""
+        batcher = self._require_model()[1]
+        rows = asyncio.wrap_future(pending.future)
+        either: set[asyncio.Future[Any]] = {rows, disconnected}
+        try:
+            await asyncio.wait(either, timeout=self.limits.seconds, return_when=FIRST_COMPLETED)
+            if not rows.done() and not disconnected.done():
+                if batcher.try_cancel(pending):
+                    self.metrics.rejected.labels("timeout").inc()
+                    raise HTTPError(
+                        503, "it waited too long; try again", code="timeout", retry_after=5
+                    )
+                await asyncio.wait(either, return_when=FIRST_COMPLETED)  # the model is at it
+            if not rows.done():
+                raise HTTPError(CLIENT_CLOSED_REQUEST, "the client is gone")
+            return rows.result()
+        except EmbedderError as error:
+            raise HTTPError(400, str(error)) from error
+        finally:
+            if not rows.done():
+                batcher.discard(pending)
+                rows.cancel()
+
+    async def _run_in_thread(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`call` in a thread, so that the event loop goes on."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, partial(function, *args, **kwargs))

@@ -1,0 +1,129 @@
+"""A prompt with a user's words in it -> token ids.
+
+A prompt is tokenised whole, because byte-pair encodings join what stands on both sides of a border:
+for Llama 3 ".\\n" is one token, and a text and its tail tokenised apart would not be what the
+model was trained on. What a user writes is first broken where it spells a special token.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedder.errors import EmbedderError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class UserText:
+    """What a user wrote: never a special token."""
+
+    text: str
+
+
+Prompt = Sequence[str | UserText]
+"""Literal pieces, which may hold special tokens, and words."""
+
+
+def neutralize_special_tokens(text: str, tokens: Collection[str]) -> str:
+    """`text` with a space in every special token that it spells, also in compatibility forms
+    (full-width "＜image＞"), which a tokenizer's normaliser could turn into one."""
+    for token in tokens:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    folded = unicodedata.normalize("NFKC", text)
+    return (
+        neutralize_special_tokens(folded, tokens)
+        if any(token in folded for token in tokens)
+        else text
+    )
+
+
+def list_special_tokens(tokenizer: Tokenizer) -> dict[str, int]:
+    """The strings that the tokenizer takes for one token each, longest first, with their ids."""
+    added = {str(t.content): i for i, t in tokenizer.get_added_tokens_decoder().items()}
+    spelled = (token for token in added if len(token.strip()) > 1)
+    return {token: added[token] for token in sorted(spelled, key=len, reverse=True)}
+
+
+class PromptTokenizer:
+    """Turns prompts into ids. Thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int = 0) -> None:
+        """`longest`: the most tokens of a prompt, for which a user's words are cut; 0: any."""
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self.special_tokens = list_special_tokens(tokenizer)
+        self._special_ids = frozenset(self.special_tokens.values())
+        self._expected_special_tokens = lru_cache(maxsize=256)(self._count_special_tokens)
+
+    @staticmethod
+    def read(folder: Path, max_tokens: int = 0) -> PromptTokenizer:
+        """The tokenizer of a checkpoint, as it was saved; raises `EmbedderError`."""
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exceptions
+            raise EmbedderError(
+                f"{folder / 'tokenizer.json'} cannot be read ({error}); the checkpoint is not whole"
+            ) from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return PromptTokenizer(tokenizer, max_tokens)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The ids that the tokenizer gives for the whole prompt, with its BOS where it has one."""
+        safe = [
+            p if isinstance(p, str) else neutralize_special_tokens(p.text, self.special_tokens)
+            for p in prompt
+        ]
+        ids = self._tokenize("".join(safe))
+        while 0 < self._max_tokens < len(ids):
+            before, safe = safe, self._truncate_user_text(prompt, safe, len(ids) - self._max_tokens)
+            if safe == before:
+                break  # no words are left to cut
+            ids = self._tokenize("".join(safe))
+        literal = "".join(piece for piece in prompt if isinstance(piece, str))
+        if sum(i in self._special_ids for i in ids) != self._expected_special_tokens(literal):
+            raise EmbedderError("the text hides a special token of the model")
+        return ids
+
+    def _tokenize(self, text: str) -> list[int]:
+        try:
+            ids: list[int] = self._tokenizer.encode(text).ids
+        except (TypeError, UnicodeEncodeError):  # what the library makes of it
+            raise EmbedderError("a text holds half a letter (a lone surrogate)") from None
+        return ids
+
+    def truncate_text(self, text: str, max_tokens: int) -> str:
+        """The first `most` tokens of a user's words, nothing of them special."""
+        safe = neutralize_special_tokens(text, self.special_tokens)
+        return self._drop_last_tokens(safe, max(0, len(self._offsets(safe)) - max_tokens))
+
+    def _truncate_user_text(self, prompt: Prompt, safe: Sequence[str], excess: int) -> list[str]:
+        """`safe` with `over` tokens less of the user's longest words, cut at their end."""
+        user_pieces = [index for index, piece in enumerate(prompt) if isinstance(piece, UserText)]
+        longest = max(user_pieces, key=lambda index: len(safe[index]))
+        shortened = self._drop_last_tokens(safe[longest], excess)
+        return [shortened if index == longest else piece for index, piece in enumerate(safe)]
+
+    def _drop_last_tokens(self, safe: str, excess: int) -> str:
+        offsets = self._offsets(safe)
+        kept = max(0, len(offsets) - excess)
+        return safe[: offsets[kept - 1][1]] if kept else ""
+
+    def _offsets(self, safe: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = self._tokenizer.encode(
+            safe, add_special_tokens=False
+        ).offsets
+        return found
+
+    def _count_special_tokens(self, text: str) -> int:
+        """Special tokens in a literal text."""
+        return sum(i in self._special_ids for i in self._tokenizer.encode(text).ids)

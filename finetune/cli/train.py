@@ -1,0 +1,202 @@
+"""`train` and `export`: adapt a model, and take it elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedder.cli import options
+from embedder.cli.console import print_note, write_json
+from embedder.types import Settings
+from finetune.errors import FinetuneError
+
+if TYPE_CHECKING:
+    from finetune.training.run import TrainingResult
+
+app = typer.Typer()
+
+PRESETS = "e5v-text, vlm2vec, mme5, starter-head"
+
+TRAIN_EXAMPLES = """
+Examples:
+
+  finetune train pairs.train.jsonl --test pairs.test.jsonl --out runs/first
+  finetune train pairs.jsonl --preset vlm2vec --model Qwen/Qwen2-VL-2B-Instruct --out runs/qwen
+  finetune train nli.csv --preset e5v-text --batch 256 --set lora.rank=16 --out runs/e5v
+  torchrun --nproc-per-node 8 -m finetune train mmeb.jsonl --preset mme5 --out runs/mme5
+"""
+EXPORT_EXAMPLES = """
+Examples:
+
+  finetune export runs/qwen --out exported/qwen
+  finetune export runs/qwen --out exported/qwen-adapter --adapter
+"""
+
+
+@app.command(epilog=TRAIN_EXAMPLES)
+def train(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Files of pairs; see finetune pairs.")
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"The recipe: {PRESETS}.", show_default="starter-head"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A recipe in YAML; what it leaves out is the preset's."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="The model to adapt.",
+            show_default="the preset's",
+            autocompletion=options.complete_model_name,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The run's folder; a run that ended early goes on there.",
+            show_default="a new one in POLYLENS_RUNS",
+        ),
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Pairs to measure on, before and after."),
+    ] = None,
+    hold_out: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help="Without --test, the share of the pairs that is kept for it."
+        ),
+    ] = 0.1,
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the pictures are, if elsewhere.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Pairs in a step.", metavar="N")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the pairs.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps, instead of epochs.", metavar="N")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    matryoshka: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Lengths that vectors may be cut to, such as 256,512."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Anything else of a recipe, such as lora.rank=8."
+        ),
+    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Adapt a model to pairs, and measure it before and after on what was held out."""
+    from embedder.vlm.loading import silence_transformers
+    from finetune.run_dir import RunDir
+    from finetune.training.run import TrainingData, run_training
+
+    flags: dict[str, Any] = {"preset": preset, "model": model, "batch": batch, "epochs": epochs}
+    flags |= {"steps": steps, "rate": rate, "matryoshka": _parse_dims(matryoshka)}
+    recipe = _resolve_recipe(config, settings or [], flags)
+    run = RunDir((out or _new_run_dir(recipe.preset)).expanduser().absolute())
+    request = TrainingData(files, test or [], hold_out, images)
+    with silence_transformers():
+        outcome = run_training(
+            request,
+            recipe,
+            run,
+            Settings(device, dtype, trust_remote_code=trust_remote_code),
+            print_note,
+        )
+    _print_outcome(outcome, as_json)
+
+
+@app.command(epilog=EXPORT_EXAMPLES)
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where it is written; new.")],
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="The adapter alone, to go on top of its base.")
+    ] = False,
+    dtype: options.Dtype = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write a run's model for other programs: merged into its base, or the adapter alone."""
+    from embedder.vlm.loading import silence_transformers
+    from finetune.training.export import export_adapter, export_merged
+
+    with silence_transformers():
+        if adapter:
+            export_adapter(run, out)
+        else:
+            export_merged(run, out, dtype)
+    if as_json:
+        write_json({"out": str(out.absolute()), "merged": not adapter})
+    else:
+        print_note(f"wrote {out}; it loads as any model: indexer reindex --model {out}")
+
+
+def _resolve_recipe(config: Path | None, settings: list[str], flags: dict[str, Any]) -> Any:
+    from finetune.training.presets import parse_setting, read_recipe, resolve_recipe
+
+    try:
+        sources = [{"preset": "starter-head"}, *([read_recipe(config)] if config else [])]
+        sources += [{k: v for k, v in flags.items() if v is not None}]
+        return resolve_recipe(*sources, *map(parse_setting, settings))
+    except FinetuneError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _parse_dims(text: str | None) -> list[int] | None:
+    try:
+        return [int(dim) for dim in text.split(",")] if text else None
+    except ValueError:
+        raise typer.BadParameter(
+            f"--matryoshka takes lengths such as 256,512, not {text!r}"
+        ) from None
+
+
+def _new_run_dir(preset: str) -> Path:
+    from datetime import datetime
+
+    import torch
+
+    from indexer.config import load_config
+
+    if torch.distributed.is_torchelastic_launched():
+        raise typer.BadParameter("several processes need one folder: name it with --out")
+
+    return Path(load_config().runs) / f"{preset}-{datetime.now():%Y-%m-%d-%H%M%S}"
+
+
+def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
+    from finetune.evaluation.comparison import comparison_to_dict, describe_verdict
+
+    folder, measured = outcome.run.folder, outcome.comparison
+    if not outcome.is_main_process:
+        return
+    if as_json:
+        summary = {"run": str(folder), "pairs": outcome.pairs, "steps": outcome.steps}
+        summary |= {"seconds": round(outcome.seconds, 1), "left_out": outcome.left_out}
+        write_json({**summary, "measured": comparison_to_dict(measured) if measured else None})
+        return
+    if outcome.left_out:
+        print_note(f"{outcome.left_out} pairs are about what is measured on, and were left out")
+    if measured:
+        change = measured.overall[measured.main]
+        gain, low, high = (100 * x for x in (change.difference, change.low, change.high))
+        print(
+            f"{measured.main} {100 * change.before:.1f} before, {100 * change.after:.1f} after: "
+            f"{gain:+.1f} ({low:+.1f} to {high:+.1f}), {describe_verdict(change)}"
+        )
+    print(f"{outcome.pairs:,} pairs, {outcome.steps:,} steps, {outcome.seconds:,.0f} s: {folder}")
+    print_note(f"to use it: indexer reindex --model {folder}")

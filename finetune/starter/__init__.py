@@ -1,1 +1,0 @@
-"""Makes the starter's head from registry packages: `python -m finetune.starter`."""

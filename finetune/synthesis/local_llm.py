@@ -1,0 +1,129 @@
+"""A vision-language model of transformers, on this machine: nothing leaves it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from embedder.checkpoint import read_config, resolve_folder
+from embedder.errors import EmbedderError
+from embedder.families.sentence_transformer.processors import ImageOnlyAutoProcessor
+from embedder.types import Settings
+from embedder.vlm.loading import check_memory, select_device, silence_transformers, wrap_load_errors
+from finetune.synthesis.llm import LanguageModelError, Reply, Request, RequestFailedError
+
+
+class LocalLLM:
+    """One model, one request at a time."""
+
+    def __init__(
+        self, name: str, settings: Settings, *, max_tokens: int = 3000, temperature: float = 1.0
+    ) -> None:
+        """`name`: a checkpoint's folder or its Hugging Face id. Raises `WriterError`."""
+        self.name = name
+        self._options = _generation_options(max_tokens, temperature)
+        self._lock = threading.Lock()
+        try:
+            folder = resolve_folder(name)
+            self._processor = _load_processor(folder)
+            self._model = _load_model(folder, settings)
+            _fill_processor_fields(self._processor, self._model.config)
+        except EmbedderError as error:
+            raise LanguageModelError(str(error)) from error
+
+    def generate(self, request: Request) -> Reply:
+        """Raises `LostError` where the model fails on this one, for want of memory for instance."""
+        import torch
+
+        with self._lock, torch.inference_mode():
+            torch.manual_seed(request.seed)
+            try:
+                return self._generate(request)
+            except torch.OutOfMemoryError:
+                raise RequestFailedError(
+                    f"{self.name} ran out of memory; try a smaller --picture-side"
+                ) from None
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                raise RequestFailedError(
+                    f"{self.name} failed on a request: {str(error)[:200]}"
+                ) from error
+
+    def close(self) -> None:
+        """Give its memory back: the embedder may need it."""
+        import torch
+
+        self._model = None
+        torch.cuda.empty_cache()
+
+    def _generate(self, request: Request) -> Reply:
+        prompt = self._processor.apply_chat_template(
+            _build_messages(request), tokenize=False, add_generation_prompt=True
+        )
+        inputs = self._processor(
+            text=[prompt], images=[list(request.images)], return_tensors="pt"
+        ).to(self._model.device, self._model.dtype)
+        prompt_tokens = inputs["input_ids"].shape[1]
+        generated = self._model.generate(**inputs, **self._options)[
+            0, prompt_tokens:
+        ]  # (tokens written,)
+        text = self._processor.tokenizer.decode(generated, skip_special_tokens=True)
+        return Reply(
+            text,
+            prompt_tokens,
+            len(generated),
+            truncated=len(generated) >= self._options["max_new_tokens"],
+        )
+
+
+def _build_messages(request: Request) -> list[dict[str, Any]]:
+    """A conversation in the form that chat templates take."""
+    content: list[dict[str, Any]] = []
+    for number, _ in enumerate(request.images, 1):
+        content += [{"type": "text", "text": f"Picture {number}:"}, {"type": "image"}]
+    content.append({"type": "text", "text": request.text})
+    system = [{"type": "text", "text": request.system}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+
+
+def _generation_options(max_tokens: int, temperature: float) -> dict[str, Any]:
+    sampling = (
+        {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    )
+    return {"max_new_tokens": max_tokens, **sampling}
+
+
+def _load_processor(folder: Path) -> Any:
+    """The checkpoint's processor, less its part for video, which needs torchvision."""
+    with silence_transformers(), wrap_load_errors(folder):
+        processor = ImageOnlyAutoProcessor.from_pretrained(str(folder))
+    if not hasattr(processor, "image_processor"):
+        raise LanguageModelError(f"{folder} does not see pictures; name a vision-language model")
+    if not getattr(processor, "chat_template", None):
+        raise LanguageModelError(
+            f"{folder} has no chat template, so it was not taught to follow instructions; name a "
+            "vision-language model whose name has Instruct or Chat in it"
+        )
+    return processor
+
+
+def _fill_processor_fields(processor: Any, config: Any) -> None:
+    """LLaVA's older processors do not say how many tokens a picture has; its model knows."""
+    if getattr(processor, "patch_size", 0) is None:
+        processor.patch_size = config.vision_config.patch_size
+        processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+        processor.num_additional_image_tokens = 1
+
+
+def _load_model(folder: Path, settings: Settings) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    device, dtype = select_device(settings)
+    check_memory(folder, device, dtype)
+    load: Any = AutoModelForImageTextToText.from_pretrained
+    with silence_transformers(), wrap_load_errors(folder):
+        model = load(folder, dtype=dtype, attn_implementation="sdpa", device_map={"": device})
+    if read_config(folder).get("model_type") == "mllama":  # see embedder/vlm/mllama.py
+        vision = model.model.vision_model
+        vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
+    return model.eval()

@@ -1,0 +1,243 @@
+"""What a picture file says about itself: EXIF, IPTC and XMP -> captions, tags, date, place."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from indexer.captions.encoding import decode_text
+from indexer.captions.normalize import (
+    make_caption,
+    merge_captions,
+    normalize_tags,
+    normalize_text,
+    split_tags,
+)
+from indexer.captions.xmp import XmpData, parse_xmp
+from indexer.types import Caption
+
+if TYPE_CHECKING:
+    from PIL.Image import Exif, Image
+
+T = TypeVar("T")
+IptcData = dict[tuple[int, int], list[str]]
+Coordinates = tuple[float | None, float | None]
+
+NO_COORDINATES: Coordinates = (None, None)
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+IMAGE_DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
+XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
+BASE_TAGS = (IMAGE_DESCRIPTION, MAKE, MODEL, XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT)
+DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED, OFFSET_TIME_ORIGINAL, USER_COMMENT = (
+    0x9003,
+    0x9004,
+    0x9011,
+    0x9286,
+)
+IPTC_RESOURCE = 0x0404  # of Photoshop's block in a JPEG
+IPTC_TIFF, XMP_TIFF = 33723, 700
+IPTC_CHARSET, IPTC_TITLE, IPTC_KEYWORD = (1, 90), (2, 5), (2, 25)
+IPTC_HEADLINE, IPTC_CAPTION = (2, 105), (2, 120)
+UTF8_ESCAPE = b"\x1b%G"
+CAPTION_SOURCE = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedMetadata:
+    """What stands in a picture file. `taken` is ISO 8601, without a zone where none is known;
+    latitude and longitude are degrees, north and east positive."""
+
+    captions: tuple[Caption, ...] = ()
+    tags: tuple[str, ...] = ()
+    taken: str | None = None
+    camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
+    """The metadata of a file that Pillow has opened. A damaged part counts as absent."""
+    exif = _call_or_default(image.getexif, None)
+    xmp = _call_or_default(lambda: _read_xmp(image), XmpData())
+    no_iptc: IptcData = {}
+    iptc = _call_or_default(lambda: _read_iptc(image), no_iptc)
+    base = {tag: exif[tag] for tag in BASE_TAGS if tag in exif} if exif else {}
+    details = _read_ifd(exif, EXIF_IFD)
+    coordinates = _call_or_default(
+        lambda: _parse_coordinates(_read_ifd(exif, GPS_IFD)), NO_COORDINATES
+    )
+    captions = [
+        *xmp.captions,
+        *_iterate_iptc_captions(iptc),
+        *_iterate_exif_captions(base, details),
+    ]
+    captions += [make_caption(text, None, CAPTION_SOURCE) for text in _iterate_png_texts(image)]
+    tag_values = [
+        *xmp.tags,
+        *iptc.get(IPTC_KEYWORD, []),
+        *split_tags(_decode_windows_text(base.get(XP_KEYWORDS))),
+    ]
+    return EmbeddedMetadata(
+        merge_captions(captions),
+        normalize_tags(tag_values),
+        _parse_taken(details) or _to_iso_date(xmp.taken or ""),
+        _format_camera(base),
+        *coordinates,
+    )
+
+
+def _call_or_default(read: Callable[[], T], default: T) -> T:
+    """What `read` gives; `otherwise` where the bytes are damaged in any of the many ways."""
+    try:
+        return read()
+    except Exception:
+        return default
+
+
+def _read_ifd(exif: Exif | None, tag: int) -> dict[int, object]:
+    if exif is None or tag not in exif:
+        return {}
+    return _call_or_default(lambda: dict(exif.get_ifd(tag)), {})
+
+
+def _iterate_exif_captions(
+    base: dict[int, object], details: dict[int, object]
+) -> Iterator[Caption | None]:
+    for text in (
+        _decode_exif_ascii(base.get(IMAGE_DESCRIPTION)),
+        _decode_windows_text(base.get(XP_TITLE)),
+        _decode_windows_text(base.get(XP_SUBJECT)),
+        _decode_windows_text(base.get(XP_COMMENT)),
+        _decode_user_comment(details.get(USER_COMMENT)),
+    ):
+        yield make_caption(text, None, CAPTION_SOURCE)
+
+
+def _decode_exif_ascii(value: object) -> str:
+    """EXIF's ASCII, which Pillow reads as Latin-1 and which mostly is UTF-8."""
+    if not isinstance(value, str):
+        return ""
+    raw = value.encode("latin-1", "ignore").rstrip(b"\0")
+    return _call_or_default(lambda: decode_text(raw), "")
+
+
+def _decode_windows_text(value: object) -> str:
+    """Windows' XP* tags: UTF-16 little endian."""
+    if isinstance(value, tuple):
+        value = bytes(value)
+    return value.decode("utf-16-le", "ignore").rstrip("\0") if isinstance(value, bytes) else ""
+
+
+def _decode_user_comment(value: object) -> str:
+    """EXIF 2.32, 4.6.5: eight bytes name the character code."""
+    if not isinstance(value, bytes):
+        return ""
+    code, text = value[:8], value[8:]
+    if code.startswith(b"UNICODE"):
+        return _decode_utf16(text)
+    if code.startswith(b"JIS"):
+        return text.decode("iso2022_jp", "ignore")
+    text = text if code.startswith((b"ASCII", b"\0")) else value
+    return _call_or_default(lambda: decode_text(text.rstrip(b"\0 ")), "")
+
+
+def _decode_utf16(text: bytes) -> str:
+    """UTF-16 in the byte order that leaves more zero or common high bytes where they belong."""
+    if text[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return text.decode("utf-16", "ignore")
+    readings = [text.decode(order, "ignore") for order in ("utf-16-le", "utf-16-be")]
+    return min(readings, key=lambda reading: len({ord(c) >> 8 for c in reading}))
+
+
+def _iterate_png_texts(image: Image) -> Iterator[str]:
+    for key in ("Title", "Description"):
+        value = image.info.get(key)
+        if isinstance(value, str):
+            yield value
+
+
+def _parse_taken(details: dict[int, object]) -> str | None:
+    for tag in (DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED):
+        found = _to_iso_date(str(details.get(tag, "")), str(details.get(OFFSET_TIME_ORIGINAL, "")))
+        if found:
+            return found
+    return None
+
+
+def _to_iso_date(text: str, offset: str = "") -> str | None:
+    """EXIF's "2024:05:17 18:30:00" or ISO 8601 -> ISO 8601; None for zeros and nonsense."""
+    text = re.sub(r"^(\d{4})[:/.](\d\d)[:/.](\d\d)", r"\1-\2-\3", text.strip("\0 "))
+    try:
+        taken = datetime.fromisoformat(text[:32])
+        if taken.tzinfo is None and re.fullmatch(r"[+-]\d\d:\d\d", offset.strip("\0 ")):
+            taken = datetime.fromisoformat(taken.isoformat() + offset.strip("\0 "))
+    except ValueError:
+        return None
+    return taken.isoformat(timespec="seconds") if 1800 <= taken.year <= 2200 else None
+
+
+def _format_camera(base: dict[int, object]) -> str | None:
+    make, model = (normalize_text(_decode_exif_ascii(base.get(tag)), 64) for tag in (MAKE, MODEL))
+    brand = make.split(" ")[0].casefold()
+    if not make or model.casefold().startswith(brand):
+        return model or None
+    return f"{make} {model}".strip()
+
+
+def _parse_coordinates(gps: dict[int, object]) -> Coordinates:
+    if not {1, 2, 3, 4} <= gps.keys():
+        return NO_COORDINATES
+    latitude, longitude = _parse_degrees(gps[2], gps[1], "S"), _parse_degrees(gps[4], gps[3], "W")
+    valid = abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude, longitude) != (0, 0)
+    return (latitude, longitude) if valid else NO_COORDINATES
+
+
+def _parse_degrees(value: object, side: object, negative: str) -> float:
+    if not isinstance(value, tuple):
+        raise ValueError("no degrees, minutes, seconds")
+    size: float = sum(float(part) / 60**i for i, part in enumerate(value[:3]))
+    return round(-size if str(side).strip("\0 ").upper() == negative else size, 6)
+
+
+def _read_xmp(image: Image) -> XmpData:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if not packet and hasattr(image, "tag_v2"):
+        packet = image.tag_v2.get(XMP_TIFF)
+    if isinstance(packet, str):
+        packet = packet.encode()
+    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else XmpData()
+
+
+def _read_iptc(image: Image) -> IptcData:
+    """IPTC-IIM: a row of (0x1c, record, dataset, two bytes of length, value)."""
+    block = image.info.get("photoshop")
+    data = block.get(IPTC_RESOURCE) if isinstance(block, dict) else None
+    if data is None and hasattr(image, "tag_v2"):
+        data = image.tag_v2.get(IPTC_TIFF)
+    if not isinstance(data, bytes):
+        return {}
+    found: dict[tuple[int, int], list[bytes]] = {}
+    at = 0
+    while at + 5 <= len(data) and data[at] == 0x1C:
+        record, dataset, length = struct.unpack_from(">BBH", data, at + 1)
+        found.setdefault((record, dataset), []).append(data[at + 5 : at + 5 + length])
+        at += 5 + length
+    utf8 = UTF8_ESCAPE in found.get(IPTC_CHARSET, [b""])[0]
+    return {key: [_decode_iptc_text(v, utf8) for v in values] for key, values in found.items()}
+
+
+def _decode_iptc_text(value: bytes, utf8: bool) -> str:
+    if utf8:
+        return value.decode("utf-8", "replace")
+    return _call_or_default(lambda: decode_text(value), "")
+
+
+def _iterate_iptc_captions(iptc: IptcData) -> Iterator[Caption | None]:
+    for key in (IPTC_TITLE, IPTC_HEADLINE, IPTC_CAPTION):
+        for text in iptc.get(key, []):
+            yield make_caption(text, None, CAPTION_SOURCE)

@@ -1,0 +1,95 @@
+"""XMP: titles, descriptions, keywords and dates that photo programs write, as XML.
+
+Adobe, XMP Specification Part 1 (ISO 16684-1); the IPTC Photo Metadata Standard for alt texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indexer.captions.language import parse_language_tag
+from indexer.captions.normalize import make_caption, merge_captions, normalize_tags
+from indexer.types import Caption
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+MAX_BYTES = 4 << 20
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+DC = "{http://purl.org/dc/elements/1.1/}"
+PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
+IPTC = "{http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/}"
+EXIF = "{http://ns.adobe.com/exif/1.0/}"
+LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+
+CAPTION_PROPERTIES = (
+    f"{DC}title",
+    f"{DC}description",
+    f"{PHOTOSHOP}Headline",
+    f"{IPTC}AltTextAccessibility",
+    f"{IPTC}ExtDescrAccessibility",
+)
+DATE_PROPERTIES = (f"{EXIF}DateTimeOriginal", f"{PHOTOSHOP}DateCreated")
+# a packet without any of these words has nothing for us, and is not parsed
+RELEVANT_WORDS = (b"title", b"description", b"subject", b"Headline", b"Accessibility", b"Date")
+
+
+@dataclass(frozen=True, slots=True)
+class XmpData:
+    """What a packet says. `taken` is as written, ISO 8601 if the writer kept to the standard."""
+
+    captions: tuple[Caption, ...] = ()
+    tags: tuple[str, ...] = ()
+    taken: str | None = None
+
+
+def parse_xmp(packet: bytes, source: str) -> XmpData:
+    """Read an XMP packet. Raises `ValueError` for broken XML, for entities and for huge packets."""
+    if len(packet) > MAX_BYTES:
+        raise ValueError(f"an XMP packet of more than {MAX_BYTES >> 20} MB")
+    if not any(word in packet for word in RELEVANT_WORDS) and b"\0" not in packet[:8]:
+        return XmpData()
+    root = _parse_xml(packet)
+    captions: list[Caption | None] = []
+    tag_values: list[str] = []
+    dates: dict[str, str] = {}
+    for name, language, text in _iterate_properties(root):
+        if name in CAPTION_PROPERTIES:
+            captions.append(make_caption(text, language, source))
+        elif name == f"{DC}subject":
+            tag_values.append(text)
+        elif name in DATE_PROPERTIES:
+            dates.setdefault(name, text.strip())
+    taken = next((dates[name] for name in DATE_PROPERTIES if dates.get(name)), None)
+    return XmpData(merge_captions(captions), normalize_tags(tag_values), taken)
+
+
+def _parse_xml(packet: bytes) -> Element:
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        root: Element = fromstring(packet.rstrip(b"\0 \r\n\t"))
+    except (ParseError, DefusedXmlException, LookupError) as error:
+        raise ValueError(f"broken XMP: {error}") from None
+    return root
+
+
+def _iterate_properties(root: Element) -> Iterator[tuple[str, str | None, str]]:
+    """(property, language, text) of the simple properties, arrays and language alternatives."""
+    for block in root.iter(f"{RDF}Description"):
+        for name, text in block.attrib.items():
+            yield name, None, text
+        for element in block:
+            yield from _list_items(element)
+
+
+def _list_items(element: Element) -> Iterable[tuple[str, str | None, str]]:
+    items = [item for array in element for item in array if item.tag == f"{RDF}li"]
+    if not items:
+        return [(element.tag, None, element.text or "")]
+    return [(element.tag, parse_language_tag(i.get(LANG, "")), i.text or "") for i in items]

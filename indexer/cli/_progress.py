@@ -1,0 +1,128 @@
+"""Shows on stderr how far an ingest is: a bar on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from embedder.cli.console import print_note, replace_unprintable
+from indexer.types import IngestProgress
+
+LINE_INTERVAL = 10.0  # seconds between two lines off a terminal
+STAGES = {
+    "scan": "looking for files",
+    "ingest": "indexing",
+    "flush": "saving",
+    "check": "checking",
+    "read": "reading the file",
+    "begin": "copying",
+    "copy": "copying",
+}
+STAGES_WITH_SPEED = {"ingest", "copy"}  # stages with a speed
+UNITS = {
+    "begin": "points",
+    "copy": "points",
+    "check": "points",
+    "read": "MB",
+}  # that are counted; else files
+
+ProgressCallback = Callable[[IngestProgress], None]
+
+
+@contextmanager
+def show_progress(*, quiet: bool) -> Iterator[ProgressCallback]:
+    """What to hand to `ingest` as `on_progress`."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _show_bar() as show:
+            yield show
+    else:
+        yield LinePrinter()
+
+
+@dataclass(slots=True)
+class Rate:
+    """Files a second since the indexing began, and the seconds that are left.
+
+    The same of a copy, whose first points an earlier run may have copied.
+    """
+
+    started: float | None = None
+    first: int = 0
+
+    def __call__(self, now: IngestProgress) -> tuple[float, float | None]:
+        if now.stage not in STAGES_WITH_SPEED or not now.done:
+            self.started, self.first = now.seconds, now.done if now.stage == "begin" else 0
+            return 0.0, None
+        spent = now.seconds - (self.started or 0.0)
+        speed = (now.done - self.first) / spent if spent > 0 else 0.0
+        left = (now.total - now.done) / speed if speed and now.total is not None else None
+        return speed, left
+
+
+@dataclass(slots=True)
+class LinePrinter:
+    """A line every ten seconds, for logs."""
+
+    rate: Rate = field(default_factory=Rate)
+    last: float = field(default_factory=time.monotonic)
+
+    def __call__(self, now: IngestProgress) -> None:
+        speed, left = self.rate(now)
+        if time.monotonic() - self.last >= LINE_INTERVAL:
+            self.last = time.monotonic()
+            print_note(f"{STAGES[now.stage]}: {format_progress(now, speed, left)}")
+
+
+def format_progress(now: IngestProgress, speed: float, left: float | None) -> str:
+    """120 of 900 files, 31.4/s, 0:25 left, 3 skipped."""
+    things = UNITS.get(now.stage, "files")
+    parts = [f"{now.done} of {now.total} {things}" if now.total is not None else ""]
+    parts += [
+        f"{speed:.1f}/s" if speed else "",
+        f"{format_duration(left)} left" if left is not None else "",
+    ]
+    parts += [f"{now.skipped} skipped" if now.skipped else ""]
+    return ", ".join(part for part in parts if part) or f"{now.seconds:.0f} s"
+
+
+def format_duration(seconds: float) -> str:
+    """90 -> 1:30, 3723 -> 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def _show_bar() -> Iterator[ProgressCallback]:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True, highlight=False, emoji=False)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[line]}", markup=False),
+        TextColumn("{task.fields[path]}", style="dim", markup=False),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(STAGES["scan"], total=None, line="", path="")
+        rate = Rate()
+
+        def show(now: IngestProgress) -> None:
+            bar.update(
+                task,
+                description=STAGES[now.stage],
+                completed=now.done,
+                total=now.total,
+                line=format_progress(now, *rate(now)),
+                path=replace_unprintable(now.path.rpartition("/")[2])[:40],
+            )
+
+        yield show

@@ -1,0 +1,172 @@
+"""`collections`: which there are, a new one, and one that is to go."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedder.cli.console import print_note, write_json
+from embedder.cli.output import print_table
+from indexer.cli import _ingest_options, _options
+
+if TYPE_CHECKING:
+    from indexer.collection import Summary
+    from indexer.config import Config
+
+app = typer.Typer()
+collections_app = typer.Typer(help="List, create and delete collections.", no_args_is_help=True)
+app.add_typer(collections_app, name="collections")
+
+Name = Annotated[str, typer.Argument(help="The collection.")]
+
+LIST_EXAMPLES = """
+Examples:
+
+  indexer collections list
+  indexer collections list --store http://localhost:6333 --tenants
+"""
+CREATE_EXAMPLES = """
+Examples:
+
+  indexer collections create family
+  indexer collections create archive --model Qwen/Qwen3-VL-Embedding-2B --dim 1024
+  indexer collections create archive --profile huge --shards 12 --replicas 2
+
+indexer ingest makes a collection that is not there; this is for one that is to be laid out first.
+"""
+DELETE_EXAMPLES = """
+Examples:
+
+  indexer collections delete family
+  indexer collections delete shops --tenant acme --yes
+
+Pictures and texts are not touched. With --tenant, what belongs to that tenant alone is deleted.
+"""
+
+
+@collections_app.command("list", epilog=LIST_EXAMPLES)
+def list_(
+    tenants: Annotated[
+        bool, typer.Option("--tenants", help="Count each tenant's points as well.")
+    ] = False,
+    store: _options.Store = None,
+    as_json: _options.Json = False,
+) -> None:
+    """List the collections of a store, with their points and models."""
+    from indexer.collection import list_collections
+
+    config = _options.resolve_flags(store=store)
+    found = list_collections(replace(config, tenant=None))
+    counted = {s.name: _count_tenants(config, s.name) if tenants else {} for s in found}
+    if as_json:
+        write_json([_summary_to_json(s, counted[s.name]) for s in found])
+        return
+    if not found:
+        print_note("there is no collection yet; type: indexer ingest FOLDER")
+        return
+    rows = [
+        (s.name, "?" if s.points is None else str(s.points), s.card.name, s.ingested or "never")
+        for s in found
+    ]
+    print_table(("collection", "points", "model", "last ingest"), rows)
+    for name, points in counted.items():
+        for tenant, count in points.items():
+            print(f"{name}, tenant {tenant}: {count}")
+
+
+@collections_app.command(epilog=CREATE_EXAMPLES)
+def create(
+    name: Name,
+    profile: _options.Profile = None,
+    shards: _options.Shards = None,
+    replicas: _options.Replicas = None,
+    dim: _ingest_options.Dim = None,
+    pixel_budget: _ingest_options.PixelBudget = None,
+    trust_remote_code: _ingest_options.TrustRemoteCode = None,
+    store: _options.Store = None,
+    model: _options.Model = None,
+    as_json: _options.Json = False,
+) -> None:
+    """Make an empty collection, laid out as a server is to keep it."""
+    from indexer.collection import create as make
+    from indexer.models import model_for_ingest
+
+    config = _options.resolve_flags(
+        store=store,
+        collection=name,
+        model=model,
+        dim=dim,
+        pixel_budget=pixel_budget,
+        trust_remote_code=trust_remote_code,
+        profile=profile,
+        shards=shards,
+        replicas=replicas,
+    )
+    given = {"--profile": profile, "--shards": shards, "--replicas": replicas}
+    unheard = [flag for flag, value in given.items() if value]
+    if unheard and not config.is_remote:
+        raise typer.BadParameter(f"{', '.join(unheard)}: of a collection on a server, not a folder")
+    card = model_for_ingest(config, None).card
+    make(config, card)
+    if as_json:
+        write_json({"collection": name, "model": card.name, "dim": card.dim})
+    else:
+        print(f"collection {name!r} is there, for {card.name} ({card.dim} numbers)")
+
+
+@collections_app.command(epilog=DELETE_EXAMPLES)
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    tenant: _options.Tenant = None,
+    store: _options.Store = None,
+    as_json: _options.Json = False,
+) -> None:
+    """Delete a collection: its points, and what is kept of it on this machine."""
+    from indexer.collection import Collection, remove, summary
+
+    config = _options.resolve_flags(store=store, collection=name, tenant=tenant)
+    found = summary(config)
+    points = found.points
+    if points is None:
+        with Collection.open(config) as opened:
+            points = opened.store.count()
+    what = f"tenant {config.tenant!r} of collection {name!r}" if config.tenant else repr(name)
+    _confirm(f"Delete {what}, {points} points made with {found.card.name}?", yes=yes)
+    remove(config)
+    if as_json:
+        write_json({"collection": name, "tenant": config.tenant, "deleted": points})
+    else:
+        print(f"deleted: {what}, {points} points; the files they were made from are untouched")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody can be asked here; if you are sure, add --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _summary_to_json(found: Summary, tenants: dict[str, int]) -> dict[str, object]:
+    return {
+        "collection": found.name,
+        "points": found.points,
+        "model": found.card.name,
+        "dim": found.card.dim,
+        "created": found.created,
+        "ingested": found.ingested,
+        **({"tenants": tenants} if tenants else {}),
+    }
+
+
+def _count_tenants(config: Config, name: str) -> dict[str, int]:
+    from indexer.collection import Collection
+    from indexer.stores.tenant import TENANT
+
+    plain = replace(config, collection=name, tenant=None, model=None, dim=None, pixel_budget=None)
+    with Collection.open(plain) as opened:
+        return dict(opened.store.facet(TENANT, limit=1000))

@@ -1,0 +1,191 @@
+"""`plan`: what a collection will need, before anything is bought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from embedder.cli.console import write_json
+from embedder.cli.output import format_bytes, print_fields, print_table
+from indexer.cli import _options
+from indexer.stores.connection import masked
+
+if TYPE_CHECKING:
+    from embedder import ModelCard
+    from indexer.config import Config
+    from indexer.planning import DeploymentPlan
+
+T = TypeVar("T")
+app = typer.Typer()
+
+MIN_NODE_RAM = 10**9  # of a node
+
+EXAMPLES = """
+Examples:
+
+  indexer plan --images 100M
+  indexer plan --images 20M --captions 1.5 --model Qwen/Qwen3-VL-Embedding-2B --dim 1024
+  indexer plan --images 1B --model royokong/e5-v --gpu h100 --gpus 64 --days 30
+  indexer plan --images 100M --dim 768 --node-ram 128GB --node-month 400 --gpu-hour 2.5 --json
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def plan(
+    images: Annotated[str, typer.Option(metavar="N", help="Pictures; such as 100M or 1B.")],
+    texts: Annotated[
+        str, typer.Option(metavar="N", help="Passages of texts; a short text is one.")
+    ] = "0",
+    captions: Annotated[
+        float, typer.Option(min=0, metavar="N", help="Captions a picture has, on average.")
+    ] = 0.0,
+    dim: Annotated[
+        str | None, typer.Option(metavar="N", help="Numbers of a vector; the model's own.")
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="small|large|huge", help="DeploymentPlan for this one, not for the best."
+        ),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Copies of each shard.")
+    ] = None,
+    node_ram: Annotated[str, typer.Option(metavar="SIZE", help="RAM of a node.")] = "64GB",
+    gpu: Annotated[
+        str, typer.Option(metavar="NAME", help="The GPU that embeds, such as a100, l40s or l4.")
+    ] = "h100",
+    gpus: Annotated[int, typer.Option(min=1, metavar="N", help="How many of them.")] = 1,
+    days: Annotated[
+        float | None, typer.Option(min=0.001, metavar="N", help="Days that embedding may take.")
+    ] = None,
+    utilisation: Annotated[
+        float,
+        typer.Option(min=0.01, max=1, metavar="N", help="Share of a GPU's peak that is reached."),
+    ] = 0.4,
+    points_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="N", help="What your server was seen to take."),
+    ] = None,
+    gpu_hour: Annotated[
+        float | None, typer.Option(min=0, metavar="PRICE", help="What a GPU costs an hour.")
+    ] = None,
+    node_month: Annotated[
+        float | None, typer.Option(min=0, metavar="PRICE", help="What a node costs a month.")
+    ] = None,
+    store: _options.Store = None,
+    collection: _options.Collection = None,
+    model: _options.Model = None,
+    as_json: _options.Json = False,
+) -> None:
+    """Tell what a collection of that size needs: RAM, disk, nodes, GPU-days, and what to type."""
+    from indexer.parsing import parse_profile
+    from indexer.planning.format import parse_count
+    from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
+    from indexer.planning.planner import plan as reckon
+
+    _check_finite(
+        captions=captions,
+        days=days,
+        utilisation=utilisation,
+        points_per_second=points_per_second,
+        gpu_hour=gpu_hour,
+        node_month=node_month,
+    )
+    config = _options.resolve_flags(store=store, collection=collection, model=model, dim=dim)
+    card, length = _resolve_model(config)
+    question = PlanRequest(
+        images=_parse_option("--images", parse_count, images),
+        dim=length,
+        texts=_parse_option("--texts", parse_count, texts),
+        captions=captions,
+        card=card,
+        profile=_parse_option("--profile", parse_profile, profile) if profile else None,
+        replicas=replicas,
+        node_ram=_parse_option("--node-ram", _parse_ram, node_ram),
+        gpu=_check_gpu(gpu),
+        gpus=gpus,
+        days=days,
+        utilization=utilisation,
+        points_per_second=points_per_second,
+        gpu_hour=gpu_hour,
+        node_month=node_month,
+        collection=config.collection if collection else COLLECTION_PLACEHOLDER,
+        url=masked(config.store) if config.is_remote else URL_PLACEHOLDER,
+    )
+    if question.load.points == 0:
+        raise typer.BadParameter("there is nothing to plan for: --images or --texts is 1 or more")
+    found = reckon(question)
+    if as_json:
+        write_json(asdict(found))
+        return
+    _print_plan(found)
+
+
+def _parse_option(flag: str, parse: Callable[[object], T], value: object) -> T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{flag} {value}: {error}") from None
+
+
+def _check_finite(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
+            raise typer.BadParameter(f"--{name.replace('_', '-')} {value}: expected a number")
+
+
+def _parse_ram(value: object) -> int:
+    from indexer.parsing import parse_size
+
+    found = parse_size(value)
+    if found < MIN_NODE_RAM:
+        raise ValueError("expected 1 GB or more; write the unit, as in 64GB")
+    return found
+
+
+def _check_gpu(name: str) -> str:
+    from indexer.planning.devices import GPUS
+
+    if name.lower() not in GPUS:
+        raise typer.BadParameter(f"--gpu {name}: expected one of {', '.join(GPUS)}")
+    return name.lower()
+
+
+def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
+    """The card of a model with a name, and the length of vectors; nothing is downloaded."""
+    from embedder import DEFAULT_MODEL, list_models
+    from embedder.model_card import find_preset, validate_dim
+
+    if config.model is None and config.dim is not None:
+        return None, config.dim
+    name = config.model or DEFAULT_MODEL
+    card = find_preset(list_models(), name)
+    if card is not None:
+        return card, validate_dim(card, config.dim)
+    if config.dim is None:
+        known = ", ".join(one.name for one in list_models())
+        raise typer.BadParameter(
+            f"how long the vectors of {name!r} are is not known here: add --dim N, or name one of "
+            f"{known}"
+        )
+    return None, config.dim
+
+
+def _print_plan(found: DeploymentPlan) -> None:
+    from indexer.planning.report import format_sections, table_header, table_rows
+
+    print_fields(format_sections(found))
+    print()
+    print_table(table_header(found), table_rows(found))
+    print()
+    parts = found.size.pieces.items()
+    sizes = [
+        (name, format_bytes(int(part["disk"])), format_bytes(int(part["ram"])))
+        for name, part in parts
+    ]
+    print_table((f"one copy, {found.size.profile}", "disk", "RAM"), sizes)

@@ -1,0 +1,83 @@
+"""A text file's bytes -> passages: pieces of about a thousand characters, cut where it reads."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from indexer.captions.encoding import decode_text
+from indexer.skip_reasons import UnusableFileError
+
+MAX_CHUNK_CHARS = 1000  # of a passage
+MAX_CHUNKS = 200
+
+# cut after these, best first: paragraphs, lines, sentences (also without spaces), words
+SEPARATORS = (
+    re.compile(r"\n[^\S\n]*\n\s*"),
+    re.compile(r"\n\s*"),
+    re.compile(r"(?<=[.!?…।॥؟۔።։])[\"'”’»)\]]*\s+|(?<=[。！？．｡])[」』）”’]*\s*"),
+    re.compile(r"\s+|(?<=[、，；：,;:])"),
+)
+CONTROL_CHARS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
+
+
+def chunk_document(data: bytes) -> list[str]:
+    """The text in pieces of at most `MAX_CHARACTERS`, at most `MAX_PASSAGES` of them.
+
+    Raises `Undecodable`: "empty" where there are no words, "not-text" for something else.
+    """
+    try:
+        text = decode_text(data)
+    except ValueError as error:
+        raise UnusableFileError("not-text", str(error)) from None
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = CONTROL_CHARS.sub("", text[: 2 * MAX_CHUNK_CHARS * MAX_CHUNKS])
+    found = [piece for piece in _merge_pieces(_split_text(text, 0)) if any(map(str.isalnum, piece))]
+    if not found:
+        raise UnusableFileError("empty", "there are no words in it")
+    return found[:MAX_CHUNKS]
+
+
+def _merge_pieces(pieces: Iterator[str]) -> Iterator[str]:
+    """Neighbours put together again while they fit into one passage."""
+    passage = ""
+    for piece in pieces:
+        if len(passage) + len(piece.rstrip()) > MAX_CHUNK_CHARS and passage:
+            yield passage.strip()
+            passage = ""
+        passage += piece
+    if passage.strip():
+        yield passage.strip()
+
+
+def _split_text(text: str, level: int) -> Iterator[str]:
+    """`text` cut at the borders of `level`, and at finer ones where a piece is still too long."""
+    if len(text) <= MAX_CHUNK_CHARS:
+        yield text
+    elif level == len(SEPARATORS):
+        yield from _split_hard(text)
+    else:
+        for piece in _split_after(text, SEPARATORS[level]):
+            yield from _split_text(piece, level + 1)
+
+
+def _split_after(text: str, separator: re.Pattern[str]) -> Iterator[str]:
+    start = 0
+    for match in separator.finditer(text):
+        if match.end() > start:
+            yield text[start : match.end()]
+            start = match.end()
+    if start < len(text):
+        yield text[start:]
+
+
+def _split_hard(text: str) -> Iterator[str]:
+    """Text without a border, cut to size, but never before a mark that combines with a letter."""
+    start = 0
+    while start < len(text):
+        end = min(start + MAX_CHUNK_CHARS, len(text))
+        while start + 1 < end < len(text) and unicodedata.category(text[end])[0] == "M":
+            end -= 1
+        yield text[start:end]
+        start = end

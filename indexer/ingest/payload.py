@@ -1,0 +1,105 @@
+"""A point's payload: what its content alone decides, and what its paths and captions add."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexer.paths import display_path
+from indexer.sources import split_path
+from indexer.types import Caption, Payload
+
+if TYPE_CHECKING:
+    from embedder.images.decode import DecodedImage
+    from indexer.ingest.catalog_rows import CatalogFile
+
+MAX_CAPTIONS = 64
+MAX_PATHS = 256
+DOCUMENT_FORMATS = {".md": "markdown", ".markdown": "markdown", ".rst": "rst"}
+
+
+def image_payload(picture: DecodedImage, content: str, size: int) -> Payload:
+    """The part of a picture's payload that its bytes alone decide."""
+    metadata = picture.metadata
+    optional = {
+        "taken": metadata.taken,
+        "year": int(metadata.taken[:4]) if metadata.taken else None,
+        "camera": metadata.camera,
+        "latitude": metadata.latitude,
+        "longitude": metadata.longitude,
+    }
+    return {
+        "kind": "image",
+        "format": picture.format,
+        "bytes": size,
+        "content": content,
+        "width": picture.width,
+        "height": picture.height,
+        "frames": picture.frame_count,
+        "captions": [_caption_to_dict(caption) for caption in metadata.captions],
+        "tags": list(metadata.tags),
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def chunk_payloads(passages: Sequence[str], path: str, content: str, size: int) -> list[Payload]:
+    """The same for each passage of a document."""
+    base = {
+        "kind": "text",
+        "format": DOCUMENT_FORMATS.get(Path(path).suffix.lower(), "text"),
+        "bytes": size,
+        "content": content,
+        "captions": [],
+        "tags": [],
+        "passages": len(passages),
+    }
+    return [{**base, "passage": i, "text": text} for i, text in enumerate(passages)]
+
+
+def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
+    """The payload of a point whose content lies at `files` (by path; at least one)."""
+    paths = [display_path(file.path) for file in files][:MAX_PATHS]
+    captions = _deduplicate(_iter_captions(base, files))
+    latest = max(file.mtime_ns for file in files)
+    return {
+        **base,
+        "paths": paths,
+        "folder": list(dict.fromkeys(split_path(path)[0] for path in paths)),
+        "name": split_path(paths[0])[1],
+        "modified": datetime.fromtimestamp(latest / 1e9, UTC).isoformat(timespec="seconds"),
+        "captions": captions,
+        "languages": sorted({c["language"] for c in captions if c["language"]}),
+        "tags": list(dict.fromkeys([*base["tags"], *(t for f in files for t in f.captions.tags)])),
+        "meta": {k: v for file in reversed(files) for k, v in file.captions.meta.items()},
+    }
+
+
+def texts_to_embed(payload: Payload) -> list[str]:
+    """What the `text` vector is made from: the captions, or the passage."""
+    if payload["kind"] == "text":
+        return [payload["text"]]
+    return [caption["text"] for caption in payload["captions"]]
+
+
+def keyword_text(payload: Payload) -> str:
+    """What the `bm25` vector is made from: every word that a user may remember."""
+    stem = os.path.splitext(payload["name"])[0].replace("_", " ").replace("-", " ")  # noqa: PTH122
+    return "\n".join([*texts_to_embed(payload), *payload["tags"], stem])
+
+
+def _iter_captions(facts: Payload, files: Iterable[CatalogFile]) -> Iterable[dict[str, Any]]:
+    for file in files:
+        yield from (_caption_to_dict(caption) for caption in file.captions.captions)
+    yield from facts["captions"]
+
+
+def _deduplicate(captions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_text = {(c["text"], c["language"]): c for c in reversed(list(captions))}
+    return list(reversed(by_text.values()))[:MAX_CAPTIONS]
+
+
+def _caption_to_dict(caption: Caption) -> dict[str, Any]:
+    return {"text": caption.text, "language": caption.language, "source": caption.source}

@@ -1,0 +1,141 @@
+"""Which hosts may be asked for what a list or a table points to.
+
+What stands there was written by somebody else. So a URL is fetched only from the host of the list
+itself and from hosts that the user has named, and a name that leads to a private address is refused
+unless the list is on a private address too.
+(OWASP, Server-Side Request Forgery Prevention Cheat Sheet.)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from indexer.errors import IndexerError
+from indexer.skip_reasons import UnusableFileError
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+NAT64_NETWORK = ipaddress.ip_network("64:ff9b::/96")  # IPv4 behind NAT64, RFC 6052
+
+HostPort = tuple[str, int]
+Resolver = Callable[[str, int], Sequence[str]]
+
+
+def resolve_host(host: str, port: int) -> list[str]:
+    """The IP addresses that a name leads to; raises `OSError`."""
+    results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in results))
+
+
+class HostPolicy:
+    """`origin` is the URL of the source that the user named, `hosts` what else may be asked:
+    HOST for the usual ports, or HOST:PORT. Raises `IndexerError` for what is no host."""
+
+    def __init__(self, origin: str | None, hosts: Sequence[str], resolve: Resolver) -> None:
+        self._origin, self._allowed_hosts, self.resolve = (
+            origin,
+            parse_allowed_hosts(hosts),
+            resolve,
+        )
+        self._origin_is_private: bool | None = None
+
+    def check_url(self, url: str) -> httpx.URL:
+        """`url`, parsed; raises `Undecodable` where nobody has named its host."""
+        import httpx
+
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError, TypeError):
+            raise UnusableFileError("remote", "not a URL that could be fetched") from None
+        if parsed.scheme not in DEFAULT_PORTS or not parsed.host:
+            protocol = parsed.scheme or "no scheme"
+            raise UnusableFileError("remote", f"only http and https are fetched, not {protocol}")
+        if not self._is_host_allowed(parsed):
+            host = parsed.host if parsed.port is None else f"{parsed.host}:{parsed.port}"
+            raise UnusableFileError(
+                "remote", f"not fetched: name its host with --allow-host {host}"
+            )
+        return parsed
+
+    def is_connection_allowed(self, host: str, port: int, addresses: Sequence[str]) -> bool:
+        """Whether a name that is allowed may be asked at these addresses.
+
+        The first look-up of the source's own name tells whether it is on a private network. What
+        was public at first and then leads inside is not followed.
+        """
+        if (host, port) == self._origin_host and self._origin_is_private is None:
+            self._origin_is_private = not any(map(is_public_address, addresses))
+        if all(map(is_public_address, addresses)):
+            return True
+        if self._origin_host and self._origin_host[0] == host:
+            return bool(self._origin_is_private)
+        is_literal = host in {*addresses, "localhost"}  # the user wrote the address itself
+        return (bool(self._origin_is_private) or is_literal) and not any(
+            map(_is_link_local, addresses)
+        )
+
+    def _is_host_allowed(self, url: httpx.URL) -> bool:
+        host = _host_and_port(url)
+        origin = self._origin_host
+        is_same_name = origin is not None and origin[0] == host[0]
+        return (
+            host in self._allowed_hosts
+            or host == origin
+            or (
+                is_same_name
+                and origin is not None
+                and {origin[1], host[1]} <= set(DEFAULT_PORTS.values())
+            )
+        )
+
+    @cached_property
+    def _origin_host(self) -> HostPort | None:
+        import httpx
+
+        return _host_and_port(httpx.URL(self._origin)) if self._origin else None
+
+
+def is_public_address(address: str) -> bool:
+    """Whether an IP address is one of the internet's, also where it is written as IPv6."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in NAT64_NETWORK:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public_address(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def _is_link_local(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_link_local
+
+
+def parse_allowed_hosts(hosts: Sequence[str]) -> set[HostPort]:
+    """What the user has allowed, with ports; raises `IndexerError` for what is no host."""
+    return {allowed for host in hosts for allowed in _parse_allowed_host(host)}
+
+
+def _parse_allowed_host(host: str) -> list[HostPort]:
+    """`--allow-host` as hosts with ports; raises `IndexerError`."""
+    import httpx
+
+    try:
+        url = httpx.URL(f"https://{host}")
+    except httpx.InvalidURL:
+        url = httpx.URL("https://")
+    if not url.host or url.path not in {"", "/"} or url.userinfo or "://" in host:
+        raise IndexerError(f"--allow-host: {host!r} is no host; type images.example.org, say")
+    explicit = host.rpartition(":")[2].isdigit() and not host.endswith("]")
+    ports = [url.port or 443] if explicit else list(DEFAULT_PORTS.values())
+    return [(url.raw_host.decode(), port) for port in ports]
+
+
+def _host_and_port(url: httpx.URL) -> HostPort:
+    return url.raw_host.decode(), url.port or DEFAULT_PORTS.get(url.scheme, 0)

@@ -1,0 +1,1 @@
+"""Makes the starter's head from registry packages: `python -m recipes.starter`."""

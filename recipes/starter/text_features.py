@@ -1,0 +1,86 @@
+"""The starter's ears in the making: the text tower, the lexicon, and the vocabulary of nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from embedder.families.starter.lexicon import (
+    HEAD_NOUN_WEIGHT,
+    NounEmbeddings,
+    TranslationLexicon,
+    quantize_4bit,
+)
+from embedder.families.starter.text_tower import TextFeatures, embed_nouns
+from embedder.vectors import normalize
+from recipes.starter.lexicon import write_lexicon
+from recipes.starter.teacher import MeaningSpace
+from recipes.starter.tower_features import TextEmbeddingCache
+from recipes.starter.wordnet import MAX_NOUN_WORDS
+
+Array = NDArray[np.float32]
+COMPOSITIONAL_COSINE = 0.8  # cosine from which a pair of nouns means what its parts mean
+
+
+class TextFeaturizer:
+    """`embedder.families.starter.text_tower.TextTower` in the making: the tower's rows are kept on disk."""
+
+    def __init__(
+        self,
+        entries: Mapping[str, str],
+        meaning_space: MeaningSpace,
+        texts: TextEmbeddingCache,
+        center_texts: Sequence[str],
+    ) -> None:
+        """`entries` are the lexicon's; the mean of the texts `centred_on` is taken from each."""
+        self._entries, self._texts = entries, texts
+        self._lexicon = TranslationLexicon(entries)
+        self._words, rows = _build_vocabulary(meaning_space)
+        self._codes, self._scales = quantize_4bit(rows)
+        self._vocabulary = NounEmbeddings(self._words, self._codes, self._scales)
+        self.mean = texts.embed(center_texts).mean(0)
+
+    def featurize(self, texts: Sequence[str], *, use_tables: bool = True) -> TextFeatures:
+        """`helped`: by the lexicon and the vocabulary."""
+        english = [self._lexicon.translate(text) if use_tables else "" for text in texts]
+        known = [i for i, word in enumerate(english) if word]
+        translated = np.zeros((len(texts), 384), np.float32)
+        if known:
+            translated[known] = self.embed([english[i] for i in known])
+        plain = [word or text for word, text in zip(english, texts, strict=True)]
+        meant = self.noun_meanings(plain if use_tables else [""] * len(plain))
+        return TextFeatures(self.embed(texts), translated, meant)
+
+    def noun_meanings(self, english: Sequence[str]) -> Array:
+        """(n, 384): what the nouns of each text mean; zeros where it has none."""
+        return embed_nouns(self._vocabulary, english)
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        return normalize(self._texts.embed(texts) - self.mean)
+
+    def write_tables(self, lexicon: Path, vocabulary: Path) -> None:
+        """Both lists, as the embedder reads them."""
+        write_lexicon(self._entries, lexicon)
+        words = np.frombuffer("\n".join(self._words).encode("utf-8"), np.uint8)
+        scales = self._scales.astype(np.float16)
+        save_file({"words": words, "codes": self._codes, "scales": scales}, vocabulary)
+
+
+def _build_vocabulary(meaning_space: MeaningSpace) -> tuple[list[str], Array]:
+    """The nouns and their rows, without the pairs that mean what their parts mean together."""
+    rows_by_word = {word: place for place, word in enumerate(meaning_space.words)}
+    kept = []
+    for word, place in rows_by_word.items():
+        parts = [rows_by_word[part] for part in word.split() if part in rows_by_word]
+        if len(parts) == MAX_NOUN_WORDS:
+            together = normalize(
+                meaning_space.rows[parts[0]] + HEAD_NOUN_WEIGHT * meaning_space.rows[parts[1]]
+            )
+            if float(meaning_space.rows[place] @ together) > COMPOSITIONAL_COSINE:
+                continue
+        kept.append(place)
+    return [meaning_space.words[place] for place in kept], meaning_space.rows[kept]

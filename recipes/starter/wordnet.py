@@ -1,0 +1,97 @@
+"""WordNet 3.0's nouns: what they are called, what they are kinds of, and what they mean.
+
+License: WordNet License. wndb(5WN) tells the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+FOLDER = "usr/share/wordnet"
+PHYSICAL_ENTITY = "00001930"  # physical entity: what can be seen is below it
+MAX_NOUN_WORDS = 2  # of a noun in the vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Synset:
+    """Nouns that mean the same, what they are kinds of, and the first clause of their gloss."""
+
+    lemmas: tuple[str, ...]
+    hypernyms: tuple[str, ...]  # offsets of synsets
+    is_instance: bool  # a river or a person, not a kind of thing
+    gloss: str
+
+    @property
+    def definition(self) -> str:
+        return f"{', '.join(self.lemmas)}: {self.gloss}"
+
+
+class WordNet:
+    """The noun synsets by their offset, and each noun's synsets, the commonest first."""
+
+    def __init__(
+        self, synsets: Mapping[str, Synset], senses: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.synsets, self.senses = synsets, senses
+        self._physical: dict[str, bool] = {PHYSICAL_ENTITY: True}
+
+    @staticmethod
+    def read(package: Path) -> WordNet:
+        return WordNet(
+            dict(map(_parse_synset, _read_lines(package / FOLDER / "data.noun"))),
+            dict(map(_parse_senses, _read_lines(package / FOLDER / "index.noun"))),
+        )
+
+    def hypernym_chain(self, offset: str) -> list[str]:
+        """The first hypernyms of a synset, the nearest first."""
+        chain = []
+        while above := self.synsets[offset].hypernyms:
+            offset = above[0]
+            chain.append(offset)
+        return chain
+
+    @cached_property
+    def visible_nouns(self) -> dict[str, Synset]:
+        """Noun in small letters -> its commonest sense that is a kind of visible thing."""
+        found = {}
+        for word, senses in self.senses.items():
+            if len(word.split()) <= MAX_NOUN_WORDS and word.replace(" ", "").isalpha():
+                thing = next((s for s in senses if self._is_thing(s, word)), None)
+                if thing:
+                    found[word] = self.synsets[thing]
+        return found
+
+    def _is_thing(self, offset: str, word: str) -> bool:
+        synset = self.synsets[offset]
+        return word in synset.lemmas and not synset.is_instance and self._is_physical(offset)
+
+    def _is_physical(self, offset: str) -> bool:
+        if offset not in self._physical:
+            self._physical[offset] = any(map(self._is_physical, self.synsets[offset].hypernyms))
+        return self._physical[offset]
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Without the licence, whose lines begin with a space."""
+    return [line for line in path.read_text("latin-1").splitlines() if not line.startswith(" ")]
+
+
+def _parse_synset(line: str) -> tuple[str, Synset]:
+    data, _, gloss = line.partition(" | ")
+    fields = data.split(" ")
+    words = int(fields[3], 16)
+    lemmas = tuple(fields[4 + 2 * i].replace("_", " ") for i in range(words))
+    pointers = fields[5 + 2 * words :]
+    above = [(s, t) for s, t in zip(pointers[0::4], pointers[1::4], strict=False) if s[:1] == "@"]
+    is_instance = any(symbol == "@i" for symbol, _ in above)
+    return fields[0], Synset(
+        lemmas, tuple(t for _, t in above), is_instance, gloss.split(";")[0].strip()
+    )
+
+
+def _parse_senses(line: str) -> tuple[str, tuple[str, ...]]:
+    fields = line.split()
+    return fields[0].replace("_", " "), tuple(fields[-int(fields[2]) :])

@@ -1,0 +1,82 @@
+"""An evaluation from the app is the real command, one at a time, and it can be stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from app import evaluation_jobs, results, runs
+from app.evaluation_jobs import EvaluationRequest, build_command
+from indexer.errors import IndexerError
+
+
+@pytest.fixture
+def run(empty_store, run_folder):
+    yield runs.runs()[0]
+    job = evaluation_jobs.latest_evaluation()
+    if job:
+        job.stop()
+        job.wait(20)
+
+
+@pytest.fixture
+def pairs(tmp_path, photo):
+    """Two captions of two pictures."""
+    path = tmp_path / "pairs.test.jsonl"
+    rows = [
+        {"qry": f"a {name} square", "pos_image_path": str(photo(tmp_path / f"{name}.png", name))}
+        | {"language": "en", "item": name}
+        for name in ("red", "blue")
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_result_is_written_below_the_run(run, pairs):
+    job = evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", None, pairs))
+    with pytest.raises(IndexerError, match="wait for it, or stop it"):
+        evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", None, pairs))
+    job.wait(120)
+    assert job.error == ""
+    assert job.out == run.folder / "evaluation" / "pairs.test"
+    found = results.result(job.out)
+    assert (found.before, found.after.asked, found.after.documents) == (None, 2, 2)
+    assert results.folders(run.folder)[0] == job.out
+
+
+def test_what_goes_wrong_is_told_as_the_command_tells_it(run, pairs):
+    pairs.write_text("no pairs at all")
+    job = evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", None, pairs))
+    job.wait(60)
+    assert str(pairs) in job.error
+    assert "Traceback" not in job.error
+    assert not job.error.startswith("error:")
+
+
+def test_it_can_be_stopped(run, pairs):
+    job = evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", "starter", pairs))
+    job.stop()
+    job.wait(20)
+    assert not job.is_running
+    assert job.stopped
+    assert job.error == ""
+    assert not (job.out / "comparison.json").exists()
+
+
+def test_names_are_never_taken_for_options(run, tmp_path):
+    wish = EvaluationRequest("--help", "--json", tmp_path / "-p.jsonl", reverse=True, limit=5)
+    line = build_command(wish, tmp_path / "out")
+    assert line[:4] == [sys.executable, "-m", "finetune", "compare"]
+    assert line[4:7] == [f"--out={tmp_path / 'out'}", "--limit=5", "--reverse"]
+    assert line[7:] == ["--", "--json", "--help", str(tmp_path / "-p.jsonl")]
+
+
+def test_a_result_never_falls_on_an_older_one(run, pairs):
+    (run.folder / "evaluation" / "pairs.test-beside-e5-v").mkdir(parents=True)
+    job = evaluation_jobs.start_evaluation(
+        run, EvaluationRequest("starter", "royokong/e5-v", pairs)
+    )
+    job.stop()
+    assert job.out.name == "pairs.test-beside-e5-v-2"

@@ -1,0 +1,174 @@
+"""Hard negatives: near enough to be hard, too far to be right, and never what is known to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from finetune.data.candidate_index import CollectionIndex, DocumentIndex
+from finetune.data.content_keys import ContentKeys
+from finetune.data.hard_negatives import (
+    ALL_ABOVE_MAX_SCORE,
+    TOO_FEW_DOCUMENTS,
+    NegativeSelection,
+    mine_hard_negatives,
+)
+from finetune.data.pairs import Pair, Side
+from finetune.errors import DataError
+
+# words on a circle: the cosine of two is that of the degrees between them
+DEGREES = {"query": 0, "right": 20, "close": 22, "harder": -30, "hard": -40, "easy": -80}
+
+
+def embed(sides, role):
+    turn = np.radians([DEGREES[side.text.lower()] for side in sides])
+    return np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
+
+
+def mined(pairs, documents, window=None, **other):
+    known = ContentKeys()
+    pool = DocumentIndex([Side(text) for text in documents], embed, known)
+    return mine_hard_negatives(pairs, embed, [pool], window or NegativeSelection(), known, **other)
+
+
+def found(done) -> list[list[str | None]]:
+    return [[side.text for side in pair.negatives] for pair in done.pairs]
+
+
+PAIR = Pair(Side("query"), Side("right", instruction="Describe it:"))
+# cosines with the query: right 0.940, harder 0.866, hard 0.766, easy 0.174; 0.95 * 0.940 = 0.893
+
+
+def test_the_hardest_below_the_ceiling_are_taken():
+    done = mined([PAIR], ["easy", "hard", "right", "harder"], NegativeSelection(per_pair=2))
+    assert found(done) == [["harder", "hard"]]
+    assert (done.found, done.without) == (2, {})
+    assert {side.instruction for side in done.pairs[0].negatives} == {"Describe it:"}
+
+
+def test_what_scores_too_well_is_likely_to_be_right():
+    documents = ["hard", "harder"]
+    assert found(mined([PAIR], documents, NegativeSelection(max_positive_ratio=0.9))) == [
+        ["hard"]
+    ]  # 0.846 < 0.866
+    assert found(mined([PAIR], documents, NegativeSelection(max_positive_ratio=0.95))) == [
+        ["harder"]
+    ]
+    done = mined([PAIR], documents, NegativeSelection(max_positive_ratio=0.5))
+    assert (found(done), done.without) == ([[]], {ALL_ABOVE_MAX_SCORE: 1})
+
+
+def test_near_duplicates_of_what_is_right_are_passed_over():
+    """Cosine 0.9994 with the positive, as that of a copy, though below the ceiling of 1."""
+    assert found(mined([PAIR], ["close", "hard"], NegativeSelection(max_positive_ratio=1.0))) == [
+        ["hard"]
+    ]
+
+
+def test_what_is_known_to_be_right_is_passed_over():
+    also = Pair(Side("Query"), Side("harder"))
+    assert found(mined([PAIR, also], ["harder", "easy"])) == [["easy"], ["easy"]]
+
+
+def test_what_is_of_the_same_item_is_passed_over():
+    pairs = [
+        Pair(Side("query"), Side("right"), item="1"),
+        Pair(Side("easy"), Side("harder"), item="1"),
+    ]
+    assert found(mined(pairs, ["harder", "hard"]))[0] == ["hard"]
+
+
+def test_of_one_item_one_is_enough():
+    about = [Pair(Side("easy"), Side(text), item="2") for text in ("harder", "hard")]
+    done = mined([PAIR, *about], ["harder", "hard", "easy"], NegativeSelection(per_pair=2))
+    assert found(done)[0] == ["harder", "easy"]
+
+
+def test_negatives_that_are_there_stay_and_are_not_taken_twice():
+    pair = Pair(Side("query"), Side("right"), (Side("harder"),))
+    assert found(mined([pair], ["harder", "hard"])) == [["harder", "hard"]]
+
+
+def test_what_is_never_to_be_used_is_passed_over():
+    assert found(mined([PAIR], ["harder", "hard"], never=[Side("HARDER")])) == [["hard"]]
+
+
+def test_the_window_counts_what_may_be_a_negative():
+    documents = ["right", "close", "harder", "hard", "easy"]
+    window = NegativeSelection(first_rank=2, last_rank=3, per_pair=5)
+    assert found(mined([PAIR], documents, window)) == [["hard", "easy"]]
+    assert found(mined([PAIR], documents, NegativeSelection(last_rank=1, per_pair=5))) == [
+        ["harder"]
+    ]
+
+
+def test_pairs_without_any_are_counted_with_their_reason():
+    done = mined([PAIR], ["right"])
+    assert (found(done), done.found, done.without) == ([[]], 0, {TOO_FEW_DOCUMENTS: 1})
+
+
+def test_a_positive_below_zero_has_a_ceiling_below_it():
+    """Right at 120 degrees: cosine -0.5, ceiling -0.525; near it is at -0.515, beyond at -0.707."""
+    DEGREES.update({"far": 120, "near it": -121, "beyond": -135})
+    pair = Pair(Side("query"), Side("far"))
+    assert found(mined([pair], ["near it", "beyond"])) == [["beyond"]]
+
+
+def test_progress_is_told():
+    told = []
+    pairs = [Pair(Side("query"), Side("right"))] * 70
+    mined(pairs, ["hard"], on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(64, 70), (70, 70)]
+
+
+@pytest.fixture
+def points(shared):
+    return CollectionIndex(shared[0].store, ContentKeys())
+
+
+@pytest.fixture
+def folder(shared):
+    return shared[1]
+
+
+def test_in_a_collection_negatives_are_its_own_pictures(folder, points, embed):
+    red = Side(image=str(folder / "red.png"))
+    done = mine_hard_negatives(
+        [Pair(Side("red"), red)],
+        embed,
+        [points],
+        NegativeSelection(per_pair=20, max_positive_ratio=1.0),
+    )
+    names = [side.image.rsplit("/", 1)[-1] for side in done.pairs[0].negatives]
+    assert len(names) == 8
+    assert set(names) == {"green.png", "blue.png", *(f"n{i}.png" for i in range(6))}
+    query = embed([Side("red")], "query")[0]
+    scores = [float(query @ embed([s], "document")[0]) for s in done.pairs[0].negatives]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_vectors_of_the_store_stand_for_its_pictures(folder, points, embed):
+    sides = [Side(image=str(folder / "red.png")), Side("words"), Side("w", str(folder / "red.png"))]
+    stored = points.stored(sides)
+    assert list(stored) == [0]
+    assert np.allclose(stored[0], embed(sides[:1], "document")[0], atol=1e-5)
+
+
+def test_texts_are_found_among_passages(points, embed):
+    done = mine_hard_negatives(
+        [Pair(Side("q"), Side("a"))],
+        embed,
+        [points],
+        NegativeSelection(per_pair=9, max_positive_ratio=1.0),
+    )
+    texts = {side.text for side in done.pairs[0].negatives}
+    assert texts <= {
+        "Remember to buy umbrellas.",
+        "# How to mix paint\n\nTake two colours and stir.",
+    }
+
+
+def test_a_picture_that_is_gone_is_an_error(tmp_path, embed, points):
+    pair = Pair(Side("red"), Side(image=str(tmp_path / "gone.png")))
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        mine_hard_negatives([pair], embed, [points])

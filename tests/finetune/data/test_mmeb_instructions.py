@@ -1,0 +1,145 @@
+"""What MMEB writes into one text comes apart, and a family's prompt puts it together again."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from embedder.families import mme5, vlm2vec
+from embedder.types import Input
+from finetune.data.formats.mmeb import parse_row
+from finetune.data.formats.mmeb_instructions import split_instruction
+
+PICTURE = Image.new("RGB", (8, 8))
+IMAGE = "<|image_1|>\n"
+CHANGE = "Given an image, find a similar everyday image with the described changes:"
+CAPTION = "Find me an everyday image that matches the given caption:"
+QUESTION = "Represent the given image with the following question:"
+OBJECT = "Select the portion of the image that isolates the object labeled as"
+WHY = "Find a Wikipedia image that answers this question:"
+DIALOGUE = "Represent the given dialogue about an image, which is used for image retrieval:"
+CLASSIFY = "Represent the given image for classification"
+WIKIPEDIA = "Represent the given Wikipedia image with related text information:"
+TARGET = f"{IMAGE}Represent the given image.\n"
+CROPPED = f"{IMAGE}Represent the given cropped image of the object"
+ROWS = [  # of MMEB-train: qry, whether it has a picture; pos_text, whether it has one
+    (f"{IMAGE}{CHANGE} Show three bottles of soft drink.\n", True, TARGET, True),
+    (f"{CAPTION} A man: he rides.\n", False, TARGET, True),
+    (f"{IMAGE}{QUESTION} What is it?\n", True, "a boat: red", False),
+    (f"{IMAGE}{CLASSIFY}\n", True, "tabby, tabby cat", False),
+    (f'{IMAGE}{OBJECT} "dog"\n', True, CROPPED, True),
+    ("Retrieve an image of this news caption. Peres: he spoke.\n", False, TARGET, True),
+    (f"{DIALOGUE} Q:is it old\nA:no\nQ:is it red\nA:yes\n\n", False, TARGET, True),
+    (f"{IMAGE}{WHY} Why?\n", False, f"{IMAGE}{WIKIPEDIA} 1913-D: obverse.\n", True),
+    (f"{IMAGE}Tell which sort of tea this is: is it green?\n", True, "green tea", False),
+    (f"{IMAGE}Tell which sort of tea this is.\n", True, "green tea", False),
+]
+
+
+def authors(text: str, pictured: bool, token: str) -> str:
+    """The authors' string: their token in its place and one space behind it (models.md, B)."""
+    words = text.removeprefix(IMAGE).rstrip("\n")
+    return f"{token} {words}" if pictured else words
+
+
+def spelled(pieces) -> str:
+    return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces)
+
+
+def given(side) -> Input:
+    return Input(side.text, (PICTURE,) if side.image else ())
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: row[0][:40])
+def row(request, tmp_path):
+    qry, qry_pictured, pos, pos_pictured = request.param
+    line = {
+        "qry": qry,
+        "qry_image_path": "a.jpg" if qry_pictured else "",
+        "pos_text": pos,
+        "pos_image_path": "b.jpg" if pos_pictured else "",
+    }
+    return request.param, parse_row(line, tmp_path)
+
+
+def test_vlm2vec_gets_its_authors_strings_again(row):
+    (qry, qry_pictured, pos, pos_pictured), pair = row
+    token = "<|image_pad|>"
+    render = vlm2vec.make_prompt_renderer(token, 1)
+    asked = render(given(pair.query), "query", pair.query.instruction)
+    found = render(given(pair.positive), "document", pair.positive.instruction)
+    assert spelled(asked) == authors(qry, qry_pictured, token)
+    assert spelled(found) == authors(pos, pos_pictured, token)
+
+
+def test_vlm2vec_2_ends_its_queries_with_a_newline(row):
+    (qry, qry_pictured, _, _), pair = row
+    render = vlm2vec.make_prompt_renderer("<image>", 2)
+    asked = spelled(render(given(pair.query), "query", pair.query.instruction))
+    assert asked == authors(qry, qry_pictured, "<image>") + "\n"
+
+
+def test_mme5_gets_its_authors_strings_again(row):
+    (qry, qry_pictured, pos, pos_pictured), pair = row
+    asked = spelled(mme5.render_prompt(given(pair.query), "query", pair.query.instruction))
+    start = "<|image|><|begin_of_text|>" if qry_pictured else "<|begin_of_text|>"
+    assert asked == start + authors(qry, False, "") + "\n"
+    found = spelled(mme5.render_prompt(given(pair.positive), "document", pair.positive.instruction))
+    if pos_pictured:
+        assert found == "<|image|><|begin_of_text|>" + authors(pos, False, "") + "\n"
+    else:
+        assert found == "<|begin_of_text|>" + pos
+
+
+@pytest.mark.parametrize("token", ["<|image_1|>", "<image>", "<|image_pad|>", "<|image|>"])
+@pytest.mark.parametrize("gap", ["\n", " ", ""])
+def test_every_pictures_token_is_cut_off(token, gap):
+    assert split_instruction(f"{token}{gap}{CHANGE} in red", has_image=True, is_query=True) == (
+        CHANGE,
+        "in red",
+    )
+
+
+def test_a_known_instruction_keeps_its_own_stop():
+    for text in ("Represent the given image", "Represent the given image."):
+        assert split_instruction(f"{IMAGE}{text}\n", has_image=True, is_query=False) == (text, "")
+    longer = "Represent the given image as a map"  # another one, though it begins alike
+    assert split_instruction(longer, has_image=True, is_query=True) == (longer, "")
+
+
+def test_an_unknown_instruction_ends_at_a_colon_or_with_its_line():
+    assert split_instruction("Find the tea: green: dry", has_image=False, is_query=True) == (
+        "Find the tea:",
+        "green: dry",
+    )
+    assert split_instruction("Find the tea.\ngreen: dry", has_image=True, is_query=True) == (
+        "Find the tea.",
+        "green: dry",
+    )
+    assert split_instruction("at 12:30 in Rome", has_image=False, is_query=True) == (
+        "",
+        "at 12:30 in Rome",
+    )
+
+
+def test_what_is_looked_for_by_itself_keeps_its_colons():
+    assert split_instruction("Tea: green\ndry", has_image=False, is_query=False) == (
+        "",
+        "Tea: green\ndry",
+    )
+
+
+def test_plain_rows_in_these_columns_have_no_instructions(tmp_path):
+    pair = parse_row({"qry": "Rome: a street", "pos_image_path": "b.jpg"}, tmp_path)
+    assert (pair.query.text, pair.query.instruction) == ("Rome: a street", None)
+
+
+def test_a_column_of_instructions_is_taken_as_it_stands(tmp_path):
+    row = {
+        "qry": "Find me an everyday image that matches the given caption: tea",
+        "qry_instruction": "Find it:",
+        "pos_text": "",
+        "pos_image_path": "b.jpg",
+    }
+    pair = parse_row(row, tmp_path)
+    assert (pair.query.text, pair.query.instruction) == (row["qry"], "Find it:")

@@ -1,0 +1,143 @@
+"""Intervals and p values against closed forms and simulations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from finetune.evaluation.bootstrap import (
+    bootstrap_means,
+    clopper_pearson,
+    compute_p_value,
+    encode_clusters,
+    percentile_interval,
+    resample_counts,
+    sign_flip,
+)
+from finetune.evaluation.spearman import bootstrap_spearman, permute_spearman, spearman_correlation
+
+
+def column(values):
+    return np.array(values, float)[:, None]
+
+
+def test_each_resample_draws_as_many_clusters_as_there_are():
+    counts = np.concatenate(list(resample_counts(7, 0, 1000)))
+    assert counts.shape == (1000, 7)
+    assert (counts.sum(axis=1) == 7).all()
+    assert counts.mean() == 1
+
+
+def test_standard_error_of_a_share():
+    """sqrt(p (1 - p) / n)"""
+    values = column([1] * 30 + [0] * 70)
+    drawn = bootstrap_means(values, np.arange(100))
+    assert drawn.mean() == pytest.approx(0.3, abs=0.002)
+    assert drawn.std() == pytest.approx(np.sqrt(0.3 * 0.7 / 100), rel=0.03)
+    low, high = percentile_interval(drawn)
+    assert (low[0], high[0]) == pytest.approx((0.21, 0.39), abs=0.011)
+
+
+def test_copies_of_a_question_are_no_evidence():
+    """Each item asked in five languages with the same outcome: as wide as with one language."""
+    once = column([1] * 12 + [0] * 28)
+    single = bootstrap_means(once, np.arange(40))
+    five = bootstrap_means(np.repeat(once, 5, axis=0), np.repeat(np.arange(40), 5))
+    naive = bootstrap_means(np.repeat(once, 5, axis=0), np.arange(200))
+    assert five == pytest.approx(single)
+    assert naive.std() == pytest.approx(single.std() / np.sqrt(5), rel=0.05)
+
+
+def test_clusters_of_different_sizes_by_hand():
+    """Two clusters, {1, 1, 1} and {0}: drawn twice the first 1, twice the second 0, both 3/4."""
+    drawn = bootstrap_means(column([1, 1, 1, 0]), encode_clusters(["a", "a", "a", "b"]))
+    assert set(np.unique(drawn)) == {0, 0.75, 1}
+    assert (drawn == 0.75).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_coverage():
+    """95 % intervals hold the truth nearly 95 times of 100."""
+    chance = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        effect = chance.normal(0.5, 0.2, 60)  # an item's own level
+        values = column(np.repeat(effect, 3) + chance.normal(0, 0.1, 180))
+        low, high = percentile_interval(bootstrap_means(values, np.repeat(np.arange(60), 3)))
+        held += bool(low[0] <= 0.5 <= high[0])
+    assert 182 <= held <= 198
+
+
+def test_where_all_agree():
+    low, high = clopper_pearson(np.array([1.0, 0.0, 0.5]), np.array([1.0, 0.0, 0.3]),
+                          np.array([1.0, 0.0, 0.7]), 10)  # fmt: skip
+    exact = stats.binomtest(10, 10).proportion_ci(0.95)
+    assert low.tolist() == pytest.approx([exact.low, 0, 0.3])
+    assert high.tolist() == pytest.approx([1, 1 - exact.low, 0.7])
+
+
+def test_signs_of_ten_equal_differences():
+    """All ten the same way: 2 of 2^10 patterns are as extreme."""
+    differences = column([1.0] * 10)
+    p = compute_p_value(differences.mean(axis=0), sign_flip(differences, np.arange(10)))
+    assert p[0] == pytest.approx(2 / 1024, abs=0.0015)
+
+
+def test_one_item_proves_nothing_in_however_many_languages():
+    differences = column([1.0] * 7)
+    assert (
+        compute_p_value(differences.mean(axis=0), sign_flip(differences, np.zeros(7, int)))[0] == 1
+    )
+
+
+def test_no_difference_is_p_1():
+    assert compute_p_value(np.zeros(1), sign_flip(np.zeros((20, 1)), np.arange(20)))[0] == 1
+
+
+def test_p_is_uniform_where_there_is_nothing():
+    chance = np.random.default_rng(2)
+    found = [
+        compute_p_value(d.mean(axis=0), sign_flip(d, np.arange(30)))[0]
+        for d in (chance.normal(0, 1, (30, 1)) for _ in range(150))
+    ]
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+
+
+def test_p_agrees_with_a_t_test():
+    d = np.random.default_rng(3).normal(0.25, 1, (100, 1))
+    p = compute_p_value(d.mean(axis=0), sign_flip(d, np.arange(100)))[0]
+    assert p == pytest.approx(stats.ttest_1samp(d[:, 0], 0).pvalue, abs=0.006)
+
+
+@pytest.fixture
+def judged():
+    """Scores of two models of 80 pairs, and people's with many ties; the second is better."""
+    chance = np.random.default_rng(4)
+    gold = chance.integers(0, 6, 80).astype(float)
+    return gold + chance.normal(0, 3, 80), gold + chance.normal(0, 1, 80), gold
+
+
+def test_spearman_is_scipys(judged):
+    before, after, gold = judged
+    for scores in (before, after, gold):
+        assert spearman_correlation(scores, gold) == pytest.approx(
+            stats.spearmanr(scores, gold).statistic
+        )
+    assert spearman_correlation(np.ones(80), gold) == 0
+
+
+def test_spearman_is_ranked_anew_in_each_resample(judged):
+    before, _, gold = judged
+    drawn = bootstrap_spearman(before, gold)
+    counts = next(resample_counts(80, 0)).astype(int)
+    for row in range(5):
+        rows = np.repeat(np.arange(80), counts[row])
+        exact = stats.spearmanr(before[rows], gold[rows]).statistic
+        assert drawn[row, 0] == pytest.approx(exact)
+
+
+def test_spearmans_difference(judged):
+    before, after, gold = judged
+    seen = np.array([spearman_correlation(after, gold) - spearman_correlation(before, gold)])
+    assert compute_p_value(seen, permute_spearman(before, after, gold))[0] < 0.001
+    assert compute_p_value(np.zeros(1), permute_spearman(before, before, gold))[0] == 1

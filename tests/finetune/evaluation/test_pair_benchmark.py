@@ -1,0 +1,218 @@
+"""The user's own pairs: what is asked, what is ranked, and whole evaluations of small models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from finetune.data.pairs import Pair, Side
+from finetune.errors import DataError, FinetuneError
+from finetune.evaluation.benchmark import compute_digest, sample_queries, strip_instructions
+from finetune.evaluation.evaluate import compare, evaluate
+from finetune.evaluation.pair_benchmark import benchmark_from_pairs, compare_on
+from finetune.evaluation.report import read_report
+
+NAMES = ("red", "green", "blue", "white", "black")
+
+
+@pytest.fixture
+def pictures(tmp_path, photo):
+    return {name: str(photo(tmp_path / f"{name}.png", name)) for name in NAMES}
+
+
+def pair(words, image, language="en", **other):
+    return Pair(Side(text=words), Side(image=image), language=language, **other)
+
+
+def made(pairs, **other):
+    return benchmark_from_pairs(pairs, "mine", "mine.jsonl", **other)
+
+
+def asked(benchmark):
+    return {(q.sides[0].text, q.language): q for q in benchmark.questions}
+
+
+def test_equal_queries_are_one_question_with_several_answers(pictures):
+    benchmark = made([pair("a flag", pictures["red"]), pair("A  flag", pictures["blue"]),
+                      pair("grass", pictures["green"])])  # fmt: skip
+    assert len(benchmark.questions) == 2
+    assert dict(benchmark.questions[0].relevant) == {0: 1, 1: 1}
+    assert "hit@1" in benchmark.metrics
+
+
+def test_one_word_in_two_languages_has_the_answers_of_both(pictures):
+    benchmark = made([pair("Taxi", pictures["white"], "en"), pair("Taxi", pictures["black"], "de")])
+    found = asked(benchmark)
+    assert set(found) == {("Taxi", "en"), ("Taxi", "de")}
+    assert all(dict(q.relevant) == {0: 1, 1: 1} for q in found.values())
+
+
+def test_copies_of_a_picture_are_one_document(pictures, tmp_path):
+    copy = shutil.copy(pictures["red"], tmp_path / "copy.png")
+    benchmark = made([pair("red", pictures["red"]), pair("rot", str(copy), "de")])
+    assert len(benchmark.documents) == 1
+    assert [dict(q.relevant) for q in benchmark.questions] == [{0: 1}, {0: 1}]
+    assert len({q.cluster for q in benchmark.questions}) == 1
+
+
+def test_captions_are_ranked_within_their_language(pictures):
+    pairs = [Pair(Side(image=pictures[name]), Side(text=f"{name} {tag}"), language=tag)
+             for name in ("red", "blue") for tag in ("en", "de")]  # fmt: skip
+    benchmark = made(pairs)
+    texts = [side.text for side in benchmark.documents]
+    for question in benchmark.questions:
+        ranked = {texts[index] for index in question.candidates}
+        assert ranked == {f"red {question.language}", f"blue {question.language}"}
+        assert len(question.relevant) == 1
+
+
+def test_only_what_is_of_the_answers_kind_is_ranked(pictures):
+    benchmark = made([pair("red", pictures["red"])], reverse=True)
+    forward, back = benchmark.questions
+    assert (forward.direction, back.direction) == ("t2i", "i2t")
+    assert [benchmark.documents[i].kind for i in forward.candidates] == ["i"]
+    assert [benchmark.documents[i].kind for i in back.candidates] == ["t"]
+
+
+def test_negatives_and_what_stands_among_are_ranked_and_never_right(pictures):
+    with_negative = Pair(Side(text="red"), Side(image=pictures["red"]),
+                         (Side(image=pictures["blue"]),), "en")  # fmt: skip
+    benchmark = made([with_negative], among=[pair("grass", pictures["green"])])
+    (question,) = benchmark.questions
+    ranked = {benchmark.documents[index].image for index in question.candidates}
+    assert ranked == {pictures["red"], pictures["blue"], pictures["green"]}
+    assert [benchmark.documents[index].image for index in question.relevant] == [pictures["red"]]
+
+
+def test_a_picture_does_not_find_itself(pictures):
+    pairs = [Pair(Side(image=pictures["red"]), Side(image=pictures["blue"])),
+             Pair(Side(image=pictures["blue"]), Side(image=pictures["red"]))]  # fmt: skip
+    benchmark = made(pairs)
+    for question in benchmark.questions:
+        (own,) = question.exclude
+        assert benchmark.documents[own].image == question.sides[0].image
+
+
+def test_data_sets_are_ranked_apart(pictures):
+    benchmark = made([pair("red", pictures["red"], dataset="a"),
+                      pair("blue", pictures["blue"], dataset="b")])  # fmt: skip
+    assert [len(question.candidates) for question in benchmark.questions] == [1, 1]
+
+
+def test_a_sample_is_the_same_each_time(pictures):
+    benchmark = made([pair(f"{name} {n}", pictures[name]) for n in range(20) for name in NAMES])
+    once, again = (sample_queries(benchmark, 30) for _ in range(2))
+    assert [q.id for q in once.queries] == [q.id for q in again.queries]
+    assert len(once.queries) == 30
+    assert once.documents == benchmark.documents
+    for question in once.queries:
+        (place,) = question.relevant
+        assert question.sides[0].text.split()[0] in once.documents[place].image
+    assert compute_digest(once) != compute_digest(benchmark)
+    assert compute_digest(sample_queries(benchmark, 30, 1)) != compute_digest(once)
+
+
+def test_missing_pictures_are_told_before_the_work(colours, pictures, tmp_path):
+    benchmark = made([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
+    (tmp_path / "blue.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 pictures are missing.*blue\.png.*--images"):
+        evaluate(colours, benchmark)
+
+
+def test_figures_by_hand(colours, pictures, tmp_path):
+    """The model reads red, green and blue; "zzz" means black, and says nothing to it."""
+    pairs = [pair(name, pictures[name]) for name in ("red", "green", "blue")]
+    pairs += [pair("rot", pictures["red"], "de")]
+    benchmark = made(
+        [*pairs, pair("white", pictures["black"])], among=[pair("", pictures["white"])]
+    )
+    report = evaluate(colours, benchmark, tmp_path / "out")
+    by_language = {group.language: group for group in report.groups}
+    assert by_language["de"].metrics["recall@1"].mean == 1
+    assert by_language["en"].metrics["recall@1"].mean == 0.75
+    assert by_language["en"].queries == 4
+    assert report.metrics["recall@1"].mean == 0.8
+    assert report.metrics["recall@10"].mean == 1
+    wrong = next(answer for answer in report.answers if answer.text == "white")
+    assert wrong.rank == 5  # black is white's opposite
+    assert wrong.found[0]["image"] == pictures["white"]
+    assert wrong.metrics["mrr"] == pytest.approx(0.2)
+    assert by_language["de"].metrics["recall@1"].low == pytest.approx(0.025)  # a single item
+
+
+def test_the_folder_reads_back(colours, pictures, tmp_path):
+    benchmark = made([pair(name, pictures[name]) for name in NAMES], reverse=True)
+    report = evaluate(colours, benchmark, tmp_path / "out")
+    assert read_report(tmp_path / "out") == report
+    told = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert told["format"] == 1
+    assert told["model"] == {"name": "colours", "fingerprint": "colours-1", "dim": 48}
+    assert told["main"] == "recall@10"
+    assert {(g["direction"], g["language"], g["dataset"]) for g in told["groups"]} == {
+        ("t2i", "en", None), ("i2t", "en", None)}  # fmt: skip
+    line = json.loads((tmp_path / "out" / "queries.jsonl").read_text().splitlines()[0])
+    assert line["relevant"] == [{"text": None, "image": pictures["red"]}]
+    assert line["found"][0] == line["relevant"][0]
+
+
+class Blind:
+    """Hears a text as its letters and sees nothing in pictures."""
+
+    def __init__(self, colours):
+        self.card = colours.card
+
+    def embed(self, inputs, role, instruction=None):
+        return np.tile(np.eye(1, 48, dtype=np.float32), (len(inputs), 1))
+
+
+def test_two_models(colours, pictures, tmp_path):
+    """Twelve shades that one model tells apart and the other does not: all twelve won."""
+    pairs = [pair(f"{name} {n}", pictures[name], "de" if n else "en", item=f"{name} {n}")
+             for name in ("red", "green", "blue") for n in range(4)]  # fmt: skip
+    told = []
+    result = compare_on(pairs, Blind(colours), colours, tmp_path / "c", "shades", told.append)
+    change = result.overall["recall@1"]
+    assert (change.before, change.after, change.difference) == (0, 1, 1)
+    assert change.p == pytest.approx(2 / 2**12, abs=0.001)
+    assert {group.language: group.queries for group in result.groups} == {"en": 3, "de": 9}
+    three = next(g for g in result.groups if g.language == "en").metrics["recall@1"]
+    assert three.p == pytest.approx(2 / 2**3, abs=0.02)
+    assert (three.low, three.high) == (pytest.approx(2 * 0.025 ** (1 / 3) - 1), 1)
+    assert result.worst == ()
+    assert told
+    back = compare(read_report(tmp_path / "c" / "after"), read_report(tmp_path / "c" / "before"))
+    assert back.overall["recall@1"].difference == -1
+    assert back.worst[0] in {answer.id for answer, _ in back.pairs}
+    assert len(back.worst) == 12
+    written = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert written["overall"]["recall@1"]["after"] == 1
+    assert set(written["overall"]["recall@1"]) == {
+        "before", "after", "difference", "low", "high", "p"}  # fmt: skip
+
+
+def test_what_is_not_the_same_is_not_compared(colours, pictures):
+    one = evaluate(colours, made([pair("red", pictures["red"]), pair("blue", pictures["blue"])]))
+    two = evaluate(colours, made([pair("red", pictures["red"]), pair("navy", pictures["blue"])]))
+    with pytest.raises(FinetuneError, match="do not ask the same"):
+        compare(one, two)
+
+
+def test_instructions_reach_the_model_and_can_be_left_out(model, pictures):
+    """E5-V knows two instructions, and says so of others."""
+    told = Pair(
+        Side(text="red", instruction="Find it:"), Side(image=pictures["red"]), language="en"
+    )
+    benchmark = made([told, pair("blue", pictures["blue"])])
+    e5v = model("e5v")
+    with pytest.raises(FinetuneError, match=r"follows no instruction 'Find it:'.*--plain"):
+        evaluate(e5v, benchmark)
+    report = evaluate(e5v, strip_instructions(benchmark))
+    assert len(report.answers) == 2
+    exact = e5v.embed([Side(text="red").to_input()], "query")
+    documents = e5v.embed([side.input() for side in benchmark.documents], "document")
+    assert report.answers[0].scores[0] == pytest.approx(
+        float((exact @ documents.T).max()), abs=1e-5
+    )

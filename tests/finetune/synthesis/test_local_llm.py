@@ -1,0 +1,89 @@
+"""A language model on this machine: a tiny random one writes rubbish, which is counted as such."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+from PIL import Image
+
+from embedder.types import Settings
+from finetune.synthesis.journal import Journal
+from finetune.synthesis.languages import parse_language_weights
+from finetune.synthesis.llm import LanguageModelError, Request
+from finetune.synthesis.llm_factory import LLMOptions, open_llm
+from finetune.synthesis.local_llm import LocalLLM
+from finetune.synthesis.pipeline import SynthesisOptions, SynthesisSession
+from finetune.synthesis.plan import SynthesisPlan
+from finetune.synthesis.prompt_templates import load_prompts
+
+TEMPLATES = {
+    "vlm2vec-qwen2vl": "<|vision_start|><|image_pad|><|vision_end|>",
+    "vlm2vec-llava": "<image>",
+    "mme5": "<|image|>",
+}
+CHAT = """{% for message in messages %}{{ message.role }}:
+{% for part in message.content %}{{ "PICTURE" if part.type == "image" else part.text }}
+{% endfor %}{% endfor %}assistant:
+"""
+
+
+@pytest.fixture
+def talkative(checkpoint, tmp_path):
+    """A tiny checkpoint with a chat template."""
+
+    def build(family):
+        folder = tmp_path / family
+        shutil.copytree(checkpoint(family), folder)
+        template = CHAT.replace("PICTURE", TEMPLATES[family])
+        (folder / "chat_template.jinja").write_text(template)
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def short(tmp_path):
+    """Prompts of a few words: a tiny model takes its time over long ones."""
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "system.md").write_text("Write JSON.")
+    (folder / "request.md").write_text("{{task}} {{query}} {{document}}")
+    (folder / "vqa.md").write_text("Ask.\n\n## IT->T\n\nOnce.")
+    return load_prompts(folder)
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_rubbish_is_no_json(talkative, family, gallery, short, tmp_path):
+    terms = SynthesisOptions(
+        tmp_path / "out.jsonl",
+        2,
+        {"vqa": 1.0},
+        parse_language_weights("en"),
+        image_side=56,
+        min_agreement=None,
+    )
+    stop, plan = threading.Event(), SynthesisPlan(gallery.ids, terms.tasks, terms.languages)
+    jobs = list(plan.iter_jobs(2))
+    choice = LLMOptions(None, str(talkative(family)), max_tokens=8, device="cpu")
+    with Journal(terms.journal_path, plan.fingerprint) as journal:
+        opened = SynthesisSession(terms, gallery, None, short, plan, jobs, journal)
+        report = opened.run(open_llm(choice, stop), stop)
+    assert report.lost == {}
+    assert (report.status, report.done, report.written) == ("complete", 2, 0)
+    assert set(report.rejected) <= {"not JSON", "cut off"}
+    assert report.tokens["in"] > 50
+    assert 2 <= report.tokens["out"] <= 16
+
+
+def test_a_model_that_was_not_taught_to_talk(checkpoint):
+    with pytest.raises(LanguageModelError, match="has no chat template"):
+        LocalLLM(str(checkpoint("vlm2vec-qwen2vl")), Settings(device="cpu"))
+
+
+def test_a_seed_repeats_the_words(talkative, photo, tmp_path):
+    model = LocalLLM(str(talkative("vlm2vec-llava")), Settings(device="cpu"), max_tokens=12)
+    with Image.open(photo(tmp_path / "a.png", 1)) as picture:
+        words = [model.generate(Request("s", "t", (picture,), {}, seed)).text for seed in (1, 1, 2)]
+    assert words[0] == words[1] != words[2]

@@ -1,0 +1,74 @@
+"""Batches in pieces from one data set each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from accelerate.data_loader import BatchSamplerShard
+
+from finetune.training.batch_sampler import InterleavedBatchSampler
+
+DATASETS = ["a"] * 17 + ["b"] * 8 + ["c"] * 3
+
+
+def batches(size=8, sub_batch=4, seed=0, epoch=0, datasets=DATASETS) -> list[list[int]]:
+    sampler = InterleavedBatchSampler(datasets, size, sub_batch, seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+@pytest.mark.parametrize(("size", "sub_batch"), [(8, 4), (8, 0), (4, 4), (28, 2), (100, 100)])
+def test_every_row_once_an_epoch(size, sub_batch):
+    made = batches(size, sub_batch)
+    assert sorted(row for batch in made for row in batch) == list(range(28))
+    assert [len(batch) for batch in made[:-1]] == [size] * (len(made) - 1)
+    assert len(InterleavedBatchSampler(DATASETS, size, sub_batch, 0)) == len(made)
+
+
+def test_pieces_are_of_one_data_set():
+    """17, 8 and 3 rows are 4 + 2 whole pieces of four, which stand first; rests of 1 and 3."""
+    order = [row for batch in batches() for row in batch]
+    pieces = [{DATASETS[row] for row in order[start : start + 4]} for start in range(0, 24, 4)]
+    assert all(len(piece) == 1 for piece in pieces)
+    assert Counter(piece.pop() for piece in pieces) == {"a": 4, "b": 2}
+    assert Counter(DATASETS[row] for row in order[24:]) == {"a": 1, "c": 3}
+
+
+def test_without_pieces_data_sets_mix():
+    order = [DATASETS[row] for batch in batches(sub_batch=0) for row in batch]
+    turns = sum(a != b for a, b in pairwise(order))
+    assert turns > 7  # in pieces of four, there are at most 7 borders
+
+
+def test_seed_and_epoch_decide():
+    assert batches(seed=3, epoch=2) == batches(seed=3, epoch=2)
+    assert len({str(batches(seed=s, epoch=e)) for s in range(3) for e in range(3)}) == 9
+
+
+def test_rows_of_a_set_are_drawn_anew_each_epoch():
+    """Not only the pieces change places: what stands in them changes."""
+    first, second = ({frozenset(batch) for batch in batches(4, 4, epoch=epoch)} for epoch in (0, 1))
+    assert first != second
+
+
+def test_processes_take_turns():
+    """Two processes with batches of half the size hold the same rows in every step."""
+    whole = batches(size=8, sub_batch=4, datasets=DATASETS[:24])
+    halves = [
+        list(BatchSamplerShard(InterleavedBatchSampler(DATASETS[:24], 4, 4, 0), 2, index))
+        for index in (0, 1)
+    ]
+    assert [first + second for first, second in zip(*halves, strict=True)] == whole
+
+
+def test_a_last_step_is_filled_up_for_every_process():
+    """28 rows are three steps of eight and one of four: the second process gets rows anew."""
+    halves = [
+        list(BatchSamplerShard(InterleavedBatchSampler(DATASETS, 4, 4, 0), 2, index))
+        for index in (0, 1)
+    ]
+    assert [len(half) for half in halves] == [4, 4]
+    assert all(len(batch) == 4 for half in halves for batch in half)
+    assert {row for half in halves for batch in half for row in batch} == set(range(28))

@@ -1,0 +1,60 @@
+"""Two processes that share a batch learn what one learns from it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from finetune.data.pairs import Pair, Side
+
+ALIKE = [
+    Pair(Side("red"), Side("rot"), (Side("grün"), Side("gelb"), Side("rouge"))),
+    Pair(Side("crimson"), Side("rot"), (Side("rosa"),)),
+    Pair(Side("red"), Side("rouge"), item="colour"),
+    Pair(Side("blue"), Side("blau"), item="colour"),
+]
+
+
+@pytest.fixture
+def pairs(texts) -> list[Pair]:
+    """Of the twelve, four share what is right, what is wrong, or what they are about."""
+    return [*ALIKE, *texts[4:]]
+
+
+def weights(run) -> dict[str, np.ndarray]:
+    found = load_file(run.model / "adapter_model.safetensors")
+    return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+def same(one, other) -> None:
+    assert [line["step"] for line in one.read_log()] == [line["step"] for line in other.read_log()]
+    for a, b in zip(one.read_log(), other.read_log(), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=2e-6)
+        assert a["lr"] == b["lr"]
+    norms = [np.loadtxt(run.folder / "norms.jsonl") for run in (one, other)]
+    np.testing.assert_allclose(*norms, rtol=1e-4)
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        np.testing.assert_allclose(weight, second[name], rtol=1e-4, atol=2e-6, err_msg=name)
+
+
+def test_two_processes_are_one(trained, recipe, pairs, worked, noting):
+    """A batch of all pairs, each process with mini-batches and hard negatives of its own number;
+    then half the pairs, without hard negatives, stopped by one process within the second epoch, and
+    gone on with."""
+    changes = {"hard_negatives": "own", "both_ways": True, "matryoshka": [8], "step_tokens": 64}
+    whole = recipe(batch=12, rate=3e-4, lora={"dropout": 0}, **changes)
+    parts = replace(whole, batch=6, hard_negatives="none", both_ways=False)
+    stopped = {"signal": signal.SIGINT, "after": 2}
+    two, stopping = worked(
+        pairs, (whole, "two", {}), (parts, "parts", stopped), (parts, "parts", {}), processes=2
+    )[:2]
+    same(two, trained(pairs, whole, "one"))
+    same(stopping, trained(pairs, parts, "whole"))
+    assert stopping.last_checkpoint().name == "checkpoint-4"
+    assert (stopping.checkpoints / "checkpoint-3").exists()  # where the signal ended it

@@ -1,0 +1,113 @@
+"""Recipes: presets, what YAML and flags change, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from finetune.errors import FinetuneError
+from finetune.training.presets import (
+    PRESETS,
+    LoraSettings,
+    parse_setting,
+    read_recipe,
+    resolve_recipe,
+)
+
+
+def test_presets_hold_the_papers_figures():
+    """E5-V's run.sh and ft_llm.py, VLM2Vec's train_v2-qwen2vl-2B.sh, mmE5's train.sh, and their
+    defaults; E5-V's epochs as its paper says them, 1000 steps of 768 out of 275,601."""
+    e5v, vlm2vec, mme5 = (PRESETS[name] for name in ("e5v-text", "vlm2vec", "mme5"))
+    assert (e5v.batch, e5v.rate, e5v.warmup, e5v.temperature) == (768, 4e-4, 100, 0.05)
+    assert round(e5v.epochs * 275_601 / e5v.batch, -1) == 1000
+    assert (e5v.longest, e5v.text_only, e5v.quantize) == (32, True, "nf4")
+    assert e5v.lora == LoraSettings(64, 16, 0.05)
+    assert (vlm2vec.batch, vlm2vec.sub_batch, vlm2vec.rate) == (1024, 64, 5e-5)
+    assert (vlm2vec.warmup, vlm2vec.temperature) == (100, 0.02)
+    assert vlm2vec.lora == LoraSettings(16, 64, 0.1, dora=True, gaussian=True)
+    assert (mme5.epochs, mme5.rate, mme5.warmup, mme5.clip) == (1, 1e-5, 0.05, 5.0)
+    assert (mme5.temperature, mme5.lora) == (
+        0.02,
+        LoraSettings(8, 64, 0.1, dora=True, gaussian=True),
+    )
+    told = {p.hard_negatives for p in (e5v, mme5, vlm2vec)}
+    assert (e5v.hard_negatives, mme5.hard_negatives, len(told)) == ("all", "own", 3)
+    assert {p.schedule for p in (e5v, vlm2vec, mme5)} == {"linear"}
+    assert not any(p.lora.vision or p.both_ways for p in (e5v, vlm2vec, mme5))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_recipe(preset):
+    recipe = resolve_recipe({"preset": preset})
+    assert resolve_recipe(recipe.to_dict()) == recipe
+
+
+def test_the_last_source_wins(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("preset: mme5\nbatch: 64\nrate: 1e-4\nlora: {rank: 4, dropout: 0}\n")
+    sets = [parse_setting("lora.rank=2"), parse_setting("matryoshka=[64, 128]")]
+    recipe = resolve_recipe(read_recipe(file), *sets, {"batch": 32})
+    assert (recipe.preset, recipe.batch, recipe.rate) == ("mme5", 32, 1e-4)
+    assert recipe.lora == LoraSettings(2, 64, 0, dora=True, gaussian=True)
+    assert recipe.matryoshka == (64, 128)
+    assert recipe.clip == PRESETS["mme5"].clip
+    assert resolve_recipe(read_recipe(file), {"preset": "vlm2vec"}).sub_batch == 64
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"preset": "e5v"}, "these are: e5v-text, vlm2vec, mme5, starter-head"),
+        ({"preset": ""}, "name a preset with --preset"),
+        ({"batches": 3}, "batches is no setting of a recipe; these are: batch,"),
+        ({"lora": {"ranks": 3}}, "lora.ranks is no setting of a recipe; these are: alpha"),
+        ({"lora": 8}, "such as 'rank: 8'"),
+        ({"rate": "quick"}, "rate cannot be 'quick'"),
+        ({"decay": "nan"}, "decay cannot be 'nan'"),
+        ({"epochs": float("inf")}, "epochs cannot be inf"),
+        ({"batch": 2.5}, "batch cannot be 2.5; it is 256"),
+        ({"batch": True}, "batch cannot be True"),
+        ({"both_ways": 1}, "both_ways cannot be 1"),
+        ({"matryoshka": [64, 0]}, r"matryoshka cannot be \[64, 0\]"),
+        ({"matryoshka": [True]}, r"matryoshka cannot be \[True\]"),
+        ({"model": None}, "model cannot be None"),
+        ({"schedule": "exponential"}, "schedule must be one of 'linear', 'cosine'"),
+        ({"hard_negatives": "some"}, "'all', 'own', 'none'"),
+        ({"batch": 1}, "give --batch 2 or more"),
+        ({"temperature": 0}, "temperature must be above 0"),
+        ({"warmup": -1}, "warmup must not be below 0"),
+        ({"seed": -1}, "seed must not be below 0"),
+        ({"seed": 2**32}, "seed must be below"),
+        ({"lora": {"rank": 0}}, "lora.rank must be above 0"),
+        ({"lora": {"dropout": 1}}, "lora.dropout is a share"),
+        ({"steps": 0, "epochs": 0}, "steps or epochs must be above 0"),
+        ({"batch": 100, "sub_batch": 64}, "choose a number that divides it"),
+        ({"quantize": "nf4"}, "quantize: nf4 is for text_only recipes"),
+    ],
+)
+def test_what_is_refused(told, said):
+    with pytest.raises(FinetuneError, match=said):
+        resolve_recipe({"preset": "mme5", **told})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"- a\n- b\n", "must hold names and values, such as 'batch: 256'"),
+        (b"batch: [1", "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path, content, said):
+    file = tmp_path / "recipe.yaml"
+    file.write_bytes(content)
+    with pytest.raises(FinetuneError, match=said):
+        read_recipe(file)
+    with pytest.raises(FinetuneError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["batch", "=3", "matryoshka=[64"])
+def test_settings_that_are_none(text):
+    with pytest.raises(FinetuneError, match="--set"):
+        parse_setting(text)

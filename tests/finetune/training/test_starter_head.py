@@ -1,0 +1,245 @@
+"""The starter's head in training: the same numbers as in use, the towers run once, and what a
+domain teaches does not cost the rest."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+import embedder
+from embedder import EmbedderError, Input, Settings
+from embedder.engine.engine import Engine
+from embedder.families.starter.card import HEAD_FILE
+from embedder.families.starter.family import TENSOR_NAMES, ProjectionHead
+from finetune.training.starter_cache import FeatureCache, image_key, text_key
+from finetune.training.starter_head import StarterHead, load_starter_head
+from finetune.training.starter_module import RATE_SCALES, StarterModule
+
+WORDS = ("dog", "собака", "a red car in the rain", "qwxz", "猫", "nothing much")
+
+
+def picture(seed: int) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((120, 90))
+
+
+ITEMS = [
+    *(Input(word) for word in WORDS),
+    Input(images=(picture(0),)),
+    Input("at night", (picture(1), picture(2))),
+]
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return embedder.load("starter")
+
+
+@pytest.fixture
+def made(starter) -> StarterHead:
+    return StarterHead(starter)
+
+
+def learn(made: StarterHead, steps: int = 4, items=ITEMS) -> None:
+    """Each item away from the others: much moves in a few steps."""
+    made.module.train()
+    optimizer = torch.optim.AdamW(made.module.parameters(), 3e-3, weight_decay=0)
+    ready = [made.backbone.prepare(item, "query", None) for item in items]
+    batch = made.backbone.collate(ready, [None] * len(ready))
+    for _ in range(steps):
+        rows = F.normalize(made.backbone.forward(batch), dim=1)
+        optimizer.zero_grad()
+        (rows @ rows.T).mean().backward()
+        optimizer.step()
+    made.module.eval()
+
+
+def test_it_embeds_as_the_starter_does(starter, made):
+    made.module.eval()
+    rows = Engine(made.backbone).embed(ITEMS, "document")
+    np.testing.assert_allclose(rows, starter.embed(ITEMS, "document"), atol=1e-5)
+
+
+def test_an_empty_input_is_refused(made):
+    with pytest.raises(EmbedderError, match="neither"):
+        made.backbone.prepare(Input(" "), "query", None)
+
+
+def test_what_was_trained_is_loaded_as_it_was(made, tmp_path):
+    learn(made)
+    made.save(tmp_path / "model")
+    rows = Engine(made.backbone).embed(ITEMS, "query")
+    loaded = embedder.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded.embed(ITEMS, "query"), rows, atol=1e-5)
+    told = json.loads((tmp_path / "model" / "polylens.json").read_text())
+    assert (told["family"], told["base"]) == ("starter", "starter")
+    before, after = (
+        ProjectionHead.read(HEAD_FILE).weights,
+        ProjectionHead.read(tmp_path / "model" / HEAD_FILE.name).weights,
+    )
+    changed = {name for name in TENSOR_NAMES if not np.array_equal(before[name], after[name])}
+    assert changed == set(RATE_SCALES)
+
+
+def test_training_goes_on_where_a_checkpoint_is(starter, made, tmp_path):
+    """With what it began with still in mind: the penalty is the same."""
+    learn(made)
+    made.save(tmp_path)
+    again = StarterHead(starter)
+    again.restore(tmp_path)
+    for name, row in made.module.trained().items():
+        np.testing.assert_allclose(again.module.trained_weights()[name], row, atol=1e-6)
+    torch.manual_seed(0)
+    first = made.penalty().item()
+    torch.manual_seed(0)
+    assert again.penalty().item() == pytest.approx(first, rel=1e-3)
+    assert first > 0.01
+
+
+def test_an_adapted_head_can_be_adapted_further(made, tmp_path):
+    learn(made)
+    made.save(tmp_path / "first")
+    second = load_starter_head(str(tmp_path / "first"), Settings())
+    assert second.penalty().item() == pytest.approx(0, abs=1e-4), "it begins where the first ended"
+    learn(second)
+    second.save(tmp_path / "second")
+    told = json.loads((tmp_path / "second" / "polylens.json").read_text())
+    assert told["base"] == str(tmp_path / "first")
+    rows = Engine(second.backbone).embed(ITEMS, "query")
+    loaded = embedder.load(str(tmp_path / "second"))
+    np.testing.assert_allclose(loaded.embed(ITEMS, "query"), rows, atol=1e-5)
+
+
+def test_nothing_moves_without_steps(made):
+    assert made.penalty().item() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_penalty_in_closed_form(made):
+    """A perceptron that says the opposite is 2 away; texts have not moved. 20 * 2 + 100 * 0."""
+    names = ("image_1_weight", "image_1_bias")
+    with torch.no_grad():
+        for name in names:
+            made.module.steps[name].copy_(-2 * made.module.get_buffer(name))
+    assert made.penalty().item() == pytest.approx(40, abs=1e-3)
+
+
+def test_texts_move_at_a_tenth_of_the_pace(made):
+    """Adam's first step is the rate, whatever the gradient."""
+    learn(made, steps=1)
+    before, after = ProjectionHead.read(HEAD_FILE).weights, made.module.trained()
+    sight = np.abs(after["image.1.bias"] - before["image.1.bias"]).max()
+    words = np.abs(after["text.bias"] - before["text.bias"]).max()
+    assert sight == pytest.approx(3e-3, rel=1e-2)
+    assert words == pytest.approx(3e-4, rel=1e-2)
+
+
+def noticed(count: int, shift: float = 0.0) -> torch.Tensor:
+    """(count, 1152): features, moved away from what is usual, and unit rows."""
+    features = torch.randn(count, 768) + shift * torch.randn(1, 768)
+    return torch.cat([features, F.normalize(torch.randn(count, 384), dim=1)], dim=1)
+
+
+def test_features_are_noisy_in_training_alone(made):
+    seen = noticed(3)
+    made.module.eval()
+    assert torch.equal(made.module.image(seen), made.module.image(seen))
+    made.module.train()
+    assert not torch.allclose(made.module.image(seen), made.module.image(seen), atol=1e-2)
+
+
+def test_the_penalty_keeps_what_noise_looks_like(starter):
+    """The same lesson, with the penalty and without: what was never shown moves much less."""
+
+    def taught(penalty: bool) -> float:
+        torch.manual_seed(0)
+        module = StarterModule(starter.head)
+        domain = noticed(8, 1.5)
+        words = F.normalize(torch.randn(8, 384), dim=1)
+        optimizer = torch.optim.AdamW(module.parameters(), 1e-3, weight_decay=0)
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss = -(module.encode_image(domain) * words).sum(1).mean() * 5
+            (loss + module.forgetting_penalty() if penalty else loss).backward()
+            optimizer.step()
+        with torch.no_grad():
+            assert (module.eval().image(domain) * words).sum(1).mean() > 0.3, "it learns"
+            return float(module.forgetting_penalty())
+
+    assert taught(penalty=True) < taught(penalty=False) / 4
+
+
+class Counted:
+    """The starter, and what its towers were asked."""
+
+    def __init__(self, starter) -> None:
+        self.inner, self.asked = starter, []
+        self.card, self.head = starter.card, starter.head
+
+    def hear(self, texts):
+        self.asked += texts
+        return self.inner.hear(texts)
+
+    def see(self, images):
+        self.asked += [image.size for image in images]
+        return self.inner.see(images)
+
+
+def test_towers_run_once_for_equal_content_and_once_for_all_runs(starter, tmp_path):
+    counted = Counted(starter)
+    first = StarterHead(counted, tmp_path)
+    for item in (Input("dog"), Input("dog", (picture(0),)), Input(images=(picture(0),))):
+        one = first.backbone.prepare(item, "query", None)
+    assert counted.asked == ["dog", (120, 90)]
+    again = StarterHead(counted, tmp_path).backbone.prepare(
+        Input("dog", (picture(0),)), "query", None
+    )
+    assert len(counted.asked) == 2
+    np.testing.assert_array_equal(again.images[0], one.images[0])
+
+
+def test_a_cache_that_was_cut_off_is_used_up_to_there(tmp_path):
+    file = tmp_path / "rows.bin"
+    rows = FeatureCache((2, 3), file)
+    for text in ("a", "b"):
+        rows.get_or_compute(text_key(text), lambda t=text: np.full((2, 3), ord(t), np.float32))
+    file.write_bytes(file.read_bytes()[:-5])
+    made = []
+    again = FeatureCache((2, 3), file)
+    assert again.get_or_compute(text_key("a"), lambda: made.append("a"))[0, 0] == ord("a")
+    again.get_or_compute(text_key("b"), lambda: made.append("b") or np.ones((2, 3), np.float32))
+    assert made == ["b"]
+    assert FeatureCache((2, 3), file).get_or_compute(text_key("b"), lambda: None)[1, 2] == 1
+
+
+def test_keys_are_of_pixels_in_their_shape():
+    flat = Image.new("L", (6, 4))
+    assert image_key(flat) == image_key(flat.copy())
+    assert (
+        len({image_key(flat), image_key(flat.resize((4, 6))), image_key(flat.convert("RGB"))}) == 3
+    )
+
+
+def test_texts_heard_together_are_as_heard_alone(tmp_path):
+    """And a head that has been acquainted with them does not ask the tower again."""
+    texts = ["猫", "a red bicycle", "ein Hund im Schnee"]
+    alone, together = (
+        load_starter_head("starter", Settings()),
+        load_starter_head("starter", Settings(), tmp_path),
+    )
+    together.precompute(texts)
+    asked = []
+    together._starter.extract_text_features = asked.append
+    for text in texts:
+        one = alone.backbone.prepare(Input(text), "query", None).text
+        other = together.backbone.prepare(Input(text), "query", None).text
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not asked
+    again = load_starter_head("starter", Settings(), tmp_path)
+    again._starter.extract_text_features = asked.append
+    again.precompute(texts)
+    assert not asked

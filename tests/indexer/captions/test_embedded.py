@@ -1,0 +1,306 @@
+"""What picture files say about themselves: EXIF, IPTC, XMP, and what damage does to it."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+from PIL.TiffImagePlugin import IFDRational
+
+from embedder.images.decode import DecodeLimits, decode_image
+from indexer.captions.embedded import EmbeddedMetadata
+from indexer.captions.normalize import PLACEHOLDER_PATTERN
+from indexer.skip_reasons import UnusableFileError
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*:Warning:PIL\..*")  # as decode.py does
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+
+
+def exif(base=None, details=None, gps=None) -> Image.Exif:
+    block = Image.Exif()
+    block.update(base or {})
+    block.get_ifd(EXIF_IFD).update(details or {})
+    block.get_ifd(GPS_IFD).update(gps or {})
+    return block
+
+
+def saved(format: str = "JPEG", **options) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def said(data: bytes) -> EmbeddedMetadata:
+    return decode_image(data, side=48).metadata
+
+
+def pairs(metadata: EmbeddedMetadata) -> list[tuple[str, str | None]]:
+    assert all(caption.source == "embedded" for caption in metadata.captions)
+    return [(caption.text, caption.language) for caption in metadata.captions]
+
+
+def with_iptc(*sets: tuple[int, int, bytes]) -> bytes:
+    """A JPEG with IPTC datasets in Photoshop's APP13 block."""
+    iptc = b"".join(struct.pack(">BBBH", 0x1C, r, d, len(v)) + v for r, d, v in sets)
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+    body = b"Photoshop 3.0\0" + resource
+    jpeg = saved()
+    return jpeg[:2] + b"\xff\xed" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def xmp(inner: str, attributes: str = "") -> bytes:
+    return f"""<?xpacket begin="\ufeff"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+     xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+     xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:exif="http://ns.adobe.com/exif/1.0/"
+     xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+     xmlns:Iptc4xmpCore="http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/" {attributes}>{inner}
+     </rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
+
+
+def test_a_picture_without_metadata_says_nothing():
+    assert said(saved()) == EmbeddedMetadata()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_exif_in_every_format(format):
+    block = exif(
+        {0x010E: "A cat on a roof", 0x010F: "Canon", 0x0110: "Canon EOS 5D"},
+        {0x9003: "2024:05:17 18:30:00", 0x9011: "+02:00"},
+        {1: "N", 2: (48.0, 12.0, 3.6), 3: "W", 4: (16.0, 22.0, 0.0)},
+    )
+    found = said(saved(format, exif=block.tobytes()))
+    assert pairs(found) == [("A cat on a roof", None)]
+    assert found.taken == "2024-05-17T18:30:00+02:00"
+    assert found.camera == "Canon EOS 5D"
+    assert found.latitude == pytest.approx(48.201)
+    assert found.longitude == pytest.approx(-16.366667)
+
+
+def test_exif_description_in_utf8():
+    block = exif({0x010E: "屋根の上の猫".encode()})
+    assert pairs(said(saved(exif=block))) == [("屋根の上の猫", None)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"ASCII\0\0\0A cat", "A cat"),
+        (b"UNICODE\0" + "Eine Katze – schön".encode("utf-16-le"), "Eine Katze – schön"),
+        (b"UNICODE\0" + "Eine Katze – schön".encode("utf-16-be"), "Eine Katze – schön"),
+        (b"UNICODE\0" + "屋根の上の猫".encode("utf-16"), "屋根の上の猫"),
+        (b"JIS\0\0\0\0\0" + "屋根の上の猫".encode("iso2022_jp"), "屋根の上の猫"),
+        (b"\0" * 8 + "Un été".encode(), "Un été"),
+        (b"ASCII\0\0\0" + "屋根の上の猫".encode("cp932"), "屋根の上の猫"),
+        (b"no prefix at all", "no prefix at all"),
+        (b"ASCII\0\0\0" + b" " * 40, None),
+        (b"\0" * 64, None),
+        (b"UNICODE\0" + b"\0\xd8", None),
+    ],
+)
+def test_user_comments(value, text):
+    found = said(saved(exif=exif(details={0x9286: value})))
+    assert pairs(found) == ([(text, None)] if text else [])
+
+
+def test_windows_title_comment_and_keywords():
+    def utf16(text: str) -> bytes:
+        return text.encode("utf-16-le") + b"\0\0"
+
+    block = exif({0x9C9B: utf16("A cat"), 0x9C9C: utf16("猫"), 0x9C9E: utf16("pet; roof;Pet")})
+    found = said(saved(exif=block))
+    assert pairs(found) == [("A cat", None), ("猫", None)]
+    assert found.tags == ("pet", "roof")
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        *("OLYMPUS DIGITAL CAMERA", "SONY DSC", "DIGITAL CAMERA", "KONICA MINOLTA DIGITAL CAMERA"),
+        *("Created with GIMP", "ASCII", "DSC_0042", "IMG_1234", "<Description>", "default"),
+        *("User comments", "0000", "- -", "hdr", "cof", "untitled", "SAMSUNG DIGITAL CAMERA"),
+        *("charset=Ascii", "File written by Adobe Photoshop® 4.0", "oznor", "---"),
+    ],
+)
+def test_what_cameras_write_is_no_caption(junk):
+    assert pairs(said(saved(exif=exif({0x010E: junk})))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["A digital camera on a table", "Hdr of a city", "Sony", "猫", "قطة", "แมว", "बिल्ली", "Nora"],
+)
+def test_what_people_write_is_a_caption(text):
+    assert not PLACEHOLDER_PATTERN.fullmatch(text.lower())
+
+
+@pytest.mark.parametrize(
+    ("taken", "iso"),
+    [
+        ("2024:05:17 18:30:00", "2024-05-17T18:30:00"),
+        ("2024-05-17 18:30:00", "2024-05-17T18:30:00"),
+        ("1899:12:31 00:00:00", "1899-12-31T00:00:00"),
+        ("0000:00:00 00:00:00", None),
+        ("    :  :     :  :  ", None),
+        ("2024:13:45 99:00:00", None),
+        ("yesterday", None),
+        ("9999:01:01 00:00:00", None),
+    ],
+)
+def test_dates(taken, iso):
+    assert said(saved(exif=exif(details={0x9003: taken}))).taken == iso
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "camera"),
+    [
+        ("NIKON CORPORATION", "NIKON D90", "NIKON D90"),
+        ("Apple", "iPhone 15", "Apple iPhone 15"),
+        ("Canon\0\0", "Canon EOS 5D ", "Canon EOS 5D"),
+        ("", "Pixel", "Pixel"),
+        ("Kodak", "", "Kodak"),
+    ],
+)
+def test_cameras(make, model, camera):
+    assert said(saved(exif=exif({0x010F: make, 0x0110: model}))).camera == camera
+
+
+@pytest.mark.parametrize(
+    "gps",
+    [
+        {1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)},
+        {1: "N", 2: (91.0, 0.0, 0.0), 3: "E", 4: (0.0, 1.0, 0.0)},
+        {1: "N", 2: (IFDRational(48, 0), 0.0, 0.0), 3: "E", 4: (0.0, 1.0, 0.0)},
+        {1: "N", 2: (48.0, 12.0, 3.6)},
+    ],
+)
+def test_places_that_are_none(gps):
+    found = said(saved(exif=exif(gps=gps)))
+    assert (found.latitude, found.longitude) == (None, None)
+
+
+def test_iptc_in_utf8():
+    found = said(
+        with_iptc(
+            (1, 90, b"\x1b%G"),
+            (2, 5, "Dächer".encode()),
+            (2, 120, "屋根の上の猫".encode()),
+            (2, 25, "猫".encode()),
+            (2, 25, b"roof"),
+        )
+    )
+    assert pairs(found) == [("Dächer", None), ("屋根の上の猫", None)]
+    assert found.tags == ("猫", "roof")
+
+
+def test_iptc_without_a_charset_is_guessed():
+    assert pairs(said(with_iptc((2, 120, "Dächer".encode("latin-1"))))) == [("Dächer", None)]
+    assert pairs(said(with_iptc((2, 120, "Dächer".encode())))) == [("Dächer", None)]
+
+
+def test_iptc_in_a_tiff():
+    from PIL import TiffImagePlugin
+
+    iptc = b"\x1c\x02\x78" + struct.pack(">H", 5) + b"A cat"
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[33723] = iptc
+    tags.tagtype[33723] = 7
+    assert pairs(said(saved("TIFF", tiffinfo=tags))) == [("A cat", None)]
+
+
+def test_damaged_iptc_is_read_as_far_as_it_goes():
+    whole = with_iptc((2, 120, b"A cat"), (2, 25, b"roof"))
+    cut = whole.replace(b"\x1c\x02\x19\0\x04roof", b"\x1c\x02\x19\xff\xffroof")
+    assert pairs(said(cut)) == [("A cat", None)]
+
+
+DESCRIPTION = """<dc:title><rdf:Alt><rdf:li xml:lang="x-default">Roofs</rdf:li></rdf:Alt></dc:title>
+ <dc:description><rdf:Alt><rdf:li xml:lang="en">A cat</rdf:li>
+ <rdf:li xml:lang="pt-BR">Um gato</rdf:li></rdf:Alt></dc:description>
+ <dc:subject><rdf:Bag><rdf:li>pet</rdf:li></rdf:Bag></dc:subject>
+ <Iptc4xmpCore:AltTextAccessibility><rdf:Alt><rdf:li xml:lang="en">A cat sits</rdf:li></rdf:Alt>
+ </Iptc4xmpCore:AltTextAccessibility>"""
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_xmp_in_every_format(format):
+    packet = xmp(DESCRIPTION, 'photoshop:DateCreated="2023-01-02T03:04:05"')
+    if format == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet.decode())
+        data = saved("PNG", pnginfo=info)
+    elif format == "TIFF":
+        data = saved("TIFF", tiffinfo={700: packet})
+    else:
+        data = saved(format, xmp=packet)
+    found = said(data)
+    assert pairs(found) == [
+        ("Roofs", None),
+        ("A cat", "en"),
+        ("Um gato", "pt-br"),
+        ("A cat sits", "en"),
+    ]
+    assert found.tags == ("pet",)
+    assert found.taken == "2023-01-02T03:04:05"
+
+
+def test_one_caption_in_three_places_is_one():
+    block = exif({0x010E: "A cat"}, {0x9286: b"ASCII\0\0\0A cat"})
+    assert pairs(said(saved(exif=block, xmp=xmp(DESCRIPTION)))).count(("A cat", "en")) == 1
+    assert ("A cat", None) not in pairs(said(saved(exif=block, xmp=xmp(DESCRIPTION))))
+
+
+def test_entities_in_xmp_are_not_expanded():
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>' + xmp(
+        "<dc:title>&b;</dc:title>"
+    )
+    assert said(saved(xmp=bomb)) == EmbeddedMetadata()
+
+
+@pytest.mark.parametrize("packet", [b"<broken title", b"\xff\xfe\0title", b"title" * 1000])
+def test_damaged_xmp_is_no_reason_to_refuse(packet):
+    assert said(saved(xmp=packet)) == EmbeddedMetadata()
+
+
+def test_png_texts():
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Description", "屋根の上の猫", lang="ja")
+    info.add_text("Title", "Roofs")
+    info.add_text("Software", "GIMP")
+    assert pairs(said(saved("PNG", pnginfo=info))) == [("Roofs", None), ("屋根の上の猫", None)]
+
+
+def test_control_characters_and_endless_captions_are_tidied():
+    (caption,) = said(saved(exif=exif({0x010E: "a\x1b[2J cat " + "x" * 9000}))).captions
+    assert caption.text.startswith("a [2J cat xx")
+    assert len(caption.text) == 2000
+
+
+RICH = saved(
+    exif=exif(
+        {0x010E: "A cat", 0x010F: "Canon", 0x0110: "EOS", 0x9C9B: "A cat".encode("utf-16-le")},
+        {0x9003: "2024:05:17 18:30:00", 0x9286: b"UNICODE\0" + "猫".encode("utf-16-le")},
+        {1: "N", 2: (48.0, 12.0, 3.6), 3: "W", 4: (16.0, 22.0, 0.0)},
+    ),
+    xmp=xmp(DESCRIPTION),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(2, 1500), st.integers(0, 255)), min_size=1, max_size=12))
+def test_damaged_metadata_never_costs_more_than_itself(flips):
+    damaged = bytearray(RICH)
+    for place, value in flips:
+        damaged[place] = value
+    try:
+        found = decode_image(
+            bytes(damaged), side=48, limits=DecodeLimits(max_pixels=1_000_000)
+        ).metadata
+    except UnusableFileError:
+        return
+    assert all(caption.text.encode() for caption in found.captions)
+    assert all(tag.encode() for tag in found.tags)

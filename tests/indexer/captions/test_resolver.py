@@ -1,0 +1,454 @@
+"""Sidecars and manifests: which belong to which picture, what they say, when they changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.captions.language import parse_language_tag
+from indexer.captions.manifest import is_manifest, parse_manifest
+from indexer.captions.resolver import CaptionResolver, FileCaptions
+from indexer.captions.sidecar import match_sidecars, parse_caption_key, parse_sidecar
+from indexer.errors import IndexerError
+from indexer.types import Caption, SkippedFile
+
+
+@pytest.fixture
+def describe(tmp_path):
+    """`describe(name, **files)`: what is written about a picture beside these files."""
+
+    def run(picture: str = "x.jpg", files: dict[str, object] | None = None) -> FileCaptions:
+        (tmp_path / picture).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / picture).touch()
+        for name, content in (files or {}).items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                text = content if isinstance(content, str) else json.dumps(content)
+                path.write_text(text, "utf-8")
+        run.skips = []
+        source = CaptionResolver([tmp_path], run.skips.append)
+        return source.load_captions(str(tmp_path / picture))
+
+    return run
+
+
+def pairs(described: FileCaptions) -> list[tuple[str, str | None]]:
+    return [(caption.text, caption.language) for caption in described.captions]
+
+
+# which sidecar belongs to which picture
+
+
+def test_sidecars_by_name():
+    names = [
+        *("x.jpg", "x.txt", "x.jpg.txt", "x.en.txt", "x.jpg.ja.txt", "x.json", "x.jpg.xmp"),
+        *("y.png", "y.heic", "y.zh-Hans.txt", "z.txt", "x.draft.txt", "v1.2.jpg", "v1.2.txt"),
+        *("w.jpg", "w.jpg.supplemental-metadata.json", "U.JPG", "U.TXT"),
+    ]
+    assert match_sidecars(names) == {
+        "x.jpg": ["x.en.txt", "x.jpg.ja.txt", "x.jpg.txt", "x.jpg.xmp", "x.json", "x.txt"],
+        "y.png": ["y.zh-Hans.txt"],
+        "y.heic": ["y.zh-Hans.txt"],
+        "v1.2.jpg": ["v1.2.txt"],
+        "w.jpg": ["w.jpg.supplemental-metadata.json"],
+        "U.JPG": ["U.TXT"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("en", "en"),
+        ("PT-BR", "pt-br"),
+        ("zh_Hans", "zh-hans"),
+        ("zh-Hant-TW", "zh-hant-tw"),
+        ("es-419", "es-419"),
+        ("yue", "yue"),
+        ("sr-Latn-RS", "sr-latn-rs"),
+        ("de-1996", "de-1996"),
+        ("old", None),
+        ("backup", None),
+        ("jpg", None),
+        ("", None),
+        ("e", None),
+        ("en-", None),
+        ("xx", None),
+    ],
+)
+def test_language_tags(text, tag):
+    assert parse_language_tag(text) == tag
+
+
+# what stands in them
+
+
+def test_nothing_written_is_nothing(describe):
+    assert describe() == FileCaptions()
+
+
+def test_text_sidecars_in_several_languages(describe):
+    found = describe(
+        files={
+            "x.txt": "  A cat \r\n on a   roof\n",
+            "x.de.txt": "Eine Katze auf dem Dach",
+            "x.jpg.ja.txt": "屋根の上の猫",
+        }
+    )
+    assert pairs(found) == [
+        ("Eine Katze auf dem Dach", "de"),
+        ("屋根の上の猫", "ja"),
+        ("A cat\non a roof", None),
+    ]
+    assert {caption.source for caption in found.captions} == {"sidecar"}
+
+
+def test_lines_that_name_their_language(describe):
+    text = "en: A cat\nfr: Un chat\n  sur le toit\nzh-Hans：屋顶上的猫\n\nNote: not a language"
+    assert pairs(describe(files={"x.txt": text})) == [
+        ("A cat", "en"),
+        ("Un chat\nsur le toit", "fr"),
+        ("屋顶上的猫\nNote: not a language", "zh-hans"),
+    ]
+
+
+def test_paragraphs_are_captions_of_their_own(describe):
+    text = "Lunch: two cats.\nAnd a dog.\n\nA second caption."
+    assert pairs(describe(files={"x.txt": text})) == [
+        ("Lunch: two cats.\nAnd a dog.", None),
+        ("A second caption.", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a cat", [("a cat", None)]),
+        (["a cat", "a tom"], [("a cat", None), ("a tom", None)]),
+        ({"en": "a cat", "pt-BR": "um gato"}, [("a cat", "en"), ("um gato", "pt-br")]),
+        ({"en": ["a cat", "a tom"]}, [("a cat", "en"), ("a tom", "en")]),
+        ({"caption": "a cat"}, [("a cat", None)]),
+        ({"captions": ["a cat", {"text": "eine Katze", "language": "de"}]}, None),
+        ({"description": {"en": "a cat", "de": "eine Katze"}}, None),
+        ({"caption_en": "a cat", "caption:de": "eine Katze"}, None),
+        ({"title": "x.jpg", "description": "a cat"}, [("a cat", None)]),
+        ({"alt": "a cat", "caption": ""}, [("a cat", None)]),
+        ({"caption": None, "captions": 7}, []),
+        (12, []),
+        (None, []),
+    ],
+)
+def test_json_sidecars(describe, value, expected):
+    if expected is None:
+        first = None if isinstance(value.get("captions"), list) else "en"
+        expected = [("a cat", first), ("eine Katze", "de")]
+    found = describe(files={"x.json": json.dumps(value)})
+    assert pairs(found) == expected
+    assert not describe.skips
+
+
+def test_json_tags_and_other_keys(describe):
+    found = describe(
+        files={
+            "x.json": {
+                "keywords": ["cat", "Cat ", "roof", 7],
+                "brand": "Acme",
+                "price": 12.5,
+                "count": 3,
+                "sold": True,
+                "huge": 1 << 80,
+                "nested": {"a": 1},
+                "nothing": None,
+            }
+        }
+    )
+    assert found.tags == ("cat", "roof", "7")
+    assert found.meta == {
+        "brand": "Acme",
+        "price": 12.5,
+        "count": 3,
+        "sold": "true",
+        "huge": str(1 << 80),
+    }
+
+
+def test_numbers_that_no_payload_holds_are_left_out(describe):
+    assert describe(files={"x.json": b'{"a": NaN, "b": -Infinity, "c": 1}'}).meta == {"c": 1}
+
+
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+ xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Headline="Cats">
+ <dc:description><rdf:Alt><rdf:li xml:lang="x-default">A cat</rdf:li>
+ <rdf:li xml:lang="en-GB">A cat</rdf:li><rdf:li xml:lang="ja">猫</rdf:li></rdf:Alt></dc:description>
+ <dc:subject><rdf:Bag><rdf:li>pet</rdf:li><rdf:li>roof</rdf:li></rdf:Bag></dc:subject>
+ </rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def test_xmp_sidecar(describe):
+    found = describe(files={"x.xmp": XMP})
+    assert pairs(found) == [("Cats", None), ("A cat", "en-gb"), ("猫", "ja")]
+    assert found.tags == ("pet", "roof")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", "{broken"),
+        ("x.json", "[" * 100_000),
+        ("x.txt", b"\x89PNG\r\n\x1a\n\0\0"),
+        ("x.xmp", "<x:xmpmeta description"),
+        ("x.xmp", '<!DOCTYPE d [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><d>&b; description</d>'),
+        ("x.xmp", '<!DOCTYPE d [<!ENTITY a SYSTEM "file:///etc/passwd">]><d>&a; title</d>'),
+        ("x.txt", b"x" * (5 << 20)),
+    ],
+)
+def test_a_broken_sidecar_is_reported_and_the_rest_is_read(describe, name, content):
+    found = describe(files={name: content, "x.en.txt": "a cat"})
+    assert pairs(found) == [("a cat", "en")]
+    (skip,) = describe.skips
+    assert (Path(skip.path).name, skip.reason) == (name, "bad-sidecar")
+    assert skip.detail
+
+
+def test_a_sidecar_that_is_a_pipe_does_not_hang(describe, tmp_path):
+    os.mkfifo(tmp_path / "x.txt")
+    assert describe().captions == ()
+    assert [skip.reason for skip in describe.skips] == ["bad-sidecar"]
+
+
+def test_an_empty_sidecar_says_nothing(describe):
+    found = describe(files={"x.txt": ""})
+    assert (found.captions, describe.skips) == ((), [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp932"])
+def test_sidecars_in_other_encodings(describe, encoding):
+    assert pairs(describe(files={"x.txt": "屋根の上の猫".encode(encoding)})) == [
+        ("屋根の上の猫", None)
+    ]
+
+
+def test_captions_are_tidied(describe):
+    text = "a\x1b[31m cat \u2028 here " + "x" * 5000
+    (caption,) = describe(files={"x.json": {"caption": text}}).captions
+    assert caption.text.startswith("a [31m cat here xxx")
+    assert len(caption.text) == 2000
+    (lone,) = describe(files={"x.json": b'{"caption": "a \\ud800 cat"}'}).captions
+    assert lone.text == "a cat"
+
+
+def test_one_caption_in_two_places_is_one_and_keeps_its_language(describe):
+    found = describe(files={"x.txt": "a Cat", "x.en.txt": "A cat", "x.json": {"caption": "A CAT"}})
+    assert pairs(found) == [("A cat", "en")]
+
+
+# manifests
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("captions.csv", "file,caption\nx.jpg,A cat\n"),
+        ("metadata.csv", "file_name,text\r\n./x.jpg,A cat\r\n"),
+        ("manifest.csv", "image;description\nx.jpg;A cat\n"),
+        ("captions.tsv", "path\ttitle\nx.jpg\tA cat\n"),
+        ("metadata.jsonl", '{"file_name": "x.jpg", "text": "A cat"}\n\n'),
+        ("Captions.CSV", "\ufefffilename,Caption\nx.jpg,A cat\n"),
+    ],
+)
+def test_manifests(describe, name, content):
+    found = describe(files={name: content, "y.jpg": ""})
+    assert pairs(found) == [("A cat", None)]
+    assert found.captions[0].source == "manifest"
+    assert not describe.skips
+
+
+def test_a_manifest_with_languages_tags_and_other_columns(describe):
+    table = (
+        "file,caption,caption_ja,caption:de,tags,brand,price,sku,caption_id\n"
+        'x.jpg,"A cat, sleeping",猫,Katze,"pet, roof",Acme,12.50,007,12\n'
+    )
+    found = describe(files={"captions.csv": table})
+    assert pairs(found) == [("A cat, sleeping", None), ("猫", "ja"), ("Katze", "de"), ("12", "id")]
+    assert found.tags == ("pet", "roof")
+    assert found.meta == {"brand": "Acme", "price": 12.5, "sku": "007"}
+
+
+def test_short_and_empty_rows_do_no_harm(describe):
+    table = "caption,tags,file\nA cat\n\nA dog,pet,x.jpg,more,than,columns\n,,\n"
+    found = describe(files={"captions.csv": table})
+    assert (pairs(found), found.tags, found.meta) == ([("A dog", None)], ("pet",), {})
+    assert not describe.skips
+
+
+def test_several_rows_are_several_captions(describe):
+    table = "file,caption,language\nx.jpg,A cat,en\nx.jpg,Katze,de\nx.jpg,Something,klingon?\n"
+    found = describe(files={"captions.csv": table})
+    assert pairs(found) == [("A cat", "en"), ("Katze", "de"), ("Something", None)]
+
+
+def test_a_manifest_above_names_files_by_their_way_down(describe):
+    files = {"metadata.csv": "file_name,text\na/b/x.jpg,A cat\n", "a/captions.csv": "file,text\n"}
+    assert pairs(describe("a/b/x.jpg", files)) == [("A cat", None)]
+
+
+def test_a_manifest_above_the_root_is_not_read(tmp_path):
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/x.jpg,A cat\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x.jpg").touch()
+    source = CaptionResolver([tmp_path / "a"], lambda skip: None)
+    assert source.load_captions(str(tmp_path / "a/x.jpg")) == FileCaptions()
+
+
+def test_names_in_a_manifest_match_whatever_their_unicode_form(describe):
+    files = {"captions.csv": "file,caption\nsub\\cafe\u0301.jpg,A café\n"}
+    assert pairs(describe("sub/caf\u00e9.jpg", files)) == [("A café", None)]
+
+
+@pytest.mark.parametrize(
+    "content", ["name,caption\nx.jpg,A cat\n", b"\0\0\0", "{not json}\n", "[1, 2]\n"]
+)
+@pytest.mark.parametrize("name", ["captions.csv", "captions.jsonl"])
+def test_a_broken_manifest_is_reported_once(tmp_path, name, content):
+    data = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / name).write_bytes(data)
+    skips: list[SkippedFile] = []
+    source = CaptionResolver([tmp_path], skips.append)
+    for i in range(3):
+        assert source.load_captions(str(tmp_path / f"{i}.jpg")) == FileCaptions()
+    assert [skip.reason for skip in skips] == ["bad-sidecar"]
+
+
+def test_a_manifest_that_the_user_names(tmp_path):
+    for name in ("pics/a/1.jpg", "pics/2.jpg", "pics/3.jpg", "pics/4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    table = tmp_path / "table.csv"
+    table.write_text(
+        f"file,caption\na/1.jpg,from the root\npics/2.jpg,from the table\n"
+        f"{tmp_path}/pics/3.jpg,absolute\n4.jpg,by its bare name\n"
+    )
+    source = CaptionResolver([tmp_path / "pics"], lambda skip: None, table)
+    said = [
+        source.load_captions(str(tmp_path / "pics" / name)).captions[0].text
+        for name in ("a/1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    ]
+    assert said == ["from the root", "from the table", "absolute", "by its bare name"]
+
+
+def test_a_named_manifest_that_is_broken_or_missing_stops_the_run(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    for name in ("table.csv", "no-such-table.csv"):
+        with pytest.raises(IndexerError, match=name):
+            CaptionResolver([tmp_path], lambda skip: None, tmp_path / name)
+
+
+def test_manifest_names():
+    assert is_manifest("captions.csv")
+    assert is_manifest("Metadata.JSONL")
+    assert not is_manifest("captions.txt")
+    assert not is_manifest("data.csv")
+    assert not is_manifest("csv")
+
+
+# stamps
+
+
+def stamps(root: Path, *names: str) -> list[str]:
+    source = CaptionResolver([root], lambda skip: None)
+    return [source.compute_stamp(str(root / name)) for name in names]
+
+
+def test_stamps_change_for_the_file_that_is_concerned_and_for_no_other(tmp_path):
+    names = ("1.jpg", "2.jpg", "3.jpg")
+    for name in names:
+        (tmp_path / name).touch()
+    assert stamps(tmp_path, *names) == ["", "", ""]
+    (tmp_path / "1.txt").write_text("a")
+    (tmp_path / "captions.csv").write_text("file,caption\n2.jpg,b\n3.jpg,c\n")
+    first = stamps(tmp_path, *names)
+    assert all(first)
+    assert stamps(tmp_path, *names) == first
+
+    (tmp_path / "captions.csv").write_text("file,caption\n2.jpg,b\n3.jpg,changed\n")
+    second = stamps(tmp_path, *names)
+    assert [a == b for a, b in zip(first, second, strict=True)] == [True, True, False]
+
+    (tmp_path / "1.txt").write_text("changed")
+    (tmp_path / "2.en.txt").write_text("new")
+    third = stamps(tmp_path, *names)
+    assert [a == b for a, b in zip(second, third, strict=True)] == [False, False, True]
+
+
+def test_a_stamp_is_what_captions_for_says_and_reads_no_sidecar(tmp_path):
+    (tmp_path / "1.jpg").touch()
+    (tmp_path / "1.json").write_text("{broken")
+    skips: list[SkippedFile] = []
+    source = CaptionResolver([tmp_path], skips.append)
+    stamp = source.compute_stamp(str(tmp_path / "1.jpg"))
+    assert stamp
+    assert not skips
+    assert source.load_captions(str(tmp_path / "1.jpg")).stamp == stamp
+    assert skips
+
+
+def test_names_that_are_no_utf8_have_sidecars_too(tmp_path):
+    raw = os.fsencode(tmp_path)
+    for name in (b"caf\xe9.jpg", b"caf\xe9.txt"):
+        with open(raw + b"/" + name, "wb") as file:
+            file.write(b"a caf\xe9")
+    found = CaptionResolver([tmp_path], lambda s: None).load_captions(
+        os.fsdecode(raw + b"/caf\xe9.jpg")
+    )
+    assert found.captions == (Caption("a café"),)
+    assert found.stamp
+
+
+# any bytes
+
+
+@given(st.sampled_from(["x.txt", "x.json", "x.xmp"]), st.binary(max_size=400))
+def test_any_sidecar_is_read_or_refused(name, data):
+    try:
+        parse_sidecar(name, data, "x.jpg")
+    except ValueError as error:
+        assert str(error)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("caption"), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_json_gives_notes_that_a_payload_can_hold(value):
+    notes = parse_sidecar("x.json", json.dumps(value).encode(), "x.jpg")
+    json.dumps(dict(notes.meta), allow_nan=False, ensure_ascii=False).encode("utf-8")
+    assert all(caption.text.encode("utf-8") for caption in notes.captions)
+    assert all(tag.encode("utf-8") for tag in notes.tags)
+
+
+@given(st.sampled_from(["a.csv", "a.tsv", "a.jsonl"]), st.text(max_size=300))
+def test_any_manifest_is_read_or_refused(name, text):
+    try:
+        parse_manifest(name, text.encode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        assert str(error)
+
+
+def test_caption_keys():
+    assert parse_caption_key("Caption") == ("caption", None)
+    assert parse_caption_key("text_zh-Hans") == ("text", "zh-hans")
+    assert parse_caption_key("alt_text") == ("alt_text", None)
+    assert parse_caption_key("text_length") == ("text_length", None)

@@ -1,0 +1,75 @@
+"""A model on a server, which any process can ask and which counts; and a Ray of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from embedder.server.app import create_app
+from embedder.server.limits import ServerLimits
+from embedder.server.service import Service
+
+CONFTEST = Path(__file__).parents[2] / "conftest.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The colour model behind `url`."""
+
+    url: str
+    calls: list[int]  # pictures embedded a call
+
+    @property
+    def pictures(self) -> int:
+        return sum(self.calls)
+
+
+@pytest.fixture(scope="package")
+def served() -> Iterator[Served]:
+    spec = importlib.util.spec_from_file_location("tests_conftest", CONFTEST)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model, service = module.ColourEmbedder(), Service(ServerLimits())
+    service.start_model(model)
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings = uvicorn.Config(create_app(service), log_level="error", lifespan="off", ws="none")
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", model.calls)
+    server.should_exit = True
+    thread.join(10)
+    service.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def token() -> Iterator[None]:
+    """Of this run's own, before Ray is imported: it would write one into the home folder."""
+    before = dict(os.environ)
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="package")
+def ray(token) -> Iterator[None]:
+    """Ray with two processes' worth of this machine, shared by the tests of this folder."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra polylens[ray] is not installed")
+    from indexer.ingest.distributed.ray_cluster import connect
+
+    with connect("local:2"):
+        yield

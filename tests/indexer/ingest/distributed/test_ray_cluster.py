@@ -1,0 +1,104 @@
+"""What `--workers` may name, and what is said where that is not reached. Starts no Ray."""
+
+from __future__ import annotations
+
+import builtins
+import socket
+from importlib.util import find_spec
+
+import pytest
+
+from indexer.config import load_config
+from indexer.errors import ConfigError, IndexerError
+from indexer.ingest.distributed import ray_cluster
+from indexer.ingest.distributed.coordinator import Coordinator
+from indexer.ingest.pipeline import IngestOptions
+from indexer.places import place_of
+
+# not importorskip: Ray must not be imported before our settings for it are made
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="polylens[ray] is not installed")
+
+
+@pytest.mark.parametrize(
+    ("given", "threads", "fleet"),
+    [
+        ("0", 0, None),
+        ("4", 4, None),
+        (3, 3, None),
+        ("local:2", 0, "local:2"),
+        ("ray:auto", 0, "ray:auto"),
+        ("ray://head.example:10001", 0, "ray://head.example:10001"),
+        ("ray://[::1]:10001", 0, "ray://[::1]:10001"),
+    ],
+)
+def test_workers_are_threads_or_a_fleet(given, threads, fleet):
+    config = load_config({"workers": given})
+    assert (config.decode_threads, config.cluster) == (threads, fleet)
+
+
+@pytest.mark.parametrize("given", ["-1", "local:0", "local:", "ray:", "ray://host", "many", "1.5"])
+def test_what_is_neither_is_wrong(given):
+    with pytest.raises(ConfigError, match=r"local:N, ray:auto or ray://HOST:PORT"):
+        load_config({"workers": given})
+
+
+@pytest.fixture
+def index(config, colours):
+    return place_of(config).create("default", colours.card, None)
+
+
+@needs_ray
+def test_workers_elsewhere_cannot_write_to_a_folder(config, index, tmp_path):
+    with pytest.raises(
+        IndexerError, match=r"put it on a Qdrant server .* or use --workers local:N"
+    ):
+        Coordinator("ray://head.example:10001", config, index, [tmp_path], IngestOptions())
+
+
+def test_without_ray_it_says_what_to_install(config, index, tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def absent(name, *rest, **named):
+        if name == "ray":
+            raise ImportError(name)
+        return original(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(IndexerError, match=r"pip install 'polylens\[ray\]'"):
+        Coordinator("local:2", config, index, [tmp_path], IngestOptions())
+
+
+@needs_ray
+def test_nobody_answers():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        pytest.raises(IndexerError, match=rf"no Ray cluster answers at ray://127\.0\.0\.1:{port}"),
+        ray_cluster.connect(f"ray://127.0.0.1:{port}"),
+    ):
+        pass
+
+
+def machines(monkeypatch, *resources: dict[str, float]) -> None:
+    monkeypatch.setattr(ray_cluster, "_list_nodes", lambda: list(resources))
+
+
+def test_one_worker_a_gpu_with_its_share_of_the_cores(monkeypatch):
+    machines(monkeypatch, {"CPU": 8}, {"CPU": 64, "GPU": 8}, {"CPU": 24, "GPU": 4})
+    assert ray_cluster.plan_workers("ray:auto", gpu=True) == ray_cluster.WorkerResources(12, 6, 1)
+
+
+def test_one_worker_for_four_cores_where_there_is_no_gpu(monkeypatch):
+    machines(monkeypatch, {"CPU": 16}, {"CPU": 6})
+    assert ray_cluster.plan_workers("ray:auto", gpu=True) == ray_cluster.WorkerResources(5, 4, 0)
+    assert ray_cluster.plan_workers("ray:auto", gpu=True).threads == 4
+    machines(monkeypatch, {"CPU": 2})
+    assert ray_cluster.plan_workers("ray:auto", gpu=False) == ray_cluster.WorkerResources(1, 2, 0)
+
+
+def test_local_workers_share_what_there_is(monkeypatch):
+    machines(monkeypatch, {"CPU": 8, "GPU": 2})
+    assert ray_cluster.plan_workers("local:2", gpu=True) == ray_cluster.WorkerResources(2, 4, 1)
+    assert ray_cluster.plan_workers("local:4", gpu=True) == ray_cluster.WorkerResources(4, 2, 0.5)
+    assert ray_cluster.plan_workers("local:4", gpu=False) == ray_cluster.WorkerResources(4, 2, 0)
+    assert ray_cluster.plan_workers("local:16", gpu=False).threads == 1

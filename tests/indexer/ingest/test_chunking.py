@@ -1,0 +1,114 @@
+"""Text files: encodings, passages, what is no text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.ingest.chunking import MAX_CHUNK_CHARS, MAX_CHUNKS, chunk_document
+from indexer.skip_reasons import UnusableFileError
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Grüße, schöne Welt", "utf-8"),
+        ("Grüße, schöne Welt", "utf-8-sig"),
+        ("猫が窓辺で眠っている", "utf-16"),
+        ("Grüße, schöne Welt", "cp1252"),
+        ("Un été à la plage — déjà vu", "cp1252"),
+        ("猫が窓辺で眠っている", "cp932"),
+        ("カタカナ", "cp932"),
+        ("안녕하세요, 오늘은 날씨가 참 좋습니다. " * 4, "euc_kr"),
+        ("Съешь же ещё этих мягких французских булок, да выпей чаю. " * 3, "cp1251"),
+        ("猫は好きですか、それとも犬が好きですか。" * 5, "euc_jp"),
+        ("我喜欢在海边散步，也喜欢看书和听音乐。" * 5, "gb18030"),
+    ],
+)
+def test_encodings(text, encoding):
+    assert " ".join(chunk_document(text.encode(encoding))) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b" \n\t\n", "empty"),
+        (b"--- *** ---", "empty"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not-text"),
+        (b"MZ\x90\0\x03\0\0\0", "not-text"),
+        (b"\xff\xfe\x00", "not-text"),
+        (bytes(range(256)), "not-text"),
+    ],
+)
+def test_what_is_no_text_is_refused(data, reason):
+    with pytest.raises(UnusableFileError) as caught:
+        chunk_document(data)
+    assert caught.value.reason == reason
+
+
+def test_a_short_text_is_one_passage():
+    assert chunk_document(b"One.\n\nTwo.\r\n\r\nThree.") == ["One.\n\nTwo.\n\nThree."]
+
+
+def test_cuts_fall_between_paragraphs():
+    paragraphs = [f"{i} " + "word " * 80 + "end." for i in range(10)]
+    found = chunk_document("\n\n".join(paragraphs).encode())
+    assert len(found) == 5
+    assert all(piece.endswith("end.") and piece[0].isdigit() for piece in found)
+
+
+def test_a_long_paragraph_is_cut_between_sentences():
+    sentences = [f"Sentence number {i} says something of its own." for i in range(60)]
+    found = chunk_document(" ".join(sentences).encode())
+    assert all(piece.startswith("Sentence") and piece.endswith("own.") for piece in found)
+    assert " ".join(found) == " ".join(sentences)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "end"),
+    [
+        ("吾輩は猫である。名前はまだ無い。", "。"),
+        ("今天天气很好！我们去海边散步吧？", ("！", "？")),
+        ("यह एक वाक्य है। ", "।"),
+        ("هل هذا سؤال؟ ", "؟"),
+    ],
+)
+def test_other_scripts_are_cut_between_sentences(sentence, end):
+    found = chunk_document((sentence * 200).encode())
+    assert len(found) > 2
+    assert all(piece.endswith(end) and len(piece) > 900 for piece in found[:-1])
+
+
+def test_thai_without_spaces_is_cut_to_size_but_not_before_its_marks():
+    found = chunk_document(("ที่นี่มีน้ำใสและปลาตัวใหญ่" * 100).encode())
+    assert all(900 < len(piece) <= MAX_CHUNK_CHARS for piece in found[:-1])
+    assert "".join(found) == "ที่นี่มีน้ำใสและปลาตัวใหญ่" * 100
+    assert not any(piece[0] in "ี่้ำัใ่็ุู๊๋" and piece[0] != "ใ" for piece in found)
+
+
+def test_a_book_is_cut_off_at_the_bound():
+    found = chunk_document(("A sentence of a long book. " * 40 + "\n\n").encode() * 1000)
+    assert len(found) == MAX_CHUNKS
+
+
+def test_control_characters_are_dropped():
+    assert chunk_document("a\x1bb\ufeffc\x7f d".encode()) == ["abc d"]
+
+
+@given(st.text(max_size=5000))
+def test_any_text_is_kept_in_pieces_that_fit(text):
+    try:
+        found = chunk_document(text.encode("utf-8", "surrogatepass"))
+    except UnusableFileError:
+        return
+    assert all(0 < len(piece) <= MAX_CHUNK_CHARS for piece in found)
+
+
+@given(st.binary(max_size=3000))
+def test_any_bytes_give_passages_or_a_reason(data):
+    try:
+        assert chunk_document(data)
+    except UnusableFileError as error:
+        assert error.reason in {"empty", "not-text"}

@@ -1,0 +1,385 @@
+"""An ingest keeps a collection in step with its folders, and embeds nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from embedder.errors import EmbedderError, UnavailableError
+from indexer.collection import Collection
+from indexer.errors import CollectionError, IndexerError, StoreBusyError
+from indexer.ids import hash_content, make_point_ids
+from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.prune import prune
+
+
+@pytest.fixture
+def folder(tmp_path, photo) -> Path:
+    """Three pictures and a note."""
+    for i, name in enumerate(["a.jpg", "b.png", "deep/c.webp"]):
+        photo(tmp_path / "pictures" / name, i)
+    (tmp_path / "pictures" / "note.md").write_text("A red bicycle leans on the wall.\n")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def collection(config, colours):
+    with Collection.open_or_create(config, colours.card) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(collection, colours, folder):
+    """`run(...)` ingests the folder and gives the report's counts that are not zero."""
+
+    def call(*roots: Path, embedder=colours, stop=None, **options):
+        colours.calls.clear()
+        report = ingest(
+            roots or [folder],
+            collection,
+            embedder,
+            IngestOptions(batch_size=2, **options),
+            stop=stop,
+        )
+        counts = {
+            k: getattr(report, k) for k in ("added", "updated", "unchanged", "moved", "removed")
+        }
+        call.report = report
+        return {k: v for k, v in counts.items() if v} | (
+            {"skipped": sorted((Path(s.path).name, s.reason) for s in report.skipped)}
+            if report.skipped
+            else {}
+        )
+
+    return call
+
+
+def stored(collection) -> dict[str, dict]:
+    """File name -> payload of every point."""
+    records, _ = collection.store.scroll(limit=1000)
+    return {record.payload["name"]: record.payload for record in records}
+
+
+def id_of(path: Path) -> str:
+    return make_point_ids(hash_content(path.read_bytes()))[0]
+
+
+def test_a_second_run_changes_nothing_and_embeds_nothing(run, collection, colours):
+    assert run() == {"added": 4}
+    assert collection.store.count() == 4
+    assert sum(colours.calls) == 3
+    assert run() == {"unchanged": 4}
+    assert colours.calls == []
+
+
+def test_what_a_point_holds(run, collection, folder):
+    run()
+    record = collection.store.retrieve([id_of(folder / "deep/c.webp")], vectors=True)[0]
+    payload = record.payload
+    assert payload["paths"] == [str(folder / "deep/c.webp")]
+    assert payload["folder"] == [str(folder / "deep")]
+    assert (payload["kind"], payload["format"]) == ("image", "webp")
+    assert (payload["width"], payload["height"]) == (120, 90)
+    assert {"image", "bm25"} <= set(record.vectors)
+    assert "text" not in record.vectors
+    assert (collection.thumbs / record.id[:2] / f"{record.id}.jpg").is_file()
+    note = stored(collection)["note.md"]
+    assert (note["kind"], note["text"]) == ("text", "A red bicycle leans on the wall.")
+
+
+def test_a_renamed_file_moves_without_embedding(run, collection, folder, colours):
+    run()
+    (folder / "a.jpg").rename(folder / "deep" / "renamed.jpg")
+    assert run() == {"moved": 1, "unchanged": 3}
+    assert colours.calls == []
+    assert stored(collection)["renamed.jpg"]["paths"] == [str(folder / "deep" / "renamed.jpg")]
+    assert run() == {"unchanged": 4}
+
+
+def test_a_renamed_folder_moves(run, collection, folder, colours):
+    run()
+    (folder / "deep").rename(folder / "deeper")
+    assert run() == {"moved": 1, "unchanged": 3}
+    assert colours.calls == []
+    assert stored(collection)["c.webp"]["folder"] == [str(folder / "deeper")]
+
+
+def test_a_copy_is_the_same_point_with_two_paths(run, collection, folder, colours):
+    shutil.copy(folder / "a.jpg", folder / "z.jpg")
+    assert run() == {"added": 4}
+    assert run.report.files == 5
+    assert len(stored(collection)["a.jpg"]["paths"]) == 2
+    shutil.copy(folder / "b.png", folder / "deep" / "b2.png")
+    assert run() == {"updated": 1, "unchanged": 3}
+    assert colours.calls == []
+    assert collection.store.count() == 4
+
+
+def test_a_changed_file_replaces_its_point(run, collection, folder, photo):
+    run()
+    old = id_of(folder / "a.jpg")
+    photo(folder / "a.jpg", 99)
+    assert run() == {"updated": 1, "unchanged": 3}
+    assert collection.store.retrieve([old]) == []
+    assert not (collection.thumbs / old[:2] / f"{old}.jpg").exists()
+    assert collection.store.count() == 4
+
+
+def test_a_changed_copy_leaves_the_other_alone(run, collection, folder, photo):
+    shutil.copy(folder / "a.jpg", folder / "z.jpg")
+    run()
+    photo(folder / "a.jpg", 99)
+    assert run() == {"updated": 1, "unchanged": 4}
+    assert stored(collection)["z.jpg"]["paths"] == [str(folder / "z.jpg")]
+
+
+def test_a_touched_file_is_unchanged(run, folder, colours):
+    run()
+    os.utime(folder / "a.jpg", (1_700_000_000, 1_700_000_000))
+    assert run() == {"unchanged": 4}
+    assert colours.calls == []
+
+
+def test_a_caption_updates_its_picture_without_embedding_it(run, collection, folder, colours):
+    run()
+    (folder / "a.txt").write_text("en: a red ball\nja: 赤いボール\n")
+    assert run() == {"updated": 1, "unchanged": 3}
+    assert sum(colours.calls) == 0
+    record = collection.store.retrieve([id_of(folder / "a.jpg")], vectors=True)[0]
+    assert {c["language"] for c in record.payload["captions"]} == {"en", "ja"}
+    assert record.payload["languages"] == ["en", "ja"]
+    assert "image" in record.vectors
+    assert record.vectors["text"].shape == (48,)
+    (folder / "a.txt").unlink()
+    assert run() == {"updated": 1, "unchanged": 3}
+    record = collection.store.retrieve([id_of(folder / "a.jpg")], vectors=True)[0]
+    assert record.payload["captions"] == []
+    assert set(record.vectors) == {"image", "bm25"}
+
+
+def test_a_vanished_file_stays_until_pruned(run, collection, folder):
+    run()
+    (folder / "a.jpg").unlink()
+    assert run() == {"unchanged": 3}
+    assert collection.store.count() == 4
+    assert run(prune=True) == {"unchanged": 3, "removed": 1}
+    assert collection.store.count() == 3
+
+
+def test_prune_by_itself(run, collection, folder):
+    shutil.copy(folder / "b.png", folder / "b2.png")
+    run()
+    (folder / "a.jpg").unlink()
+    (folder / "b2.png").unlink()
+    assert len(prune(collection, dry_run=True).paths) == 2
+    assert collection.store.count() == 4
+    report = prune(collection)
+    assert (report.removed, report.missing_roots) == (1, ())
+    assert stored(collection)["b.png"]["paths"] == [str(folder / "b.png")]
+
+
+def test_a_missing_or_empty_root_is_never_pruned(run, collection, folder, tmp_path):
+    run()
+    folder.rename(tmp_path / "unplugged")
+    assert prune(collection).missing_roots == (str(folder),)
+    with pytest.raises(IndexerError, match="pictures"):
+        run(prune=True)
+    folder.mkdir()  # a mount point without its disk
+    assert run(prune=True) == {}
+    assert prune(collection).removed == 0
+    assert collection.store.count() == 4
+
+
+def test_bad_files_are_reported_and_the_rest_goes_on(run, collection, folder):
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
+    (folder / "broken copy.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
+    (folder / "empty.png").touch()
+    os.mkfifo(folder / "pipe.jpg")
+    counts = run()
+    assert counts["added"] == 4
+    assert {name for name, _ in counts["skipped"]} == {
+        "broken.jpg",
+        "broken copy.jpg",
+        "empty.png",
+        "pipe.jpg",
+    }
+    lines = (collection.path / "errors.jsonl").read_text().splitlines()
+    assert {json.loads(line)["reason"] for line in lines} == {r for _, r in counts["skipped"]}
+    assert run()["skipped"] == counts["skipped"], "a bad file is reported every time"
+
+
+class Fussy:
+    """Refuses pictures that are mostly red."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.card = inner, inner.card
+
+    def embed(self, inputs, role, instruction=None):
+        for item in inputs:
+            if item.images and item.images[0].resize((1, 1)).getpixel((0, 0))[0] > 250:
+                raise EmbedderError("too red")
+        return self.inner.embed(inputs, role, instruction)
+
+
+def test_one_picture_that_cannot_be_embedded_costs_itself_alone(
+    run, collection, folder, photo, colours
+):
+    photo(folder / "red.png", "red")
+    shutil.copy(folder / "red.png", folder / "red too.png")
+    shutil.copy(folder / "red.png", folder / "zzz.png")
+    counts = run(embedder=Fussy(colours))
+    assert counts == {
+        "added": 4,
+        "skipped": [(n, "embed-failed") for n in ("red too.png", "red.png", "zzz.png")],
+    }
+    assert collection.store.count() == 4
+    assert run() == {"added": 1, "unchanged": 4}
+
+
+def test_a_model_that_goes_away_ends_the_run_and_blames_no_file(
+    run, collection, folder, photo, colours
+):
+    """A server that is stopped, say: what was written stays, the rest is for the next run."""
+    for i in range(20):
+        photo(folder / f"more {i}.png", i + 10)
+
+    class Leaving:
+        card = colours.card
+        left = 6
+
+        def embed(self, inputs, role, instruction=None):
+            self.left -= 1
+            if self.left < 0:
+                raise UnavailableError("the server cannot be reached")
+            return colours.embed(inputs, role, instruction)
+
+    with pytest.raises(IndexerError, match="cannot be reached"):
+        run(embedder=Leaving())
+    kept = collection.store.count()
+    assert 0 < kept < 24
+    assert run()["added"] == 24 - kept
+    assert collection.store.count() == 24
+
+
+def test_a_lost_catalogue_costs_no_embedding(run, collection, folder, colours):
+    (folder / "a.txt").write_text("a red ball")
+    run()
+    for file in collection.path.glob("catalogue.db*"):
+        file.unlink()
+    assert run() == {"unchanged": 4}
+    assert colours.calls == []
+    assert run() == {"unchanged": 4}
+
+
+def test_points_of_other_roots_survive_a_lost_catalogue(run, collection, folder, tmp_path, photo):
+    other = photo(tmp_path / "elsewhere" / "a copy.jpg", 0).parent
+    shutil.copy(folder / "a.jpg", other / "a copy.jpg")
+    run(folder, other)
+    for file in collection.path.glob("catalogue.db*"):
+        file.unlink()
+    run(folder)
+    assert stored(collection)["a copy.jpg"]["paths"] == [
+        str(other / "a copy.jpg"),
+        str(folder / "a.jpg"),
+    ]
+
+
+def test_stop_saves_what_is_done_and_a_second_run_completes(
+    run, collection, folder, photo, colours
+):
+    for i in range(20):
+        photo(folder / f"more{i:02}.jpg", 100 + i)
+    stop = threading.Event()
+
+    class Stopping(Fussy):
+        def embed(self, inputs, role, instruction=None):
+            stop.set()
+            return self.inner.embed(inputs, role, instruction)
+
+    first = run(embedder=Stopping(colours), stop=stop)
+    assert run.report.interrupted
+    assert 0 < first["added"] < 24
+    assert collection.store.count() == first["added"]
+    assert run() == {"added": 24 - first["added"], "unchanged": first["added"]}
+
+
+def test_a_dry_run_tells_and_changes_nothing(run, collection, folder, colours):
+    assert run(dry_run=True) == {"added": 4}
+    assert colours.calls == []
+    assert collection.store.count() == 0
+    assert list(collection.thumbs.rglob("*.jpg")) == []
+    run()
+    (folder / "a.jpg").rename(folder / "renamed.jpg")
+    (folder / "b.png").unlink()
+    expected = {"moved": 1, "unchanged": 2, "removed": 1}
+    assert run(dry_run=True, prune=True) == expected
+    assert run(prune=True) == expected
+
+
+def test_long_documents_are_passages(run, collection, folder):
+    (folder / "long.txt").write_text(
+        "\n\n".join(f"Paragraph {i}. " + "word " * 120 for i in range(9))
+    )
+    assert run() == {"added": 5}
+    passages = [
+        r.payload for r in collection.store.scroll(limit=100)[0] if r.payload["name"] == "long.txt"
+    ]
+    assert len(passages) > 4
+    assert {p["passages"] for p in passages} == {len(passages)}
+    (folder / "long.txt").write_text("short now")
+    assert run() == {"updated": 1, "unchanged": 4}
+    assert collection.store.count() == 5
+
+
+def test_names_that_are_not_utf8(run, collection, folder):
+    raw = os.fsencode(folder) + b"/caf\xe9.jpg"
+    shutil.copy(folder / "a.jpg", os.fsdecode(raw))
+    (folder / "a.jpg").unlink()
+    assert run() == {"added": 4}
+    assert "caf\\xe9.jpg" in stored(collection)
+    assert run() == {"unchanged": 4}
+
+
+def test_only_one_writes_at_a_time(run, collection):
+    with collection.writing(), pytest.raises(StoreBusyError, match="another ingest"):
+        run()
+
+
+def test_another_model_is_refused_by_name(run, config, colours, collection):
+    from dataclasses import replace
+
+    other = replace(colours.card, name="other", fingerprint="other-1")
+    with pytest.raises(CollectionError, match=r"colours.*other.*--collection"):
+        Collection.open_or_create(config, other)
+
+
+def test_a_missing_collection_says_what_to_type(config):
+    with pytest.raises(CollectionError, match="indexer ingest FOLDER"):
+        Collection.open(config)
+
+
+def test_a_newer_format_is_refused(config, collection, run):
+    meta = collection.path / "collection.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "format": 99}))
+    with pytest.raises(CollectionError, match="format 99"):
+        Collection.open(config)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": 1, "card": {}}', "\x00\x01"])
+def test_damaged_metadata_is_named(config, collection, content):
+    (collection.path / "collection.json").write_text(content)
+    with pytest.raises(CollectionError, match=r"collection\.json is damaged"):
+        Collection.open(config)
+
+
+def test_progress_is_told(collection, colours, folder):
+    told = []
+    ingest([folder], collection, colours, IngestOptions(batch_size=1), on_progress=told.append)
+    assert next(p.stage for p in told) == "scan"
+    last = [p for p in told if p.stage == "ingest"][-1]
+    assert (last.done, last.total) == (4, 4)

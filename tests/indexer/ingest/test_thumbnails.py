@@ -1,0 +1,81 @@
+"""Thumbnails: their size, their place, and remaking a lost one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from PIL import Image
+
+from indexer.ids import hash_content, make_point_ids
+from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path, write_thumbnail
+
+ID = "ab5df625-bc76-5e19-8e8b-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((400, 300), (400, 300)),
+        ((896, 600), (448, 300)),
+        ((800, 600), (400, 300)),
+        ((600, 300), (448, 224)),
+        ((300, 3000), (43, 429)),
+        ((9000, 3), (429, 1)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_a_thumbnail_is_a_small_jpeg_in_its_shard(tmp_path, size, expected):
+    write_thumbnail(tmp_path, ID, Image.new("RGB", size, "red"))
+    path = thumbnail_path(tmp_path, ID)
+    assert path == tmp_path / "ab" / f"{ID}.jpg"
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("JPEG", expected)
+    assert os.listdir(tmp_path / "ab") == [path.name]
+
+
+def test_the_source_keeps_its_size(tmp_path):
+    image = Image.new("RGB", (900, 900))
+    write_thumbnail(tmp_path, ID, image)
+    assert image.size == (900, 900)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (600, 400), "blue").save(path)
+    (id,) = make_point_ids(hash_content(path.read_bytes()))
+    return path, id
+
+
+def test_a_missing_thumbnail_is_remade_from_a_file_that_still_holds_the_picture(tmp_path, picture):
+    path, id = picture
+    changed = tmp_path / "changed.png"
+    Image.new("RGB", (600, 400), "red").save(changed)
+    paths = [str(tmp_path / "gone.png"), str(changed), str(path)]
+    found = ensure_thumbnail(tmp_path / "thumbs", id, paths)
+    assert found == thumbnail_path(tmp_path / "thumbs", id)
+    with Image.open(found) as image:
+        assert image.getpixel((9, 9))[2] > 200
+
+
+def test_it_is_not_made_again(tmp_path, picture):
+    path, id = picture
+    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)])
+    found.write_bytes(b"kept")
+    path.unlink()
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) == found
+    assert found.read_bytes() == b"kept"
+
+
+def test_without_a_file_there_is_none(tmp_path, picture):
+    path, id = picture
+    path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) is None
+
+
+def test_it_is_remade_from_a_name_that_is_no_utf8(tmp_path, picture):
+    path, id = picture
+    path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    shown = str(tmp_path / r"caf\xe9.png")
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [shown]) is not None

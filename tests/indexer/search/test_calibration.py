@@ -1,0 +1,77 @@
+"""Scores on one scale, and what chance alone would give."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from indexer.search.calibration import (
+    ScoreDistribution,
+    bm25_to_z,
+    combine,
+    estimate_distribution,
+    is_significant,
+    significance_threshold,
+)
+
+
+def unit_rows(rng, count, dim=64):
+    rows = rng.standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_a_scale_does_not_move_for_a_relevant_minority():
+    rng = np.random.default_rng(0)
+    query = unit_rows(rng, 1)[0]
+    noise = unit_rows(rng, 1000)
+    relevant = unit_rows(rng, 200) * 0.3 + query
+    relevant /= np.linalg.norm(relevant, axis=1, keepdims=True)
+    plain, mixed = (
+        estimate_distribution(noise, query),
+        estimate_distribution(np.concatenate([noise, relevant]), query),
+    )
+    assert abs(plain.median - mixed.median) < plain.spread / 2
+    assert mixed.spread < 1.4 * plain.spread
+
+
+def test_a_single_channel_keeps_its_cosine():
+    known = ScoreDistribution(0.2, 0.05)
+    assert known.score(known.z(0.43)) == pytest.approx(0.43)
+    assert known.score(99) == 1.0
+
+
+def test_evidence_adds_in_nats():
+    assert combine(3.0, None) == 3.0
+    assert combine(None, 2.0) == 2.0
+    assert combine(3.0, 4.0) == 5.0
+    assert combine(3.0, -2.0) == 3.0
+    assert combine(-1.0, -2.0) == -1.0
+    assert bm25_to_z(8.0) == 4.0
+    assert bm25_to_z(-1.0) == 0.0
+
+
+def test_noise_is_seldom_taken_for_an_answer():
+    """At most one query in 20 of pure noise may stand out; a planted answer always does."""
+    rng = np.random.default_rng(1)
+    rows = unit_rows(rng, 2000)
+    false = missed = 0
+    for query in unit_rows(rng, 200):
+        known = estimate_distribution(rows[:1000], query)
+        false += is_significant(known.z(float((rows @ query).max())), len(rows))
+        planted = 0.75 * query + 0.66 * unit_rows(rng, 1)[0]
+        planted /= np.linalg.norm(planted)
+        missed += not is_significant(known.z(float(planted @ query)), len(rows))
+    assert false <= 10
+    assert missed <= 10
+
+
+def test_more_points_ask_for_more():
+    assert (
+        significance_threshold(100)
+        < significance_threshold(10_000)
+        < significance_threshold(1_000_000)
+    )
+    assert math.isfinite(significance_threshold(10**9))
+    assert is_significant(-5.0, 3), "of three pictures nobody can tell"

@@ -1,0 +1,220 @@
+"""Search over a real collection: ranking, composing, folding, paging, filters, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.collection import Collection
+from indexer.errors import QueryError
+from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.search.searcher import Searcher
+from indexer.types import Part, Query
+
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    """40 pictures of noise, one of each colour, captions for two, and a text."""
+    root = tmp_path / "pictures"
+    for i in range(40):
+        photo(root / "noise" / f"n{i:02}.png", i)
+    for name, colour in COLOURS.items():
+        photo(root / "plain" / f"{name}.png", colour)
+    (root / "plain" / "blue.txt").write_text("en: the quiet lagoon\nde: die stille Lagune\n")
+    (root / "noise" / "n07.txt").write_text("a zeppelin over the harbour")
+    (root / "notes.txt").write_text("Remember to buy seventeen umbrellas.")
+    return root
+
+
+@pytest.fixture
+def collection(config, colours, folder):
+    with Collection.open_or_create(config, colours.card) as opened:
+        ingest([folder], opened, colours, IngestOptions())
+        yield opened
+
+
+@pytest.fixture
+def searcher(collection, colours):
+    return Searcher(collection, lambda: colours)
+
+
+def names(results) -> list[str]:
+    return [hit.payload["name"] for hit in results.hits]
+
+
+def text(words: str, weight: float = 1.0) -> Part:
+    return Part(text=words, weight=weight, label=words)
+
+
+def test_words_find_a_picture_in_any_language(searcher):
+    for words in ("red", "rot", "赤"):
+        assert names(searcher.search(Query((text(words),))))[0] == "red.png"
+
+
+def test_a_picture_query_scores_its_exact_cosine(searcher, collection, colours):
+    image = Image.new("RGB", (50, 50), COLOURS["green"])
+    hits = searcher.search(
+        Query((Part(image=image, label="g"),), limit=40, group_duplicates=False)
+    ).hits
+    assert hits[0].payload["name"] == "green.png"
+    assert hits[0].score == pytest.approx(1.0, abs=1e-3)
+    from embedder import Input
+
+    query = colours.embed([Input(images=(image,))], "query")[0]
+    stored = {
+        r.id: r.vectors["image"]
+        for r in collection.store.scroll(limit=100, vectors=True)[0]
+        if "image" in r.vectors
+    }
+    pictures = [hit for hit in hits if hit.payload["kind"] == "image"]
+    for hit in pictures:
+        assert hit.score == pytest.approx(float(stored[hit.id] @ query), abs=2e-3)
+    right = sorted(stored, key=lambda id: -float(stored[id] @ query))
+    assert [hit.id for hit in pictures][:5] == right[:5]
+
+
+def test_scores_descend(searcher):
+    for words in ("red", "zeppelin", "the quiet lagoon"):
+        scores = [hit.score for hit in searcher.search(Query((text(words),), limit=40)).hits]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_the_words_of_a_caption_lift_its_picture(searcher):
+    assert names(searcher.search(Query((text("zeppelin"),))))[0] == "n07.png"
+    assert names(searcher.search(Query((text("Lagune"),))))[0] == "blue.png"
+    assert names(searcher.search(Query((text("seventeen umbrellas"),))))[0] == "notes.txt"
+
+
+def test_what_is_not_wanted_sinks(searcher):
+    plain = names(searcher.search(Query((text("red"),), limit=43)))
+    without = names(searcher.search(Query((text("red"), text("blue", -1.0)), limit=43)))
+    assert without.index("blue.png") > plain.index("blue.png") or plain[-1] == "blue.png"
+    assert without[0] == "red.png"
+
+
+def test_only_unwanted_parts(searcher):
+    assert names(searcher.search(Query((text("red", -1.0),), limit=50)))[-1] == "red.png"
+
+
+def test_more_like_this_needs_no_model_and_leaves_itself_out(collection):
+    def no_model():
+        raise AssertionError("the model was loaded")
+
+    searcher = Searcher(collection, no_model)
+    red = next(r for r in collection.store.scroll(limit=100)[0] if r.payload["name"] == "red.png")
+    results = searcher.search(Query((Part(id=red.id, label="id"),), limit=50))
+    assert "red.png" not in names(results)
+    with pytest.raises(QueryError, match="no point"):
+        searcher.search(Query((Part(id="00000000-0000-0000-0000-000000000000"),)))
+
+
+def test_parts_that_cancel_out_are_told(searcher):
+    with pytest.raises(QueryError, match="cancel"):
+        searcher.search(Query((text("red"), text("red", -1.0))))
+
+
+def test_why_adds_up(searcher):
+    hit = searcher.search(Query((text("red"), text("green", -0.5)))).hits[0]
+    assert [part["label"] for part in hit.why["parts"]] == ["red", "green"]
+    assert sum(abs(part["share"]) for part in hit.why["parts"]) == pytest.approx(1, abs=1e-3)
+    assert "image" in hit.why["channels"]
+
+
+def test_near_duplicates_fold_behind_the_best(collection, colours, folder, searcher, photo):
+    for i in range(5):
+        photo(folder / f"again{i}.jpg", COLOURS["red"], (100 + i, 80), quality=60)
+    ingest([folder], collection, colours, IngestOptions())
+    folded = searcher.search(Query((text("red"),), limit=5))
+    assert len(folded.hits[0].duplicates) == 5
+    assert len([n for n in names(folded) if n.startswith(("again", "red"))]) == 1
+    unfolded = names(searcher.search(Query((text("red"),), limit=6, group_duplicates=False)))
+    assert {n.startswith(("again", "red")) for n in unfolded} == {True}
+
+
+def test_pages_meet_every_hit_once(searcher):
+    query = Query((text("red"),), limit=10)
+    seen, offset = [], 0
+    while True:
+        page = searcher.search(Query(query.parts, limit=10, offset=offset))
+        seen += names(page)
+        offset += 10
+        if not page.has_more:
+            break
+    assert len(seen) == len(set(seen))
+    assert seen == names(searcher.search(Query(query.parts, limit=100)))
+
+
+def test_filters_and_facets(searcher, folder):
+    where = {"folder": (str(folder / "plain"),)}
+    assert set(names(searcher.search(Query((text("red"),), where)))) == {
+        f"{c}.png" for c in COLOURS
+    }
+    counts = searcher.facets(where)
+    assert dict(counts["kind"]) == {"image": 3}
+    assert dict(counts["folder"])[str(folder / "noise")] == 40, "a facet does not narrow itself"
+    wide = searcher.search(Query((text("red"),), {"width": (">=1000",)}))
+    assert wide.hits == ()
+    with pytest.raises(QueryError, match="number"):
+        searcher.search(Query((text("red"),), {"width": ("wide",)}))
+
+
+def test_diversity_spreads(searcher, collection, colours, folder, photo):
+    for i in range(6):
+        photo(folder / f"shade{i}.png", (250 - 12 * i, 30 + 9 * i, 10), (60, 60))
+    ingest([folder], collection, colours, IngestOptions())
+
+    def spread(diversity):
+        found = searcher.search(
+            Query((text("red"),), limit=6, diversity=diversity, group_duplicates=False)
+        ).hits
+        rows = np.stack(
+            [
+                r.vectors["image"]
+                for r in collection.store.retrieve([h.id for h in found], vectors=True)
+            ]
+        )
+        return float((rows @ rows.T).mean())
+
+    assert spread(0.8) < spread(0.0)
+
+
+def test_browsing_and_edges(searcher):
+    first = searcher.search(Query((), limit=30))
+    second = searcher.search(Query((), limit=30, offset=30))
+    assert first.has_more
+    assert not second.has_more
+    assert len({*names(first), *names(second)}) == 44
+    assert searcher.search(Query((), offset=1000)).hits == ()
+    assert searcher.search(Query((text("red"),), limit=0)).hits == ()
+    assert searcher.search(Query((text("red"),), offset=1000)).hits == ()
+
+
+def test_an_empty_collection_answers(config, colours):
+    with Collection.open_or_create(config, colours.card) as empty:
+        assert Searcher(empty, lambda: colours).search(Query((text("red"),))).hits == ()
+
+
+def test_eight_orientations_of_one_photo_are_one(config, colours, tmp_path):
+    """The same picture stored in all eight ways that EXIF knows."""
+    rng = np.random.default_rng(4)
+    noise = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    upright = Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC)
+    turns = (
+        *(None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM"),
+        *("TRANSPOSE", "ROTATE_90", "TRANSVERSE", "ROTATE_270"),
+    )
+    (tmp_path / "turned").mkdir()
+    for number, turn in enumerate(turns, start=1):
+        exif = Image.Exif()
+        exif[0x0112] = number
+        stored = upright.transpose(getattr(Image.Transpose, turn)) if turn else upright
+        stored.save(tmp_path / "turned" / f"{number}.jpg", exif=exif, quality=95)
+    with Collection.open_or_create(config, colours.card) as opened:
+        ingest([tmp_path / "turned"], opened, colours, IngestOptions())
+        query = Query((Part(image=upright, label="it"),), limit=8, group_duplicates=False)
+        hits = Searcher(opened, lambda: colours).search(query).hits
+    assert len(hits) == 8
+    assert min(hit.score for hit in hits) >= 0.97

@@ -1,0 +1,129 @@
+"""Parquet files and the folders of `datasets`: a row is a picture."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embedder.images.decode import DecodeLimits
+from indexer.errors import IndexerError
+from indexer.sources import SourceSet, open_source, read_original
+
+
+@pytest.fixture
+def parquet(folder, make_picture):
+    """Three rows of bytes, two in each piece, the last without a picture."""
+    table = pa.table(
+        {
+            "image": [
+                {"bytes": make_picture(1), "path": "one.png"},
+                {"bytes": make_picture(2), "path": None},
+                {"bytes": None, "path": None},
+            ],
+            "caption_en": ["one", "two", "three"],
+            "captions": [["eins", "un"], [], None],
+            "label": [0, 1, 1],
+        }
+    )
+    pq.write_table(table, folder / "train.parquet", row_group_size=2)
+    return folder / "train.parquet"
+
+
+def test_rows_with_bytes(parquet, run, stored):
+    result = run(str(parquet))
+    assert result == {"added": 2, "skipped": [("train.parquet#00000002", "empty")]}
+    one = stored()["train.parquet#00000000"]
+    assert one["paths"] == [f"{parquet}#00000000"]
+    assert one["folder"] == [str(parquet)]
+    assert [c["text"] for c in one["captions"]] == ["one", "eins", "un"]
+    assert one["meta"] == {"label": 0}
+
+
+def test_a_table_that_is_done_is_not_read_again(parquet, run, monkeypatch):
+    pq.write_table(pq.read_table(parquet).slice(0, 2), parquet)
+    assert run(parquet) == {"added": 2}
+    monkeypatch.setattr("indexer.sources.parquet.open_table", None)
+    assert run(parquet) == {"unchanged": 2}
+
+
+def test_columns_of_plain_bytes_by_name_or_by_what_they_hold(folder, run, make_picture):
+    pq.write_table(pa.table({"png": [make_picture(1)]}), folder / "a.parquet")
+    columns = {"x": [b"abc"], "scan": [make_picture(2)]}
+    pq.write_table(pa.table(columns), folder / "b.parquet")
+    assert run(f"{folder}/*.parquet") == {"added": 2}
+
+
+def test_a_table_without_pictures(folder):
+    pq.write_table(pa.table({"a": [1], "words": ["x"]}), folder / "a.parquet")
+    with pytest.raises(IndexerError, match=r"a\.parquet: .* no column of .*, only a, words"):
+        open_source(folder / "a.parquet").check_readable()
+    (folder / "b.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(IndexerError, match=r"b\.parquet: .*[Pp]arquet"):
+        open_source(folder / "b.parquet").check_readable()
+
+
+def test_rows_that_point_elsewhere(folder, tmp_path, site, run, make_picture):
+    (folder / "near.png").write_bytes(make_picture(1))
+    (tmp_path / "outside.png").write_bytes(make_picture(2))
+    site.pages["/far.png"] = make_picture(3)
+    where = ["near.png", "../outside.png", str(tmp_path / "outside.png"), f"{site.url}/far.png"]
+    where += ["s3://bucket/x.png", "file:///etc/passwd"]
+    pq.write_table(pa.table({"image": where}), folder / "t.parquet")
+    result = run(folder / "t.parquet")
+    assert result["added"] == 1
+    reasons = [reason for _, reason in result["skipped"]]
+    assert reasons == ["unreadable", "unreadable", "remote", "remote", "remote"]
+    assert site.asked == []
+    assert run(folder / "t.parquet", hosts=(site.host,))["added"] == 1
+
+
+def test_a_folder_of_datasets(folder, run, stored, make_picture):
+    import datasets
+
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+        }
+    )
+    rows = {
+        "image": [{"bytes": make_picture(i), "path": None} for i in range(3)],
+        "text": ["a cat", "a dog", "more"],
+        "label": [0, 1, 1],
+    }
+    whole = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict({"train": whole, "test": whole}).save_to_disk(str(folder / "pets"))
+    assert run(folder / "pets") == {"added": 3}
+    point = stored()["data-00000-of-00001.arrow#00000001"]
+    assert point["paths"] == [
+        f"{folder}/pets/test/data-00000-of-00001.arrow#00000001",
+        f"{folder}/pets/train/data-00000-of-00001.arrow#00000001",
+    ]
+    assert point["captions"][0]["text"] == "a dog"
+    assert point["meta"] == {"label": "dog"}
+    assert run(folder / "pets") == {"unchanged": 3}
+    shutil.rmtree(folder / "pets" / "test")
+    assert run(folder / "pets", prune=True) == {"unchanged": 3}
+    (path,) = stored()["data-00000-of-00001.arrow#00000001"]["paths"]
+    assert path == f"{folder}/pets/train/data-00000-of-00001.arrow#00000001"
+
+
+def test_in_another_file_system_and_by_url(parquet, memory, site, run, make_picture):
+    memory.pipe("/t/train.parquet", parquet.read_bytes())
+    assert run("memory://t/train.parquet")["added"] == 2
+    site.pages["/train.parquet"] = parquet.read_bytes()
+    result = run(f"{site.url}/train.parquet")
+    assert (result["updated"], len(result["skipped"])) == (2, 1)
+
+
+def test_read_again_from_elsewhere(parquet, make_picture):
+    path = f"{parquet}#00000001"
+    assert read_original([str(parquet)], path, DecodeLimits()) == make_picture(2)
+    copy = pickle.loads(pickle.dumps(SourceSet.open([parquet])))
+    assert copy.read(path, DecodeLimits()) == make_picture(2)
+    assert [c.text for c in copy.load_captions(path).captions] == ["two"]
