@@ -69,7 +69,7 @@ def _count_tokens(built: Built, ready: Any) -> tuple[int, list[int]]:
     backbone: Any = built.engine.backbone
     vision = built.model.config.vision_config
     if built.family == "qwen3-vl-embedding":
-        places = [backbone._places(image.size) for image in ready.images]
+        places = [backbone._count_image_tokens(image.size) for image in ready.images]
         words = backbone.collate([replace(ready, images=(), text=ready.text or "")], [[]])
         return words["0.input_ids"].shape[1] + sum(places), [4 * count for count in places]
     architecture = backbone.architecture
@@ -77,7 +77,7 @@ def _count_tokens(built: Built, ready: Any) -> tuple[int, list[int]]:
         grids = [architecture._select_grid(size) for size in ready.sizes]
         return len(ready.ids), [1 + down * across for down, across in grids]
     merged = getattr(vision, "spatial_merge_size", 1) ** 2
-    return len(ready.ids), [merged * architecture.tokens(size) for size in ready.sizes]
+    return len(ready.ids), [merged * architecture.count_image_tokens(size) for size in ready.sizes]
 
 
 def _heads_width(config: Any) -> int:

@@ -137,7 +137,7 @@ def _describe_inputs(built: Built, items: Sequence[Input], role: Role) -> Json:
         "count": len(items),
         "tokens": sum(bucket.tokens for bucket in buckets),
         "flops": total_flops(built, ready),
-        "padding": compute_padding_ratio(buckets, engine.plan(buckets)),
+        "padding": compute_padding_ratio(buckets, engine.plan_batches(buckets)),
         "reference_padding": compute_padding_ratio(buckets, fixed),
     }
 

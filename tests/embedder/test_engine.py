@@ -175,8 +175,8 @@ def test_mllamas_pictures_are_dear(model):
     backbone = model("mme5").backbone
     picture = backbone.prepare(Input(images=(tiny.picture("wide"),)), "document", None)
     words = backbone.prepare(Input(text="a cat"), "document", None)
-    assert backbone.bucket(picture).beside > 0
-    assert backbone.bucket(words).beside == 0
+    assert backbone.bucket(picture).extra_tokens > 0
+    assert backbone.bucket(words).extra_tokens == 0
 
 
 @pytest.mark.parametrize("budget", [4_096, 32_768])
@@ -185,7 +185,7 @@ def test_little_is_padding(model, budget):
     rng = np.random.default_rng(3)
     architecture = model("e5v").backbone.architecture
     sizes = [tuple(map(int, rng.integers(200, 4000, 2))) for _ in range(600)]
-    pictures = [Bucket("any", 9 * architecture.tokens(size)) for size in sizes]
+    pictures = [Bucket("any", 9 * architecture.count_image_tokens(size)) for size in sizes]
     captions = [Bucket("any", int(n)) for n in rng.lognormal(3, 0.6, 2000) + 5]
     mixed = [*pictures, *captions]
     assert compute_padding_ratio(mixed, plan_batches(mixed, budget)) <= 0.03

@@ -110,7 +110,7 @@ def test_qwen_refuses_what_is_too_narrow(model):
 def test_e5v_joins_a_full_stop_and_a_newline(model):
     """Tokenised apart, head, text and tail would give other ids."""
     renderer = model("e5v").backbone.prompt_tokenizer
-    whole = renderer.ids(e5v.render_prompt(Input(text="A dog."), "document"))
+    whole = renderer.encode(e5v.render_prompt(Input(text="A dog."), "document"))
     apart = [
         i
         for piece in (

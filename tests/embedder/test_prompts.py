@@ -50,7 +50,7 @@ def test_an_instruction_is_words_too(model, family, form):
     backbone = model(family, form).backbone
     picture = Input("red", (tiny.picture("square"),))
     ready = backbone.prepare(picture, "query", instruction)
-    places = backbone.architecture.tokens(ready.sizes[0])
+    places = backbone.architecture.count_image_tokens(ready.sizes[0])
     assert ready.ids.count(backbone.architecture.image_token) == places
 
 
@@ -65,7 +65,7 @@ def test_words_without_special_tokens_stay_as_they_are(model):
     renderer = model("e5v").backbone.prompt_tokenizer
     text = "A dog.\n  Zwei Hunde — 犬！ كلب"
     whole = renderer._tokenizer.encode(f"<|start_header_id|>{text}\n<|eot_id|>").ids
-    assert renderer.ids(["<|start_header_id|>", UserText(text), "\n<|eot_id|>"]) == whole
+    assert renderer.encode(["<|start_header_id|>", UserText(text), "\n<|eot_id|>"]) == whole
 
 
 def test_only_words_are_cut(checkpoint):

@@ -666,7 +666,7 @@ def test_presets_say_what_they_are():
 def test_a_card_needs_no_torch(qwen):
     code = (
         "import sys; from embedder import Settings; "
-        "from embedder.families.sentence_transformer import describe; "
+        "from embedder.families.sentence_transformer.family import describe; "
         f"describe({str(qwen)!r}, Settings()); "
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
     )

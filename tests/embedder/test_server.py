@@ -443,8 +443,8 @@ def test_it_lives_before_it_is_ready():
 LOADING = """
 import sys
 sys.path.insert(0, {folder!r})
-from toy_server import load, run, Service, Limits
-run(lambda: load(1.5), Service(Limits()), port={port})
+from toy_server import load, run_server, Service, ServerLimits
+run_server(lambda: load(1.5), Service(ServerLimits()), port={port})
 """
 
 

@@ -187,7 +187,7 @@ def lexicon() -> TranslationLexicon:
     ],
 )
 def test_the_lexicon_hears_words(lexicon, text, english):
-    assert lexicon.english(text) == english
+    assert lexicon.translate(text) == english
 
 
 def test_folding():
