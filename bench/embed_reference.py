@@ -81,7 +81,9 @@ class Llava(ProcessorRecipe):
             num_additional_image_tokens=1,
         )
         # For E5-V, tiles as in 4.41. One more, for the class token, which is taken off again.
-        processor._get_number_of_features = lambda h, w, *_: architecture.count_image_tokens((w, h)) + 1
+        processor._get_number_of_features = lambda h, w, *_: (
+            architecture.count_image_tokens((w, h)) + 1
+        )
         self._square = built.family != "e5v"
         super().__init__(built, processor)
 

@@ -4,8 +4,6 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2
 130 interrupted; `indexer ingest` adds 3 for files that were skipped.
 """
 
-
-
 from __future__ import annotations
 
 import json

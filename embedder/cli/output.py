@@ -1,7 +1,5 @@
 """Tables for the eye on a terminal, tab-separated lines elsewhere."""
 
-
-
 from __future__ import annotations
 
 import sys
