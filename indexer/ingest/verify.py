@@ -39,7 +39,7 @@ def verify_index(new: Collection, embedder: Embedder, options: IngestOptions) ->
     roots, hosts = _check_counts(new)
     records = _sample_points(new)
     with closing(Catalog(Path(":memory:"))) as catalogue:
-        sources = SourceSet.from_roots(roots, replace(options.source_options, hosts=hosts))
+        sources = SourceSet.from_roots(roots, replace(options.source_options, allowed_hosts=hosts))
         side = embedder.card.image_side
         preparer = DecodeStage(
             catalogue, sources, options.limits, side, None, options.embed_frames, StageTimer()

@@ -17,11 +17,11 @@ SkipCallback = Callable[[SkippedFile], None]
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How sources are read. `hosts` are those that rows of tables and lists may point to."""
+    """How sources are read. `allowed_hosts` are those that rows of tables and lists may point to."""
 
     manifest: Path | None = None
     follow_links: bool = False
-    hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ class ParquetSource:
     @cached_property
     def _http(self) -> HttpClient:
         own = self._address if url_scheme(self._address) in {"http", "https"} else None
-        return HttpClient(own, self._options.hosts)
+        return HttpClient(own, self._options.allowed_hosts)
 
     def _part_address(self, name: str) -> str:
         return self._address if name == self.root else name

@@ -38,7 +38,7 @@ class SourceSet:
         Raises `IndexerError` for what does not exist or cannot be read from.
         """
         source_options = options or SourceOptions()
-        parse_allowed_hosts(source_options.hosts)
+        parse_allowed_hosts(source_options.allowed_hosts)
         opened = [
             open_source(one, source_options, on_skip)
             for arg in arguments
@@ -97,7 +97,7 @@ class SourceSet:
 def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
     """Whether there is anything at a root of the catalogue; asks the server that it is on."""
     try:
-        return open_source(root, SourceOptions(hosts=tuple(hosts))).is_available()
+        return open_source(root, SourceOptions(allowed_hosts=tuple(hosts))).is_available()
     except IndexerError:
         return False
 
@@ -120,7 +120,7 @@ def read_original(
 @lru_cache(maxsize=4)
 def _open_roots(roots: tuple[str, ...], hosts: tuple[str, ...]) -> SourceSet:
     """Opened once: finding a member of an archive takes a look through it."""
-    return SourceSet.from_roots(roots, SourceOptions(hosts=hosts))
+    return SourceSet.from_roots(roots, SourceOptions(allowed_hosts=hosts))
 
 
 def _make_local_sources(

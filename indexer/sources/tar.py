@@ -91,7 +91,7 @@ class TarSource:
     @cached_property
     def _byte_source(self) -> ByteSource:
         own = self._address if url_scheme(self._address) in {"http", "https"} else None
-        return make_byte_source(self._address, HttpClient(own, self._options.hosts))
+        return make_byte_source(self._address, HttpClient(own, self._options.allowed_hosts))
 
     @cached_property
     def _stat(self) -> FileStat:

@@ -107,7 +107,7 @@ class UrlListSource:
 
     @cached_property
     def _http(self) -> HttpClient:
-        return HttpClient(self._address, self._options.hosts)
+        return HttpClient(self._address, self._options.allowed_hosts)
 
     @cached_property
     def _list_bytes(self) -> bytes:

@@ -306,7 +306,7 @@ def test_the_figures_are_about_those_of_the_benchmarks():
 
 def test_planning_loads_nothing_heavy():
     heavy = "{'torch', 'transformers', 'qdrant_client', 'qdrant_edge'}"
-    code = f"import sys, indexer.planning, indexer.cli.planning; print({heavy} & set(sys.modules))"
+    code = f"import sys, indexer.planning, indexer.cli.plan; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
 

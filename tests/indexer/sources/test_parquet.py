@@ -78,7 +78,7 @@ def test_rows_that_point_elsewhere(folder, tmp_path, site, run, make_picture):
     reasons = [reason for _, reason in result["skipped"]]
     assert reasons == ["unreadable", "unreadable", "remote", "remote", "remote"]
     assert site.asked == []
-    assert run(folder / "t.parquet", hosts=(site.host,))["added"] == 1
+    assert run(folder / "t.parquet", allowed_hosts=(site.host,))["added"] == 1
 
 
 def test_a_folder_of_datasets(folder, run, stored, make_picture):

@@ -85,7 +85,7 @@ def test_each_path_is_asked_of_its_own_source(filled, folder, make_picture):
     assert sources.read(f"{folder}/near.png", DecodeLimits()) == make_picture(1)
     assert sources.read(f"{folder}/x.tar#in.png", DecodeLimits()) == make_picture(2)
     assert sources.load_captions("memory://far/a/1.png").captions[0].text == "eins"
-    assert sources.of("memory://farther/1.png") is None
+    assert sources.source_for("memory://farther/1.png") is None
     assert [s.root for s in SourceSet.open(["memory://far", "memory://far/a"])] == ["memory://far"]
 
 

@@ -63,7 +63,7 @@ def test_other_hosts_are_asked_only_if_they_were_named(site, other_site, run, ma
     assert other_site.asked == []
     advice = [s.detail for s in run.report.skipped]
     assert f"not fetched: name its host with --allow-host {other_site.host}" in advice
-    result = run(f"{site.url}/l.txt", hosts=(other_site.host,))
+    result = run(f"{site.url}/l.txt", allowed_hosts=(other_site.host,))
     assert (result["added"], len(result["skipped"])) == (1, 4)
 
 
@@ -143,7 +143,7 @@ def test_limits(site, run, make_picture):
     site.pages |= {"/empty.png": b"", "/500.png": 500, "/403.png": 403}
     url = f"{site.url}/l.txt"
     source = open_source(url)
-    source._web.sleep = lambda seconds: None
+    source._http.sleep = lambda seconds: None
     reasons = {}
     for name in ("big", "empty", "500", "403"):
         with pytest.raises(UnusableFileError) as error:
@@ -154,10 +154,10 @@ def test_limits(site, run, make_picture):
     assert reasons["500"] == ("unreadable", f"{site.url}/500.png: the server answers 500")
     assert "credentials" in reasons["403"][1]
     assert site.asked.count("/500.png") == 3
-    source._web.longest = -1.0
+    source._http.max_seconds = -1.0
     site.pages["/slow.png"] = b"x"
     with pytest.raises(UnusableFileError, match="too slow"):
-        source._web.get(f"{site.url}/slow.png", 100)
+        source._http.get(f"{site.url}/slow.png", 100)
 
 
 def test_keys_are_sent_and_never_kept(site, run, stored, make_picture, collection):
@@ -200,6 +200,6 @@ def test_what_is_no_list(site):
     with pytest.raises(IndexerError, match="no column names the files; call one of them url"):
         open_source(f"{site.url}/l.csv").check_readable()
     with pytest.raises(IndexerError, match=r"--allow-host: 'https.* is no host"):
-        SourceSet.open([f"{site.url}/l.csv"], SourceOptions(hosts=("https://x.org/y",)))
+        SourceSet.open([f"{site.url}/l.csv"], SourceOptions(allowed_hosts=("https://x.org/y",)))
     with pytest.raises(IndexerError, match="a file system within another"):
         open_source("simplecache::http://127.0.0.1/x", SourceOptions()).check_readable()

@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import IndexerError
-from indexer.sources.walk import (
-    DiscoveredFile,
-    display_path,
-    distinct_roots,
-    resolve_display_path,
-    walk,
-)
+from indexer.paths import display_path, resolve_display_path
+from indexer.sources.walk import DiscoveredFile, distinct_roots, walk
 from indexer.types import SkippedFile
 
 JPEG = b"\xff\xd8\xff\xe0 as far as a walk can see"
