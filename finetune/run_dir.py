@@ -1,19 +1,23 @@
-"""The folder of a training run: what was asked, what it was given, how it went, what came of it.
+"""The run directory of a training run: its files, and how to read them back.
 
-run.json        who, when, from what, how far
-config.yaml     the recipe, whole
-log.jsonl       a line now and then: step, loss, rate, seconds
-loss.svg        the same, drawn
-README.md       the model's card
+run.json        who, when, from which data, how far
+config.yaml     the complete recipe
+log.jsonl       step, loss, learning rate, seconds; one line per logged step
+loss.svg        the loss curve
+README.md       the model card
 model/          what --model RUN loads
-checkpoints/    to go on from
-evaluation/     before and after, on what was held out
+checkpoints/    to resume from
+evaluation/     comparisons before and after, on held-out pairs
+
+The app reads these files too, so this module imports neither torch nor the trainer.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,15 +27,32 @@ from typing import Any
 import yaml
 from blake3 import blake3
 
-from finetune.errors import FinetuneError
-from finetune.training.presets import Recipe
+from finetune.errors import DataError, FinetuneError
 
 FORMAT = 1
+MAX_JSON_BYTES = 64 << 20
+STALLED_SECONDS = 600  # a run in training that has not written for this long has probably ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What run.json says; `error` says why it cannot be read, where it cannot."""
+
+    folder: Path
+    name: str
+    created: str = ""  # ISO 8601, UTC
+    status: str = ""  # training, done, stopped or failed
+    preset: str = ""
+    base: str = ""  # the model that was adapted
+    pairs: int = 0
+    languages: tuple[str, ...] = ()
+    seconds: float = 0.0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """One run's folder."""
+    """The files of one training run."""
 
     folder: Path
 
@@ -48,102 +69,182 @@ class RunDir:
         return self.folder / "evaluation"
 
     def read_metadata(self) -> dict[str, Any]:
-        """run.json; empty where there is none. Raises `FinetuneError` where it is damaged."""
+        """Read run.json; empty where there is none.
+
+        Raises:
+            FinetuneError: run.json is damaged.
+        """
         path = self.folder / "run.json"
         try:
             return dict(json.loads(path.read_text("utf-8")))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise FinetuneError(f"{path} is damaged ({error}); choose another --out") from error
 
-    def start(self, recipe: Recipe, metadata: Mapping[str, Any]) -> None:
-        """Make the folder, or go on in the one that a run with the same recipe and data left.
+    def start(self, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Create the directory, or resume one that a run with the same recipe and data left.
 
-        Raises `FinetuneError` where something else is there.
+        Args:
+            config: The complete recipe, as plain values; written to config.yaml.
+            metadata: Written to run.json. `data` must match where a run is resumed.
+
+        Raises:
+            FinetuneError: The directory holds something else.
         """
-        before = self.read_metadata()
-        if before:
-            self._check_resumable(before, recipe, metadata)
+        previous = self.read_metadata()
+        if previous:
+            self._check_resumable(previous, config, metadata)
         elif self.folder.exists() and any(self.folder.iterdir()):
-            raise FinetuneError(f"{self.folder} is no run's folder, and not empty; choose another")
+            raise FinetuneError(
+                f"{self.folder} is not empty and not a run directory; choose another --out"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(
-            yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True), "utf-8"
-        )
-        created = before.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
-        self.update_metadata(
-            {"format": FORMAT, "name": self.folder.name, "created": created, **metadata}
-        )
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        (self.folder / "config.yaml").write_text(text, "utf-8")
+        created = previous.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
+        name = self.folder.name
+        self.update_metadata({"format": FORMAT, "name": name, "created": created, **metadata})
 
     def update_metadata(self, changes: Mapping[str, Any]) -> None:
-        """Put `news` into run.json."""
-        fresh = self.folder / f"run.json.{os.getpid()}"
-        fresh.write_text(
-            json.dumps({**self.read_metadata(), **changes}, indent=2, ensure_ascii=False), "utf-8"
-        )
-        fresh.replace(self.folder / "run.json")
+        """Merge `changes` into run.json."""
+        metadata = {**self.read_metadata(), **changes}
+        text = json.dumps(metadata, indent=2, ensure_ascii=False)
+        write_text_atomic(self.folder / "run.json", text)
 
     def append_log(self, line: Mapping[str, Any]) -> None:
         with (self.folder / "log.jsonl").open("ab+") as file:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                file.write(b"\n")  # a crash cut the line before
+                file.write(b"\n")  # a crash cut the previous line
             file.write(json.dumps(line).encode() + b"\n")
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log; of a step that was done twice, the later line."""
-        path = self.folder / "log.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        found = {line["step"]: line for line in _parse_lines(lines)}
-        return [found[step] for step in sorted(found)]
+        """Read the log in the order of steps; of a repeated step, the later line counts."""
+        lines = {line["step"]: line for line in _read_lines(self.folder / "log.jsonl")}
+        return [lines[step] for step in sorted(lines)]
+
+    def read_losses(self, max_points: int | None = None) -> list[tuple[int, float]]:
+        """Read (step, loss), thinned to `max_points`; the last step is always kept."""
+        points = [
+            (line["step"], float(line["loss"]))
+            for line in self.read_log()
+            if isinstance(line.get("loss"), int | float) and math.isfinite(line["loss"])
+        ]
+        every = max(1, -(-len(points) // max_points)) if max_points else 1
+        return points[::-1][::every][::-1]
 
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint that was written whole."""
-        found = [p for p in self.checkpoints.glob("checkpoint-*") if _is_complete(p)]
-        return max(found, key=_checkpoint_step, default=None)
+        """The newest complete checkpoint."""
+        complete = [path for path in self.checkpoints.glob("checkpoint-*") if _is_complete(path)]
+        return max(complete, key=lambda path: int(path.name.rsplit("-", 1)[-1]), default=None)
+
+    def describe(self) -> RunInfo:
+        """Summarize the run, whatever state its files are in."""
+        try:
+            metadata = read_json_object(self.folder / "run.json")
+            return RunInfo(
+                folder=self.folder,
+                name=str(metadata.get("name") or self.folder.name),
+                created=str(metadata["created"]),
+                status=str(metadata["status"]),
+                preset=str(metadata.get("preset") or ""),
+                base=str(metadata["base"]["name"]),
+                pairs=int(metadata.get("pairs") or 0),
+                languages=tuple(map(str, metadata.get("languages") or ())),
+                seconds=float(metadata.get("seconds") or 0),
+            )
+        except DataError as error:
+            reason = str(error)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{self.folder / 'run.json'} is damaged ({error!r}); train again"
+        return RunInfo(folder=self.folder, name=self.folder.name, error=reason)
+
+    def seconds_since_write(self) -> float:
+        """Seconds since log.jsonl or run.json was written; infinite where there is neither."""
+        paths = [self.folder / name for name in ("log.jsonl", "run.json")]
+        times = [path.stat().st_mtime for path in paths if path.is_file()]
+        return time.time() - max(times, default=-math.inf)
+
+    def list_evaluations(self) -> list[Path]:
+        """The folders of the run's comparisons and evaluations, the newest first."""
+        names = ("comparison.json", "report.json")
+        files = [path for name in names for path in self.evaluation.glob(f"*/{name}")]
+        files.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return list(dict.fromkeys(path.parent for path in files))
 
     def _check_resumable(
-        self, before: Mapping[str, Any], recipe: Recipe, metadata: Mapping[str, Any]
+        self, previous: Mapping[str, Any], config: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> None:
-        if before.get("status") == "done":
+        if previous.get("status") == "done":
             raise FinetuneError(f"the run in {self.folder} is done; choose another --out")
-        config = yaml.safe_load((self.folder / "config.yaml").read_text("utf-8"))
-        changed = [key for key, value in recipe.to_dict().items() if config.get(key) != value]
-        changed += ["the data"] if before.get("data") != metadata.get("data") else []
+        saved = yaml.safe_load((self.folder / "config.yaml").read_text("utf-8"))
+        changed = [key for key, value in config.items() if saved.get(key) != value]
+        changed += ["the data"] if previous.get("data") != metadata.get("data") else []
         if changed:
             raise FinetuneError(
-                f"{self.folder} holds a run that was begun with other settings "
-                f"({', '.join(changed)}); give the same to go on with it, or choose another --out"
+                f"{self.folder} holds a run that was started with other settings "
+                f"({', '.join(changed)}); give the same to resume it, or choose another --out"
             )
 
 
+def list_runs(root: Path) -> list[RunDir]:
+    """The run directories directly below `root`."""
+    return [RunDir(path.parent) for path in sorted(root.glob("*/run.json"))]
+
+
 def describe_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The files of a run's data: their paths and contents' digests."""
+    """The paths of a run's data, with a digest of their contents."""
     return [{"path": str(path.absolute()), "blake3": _hash_files(path)} for path in paths]
 
 
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write the complete file, or leave what was there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+    temporary.replace(path)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object that finetune wrote.
+
+    Raises:
+        DataError: There is no such file, or it is not a JSON object of at most 64 MB.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"it is larger than {MAX_JSON_BYTES >> 20} MB")
+        return dict(json.loads(path.read_text("utf-8", "surrogateescape")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path} is damaged or incomplete ({error}); if nothing is writing it now, create it "
+            "again with finetune"
+        ) from error
+
+
 def _hash_files(path: Path) -> str:
-    total = blake3()
+    hasher = blake3()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            total.update_mmap(str(file))
-    return total.hexdigest(16)
+            hasher.update_mmap(str(file))
+    return hasher.hexdigest(16)
 
 
-def _parse_lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_text("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:  # a line that a crash cut
+            fields = json.loads(line)
+        except (ValueError, RecursionError):  # a crash cut this line
             continue
-
-
-def _checkpoint_step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rsplit("-", 1)[-1])
+        if isinstance(fields, dict) and isinstance(fields.get("step"), int):
+            yield fields
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    """The trainer's state is what is written last."""
+    """The trainer writes its state last."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
     except (OSError, ValueError):

@@ -18,9 +18,8 @@ from embedder.families.registry import DEFAULT_MODEL
 from embedder.types import Settings
 
 if TYPE_CHECKING:
-    from finetune.evaluation.benchmark_factory import BenchmarkRequest
-    from finetune.evaluation.comparison import Comparison
-    from finetune.evaluation.report import EvaluationReport
+    from finetune.evaluation.evaluate import BenchmarkRequest
+    from finetune.evaluation.report import Comparison, EvaluationReport
 
 app = typer.Typer()
 
@@ -105,12 +104,22 @@ def evaluate(
 ) -> None:
     """Measure how well a model finds what belongs together, per direction and language."""
     from embedder import describe_model, load
-    from finetune.evaluation.benchmark_factory import BenchmarkRequest, build_benchmark
+    from finetune.evaluation.evaluate import BenchmarkRequest, build_benchmark
     from finetune.evaluation.evaluate import evaluate as measure
     from finetune.evaluation.report import report_to_dict as told
 
     _check_pair_options(benchmark, among, reverse)
-    request = BenchmarkRequest(path, benchmark, among, reverse, limit, seed, images, font, plain)
+    request = BenchmarkRequest(
+        path=path,
+        benchmark=benchmark,
+        among=among,
+        reverse=reverse,
+        limit=limit,
+        seed=seed,
+        images=images,
+        font=font,
+        without_instructions=plain,
+    )
     settings = Settings(device, dtype, pixel_budget, dim, trust_remote_code, api_key=api_key)
     with _show_progress() as on_progress, _drawn_captions_dir(out) as drawn_dir:
         benchmark_questions = build_benchmark(
@@ -153,9 +162,9 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Tell whether one model is better than another, beyond chance, on the same questions."""
-    from finetune.evaluation.benchmark_factory import BenchmarkRequest
-    from finetune.evaluation.comparison import comparison_to_dict as told
+    from finetune.evaluation.evaluate import BenchmarkRequest
     from finetune.evaluation.evaluate import compare as measure
+    from finetune.evaluation.report import comparison_to_dict as told
     from finetune.evaluation.report import read_report
 
     _check_pair_options(benchmark, among, reverse)
@@ -165,7 +174,15 @@ def compare(
         first, second = (read_report(Path(name).expanduser()) for name in (before, after))
     else:
         request = BenchmarkRequest(
-            path, benchmark, among, reverse, limit, seed, images, font, plain
+            path=path,
+            benchmark=benchmark,
+            among=among,
+            reverse=reverse,
+            limit=limit,
+            seed=seed,
+            images=images,
+            font=font,
+            without_instructions=plain,
         )
         settings = Settings(device, dtype, trust_remote_code=trust_remote_code, api_key=api_key)
         with _show_progress() as on_progress, _drawn_captions_dir(out) as drawn_dir:
@@ -194,7 +211,7 @@ def _evaluate_model(
     on_progress: Callable[[str], None],
 ) -> EvaluationReport:
     from embedder import describe_model, load
-    from finetune.evaluation.benchmark_factory import build_benchmark
+    from finetune.evaluation.evaluate import build_benchmark
     from finetune.evaluation.evaluate import evaluate as measure
 
     questions = build_benchmark(request, describe_model(name, settings).family, drawn_dir)
@@ -236,26 +253,25 @@ def _show_progress() -> Iterator[Callable[[str], None]]:
 
 def _print_report(report: EvaluationReport) -> None:
     from embedder.cli.output import print_table
-    from finetune.evaluation.report_render import metric_table, report_notes
+    from finetune.evaluation.render import metric_table, report_note
 
     head, rows = metric_table(report)
     print_table(head, [[replace_unprintable(cell) for cell in row] for row in rows])
-    print_note(report_notes(report))
+    print_note(report_note(report))
 
 
 def _print_comparison(comparison: Comparison) -> None:
     from embedder.cli.output import print_table
-    from finetune.evaluation.comparison_render import (
-        HEAD,
+    from finetune.evaluation.render import (
+        COMPARISON_HEAD,
+        comparison_headline,
+        comparison_table,
         describe_groups,
-        format_headline,
-        main_metric_rows,
     )
 
-    print_table(
-        HEAD, [[replace_unprintable(cell) for cell in row] for row in main_metric_rows(comparison)]
-    )
-    print(replace_unprintable(format_headline(comparison)))
+    rows = comparison_table(comparison)
+    print_table(COMPARISON_HEAD, [[replace_unprintable(cell) for cell in row] for row in rows])
+    print(replace_unprintable(comparison_headline(comparison)))
     if describe_groups(comparison):
         print(replace_unprintable(describe_groups(comparison)))
 

@@ -108,7 +108,7 @@ def train(
     flags |= {"steps": steps, "rate": rate, "matryoshka": _parse_dims(matryoshka)}
     recipe = _resolve_recipe(config, settings or [], flags)
     run = RunDir((out or _new_run_dir(recipe.preset)).expanduser().absolute())
-    request = TrainingData(files, test or [], hold_out, images)
+    request = TrainingData(files=files, tests=test or [], hold_out=hold_out, images=images)
     with silence_transformers():
         outcome = run_training(
             request,
@@ -179,7 +179,7 @@ def _new_run_dir(preset: str) -> Path:
 
 
 def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
-    from finetune.evaluation.comparison import comparison_to_dict, describe_verdict
+    from finetune.evaluation.report import comparison_to_dict
 
     folder, measured = outcome.run.folder, outcome.comparison
     if not outcome.is_main_process:
@@ -196,7 +196,7 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
         gain, low, high = (100 * x for x in (change.difference, change.low, change.high))
         print(
             f"{measured.main} {100 * change.before:.1f} before, {100 * change.after:.1f} after: "
-            f"{gain:+.1f} ({low:+.1f} to {high:+.1f}), {describe_verdict(change)}"
+            f"{gain:+.1f} ({low:+.1f} to {high:+.1f}), {change.verdict}"
         )
     print(f"{outcome.pairs:,} pairs, {outcome.steps:,} steps, {outcome.seconds:,.0f} s: {folder}")
     print_note(f"to use it: indexer reindex --model {folder}")

@@ -1,4 +1,4 @@
-"""A benchmark: questions, documents, and which documents answer which question."""
+"""A benchmark: queries, documents, and which documents are relevant to which query."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from finetune.data.pairs import Side
 from finetune.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkQuery:
-    """What is asked, and the documents that answer it.
+    """A query and the documents that are relevant to it.
 
-    `sides` is one side; where there are several, the model's states of all are added before they
-    are brought to length 1 (E5-V's FashionIQ). `relevant` maps a document's index to its grade, 1
-    or more. `candidates` are the documents that are ranked, None: all; questions with the same
-    candidates share one tuple. `exclude` is never ranked. Questions of one `cluster` are about one
-    thing and are no independent evidence. `gold` is the similarity that people gave to the pair of
-    a question and its only candidate, where nothing is ranked.
+    Attributes:
+        sides: One side. Where there are several, the model's states of all are added before
+            normalization (E5-V's FashionIQ).
+        relevant: Grade, 1 or more, by index of the document.
+        cluster: Queries of one cluster are about one thing and not independent evidence.
+        candidates: The documents that are ranked, None for all. Queries with the same candidates
+            share one tuple.
+        exclude: Documents that are never ranked.
+        gold: The similarity that people gave to the query and its only candidate, where nothing is
+            ranked.
     """
 
     id: str
@@ -37,11 +41,16 @@ class BenchmarkQuery:
     gold: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """`main` is the metric that is spoken of first, one of `metrics`. With `macro`, the figures
-    over all questions are unweighted means over the data sets; `means` names groups of data sets
-    whose unweighted mean is reported too. `role` is what a question is embedded as."""
+    """Queries and the documents they are looked for in.
+
+    Attributes:
+        main: The metric reported first, one of `metrics`.
+        macro: Metrics over all queries are unweighted means over the data sets.
+        means: Groups of data sets whose unweighted mean is reported too.
+        role: What queries are embedded as.
+    """
 
     name: str
     source: str
@@ -54,24 +63,24 @@ class Benchmark:
     role: Role = "query"
 
     def validate(self) -> None:
-        """Raise `DataError` where a question cannot be answered or a picture is missing."""
+        """Raise `DataError` for a query without a relevant document, and for missing images."""
         if not self.queries:
-            raise DataError(f"{self.source} holds no question")
-        for question in self.queries:
-            if not question.relevant and question.gold is None:
-                raise DataError(f"{self.source}: question {question.id} has no right answer")
-        asked = (side for question in self.queries for side in question.sides)
-        paths = {side.image for side in (*asked, *self.documents) if side.image}
+            raise DataError(f"{self.source} has no queries")
+        for query in self.queries:
+            if not query.relevant and query.gold is None:
+                raise DataError(f"{self.source}: query {query.id} has no relevant document")
+        query_sides = (side for query in self.queries for side in query.sides)
+        paths = {side.image for side in (*query_sides, *self.documents) if side.image}
         missing = sorted(path for path in paths if not Path(path).is_file())
         if missing:
             raise DataError(
-                f"{self.source}: {len(missing)} of {len(paths)} pictures are missing, the first is "
+                f"{self.source}: {len(missing)} of {len(paths)} images are missing, the first is "
                 f"{missing[0]}; name the folder that they are in with --images FOLDER"
             )
 
 
 class DocumentSet:
-    """Gathers documents, each content once."""
+    """Collects documents, each content once."""
 
     def __init__(self, key: Callable[[Side], Hashable] = lambda side: side) -> None:
         self._key = key
@@ -79,54 +88,53 @@ class DocumentSet:
         self.sides: list[Side] = []
 
     def add(self, side: Side) -> int:
-        """The index of `side`, which is new or known."""
-        place = self._indices.setdefault(self._key(side), len(self.sides))
-        if place == len(self.sides):
+        """The index of `side`, which is appended where it is new."""
+        index = self._indices.setdefault(self._key(side), len(self.sides))
+        if index == len(self.sides):
             self.sides.append(side)
-        return place
+        return index
 
     def find(self, side: Side) -> int | None:
         return self._indices.get(self._key(side))
 
 
 def sample_queries(benchmark: Benchmark, limit: int | None, seed: int = 0) -> Benchmark:
-    """`limit` of the questions, in their order, the same for the same seed, and every document that
-    one of them is answered from."""
+    """Keep `limit` random queries, in their order, and every document that is a candidate of one.
+
+    The same seed keeps the same queries.
+    """
     if limit is None or limit >= len(benchmark.queries):
         return benchmark
     chosen = np.random.default_rng(seed).choice(len(benchmark.queries), limit, replace=False)
-    kept = tuple(benchmark.queries[index] for index in sorted(chosen))
-    return _drop_unused_documents(replace(benchmark, queries=kept))
+    queries = tuple(benchmark.queries[index] for index in sorted(chosen))
+    return _drop_unused_documents(replace(benchmark, queries=queries))
 
 
 def _drop_unused_documents(benchmark: Benchmark) -> Benchmark:
-    """Without the documents that no question has among its candidates."""
-    pools = {id(q.candidates): q.candidates for q in benchmark.queries}
+    pools = {id(query.candidates): query.candidates for query in benchmark.queries}
     if None in pools.values():
         return benchmark
-    used = sorted({place for pool in pools.values() for place in pool or ()})
-    new = {old: place for place, old in enumerate(used)}
-    shared = {key: tuple(new[place] for place in pool or ()) for key, pool in pools.items()}
-    questions = tuple(
+    used = sorted({index for pool in pools.values() for index in pool or ()})
+    new = {old: index for index, old in enumerate(used)}
+    shared = {key: tuple(new[index] for index in pool or ()) for key, pool in pools.items()}
+    queries = tuple(
         replace(
-            question,
-            relevant={new[place]: grade for place, grade in question.relevant.items()},
-            candidates=shared[id(question.candidates)],
-            exclude=frozenset(new[place] for place in question.exclude if place in new),
+            query,
+            relevant={new[index]: grade for index, grade in query.relevant.items()},
+            candidates=shared[id(query.candidates)],
+            exclude=frozenset(new[index] for index in query.exclude if index in new),
         )
-        for question in benchmark.queries
+        for query in benchmark.queries
     )
-    documents = tuple(benchmark.documents[place] for place in used)
-    return replace(benchmark, queries=questions, documents=documents)
+    documents = tuple(benchmark.documents[index] for index in used)
+    return replace(benchmark, queries=queries, documents=documents)
 
 
 def strip_instructions(benchmark: Benchmark) -> Benchmark:
-    """Without instructions, for models that follow none."""
-    return replace(
-        benchmark,
-        queries=tuple(replace(q, sides=_strip_sides(q.sides)) for q in benchmark.queries),
-        documents=_strip_sides(benchmark.documents),
-    )
+    """Remove all instructions, for models that follow none."""
+    queries = (replace(query, sides=_strip_sides(query.sides)) for query in benchmark.queries)
+    documents = _strip_sides(benchmark.documents)
+    return replace(benchmark, queries=tuple(queries), documents=documents)
 
 
 def _strip_sides(sides: Iterable[Side]) -> tuple[Side, ...]:
@@ -134,21 +142,21 @@ def _strip_sides(sides: Iterable[Side]) -> tuple[Side, ...]:
 
 
 def compute_digest(benchmark: Benchmark) -> str:
-    """What two evaluations must share to be compared: questions, answers, documents.
+    """A digest of queries, relevance and documents: equal for evaluations that can be compared.
 
-    Pictures count by their files' names, so that a benchmark may lie in another folder;
-    instructions do not count, as models differ in what they follow.
+    Images count by file name, so that a benchmark may be in another folder. Instructions do not
+    count, since models differ in what they follow.
     """
     from blake3 import blake3
 
-    hashed = blake3()
-    for question in benchmark.queries:
-        relevant = sorted(question.relevant.items())
-        told = (question.id, question.language, question.dataset, relevant, question.gold)
-        hashed.update(repr((told, *map(_side_content, question.sides[:1]))).encode())
+    hasher = blake3()
+    for query in benchmark.queries:
+        relevant = sorted(query.relevant.items())
+        fields = (query.id, query.language, query.dataset, relevant, query.gold)
+        hasher.update(repr((fields, *map(_side_content, query.sides[:1]))).encode())
     for side in benchmark.documents:
-        hashed.update(repr(_side_content(side)).encode())
-    return hashed.hexdigest(length=16)
+        hasher.update(repr(_side_content(side)).encode())
+    return hasher.hexdigest(length=16)
 
 
 def _side_content(side: Side) -> tuple[str, str]:

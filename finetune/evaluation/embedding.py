@@ -1,11 +1,10 @@
-"""Sides -> vectors, pictures opened a few at a time."""
+"""Embeds the sides of a benchmark, with images loaded a few at a time."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark
 
-CHUNK_SIZE = 256  # sides that are embedded at once; as many more are being opened meanwhile
-MAX_CHUNK_PIXELS = 1 << 28  # of a chunk's pictures, 800 MB
+CHUNK_SIZE = 256  # sides embedded at once; the next chunk is loaded at the same time
+MAX_CHUNK_PIXELS = 1 << 28  # 800 MB
 
 Progress = Callable[[str], None]
 EmbedFunction = Callable[[Sequence[Input], Role, str | None], Vectors]
@@ -30,38 +29,37 @@ def embed_documents(embedder: Embedder, benchmark: Benchmark, progress: Progress
 
 
 def embed_queries(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> Vectors:
-    """(questions, dim) unit rows; equal questions are embedded once."""
-    asked = [question.sides for question in benchmark.queries]
-    places = {sides: place for place, sides in enumerate(dict.fromkeys(asked))}
-    if all(len(sides) == 1 for sides in places):
-        only = [sides[0] for sides in places]
-        rows = embed_sides(embedder, only, benchmark.role, progress, "questions")
+    """(queries, dim) unit rows; equal queries are embedded once."""
+    query_sides = [query.sides for query in benchmark.queries]
+    index_of = {sides: index for index, sides in enumerate(dict.fromkeys(query_sides))}
+    flat = [side for sides in index_of for side in sides]
+    if len(flat) == len(index_of):
+        rows = embed_sides(embedder, flat, benchmark.role, progress, "queries")
     else:
-        rows = _embed_summed(embedder, list(places), benchmark.role, progress)
-    return rows[[places[sides] for sides in asked]]
+        starts = np.cumsum([0, *(len(sides) for sides in index_of)])[:-1]
+        states = _embed_states(embedder, flat, benchmark.role, progress)
+        rows = normalize(np.add.reduceat(states, starts, axis=0))
+    return rows[[index_of[sides] for sides in query_sides]]
 
 
 def embed_sides(
-    embedder: Embedder, sides: Sequence[Side], role: Role, progress: Progress, what: str
+    embedder: Embedder, sides: Sequence[Side], role: Role, progress: Progress, noun: str
 ) -> Vectors:
-    """(n, dim) unit rows in the order of `sides`, a call for each instruction and chunk."""
-    return _embed_rows(embedder, embedder.embed, sides, role, progress, what)
+    """(n, dim) unit rows in the order of `sides`, one call for each instruction and chunk."""
+    return _embed_rows(embedder, embedder.embed, sides, role, progress, noun)
 
 
-def _embed_summed(
-    embedder: Embedder, asked: Sequence[tuple[Side, ...]], role: Role, progress: Progress
+def _embed_states(
+    embedder: Embedder, sides: Sequence[Side], role: Role, progress: Progress
 ) -> Vectors:
-    """Unit rows of the sums of the states of each question's sides."""
+    """(n, dim) rows before normalization."""
     states = getattr(embedder, "states", None)
     if states is None:
         raise FinetuneError(
-            f"{embedder.card.name} does not tell its states before they are brought to length 1, "
-            "which this benchmark adds; load the model itself, on one device"
+            f"this benchmark adds states before normalization, and {embedder.card.name} does not "
+            "give them; load the model itself, on one device"
         )
-    flat = [side for sides in asked for side in sides]
-    rows = _embed_rows(embedder, states, flat, role, progress, "questions")[:, : embedder.card.dim]
-    starts = np.cumsum([0, *(len(sides) for sides in asked[:-1])])
-    return normalize(np.add.reduceat(rows, starts, axis=0))
+    return _embed_rows(embedder, states, sides, role, progress, "queries")[:, : embedder.card.dim]
 
 
 def _embed_rows(
@@ -70,31 +68,31 @@ def _embed_rows(
     sides: Sequence[Side],
     role: Role,
     progress: Progress,
-    what: str,
+    noun: str,
 ) -> Vectors:
-    made: list[tuple[list[int], Vectors]] = []
+    by_instruction: dict[str | None, list[int]] = {}
+    for index, side in enumerate(sides):
+        by_instruction.setdefault(side.instruction, []).append(index)
+    chunks: list[tuple[list[int], Vectors]] = []
     done = 0
-    progress(f"{embedder.card.name}: {len(sides)} {what}")
-    for instruction, places in _group_by_instruction(sides).items():
-        chosen = [sides[place] for place in places]
-        waiting = iter(places)
-        for inputs in _load_inputs(chosen, embedder.card.image_side):
-            rows = _embed_chunk(embedder, embed, inputs, role, instruction)
-            made.append((list(islice(waiting, len(inputs))), rows))
+    progress(f"{embedder.card.name}: {len(sides)} {noun}")
+    for instruction, indices in by_instruction.items():
+        start = 0
+        for inputs in _load_inputs([sides[i] for i in indices], embedder.card.image_side):
+            rows = _embed_chunk(embed, inputs, role, instruction)
+            chunks.append((indices[start : start + len(inputs)], rows))
+            start += len(inputs)
             done += len(inputs)
-            progress(f"{embedder.card.name}: {done} of {len(sides)} {what}")
-    out = np.zeros((len(sides), made[0][1].shape[1] if made else embedder.card.dim), np.float32)
-    for where, rows in made:
+            progress(f"{embedder.card.name}: {done} of {len(sides)} {noun}")
+    dim = chunks[0][1].shape[1] if chunks else embedder.card.dim
+    out = np.zeros((len(sides), dim), np.float32)
+    for where, rows in chunks:
         out[where] = rows
     return out
 
 
 def _embed_chunk(
-    embedder: Embedder,
-    embed: EmbedFunction,
-    inputs: list[Input],
-    role: Role,
-    instruction: str | None,
+    embed: EmbedFunction, inputs: list[Input], role: Role, instruction: str | None
 ) -> Vectors:
     try:
         return embed(inputs, role, instruction)
@@ -106,22 +104,16 @@ def _embed_chunk(
         raise FinetuneError(f"{error}; --plain leaves all instructions out") from error
 
 
-def _group_by_instruction(sides: Sequence[Side]) -> Mapping[str | None, list[int]]:
-    places: dict[str | None, list[int]] = {}
-    for place, side in enumerate(sides):
-        places.setdefault(side.instruction, []).append(place)
-    return places
-
-
-def _load_inputs(sides: Sequence[Side], pixels: int) -> Iterator[list[Input]]:
-    """The inputs of `sides`, a chunk at a time, their pictures' shorter side about `pixels`; the
-    next chunk is opened meanwhile."""
-    size = max(1, min(CHUNK_SIZE, MAX_CHUNK_PIXELS // (2 * pixels**2)))
-    ahead: deque[list[Future[Input]]] = deque()
-    with ThreadPoolExecutor(default_worker_count(), thread_name_prefix="open") as pool:
+def _load_inputs(sides: Sequence[Side], image_side: int) -> Iterator[list[Input]]:
+    """The inputs of `sides` in chunks, their images' shorter side about `image_side` pixels; the
+    next chunk is loaded in the background."""
+    size = max(1, min(CHUNK_SIZE, MAX_CHUNK_PIXELS // (2 * image_side**2)))
+    loading: deque[list[Future[Input]]] = deque()
+    with ThreadPoolExecutor(default_worker_count(), thread_name_prefix="load") as pool:
         for start in range(0, len(sides), size):
-            ahead.append([pool.submit(s.to_input, pixels) for s in sides[start : start + size]])
-            if len(ahead) > 1:
-                yield [future.result() for future in ahead.popleft()]
-        while ahead:
-            yield [future.result() for future in ahead.popleft()]
+            chunk = sides[start : start + size]
+            loading.append([pool.submit(side.to_input, image_side) for side in chunk])
+            if len(loading) > 1:
+                yield [future.result() for future in loading.popleft()]
+        while loading:
+            yield [future.result() for future in loading.popleft()]

@@ -1,4 +1,4 @@
-"""Metrics of rankings, through ir-measures (https://ir-measur.es), which asks trec_eval."""
+"""Metrics of rankings, computed by ir-measures (https://ir-measur.es) with trec_eval."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ RECALL_METRICS = ("recall@1", "recall@5", "recall@10", "recall@50")
 HIT_METRICS = ("hit@1", "hit@5", "hit@10")
 RANK_METRICS = ("ndcg@10", "map", "mrr")
 SPEARMAN = "spearman"
-"""The one metric that a single question does not have: `correlation.py`."""
+"""The one metric that a single query does not have; see bootstrap.py."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedRanking:
-    """A question's grades by document, and the documents that were found for it, best first."""
+    """The grades of a query's relevant documents, and the documents ranked for it, best first."""
 
     relevant: Mapping[int, int]
     ranking: Sequence[int]
@@ -26,37 +26,40 @@ class JudgedRanking:
 def compute_metrics(
     rankings: Sequence[JudgedRanking], metrics: Sequence[str]
 ) -> list[dict[str, float]]:
-    """For each question the value of each of `metrics`, 0..1. Raises `FinetuneError`.
+    """Compute `metrics` for each query, in 0..1.
 
-    recall@k: the share of the relevant documents among the first k. hit@k: 1 if any is there, which
-    is what papers on Flickr30K and COCO call recall. precision@k: the share of the first k that is
-    relevant. ndcg@k: grades are gains, over log2(1 + place). map: mean of the precisions at the
-    relevant documents, a missing one counts 0. mrr: 1 / the first relevant one's place.
+    recall@k: the share of the relevant documents in the first k. hit@k: 1 if there is any, which
+    papers on Flickr30K and COCO call recall. precision@k: the share of the first k that is
+    relevant. ndcg@k: grades are gains, discounted by log2(1 + rank). map: the mean precision at
+    the relevant documents; a missing one counts 0. mrr: 1 / the rank of the first relevant one.
+
+    Raises:
+        FinetuneError: A metric is unknown.
     """
     import ir_measures
 
     names = {_parse_metric(name): name for name in metrics if name != SPEARMAN}
     qrels = {
-        str(n): {str(document): grade for document, grade in answer.relevant.items()}
-        for n, answer in enumerate(rankings)
+        str(n): {str(document): grade for document, grade in judged.relevant.items()}
+        for n, judged in enumerate(rankings)
     }
-    # places as scores: trec_eval would break ties of scores by the documents' names
+    # ranks as scores: trec_eval would break ties of scores by the documents' names
     run = {
         str(n): {
-            str(document): -float(place)
-            for place, document in enumerate(_cut_after_last_relevant(answer))
+            str(document): -float(rank)
+            for rank, document in enumerate(_cut_after_last_relevant(judged))
         }
-        for n, answer in enumerate(rankings)
+        for n, judged in enumerate(rankings)
     }
     values: list[dict[str, float]] = [dict.fromkeys(names.values(), 0.0) for _ in rankings]
     if names:
-        for one in ir_measures.iter_calc(list(names), qrels, run):
-            values[int(one.query_id)][names[one.measure]] = float(one.value)
+        for value in ir_measures.iter_calc(list(names), qrels, run):
+            values[int(value.query_id)][names[value.measure]] = float(value.value)
     return values
 
 
 def _cut_after_last_relevant(judged: JudgedRanking) -> Sequence[int]:
-    """What is found, down to the last relevant document: what is below it changes no metric."""
+    """Documents below the last relevant one change no metric."""
     last = max((n for n, one in enumerate(judged.ranking) if one in judged.relevant), default=0)
     return judged.ranking[: last + 1]
 
@@ -65,12 +68,12 @@ def _parse_metric(name: str) -> Any:
     from ir_measures import AP, RR, P, R, Success, nDCG
 
     family, _, depth = name.partition("@")
-    whole = {"map": AP, "mrr": RR}
-    cut = {"recall": R, "hit": Success, "precision": P, "ndcg": nDCG}
-    if family in whole and not depth:
-        return whole[family]
-    if family in cut and depth.isdecimal() and int(depth) > 0:
-        return cut[family] @ int(depth)
+    without_depth = {"map": AP, "mrr": RR}
+    with_depth = {"recall": R, "hit": Success, "precision": P, "ndcg": nDCG}
+    if family in without_depth and not depth:
+        return without_depth[family]
+    if family in with_depth and depth.isdecimal() and int(depth) > 0:
+        return with_depth[family] @ int(depth)
     raise FinetuneError(
-        f"no metric is called {name!r}; there are recall@k, hit@k, precision@k, ndcg@k, map and mrr"
+        f"unknown metric {name!r}; known are recall@k, hit@k, precision@k, ndcg@k, map and mrr"
     )

@@ -1,34 +1,115 @@
-"""The report of an evaluation: figures over all questions and of each group, and its folder."""
+"""What an evaluation and a comparison consist of, and their files.
+
+report.json, queries.jsonl      an evaluation: metrics, and one line for each query
+comparison.json                 a comparison; the two evaluations are in before/ and after/
+
+The app reads these files too, so this module imports neither torch nor numpy.
+"""
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from embedder.types import ModelCard
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, compute_digest
-from finetune.evaluation.estimates import MetricEstimate, ResultParts, estimate_metrics
-from finetune.evaluation.query_results import QueryResult, read_query_results, write_query_results
+from finetune.run_dir import read_json_object, write_text_atomic
 
 FORMAT = 1
-REPORT, QUERIES = "report.json", "queries.jsonl"
+REPORT, QUERIES, COMPARISON = "report.json", "queries.jsonl", "comparison.json"
+BEFORE, AFTER = "before", "after"
+ALPHA = 0.05  # a smaller p is significant
+
+GroupKey = tuple[str, str | None, str | None]
+"""Direction, language, data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricEstimate:
+    """A mean and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricChange:
+    """A metric of two models on the same queries.
+
+    `low` and `high` are the 95 % interval of `difference`; `p` is the probability of a difference
+    this large where neither model is better.
+    """
+
+    before: float
+    after: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def sign(self) -> int:
+        """1 for significantly better, -1 for significantly worse, else 0."""
+        if self.p < ALPHA and self.low > 0:
+            return 1
+        return -1 if self.p < ALPHA and self.high < 0 else 0
+
+    @property
+    def verdict(self) -> str:
+        """Whether the second model is better, in words."""
+        return ("no difference beyond chance", "better, beyond chance", "worse, beyond chance")[
+            self.sign
+        ]
+
+
+class DocumentRef(TypedDict):
+    """A document: its text and the absolute path of its image."""
+
+    text: str | None
+    image: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryResult:
+    """What a model retrieved for one query; one line of queries.jsonl.
+
+    `found` are the best ten documents and `scores` their cosines; `rank` is the position of the
+    first relevant document among all, from 1. `cluster` and `gold`: see `BenchmarkQuery`.
+    """
+
+    id: str
+    direction: str
+    language: str | None
+    dataset: str
+    cluster: str
+    text: str | None
+    image: str | None
+    relevant: tuple[DocumentRef, ...]
+    found: tuple[DocumentRef, ...]
+    scores: tuple[float, ...]
+    rank: int | None
+    gold: float | None
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
+    """The model that was evaluated."""
+
     name: str
     fingerprint: str
     dim: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkInfo:
-    """A benchmark without its contents. Two with one `digest` ask the same."""
+    """A benchmark without its contents. Two with the same `digest` have the same queries."""
 
     name: str
     source: str
@@ -39,13 +120,9 @@ class BenchmarkInfo:
     means: Mapping[str, tuple[str, ...]]
 
 
-GroupKey = tuple[str, str | None, str | None]
-"""Direction, language, data set."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupReport:
-    """Questions of one direction, language and data set."""
+    """The queries of one direction, language and data set."""
 
     direction: str
     language: str | None
@@ -54,9 +131,13 @@ class GroupReport:
     metrics: Mapping[str, MetricEstimate]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
-    """`metrics` is over all questions; `means` has the unweighted means over several data sets."""
+    """One model on one benchmark.
+
+    `metrics` is over all queries, `means` over groups of data sets, each data set with the same
+    weight. `main` is the metric reported first.
+    """
 
     created: str
     model: ModelInfo
@@ -65,135 +146,189 @@ class EvaluationReport:
     metrics: Mapping[str, MetricEstimate]
     means: Mapping[str, Mapping[str, MetricEstimate]]
     groups: tuple[GroupReport, ...]
-    answers: tuple[QueryResult, ...]
+    results: tuple[QueryResult, ...]
 
 
-def build_report(
-    card: ModelCard, benchmark: Benchmark, results: Sequence[QueryResult]
-) -> EvaluationReport:
-    """What `given`, a model's answers in the order of the questions, come to."""
-    info = BenchmarkInfo(
-        benchmark.name,
-        benchmark.source,
-        len(benchmark.queries),
-        len(benchmark.documents),
-        compute_digest(benchmark),
-        benchmark.macro,
-        dict(benchmark.means),
-    )
-    metrics = benchmark.metrics
-    return EvaluationReport(
-        current_time(),
-        ModelInfo(card.name, card.fingerprint, card.dim),
-        info,
-        benchmark.main,
-        estimate_metrics(overall_parts(results, info), metrics),
-        {name: estimate_metrics(part, metrics) for name, part in mean_parts(results, info).items()},
-        tuple(
-            GroupReport(*key, len(part), estimate_metrics([part], metrics))
-            for key, part in group_results(results).items()
-        ),
-        tuple(results),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupComparison:
+    """The queries of one direction, language and data set, answered by both models."""
+
+    direction: str
+    language: str | None
+    dataset: str | None
+    queries: int
+    metrics: Mapping[str, MetricChange]
 
 
-def current_time() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two models on one benchmark.
 
+    `worst` are the ids of the queries whose first relevant document dropped most, the worst first.
+    `pairs` has both results of each query; empty where a comparison is read from its file.
+    """
 
-def group_results(results: Sequence[QueryResult]) -> dict[GroupKey, list[QueryResult]]:
-    """The answers of each group, sorted by direction, data set and language."""
-    groups: dict[GroupKey, list[QueryResult]] = {}
-    for answer in results:
-        key = (answer.direction, answer.language, answer.dataset or None)
-        groups.setdefault(key, []).append(answer)
-    return dict(sorted(groups.items(), key=lambda g: (g[0][0], g[0][2] or "", g[0][1] or "")))
-
-
-def overall_parts(results: Sequence[QueryResult], about: BenchmarkInfo) -> ResultParts:
-    """What the figures over all questions are made from."""
-    return list(_by_dataset(results).values()) if about.macro else [results]
-
-
-def mean_parts(results: Sequence[QueryResult], about: BenchmarkInfo) -> dict[str, ResultParts]:
-    """The data sets of each of the benchmark's `means` that are there."""
-    there = _by_dataset(results)
-    found = {
-        name: [there[one] for one in sets if one in there] for name, sets in about.means.items()
-    }
-    return {name: part for name, part in found.items() if part}
-
-
-def _by_dataset(results: Sequence[QueryResult]) -> dict[str, list[QueryResult]]:
-    datasets: dict[str, list[QueryResult]] = {}
-    for answer in results:
-        datasets.setdefault(answer.dataset, []).append(answer)
-    return datasets
+    created: str
+    before: ModelInfo
+    after: ModelInfo
+    benchmark: BenchmarkInfo
+    main: str
+    overall: Mapping[str, MetricChange]
+    means: Mapping[str, Mapping[str, MetricChange]]
+    groups: tuple[GroupComparison, ...]
+    worst: tuple[str, ...]
+    pairs: tuple[tuple[QueryResult, QueryResult], ...] = ()
 
 
 def report_to_dict(report: EvaluationReport) -> dict[str, Any]:
-    """What `report.json` holds."""
-    told = asdict(report)
-    del told["answers"]
-    return {"format": FORMAT, **told}
+    """What report.json holds."""
+    fields = asdict(replace(report, results=()))
+    del fields["results"]
+    return {"format": FORMAT, **fields}
 
 
-def write_report(report: EvaluationReport, folder: Path) -> None:
-    """Write report.json, queries.jsonl, report.md and report.html; raises `OSError`."""
-    from finetune.evaluation.report_render import render_report_html, render_report_markdown
+def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
+    """What comparison.json holds."""
+    fields = asdict(replace(comparison, pairs=()))
+    del fields["pairs"]
+    return {"format": FORMAT, **fields, "verdict": comparison.overall[comparison.main].verdict}
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_query_results(folder / QUERIES, report.answers)
-    write_text_atomic(folder / "report.md", render_report_markdown(report))
-    write_text_atomic(folder / "report.html", render_report_html(report))
-    write_text_atomic(
-        folder / REPORT, json.dumps(report_to_dict(report), ensure_ascii=False, indent=1) + "\n"
+
+def write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write report.json or comparison.json; raises `OSError`."""
+    write_text_atomic(path, json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_query_results(path: Path, results: Sequence[QueryResult]) -> None:
+    """Write queries.jsonl; raises `OSError`."""
+    lines = (
+        json.dumps({**asdict(result), "dataset": result.dataset or None}, ensure_ascii=False)
+        for result in results
     )
+    write_text_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
-def write_text_atomic(path: Path, text: str) -> None:
-    """The file whole or not at all."""
-    fresh = path.with_name(f".{path.name}.part")
-    fresh.write_text(text, encoding="utf-8", errors="surrogateescape")
-    fresh.replace(path)
+def iter_query_results(path: Path) -> Iterator[QueryResult]:
+    """Read queries.jsonl line by line.
 
-
-def read_report(folder: Path) -> EvaluationReport:
-    """An evaluation's folder; raises `DataError`."""
-    path = folder / REPORT
-    if not path.is_file():
-        raise DataError(
-            f"{folder} is no evaluation's folder; to compare models, say on what: "
-            "finetune compare BEFORE AFTER pairs.test.jsonl"
-        )
+    Raises:
+        DataError: The file cannot be read, or is not what finetune writes.
+    """
     try:
-        told = json.loads(path.read_text("utf-8", "surrogateescape"))
-        if told["format"] != FORMAT:
-            raise DataError(
-                f"{path} is of format {told['format']}, and this program reads {FORMAT}"
-            )
-        return _parse_report(told, read_query_results(folder / QUERIES))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                yield _parse_result(json.loads(line))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is not what finetune evaluate writes ({error}); evaluate again"
         ) from None
 
 
-def _parse_report(told: dict[str, Any], given: Sequence[QueryResult]) -> EvaluationReport:
-    means = {name: tuple(sets) for name, sets in told["benchmark"]["means"].items()}
-    return EvaluationReport(
-        told["created"],
-        ModelInfo(**told["model"]),
-        BenchmarkInfo(**{**told["benchmark"], "means": means}),
-        told["main"],
-        _parse_estimates(told["metrics"]),
-        {name: _parse_estimates(metrics) for name, metrics in told["means"].items()},
-        tuple(
-            GroupReport(**{**g, "metrics": _parse_estimates(g["metrics"])}) for g in told["groups"]
-        ),
-        tuple(given),
-    )
+def find_hardest(results: Iterable[QueryResult], count: int) -> list[QueryResult]:
+    """The queries whose first relevant document ranks lowest; those that rank first are left out.
+
+    Takes an iterator, so that a large queries.jsonl need not fit into memory.
+    """
+    missed = (result for result in results if (result.rank or 0) > 1)
+    return heapq.nlargest(count, missed, key=lambda result: result.rank or 0)
 
 
-def _parse_estimates(told: dict[str, Any]) -> dict[str, MetricEstimate]:
-    return {name: MetricEstimate(**values) for name, values in told.items()}
+def find_regressions(
+    pairs: Iterable[tuple[QueryResult, QueryResult]],
+) -> list[tuple[QueryResult, QueryResult]]:
+    """The pairs whose first relevant document ranks lower after, the largest ratio first."""
+
+    def drop(pair: tuple[QueryResult, QueryResult]) -> float:
+        before, after = pair
+        return math.log(after.rank / before.rank) if before.rank and after.rank else 0.0
+
+    return sorted((pair for pair in pairs if drop(pair) > 0), key=drop, reverse=True)
+
+
+def read_report(folder: Path, *, with_results: bool = True) -> EvaluationReport:
+    """Read the folder of an evaluation.
+
+    Args:
+        folder: What `finetune evaluate --out` wrote.
+        with_results: Read queries.jsonl as well, which may be large.
+
+    Raises:
+        DataError: The folder holds no evaluation, or one that cannot be read.
+    """
+    path = folder / REPORT
+    if not path.is_file():
+        raise DataError(
+            f"{folder} holds no evaluation; to compare models, name what to evaluate them on: "
+            "finetune compare BEFORE AFTER pairs.test.jsonl"
+        )
+    with _parsing(path) as fields:
+        report = EvaluationReport(
+            created=fields["created"],
+            model=ModelInfo(**fields["model"]),
+            benchmark=_parse_benchmark(fields["benchmark"]),
+            main=fields["main"],
+            metrics=_parse_estimates(fields["metrics"]),
+            means={name: _parse_estimates(one) for name, one in fields["means"].items()},
+            groups=tuple(
+                GroupReport(**{**group, "metrics": _parse_estimates(group["metrics"])})
+                for group in fields["groups"]
+            ),
+            results=(),
+        )
+    if not with_results:
+        return report
+    return replace(report, results=tuple(iter_query_results(folder / QUERIES)))
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read the comparison.json of a folder; `pairs` stays empty.
+
+    Raises:
+        DataError: The folder holds no comparison, or one that cannot be read.
+    """
+    with _parsing(folder / COMPARISON) as fields:
+        return Comparison(
+            created=fields["created"],
+            before=ModelInfo(**fields["before"]),
+            after=ModelInfo(**fields["after"]),
+            benchmark=_parse_benchmark(fields["benchmark"]),
+            main=fields["main"],
+            overall=_parse_changes(fields["overall"]),
+            means={name: _parse_changes(one) for name, one in fields["means"].items()},
+            groups=tuple(
+                GroupComparison(**{**group, "metrics": _parse_changes(group["metrics"])})
+                for group in fields["groups"]
+            ),
+            worst=tuple(fields["worst"]),
+        )
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[dict[str, Any]]:
+    fields = read_json_object(path)
+    try:
+        if fields["format"] != FORMAT:
+            raise DataError(
+                f"{path} has format {fields['format']}, and this program reads {FORMAT}"
+            )
+        yield fields
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not what finetune writes ({error!r}); evaluate again") from None
+
+
+def _parse_benchmark(fields: dict[str, Any]) -> BenchmarkInfo:
+    means = {name: tuple(datasets) for name, datasets in fields["means"].items()}
+    return BenchmarkInfo(**{**fields, "means": means})
+
+
+def _parse_estimates(fields: dict[str, Any]) -> dict[str, MetricEstimate]:
+    return {name: MetricEstimate(**values) for name, values in fields.items()}
+
+
+def _parse_changes(fields: dict[str, Any]) -> dict[str, MetricChange]:
+    return {name: MetricChange(**values) for name, values in fields.items()}
+
+
+def _parse_result(fields: dict[str, Any]) -> QueryResult:
+    sequences = {name: tuple(fields[name]) for name in ("relevant", "found", "scores")}
+    return QueryResult(**{**fields, **sequences, "dataset": fields["dataset"] or ""})

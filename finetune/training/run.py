@@ -1,29 +1,35 @@
-"""`finetune train`, whole: hold out, train, measure before and after, write the run's folder."""
+"""A complete training run: hold out, train, evaluate before and after, write the run directory."""
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import PartialState
 
 import embedder
-from embedder.types import Settings
+from embedder.cli.console import get_version
+from embedder.types import ModelCard, Settings
 from finetune.data.content_keys import ContentKeys
 from finetune.data.files import read_pairs, write_pairs
 from finetune.data.pairs import Pair
 from finetune.data.split import hold_out
-from finetune.evaluation.comparison import Comparison
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs
-from finetune.evaluation.report import EvaluationReport
+from finetune.evaluation.render import (
+    format_group,
+    format_percent,
+    format_signed,
+    render,
+    render_loss_curve,
+)
+from finetune.evaluation.report import Comparison, EvaluationReport, MetricChange
 from finetune.run_dir import RunDir, describe_files
-from finetune.training.loss_plot import plot_loss
-from finetune.training.model_card import count_languages, list_languages, render_model_card
 from finetune.training.presets import Recipe
 from finetune.training.processes import init_processes, use_local_device
 from finetune.training.training import train
@@ -31,10 +37,16 @@ from finetune.training.training import train
 HELD_OUT = "held-out"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
-    """What a run is given. `tests` are measured on and never trained on; where there are none,
-    `hold_out` of the pairs is kept apart for that."""
+    """What a run is given.
+
+    Attributes:
+        files: Files of pairs to train on.
+        tests: Files of pairs to evaluate on, which are never trained on.
+        hold_out: Without `tests`, the share of the pairs that is held out for evaluation.
+        images: The folder of the images, where they are elsewhere.
+    """
 
     files: Sequence[Path]
     tests: Sequence[Path] = ()
@@ -42,17 +54,24 @@ class TrainingData:
     images: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """What came of it. `left_out` pairs were about what is measured on; `first` is False in all but
-    one of several processes."""
+    """What a run has done.
+
+    Attributes:
+        run: Its directory.
+        pairs: Trained on.
+        left_out: Pairs that were left out because they are about what is evaluated on.
+        comparison: Before and after; None where nothing was held out.
+        is_main_process: False in all but one of several processes.
+    """
 
     run: RunDir
     pairs: int
     steps: int
     seconds: float
     left_out: int
-    comparison: Comparison | None
+    comparison: Comparison | None = None
     is_main_process: bool = True
 
 
@@ -63,88 +82,98 @@ def run_training(
     settings: Settings,
     progress: Callable[[str], None],
 ) -> TrainingResult:
-    """Raises `FinetuneError`, `EmbedderError`, `OSError`; `KeyboardInterrupt` once a checkpoint is
-    saved. The same call goes on with a run that has ended early."""
+    """Train a model, or resume a run that ended early.
+
+    Args:
+        data: What to train and to evaluate on.
+        recipe: How to train.
+        run_dir: Where everything is written.
+        settings: Device and dtype.
+        progress: Called with a line of text now and then.
+
+    Raises:
+        FinetuneError: The data, the recipe or the run directory cannot be used.
+        EmbedderError: The model cannot be loaded.
+        OSError: A file cannot be read or written.
+        KeyboardInterrupt: After Ctrl-C, once a checkpoint is saved.
+    """
     start = time.monotonic()
     content_keys = ContentKeys()
     pairs, tests, left_out = _load_pairs(data, recipe.seed, content_keys)
+    languages = Counter(pair.language or "" for pair in pairs)
     base = embedder.describe_model(recipe.model, settings)
     state = init_processes(settings, base.family)
     with state.main_process_first():
         if state.is_main_process:
-            run_dir.start(
-                recipe,
-                {
-                    "status": "training",
-                    "preset": recipe.preset,
-                    "base": {"name": base.name, "fingerprint": base.fingerprint},
-                    "data": describe_files([*data.files, *data.tests]),
-                    "languages": list_languages(pairs),
-                    "pairs": len(pairs),
-                },
-            )
+            metadata = {
+                "status": "training",
+                "preset": recipe.preset,
+                "base": {"name": base.name, "fingerprint": base.fingerprint},
+                "data": describe_files([*data.files, *data.tests]),
+                "languages": sorted(filter(None, languages)),
+                "pairs": len(pairs),
+            }
+            run_dir.start(recipe.to_dict(), metadata)
     try:
         steps = train(pairs, recipe, run_dir, settings, progress, content_keys)
-    except KeyboardInterrupt:
-        _update_status(state, run_dir, {"status": "stopped"})
+    except BaseException as error:
+        if state.is_main_process:
+            status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            run_dir.update_metadata({"status": status})
         raise
-    except BaseException:
-        _update_status(state, run_dir, {"status": "failed"})
-        raise
-    if not state.is_main_process:
-        return TrainingResult(
-            run_dir, len(pairs), steps, time.monotonic() - start, left_out, None, False
-        )
-    run_dir.update_metadata({"steps": steps, "seconds": round(time.monotonic() - start)})
-    points = [(line["step"], line["loss"]) for line in run_dir.read_log()]
-    (run_dir.folder / "loss.svg").write_text(plot_loss(points), "utf-8")
-    comparison = (
-        _evaluate_before_after(tests, recipe.model, run_dir, use_local_device(settings), progress)
-        if tests
-        else None
-    )
-    text = render_model_card(
-        run_dir.folder, base, run_dir.read_metadata(), count_languages(pairs), comparison
-    )
-    (run_dir.folder / "README.md").write_text(text, "utf-8")
-    run_dir.update_metadata({"status": "done"})
+    comparison = None
+    if state.is_main_process:
+        run_dir.update_metadata({"steps": steps, "seconds": round(time.monotonic() - start)})
+        curve = render_loss_curve(run_dir.read_losses())
+        (run_dir.folder / "loss.svg").write_text(curve, "utf-8")
+        if tests:
+            local = use_local_device(settings)
+            comparison = _evaluate_before_after(tests, recipe.model, run_dir, local, progress)
+        card = _render_model_card(run_dir, base, languages, comparison)
+        (run_dir.folder / "README.md").write_text(card, "utf-8")
+        run_dir.update_metadata({"status": "done"})
     return TrainingResult(
-        run_dir, len(pairs), steps, time.monotonic() - start, left_out, comparison
+        run=run_dir,
+        pairs=len(pairs),
+        steps=steps,
+        seconds=time.monotonic() - start,
+        left_out=left_out,
+        comparison=comparison,
+        is_main_process=state.is_main_process,
     )
 
 
 def _load_pairs(
     data: TrainingData, seed: int, content_keys: ContentKeys
 ) -> tuple[list[Pair], list[Pair], int]:
-    """Pairs to train on, pairs to measure on, and how many of the first were left out."""
+    """Pairs to train on, pairs to evaluate on, and how many of the first were left out."""
     pairs = [pair for path in data.files for pair in read_pairs(path, data.images)]
     tests = [pair for path in data.tests for pair in read_pairs(path, data.images)]
     if tests:
-        kept = exclude_test_items(pairs, tests, content_keys)
-        return kept, tests, len(pairs) - len(kept)
+        remaining = exclude_test_items(pairs, tests, content_keys)
+        return remaining, tests, len(pairs) - len(remaining)
     if data.hold_out:
-        done = hold_out(pairs, data.hold_out, seed, content_keys)
-        return done.train, done.test, 0
+        split = hold_out(pairs, data.hold_out, seed, content_keys)
+        return split.train, split.test, 0
     return pairs, [], 0
 
 
 def exclude_test_items(
-    pairs: Sequence[Pair], tests: Sequence[Pair], identities: ContentKeys | None = None
+    pairs: Sequence[Pair], tests: Sequence[Pair], content_keys: ContentKeys
 ) -> list[Pair]:
-    """Those of `pairs` that are about nothing that `tests` are about, by item and by picture."""
-    known = identities or ContentKeys()
-    items = {known.item_of(pair) for pair in tests}
-    seen = {known.hash_file(image) for pair in tests for image in _images(pair)}
+    """The `pairs` that share neither an item nor an image with `tests`."""
+
+    def images(pair: Pair) -> set[str]:
+        paths = (side.image for side in (pair.query, pair.positive))
+        return {content_keys.hash_file(path) for path in paths if path}
+
+    test_items = {content_keys.item_of(pair) for pair in tests}
+    test_images = set[str]().union(*map(images, tests))
     return [
         pair
         for pair in pairs
-        if known.item_of(pair) not in items
-        and not seen & {known.hash_file(i) for i in _images(pair)}
+        if content_keys.item_of(pair) not in test_items and not test_images & images(pair)
     ]
-
-
-def _images(pair: Pair) -> list[str]:
-    return [side.image for side in (pair.query, pair.positive) if side.image]
 
 
 def _evaluate_before_after(
@@ -154,21 +183,55 @@ def _evaluate_before_after(
     settings: Settings,
     progress: Callable[[str], None],
 ) -> Comparison:
-    """Before and after on the same questions, one model in memory at a time."""
+    """Both models on the same queries, one in memory at a time."""
     run_dir.evaluation.mkdir(exist_ok=True)
-    write_pairs(run_dir.evaluation / f"{HELD_OUT}.jsonl", tests)
-    benchmark = benchmark_from_pairs(tests, HELD_OUT, str(run_dir.evaluation / f"{HELD_OUT}.jsonl"))
+    path = run_dir.evaluation / f"{HELD_OUT}.jsonl"
+    write_pairs(path, tests)
+    benchmark = benchmark_from_pairs(tests, HELD_OUT, str(path))
 
-    def measure(name: str) -> EvaluationReport:
-        made = evaluate(embedder.load(name, settings), benchmark, progress=progress)
+    def evaluate_model(name: str) -> EvaluationReport:
+        report = evaluate(embedder.load(name, settings), benchmark, progress=progress)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return made
+        return report
 
-    return compare(measure(base), measure(str(run_dir.folder)), run_dir.evaluation / HELD_OUT)
+    before, after = evaluate_model(base), evaluate_model(str(run_dir.folder))
+    return compare(before, after, run_dir.evaluation / HELD_OUT)
 
 
-def _update_status(state: PartialState, run_dir: RunDir, changes: dict[str, str]) -> None:
-    if state.is_main_process:
-        run_dir.update_metadata(changes)
+def _render_model_card(
+    run_dir: RunDir, base: ModelCard, languages: Mapping[str, int], comparison: Comparison | None
+) -> str:
+    """The run's README.md."""
+    is_url = base.source.startswith("https:")
+    values: dict[str, Any] = {
+        "folder": run_dir.folder,
+        "metadata": {"steps": 0, "seconds": 0, **run_dir.read_metadata()},
+        "base": f"[{base.name}]({base.source})" if is_url else base.name,
+        "license": f"{base.license}. {base.license_note}".rstrip(". "),
+        "version": get_version(),
+        "languages": Counter(languages).most_common(),
+        "comparison": comparison,
+        "rows": [],
+    }
+    if comparison:
+        groups = [("all", comparison.benchmark.queries, comparison.overall)]
+        groups += [
+            (format_group(group, with_dataset=False), group.queries, group.metrics)
+            for group in comparison.groups
+        ]
+        values["rows"] = [
+            [name, f"{queries:,}", *_change_cells(changes[comparison.main])]
+            for name, queries, changes in groups
+        ]
+    return render("model_card.md", **values)
+
+
+def _change_cells(change: MetricChange) -> list[str]:
+    low, high = format_signed(change.low), format_signed(change.high)
+    return [
+        format_percent(change.before),
+        format_percent(change.after),
+        f"{format_signed(change.difference)} ({low} to {high})",
+    ]

@@ -79,8 +79,8 @@ class StarterHead:
 class Features:
     """What the towers make of one input.
 
-    `heard` (3, 384): the parts of `embedder.families.starter.text_tower.TextFeatures`, or None without a text. `seen`: a
-    row (1152,) a picture, its 768 whitened features and the 384 numbers of `Head.named`.
+    `text` (3, 384): the parts of `TextFeatures`, or None without a text. `images`: a row (1152,)
+    for each image, its 768 whitened features and the 384 numbers of `Head.named`.
     """
 
     text: Array | None

@@ -1,4 +1,4 @@
-"""The starter's head in torch: what `embedder.families.starter.family.ProjectionHead` computes, with gradients.
+"""The starter's head in torch: what `ProjectionHead` computes, with gradients.
 
 A head that learns a new domain must not forget the rest, whose pictures are not at hand. So it is
 asked what it makes of noise, and that must stay what it was: learning without forgetting (Li and

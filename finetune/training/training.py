@@ -23,7 +23,6 @@ from finetune.training.cached_loss import CachedContrastiveLoss
 from finetune.training.callbacks import InterruptCallback, LogCallback
 from finetune.training.collator import Collator
 from finetune.training.loading import load_trainable
-from finetune.training.model_card import list_languages
 from finetune.training.negatives import KnownPositives
 from finetune.training.presets import Recipe
 from finetune.training.processes import init_processes, use_local_device
@@ -53,7 +52,12 @@ def train(
     init_processes(settings, find_family_name(recipe.model))
     settings = use_local_device(settings)
     set_seed(recipe.seed)  # LoRA's first weights are drawn
-    model = load_trainable(recipe, settings, run_dir.folder / "cache", list_languages(pairs))
+    model = load_trainable(
+        recipe,
+        settings,
+        run_dir.folder / "cache",
+        sorted({pair.language for pair in pairs if pair.language}),
+    )
     model.precompute(sorted({s.text for pair in pairs for s in _sides(pair) if s.text}))
     interrupts = InterruptCallback()
     known = identities or ContentKeys()

@@ -19,23 +19,23 @@ DATA = {"status": "training", "data": [{"path": "/pairs.jsonl", "blake3": "00", 
 @pytest.fixture
 def run(tmp_path) -> RunDir:
     run = RunDir(tmp_path / "run")
-    run.start(RECIPE, DATA)
+    run.start(RECIPE.to_dict(), DATA)
     return run
 
 
 def test_what_a_run_holds(run):
-    told = run.told()
+    told = run.read_metadata()
     assert (told["format"], told["name"], told["status"]) == (1, "run", "training")
     assert resolve_recipe(yaml.safe_load((run.folder / "config.yaml").read_text())) == RECIPE
     run.update_metadata({"status": "stopped", "steps": 3})
-    assert run.told() == {**told, "status": "stopped", "steps": 3}
+    assert run.read_metadata() == {**told, "status": "stopped", "steps": 3}
     assert {path.name for path in run.folder.iterdir()} == {"run.json", "config.yaml"}
 
 
 def test_the_same_again_goes_on(run):
-    created = run.told()["created"]
-    run.begin(RECIPE, DATA)
-    assert run.told()["created"] == created
+    created = run.read_metadata()["created"]
+    run.start(RECIPE.to_dict(), DATA)
+    assert run.read_metadata()["created"] == created
 
 
 @pytest.mark.parametrize(
@@ -47,22 +47,22 @@ def test_the_same_again_goes_on(run):
     ],
 )
 def test_something_else_is_another_run(run, recipe, data, said):
-    before = run.told()
+    before = run.read_metadata()
     with pytest.raises(FinetuneError, match=said):
-        run.begin(recipe, data)
-    assert run.told() == before
+        run.start(recipe.to_dict(), data)
+    assert run.read_metadata() == before
 
 
 def test_folders_that_are_taken(run, tmp_path):
     run.update_metadata({"status": "done"})
     with pytest.raises(FinetuneError, match="is done; choose another --out"):
-        run.begin(RECIPE, DATA)
+        run.start(RECIPE.to_dict(), DATA)
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(FinetuneError, match="is no run's folder, and not empty"):
-        RunDir(tmp_path).start(RECIPE, DATA)
+    with pytest.raises(FinetuneError, match="is not empty and not a run directory"):
+        RunDir(tmp_path).start(RECIPE.to_dict(), DATA)
     (run.folder / "run.json").write_text("{")
     with pytest.raises(FinetuneError, match="is damaged"):
-        run.begin(RECIPE, DATA)
+        run.start(RECIPE.to_dict(), DATA)
 
 
 def test_a_log_that_was_cut_and_gone_on_with(run):

@@ -22,24 +22,19 @@ BENCHMARKS = {
     "fashioniq": "fashioniq:load",
     "sts": "sts:load",
 }
-"""Name -> module of this package, and its function from a `Place` to a `Benchmark`."""
+"""Name -> module of this package, and its function from `BenchmarkFiles` to a `Benchmark`."""
 
 
 def load_benchmark(name: str, files: BenchmarkFiles) -> Benchmark:
-    """The benchmark called `name` from the files at `place`; raises `FinetuneError`."""
+    """Read the benchmark `name`; raises `FinetuneError`."""
     if name not in BENCHMARKS:
-        raise FinetuneError(f"no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}")
+        raise FinetuneError(f"unknown benchmark {name!r}; known are {', '.join(BENCHMARKS)}")
     if not files.path.exists():
-        raise FinetuneError(f"{files.path} is not there")
+        raise FinetuneError(f"{files.path} does not exist")
     module, _, function = BENCHMARKS[name].partition(":")
-    read: Callable[[BenchmarkFiles], Benchmark] = getattr(
-        import_module(f"{__name__}.{module}"), function
-    )
-    return read(files)
+    load: Callable[[BenchmarkFiles], Benchmark]
+    load = getattr(import_module(f"{__name__}.{module}"), function)
+    return load(files)
 
 
-__all__ = [
-    "BENCHMARKS",
-    "BenchmarkFiles",
-    "load_benchmark",
-]
+__all__ = ["BENCHMARKS", "BenchmarkFiles", "load_benchmark"]

@@ -1,7 +1,7 @@
-"""CIRR (https://arxiv.org/abs/2108.04024): a picture and a change -> the changed picture.
+"""CIRR (https://arxiv.org/abs/2108.04024): an image and a change -> the changed image.
 
 captions/cap.rc2.val.json: [{"pairid", "reference", "target_hard", "caption", "img_set":
-{"members"}}]; image_splits/split.rc2.val.json: {name: relative path}; pictures in img_raw. The
+{"members"}}]; image_splits/split.rc2.val.json: {name: relative path}; images in img_raw. The
 reference itself is never ranked. `subset`: among the five others of its set of six, recall_subset.
 """
 
@@ -23,70 +23,66 @@ SUBSET_METRICS = ("recall@1", "recall@2", "recall@3")
 
 
 def load(files: BenchmarkFiles) -> Benchmark:
-    """The validation split among all its 2,297 pictures; raises `DataError`."""
-    documents, asked = _build_queries(files)
-    return Benchmark(
-        "CIRR",
-        str(files.path),
-        "recall@1",
-        (*RECALL_METRICS, *RANK_METRICS),
-        tuple(asked),
-        tuple(documents.sides),
-    )
+    """The validation split among all its 2,297 images; raises `DataError`."""
+    return _build(files, "CIRR", (*RECALL_METRICS, *RANK_METRICS), members=False)
 
 
 def subset(files: BenchmarkFiles) -> Benchmark:
-    """Each question among the other pictures of its set; raises `DataError`."""
-    documents, asked = _build_queries(files, members=True)
+    """Each query among the other images of its set; raises `DataError`."""
+    return _build(files, "CIRR subset", SUBSET_METRICS, members=True)
+
+
+def _build(
+    files: BenchmarkFiles, name: str, metrics: tuple[str, ...], *, members: bool
+) -> Benchmark:
+    captions = files.find_file("cap.rc2.val.json", "the changes", URL)
+    split = files.find_file("split.rc2.val.json", "the paths of the images", URL)
+    instruction = "cirr" if files.family == E5V else None
+    documents, indices = DocumentSet(), dict[str, int]()
+    for image_name, path in read_json(split).items():
+        image = files.image_path(str(path).removeprefix("./"), "img_raw", "images")
+        indices[image_name] = documents.add(Side(image=image, instruction=instruction))
+    entries = read_json(captions)
+    _check_entries(entries, indices, captions, split)
+    queries = []
+    for entry in entries:
+        reference = indices[entry["reference"]]
+        side = Side(
+            str(entry["caption"]),
+            documents.sides[reference].image,
+            instruction or mmeb_prompts.COMPOSED_QUERY,
+        )
+        candidates = tuple(indices[member] for member in entry["img_set"]["members"])
+        queries.append(
+            BenchmarkQuery(
+                id=str(require_field(entry, "pairid", captions)),
+                sides=(side,),
+                relevant={indices[entry["target_hard"]]: 1},
+                direction="it2i",
+                language="en",
+                cluster=entry["reference"],
+                candidates=candidates if members else None,
+                exclude=frozenset({reference}),
+            )
+        )
     return Benchmark(
-        "CIRR subset",
-        str(files.path),
-        "recall@1",
-        SUBSET_METRICS,
-        tuple(asked),
-        tuple(documents.sides),
+        name=name,
+        source=str(files.path),
+        main="recall@1",
+        metrics=metrics,
+        queries=tuple(queries),
+        documents=tuple(documents.sides),
     )
 
 
-def _build_queries(
-    files: BenchmarkFiles, members: bool = False
-) -> tuple[DocumentSet, list[BenchmarkQuery]]:
-    captions = files.find_file("cap.rc2.val.json", "the changes", URL)
-    split = files.find_file("split.rc2.val.json", "the pictures' paths", URL)
-    instruction = "cirr" if files.family == E5V else None
-    documents, places = DocumentSet(), dict[str, int]()
-    for name, path in read_json(split).items():
-        image = files.image_path(str(path).removeprefix("./"), "img_raw", "images")
-        places[name] = documents.add(Side(image=image, instruction=instruction))
-    entries = read_json(captions)
-    _check_entries(entries, places, captions, split)
-    return documents, [
-        BenchmarkQuery(
-            str(require_field(entry, "pairid", captions)),
-            (_query(entry, documents.sides[places[entry["reference"]]], instruction),),
-            {places[entry["target_hard"]]: 1},
-            "it2i",
-            "en",
-            cluster=entry["reference"],
-            candidates=tuple(places[m] for m in entry["img_set"]["members"]) if members else None,
-            exclude=frozenset({places[entry["reference"]]}),
-        )
-        for entry in entries
-    ]
-
-
-def _query(entry: Mapping[str, Any], reference: Side, instruction: str | None) -> Side:
-    return Side(str(entry["caption"]), reference.image, instruction or mmeb_prompts.COMPOSED_QUERY)
-
-
 def _check_entries(
-    entries: Sequence[Mapping[str, Any]], places: Mapping[str, int], captions: Path, split: Path
+    entries: Sequence[Mapping[str, Any]], indices: Mapping[str, int], captions: Path, split: Path
 ) -> None:
-    """Raise `DataError` where an entry lacks a part, or speaks of a picture that is none."""
+    """Raise `DataError` where an entry lacks a field, or names an image that the split lacks."""
     for entry in entries:
-        named = [require_field(entry, key, captions) for key in ("reference", "target_hard")]
+        names = [require_field(entry, key, captions) for key in ("reference", "target_hard")]
         require_field(entry, "caption", captions)
         members = require_field(require_field(entry, "img_set", captions), "members", captions)
-        unknown = [name for name in (*named, *members) if name not in places]
+        unknown = [name for name in (*names, *members) if name not in indices]
         if unknown:
-            raise DataError(f"{captions} speaks of {unknown[0]}, which {split} does not have")
+            raise DataError(f"{captions} names {unknown[0]}, which {split} does not have")

@@ -1,9 +1,9 @@
 """FashionIQ (https://arxiv.org/abs/1905.12794): a garment and two captions of a change -> another.
 
 captions/cap.dress.val.json: [{"candidate", "target", "captions": [a, b]}] for dress, shirt and
-toptee; image_splits/split.dress.val.json: [name]; pictures images/NAME.jpg (or .png). Ranked within
-the category, and the figures are unweighted means of the three. E5-V's authors call tops shirts
-too, and add the states of the captions in both orders (retrieval.py of kongds/E5-V).
+toptee; image_splits/split.dress.val.json: [name]; images images/NAME.jpg (or .png). Ranked within
+the category; the metrics are unweighted means of the three. E5-V's authors call tops shirts too,
+and add the states of the captions in both orders (retrieval.py of kongds/E5-V).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ METRICS = ("recall@1", "recall@10", "recall@50", *RANK_METRICS)
 def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
     documents = DocumentSet()
-    questions = [q for name in CATEGORIES for q in _category_queries(name, files, documents)]
+    queries = [q for name in CATEGORIES for q in _category_queries(name, files, documents)]
     return Benchmark(
-        "FashionIQ",
-        str(files.path),
-        "recall@10",
-        METRICS,
-        tuple(questions),
-        tuple(documents.sides),
+        name="FashionIQ",
+        source=str(files.path),
+        main="recall@10",
+        metrics=METRICS,
+        queries=tuple(queries),
+        documents=tuple(documents.sides),
         macro=True,
     )
 
@@ -43,33 +43,31 @@ def _category_queries(
     category: str, files: BenchmarkFiles, documents: DocumentSet
 ) -> Iterator[BenchmarkQuery]:
     captions = files.find_file(f"cap.{category}.val.json", "the changes", URL)
-    split = files.find_file(f"split.{category}.val.json", "the pictures' names", URL)
+    split = files.find_file(f"split.{category}.val.json", "the names of the images", URL)
     e5v = files.family == E5V
     instruction = FASHIONIQ_PREFIX + ("shirt" if category == "toptee" else category)
-    places = {
-        str(name): documents.add(
-            Side(image=_image_path(files, str(name)), instruction=instruction if e5v else None)
-        )
-        for name in read_json(split)
-    }
-    pool = tuple(places.values())
+    indices = {}
+    for name in map(str, read_json(split)):
+        side = Side(image=_image_path(files, name), instruction=instruction if e5v else None)
+        indices[name] = documents.add(side)
+    pool = tuple(indices.values())
     for number, entry in enumerate(read_json(captions), 1):
         candidate, target = (
             str(require_field(entry, key, captions)) for key in ("candidate", "target")
         )
-        if target not in places:
-            raise DataError(f"{captions} speaks of {target}, which {split} does not have")
-        first, second = join_fashioniq_captions(
-            *map(str, require_field(entry, "captions", captions)[:2])
-        )
-        texts = (first, second) if e5v else (first,)
+        if target not in indices:
+            raise DataError(f"{captions} names {target}, which {split} does not have")
+        texts = join_fashioniq_captions(*map(str, require_field(entry, "captions", captions)[:2]))
         image = _image_path(files, candidate)
         yield BenchmarkQuery(
-            f"{category} {number}",
-            tuple(Side(text, image, instruction if e5v else INSTRUCTION) for text in texts),
-            {places[target]: 1},
-            "it2i",
-            "en",
+            id=f"{category} {number}",
+            sides=tuple(
+                Side(text, image, instruction if e5v else INSTRUCTION)
+                for text in (texts if e5v else texts[:1])
+            ),
+            relevant={indices[target]: 1},
+            direction="it2i",
+            language="en",
             dataset=category,
             cluster=candidate,
             candidates=pool,

@@ -1,4 +1,4 @@
-"""Where a benchmark's files are, and for which model they are read; how they are read."""
+"""Where the files of a benchmark are, and for which model family they are read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from finetune.errors import DataError
 E5V = "e5v"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkFiles:
-    """`path` is what the user named, a folder or a file in it; `images` the folder of the pictures
-    where they are elsewhere. `family` is the model's: its authors' instructions are used. `font`
-    and `drawn` are for drawing captions: a font's file, and the folder of the drawings."""
+    """The files of a benchmark.
+
+    Attributes:
+        path: A folder, or a file in it.
+        images: The folder of the images, where they are elsewhere.
+        family: The model's family; the instructions of its authors are used.
+        font: The font file for drawn captions.
+        drawings_dir: Where drawn captions are written.
+    """
 
     path: Path
     images: Path | None = None
@@ -30,16 +36,19 @@ class BenchmarkFiles:
         return self.path if self.path.is_dir() else self.path.parent
 
     def instruction_for(self, instruction: str) -> str | None:
-        """`instruction`, MMEB's or alike; E5-V follows none of those."""
+        """`instruction`, MMEB's or similar; None for E5-V, which follows none of those."""
         return None if self.family == E5V else instruction
 
     def find_file(self, name: str, description: str, url: str) -> Path:
-        """The file called `name`, in the folder or below; raises `DataError`, which says `what` is
-        wanted and that it is published at `home`."""
+        """The file `name` in the folder or below.
+
+        Raises:
+            DataError: There is none; the message says what it is and where it is published.
+        """
         if self.path.is_file() and self.path.name == name:
             return self.path
-        found = [self.folder / name] if (self.folder / name).is_file() else []
-        found = found or sorted(self.folder.rglob(name))
+        direct = self.folder / name
+        found = [direct] if direct.is_file() else sorted(self.folder.rglob(name))
         if not found:
             raise DataError(
                 f"{self.folder} has no {name}, {description}; the set is published at {url}"
@@ -47,8 +56,8 @@ class BenchmarkFiles:
         return found[0]
 
     def image_path(self, name: str, *folders: str) -> str:
-        """The path of a picture: in `images`, or in one of `folders` beside the annotations, or
-        where the name alone leads. A picture that is nowhere is missed later, all at once."""
+        """The path of an image: in `images`, in one of `folders` beside the annotations, or as the
+        name says. An image that does not exist is reported later, with all others."""
         if self.images:
             roots = [self.images, *(self.images / folder for folder in folders)]
         else:
@@ -64,11 +73,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no JSON: {error}") from None
+        raise DataError(f"{path} is not valid JSON: {error}") from None
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text, without the one that may be empty at its end; raises `DataError`."""
+    """The lines of a text file, without an empty one at the end; raises `DataError`."""
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
@@ -76,9 +85,9 @@ def read_lines(path: Path) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def require_field(row: Mapping[str, Any], name: str, where: Path) -> Any:
-    """`row[name]`; raises `DataError` where it is not there."""
+def require_field(row: Mapping[str, Any], name: str, path: Path) -> Any:
+    """`row[name]`; raises `DataError` where it is missing."""
     if not isinstance(row, Mapping) or name not in row:
-        had = ", ".join(map(str, row)) if isinstance(row, Mapping) else repr(row)[:60]
-        raise DataError(f"{where} has an entry without {name!r}; it has {had}")
+        names = ", ".join(map(str, row)) if isinstance(row, Mapping) else repr(row)[:60]
+        raise DataError(f"{path} has an entry without {name!r}; it has {names}")
     return row[name]

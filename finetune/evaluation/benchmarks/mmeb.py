@@ -1,15 +1,16 @@
 """MMEB (https://arxiv.org/abs/2410.05160) and the image part of MMEB-V2
 (https://arxiv.org/abs/2507.04590): 36 data sets in four meta-tasks, precision@1.
 
-Rows `qry_text, qry_img_path, tgt_text[], tgt_img_path[]` and in V2 `qry_inst, tgt_inst`, as
-https://huggingface.co/datasets/TIGER-Lab/MMEB-eval and ziyjiang/MMEB_Test_Instruct have them: a
-folder a data set with Parquet files, or SET.jsonl. The right answer is the first of a row, and a
-row's answers are ranked among themselves, each once. Means over data sets are unweighted.
+Rows `qry_text, qry_img_path, tgt_text[], tgt_img_path[]` and in V2 `qry_inst, tgt_inst`, as in
+https://huggingface.co/datasets/TIGER-Lab/MMEB-eval and ziyjiang/MMEB_Test_Instruct: a folder of
+Parquet files for each data set, or SET.jsonl. The relevant document is the first target of a row,
+whose targets are ranked among themselves, each once. Means over data sets are unweighted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,23 @@ META_TASKS = {
 
 
 def load(files: BenchmarkFiles) -> Benchmark:
-    """The data sets that are there; raises `DataError`."""
-    found = find_tables(files.path)
-    if not found:
+    """Read the data sets that are present; raises `DataError`."""
+    tables = find_tables(files.path)
+    if not tables:
         raise DataError(
             f"{files.path} has no data set, such as CIRR/test-00000-of-00001.parquet or "
             f"CIRR.jsonl; MMEB is published at {URL}"
         )
-    documents, made = DocumentSet(), list[BenchmarkQuery]()
-    for name, paths in found.items():
-        made += read_queries(name, paths, files, documents)
+    documents, queries = DocumentSet(), list[BenchmarkQuery]()
+    for name, paths in tables.items():
+        queries += read_queries(name, paths, files, documents)
     return Benchmark(
-        "MMEB",
-        str(files.path),
-        "precision@1",
-        METRICS,
-        tuple(made),
-        tuple(documents.sides),
+        name="MMEB",
+        source=str(files.path),
+        main="precision@1",
+        metrics=METRICS,
+        queries=tuple(queries),
+        documents=tuple(documents.sides),
         macro=True,
         means=META_TASKS,
     )
@@ -58,13 +59,12 @@ def load(files: BenchmarkFiles) -> Benchmark:
 
 def find_tables(path: Path) -> dict[str, list[Path]]:
     """Data set -> the files of its rows."""
-    found: dict[str, list[Path]] = {}
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    for file in files:
+    tables: dict[str, list[Path]] = {}
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
         if file.suffix in (".parquet", ".jsonl"):
-            alone = file.suffix == ".jsonl" and file.stem != "test"
-            found.setdefault(file.stem if alone else file.parent.name, []).append(file)
-    return found
+            is_data_set = file.suffix == ".jsonl" and file.stem != "test"
+            tables.setdefault(file.stem if is_data_set else file.parent.name, []).append(file)
+    return tables
 
 
 def read_queries(
@@ -74,64 +74,55 @@ def read_queries(
     documents: DocumentSet,
     language: str | None = None,
 ) -> Iterator[BenchmarkQuery]:
-    """The questions of a data set, in the order of its rows; raises `DataError`. Rows with the same
-    candidates share them."""
+    """The queries of a data set, in the order of its rows; raises `DataError`.
+
+    Rows with the same candidates share them. With `language`, the rows are one language of a set
+    rather than a data set of their own.
+    """
     shared: dict[tuple[int, ...], tuple[int, ...]] = {}
-    number = 0
-    for path in paths:
-        for _, row in read_rows(path):
-            number += 1
-            query = _parse_side(
-                row,
-                "qry",
-                require_field(row, "qry_text", path),
-                require_field(row, "qry_img_path", path),
-                files,
-            )
-            places = [documents.add(side) for side in _parse_targets(row, files, path)]
-            if not places:
-                raise DataError(f"{path}, row {number} has no target")
-            candidates = tuple(sorted(set(places)))
-            yield BenchmarkQuery(
-                f"{dataset} {number}",
-                (query,),
-                {places[0]: 1},
-                f"{query.kind}2{documents.sides[places[0]].kind}",
-                language,
-                dataset="" if language else dataset,
-                cluster=_cluster(documents.sides[places[0]]) if language else "",
-                candidates=shared.setdefault(candidates, candidates),
-            )
-
-
-def _cluster(side: Side) -> str:
-    """A picture is the same in every language, whatever its folder is called."""
-    return Path(side.image).name if side.image else side.text or ""
+    numbered = enumerate(((path, row) for path in paths for _, row in read_rows(path)), 1)
+    for number, (path, row) in numbered:
+        text, image = (require_field(row, f"qry_{name}", path) for name in ("text", "img_path"))
+        query = _parse_side(row, "qry", text, image, files)
+        targets = [documents.add(side) for side in _parse_targets(row, files, path)]
+        if not targets:
+            raise DataError(f"{path}, row {number} has no target")
+        candidates = tuple(sorted(set(targets)))
+        positive = documents.sides[targets[0]]
+        # an image is the same in every language, whatever its folder is called
+        cluster = Path(positive.image).name if positive.image else positive.text or ""
+        yield BenchmarkQuery(
+            id=f"{dataset} {number}",
+            sides=(query,),
+            relevant={targets[0]: 1},
+            direction=f"{query.kind}2{positive.kind}",
+            language=language,
+            dataset="" if language else dataset,
+            cluster=cluster if language else "",
+            candidates=shared.setdefault(candidates, candidates),
+        )
 
 
 def _parse_targets(row: Mapping[str, Any], files: BenchmarkFiles, path: Path) -> Iterator[Side]:
     texts, images = row.get("tgt_text") or [], row.get("tgt_img_path") or []
     if not isinstance(texts, list) or not isinstance(images, list):
         raise DataError(
-            f"{path}: tgt_text and tgt_img_path are lists; the right answer comes first"
+            f"{path}: tgt_text and tgt_img_path must be lists whose first entry is relevant"
         )
-    count = max(len(texts), len(images))
-    texts, images = ([*given, *[""] * (count - len(given))] for given in (texts, images))
-    for text, image in zip(texts, images, strict=True):
+    for text, image in zip_longest(texts, images, fillvalue=""):
         yield _parse_side(row, "tgt", text, image, files)
 
 
 def _parse_side(
     row: Mapping[str, Any], name: str, text: str, image: str, files: BenchmarkFiles
 ) -> Side:
-    """`<name>_inst` is V2's column; V1 writes the instruction into the text."""
-    pictured = bool(image)
-    instruction, words = split_instruction(
+    """`<name>_inst` is a column of V2; V1 has the instruction in the text."""
+    instruction, content = split_instruction(
         f"{row.get(f'{name}_inst') or ''} {text or ''}".strip(),
-        has_image=pictured,
+        has_image=bool(image),
         is_query=name == "qry",
     )
-    picture = files.image_path(image, "images", "image-tasks", "MMEB") if pictured else None
-    if not (words or picture):  # nothing but an instruction
-        instruction, words = "", instruction
-    return Side(words or None, picture, files.instruction_for(instruction) if instruction else None)
+    path = files.image_path(image, "images", "image-tasks", "MMEB") if image else None
+    if not (content or path):  # nothing but an instruction
+        instruction, content = "", instruction
+    return Side(content or None, path, files.instruction_for(instruction) if instruction else None)

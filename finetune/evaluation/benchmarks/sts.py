@@ -1,9 +1,9 @@
-"""Semantic textual similarity: Spearman's correlation with what people said.
+"""Semantic textual similarity: Spearman's correlation with human ratings.
 
 SentEval's folders (https://github.com/facebookresearch/SentEval): STS12-en-test ... with
 STS.input.NAME.txt and STS.gs.NAME.txt, STSBenchmark/sts-test.csv, SICK/SICK_test_annotated.txt; or
 any .tsv or .csv with the columns score, sentence1, sentence2. A set's parts are ranked together
-("all" in SentEval), and the figure is the unweighted mean of the sets.
+("all" in SentEval), and the metric is the unweighted mean of the sets.
 """
 
 from __future__ import annotations
@@ -19,35 +19,43 @@ from finetune.evaluation.benchmarks.files import BenchmarkFiles, read_lines
 from finetune.evaluation.metrics import SPEARMAN
 
 URL = "https://github.com/facebookresearch/SentEval"
+COLUMNS = ("score", "sentence1", "sentence2")
 ScoredPair = tuple[float, str, str]
-"""What people said of the similarity of two sentences."""
+"""The similarity that people gave to two sentences."""
 
 
 def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
     sets: dict[str, list[ScoredPair]] = {}
     for path in [files.path] if files.path.is_file() else sorted(files.path.rglob("*")):
-        for name, rated in _read_file(path):
-            sets.setdefault(name, []).extend(rated)
+        for name, pairs in _read_file(path):
+            sets.setdefault(name, []).extend(pairs)
     if not sets:
         raise DataError(
             f"{files.path} has no STS.input.*.txt, no sts-test.csv and no table with the columns "
-            f"score, sentence1, sentence2; SentEval says where the sets are: {URL}"
+            f"{', '.join(COLUMNS)}; SentEval says where the sets are: {URL}"
         )
     documents = DocumentSet()
-    questions = [
-        BenchmarkQuery(f"{name} {number}", (Side(text=first),), {}, "t2t", dataset=name,
-                 candidates=(documents.add(Side(text=second)),), gold=score)
-        for name, rated in sets.items()
-        for number, (score, first, second) in enumerate(rated, 1)
-    ]  # fmt: skip
+    queries = [
+        BenchmarkQuery(
+            id=f"{name} {number}",
+            sides=(Side(text=first),),
+            relevant={},
+            direction="t2t",
+            dataset=name,
+            candidates=(documents.add(Side(text=second)),),
+            gold=score,
+        )
+        for name, pairs in sets.items()
+        for number, (score, first, second) in enumerate(pairs, 1)
+    ]
     return Benchmark(
-        "STS",
-        str(files.path),
-        SPEARMAN,
-        (SPEARMAN,),
-        tuple(questions),
-        tuple(documents.sides),
+        name="STS",
+        source=str(files.path),
+        main=SPEARMAN,
+        metrics=(SPEARMAN,),
+        queries=tuple(queries),
+        documents=tuple(documents.sides),
         macro=True,
         role="document",
     )
@@ -57,28 +65,21 @@ def _read_file(path: Path) -> Iterator[tuple[str, list[ScoredPair]]]:
     if path.name.startswith("STS.input.") and path.suffix == ".txt":
         yield path.parent.name.removesuffix("-en-test"), list(_read_senteval(path))
     elif path.name == "sts-test.csv" and path.parent.name == "STSBenchmark":
-        yield (
-            "STSBenchmark",
-            [
-                _parse_scored_pair(row[4], row[5], row[6], path)
-                for row in _read_tsv(path, min_columns=7)
-            ],
-        )
+        rows = _read_tsv(path, min_columns=7)
+        yield "STSBenchmark", [_parse_scored_pair(row[4], row[5], row[6], path) for row in rows]
     elif path.name == "SICK_test_annotated.txt":
-        yield (
-            "SICK-R",
-            [_parse_scored_pair(row[3], row[1], row[2], path) for row in _read_tsv(path, 4)[1:]],
-        )
+        rows = _read_tsv(path, min_columns=4)[1:]
+        yield "SICK-R", [_parse_scored_pair(row[3], row[1], row[2], path) for row in rows]
     elif path.suffix in (".tsv", ".csv") and path.parent.name != "STSBenchmark":
         yield path.stem, list(_read_table(path))
 
 
 def _read_senteval(path: Path) -> Iterator[ScoredPair]:
-    """A pair a line, and beside it a file with a score a line, "" where nobody gave one."""
-    beside = path.with_name(path.name.replace(".input.", ".gs."))
-    scores, rows = read_lines(beside), _read_tsv(path, min_columns=2)
+    """One pair a line, and in another file one score a line, "" where nobody gave one."""
+    scores_path = path.with_name(path.name.replace(".input.", ".gs."))
+    scores, rows = read_lines(scores_path), _read_tsv(path, min_columns=2)
     if len(scores) != len(rows):
-        raise DataError(f"{beside} has {len(scores)} scores for {len(rows)} pairs")
+        raise DataError(f"{scores_path} has {len(scores)} scores for {len(rows)} pairs")
     for score, row in zip(scores, rows, strict=True):
         if score.strip():
             yield _parse_scored_pair(score, row[0], row[1], path)
@@ -93,14 +94,12 @@ def _read_tsv(path: Path, min_columns: int) -> list[list[str]]:
 
 
 def _read_table(path: Path) -> Iterator[ScoredPair]:
-    between = "\t" if path.suffix == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter=between)
-        wanted = ("score", "sentence1", "sentence2")
-        if not set(wanted) <= set(rows.fieldnames or ()):
-            raise DataError(f"{path} has not the columns score, sentence1, sentence2")
-        for row in rows:
-            score, first, second = (row[name] or "" for name in wanted)
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        if not set(COLUMNS) <= set(reader.fieldnames or ()):
+            raise DataError(f"{path} lacks the columns {', '.join(COLUMNS)}")
+        for row in reader:
+            score, first, second = (row[name] or "" for name in COLUMNS)
             yield _parse_scored_pair(score, first, second, path)
 
 
@@ -108,4 +107,4 @@ def _parse_scored_pair(score: str, first: str, second: str, path: Path) -> Score
     try:
         return float(score), first.strip(), second.strip()
     except ValueError:
-        raise DataError(f"{path}: {score!r} is no score") from None
+        raise DataError(f"{path}: {score!r} is not a number") from None

@@ -14,8 +14,8 @@ from embedder.vectors import normalize
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
+from finetune.evaluation.benchmarks.drawn import find_font
 from finetune.evaluation.evaluate import evaluate
-from finetune.evaluation.text_rendering import find_font
 
 
 @pytest.fixture
@@ -35,14 +35,13 @@ def put(tmp_path, photo):
 
 
 def read(name, put, **place):
-    return load_benchmark(name, BenchmarkFiles(put.root, **place))
+    return load_benchmark(name, BenchmarkFiles(path=put.root, **place))
 
 
 def right(benchmark):
     """Question -> the names or texts of its right answers."""
     return {
-        q.id: [_name(benchmark.documents[index]) for index in q.relevant]
-        for q in benchmark.questions
+        q.id: [_name(benchmark.documents[index]) for index in q.relevant] for q in benchmark.queries
     }
 
 
@@ -59,12 +58,12 @@ def test_every_benchmark_says_what_it_misses(put):
     for name in BENCHMARKS:
         with pytest.raises(DataError, match=r"(published at|SentEval says).*https://"):
             load_benchmark(
-                name, BenchmarkFiles(put.root / "empty", drawings_dir=put.root / "drawn")
+                name, BenchmarkFiles(path=put.root / "empty", drawings_dir=put.root / "drawn")
             )
-    with pytest.raises(FinetuneError, match="there are mmeb, xtd"):
-        load_benchmark("mmbe", BenchmarkFiles(put.root))
-    with pytest.raises(FinetuneError, match="is not there"):
-        load_benchmark("mmeb", BenchmarkFiles(put.root / "nothing"))
+    with pytest.raises(FinetuneError, match="known are mmeb, xtd"):
+        load_benchmark("mmbe", BenchmarkFiles(path=put.root))
+    with pytest.raises(FinetuneError, match="does not exist"):
+        load_benchmark("mmeb", BenchmarkFiles(path=put.root / "nothing"))
 
 
 def karpathy(put, name, folder):
@@ -99,18 +98,18 @@ def test_coco_has_its_pictures_in_two_folders(put):
         {"split": "test", "filepath": "val2014", "filename": "1.jpg", "sentences": [{"raw": "a"}]},
     ]})  # fmt: skip
     picture = put("val2014/1.jpg", colour="red")
-    (t2i, i2t) = read("coco", put).questions
+    (t2i, i2t) = read("coco", put).queries
     assert i2t.sides[0].image == str(picture)
     assert i2t.sides[0].instruction == "Find an image caption describing the given everyday image."
-    assert read("coco", put, family="e5v").questions[1].sides[0].instruction is None
+    assert read("coco", put, family="e5v").queries[1].sides[0].instruction is None
     assert t2i.cluster == i2t.cluster
 
 
 def test_pictures_elsewhere(put):
     karpathy(put, "annotations/dataset_flickr30k.json", "elsewhere/deep")
-    with pytest.raises(DataError, match=r"2 of 2 pictures are missing.*--images"):
-        read("flickr30k", put).check()
-    read("flickr30k", put, images=put.root / "elsewhere" / "deep").check()
+    with pytest.raises(DataError, match=r"2 of 2 images are missing.*--images"):
+        read("flickr30k", put).validate()
+    read("flickr30k", put, images=put.root / "elsewhere" / "deep").validate()
 
 
 def test_crossmodal_3600(put):
@@ -125,10 +124,10 @@ def test_crossmodal_3600(put):
     assert found["t2i de 1"] == ["aa.jpg"]
     assert (found["t2i en 1"], found["t2i en 3"]) == (["aa.jpg"], ["bb.jpg"])  # both say "red"
     assert found["i2t en 2"] == ["blue", "red"]
-    by_id = {q.id: q for q in benchmark.questions}
+    by_id = {q.id: q for q in benchmark.queries}
     assert ranked(benchmark, by_id["i2t de 1"]) == ["rot", "ein Rot", "blau"]
     assert ranked(benchmark, by_id["t2i de 1"]) == ["aa.jpg", "bb.jpg"]
-    clusters = {q.id: q.cluster for q in benchmark.questions}
+    clusters = {q.id: q.cluster for q in benchmark.queries}
     assert clusters["t2i de 1"] == clusters["t2i en 1"] == clusters["i2t en 1"]
 
 
@@ -137,11 +136,11 @@ def test_xtd_as_its_authors_publish_it(put):
     put("XTD10/test_1kcaptions_it.txt", "rosso\nblu\n")
     put("STAIR/test_1kcaptions_jp.txt", "赤\n青\n")
     benchmark = read("xtd", put)
-    assert {(q.sides[0].text, q.language) for q in benchmark.questions} == {
+    assert {(q.sides[0].text, q.language) for q in benchmark.queries} == {
         ("rosso", "it"), ("blu", "it"), ("赤", "ja"), ("青", "ja")}  # fmt: skip
     assert right(benchmark)["t2i ja 2"] == ["b.jpg"]
     put("STAIR/test_1kcaptions_jp.txt", "赤\n")
-    with pytest.raises(DataError, match="1 captions for 2 pictures"):
+    with pytest.raises(DataError, match="1 captions for 2 images"):
         read("xtd", put)
 
 
@@ -155,7 +154,7 @@ def test_xtd_as_rows(put):
         }
     ]
     parquet_file(put, "it/test-00000-of-00001.parquet", rows)
-    (question,) = read("xtd", put).questions
+    (question,) = read("xtd", put).queries
     assert (question.language, question.direction, question.dataset) == ("it", "t2i", "")
     assert question.sides[0].text == "rosso"
 
@@ -191,7 +190,7 @@ def mmeb(put):
 def test_mmeb(put):
     mmeb(put)
     benchmark = read("mmeb", put)
-    vqa, blue, red = benchmark.questions
+    vqa, blue, red = benchmark.queries
     assert vqa.sides[0].instruction == ASKED
     assert vqa.sides[0].text == "What colour is it?"
     assert ranked(benchmark, vqa) == ["red", "blue", "green"]
@@ -200,7 +199,7 @@ def test_mmeb(put):
     assert blue.candidates is red.candidates
     document = benchmark.documents[blue.candidates[0]]
     assert document.instruction == "Represent the given cropped image of the object"
-    assert {side.instruction for q in read("mmeb", put, family="e5v").questions
+    assert {side.instruction for q in read("mmeb", put, family="e5v").queries
             for side in q.sides} == {None}  # fmt: skip
 
 
@@ -233,7 +232,7 @@ def test_mmeb_v2_has_its_instructions_apart(put):
          "tgt_img_path": ["a.jpg"]},
     ])  # fmt: skip
     benchmark = read("mmeb", put)
-    (question,) = benchmark.questions
+    (question,) = benchmark.queries
     assert question.sides[0].text == "Q: is it red? A: yes"
     assert question.sides[0].instruction.startswith("Represent the given dialogue")
     assert benchmark.documents[0].instruction == "Represent the given image."
@@ -257,9 +256,9 @@ def test_cirr_never_ranks_the_reference(put, colours):
     benchmark = read("cirr", put)
     assert right(benchmark) == {"12060": ["dev-2.png"]}
     report = evaluate(colours, benchmark)
-    assert {ref["image"].rpartition("/")[2] for ref in report.answers[0].found} == {
+    assert {ref["image"].rpartition("/")[2] for ref in report.results[0].found} == {
         "dev-2.png", "dev-3.png", "dev-4.png"}  # fmt: skip
-    (subset,) = evaluate(colours, read("cirr-subset", put)).answers
+    (subset,) = evaluate(colours, read("cirr-subset", put)).results
     assert {ref["image"].rpartition("/")[2] for ref in subset.found} == {"dev-2.png", "dev-3.png"}
     assert set(subset.metrics) == {"recall@1", "recall@2", "recall@3"}
 
@@ -267,16 +266,16 @@ def test_cirr_never_ranks_the_reference(put, colours):
 def test_cirr_in_each_familys_words(put):
     cirr(put)
     told = read("cirr", put, family="e5v")
-    assert {s.instruction for s in (*told.documents, *told.questions[0].sides)} == {"cirr"}
+    assert {s.instruction for s in (*told.documents, *told.queries[0].sides)} == {"cirr"}
     plain = read("cirr", put, family="vlm2vec")
-    assert plain.questions[0].sides[0].instruction.startswith("Given an image, find a similar")
+    assert plain.queries[0].sides[0].instruction.startswith("Given an image, find a similar")
     assert {side.instruction for side in plain.documents} == {None}
 
 
 def test_cirr_with_what_it_does_not_know(put):
     entry = cirr(put)
     put("captions/cap.rc2.val.json", [{**entry, "target_hard": "dev-9"}])
-    with pytest.raises(DataError, match="speaks of dev-9"):
+    with pytest.raises(DataError, match="names dev-9"):
         read("cirr", put)
     put("captions/cap.rc2.val.json", [{"pairid": 1, "reference": "dev-1"}])
     with pytest.raises(DataError, match="without 'target_hard'; it has pairid, reference"):
@@ -298,8 +297,8 @@ def test_fashioniq(put, colours):
     fashioniq(put)
     benchmark = read("fashioniq", put)
     assert right(benchmark)["toptee 1"] == ["toptee1.png"]
-    assert ranked(benchmark, benchmark.questions[0]) == ["dress0.png", "dress1.png", "dress2.png"]
-    (side,) = benchmark.questions[0].sides
+    assert ranked(benchmark, benchmark.queries[0]) == ["dress0.png", "dress1.png", "dress2.png"]
+    (side,) = benchmark.queries[0].sides
     assert side.text == "is red, and is blue"
     assert side.instruction == "Find an image to match the fashion image and style note:"
     report = evaluate(colours, benchmark)
@@ -310,21 +309,21 @@ def test_fashioniq(put, colours):
 def test_e5v_adds_both_orders_before_the_length_is_1(put, model):
     fashioniq(put)
     benchmark = read("fashioniq", put, family="e5v")
-    tops = benchmark.questions[2]
+    tops = benchmark.queries[2]
     assert [side.text for side in tops.sides] == ["is red, and is blue", "and is blue, is red"]
     assert tops.sides[0].instruction == "fashioniq shirt"  # the authors call tops shirts
     e5v = model("e5v")
     report = evaluate(e5v, benchmark)
-    inputs = [side.input() for side in tops.sides]
+    inputs = [side.to_input() for side in tops.sides]
     query = normalize(e5v.states(inputs, "query", "fashioniq shirt").sum(axis=0, keepdims=True))
-    pool = [benchmark.documents[index].input() for index in tops.candidates]
+    pool = [benchmark.documents[index].to_input() for index in tops.candidates]
     exact = query @ e5v.embed(pool, "document", "fashioniq shirt").T
-    assert report.answers[2].scores == pytest.approx(np.sort(exact[0])[::-1], abs=1e-4)
+    assert report.results[2].scores == pytest.approx(np.sort(exact[0])[::-1], abs=1e-4)
 
 
 def test_what_cannot_add_says_so(put, colours):
     fashioniq(put)
-    with pytest.raises(FinetuneError, match="colours does not tell its states"):
+    with pytest.raises(FinetuneError, match="colours does not give them"):
         evaluate(colours, read("fashioniq", put, family="e5v"))
 
 
@@ -339,8 +338,8 @@ def test_sts(put, colours):
     )
     put("own.tsv", "score\tsentence1\tsentence2\n1\tred\tgreen\n2\tred\tred\n")
     benchmark = read("sts", put)
-    assert {q.dataset for q in benchmark.questions} == {"STS12", "STSBenchmark", "SICK-R", "own"}
-    assert [q.gold for q in benchmark.questions if q.dataset == "STS12"] == [5, 1.5]
+    assert {q.dataset for q in benchmark.queries} == {"STS12", "STSBenchmark", "SICK-R", "own"}
+    assert [q.gold for q in benchmark.queries if q.dataset == "STS12"] == [5, 1.5]
     report = evaluate(colours, benchmark, put.root / "out")
     assert {g.dataset: g.metrics["spearman"].mean for g in report.groups} == pytest.approx(
         {"STS12": 1, "STSBenchmark": 1, "SICK-R": -1, "own": 1}
@@ -359,16 +358,16 @@ def test_sts_with_too_few_scores(put):
 def test_drawn_captions(put, colours):
     karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
     drawn = put.root / "drawn"
-    benchmark = read("flickr30k-drawn", put, drawn=drawn)
-    assert {q.direction for q in benchmark.questions} == {"i2i"}
-    assert {q.dataset for q in benchmark.questions} == {"captions ask", "pictures ask"}
+    benchmark = read("flickr30k-drawn", put, drawings_dir=drawn)
+    assert {q.direction for q in benchmark.queries} == {"i2i"}
+    assert {q.dataset for q in benchmark.queries} == {"captions ask", "pictures ask"}
     assert all(side.kind == "i" for side in benchmark.documents)
     assert len(list(drawn.iterdir())) == 6
     evaluate(colours, benchmark)
 
 
 def test_a_drawing_is_as_the_paper_draws_it(put):
-    from finetune.evaluation.text_rendering import render_texts
+    from finetune.evaluation.benchmarks.drawn import render_texts
 
     text = "A man in a blue shirt is standing on a ladder cleaning a window of a tall house"
     (path,) = render_texts([text], find_font(None), put.root / "drawn")
@@ -379,5 +378,5 @@ def test_a_drawing_is_as_the_paper_draws_it(put):
     assert columns[-1] <= 780
     assert 45 <= rows[-1] - rows[0] <= 90  # two lines of 40 points
     assert abs((rows[0] + rows[-1]) / 2 - 200) < 20
-    with pytest.raises(FinetuneError, match=r"no\.ttf is no font"):
+    with pytest.raises(FinetuneError, match=r"no\.ttf is not a readable font"):
         find_font(put.root / "no.ttf")

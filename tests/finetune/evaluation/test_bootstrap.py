@@ -8,14 +8,16 @@ from scipy import stats
 
 from finetune.evaluation.bootstrap import (
     bootstrap_means,
+    bootstrap_spearman,
     clopper_pearson,
     compute_p_value,
     encode_clusters,
     percentile_interval,
+    permute_spearman,
     resample_counts,
     sign_flip,
+    spearman_correlation,
 )
-from finetune.evaluation.spearman import bootstrap_spearman, permute_spearman, spearman_correlation
 
 
 def column(values):

@@ -71,8 +71,8 @@ def test_a_mistake_is_one_line(pairs, tmp_path):
         (line,) = done.stderr.strip().splitlines()
         return line
 
-    assert "no benchmark is called 'crr'" in failed("evaluate", pairs, "--benchmark", "crr")
-    assert "is no evaluation's folder" in failed("compare", tmp_path, tmp_path)
+    assert "unknown benchmark 'crr'" in failed("evaluate", pairs, "--benchmark", "crr")
+    assert "holds no evaluation" in failed("compare", tmp_path, tmp_path)
 
 
 def test_limit_is_of_questions(pairs):

@@ -12,7 +12,7 @@ from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import compute_digest, sample_queries, strip_instructions
 from finetune.evaluation.evaluate import compare, evaluate
-from finetune.evaluation.pair_benchmark import benchmark_from_pairs, compare_on
+from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.report import read_report
 
 NAMES = ("red", "green", "blue", "white", "black")
@@ -32,14 +32,14 @@ def made(pairs, **other):
 
 
 def asked(benchmark):
-    return {(q.sides[0].text, q.language): q for q in benchmark.questions}
+    return {(q.sides[0].text, q.language): q for q in benchmark.queries}
 
 
 def test_equal_queries_are_one_question_with_several_answers(pictures):
     benchmark = made([pair("a flag", pictures["red"]), pair("A  flag", pictures["blue"]),
                       pair("grass", pictures["green"])])  # fmt: skip
-    assert len(benchmark.questions) == 2
-    assert dict(benchmark.questions[0].relevant) == {0: 1, 1: 1}
+    assert len(benchmark.queries) == 2
+    assert dict(benchmark.queries[0].relevant) == {0: 1, 1: 1}
     assert "hit@1" in benchmark.metrics
 
 
@@ -54,8 +54,8 @@ def test_copies_of_a_picture_are_one_document(pictures, tmp_path):
     copy = shutil.copy(pictures["red"], tmp_path / "copy.png")
     benchmark = made([pair("red", pictures["red"]), pair("rot", str(copy), "de")])
     assert len(benchmark.documents) == 1
-    assert [dict(q.relevant) for q in benchmark.questions] == [{0: 1}, {0: 1}]
-    assert len({q.cluster for q in benchmark.questions}) == 1
+    assert [dict(q.relevant) for q in benchmark.queries] == [{0: 1}, {0: 1}]
+    assert len({q.cluster for q in benchmark.queries}) == 1
 
 
 def test_captions_are_ranked_within_their_language(pictures):
@@ -63,7 +63,7 @@ def test_captions_are_ranked_within_their_language(pictures):
              for name in ("red", "blue") for tag in ("en", "de")]  # fmt: skip
     benchmark = made(pairs)
     texts = [side.text for side in benchmark.documents]
-    for question in benchmark.questions:
+    for question in benchmark.queries:
         ranked = {texts[index] for index in question.candidates}
         assert ranked == {f"red {question.language}", f"blue {question.language}"}
         assert len(question.relevant) == 1
@@ -71,7 +71,7 @@ def test_captions_are_ranked_within_their_language(pictures):
 
 def test_only_what_is_of_the_answers_kind_is_ranked(pictures):
     benchmark = made([pair("red", pictures["red"])], reverse=True)
-    forward, back = benchmark.questions
+    forward, back = benchmark.queries
     assert (forward.direction, back.direction) == ("t2i", "i2t")
     assert [benchmark.documents[i].kind for i in forward.candidates] == ["i"]
     assert [benchmark.documents[i].kind for i in back.candidates] == ["t"]
@@ -80,8 +80,8 @@ def test_only_what_is_of_the_answers_kind_is_ranked(pictures):
 def test_negatives_and_what_stands_among_are_ranked_and_never_right(pictures):
     with_negative = Pair(Side(text="red"), Side(image=pictures["red"]),
                          (Side(image=pictures["blue"]),), "en")  # fmt: skip
-    benchmark = made([with_negative], among=[pair("grass", pictures["green"])])
-    (question,) = benchmark.questions
+    benchmark = made([with_negative], distractors=[pair("grass", pictures["green"])])
+    (question,) = benchmark.queries
     ranked = {benchmark.documents[index].image for index in question.candidates}
     assert ranked == {pictures["red"], pictures["blue"], pictures["green"]}
     assert [benchmark.documents[index].image for index in question.relevant] == [pictures["red"]]
@@ -91,7 +91,7 @@ def test_a_picture_does_not_find_itself(pictures):
     pairs = [Pair(Side(image=pictures["red"]), Side(image=pictures["blue"])),
              Pair(Side(image=pictures["blue"]), Side(image=pictures["red"]))]  # fmt: skip
     benchmark = made(pairs)
-    for question in benchmark.questions:
+    for question in benchmark.queries:
         (own,) = question.exclude
         assert benchmark.documents[own].image == question.sides[0].image
 
@@ -99,7 +99,7 @@ def test_a_picture_does_not_find_itself(pictures):
 def test_data_sets_are_ranked_apart(pictures):
     benchmark = made([pair("red", pictures["red"], dataset="a"),
                       pair("blue", pictures["blue"], dataset="b")])  # fmt: skip
-    assert [len(question.candidates) for question in benchmark.questions] == [1, 1]
+    assert [len(question.candidates) for question in benchmark.queries] == [1, 1]
 
 
 def test_a_sample_is_the_same_each_time(pictures):
@@ -118,7 +118,7 @@ def test_a_sample_is_the_same_each_time(pictures):
 def test_missing_pictures_are_told_before_the_work(colours, pictures, tmp_path):
     benchmark = made([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
     (tmp_path / "blue.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 2 pictures are missing.*blue\.png.*--images"):
+    with pytest.raises(DataError, match=r"1 of 2 images are missing.*blue\.png.*--images"):
         evaluate(colours, benchmark)
 
 
@@ -127,7 +127,7 @@ def test_figures_by_hand(colours, pictures, tmp_path):
     pairs = [pair(name, pictures[name]) for name in ("red", "green", "blue")]
     pairs += [pair("rot", pictures["red"], "de")]
     benchmark = made(
-        [*pairs, pair("white", pictures["black"])], among=[pair("", pictures["white"])]
+        [*pairs, pair("white", pictures["black"])], distractors=[pair("", pictures["white"])]
     )
     report = evaluate(colours, benchmark, tmp_path / "out")
     by_language = {group.language: group for group in report.groups}
@@ -136,7 +136,7 @@ def test_figures_by_hand(colours, pictures, tmp_path):
     assert by_language["en"].queries == 4
     assert report.metrics["recall@1"].mean == 0.8
     assert report.metrics["recall@10"].mean == 1
-    wrong = next(answer for answer in report.answers if answer.text == "white")
+    wrong = next(answer for answer in report.results if answer.text == "white")
     assert wrong.rank == 5  # black is white's opposite
     assert wrong.found[0]["image"] == pictures["white"]
     assert wrong.metrics["mrr"] == pytest.approx(0.2)
@@ -173,7 +173,11 @@ def test_two_models(colours, pictures, tmp_path):
     pairs = [pair(f"{name} {n}", pictures[name], "de" if n else "en", item=f"{name} {n}")
              for name in ("red", "green", "blue") for n in range(4)]  # fmt: skip
     told = []
-    result = compare_on(pairs, Blind(colours), colours, tmp_path / "c", "shades", told.append)
+    benchmark = made(pairs)
+    before, after = (
+        evaluate(model, benchmark, progress=told.append) for model in (Blind(colours), colours)
+    )
+    result = compare(before, after, tmp_path / "c")
     change = result.overall["recall@1"]
     assert (change.before, change.after, change.difference) == (0, 1, 1)
     assert change.p == pytest.approx(2 / 2**12, abs=0.001)
@@ -196,7 +200,7 @@ def test_two_models(colours, pictures, tmp_path):
 def test_what_is_not_the_same_is_not_compared(colours, pictures):
     one = evaluate(colours, made([pair("red", pictures["red"]), pair("blue", pictures["blue"])]))
     two = evaluate(colours, made([pair("red", pictures["red"]), pair("navy", pictures["blue"])]))
-    with pytest.raises(FinetuneError, match="do not ask the same"):
+    with pytest.raises(FinetuneError, match="have different queries"):
         compare(one, two)
 
 
@@ -210,9 +214,9 @@ def test_instructions_reach_the_model_and_can_be_left_out(model, pictures):
     with pytest.raises(FinetuneError, match=r"follows no instruction 'Find it:'.*--plain"):
         evaluate(e5v, benchmark)
     report = evaluate(e5v, strip_instructions(benchmark))
-    assert len(report.answers) == 2
+    assert len(report.results) == 2
     exact = e5v.embed([Side(text="red").to_input()], "query")
-    documents = e5v.embed([side.input() for side in benchmark.documents], "document")
-    assert report.answers[0].scores[0] == pytest.approx(
+    documents = e5v.embed([side.to_input() for side in benchmark.documents], "document")
+    assert report.results[0].scores[0] == pytest.approx(
         float((exact @ documents.T).max()), abs=1e-5
     )

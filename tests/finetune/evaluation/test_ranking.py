@@ -16,7 +16,14 @@ WORDS = (Side(text="?"),)
 
 def question(relevant, candidates=None, exclude=()):
     given = None if candidates is None else tuple(candidates)
-    return BenchmarkQuery("q", WORDS, relevant, "t2i", candidates=given, exclude=frozenset(exclude))
+    return BenchmarkQuery(
+        id="q",
+        sides=WORDS,
+        relevant=relevant,
+        direction="t2i",
+        candidates=given,
+        exclude=frozenset(exclude),
+    )
 
 
 def ranked(scores, asked):
@@ -26,7 +33,7 @@ def ranked(scores, asked):
 
 def test_order_and_rank():
     found = ranked([0.1, 0.9, 0.5, 0.7], question({2: 1}))
-    assert found.found.tolist() == [1, 3, 2, 0]
+    assert found.documents.tolist() == [1, 3, 2, 0]
     assert found.rank == 3
     assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.5, 0.1])
 
@@ -35,7 +42,7 @@ def test_order_and_rank():
 def test_a_tie_is_lost_wherever_the_right_answer_stands(right):
     found = ranked([0.5, 0.5, 0.5, 0.5], question({right: 1}))
     assert found.rank == 4
-    assert found.found.tolist()[3] == right
+    assert found.documents.tolist()[3] == right
 
 
 def test_rounding_is_a_tie_and_more_is_not():
@@ -47,12 +54,12 @@ def test_rounding_is_a_tie_and_more_is_not():
 def test_several_right_answers_do_not_stand_in_each_others_way():
     found = ranked([0.9, 0.8, 0.8, 0.1], question({0: 1, 2: 1}))
     assert found.rank == 1
-    assert found.found.tolist() == [0, 1, 2, 3]
+    assert found.documents.tolist() == [0, 1, 2, 3]
 
 
 def test_excluded_documents_are_nowhere():
     found = ranked([0.9, 0.8, 0.7], question({2: 1}, exclude=[0]))
-    assert found.found.tolist() == [1, 2]
+    assert found.documents.tolist() == [1, 2]
     assert found.rank == 2
 
 
@@ -79,8 +86,8 @@ def test_questions_of_different_candidates_keep_their_places():
 def test_a_long_list_is_cut_but_the_rank_is_exact():
     scores = np.linspace(1, 0, MAX_DEPTH + 500)
     found = ranked(scores, question({MAX_DEPTH + 99: 1}))
-    assert len(found.found) == MAX_DEPTH
-    assert found.found.tolist() == list(range(MAX_DEPTH))
+    assert len(found.documents) == MAX_DEPTH
+    assert found.documents.tolist() == list(range(MAX_DEPTH))
     assert found.rank == MAX_DEPTH + 100
 
 

@@ -10,7 +10,7 @@ import pytest
 from finetune.data.pairs import Pair, Side
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs
-from finetune.evaluation.plots import Bar, render_bars
+from finetune.evaluation.render import render_bars
 
 HOSTILE = "<script>alert('blue')</script> | `code` & a\nsecond line"
 
@@ -87,9 +87,11 @@ def test_a_model_is_no_better_than_itself(folder):
 
 
 def test_bars_reach_below_zero():
-    drawn = render_bars(
-        "difference", [Bar("de", -0.02, -0.05, 0.01, "bad"), Bar("ja", 0.04, 0.0, 0.08)]
-    )
+    bars = [
+        {"name": "de", "value": -0.02, "low": -0.05, "high": 0.01, "kind": "bad"},
+        {"name": "ja", "value": 0.04, "low": 0.0, "high": 0.08, "kind": "plain"},
+    ]
+    drawn = render_bars("difference", bars)
     widths = [float(w) for w in re.findall(r'<rect [^>]* width="([\d.]+)"', drawn)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
     assert ">-2.0<" in drawn

@@ -159,7 +159,7 @@ def trained(tmp_path) -> Callable[..., RunDir]:
 
     def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> RunDir:
         run = RunDir(tmp_path / name)
-        run.start(recipe, {"status": "training", "data": []})
+        run.start(recipe.to_dict(), {"status": "training", "data": []})
         train(pairs, recipe, run, settings, progress)
         return run
 

@@ -60,7 +60,7 @@ def test_one_graph_is_torch_by_hand(about, gradients, contrast, step_of):
     backbone = model.backbone
 
     def embedded(side, role):
-        ids = torch.tensor([backbone.prepare(side.input(), role, None).ids])
+        ids = torch.tensor([backbone.prepare(side.to_input(), role, None).ids])
         return model.module(input_ids=ids).last_hidden_state[0, -1]
 
     queries = torch.stack([embedded(pair.query, "query") for pair in pairs])

@@ -66,7 +66,7 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
     losses = [line["loss"] for line in run.read_log()]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < losses[0]
-    items = [pair.query.input() for pair in pairs]
+    items = [pair.query.to_input() for pair in pairs]
     models[0].module.eval()
     ours = Engine(models[0].backbone, CPU).embed(items, "query")
     assert least_cosine(ours, embedder.load(str(run.folder), CPU).embed(items, "query")) > 0.99

@@ -147,7 +147,7 @@ def test_shorter_vectors_are_trained(trained, recipe, texts, loaded):
 def found(model, pairs) -> float:
     """How much nearer a query is to its own document than to the others, in four dimensions."""
     queries, documents = (
-        model.embed([side.input() for side in sides], role)[:, :4]
+        model.embed([side.to_input() for side in sides], role)[:, :4]
         for sides, role in (
             ([pair.query for pair in pairs], "query"),
             ([pair.positive for pair in pairs], "document"),

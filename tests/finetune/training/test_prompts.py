@@ -58,7 +58,7 @@ def check(engine, pairs, monkeypatch) -> None:
     asked += [(side, "document") for pair in pairs for side in pair.negatives]
     assert len(step["parts"].batches) == len(set(asked))
     for side, role in asked:
-        engine.embed([side.input()], role, side.instruction)
+        engine.embed([side.to_input()], role, side.instruction)
         assert same(step["parts"].batches[next(place)], given.pop())
 
 

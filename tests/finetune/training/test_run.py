@@ -15,12 +15,13 @@ from PIL import Image
 import embedder
 from embedder.families.e5v import render_prompt
 from embedder.types import Input, Settings
+from finetune.data.content_keys import ContentKeys
 from finetune.data.files import read_pairs, write_pairs
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
+from finetune.evaluation.render import render_loss_curve
 from finetune.run_dir import RunDir
 from finetune.training.export import export_adapter, export_merged
-from finetune.training.loss_plot import plot_loss
 from finetune.training.presets import resolve_recipe
 from finetune.training.run import TrainingData, exclude_test_items, run_training
 
@@ -64,7 +65,7 @@ def trained(checkpoint, texts, tmp_path) -> Path:
         told | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
     )
     run = RunDir(tmp_path / "run")
-    run_training(TrainingData([texts], hold_out=0), recipe, run, CPU, lambda _: None)
+    run_training(TrainingData(files=[texts], hold_out=0), recipe, run, CPU, lambda _: None)
     return run.folder
 
 
@@ -150,7 +151,9 @@ def test_an_adapter_alone(trained, tmp_path):
 def test_the_starter_goes_out_as_its_head(captions, tmp_path):
     recipe = resolve_recipe({"preset": "starter-head", "steps": 3, "batch": 12, "rate": 1e-2})
     run = RunDir(tmp_path / "run")
-    done = run_training(TrainingData([captions], hold_out=0.4), recipe, run, CPU, lambda _: None)
+    done = run_training(
+        TrainingData(files=[captions], hold_out=0.4), recipe, run, CPU, lambda _: None
+    )
     assert done.steps == 3 and done.comparison.before.name == "starter"
     export_merged(run.folder, tmp_path / "head", None)
     names = {path.name for path in (tmp_path / "head").iterdir()}
@@ -168,7 +171,7 @@ def test_a_model_of_sentence_transformers_is_merged(qwen, captions, tmp_path):
     told = {"preset": "vlm2vec", "model": str(qwen), "sub_batch": 0, "batch": 6, "steps": 2}
     run = RunDir(tmp_path / "run")
     recipe = resolve_recipe(told | {"rate": 1e-3, "warmup": 0})
-    run_training(TrainingData([captions], hold_out=0), recipe, run, CPU, lambda _: None)
+    run_training(TrainingData(files=[captions], hold_out=0), recipe, run, CPU, lambda _: None)
     export_merged(run.folder, tmp_path / "merged", None)
     inputs = [Input("red"), Input(images=(Image.new("RGB", (90, 60), "teal"),))]
     adapted, merged = (
@@ -185,19 +188,21 @@ def test_a_run_that_is_done_or_another_is_not_gone_on_with(trained, texts, check
     )
     with pytest.raises(FinetuneError, match="is done; choose another --out"):
         run_training(
-            TrainingData([texts], hold_out=0), recipe, RunDir(trained), CPU, lambda _: None
+            TrainingData(files=[texts], hold_out=0), recipe, RunDir(trained), CPU, lambda _: None
         )
     RunDir(trained).update_metadata({"status": "stopped"})
     other = resolve_recipe(told | {"batch": 4, "steps": 4})
-    with pytest.raises(FinetuneError, match=r"begun with other settings .*batch"):
-        run_training(TrainingData([texts], hold_out=0), other, RunDir(trained), CPU, lambda _: None)
+    with pytest.raises(FinetuneError, match=r"started with other settings .*batch"):
+        run_training(
+            TrainingData(files=[texts], hold_out=0), other, RunDir(trained), CPU, lambda _: None
+        )
 
 
 def test_a_folder_with_something_else_in_it_is_refused(texts, checkpoint):
     told = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
-    with pytest.raises(FinetuneError, match="no run's folder"):
+    with pytest.raises(FinetuneError, match="not a run directory"):
         run_training(
-            TrainingData([texts], hold_out=0),
+            TrainingData(files=[texts], hold_out=0),
             resolve_recipe(told),
             RunDir(texts.parent),
             CPU,
@@ -209,7 +214,7 @@ def test_what_is_measured_on_is_not_trained_on(captions):
     """By item and by picture, whatever the caption says."""
     pairs = read_pairs(captions)
     tests = [pair for pair in pairs if "red0" in pair.positive.image and pair.language == "en"]
-    kept = exclude_test_items(pairs, tests)
+    kept = exclude_test_items(pairs, tests, ContentKeys())
     assert len(kept) == 22
     assert not any("red0" in pair.positive.image for pair in kept)
 
@@ -220,7 +225,7 @@ def test_pictures_are_no_food_for_a_recipe_of_texts(captions, checkpoint, tmp_pa
     )
     with pytest.raises(DataError, match=r"24 of 24 pairs have pictures.*--texts"):
         run_training(
-            TrainingData([captions], hold_out=0),
+            TrainingData(files=[captions], hold_out=0),
             recipe,
             RunDir(tmp_path / "run"),
             CPU,
@@ -230,9 +235,9 @@ def test_pictures_are_no_food_for_a_recipe_of_texts(captions, checkpoint, tmp_pa
 
 
 def test_the_curve_goes_from_the_first_step_to_the_last():
-    drawn = plot_loss([(1, 2.0), (10, 1.0), (20, 0.5)])
+    drawn = render_loss_curve([(1, 2.0), (10, 1.0), (20, 0.5)])
     assert 'aria-label="Loss from 2 to 0.5 in 20 steps"' in drawn
     points = drawn.split('<path d="')[1].split('"')[0].split()
     heights = [float(y) for y in points[1::2]]
     assert heights == sorted(heights) and len(heights) == 3  # down the page: less loss
-    assert "<svg" in plot_loss([]) and "<svg" in plot_loss([(1, float(1))])
+    assert "<svg" in render_loss_curve([]) and "<svg" in render_loss_curve([(1, float(1))])

@@ -43,7 +43,7 @@ def main(jobs: list[dict[str, Any]]) -> None:
         run, recipe = RunDir(Path(job["out"])), resolve_recipe(job["recipe"])
         with alone.main_process_first():
             if alone.is_main_process:
-                run.start(recipe, {"status": "training", "data": []})
+                run.start(recipe.to_dict(), {"status": "training", "data": []})
         said: list[str] = []
 
         def say(line: str, job: dict[str, Any] = job, said: list[str] = said) -> None:

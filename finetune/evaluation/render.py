@@ -1,0 +1,303 @@
+"""Renders evaluations and comparisons as Markdown and HTML, loss curves as SVG, and model cards.
+
+The templates are in templates/. An HTML page is one file: style, plots and thumbnails are in it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from finetune.data.pairs import Side
+from finetune.errors import DataError
+from finetune.evaluation.metrics import SPEARMAN
+from finetune.evaluation.report import (
+    COMPARISON,
+    QUERIES,
+    REPORT,
+    Comparison,
+    EvaluationReport,
+    MetricChange,
+    MetricEstimate,
+    comparison_to_dict,
+    find_hardest,
+    find_regressions,
+    report_to_dict,
+    write_json,
+    write_query_results,
+)
+from finetune.run_dir import write_text_atomic
+
+MAX_QUERIES = 12  # queries shown with their documents
+MAX_LISTED = 20  # regressions listed in Markdown
+THUMBNAIL_SIDE = 112  # pixels
+JPEG_QUALITY = 70
+
+COMPARISON_HEAD = ["", "queries", "before", "after", "difference", "95 % interval", "p"]
+
+REPORT_NOTE = (
+    "Metrics are in percent, in brackets the 95 % interval of a bootstrap over items: all queries "
+    "about one item are drawn together. A relevant document that ties with another one counts as "
+    "ranked below it."
+)
+REPORT_NOTE_SPEARMAN = (
+    "Metrics are 100 times Spearman's correlation, in brackets the 95 % interval of a bootstrap "
+    "over pairs."
+)
+REPORT_NOTE_MACRO = "Metrics over all queries are the unweighted mean of the data sets."
+COMPARISON_NOTE = (
+    "Metrics are in percent. Intervals are from a paired bootstrap over items, p values from a "
+    "paired randomization test that flips the sign of each item's difference at random; all "
+    "queries about one item stay together. The p values of single groups are not adjusted for the "
+    "number of groups."
+)
+COMPARISON_NOTE_SPEARMAN = (
+    "Metrics are 100 times Spearman's correlation. Intervals are from a paired bootstrap over "
+    "pairs, p values from a randomization test that swaps the two scores of a pair at random."
+)
+
+
+class GroupLike(Protocol):
+    """What the queries of a group have in common."""
+
+    @property
+    def direction(self) -> str: ...
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def dataset(self) -> str | None: ...
+
+
+Group = TypeVar("Group", bound=GroupLike)
+
+
+def write_report_files(report: EvaluationReport, folder: Path) -> None:
+    """Write report.json, queries.jsonl, report.md and report.html; raises `OSError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    head, rows = metric_table(report)
+    values: dict[str, Any] = {
+        "report": report,
+        "headline": f"{report.main} {format_estimate(report.metrics[report.main])}",
+        "head": head,
+        "rows": rows,
+        "note": report_note(report),
+        "hardest": find_hardest(report.results, MAX_QUERIES),
+        "plots": _report_plots(report),
+    }
+    write_query_results(folder / QUERIES, report.results)
+    write_text_atomic(folder / "report.md", render("report.md", **values))
+    write_text_atomic(folder / "report.html", render("report.html", **values))
+    write_json(folder / REPORT, report_to_dict(report))
+
+
+def write_comparison_files(comparison: Comparison, folder: Path) -> None:
+    """Write comparison.json, comparison.md and comparison.html; raises `OSError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {
+        "comparison": comparison,
+        "headline": comparison_headline(comparison),
+        "groups": describe_groups(comparison),
+        "head": COMPARISON_HEAD,
+        "rows": comparison_table(comparison),
+        "metric_rows": [
+            [name, *_change_cells(change)] for name, change in comparison.overall.items()
+        ],
+        "note": COMPARISON_NOTE_SPEARMAN if comparison.main == SPEARMAN else COMPARISON_NOTE,
+        "regressions": find_regressions(comparison.pairs)[:MAX_LISTED],
+        "max_queries": MAX_QUERIES,
+        "bars": _comparison_bars(comparison),
+    }
+    write_text_atomic(folder / "comparison.md", render("comparison.md", **values))
+    write_text_atomic(folder / "comparison.html", render("comparison.html", **values))
+    write_json(folder / COMPARISON, comparison_to_dict(comparison))
+
+
+def render(name: str, **values: Any) -> str:
+    """Render the template `name`, such as "report.html"."""
+    return _environment().get_template(f"{name}.jinja").render(values)
+
+
+def metric_table(report: EvaluationReport) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of the table of metrics: all queries, the means, each group."""
+    rows = [("all", str(report.benchmark.queries), report.metrics)]
+    rows += [(f"mean of {name}", "", metrics) for name, metrics in report.means.items()]
+    if len(report.groups) > 1:
+        rows += [(n, str(group.queries), group.metrics) for n, group in name_groups(report.groups)]
+    cells = [
+        [
+            # the interval of the main metric alone, or the table would be too wide to read
+            format_estimate(value) if metric == report.main else format_percent(value.mean)
+            for metric, value in metrics.items()
+        ]
+        for _, _, metrics in rows
+    ]
+    head = ["", "queries", *report.metrics]
+    return head, [[name, count, *row] for (name, count, _), row in zip(rows, cells, strict=True)]
+
+
+def comparison_table(comparison: Comparison) -> list[list[str]]:
+    """The rows of the table of the main metric, under `COMPARISON_HEAD`."""
+    rows = [("all", str(comparison.benchmark.queries), comparison.overall)]
+    rows += [(f"mean of {name}", "", changes) for name, changes in comparison.means.items()]
+    if len(comparison.groups) > 1:
+        rows += [
+            (n, str(group.queries), group.metrics) for n, group in name_groups(comparison.groups)
+        ]
+    return [
+        [name, count, *_change_cells(changes[comparison.main])] for name, count, changes in rows
+    ]
+
+
+def comparison_headline(comparison: Comparison) -> str:
+    """What the comparison amounts to, in words."""
+    change = comparison.overall[comparison.main]
+    return (
+        f"{comparison.main} {format_percent(change.before)} before, "
+        f"{format_percent(change.after)} after: {change.verdict} "
+        f"({format_signed(change.difference)}, 95 % interval {format_signed(change.low)} to "
+        f"{format_signed(change.high)}, p {format_p_value(change.p)})"
+    )
+
+
+def describe_groups(comparison: Comparison) -> str:
+    """Which groups became better and which worse, in words; "" for a single group."""
+    if len(comparison.groups) < 2:
+        return ""
+    names: dict[str, list[str]] = {}
+    for name, group in name_groups(comparison.groups):
+        names.setdefault(group.metrics[comparison.main].verdict, []).append(name)
+    return "; ".join(f"{verdict}: {', '.join(groups)}" for verdict, groups in names.items())
+
+
+def report_note(report: EvaluationReport) -> str:
+    """How to read the metrics."""
+    note = REPORT_NOTE_SPEARMAN if report.main == SPEARMAN else REPORT_NOTE
+    return f"{note} {REPORT_NOTE_MACRO}" if report.benchmark.macro else note
+
+
+def name_groups(groups: Sequence[Group]) -> list[tuple[str, Group]]:
+    """Each group with its name, which includes the data set where there are several."""
+    several = len({group.dataset for group in groups}) > 1
+    return [(format_group(group, with_dataset=several), group) for group in groups]
+
+
+def format_group(group: GroupLike, *, with_dataset: bool = True) -> str:
+    """t2i de, or with the data set before it."""
+    parts = (group.dataset if with_dataset else None, group.direction, group.language)
+    return " ".join(part for part in parts if part)
+
+
+def format_percent(value: float) -> str:
+    """0.4321 -> 43.2"""
+    return f"{100 * value:.1f}"
+
+
+def format_signed(value: float) -> str:
+    """0.031 -> +3.1"""
+    return f"{100 * value:+.1f}"
+
+
+def format_p_value(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def format_estimate(estimate: MetricEstimate) -> str:
+    """43.2 (40.1 to 46.3)"""
+    low, high = format_percent(estimate.low), format_percent(estimate.high)
+    return f"{format_percent(estimate.mean)} ({low} to {high})"
+
+
+def escape_markdown(text: str) -> Markup:
+    """`text` on one line, with nothing in it read as Markdown or HTML."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return Markup(line.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`"))
+
+
+def render_loss_curve(points: Sequence[tuple[int, float]]) -> str:
+    """(step, loss) in the order of steps -> SVG that follows the light or dark of its page."""
+    steps = [step for step, _ in points] or [0]
+    losses = [loss for _, loss in points] or [0.0]
+    low, high, last = min(losses), max(losses), max(steps[-1], 1)
+    return render(
+        "loss.svg", points=points, steps=steps, losses=losses, low=low, high=high, last=last
+    )
+
+
+def render_bars(title: str, bars: Sequence[Mapping[str, Any]]) -> str:
+    """Horizontal bars with intervals as SVG; of each its name, value, low, high and class."""
+    module: Any = _environment().get_template("macros.html.jinja").module
+    return str(module.bars(title, bars))
+
+
+def _change_cells(change: MetricChange) -> list[str]:
+    return [
+        format_percent(change.before),
+        format_percent(change.after),
+        format_signed(change.difference),
+        f"{format_signed(change.low)} to {format_signed(change.high)}",
+        format_p_value(change.p),
+    ]
+
+
+def _report_plots(report: EvaluationReport) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The main metric, one plot for each direction."""
+    plots: dict[str, list[dict[str, Any]]] = {}
+    for name, group in name_groups(report.groups):
+        value = group.metrics[report.main]
+        label = name.replace(group.direction, "").strip() or "all"
+        bar = {"name": label, "value": value.mean, "low": value.low, "high": value.high}
+        plots.setdefault(group.direction, []).append({**bar, "kind": "plain"})
+    return [(f"{report.main}, {direction}", bars) for direction, bars in plots.items()]
+
+
+def _comparison_bars(comparison: Comparison) -> list[dict[str, Any]]:
+    """The difference in the main metric, over all queries and of each group."""
+    changes = {"all": comparison.overall[comparison.main]}
+    if len(comparison.groups) > 1:
+        changes |= {
+            name: group.metrics[comparison.main] for name, group in name_groups(comparison.groups)
+        }
+    return [
+        {"name": name, "value": change.difference, "low": change.low, "high": change.high,
+         "kind": {0: "before", 1: "good", -1: "bad"}[change.sign]}
+        for name, change in changes.items()
+    ]  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def _encode_thumbnail(path: str) -> str | None:
+    """A data URL of a small JPEG; None where the image can no longer be read."""
+    try:
+        (image,) = Side(image=path).to_input(THUMBNAIL_SIDE).images
+    except DataError:
+        return None
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "md": escape_markdown,
+        "percent": format_percent,
+        "signed": format_signed,
+        "group": format_group,
+    }
+    environment.globals["thumbnail"] = _encode_thumbnail
+    return environment
