@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,10 +18,10 @@ from PIL import Image
 
 import embedder
 from embedder.engine.engine import Engine
-from embedder.types import Input, ModelCard, Role, Settings, Vectors
+from embedder.types import Settings
 from indexer.config import Config, load_config
+from tests.embedders import ColorEmbedder
 
-DIM = 48
 SERVERS = Path(__file__).parent / "servers"
 # A real Qdrant server for the tests that are marked `server`; kept here, for no test sees it.
 REAL = {
@@ -31,61 +29,6 @@ REAL = {
     for name in ("QDRANT_URL", "QDRANT_API_KEY", "POLYLENS_QDRANT_GRPC_PORT")
     if os.environ.get(name)
 }
-
-
-class ColourEmbedder:
-    """Sees a picture as a 4x4 grid of colours, a text as the colours it names. Quick and exact."""
-
-    COLOURS: ClassVar = {
-        "red": (255, 0, 0),
-        "rot": (255, 0, 0),
-        "赤": (255, 0, 0),
-        "green": (0, 255, 0),
-        "blue": (0, 0, 255),
-        "white": (255, 255, 255),
-        "black": (0, 0, 0),
-    }
-
-    def __init__(self) -> None:
-        self.card = ModelCard(
-            name="colours",
-            family="test",
-            revision="1",
-            dim=DIM,
-            modalities=("text", "image"),
-            composes=False,
-            languages=("en", "de", "ja"),
-            license="Apache-2.0",
-            source="tests/conftest.py",
-            fingerprint="colours-1",
-            image_side=64,
-        )
-        self.calls: list[int] = []  # pictures embedded a call
-
-    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        self.calls.append(sum(len(item.images) for item in inputs))
-        return np.stack([self._one(item) for item in inputs])
-
-    def _one(self, item: Input) -> np.ndarray:
-        parts = [self._seen(image) for image in item.images]
-        parts += [self._named(item.text)] if item.text else []
-        total = np.sum(parts, axis=0) + 1e-6
-        return (total / np.linalg.norm(total)).astype(np.float32)
-
-    def _seen(self, image: Image.Image) -> np.ndarray:
-        grid = np.asarray(image.convert("RGB").resize((4, 4), Image.Resampling.BOX), np.float32)
-        return _unit(grid.reshape(-1) / 127.5 - 1 + 1e-3)  # (48,)
-
-    def _named(self, text: str) -> np.ndarray:
-        for name, colour in self.COLOURS.items():
-            if name in text.lower():
-                return _unit(np.tile(np.array(colour, np.float32) / 127.5 - 1 + 1e-3, 16))
-        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
-        return _unit(np.random.default_rng(seed).standard_normal(DIM))
-
-
-def _unit(row: np.ndarray) -> np.ndarray:
-    return row / np.linalg.norm(row)
 
 
 @pytest.fixture(autouse=True)
@@ -99,8 +42,8 @@ def quiet_environment(tmp_path, monkeypatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def colours() -> ColourEmbedder:
-    return ColourEmbedder()
+def colours() -> ColorEmbedder:
+    return ColorEmbedder()
 
 
 @pytest.fixture

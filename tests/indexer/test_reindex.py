@@ -24,6 +24,7 @@ from indexer.reindex import reindex
 from indexer.schema import IMAGE
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
+from tests.programs import ROOT
 
 COLOURS = ("red", "green", "blue", "white")
 
@@ -326,34 +327,24 @@ STEPS = {  # name: (where kill -9 comes, whether the new index is in use afterwa
     "sweep": ("indexer.generations._delete_first", True),
 }
 DRIVER = """
-import importlib, importlib.util, os, sys
-from indexer import generations
+import importlib, os, sys
 from indexer.config import load_config
 from indexer.reindex import reindex
+from tests.embedders import ColorEmbedder
+from tests.indexer.test_reindex import Shades
 
-def module(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[name] = found
-    spec.loader.exec_module(found)
-    return found
-
-conftest, tests, store, name, where = sys.argv[1:]
-colours = module("colours", conftest).ColourEmbedder()
+store, name, where = sys.argv[1:]
 place, _, function = where.rpartition(".")
 if where:
     setattr(importlib.import_module(place), function, lambda *_, **__: os.kill(os.getpid(), 9))
-report = reindex(load_config({"store": store}), module("shades", tests).Shades(colours, name))
+report = reindex(load_config({"store": store}), Shades(ColorEmbedder(), name))
 print("switched" if report.switched else "not")
 """
 
 
 def run(config, name: str, where: str) -> subprocess.CompletedProcess[str]:
-    conftest = Path(__file__).parents[1] / "conftest.py"
-    words = [str(conftest), __file__, config.store, name, where]
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, *words], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", DRIVER, config.store, name, where]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -376,17 +367,15 @@ def test_killed(config, path, colours, shades, step):
 
 
 SEARCHER = """
-import importlib.util, sys
+import sys
 from indexer.collection import Collection
 from indexer.config import load_config
-from indexer.search.searcher.searcher import Searcher
+from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
+from tests.embedders import ColorEmbedder
 
-spec = importlib.util.spec_from_file_location("colours", sys.argv[1])
-tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tests)
-model = tests.ColourEmbedder()
-with Collection.open(load_config({"store": sys.argv[2]})) as collection:
+model = ColorEmbedder()
+with Collection.open(load_config({"store": sys.argv[1]})) as collection:
     searcher = Searcher(collection, lambda: model)
     for line in sys.stdin:
         hits = searcher.search(Query((Part(text=line.strip()),), limit=1)).hits
@@ -395,9 +384,9 @@ with Collection.open(load_config({"store": sys.argv[2]})) as collection:
 
 
 def test_a_searcher_that_was_open_before_goes_on(config, path, colours, shades):
-    conftest = Path(__file__).parents[1] / "conftest.py"
     with subprocess.Popen(
-        [sys.executable, "-c", SEARCHER, str(conftest), config.store],
+        [sys.executable, "-c", SEARCHER, config.store],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from typer.testing import CliRunner
 from finetune.cli import app
 from finetune.data.files import write_pairs
 from finetune.data.pairs import Pair, Side
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 ASKED = (
@@ -61,11 +59,7 @@ def test_evaluate_and_compare(pairs, tmp_path, checkpoint):
 
 def test_a_mistake_is_one_line(pairs, tmp_path):
     def failed(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "finetune", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        done = run_program("finetune", *arguments)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         (line,) = done.stderr.strip().splitlines()

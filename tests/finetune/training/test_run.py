@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from finetune.run_dir import RunDir
 from finetune.training.export import export_adapter, export_merged
 from finetune.training.presets import resolve_recipe
 from finetune.training.run import TrainingData, exclude_test_items, run_training
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 CPU = Settings(device="cpu")
@@ -70,20 +69,13 @@ def trained(checkpoint, texts, tmp_path) -> Path:
 
 
 def test_the_command_adapts_a_vision_language_model(checkpoint, captions, tmp_path):
-    """One real process: train, hold out, measure before and after, write the folder, load it."""
+    """The command: train, hold out, measure before and after, write the folder, load it."""
     base, run = checkpoint("vlm2vec-qwen2vl", "V2"), tmp_path / "run"
     words = ["train", captions, "--preset", "vlm2vec", "--model", base, "--out", run, "--json"]
     words += ["--batch", "8", "--set", "sub_batch=0", "--steps", "2", "--rate", "1e-3"]
     words += ["--hold-out", "0.3", "--device", "cpu", "--matryoshka", "8,16"]
     words += ["--set", "log_every=1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "finetune", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_program("finetune", *words)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["steps"] == 2 and "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Runs the console script as a process of its own, with the small embedder of tests/conftest.py."""
+"""The console script `indexer` with the small embedder of tests/embedders.py."""
 
 from __future__ import annotations
 
@@ -7,54 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from PIL import Image
 
+from embedder.families import registry
+from tests import embedders
+from tests.programs import COLORS_DRIVER, run_program
+
 ROOT = Path(__file__).parents[3]
-DRIVER = """
-import sys, time, types
-from dataclasses import replace
-import embedder.families.registry as registry
-from embedder.types import ModelCard
-
-conftest, pause = sys.argv.pop(1), float(sys.argv.pop(1))
-languages = ("en", "de", "ja")
-CARD = ModelCard("colours", "test", "1", 48, ("text", "image"), False, languages, "Apache-2.0",
-                 "tests/conftest.py", "colours-1", 64)
-SHADES = replace(CARD, name="shades", fingerprint="shades-1")  # another space of the same length
-
-def load(name, settings):
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("colours", conftest)
-    tests = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tests)
-
-    class Colours(tests.ColourEmbedder):
-        def embed(self, inputs, role, instruction=None):
-            time.sleep(pause)
-            rows = super().embed(inputs, role, instruction)
-            return rows[:, [*range(1, 48), 0]] if name == "shades" else rows
-
-    made = Colours()
-    made.card = describe(name, settings)
-    return made
-
-def describe(name, settings):
-    return SHADES if name == "shades" else CARD
-
-family = types.ModuleType("colours_family")
-family.CARDS, family.load, family.describe = [CARD, SHADES], load, describe
-sys.modules["colours_family"] = family
-registry.FAMILIES = (registry.Family("colours", "colours_family"),)
-
-from indexer.cli import main
-main()
-"""
+FAMILIES = (registry.Family("colours", "tests.embedders"),)
 
 
 class Program:
-    """`indexer ...` on a store of the test's own. `pause` is seconds a call of the model takes."""
+    """`indexer ...` on a store of the test's own: in this process, or a new one (`start`)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,36 +37,20 @@ class Program:
 
     def with_failing_model(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run with a model whose weights cannot be loaded."""
-        command = self.command(*arguments)
-        fails = "    raise registry.UnknownModelError('no weights here')\n"
-        command[2] = command[2].replace("    import importlib.util\n", fails)
-        return subprocess.run(
-            command,
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        failure = registry.UnknownModelError("no weights here")
+        with patch.object(embedders, "load", side_effect=failure):
+            return self(*arguments)
 
-    def command(self, *arguments: object, pause: float = 0) -> list[str]:
-        conftest = ROOT / "tests" / "conftest.py"
-        return [sys.executable, "-c", DRIVER, str(conftest), str(pause), *map(os.fspath, arguments)]
+    def command(self, *arguments: object) -> list[str]:
+        """What starts the program in a process of its own."""
+        return [sys.executable, "-c", COLORS_DRIVER, *map(os.fspath, arguments)]
 
     def __call__(
         self, *arguments: object, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            input=stdin,
-            env=self.environment | environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        env = self.environment | environment
+        with patch.object(registry, "FAMILIES", FAMILIES):
+            return run_program("indexer", *arguments, stdin=stdin, cwd=self.folder, env=env)
 
     def json(self, *arguments: object, code: int = 0, **keywords: str) -> dict:
         """What `--json` prints: one object, and nothing else on stdout."""
@@ -109,9 +60,10 @@ class Program:
         return json.loads(done.stdout)
 
     def start(self, *arguments: object, pause: float = 0, **keywords) -> subprocess.Popen[str]:
+        """Start a process; each call of the model takes `pause` seconds."""
         return subprocess.Popen(
-            self.command(*arguments, pause=pause),
-            env=self.environment,
+            self.command(*arguments),
+            env=self.environment | {embedders.PAUSE: str(pause)},
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,12 +16,13 @@ import pytest
 import tiny
 
 from embedder.types import Input
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 
 
 class Indexer:
-    """`indexer ...` as a process of its own, on a store of the test's own."""
+    """`indexer ...` on a store of the test's own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,15 +30,7 @@ class Indexer:
         self.environment |= {"POLYLENS_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"}
 
     def __call__(self, *arguments: object, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "indexer", *map(str, arguments)],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_program("indexer", *arguments, cwd=self.folder, env=self.environment)
         assert done.returncode == code, done.stderr
         return done.stdout if code == 0 else done.stderr
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 NEW = {"POLYLENS_MODEL": ""}  # the collection's own, whichever it is
@@ -129,15 +129,7 @@ def test_a_fine_tuning_run(checkpoint, indexed, tmp_path):
     (run / "run.json").write_text(json.dumps({"format": 1, "status": "done"}))
 
     def real(*arguments: str) -> dict:
-        done = subprocess.run(
-            [sys.executable, "-m", "indexer", *arguments, "--json"],
-            env=indexed.environment | NEW,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_program("indexer", *arguments, "--json", env=indexed.environment | NEW)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 PICTURES = ("banana", "strawberry", "tiger")  # whatever their folders and formats are
 
 
 def run(store: Path, *arguments: object) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-m", "indexer", *map(str, arguments), "--store", str(store), "--json"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_program("indexer", *arguments, "--store", store, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -12,21 +12,20 @@ import pytest
 
 from indexer.collection import Collection
 from indexer.config import load_config
+from tests.programs import ROOT
 
 BATCH = 4
 DRIVER = """
-import importlib.util, sys, time
+import sys, time
 from pathlib import Path
 from indexer.collection import Collection
 from indexer.config import load_config
-from indexer.ingest.pipeline.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import IngestOptions, ingest
+from tests.embedders import ColorEmbedder
 
-spec = importlib.util.spec_from_file_location("colours", sys.argv[1])
-colours = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(colours)
 embedded = 0
 
-class Slow(colours.ColourEmbedder):
+class Slow(ColorEmbedder):
     def embed(self, inputs, role, instruction=None):
         global embedded
         time.sleep(0.02)
@@ -36,17 +35,17 @@ class Slow(colours.ColourEmbedder):
         return rows
 
 model = Slow()
-with Collection.open_or_create(load_config({"store": sys.argv[2]}), model.card) as collection:
-    report = ingest([Path(sys.argv[3])], collection, model, IngestOptions(batch_size=int(sys.argv[4])))
+with Collection.open_or_create(load_config({"store": sys.argv[1]}), model.card) as collection:
+    options = IngestOptions(batch_size=int(sys.argv[3]))
+    report = ingest([Path(sys.argv[2])], collection, model, options)
 print("added", report.added, "unchanged", report.unchanged, flush=True)
 """
 
 
 def start(store: Path, pictures: Path) -> subprocess.Popen:
-    conftest = Path(__file__).parents[1] / "conftest.py"
-    arguments = [str(conftest), str(store), str(pictures), str(BATCH)]
+    arguments = [str(store), str(pictures), str(BATCH)]
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -18,8 +17,7 @@ import uvicorn
 from embedder.server.app import create_app
 from embedder.server.limits import ServerLimits
 from embedder.server.service import Service
-
-CONFTEST = Path(__file__).parents[2] / "conftest.py"
+from tests.embedders import ColorEmbedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +34,7 @@ class Served:
 
 @pytest.fixture(scope="package")
 def served() -> Iterator[Served]:
-    spec = importlib.util.spec_from_file_location("tests_conftest", CONFTEST)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model, service = module.ColourEmbedder(), Service(ServerLimits())
+    model, service = ColorEmbedder(), Service(ServerLimits())
     service.start_model(model)
     listener = socket.create_server(("127.0.0.1", 0))
     settings = uvicorn.Config(create_app(service), log_level="error", lifespan="off", ws="none")

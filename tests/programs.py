@@ -1,0 +1,88 @@
+"""The console scripts, run inside the test process: much faster than a process of their own.
+
+Tests of signals, pipes, terminals and import times start a process instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+COLORS_DRIVER = """
+import sys
+import embedder.families.registry as registry
+registry.FAMILIES = (registry.Family("colours", "tests.embedders"),)
+from indexer.cli import main
+main()
+"""  # `python -c`: the console script `indexer` with the models of tests/embedders.py
+
+
+def run_program(
+    name: str,
+    *arguments: object,
+    stdin: str = "",
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the console script `name` as a shell would.
+
+    Args:
+        name: `indexer`, `embedder` or `finetune`.
+        arguments: Its arguments; paths and numbers may be given as they are.
+        stdin: What it reads.
+        cwd: The working directory.
+        env: Variables on top of the environment of the tests.
+
+    Returns:
+        What `subprocess.run` would return: exit code, stdout and stderr.
+    """
+    module, _, function = SCRIPTS[name].partition(":")
+    main = getattr(importlib.import_module(module), function)
+    argv = [name, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)]
+    with _process_state(argv, cwd, env or {}), _streams(stdin) as (stdout, stderr):
+        try:
+            main()
+            code: object = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+        texts = [s.buffer.getvalue().decode("utf-8", "surrogateescape") for s in (stdout, stderr)]
+    return subprocess.CompletedProcess(argv, code if isinstance(code, int) else 1, *texts)
+
+
+@contextmanager
+def _process_state(argv: list[str], cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
+    before = sys.argv, Path.cwd(), dict(os.environ)
+    sys.argv = argv
+    os.chdir(cwd)
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
+        os.environ.clear()
+        os.environ.update(before[2])
+
+
+@contextmanager
+def _streams(stdin: str) -> Iterator[list[io.TextIOWrapper]]:
+    before = sys.stdin, sys.stdout, sys.stderr
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    written = [
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2)
+    ]
+    sys.stdout, sys.stderr = written
+    try:
+        yield written
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before
