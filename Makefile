@@ -12,7 +12,7 @@ TORCH_FLAGS ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
-CODE   := app bench embedder finetune indexer recipes tests
+CODE   := app bench embedder finetune indexer recipes tests tools
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check lint format types imports test-fast test-slow test-server test-gpu \

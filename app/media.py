@@ -20,10 +20,10 @@ from app import uploads
 from app.services import get_settings, local_dir, open_collection
 from embedder.images.decode import DecodeLimits, decode_image
 from embedder.images.formats import SNIFF_BYTES, sniff_format
+from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
-from indexer.parsing import parse_name
 from indexer.paths import resolve_display_path
 from indexer.skip_reasons import UnusableFileError
 from indexer.sources import is_local_file, read_original

@@ -39,7 +39,7 @@ def get_search_settings() -> Config:
         config,
         qdrant_api_key=config.qdrant_read_api_key or config.qdrant_api_key,
         qdrant_timeout=min(config.qdrant_timeout, MAX_TIMEOUT),
-        qdrant_patience=min(config.qdrant_patience, MAX_RETRY_SECONDS),
+        qdrant_retry_seconds=min(config.qdrant_retry_seconds, MAX_RETRY_SECONDS),
     )
 
 

@@ -1,8 +1,10 @@
-"""Settings, resolved once at the edge: defaults, polylens.toml, .env, environment, flags.
+"""The settings table: every setting of the indexer and the app, and where its value comes from.
+
+One field of `Config` per setting. The table drives polylens.toml, the environment, the flags and
+help of the commands, `indexer config show`, .env.example and the table in the README.
 
 The only module that reads the environment. Later sources win:
-defaults < ./polylens.toml (else the user's) < ./.env < POLYLENS_* (QDRANT_URL, QDRANT_API_KEY)
-< flags.
+defaults < ./polylens.toml (else the user's) < ./.env < POLYLENS_* (and QDRANT_*) < flags.
 """
 
 from __future__ import annotations
@@ -10,25 +12,24 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from indexer.errors import ConfigError
-from indexer.parsing import (
+from embedder.settings import (
+    MODEL_SETTINGS,
+    REQUIRED,
+    Setting,
     parse_bool,
-    parse_name,
-    parse_path,
-    parse_port,
+    parse_nonnegative_int,
     parse_positive_int,
-    parse_profile,
-    parse_seconds,
     parse_size,
-    parse_store,
-    parse_workers,
 )
+from indexer.errors import ConfigError
 
 TOML_FILE = "polylens.toml"
+PROFILES = ("small", "large", "huge")
 
 
 def default_store() -> str:
@@ -37,47 +38,194 @@ def default_store() -> str:
     return str(user_data_path("polylens", appauthor=False))
 
 
+def parse_name(value: object) -> str:
+    """The name of a collection or a tenant; it becomes the name of a folder."""
+    text = str(value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError("expected 1-64 letters, digits, '.', '_' or '-', a letter or digit first")
+    return text
+
+
+def parse_store(value: object) -> str:
+    """A URL or a folder; a folder becomes absolute, so that a later chdir does not move it."""
+    text = str(value).strip()
+    if not text:
+        raise ValueError("expected a folder or an http(s) URL")
+    if text.startswith(("http://", "https://")):
+        return text.rstrip("/")
+    return parse_path(text)
+
+
+def parse_path(value: object) -> str:
+    """A folder or a file, made absolute."""
+    return str(Path(str(value).strip()).expanduser().absolute())
+
+
+def parse_seconds(value: object) -> float:
+    seconds = float(str(value))
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("expected a number of seconds")
+    return seconds
+
+
+def parse_port(value: object) -> int:
+    port = parse_positive_int(value)
+    if port > 65535:
+        raise ValueError("expected a port, 1 to 65535")
+    return port
+
+
+def parse_profile(value: object) -> str:
+    if value not in PROFILES:
+        raise ValueError(f"expected one of {', '.join(PROFILES)}")
+    return str(value)
+
+
+def parse_cluster(value: object) -> str:
+    """Where the workers are: local:N, ray:auto, ray://HOST:PORT."""
+    text = str(value).strip()
+    if re.fullmatch(r"local:[1-9]\d*|ray:auto|ray://[^/\s:]+:\d+|ray://\[[^\]\s]+\]:\d+", text):
+        return text
+    raise ValueError("expected local:N, ray:auto or ray://HOST:PORT")
+
+
+def parse_workers(value: object) -> int | str:
+    """What --workers takes: a number of decoding threads, or a cluster."""
+    if re.fullmatch(r"\d+", str(value).strip()):
+        return int(str(value))
+    try:
+        return parse_cluster(value)
+    except ValueError:
+        raise ValueError(
+            "expected a number of threads, local:N, ray:auto or ray://HOST:PORT"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every setting of the indexer and the app. Sizes are in bytes or pixels."""
+    """Every setting, resolved. Sizes are in bytes or pixels."""
 
-    store: str
-    collection: str = "default"
-    model: str | None = None  # None: the collection's own, or the starter for a new one
-    device: str | None = None  # None: the model chooses
-    dtype: str | None = None  # the model's numbers; None: by the device
-    dim: int | None = None  # of a new collection's vectors; None: the model's own
-    pixel_budget: int | None = None  # of a new collection; None: the model's own
-    trust_remote_code: bool = False  # run code that comes with a model's weights
-    model_api_key: str | None = None  # for a model on a server
-    qdrant_api_key: str | None = None
-    qdrant_read_api_key: str | None = None  # what the app searches with, where it is given
-    qdrant_source_api_key: str | None = None  # of the server that migrate reads, if it is another
-    qdrant_grpc_port: int | None = None  # None: REST alone
-    qdrant_ca: str | None = None  # a file with the certificate authority of the server
-    qdrant_timeout: float = 60.0  # seconds that one request may take
-    qdrant_patience: float = 120.0  # seconds to wait for a server that is away or busy
-    qdrant_streams: int = 2  # uploads at a time
-    profile: str | None = None  # of a new collection on a server: small (None), large or huge
-    shards: int | None = None  # of a new collection on a server; None: the profile's
-    replicas: int | None = None  # the same
-    tenant: str | None = None  # whose points are written and searched; None: all
-    max_bytes: int = 200 * (1 << 20)
-    max_pixels: int = 150_000_000
-    batch: int = 64
-    workers: int | str = 0  # decoding threads (0: one a core, at most 8), or where workers are
-    runs: str = ""  # the folder of fine-tuning runs
-    debug: bool = False  # tracebacks instead of one-line errors
-
-    @property
-    def decode_threads(self) -> int:
-        """Decoding threads of this process; 0: as many as there are cores, at most 8."""
-        return self.workers if isinstance(self.workers, int) else 0
-
-    @property
-    def cluster(self) -> str | None:
-        """Where many workers are: local:N, ray:auto or ray://HOST:PORT."""
-        return self.workers if isinstance(self.workers, str) else None
+    store: str = Setting(
+        "Where collections are: a folder, or a Qdrant server's URL.",
+        parse_store,
+        "PATH|URL",
+        REQUIRED,
+        default_text="your data folder",
+        example="~/image-index",
+        env=("QDRANT_URL",),
+    ).field()
+    collection: str = Setting("The collection.", parse_name, default="default").field()
+    model: str | None = MODEL_SETTINGS["model"].field()
+    device: str | None = MODEL_SETTINGS["device"].field()
+    dtype: str | None = MODEL_SETTINGS["dtype"].field()
+    dim: int | None = MODEL_SETTINGS["dim"].field()
+    pixel_budget: int | None = MODEL_SETTINGS["pixel_budget"].field()
+    trust_remote_code: bool = MODEL_SETTINGS["trust_remote_code"].field()
+    model_api_key: str | None = MODEL_SETTINGS["model_api_key"].field()
+    qdrant_api_key: str | None = Setting(
+        "The key of the Qdrant server.", metavar="KEY", env=("QDRANT_API_KEY",), secret=True
+    ).field()
+    qdrant_read_api_key: str | None = Setting(
+        "The key that the app searches with; it may be read-only.",
+        metavar="KEY",
+        default_text="the key of the server",
+        env=("QDRANT_READ_API_KEY",),
+        secret=True,
+    ).field()
+    qdrant_source_api_key: str | None = Setting(
+        "The key of the server that `migrate` reads, if it has its own.",
+        metavar="KEY",
+        default_text="the key of the server",
+        env=("QDRANT_SOURCE_API_KEY",),
+        secret=True,
+    ).field()
+    qdrant_grpc_port: int | None = Setting(
+        "The server's gRPC port, for faster uploads.",
+        parse_port,
+        "PORT",
+        default_text="none: REST",
+        example="6334",
+    ).field()
+    qdrant_ca: str | None = Setting(
+        "A file with the certificate authority of the server.",
+        parse_path,
+        "FILE",
+        default_text="the system's",
+        example="~/ca.pem",
+    ).field()
+    qdrant_timeout: float = Setting(
+        "Seconds that one request may take.", parse_seconds, "N", 60.0
+    ).field()
+    qdrant_retry_seconds: float = Setting(
+        "Seconds to retry while the server is away or busy.",
+        parse_seconds,
+        "N",
+        120.0,
+        old_names=("qdrant_patience",),
+    ).field()
+    upload_concurrency: int = Setting(
+        "Uploads to a server at the same time.",
+        parse_positive_int,
+        "N",
+        2,
+        old_names=("qdrant_streams",),
+    ).field()
+    profile: str | None = Setting(
+        "How a server stores a new collection: small, large or huge.",
+        parse_profile,
+        "|".join(PROFILES),
+        default_text="small",
+    ).field()
+    shards: int | None = Setting(
+        "Shards of a new collection on a server.",
+        parse_positive_int,
+        "N",
+        default_text="the profile's",
+        example="6",
+    ).field()
+    replicas: int | None = Setting(
+        "Copies of each shard, on as many servers.",
+        parse_positive_int,
+        "N",
+        default_text="the profile's",
+        example="2",
+    ).field()
+    tenant: str | None = Setting(
+        "Write and search the points of one tenant only.", parse_name, default_text="all tenants"
+    ).field()
+    max_bytes: int = Setting(
+        "Skip larger files.", parse_size, "SIZE", 200 * (1 << 20), default_text="200MiB"
+    ).field()
+    max_pixels: int = Setting(
+        "Skip larger images.", parse_size, "N", 150_000_000, default_text="150M"
+    ).field()
+    batch: int = Setting(
+        "Files per batch: half are embedded while half are written.", parse_positive_int, "N", 64
+    ).field()
+    decode_threads: int = Setting(
+        "Threads that decode images; 0 means one per core, at most 8.",
+        parse_nonnegative_int,
+        "N",
+        0,
+    ).field()
+    cluster: str | None = Setting(
+        "Distribute the ingest: N processes here (local:N), or a Ray cluster.",
+        parse_cluster,
+        "local:N|ray:auto|ray://HOST:PORT",
+        default_text="this process alone",
+        example="local:4",
+    ).field()
+    runs: str = Setting(
+        "The folder of fine-tuning runs, for the Quality page.",
+        parse_path,
+        "FOLDER",
+        "",
+        default_text="`runs` in your data folder",
+        example="~/runs",
+    ).field()
+    debug: bool = Setting(
+        "Show tracebacks instead of one-line errors.", parse_bool, default=False
+    ).field()
 
     @property
     def is_remote(self) -> bool:
@@ -85,132 +233,125 @@ class Config:
 
     @property
     def local_folder(self) -> Path:
-        """The folder of this store's collections; for a server, what is kept beside it here."""
+        """The folder of this store's collections; for a server, of what is kept here beside it."""
         if not self.is_remote:
             return Path(self.store)
         return Path(default_store()) / "servers" / re.sub(r"[^A-Za-z0-9.-]+", "_", self.store)
 
 
-PARSERS: Mapping[str, Callable[[object], object]] = {
-    "store": parse_store,
-    "collection": parse_name,
-    "model": str,
-    "device": str,
-    "dtype": str,
-    "dim": parse_positive_int,
-    "pixel_budget": parse_size,
-    "trust_remote_code": parse_bool,
-    "model_api_key": str,
-    "qdrant_api_key": str,
-    "qdrant_read_api_key": str,
-    "qdrant_source_api_key": str,
-    "qdrant_grpc_port": parse_port,
-    "qdrant_ca": parse_path,
-    "qdrant_timeout": parse_seconds,
-    "qdrant_patience": parse_seconds,
-    "qdrant_streams": parse_positive_int,
-    "profile": parse_profile,
-    "shards": parse_positive_int,
-    "replicas": parse_positive_int,
-    "tenant": parse_name,
-    "max_bytes": parse_size,
-    "max_pixels": parse_size,
-    "batch": parse_positive_int,
-    "workers": parse_workers,
-    "runs": parse_path,
-    "debug": parse_bool,
-}
-ENV_ALIASES = {
-    "QDRANT_URL": "store",
-    "QDRANT_API_KEY": "qdrant_api_key",
-    "QDRANT_READ_API_KEY": "qdrant_read_api_key",
-    "QDRANT_SOURCE_API_KEY": "qdrant_source_api_key",
-}
-SECRET_SETTINGS = frozenset(
-    {"qdrant_api_key", "qdrant_read_api_key", "qdrant_source_api_key", "model_api_key"}
+SETTINGS: Mapping[str, Setting] = {f.name: f.metadata["setting"] for f in fields(Config)}
+WORKERS = Setting(
+    "Decoding threads, or a cluster: N processes here (local:N), or Ray.",
+    parse_workers,
+    "N|local:N|ray:auto|ray://HOST:PORT",
+    default_text="one thread per core",
 )
+"""The --workers flag: it sets `decode_threads` or `cluster`."""
+
+RENAMED: Mapping[str, tuple[str, ...]] = {
+    **{old: (name,) for name, row in SETTINGS.items() for old in row.old_names},
+    "workers": ("decode_threads", "cluster"),
+}
+"""Old names of settings, still read with a warning."""
+ENV_ALIASES: Mapping[str, str] = {v: name for name, row in SETTINGS.items() for v in row.env}
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting's value and the source that set it."""
+class Resolved:
+    """The value of one setting, and the source that set it."""
 
     name: str
     value: object
     origin: str
 
 
-def load_config(flags: Mapping[str, object] | None = None) -> Config:
-    """The settings in force; `flags` that are None count as not given. Raises `ConfigError`."""
-    return Config(**{s.name: s.value for s in load_settings(flags)})  # type: ignore[arg-type]
+def _warn(message: str) -> None:
+    warnings.warn(message, FutureWarning, stacklevel=4)
 
 
-def load_settings(flags: Mapping[str, object] | None = None) -> list[Setting]:
-    """Each setting with its origin, in the order of `Config`'s fields; raises `ConfigError`."""
-    found: dict[str, Setting] = {}
+def load_config(
+    flags: Mapping[str, object] | None = None, warn: Callable[[str], None] = _warn
+) -> Config:
+    """Resolve the settings; `flags` that are None count as not given. Raises `ConfigError`.
+
+    `warn` is called with a sentence for each old name that a file or the environment uses.
+    """
+    return Config(**{s.name: s.value for s in load_settings(flags, warn)})  # type: ignore[arg-type]
+
+
+def load_settings(
+    flags: Mapping[str, object] | None = None, warn: Callable[[str], None] = _warn
+) -> list[Resolved]:
+    """Each setting with its origin, in the order of the table; raises `ConfigError`."""
+    found = {name: Resolved(name, _default(name), "default") for name in SETTINGS}
     for origin, values in _read_sources(flags or {}):
+        for name in [key for key in values if key in RENAMED]:
+            if origin != "flag":
+                warn(_describe_renaming(name, origin))
+            for new_name, value in _parse_renamed(name, values[name], origin).items():
+                found[new_name] = Resolved(new_name, value, origin)
         for name, raw in values.items():
-            found[name] = Setting(name, _parse_value(name, raw, origin), origin)
-    defaults = (Setting(f.name, _default_value(f.name), "default") for f in fields(Config))
-    return [found.get(s.name, s) for s in defaults]
+            if name not in RENAMED:
+                found[name] = Resolved(name, _parse_value(name, raw, origin), origin)
+    return list(found.values())
 
 
-def _default_value(name: str) -> object:
+def _describe_renaming(name: str, origin: str) -> str:
+    in_environment = origin in (".env", "environment")
+    old, *new = (f"POLYLENS_{n.upper()}" if in_environment else n for n in (name, *RENAMED[name]))
+    return f"{old} (from {origin}) is an old name: use {' or '.join(new)}"
+
+
+def _parse_renamed(name: str, raw: object, origin: str) -> dict[str, object]:
+    if name != "workers":
+        [new] = RENAMED[name]
+        return {new: _parse_value(new, raw, origin)}
+    value = _call_parser("workers", WORKERS, raw, origin)
+    cluster = isinstance(value, str)
+    return {"decode_threads": 0 if cluster else value, "cluster": value if cluster else None}
+
+
+def _parse_value(name: str, raw: object, origin: str) -> object:
+    if name not in SETTINGS:
+        known = ", ".join(SETTINGS)
+        raise ConfigError(f"{origin} sets {name!r}, which is not a setting; known: {known}")
+    return _call_parser(name, SETTINGS[name], raw, origin)
+
+
+def _call_parser(name: str, row: Setting, raw: object, origin: str) -> object:
+    try:
+        return row.parse(raw)
+    except ValueError as error:
+        raise ConfigError(f"{name} = {raw!r} (from {origin}): {error}") from error
+
+
+def _default(name: str) -> object:
     if name == "store":
         return default_store()
     if name == "runs":
         return str(Path(default_store()) / "runs")
-    return Config.__dataclass_fields__[name].default
+    return SETTINGS[name].default
 
 
-def _read_sources(flags: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
-    toml = _find_toml()
-    sources = [(str(toml), _read_toml(toml))] if toml else []
-    if Path(".env").is_file():
-        sources.append((".env", _parse_environment(_read_dotenv())))
-    sources.append(("environment", _parse_environment(os.environ)))
-    sources.append(("flag", {k: v for k, v in flags.items() if v is not None}))
-    return sources
-
-
-def _find_toml() -> Path | None:
+def _read_sources(flags: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
     from platformdirs import user_config_path
 
-    places = (Path(TOML_FILE), user_config_path("polylens", appauthor=False) / TOML_FILE)
-    return next((p for p in places if p.is_file()), None)
+    candidates = (Path(TOML_FILE), user_config_path("polylens", appauthor=False) / TOML_FILE)
+    toml = next((path for path in candidates if path.is_file()), None)
+    if toml:
+        try:
+            yield str(toml), tomllib.loads(toml.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{toml} cannot be read: {error}") from error
+    if Path(".env").is_file():
+        from dotenv import dotenv_values
 
-
-def _read_toml(path: Path) -> Mapping[str, object]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _read_dotenv() -> Mapping[str, str | None]:
-    from dotenv import dotenv_values
-
-    return dotenv_values(".env")
+        yield ".env", _parse_environment(dotenv_values(".env"))
+    yield "environment", _parse_environment(os.environ)
+    yield "flag", {name: value for name, value in flags.items() if value is not None}
 
 
 def _parse_environment(environment: Mapping[str, str | None]) -> dict[str, object]:
-    """POLYLENS_* and Qdrant's own names; POLYLENS_STORE wins over QDRANT_URL."""
-    values: dict[str, object] = {}
-    for variable, name in ENV_ALIASES.items():
-        if environment.get(variable):
-            values[name] = environment[variable]
-    for name in PARSERS:
-        value = environment.get(f"POLYLENS_{name.upper()}")
-        if value:
-            values[name] = value
-    return values
-
-
-def _parse_value(name: str, raw: object, origin: str) -> object:
-    if name not in PARSERS:
-        known = ", ".join(PARSERS)
-        raise ConfigError(f"{origin} sets {name!r}, which is no setting; known: {known}")
-    try:
-        return PARSERS[name](raw)
-    except ValueError as error:
-        raise ConfigError(f"{name} = {raw!r} (from {origin}): {error}") from error
+    """The settings in `environment`; POLYLENS_STORE wins over QDRANT_URL."""
+    variables = {**ENV_ALIASES, **{f"POLYLENS_{n.upper()}": n for n in (*RENAMED, *SETTINGS)}}
+    return {name: value for v, name in variables.items() if (value := environment.get(v))}

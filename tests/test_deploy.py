@@ -25,7 +25,7 @@ from typer.main import get_command
 import embedder.cli.program
 import finetune.cli
 import indexer.cli
-from indexer.config import ENV_ALIASES, PARSERS
+from indexer.config import ENV_ALIASES, SETTINGS
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -210,12 +210,12 @@ def test_the_app_has_the_key_that_reads_and_no_other():
 
 @pytest.mark.parametrize("name", OURS)
 def test_settings_of_a_service_are_settings_of_the_program(name):
-    own = {f"POLYLENS_{key.upper()}": key for key in PARSERS} | ENV_ALIASES
+    own = {f"POLYLENS_{key.upper()}": key for key in SETTINGS} | dict(ENV_ALIASES)
     for variable, value in SERVICES[name]["environment"].items():
         if variable.startswith("STREAMLIT_") or variable == "POLYLENS_SERVE_API_KEY":
             continue
         if value:
-            PARSERS[own[variable]](value)
+            SETTINGS[own[variable]].parse(value)
         assert variable in own
 
 
@@ -393,7 +393,7 @@ def test_a_command_of_the_docs_is_one(line):
 
 
 def test_variables_of_the_docs_are_known():
-    own = {f"POLYLENS_{key.upper()}" for key in PARSERS} | set(ENV_ALIASES)
+    own = {f"POLYLENS_{key.upper()}" for key in SETTINGS} | set(ENV_ALIASES)
     own |= {name for name, _, _ in VARIABLE.findall(COMPOSE)}
     own |= set(SERVICES["qdrant"]["environment"])
     told = re.findall(r"\b(?:POLYLENS|QDRANT|EMBEDDER|APP|TORCH)_[A-Z_]+\b", DEPLOY)

@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,9 @@ from typer.main import get_command
 import embedder.cli.program
 import finetune.cli
 import indexer.cli
-from indexer.config import ENV_ALIASES, Config
-from indexer.parsing import parse_size
+from embedder.settings import REQUIRED
+from indexer.config import ENV_ALIASES, SETTINGS
+from tools.generate_settings import render_env, render_readme
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -166,21 +166,22 @@ def test_docs_cli_has_no_command_that_is_not_there():
     assert set(re.findall(r"^### (.*)$", CLI, re.M)) == set(COMMANDS)
 
 
-def test_the_readme_names_every_setting_and_its_key():
-    rows = re.findall(r"^\| `(POLYLENS_\w+)` \| `(\w+)` \|", README, re.M)
-    assert rows == [(f"POLYLENS_{f.name.upper()}", f.name) for f in fields(Config)]
+def test_the_settings_of_the_readme_and_the_example_environment_are_those_of_the_table():
+    """`python -m tools.generate_settings` writes both."""
+    assert render_readme(README) == README
+    assert (ROOT / ".env.example").read_text("utf-8") == render_env()
 
 
-def test_the_example_environment_has_every_setting_with_its_default():
+def test_the_example_environment_has_every_setting_with_a_value_it_takes():
+    variables = {f"POLYLENS_{name.upper()}": name for name in SETTINGS} | dict(ENV_ALIASES)
     lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
-    told = dict(re.findall(r"^# ([A-Z_]+)=(\S*)", "\n".join(lines), re.M))
-    own = {f"POLYLENS_{f.name.upper()}" for f in fields(Config)}
-    own -= {f"POLYLENS_{name}" for name in ENV_ALIASES}  # told by the names that Qdrant gives them
-    assert set(told) == own | set(ENV_ALIASES)
-    assert parse_size(told["POLYLENS_MAX_BYTES"]) == Config("x").max_bytes
-    assert parse_size(told["POLYLENS_MAX_PIXELS"]) == Config("x").max_pixels
-    assert int(told["POLYLENS_BATCH"]) == Config("x").batch
-    assert int(told["POLYLENS_WORKERS"]) == Config("x").workers
+    examples = dict(re.findall(r"^# ([A-Z_]+)=(\S*)", "\n".join(lines), re.M))
+    assert {variables[variable] for variable in examples} == set(SETTINGS)
+    for variable, text in examples.items():
+        row = SETTINGS[variables[variable]]
+        value = row.parse(text) if text else row.default
+        if row.default not in (None, False, "", REQUIRED) and not row.example:
+            assert value == row.default
 
 
 def test_the_tree_of_the_readme_is_the_tree():

@@ -16,9 +16,9 @@ from app.services import get_settings, load_collection_model, summarize_collecti
 from embedder import EmbedderError, list_models
 from embedder.hardware import choose_placement, detect_memory
 from indexer.collection import Collection, Summary
+from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
-from indexer.parsing import parse_name
 
 REFRESH_SECONDS = 1.0  # seconds between two looks at a running ingest
 

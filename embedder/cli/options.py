@@ -1,83 +1,129 @@
-"""The options with which commands choose a model and how it is loaded."""
+"""Command-line options made from the settings table, and those that choose and load a model."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from embedder.families.registry import list_models
+from embedder.settings import MODEL_SETTINGS, Setting
+from embedder.types import Settings
 
 MODEL_PANEL = "The model"
 MODEL_API_KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
+
+Command = Callable[..., None]
+
+
+def make_option(row: Setting, *names: str, parse: bool = False, **keywords: Any) -> Any:
+    """The typer option of a setting; `names` where they do not follow from the parameter's.
+
+    With `parse`, the command gets the setting's value instead of the text on the command line.
+    """
+
+    def convert(text: str) -> object:
+        try:
+            return row.parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    own: dict[str, Any] = {
+        "metavar": row.metavar or None,
+        "help": row.help,
+        "show_default": row.shown_default.replace("`", "") if row.default is not False else False,
+    }
+    if parse and row.parse is not str:
+        own["parser"] = convert
+    return typer.Option(*names, **own | keywords)
+
+
+def inject(
+    target: str, options: Mapping[str, Any], build: Callable[..., object]
+) -> Callable[[Command], Command]:
+    """A decorator for a command: it takes `options` (parameter -> annotation) beside its own.
+
+    Their values do not reach the command; `build(**values)` does, as the parameter `target`.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**values: object) -> None:
+            chosen = {name: values.pop(name) for name in options}
+            command(**values, **{target: build(**chosen)})
+
+        # typer reads annotations from the signature, so they may not be strings; that of `target`
+        # is often imported for type checking alone
+        own = {k: v for k, v in command.__annotations__.items() if k != target}
+        hints = get_type_hints(
+            SimpleNamespace(__annotations__=own), command.__globals__, include_extras=True
+        )
+        keyword_only = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            parameter.replace(kind=keyword_only, annotation=hints[parameter.name])
+            for parameter in inspect.signature(command).parameters.values()
+            if parameter.name != target
+        ]
+        parameters += [
+            inspect.Parameter(
+                name,
+                keyword_only,
+                default=False if get_args(annotation)[0] is bool else None,
+                annotation=annotation,
+            )
+            for name, annotation in options.items()
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
 
 
 def complete_model_name(incomplete: str) -> list[str]:
     """What the shell offers for --model."""
     try:
         return [card.name for card in list_models() if card.name.startswith(incomplete)]
-    except Exception:  # a shell has no place for an error
+    except Exception:  # a shell cannot show an error
         return []
 
 
+def _model_option(name: str, *flags: str, **keywords: Any) -> Any:
+    panel = {"rich_help_panel": MODEL_PANEL}
+    return make_option(MODEL_SETTINGS[name], *flags, parse=True, **panel | keywords)
+
+
 Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FOLDER|URL",
-        help="The model: a name, a folder, or a server's URL.",
-        autocompletion=complete_model_name,
-        rich_help_panel=MODEL_PANEL,
-    ),
+    str, _model_option("model", autocompletion=complete_model_name, show_default=True)
 ]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Where it runs: cpu, cuda, or several as cuda:0,cuda:1.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Its numbers: bfloat16, float16 or float32.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-Dim = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="NUMBER",
-        help="Cut vectors to this length, where the model was trained for it.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-PixelBudget = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="NUMBER",
-        help="The most pixels a picture may cost: fewer are quicker, and see less.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code",
-        help="Run Python code that comes with a model's weights.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
+Device = Annotated[str | None, _model_option("device")]
+Dtype = Annotated[str | None, _model_option("dtype")]
+Dim = Annotated[int | None, _model_option("dim")]
+PixelBudget = Annotated[int | None, _model_option("pixel_budget")]
+TrustRemoteCode = Annotated[bool, _model_option("trust_remote_code", "--trust-remote-code")]
 ApiKey = Annotated[
-    str | None,
-    typer.Option(
-        "--model-api-key",
-        metavar="KEY",
-        envvar=MODEL_API_KEY_VARIABLE,
-        help="The key for a server's model.",
-        rich_help_panel=MODEL_PANEL,
-    ),
+    str | None, _model_option("model_api_key", "--model-api-key", envvar=MODEL_API_KEY_VARIABLE)
 ]
+MODEL_OPTIONS: Mapping[str, Any] = {
+    "device": Device,
+    "dtype": Dtype,
+    "dim": Dim,
+    "pixel_budget": PixelBudget,
+    "trust_remote_code": TrustRemoteCode,
+    "model_api_key": ApiKey,
+}
+
+
+def takes_model_settings(*names: str) -> Callable[[Command], Command]:
+    """A decorator: the command has these options (all of a model's without `names`), and gets
+    `settings`."""
+
+    def build(model_api_key: str | None = None, **values: Any) -> Settings:
+        return Settings(**values, api_key=model_api_key)
+
+    chosen = names or tuple(MODEL_OPTIONS)
+    return inject("settings", {name: MODEL_OPTIONS[name] for name in chosen}, build)

@@ -1,73 +1,87 @@
-"""The options that all commands share, and the settings they come to."""
+"""The options of `indexer`, made from the settings table, and the settings they come to."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from embedder.cli.options import complete_model_name
-from indexer.cli._completion import complete_collection
-from indexer.config import Config, load_config
+from embedder.cli.console import print_note
+from embedder.cli.options import Command, complete_model_name, inject, make_option
+from indexer.config import SETTINGS, WORKERS, Config, load_config
+from indexer.errors import ConfigError
 
 PANEL = "Options of every command"
+SHARED = ("store", "collection", "tenant", "model")
+READING = ("max_bytes", "max_pixels", "batch", "workers")
+EMBEDDING = ("device", "dim", "pixel_budget", "trust_remote_code")
+LAYOUT = ("profile", "shards", "replicas")
 
-Store = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH|URL",
-        help="Where collections are: a folder, or a Qdrant server's URL.",
-        rich_help_panel=PANEL,
-    ),
-]
-Collection = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The collection; 'default' where none is named.",
-        autocompletion=complete_collection,
-        rich_help_panel=PANEL,
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FOLDER|URL",
-        help="The model; the collection's own where none is named.",
-        autocompletion=complete_model_name,
-        rich_help_panel=PANEL,
-    ),
-]
-Tenant = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Whose points; everybody's where none is named.", rich_help_panel=PANEL
-    ),
-]
-Profile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="small|large|huge",
-        help="How a new collection is kept on a server.",
-        show_default="small",
-    ),
-]
-Shards = Annotated[
-    str | None, typer.Option(metavar="N", help="Shards of a new collection on a server.")
-]
-Replicas = Annotated[
-    str | None, typer.Option(metavar="N", help="Copies of each shard, on as many servers.")
-]
+
+def complete_collection(context: typer.Context, incomplete: str) -> list[str]:
+    """The collections of the store that the line names, for the shell."""
+    from dataclasses import replace
+
+    from indexer.places import place_of
+
+    try:
+        config = load_config({"store": context.params.get("store")}, warn=lambda _: None)
+        names = place_of(replace(config, qdrant_retry_seconds=0.0, qdrant_timeout=2.0)).names()
+        return [name for name in names if name.startswith(incomplete)]
+    except Exception:  # a shell cannot show an error
+        return []
+
+
+def _make_shared(name: str, **keywords: Any) -> Any:
+    return make_option(SETTINGS[name], rich_help_panel=PANEL, **keywords)
+
+
+Store = Annotated[str | None, _make_shared("store")]
+Collection = Annotated[str | None, _make_shared("collection", autocompletion=complete_collection)]
+Tenant = Annotated[str | None, _make_shared("tenant")]
+Model = Annotated[str | None, _make_shared("model", autocompletion=complete_model_name)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the images."),
+]
+Frames = Annotated[bool, typer.Option("--frames", help="Embed several frames of an animation.")]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links to folders.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST", help="Also fetch images that lists point to on this host."),
+]
+
+
+def takes_config(*names: str) -> Callable[[Command], Command]:
+    """A decorator: the command has the flags of the settings `names`, and gets `config`."""
+    return inject("config", {name: _annotate(name) for name in names}, resolve_flags)
+
+
+def takes_flags(*names: str) -> Callable[[Command], Command]:
+    """The same for a command that resolves the settings itself: it gets `flags`, a dict."""
+    return inject("flags", {name: _annotate(name) for name in names}, dict)
 
 
 def resolve_flags(**flags: object) -> Config:
-    """The settings in force; what is wrong in a flag is wrong usage, elsewhere a `ConfigError`."""
-    from indexer.errors import ConfigError
-
-    load_config()
+    """The settings; what is wrong in a flag is wrong usage, elsewhere a `ConfigError`."""
+    load_config(warn=print_note)
     try:
-        return load_config(flags)
+        return load_config(flags, warn=lambda _: None)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _annotate(name: str) -> Any:
+    """The annotation of a setting's parameter; its value is parsed with those of other sources."""
+    shared = {"store": Store, "collection": Collection, "tenant": Tenant, "model": Model}
+    if name in shared:
+        return shared[name]
+    row = WORKERS if name == "workers" else SETTINGS[name]
+    if row.default is False:
+        return Annotated[bool | None, make_option(row, f"--{name.replace('_', '-')}")]
+    return Annotated[str | None, make_option(row)]

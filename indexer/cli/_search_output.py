@@ -87,8 +87,8 @@ def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
         lines.append(f"id {hit.id}")
         lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]
         lines += [
-            f"{_format_weight(part['weight'])}{replace_unprintable(part['label'])}: cosine {part['score']:+.3f}, "
-            f"{part['share']:+.0%} of the score"
+            f"{_format_weight(part['weight'])}{replace_unprintable(part['label'])}: "
+            f"cosine {part['score']:+.3f}, {part['share']:+.0%} of the score"
             for part in hit.explanation.get("parts", [])
         ]
     return lines

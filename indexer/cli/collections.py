@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedder.cli.console import print_note, write_json
 from embedder.cli.output import print_table
-from indexer.cli import _ingest_options, _options
+from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.collection import Summary
@@ -48,17 +48,18 @@ Pictures and texts are not touched. With --tenant, what belongs to that tenant a
 
 
 @collections_app.command("list", epilog=LIST_EXAMPLES)
+@_options.takes_flags("store")
 def list_(
+    flags: dict[str, Any],
     tenants: Annotated[
         bool, typer.Option("--tenants", help="Count each tenant's points as well.")
     ] = False,
-    store: _options.Store = None,
     as_json: _options.Json = False,
 ) -> None:
     """List the collections of a store, with their points and models."""
     from indexer.collection import list_collections
 
-    config = _options.resolve_flags(store=store)
+    config = _options.resolve_flags(**flags)
     found = list_collections(replace(config, tenant=None))
     counted = {s.name: _count_tenants(config, s.name) if tenants else {} for s in found}
     if as_json:
@@ -78,35 +79,20 @@ def list_(
 
 
 @collections_app.command(epilog=CREATE_EXAMPLES)
+@_options.takes_flags(
+    "dim", "pixel_budget", "trust_remote_code", *_options.LAYOUT, "store", "model"
+)
 def create(
+    flags: dict[str, Any],
     name: Name,
-    profile: _options.Profile = None,
-    shards: _options.Shards = None,
-    replicas: _options.Replicas = None,
-    dim: _ingest_options.Dim = None,
-    pixel_budget: _ingest_options.PixelBudget = None,
-    trust_remote_code: _ingest_options.TrustRemoteCode = None,
-    store: _options.Store = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Make an empty collection, laid out as a server is to keep it."""
     from indexer.collection import create as make
     from indexer.models import model_for_ingest
 
-    config = _options.resolve_flags(
-        store=store,
-        collection=name,
-        model=model,
-        dim=dim,
-        pixel_budget=pixel_budget,
-        trust_remote_code=trust_remote_code,
-        profile=profile,
-        shards=shards,
-        replicas=replicas,
-    )
-    given = {"--profile": profile, "--shards": shards, "--replicas": replicas}
-    unheard = [flag for flag, value in given.items() if value]
+    config = _options.resolve_flags(collection=name, **flags)
+    unheard = [f"--{option}" for option in _options.LAYOUT if flags[option]]
     if unheard and not config.is_remote:
         raise typer.BadParameter(f"{', '.join(unheard)}: of a collection on a server, not a folder")
     card = model_for_ingest(config, None).card
@@ -118,17 +104,17 @@ def create(
 
 
 @collections_app.command(epilog=DELETE_EXAMPLES)
+@_options.takes_flags("store", "tenant")
 def delete(
+    flags: dict[str, Any],
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    tenant: _options.Tenant = None,
-    store: _options.Store = None,
     as_json: _options.Json = False,
 ) -> None:
     """Delete a collection: its points, and what is kept of it on this machine."""
     from indexer.collection import Collection, remove, summary
 
-    config = _options.resolve_flags(store=store, collection=name, tenant=tenant)
+    config = _options.resolve_flags(collection=name, **flags)
     found = summary(config)
     points = found.points
     if points is None:

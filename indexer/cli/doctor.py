@@ -44,19 +44,17 @@ Examples:
 
 
 @app.command(epilog=DOCTOR_EXAMPLES)
+@_options.takes_config("store", "collection", "model")
 def doctor(
+    config: Config,
     repair: Annotated[
         bool, typer.Option("--repair", help="Delete what the next ingest makes anew, if broken.")
     ] = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Check the installation, the collection and the model, and say what to type where it hurts."""
     from indexer.doctor import run_checks
 
-    config = _options.resolve_flags(store=store, collection=collection, model=model)
     checks = []
     for check in run_checks(config, repair=repair):
         checks.append(check)
@@ -76,7 +74,9 @@ def _print_check(check: Check) -> None:
 
 
 @app.command(epilog=EXPORT_EXAMPLES)
+@_options.takes_config(*_options.SHARED)
 def export(
+    config: Config,
     form: Annotated[
         str, typer.Option("--format", metavar="|".join(FORMATS), help="What to write.")
     ] = "jsonl",
@@ -95,10 +95,6 @@ def export(
     vectors: Annotated[
         bool, typer.Option("--vectors/--no-vectors", help="With the vectors.")
     ] = True,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    tenant: _options.Tenant = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Write points, their payloads and vectors, to a file or to stdout."""
@@ -110,7 +106,6 @@ def export(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
     if as_json and output is None:
         raise typer.BadParameter("--json tells of what was written to a file; name it: --output")
-    config = _options.resolve_flags(store=store, collection=collection, model=model, tenant=tenant)
     query = Query(parse_parts(search or []), parse_filters(where or []), limit)
     with _open_rows(config, query) as rows, _open_output(output) as out:
         count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]

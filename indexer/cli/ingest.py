@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedder.cli.console import INTERRUPTED, SKIPPED, print_note, replace_unprintable, write_json
-from indexer.cli import _ingest_options, _options
+from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -49,7 +49,9 @@ URL, in an archive or a table is not looked for: indexer ingest SOURCE --prune d
 
 
 @app.command(epilog=INGEST_EXAMPLES)
+@_options.takes_config(*_options.READING, *_options.EMBEDDING, *_options.SHARED)
 def ingest(
+    config: Config,
     folders: Annotated[
         list[str],
         typer.Argument(metavar="SOURCE", help="Folders, archives, tables; also by URL: s3://..."),
@@ -58,44 +60,18 @@ def ingest(
         bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
     ] = False,
     dry_run: DryRun = False,
-    max_bytes: _ingest_options.MaxBytes = None,
-    max_pixels: _ingest_options.MaxPixels = None,
-    batch: _ingest_options.Batch = None,
-    workers: _ingest_options.Workers = None,
-    manifest: _ingest_options.Manifest = None,
-    device: _ingest_options.Device = None,
-    dim: _ingest_options.Dim = None,
-    pixel_budget: _ingest_options.PixelBudget = None,
-    trust_remote_code: _ingest_options.TrustRemoteCode = None,
-    frames: _ingest_options.Frames = False,
-    follow_links: _ingest_options.FollowLinks = False,
-    allow_host: _ingest_options.AllowHost = None,
-    quiet: _ingest_options.Quiet = False,
+    manifest: _options.Manifest = None,
+    frames: _options.Frames = False,
+    follow_links: _options.FollowLinks = False,
+    allow_host: _options.AllowHost = None,
+    quiet: _options.Quiet = False,
     verbose: _options.Verbose = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    tenant: _options.Tenant = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Index the pictures and texts of folders; what is unchanged costs next to nothing."""
     from embedder.images.decode import DecodeLimits
     from indexer.ingest.pipeline import IngestOptions
 
-    config = _options.resolve_flags(
-        store=store,
-        collection=collection,
-        model=model,
-        tenant=tenant,
-        max_bytes=max_bytes,
-        max_pixels=max_pixels,
-        batch=batch,
-        workers=workers,
-        device=device,
-        dim=dim,
-        pixel_budget=pixel_budget,
-        trust_remote_code=trust_remote_code,
-    )
     ingest_options = IngestOptions(
         DecodeLimits(config.max_bytes, config.max_pixels),
         config.batch,
@@ -116,20 +92,17 @@ def ingest(
 
 
 @app.command(epilog=PRUNE_EXAMPLES)
+@_options.takes_config(*_options.SHARED)
 def prune(
+    config: Config,
     dry_run: DryRun = False,
     verbose: _options.Verbose = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    tenant: _options.Tenant = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Remove the points whose files are gone from the disk."""
     from indexer.cli._open import open_with_model
     from indexer.ingest.prune import prune as prune_collection
 
-    config = _options.resolve_flags(store=store, collection=collection, model=model, tenant=tenant)
     opened, embedder = open_with_model(config, needs_model=False)
     with opened:
         report = prune_collection(opened, embedder, dry_run=dry_run)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedder.cli.console import INTERRUPTED, print_note, replace_unprintable, write_json
-from indexer.cli import _ingest_options, _options
+from indexer.cli import _options
 from indexer.cli._transfer_output import output_transfer
 
 if TYPE_CHECKING:
+    from indexer.config import Config
     from indexer.moving.move import Mode
 
 app = typer.Typer()
@@ -62,7 +63,9 @@ Replace = Annotated[
 
 
 @app.command(epilog=MIGRATE_EXAMPLES)
+@_options.takes_flags(*_options.LAYOUT, "collection", "tenant")
 def migrate(
+    flags: dict[str, Any],
     source: Annotated[
         str, typer.Argument(metavar="SRC", help="The store to read: a folder or a server's URL.")
     ],
@@ -74,12 +77,7 @@ def migrate(
     ] = None,
     merge: Merge = False,
     in_place: Replace = False,
-    profile: _options.Profile = None,
-    shards: _options.Shards = None,
-    replicas: _options.Replicas = None,
-    quiet: _ingest_options.Quiet = False,
-    tenant: _options.Tenant = None,
-    collection: _options.Collection = None,
+    quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
     """Copy a collection to another store: from a folder to a server, back, or between two."""
@@ -91,24 +89,20 @@ def migrate(
     for store in (source, there):
         if "://" in store and not store.startswith(("http://", "https://")):
             raise typer.BadParameter(f"{store}: a store is a folder or an http(s) URL")
+    tenant, collection = flags.pop("tenant"), flags.pop("collection")
     begin = _options.resolve_flags(store=source, collection=collection, tenant=tenant)
     if begin.qdrant_source_api_key:
         begin = replace(begin, qdrant_api_key=begin.qdrant_source_api_key)
-    end = _options.resolve_flags(
-        store=there,
-        collection=to or collection,
-        tenant=tenant,
-        profile=profile,
-        shards=shards,
-        replicas=replicas,
-    )
+    end = _options.resolve_flags(store=there, collection=to or collection, tenant=tenant, **flags)
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = move(begin, end, mode, on_progress=show, stop=stop)
     output_transfer(end, report, as_json=as_json)
 
 
 @app.command(epilog=SNAPSHOT_EXAMPLES)
+@_options.takes_config("store", "collection", "tenant")
 def snapshot(
+    config: Config,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -120,10 +114,7 @@ def snapshot(
         ),
     ] = None,
     thumbs: Annotated[bool, typer.Option("--thumbs", help="With the thumbnails.")] = False,
-    quiet: _ingest_options.Quiet = False,
-    tenant: _options.Tenant = None,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
+    quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
     """Write a collection to one file, which restore makes a collection of in any store."""
@@ -132,7 +123,6 @@ def snapshot(
     from indexer.cli._progress import format_duration, show_progress
     from indexer.moving.snapshot import snapshot as write
 
-    config = _options.resolve_flags(store=store, collection=collection, tenant=tenant)
     path = _snapshot_path(output or Path(), config.collection)
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = write(config, path, thumbs=thumbs, on_progress=show, stop=stop)
@@ -159,19 +149,15 @@ def snapshot(
 
 
 @app.command(epilog=RESTORE_EXAMPLES)
+@_options.takes_flags(*_options.LAYOUT, "store", "collection", "tenant")
 def restore(
+    flags: dict[str, Any],
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="What indexer snapshot has written.")
     ],
     merge: Merge = False,
     in_place: Replace = False,
-    profile: _options.Profile = None,
-    shards: _options.Shards = None,
-    replicas: _options.Replicas = None,
-    quiet: _ingest_options.Quiet = False,
-    tenant: _options.Tenant = None,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
+    quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
     """Make a collection of a snapshot's file, under its own name unless another is given."""
@@ -181,15 +167,8 @@ def restore(
     from indexer.moving.restore import restore as move
 
     mode = _parse_mode(merge=merge, in_place=in_place)
-    config = _options.resolve_flags(
-        store=store,
-        collection=collection,
-        tenant=tenant,
-        profile=profile,
-        shards=shards,
-        replicas=replicas,
-    )
-    config = config if collection else replace(config, collection=name_in(file))
+    config = _options.resolve_flags(**flags)
+    config = config if flags["collection"] else replace(config, collection=name_in(file))
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = move(file, config, mode, on_progress=show, stop=stop)
     output_transfer(config, report, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -35,7 +35,9 @@ Examples:
 
 
 @app.command(epilog=EXAMPLES)
+@_options.takes_flags("dim", "store", "collection", "model")
 def plan(
+    flags: dict[str, Any],
     images: Annotated[str, typer.Option(metavar="N", help="Pictures; such as 100M or 1B.")],
     texts: Annotated[
         str, typer.Option(metavar="N", help="Passages of texts; a short text is one.")
@@ -43,13 +45,10 @@ def plan(
     captions: Annotated[
         float, typer.Option(min=0, metavar="N", help="Captions a picture has, on average.")
     ] = 0.0,
-    dim: Annotated[
-        str | None, typer.Option(metavar="N", help="Numbers of a vector; the model's own.")
-    ] = None,
     profile: Annotated[
         str | None,
         typer.Option(
-            metavar="small|large|huge", help="DeploymentPlan for this one, not for the best."
+            metavar="small|large|huge", help="Plan for this profile, not for the best one."
         ),
     ] = None,
     replicas: Annotated[
@@ -77,13 +76,10 @@ def plan(
     node_month: Annotated[
         float | None, typer.Option(min=0, metavar="PRICE", help="What a node costs a month.")
     ] = None,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Tell what a collection of that size needs: RAM, disk, nodes, GPU-days, and what to type."""
-    from indexer.parsing import parse_profile
+    from indexer.config import parse_profile
     from indexer.planning.format import parse_count
     from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
     from indexer.planning.planner import plan as reckon
@@ -96,7 +92,7 @@ def plan(
         gpu_hour=gpu_hour,
         node_month=node_month,
     )
-    config = _options.resolve_flags(store=store, collection=collection, model=model, dim=dim)
+    config = _options.resolve_flags(**flags)
     card, length = _resolve_model(config)
     question = PlanRequest(
         images=_parse_option("--images", parse_count, images),
@@ -114,7 +110,7 @@ def plan(
         points_per_second=points_per_second,
         gpu_hour=gpu_hour,
         node_month=node_month,
-        collection=config.collection if collection else COLLECTION_PLACEHOLDER,
+        collection=config.collection if flags["collection"] else COLLECTION_PLACEHOLDER,
         url=masked(config.store) if config.is_remote else URL_PLACEHOLDER,
     )
     if question.load.points == 0:
@@ -140,7 +136,7 @@ def _check_finite(**values: float | None) -> None:
 
 
 def _parse_ram(value: object) -> int:
-    from indexer.parsing import parse_size
+    from embedder.settings import parse_size
 
     found = parse_size(value)
     if found < MIN_NODE_RAM:

@@ -42,7 +42,7 @@ def program_options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """What stands before the command's name. `embedder.cli.console.run_program` looks for --debug itself."""
+    """Options before the command's name; `run_program` of embedder.cli.console reads --debug."""
 
 
 def main() -> None:
@@ -52,6 +52,6 @@ def main() -> None:
 
 def _is_debug() -> bool:
     try:
-        return load_config().debug
+        return load_config(warn=lambda _: None).debug
     except IndexerError:
         return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedder.cli.console import FAILED, INTERRUPTED, SKIPPED, print_note, write_json
-from indexer.cli import _ingest_options, _options
+from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -35,7 +35,9 @@ would lack files that the old one has, the old one stays in use: exit status 1.
 
 
 @app.command(epilog=REINDEX_EXAMPLES)
+@_options.takes_config(*_options.READING, *_options.EMBEDDING, "store", "collection", "model")
 def reindex(
+    config: Config,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Switch back to the old index.")
     ] = False,
@@ -46,41 +48,17 @@ def reindex(
         bool,
         typer.Option("--allow-missing", help="Do without folders and files that are missing."),
     ] = False,
-    max_bytes: _ingest_options.MaxBytes = None,
-    max_pixels: _ingest_options.MaxPixels = None,
-    batch: _ingest_options.Batch = None,
-    workers: _ingest_options.Workers = None,
-    manifest: _ingest_options.Manifest = None,
-    device: _ingest_options.Device = None,
-    dim: _ingest_options.Dim = None,
-    pixel_budget: _ingest_options.PixelBudget = None,
-    trust_remote_code: _ingest_options.TrustRemoteCode = None,
-    frames: _ingest_options.Frames = False,
-    follow_links: _ingest_options.FollowLinks = False,
-    quiet: _ingest_options.Quiet = False,
+    manifest: _options.Manifest = None,
+    frames: _options.Frames = False,
+    follow_links: _options.FollowLinks = False,
+    quiet: _options.Quiet = False,
     verbose: _options.Verbose = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Make a collection's index anew with another model, then switch to it; the old one is kept."""
     from embedder.images.decode import DecodeLimits
     from indexer.ingest.pipeline import IngestOptions
 
-    config = _options.resolve_flags(
-        store=store,
-        collection=collection,
-        model=model,
-        max_bytes=max_bytes,
-        max_pixels=max_pixels,
-        batch=batch,
-        workers=workers,
-        device=device,
-        dim=dim,
-        pixel_budget=pixel_budget,
-        trust_remote_code=trust_remote_code,
-    )
     if rollback and forget:
         raise typer.BadParameter("--rollback needs the old index, and --forget deletes it")
     if rollback or forget:
@@ -204,6 +182,6 @@ def warn_about_model_setting(name: str) -> None:
     """A model that the settings name for every command would be refused from now on."""
     from indexer.config import load_settings
 
-    for setting in load_settings():
+    for setting in load_settings(warn=lambda _: None):
         if setting.name == "model" and setting.value not in (None, name):
             print_note(f"the settings ({setting.origin}) still name {setting.value!r} as the model")

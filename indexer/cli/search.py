@@ -53,7 +53,9 @@ Examples:
 
 
 @app.command(cls=SignedArgumentsCommand, epilog=SEARCH_EXAMPLES)
+@_options.takes_config(*_options.SHARED)
 def search(
+    config: Config,
     parts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -74,10 +76,6 @@ def search(
         typer.Option(metavar="TEXT", help="What to look for, told to a model that listens."),
     ] = None,
     verbose: _options.Verbose = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    tenant: _options.Tenant = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Find pictures and texts by words in any language, by pictures, or by both together."""
@@ -85,7 +83,6 @@ def search(
     from indexer.search.query_syntax import parse_filters, parse_parts, read_query_image
     from indexer.types import Part, Query
 
-    config = _options.resolve_flags(store=store, collection=collection, model=model, tenant=tenant)
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
     if not (any(map(str.strip, written)) or image or where):
         raise typer.BadParameter("say what to look for: words, a picture, or --where")
@@ -98,7 +95,9 @@ def search(
 
 
 @app.command(epilog=SIMILAR_EXAMPLES)
+@_options.takes_config(*_options.SHARED)
 def similar(
+    config: Config,
     what: Annotated[
         str,
         typer.Argument(metavar="ID_OR_PATH", help="A point's id, or the path of any picture."),
@@ -109,17 +108,12 @@ def similar(
     diversity: Diversity = 0.0,
     fold: Fold = True,
     verbose: _options.Verbose = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    tenant: _options.Tenant = None,
-    model: _options.Model = None,
     as_json: _options.Json = False,
 ) -> None:
     """Find what is like a picture or a text: one of the collection, or any picture on disk."""
     from indexer.search.query_syntax import parse_filters
     from indexer.types import Query
 
-    config = _options.resolve_flags(store=store, collection=collection, model=model, tenant=tenant)
     query = Query(
         (resolve_example(config, what),), parse_filters(where or []), limit, offset, diversity, fold
     )

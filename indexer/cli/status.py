@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -41,11 +41,9 @@ Examples:
 
 
 @app.command(epilog=STATUS_EXAMPLES)
+@_options.takes_config(*_options.SHARED)
 def status(
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    tenant: _options.Tenant = None,
-    model: _options.Model = None,
+    config: Config,
     as_json: _options.Json = False,
 ) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
@@ -53,7 +51,6 @@ def status(
     from indexer.collection import summary
     from indexer.places import place_of
 
-    config = _options.resolve_flags(store=store, collection=collection, model=model, tenant=tenant)
     found = summary(config)
     points = found.points if found.points is not None else _count_points(config)
     kinds = count_kinds(found.index)
@@ -136,34 +133,31 @@ def _count_points(config: Config) -> int:
 
 
 @app.command(epilog=MODELS_EXAMPLES)
+@_options.takes_flags("store", "collection", "model")
 def models(
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    model: _options.Model = None,
+    flags: dict[str, Any],
     as_json: _options.Json = False,
 ) -> None:
     """List the models that can be named with --model; with --model, that one."""
     from embedder.cli.program import print_models
 
-    _options.resolve_flags(store=store, collection=collection, model=model)
-    print_models(model, as_json=as_json)
+    _options.resolve_flags(**flags)
+    print_models(flags["model"], as_json=as_json)
 
 
 @config_app.command(epilog=CONFIG_EXAMPLES)
+@_options.takes_flags("store", "collection", "model")
 def show(
-    store: _options.Store = None,
-    collection: _options.Collection = None,
-    model: _options.Model = None,
+    flags: dict[str, Any],
     as_json: _options.Json = False,
 ) -> None:
     """Show each setting, its value, and where it came from; secrets are masked."""
-    from indexer.config import SECRET_SETTINGS, load_settings
+    from indexer.config import SETTINGS, load_settings
 
-    flags = {"store": store, "collection": collection, "model": model}
     _options.resolve_flags(**flags)
     rows = [
-        (s.name, "***" if s.name in SECRET_SETTINGS and s.value else s.value, s.origin)
-        for s in load_settings(flags)
+        (s.name, "***" if SETTINGS[s.name].secret and s.value else s.value, s.origin)
+        for s in load_settings(flags, warn=lambda _: None)
     ]
     rows = [(name, masked(v) if name == "store" else v, origin) for name, v, origin in rows]
     if as_json:

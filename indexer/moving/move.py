@@ -175,7 +175,7 @@ class _Run:
         self._tell("begin", begun.copied, total, started)
         if begun.done:
             return begun
-        streams = self.to.qdrant_streams if self.to.is_remote else 1
+        streams = self.to.upload_concurrency if self.to.is_remote else 1
         return copy(pages, new.store, begun, on_page, streams=streams, stop=self.stop)
 
     def _check(self, new: Collection, sample: Sequence[Record]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from embedder.types import ModelCard
 from indexer.collection import writing
-from indexer.config import Config
+from indexer.config import Config, parse_name
 from indexer.errors import CollectionError
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.meta import card_in
@@ -31,7 +31,6 @@ from indexer.moving.move import Mode, MoveReport, move
 from indexer.moving.snapshot import FORMAT
 from indexer.moving.source import PAGE, Counts, Page
 from indexer.moving.trust import is_catalogue
-from indexer.parsing import parse_name
 from indexer.places import place_of
 from indexer.schema import schema
 from indexer.stores.validate import check_records

@@ -28,8 +28,8 @@ def connection_of(config: Config) -> Connection:
         config.qdrant_grpc_port,
         config.qdrant_ca,
         config.qdrant_timeout,
-        config.qdrant_patience,
-        config.qdrant_streams,
+        config.qdrant_retry_seconds,
+        config.upload_concurrency,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from indexer.parsing import parse_size
+from embedder.settings import parse_size
 
 
 def parse_count(value: object) -> int:

@@ -82,11 +82,11 @@ def test_models(indexer):
 
 
 def test_config_show_tells_where_from(indexer):
-    (indexer.folder / "polylens.toml").write_text("batch = 7\nworkers = 2\n")
-    (indexer.folder / ".env").write_text("POLYLENS_WORKERS=3\n")
+    (indexer.folder / "polylens.toml").write_text("batch = 7\ndecode_threads = 2\n")
+    (indexer.folder / ".env").write_text("POLYLENS_DECODE_THREADS=3\n")
     answer = indexer.json("config", "show", "--collection", "family")
     assert answer["batch"] == {"value": 7, "origin": "polylens.toml"}
-    assert answer["workers"] == {"value": 3, "origin": ".env"}
+    assert answer["decode_threads"] == {"value": 3, "origin": ".env"}
     assert answer["collection"] == {"value": "family", "origin": "flag"}
     assert answer["store"]["origin"] == "environment"
     assert answer["max_pixels"] == {"value": 150_000_000, "origin": "default"}

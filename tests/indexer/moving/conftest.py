@@ -94,8 +94,13 @@ def folder(tmp_path, source) -> Config:
 @pytest.fixture
 def server(qdrant, source) -> Config:
     """Another store that is empty: a server."""
-    return replace(source, store=qdrant.url, qdrant_api_key=qdrant.api_key, qdrant_patience=5.0,
-                   collection=qdrant.name("family"))  # fmt: skip
+    return replace(
+        source,
+        store=qdrant.url,
+        qdrant_api_key=qdrant.api_key,
+        qdrant_retry_seconds=5.0,
+        collection=qdrant.name("family"),
+    )
 
 
 @pytest.fixture

@@ -348,7 +348,7 @@ def test_a_store_that_spoils_what_is_merged(source, server):
 def test_a_server_that_goes_away(source, server, qdrant, same):
     qdrant.kill_after(2, "/points")
     with pytest.raises(StoreError):
-        migrate(source, replace(server, qdrant_patience=0.05))
+        migrate(source, replace(server, qdrant_retry_seconds=0.05))
     qdrant.start()
     report = migrate(source, server)
     assert report.done

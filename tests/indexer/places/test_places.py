@@ -21,7 +21,11 @@ def config(request, config):
     qdrant = request.getfixturevalue("qdrant")
     name = qdrant.name("family")
     return replace(
-        config, store=qdrant.url, qdrant_api_key=qdrant.api_key, collection=name, qdrant_patience=5
+        config,
+        store=qdrant.url,
+        qdrant_api_key=qdrant.api_key,
+        collection=name,
+        qdrant_retry_seconds=5,
     )
 
 

@@ -40,7 +40,7 @@ def config(config, qdrant):
         config,
         store=qdrant.url,
         qdrant_api_key=qdrant.api_key,
-        qdrant_patience=10.0,
+        qdrant_retry_seconds=10.0,
         collection=qdrant.name("family"),
     )
 
@@ -245,7 +245,7 @@ def test_the_server_goes_and_comes_back_in_the_middle(config, colours, folder, p
 def test_the_server_stays_away(config, colours, folder, photo, qdrant):
     for i in range(30):
         photo(folder / f"{i}.png", i)
-    impatient = replace(config, qdrant_patience=0.2)
+    impatient = replace(config, qdrant_retry_seconds=0.2)
     with Collection.open_or_create(impatient, colours.card) as collection:
         qdrant.kill_after(3)
         with pytest.raises(StoreError, match=rf"(?s){qdrant.url}.*"):

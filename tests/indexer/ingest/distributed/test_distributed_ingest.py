@@ -224,7 +224,7 @@ def test_workers_make_a_new_index_too(tmp_path, served, pictures):
     with Collection.open_or_create(replace(two, model=None), model.card) as collection:
         ingest([pictures], collection, model, options())
     seen = served.pictures
-    report = reindex(replace(two, workers="local:2"), make_ingest_embedder(one), options())
+    report = reindex(replace(two, cluster="local:2"), make_ingest_embedder(one), options())
     assert report.switched and report.points == (28, 28)
     assert served.pictures > seen
     assert_same(two, one)

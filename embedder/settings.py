@@ -1,0 +1,120 @@
+"""The settings table: what a setting is, and the settings of a model.
+
+The rest of the table is `indexer.config.Config`, one field per setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+SIZE_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9} | {
+    "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30
+}  # fmt: skip
+REQUIRED = object()
+"""The default of a setting whose value is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the settings table. Its name is the key in polylens.toml.
+
+    `parse` turns what was written into the value, or raises `ValueError` with what was expected.
+    `default_text` is for people, where the default depends on something. `env` are environment
+    variables that set it beside POLYLENS_NAME. `old_names` are still read, with a warning.
+    """
+
+    help: str
+    parse: Callable[[object], object] = str
+    metavar: str = "NAME"
+    default: object = None
+    default_text: str = ""
+    example: str = ""  # in .env.example, where the default says too little
+    env: tuple[str, ...] = ()
+    old_names: tuple[str, ...] = ()
+    secret: bool = False
+
+    def field(self) -> Any:
+        """A dataclass field that carries this row."""
+        default = MISSING if self.default is REQUIRED else self.default
+        return field(default=default, metadata={"setting": self})
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people write it; empty where there is none."""
+        if self.default_text or self.default in (None, REQUIRED):
+            return self.default_text
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default).lower()
+
+
+def parse_size(value: object) -> int:
+    """A count or a number of bytes: 150000000, "150M", "200MB", "200MiB"."""
+    match = re.fullmatch(r"([\d.]+)\s*([kmg]i?)?(?:b|px)?", str(value).strip().lower())
+    if not match:
+        raise ValueError("expected a number, with a suffix such as 200MB or 150M")
+    return int(float(match[1]) * SIZE_SUFFIXES[match[2] or ""])
+
+
+def parse_nonnegative_int(value: object) -> int:
+    count = int(str(value))
+    if count < 0:
+        raise ValueError("expected 0 or more")
+    return count
+
+
+def parse_positive_int(value: object) -> int:
+    count = parse_nonnegative_int(value)
+    if count == 0:
+        raise ValueError("expected 1 or more")
+    return count
+
+
+def parse_bool(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("expected true or false")
+
+
+MODEL_SETTINGS: Mapping[str, Setting] = {
+    "model": Setting(
+        "The model: a name, a folder, or a model server's URL.",
+        metavar="NAME|FOLDER|URL",
+        default_text="the collection's own; `starter` for a new one",
+        example="starter",
+    ),
+    "device": Setting(
+        "Where the model runs: cpu, cuda, or several as cuda:0,cuda:1.",
+        default_text="the best there is",
+        example="cpu",
+    ),
+    "dtype": Setting(
+        "The model's data type: bfloat16, float16 or float32.",
+        default_text="by the device",
+        example="bfloat16",
+    ),
+    "dim": Setting(
+        "Dimensions that vectors are cut to, where the model was trained for it.",
+        parse_positive_int,
+        "N",
+        default_text="the model's",
+        example="512",
+    ),
+    "pixel_budget": Setting(
+        "The most pixels of an image that the model sees, such as 250k; fewer are faster.",
+        parse_size,
+        "N",
+        default_text="the model's",
+        example="250k",
+    ),
+    "trust_remote_code": Setting(
+        "Run Python code that comes with a model's weights.", parse_bool, "", False
+    ),
+    "model_api_key": Setting(
+        "The key of the server that the model runs on.", metavar="KEY", secret=True
+    ),
+}
