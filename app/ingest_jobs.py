@@ -12,8 +12,8 @@ from embedder import EmbedderError
 from embedder.images.decode import DecodeLimits
 from indexer.collection import Collection
 from indexer.errors import IndexerError
-from indexer.ingest.distributed.coordinator import open_coordinator
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest_with_workers
+from indexer.ingest.types import IngestOptions
 from indexer.types import IngestProgress, IngestReport
 
 
@@ -56,12 +56,10 @@ class IngestJob:
             decode_threads=config.decode_threads,
             prune=self.prune,
         )
-        with (
-            Collection.open_or_create(config, embedder.card) as collection,
-            open_coordinator(config, collection.opened, [self.folder], options) as fleet,
-        ):
-            model = fleet or embedder
-            return ingest([self.folder], collection, model, options, on_progress, self.stop, fleet)
+        with Collection.open_or_create(config, embedder.card) as collection:
+            return ingest_with_workers(
+                config, [self.folder], collection, embedder, options, on_progress, self.stop
+            )
 
 
 _JOBS: dict[str, IngestJob] = {}

@@ -21,12 +21,12 @@ import psutil
 
 from bench.report import publish, render_table
 from embedder import Input
-from embedder.images.decode import DecodeLimits
 from indexer.cli._open import make_ingest_embedder
 from indexer.collection import Collection
 from indexer.config import load_config
 from indexer.ingest.distributed.coordinator import Coordinator
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 
 
@@ -42,7 +42,7 @@ class Cost:
 
 def measure_ingest(folder: Path, scratch: Path, address: str | None) -> Cost:
     config = load_config({"store": str(scratch / (address or "one").replace(":", "-"))})
-    how = IngestOptions(DecodeLimits())
+    how = IngestOptions()
     model = make_ingest_embedder(config)
     with Collection.open_or_create(config, model.card) as collection:
         index = place_of(config).indexes(config.collection).in_use
@@ -58,7 +58,7 @@ def measure_ingest(folder: Path, scratch: Path, address: str | None) -> Cost:
                 model.embed([Input("warm")], "document")
             start = time.perf_counter() - began
             wall, cpu = time.perf_counter(), cpu_seconds()
-            report = ingest([folder], collection, fleet or model, how, coordinator=fleet)
+            report = ingest([folder], collection, model, how, coordinator=fleet)
             return Cost(report.added, start, time.perf_counter() - wall, cpu_seconds() - cpu)
 
 

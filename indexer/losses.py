@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from indexer.collection import Collection
-from indexer.ingest.catalog import Catalog
-from indexer.ingest.catalog_rows import is_missing
+from indexer.ingest.catalog import Catalog, is_missing
 from indexer.paths import resolve_display_path
 from indexer.sources import ancestors, is_local_file
 from indexer.types import Payload, SkippedFile

@@ -16,8 +16,8 @@ from indexer.collection import FREE_BYTES, Collection, disk_usage, require_disk,
 from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import Catalog
-from indexer.ingest.distributed.coordinator import open_coordinator
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest_with_workers
+from indexer.ingest.types import IngestOptions
 from indexer.ingest.verify import verify_index
 from indexer.losses import Losses, compare
 from indexer.models import label
@@ -151,9 +151,9 @@ class _Run:
     ) -> ReindexReport:
         # it may have been begun days ago
         how = replace(self.options, prune=True, allowed_hosts=_hosts(self.old))
-        with open_coordinator(self.config, self.new.opened, roots, how) as fleet:
-            model = fleet or self.embedder
-            done = ingest(roots, self.new, model, how, self.on_progress, stop, fleet)
+        done = ingest_with_workers(
+            self.config, roots, self.new, self.embedder, how, self.on_progress, stop
+        )
         points = self.old.store.count(), self.new.store.count()
         report = ReindexReport(
             self.old.card, self.new.card, points, done, Losses(), 0, switched=False

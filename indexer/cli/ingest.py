@@ -16,7 +16,7 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.ingest.pipeline import IngestOptions
+    from indexer.ingest.types import IngestOptions
     from indexer.types import IngestReport
 
 app = typer.Typer()
@@ -70,18 +70,18 @@ def ingest(
 ) -> None:
     """Index the pictures and texts of folders; what is unchanged costs next to nothing."""
     from embedder.images.decode import DecodeLimits
-    from indexer.ingest.pipeline import IngestOptions
+    from indexer.ingest.types import IngestOptions
 
     ingest_options = IngestOptions(
-        DecodeLimits(config.max_bytes, config.max_pixels),
-        config.batch,
-        config.decode_threads,
-        prune,
-        dry_run,
-        frames,
-        manifest,
-        follow_links,
-        tuple(allow_host or ()),
+        limits=DecodeLimits(config.max_bytes, config.max_pixels),
+        batch_size=config.batch,
+        decode_threads=config.decode_threads,
+        prune=prune,
+        dry_run=dry_run,
+        embed_frames=frames,
+        manifest=manifest,
+        follow_links=follow_links,
+        allowed_hosts=tuple(allow_host or ()),
     )
     report, errors = run_ingest(config, folders, ingest_options, quiet=quiet)
     output_report(report, errors, as_json=as_json, verbose=verbose)
@@ -138,9 +138,7 @@ def run_ingest(
     from indexer.cli._open import make_ingest_embedder
     from indexer.cli._progress import show_progress
     from indexer.collection import Collection
-    from indexer.ingest.distributed.coordinator import open_coordinator
-    from indexer.ingest.pipeline import ERRORS_FILE
-    from indexer.ingest.pipeline import ingest as ingest_folders
+    from indexer.ingest.pipeline import ERRORS_FILE, ingest_with_workers
     from indexer.sources import SourceSet
 
     # a folder that is missing should not leave an empty collection
@@ -152,10 +150,7 @@ def run_ingest(
         stop_on_signal() as stop,
         show_progress(quiet=quiet) as show,
     ):
-        with open_coordinator(place, opened.opened, folders, ingest_options) as coordinator:
-            report = ingest_folders(
-                folders, opened, coordinator or embedder, ingest_options, show, stop, coordinator
-            )
+        report = ingest_with_workers(place, folders, opened, embedder, ingest_options, show, stop)
         return report, opened.index / ERRORS_FILE
 
 

@@ -13,7 +13,7 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.ingest.pipeline import IngestOptions
+    from indexer.ingest.types import IngestOptions
     from indexer.places import Place
     from indexer.reindex import ReindexReport
 
@@ -57,7 +57,7 @@ def reindex(
 ) -> None:
     """Make a collection's index anew with another model, then switch to it; the old one is kept."""
     from embedder.images.decode import DecodeLimits
-    from indexer.ingest.pipeline import IngestOptions
+    from indexer.ingest.types import IngestOptions
 
     if rollback and forget:
         raise typer.BadParameter("--rollback needs the old index, and --forget deletes it")
@@ -67,9 +67,9 @@ def reindex(
     if config.model is None:
         raise typer.BadParameter("name the new model: --model NAME (embedder models lists names)")
     ingest_options = IngestOptions(
-        DecodeLimits(config.max_bytes, config.max_pixels),
-        config.batch,
-        config.decode_threads,
+        limits=DecodeLimits(config.max_bytes, config.max_pixels),
+        batch_size=config.batch,
+        decode_threads=config.decode_threads,
         embed_frames=frames,
         manifest=manifest,
         follow_links=follow_links,

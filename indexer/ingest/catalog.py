@@ -1,8 +1,8 @@
-"""What has been seen of the disk: paths, their contents, and what each content is.
+"""Catalog: which paths were seen on the disk, their contents, and what each content is.
 
 A cache in SQLite beside the collection, so that an unchanged file costs one look-up. The store is
-the truth: after a crash, or with the catalogue lost, contents found there are adopted, not embedded
-again. Paths are kept as the bytes that the file system knows.
+the truth: after a crash, or with the catalog lost, contents that the store has are adopted, not
+embedded again. Paths are kept as the bytes that the file system knows.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from indexer.captions.resolver import FileCaptions
 from indexer.errors import CollectionError
-from indexer.ingest.catalog_rows import (
-    CatalogContent,
-    CatalogFile,
-    PendingFile,
-    captions_to_json,
-    file_from_row,
-    is_missing,
-)
+from indexer.ingest.types import CatalogContent, CatalogFile, PendingFile
 from indexer.sources import container_of, is_local_file, is_within
+from indexer.types import Caption
 
+CATALOG_FILE = "catalogue.db"
+PAGE_SIZE = 1000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, stamp TEXT, content TEXT, described TEXT
@@ -37,9 +34,9 @@ CREATE TABLE IF NOT EXISTS roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (name BLOB PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TEMP TABLE todo (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT)
+CREATE TEMP TABLE pending (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT)
     WITHOUT ROWID;
-CREATE TEMP TABLE changed (content TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID;
+CREATE TEMP TABLE outcomes (content TEXT PRIMARY KEY, outcome TEXT) WITHOUT ROWID;
 """
 UNDER_PATH = "(path = ? OR (path > ? AND path < ?) OR (path > ? AND path < ?))"
 
@@ -49,7 +46,7 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._listed: list[str] = []
+        self._fully_listed: list[str] = []
         try:
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -57,216 +54,9 @@ class Catalog:
             self._db.executescript(SCHEMA)
         except sqlite3.DatabaseError as error:
             raise CollectionError(
-                f"{path} is damaged ({error}); it can be made anew from the files and the store: "
-                f"delete it and ingest again (nothing is embedded twice)"
+                f"{path} is damaged ({error}); delete it and ingest again: it is rebuilt from the "
+                "files and the store, and nothing is embedded twice"
             ) from error
-
-    def is_unchanged(self, path: str, size: int, mtime_ns: int, stamp: str) -> bool:
-        """Whether `path` is as it was; it counts as seen either way."""
-        key = os.fsencode(path)
-        with self._lock:
-            self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,))
-            row = self._db.execute(
-                "SELECT size, mtime_ns, stamp FROM files WHERE path = ?", (key,)
-            ).fetchone()
-        return bool(row == (size, mtime_ns, stamp))
-
-    def add_pending(self, file: PendingFile) -> None:
-        with self._lock:
-            self._db.execute(
-                "INSERT OR IGNORE INTO todo VALUES (?, ?, ?, ?)",
-                (os.fsencode(file.path), file.size, file.mtime_ns, file.kind),
-            )
-
-    def count_pending(self) -> int:
-        with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM todo").fetchone()[0])
-
-    def iter_pending(self, page: int = 1000) -> Iterator[PendingFile]:
-        """What is to be done, by path; paged, so that writing may go on meanwhile."""
-        after = b""
-        while rows := self._fetch_page(
-            "SELECT * FROM todo WHERE path > ? ORDER BY path LIMIT ?", after, page
-        ):
-            yield from (PendingFile(os.fsdecode(row[0]), *row[1:]) for row in rows)
-            after = rows[-1][0]
-
-    def iter_paths(self, page: int = 1000) -> Iterator[str]:
-        """Every path known, in order; paged."""
-        after = b""
-        while rows := self._fetch_page(
-            "SELECT path FROM files WHERE path > ? ORDER BY path LIMIT ?", after, page
-        ):
-            yield from (os.fsdecode(row[0]) for row in rows)
-            after = rows[-1][0]
-
-    def _fetch_page(self, sql: str, after: bytes, page: int) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(sql, (after, page)).fetchall()
-
-    def list_unseen(self, root: str) -> list[str]:
-        """The paths under `root` that are known and were not seen in this run."""
-        with self._lock:
-            rows = self._db.execute(
-                f"SELECT path FROM files WHERE {UNDER_PATH} AND path NOT IN (SELECT path FROM seen)",
-                _under_path(root),
-            ).fetchall()
-        return [os.fsdecode(row[0]) for row in rows]
-
-    def get_file(self, path: str) -> CatalogFile | None:
-        with self._lock:
-            row = self._db.execute(
-                "SELECT * FROM files WHERE path = ?", (os.fsencode(path),)
-            ).fetchone()
-        return file_from_row(row) if row else None
-
-    def find_files(self, content_id: str) -> list[CatalogFile]:
-        """The files that hold `content`, by path."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT * FROM files WHERE content = ? ORDER BY path", (content_id,)
-            ).fetchall()
-        return [file_from_row(row) for row in rows]
-
-    def put_file(self, file: CatalogFile) -> None:
-        described = json.dumps(captions_to_json(file.captions))
-        row = (
-            os.fsencode(file.path),
-            file.size,
-            file.mtime_ns,
-            file.stamp,
-            file.content_id,
-            described,
-        )
-        with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    def delete_file(self, path: str) -> None:
-        with self._lock:
-            self._db.execute("DELETE FROM files WHERE path = ?", (os.fsencode(path),))
-
-    def get_content(self, content_id: str) -> CatalogContent | None:
-        with self._lock:
-            row = self._db.execute(
-                "SELECT * FROM contents WHERE content = ?", (content_id,)
-            ).fetchone()
-        return CatalogContent(row[0], row[1], json.loads(row[2])) if row else None
-
-    def put_content(self, content: CatalogContent) -> None:
-        row = (content.id, content.num_chunks, json.dumps(content.base_payloads))
-        with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", row)
-
-    def delete_content(self, content_id: str) -> None:
-        with self._lock:
-            self._db.execute("DELETE FROM contents WHERE content = ?", (content_id,))
-
-    def count_points(self) -> int:
-        """How many points the contents stand for."""
-        with self._lock:
-            row = self._db.execute("SELECT sum(max(passages, 1)) FROM contents").fetchone()
-        return int(row[0] or 0)
-
-    def record_outcome(self, content_id: str, outcome: str) -> None:
-        """Count a content once in this run: what it was first is what it stays, unless it did not
-        change then, or has been added by the worker of a copy."""
-        with self._lock:
-            self._db.execute(
-                "INSERT INTO changed VALUES (?, ?) ON CONFLICT (content)"
-                " DO UPDATE SET kind = excluded.kind WHERE kind = 'unchanged'"
-                " OR (kind = 'updated' AND excluded.kind = 'added')",
-                (content_id, outcome),
-            )
-
-    def count_outcomes(self) -> dict[str, int]:
-        """How many contents of each kind; those seen and not changed are `unchanged`."""
-        with self._lock:
-            kinds = dict(self._db.execute("SELECT kind, count(*) FROM changed GROUP BY kind"))
-            same = self._db.execute(
-                "SELECT count(DISTINCT content) FROM seen JOIN files USING (path)"
-                " WHERE content NOT IN (SELECT content FROM changed)"
-            ).fetchone()[0]
-        return {**kinds, "unchanged": kinds.get("unchanged", 0) + same}
-
-    def count_seen(self) -> int:
-        with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM seen").fetchone()[0])
-
-    def add_root(self, root: str) -> None:
-        with self._lock:
-            self._db.execute("INSERT OR IGNORE INTO roots VALUES (?)", (os.fsencode(root),))
-
-    def list_roots(self) -> list[str]:
-        with self._lock:
-            rows = self._db.execute("SELECT path FROM roots ORDER BY path").fetchall()
-        return [os.fsdecode(row[0]) for row in rows]
-
-    def count_under(self, root: str) -> int:
-        """How many known files lie at or under `root`."""
-        with self._lock:
-            row = self._db.execute(
-                f"SELECT count(*) FROM files WHERE {UNDER_PATH}", _under_path(root)
-            ).fetchone()
-        return int(row[0])
-
-    def add_hosts(self, hosts: Iterable[str]) -> None:
-        """Remember what rows of tables and lists were allowed to point to."""
-        with self._lock:
-            self._db.executemany("INSERT OR IGNORE INTO hosts VALUES (?)", [(h,) for h in hosts])
-
-    def list_hosts(self) -> tuple[str, ...]:
-        with self._lock:
-            rows = self._db.execute("SELECT host FROM hosts ORDER BY host").fetchall()
-        return tuple(row[0] for row in rows)
-
-    def get_part_stamp(self, name: str) -> str | None:
-        """The stamp that a part of a source had when all of it was done."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT stamp FROM parts WHERE name = ?", (os.fsencode(name),)
-            ).fetchone()
-        return row[0] if row else None
-
-    def put_part_stamp(self, name: str, stamp: str) -> None:
-        with self._lock:
-            self._db.execute(
-                "INSERT OR REPLACE INTO parts VALUES (?, ?)", (os.fsencode(name), stamp)
-            )
-
-    def mark_seen_under(self, name: str) -> None:
-        """What is known at or under `name` counts as seen."""
-        with self._lock:
-            self._db.execute(
-                f"INSERT OR IGNORE INTO seen SELECT path FROM files WHERE {UNDER_PATH}",
-                _under_path(name),
-            )
-
-    def mark_fully_listed(self, root: str) -> None:
-        """This run has seen all that there is under `root`, which is no folder."""
-        self._listed.append(root)
-
-    def is_missing(self, path: str) -> bool:
-        """Whether nothing is at `path`: a file is looked for on the disk, for anything else a
-        listing of this run must have been without it."""
-        if is_local_file(path):
-            return is_missing(path)
-        key = os.fsencode(path)
-        with self._lock:
-            seen = self._db.execute("SELECT 1 FROM seen WHERE path = ?", (key,)).fetchone()
-        return not seen and any(self._is_listed_by(root, path) for root in self._listed)
-
-    def _is_listed_by(self, root: str, path: str) -> bool:
-        """A prefix does not list what is within the archives that lie there."""
-        archive = container_of(path)
-        return is_within(path, root) and (archive in {None, root} or is_local_file(root))
-
-    def is_fully_listed(self, root: str) -> bool:
-        """Whether this run has seen all that there is under `root`, and there was something."""
-        with self._lock:
-            row = self._db.execute(
-                f"SELECT 1 FROM seen WHERE {UNDER_PATH} LIMIT 1", _under_path(root)
-            )
-            return root in self._listed and row.fetchone() is not None
 
     def commit(self) -> None:
         with self._lock:
@@ -281,8 +71,220 @@ class Catalog:
         with self._lock:
             self._db.close()
 
+    # What this run has seen
+
+    def mark_seen(self, path: str) -> None:
+        self._execute("INSERT OR IGNORE INTO seen VALUES (?)", os.fsencode(path))
+
+    def mark_seen_under(self, name: str) -> None:
+        """Count every known path at or under `name` as seen."""
+        self._execute(
+            f"INSERT OR IGNORE INTO seen SELECT path FROM files WHERE {UNDER_PATH}",
+            *_under_path(name),
+        )
+
+    def mark_fully_listed(self, root: str) -> None:
+        """This run has seen everything under `root`, which is not a folder of this machine."""
+        self._fully_listed.append(root)
+
+    def count_seen(self) -> int:
+        return int(self._fetch("SELECT count(*) FROM seen")[0][0])
+
+    def is_unchanged(self, path: str, size: int, mtime_ns: int, stamp: str) -> bool:
+        """Whether `path` is as it was when it was last read."""
+        rows = self._fetch(
+            "SELECT size, mtime_ns, stamp FROM files WHERE path = ?", os.fsencode(path)
+        )
+        return rows == [(size, mtime_ns, stamp)]
+
+    def list_unseen(self, root: str) -> list[str]:
+        """The paths at or under `root` that are known and were not seen in this run."""
+        rows = self._fetch(
+            f"SELECT path FROM files WHERE {UNDER_PATH} AND path NOT IN (SELECT path FROM seen)",
+            *_under_path(root),
+        )
+        return [os.fsdecode(path) for (path,) in rows]
+
+    def is_fully_listed(self, root: str) -> bool:
+        """Whether this run has seen everything under `root`, and there was something."""
+        sql = f"SELECT 1 FROM seen WHERE {UNDER_PATH} LIMIT 1"
+        return root in self._fully_listed and bool(self._fetch(sql, *_under_path(root)))
+
+    def is_missing(self, path: str) -> bool:
+        """Whether nothing is at `path`: a local file is looked for on the disk, anything else must
+        be absent from a complete listing of this run."""
+        if is_local_file(path):
+            return is_missing(path)
+        if self._fetch("SELECT 1 FROM seen WHERE path = ?", os.fsencode(path)):
+            return False
+        container = container_of(path)
+        return any(
+            # a prefix does not list what is within the archives that lie there
+            is_within(path, root) and (container in {None, root} or is_local_file(root))
+            for root in self._fully_listed
+        )
+
+    # Pending files
+
+    def add_pending(self, file: PendingFile) -> None:
+        row = (os.fsencode(file.path), file.size, file.mtime_ns, file.kind)
+        self._execute("INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?)", *row)
+
+    def count_pending(self) -> int:
+        return int(self._fetch("SELECT count(*) FROM pending")[0][0])
+
+    def iter_pending(self) -> Iterator[PendingFile]:
+        """The pending files by path; paged, so that writing goes on between."""
+        for row in self._iter_rows("pending"):
+            yield PendingFile(os.fsdecode(row[0]), *row[1:])
+
+    # Files and contents
+
+    def iter_paths(self) -> Iterator[str]:
+        """Every known path, in order; paged."""
+        for row in self._iter_rows("files"):
+            yield os.fsdecode(row[0])
+
+    def count_under(self, root: str) -> int:
+        """How many known files lie at or under `root`."""
+        sql = f"SELECT count(*) FROM files WHERE {UNDER_PATH}"
+        return int(self._fetch(sql, *_under_path(root))[0][0])
+
+    def get_file(self, path: str) -> CatalogFile | None:
+        rows = self._fetch("SELECT * FROM files WHERE path = ?", os.fsencode(path))
+        return _parse_file(rows[0]) if rows else None
+
+    def find_files(self, content_id: str) -> list[CatalogFile]:
+        """The files that hold a content, by path."""
+        sql = "SELECT * FROM files WHERE content = ? ORDER BY path"
+        return [_parse_file(row) for row in self._fetch(sql, content_id)]
+
+    def put_file(self, file: CatalogFile) -> None:
+        row = (
+            os.fsencode(file.path),
+            file.size,
+            file.mtime_ns,
+            file.stamp,
+            file.content_id,
+            json.dumps(_captions_to_json(file.captions)),
+        )
+        self._execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", *row)
+
+    def delete_file(self, path: str) -> None:
+        self._execute("DELETE FROM files WHERE path = ?", os.fsencode(path))
+
+    def has_content(self, content_id: str) -> bool:
+        return bool(self._fetch("SELECT 1 FROM contents WHERE content = ?", content_id))
+
+    def get_content(self, content_id: str) -> CatalogContent | None:
+        rows = self._fetch("SELECT * FROM contents WHERE content = ?", content_id)
+        return CatalogContent(rows[0][0], rows[0][1], json.loads(rows[0][2])) if rows else None
+
+    def put_content(self, content: CatalogContent) -> None:
+        row = (content.id, content.num_chunks, json.dumps(content.base_payloads))
+        self._execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", *row)
+
+    def delete_content(self, content_id: str) -> None:
+        self._execute("DELETE FROM contents WHERE content = ?", content_id)
+
+    def count_points(self) -> int:
+        """How many points the contents stand for."""
+        return int(self._fetch("SELECT sum(max(passages, 1)) FROM contents")[0][0] or 0)
+
+    # Outcomes of this run
+
+    def record_outcome(self, content_id: str, outcome: str) -> None:
+        """Count a content once in this run: its first outcome counts, unless it was unchanged."""
+        self._execute(
+            "INSERT INTO outcomes VALUES (?, ?) ON CONFLICT (content)"
+            " DO UPDATE SET outcome = excluded.outcome WHERE outcome = 'unchanged'",
+            content_id,
+            outcome,
+        )
+
+    def count_outcomes(self) -> dict[str, int]:
+        """How many contents have each outcome; those seen without one are `unchanged`."""
+        counts = dict(self._fetch("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))
+        unchanged = self._fetch(
+            "SELECT count(DISTINCT content) FROM seen JOIN files USING (path)"
+            " WHERE content NOT IN (SELECT content FROM outcomes)"
+        )[0][0]
+        return {**counts, "unchanged": counts.get("unchanged", 0) + unchanged}
+
+    # Roots, hosts and parts of sources
+
+    def add_root(self, root: str) -> None:
+        self._execute("INSERT OR IGNORE INTO roots VALUES (?)", os.fsencode(root))
+
+    def list_roots(self) -> list[str]:
+        rows = self._fetch("SELECT path FROM roots ORDER BY path")
+        return [os.fsdecode(path) for (path,) in rows]
+
+    def add_hosts(self, hosts: Iterable[str]) -> None:
+        """Remember the hosts that rows of tables and lists may point to."""
+        for host in hosts:
+            self._execute("INSERT OR IGNORE INTO hosts VALUES (?)", host)
+
+    def list_hosts(self) -> tuple[str, ...]:
+        return tuple(host for (host,) in self._fetch("SELECT host FROM hosts ORDER BY host"))
+
+    def get_part_stamp(self, name: str) -> str | None:
+        """The stamp that a part of a source had when all of it was done."""
+        rows = self._fetch("SELECT stamp FROM parts WHERE name = ?", os.fsencode(name))
+        return rows[0][0] if rows else None
+
+    def put_part_stamp(self, name: str, stamp: str) -> None:
+        self._execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", os.fsencode(name), stamp)
+
+    def _execute(self, sql: str, *values: object) -> None:
+        with self._lock:
+            self._db.execute(sql, values)
+
+    def _fetch(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def _iter_rows(self, table: str) -> Iterator[tuple[Any, ...]]:
+        sql = f"SELECT * FROM {table} WHERE path > ? ORDER BY path LIMIT {PAGE_SIZE}"
+        after = b""
+        while rows := self._fetch(sql, after):
+            yield from rows
+            after = rows[-1][0]
+
+
+def is_missing(path: str) -> bool:
+    """Whether nothing is at `path`; what is in an unreadable folder does not count as missing."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
 
 def _under_path(root: str) -> tuple[bytes, ...]:
-    """The values of `UNDER`: "0" follows "/", and "$" follows "#"."""
+    """The values of `UNDER_PATH`: "0" follows "/", and "$" follows "#"."""
     key = os.fsencode(root).rstrip(b"/")
     return key, key + b"/", key + b"0", key + b"#", key + b"$"
+
+
+def _parse_file(row: tuple[Any, ...]) -> CatalogFile:
+    path, size, mtime_ns, stamp, content_id, described = row
+    values = json.loads(described)
+    captions = tuple(Caption(**caption) for caption in values["captions"])
+    return CatalogFile(
+        os.fsdecode(path),
+        size,
+        mtime_ns,
+        stamp,
+        content_id,
+        FileCaptions(captions, tuple(values["tags"]), values["meta"], stamp),
+    )
+
+
+def _captions_to_json(described: FileCaptions) -> dict[str, Any]:
+    captions = [
+        {"text": c.text, "language": c.language, "source": c.source} for c in described.captions
+    ]
+    return {"captions": captions, "tags": list(described.tags), "meta": described.meta}

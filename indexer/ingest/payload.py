@@ -1,4 +1,4 @@
-"""A point's payload: what its content alone decides, and what its paths and captions add."""
+"""The payload of a point: fields that follow from its content, and from its paths and captions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from indexer.types import Caption, Payload
 
 if TYPE_CHECKING:
     from embedder.images.decode import DecodedImage
-    from indexer.ingest.catalog_rows import CatalogFile
+    from indexer.ingest.types import CatalogFile
 
 MAX_CAPTIONS = 64
 MAX_PATHS = 256
 DOCUMENT_FORMATS = {".md": "markdown", ".markdown": "markdown", ".rst": "rst"}
 
 
-def image_payload(picture: DecodedImage, content: str, size: int) -> Payload:
-    """The part of a picture's payload that its bytes alone decide."""
-    metadata = picture.metadata
+def image_payload(image: DecodedImage, content_id: str, size: int) -> Payload:
+    """The fields of an image's payload that follow from its bytes."""
+    metadata = image.metadata
     optional = {
         "taken": metadata.taken,
         "year": int(metadata.taken[:4]) if metadata.taken else None,
@@ -33,34 +33,34 @@ def image_payload(picture: DecodedImage, content: str, size: int) -> Payload:
     }
     return {
         "kind": "image",
-        "format": picture.format,
+        "format": image.format,
         "bytes": size,
-        "content": content,
-        "width": picture.width,
-        "height": picture.height,
-        "frames": picture.frame_count,
+        "content": content_id,
+        "width": image.width,
+        "height": image.height,
+        "frames": image.frame_count,
         "captions": [_caption_to_dict(caption) for caption in metadata.captions],
         "tags": list(metadata.tags),
         **{key: value for key, value in optional.items() if value is not None},
     }
 
 
-def chunk_payloads(passages: Sequence[str], path: str, content: str, size: int) -> list[Payload]:
-    """The same for each passage of a document."""
+def chunk_payloads(chunks: Sequence[str], path: str, content_id: str, size: int) -> list[Payload]:
+    """The same for each chunk of a document."""
     base = {
         "kind": "text",
         "format": DOCUMENT_FORMATS.get(Path(path).suffix.lower(), "text"),
         "bytes": size,
-        "content": content,
+        "content": content_id,
         "captions": [],
         "tags": [],
-        "passages": len(passages),
+        "passages": len(chunks),
     }
-    return [{**base, "passage": i, "text": text} for i, text in enumerate(passages)]
+    return [{**base, "passage": i, "text": text} for i, text in enumerate(chunks)]
 
 
 def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
-    """The payload of a point whose content lies at `files` (by path; at least one)."""
+    """The payload of a point whose content is at `files` (by path; at least one)."""
     paths = [display_path(file.path) for file in files][:MAX_PATHS]
     captions = _deduplicate(_iter_captions(base, files))
     latest = max(file.mtime_ns for file in files)
@@ -78,22 +78,22 @@ def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
 
 
 def texts_to_embed(payload: Payload) -> list[str]:
-    """What the `text` vector is made from: the captions, or the passage."""
+    """What the `text` vector is made from: the captions, or the chunk of a document."""
     if payload["kind"] == "text":
         return [payload["text"]]
     return [caption["text"] for caption in payload["captions"]]
 
 
 def keyword_text(payload: Payload) -> str:
-    """What the `bm25` vector is made from: every word that a user may remember."""
+    """What the `bm25` vector is made from: captions, tags and the file name."""
     stem = os.path.splitext(payload["name"])[0].replace("_", " ").replace("-", " ")  # noqa: PTH122
     return "\n".join([*texts_to_embed(payload), *payload["tags"], stem])
 
 
-def _iter_captions(facts: Payload, files: Iterable[CatalogFile]) -> Iterable[dict[str, Any]]:
+def _iter_captions(base: Payload, files: Iterable[CatalogFile]) -> Iterable[dict[str, Any]]:
     for file in files:
         yield from (_caption_to_dict(caption) for caption in file.captions.captions)
-    yield from facts["captions"]
+    yield from base["captions"]
 
 
 def _deduplicate(captions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

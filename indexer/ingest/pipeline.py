@@ -1,7 +1,11 @@
-"""Folders into a collection: walk, see what changed, decode ahead, embed, upsert.
+"""Ingest: bring a collection up to date with folders and other sources.
 
-Acknowledged means kept: a crash costs at most the batch in hand. A bad file is a `Skip` in the
-report and a line in the collection's errors.jsonl; the rest goes on.
+Four stages, joined by bounded queues: scan (what is new or has changed), decode (in threads, ahead
+of the model), embed (in one thread), write (in this thread, behind the model). Before a batch is
+embedded, it is reconciled with the catalog and the store, which is asked once per batch.
+
+What the store has acknowledged survives a crash, which costs at most one batch of embedding. A bad
+file is a `SkippedFile` in the report and a line in the collection's errors.jsonl.
 """
 
 from __future__ import annotations
@@ -10,58 +14,44 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from embedder.images.decode import DecodeLimits
 from embedder.types import Embedder
 from indexer.collection import Collection
-from indexer.ingest.catalog import Catalog
-from indexer.ingest.catalog_rows import PendingFile
-from indexer.ingest.decode_stage import DecodedFile, DecodeStage, decode_ahead
-from indexer.ingest.prefetch import PrefetchEmbedder
-from indexer.ingest.prune import find_missing
+from indexer.errors import IndexerError
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
+from indexer.ingest.decode_stage import DecodeStage
+from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
+from indexer.ingest.reconcile import (
+    ContentPlan,
+    collect_changes,
+    load_stored,
+    reconcile,
+    take_vectors,
+)
 from indexer.ingest.scan import Scan
-from indexer.ingest.timing import StageTimer
-from indexer.ingest.write_stage import PointWriter
+from indexer.ingest.types import DecodedFile, IngestOptions, PendingFile, StageTimer
+from indexer.ingest.write_stage import COMMIT_INTERVAL, WriteStage
 from indexer.paths import display_path
-from indexer.sources import SourceOptions, SourceSet
+from indexer.sources import SourceSet
 from indexer.types import IngestProgress, IngestReport, SkippedFile
 
 if TYPE_CHECKING:
+    from indexer.config import Config
     from indexer.ingest.distributed.coordinator import Coordinator
 
 ERRORS_FILE = "errors.jsonl"
-Batch: TypeAlias = "list[DecodedFile | SkippedFile]"
 PROGRESS_INTERVAL = 0.2  # seconds between two calls of on_progress
-
-
-@dataclass(frozen=True, slots=True)
-class IngestOptions:
-    """How to ingest. `batch` is what a crash may cost; `workers` 0 is one thread a core."""
-
-    limits: DecodeLimits = field(default_factory=DecodeLimits)
-    batch_size: int = 64
-    decode_threads: int = 0
-    prune: bool = False
-    dry_run: bool = False
-    embed_frames: bool = False  # embed several frames of an animation, not the first alone
-    manifest: Path | None = None
-    follow_links: bool = False
-    allowed_hosts: tuple[str, ...] = ()  # that rows of tables and lists may point to
-
-    @property
-    def source_options(self) -> SourceOptions:
-        return SourceOptions(self.manifest, self.follow_links, self.allowed_hosts)
-
-    @property
-    def num_threads(self) -> int:
-        return self.decode_threads or min(os.cpu_count() or 1, 8)
+Batch: TypeAlias = "list[DecodedFile | SkippedFile]"
+ProgressCallback: TypeAlias = "Callable[[IngestProgress], None]"
 
 
 def ingest(
@@ -69,208 +59,256 @@ def ingest(
     collection: Collection,
     embedder: Embedder,
     options: IngestOptions | None = None,
-    on_progress: Callable[[IngestProgress], None] | None = None,
+    on_progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
     coordinator: Coordinator | None = None,
 ) -> IngestReport:
-    """Bring the collection up to date with `roots`; a `fleet` of workers reads and embeds for us.
+    """Bring the collection up to date with `roots`.
 
-    Setting `stop` ends the run after the batch in hand, with everything saved. Raises
-    `IndexerError` (a root that is missing, a store that fails, a full disk, another writer).
+    Args:
+        roots: Folders, archives, tables, URLs.
+        collection: The collection to write to.
+        embedder: Its model; a `coordinator` takes its place.
+        options: How to ingest.
+        on_progress: Called now and then.
+        stop: Setting it ends the run after the current batch, with everything saved.
+        coordinator: Workers that decode and embed in place of this process.
+
+    Returns:
+        What was done, with counts of distinct contents.
+
+    Raises:
+        IndexerError: A root is missing, the store fails, the disk is full, or another process is
+            writing to the collection.
     """
-    with collection.writing():
-        catalogue = Catalog(collection.index / "catalogue.db")
-        try:
-            run = _IngestRun(
-                roots, collection, embedder, options or IngestOptions(), catalogue, coordinator
-            )
-            with closing(run.embedder):
-                return run(on_progress or (lambda _: None), stop or threading.Event())
-        finally:
-            catalogue.close()
+    options = options or IngestOptions()
+    model, timer = coordinator or embedder, StageTimer()
+    with (
+        collection.writing(),
+        closing(Catalog(collection.index / CATALOG_FILE)) as catalog,
+        EmbedStage(model, options.batch_size, timer) as embed_stage,
+    ):
+        pipeline = _Pipeline(roots, collection, catalog, embed_stage, options, timer)
+        pipeline.on_progress = on_progress
+        pipeline.stop = stop or threading.Event()
+        return pipeline.run(model.card.image_side, coordinator)
 
 
-class _IngestRun:
+def ingest_with_workers(
+    config: Config,
+    roots: Sequence[str | Path],
+    collection: Collection,
+    embedder: Embedder,
+    options: IngestOptions,
+    on_progress: ProgressCallback | None = None,
+    stop: threading.Event | None = None,
+) -> IngestReport:
+    """`ingest` by the workers of the cluster that the settings name, if they name one. A dry run
+    does without them."""
+    if config.cluster is None or options.dry_run:
+        return ingest(roots, collection, embedder, options, on_progress, stop)
+    from indexer.ingest.distributed.coordinator import Coordinator
+
+    with Coordinator(config.cluster, config, collection.opened, roots, options) as coordinator:
+        return ingest(roots, collection, embedder, options, on_progress, stop, coordinator)
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """A batch that is being embedded, and what becomes of its contents."""
+
+    plans: list[ContentPlan]
+    vectors: Future[list[PointVectors | EmbedFailedError]]
+    num_files: int
+    last_path: str
+
+
+class _Pipeline:
     """One ingest, from the first folder to the report."""
 
     def __init__(
         self,
         roots: Sequence[str | Path],
         collection: Collection,
-        embedder: Embedder,
+        catalog: Catalog,
+        embed_stage: EmbedStage,
         options: IngestOptions,
-        catalogue: Catalog,
-        coordinator: Coordinator | None,
+        timer: StageTimer,
     ) -> None:
-        self.collection, self.options, self.catalogue = collection, options, catalogue
-        self.coordinator = coordinator
-        self.timer = StageTimer()
-        self.skipped: list[SkippedFile] = []
-        self.started = time.perf_counter()
-        self.embedder = PrefetchEmbedder(embedder)
-        self.sources = SourceSet.open(roots, options.source_options, self.skip)
-        self.decode_stage = DecodeStage(
-            catalogue,
-            self.sources,
+        self.on_progress: ProgressCallback | None = None
+        self.stop = threading.Event()
+        self._collection, self._catalog, self._options = collection, catalog, options
+        self._embed_stage, self._timer = embed_stage, timer
+        self._started, self._last_progress = time.perf_counter(), 0.0
+        self._skipped: list[SkippedFile] = []
+        self._in_flight: deque[_InFlight] = deque()
+        self._done, self._total = 0, 0
+        self._sources = SourceSet.open(roots, options.source_options, self._skipped.append)
+        self._write_stage = WriteStage(
+            collection.store, catalog, collection.thumbs, timer=timer, dry_run=options.dry_run
+        )
+
+    def run(self, image_side: int, coordinator: Coordinator | None) -> IngestReport:
+        options, catalog = self._options, self._catalog
+        self._decode_stage = DecodeStage(
+            self._sources,
             options.limits,
-            embedder.card.image_side,
-            None if options.dry_run else collection.thumbs,
-            options.embed_frames,
-            self.timer,
+            image_side,
+            is_known=catalog.has_content,
+            thumbnails_dir=None if options.dry_run else self._collection.thumbs,
+            embed_frames=options.embed_frames,
+            timer=self._timer,
         )
-        self.writer = PointWriter(
-            collection,
-            catalogue,
-            lambda: self.embedder,
-            self.timer,
-            self.skip,
-            self.sources.roots,
-            options.batch_size,
-            options.dry_run,
-        )
-
-    def __call__(
-        self, on_progress: Callable[[IngestProgress], None], stop: threading.Event
-    ) -> IngestReport:
-        progress = _ProgressThrottle(on_progress, self)
-        scan = Scan(
-            self.sources,
-            self.catalogue,
-            self.skipped,
-            lambda path: progress("scan", 0, None, path),
-        )
-        with self.timer("scan"):
-            scan(stop)
-        self.catalogue.add_hosts(self.options.allowed_hosts)
-        if not self.options.dry_run:
-            self.catalogue.commit()
-        self._write(progress, stop)
-        removed = 0
-        if self.options.prune and not stop.is_set():
-            removed = self.writer.remove(find_missing(self.catalogue, self.sources))
-        if not stop.is_set():
+        scan = Scan(self._sources, catalog, self._skipped)
+        with self._timer("scan"):
+            for path in scan.run(self.stop):
+                self._report_progress("scan", 0, None, path)
+        catalog.add_hosts(options.allowed_hosts)
+        if not options.dry_run:
+            catalog.commit()
+        try:
+            self._ingest_pending(coordinator)
+            removed = self._prune() if options.prune and not self.stop.is_set() else 0
+        except BaseException:
+            with suppress(IndexerError):  # the error that ends the run is raised, not this one
+                self._write_stage.commit()
+            raise
+        if not self.stop.is_set():
             scan.record_complete_parts()
-        report = self._report(removed, stop.is_set())
-        if self.options.dry_run:
-            self.catalogue.rollback()
+        report = self._build_report(removed)
+        if options.dry_run:
+            catalog.rollback()
             return report
-        return self._finish(report, progress)
+        return self._finish(report)
 
-    def skip(self, skip: SkippedFile) -> None:
-        self.skipped.append(skip)
+    def _ingest_pending(self, coordinator: Coordinator | None) -> None:
+        self._total = self._catalog.count_pending()
+        if coordinator:
+            batches = coordinator.iter_batches(
+                self._catalog, self._collection.thumbs, self._timer, self._skipped, self.stop
+            )
+        else:
+            batches = self._decode_batches()
+        # the coordinator embeds with the workers that it waits for: not both at once
+        max_in_flight = 0 if coordinator else 1
+        with closing(batches):
+            for batch in batches:
+                self._submit(batch)
+                while len(self._in_flight) > max_in_flight:
+                    self._write_oldest()
+        self._write_all()
 
-    def _write(self, progress: _ProgressThrottle, stop: threading.Event) -> None:
-        total, done = self.catalogue.count_pending(), 0
-        for batch in self._iter_distributed(stop) if self.coordinator else self._iter_local(stop):
-            for orphan in self._write_batch(batch):
-                self._write_orphan(orphan)
-            done += len(batch)
-            progress("ingest", done, total, _last_path(batch))
+    def _decode_batches(self) -> Generator[Batch]:
+        """Half batches: one is written while the next one is embedded."""
+        size = max(1, self._options.batch_size // 2)
+        threads = self._options.decode_threads or min(os.cpu_count() or 1, 8)
+        pending = _take_until(self.stop, self._catalog.iter_pending())
+        ahead = 2 * self._options.batch_size + threads
+        with closing(
+            self._decode_stage.decode_ahead(pending, threads=threads, ahead=ahead)
+        ) as items:
+            while batch := list(islice(items, size)):
+                yield batch
 
-    def _iter_local(self, stop: threading.Event) -> Iterator[Batch]:
-        """Batches that are prepared here, in threads."""
-        items = decode_ahead(
-            _take_until(stop, self.catalogue.iter_pending()),
-            self.decode_stage.decode,
-            threads=self.options.num_threads,
-            ahead=2 * self.options.batch_size + self.options.num_threads,
+    def _submit(self, batch: Batch, *, is_retry: bool = False) -> None:
+        """Reconcile a batch with the catalog and the store, and start embedding it."""
+        self._skipped += [item for item in batch if isinstance(item, SkippedFile)]
+        files = [item for item in batch if isinstance(item, DecodedFile)]
+        changes, orphans = collect_changes(files, self._catalog)
+        touched = {change.content.id for change in changes} | {o.file.content_id for o in orphans}
+        if any(plan.change.content.id in touched for b in self._in_flight for plan in b.plans):
+            self._write_all()  # the catalog does not have yet what this batch builds on
+            changes, orphans = collect_changes(files, self._catalog)
+        with self._timer("upsert"):
+            load_stored(changes, self._collection.store, shared=self._collection.shared)
+        plans = [reconcile(change, self._sources.roots) for change in changes]
+        again = orphans + [f for plan in plans if plan.lacks_image for f in plan.change.arrived]
+        plans = [plan for plan in plans if not plan.lacks_image]
+        writes = [] if self._options.dry_run else [w for plan in plans for w in plan.writes]
+        last = batch[-1]
+        self._in_flight.append(
+            _InFlight(
+                plans,
+                self._embed_stage.submit(writes),
+                0 if is_retry else len(batch),
+                last.path if isinstance(last, SkippedFile) else last.file.path,
+            )
         )
-        half = max(1, self.options.batch_size // 2)  # one is written while the other is embedded
-        return self._prefetch(_iter_batches(items, half))
+        if again:
+            self._submit(
+                [self._decode_stage.decode(file.pending, force=True) for file in again],
+                is_retry=True,
+            )
 
-    def _iter_distributed(self, stop: threading.Event) -> Iterator[Batch]:
-        """Batches that workers have prepared, embedded and written."""
-        assert self.coordinator is not None
-        return self.coordinator.iter_batches(
-            self.catalogue, self.collection.thumbs, self.timer, self.skipped, stop
+    def _write_oldest(self) -> None:
+        batch = self._in_flight.popleft()
+        plans, failed = take_vectors(batch.plans, batch.vectors.result())
+        self._write_stage.write(plans)
+        for plan, error in failed:  # the next run tries again
+            for file in plan.change.arrived:
+                path = display_path(file.file.path)
+                self._skipped.append(SkippedFile(path, "embed-failed", error))
+        for plan in batch.plans:
+            self._decode_stage.release(plan.change.content.id)
+        self._write_stage.commit(interval=COMMIT_INTERVAL)
+        self._done += batch.num_files
+        self._report_progress("ingest", self._done, self._total, batch.last_path)
+
+    def _write_all(self) -> None:
+        while self._in_flight:
+            self._write_oldest()
+
+    def _prune(self) -> int:
+        from indexer.ingest.prune import find_unlisted, remove_paths
+
+        return remove_paths(
+            find_unlisted(self._catalog, self._sources),
+            self._collection,
+            self._catalog,
+            self._embed_stage,
+            self._write_stage,
+            self._sources.roots,
         )
 
-    def _prefetch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Each batch once the model has begun with the one after it, so that it never waits."""
-        held: Batch = []
-        for batch in batches:
-            self.embedder.prefetch([item.input for item in self._find_new(batch)])
-            if held:
-                yield held
-            held = batch
-        if held:
-            yield held
+    def _finish(self, report: IngestReport) -> IngestReport:
+        self._report_progress("flush", 0, None, "")
+        with self._timer("flush"):
+            self._write_stage.commit()
+        _write_errors(self._collection.index / ERRORS_FILE, report.skipped)
+        self._collection.mark_ingested()
+        total = round(time.perf_counter() - self._started, 3)
+        return replace(report, seconds={**self._timer.seconds, "total": total})
 
-    def _find_new(self, batch: Batch) -> list[DecodedFile]:
-        """The pictures of `batch` that must be embedded, unless the store has them already."""
-        ready = [item for item in batch if isinstance(item, DecodedFile) and item.images]
-        if self.options.dry_run or not ready:
-            return []
-        known = {
-            r.id for r in self.collection.store.retrieve([i for p in ready for i in p.point_ids])
-        }
-        return [item for item in ready if not known.intersection(item.point_ids)]
-
-    def _write_batch(self, batch: Sequence[DecodedFile | SkippedFile]) -> list[DecodedFile]:
-        for item in batch:
-            if isinstance(item, SkippedFile):
-                self.skip(item)
-        return self.writer.write([item for item in batch if isinstance(item, DecodedFile)])
-
-    def _write_orphan(self, orphan: DecodedFile) -> None:
-        for again in self._write_batch([self.decode_stage.decode_again(orphan)]):
-            self.skip(SkippedFile(display_path(again.file.path), "embed-failed", "its copy failed"))
-
-    def _report(self, removed: int, interrupted: bool) -> IngestReport:
-        tally = self.catalogue.count_outcomes()
+    def _build_report(self, removed: int) -> IngestReport:
+        counts = self._catalog.count_outcomes()
         return IngestReport(
-            added=tally.get("added", 0),
-            updated=tally.get("updated", 0),
-            unchanged=tally["unchanged"],
-            moved=tally.get("moved", 0),
+            added=counts.get("added", 0),
+            updated=counts.get("updated", 0),
+            unchanged=counts["unchanged"],
+            moved=counts.get("moved", 0),
             removed=removed,
-            skipped=tuple(self.skipped),
-            files=self.catalogue.count_seen(),
-            interrupted=interrupted,
+            skipped=tuple(self._skipped),
+            files=self._catalog.count_seen(),
+            interrupted=self.stop.is_set(),
         )
 
-    def _finish(self, report: IngestReport, progress: _ProgressThrottle) -> IngestReport:
-        progress("flush", 0, None, "")
-        with self.timer("flush"):
-            self.collection.store.flush()
-        self.catalogue.commit()
-        _write_errors(self.collection.index / ERRORS_FILE, report.skipped)
-        self.collection.mark_ingested()
-        seconds = {**self.timer.seconds, "total": round(time.perf_counter() - self.started, 3)}
-        return replace(report, seconds=seconds)
-
-
-class _ProgressThrottle:
-    """Hands progress on, not more often than every `EVERY` seconds."""
-
-    def __init__(self, on_progress: Callable[[IngestProgress], None], run: _IngestRun) -> None:
-        self.on_progress, self.run, self.last = on_progress, run, 0.0
-
-    def __call__(self, stage: str, done: int, total: int | None, path: str) -> None:
+    def _report_progress(self, stage: str, done: int, total: int | None, path: str) -> None:
+        """At most once every `PROGRESS_INTERVAL` seconds, and at the end of a stage."""
         now = time.perf_counter()
-        if now - self.last < PROGRESS_INTERVAL and done != total:
+        if self.on_progress is None or (
+            now - self._last_progress < PROGRESS_INTERVAL and done != total
+        ):
             return
-        self.last = now
-        skipped, seconds = len(self.run.skipped), now - self.run.started
+        self._last_progress = now
+        skipped, seconds = len(self._skipped), now - self._started
         self.on_progress(IngestProgress(stage, done, total, skipped, seconds, display_path(path)))
 
 
-def _take_until(stop: threading.Event, todo: Iterable[PendingFile]) -> Iterator[PendingFile]:
-    for item in todo:
+def _take_until(stop: threading.Event, pending: Iterable[PendingFile]) -> Iterator[PendingFile]:
+    for item in pending:
         if stop.is_set():
             return
         yield item
-
-
-def _iter_batches(items: Iterable[DecodedFile | SkippedFile], size: int) -> Iterator[Batch]:
-    source = iter(items)
-    while batch := list(islice(source, size)):
-        yield batch
-
-
-def _last_path(batch: Sequence[DecodedFile | SkippedFile]) -> str:
-    last = batch[-1]
-    return last.path if isinstance(last, SkippedFile) else last.file.path
 
 
 def _write_errors(path: Path, skipped: Iterable[SkippedFile]) -> None:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 from embedder import Embedder, Settings, load
 from indexer.collection import Collection
-from indexer.ingest.catalog import Catalog
-from indexer.ingest.catalog_rows import NOT_READ_HERE, is_missing
-from indexer.ingest.timing import StageTimer
-from indexer.ingest.write_stage import PointWriter
+from indexer.ingest.catalog import CATALOG_FILE, Catalog, is_missing
+from indexer.ingest.embed_stage import EmbedStage
+from indexer.ingest.reconcile import (
+    Action,
+    collect_removals,
+    load_stored,
+    reconcile,
+    take_vectors,
+)
+from indexer.ingest.types import NOT_READ_HERE
+from indexer.ingest.write_stage import WriteStage
+from indexer.models import Deferred
 from indexer.paths import display_path
 from indexer.sources import Source, is_local_file
 from indexer.sources.walk import is_path_available
 
+BATCH_SIZE = 256  # paths that are removed at once
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
-    """`removed` contents left the collection with the `paths` that are gone.
+    """What a prune did.
 
-    `absent` roots are missing or empty, as a disk that is not mounted is: nothing under them was
-    touched. `elsewhere` paths are at URLs, in archives or in tables, and were not looked for.
+    Attributes:
+        removed: Contents that left the collection.
+        paths: The paths that are gone.
+        missing_roots: Roots that are missing or empty, as an unmounted disk is: nothing under them
+            was touched.
+        not_checked: Paths at URLs, in archives or in tables, which were not looked for.
     """
 
     removed: int
@@ -37,52 +52,80 @@ def prune(
     *,
     dry_run: bool = False,
 ) -> PruneReport:
-    """Forget the paths that are gone from the disk; raises `StoreBusyError`, `StoreError`.
+    """Remove the paths that are gone from the disk, and the points that have no other path.
 
-    The embedder (by default the collection's own) is called only where a point stays and loses
-    captions with one of its copies.
+    Args:
+        collection: The collection to prune.
+        embedder: Loads its model, which is only needed where a point stays and loses captions with
+            one of its copies; by default the model that the collection was made with.
+        dry_run: Report what would be done; write nothing.
+
+    Raises:
+        StoreBusyError: Another process is writing to the collection.
+        StoreError: The store failed.
     """
     card = collection.card
     settings = Settings(dim=card.dim, pixel_budget=card.pixel_budget)
-    model = embedder or (lambda: load(card.name, settings))
+    model = Deferred(card, embedder or (lambda: load(card.name, settings)))
     with (
         collection.writing(),
-        closing(Catalog(collection.index / "catalogue.db")) as catalogue,
+        closing(Catalog(collection.index / CATALOG_FILE)) as catalog,
+        EmbedStage(model, BATCH_SIZE) as embed_stage,
     ):
-        roots = [root for root in catalogue.list_roots() if is_local_file(root)]
-        absent = [root for root in roots if not is_path_available(root)]
-        missing = list(_iter_missing(catalogue, absent))
-        if collection.shared:
-            missing = [path for path in missing if _was_read_here(catalogue, path)]
-        writer = PointWriter(collection, catalogue, model, StageTimer(), dry_run=dry_run)
-        removed = writer.remove(missing)
-        if not dry_run:
-            collection.store.flush()
-        paths = tuple(display_path(path) for path in missing)
-        elsewhere = sum(not is_local_file(path) for path in catalogue.iter_paths())
-        return PruneReport(removed, paths, tuple(map(display_path, absent)), elsewhere)
+        roots = [root for root in catalog.list_roots() if is_local_file(root)]
+        missing_roots = [root for root in roots if not is_path_available(root)]
+        missing = list(_iter_missing(catalog, missing_roots, collection.shared))
+        write_stage = WriteStage(collection.store, catalog, collection.thumbs, dry_run=dry_run)
+        removed = remove_paths(missing, collection, catalog, embed_stage, write_stage)
+        return PruneReport(
+            removed=removed,
+            paths=tuple(map(display_path, missing)),
+            missing_roots=tuple(map(display_path, missing_roots)),
+            not_checked=sum(not is_local_file(path) for path in catalog.iter_paths()),
+        )
 
 
-def find_missing(catalogue: Catalog, sources: Iterable[Source]) -> list[str]:
+def find_unlisted(catalog: Catalog, sources: Iterable[Source]) -> list[str]:
     """The known paths that this run did not see in `sources`, and that are gone: from the disk, or
-    from what was listed to its end and was not empty."""
-    there = (
-        s.root
-        for s in sources
-        if (s.is_available() if s.is_folder else catalogue.is_fully_listed(s.root))
+    from a source that was listed to its end and was not empty."""
+    roots = (
+        source.root
+        for source in sources
+        if (source.is_available() if source.is_folder else catalog.is_fully_listed(source.root))
     )
-    paths = (path for root in there for path in catalogue.list_unseen(root))
-    return [path for path in dict.fromkeys(paths) if catalogue.is_missing(path)]
+    paths = (path for root in roots for path in catalog.list_unseen(root))
+    return [path for path in dict.fromkeys(paths) if catalog.is_missing(path)]
 
 
-def _was_read_here(catalogue: Catalog, path: str) -> bool:
-    """Whether this machine has read the file, and has not only heard of it."""
-    file = catalogue.get_file(path)
-    return file is not None and file.size != NOT_READ_HERE
+def remove_paths(
+    paths: Iterable[str],
+    collection: Collection,
+    catalog: Catalog,
+    embed_stage: EmbedStage,
+    write_stage: WriteStage,
+    roots: Sequence[str] = (),
+) -> int:
+    """Remove `paths`; returns how many contents have no other path, and so left the store."""
+    removed, remaining = 0, iter(paths)
+    while page := list(islice(remaining, BATCH_SIZE)):
+        changes = collect_removals(page, catalog)
+        load_stored(changes, collection.store, shared=collection.shared)
+        plans = [reconcile(change, roots) for change in changes]
+        writes = [write for plan in plans for write in plan.writes]
+        outputs = [] if write_stage.dry_run else embed_stage.submit(writes).result()
+        plans, _ = take_vectors(plans, outputs)
+        write_stage.write(plans)
+        removed += sum(plan.action in {Action.DELETE, Action.FORGET} for plan in plans)
+    write_stage.commit()
+    return removed
 
 
-def _iter_missing(catalogue: Catalog, absent: Iterable[str]) -> Iterator[str]:
-    shut = tuple(f"{root.rstrip('/')}/" for root in absent)
-    for path in catalogue.iter_paths():
-        if is_local_file(path) and not f"{path}/".startswith(shut) and is_missing(path):
+def _iter_missing(catalog: Catalog, missing_roots: Iterable[str], shared: bool) -> Iterator[str]:
+    """Local paths that are gone; of a shared collection, those that this machine has read."""
+    skipped = tuple(f"{root.rstrip('/')}/" for root in missing_roots)
+    for path in catalog.iter_paths():
+        if not is_local_file(path) or f"{path}/".startswith(skipped) or not is_missing(path):
+            continue
+        file = catalog.get_file(path) if shared else None
+        if not shared or (file is not None and file.size != NOT_READ_HERE):
             yield path

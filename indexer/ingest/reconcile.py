@@ -1,176 +1,357 @@
-"""What a batch of prepared files means for the collection's points."""
+"""What a batch of files means for the points of a collection: an explicit table of cases.
+
+A *content* is what a file's bytes are. Its points (one of an image, one for each chunk of a
+document) carry its hash in their ids, so a renamed or copied file is the same point with another
+path. `collect_changes` finds the contents that a batch touches; `ACTIONS` is the table;
+`reconcile` plans what the write stage does. Nothing here changes the catalog or the store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import Enum
+from typing import Literal, Protocol
 
-from indexer.ids import make_point_ids
-from indexer.ingest.catalog import Catalog
-from indexer.ingest.catalog_rows import CatalogContent, CatalogFile
-from indexer.ingest.decode_stage import DecodedFile
+from indexer.captions.resolver import FileCaptions
 from indexer.ingest.payload import build_payload, keyword_text, texts_to_embed
-from indexer.types import Payload, Record
+from indexer.ingest.types import (
+    NOT_READ_HERE,
+    CatalogContent,
+    CatalogFile,
+    DecodedFile,
+    PointWrite,
+)
+from indexer.paths import display_path
+from indexer.sources import container_of, is_within
+from indexer.stores.protocol import Store
+from indexer.types import Caption, Payload, Record, Vector
 
-ChangeKind = Literal["added", "updated", "moved", "unchanged", "superseded"]
+Outcome = Literal["added", "updated", "moved", "unchanged", "removed"]
 
 
-@dataclass(slots=True)
+class CatalogView(Protocol):
+    """What is read of the catalog here."""
+
+    def get_content(self, content_id: str) -> CatalogContent | None: ...
+
+    def find_files(self, content_id: str) -> list[CatalogFile]: ...
+
+    def get_file(self, path: str) -> CatalogFile | None: ...
+
+    def is_missing(self, path: str) -> bool: ...
+
+
+class Stored(Enum):
+    """How many of a content's points the store has."""
+
+    UNCHECKED = "not looked up: the catalog has them, and no other machine writes"
+    NONE = "none of them"
+    SOME = "some of them"
+    ALL = "all of them"
+
+
+class Action(Enum):
+    """What is done with the points of a content."""
+
+    CREATE = "write whole points"
+    ADOPT = "compare with what the store has, and write what differs"
+    UPDATE = "compare with what the catalog has, and write what differs"
+    DELETE = "delete the points"
+    FORGET = "drop it from the catalog alone"
+
+
+ACTIONS: Mapping[tuple[bool, bool, Stored], Action] = {
+    # (the catalog has files with the content, it will have some, its points in the store)
+    #
+    # a content that this machine has not seen
+    (False, True, Stored.NONE): Action.CREATE,
+    # a crash came between the chunks of a document
+    (False, True, Stored.SOME): Action.CREATE,
+    # a crash, a lost catalog, or a point of another machine
+    (False, True, Stored.ALL): Action.ADOPT,
+    # a copy, a moved file, or new captions
+    (True, True, Stored.UNCHECKED): Action.UPDATE,
+    (True, True, Stored.ALL): Action.UPDATE,
+    # another machine has deleted points
+    (True, True, Stored.NONE): Action.CREATE,
+    (True, True, Stored.SOME): Action.CREATE,
+    # its last file is gone, or holds something else
+    (True, False, Stored.UNCHECKED): Action.DELETE,
+    (True, False, Stored.ALL): Action.DELETE,
+    (True, False, Stored.SOME): Action.DELETE,
+    # ... and another machine has deleted its points already
+    (True, False, Stored.NONE): Action.FORGET,
+}
+"""The table of cases. A content of which there are no files before and after is not touched."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ContentChange:
-    """One content whose files are no longer what they were."""
+    """One content, and how its files change."""
 
     content: CatalogContent
     before: list[CatalogFile]
-    decoded: list[DecodedFile] = field(default_factory=list)
-    moved: bool = False  # an old path is gone, and a new one is here
+    arrived: list[DecodedFile] = field(default_factory=list)
+    left: set[str] = field(default_factory=set)  # paths that no longer hold it
+    moved: bool = False  # a path of it is gone, and another one is new
     replaces: bool = False  # a path of it held something else before
-    stored: dict[str, Record] = field(default_factory=dict)  # found in the store, not catalogued
-    after: list[CatalogFile] = field(default_factory=list)
-    failed: bool = False  # could not be embedded
+    stored: dict[str, Record] | None = None  # None: not looked up
 
     @property
-    def ids(self) -> list[str]:
-        return make_point_ids(self.content.id, self.content.num_chunks)
-
-    @property
-    def is_new(self) -> bool:
-        """Nothing of it is in the store yet."""
-        return not self.before and not self.stored
-
-    @property
-    def needs_decode(self) -> bool:
-        """A picture that is to be written whole, and was not decoded here."""
-        known = any(item.new_content and not item.images for item in self.decoded)
-        return self.is_new and not self.content.num_chunks and not self.decoded_image and known
-
-    @property
-    def written_by_worker(self) -> bool:
-        """A worker of this run has put its points in the store."""
-        return any(item.written_by_worker for item in self.decoded)
-
-    @property
-    def written_by_other_worker(self) -> bool:
-        """A worker has written what was in the store, and catalogued, already: a copy's worker, who
-        looked before and wrote after. What the point says of its other files is lost."""
-        return bool(self.before) and self.written_by_worker
-
-    @property
-    def decoded_image(self) -> DecodedFile | None:
-        """The decoded picture, where this run has decoded it."""
-        return next((p for p in self.decoded if p.images), None)
-
-    def old_payloads(self) -> list[Payload]:
-        if self.before:
-            return [build_payload(facts, self.before) for facts in self.content.base_payloads]
-        return [self.stored[id].payload for id in self.ids if id in self.stored]
-
-    def new_payloads(self) -> list[Payload]:
-        return [build_payload(facts, self.after) for facts in self.content.base_payloads]
-
-    def kind(self) -> ChangeKind:
-        if not self.after:
-            return "superseded"
-        if self.is_new or self.written_by_worker:
-            return "updated" if self.replaces else "added"
-        if [_without_modified(p) for p in self.old_payloads()] == [
-            _without_modified(p) for p in self.new_payloads()
-        ]:
-            return "unchanged"
-        return "moved" if self.moved else "updated"
+    def stored_state(self) -> Stored:
+        if self.stored is None:
+            return Stored.UNCHECKED
+        if not self.stored:
+            return Stored.NONE
+        return Stored.ALL if len(self.stored) == len(self.content.point_ids) else Stored.SOME
 
 
-@dataclass(frozen=True, slots=True)
-class PointWrite:
-    """One point to write: `embed_picture`, and `texts` where its text vector is to be made."""
+@dataclass(slots=True, kw_only=True)
+class ContentPlan:
+    """What the write stage does for one content: first in the store, then in the catalog."""
 
-    id: str
-    payload: Payload
     change: ContentChange
-    is_new: bool  # a new point; otherwise payload and changed vectors only
-    texts: list[str]
-    keyword_text: str | None  # None: as they were
-    drop_text_vector: bool = False  # its last caption is gone, and its text vector must go too
+    action: Action
+    outcome: Outcome
+    writes: list[PointWrite] = field(default_factory=list)
+    put_files: list[CatalogFile] = field(default_factory=list)
+    delete_paths: set[str] = field(default_factory=set)
+    vectors: dict[str, Mapping[str, Vector]] = field(default_factory=dict)  # by point id and name
+
+    @property
+    def lacks_image(self) -> bool:
+        """Whether an image must be embedded that has not been decoded: its file is read again."""
+        return (
+            self.action is Action.CREATE
+            and not self.change.content.num_chunks
+            and not any(write.images or write.image_vector is not None for write in self.writes)
+        )
 
 
-def plan_writes(change: ContentChange) -> list[PointWrite]:
-    """The points of `change` that must be written, and what must be embedded for them."""
-    new = change.new_payloads()
-    old = change.old_payloads()
-    lost = change.written_by_other_worker
-    if change.is_new or len(old) != len(new):
-        return [
-            PointWrite(id, payload, change, True, texts_to_embed(payload), keyword_text(payload))
-            for id, payload in zip(change.ids, new, strict=True)
-        ]
-    return [
-        PointWrite(id, after, change, False, *_diff_texts(None if lost else before, after))
-        for id, before, after in zip(change.ids, old, new, strict=True)
-        if before != after or lost
-    ]
-
-
-def _diff_texts(before: Payload | None, after: Payload) -> tuple[list[str], str | None, bool]:
-    """The texts and words to be made anew, and whether the last text is gone; all of it where it
-    is not known what was there before."""
-    if before is None:
-        return texts_to_embed(after), keyword_text(after), False
-    old, new = texts_to_embed(before), texts_to_embed(after)
-    spoken = keyword_text(after)
-    return (
-        new if new != old else [],
-        spoken if spoken != keyword_text(before) else None,
-        bool(old) and not new,
-    )
-
-
-def reconcile(
-    catalogue: Catalog, batch: Sequence[DecodedFile]
+def collect_changes(
+    batch: Sequence[DecodedFile], catalog: CatalogView
 ) -> tuple[list[ContentChange], list[DecodedFile]]:
-    """Note the batch in the catalogue (not committed): the contents it changes, and the orphans.
+    """The contents that a batch of files touches, and the orphans among the files.
 
-    An orphan is a copy whose first sibling, decoded before it, came to nothing.
+    An orphan is a copy of a file that was decoded before it and has failed since.
     """
     changes: dict[str, ContentChange] = {}
     orphans = []
     for item in batch:
-        change = _get_change(catalogue, changes, item.file.content_id, item.new_content)
+        change = _get_change(changes, catalog, item.file.content_id, item.new_content)
         if change is None:
             orphans.append(item)
             continue
-        change.decoded.append(item)
-        old = catalogue.get_file(item.file.path)
+        change.arrived.append(item)
+        old = catalog.get_file(item.file.path)
         if old and old.content_id != item.file.content_id:
             change.replaces = True
-            _get_change(catalogue, changes, old.content_id, None)
-        catalogue.put_file(item.file)
+            former = _get_change(changes, catalog, old.content_id, None)
+            if former is not None:
+                former.left.add(old.path)
     for change in changes.values():
-        _drop_moved_paths(catalogue, change)
-        change.after = catalogue.find_files(change.content.id)
+        _find_moved_paths(change, catalog)
     return list(changes.values()), orphans
 
 
+def collect_removals(paths: Iterable[str], catalog: CatalogView) -> list[ContentChange]:
+    """The contents that lose `paths`."""
+    changes: dict[str, ContentChange] = {}
+    for path in paths:
+        file = catalog.get_file(path)
+        change = _get_change(changes, catalog, file.content_id, None) if file else None
+        if change is not None:
+            change.left.add(path)
+    return list(changes.values())
+
+
+def load_stored(changes: Iterable[ContentChange], store: Store, *, shared: bool) -> None:
+    """Look up, in one request, the points of contents that the catalog does not have, or of all
+    where other machines write to the store too."""
+    wanted: dict[str, dict[str, Record]] = {}
+    for change in changes:
+        if shared or not change.before:
+            change.stored = {}
+            wanted |= dict.fromkeys(change.content.point_ids, change.stored)
+    for record in store.retrieve(list(wanted)) if wanted else ():
+        wanted[record.id][record.id] = record
+
+
+def reconcile(change: ContentChange, roots: Sequence[str] = ()) -> ContentPlan:
+    """Plan what becomes of a content. `roots` are those of this run: paths under them that it has
+    not seen are gone, paths elsewhere stay with the point."""
+    kept = {file.path: file for file in change.before if file.path not in change.left}
+    arrived = {item.file.path: item.file for item in change.arrived}
+    foreign, forgotten = _reconcile_foreign_paths(change, {**kept, **arrived}, roots)
+    after = {path: f for path, f in {**kept, **arrived}.items() if path not in forgotten}
+    after |= {file.path: file for file in foreign}
+    files = sorted(after.values(), key=lambda file: os.fsencode(file.path))
+    action = ACTIONS[bool(change.before), bool(files), change.stored_state]
+    if action is Action.CREATE and not change.arrived:
+        action = Action.UPDATE  # there is no file to make the point from: the next run has one
+    plan = ContentPlan(
+        change=change,
+        action=action,
+        outcome="removed",
+        put_files=[*arrived.values(), *foreign],
+        delete_paths=change.left | forgotten,
+    )
+    new = [build_payload(base, files) for base in change.content.base_payloads] if files else []
+    match action:
+        case Action.CREATE:
+            ids = change.content.point_ids
+            plan.writes = [_plan_new_point(change, *pair) for pair in zip(ids, new, strict=True)]
+            plan.outcome = "updated" if change.replaces or change.before else "added"
+        case Action.ADOPT | Action.UPDATE:
+            old = _old_payloads(change, action)
+            plan.writes = _plan_updates(change, old, new)
+            plan.outcome = _compare_outcome(change, old, new)
+    return plan
+
+
+def take_vectors(
+    plans: Iterable[ContentPlan], outputs: Sequence[Mapping[str, Vector] | Exception]
+) -> tuple[list[ContentPlan], list[tuple[ContentPlan, str]]]:
+    """Give the plans the vectors of their writes, in order (none of them in a dry run).
+
+    Returns:
+        The plans that can be carried out, and those that cannot, with the reason.
+    """
+    rows = iter(outputs)
+    complete, failed = [], []
+    for plan in plans:
+        error = ""
+        for write, row in zip(plan.writes, rows, strict=False):
+            if isinstance(row, Exception):
+                error = error or str(row)
+            else:
+                plan.vectors[write.id] = row
+        if error:
+            failed.append((plan, error))
+        else:
+            complete.append(plan)
+    return complete, failed
+
+
 def _get_change(
-    catalogue: Catalog, changes: dict[str, ContentChange], content: str, new: CatalogContent | None
+    changes: dict[str, ContentChange],
+    catalog: CatalogView,
+    content_id: str,
+    new_content: CatalogContent | None,
 ) -> ContentChange | None:
-    if content not in changes:
-        known = catalogue.get_content(content) or new
-        if known is None:
+    if content_id not in changes:
+        content = catalog.get_content(content_id) or new_content
+        if content is None:
             return None
-        changes[content] = ContentChange(known, catalogue.find_files(content))
-        catalogue.put_content(known)
-    return changes[content]
+        before = catalog.find_files(content_id)
+        changes[content_id] = ContentChange(content=content, before=before)
+    return changes[content_id]
 
 
-def _drop_moved_paths(catalogue: Catalog, change: ContentChange) -> None:
-    """A path that is gone while its content turned up elsewhere: the file was moved."""
-    arrived = {p.file.path for p in change.decoded} - {file.path for file in change.before}
-    for file in change.before if arrived else ():
-        if file.path not in arrived and catalogue.is_missing(file.path):
-            catalogue.delete_file(file.path)
-            change.moved = True
+def _find_moved_paths(change: ContentChange, catalog: CatalogView) -> None:
+    """A path that is missing while its content has turned up elsewhere: the file was moved."""
+    before = {file.path for file in change.before}
+    arrived = {item.file.path for item in change.arrived}
+    if arrived <= before:
+        return
+    missing = {path for path in before - arrived - change.left if catalog.is_missing(path)}
+    change.left |= missing
+    change.moved = bool(missing)
 
 
-def _without_modified(payload: Payload) -> Payload:
+def _reconcile_foreign_paths(
+    change: ContentChange, files: Mapping[str, CatalogFile], roots: Sequence[str]
+) -> tuple[list[CatalogFile], set[str]]:
+    """Paths of other machines and of other runs: those that the stored point has and the catalog
+    has not, with the captions that the point has; and those that the point has no longer."""
+    if not change.stored:
+        return [], set()
+    payload = next(iter(change.stored.values())).payload
+    forgotten = {
+        path
+        for path, file in files.items()
+        if file.size == NOT_READ_HERE and display_path(path) not in payload["paths"]
+    }
+    known = {display_path(path) for path in (*files, *(file.path for file in change.before))}
+    captions = tuple(Caption(**c) for c in payload["captions"] if c["source"] != "embedded")
+    described = FileCaptions(captions, tuple(payload["tags"]), payload["meta"], "")
+    shown_roots = [display_path(root) for root in roots]
+    foreign = [
+        CatalogFile(path, NOT_READ_HERE, -1, "", change.content.id, described)
+        for path in payload["paths"]
+        if path not in known and not any(_is_scanned_from(path, root) for root in shown_roots)
+    ]
+    return foreign, forgotten
+
+
+def _is_scanned_from(path: str, root: str) -> bool:
+    """Whether a run over `root` sees `path`; a run over an archive sees what is within it."""
+    return is_within(path, root) and container_of(path) in {None, root}
+
+
+def _old_payloads(change: ContentChange, action: Action) -> list[Payload]:
+    if action is Action.UPDATE:
+        return [build_payload(base, change.before) for base in change.content.base_payloads]
+    assert change.stored is not None
+    return [change.stored[id].payload for id in change.content.point_ids]
+
+
+def _plan_new_point(change: ContentChange, id: str, payload: Payload) -> PointWrite:
+    decoded = [item for item in change.arrived if item.images]
+    vectors = (item.image_vector for item in change.arrived if item.image_vector is not None)
+    return PointWrite(
+        id=id,
+        payload=payload,
+        is_new=True,
+        images=decoded[0].images if decoded else (),
+        image_vector=next(vectors, None),
+        texts=tuple(texts_to_embed(payload)),
+        text_vectors=_given_text_vectors(change),
+        keyword_text=keyword_text(payload),
+    )
+
+
+def _plan_updates(
+    change: ContentChange, old: Sequence[Payload], new: Sequence[Payload]
+) -> list[PointWrite]:
+    """The points whose payload has changed, with what must be embedded again."""
+    writes = []
+    for id, before, after in zip(change.content.point_ids, old, new, strict=True):
+        if before == after:
+            continue
+        old_texts, new_texts = texts_to_embed(before), texts_to_embed(after)
+        drop_text = bool(old_texts) and not new_texts
+        keywords: str | None = keyword_text(after)
+        if not drop_text and keywords == keyword_text(before):
+            keywords = None
+        writes.append(
+            PointWrite(
+                id=id,
+                payload=after,
+                is_new=False,
+                drop_text=drop_text,
+                texts=tuple(new_texts) if new_texts != old_texts else (),
+                text_vectors=_given_text_vectors(change),
+                keyword_text=keywords,
+            )
+        )
+    return writes
+
+
+def _given_text_vectors(change: ContentChange) -> dict[str, Vector]:
+    return {text: row for item in change.arrived for text, row in item.text_vectors.items()}
+
+
+def _compare_outcome(
+    change: ContentChange, old: Sequence[Payload], new: Sequence[Payload]
+) -> Outcome:
     """A file that was only touched has not changed."""
-    return {key: value for key, value in payload.items() if key != "modified"}
+
+    def visible(payloads: Sequence[Payload]) -> list[Payload]:
+        return [{k: v for k, v in payload.items() if k != "modified"} for payload in payloads]
+
+    if visible(old) == visible(new):
+        return "unchanged"
+    return "moved" if change.moved else "updated"

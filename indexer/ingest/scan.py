@@ -1,70 +1,71 @@
-"""What a run has to do: every path that is new or not as it was, source by source."""
+"""Scan stage: note in the catalog every path that is new or has changed, source by source."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
 
 from indexer.ingest.catalog import Catalog
-from indexer.ingest.catalog_rows import PendingFile
+from indexer.ingest.types import PendingFile
 from indexer.paths import display_path
 from indexer.sources import Source, SourcePart, SourceSet, is_within
 from indexer.types import SkippedFile
 
 
-@dataclass(slots=True)
 class Scan:
-    """Compares the sources with the catalogue; what cannot be read is added to `skipped`."""
+    """Compares the sources with the catalog; what cannot be read is added to `skipped`."""
 
-    sources: SourceSet
-    catalogue: Catalog
-    skipped: list[SkippedFile]
-    on_path: Callable[[str], None]
-    _listed: list[SourcePart] = field(default_factory=list)
+    def __init__(self, sources: SourceSet, catalog: Catalog, skipped: list[SkippedFile]) -> None:
+        self._sources, self._catalog, self._skipped = sources, catalog, skipped
+        self._listed: list[SourcePart] = []
 
-    def __call__(self, stop: threading.Event) -> None:
-        """Note what is to be done, in the catalogue."""
-        for source in self.sources:
-            whole = True
+    def run(self, stop: threading.Event) -> Iterator[str]:
+        """Fill the catalog's table of pending files; yields each path that is looked at."""
+        for source in self._sources:
+            complete = True
             for part in source.list_parts():
                 if not self._is_complete(part):
-                    whole &= self._list(source, part, stop)
+                    complete &= yield from self._list(source, part, stop)
                 if stop.is_set():
                     break
-            if whole and not stop.is_set() and not source.is_folder:
-                self.catalogue.mark_fully_listed(source.root)
-        for source in self.sources:
-            self.catalogue.add_root(source.root)
+            if complete and not stop.is_set() and not source.is_folder:
+                self._catalog.mark_fully_listed(source.root)
+        for source in self._sources:
+            self._catalog.add_root(source.root)
 
     def record_complete_parts(self) -> None:
-        """Once all is written: parts of which nothing was left out, and that lack nothing which is
-        known of them, need not be listed again while they are the same."""
-        left_out = {skip.path for skip in self.skipped}
+        """After everything is written: a part of which no file was skipped, and none is missing
+        that the catalog knows, need not be listed again while its stamp is the same."""
+        skipped = {skip.path for skip in self._skipped}
         for part in self._listed:
             if part.stamp is not None:
-                within = (is_within(path, display_path(part.name)) for path in left_out)
-                clean = not any(within) and not self.catalogue.list_unseen(part.name)
-                self.catalogue.put_part_stamp(part.name, part.stamp if clean else "")
+                name = display_path(part.name)
+                clean = not any(is_within(path, name) for path in skipped)
+                clean = clean and not self._catalog.list_unseen(part.name)
+                self._catalog.put_part_stamp(part.name, part.stamp if clean else "")
 
     def _is_complete(self, part: SourcePart) -> bool:
-        """Whether a run has done all of the part as it is now; its files count as seen."""
-        if part.stamp is None or self.catalogue.get_part_stamp(part.name) != part.stamp:
+        """Whether an earlier run has done all of the part as it is now; its files are seen."""
+        if part.stamp is None or self._catalog.get_part_stamp(part.name) != part.stamp:
             return False
-        self.catalogue.mark_seen_under(part.name)
+        self._catalog.mark_seen_under(part.name)
         return True
 
-    def _list(self, source: Source, part: SourcePart, stop: threading.Event) -> bool:
-        """Note what is new in the part; False where its end could not be read."""
-        before = len(self.skipped)
-        for found in source.discover(part, self.skipped.append):
+    def _list(
+        self, source: Source, part: SourcePart, stop: threading.Event
+    ) -> Generator[str, None, bool]:
+        """Note what has changed in the part; False where it could not be read to its end."""
+        num_skipped = len(self._skipped)
+        for file in source.discover(part, self._skipped.append):
             if stop.is_set():
                 return False
-            stamp = source.compute_stamp(found.path)
-            if not self.catalogue.is_unchanged(found.path, found.size, found.mtime_ns, stamp):
-                self.catalogue.add_pending(
-                    PendingFile(found.path, found.size, found.mtime_ns, found.kind)
+            stamp = source.compute_stamp(file.path)
+            self._catalog.mark_seen(file.path)
+            if not self._catalog.is_unchanged(file.path, file.size, file.mtime_ns, stamp):
+                self._catalog.add_pending(
+                    PendingFile(file.path, file.size, file.mtime_ns, file.kind)
                 )
-            self.on_path(found.path)
+            yield file.path
         self._listed.append(part)
-        return not any(skip.path == display_path(part.name) for skip in self.skipped[before:])
+        name = display_path(part.name)
+        return not any(skip.path == name for skip in self._skipped[num_skipped:])

@@ -18,7 +18,8 @@ import pytest
 from embedder.errors import EmbedderError
 from indexer.collection import Collection, list_collections, summary, writing
 from indexer.errors import CollectionError, DiskFullError, IndexerError, StoreBusyError
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 from indexer.reindex import reindex
 from indexer.schema import IMAGE

@@ -1,4 +1,4 @@
-"""What travels between this machine and a worker. All of it can be pickled."""
+"""What travels between the coordinator and a worker. All of it can be pickled."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 
 from embedder.images.decode import DecodeLimits
 from indexer.config import Config
-from indexer.ingest.catalog_rows import PendingFile
-from indexer.ingest.decode_stage import DecodedFile
+from indexer.ingest.types import DecodedFile, PendingFile
 from indexer.places import Index
 from indexer.sources import SourceOptions
 from indexer.types import SkippedFile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJob:
-    """What every worker of a run is told once. `config` and `roots` may hold keys: never show."""
+    """What every worker of a run gets once. `config` and `roots` may hold keys: never show them."""
 
     config: Config
     index: Index
@@ -25,13 +24,13 @@ class WorkerJob:
     source_options: SourceOptions
     limits: DecodeLimits
     embed_frames: bool
-    decode_threads: int = 1  # that decode, in each worker
+    decode_threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
-    """A file to do. `known` is the content that the catalogue has for it: if it still holds that,
-    only its captions have changed, and it need not be decoded."""
+    """A file to decode and embed. If it still holds the content that the catalog has for it, only
+    its captions have changed, and it is not decoded."""
 
     file: PendingFile
     known_content_id: str | None = None
@@ -39,24 +38,24 @@ class FileTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """Files that a worker is given at once; `deaths` of workers that had them in hand."""
+    """Files that a worker gets at once; `failures` counts the workers that died with them."""
 
     tasks: tuple[FileTask, ...]
     failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class FileOutcome:
-    """What became of a file: its points are in the store, or it is left out."""
+class FileResult:
+    """A file with its vectors and without its images, or why it is skipped."""
 
-    item: DecodedFile | SkippedFile  # without its pictures
+    item: DecodedFile | SkippedFile
     thumbnail: bytes | None = None  # a JPEG
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a shard. `skips` are of caption files."""
+    """What a worker returns for a batch. `skips` are of caption files."""
 
-    outcomes: list[FileOutcome]
+    files: list[FileResult]
     skips: tuple[SkippedFile, ...] = ()
-    seconds: Mapping[str, float] | None = None  # stage -> seconds spent
+    seconds: Mapping[str, float] | None = None  # by stage

@@ -1,59 +1,42 @@
-"""A worker: reads, decodes, embeds and writes the files of one shard after another."""
+"""A worker: reads, decodes and embeds the files of one batch after another."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from embedder import Embedder, EmbedderError, Input, ModelCard, Role, Vectors
+from embedder import Embedder, EmbedderError, Input, Role, Vectors
 from indexer.collection import Collection
 from indexer.errors import IndexerError
-from indexer.ingest.catalog import Catalog
-from indexer.ingest.catalog_rows import CatalogContent
-from indexer.ingest.decode_stage import DecodedFile, DecodeStage
+from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.distributed.messages import (
     BatchResult,
-    FileOutcome,
+    FileResult,
     FileTask,
     TaskBatch,
     WorkerJob,
 )
+from indexer.ingest.embed_stage import EmbedFailedError, embed_each, require_vector
+from indexer.ingest.payload import build_payload, texts_to_embed
 from indexer.ingest.thumbnails import encode_thumbnail
-from indexer.ingest.timing import StageTimer
-from indexer.ingest.write_stage import PointWriter
+from indexer.ingest.types import DecodedFile, StageTimer
 from indexer.models import load_model
 from indexer.paths import display_path
 from indexer.places import place_of
 from indexer.sources import SourceSet
-from indexer.types import Record, SkippedFile
+from indexer.types import SkippedFile, Vector
 
-
-@dataclass(slots=True)
-class LockedEmbedder:
-    """An embedder that several threads share: one is embedded while others decode and write."""
-
-    embedder: Embedder
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def card(self) -> ModelCard:
-        return self.embedder.card
-
-    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        with self._lock:
-            return self.embedder.embed(inputs, role, instruction)
+EMBED_BATCH = 32  # inputs per call of the model
 
 
 class Worker:
-    """One process with the model and the store open. Thread-safe: two shards at once keep the
-    model busy, for one is decoded or written while the other is embedded.
+    """One process with the model and the store open. Thread-safe: with two batches at once, one is
+    decoded while the other is embedded.
 
-    Methods raise `IndexerError` for what is no fault of the files: the run ends.
+    Methods raise `IndexerError` for what is not the fault of a file: the run ends.
     """
 
     def __init__(self, job: WorkerJob) -> None:
@@ -61,17 +44,19 @@ class Worker:
         self._lock = threading.Lock()
         self._context: WorkerContext | None = None
 
-    def ready(self) -> None:
-        """Load the model and open the store, if that has not been done."""
+    def start(self) -> None:
+        """Load the model and open the store, unless that has been done."""
         self._get_context()
 
-    def work(self, shard: TaskBatch) -> BatchResult:
-        """All files of `shard`: their points are acknowledged by the store on return."""
-        return self._get_context().work(shard)
+    def process(self, batch: TaskBatch) -> BatchResult:
+        """Decode and embed all files of `batch`."""
+        return self._get_context().process(batch)
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """As an embedder does."""
-        return self._get_context().model.embed(inputs, role, instruction)
+        context = self._get_context()
+        with context.embed_lock:
+            return context.model.embed(inputs, role, instruction)
 
     def _get_context(self) -> WorkerContext:
         with self._lock:
@@ -83,90 +68,113 @@ class Worker:
             return self._context
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class WorkerContext:
-    """What a worker works with."""
+    """What a worker has open."""
 
     job: WorkerJob
     collection: Collection
-    model: LockedEmbedder
-    pool: ThreadPoolExecutor
+    model: Embedder
+    decode_pool: ThreadPoolExecutor
     sources: SourceSet
-    skips: deque[SkippedFile]  # of caption files, not yet reported
+    caption_skips: deque[SkippedFile]  # not reported yet
+    embed_lock: threading.Lock = field(default_factory=threading.Lock)  # one thread embeds
 
-    def work(self, shard: TaskBatch) -> BatchResult:
-        stages = StageTimer()
-        with closing(Catalog(Path(":memory:"))) as catalogue:
-            for task in shard.tasks:
-                if task.known_content_id:
-                    catalogue.put_content(CatalogContent(task.known_content_id, 0, []))
-            preparers = (self._make_decode_stage(catalogue, stages) for _ in shard.tasks)
-            made = list(self.pool.map(_decode_task, preparers, shard.tasks))
-        items = [item for item, _ in made if isinstance(item, DecodedFile)]
-        became = self._write(items, stages, retried=shard.failures > 0)
-        outcomes = [
-            FileOutcome(became.get(_shown_path(item), item), picture) for item, picture in made
+    def process(self, batch: TaskBatch) -> BatchResult:
+        timer = StageTimer()
+        decoded = list(self.decode_pool.map(lambda task: self._decode(task, timer), batch.tasks))
+        embedded = self._embed([item for item, _ in decoded], timer)
+        files = [
+            FileResult(item, thumbnail)
+            for item, (_, thumbnail) in zip(embedded, decoded, strict=True)
         ]
-        skips = [self.skips.popleft() for _ in range(len(self.skips))]
-        return BatchResult(outcomes, tuple(skips), stages.seconds)
+        skips = [self.caption_skips.popleft() for _ in range(len(self.caption_skips))]
+        return BatchResult(files, tuple(skips), timer.seconds)
 
-    def _make_decode_stage(self, catalogue: Catalog, stages: StageTimer) -> DecodeStage:
-        """One for each file: of copies, each is decoded, for another may come to nothing."""
-        job = self.job
-        side = self.model.card.image_side
-        return DecodeStage(
-            catalogue, self.sources, job.limits, side, None, job.embed_frames, stages
+    def _decode(
+        self, task: FileTask, timer: StageTimer
+    ) -> tuple[DecodedFile | SkippedFile, bytes | None]:
+        """The file and its thumbnail. Each of several copies is decoded: another may fail."""
+        stage = DecodeStage(
+            self.sources,
+            self.job.limits,
+            self.model.card.image_side,
+            is_known=lambda content_id: content_id == task.known_content_id,
+            embed_frames=self.job.embed_frames,
+            timer=timer,
         )
+        item = stage.decode(task.file)
+        if isinstance(item, SkippedFile) or not item.images:
+            return item, None
+        with timer("thumbnail"):
+            return item, encode_thumbnail(item.images[0])
 
-    def _write(
-        self, items: Sequence[DecodedFile], stages: StageTimer, *, retried: bool
-    ) -> dict[str, DecodedFile | SkippedFile]:
-        """Write what the store does not have; what became of each file, by its path."""
-        with stages("upsert"):
-            ids = [id for item in items for id in item.point_ids if item.new_content]
-            stored = {r.id: r for r in self.collection.store.retrieve(ids)} if ids else {}
-        fresh = [i for i in items if i.new_content and not stored.keys() >= set(i.point_ids)]
-        failed: list[SkippedFile] = []
-        with closing(Catalog(Path(":memory:"))) as catalogue:
-            writer = PointWriter(
-                self.collection, catalogue, lambda: self.model, stages, failed.append
+    def _embed(
+        self, items: Sequence[DecodedFile | SkippedFile], timer: StageTimer
+    ) -> list[DecodedFile | SkippedFile]:
+        """The files with the vectors of those whose content the store does not have."""
+        decoded = [item for item in items if isinstance(item, DecodedFile) and item.new_content]
+        with timer("upsert"):
+            stored = self._find_stored(decoded)
+        new = [item for item in decoded if item.file.content_id not in stored]
+        images = {item.file.content_id: item.images for item in new if item.images}
+        texts = dict.fromkeys(text for item in new for text in _list_texts(item))
+        with self.embed_lock, timer("embed"):
+            image_vectors = self._embed_inputs(
+                images, [Input(images=image) for image in images.values()]
             )
-            writer.insert(fresh)
-        written = {_shown_path(item) for item in fresh}
-        if retried:  # what is there was written by the worker that died
-            written |= {_shown_path(i) for i in items if i.new_content and _is_only_path(i, stored)}
-        became: dict[str, DecodedFile | SkippedFile] = {
-            _shown_path(i): replace(i, images=(), written_by_worker=_shown_path(i) in written)
-            for i in items
-        }
-        return became | {skip.path: skip for skip in failed}
+            text_vectors = self._embed_inputs(texts, [Input(text=text) for text in texts])
+        return [
+            _with_vectors(item, image_vectors, text_vectors)
+            if isinstance(item, DecodedFile)
+            else item
+            for item in items
+        ]
+
+    def _find_stored(self, items: Iterable[DecodedFile]) -> set[str]:
+        """The contents of which the store has all points."""
+        point_ids = {i.file.content_id: i.new_content.point_ids for i in items if i.new_content}
+        ids = [id for ids in point_ids.values() for id in ids]
+        found = {record.id for record in self.collection.store.retrieve(ids)} if ids else set()
+        return {content_id for content_id, ids in point_ids.items() if found.issuperset(ids)}
+
+    def _embed_inputs(
+        self, keys: Iterable[str], inputs: Sequence[Input]
+    ) -> dict[str, Vector | EmbedFailedError]:
+        return dict(zip(keys, embed_each(self.model, inputs, EMBED_BATCH), strict=True))
 
 
 def _open_context(job: WorkerJob) -> WorkerContext:
-    model = load_model(job.config, job.index.card, job.decode_threads)
-    collection = Collection.open_index(job.config, place_of(job.config), job.index)
-    threads = ThreadPoolExecutor(job.decode_threads, thread_name_prefix="decode")
     skips: deque[SkippedFile] = deque()
-    sources = SourceSet.open(job.roots, job.source_options, skips.append)
-    return WorkerContext(job, collection, LockedEmbedder(model), threads, sources, skips)
+    return WorkerContext(
+        job=job,
+        model=load_model(job.config, job.index.card, job.decode_threads),
+        collection=Collection.open_index(job.config, place_of(job.config), job.index),
+        decode_pool=ThreadPoolExecutor(job.decode_threads, thread_name_prefix="decode"),
+        sources=SourceSet.open(job.roots, job.source_options, skips.append),
+        caption_skips=skips,
+    )
 
 
-def _decode_task(
-    preparer: DecodeStage, task: FileTask
-) -> tuple[DecodedFile | SkippedFile, bytes | None]:
-    """The file, and its thumbnail."""
-    item = preparer.decode(task.file)
-    if isinstance(item, SkippedFile) or not item.images:
-        return item, None
-    with preparer.timer("thumbnail"):
-        return item, encode_thumbnail(item.images[0])
+def _list_texts(item: DecodedFile) -> list[str]:
+    """The texts of a file's points, as far as this file alone tells."""
+    bases = item.new_content.base_payloads if item.new_content else []
+    return [text for base in bases for text in texts_to_embed(build_payload(base, [item.file]))]
 
 
-def _shown_path(item: DecodedFile | SkippedFile) -> str:
-    return item.path if isinstance(item, SkippedFile) else display_path(item.file.path)
-
-
-def _is_only_path(item: DecodedFile, stored: dict[str, Record]) -> bool:
-    """Whether the point in the store knows of no file but this one."""
-    record = stored.get(item.point_ids[0])
-    return record is not None and record.payload["paths"] == [_shown_path(item)]
+def _with_vectors(
+    item: DecodedFile,
+    image_vectors: dict[str, Vector | EmbedFailedError],
+    text_vectors: dict[str, Vector | EmbedFailedError],
+) -> DecodedFile | SkippedFile:
+    """The file without its images and with its vectors; skipped where the model failed on it."""
+    texts: dict[str, Vector] = {}
+    image = image_vectors.get(item.file.content_id)
+    outputs = {text: text_vectors[text] for text in _list_texts(item) if text in text_vectors}
+    try:
+        for text, output in outputs.items():
+            texts[text] = require_vector(output)
+        image_vector = None if image is None else require_vector(image)
+    except EmbedFailedError as error:
+        return SkippedFile(display_path(item.file.path), "embed-failed", str(error))
+    return replace(item, images=(), image_vector=image_vector, text_vectors=texts)

@@ -1,4 +1,4 @@
-"""Hands shards to the workers, and goes on when workers die."""
+"""Hands batches to the workers, and replaces workers that die."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from embedder.types import Vectors
 from indexer.errors import IndexerError
-from indexer.ingest.distributed.messages import BatchResult, FileOutcome, TaskBatch
+from indexer.ingest.distributed.messages import BatchResult, FileResult, TaskBatch
 from indexer.paths import display_path
 from indexer.types import SkippedFile
 
-MAX_IN_FLIGHT = 2  # shards that a worker has at once: one is embedded, the other decoded or written
-SPLIT_PARTS = 8  # into which a shard is cut that a worker died of
-MAX_FAILURES = 2  # deaths with nothing else in hand, after which a file is left out
+MAX_IN_FLIGHT = 2  # batches that a worker has at once: one is embedded, the other decoded
+SPLIT_PARTS = 8  # into which a batch is split that killed its worker
+MAX_FAILURES = 2  # workers that may die with a single file before it is skipped
 POLL_INTERVAL = 0.5  # seconds between two looks at `stop`
-START_TIMEOUT = 600.0  # seconds to wait for a worker where there is none
+START_TIMEOUT = 600.0  # seconds to wait for a first worker
 
 ActorHandle = Any  # a Ray actor of the class `Worker`
 ObjectRef = Any
@@ -27,18 +27,18 @@ ObjectRef = Any
 
 @dataclass(slots=True, eq=False)
 class RunningWorker:
-    """A worker that is ready, and what it has in hand."""
+    """A worker that is ready, and the batches that it has."""
 
     handle: ActorHandle
-    isolated: bool = False  # what it has in hand may kill it: it gets nothing else
+    isolated: bool = False  # its batch may kill it: it gets no other
     in_flight: dict[ObjectRef, TaskBatch] = field(default_factory=dict)
 
 
 class WorkerPool:
-    """`size` workers, a new one for each that dies.
+    """`size` workers, with a new one for each that dies. Not thread-safe.
 
-    Raises `IndexerError` where a worker says that it cannot work, where none starts, and where they
-    die and nothing gets done. `patience` is in seconds.
+    Raises `IndexerError` where a worker reports that it cannot work, where none starts within
+    `start_timeout` seconds, and where workers die without getting anything done.
     """
 
     def __init__(
@@ -49,68 +49,73 @@ class WorkerPool:
         self._workers: list[RunningWorker] = []
         self._quarantined: deque[TaskBatch] = deque()
         self._abandoned: deque[BatchResult] = deque()
-        self._failures = 0  # since something got done
-        self._last_alive = time.monotonic()  # when there was a worker last
+        self._failures = 0  # since a batch was last completed
         self._max_failures = 2 * size + 8
+        self._last_alive = time.monotonic()
         for _ in range(size):
-            self._start()
+            self._start_worker()
 
     def wait_until_ready(self) -> None:
-        """Wait until all are there."""
+        """Wait until all workers have started."""
         while self._starting:
             self._wait()
 
-    def run(self, shards: Iterator[TaskBatch], stop: threading.Event) -> Iterator[BatchResult]:
-        """What became of each shard, as they come. `stop` ends it after what is in hand."""
+    def run(self, batches: Iterator[TaskBatch], stop: threading.Event) -> Iterator[BatchResult]:
+        """The result of each batch, as they come. `stop` ends it after the batches in flight."""
         while True:
             if not stop.is_set():
-                self._dispatch(shards)
+                self._dispatch(batches)
             while self._abandoned:
                 yield self._abandoned.popleft()
-            if not any(m.in_flight for m in self._workers) and (stop.is_set() or self._workers):
-                return  # those who are there got nothing: there is nothing left
-            yield from self._collect()
+            if not any(w.in_flight for w in self._workers) and (stop.is_set() or self._workers):
+                return  # the workers that have started got no batch: there is none left
+            owners = {ref: worker for worker in self._workers for ref in worker.in_flight}
+            for ref in self._wait(*owners):
+                result = self._get_result(owners[ref], ref)
+                if result is not None:
+                    yield result
 
     def embed(self, *arguments: object) -> Vectors:
-        """`Worker.embed`, by whoever has least to do."""
+        """`Worker.embed`, by the worker that has the least to do."""
         import ray
 
         while True:
             while not self._workers:
                 self._wait()
-            member = min(self._workers, key=lambda m: (m.isolated, len(m.in_flight)))
+            worker = min(self._workers, key=lambda w: (w.isolated, len(w.in_flight)))
             try:
-                rows: Vectors = ray.get(member.handle.embed.remote(*arguments))
+                rows: Vectors = ray.get(worker.handle.embed.remote(*arguments))
                 return rows
             except ray.exceptions.RayError as error:
-                self._replace_worker(member, error)
+                self._replace_worker(worker, error)
 
     def close(self) -> None:
         import ray
 
-        for handle in (*(m.handle for m in self._workers), *self._starting.values()):
+        for handle in (*(w.handle for w in self._workers), *self._starting.values()):
             ray.kill(handle)
 
-    def _start(self) -> None:
+    def _start_worker(self) -> None:
         handle = self._spawn()
-        self._starting[handle.ready.remote()] = handle
+        self._starting[handle.start.remote()] = handle
 
-    def _wait(self, *given: ObjectRef) -> list[ObjectRef]:
-        """What is done of what was given out; waits for a turn at most, and welcomes who came."""
+    def _wait(self, *refs: ObjectRef) -> list[ObjectRef]:
+        """Those of `refs` that are done; waits for one `POLL_INTERVAL` at most."""
         import ray
 
-        ready = ray.wait([*given, *self._starting], num_returns=1, timeout=POLL_INTERVAL)[0]
+        ready = ray.wait([*refs, *self._starting], num_returns=1, timeout=POLL_INTERVAL)[0]
         for ref in ready:
             if ref in self._starting:
-                self._on_ready(ref)
+                self._on_started(ref)
         if not self._workers and time.monotonic() - self._last_alive > self._start_timeout:
             raise IndexerError(
-                f"no worker has started within {self._start_timeout:.0f} s: the cluster has not the "
-                "GPUs or cores free that one needs; `ray status` on it tells what it has"
+                f"no worker has started within {self._start_timeout:.0f} s: the cluster does not "
+                "have the GPUs or cores free that a worker needs; run `ray status` on it to see "
+                "what it has"
             )
-        return [ref for ref in ready if ref in given]
+        return [ref for ref in ready if ref in refs]
 
-    def _on_ready(self, ref: ObjectRef) -> None:
+    def _on_started(self, ref: ObjectRef) -> None:
         import ray
 
         handle = self._starting.pop(ref)
@@ -118,72 +123,67 @@ class WorkerPool:
             ray.get(ref)
         except ray.exceptions.RayError as error:
             self._on_worker_error(error)
-            self._start()
+            self._start_worker()
         else:
             self._workers.append(RunningWorker(handle))
 
-    def _dispatch(self, shards: Iterator[TaskBatch]) -> None:
-        for _ in range(MAX_IN_FLIGHT):  # everyone one, then everyone another
-            for member in self._workers:
-                if member.isolated or len(member.in_flight) >= MAX_IN_FLIGHT:
+    def _dispatch(self, batches: Iterator[TaskBatch]) -> None:
+        for _ in range(MAX_IN_FLIGHT):  # one for each worker, then another one for each
+            for worker in self._workers:
+                if worker.isolated or len(worker.in_flight) >= MAX_IN_FLIGHT:
                     continue
                 if self._quarantined:
-                    if not member.in_flight:
-                        self._submit(member, self._quarantined.popleft(), alone=True)
-                elif (shard := next(shards, None)) is not None:
-                    self._submit(member, shard, alone=False)
+                    if not worker.in_flight:
+                        self._send(worker, self._quarantined.popleft(), isolated=True)
+                elif (batch := next(batches, None)) is not None:
+                    self._send(worker, batch, isolated=False)
 
-    def _submit(self, member: RunningWorker, shard: TaskBatch, *, alone: bool) -> None:
-        member.isolated = alone
-        member.in_flight[member.handle.work.remote(shard)] = shard
+    def _send(self, worker: RunningWorker, batch: TaskBatch, *, isolated: bool) -> None:
+        worker.isolated = isolated
+        worker.in_flight[worker.handle.process.remote(batch)] = batch
 
-    def _collect(self) -> Iterator[BatchResult]:
-        owners = {ref: member for member in self._workers for ref in member.in_flight}
-        for ref in self._wait(*owners):
-            yield from self._handle_result(owners[ref], ref)
-
-    def _handle_result(self, member: RunningWorker, ref: ObjectRef) -> Iterator[BatchResult]:
+    def _get_result(self, worker: RunningWorker, ref: ObjectRef) -> BatchResult | None:
         import ray
 
         try:
-            done: Any = ray.get(ref)
+            result: Any = ray.get(ref)
         except ray.exceptions.RayError as error:
-            self._replace_worker(member, error)
-            return
-        del member.in_flight[ref]
-        member.isolated, self._failures = False, 0
-        yield done
+            self._replace_worker(worker, error)
+            return None
+        del worker.in_flight[ref]
+        worker.isolated, self._failures = False, 0
+        return cast(BatchResult, result)
 
-    def _replace_worker(self, member: RunningWorker, error: Exception) -> None:
-        """Another takes its place; what it had in hand is cut up, and given out piece by piece."""
+    def _replace_worker(self, worker: RunningWorker, error: Exception) -> None:
+        """Start another one; the batches of the dead worker are split, and tried part by part."""
         import ray
 
         self._on_worker_error(error)
-        self._workers.remove(member)
+        self._workers.remove(worker)
         self._last_alive = time.monotonic()
-        ray.kill(member.handle)  # it may live on where we cannot hear it
-        for shard in member.in_flight.values():
-            self._quarantine(shard)
-        self._start()
+        ray.kill(worker.handle)  # it may be alive, and only out of reach
+        for batch in worker.in_flight.values():
+            self._quarantine(batch)
+        self._start_worker()
 
-    def _quarantine(self, shard: TaskBatch) -> None:
-        """Every file of `shard` may be the one that killed its worker."""
-        if len(shard.tasks) == 1 and shard.failures >= MAX_FAILURES:
-            path = display_path(shard.tasks[0].file.path)
-            why = f"{MAX_FAILURES + 1} workers have died with it in hand: it takes too much memory, or "
-            why += "crashes its decoder or the model"
-            self._abandoned.append(
-                BatchResult([FileOutcome(SkippedFile(path, "embed-failed", why))])
+    def _quarantine(self, batch: TaskBatch) -> None:
+        """Any file of `batch` may be the one that killed its worker."""
+        if len(batch.tasks) == 1 and batch.failures >= MAX_FAILURES:
+            path = display_path(batch.tasks[0].file.path)
+            detail = (
+                f"{MAX_FAILURES + 1} workers have died while they processed it: it takes too much "
+                "memory, or crashes its decoder or the model"
             )
+            skip = SkippedFile(path, "embed-failed", detail)
+            self._abandoned.append(BatchResult([FileResult(skip)]))
             return
-        size = -(-len(shard.tasks) // SPLIT_PARTS)
-        for start in range(0, len(shard.tasks), size):
-            self._quarantined.append(
-                TaskBatch(shard.tasks[start : start + size], shard.failures + 1)
-            )
+        size = -(-len(batch.tasks) // SPLIT_PARTS)
+        for start in range(0, len(batch.tasks), size):
+            tasks = batch.tasks[start : start + size]
+            self._quarantined.append(TaskBatch(tasks, batch.failures + 1))
 
     def _on_worker_error(self, error: Exception) -> None:
-        """Raise where a worker has said why, or where too many have died in a row."""
+        """Raise where a worker has reported an error, or where too many have died in a row."""
         import ray
 
         if isinstance(error, ray.exceptions.RayTaskError):
@@ -195,6 +195,6 @@ class WorkerPool:
         if self._failures > self._max_failures:
             first = str(error).strip().splitlines()[0]
             raise IndexerError(
-                f"{self._failures} workers have died one after another, and nothing got done "
-                f"({first}); is there memory enough for the model?"
+                f"{self._failures} workers have died one after another without completing a batch "
+                f"({first}); check that there is enough memory for the model"
             ) from error

@@ -12,7 +12,8 @@ from finetune.data.collection_pairs import from_collection, group_near_duplicate
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 from indexer.ids import hash_content
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 
 
 def picture(folder, name: str) -> Side:

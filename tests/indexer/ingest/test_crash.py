@@ -20,7 +20,8 @@ import sys, time
 from pathlib import Path
 from indexer.collection import Collection
 from indexer.config import load_config
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from tests.embedders import ColorEmbedder
 
 embedded = 0

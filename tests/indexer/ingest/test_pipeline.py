@@ -14,8 +14,9 @@ from embedder.errors import EmbedderError, UnavailableError
 from indexer.collection import Collection
 from indexer.errors import CollectionError, IndexerError, StoreBusyError
 from indexer.ids import hash_content, make_point_ids
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
+from indexer.ingest.types import IngestOptions
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 
 from indexer.collection import Collection, summary
 from indexer.errors import CollectionError, StoreError
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
+from indexer.ingest.types import IngestOptions
 from indexer.places import layout_of, place_of
 from indexer.reindex import reindex
 from indexer.search.searcher import Searcher

@@ -8,7 +8,8 @@ from PIL import Image
 
 from indexer.collection import Collection
 from indexer.errors import QueryError
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 

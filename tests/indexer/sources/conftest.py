@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from indexer.collection import Collection
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 from indexer.schema import schema
 from indexer.stores import MEMORY, Layout, open_store

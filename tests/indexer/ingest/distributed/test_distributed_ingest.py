@@ -20,7 +20,8 @@ from indexer.collection import Collection
 from indexer.config import Config, load_config
 from indexer.errors import IndexerError
 from indexer.ingest.distributed.coordinator import Coordinator
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 from indexer.reindex import reindex
 from indexer.schema import BM25

@@ -22,7 +22,8 @@ from indexer.ingest.catalog_rows import PendingFile
 from indexer.ingest.decode_stage import DecodedFile
 from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker import Worker
-from indexer.ingest.pipeline import IngestOptions, ingest
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 from indexer.sources import SourceOptions
 from indexer.types import IngestReport, Record, SkippedFile

@@ -12,7 +12,7 @@ from indexer.config import load_config
 from indexer.errors import ConfigError, IndexerError
 from indexer.ingest.distributed import ray_cluster
 from indexer.ingest.distributed.coordinator import Coordinator
-from indexer.ingest.pipeline import IngestOptions
+from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 
 # not importorskip: Ray must not be imported before our settings for it are made

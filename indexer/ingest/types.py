@@ -1,0 +1,153 @@
+"""What travels between the stages of an ingest, its options, and the timer that they share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedder.images.decode import DecodeLimits
+from indexer.captions.resolver import FileCaptions
+from indexer.ids import make_point_ids
+from indexer.sources.base import SourceOptions
+from indexer.types import Payload
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from indexer.types import Vector
+
+NOT_READ_HERE = -1
+"""The size of a file that another machine has read: the point in the store names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestOptions:
+    """How to ingest.
+
+    Attributes:
+        limits: The largest file and image that are decoded.
+        batch_size: Files in a batch: what a crash may cost.
+        decode_threads: Threads that decode; 0: one per core, at most 8.
+        prune: Remove the points of files that are gone.
+        dry_run: Report what would be done; write nothing.
+        embed_frames: Embed several frames of an animation, not the first alone.
+        manifest: A table of captions that counts for all files.
+        follow_links: Follow symbolic links to folders.
+        allowed_hosts: The hosts that rows of tables and lists may point to.
+    """
+
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    batch_size: int = 64
+    decode_threads: int = 0
+    prune: bool = False
+    dry_run: bool = False
+    embed_frames: bool = False
+    manifest: Path | None = None
+    follow_links: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def source_options(self) -> SourceOptions:
+        return SourceOptions(self.manifest, self.follow_links, self.allowed_hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFile:
+    """A path that is new or has changed: the scan stage's output."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogFile:
+    """One path as it was when it was last read. `stamp` changes with its caption files."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    stamp: str
+    content_id: str
+    captions: FileCaptions
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogContent:
+    """One content: the hash of a file's bytes, and the payload fields that follow from them."""
+
+    id: str
+    num_chunks: int  # of a document; 0 for an image
+    base_payloads: list[dict[str, Any]]  # one for each point
+
+    @property
+    def point_ids(self) -> list[str]:
+        return make_point_ids(self.id, self.num_chunks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedFile:
+    """A file whose content is identified: the decode stage's output.
+
+    A worker sends vectors in place of images: `text_vectors` has one for each text that it has
+    embedded.
+    """
+
+    pending: PendingFile
+    file: CatalogFile
+    new_content: CatalogContent | None = None  # None: the content is known already
+    images: tuple[Image, ...] = ()
+    image_vector: Vector | None = None
+    text_vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointWrite:
+    """One point to write, and what must be embedded for it.
+
+    `is_new` writes the whole point. Otherwise its payload is replaced, and those vectors that are
+    given. `drop_text` removes the text vector: the store has no call for that, so the point is
+    written whole with the image vector that it has.
+    """
+
+    id: str
+    payload: Payload
+    is_new: bool
+    drop_text: bool = False
+    images: tuple[Image, ...] = ()
+    image_vector: Vector | None = None
+    texts: tuple[str, ...] = ()
+    text_vectors: Mapping[str, Vector] = field(default_factory=dict)
+    keyword_text: str | None = None  # None: the sparse vector stays as it is
+
+
+class StageTimer:
+    """`with timer("decode"): ...` adds the block's wall-clock seconds to that stage."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, summed over threads."""
+        with self._lock:
+            return {stage: round(spent, 3) for stage, spent in self._seconds.items()}
