@@ -1,4 +1,4 @@
-"""The Ray cluster that `--workers` names: connecting, and what a worker may have of it."""
+"""The Ray cluster that the settings name: connecting, and what each worker gets of it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from urllib.parse import urlsplit
 from indexer.errors import IndexerError
 
 LOCAL_PREFIX = "local:"
-OBJECT_STORE_BYTES = 256 << 20  # bytes of a local object store: only results pass through
+OBJECT_STORE_BYTES = 256 << 20  # of a local cluster: only results pass through it
 CONNECT_TIMEOUT = 10.0  # seconds
-CORES_PER_WORKER = 4  # of a worker without a GPU, on a cluster
+CORES_PER_WORKER = 4  # without a GPU, on a cluster
 RAY_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # or it tells on our stdout of every worker that dies
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # or Ray reports every worker that dies on stdout
 }
 TOKEN_HINT = (
-    "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, as Ray's manual says"
+    "if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, see Ray's manual"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResources:
-    """How many workers there are, and what each holds of its machine. `threads` decode."""
+    """How many workers there are, and what each gets of its machine. `threads` decode."""
 
     workers: int
     cpus: float
@@ -45,12 +45,12 @@ class WorkerResources:
 
 @contextmanager
 def connect(address: str) -> Iterator[None]:
-    """Ray, connected to `address`: "local:N", "ray:auto" or "ray://HOST:PORT".
+    """Connect to Ray at `address`: "local:N", "ray:auto" or "ray://HOST:PORT".
 
-    Raises `IndexerError` where Ray is not installed, or nothing answers.
+    Raises `IndexerError` where Ray is not installed, or no cluster answers.
     """
     ray = _import_ray()
-    if ray.is_initialized():  # somebody of this process is connected, and stays so
+    if ray.is_initialized():  # this process is connected already, and stays so
         yield
         return
     with _preserve_signal_handlers():
@@ -68,13 +68,13 @@ def require_ray() -> None:
 
 
 def is_single_machine() -> bool:
-    """Whether the cluster that we are connected to, and part of, has this machine alone."""
+    """Whether the connected cluster is this machine alone."""
     return len(_list_nodes()) == 1
 
 
 def plan_workers(address: str, *, gpu: bool) -> WorkerResources:
-    """One worker a GPU where the model runs on one, else one for `CORES` cores; "local:N" is N
-    workers, who share what this machine has."""
+    """One worker per GPU where the model runs on one, otherwise one for `CORES_PER_WORKER` cores;
+    "local:N" is N workers that share this machine."""
     nodes = _list_nodes()
     gpus = sum(node.get("GPU", 0) for node in nodes) if gpu else 0
     if address.startswith(LOCAL_PREFIX):
@@ -90,13 +90,15 @@ def plan_workers(address: str, *, gpu: bool) -> WorkerResources:
 
 
 def check_workers(paths: Sequence[str]) -> None:
-    """Raise `IndexerError` where a machine of the cluster lacks Polylens in this version, or what
-    is at `paths` here."""
+    """Raise `IndexerError` where a machine of the cluster does not have this version of Polylens,
+    or does not see `paths`."""
     import ray
 
     here = version("polylens")
 
-    def look(paths: list[str]) -> tuple[str | None, list[str]]:  # runs there; nothing of ours yet
+    def look(
+        paths: list[str],
+    ) -> tuple[str | None, list[str]]:  # runs on a worker
         import importlib.metadata
         import os.path
 
@@ -121,17 +123,17 @@ def check_workers(paths: Sequence[str]) -> None:
         )
 
 
-def make_actor_factory(job: object, share: WorkerResources) -> Callable[[], Any]:
-    """What starts a worker. Ray does not start it again: whoever hands out the work does."""
+def make_actor_factory(job: object, resources: WorkerResources) -> Callable[[], Any]:
+    """A function that starts a worker. Ray does not restart workers: the worker pool does."""
     import ray
 
     from indexer.ingest.distributed.worker import Worker
 
-    kind = ray.remote(Worker).options(
-        num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=4, max_restarts=0
+    actor = ray.remote(Worker).options(
+        num_cpus=resources.cpus, num_gpus=resources.gpus, max_concurrency=4, max_restarts=0
     )
-    told = ray.put(job)
-    return lambda: kind.remote(told)
+    job_ref = ray.put(job)
+    return lambda: actor.remote(job_ref)
 
 
 def _init_ray(ray: Any, address: str) -> None:
@@ -149,26 +151,26 @@ def _init_ray(ray: Any, address: str) -> None:
         else:
             _check_reachable(address)
             ray.init("auto" if address == "ray:auto" else address, **quiet)
-    except Exception as error:  # Ray raises whatever it likes: ConnectionError, RuntimeError, ...
+    except Exception as error:  # of any type: ConnectionError, RuntimeError, ...
         raise IndexerError(_describe_connection_error(address, error)) from error
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries for half a minute where nothing listens; raises `OSError`."""
+    """Raise `OSError` where nothing listens; Ray itself tries for half a minute."""
     if address.startswith("ray://"):
         parts = urlsplit(address)
         socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT).close()
 
 
 def _describe_connection_error(address: str, error: Exception) -> str:
-    why = (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")
+    reason = (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")
     if address.startswith(LOCAL_PREFIX):
-        return f"Ray did not start on this machine: {why}"
-    if "version" in why.lower():
+        return f"Ray did not start on this machine: {reason}"
+    if "version" in reason.lower():
         python = ".".join(map(str, sys.version_info[:3]))
         return (
-            f"{address} runs another Ray or Python than this machine (Ray {version('ray')}, Python "
-            f"{python}): {why}"
+            f"{address} runs another version of Ray or Python than this machine "
+            f"(Ray {version('ray')}, Python {python}): {reason}"
         )
     if address == "ray:auto":
         hint = "start one with: ray start --head"
@@ -176,7 +178,7 @@ def _describe_connection_error(address: str, error: Exception) -> str:
         hint = "the port of Ray's clients is 10001 unless it was set"
     else:
         hint = TOKEN_HINT
-    return f"no Ray cluster answers at {address} ({why}); {hint}"
+    return f"no Ray cluster answers at {address} ({reason}); {hint}"
 
 
 def _list_nodes() -> list[dict[str, float]]:
@@ -185,20 +187,20 @@ def _list_nodes() -> list[dict[str, float]]:
 
 
 def _import_ray() -> Any:
-    for name, value in RAY_ENV.items():  # Ray reads these as it is imported, and nothing else
+    for name, value in RAY_ENV.items():  # Ray reads these when it is imported
         os.environ.setdefault(name, value)  # noqa: TID251
     try:
         import ray
     except ImportError:
         raise IndexerError(
-            "many workers need Ray, which is not installed; type: pip install 'polylens[ray]'"
+            "workers need Ray, which is not installed; run: pip install 'polylens[ray]'"
         ) from None
     return ray
 
 
 @contextmanager
 def _preserve_signal_handlers() -> Iterator[None]:
-    """Ray puts its own handlers in place of ours."""
+    """Ray replaces the signal handlers of this process: put them back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

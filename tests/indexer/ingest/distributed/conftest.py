@@ -1,4 +1,4 @@
-"""A model on a server, which any process can ask and which counts; and a Ray of this machine."""
+"""A model on a server that counts what it embeds, and a Ray cluster on this machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.embedders import ColorEmbedder
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The colour model behind `url`."""
+    """The color model behind `url`."""
 
     url: str
-    calls: list[int]  # pictures embedded a call
+    calls: list[int]  # images embedded by each call
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return sum(self.calls)
 
 
@@ -51,7 +51,7 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(scope="package", autouse=True)
 def token() -> Iterator[None]:
-    """Of this run's own, before Ray is imported: it would write one into the home folder."""
+    """A token for this run, before Ray is imported: it would write one into the home folder."""
     before = dict(os.environ)
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     yield
@@ -61,7 +61,7 @@ def token() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def ray(token) -> Iterator[None]:
-    """Ray with two processes' worth of this machine, shared by the tests of this folder."""
+    """Ray with room for two workers, shared by the tests of this folder."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("the extra polylens[ray] is not installed")
     from indexer.ingest.distributed.ray_cluster import connect

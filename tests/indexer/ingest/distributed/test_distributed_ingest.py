@@ -1,4 +1,4 @@
-"""An ingest by workers on a Ray of this machine: the same as by one process, whatever happens."""
+"""An ingest by workers on a Ray cluster of this machine: the same result as by one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.images.decode import DecodeLimits
 from indexer.cli._open import make_ingest_embedder
 from indexer.collection import Collection
 from indexer.config import Config, load_config
@@ -32,14 +31,14 @@ pytestmark = pytest.mark.usefixtures("ray")
 
 
 @pytest.fixture
-def pictures(tmp_path, photo) -> Path:
-    """Pictures with captions and copies, documents and what is neither: 28 contents."""
+def images(tmp_path, photo) -> Path:
+    """Images with captions and copies, documents, and a damaged file: 28 contents."""
     folder = tmp_path / "pictures"
     for number in range(24):
         photo(folder / f"{number % 3}" / f"{number:02d}.png", number)
     (folder / "0/00.txt").write_text("red house")
     (folder / "1/01.de.txt").write_text("rotes Haus")
-    (folder / "2/02.json").write_text("{bad")  # the picture does without it
+    (folder / "2/02.json").write_text("{bad")  # the image is indexed without it
     for copy, caption in (("1/copy.png", "blue copy"), ("2/copy.png", "green copy")):
         (folder / copy).write_bytes((folder / "0/00.png").read_bytes())
         (folder / copy).with_suffix(".txt").write_text(caption)
@@ -50,50 +49,50 @@ def pictures(tmp_path, photo) -> Path:
     return folder
 
 
-def settings(tmp_path: Path, served, name: str) -> Config:
+def make_config(tmp_path: Path, served, name: str) -> Config:
     return load_config({"store": str(tmp_path / name), "model": served.url})
 
 
-def options(batch: int = 5) -> IngestOptions:
-    return IngestOptions(DecodeLimits(), batch_size=batch)
+def make_options(batch_size: int = 5) -> IngestOptions:
+    return IngestOptions(batch_size=batch_size)
 
 
-def near(config: Config, folder: Path) -> IngestReport:
+def ingest_here(config: Config, folder: Path) -> IngestReport:
     model = make_ingest_embedder(config)
     with Collection.open_or_create(config, model.card) as collection:
-        return ingest([folder], collection, model, options())
+        return ingest([folder], collection, model, make_options())
 
 
-def far(
+def ingest_distributed(
     config: Config,
     folder: Path,
     *,
-    how: IngestOptions | None = None,
+    options: IngestOptions | None = None,
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> IngestReport:
     model = make_ingest_embedder(config)
-    how = how or options()
+    options = options or make_options()
     with Collection.open_or_create(config, model.card) as collection:
         index = place_of(config).indexes(config.collection).in_use
-        with Coordinator("local:2", config, index, [folder], how) as fleet:
-            return ingest([folder], collection, fleet, how, on_progress, stop, fleet)
+        with Coordinator("local:2", config, index, [folder], options) as coordinator:
+            return ingest([folder], collection, model, options, on_progress, stop, coordinator)
 
 
-def told(report: IngestReport) -> IngestReport:
-    """What is the same of two runs over the same files."""
+def comparable(report: IngestReport) -> IngestReport:
+    """What two runs over the same files have in common."""
     skipped = sorted(report.skipped, key=lambda skip: skip.path)
     return replace(report, seconds={}, skipped=tuple(skipped))
 
 
-def points(config: Config) -> dict[str, Record]:
+def read_points(config: Config) -> dict[str, Record]:
     with Collection.open(config) as collection:
         records, following = collection.store.scroll(limit=1000, vectors=True)
     assert following is None
     return {record.id: record for record in records}
 
 
-def kept(config: Config) -> Mapping[str, object]:
+def read_state(config: Config) -> Mapping[str, object]:
     """The catalogue, and the thumbnails by name."""
     with Collection.open(config) as collection:
         index, thumbs = collection.index, collection.thumbs
@@ -106,7 +105,7 @@ def kept(config: Config) -> Mapping[str, object]:
 
 
 def assert_same(ours: Config, theirs: Config) -> None:
-    mine, yours = points(ours), points(theirs)
+    mine, yours = read_points(ours), read_points(theirs)
     assert mine.keys() == yours.keys()
     for id, record in mine.items():
         other = yours[id]
@@ -117,22 +116,22 @@ def assert_same(ours: Config, theirs: Config) -> None:
                 assert vector == other.vectors[name]
             else:
                 assert np.dot(vector, other.vectors[name]) > 0.9999
-    assert kept(ours) == kept(theirs)
+    assert read_state(ours) == read_state(theirs)
 
 
-class Turned:
-    """A model that gives other vectors than the one that it asks."""
+class RotatedModel:
+    """A model with other vectors than the one that it wraps."""
 
     def __init__(self, model) -> None:
         self.model = model
-        self.card = replace(model.card, name="turned", fingerprint="turned-1")
+        self.card = replace(model.card, name="rotated", fingerprint="rotated-1")
 
     def embed(self, inputs, role, instruction=None):
         return np.roll(self.model.embed(inputs, role, instruction), 1, axis=1)
 
 
-def workers() -> list[int]:
-    """The workers' processes that came from this one."""
+def list_worker_processes() -> list[int]:
+    """The worker processes that descend from this one."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -140,12 +139,12 @@ def workers() -> list[int]:
         except OSError:
             continue
         children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = [], [os.getpid()]
-    while todo:
-        below = children.get(todo.pop(), [])
-        todo += below
-        found += [pid for pid in below if _name(pid).startswith("ray::Worker")]
-    return found
+    workers, pending = [], [os.getpid()]
+    while pending:
+        below = children.get(pending.pop(), [])
+        pending += below
+        workers += [pid for pid in below if _name(pid).startswith("ray::Worker")]
+    return workers
 
 
 def _name(pid: int) -> str:
@@ -155,90 +154,95 @@ def _name(pid: int) -> str:
         return ""
 
 
-def test_two_workers_make_what_one_process_makes(tmp_path, served, pictures):
-    one, two = settings(tmp_path, served, "one"), settings(tmp_path, served, "two")
-    report = far(two, pictures)
-    assert told(report) == told(near(one, pictures))
+def test_two_workers_make_the_same_as_one_process(tmp_path, served, images):
+    one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
+    report = ingest_distributed(two, images)
+    assert comparable(report) == comparable(ingest_here(one, images))
     assert (report.added, report.files) == (28, 31)
     assert {skip.reason for skip in report.skipped} == {"truncated", "bad-sidecar"}
     assert_same(two, one)
 
-    # new captions are heard, and no picture is looked at again
-    (pictures / "captions.csv").write_text("file,caption\n0/03.png,a blue field\n0/06.png,sea\n")
-    (pictures / "0/00.txt").unlink()
-    (pictures / "damaged.jpg").unlink()  # what is skipped is tried again
-    seen = served.pictures
-    report = far(two, pictures)
-    assert (report.added, report.updated, served.pictures - seen) == (0, 3, 0)
-    near(one, pictures)
+    # new captions count, and no image is embedded again
+    (images / "captions.csv").write_text("file,caption\n0/03.png,a blue field\n0/06.png,sea\n")
+    (images / "0/00.txt").unlink()
+    (images / "damaged.jpg").unlink()  # what was skipped is tried again
+    seen = served.images
+    report = ingest_distributed(two, images)
+    assert (report.added, report.updated, served.images - seen) == (0, 3, 0)
+    ingest_here(one, images)
     assert_same(two, one)
 
-    # nothing has changed: no worker is started, and nobody is connected to
+    # nothing has changed: no worker is started, and no cluster is connected to
     index = place_of(two).indexes("default").in_use
+    model = make_ingest_embedder(two)
     with (
         Collection.open(two) as collection,
-        Coordinator("ray://192.0.2.1:10001", REMOTE, index, [pictures], options()) as nobody,
+        Coordinator(
+            "ray://192.0.2.1:10001", REMOTE, index, [images], make_options()
+        ) as coordinator,
     ):
-        again = ingest([pictures], collection, nobody, options(), coordinator=nobody)
+        again = ingest([images], collection, model, make_options(), coordinator=coordinator)
     assert (again.added, again.unchanged, again.skipped) == (0, 28, ())
 
 
-def test_a_killed_worker_costs_nothing_but_time(tmp_path, served, pictures, capsys):
-    one, two = settings(tmp_path, served, "one"), settings(tmp_path, served, "two")
+def test_a_killed_worker_costs_nothing_but_time(tmp_path, served, images, capsys):
+    one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
     killed: list[int] = []
 
     def kill(progress: IngestProgress) -> None:
         if progress.stage == "ingest" and not killed:
-            killed.append(workers()[0])
+            killed.append(list_worker_processes()[0])
             os.kill(killed[0], signal.SIGKILL)
 
-    report = far(two, pictures, on_progress=kill)
-    assert killed and capsys.readouterr().out == ""  # Ray would tell of it on our stdout
-    assert told(report) == told(near(one, pictures))
+    report = ingest_distributed(two, images, on_progress=kill)
+    assert killed and capsys.readouterr().out == ""  # Ray would report it on stdout
+    assert comparable(report) == comparable(ingest_here(one, images))
     assert_same(two, one)
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, served, pictures):
-    one, two = settings(tmp_path, served, "one"), settings(tmp_path, served, "two")
-    stop, seen = threading.Event(), served.pictures
+def test_a_stopped_run_continues_where_it_was(tmp_path, served, images):
+    one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
+    stop, seen = threading.Event(), served.images
 
-    def at_once(progress: IngestProgress) -> None:
+    def stop_at_once(progress: IngestProgress) -> None:
         if progress.stage == "ingest":
             stop.set()
 
-    first = far(two, pictures, how=options(3), on_progress=at_once, stop=stop)
+    first = ingest_distributed(
+        two, images, options=make_options(3), on_progress=stop_at_once, stop=stop
+    )
     assert first.interrupted and 0 < first.added < 28
-    second = far(two, pictures)
+    second = ingest_distributed(two, images)
     assert not second.interrupted
     assert first.added + second.added == 28
     assert second.unchanged + second.updated == first.added  # a copy may have come with the second
     contents = 24
-    assert contents <= served.pictures - seen <= contents + 2  # both copies may have been embedded
-    near(one, pictures)
+    assert contents <= served.images - seen <= contents + 2  # both copies may have been embedded
+    ingest_here(one, images)
     assert_same(two, one)
 
 
-def test_workers_make_a_new_index_too(tmp_path, served, pictures):
-    one, two = settings(tmp_path, served, "one"), settings(tmp_path, served, "two")
-    near(one, pictures)
-    model = Turned(make_ingest_embedder(two))
+def test_workers_build_a_new_index(tmp_path, served, images):
+    one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
+    ingest_here(one, images)
+    model = RotatedModel(make_ingest_embedder(two))
     with Collection.open_or_create(replace(two, model=None), model.card) as collection:
-        ingest([pictures], collection, model, options())
-    seen = served.pictures
-    report = reindex(replace(two, cluster="local:2"), make_ingest_embedder(one), options())
+        ingest([images], collection, model, make_options())
+    seen = served.images
+    report = reindex(replace(two, cluster="local:2"), make_ingest_embedder(one), make_options())
     assert report.switched and report.points == (28, 28)
-    assert served.pictures > seen
+    assert served.images > seen
     assert_same(two, one)
 
 
-def test_a_model_that_does_not_load_ends_the_run(tmp_path, served, pictures):
-    config = settings(tmp_path, served, "store")
+def test_a_model_that_does_not_load_ends_the_run(tmp_path, served, images):
+    config = make_config(tmp_path, served, "store")
     model = make_ingest_embedder(config)
     with Collection.open_or_create(config, model.card) as collection:
         index = place_of(config).indexes("default").in_use
         elsewhere = replace(config, model="http://127.0.0.1:9/v1")
         with (
-            Coordinator("local:2", elsewhere, index, [pictures], options()) as fleet,
+            Coordinator("local:2", elsewhere, index, [images], make_options()) as coordinator,
             pytest.raises(IndexerError, match=r"127\.0\.0\.1:9"),
         ):
-            ingest([pictures], collection, fleet, options(), coordinator=fleet)
+            ingest([images], collection, model, make_options(), coordinator=coordinator)

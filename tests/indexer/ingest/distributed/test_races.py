@@ -1,12 +1,11 @@
-"""Workers and this machine cross each other's ways: what comes out is what one process makes.
+"""Workers that process copies, and points that change meanwhile: the same result as one process.
 
 The workers are objects of this process: nothing here needs Ray.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,34 +17,30 @@ from indexer.cli._open import make_ingest_embedder
 from indexer.collection import Collection
 from indexer.config import Config, load_config
 from indexer.ids import hash_content, make_point_ids
-from indexer.ingest.catalog_rows import PendingFile
-from indexer.ingest.decode_stage import DecodedFile
 from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker import Worker
 from indexer.ingest.pipeline import ingest
-from indexer.ingest.types import IngestOptions
+from indexer.ingest.types import DecodedFile, PendingFile
 from indexer.places import place_of
 from indexer.sources import SourceOptions
 from indexer.types import IngestReport, Record, SkippedFile
 
 
-class Scripted:
-    """A fleet whose answers are given by a test, in their order."""
+class ScriptedCoordinator:
+    """A coordinator whose results are given by a test, in their order."""
 
-    def __init__(self, answers: list[BatchResult], embedder) -> None:
-        self._answers, self._embedder = answers, embedder
+    def __init__(self, results: Iterator[BatchResult], embedder) -> None:
+        self._results = results
         self.card, self.embed = embedder.card, embedder.embed
 
-    def batches(
-        self, catalogue, thumbs, stages, skipped, stop
-    ) -> Iterator[list[DecodedFile | SkippedFile]]:
-        for done in self._answers:
-            yield [outcome.item for outcome in done.outcomes]
+    def iter_batches(self, *_: object) -> Iterator[list[DecodedFile | SkippedFile]]:
+        for result in self._results:
+            yield [file.item for file in result.files]
 
 
 @pytest.fixture
 def folder(tmp_path, photo) -> Path:
-    """Two copies of a picture, each with its own caption."""
+    """Two copies of an image, each with its own caption."""
     folder = tmp_path / "pictures"
     photo(folder / "a.png", 1)
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
@@ -65,117 +60,112 @@ def collection(config) -> Iterator[Collection]:
         yield opened
 
 
-def job(config: Config, folder: Path) -> WorkerJob:
+@pytest.fixture
+def make_worker(config, collection, folder) -> Callable[[], Worker]:
     index = place_of(config).indexes(config.collection).in_use
-    return WorkerJob(config, index, (folder,), SourceOptions(), DecodeLimits(), False)
+    job = WorkerJob(
+        config=config,
+        index=index,
+        roots=(folder,),
+        source_options=SourceOptions(),
+        limits=DecodeLimits(),
+        embed_frames=False,
+    )
+    return lambda: Worker(job)
 
 
-def shard(*paths: Path, deaths: int = 0) -> TaskBatch:
-    def task(path: Path) -> FileTask:
-        found = path.stat()
-        return FileTask(PendingFile(str(path), found.st_size, found.st_mtime_ns, "image"))
+def make_batch(*paths: Path) -> TaskBatch:
+    def make_task(path: Path) -> FileTask:
+        status = path.stat()
+        return FileTask(PendingFile(str(path), status.st_size, status.st_mtime_ns, "image"))
 
-    return TaskBatch(tuple(task(path) for path in paths), deaths)
+    return TaskBatch(tuple(make_task(path) for path in paths))
 
 
-def written(done: BatchResult) -> list[bool]:
-    return [outcome.item.written_by_worker for outcome in done.outcomes]
+def list_embedded(result: BatchResult) -> list[bool]:
+    """Which files a worker has embedded."""
+    return [file.item.image_vector is not None for file in result.files]
 
 
 def finish(
-    config: Config, collection: Collection, folder: Path, *answers: BatchResult
+    config: Config, collection: Collection, folder: Path, *results: BatchResult
 ) -> IngestReport:
-    fleet = Scripted(list(answers), make_ingest_embedder(config))
-    return ingest([folder], collection, fleet, IngestOptions(), coordinator=fleet)
+    model = make_ingest_embedder(config)
+    coordinator = ScriptedCoordinator(iter(results), model)
+    return ingest([folder], collection, model, coordinator=coordinator)
 
 
-def plain(config: Config, folder: Path) -> list[Record]:
-    """What one process makes of the folder."""
-    other = replace(config, store=config.store + "-plain")
+def assert_as_one_process(config: Config, collection: Collection, folder: Path) -> None:
+    """The points are those that one process makes of the folder."""
+    other = replace(config, store=config.store + "-other")
     model = make_ingest_embedder(other)
     with Collection.open_or_create(other, model.card) as opened:
         ingest([folder], opened, model)
-        return opened.store.scroll(vectors=True)[0]
+        assert_same(read_points(collection), read_points(opened))
 
 
-def assert_same(ours: list[Record], theirs: list[Record]) -> None:
-    assert [r.id for r in ours] == [r.id for r in theirs]
-    for mine, yours in zip(ours, theirs, strict=True):
-        assert mine.payload == yours.payload
-        assert mine.vectors.keys() == yours.vectors.keys() == {"image", "text", "bm25"}
-        assert mine.vectors["bm25"] == yours.vectors["bm25"]
+def read_points(collection: Collection) -> list[Record]:
+    return collection.store.scroll(vectors=True)[0]
+
+
+def assert_same(points: list[Record], expected: list[Record]) -> None:
+    assert [record.id for record in points] == [record.id for record in expected]
+    for record, other in zip(points, expected, strict=True):
+        assert record.payload == other.payload
+        assert record.vectors.keys() == other.vectors.keys() == {"image", "text", "bm25"}
+        assert record.vectors["bm25"] == other.vectors["bm25"]
         for name in ("image", "text"):
-            assert np.dot(mine.vectors[name], yours.vectors[name]) > 0.9999
+            assert np.dot(record.vectors[name], other.vectors[name]) > 0.9999
 
 
-def test_copies_in_the_hands_of_two_workers(config, collection, folder):
-    first, second = (Worker(job(config, folder)) for _ in range(2))
-    a = first.work(shard(folder / "a.png"))
-    b = second.work(shard(folder / "b.png"))
-    assert (written(a), written(b)) == ([True], [False])
-    report = finish(config, collection, folder, b, a)  # the later one is heard of first
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_workers_that_embed_copies_at_once(config, collection, folder, make_worker, order):
+    results = [make_worker().process(make_batch(folder / name)) for name in ("a.png", "b.png")]
+    assert [list_embedded(result) for result in results] == [[True], [True]]
+    assert collection.store.count() == 0  # workers do not write
+    report = finish(config, collection, folder, *(results[i] for i in order))
     assert (report.added, report.unchanged, report.updated) == (1, 0, 0)
-    assert_same(collection.store.scroll(vectors=True)[0], plain(config, folder))
+    assert_as_one_process(config, collection, folder)
 
 
-def test_a_copys_worker_that_looked_before_and_wrote_after(config, collection, folder, monkeypatch):
-    worker, late = (Worker(job(config, folder)) for _ in range(2))
-    a = worker.work(shard(folder / "a.png"))
-    store = late._get_context().collection.store
-    looked, go_on = threading.Event(), threading.Event()
-    upsert = store.upsert
-
-    def slow(records):
-        looked.set()
-        assert go_on.wait(30)
-        upsert(records)
-
-    monkeypatch.setattr(store, "retrieve", lambda ids, vectors=False: [])  # as it was a moment ago
-    monkeypatch.setattr(store, "upsert", slow)
-    answers: list[BatchResult] = []
-    thread = threading.Thread(target=lambda: answers.append(late.work(shard(folder / "b.png"))))
-    thread.start()
-    assert looked.wait(30)
-
-    def both() -> Iterator[BatchResult]:
-        yield a  # written to the catalogue, and then the late one overwrites the point
-        go_on.set()
-        thread.join(30)
-        yield answers[0]
-
-    fleet = Scripted([], make_ingest_embedder(config))
-    fleet._answers = both()
-    report = ingest([folder], collection, fleet, IngestOptions(), coordinator=fleet)
-    assert written(answers[0]) == [True]
-    assert (report.added, report.updated, report.unchanged) == (1, 0, 0)
-    assert_same(collection.store.scroll(vectors=True)[0], plain(config, folder))
-
-
-def test_a_task_that_is_done_again_after_its_worker_died(config, collection, folder):
-    Worker(job(config, folder)).work(shard(folder / "a.png"))  # nobody hears of it
-    (folder / "b.png").unlink()
-    (folder / "b.txt").unlink()
-    before = collection.store.scroll(vectors=True)[0]
-    again = Worker(job(config, folder)).work(shard(folder / "a.png", deaths=1))
-    report = finish(config, collection, folder, again)
+def test_a_batch_that_is_processed_again_is_written_once(config, collection, folder, make_worker):
+    batch = make_batch(folder / "a.png", folder / "b.png")
+    first = make_worker().process(batch)  # its worker dies before it answers, say
+    again = make_worker().process(replace(batch, failures=1))
+    report = finish(config, collection, folder, again, first)
     assert (report.added, report.unchanged) == (1, 0)
-    assert_same(collection.store.scroll(vectors=True)[0], before)
+    assert_as_one_process(config, collection, folder)
 
 
-def test_a_point_that_was_deleted_after_a_worker_found_it(config, collection, folder):
-    worker = Worker(job(config, folder))
-    worker.work(shard(folder / "a.png"))
-    found = worker.work(shard(folder / "a.png", folder / "b.png"))
-    assert written(found) == [False, False]
+def test_what_the_store_has_is_not_embedded_again(config, collection, folder, make_worker, served):
+    finish(config, collection, folder, make_worker().process(make_batch(folder / "a.png")))
+    before, embedded = read_points(collection), served.images
+    for file in collection.path.glob("catalogue.db*"):
+        file.unlink()
+    result = make_worker().process(make_batch(folder / "a.png"))
+    assert list_embedded(result) == [False]
+    report = finish(config, collection, folder, result)
+    assert (report.added, report.unchanged) == (0, 1)
+    assert served.images == embedded
+    assert_same(read_points(collection), before)
+
+
+def test_a_point_that_is_deleted_after_a_worker_found_it(config, collection, folder, make_worker):
+    batch = make_batch(folder / "a.png", folder / "b.png")
+    finish(config, collection, folder, make_worker().process(batch))
+    for file in collection.path.glob("catalogue.db*"):
+        file.unlink()
+    found = make_worker().process(batch)
+    assert list_embedded(found) == [False, False]
     collection.store.delete(make_point_ids(hash_content((folder / "a.png").read_bytes())))
     report = finish(config, collection, folder, found)
     assert (report.added, report.skipped) == (1, ())
-    assert_same(collection.store.scroll(vectors=True)[0], plain(config, folder))
+    assert_as_one_process(config, collection, folder)
 
 
-def test_copies_in_one_shard_are_embedded_once(config, collection, folder, served):
-    seen = served.pictures
-    done = Worker(job(config, folder)).work(shard(folder / "a.png", folder / "b.png"))
-    assert served.pictures - seen == 1
-    finish(config, collection, folder, done)
-    assert_same(collection.store.scroll(vectors=True)[0], plain(config, folder))
+def test_copies_in_one_batch_are_embedded_once(config, collection, folder, make_worker, served):
+    before = served.images
+    result = make_worker().process(make_batch(folder / "a.png", folder / "b.png"))
+    assert served.images - before == 1
+    finish(config, collection, folder, result)
+    assert_as_one_process(config, collection, folder)

@@ -1,4 +1,4 @@
-"""What `--workers` may name, and what is said where that is not reached. Starts no Ray."""
+"""What `--workers` accepts, and the errors where a cluster cannot be used. Starts no Ray."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from indexer.ingest.distributed.coordinator import Coordinator
 from indexer.ingest.types import IngestOptions
 from indexer.places import place_of
 
-# not importorskip: Ray must not be imported before our settings for it are made
+# not importorskip: Ray must not be imported before its environment is set
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="polylens[ray] is not installed")
 
 
 @pytest.mark.parametrize(
-    ("given", "threads", "fleet"),
+    ("value", "threads", "cluster"),
     [
         ("0", 0, None),
         ("4", 4, None),
@@ -31,15 +31,15 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="polylens[ray] i
         ("ray://[::1]:10001", 0, "ray://[::1]:10001"),
     ],
 )
-def test_workers_are_threads_or_a_fleet(given, threads, fleet):
-    config = load_config({"workers": given})
-    assert (config.decode_threads, config.cluster) == (threads, fleet)
+def test_workers_are_threads_or_a_cluster(value, threads, cluster):
+    config = load_config({"workers": value})
+    assert (config.decode_threads, config.cluster) == (threads, cluster)
 
 
-@pytest.mark.parametrize("given", ["-1", "local:0", "local:", "ray:", "ray://host", "many", "1.5"])
-def test_what_is_neither_is_wrong(given):
+@pytest.mark.parametrize("value", ["-1", "local:0", "local:", "ray:", "ray://host", "many", "1.5"])
+def test_other_values_are_refused(value):
     with pytest.raises(ConfigError, match=r"local:N, ray:auto or ray://HOST:PORT"):
-        load_config({"workers": given})
+        load_config({"workers": value})
 
 
 @pytest.fixture
@@ -48,28 +48,28 @@ def index(config, colours):
 
 
 @needs_ray
-def test_workers_elsewhere_cannot_write_to_a_folder(config, index, tmp_path):
+def test_workers_elsewhere_cannot_use_a_folder(config, index, tmp_path):
     with pytest.raises(
         IndexerError, match=r"put it on a Qdrant server .* or use --workers local:N"
     ):
         Coordinator("ray://head.example:10001", config, index, [tmp_path], IngestOptions())
 
 
-def test_without_ray_it_says_what_to_install(config, index, tmp_path, monkeypatch):
+def test_without_ray_the_error_names_the_package(config, index, tmp_path, monkeypatch):
     original = builtins.__import__
 
-    def absent(name, *rest, **named):
+    def import_without_ray(name, *rest, **named):
         if name == "ray":
             raise ImportError(name)
         return original(name, *rest, **named)
 
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setattr(builtins, "__import__", import_without_ray)
     with pytest.raises(IndexerError, match=r"pip install 'polylens\[ray\]'"):
         Coordinator("local:2", config, index, [tmp_path], IngestOptions())
 
 
 @needs_ray
-def test_nobody_answers():
+def test_no_cluster_answers():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with (
@@ -79,25 +79,25 @@ def test_nobody_answers():
         pass
 
 
-def machines(monkeypatch, *resources: dict[str, float]) -> None:
+def set_machines(monkeypatch, *resources: dict[str, float]) -> None:
     monkeypatch.setattr(ray_cluster, "_list_nodes", lambda: list(resources))
 
 
-def test_one_worker_a_gpu_with_its_share_of_the_cores(monkeypatch):
-    machines(monkeypatch, {"CPU": 8}, {"CPU": 64, "GPU": 8}, {"CPU": 24, "GPU": 4})
+def test_one_worker_per_gpu_with_its_share_of_the_cores(monkeypatch):
+    set_machines(monkeypatch, {"CPU": 8}, {"CPU": 64, "GPU": 8}, {"CPU": 24, "GPU": 4})
     assert ray_cluster.plan_workers("ray:auto", gpu=True) == ray_cluster.WorkerResources(12, 6, 1)
 
 
-def test_one_worker_for_four_cores_where_there_is_no_gpu(monkeypatch):
-    machines(monkeypatch, {"CPU": 16}, {"CPU": 6})
+def test_one_worker_for_four_cores_without_a_gpu(monkeypatch):
+    set_machines(monkeypatch, {"CPU": 16}, {"CPU": 6})
     assert ray_cluster.plan_workers("ray:auto", gpu=True) == ray_cluster.WorkerResources(5, 4, 0)
     assert ray_cluster.plan_workers("ray:auto", gpu=True).threads == 4
-    machines(monkeypatch, {"CPU": 2})
+    set_machines(monkeypatch, {"CPU": 2})
     assert ray_cluster.plan_workers("ray:auto", gpu=False) == ray_cluster.WorkerResources(1, 2, 0)
 
 
-def test_local_workers_share_what_there_is(monkeypatch):
-    machines(monkeypatch, {"CPU": 8, "GPU": 2})
+def test_local_workers_share_this_machine(monkeypatch):
+    set_machines(monkeypatch, {"CPU": 8, "GPU": 2})
     assert ray_cluster.plan_workers("local:2", gpu=True) == ray_cluster.WorkerResources(2, 4, 1)
     assert ray_cluster.plan_workers("local:4", gpu=True) == ray_cluster.WorkerResources(4, 2, 0.5)
     assert ray_cluster.plan_workers("local:4", gpu=False) == ray_cluster.WorkerResources(4, 2, 0)

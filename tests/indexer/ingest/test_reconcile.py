@@ -1,0 +1,356 @@
+"""The table of cases, row by row: files before, files after, points stored -> what is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.captions.resolver import FileCaptions
+from indexer.ingest.embed_stage import EmbedFailedError
+from indexer.ingest.payload import build_payload
+from indexer.ingest.reconcile import (
+    ACTIONS,
+    Action,
+    ContentChange,
+    Stored,
+    collect_changes,
+    collect_removals,
+    load_stored,
+    reconcile,
+    take_vectors,
+)
+from indexer.ingest.types import (
+    NOT_READ_HERE,
+    CatalogContent,
+    CatalogFile,
+    DecodedFile,
+    PendingFile,
+)
+from indexer.types import Caption, Record
+
+BASE = {"kind": "image", "captions": [], "tags": [], "content": "x"}
+IMAGE = Image.new("RGB", (2, 2))
+
+
+@dataclass
+class StubCatalog:
+    """The part of a catalog that is read."""
+
+    files: list[CatalogFile] = field(default_factory=list)
+    contents: dict[str, CatalogContent] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+
+    def get_content(self, content_id):
+        return self.contents.get(content_id)
+
+    def find_files(self, content_id):
+        return [file for file in self.files if file.content_id == content_id]
+
+    def get_file(self, path):
+        return next((file for file in self.files if file.path == path), None)
+
+    def is_missing(self, path):
+        return path in self.missing
+
+
+@dataclass
+class StubStore:
+    records: list[Record]
+    requests: list[list[str]] = field(default_factory=list)
+
+    def retrieve(self, ids, *, vectors=False):
+        self.requests.append(list(ids))
+        return [record for record in self.records if record.id in ids]
+
+
+def make_content(id: str = "x", num_chunks: int = 0) -> CatalogContent:
+    if not num_chunks:
+        return CatalogContent(id, 0, [{**BASE, "content": id}])
+    base = [{**BASE, "kind": "text", "text": f"chunk {i}"} for i in range(num_chunks)]
+    return CatalogContent(id, num_chunks, base)
+
+
+def make_file(path: str, *captions: str, content_id: str = "x", size: int = 1) -> CatalogFile:
+    described = FileCaptions(tuple(Caption(text) for text in captions), (), {}, "stamp")
+    return CatalogFile(path, size, 0, "stamp", content_id, described)
+
+
+def make_decoded(file: CatalogFile, *, new: bool = False) -> DecodedFile:
+    return DecodedFile(
+        pending=PendingFile(file.path, file.size, file.mtime_ns, "image"),
+        file=file,
+        new_content=make_content(file.content_id) if new else None,
+        images=(IMAGE,) if new else (),
+    )
+
+
+def make_records(content: CatalogContent, *files: CatalogFile) -> dict[str, Record]:
+    return {
+        id: Record(id, {}, build_payload(base, list(files)))
+        for id, base in zip(content.point_ids, content.base_payloads, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stored", "action"),
+    [
+        (False, True, Stored.NONE, Action.CREATE),
+        (False, True, Stored.SOME, Action.CREATE),
+        (False, True, Stored.ALL, Action.ADOPT),
+        (True, True, Stored.UNCHECKED, Action.UPDATE),
+        (True, True, Stored.ALL, Action.UPDATE),
+        (True, True, Stored.NONE, Action.CREATE),
+        (True, True, Stored.SOME, Action.CREATE),
+        (True, False, Stored.UNCHECKED, Action.DELETE),
+        (True, False, Stored.ALL, Action.DELETE),
+        (True, False, Stored.SOME, Action.DELETE),
+        (True, False, Stored.NONE, Action.FORGET),
+    ],
+)
+def test_each_row_of_the_table(before, after, stored, action):
+    """Each row, with a document of two chunks in real files."""
+    content, old, new = make_content(num_chunks=2), make_file("old"), make_file("new")
+    records = make_records(content, old)
+    found = {Stored.NONE: 0, Stored.SOME: 1, Stored.ALL: 2, Stored.UNCHECKED: None}[stored]
+    change = ContentChange(
+        content=content,
+        before=[old] if before else [],
+        arrived=[make_decoded(new)] if after else [],
+        left=set() if after else {"old"},
+        stored=None if found is None else dict(list(records.items())[:found]),
+    )
+    plan = reconcile(change, roots=["old"])
+    assert ACTIONS[before, after, stored] is plan.action is action
+    match action:
+        case Action.CREATE:
+            assert [write.is_new for write in plan.writes] == [True, True]
+            assert [write.texts for write in plan.writes] == [("chunk 0",), ("chunk 1",)]
+            assert all(write.keyword_text for write in plan.writes)
+            assert plan.outcome == ("updated" if before else "added")
+        case Action.ADOPT | Action.UPDATE:
+            assert [write.is_new for write in plan.writes] == [False, False]
+            assert all(write.texts == () for write in plan.writes)
+            assert plan.outcome == "updated"
+        case _:
+            assert plan.writes == [] and plan.outcome == "removed"
+    assert [file.path for file in plan.put_files] == (["new"] if after else [])
+
+
+def test_the_table_is_complete():
+    """What is missing cannot be: without files before, the store is always asked."""
+    cases = {
+        (before, after, stored)
+        for before, after in ((False, True), (True, True), (True, False))
+        for stored in Stored
+    }
+    assert cases - ACTIONS.keys() == {(False, True, Stored.UNCHECKED)}
+
+
+def update(before: list[CatalogFile], *arrived: CatalogFile, moved: bool = False):
+    change = ContentChange(
+        content=make_content(), before=before, arrived=list(map(make_decoded, arrived)), moved=moved
+    )
+    return reconcile(change)
+
+
+def test_a_touched_file_is_unchanged():
+    plan = update([make_file("a", "red")], make_file("a", "red"))
+    assert (plan.outcome, plan.writes) == ("unchanged", [])
+
+
+def test_a_modification_time_alone_writes_the_payload():
+    newer = CatalogFile("a", 1, 10**18, "stamp", "x", make_file("a").captions)
+    plan = update([make_file("a")], newer)
+    assert plan.outcome == "unchanged"
+    (write,) = plan.writes
+    assert (write.texts, write.keyword_text, write.is_new) == ((), None, False)
+
+
+def test_a_new_caption_embeds_the_text_and_not_the_image():
+    (write,) = update([make_file("a", "red")], make_file("a", "blue")).writes
+    assert (write.texts, write.is_new, write.drop_text, write.images) == (
+        ("blue",),
+        False,
+        False,
+        (),
+    )
+    assert "blue" in write.keyword_text
+
+
+def test_a_first_caption_embeds_the_text():
+    (write,) = update([make_file("a")], make_file("a", "red")).writes
+    assert write.texts == ("red",)
+
+
+def test_a_copy_merges_captions():
+    plan = update([make_file("a", "red")], make_file("b", "blue"))
+    assert plan.outcome == "updated"
+    (write,) = plan.writes
+    assert (write.payload["paths"], write.texts) == (["a", "b"], ("red", "blue"))
+
+
+def test_the_last_caption_gone_drops_the_text_vector():
+    (write,) = update([make_file("a", "red")], make_file("a")).writes
+    assert (write.drop_text, write.texts, write.is_new) == (True, (), False)
+    assert write.keyword_text == "a"  # the point is written whole
+
+
+def test_a_new_name_changes_the_keywords_alone():
+    before = make_file("a", "red")
+    change = ContentChange(
+        content=make_content(),
+        before=[before],
+        arrived=[make_decoded(make_file("b", "red"))],
+        left={"a"},
+        moved=True,
+    )
+    plan = reconcile(change)
+    assert plan.outcome == "moved"
+    (write,) = plan.writes
+    assert (write.texts, write.keyword_text) == ((), "red\nb")
+    assert plan.delete_paths == {"a"}
+
+
+def test_a_new_image_is_embedded_with_its_captions():
+    catalog = StubCatalog()
+    (change,), orphans = collect_changes([make_decoded(make_file("a", "red"), new=True)], catalog)
+    change.stored = {}
+    plan = reconcile(change)
+    assert orphans == [] and not plan.lacks_image
+    (write,) = plan.writes
+    assert (write.is_new, write.images, write.texts) == (True, (IMAGE,), ("red",))
+
+
+def test_vectors_of_a_worker_are_taken():
+    row = np.ones(4, np.float32)
+    item = DecodedFile(
+        pending=PendingFile("a", 1, 0, "image"),
+        file=make_file("a", "red"),
+        new_content=make_content(),
+        image_vector=row,
+        text_vectors={"red": row},
+    )
+    (change,), _ = collect_changes([item], StubCatalog())
+    change.stored = {}
+    plan = reconcile(change)
+    assert not plan.lacks_image
+    assert plan.writes[0].image_vector is row and plan.writes[0].text_vectors == {"red": row}
+
+
+def test_an_image_that_was_not_decoded_is_missing_from_the_plan():
+    """Another machine has deleted the point of a file that is only touched here."""
+    catalog = StubCatalog([make_file("a")], {"x": make_content()})
+    (change,), _ = collect_changes([make_decoded(make_file("a"))], catalog)
+    change.stored = {}
+    assert reconcile(change).lacks_image
+
+
+def test_a_copy_whose_original_failed_is_an_orphan():
+    copy = make_decoded(make_file("b"))
+    assert collect_changes([copy], StubCatalog()) == ([], [copy])
+
+
+def test_a_file_with_another_content_replaces_the_old_one():
+    old = make_file("a", content_id="y")
+    catalog = StubCatalog([old], {"y": make_content("y")})
+    changes, _ = collect_changes([make_decoded(make_file("a"), new=True)], catalog)
+    new, former = changes
+    new.stored = {}
+    assert reconcile(new).outcome == "updated"
+    plan = reconcile(former)
+    assert (plan.action, plan.delete_paths) == (Action.DELETE, {"a"})
+
+
+def test_two_files_that_swap_their_contents_keep_both_points():
+    a, b = make_file("a", content_id="x"), make_file("b", content_id="y")
+    catalog = StubCatalog([a, b], {"x": make_content("x"), "y": make_content("y")})
+    swapped = [make_file("a", content_id="y"), make_file("b", content_id="x")]
+    changes, _ = collect_changes([make_decoded(file) for file in swapped], catalog)
+    plans = {plan.change.content.id: plan for plan in map(reconcile, changes)}
+    assert [plan.action for plan in plans.values()] == [Action.UPDATE, Action.UPDATE]
+    assert plans["x"].writes[0].payload["paths"] == ["b"]
+    assert plans["y"].writes[0].payload["paths"] == ["a"]
+
+
+def test_a_moved_file_is_found_by_its_missing_path():
+    catalog = StubCatalog([make_file("a"), make_file("c")], {"x": make_content()}, {"a"})
+    (change,), _ = collect_changes([make_decoded(make_file("b"))], catalog)
+    assert (change.moved, change.left) == (True, {"a"})
+    # without a new path, a missing file waits for a prune
+    (change,), _ = collect_changes([make_decoded(make_file("c"))], catalog)
+    assert (change.moved, change.left) == (False, set())
+
+
+def test_removed_paths_are_grouped_by_content():
+    files = [make_file("a"), make_file("b"), make_file("c", content_id="y")]
+    catalog = StubCatalog(files, {"x": make_content(), "y": make_content("y")})
+    changes = collect_removals(["a", "c", "unknown"], catalog)
+    actions = {change.content.id: reconcile(change).action for change in changes}
+    assert actions == {"x": Action.UPDATE, "y": Action.DELETE}
+
+
+def test_the_store_is_asked_once_and_only_for_what_the_catalog_does_not_have():
+    known = ContentChange(content=make_content("y"), before=[make_file("b", content_id="y")])
+    new = [ContentChange(content=make_content(id), before=[]) for id in ("x", "z")]
+    records = make_records(new[0].content, make_file("a"))
+    store = StubStore(list(records.values()))
+    load_stored([known, *new], store, shared=False)
+    assert len(store.requests) == 1
+    assert [change.stored_state for change in (known, *new)] == [
+        Stored.UNCHECKED,
+        Stored.ALL,
+        Stored.NONE,
+    ]
+    load_stored([known, *new], store, shared=True)
+    assert known.stored_state is Stored.NONE and len(store.requests) == 2
+    load_stored([], store, shared=True)
+    assert len(store.requests) == 2
+
+
+def adopt(stored: CatalogFile, arrived: CatalogFile, roots=("/here",), before=()):
+    content = make_content()
+    change = ContentChange(
+        content=content,
+        before=list(before),
+        arrived=[make_decoded(arrived)],
+        stored=make_records(content, stored),
+    )
+    return reconcile(change, roots)
+
+
+def test_paths_of_other_machines_stay_with_their_captions():
+    plan = adopt(make_file("/there/a", "blue"), make_file("/here/a", "red"))
+    (write,) = plan.writes
+    assert write.payload["paths"] == ["/here/a", "/there/a"]
+    assert write.texts == ("red", "blue")
+    foreign = next(file for file in plan.put_files if file.path == "/there/a")
+    assert foreign.size == NOT_READ_HERE
+
+
+def test_paths_under_the_roots_of_this_run_that_it_did_not_see_go():
+    plan = adopt(make_file("/here/gone"), make_file("/here/a"))
+    assert plan.writes[0].payload["paths"] == ["/here/a"]
+
+
+def test_a_path_of_another_machine_that_the_point_no_longer_has_is_forgotten():
+    foreign = make_file("/there/a", size=NOT_READ_HERE)
+    here = make_file("/here/a")
+    plan = adopt(here, here, before=[here, foreign])
+    assert plan.delete_paths == {"/there/a"}
+    assert plan.writes[0].payload["paths"] == ["/here/a"]
+
+
+def test_a_failed_vector_fails_its_content_alone():
+    changes = [
+        ContentChange(content=make_content(id), before=[], arrived=[make_decoded(file, new=True)])
+        for id, file in (("x", make_file("a")), ("y", make_file("b", content_id="y")))
+    ]
+    load_stored(changes, StubStore([]), shared=False)
+    plans = [reconcile(change) for change in changes]
+    row = {"image": np.ones(4, np.float32)}
+    complete, failed = take_vectors(plans, [EmbedFailedError("too red"), row])
+    assert complete == [plans[1]] and failed == [(plans[0], "too red")]
+    assert plans[1].vectors == {plans[1].writes[0].id: row}
