@@ -252,7 +252,7 @@ def test_the_server_stays_away(config, colours, folder, photo, qdrant):
         with pytest.raises(StoreError, match=rf"(?s){qdrant.url}.*"):
             ingest([folder], collection, colours, IngestOptions(batch_size=4))
     qdrant.start()
-    report = run(config, colours, folder, batch=4)
+    report = run(config, colours, folder, batch_size=4)
     assert report.added + report.unchanged == 36
     assert sum(colours.calls) <= 35 + 4, "no more than the batch in hand is embedded again"
     with Collection.open(config) as collection:
