@@ -203,7 +203,7 @@ def synthesize(
     from finetune.synthesis.pipeline import SynthesisOptions, open_session
     from finetune.synthesis.sampling_weights import parse_weights
     from finetune.synthesis.tasks import COMBINATIONS
-    from indexer.cli._interrupt import stop_on_signal
+    from indexer.cli._progress import stop_on_signal
 
     config = _options.resolve_flags(store=store, collection=collection, device=device, dtype=dtype)
     synthesis_options = SynthesisOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,7 @@ Model = Annotated[str | None, _make_shared("model", autocompletion=complete_mode
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; do nothing.")]
 Manifest = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the images."),
@@ -67,9 +69,15 @@ def takes_flags(*names: str) -> Callable[[Command], Command]:
     return inject("flags", {name: _annotate(name) for name in names}, dict)
 
 
+@cache
+def _print_once(message: str) -> None:
+    """Commands with two stores resolve the settings twice."""
+    print_note(message)
+
+
 def resolve_flags(**flags: object) -> Config:
     """The settings; what is wrong in a flag is wrong usage, elsewhere a `ConfigError`."""
-    load_config(warn=print_note)
+    load_config(warn=_print_once)
     try:
         return load_config(flags, warn=lambda _: None)
     except ConfigError as error:

@@ -1,8 +1,10 @@
-"""Shows on stderr how far an ingest is: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of an ingest or a copy on stderr, and Ctrl-C that stops it with everything saved."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,20 +23,38 @@ STAGES = {
     "begin": "copying",
     "copy": "copying",
 }
-STAGES_WITH_SPEED = {"ingest", "copy"}  # stages with a speed
-UNITS = {
-    "begin": "points",
-    "copy": "points",
-    "check": "points",
-    "read": "MB",
-}  # that are counted; else files
+STAGES_WITH_SPEED = {"ingest", "copy"}
+UNITS = {"begin": "points", "copy": "points", "check": "points", "read": "MB"}  # else files
 
 ProgressCallback = Callable[[IngestProgress], None]
 
 
 @contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second has its usual effect."""
+    stop = threading.Event()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def request_stop(*_: object) -> None:
+        stop.set()
+        restore()
+        print_note("stopping after this batch; Ctrl-C again stops at once")
+
+    for number in previous:
+        signal.signal(number, request_stop)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+@contextmanager
 def show_progress(*, quiet: bool) -> Iterator[ProgressCallback]:
-    """What to hand to `ingest` as `on_progress`."""
+    """The callback for `on_progress`: a bar on a terminal, elsewhere a line now and then."""
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
@@ -46,9 +66,9 @@ def show_progress(*, quiet: bool) -> Iterator[ProgressCallback]:
 
 @dataclass(slots=True)
 class Rate:
-    """Files a second since the indexing began, and the seconds that are left.
+    """Files or points a second since the work began, and the seconds left.
 
-    The same of a copy, whose first points an earlier run may have copied.
+    The first points of a copy may be from an earlier run; they do not count.
     """
 
     started: float | None = None
@@ -80,13 +100,13 @@ class LinePrinter:
 
 def format_progress(now: IngestProgress, speed: float, left: float | None) -> str:
     """120 of 900 files, 31.4/s, 0:25 left, 3 skipped."""
-    things = UNITS.get(now.stage, "files")
-    parts = [f"{now.done} of {now.total} {things}" if now.total is not None else ""]
-    parts += [
+    unit = UNITS.get(now.stage, "files")
+    parts = [
+        f"{now.done} of {now.total} {unit}" if now.total is not None else "",
         f"{speed:.1f}/s" if speed else "",
         f"{format_duration(left)} left" if left is not None else "",
+        f"{now.skipped} skipped" if now.skipped else "",
     ]
-    parts += [f"{now.skipped} skipped" if now.skipped else ""]
     return ", ".join(part for part in parts if part) or f"{now.seconds:.0f} s"
 
 
@@ -100,8 +120,7 @@ def format_duration(seconds: float) -> str:
 @contextmanager
 def _show_bar() -> Iterator[ProgressCallback]:
     from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     console = Console(stderr=True, highlight=False, emoji=False)
     columns = (
@@ -111,7 +130,7 @@ def _show_bar() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[line]}", markup=False),
         TextColumn("{task.fields[path]}", style="dim", markup=False),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(STAGES["scan"], total=None, line="", path="")
         rate = Rate()
 

@@ -1,4 +1,4 @@
-"""`collections`: which there are, a new one, and one that is to go."""
+"""`indexer collections`: list, create and delete them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Examples:
   indexer collections create archive --model Qwen/Qwen3-VL-Embedding-2B --dim 1024
   indexer collections create archive --profile huge --shards 12 --replicas 2
 
-indexer ingest makes a collection that is not there; this is for one that is to be laid out first.
+indexer ingest creates a missing collection; this command lets you choose its layout first.
 """
 DELETE_EXAMPLES = """
 Examples:
@@ -43,7 +43,7 @@ Examples:
   indexer collections delete family
   indexer collections delete shops --tenant acme --yes
 
-Pictures and texts are not touched. With --tenant, what belongs to that tenant alone is deleted.
+Images and texts are not touched. With --tenant, only what belongs to that tenant alone is deleted.
 """
 
 
@@ -52,7 +52,7 @@ Pictures and texts are not touched. With --tenant, what belongs to that tenant a
 def list_(
     flags: dict[str, Any],
     tenants: Annotated[
-        bool, typer.Option("--tenants", help="Count each tenant's points as well.")
+        bool, typer.Option("--tenants", help="Also count each tenant's points.")
     ] = False,
     as_json: _options.Json = False,
 ) -> None:
@@ -66,7 +66,7 @@ def list_(
         write_json([_summary_to_json(s, counted[s.name]) for s in found])
         return
     if not found:
-        print_note("there is no collection yet; type: indexer ingest FOLDER")
+        print_note("there is no collection yet: indexer ingest FOLDER")
         return
     rows = [
         (s.name, "?" if s.points is None else str(s.points), s.card.name, s.ingested or "never")
@@ -87,20 +87,22 @@ def create(
     name: Name,
     as_json: _options.Json = False,
 ) -> None:
-    """Make an empty collection, laid out as a server is to keep it."""
-    from indexer.collection import create as make
+    """Create an empty collection, with the layout that a server will use."""
+    from indexer.collection import create as create_collection
     from indexer.models import model_for_ingest
 
     config = _options.resolve_flags(collection=name, **flags)
-    unheard = [f"--{option}" for option in _options.LAYOUT if flags[option]]
-    if unheard and not config.is_remote:
-        raise typer.BadParameter(f"{', '.join(unheard)}: of a collection on a server, not a folder")
+    ignored = [f"--{option}" for option in _options.LAYOUT if flags[option]]
+    if ignored and not config.is_remote:
+        raise typer.BadParameter(
+            f"{', '.join(ignored)}: for a collection on a server, not in a folder"
+        )
     card = model_for_ingest(config, None).card
-    make(config, card)
+    create_collection(config, card)
     if as_json:
         write_json({"collection": name, "model": card.name, "dim": card.dim})
     else:
-        print(f"collection {name!r} is there, for {card.name} ({card.dim} numbers)")
+        print(f"collection {name!r} created for {card.name} ({card.dim} dimensions)")
 
 
 @collections_app.command(epilog=DELETE_EXAMPLES)
@@ -108,10 +110,10 @@ def create(
 def delete(
     flags: dict[str, Any],
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: _options.Json = False,
 ) -> None:
-    """Delete a collection: its points, and what is kept of it on this machine."""
+    """Delete a collection: its points, and its files on this machine."""
     from indexer.collection import Collection, remove, summary
 
     config = _options.resolve_flags(collection=name, **flags)
@@ -133,7 +135,7 @@ def _confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody can be asked here; if you are sure, add --yes")
+        raise typer.BadParameter("nobody can confirm here; if you are sure, add --yes")
     typer.confirm(question, abort=True, err=True)
 
 

@@ -1,4 +1,4 @@
-"""`ingest` and `prune`: keep a collection in step with its folders."""
+"""`indexer ingest`: index the images and texts of folders, archives, tables and URLs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedder.cli.console import INTERRUPTED, SKIPPED, print_note, replace_unprintable, write_json
+from embedder.cli.console import INTERRUPTED, SKIPPED, write_json
 from indexer.cli import _options
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; do nothing.")]
-
-INGEST_EXAMPLES = """
+EXAMPLES = """
 Examples:
 
   indexer ingest ~/Pictures ~/Documents/notes
@@ -35,31 +33,22 @@ Examples:
   indexer ingest /mnt/photos --store http://qdrant:6333 --workers ray://head:10001
 
 Files that cannot be used are skipped, listed and counted: exit status 3. Ctrl-C stops after the
-batch in hand, with everything saved: exit status 130.
-"""
-PRUNE_EXAMPLES = """
-Examples:
-
-  indexer prune --dry-run
-  indexer prune --collection family --json
-
-A folder that is missing or empty, as a disk that is not mounted is, keeps its points. What is at a
-URL, in an archive or a table is not looked for: indexer ingest SOURCE --prune does that.
+current batch, with everything saved: exit status 130.
 """
 
 
-@app.command(epilog=INGEST_EXAMPLES)
+@app.command(epilog=EXAMPLES)
 @_options.takes_config(*_options.READING, *_options.EMBEDDING, *_options.SHARED)
 def ingest(
     config: Config,
     folders: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Folders, archives, tables; also by URL: s3://..."),
+        typer.Argument(metavar="SOURCE", help="Folders, archives, tables; also URLs: s3://..."),
     ],
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
     ] = False,
-    dry_run: DryRun = False,
+    dry_run: _options.DryRun = False,
     manifest: _options.Manifest = None,
     frames: _options.Frames = False,
     follow_links: _options.FollowLinks = False,
@@ -68,8 +57,9 @@ def ingest(
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
-    """Index the pictures and texts of folders; what is unchanged costs next to nothing."""
+    """Index the images and texts of folders; unchanged files take almost no time."""
     from embedder.images.decode import DecodeLimits
+    from indexer.cli._output import ingest_to_json, print_report
     from indexer.ingest.types import IngestOptions
 
     ingest_options = IngestOptions(
@@ -84,64 +74,27 @@ def ingest(
         allowed_hosts=tuple(allow_host or ()),
     )
     report, errors = run_ingest(config, folders, ingest_options, quiet=quiet)
-    output_report(report, errors, as_json=as_json, verbose=verbose)
+    if as_json:
+        write_json(ingest_to_json(report))
+    else:
+        print_report(report, errors, verbose=verbose)
     if report.interrupted:
         raise typer.Exit(INTERRUPTED)
     if report.skipped:
         raise typer.Exit(SKIPPED)
 
 
-@app.command(epilog=PRUNE_EXAMPLES)
-@_options.takes_config(*_options.SHARED)
-def prune(
-    config: Config,
-    dry_run: DryRun = False,
-    verbose: _options.Verbose = False,
-    as_json: _options.Json = False,
-) -> None:
-    """Remove the points whose files are gone from the disk."""
-    from indexer.cli._open import open_with_model
-    from indexer.ingest.prune import prune as prune_collection
-
-    opened, embedder = open_with_model(config, needs_model=False)
-    with opened:
-        report = prune_collection(opened, embedder, dry_run=dry_run)
-    for root in report.missing_roots:
-        print_note(f"{replace_unprintable(root)} is missing or empty; nothing under it was touched")
-    if report.not_checked:
-        print_note(
-            f"{report.not_checked} paths at URLs, in archives and in tables were not looked for; "
-            "indexer ingest SOURCE --prune does that"
-        )
-    if as_json:
-        write_json(
-            {
-                "removed": report.removed,
-                "paths": list(report.paths),
-                "absent": list(report.missing_roots),
-                "elsewhere": report.not_checked,
-                "dry_run": dry_run,
-            }
-        )
-        return
-    for path in report.paths if verbose or dry_run else ():
-        print(replace_unprintable(path))
-    would = "would be removed" if dry_run else "removed"
-    print(f"{report.removed} {would} with {len(report.paths)} paths")
-
-
 def run_ingest(
     config: Config, folders: Sequence[str | Path], ingest_options: IngestOptions, *, quiet: bool
 ) -> tuple[IngestReport, Path]:
     """Ingest with progress on stderr; the report, and where the skipped files are listed."""
-    from indexer.cli._interrupt import stop_on_signal
     from indexer.cli._open import make_ingest_embedder
-    from indexer.cli._progress import show_progress
+    from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.collection import Collection
     from indexer.ingest.pipeline import ERRORS_FILE, ingest_with_workers
     from indexer.sources import SourceSet
 
-    # a folder that is missing should not leave an empty collection
+    # a missing folder must not leave an empty collection behind
     SourceSet.open(folders, ingest_options.source_options).check_readable()
     embedder = make_ingest_embedder(config)
     with (
@@ -156,7 +109,7 @@ def run_ingest(
 
 @contextmanager
 def _dry_run_config(config: Config, *, dry_run: bool) -> Iterator[Config]:
-    """Where to work: a dry run makes no collection, and looks at an empty one instead."""
+    """A dry run creates no collection: where there is none, it works on an empty, temporary one."""
     from indexer.cli._open import collection_exists
 
     if not dry_run or collection_exists(config):
@@ -164,13 +117,3 @@ def _dry_run_config(config: Config, *, dry_run: bool) -> Iterator[Config]:
         return
     with TemporaryDirectory(prefix="polylens-") as folder:
         yield replace(config, store=folder)
-
-
-def output_report(report: IngestReport, errors: Path, *, as_json: bool, verbose: bool) -> None:
-    """Print what an ingest did."""
-    from indexer.cli._ingest_output import ingest_to_json, print_report
-
-    if as_json:
-        write_json(ingest_to_json(report))
-    else:
-        print_report(report, errors, verbose=verbose)

@@ -1,21 +1,19 @@
-"""`migrate`, `snapshot` and `restore`: a collection goes to another store, or into a file."""
+"""`indexer migrate` and `indexer restore`: copy a collection from a store, or from a snapshot."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import INTERRUPTED, print_note, replace_unprintable, write_json
+from embedder.cli.console import INTERRUPTED, print_note, write_json
 from indexer.cli import _options
-from indexer.cli._transfer_output import output_transfer
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.moving.move import Mode
+    from indexer.moving.move import Mode, MoveReport
 
 app = typer.Typer()
 
@@ -27,20 +25,10 @@ Examples:
   indexer migrate http://localhost:6333 /mnt/backup --collection family --to family-2026
   indexer migrate http://localhost:6333 http://other:6333 --replace
 
-Nothing is embedded again, and SRC is only read. The copy is checked before it is put in use:
-searches find the old collection or the new one, whole. Ctrl-C saves and stops, and the same command
-goes on: exit status 130. Votes and what is known of the files go along, so the next ingest there
+Nothing is embedded again, and SRC is only read. The copy is checked before it is used: a search
+finds either the old collection or the complete new one. Ctrl-C saves and stops, exit status 130;
+the same command continues. Votes and the catalog of files are copied too, so the next ingest there
 finds every file unchanged.
-"""
-SNAPSHOT_EXAMPLES = """
-Examples:
-
-  indexer snapshot
-  indexer snapshot --collection family -o /mnt/backup/family.polylens.tar
-  indexer snapshot --store http://localhost:6333 --thumbs
-
-The file is there whole or not at all. It holds captions and the paths of the pictures, not the
-pictures.
 """
 RESTORE_EXAMPLES = """
 Examples:
@@ -49,16 +37,15 @@ Examples:
   indexer restore family.polylens.tar --collection family-2 --store http://localhost:6333
   indexer restore family.polylens.tar --replace
 
-The file is read whole and compared with its digests before anything is begun. Restore what you
-trust: a search loads the model that the file names.
+The whole file is read and compared with its digests before anything is written. Restore only what
+you trust: a search loads the model that the file names.
 """
 
 Merge = Annotated[
-    bool, typer.Option("--merge", help="Add what the collection there lacks; leave what it has.")
+    bool, typer.Option("--merge", help="Add the points that the collection there lacks.")
 ]
 Replace = Annotated[
-    bool,
-    typer.Option("--replace", help="Put the copy in the place of the collection that is there."),
+    bool, typer.Option("--replace", help="Replace the collection that is there with the copy.")
 ]
 
 
@@ -81,8 +68,7 @@ def migrate(
     as_json: _options.Json = False,
 ) -> None:
     """Copy a collection to another store: from a folder to a server, back, or between two."""
-    from indexer.cli._interrupt import stop_on_signal
-    from indexer.cli._progress import show_progress
+    from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.moving.migrate import migrate as move
 
     mode = _parse_mode(merge=merge, in_place=in_place)
@@ -99,70 +85,20 @@ def migrate(
     output_transfer(end, report, as_json=as_json)
 
 
-@app.command(epilog=SNAPSHOT_EXAMPLES)
-@_options.takes_config("store", "collection", "tenant")
-def snapshot(
-    config: Config,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            show_default="this folder",
-            help="Where to; a folder gets NAME-DATE-TIME.polylens.tar.",
-        ),
-    ] = None,
-    thumbs: Annotated[bool, typer.Option("--thumbs", help="With the thumbnails.")] = False,
-    quiet: _options.Quiet = False,
-    as_json: _options.Json = False,
-) -> None:
-    """Write a collection to one file, which restore makes a collection of in any store."""
-    from embedder.cli.output import format_bytes
-    from indexer.cli._interrupt import stop_on_signal
-    from indexer.cli._progress import format_duration, show_progress
-    from indexer.moving.snapshot import snapshot as write
-
-    path = _snapshot_path(output or Path(), config.collection)
-    with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
-        report = write(config, path, thumbs=thumbs, on_progress=show, stop=stop)
-    if report is None:
-        print_note("stopped; nothing is kept of the file that was begun")
-        raise typer.Exit(INTERRUPTED)
-    if as_json:
-        write_json(
-            {
-                "file": str(path),
-                "collection": config.collection,
-                "points": report.points,
-                "bytes": report.bytes,
-                "catalogues": report.catalogues,
-                "votes": report.votes,
-                "seconds": round(report.seconds, 3),
-            }
-        )
-        return
-    print(
-        f"{replace_unprintable(str(path))}: {report.points:,} points of {config.collection!r}, "
-        f"{format_bytes(report.bytes)}, in {format_duration(report.seconds)}"
-    )
-
-
 @app.command(epilog=RESTORE_EXAMPLES)
 @_options.takes_flags(*_options.LAYOUT, "store", "collection", "tenant")
 def restore(
     flags: dict[str, Any],
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="What indexer snapshot has written.")
+        Path, typer.Argument(metavar="FILE", help="A file that indexer snapshot wrote.")
     ],
     merge: Merge = False,
     in_place: Replace = False,
     quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
-    """Make a collection of a snapshot's file, under its own name unless another is given."""
-    from indexer.cli._interrupt import stop_on_signal
-    from indexer.cli._progress import show_progress
+    """Create a collection from a snapshot, with its name unless another is given."""
+    from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.moving.restore import name_in
     from indexer.moving.restore import restore as move
 
@@ -174,14 +110,50 @@ def restore(
     output_transfer(config, report, as_json=as_json)
 
 
-def _snapshot_path(output: Path, collection: str) -> Path:
-    """`output`, or a file of a name that tells in the folder that it is."""
-    if not output.is_dir():
-        return output.absolute()
-    return output.absolute() / f"{collection}-{datetime.now(UTC):%Y%m%d-%H%M%S}.polylens.tar"
-
-
 def _parse_mode(*, merge: bool, in_place: bool) -> Mode:
     if merge and in_place:
-        raise typer.BadParameter("--merge keeps what is there, and --replace puts it aside")
+        raise typer.BadParameter("give either --merge or --replace, not both")
     return "merge" if merge else "replace" if in_place else "new"
+
+
+def output_transfer(config: Config, report: MoveReport, *, as_json: bool) -> None:
+    """Print the report, and the next command where there is one."""
+    from indexer.cli._progress import format_duration
+    from indexer.moving.source import label
+    from indexer.stores.connection import masked
+
+    if as_json:
+        write_json(_transfer_to_json(config, report))
+    elif report.done:
+        parts = [f"{report.copied:,} copied in {format_duration(report.seconds)}"]
+        parts += [f"{report.resumed:,} before"] if report.resumed else []
+        parts += [f"{report.kept:,} were there already"] if report.kept else []
+        parts += [f"{report.rate:,.0f}/s", f"{report.checked} compared"]
+        print(f"{label(config)} has {report.points:,} points: {', '.join(parts)}")
+    if not report.done:
+        points = report.copied + report.resumed
+        print_note(f"stopped after {points:,} points; the same command continues")
+        raise typer.Exit(INTERRUPTED)
+    if report.replaced:
+        at = f"--store {masked(config.store)} --collection {config.collection}"
+        print_note(f"the old index is kept: indexer reindex --rollback {at}, or --forget")
+
+
+def _transfer_to_json(config: Config, report: MoveReport) -> dict[str, object]:
+    from indexer.stores.connection import masked
+
+    return {
+        "store": masked(config.store),
+        "collection": config.collection,
+        "points": report.points,
+        "copied": report.copied,
+        "resumed": report.resumed,
+        "kept": report.kept,
+        "checked": report.checked,
+        "catalogues": report.catalogues,
+        "votes": report.votes,
+        "replaced": report.replaced,
+        "interrupted": not report.done,
+        "seconds": round(report.seconds, 3),
+        "points_per_second": round(report.rate, 1),
+    }

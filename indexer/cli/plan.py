@@ -1,4 +1,4 @@
-"""`plan`: what a collection will need, before anything is bought."""
+"""`indexer plan`: what a collection will need, before you buy hardware."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ Examples:
 @_options.takes_flags("dim", "store", "collection", "model")
 def plan(
     flags: dict[str, Any],
-    images: Annotated[str, typer.Option(metavar="N", help="Pictures; such as 100M or 1B.")],
+    images: Annotated[str, typer.Option(metavar="N", help="Images, such as 100M or 1B.")],
     texts: Annotated[
-        str, typer.Option(metavar="N", help="Passages of texts; a short text is one.")
+        str, typer.Option(metavar="N", help="Chunks of text; a short text is one.")
     ] = "0",
     captions: Annotated[
-        float, typer.Option(min=0, metavar="N", help="Captions a picture has, on average.")
+        float, typer.Option(min=0, metavar="N", help="Captions per image, on average.")
     ] = 0.0,
     profile: Annotated[
         str | None,
@@ -58,31 +58,33 @@ def plan(
     gpu: Annotated[
         str, typer.Option(metavar="NAME", help="The GPU that embeds, such as a100, l40s or l4.")
     ] = "h100",
-    gpus: Annotated[int, typer.Option(min=1, metavar="N", help="How many of them.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, metavar="N", help="How many GPUs.")] = 1,
     days: Annotated[
-        float | None, typer.Option(min=0.001, metavar="N", help="Days that embedding may take.")
+        float | None, typer.Option(min=0.001, metavar="N", help="Days that the embedding may take.")
     ] = None,
     utilisation: Annotated[
         float,
-        typer.Option(min=0.01, max=1, metavar="N", help="Share of a GPU's peak that is reached."),
+        typer.Option(
+            min=0.01, max=1, metavar="N", help="Share of a GPU's peak that the model reaches."
+        ),
     ] = 0.4,
     points_per_second: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="N", help="What your server was seen to take."),
+        typer.Option(min=0.1, metavar="N", help="The upload speed measured on your server."),
     ] = None,
     gpu_hour: Annotated[
-        float | None, typer.Option(min=0, metavar="PRICE", help="What a GPU costs an hour.")
+        float | None, typer.Option(min=0, metavar="PRICE", help="Cost of a GPU per hour.")
     ] = None,
     node_month: Annotated[
-        float | None, typer.Option(min=0, metavar="PRICE", help="What a node costs a month.")
+        float | None, typer.Option(min=0, metavar="PRICE", help="Cost of a node per month.")
     ] = None,
     as_json: _options.Json = False,
 ) -> None:
-    """Tell what a collection of that size needs: RAM, disk, nodes, GPU-days, and what to type."""
+    """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
     from indexer.config import parse_profile
     from indexer.planning.format import parse_count
     from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
-    from indexer.planning.planner import plan as reckon
+    from indexer.planning.planner import plan as make_plan
 
     _check_finite(
         captions=captions,
@@ -94,7 +96,7 @@ def plan(
     )
     config = _options.resolve_flags(**flags)
     card, length = _resolve_model(config)
-    question = PlanRequest(
+    request = PlanRequest(
         images=_parse_option("--images", parse_count, images),
         dim=length,
         texts=_parse_option("--texts", parse_count, texts),
@@ -113,9 +115,11 @@ def plan(
         collection=config.collection if flags["collection"] else COLLECTION_PLACEHOLDER,
         url=masked(config.store) if config.is_remote else URL_PLACEHOLDER,
     )
-    if question.load.points == 0:
-        raise typer.BadParameter("there is nothing to plan for: --images or --texts is 1 or more")
-    found = reckon(question)
+    if request.load.points == 0:
+        raise typer.BadParameter(
+            "there is nothing to plan for: --images or --texts must be 1 or more"
+        )
+    found = make_plan(request)
     if as_json:
         write_json(asdict(found))
         return

@@ -1,4 +1,4 @@
-"""Puts the commands together, and turns what they raise into messages and exit codes."""
+"""The program `indexer`: its commands, and its exit codes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,25 @@ import typer
 
 from embedder.cli.console import print_version, run_program
 from embedder.errors import EmbedderError
-from indexer.cli import collections, doctor, ingest, migrate, plan, reindex, search, status
+from indexer.cli import (
+    collections,
+    config,
+    doctor,
+    export,
+    ingest,
+    migrate,
+    plan,
+    prune,
+    reindex,
+    search,
+    snapshot,
+    status,
+)
 from indexer.config import load_config
 from indexer.errors import IndexerError
 
 HELP = """
-Search your own pictures and texts: in any language, by words, by a picture, or by both.
+Search your own images and texts: in any language, by text, by an image, or by both.
 
 Results go to stdout, progress and messages to stderr. Settings come from flags, POLYLENS_*
 variables, .env and polylens.toml, in this order; see indexer config show.
@@ -30,8 +43,22 @@ Examples:
 """
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (ingest, reindex, search, status, collections, migrate, doctor, plan):
-    app.add_typer(group.app)
+COMMANDS = (
+    ingest,
+    prune,
+    reindex,
+    search,
+    status,
+    config,
+    collections,
+    migrate,
+    snapshot,
+    doctor,
+    export,
+    plan,
+)
+for command in COMMANDS:
+    app.add_typer(command.app)
 
 
 @app.callback()

@@ -1,25 +1,31 @@
-"""`reindex`: another model for a collection, without a search that fails."""
+"""`indexer reindex`: change a collection's model while searches continue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedder.cli.console import FAILED, INTERRUPTED, SKIPPED, print_note, write_json
+from embedder.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    SKIPPED,
+    print_note,
+    replace_unprintable,
+    write_json,
+)
 from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.ingest.types import IngestOptions
     from indexer.places import Place
     from indexer.reindex import ReindexReport
 
 app = typer.Typer()
 
-REINDEX_EXAMPLES = """
+EXAMPLES = """
 Examples:
 
   indexer reindex --model Qwen/Qwen3-VL-Embedding-2B --device cuda
@@ -27,14 +33,14 @@ Examples:
   indexer reindex --rollback
   indexer reindex --forget
 
-Searches go on in the old index until the new one is whole and checked; ingest and prune must wait.
-Ctrl-C saves and stops, and the same command goes on. Give --manifest, --frames and --follow-links
-as with ingest. Files that cannot be used are skipped and listed: exit status 3; where the new index
+Searches use the old index until the new one is complete and checked; ingest and prune must wait.
+Ctrl-C saves and stops, and the same command continues. Give --manifest, --frames and --follow-links
+as with ingest. Files that cannot be used are skipped and listed: exit status 3; if the new index
 would lack files that the old one has, the old one stays in use: exit status 1.
 """
 
 
-@app.command(epilog=REINDEX_EXAMPLES)
+@app.command(epilog=EXAMPLES)
 @_options.takes_config(*_options.READING, *_options.EMBEDDING, "store", "collection", "model")
 def reindex(
     config: Config,
@@ -42,11 +48,11 @@ def reindex(
         bool, typer.Option("--rollback", help="Switch back to the old index.")
     ] = False,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Delete the old index, and one that is half built.")
+        bool, typer.Option("--forget", help="Delete the old index, and an unfinished new one.")
     ] = False,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="Do without folders and files that are missing."),
+        typer.Option("--allow-missing", help="Continue without folders and files that are gone."),
     ] = False,
     manifest: _options.Manifest = None,
     frames: _options.Frames = False,
@@ -55,9 +61,13 @@ def reindex(
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
-    """Make a collection's index anew with another model, then switch to it; the old one is kept."""
+    """Build a collection's index again with another model, then switch to it; keep the old one."""
     from embedder.images.decode import DecodeLimits
+    from indexer.cli._open import read_collection_card
+    from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.ingest.types import IngestOptions
+    from indexer.models import model_for_ingest
+    from indexer.reindex import reindex as build
 
     if rollback and forget:
         raise typer.BadParameter("--rollback needs the old index, and --forget deletes it")
@@ -74,25 +84,10 @@ def reindex(
         manifest=manifest,
         follow_links=follow_links,
     )
-    report = _run_reindex(config, ingest_options, allow_missing=allow_missing, quiet=quiet)
-    _output_report(config, report, as_json=as_json, verbose=verbose)
-    if report is not None:
-        _exit_with_status(report)
-
-
-def _run_reindex(
-    config: Config, ingest_options: IngestOptions, *, allow_missing: bool, quiet: bool
-) -> ReindexReport | None:
-    from indexer.cli._interrupt import stop_on_signal
-    from indexer.cli._open import read_collection_card
-    from indexer.cli._progress import show_progress
-    from indexer.models import model_for_ingest
-    from indexer.reindex import reindex as build
-
-    read_collection_card(config)  # say so if there is none, before a model is looked at
+    card = read_collection_card(config)  # a missing collection is an error before the model loads
     embedder = model_for_ingest(config, None)
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
-        return build(
+        report = build(
             config,
             embedder,
             ingest_options,
@@ -100,15 +95,12 @@ def _run_reindex(
             on_progress=show,
             stop=stop,
         )
-
-
-def _output_report(
-    config: Config, report: ReindexReport | None, *, as_json: bool, verbose: bool
-) -> None:
-    from indexer.cli._reindex_output import print_reindex, reindex_to_json
-
     if report is None:
-        _print_nothing_to_do(config, as_json=as_json)
+        name = card.name
+        if as_json:
+            write_json({"switched": False, "from": name, "to": name, "nothing_to_do": True})
+        else:
+            print(f"collection {config.collection!r} has {name} already: nothing to do")
         return
     if as_json:
         write_json(reindex_to_json(report))
@@ -116,28 +108,78 @@ def _output_report(
         print_reindex(config, report, verbose=verbose)
     if report.switched:
         warn_about_model_setting(report.after.name)
+    _exit_with_status(report)
 
 
-def _print_nothing_to_do(config: Config, *, as_json: bool) -> None:
-    from indexer.cli._open import read_collection_card
+def reindex_to_json(report: ReindexReport) -> dict[str, object]:
+    """The object that `reindex --json` prints."""
+    from indexer.cli._output import ingest_to_json, skipped_to_json
 
-    card = read_collection_card(config)
-    if as_json:
-        write_json({"switched": False, "from": card.name, "to": card.name, "nothing_to_do": True})
-    else:
-        print(f"collection {config.collection!r} has {card.name} already: there is nothing to do")
+    losses = report.losses
+    return {
+        "switched": report.switched,
+        "from": report.before.name,
+        "to": report.after.name,
+        "points": {"old": report.points[0], "new": report.points[1]},
+        "checked": report.checked,
+        "vanished": list(losses.vanished),
+        "changed": list(losses.changed),
+        "lost": [skipped_to_json(skipped) for skipped in losses.lost],
+        "silent": list(losses.silent),
+        "ingest": ingest_to_json(report.ingest),
+    }
+
+
+def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> None:
+    """The counts on stdout; what the new index lacks, and what to type, on stderr."""
+    from indexer.cli._output import print_report
+    from indexer.collection import own
+    from indexer.ingest.pipeline import ERRORS_FILE
+    from indexer.places import place_of
+
+    found = place_of(config).indexes(config.collection)
+    index = own((found.building or found.in_use).folder, config.tenant)
+    print_report(report.ingest, index / ERRORS_FILE, verbose=verbose)
+    losses = report.losses
+    _print_files("gone from the disk since they were indexed", losses.vanished, verbose)
+    _print_files("with other contents than when they were indexed", losses.changed, verbose)
+    lost = [f"{s.path} ({s.reason}{f': {s.detail}' if s.detail else ''})" for s in losses.lost]
+    _print_files("in the old index and not in the new one", lost, verbose)
+    _print_files("without the captions that they had from a table", losses.silent, verbose)
+    old, new = report.points
+    if report.switched:
+        print(
+            f"collection {config.collection!r} has {report.after.name} now: {new} points, "
+            f"{old} before; {report.checked} checked"
+        )
+        print_note(
+            f"the index of {report.before.name} is kept: indexer reindex --rollback, or --forget"
+        )
+
+
+def _print_files(what: str, paths: Sequence[str], verbose: bool) -> None:
+    from indexer.cli._output import MAX_SHOWN
+
+    if not paths:
+        return
+    listed = paths if verbose else paths[:MAX_SHOWN]
+    print_note(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} {what}:")
+    for path in listed:
+        print_note(f"  {replace_unprintable(path)}")
+    if len(paths) > len(listed):
+        print_note(f"  ... and {len(paths) - len(listed)} more; --verbose lists them")
 
 
 def _exit_with_status(report: ReindexReport) -> None:
-    """The exit status, and what to type next where the old index is still in use."""
+    """The exit status, and the next command where the old index is still in use."""
     if report.ingest.interrupted:
-        print_note("the old index is still in use; type the command again to go on")
+        print_note("the old index is still in use; run the command again to continue")
         raise typer.Exit(INTERRUPTED)
     if not report.switched:
         print_note(
-            "the old index is still in use, and the new one is kept. Mend the files (or name their "
-            "captions with --manifest, their folders with indexer ingest), then type the command "
-            "again; or do without them: --allow-missing"
+            "the old index is still in use, and the new one is kept. Repair the files (or name "
+            "their captions with --manifest, their folders with indexer ingest), then run the "
+            "command again; or continue without them: --allow-missing"
         )
         raise typer.Exit(FAILED)
     if report.ingest.skipped:
@@ -151,7 +193,7 @@ def _rollback(config: Config, *, as_json: bool) -> None:
         write_json({"collection": config.collection, "model": card.name})
     else:
         print(f"collection {config.collection!r} has {card.name} again")
-        print_note("what was ingested since the switch is not in it: indexer ingest FOLDER")
+        print_note("it lacks what was ingested since the switch: indexer ingest FOLDER")
     warn_about_model_setting(card.name)
 
 
@@ -166,8 +208,7 @@ def _forget(config: Config, *, as_json: bool) -> None:
 
 @contextmanager
 def _open_for_writing(config: Config) -> Iterator[Place]:
-    """The collection's place, the collection held for writing; raises `CollectionError` where there
-    is none."""
+    """The collection's place, locked for writing; `CollectionError` where there is none."""
     from indexer.collection import writing
     from indexer.places import place_of
 
@@ -179,7 +220,7 @@ def _open_for_writing(config: Config) -> Iterator[Place]:
 
 
 def warn_about_model_setting(name: str) -> None:
-    """A model that the settings name for every command would be refused from now on."""
+    """Every command would refuse a model that the settings still name."""
     from indexer.config import load_settings
 
     for setting in load_settings(warn=lambda _: None):

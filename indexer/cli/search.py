@@ -1,4 +1,4 @@
-"""`search` and `similar`: the best points for a query."""
+"""`indexer search` and `indexer similar`: the best points for a query."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from embedder.cli.console import print_note, write_json
 from indexer.cli import _options
-from indexer.cli._signed_arguments import SignedArgumentsCommand
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many hits.")]
-Offset = Annotated[int, typer.Option(min=0, help="How many of the best to leave out.")]
-FilterOption = Annotated[
+Offset = Annotated[int, typer.Option(min=0, help="How many of the best hits to skip.")]
+Where = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="Only what fits: kind=image, year=2019..2022, tags=a,b. May be given again.",
+        help="A filter: kind=image, year=2019..2022, tags=a,b. May be repeated.",
     ),
 ]
 Diversity = Annotated[
-    float, typer.Option(min=0, max=1, help="0: the best; 1: as different as can be.")
+    float, typer.Option(min=0, max=1, help="0: the best hits; 1: as different as possible.")
 ]
 Fold = Annotated[
     bool, typer.Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them.")
@@ -41,8 +41,8 @@ Examples:
   indexer search "a red bicycle"
   indexer search beach -people 2:sunset --limit 5
   indexer search photo.jpg "but at night" --where year=2020..
-  indexer search -- -v              what begins like an option
-  echo "a quiet harbour" | indexer search -
+  indexer search -- -v              text that looks like an option
+  echo "a quiet harbor" | indexer search -
 """
 SIMILAR_EXAMPLES = """
 Examples:
@@ -52,6 +52,42 @@ Examples:
 """
 
 
+class SignedArgumentsCommand(TyperCommand):
+    """A command whose arguments may begin with `-`: `indexer search beach -people --limit 5`.
+
+    A word with one dash is an option if it is spelled exactly like one (`-v`), else a part. All
+    that follows `--` is a part. A mistyped long option is still an error.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        if not ctx.resilient_parsing:
+            options = [p for p in self.get_params(ctx) if isinstance(p, TyperOption)]
+            flags = {name for o in options if o.is_flag for name in (*o.opts, *o.secondary_opts)}
+            valued = {name for o in options if not o.is_flag for name in o.opts}
+            args = put_options_first(args, flags, valued)
+        return super().parse_args(ctx, args)
+
+
+def put_options_first(args: Sequence[str], flags: set[str], valued: set[str]) -> list[str]:
+    """`args` with the options in front, then `--`, then the parts, each in its order."""
+    options: list[str] = []
+    parts: list[str] = []
+    remaining = iter(args)
+    for arg in remaining:
+        if arg == "--":
+            parts += remaining
+        elif arg in valued:
+            value = next(remaining, None)
+            if value is None:  # the parser reports the missing value
+                return [*options, arg]
+            options += [arg, value]
+        elif arg in flags or arg.startswith("--"):
+            options.append(arg)
+        else:
+            parts.append(arg)
+    return [*options, "--", *parts]
+
+
 @app.command(cls=SignedArgumentsCommand, epilog=SEARCH_EXAMPLES)
 @_options.takes_config(*_options.SHARED)
 def search(
@@ -59,38 +95,44 @@ def search(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Words, a picture's path or id:ID, with a sign and a weight where you like: "
-            "-people, 2:sunset, -0.5:photo.jpg. A lone - reads words from stdin."
+            help="Text, an image's path or id:ID, with an optional sign and weight: "
+            "-people, 2:sunset, -0.5:photo.jpg. A single - reads text from stdin."
         ),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="A picture; may be given again.")
+        list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
     ] = None,
     limit: Limit = 20,
     offset: Offset = 0,
-    where: FilterOption = None,
+    where: Where = None,
     diversity: Diversity = 0.0,
     fold: Fold = True,
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What to look for, told to a model that listens."),
+        typer.Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
     ] = None,
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
-    """Find pictures and texts by words in any language, by pictures, or by both together."""
+    """Find images and texts by text in any language, by images, or by both together."""
     from indexer.cli._open import read_collection_card
     from indexer.search.query_syntax import parse_filters, parse_parts, read_query_image
     from indexer.types import Part, Query
 
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
     if not (any(map(str.strip, written)) or image or where):
-        raise typer.BadParameter("say what to look for: words, a picture, or --where")
+        raise typer.BadParameter("say what to look for: text, an image, or --where")
     side = read_collection_card(config).image_side
-    pictures = [Part(image=read_query_image(path, side), label=path.name) for path in image or []]
-    said = (*parse_parts(written, side), *pictures)
-    narrowed = parse_filters(where or [])
-    query = Query(said, narrowed, limit, offset, diversity, fold, instruction)
+    images = [Part(image=read_query_image(path, side), label=path.name) for path in image or []]
+    query = Query(
+        (*parse_parts(written, side), *images),
+        parse_filters(where or []),
+        limit,
+        offset,
+        diversity,
+        fold,
+        instruction,
+    )
     run_query(config, query, [*written, *map(str, image or [])], as_json=as_json, verbose=verbose)
 
 
@@ -99,24 +141,22 @@ def search(
 def similar(
     config: Config,
     what: Annotated[
-        str,
-        typer.Argument(metavar="ID_OR_PATH", help="A point's id, or the path of any picture."),
+        str, typer.Argument(metavar="ID_OR_PATH", help="A point's id, or the path of any image.")
     ],
     limit: Limit = 20,
     offset: Offset = 0,
-    where: FilterOption = None,
+    where: Where = None,
     diversity: Diversity = 0.0,
     fold: Fold = True,
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
-    """Find what is like a picture or a text: one of the collection, or any picture on disk."""
+    """Find what is similar to an image or a text: one of the collection, or any image on disk."""
     from indexer.search.query_syntax import parse_filters
     from indexer.types import Query
 
-    query = Query(
-        (resolve_example(config, what),), parse_filters(where or []), limit, offset, diversity, fold
-    )
+    part = resolve_example(config, what)
+    query = Query((part,), parse_filters(where or []), limit, offset, diversity, fold)
     run_query(config, query, [what], as_json=as_json, verbose=verbose)
 
 
@@ -125,7 +165,7 @@ def run_query(
 ) -> None:
     """Search, and print the hits."""
     from indexer.cli._open import open_with_model
-    from indexer.cli._search_output import print_hits, results_to_json
+    from indexer.cli._output import print_hits, results_to_json
     from indexer.search.searcher import Searcher
 
     needs_model = any(part.id is None for part in query.parts)
@@ -136,14 +176,14 @@ def run_query(
         write_json(results_to_json(written, query, results))
         return
     if not results.hits:
-        print_note("Nothing is here." if not query.parts else "Nothing was found.")
+        print_note("Nothing was found." if query.parts else "The collection is empty.")
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
     print_hits(query, results, verbose=verbose)
 
 
 def resolve_example(config: Config, what: str) -> Part:
-    """The point that `what` names or whose content lies there; else the picture at that path."""
+    """The point that `what` names, or whose content is that of the file; else the image there."""
     from indexer.cli._points import find_point
     from indexer.collection import Collection
     from indexer.search.query_syntax import read_query_image

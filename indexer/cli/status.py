@@ -1,15 +1,20 @@
-"""`status`, `models` and `config show`: what there is, told without a store where possible."""
+"""`indexer status` and `indexer models`: what there is, without opening a store if possible."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from embedder.cli.console import replace_unprintable, write_json
-from embedder.cli.output import format_bytes, print_fields, print_table
+from embedder.cli.output import format_bytes, print_fields
 from indexer.cli import _options
+from indexer.paths import display_path
 from indexer.stores.connection import masked
 
 if TYPE_CHECKING:
@@ -17,8 +22,8 @@ if TYPE_CHECKING:
     from indexer.config import Config
 
 app = typer.Typer()
-config_app = typer.Typer(help="Show the settings in force.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
+
+MAX_CATALOG_BYTES = 64 << 20  # counting a larger catalog would take too long
 
 STATUS_EXAMPLES = """
 Examples:
@@ -32,22 +37,12 @@ Examples:
   indexer models
   indexer models --json
 """
-CONFIG_EXAMPLES = """
-Examples:
-
-  indexer config show
-  POLYLENS_BATCH=64 indexer config show --json
-"""
 
 
 @app.command(epilog=STATUS_EXAMPLES)
 @_options.takes_config(*_options.SHARED)
-def status(
-    config: Config,
-    as_json: _options.Json = False,
-) -> None:
+def status(config: Config, as_json: _options.Json = False) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
-    from indexer.cli._catalog_summary import count_kinds, read_roots
     from indexer.collection import summary
     from indexer.places import place_of
 
@@ -81,8 +76,6 @@ def status(
 def _print_status(
     config: Config, found: Summary, points: int, kinds: dict[str, int] | None
 ) -> None:
-    from indexer.cli._catalog_summary import read_roots
-
     many = ", ".join(f"{count} {kind}" for kind, count in (kinds or {}).items())
     print_fields(
         {
@@ -91,7 +84,7 @@ def _print_status(
             **({"tenant": config.tenant} if config.tenant else {}),
             "from": replace_unprintable(", ".join(read_roots(found.index))) or "nothing yet",
             "points": f"{points} ({many})" if many else str(points),
-            "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} numbers",
+            "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} dimensions",
             "on disk": f"{format_bytes(found.bytes_on_disk)} in {found.path}",
             "created": found.created,
             "last ingest": found.ingested or "never finished",
@@ -101,27 +94,24 @@ def _print_status(
 
 
 def _describe_build(found: Summary) -> dict[str, object] | None:
-    """The index that is half built: its model, and its points so far."""
-    from indexer.cli._catalog_summary import count_kinds
-
-    begun = found.building
-    if begun is None:
+    """The index that is being built: its model, and its points so far."""
+    if found.building is None:
         return None
-    counts = count_kinds(begun.folder) or {}
-    return {"model": begun.card.name, "points": sum(counts.values()) if counts else None}
+    counts = count_kinds(found.building.folder) or {}
+    return {"model": found.building.card.name, "points": sum(counts.values()) if counts else None}
 
 
 def _other_indexes(found: Summary, points: int) -> dict[str, str]:
     """The indexes that are not in use."""
-    told = {}
+    lines = {}
     if found.old:
-        told["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
-    begun = _describe_build(found)
-    if begun:
-        done = begun["points"]
+        lines["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
+    build = _describe_build(found)
+    if build:
+        done = build["points"]
         share = f", {100 * done // points} %" if isinstance(done, int) and points else ""
-        told["reindexing"] = f"to {begun['model']}{share}"
-    return told
+        lines["reindexing"] = f"to {build['model']}{share}"
+    return lines
 
 
 def _count_points(config: Config) -> int:
@@ -134,39 +124,32 @@ def _count_points(config: Config) -> int:
 
 @app.command(epilog=MODELS_EXAMPLES)
 @_options.takes_flags("store", "collection", "model")
-def models(
-    flags: dict[str, Any],
-    as_json: _options.Json = False,
-) -> None:
-    """List the models that can be named with --model; with --model, that one."""
+def models(flags: dict[str, Any], as_json: _options.Json = False) -> None:
+    """List the models that --model can name; with --model, only that one."""
     from embedder.cli.program import print_models
 
     _options.resolve_flags(**flags)
     print_models(flags["model"], as_json=as_json)
 
 
-@config_app.command(epilog=CONFIG_EXAMPLES)
-@_options.takes_flags("store", "collection", "model")
-def show(
-    flags: dict[str, Any],
-    as_json: _options.Json = False,
-) -> None:
-    """Show each setting, its value, and where it came from; secrets are masked."""
-    from indexer.config import SETTINGS, load_settings
+def count_kinds(path: Path) -> dict[str, int] | None:
+    """{"pictures": .., "passages": ..} of the index in `path`; None where counting is slow."""
+    catalog = path / "catalogue.db"
+    if not catalog.exists() or catalog.stat().st_size > MAX_CATALOG_BYTES:
+        return None
+    rows = _query_catalog(catalog, "SELECT sum(passages = 0), sum(passages) FROM contents")
+    return {"pictures": rows[0][0] or 0, "passages": rows[0][1] or 0} if rows else None
 
-    _options.resolve_flags(**flags)
-    rows = [
-        (s.name, "***" if SETTINGS[s.name].secret and s.value else s.value, s.origin)
-        for s in load_settings(flags, warn=lambda _: None)
-    ]
-    rows = [(name, masked(v) if name == "store" else v, origin) for name, v, origin in rows]
-    if as_json:
-        write_json({name: {"value": v, "origin": origin} for name, v, origin in rows})
-        return
-    print_table(
-        ("setting", "value", "from"),
-        [
-            (name, "" if v is None else replace_unprintable(str(v)), origin)
-            for name, v, origin in rows
-        ],
-    )
+
+def read_roots(path: Path) -> list[str]:
+    """The folders and other sources of the index in `path`, as far as this machine knows."""
+    rows = _query_catalog(path / "catalogue.db", "SELECT path FROM roots ORDER BY path")
+    return [display_path(os.fsdecode(row[0])) for row in rows]
+
+
+def _query_catalog(catalog: Path, query: str) -> list[tuple[Any, ...]]:
+    try:
+        with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(query).fetchall()
+    except (ValueError, sqlite3.Error):
+        return []

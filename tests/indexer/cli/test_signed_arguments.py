@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from indexer.cli._signed_arguments import put_options_first
+from indexer.cli.search import put_options_first
 
 FLAGS, VALUED = {"--json", "-v", "--fold", "--no-fold"}, {"--limit", "-n", "--where"}
 

@@ -18,7 +18,7 @@ from indexer.types import IngestProgress
 @pytest.fixture
 def type_(monkeypatch, server):
     """`type_(words)`: the exit status, stdout and stderr."""
-    monkeypatch.setenv("POLYLENS_QDRANT_PATIENCE", "5")
+    monkeypatch.setenv("POLYLENS_QDRANT_RETRY_SECONDS", "5")
     if server.qdrant_api_key:
         monkeypatch.setenv("QDRANT_API_KEY", server.qdrant_api_key)
 
@@ -74,11 +74,11 @@ def test_stopped(type_, source, server, tmp_path, monkeypatch):
         stop.set()
         yield stop
 
-    monkeypatch.setattr("indexer.cli._interrupt.stop_on_signal", stopped)
+    monkeypatch.setattr("indexer.cli._progress.stop_on_signal", stopped)
     words = ("migrate", source.store, server.store, "--collection", "family")
     code, out, err = type_(*words, "--to", server.collection, "--json")
     assert (code, json.loads(out)["interrupted"]) == (130, True)
-    assert "the same command goes on" in err
+    assert "the same command continues" in err
     code, _, err = type_(
         "snapshot", "--store", source.store, "--collection", "family", "-o", str(tmp_path / "a.tar")
     )
@@ -90,7 +90,7 @@ def test_stopped(type_, source, server, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("migrate", "a", "b", "--merge", "--replace"), "--merge keeps what is there"),
+        (("migrate", "a", "b", "--merge", "--replace"), "either --merge or --replace"),
         (("migrate", "a", "ftp://b"), "a folder or an http(s) URL"),
         (("migrate", "a", "b", "--shards", "x"), "shards = 'x'"),
         (("migrate", "a", "b", "--to", "../c"), "collection = '../c'"),

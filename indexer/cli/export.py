@@ -1,0 +1,107 @@
+"""`indexer export`: write points to a file or to stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from embedder.cli.console import print_note, replace_unprintable, write_json
+from indexer.cli import _options
+from indexer.cli.search import Where
+
+if TYPE_CHECKING:
+    from indexer.config import Config
+    from indexer.export import ExportRow
+    from indexer.types import Query
+
+app = typer.Typer()
+
+FORMATS = ("jsonl", "csv", "npz")
+EXAMPLES = """
+Examples:
+
+  indexer export > everything.jsonl
+  indexer export --format npz --output vectors.npz
+  indexer export --format csv --search "a red bicycle" --limit 100 -o bicycles.csv
+  indexer export --where kind=image --no-vectors | head
+"""
+
+
+@app.command(epilog=EXAMPLES)
+@_options.takes_config(*_options.SHARED)
+def export(
+    config: Config,
+    form: Annotated[
+        str, typer.Option("--format", metavar="|".join(FORMATS), help="The format.")
+    ] = "jsonl",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="The file; stdout if not given."),
+    ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="Only the hits of a search; may be repeated."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Hits of the search.")] = 100,
+    where: Where = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors/--no-vectors", help="With the vectors.")
+    ] = True,
+    as_json: _options.Json = False,
+) -> None:
+    """Write points, their payloads and vectors, to a file or to stdout."""
+    from indexer.export import export as write
+    from indexer.search.query_syntax import parse_filters, parse_parts
+    from indexer.types import Query
+
+    if form not in FORMATS:
+        raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
+    if as_json and output is None:
+        raise typer.BadParameter("--json reports on a file; name it with --output")
+    query = Query(parse_parts(search or []), parse_filters(where or []), limit)
+    with _open_rows(config, query) as rows, _open_output(output) as out:
+        count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]
+    if as_json:
+        write_json({"points": count, "format": form, "output": str(output)})
+    elif output is not None:
+        print_note(f"{count} points written to {replace_unprintable(str(output))}")
+
+
+@contextmanager
+def _open_rows(config: Config, query: Query) -> Iterator[Iterator[ExportRow]]:
+    from indexer.cli._open import open_with_model
+    from indexer.export import iterate_all_rows, iterate_hit_rows
+    from indexer.search.searcher import Searcher
+
+    needs_model = any(part.id is None for part in query.parts)
+    opened, model = open_with_model(config, needs_model=needs_model)
+    with opened:
+        if query.parts:
+            hits = Searcher(opened, model).search(query).hits
+            yield iterate_hit_rows(opened.store, hits)
+        else:
+            yield iterate_all_rows(opened.store, query.filters)
+
+
+@contextmanager
+def _open_output(output: Path | None) -> Iterator[IO[bytes]]:
+    """stdout, or a file that appears complete or not at all."""
+    if output is None:
+        if sys.stdout.isatty():
+            print_note("writing to the terminal; name a file with --output")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
