@@ -1,7 +1,7 @@
 """Training with and without GradCache: `python -m bench.train --size small --random-weights`.
 
 Two recipes on models with random weights: E5-V's texts (language model alone) and VLM2Vec's
-captions and photographs. A step of ours embeds mini-batches twice (finetune/training/cached_loss.py);
+captions and photographs. A step of ours embeds mini-batches twice (finetune/training/losses.py);
 beside it a plain loop keeps the whole batch's graph, at the largest batch that fits. Each
 measurement has a process of its own. What is not measured: reading of files, and what training is
 good for. `--size full` wants a GPU.
@@ -29,12 +29,13 @@ def main() -> None:
     if options.child:
         from bench.train_measure import measure
 
-        print(json.dumps(measure(options.child, options)))
+        print(json.dumps(measure(options.child, RECIPES[options.child], options)))
         return
     rows = []
     for recipe in options.recipe:
-        rows += [_render_row(recipe, "cached", _measure_in_subprocess(recipe, "cached", b, options), b)
-                 for b in options.batch]  # fmt: skip
+        for batch in options.batch:
+            measured = _measure_in_subprocess(recipe, "cached", batch, options)
+            rows.append(_render_row(recipe, "cached", measured, batch))
         rows.append(_find_largest_plain(recipe, options))
     head = ("recipe", "step", "batch", "pairs/s", "seconds a step", "peak MB")
     device = "a GPU" if options.device == "cuda" else "a CPU"

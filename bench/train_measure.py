@@ -16,30 +16,29 @@ from sentence_transformers import SentenceTransformer
 
 from bench.embed_corpus import draw_caption, draw_photograph
 from bench.embed_models import build
-from bench.train import RECIPES
 from embedder.families import e5v
 from embedder.types import Settings
 from embedder.vlm.backbone import VisionLanguageBackbone
 from embedder.vlm.prompts import PromptTokenizer
 from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Pair, Side
-from finetune.training.cached_loss import CachedContrastiveLoss
-from finetune.training.collator import Collator
+from finetune.training.data_loading import Collator
 from finetune.training.language_model import TextOnlyModel
 from finetune.training.lora import LoraAdapter, enable_gradient_checkpointing
+from finetune.training.losses import CachedContrastiveLoss
 from finetune.training.negatives import KnownPositives
 from finetune.training.presets import PRESETS
-from finetune.training.trainable_module import TrainableModule
-from finetune.training.training import STEP_TOKENS
+from finetune.training.trainable import TrainableModule
+from finetune.training.trainer import STEP_TOKENS
 
 NO_LIMIT = 1 << 40  # tokens: a mini-batch that holds every batch
 
 
-def measure(recipe: str, options: Namespace) -> dict[str, Any] | None:
+def measure(recipe: str, family: str, options: Namespace) -> dict[str, Any] | None:
     """Median seconds of a step, and the peak of memory in MB; None where memory ran out."""
     batch = options.batch[0]
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
-        adapter = _make_adapter(recipe, options, Path(scratch))
+        adapter = _make_adapter(recipe, family, options, Path(scratch))
         pairs = _make_pairs(recipe, batch, Path(scratch))
         try:
             return _measure_steps(recipe, options, adapter, pairs)
@@ -52,17 +51,15 @@ def _measure_steps(
 ) -> dict[str, Any]:
     preset, device = PRESETS[recipe], adapter.backbone.device
     tokens = STEP_TOKENS[device.type] if options.way == "cached" else NO_LIMIT
-    identities = ContentKeys()
-    collate = Collator(pairs, adapter.backbone, identities, preset.hard_negatives, tokens)
+    content_keys = ContentKeys()
+    collate = Collator(pairs, adapter.backbone, content_keys, preset.hard_negatives, tokens)
     model = SentenceTransformer(modules=[TrainableModule(adapter)], device=str(device))
     loss = CachedContrastiveLoss(
         model,
-        KnownPositives(pairs, identities),
+        KnownPositives(pairs, content_keys),
         adapter.penalty,
         temperature=preset.temperature,
         hard_negatives=preset.hard_negatives,
-        dims=(),
-        symmetric=False,
         autocast=torch.bfloat16 if device.type == "cuda" else None,
     )
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
@@ -80,8 +77,8 @@ def _measure_steps(
     return {"seconds": statistics.median(seconds[1:]), "peak": _peak_memory(device)}
 
 
-def _make_adapter(recipe: str, options: Namespace, folder: Path) -> LoraAdapter:
-    built = build(RECIPES[recipe], options.size, Settings(device=options.device), folder / "model")
+def _make_adapter(recipe: str, family: str, options: Namespace, folder: Path) -> LoraAdapter:
+    built = build(family, options.size, Settings(device=options.device), folder / "model")
     backbone: Any = built.engine.backbone
     if PRESETS[recipe].text_only:
         language = TextOnlyModel(backbone.model.language_model)

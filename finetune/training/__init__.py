@@ -1,1 +1,1 @@
-"""Training: recipes, losses, the trainer, and the folder of a run."""
+"""Training: recipes, losses, the trainer, and what a run writes."""

@@ -1,4 +1,4 @@
-"""A run's model for other programs."""
+"""Exports the model of a run for other programs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from embedder.checkpoint import METADATA_FILE, Checkpoint, detect_family, locate, read_config
-from embedder.families.sentence_transformer import family
+from embedder.checkpoint import METADATA_FILE, detect_family, locate, read_config
+from embedder.families.sentence_transformer import family as sentence_transformer
 from embedder.types import Settings
 from embedder.vlm.loading import (
     check_memory,
@@ -20,97 +20,86 @@ from embedder.vlm.loading import (
 from finetune.errors import FinetuneError
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".safetensors.index.json")
-MODULES: tuple[
-    tuple[str, str, dict[str, Any]], ...
-] = (  # sentence-transformers' names of what makes a vector of the last token's state
-    ("Transformer", "", {}),
-    ("Pooling", "1_Pooling", {"pooling_mode": "lasttoken", "include_prompt": True}),
-    ("Normalize", "2_Normalize", {}),
-)
 
 
 def export_adapter(run: Path, out: Path) -> None:
-    """Copy the adapter, or the starter's head. Raises `FinetuneError`, `EmbedderError`."""
-    home = locate(str(run)).trained_dir
+    """Copy the adapter, or the starter's head; raises `FinetuneError`, `EmbedderError`."""
+    trained_dir = locate(str(run)).trained_dir
     _create_empty_dir(out)
-    shutil.copytree(home, out, dirs_exist_ok=True)
+    shutil.copytree(trained_dir, out, dirs_exist_ok=True)
 
 
 def export_merged(run: Path, out: Path, dtype: str | None) -> None:
-    """Write the base with the adapter merged into it, in the form of its checkpoint: transformers,
-    sentence-transformers and vLLM load it. `dtype`: of the weights; None: the base's.
+    """Write the base with the adapter merged into it, in the format of its checkpoint.
 
-    Raises `FinetuneError`, `EmbedderError`.
+    transformers, sentence-transformers and vLLM load it.
+
+    Args:
+        run: A run directory.
+        out: A new or empty folder.
+        dtype: Of the weights; None for the base's.
+
+    Raises:
+        FinetuneError: The run has no adapter, or `out` is not empty.
+        EmbedderError: The base cannot be loaded.
     """
     checkpoint = locate(str(run))
-    if detect_family(checkpoint.trained_dir) == "starter":
-        return export_adapter(run, out)  # its head is all there is
+    family = detect_family(checkpoint.trained_dir)
+    if family == "starter":
+        export_adapter(run, out)  # its head is the complete model
+        return
     if checkpoint.adapter is None:
-        raise FinetuneError(f"{run} holds a whole model already, and no adapter to merge")
+        raise FinetuneError(f"{run} holds a complete model already, and no adapter to merge")
     _create_empty_dir(out)
-    if detect_family(checkpoint.trained_dir) == "sentence_transformer":
-        return _export_merged_sentence_transformer(str(run), checkpoint, dtype, out)
-    model = _load_merged(checkpoint, dtype)
-    model.save_pretrained(out)
-    _copy_other_files(checkpoint.folder, out)
-    _write_module_configs(checkpoint, out)
-    return None
+    config = read_config(checkpoint.folder)
+    saved = config.get("dtype") or config.get("torch_dtype") or "float32"
+    settings = Settings(device="cpu", dtype=dtype or str(saved))
+    if family == "sentence_transformer":
+        loaded: Any = sentence_transformer.load(str(run), settings)
+        loaded.backbone.sentence_transformer.save_pretrained(str(out), create_model_card=False)
+    else:
+        _load_merged(checkpoint.folder, checkpoint.adapter, settings).save_pretrained(out)
+        _copy_other_files(checkpoint.folder, out)
+        _write_sentence_transformers_files(config, out)
+    text = json.dumps(checkpoint.metadata, indent=2, ensure_ascii=False)
+    (out / METADATA_FILE).write_text(text, "utf-8")
 
 
-def _load_merged(checkpoint: Checkpoint, dtype: str | None) -> Any:
-    """The model with its language head."""
+def _load_merged(folder: Path, adapter: Path, settings: Settings) -> Any:
+    """The model with its language head, which vLLM needs."""
     from transformers import AutoModelForImageTextToText
 
-    folder, settings = checkpoint.folder, _loading_settings(checkpoint, dtype)
-    device, numbers = select_device(settings)
-    check_memory(folder, device, numbers)
+    device, dtype = select_device(settings)
+    check_memory(folder, device, dtype)
     with silence_transformers(), wrap_load_errors(folder):
         load: Any = AutoModelForImageTextToText.from_pretrained
-        model = load(folder, dtype=numbers, device_map={"": device})
-    if checkpoint.adapter:
-        merge_adapter(model.model, checkpoint.adapter)
+        model = load(folder, dtype=dtype, device_map={"": device})
+    merge_adapter(model.model, adapter)
     return model
 
 
-def _export_merged_sentence_transformer(
-    name: str, checkpoint: Checkpoint, dtype: str | None, out: Path
-) -> None:
-    loaded: Any = family.load(name, _loading_settings(checkpoint, dtype))
-    loaded.backbone.sentence_transformer.save_pretrained(str(out), create_model_card=False)
-    (out / METADATA_FILE).write_text(json.dumps(checkpoint.metadata, indent=2), "utf-8")
-
-
-def _loading_settings(checkpoint: Checkpoint, dtype: str | None) -> Settings:
-    config = read_config(checkpoint.folder)
-    saved = config.get("dtype") or config.get("torch_dtype") or "float32"
-    return Settings(device="cpu", dtype=dtype or str(saved))
-
-
 def _copy_other_files(source: Path, out: Path) -> None:
-    """Tokenizer, preprocessor, templates: what is neither weights nor written already."""
+    """Copy the tokenizer, preprocessor and templates: what is neither weights nor written yet."""
     for file in source.iterdir():
-        known = file.name.endswith(WEIGHTS) or (out / file.name).exists()
-        if file.is_file() and not known:
+        skip = file.name.endswith(WEIGHTS) or (out / file.name).exists()
+        if file.is_file() and not skip:
             shutil.copy2(file, out / file.name)
 
 
-def _write_module_configs(checkpoint: Checkpoint, out: Path) -> None:
-    """`polylens.json`, and sentence-transformers' files: the last token's state, of unit length.
-    Prompts are not theirs to add: give them texts as the family's prompt has them."""
-    (out / METADATA_FILE).write_text(
-        json.dumps(checkpoint.metadata, indent=2, ensure_ascii=False), "utf-8"
-    )
-    config = read_config(checkpoint.folder)
+def _write_sentence_transformers_files(config: dict[str, Any], out: Path) -> None:
+    """Write sentence-transformers' modules: the last token's state, normalized.
+
+    They do not add the family's prompt; texts must be given with it.
+    """
     dim = config.get("text_config", config).get("hidden_size")
+    pooling = {"embedding_dimension": dim, "pooling_mode": "lasttoken", "include_prompt": True}
     modules = []
-    for index, (name, place_, told) in enumerate(MODULES):
+    names = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    for index, (name, folder) in enumerate(names.items()):
         kind = f"sentence_transformers.models.{name}"
-        modules.append({"idx": index, "name": str(index), "path": place_, "type": kind})
-        if place_:
-            (out / place_).mkdir(exist_ok=True)
-        if told:
-            inner = {"embedding_dimension": dim, **told}
-            (out / place_ / "config.json").write_text(json.dumps(inner, indent=2), "utf-8")
+        modules.append({"idx": index, "name": str(index), "path": folder, "type": kind})
+        (out / folder).mkdir(exist_ok=True)
+    (out / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2), "utf-8")
     (out / "modules.json").write_text(json.dumps(modules, indent=2), "utf-8")
 
 

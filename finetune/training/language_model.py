@@ -1,11 +1,12 @@
-"""The language model of a vision-language checkpoint, alone: its vision tower is never read.
+"""The language model of a vision-language checkpoint, without its vision tower.
 
-E5-V is trained so (https://arxiv.org/abs/2407.12580, section 3.3): on texts, for the prompt brings
-pictures and texts to one place anyhow.
+E5-V is trained on texts alone (https://arxiv.org/abs/2407.12580, section 3.3), since its prompt
+maps images and texts to one space.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ KEY_MAPPING = {r"^language_model\.model\.": "", r"^model\.language_model\.": ""}
 
 
 class TextOnlyModel:
-    """An `embedder.vlm.backbone.Architecture` that takes no pictures."""
+    """An `embedder.vlm.backbone.Architecture` that takes no images."""
 
     image_token = -1
     extra_tokens = 0
@@ -40,17 +41,17 @@ class TextOnlyModel:
         device: torch.device = self.model.device
         return device
 
-    def batch_key(self, pictures: int) -> str:
+    def batch_key(self, image_count: int) -> str:
         return "text"
 
     def count_image_tokens(self, size: Size) -> int:
-        raise EmbedderError("this recipe trains on texts alone, without pictures")
+        raise EmbedderError("this recipe trains on texts alone, without images")
 
     def preprocess_image(self, image: Any) -> dict[str, Any]:
-        raise AssertionError("no picture passes `tokens`")
+        raise AssertionError("`count_image_tokens` has refused the image")
 
-    def collate_images(self, pictures: Any, ids: torch.Tensor) -> Batch:
-        raise AssertionError("no picture passes `tokens`")
+    def collate_images(self, images: Any, ids: torch.Tensor) -> Batch:
+        raise AssertionError("`count_image_tokens` has refused the image")
 
     def compute_hidden_states(self, ids: torch.Tensor, **_: Any) -> torch.Tensor:
         """(n, length) int64 -> (n, length, dim), after the last norm."""
@@ -59,12 +60,20 @@ class TextOnlyModel:
 
 
 def load_language_model(folder: Path, settings: Settings, *, four_bits: bool) -> TextOnlyModel:
-    """Load a LLaVA-NeXT checkpoint's language model; in four bits (nf4, QLoRA:
-    https://arxiv.org/abs/2305.14314) where asked. Raises `EmbedderError`, `FinetuneError`."""
+    """Load the language model of a LLaVA-NeXT checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        settings: Device and dtype.
+        four_bits: Quantize the weights to nf4 (QLoRA, https://arxiv.org/abs/2305.14314).
+
+    Raises:
+        EmbedderError: The checkpoint cannot be loaded.
+        FinetuneError: bitsandbytes is missing.
+    """
     from transformers import AutoConfig, AutoModel
 
     device, dtype = select_device(settings)
-    named: dict[str, Any] = {"quantization_config": _nf4_config(dtype)} if four_bits else {}
     with silence_transformers(), wrap_load_errors(folder):
         load: Any = AutoModel.from_pretrained
         model, report = load(
@@ -75,21 +84,19 @@ def load_language_model(folder: Path, settings: Settings, *, four_bits: bool) ->
             attn_implementation="sdpa",
             device_map={"": device},
             output_loading_info=True,
-            **named,
+            quantization_config=_nf4_config(dtype) if four_bits else None,
         )
     check_missing_weights(folder, report["missing_keys"])
     return TextOnlyModel(model.eval().requires_grad_(False))
 
 
 def _nf4_config(dtype: torch.dtype) -> Any:
-    from importlib.util import find_spec
-
     from transformers import BitsAndBytesConfig
 
     if find_spec("bitsandbytes") is None:
         raise FinetuneError(
-            "weights in four bits need bitsandbytes: type: pip install bitsandbytes, "
-            "or leave the weights whole with --set quantize=none"
+            "weights in four bits need bitsandbytes; install it with pip install bitsandbytes, or "
+            "add --set quantize=none"
         )
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,

@@ -1,7 +1,7 @@
 """Which documents of a batch may serve as negatives of which query.
 
-A document that is known to be right for a query anywhere in the data, or that is about the query's
-own item, is no negative of it; a document that stands in the batch twice counts once.
+A document that is known to be relevant to a query anywhere in the data, or that is about the
+query's own item, is a false negative and masked. A document that is in the batch twice counts once.
 """
 
 from __future__ import annotations
@@ -20,61 +20,58 @@ from finetune.data.pairs import Pair
 Keys = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 HardNegatives = Literal["all", "own", "none"]
-"""Whose negatives a pair's hard negatives are: every query's, its own, nobody's."""
+"""For which queries a pair's hard negatives are candidates: all, its own, none."""
 
 
 class KnownPositives:
-    """What is right for each query in all of the data, by content."""
+    """The relevant documents of each query in all of the data, by content."""
 
-    def __init__(self, pairs: Sequence[Pair], identities: ContentKeys) -> None:
+    def __init__(self, pairs: Sequence[Pair], content_keys: ContentKeys) -> None:
         self._positives: dict[int, set[int]] = defaultdict(set)
         for pair in pairs:
-            self._positives[identities.hash_side(pair.query)].add(
-                identities.hash_side(pair.positive)
-            )
+            query = content_keys.hash_side(pair.query)
+            self._positives[query].add(content_keys.hash_side(pair.positive))
 
     def matches(self, queries: Keys, documents: Keys) -> Mask:
-        """(q, d): whether the document is known to be right for the query, or is the query."""
-        places: dict[int, list[int]] = defaultdict(list)
+        """(q, d): whether the document is known to be relevant to the query, or is the query."""
+        columns: dict[int, list[int]] = defaultdict(list)
         for column, key in enumerate(documents.tolist()):
-            places[key].append(column)
-        out = np.zeros((len(queries), len(documents)), dtype=np.bool_)
-        there = places.keys()
+            columns[key].append(column)
+        mask = np.zeros((len(queries), len(documents)), dtype=np.bool_)
         for row, key in enumerate(queries.tolist()):
-            for found in (self._positives.get(key, set()) | {key}) & there:
-                out[row, places[found]] = True
-        return out
+            for document in (self._positives.get(key, set()) | {key}) & columns.keys():
+                mask[row, columns[document]] = True
+        return mask
 
 
 def mask_candidates(
-    candidates: Mask,
-    known_positives: Mask,
-    document_keys: Keys,
-    query_items: Keys,
+    candidates: Mask, known_positives: Mask, document_keys: Keys, query_items: Keys,
     document_items: Keys,
-    positive: Keys,
-) -> Mask:
-    """(q, d): of the `candidates`, those that may stand beside each query's own positive, which is
-    one of them. Items of 0 are none."""
+) -> Mask:  # fmt: skip
+    """(q, d): the `candidates` without false negatives and duplicates.
+
+    Each query's own positive, the document in the column of the query's row, always stays. Items of
+    0 are unknown and match nothing.
+    """
     items = query_items[:, None]
-    same = (items == document_items[None]) & (items != 0)
-    out = drop_duplicates(candidates & ~known_positives & ~same, document_keys)
-    out[np.arange(len(positive)), positive] = True
-    return out
+    same_item = (items == document_items[None]) & (items != 0)
+    mask = drop_duplicates(candidates & ~known_positives & ~same_item, document_keys)
+    np.fill_diagonal(mask, True)
+    return mask
 
 
-def mask_hard_negatives(owner: Keys, queries: int, hard: HardNegatives) -> Mask:
-    """(q, d): which documents come into question. `owner` (d,) is the row of the query that a hard
+def mask_hard_negatives(owners: Keys, queries: int, hard_negatives: HardNegatives) -> Mask:
+    """(q, d): which documents are candidates. `owners` (d,) has the row of the query that a hard
     negative belongs to, -1 for positives."""
-    if hard == "all":
-        return np.ones((queries, len(owner)), dtype=np.bool_)
-    own = owner[None] == np.arange(queries)[:, None]
-    mask: Mask = (owner < 0)[None] | (own & (hard == "own"))
+    if hard_negatives == "all":
+        return np.ones((queries, len(owners)), dtype=np.bool_)
+    own = owners[None] == np.arange(queries)[:, None]
+    mask: Mask = (owners < 0)[None] | (own & (hard_negatives == "own"))
     return mask
 
 
 def drop_duplicates(mask: Mask, keys: Keys) -> Mask:
-    """`mask` with each row's repetitions of a key left out."""
+    """`mask` with only the first document of each key in each row."""
     out = mask.copy()
     values, counts = np.unique(keys, return_counts=True)
     for key in values[counts > 1]:

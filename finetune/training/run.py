@@ -30,9 +30,9 @@ from finetune.evaluation.render import (
 )
 from finetune.evaluation.report import Comparison, EvaluationReport, MetricChange
 from finetune.run_dir import RunDir, describe_files
+from finetune.training.distributed import init_processes, use_local_device
 from finetune.training.presets import Recipe
-from finetune.training.processes import init_processes, use_local_device
-from finetune.training.training import train
+from finetune.training.trainer import train
 
 HELD_OUT = "held-out"
 

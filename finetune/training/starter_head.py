@@ -1,20 +1,23 @@
-"""The starter's head as a model that can be trained, on a CPU in minutes.
+"""The starter's head as a trainable model, on a CPU in minutes.
 
-Its towers stay as they are, and run once for each text and picture. What is trained is the
-perceptron that sees pictures and, at a tenth of its pace, the maps of texts. docs/finetuning.md
-tells what that is worth.
+The towers are not trained, and run once for each text and image. Trained are the MLP that projects
+images and, at a tenth of the learning rate, the projections of texts. docs/finetuning.md says what
+that is worth.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from blake3 import blake3
 from numpy.typing import NDArray
 from PIL.Image import Image
 from safetensors.numpy import save_file
@@ -26,50 +29,52 @@ from embedder.engine.backbone import Batch, Bucket
 from embedder.families.starter.card import HEAD_FILE
 from embedder.families.starter.family import ProjectionHead, Starter
 from embedder.types import Input, ModelCard, Role, Settings
-from finetune.training.starter_cache import FeatureCache, image_key, text_key
 from finetune.training.starter_module import StarterModule
+from finetune.training.trainable import Trainable
 
 Array = NDArray[np.float32]
-CPU = torch.device("cpu")
-TEXT_BATCH = 64  # texts that the tower hears together
+TEXT_BATCH = 64  # texts that go through the tower together
+KEY_SIZE = 16  # bytes
 
 
 def load_starter_head(name: str, settings: Settings, cache: Path | None = None) -> StarterHead:
-    """The starter, or the starter adapted before, to be trained; `cache` is a folder that keeps
-    what the towers made of texts and pictures. Raises `EmbedderError`, `UnknownModelError`."""
+    """Load the starter, or a starter adapted before, for training.
+
+    Args:
+        name: What `embedder.load` finds it by.
+        settings: The device is always the CPU.
+        cache: A folder that keeps the features of texts and images.
+    """
     starter = cast(Starter, embedder.load(name, replace(settings, device="cpu")))
     return StarterHead(starter, cache)
 
 
-class StarterHead:
-    """A `finetune.training.trainable.Trainable`."""
+class StarterHead(Trainable):
+    """The starter with a head that is trained."""
 
-    cacheable = True  # what the towers made
+    cacheable = True
 
     def __init__(self, starter: Starter, cache: Path | None = None) -> None:
         self._starter = starter
-        self.module = StarterModule(starter.head)
-        self.backbone = StarterHeadBackbone(starter, self.module, cache)
+        self.module: StarterModule = StarterModule(starter.head)
+        self.backbone: StarterHeadBackbone = StarterHeadBackbone(starter, self.module, cache)
 
     def precompute(self, texts: Sequence[str]) -> None:
-        """Half the time of one text after the other."""
+        """Takes half the time of one text after the other."""
         self.backbone.precompute_texts(texts)
 
     def penalty(self) -> Tensor:
         return self.module.forgetting_penalty()
 
-    def finish(self) -> None:
-        """Nothing follows: the penalty has kept what the head knew."""
-
     def save(self, folder: Path) -> None:
-        """`starter_head.safetensors` and `polylens.json`. What was trained is kept in float32, the
-        rest in float16, as the starter has it."""
+        """Write `starter_head.safetensors` and `polylens.json`. Trained weights are in float32, the
+        others in float16, as the starter has them."""
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {n: w.astype(np.float16) for n, w in self._starter.head.weights.items()}
-        save_file({**kept, **self.module.trained_weights()}, folder / HEAD_FILE.name)
+        weights = {n: w.astype(np.float16) for n, w in self._starter.head.weights.items()}
+        save_file({**weights, **self.module.trained_weights()}, folder / HEAD_FILE.name)
         card = self._starter.card
-        told = {"family": card.family, "base": card.name, "languages": card.languages}
-        (folder / METADATA_FILE).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        metadata = {"family": card.family, "base": card.name, "languages": card.languages}
+        (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n", "utf-8")
 
     def restore(self, folder: Path) -> None:
         self.module.restore(ProjectionHead.read(folder / HEAD_FILE.name))
@@ -77,10 +82,11 @@ class StarterHead:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the towers make of one input.
+    """What the towers compute from one input.
 
-    `text` (3, 384): the parts of `TextFeatures`, or None without a text. `images`: a row (1152,)
-    for each image, its 768 whitened features and the 384 numbers of `Head.named`.
+    Attributes:
+        text: (3, 384), the parts of `TextFeatures`; None without a text.
+        images: A row (1152,) for each: 768 whitened features, 384 of its class names' embedding.
     """
 
     text: Array | None
@@ -92,9 +98,9 @@ class StarterHeadBackbone:
 
     def __init__(self, starter: Starter, module: StarterModule, cache: Path | None) -> None:
         self._starter, self._module = starter, module
-        made_by = starter.card.fingerprint[-12:]
-        self._texts = FeatureCache((3, 384), cache / f"texts-{made_by}.bin" if cache else None)
-        self._images = FeatureCache((1152,), cache / f"pictures-{made_by}.bin" if cache else None)
+        version = starter.card.fingerprint[-12:]
+        self._texts = FeatureCache((3, 384), cache / f"texts-{version}.bin" if cache else None)
+        self._images = FeatureCache((1152,), cache / f"pictures-{version}.bin" if cache else None)
 
     @property
     def card(self) -> ModelCard:
@@ -102,10 +108,10 @@ class StarterHeadBackbone:
 
     @property
     def device(self) -> torch.device:
-        return CPU
+        return torch.device("cpu")
 
     def precompute_texts(self, texts: Sequence[str]) -> None:
-        """Keep what the tower makes of those that are new to it."""
+        """Compute and keep the features of texts that are not cached yet."""
         new = [text for text in texts if text_key(text) not in self._texts]
         for start in range(0, len(new), TEXT_BATCH):
             chunk = new[start : start + TEXT_BATCH]
@@ -114,53 +120,108 @@ class StarterHeadBackbone:
                 self._texts.put(text_key(text), row)
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Features:
-        """The same for both roles and any instruction; raises `EmbedderError` where it is empty."""
+        """The same for both roles and any instruction; raises `EmbedderError` for an empty one."""
         item.validate()
-        heard = self._encode_text(item.text) if item.text and item.has_text else None
-        return Features(heard, tuple(map(self._encode_image, item.images)))
+        text = item.text if item.text and item.has_text else None
+        return Features(
+            None if text is None else self._encode_text(text),
+            tuple(map(self._encode_image, item.images)),
+        )
 
     def bucket(self, ready: Features) -> Bucket:
         return Bucket("", 1)
 
     def process(self, ready: Features) -> None:
-        """Nothing is left to do."""
+        """`prepare` has done it all."""
 
     def collate(self, items: Sequence[Features], processed: Sequence[Any]) -> Batch:
-        """What `HeadModule.forward` takes."""
+        """What `StarterModule.forward` takes."""
         texts = [(row, item.text) for row, item in enumerate(items) if item.text is not None]
-        seen = [(row, one) for row, item in enumerate(items) for one in item.images]
-        shares = [1 / len(items[row].images) for row, _ in seen]
+        images = [(row, one) for row, item in enumerate(items) for one in item.images]
+        shares = [1 / len(items[row].images) for row, _ in images]
         return {
             "count": len(items),
             "text_rows": torch.tensor([row for row, _ in texts], dtype=torch.int64),
-            "heard": _stack([heard for _, heard in texts], (3, 384)),
-            "picture_rows": torch.tensor([row for row, _ in seen], dtype=torch.int64),
-            "seen": _stack([one for _, one in seen], (1152,)),
+            "texts": _stack([one for _, one in texts], (3, 384)),
+            "image_rows": torch.tensor([row for row, _ in images], dtype=torch.int64),
+            "images": _stack([one for _, one in images], (1152,)),
             "shares": torch.tensor(shares, dtype=torch.float32),
         }
 
     def forward(self, batch: Batch) -> Tensor:
-        """(n, 384): the sums that `embedder.families.starter.family.Starter` brings to length 1."""
-        names = ("count", "text_rows", "heard", "picture_rows", "seen", "shares")
+        """(n, 384), not normalized."""
+        names = ("count", "text_rows", "texts", "image_rows", "images", "shares")
         rows: Tensor = self._module(**{name: batch[name] for name in names})
         return rows
 
     def _encode_text(self, text: str) -> Array:
-        return self._texts.get_or_compute(
-            text_key(text),
-            lambda: np.concatenate(self._starter.extract_text_features([text])).astype(np.float32),
-        )
+        def compute() -> Array:
+            return np.concatenate(self._starter.extract_text_features([text])).astype(np.float32)
+
+        return self._texts.get_or_compute(text_key(text), compute)
 
     def _encode_image(self, image: Image) -> Array:
-        return self._images.get_or_compute(
-            image_key(image), lambda: self._compute_image_features(image)
-        )
+        def compute() -> Array:
+            towers, head = self._starter.extract_image_features([image]), self._starter.head
+            whitened = head.whiten([features for features, _ in towers])
+            names = head.embed_class_names([logits for _, logits in towers])
+            return np.concatenate([whitened[0], names[0]]).astype(np.float32)
 
-    def _compute_image_features(self, image: Image) -> Array:
-        seen, head = self._starter.extract_image_features([image]), self._starter.head
-        whitened = head.whiten([features for features, _ in seen])
-        named = head.embed_class_names([logits for _, logits in seen])
-        return np.concatenate([whitened[0], named[0]]).astype(np.float32)
+        return self._images.get_or_compute(image_key(image), compute)
+
+
+class FeatureCache:
+    """Rows of `shape` by key, in memory and in a file. Thread-safe.
+
+    The file has records of one size, each a key of 16 bytes and a row in float32. They are
+    appended, so that a crash cuts off only the last.
+    """
+
+    def __init__(self, shape: tuple[int, ...], file: Path | None = None) -> None:
+        self._shape, self._file = shape, file
+        self._rows: dict[bytes, Array] = {}
+        self._lock = threading.Lock()
+        if file and file.exists():
+            self._read(file)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._rows
+
+    def get_or_compute(self, key: bytes, compute: Callable[[], Array]) -> Array:
+        row = self._rows.get(key)
+        if row is None:
+            row = compute().reshape(self._shape)
+            self.put(key, row)
+        return row
+
+    def put(self, key: bytes, row: Array) -> None:
+        with self._lock:
+            self._rows[key] = row
+            if self._file:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with self._file.open("ab") as stream:
+                    stream.write(key + row.astype("<f4").tobytes())
+
+    def _read(self, file: Path) -> None:
+        data = file.read_bytes()
+        size = KEY_SIZE + 4 * prod(self._shape)
+        complete = len(data) - len(data) % size
+        if complete < len(data):  # or the records that follow would be shifted
+            with file.open("r+b") as stream:
+                stream.truncate(complete)
+        for start in range(0, complete, size):
+            row = np.frombuffer(data, "<f4", prod(self._shape), start + KEY_SIZE)
+            self._rows[data[start : start + KEY_SIZE]] = row.reshape(self._shape)
+
+
+def text_key(text: str) -> bytes:
+    return blake3(text.encode("utf-8", "surrogatepass")).digest(KEY_SIZE)
+
+
+def image_key(image: Image) -> bytes:
+    """A key of the pixels in their shape."""
+    header = f"{image.mode} {image.size} ".encode()
+    return blake3(header + image.tobytes()).digest(KEY_SIZE)
 
 
 def _stack(rows: Sequence[Array], shape: tuple[int, ...]) -> Tensor:

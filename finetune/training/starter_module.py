@@ -1,9 +1,9 @@
 """The starter's head in torch: what `ProjectionHead` computes, with gradients.
 
-A head that learns a new domain must not forget the rest, whose pictures are not at hand. So it is
-asked what it makes of noise, and that must stay what it was: learning without forgetting (Li and
-Hoiem 2016, https://arxiv.org/abs/1606.09282), with noise for pictures. Whitened features of many
-pictures look much like it.
+A head that learns a new domain must not forget the rest, whose images are not available. So its
+output for noise must stay what it was: learning without forgetting (Li and Hoiem 2016,
+https://arxiv.org/abs/1606.09282), with noise in place of images. Whitened features of many images
+look much like noise.
 """
 
 from __future__ import annotations
@@ -31,107 +31,109 @@ RATE_SCALES: Mapping[str, float] = {
     "text.bias": 0.1,
     "words.map": 0.1,
 }
-"""What is trained, and how fast beside the learning rate: texts hold the languages together, and
-have learned from more than a collection has."""
+"""What is trained, with its share of the learning rate. The projections of texts hold the languages
+together, and have learned from more data than a collection has."""
 
 FROZEN = ("text.centre", "conse.weight", "words.weight")
 NUM_FEATURES = 768
 NOISE_STD = 0.6  # on whitened features, in standard deviations
-NOISE_ROWS = 512  # rows of noise a step
-IMAGE_PENALTY, TEXT_PENALTY = 20.0, 100.0  # what it costs to take noise for something else
+NOISE_ROWS = 512  # in each step
+IMAGE_PENALTY, TEXT_PENALTY = 20.0, 100.0
 
 
 class StarterModule(nn.Module):
-    """Its parameters are steps away from the head that it began with, so that weight decay leads
-    back there (L2-SP, Li et al. 2018, https://arxiv.org/abs/1802.01483)."""
+    """Its parameters are deltas from the initial head, so that weight decay leads back to it
+    (L2-SP, Li et al. 2018, https://arxiv.org/abs/1802.01483)."""
 
     def __init__(self, head: ProjectionHead) -> None:
         super().__init__()
         for name in (*RATE_SCALES, *FROZEN):
             self.register_buffer(_parameter_name(name), torch.from_numpy(head[name].copy()))
-        self.deltas = nn.ParameterDict(
-            {
-                _parameter_name(name): nn.Parameter(torch.zeros(head[name].shape))
-                for name in RATE_SCALES
-            }
-        )
+        zeros = {_parameter_name(name): torch.zeros(head[name].shape) for name in RATE_SCALES}
+        self.deltas = nn.ParameterDict(zeros)
 
     def forward(
         self,
         count: int,
         text_rows: Tensor,
-        heard: Tensor,
-        picture_rows: Tensor,
-        seen: Tensor,
+        texts: Tensor,
+        image_rows: Tensor,
+        images: Tensor,
         shares: Tensor,
     ) -> Tensor:
-        """(count, 384): to a row, the unit row of its text is added, and the mean of its pictures'.
+        """Add the unit row of a text and the mean of the unit rows of its images.
 
-        `heard` (t, 3, 384) of the texts in the rows `text_rows` (t,); `seen` (p, 1152) of the
-        pictures in the rows `picture_rows` (p,), each of which counts `shares` (p,).
+        Args:
+            count: Rows of the result.
+            text_rows: (t,) the rows that the texts belong to.
+            texts: (t, 3, 384), the parts of `TextFeatures`.
+            image_rows: (i,) the rows that the images belong to.
+            images: (i, 1152), whitened features and the embedding of the class names.
+            shares: (i,) the weights of the images.
+
+        Returns:
+            (count, 384), not normalized.
         """
-        rows = heard.new_zeros(count, DIM)
-        rows = rows.index_add(0, text_rows, self.encode_text(heard))
-        return rows.index_add(0, picture_rows, self.encode_image(seen) * shares[:, None])
+        rows = texts.new_zeros(count, DIM)
+        rows = rows.index_add(0, text_rows, self.encode_text(texts))
+        return rows.index_add(0, image_rows, self.encode_image(images) * shares[:, None])
 
-    def encode_text(self, features: Tensor) -> Tensor:
-        """(n, 3, 384), the parts of `Heard`, -> (n, 384) unit rows, as `Head.text`."""
-        return self._project_texts(self._current_weights(), features)
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """(n, 3, 384) -> (n, 384) unit rows, as `ProjectionHead.project_text`."""
+        return _project_texts(self._current_weights(), texts)
 
-    def encode_image(self, rows: Tensor) -> Tensor:
-        """(n, 1152), whitened features and `Head.named`, -> (n, 384) unit rows, as `Head.image`;
-        in training, of noisy features."""
-        features, named = rows[:, :NUM_FEATURES], rows[:, NUM_FEATURES:]
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(n, 1152) -> (n, 384) unit rows, as `ProjectionHead.project_image`; in training, noise is
+        added to the features."""
+        features, names = images[:, :NUM_FEATURES], images[:, NUM_FEATURES:]
         if self.training:
             features = features + NOISE_STD * torch.randn_like(features)
-        sight = _project_images(self._current_weights(), features)
-        return _normalize(sight + self._initial_weights()["conse.weight"] * named)
+        visual = _project_images(self._current_weights(), features)
+        return _normalize(visual + self._initial_weights()["conse.weight"] * names)
 
     def forgetting_penalty(self) -> Tensor:
-        """What it costs that noise looks and sounds otherwise than at first; a scalar."""
-        features, heard = (
-            torch.randn(NOISE_ROWS, NUM_FEATURES),
-            _normalize(torch.randn(NOISE_ROWS, 3, DIM)),
-        )
+        """How far the output for noise is from what it was at first; a scalar."""
+        features = torch.randn(NOISE_ROWS, NUM_FEATURES)
+        texts = _normalize(torch.randn(NOISE_ROWS, 3, DIM))
         now, before = self._current_weights(), self._initial_weights()
-        sight = _mean_cosine_distance(
+        images_moved = _cosine_distance(
             _project_images(now, features), _project_images(before, features)
         )
-        words = _mean_cosine_distance(
-            self._project_texts(now, heard), self._project_texts(before, heard)
-        )
-        return IMAGE_PENALTY * sight + TEXT_PENALTY * words
+        texts_moved = _cosine_distance(_project_texts(now, texts), _project_texts(before, texts))
+        return IMAGE_PENALTY * images_moved + TEXT_PENALTY * texts_moved
 
     def trained_weights(self) -> dict[str, Array]:
-        """What was trained, as `Head` has it, float32."""
-        now = self._current_weights()
-        return {name: now[name].detach().numpy() for name in RATE_SCALES}
+        """The trained weights under the names of `ProjectionHead`, float32."""
+        weights = self._current_weights()
+        return {name: weights[name].detach().numpy() for name in RATE_SCALES}
 
     def restore(self, head: ProjectionHead) -> None:
-        """Go where `head` is; what it began with stays."""
-        before = self._initial_weights()
+        """Move the deltas to where `head` is; the initial weights stay."""
+        initial = self._initial_weights()
         with torch.no_grad():
-            for name, pace in RATE_SCALES.items():
-                moved = (torch.from_numpy(head[name].copy()) - before[name]) / pace
-                self.deltas[_parameter_name(name)].copy_(moved)
+            for name, scale in RATE_SCALES.items():
+                delta = (torch.from_numpy(head[name].copy()) - initial[name]) / scale
+                self.deltas[_parameter_name(name)].copy_(delta)
 
     def _initial_weights(self) -> Weights:
         return {name: self.get_buffer(_parameter_name(name)) for name in (*RATE_SCALES, *FROZEN)}
 
     def _current_weights(self) -> Weights:
-        before = self._initial_weights()
-        moved = {
-            n: before[n] + pace * self.deltas[_parameter_name(n)] for n, pace in RATE_SCALES.items()
+        initial = self._initial_weights()
+        current = {
+            name: initial[name] + scale * self.deltas[_parameter_name(name)]
+            for name, scale in RATE_SCALES.items()
         }
-        return {**before, **moved}
+        return {**initial, **current}
 
-    def _project_texts(self, weights: Weights, features: Tensor) -> Tensor:
-        mapped = features[:, :2] @ weights["text.map"] + weights["text.bias"]  # (n, 2, 384)
-        said, english = _normalize(mapped).unbind(1)
-        meant = _normalize(features[:, 2] @ weights["words.map"])
-        known = features[:, 1].any(1, keepdim=True)
-        told = _normalize(_normalize(said + known * english) + weights["words.weight"] * meant)
-        return _normalize(told - weights["text.centre"])
+
+def _project_texts(weights: Weights, texts: Tensor) -> Tensor:
+    projected = texts[:, :2] @ weights["text.map"] + weights["text.bias"]  # (n, 2, 384)
+    text, english = _normalize(projected).unbind(1)
+    meaning = _normalize(texts[:, 2] @ weights["words.map"])
+    has_english = texts[:, 1].any(1, keepdim=True)
+    combined = _normalize(text + has_english * english) + weights["words.weight"] * meaning
+    return _normalize(_normalize(combined) - weights["text.centre"])
 
 
 def _project_images(weights: Weights, features: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ def _project_images(weights: Weights, features: Tensor) -> Tensor:
     return _normalize(F.linear(hidden, weights["image.1.weight"], weights["image.1.bias"]))
 
 
-def _mean_cosine_distance(now: Tensor, before: Tensor) -> Tensor:
+def _cosine_distance(now: Tensor, before: Tensor) -> Tensor:
     """The mean of 1 - cosine over unit rows."""
     return 1 - (now * before.detach()).sum(1).mean()
 
@@ -149,5 +151,5 @@ def _normalize(rows: Tensor) -> Tensor:
 
 
 def _parameter_name(name: str) -> str:
-    """A name that torch takes."""
+    """A name that torch accepts."""
     return name.replace(".", "_")

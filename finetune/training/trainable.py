@@ -1,52 +1,78 @@
-"""What the trainer asks of a model."""
+"""What the trainer needs of a model, and its form as a sentence-transformers module."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
 from embedder.engine.backbone import Backbone
+from embedder.types import Input
 
 
-class Trainable(Protocol):
-    """A model that can be trained. Its prompts and pictures are the backbone's: the very code that
-    embeds with it afterwards."""
+class Trainable(ABC):
+    """A model that can be trained, with the prompts and images of the backbone that embeds later.
 
-    @property
-    def module(self) -> nn.Module:
-        """What holds the parameters; those that require gradients are trained."""
-        ...
+    Attributes:
+        module: Holds the parameters; those that require gradients are trained.
+        backbone: Its `forward` gives (n, dim) with gradients, not normalized.
+        cacheable: Prepared inputs are small and costly enough to be kept for the next epoch.
+    """
 
-    @property
-    def backbone(self) -> Backbone[Any]:
-        """`forward` gives (n, dim) with gradients, not of unit length."""
-        ...
+    module: nn.Module
+    backbone: Backbone[Any]
+    cacheable = False
 
-    @property
-    def cacheable(self) -> bool:
-        """Whether what the backbone makes ready is small, and costly enough to be kept for the
-        next epoch."""
-        ...
-
-    def precompute(self, texts: Sequence[str]) -> None:
-        """Hear of all texts before training, where that saves time."""
-        ...
+    def precompute(self, texts: Sequence[str]) -> None:  # noqa: B027
+        """Prepare all texts before training, where that saves time."""
 
     def penalty(self) -> Tensor | None:
         """A scalar that is added to the loss."""
-        ...
+        return None
 
-    def finish(self) -> None:
-        """What follows the last step, such as a mean with the weights from before."""
-        ...
-
+    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the weights as they are, so that `--model FOLDER` loads them."""
-        ...
+        """Write the current weights, so that `--model FOLDER` loads them."""
 
+    @abstractmethod
     def restore(self, folder: Path) -> None:
-        """Take the weights of a folder that `save` wrote for a checkpoint."""
-        ...
+        """Load the weights from a folder that `save` wrote for a checkpoint."""
+
+
+class TrainableModule(InputModule):
+    """The one module of the SentenceTransformer that is trained."""
+
+    def __init__(self, trainable: Trainable) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inner: nn.Module = trainable.module
+        self._trainable = trainable
+
+    @property
+    def modalities(self) -> list[Any]:
+        return ["text", "image"]
+
+    def preprocess(
+        self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
+    ) -> dict[str, Any]:
+        """Texts, or {"text", "image"}, as queries."""
+        backbone = self._trainable.backbone
+        prepared = [backbone.prepare(_to_input(one), "query", prompt) for one in inputs]
+        return dict(backbone.collate(prepared, [backbone.process(one) for one in prepared]))
+
+    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Add `sentence_embedding` (n, dim), not normalized."""
+        return {**features, "sentence_embedding": self._trainable.backbone.forward(features)}
+
+    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
+        self._trainable.save(Path(output_path))
+
+
+def _to_input(value: Any) -> Input:
+    if isinstance(value, str):
+        return Input(value)
+    image = value.get("image")
+    return Input(value.get("text"), (image,) if image is not None else ())

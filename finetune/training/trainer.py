@@ -1,52 +1,132 @@
-"""sentence-transformers' trainer, told of our batches and of how our models are kept."""
+"""Trains a model on pairs: sentence-transformers' trainer with our batches and our model files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, set_seed
 
-from finetune.errors import FinetuneError
-from finetune.training.batch_sampler import InterleavedBatchSampler
-from finetune.training.cached_loss import CachedContrastiveLoss
-from finetune.training.collator import Collator
-from finetune.training.distributed import average_gradients
-from finetune.training.trainable import Trainable
+from embedder.errors import EmbedderError
+from embedder.families.registry import find_family_name
+from embedder.types import Settings
+from finetune.data.content_keys import ContentKeys
+from finetune.data.pairs import Pair, Side
+from finetune.errors import DataError, FinetuneError
+from finetune.run_dir import RunDir
+from finetune.training.callbacks import EpochCallback, InterruptCallback, LogCallback
+from finetune.training.data_loading import Collator, InterleavedBatchSampler
+from finetune.training.distributed import average_gradients, init_processes, use_local_device
+from finetune.training.loading import load_trainable
+from finetune.training.losses import CachedContrastiveLoss
+from finetune.training.negatives import KnownPositives
+from finetune.training.presets import Recipe
+from finetune.training.trainable import Trainable, TrainableModule
+
+STEP_TOKENS = {"cuda": 16_384, "cpu": 4_096}  # of a mini-batch
+GPU_WORKERS = 4  # processes that prepare batches for a GPU
+
+
+def train(
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    run_dir: RunDir,
+    settings: Settings,
+    progress: Callable[[str], None],
+    content_keys: ContentKeys,
+) -> int:
+    """Train, resuming from the run's last checkpoint if it has one, and write `run_dir.model`.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        FinetuneError: The data, the recipe or the device do not fit.
+        EmbedderError: The model cannot be loaded.
+        KeyboardInterrupt: After Ctrl-C, once the current step is done and a checkpoint is saved.
+    """
+    validate_pairs(pairs, recipe)
+    init_processes(settings, find_family_name(recipe.model))
+    settings = use_local_device(settings)
+    set_seed(recipe.seed)  # LoRA's initial weights are random
+    languages = sorted({pair.language for pair in pairs if pair.language})
+    model = load_trainable(recipe, settings, run_dir.folder / "cache", languages)
+    model.precompute(sorted({s.text for pair in pairs for s in _sides(pair) if s.text}))
+    interrupts = InterruptCallback()
+    checkpoint = run_dir.last_checkpoint()
+    try:
+        trainer = _build_trainer(model, pairs, recipe, run_dir, settings, content_keys)
+        batch = trainer.args.per_device_train_batch_size * PartialState().num_processes
+        trainer.add_callback(LogCallback(run_dir, batch, progress))
+        trainer.add_callback(interrupts)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:
+        tokens = _mini_batch_tokens(recipe, model)
+        raise FinetuneError(
+            f"the device has too little memory for mini-batches of {tokens} tokens; add --set "
+            f"step_tokens={tokens // 2}, which computes the same batch in smaller pieces"
+        ) from error
+    except (DataError, EmbedderError) as error:
+        raise type(error)(_last_message(error)) from None
+    finally:
+        interrupts.restore_handlers()
+    if interrupts.stopped:
+        raise KeyboardInterrupt
+    if PartialState().is_main_process:
+        model.save(run_dir.model)
+    PartialState().wait_for_everyone()
+    return int(trainer.state.global_step)
+
+
+def validate_pairs(pairs: Sequence[Pair], recipe: Recipe) -> None:
+    """Raise `DataError` for data that the recipe cannot use."""
+    if len(pairs) < 2:
+        raise DataError(f"{len(pairs)} pairs are too few to train on; at least 2 are needed")
+    if recipe.text_only:
+        with_images = sum(any(side.image for side in _sides(pair)) for pair in pairs)
+        if with_images:
+            raise DataError(
+                f"{with_images} of {len(pairs)} pairs have images, and {recipe.preset} learns from "
+                "texts alone; make pairs of texts (finetune pairs --texts), or add "
+                "--set text_only=false --set quantize=none"
+            )
 
 
 class ContrastiveTrainer(SentenceTransformerTrainer):
-    """Batches come from `Interleaved`; several processes share their gradients once a step, so that
-    each may cut its share into mini-batches of its own."""
+    """Takes batches from `InterleavedBatchSampler`. Several processes average their gradients once
+    a step, so that each may cut its share into mini-batches of its own."""
 
     def __init__(
         self,
+        *,
         trainable: Trainable,
         model: SentenceTransformer,
         arguments: Arguments,
         sampler: InterleavedBatchSampler,
         collator: Collator,
         loss: CachedContrastiveLoss,
-        callbacks: list[TrainerCallback],
     ) -> None:
         self._trainable, self._sampler = trainable, sampler
         rows = Dataset.from_dict({"row": list(range(len(sampler.sampler)))})  # type: ignore[arg-type]
+        callbacks: list[TrainerCallback] = [EpochCallback(sampler)]
         super().__init__(
             model=model,
             args=arguments,
             train_dataset=rows,
             data_collator=collator,  # type: ignore[arg-type]
             loss=loss,
-            callbacks=[_EpochCallback(sampler), *callbacks],
+            callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
 
     def collect_features(self, inputs: Any) -> Any:
-        """A step goes to the loss whole."""
+        """A step goes to the loss as it is."""
         return inputs, None
 
     def get_batch_sampler(self, *_: Any, **__: Any) -> Any:
@@ -56,7 +136,7 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
         loss: torch.Tensor = super().training_step(*arguments, **named)
         if not torch.isfinite(loss):
             raise FinetuneError(
-                f"the loss is no number any more after step {self.state.global_step}; begin anew "
+                f"the loss is not a finite number after step {self.state.global_step}; start again "
                 "with a lower --rate, or with --dtype float32"
             )
         average_gradients(self.model.parameters())
@@ -72,11 +152,101 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
         self._trainable.restore(Path(resume_from_checkpoint) / "model")
 
 
-class _EpochCallback(TrainerCallback):
-    """The trainer tells a sampler its epoch only where nothing is wrapped around it."""
+def _build_trainer(
+    model: Trainable,
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    run_dir: RunDir,
+    settings: Settings,
+    content_keys: ContentKeys,
+) -> ContrastiveTrainer:
+    device = model.backbone.device
+    processes = PartialState().num_processes
+    if recipe.batch % processes:
+        raise FinetuneError(
+            f"a batch of {recipe.batch} pairs cannot be shared by {processes} processes; give a "
+            f"--batch that {processes} divides"
+        )
+    size = max(1, min(recipe.batch, len(pairs)) // processes)
+    datasets = [pair.dataset for pair in pairs]
+    sampler = InterleavedBatchSampler(datasets, size, recipe.sub_batch, recipe.seed)
+    wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=str(device))
+    # adapters are kept in float32
+    bfloat16 = settings.dtype == "bfloat16" or (settings.dtype is None and device.type == "cuda")
+    return ContrastiveTrainer(
+        trainable=model,
+        model=wrapped,
+        arguments=_training_arguments(recipe, run_dir, size, len(sampler), device),
+        sampler=sampler,
+        collator=Collator(
+            pairs,
+            model.backbone,
+            content_keys,
+            recipe.hard_negatives,
+            _mini_batch_tokens(recipe, model),
+            cache=model.cacheable,
+        ),
+        loss=CachedContrastiveLoss(
+            wrapped,
+            KnownPositives(pairs, content_keys),
+            model.penalty,
+            temperature=recipe.temperature,
+            hard_negatives=recipe.hard_negatives,
+            dims=recipe.matryoshka,
+            symmetric=recipe.both_ways,
+            autocast=torch.bfloat16 if bfloat16 else None,
+        ),
+    )
 
-    def __init__(self, sampler: InterleavedBatchSampler) -> None:
-        self._sampler = sampler
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._sampler.set_epoch(int(state.epoch or 0))
+def _training_arguments(
+    recipe: Recipe, run_dir: RunDir, size: int, batches: int, device: torch.device
+) -> Arguments:
+    """`size`: pairs of one process in a step; `batches` of that size make an epoch."""
+    on_gpu = device.type == "cuda"
+    processes = PartialState().num_processes
+    workers = recipe.workers if recipe.workers >= 0 else GPU_WORKERS * on_gpu
+    if workers:  # the other strategy holds a file open for every tensor of every step
+        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
+    # a paper's hundred warmup steps would be most of the steps of a small data set
+    steps = recipe.steps or recipe.epochs * batches / processes
+    warmup = recipe.warmup if recipe.warmup < 1 else float(int(min(recipe.warmup, steps / 10)))
+    return Arguments(
+        output_dir=str(run_dir.checkpoints),
+        per_device_train_batch_size=size,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.steps or -1,
+        learning_rate=recipe.rate,
+        warmup_steps=warmup,
+        lr_scheduler_type=recipe.schedule,
+        weight_decay=recipe.decay,
+        max_grad_norm=recipe.clip,
+        logging_steps=recipe.log_every,
+        logging_first_step=True,
+        save_steps=recipe.save_every,
+        save_total_limit=2,
+        seed=recipe.seed,
+        use_cpu=not on_gpu,
+        dataloader_num_workers=workers,
+        dataloader_prefetch_factor=1 if workers else None,
+        dataloader_pin_memory=on_gpu,
+        dataloader_drop_last=processes > 1,  # DDP asks for it; no rows are dropped
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _sides(pair: Pair) -> Sequence[Side]:
+    return (pair.query, pair.positive, *pair.negatives)
+
+
+def _mini_batch_tokens(recipe: Recipe, model: Trainable) -> int:
+    return recipe.step_tokens or STEP_TOKENS.get(model.backbone.device.type, 4_096)
+
+
+def _last_message(error: Exception) -> str:
+    """The message, without the traceback that a worker process puts before it."""
+    *before, last = str(error).strip().splitlines()
+    return last.split(": ", 1)[-1] if before else last

@@ -20,14 +20,14 @@ from finetune.data.content_keys import ContentKeys
 from finetune.data.files import write_pairs
 from finetune.data.pairs import Pair, Side
 from finetune.run_dir import RunDir
-from finetune.training import training
-from finetune.training.cached_loss import CachedContrastiveLoss
-from finetune.training.collator import Collator, StepInputs
+from finetune.training import trainer
+from finetune.training.data_loading import Collator, StepInputs
 from finetune.training.loading import load_trainable
+from finetune.training.losses import CachedContrastiveLoss
 from finetune.training.negatives import KnownPositives
 from finetune.training.presets import Recipe, resolve_recipe
-from finetune.training.trainable_module import TrainableModule
-from finetune.training.training import train
+from finetune.training.trainable import TrainableModule
+from finetune.training.trainer import train
 
 CPU = Settings(device="cpu")
 ROOT, WORKER = Path(__file__).parents[3], Path(__file__).with_name("worker.py")
@@ -82,11 +82,12 @@ def mixed(tmp_path, photo) -> list[Pair]:
 
 @pytest.fixture
 def contrast() -> Callable[..., CachedContrastiveLoss]:
-    """`contrast(pairs, temperature=.., hard=..)` is the loss, around no model unless told."""
+    """`contrast(pairs, temperature=.., hard_negatives=..)` is the loss, without a model or around
+    `model`."""
 
     def make(pairs: Sequence[Pair] = (), model: torch.nn.Module | None = None, **told):
         known = KnownPositives(pairs, ContentKeys())
-        told = {"temperature": 1.0, "hard": "all", "dims": (), "both_ways": False, **told}
+        told = {"temperature": 1.0, "hard_negatives": "all", **told}
         return CachedContrastiveLoss(model or torch.nn.Identity(), known, lambda: None, **told)
 
     return make
@@ -160,7 +161,7 @@ def trained(tmp_path) -> Callable[..., RunDir]:
     def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> RunDir:
         run = RunDir(tmp_path / name)
         run.start(recipe.to_dict(), {"status": "training", "data": []})
-        train(pairs, recipe, run, settings, progress)
+        train(pairs, recipe, run, settings, progress, ContentKeys())
         return run
 
     return make
@@ -169,7 +170,7 @@ def trained(tmp_path) -> Callable[..., RunDir]:
 @pytest.fixture
 def noting(monkeypatch) -> None:
     """Runs in this process note the lengths of their gradients, as the worker's do."""
-    monkeypatch.setattr(training, "LogCallback", _module(WORKER).Noting)
+    monkeypatch.setattr(trainer, "LogCallback", _module(WORKER).NormLoggingCallback)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from accelerate.data_loader import BatchSamplerShard
 
-from finetune.training.batch_sampler import InterleavedBatchSampler
+from finetune.training.data_loading import InterleavedBatchSampler
 
 DATASETS = ["a"] * 17 + ["b"] * 8 + ["c"] * 3
 

@@ -18,14 +18,16 @@ def test_in_pieces_with_dropout_as_in_one_graph(
     """Also where a piece computes its activations again (`checkpointing`)."""
     model, wrapped, pairs = about(family, lora={"dropout": 0.2}, checkpointing=again)
     step = step_of(pairs, family=family, form=form, tokens=64)
-    assert len(step["parts"].batches) >= 3
+    assert len(step["mini_batches"].batches) >= 3
     loss = contrast(pairs, wrapped, temperature=0.1)
     torch.manual_seed(7)
     cached = loss(step)
     pieces = gradients(model, cached * 4)
     torch.manual_seed(7)
-    rows = torch.cat([wrapped(dict(part))["sentence_embedding"] for part in step["parts"].batches])
-    plain = loss.of(rows, step)
+    rows = torch.cat(
+        [wrapped(dict(part))["sentence_embedding"] for part in step["mini_batches"].batches]
+    )
+    plain = loss.loss_of_rows(rows, step)
     whole = gradients(model, plain * 4)
     assert cached.item() == plain.item()
     assert pieces.keys() == whole.keys()
@@ -43,7 +45,7 @@ def test_pieces_do_not_matter_without_dropout(about, gradients, contrast, step_o
         step_of(pairs, family="vlm2vec-qwen2vl", form="V2", tokens=tokens)
         for tokens in (1, 40, 4096)
     ]
-    assert len({len(step["parts"].batches) for step in steps}) == 3
+    assert len({len(step["mini_batches"].batches) for step in steps}) == 3
     first, *others = [gradients(model, loss(step)) for step in steps]
     for other in others:
         for name, gradient in first.items():
@@ -76,8 +78,8 @@ def test_pictures_and_texts_never_share_a_batch_of_mme5(mixed, step_of, model):
     pairs = [pair for pair in mixed if not pair.query.instruction]
     step = step_of(pairs, family="mme5", tokens=100_000)
     token = model("mme5").backbone.architecture.image_token
-    rows = {"pixel_values" in part: 0 for part in step["parts"].batches}
-    for part in step["parts"].batches:
+    rows = {"pixel_values" in part: 0 for part in step["mini_batches"].batches}
+    for part in step["mini_batches"].batches:
         seen = (part["ids"] == token).sum(1)
         assert set(seen.tolist()) == {int("pixel_values" in part)}
         rows["pixel_values" in part] += len(seen)
@@ -86,7 +88,7 @@ def test_pictures_and_texts_never_share_a_batch_of_mme5(mixed, step_of, model):
 
 def test_what_a_batch_holds_twice_is_computed_once(texts, step_of):
     step = step_of([texts[0], texts[0], texts[1]], hard="none")
-    assert sum(len(part["ids"]) for part in step["parts"].batches) == 4
+    assert sum(len(part["ids"]) for part in step["mini_batches"].batches) == 4
     assert step["queries"][0] == step["queries"][1] != step["queries"][2]
 
 
@@ -94,4 +96,4 @@ def test_parts_stay_where_they_are_until_their_turn(texts, step_of):
     """What the trainer moves to the device is what it must know of a step; not its pictures."""
     step = send_to_device(step_of(texts[:3]), "meta")
     assert step["queries"].device.type == step["owner"].device.type == "meta"
-    assert {part["ids"].device.type for part in step["parts"].batches} == {"cpu"}
+    assert {part["ids"].device.type for part in step["mini_batches"].batches} == {"cpu"}

@@ -52,7 +52,11 @@ def test_two_processes_are_one(trained, recipe, pairs, worked, noting):
     parts = replace(whole, batch=6, hard_negatives="none", both_ways=False)
     stopped = {"signal": signal.SIGINT, "after": 2}
     two, stopping = worked(
-        pairs, (whole, "two", {}), (parts, "parts", stopped), (parts, "parts", {}), processes=2
+        pairs,
+        (whole, "two", {}),
+        (parts, "mini_batches", stopped),
+        (parts, "mini_batches", {}),
+        processes=2,
     )[:2]
     same(two, trained(pairs, whole, "one"))
     same(stopping, trained(pairs, parts, "whole"))

@@ -11,7 +11,7 @@ import embedder
 from embedder.engine.engine import Engine
 from embedder.types import Input, Settings
 from finetune.data.pairs import Pair
-from finetune.training import training
+from finetune.training import trainer
 from finetune.training.loading import load_trainable
 
 pytestmark = [
@@ -41,7 +41,7 @@ def test_in_pieces_with_dropout_as_in_one_graph(about, gradients, contrast, step
     torch.manual_seed(7)
     parts = [
         {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in part.items()}
-        for part in step["parts"].batches
+        for part in step["mini_batches"].batches
     ]
     rows = torch.cat([wrapped(part)["sentence_embedding"] for part in parts])
     whole = gradients(model, loss.of(rows, step))
@@ -57,7 +57,7 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
         models.append(load_trainable(*arguments))
         return models[-1]
 
-    monkeypatch.setattr(training, "load_trainable", watched)
+    monkeypatch.setattr(trainer, "load_trainable", watched)
     told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", steps=12, batch=3)
     run = trained(pairs, told, settings=Settings(device="cuda"))
     assert next(models[0].module.model.visual.parameters()).dtype == torch.bfloat16

@@ -15,7 +15,7 @@ import embedder
 from embedder.engine.engine import Engine
 from embedder.types import Input, Settings
 from finetune.errors import FinetuneError
-from finetune.training import training
+from finetune.training import trainer
 from finetune.training.loading import load_trainable
 
 CPU = Settings(device="cpu")
@@ -43,7 +43,7 @@ def kept(monkeypatch) -> list:
         models.append(load_trainable(*arguments))
         return models[-1]
 
-    monkeypatch.setattr(training, "load_trainable", watched)
+    monkeypatch.setattr(trainer, "load_trainable", watched)
     return models
 
 
@@ -160,9 +160,9 @@ def found(model, pairs) -> float:
 
 def test_what_cannot_be_trained_is_said(recipe, tmp_path, trained, texts):
     run = trained(texts, recipe(steps=1))
-    with pytest.raises(FinetuneError, match="is an adapter itself; merge it first"):
+    with pytest.raises(FinetuneError, match="is an adapter; merge it first"):
         load_trainable(recipe(model=str(run.model)), CPU, tmp_path)
     with pytest.raises(FinetuneError, match="text_only is for E5-V"):
         load_trainable(recipe("e5v-text", "mme5"), CPU, tmp_path)
-    with pytest.raises(FinetuneError, match="matryoshka must name shorter lengths, not 4096"):
+    with pytest.raises(FinetuneError, match="matryoshka must name smaller dims, not 4096"):
         load_trainable(recipe(matryoshka=[4096]), CPU, tmp_path)

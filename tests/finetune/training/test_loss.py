@@ -8,28 +8,27 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from finetune.training.loss import info_nce, matryoshka_info_nce
+from finetune.training.losses import info_nce, matryoshka_info_nce
 
 EVERY = torch.ones(4, 4, dtype=torch.bool)
-OWN = torch.arange(4)
 
 
 def test_embeddings_of_nothing_cannot_tell_candidates_apart():
     nothing = torch.zeros(4, 8)
-    assert info_nce(nothing, nothing, OWN, EVERY, 0.02).item() == pytest.approx(math.log(4))
+    assert info_nce(nothing, nothing, EVERY, 0.02).item() == pytest.approx(math.log(4))
     some = EVERY.clone()
     some[0, 1:3] = False  # two candidates, for the others four
     expected = (math.log(2) + 3 * math.log(4)) / 4
-    assert info_nce(nothing, nothing, OWN, some, 0.02).item() == pytest.approx(expected)
+    assert info_nce(nothing, nothing, some, 0.02).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.05, 1.0])
 def test_embeddings_at_right_angles(temperature):
     unit = torch.eye(4, 8)
     expected = math.log(math.exp(1 / temperature) + 3) - 1 / temperature
-    loss = info_nce(unit, unit, OWN, EVERY, temperature)
+    loss = info_nce(unit, unit, EVERY, temperature)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
-    assert info_nce(unit * 7, unit * 0.1, OWN, EVERY, temperature).item() == pytest.approx(
+    assert info_nce(unit * 7, unit * 0.1, EVERY, temperature).item() == pytest.approx(
         expected, abs=1e-6
     )
 
@@ -37,7 +36,7 @@ def test_embeddings_at_right_angles(temperature):
 def test_the_wrong_way_round_costs_all_that_it_can():
     unit = torch.eye(2)
     expected = math.log(1 + math.exp(1 / 0.05))
-    loss = info_nce(unit, unit.flip(0), torch.arange(2), EVERY[:2, :2], 0.05)
+    loss = info_nce(unit, unit.flip(0), EVERY[:2, :2], 0.05)
     assert loss.item() == pytest.approx(expected)
 
 
@@ -46,8 +45,8 @@ def test_what_is_not_allowed_has_no_part():
     queries, documents = torch.randn(4, 8), torch.randn(4, 8, requires_grad=True)
     without_last = EVERY.clone()
     without_last[:3, 3] = False
-    loss = info_nce(queries[:3], documents, OWN[:3], without_last[:3], 0.05)
-    three = info_nce(queries[:3], documents[:3], OWN[:3], EVERY[:3, :3], 0.05)
+    loss = info_nce(queries[:3], documents, without_last[:3], 0.05)
+    three = info_nce(queries[:3], documents[:3], EVERY[:3, :3], 0.05)
     assert loss.item() == pytest.approx(three.item(), abs=1e-6)
     loss.backward()
     assert not documents.grad[3].any()
@@ -57,7 +56,7 @@ def test_what_is_not_allowed_has_no_part():
 def test_a_query_alone_with_its_positive_learns_nothing():
     queries = torch.randn(4, 8, requires_grad=True)
     documents = torch.cat([torch.randn(3, 8), torch.zeros(1, 8)]).requires_grad_()
-    loss = info_nce(queries, documents, OWN, torch.eye(4, dtype=torch.bool), 0.02)
+    loss = info_nce(queries, documents, torch.eye(4, dtype=torch.bool), 0.02)
     loss.backward()
     assert loss.item() == 0
     assert queries.grad.abs().max() == documents.grad.abs().max() == 0
@@ -68,7 +67,7 @@ def test_shorter_vectors_count_alike():
     unit, temperature = torch.eye(4), 0.1
     whole = math.log(math.exp(10) + 3) - 10
     cut = (2 * whole + 2 * math.log(4)) / 4
-    loss = matryoshka_info_nce(unit, unit, OWN, EVERY, temperature, [2, 4])
+    loss = matryoshka_info_nce(unit, unit, EVERY, temperature, [2, 4])
     assert loss.item() == pytest.approx((cut + whole) / 2)
 
 
@@ -79,9 +78,9 @@ def test_the_loss_of_both_ways(contrast, step_of, texts):
     rows[step["queries"]] = torch.tensor([[1.0, 0, 0], [1, 0, 0]])
     rows[step["documents"]] = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
     forth = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
-    one_way = contrast(temperature=0.5, hard="none").of(rows, step)
+    one_way = contrast(temperature=0.5, hard_negatives="none").loss_of_rows(rows, step)
     assert one_way.item() == pytest.approx(forth)
-    both = contrast(temperature=0.5, hard="none", both_ways=True).of(rows, step)
+    both = contrast(temperature=0.5, hard_negatives="none", symmetric=True).loss_of_rows(rows, step)
     assert both.item() == pytest.approx((forth + math.log(2)) / 2)
 
 
@@ -93,7 +92,7 @@ def test_shorter_lengths_stand_beside_the_whole(contrast, step_of, texts):
     cut = [
         contrast_by_hand(normalize(queries[:, :n]), normalize(documents[:, :n])) for n in (2, 3, 6)
     ]
-    loss = contrast(temperature=1.0, hard="none", dims=(2, 3)).of(rows, step)
+    loss = contrast(temperature=1.0, hard_negatives="none", dims=(2, 3)).loss_of_rows(rows, step)
     assert loss.item() == pytest.approx(sum(cut) / 3, abs=1e-6)
 
 

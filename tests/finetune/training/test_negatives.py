@@ -44,7 +44,11 @@ def zero(contrast, step_of):
     def loss(batch, pairs=None, hard="all", **told) -> float:
         step = step_of(batch, hard)
         count = int(max(step["queries"].max(), step["documents"].max())) + 1
-        return contrast(pairs or batch, hard=hard, **told).of(torch.zeros(count, 4), step).item()
+        return (
+            contrast(pairs or batch, hard_negatives=hard, **told)
+            .loss_of_rows(torch.zeros(count, 4), step)
+            .item()
+        )
 
     return loss
 
@@ -57,7 +61,7 @@ def test_known_positives_and_repeated_documents(zero):
     )
     known = KnownPositives(PAIRS, keys).matches(queries, documents)
     none = np.zeros(4, dtype=np.int64)
-    mask = mask_candidates(np.ones((4, 4), bool), known, documents, none, none, np.arange(4))
+    mask = mask_candidates(np.ones((4, 4), bool), known, documents, none, none)
     assert mask.astype(int).tolist() == [[1, 0, 0, 1], [0, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]]
     assert [len(row.split()) for row in ROWS.values()] == mask.sum(1).tolist()
     assert zero(PAIRS) == pytest.approx(undecided([2, 3, 2, 3]))
@@ -128,7 +132,7 @@ def test_documents_look_for_queries_by_the_same_rules(zero):
     """Both ways. "rot" has "red" and "blue", then "crimson" and "blue"; "rouge" has "crimson",
     "red" and "blue"; "blau" has "red" once, "crimson" and "blue"."""
     forth, back = undecided([2, 3, 2, 3]), undecided([2, 2, 3, 3])
-    assert zero(PAIRS, both_ways=True) == pytest.approx((forth + back) / 2)
+    assert zero(PAIRS, symmetric=True) == pytest.approx((forth + back) / 2)
 
 
 def test_owned_and_once():

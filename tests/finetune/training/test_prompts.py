@@ -14,9 +14,9 @@ from embedder.types import Settings
 from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
-from finetune.training.collator import Collator
+from finetune.training.data_loading import Collator
 from finetune.training.loading import load_trainable
-from finetune.training.training import validate_pairs
+from finetune.training.trainer import validate_pairs
 
 CPU = Settings(device="cpu")
 FAMILIES = [
@@ -56,10 +56,10 @@ def check(engine, pairs, monkeypatch) -> None:
     asked = [(pair.query, "query") for pair in pairs]
     asked += [(pair.positive, "document") for pair in pairs]
     asked += [(side, "document") for pair in pairs for side in pair.negatives]
-    assert len(step["parts"].batches) == len(set(asked))
+    assert len(step["mini_batches"].batches) == len(set(asked))
     for side, role in asked:
         engine.embed([side.to_input()], role, side.instruction)
-        assert same(step["parts"].batches[next(place)], given.pop())
+        assert same(step["mini_batches"].batches[next(place)], given.pop())
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
@@ -82,7 +82,7 @@ def e5v_text(recipe, tmp_path):
 def ids(backbone, text: str) -> list[int]:
     side = Side(text)
     step = Collator([Pair(side, Side("x"))], backbone, ContentKeys(), "all", 1)([{"row": 0}])
-    return step["parts"].batches[int(step["queries"][0])]["ids"][0].tolist()
+    return step["mini_batches"].batches[int(step["queries"][0])]["ids"][0].tolist()
 
 
 def test_e5v_learns_the_prompt_it_is_asked_with(e5v_text, model):
@@ -122,8 +122,8 @@ def test_a_cut_is_the_recipes_own(recipe, tmp_path):
     """Any vision-language model may be trained on shortened texts; later it embeds whole ones."""
     told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", longest=3)
     backbone = load_trainable(told, CPU, tmp_path).backbone
-    encoded = backbone.renderer._tokenizer.encode
-    cut = backbone.renderer._tokenizer.decode(encoded("a cat in the snow").ids[:3])
+    encoded = backbone.prompt_tokenizer._tokenizer.encode
+    cut = backbone.prompt_tokenizer._tokenizer.decode(encoded("a cat in the snow").ids[:3])
     assert ids(backbone, "a cat in the snow") == ids(backbone, cut)
     whole = embedder.load(told.model, CPU).backbone
     assert len(ids(whole, "a cat in the snow")) > len(ids(backbone, "a cat in the snow"))
@@ -132,9 +132,9 @@ def test_a_cut_is_the_recipes_own(recipe, tmp_path):
 def test_texts_alone_means_texts_alone(recipe, texts, mixed):
     validate_pairs(texts, recipe())
     seen = replace(texts[0], negatives=(mixed[0].positive,))
-    with pytest.raises(DataError, match="1 of 2 pairs have pictures"):
+    with pytest.raises(DataError, match="1 of 2 pairs have images"):
         validate_pairs([seen, texts[1]], recipe())
-    with pytest.raises(DataError, match=r"3 of 4 pairs have pictures.*text_only=false"):
+    with pytest.raises(DataError, match=r"3 of 4 pairs have images.*text_only=false"):
         validate_pairs(mixed, recipe())
-    with pytest.raises(DataError, match="2 are the least"):
+    with pytest.raises(DataError, match="at least 2"):
         validate_pairs(texts[:1], recipe())

@@ -45,7 +45,7 @@ def test_losses_and_gradients_are_the_authors(contrast, tensors, preset):
     used = torch.tensor([2 * row + n for row in range(count) for n in range(each)], dtype=int)
     negatives = tensors["negatives"][used]
     rows = torch.cat([tensors["queries"], tensors["positives"], negatives]).requires_grad_()
-    loss = contrast(temperature=told.temperature, hard=told.hard_negatives).of(
+    loss = contrast(temperature=told.temperature, hard_negatives=told.hard_negatives).loss_of_rows(
         rows, step(count, [row for row in range(count) for _ in range(each)])
     )
     assert loss.item() == pytest.approx(recorded["loss"], rel=1e-5)

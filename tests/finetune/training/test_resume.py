@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from finetune.errors import DataError, FinetuneError
 from finetune.run_dir import RunDir
-from finetune.training.batch_sampler import InterleavedBatchSampler
-from finetune.training.collator import Collator
+from finetune.training.data_loading import Collator, InterleavedBatchSampler
 
 AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
 
@@ -125,7 +124,7 @@ def test_a_picture_that_cannot_be_read_is_one_line(trained, recipe, mixed, worke
 
 
 def test_a_loss_that_is_no_number_ends_the_run(trained, texts, recipe):
-    with pytest.raises(FinetuneError, match=r"no number any more after step .*lower --rate"):
+    with pytest.raises(FinetuneError, match=r"not a finite number after step .*lower --rate"):
         trained(texts, recipe(rate=1e30, steps=6, save_every=1))
 
 

@@ -215,7 +215,7 @@ def test_pictures_are_no_food_for_a_recipe_of_texts(captions, checkpoint, tmp_pa
     recipe = resolve_recipe(
         {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
     )
-    with pytest.raises(DataError, match=r"24 of 24 pairs have pictures.*--texts"):
+    with pytest.raises(DataError, match=r"24 of 24 pairs have images.*--texts"):
         run_training(
             TrainingData(files=[captions], hold_out=0),
             recipe,

@@ -16,8 +16,13 @@ from embedder import EmbedderError, Input, Settings
 from embedder.engine.engine import Engine
 from embedder.families.starter.card import HEAD_FILE
 from embedder.families.starter.family import TENSOR_NAMES, ProjectionHead
-from finetune.training.starter_cache import FeatureCache, image_key, text_key
-from finetune.training.starter_head import StarterHead, load_starter_head
+from finetune.training.starter_head import (
+    FeatureCache,
+    StarterHead,
+    image_key,
+    load_starter_head,
+    text_key,
+)
 from finetune.training.starter_module import RATE_SCALES, StarterModule
 
 WORDS = ("dog", "собака", "a red car in the rain", "qwxz", "猫", "nothing much")
@@ -92,7 +97,7 @@ def test_training_goes_on_where_a_checkpoint_is(starter, made, tmp_path):
     made.save(tmp_path)
     again = StarterHead(starter)
     again.restore(tmp_path)
-    for name, row in made.module.trained().items():
+    for name, row in made.module.trained_weights().items():
         np.testing.assert_allclose(again.module.trained_weights()[name], row, atol=1e-6)
     torch.manual_seed(0)
     first = made.penalty().item()
@@ -124,14 +129,14 @@ def test_the_penalty_in_closed_form(made):
     names = ("image_1_weight", "image_1_bias")
     with torch.no_grad():
         for name in names:
-            made.module.steps[name].copy_(-2 * made.module.get_buffer(name))
+            made.module.deltas[name].copy_(-2 * made.module.get_buffer(name))
     assert made.penalty().item() == pytest.approx(40, abs=1e-3)
 
 
 def test_texts_move_at_a_tenth_of_the_pace(made):
     """Adam's first step is the rate, whatever the gradient."""
     learn(made, steps=1)
-    before, after = ProjectionHead.read(HEAD_FILE).weights, made.module.trained()
+    before, after = ProjectionHead.read(HEAD_FILE).weights, made.module.trained_weights()
     sight = np.abs(after["image.1.bias"] - before["image.1.bias"]).max()
     words = np.abs(after["text.bias"] - before["text.bias"]).max()
     assert sight == pytest.approx(3e-3, rel=1e-2)
@@ -147,9 +152,11 @@ def noticed(count: int, shift: float = 0.0) -> torch.Tensor:
 def test_features_are_noisy_in_training_alone(made):
     seen = noticed(3)
     made.module.eval()
-    assert torch.equal(made.module.image(seen), made.module.image(seen))
+    assert torch.equal(made.module.encode_image(seen), made.module.encode_image(seen))
     made.module.train()
-    assert not torch.allclose(made.module.image(seen), made.module.image(seen), atol=1e-2)
+    assert not torch.allclose(
+        made.module.encode_image(seen), made.module.encode_image(seen), atol=1e-2
+    )
 
 
 def test_the_penalty_keeps_what_noise_looks_like(starter):
@@ -167,7 +174,7 @@ def test_the_penalty_keeps_what_noise_looks_like(starter):
             (loss + module.forgetting_penalty() if penalty else loss).backward()
             optimizer.step()
         with torch.no_grad():
-            assert (module.eval().image(domain) * words).sum(1).mean() > 0.3, "it learns"
+            assert (module.eval().encode_image(domain) * words).sum(1).mean() > 0.3, "it learns"
             return float(module.forgetting_penalty())
 
     assert taught(penalty=True) < taught(penalty=False) / 4
@@ -180,13 +187,13 @@ class Counted:
         self.inner, self.asked = starter, []
         self.card, self.head = starter.card, starter.head
 
-    def hear(self, texts):
+    def extract_text_features(self, texts):
         self.asked += texts
-        return self.inner.hear(texts)
+        return self.inner.extract_text_features(texts)
 
-    def see(self, images):
+    def extract_image_features(self, images):
         self.asked += [image.size for image in images]
-        return self.inner.see(images)
+        return self.inner.extract_image_features(images)
 
 
 def test_towers_run_once_for_equal_content_and_once_for_all_runs(starter, tmp_path):

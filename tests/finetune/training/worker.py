@@ -20,9 +20,10 @@ from typing import Any
 from accelerate import PartialState
 
 from embedder.types import Settings
+from finetune.data.content_keys import ContentKeys
 from finetune.data.files import read_pairs
 from finetune.run_dir import RunDir
-from finetune.training import training
+from finetune.training import trainer
 from finetune.training.callbacks import LogCallback
 from finetune.training.presets import resolve_recipe
 
@@ -38,7 +39,7 @@ class NormLoggingCallback(LogCallback):
 
 
 def main(jobs: list[dict[str, Any]]) -> None:
-    alone, training.LogCallback = PartialState(cpu=True), NormLoggingCallback
+    alone, trainer.LogCallback = PartialState(cpu=True), NormLoggingCallback
     for job in jobs:
         run, recipe = RunDir(Path(job["out"])), resolve_recipe(job["recipe"])
         with alone.main_process_first():
@@ -54,7 +55,7 @@ def main(jobs: list[dict[str, Any]]) -> None:
         pairs = read_pairs(Path(job["pairs"]))
         stopped = "signal" in job
         with contextlib.suppress(KeyboardInterrupt) if stopped else contextlib.nullcontext():
-            training.train(pairs, recipe, run, Settings(device="cpu"), say)
+            trainer.train(pairs, recipe, run, Settings(device="cpu"), say, ContentKeys())
             assert not stopped, "the signal should have ended the run"
 
 

@@ -1,0 +1,157 @@
+"""Which pairs share a batch, and what one training step computes.
+
+Every input goes through `backbone.prepare`, `process` and `collate`, as it does when it is embedded
+later: there is no second prompt code. An input that a batch holds twice is computed once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch import Tensor
+from torch.utils.data import SequentialSampler
+
+from embedder.engine.backbone import Backbone, Batch
+from embedder.engine.batching import plan_batches
+from embedder.engine.engine import default_worker_count
+from embedder.types import Role
+from finetune.data.content_keys import ContentKeys
+from finetune.data.pairs import Pair, Side
+from finetune.training.negatives import HardNegatives, hash_item
+
+
+class InterleavedBatchSampler(DefaultBatchSampler):
+    """Batches of sub-batches, each from one data set; all rows once an epoch.
+
+    VLM2Vec-V2 (https://arxiv.org/abs/2507.04590, section 4.2): inputs from one data set are hard
+    negatives for each other, and a batch of many sub-batches does not favor one task.
+
+    Processes take batches in turns: with half the size and two of them, a step holds the same rows.
+    Only the last batch of an epoch may be shorter; several processes fill it with the first rows.
+    """
+
+    def __init__(self, datasets: Sequence[str], size: int, sub_batch: int, seed: int) -> None:
+        """
+        Args:
+            datasets: The data set of each row.
+            size: Rows in a batch.
+            sub_batch: Rows of one data set in sequence; 0 mixes the data sets.
+            seed: Together with the epoch, it decides the order.
+        """
+        super().__init__(SequentialSampler(datasets), batch_size=size, drop_last=False)
+        self._rows: dict[str, list[int]] = defaultdict(list)
+        for row, dataset in enumerate(datasets):
+            self._rows[dataset if sub_batch else ""].append(row)
+        self._sub_batch, self._seed, self._count = sub_batch or 1, seed, len(datasets)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        size = self._sub_batch
+        sub_batches = []
+        for rows in self._rows.values():
+            order = rng.permutation(rows).tolist()
+            sub_batches += [order[start : start + size] for start in range(0, len(order), size)]
+        rng.shuffle(sub_batches)
+        sub_batches.sort(key=lambda rows: len(rows) < size)  # incomplete ones come last
+        order = [row for rows in sub_batches for row in rows]
+        for start in range(0, self._count, self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def __len__(self) -> int:
+        return math.ceil(self._count / self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatches:
+    """Mini-batches, in main memory until they are computed: the images of a large step need not fit
+    on the device together. What moves a step's tensors there does not look inside."""
+
+    batches: Sequence[Batch]
+
+
+class StepInputs(TypedDict):
+    """One process's share of a step. Inputs are numbered in the order of the mini-batches."""
+
+    mini_batches: MiniBatches
+    queries: Tensor  # (q,) int64: inputs
+    documents: Tensor  # (d,) int64: inputs; the positives in the order of the queries come first
+    owner: Tensor  # (d,) int64: the row of a hard negative's query; -1 for positives
+    query_keys: Tensor  # (q,) int64: content
+    document_keys: Tensor  # (d,) int64
+    query_items: Tensor  # (q,) int64: what they are about; 0 where unknown
+    document_items: Tensor  # (d,) int64
+
+
+class Collator:
+    """Rows of the data -> a step. The trainer calls it, perhaps in processes of its own."""
+
+    valid_label_columns: Sequence[str] = ()  # the trainer asks for them
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        backbone: Backbone[Any],
+        content_keys: ContentKeys,
+        hard_negatives: HardNegatives,
+        max_tokens: int,
+        *,
+        cache: bool = False,
+    ) -> None:
+        """`max_tokens`: of a mini-batch. `cache`: keep prepared inputs in memory for the next
+        epoch."""
+        self._pairs, self._backbone, self._content_keys = pairs, backbone, content_keys
+        self._hard_negatives, self._max_tokens = hard_negatives, max_tokens
+        self._cache: dict[tuple[Side, Role], Any] | None = {} if cache else None
+
+    def __call__(self, rows: Sequence[Mapping[str, int]]) -> StepInputs:
+        pairs = [self._pairs[row["row"]] for row in rows]
+        use_hard = self._hard_negatives != "none"
+        hard = [(r, side) for r, pair in enumerate(pairs) for side in pair.negatives if use_hard]
+        documents = [pair.positive for pair in pairs] + [side for _, side in hard]
+        items = [hash_item(pair.item) for pair in pairs]
+        inputs: list[tuple[Side, Role]] = [(pair.query, "query") for pair in pairs]
+        inputs += [(document, "document") for document in documents]
+        unique = list(dict.fromkeys(inputs))
+        batches, order = self._mini_batches(unique)
+        number_of = {unique[index]: number for number, index in enumerate(order)}
+        keys = [self._content_keys.hash_side(side) for side, _ in inputs]
+        count = len(pairs)
+        return {
+            "mini_batches": MiniBatches(batches),
+            "queries": torch.tensor([number_of[one] for one in inputs[:count]]),
+            "documents": torch.tensor([number_of[one] for one in inputs[count:]]),
+            "owner": torch.tensor([-1] * count + [row for row, _ in hard]),
+            "query_keys": torch.tensor(keys[:count]),
+            "document_keys": torch.tensor(keys[count:]),
+            "query_items": torch.tensor(items),
+            "document_items": torch.tensor(items + [0] * len(hard)),
+        }
+
+    def _mini_batches(self, inputs: Sequence[tuple[Side, Role]]) -> tuple[list[Batch], list[int]]:
+        """The mini-batches, and the indices of the `inputs` in the order they have there."""
+        backbone, batches = self._backbone, []
+        with ThreadPoolExecutor(default_worker_count()) as pool:
+            prepared = list(pool.map(self._prepare, inputs))
+            plan = plan_batches([backbone.bucket(one) for one in prepared], self._max_tokens)
+            for indices in plan:
+                items = [prepared[index] for index in indices]
+                batches.append(backbone.collate(items, list(pool.map(backbone.process, items))))
+        return batches, [index for indices in plan for index in indices]
+
+    def _prepare(self, key: tuple[Side, Role]) -> Any:
+        if self._cache is not None and key in self._cache:
+            return self._cache[key]
+        side, role = key
+        item = side.to_input(self._backbone.card.image_side)
+        prepared = self._backbone.prepare(item, role, side.instruction)
+        if self._cache is not None:
+            self._cache[key] = prepared
+        return prepared
