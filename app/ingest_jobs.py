@@ -10,7 +10,7 @@ from pathlib import Path
 from app.services import choose_model, get_settings
 from embedder import EmbedderError
 from embedder.images.decode import DecodeLimits
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
 from indexer.ingest.pipeline import ingest_with_workers
 from indexer.ingest.types import IngestOptions
@@ -56,7 +56,7 @@ class IngestJob:
             decode_threads=config.decode_threads,
             prune=self.prune,
         )
-        with Collection.open_or_create(config, embedder.card) as collection:
+        with OpenCollection.open_or_create(config, embedder.card) as collection:
             return ingest_with_workers(
                 config, [self.folder], collection, embedder, options, on_progress, self.stop
             )

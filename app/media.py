@@ -124,7 +124,9 @@ def _point_paths(name: str, id: str) -> list[str]:
 def _ingest_sources(name: str) -> tuple[list[str], tuple[str, ...]]:
     """What the collection was made from, and the hosts that it may be read from."""
     try:
-        with closing(Catalog(open_collection(name).collection.index / "catalogue.db")) as catalogue:
+        with closing(
+            Catalog(open_collection(name).collection.index_dir / "catalogue.db")
+        ) as catalogue:
             return catalogue.list_roots(), catalogue.list_hosts()
     except IndexerError:
         return [], ()

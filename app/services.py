@@ -7,20 +7,20 @@ from functools import lru_cache
 from pathlib import Path
 
 from embedder import DEFAULT_MODEL, Embedder, ModelCard, describe_model
-from indexer.collection import Collection, Summary, list_collections, own
+from indexer.collections import CollectionIndex, open_backend
+from indexer.collections.collection import OpenCollection, Summary, list_collections, tenant_dir
+from indexer.collections.model import check_model_settings, load_model, make_settings
 from indexer.config import Config, load_config
-from indexer.models import check_same, load_model, settings_for
-from indexer.places import Index, place_of
 from indexer.search.searcher import Searcher
 
 MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class OpenCollection:
+class CollectionSession:
     """A collection that is open, and its searcher."""
 
-    collection: Collection
+    collection: OpenCollection
     searcher: Searcher
 
 
@@ -44,7 +44,7 @@ def get_search_settings() -> Config:
 
 
 def list_names() -> list[str]:
-    return place_of(get_search_settings()).names()
+    return open_backend(get_search_settings()).list_names()
 
 
 def summarize_collections() -> list[Summary]:
@@ -53,7 +53,7 @@ def summarize_collections() -> list[Summary]:
 
 def local_dir(name: str) -> Path:
     """The folder of what is kept of a collection on this machine."""
-    return own(place_of(get_settings()).folder(name), get_settings().tenant)
+    return tenant_dir(open_backend(get_settings()).local_dir(name), get_settings().tenant)
 
 
 @lru_cache(maxsize=2)
@@ -63,18 +63,18 @@ def load_collection_model(card: ModelCard) -> Embedder:
     return load_model(replace(get_settings(), model=None), card)
 
 
-def open_collection(name: str) -> OpenCollection:
+def open_collection(name: str) -> CollectionSession:
     """The collection called `name`; its index in use, whichever that is by now."""
     return _open_index(
-        name, replace(place_of(get_search_settings()).indexes(name).in_use, ingested=None)
+        name, replace(open_backend(get_search_settings()).get_indexes(name).in_use, ingested=None)
     )
 
 
 @lru_cache(maxsize=8)
-def _open_index(name: str, index: Index) -> OpenCollection:
+def _open_index(name: str, index: CollectionIndex) -> CollectionSession:
     config = replace(get_search_settings(), collection=name, model=None)
-    collection = Collection.open_index(config, place_of(config), index)
-    return OpenCollection(
+    collection = OpenCollection.open_index(config, open_backend(config), index)
+    return CollectionSession(
         collection, Searcher(collection, lambda: load_collection_model(collection.card))
     )
 
@@ -87,8 +87,8 @@ def choose_model(name: str, chosen: str | None = None) -> Embedder:
     cards = {found.name: found.card for found in summarize_collections()}
     config = replace(get_settings(), collection=name, model=chosen or get_settings().model)
     if name in cards:
-        check_same(config, cards[name])
+        check_model_settings(config, cards[name])
         return load_collection_model(cards[name])
     return load_collection_model(
-        describe_model(config.model or DEFAULT_MODEL, settings_for(config))
+        describe_model(config.model or DEFAULT_MODEL, make_settings(config))
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from indexer.stores.state import KEEPER
+from indexer.stores.edge.state import SERVER_FILE
 
 
 def cpu_seconds(keeper: psutil.Process | None = None) -> float:
@@ -24,5 +24,5 @@ def cpu_seconds(keeper: psutil.Process | None = None) -> float:
 
 def find_shard_server(collection: Path) -> psutil.Process:
     """The live process that keeps the collection in `collection`."""
-    pid = json.loads((collection / KEEPER).read_text("utf-8"))["pid"]
+    pid = json.loads((collection / SERVER_FILE).read_text("utf-8"))["pid"]
     return psutil.Process(pid)

@@ -20,7 +20,7 @@ from PIL import Image
 from bench.cpu_time import find_shard_server
 from bench.null_embedder import NullEmbedder
 from bench.report import publish, render_table
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 
@@ -47,7 +47,7 @@ def run_child(folder: str, store: str) -> None:
     import os
 
     embedder = NullEmbedder()
-    with Collection.open_or_create(load_config({"store": store}), embedder.card) as collection:
+    with OpenCollection.open_or_create(load_config({"store": store}), embedder.card) as collection:
         report = ingest([Path(folder)], collection, embedder)
         keeper = find_shard_server(collection.path).pid
         print(json.dumps([report.added, peak_memory(os.getpid()), peak_memory(keeper)]))

@@ -25,12 +25,12 @@ import numpy as np
 import embedder
 from bench.report import publish, render_table
 from embedder import Settings
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import BM25, IMAGE, TEXT
 from indexer.config import Config, load_config
-from indexer.moving.migrate import migrate
-from indexer.moving.restore import restore
-from indexer.moving.snapshot import snapshot
-from indexer.schema import BM25, IMAGE, TEXT
+from indexer.transfer.migrate import migrate
+from indexer.transfer.restore import restore
+from indexer.transfer.snapshot import snapshot
 from indexer.types import Record, SparseVector
 
 BATCH = 1000
@@ -58,7 +58,7 @@ def _make_record(number: int, image: np.ndarray, text: np.ndarray) -> Record:
 
 def fill_collection(config: Config, count: int) -> None:
     card = embedder.describe_model("starter", Settings())
-    with Collection.open_or_create(config, card) as collection:
+    with OpenCollection.open_or_create(config, card) as collection:
         for start in range(0, count, BATCH):
             collection.store.upsert(make_records(start, min(BATCH, count - start), card.dim))
         collection.store.flush()

@@ -24,7 +24,7 @@ from pathlib import Path
 from bench.cpu_time import cpu_seconds, find_shard_server
 from bench.null_embedder import NullEmbedder
 from bench.report import publish, render_table
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 
@@ -50,7 +50,7 @@ def measure_polylens(folder: Path, scratch: Path) -> Cost:
     for _ in range(2):
         config = load_config({"store": str(scratch / "polylens")})
         with (
-            Collection.open_or_create(config, embedder.card) as collection,
+            OpenCollection.open_or_create(config, embedder.card) as collection,
             measure_cpu(collection.path) as spent,
         ):
             report = ingest([folder], collection, embedder)

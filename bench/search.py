@@ -19,9 +19,9 @@ import numpy as np
 import embedder
 from bench.report import publish, render_table
 from embedder import Embedder, Input, Vectors
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import IMAGE
 from indexer.config import load_config
-from indexer.schema import IMAGE
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query, Record
 
@@ -56,7 +56,7 @@ def make_vectors(centres: Vectors, count: int, seed: int) -> Vectors:
     return rows
 
 
-def fill_collection(collection: Collection, rows: Vectors) -> None:
+def fill_collection(collection: OpenCollection, rows: Vectors) -> None:
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         collection.store.upsert(list(make_records(start, batch)))
@@ -74,7 +74,7 @@ def measure(size: int, queries: list[str], model: Embedder, centres: Vectors) ->
     rows = make_vectors(centres, size, seed=size)
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch:
         config = load_config({"store": scratch})
-        with Collection.open_or_create(config, model.card) as collection:
+        with OpenCollection.open_or_create(config, model.card) as collection:
             fill_collection(collection, rows)
             searcher = Searcher(collection, lambda: model)
             for text in queries[:5]:  # warm: the sample is drawn, pages are in memory

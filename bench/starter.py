@@ -18,7 +18,7 @@ from bench.make_jpegs import write_photograph
 from bench.report import publish, render_table
 from embedder import Embedder, Input
 from embedder.images.decode import decode_image
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 
@@ -36,7 +36,9 @@ def measure_rate(model: Embedder, inputs: list[Input]) -> float:
 
 def measure_ingest(model: Embedder, folder: Path, store: Path) -> float:
     """Pictures a second of an ingest of `folder`, the model loaded before."""
-    with Collection.open_or_create(load_config({"store": str(store)}), model.card) as collection:
+    with OpenCollection.open_or_create(
+        load_config({"store": str(store)}), model.card
+    ) as collection:
         start = time.perf_counter()
         report = ingest([folder], collection, model)
         return report.added / (time.perf_counter() - start)

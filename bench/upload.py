@@ -24,19 +24,19 @@ import numpy as np
 from qdrant_client import models
 
 from bench.report import publish, render_table
+from indexer.collections.schema import BM25, IMAGE, make_schema
 from indexer.config import load_config
-from indexer.schema import BM25, IMAGE, schema
-from indexer.stores.connection import Connection
-from indexer.stores.server import Server
-from indexer.stores.server_store import ServerStore
-from indexer.stores.upload import upload
+from indexer.stores.qdrant.connection import Connection
+from indexer.stores.qdrant.server import Server
+from indexer.stores.qdrant.store import QdrantStore
+from indexer.stores.qdrant.upload import upload
 from indexer.types import Record, SparseVector
 
 NAME = "polylens-bench-upload"
 STAND_IN = Path(__file__).parent.parent / "tests" / "servers" / "qdrant.py"
 BATCH = 256
 
-UploadMethod = Callable[[Server, ServerStore, Sequence[Record]], None]
+UploadMethod = Callable[[Server, QdrantStore, Sequence[Record]], None]
 
 
 @contextmanager
@@ -80,13 +80,13 @@ def make_records(count: int, dim: int) -> list[Record]:
     ]
 
 
-def upload_ours(server: Server, store: ServerStore, points: Sequence[Record]) -> None:
+def upload_ours(server: Server, store: QdrantStore, points: Sequence[Record]) -> None:
     batches = (points[start : start + BATCH] for start in range(0, len(points), BATCH))
-    for _ in upload(store, batches, server.streams):
+    for _ in upload(store, batches, server.upload_concurrency):
         pass
 
 
-def upload_client(server: Server, _: ServerStore, points: Sequence[Record]) -> None:
+def upload_client(server: Server, _: QdrantStore, points: Sequence[Record]) -> None:
     def send(client) -> None:
         structs = (
             models.PointStruct(
@@ -117,8 +117,8 @@ METHODS: dict[str, tuple[bool, UploadMethod]] = {
 
 def measure(server: Server, way: UploadMethod, points: Sequence[Record]) -> tuple[float, float]:
     """Points a second, and µs of this process's CPU time a point."""
-    store = ServerStore(server, NAME)
-    store.ensure(schema(len(points[0].vectors[IMAGE])))
+    store = QdrantStore(server, NAME)
+    store.ensure(make_schema(len(points[0].vectors[IMAGE])))
     start, cpu = time.perf_counter(), time.process_time()
     way(server, store, points)
     took, cpu = time.perf_counter() - start, time.process_time() - cpu
@@ -157,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     with start_server() as connection:
         found = list(measure_all(connection, options.dims, options.count, options.runs))
-    streams = Connection("").streams
+    streams = Connection("").upload_concurrency
     told = (
         f"{options.count:,} points, each with a vector, a caption's words and a payload, in "
         f"batches of {BATCH}; ours in\n{streams} streams, `upload_points` of qdrant-client in one. "

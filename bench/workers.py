@@ -22,12 +22,12 @@ import psutil
 from bench.report import publish, render_table
 from embedder import Input
 from indexer.cli._open import make_ingest_embedder
-from indexer.collection import Collection
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.distributed.coordinator import Coordinator
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.places import place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ def measure_ingest(folder: Path, scratch: Path, address: str | None) -> Cost:
     config = load_config({"store": str(scratch / (address or "one").replace(":", "-"))})
     how = IngestOptions()
     model = make_ingest_embedder(config)
-    with Collection.open_or_create(config, model.card) as collection:
-        index = place_of(config).indexes(config.collection).in_use
+    with OpenCollection.open_or_create(config, model.card) as collection:
+        index = open_backend(config).get_indexes(config.collection).in_use
         began = time.perf_counter()
         with (
             Coordinator(address, config, index, [folder], how)

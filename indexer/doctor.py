@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from embedder.errors import EmbedderError
-from indexer.collection import Collection, require_disk
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection, check_disk_space
+from indexer.collections.model import make_settings
 from indexer.config import Config
 from indexer.errors import IndexerError
-from indexer.models import settings_for
-from indexer.places import place_of
-from indexer.stores.connection import masked
-from indexer.stores.state import read_state
+from indexer.stores.edge.state import read_state
+from indexer.stores.qdrant.connection import redact_password
 
 MIN_PYTHON = (3, 11)
 PAGE_SIZE = 1_000
@@ -110,7 +110,7 @@ def _check_disk(config: Config) -> Iterator[Check]:
             "disk", "problem", f"{folder} cannot be written to", "choose another with --store"
         )
         return
-    require_disk(folder)
+    check_disk_space(folder)
     yield Check("disk", "ok", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free at {folder}")
 
 
@@ -123,13 +123,13 @@ class _StoredPoints:
 
 
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
-    place, name = place_of(config), config.collection
+    place, name = open_backend(config), config.collection
     if not place.exists(name):
-        where = config.local_folder if not config.is_remote else masked(config.store)
+        where = config.local_folder if not config.is_remote else redact_password(config.store)
         missing = f"there is no collection {name!r} in {where}"
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
-    found = place.indexes(name).in_use
+    found = place.get_indexes(name).in_use
     card, index = found.card, found.folder
     yield Check("collection", "ok", f"{name}, made with {card.name} {card.revision}")
     yield from (
@@ -141,18 +141,18 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
 
 def _check_server(config: Config) -> Iterator[Check]:
     """A server is asked for its count; to list millions of points would take too long."""
-    with Collection.open(config) as opened:
+    with OpenCollection.open(config) as opened:
         points = opened.store.count()
-        yield Check("store", "ok", f"{masked(config.store)} answers; {points} points")
-        if not (opened.index / "catalogue.db").exists():
+        yield Check("store", "ok", f"{redact_password(config.store)} answers; {points} points")
+        if not (opened.index_dir / "catalogue.db").exists():
             yield Check("catalogue", "note", "is not there; the next ingest makes it")
 
 
 def _check_local_index(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
     path = config.local_folder / config.collection
     state = read_state(index)
-    with Collection.open(config) as opened:
-        if state is not None and not state.clean and not (index / "keeper.json").exists():
+    with OpenCollection.open(config) as opened:
+        if state is not None and not state.is_clean and not (index / "keeper.json").exists():
             yield Check("closed", "note", "was not closed properly; the store has recovered")
         counts = _StoredPoints(opened.store.count(), _list_ids(opened))
         if counts.points != len(counts.ids):
@@ -164,12 +164,12 @@ def _check_local_index(config: Config, index: Path, *, repair: bool) -> Iterator
             )
         else:
             yield Check("store", "ok", f"opens; {counts.points} points")
-        with opened.writing():
-            yield _check_catalog(opened.index, counts, repair=repair)
-            yield _check_thumbnails(opened.thumbs, counts, repair=repair)
+        with opened.lock_for_writing():
+            yield _check_catalog(opened.index_dir, counts, repair=repair)
+            yield _check_thumbnails(opened.thumbnail_dir, counts, repair=repair)
 
 
-def _list_ids(collection: Collection) -> set[str]:
+def _list_ids(collection: OpenCollection) -> set[str]:
     ids: set[str] = set()
     after = None
     while True:
@@ -232,10 +232,10 @@ def _check_model(config: Config) -> Iterator[Check]:
     """Load the model, embed a word, and compare its fingerprint with the collection's."""
     import embedder
 
-    place, collection = place_of(config), config.collection
-    made_with = place.indexes(collection).in_use.card if place.exists(collection) else None
+    place, collection = open_backend(config), config.collection
+    made_with = place.get_indexes(collection).in_use.card if place.exists(collection) else None
     name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
-    model = embedder.load(name, settings_for(config, made_with))
+    model = embedder.load(name, make_settings(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")
     if made_with is not None and model.card.fingerprint != made_with.fingerprint:
         yield Check(

@@ -15,9 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.schema import IMAGE, TEXT
+from indexer.collections.schema import IMAGE, TEXT
 from indexer.search.filters import build_store_filter
-from indexer.stores.protocol import Store
+from indexer.stores.base import Store
 from indexer.types import Filters, Payload, Record, SparseVector
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from app import state, votes
 from app.components import vote_buttons
 from app.components.gallery import choose_title
 from app.media import original_url
-from app.services import OpenCollection
+from app.services import CollectionSession
 from app.state import QueryChip, Search
 from indexer.types import Hit, Payload, Query, Record
 
 
-def show(search: Search, here: OpenCollection) -> None:
+def show(search: Search, here: CollectionSession) -> None:
     """The dialog of the result that the address names, if the collection has it."""
     try:
         records = here.collection.store.retrieve([search.open_id])
@@ -39,7 +39,7 @@ def _close() -> None:
     state.write_url(replace(state.read_url(), open_id=""))
 
 
-def _show_dialog(search: Search, record: Record, here: OpenCollection) -> None:
+def _show_dialog(search: Search, record: Record, here: CollectionSession) -> None:
     picture, facts = st.columns([3, 2], gap="large")
     with picture:
         _show_image(search, record)
@@ -74,7 +74,7 @@ def _show_actions(search: Search, record: Record) -> None:
             state.navigate(replace(search.with_chip(replace(this, positive=False)), open_id=""))
 
 
-def _show_explanation(search: Search, record: Record, here: OpenCollection) -> None:
+def _show_explanation(search: Search, record: Record, here: CollectionSession) -> None:
     hit = _find_hit(search, record, here)
     if hit is None:
         return
@@ -88,7 +88,7 @@ def _show_explanation(search: Search, record: Record, here: OpenCollection) -> N
     )
 
 
-def _find_hit(search: Search, record: Record, here: OpenCollection) -> Hit | None:
+def _find_hit(search: Search, record: Record, here: CollectionSession) -> Hit | None:
     """This result as the search sees it: the same query, among copies of this content alone."""
     if not search.chips:
         return None

@@ -9,7 +9,7 @@ from pathlib import PurePath
 import streamlit as st
 
 from app import state
-from app.services import OpenCollection
+from app.services import CollectionSession
 from app.state import PAGE_SIZES, Search
 from indexer.search.query_syntax import parse_filters
 
@@ -25,7 +25,7 @@ TITLES = {
 MAX_FACET_VALUES = 12  # values of a facet
 
 
-def show(search: Search, names: list[str], here: OpenCollection) -> Search:
+def show(search: Search, names: list[str], here: CollectionSession) -> Search:
     """Draw the sidebar; a change is written to the address and the page runs anew."""
     with st.sidebar:
         if len(names) > 1:
@@ -42,7 +42,7 @@ def _portable_chips(search: Search) -> tuple[state.QueryChip, ...]:
     return tuple(piece for piece in search.chips if not piece.value.startswith("id:"))
 
 
-def _show_filters(search: Search, here: OpenCollection) -> None:
+def _show_filters(search: Search, here: CollectionSession) -> None:
     where = parse_filters(search.filters)
     facets = here.searcher.facets(where, MAX_FACET_VALUES)
     for key, title in TITLES.items():

@@ -15,7 +15,7 @@ from app.ingest_jobs import IngestJob
 from app.services import get_settings, load_collection_model, summarize_collections
 from embedder import EmbedderError, list_models
 from embedder.hardware import choose_placement, detect_memory
-from indexer.collection import Collection, Summary
+from indexer.collections.collection import OpenCollection, Summary
 from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
@@ -73,7 +73,7 @@ def _show_collection(summary: Summary) -> None:
 
 def _prune(name: str) -> None:
     try:
-        with Collection.open(replace(get_settings(), collection=name, model=None)) as here:
+        with OpenCollection.open(replace(get_settings(), collection=name, model=None)) as here:
             report = prune(here, lambda: load_collection_model(here.card))
     except (IndexerError, EmbedderError) as error:
         st.error(str(error))

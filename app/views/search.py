@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import state, uploads
 from app.components import gallery, query_chips, result_dialog, sidebar, vote_buttons
-from app.services import OpenCollection, list_names, open_collection
+from app.services import CollectionSession, list_names, open_collection
 from app.state import Search
 from embedder import EmbedderError
 from indexer.errors import IndexerError
@@ -66,12 +66,12 @@ def _show_search_box(search: Search) -> None:
     state.navigate(search)
 
 
-def _search(here: OpenCollection, search: Search) -> SearchResults:
+def _search(here: CollectionSession, search: Search) -> SearchResults:
     with st.spinner("Searching…", show_time=False):
         return here.searcher.search(search.to_query())
 
 
-def _show_results(search: Search, results: SearchResults, here: OpenCollection) -> None:
+def _show_results(search: Search, results: SearchResults, here: CollectionSession) -> None:
     if not results.hits:
         _show_no_results(search, here)
         return
@@ -108,7 +108,7 @@ def _show_welcome() -> None:
         st.html("<p class='pl-lead'>or type <code>indexer ingest FOLDER</code></p>")
 
 
-def _show_no_results(search: Search, here: OpenCollection) -> None:
+def _show_no_results(search: Search, here: CollectionSession) -> None:
     if here.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
         return

@@ -141,9 +141,9 @@ def _pair_documents_index(
     """The documents of the pairs, and what embeds."""
     import embedder
     from finetune.data.candidate_index import DocumentIndex
-    from indexer.models import settings_for
+    from indexer.collections.model import make_settings
 
-    embed = _make_embed(embedder.load(config.model or DEFAULT_MODEL, settings_for(config)))
+    embed = _make_embed(embedder.load(config.model or DEFAULT_MODEL, make_settings(config)))
     yield [DocumentIndex([*documents, *extra_documents], embed, content_keys)], embed
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from finetune.data.merge_pairs import MergedPairs
     from finetune.data.source_pairs import SourcePairs
     from finetune.errors import DataError
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
 
 app = typer.Typer()
 
@@ -82,11 +82,13 @@ def pairs(
     from finetune.data.files import write_pairs
     from finetune.data.merge_pairs import merge_pairs
     from finetune.data.split import hold_out
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
 
     sources = dict(_read_tables(files or [], images))
     if captions or feedback:
-        with Collection.open(_options.resolve_flags(store=store, collection=collection)) as opened:
+        with OpenCollection.open(
+            _options.resolve_flags(store=store, collection=collection)
+        ) as opened:
             sources |= dict(
                 _read_collection(opened, captions, feedback, both_ways=both_ways, texts=texts)
             )
@@ -123,7 +125,12 @@ def _read_tables(files: Sequence[Path], images: Path | None) -> Iterator[tuple[s
 
 
 def _read_collection(
-    index_collection: Collection, captions: bool, feedback: bool, *, both_ways: bool, texts: bool
+    index_collection: OpenCollection,
+    captions: bool,
+    feedback: bool,
+    *,
+    both_ways: bool,
+    texts: bool,
 ) -> Iterator[tuple[str, SourcePairs]]:
     from finetune.data.collection_pairs import from_collection
     from finetune.data.feedback_pairs import from_feedback

@@ -12,12 +12,12 @@ from embedder.types import Role, Vectors
 from finetune.data.collection_sides import side_from_payload
 from finetune.data.content_keys import ContentKeys
 from finetune.data.pairs import Side
+from indexer.collections.schema import IMAGE, TEXT
 from indexer.ids import make_point_ids
-from indexer.schema import IMAGE, TEXT
 from indexer.types import Vector
 
 if TYPE_CHECKING:
-    from indexer.stores.protocol import Scored, Store
+    from indexer.stores.base import ScoredPoint, Store
 
 EmbedSides = Callable[[Sequence[Side], Role], Vectors]
 """Sides -> (n, dim) unit rows."""
@@ -130,7 +130,7 @@ def _top_rows(scores: Vector, limit: int) -> list[int]:
     return [int(row) for row in best if np.isfinite(scores[row])]
 
 
-def _to_candidates(points: Sequence[Scored]) -> list[Candidate]:
+def _to_candidates(points: Sequence[ScoredPoint]) -> list[Candidate]:
     found = []
     for point in points:
         side = side_from_payload(point.payload or {})

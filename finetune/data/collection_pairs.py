@@ -16,9 +16,9 @@ from finetune.data.grouping import DisjointSets
 from finetune.data.pairs import Pair, Side
 from finetune.data.source_pairs import SourcePairs
 from finetune.errors import DataError
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import IMAGE
 from indexer.export import iterate_all_rows
-from indexer.schema import IMAGE
 from indexer.search.rerank import DUPLICATE_COSINE
 from indexer.types import Payload, Record
 
@@ -34,7 +34,7 @@ ADVICE = (
 
 
 def from_collection(
-    collection: Collection, *, both_ways: bool = False, texts: bool = False
+    collection: OpenCollection, *, both_ways: bool = False, texts: bool = False
 ) -> SourcePairs:
     """From each caption a pair to its picture, and from each document's title one to its text.
 
@@ -80,7 +80,7 @@ CaptionedPoint = tuple[Record, Side, list[tuple[str, str | None]]]
 
 
 def _iter_captioned_points(
-    collection: Collection, left_out: Counter[str]
+    collection: OpenCollection, left_out: Counter[str]
 ) -> Iterator[CaptionedPoint]:
     for record, _ in iterate_all_rows(collection.store):
         is_text = record.payload["kind"] == "text"

@@ -13,7 +13,7 @@ from finetune.data.collection_sides import first_existing, side_from_payload
 from finetune.data.pairs import Pair, Side
 from finetune.data.source_pairs import SourcePairs
 from finetune.errors import DataError
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart, read_votes
 
 ONLY_NEGATIVE_VOTES = "query with thumbs down alone"
@@ -21,7 +21,7 @@ UNUSABLE_QUERY = "query that is no words, nor one picture that is still there"
 TARGET_MISSING = "vote on something that is gone"
 
 
-def from_feedback(collection: Collection) -> SourcePairs:
+def from_feedback(collection: OpenCollection) -> SourcePairs:
     """A pair for each thumb up; raises `DataError` where there is none, `StoreError`."""
     votes: dict[object, list[Vote]] = defaultdict(list)
     for vote in read_votes(collection.path):
@@ -40,7 +40,7 @@ def from_feedback(collection: Collection) -> SourcePairs:
 
 
 def _query_pairs(
-    votes: Sequence[Vote], collection: Collection, left_out: Counter[str]
+    votes: Sequence[Vote], collection: OpenCollection, left_out: Counter[str]
 ) -> list[Pair]:
     """The pairs of one query."""
     if all(vote.vote < 0 for vote in votes):
@@ -60,7 +60,7 @@ def _query_pairs(
     ]
 
 
-def _query_side(query: VotedQuery, collection: Collection) -> Side | None:
+def _query_side(query: VotedQuery, collection: OpenCollection) -> Side | None:
     """What was wanted, as one side; what was not wanted is no part of it."""
     sides = [_part_side(part, collection) for part in query.parts if part.weight > 0]
     images = [side.image for side in sides if side and side.image]
@@ -70,7 +70,7 @@ def _query_side(query: VotedQuery, collection: Collection) -> Side | None:
     return Side(text or None, images[0] if images else None)
 
 
-def _part_side(part: VotedQueryPart, collection: Collection) -> Side | None:
+def _part_side(part: VotedQueryPart, collection: OpenCollection) -> Side | None:
     if part.id:
         return _point_side(part.id, collection)
     if part.image:
@@ -79,7 +79,7 @@ def _part_side(part: VotedQueryPart, collection: Collection) -> Side | None:
     return Side(part.text) if part.text and part.text.strip() else None
 
 
-def _vote_side(vote: Vote, collection: Collection) -> Side | None:
+def _vote_side(vote: Vote, collection: OpenCollection) -> Side | None:
     """What was voted on: as it was, or where it is now."""
     if vote.text:
         return Side(vote.text)
@@ -87,7 +87,7 @@ def _vote_side(vote: Vote, collection: Collection) -> Side | None:
     return Side(image=path) if path else _point_side(vote.id, collection)
 
 
-def _point_side(id: str, collection: Collection) -> Side | None:
+def _point_side(id: str, collection: OpenCollection) -> Side | None:
     return next(
         (side_from_payload(point.payload) for point in collection.store.retrieve([id])), None
     )

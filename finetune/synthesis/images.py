@@ -13,13 +13,13 @@ from embedder.client.schemas import is_utf8_encodable
 from embedder.types import Vectors
 from finetune.errors import FinetuneError
 from finetune.synthesis.samples import Rejected, SampleImage
+from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
-from indexer.schema import IMAGE
 from indexer.search.filters import build_store_filter
 from indexer.search.rerank import DUPLICATE_COSINE
 
 if TYPE_CHECKING:
-    from indexer.stores.protocol import Store
+    from indexer.stores.base import Store
     from indexer.types import Record
 
 PAGE_SIZE = 1000

@@ -21,8 +21,8 @@ from finetune.synthesis.prompt_templates import PromptTemplates, load_prompts
 from finetune.synthesis.report import SynthesisReport, build_report
 from finetune.synthesis.runner import Budget, SynthesisRunner
 from finetune.synthesis.sample_generator import SampleGenerator
-from indexer.collection import Collection
-from indexer.models import load_model
+from indexer.collections.collection import OpenCollection
+from indexer.collections.model import load_model
 
 if TYPE_CHECKING:
     from embedder import Embedder
@@ -157,7 +157,7 @@ def open_session(
             f"{options.out} is there already, and no journal of it: name another file with --out"
         )
     prompts = load_prompts(options.prompts)
-    with Collection.open(config) as collection, ExitStack() as stack:
+    with OpenCollection.open(config) as collection, ExitStack() as stack:
         images = CollectionImages.from_store(collection.store, config.collection)
         dependencies = f"{prompts.digest} {collection.card.fingerprint}"
         plan = SynthesisPlan(

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from indexer.collection import Collection
-from indexer.models import load_model, model_for_ingest
-from indexer.places import place_of
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
+from indexer.collections.model import load_model, make_lazy_embedder
 
 if TYPE_CHECKING:
     from embedder import Embedder, ModelCard
@@ -40,23 +40,23 @@ class BackgroundLoader:
 
 def read_collection_card(config: Config) -> ModelCard:
     """The card that the collection was made with; raises `CollectionError`."""
-    return place_of(config).indexes(config.collection).in_use.card
+    return open_backend(config).get_indexes(config.collection).in_use.card
 
 
 def collection_exists(config: Config) -> bool:
-    return place_of(config).exists(config.collection)
+    return open_backend(config).exists(config.collection)
 
 
 def make_ingest_embedder(config: Config) -> Embedder:
     """The collection's model, or the one for a new collection; unloaded."""
-    return model_for_ingest(
+    return make_lazy_embedder(
         config, read_collection_card(config) if collection_exists(config) else None
     )
 
 
 def open_with_model(
     config: Config, *, needs_model: bool
-) -> tuple[Collection, Callable[[], Embedder]]:
+) -> tuple[OpenCollection, Callable[[], Embedder]]:
     """The open collection and what gives its model, which loads meanwhile if it is needed."""
     card = read_collection_card(config)
 
@@ -64,7 +64,7 @@ def open_with_model(
         return load_model(config, card)
 
     model: Callable[[], Embedder] = BackgroundLoader(load) if needs_model else load
-    opened = Collection.open(config)
+    opened = OpenCollection.open(config)
     if opened.card.fingerprint == card.fingerprint:
         return opened, model
     opened.close()  # re-indexed at this very moment: the model is another

@@ -25,11 +25,13 @@ def complete_collection(context: typer.Context, incomplete: str) -> list[str]:
     """The collections of the store that the line names, for the shell."""
     from dataclasses import replace
 
-    from indexer.places import place_of
+    from indexer.collections import open_backend
 
     try:
         config = load_config({"store": context.params.get("store")}, warn=lambda _: None)
-        names = place_of(replace(config, qdrant_retry_seconds=0.0, qdrant_timeout=2.0)).names()
+        names = open_backend(
+            replace(config, qdrant_retry_seconds=0.0, qdrant_timeout=2.0)
+        ).list_names()
         return [name for name in names if name.startswith(incomplete)]
     except Exception:  # a shell cannot show an error
         return []

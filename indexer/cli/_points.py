@@ -12,10 +12,10 @@ from indexer.search.filters import build_store_filter
 from indexer.sources import is_local_file
 
 if TYPE_CHECKING:
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
 
 
-def find_point(collection: Collection, what: str) -> str | None:
+def find_point(collection: OpenCollection, what: str) -> str | None:
     """The id of the point that `what` names; None for a file that is not in the collection.
 
     Raises `QueryError` for an id that is not there, and for what is neither an id nor a file.
@@ -54,6 +54,6 @@ def _hash_file(path: Path) -> str:
         raise QueryError(f"{path} cannot be searched with: {error.detail}") from error
 
 
-def _find_first(collection: Collection, key: str, value: str) -> str | None:
+def _find_first(collection: OpenCollection, key: str, value: str) -> str | None:
     records, _ = collection.store.scroll(build_store_filter({key: (value,)}), limit=1)
     return records[0].id if records else None

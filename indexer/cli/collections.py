@@ -13,7 +13,7 @@ from embedder.cli.output import print_table
 from indexer.cli import _options
 
 if TYPE_CHECKING:
-    from indexer.collection import Summary
+    from indexer.collections.collection import Summary
     from indexer.config import Config
 
 app = typer.Typer()
@@ -57,7 +57,7 @@ def list_(
     as_json: _options.Json = False,
 ) -> None:
     """List the collections of a store, with their points and models."""
-    from indexer.collection import list_collections
+    from indexer.collections.collection import list_collections
 
     config = _options.resolve_flags(**flags)
     found = list_collections(replace(config, tenant=None))
@@ -88,8 +88,8 @@ def create(
     as_json: _options.Json = False,
 ) -> None:
     """Create an empty collection, with the layout that a server will use."""
-    from indexer.collection import create as create_collection
-    from indexer.models import model_for_ingest
+    from indexer.collections.collection import create_collection
+    from indexer.collections.model import make_lazy_embedder
 
     config = _options.resolve_flags(collection=name, **flags)
     ignored = [f"--{option}" for option in _options.LAYOUT if flags[option]]
@@ -97,7 +97,7 @@ def create(
         raise typer.BadParameter(
             f"{', '.join(ignored)}: for a collection on a server, not in a folder"
         )
-    card = model_for_ingest(config, None).card
+    card = make_lazy_embedder(config, None).card
     create_collection(config, card)
     if as_json:
         write_json({"collection": name, "model": card.name, "dim": card.dim})
@@ -114,17 +114,17 @@ def delete(
     as_json: _options.Json = False,
 ) -> None:
     """Delete a collection: its points, and its files on this machine."""
-    from indexer.collection import Collection, remove, summary
+    from indexer.collections.collection import OpenCollection, delete_collection, summarize
 
     config = _options.resolve_flags(collection=name, **flags)
-    found = summary(config)
+    found = summarize(config)
     points = found.points
     if points is None:
-        with Collection.open(config) as opened:
+        with OpenCollection.open(config) as opened:
             points = opened.store.count()
     what = f"tenant {config.tenant!r} of collection {name!r}" if config.tenant else repr(name)
     _confirm(f"Delete {what}, {points} points made with {found.card.name}?", yes=yes)
-    remove(config)
+    delete_collection(config)
     if as_json:
         write_json({"collection": name, "tenant": config.tenant, "deleted": points})
     else:
@@ -152,9 +152,9 @@ def _summary_to_json(found: Summary, tenants: dict[str, int]) -> dict[str, objec
 
 
 def _count_tenants(config: Config, name: str) -> dict[str, int]:
-    from indexer.collection import Collection
-    from indexer.stores.tenant import TENANT
+    from indexer.collections.collection import OpenCollection
+    from indexer.stores.tenant import TENANT_KEY
 
     plain = replace(config, collection=name, tenant=None, model=None, dim=None, pixel_budget=None)
-    with Collection.open(plain) as opened:
-        return dict(opened.store.facet(TENANT, limit=1000))
+    with OpenCollection.open(plain) as opened:
+        return dict(opened.store.facet(TENANT_KEY, limit=1000))

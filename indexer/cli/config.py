@@ -48,8 +48,8 @@ def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
 def _mask(setting: Resolved) -> object:
     """The value, without secrets."""
     from indexer.config import SETTINGS
-    from indexer.stores.connection import masked
+    from indexer.stores.qdrant.connection import redact_password
 
     if SETTINGS[setting.name].secret and setting.value:
         return "***"
-    return masked(str(setting.value)) if setting.name == "store" else setting.value
+    return redact_password(str(setting.value)) if setting.name == "store" else setting.value

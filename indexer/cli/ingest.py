@@ -90,7 +90,7 @@ def run_ingest(
     """Ingest with progress on stderr; the report, and where the skipped files are listed."""
     from indexer.cli._open import make_ingest_embedder
     from indexer.cli._progress import show_progress, stop_on_signal
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
     from indexer.ingest.pipeline import ERRORS_FILE, ingest_with_workers
     from indexer.sources import SourceSet
 
@@ -99,12 +99,12 @@ def run_ingest(
     embedder = make_ingest_embedder(config)
     with (
         _dry_run_config(config, dry_run=ingest_options.dry_run) as place,
-        Collection.open_or_create(place, embedder.card) as opened,
+        OpenCollection.open_or_create(place, embedder.card) as opened,
         stop_on_signal() as stop,
         show_progress(quiet=quiet) as show,
     ):
         report = ingest_with_workers(place, folders, opened, embedder, ingest_options, show, stop)
-        return report, opened.index / ERRORS_FILE
+        return report, opened.index_dir / ERRORS_FILE
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.moving.move import Mode, MoveReport
+    from indexer.transfer.transfer import Mode, TransferReport
 
 app = typer.Typer()
 
@@ -69,7 +69,7 @@ def migrate(
 ) -> None:
     """Copy a collection to another store: from a folder to a server, back, or between two."""
     from indexer.cli._progress import show_progress, stop_on_signal
-    from indexer.moving.migrate import migrate as move
+    from indexer.transfer.migrate import migrate as move
 
     mode = _parse_mode(merge=merge, in_place=in_place)
     for store in (source, there):
@@ -99,12 +99,14 @@ def restore(
 ) -> None:
     """Create a collection from a snapshot, with its name unless another is given."""
     from indexer.cli._progress import show_progress, stop_on_signal
-    from indexer.moving.restore import name_in
-    from indexer.moving.restore import restore as move
+    from indexer.transfer.restore import read_collection_name
+    from indexer.transfer.restore import restore as move
 
     mode = _parse_mode(merge=merge, in_place=in_place)
     config = _options.resolve_flags(**flags)
-    config = config if flags["collection"] else replace(config, collection=name_in(file))
+    config = (
+        config if flags["collection"] else replace(config, collection=read_collection_name(file))
+    )
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = move(file, config, mode, on_progress=show, stop=stop)
     output_transfer(config, report, as_json=as_json)
@@ -116,11 +118,11 @@ def _parse_mode(*, merge: bool, in_place: bool) -> Mode:
     return "merge" if merge else "replace" if in_place else "new"
 
 
-def output_transfer(config: Config, report: MoveReport, *, as_json: bool) -> None:
+def output_transfer(config: Config, report: TransferReport, *, as_json: bool) -> None:
     """Print the report, and the next command where there is one."""
     from indexer.cli._progress import format_duration
-    from indexer.moving.source import label
-    from indexer.stores.connection import masked
+    from indexer.stores.qdrant.connection import redact_password
+    from indexer.transfer.source import format_location
 
     if as_json:
         write_json(_transfer_to_json(config, report))
@@ -129,21 +131,21 @@ def output_transfer(config: Config, report: MoveReport, *, as_json: bool) -> Non
         parts += [f"{report.resumed:,} before"] if report.resumed else []
         parts += [f"{report.kept:,} were there already"] if report.kept else []
         parts += [f"{report.rate:,.0f}/s", f"{report.checked} compared"]
-        print(f"{label(config)} has {report.points:,} points: {', '.join(parts)}")
+        print(f"{format_location(config)} has {report.points:,} points: {', '.join(parts)}")
     if not report.done:
         points = report.copied + report.resumed
         print_note(f"stopped after {points:,} points; the same command continues")
         raise typer.Exit(INTERRUPTED)
     if report.replaced:
-        at = f"--store {masked(config.store)} --collection {config.collection}"
+        at = f"--store {redact_password(config.store)} --collection {config.collection}"
         print_note(f"the old index is kept: indexer reindex --rollback {at}, or --forget")
 
 
-def _transfer_to_json(config: Config, report: MoveReport) -> dict[str, object]:
-    from indexer.stores.connection import masked
+def _transfer_to_json(config: Config, report: TransferReport) -> dict[str, object]:
+    from indexer.stores.qdrant.connection import redact_password
 
     return {
-        "store": masked(config.store),
+        "store": redact_password(config.store),
         "collection": config.collection,
         "points": report.points,
         "copied": report.copied,

@@ -12,7 +12,7 @@ import typer
 from embedder.cli.console import write_json
 from embedder.cli.output import format_bytes, print_fields, print_table
 from indexer.cli import _options
-from indexer.stores.connection import masked
+from indexer.stores.qdrant.connection import redact_password
 
 if TYPE_CHECKING:
     from embedder import ModelCard
@@ -113,7 +113,7 @@ def plan(
         gpu_hour=gpu_hour,
         node_month=node_month,
         collection=config.collection if flags["collection"] else COLLECTION_PLACEHOLDER,
-        url=masked(config.store) if config.is_remote else URL_PLACEHOLDER,
+        url=redact_password(config.store) if config.is_remote else URL_PLACEHOLDER,
     )
     if request.load.points == 0:
         raise typer.BadParameter(

@@ -19,9 +19,9 @@ from embedder.cli.console import (
 from indexer.cli import _options
 
 if TYPE_CHECKING:
+    from indexer.collections import CollectionBackend
     from indexer.config import Config
-    from indexer.places import Place
-    from indexer.reindex import ReindexReport
+    from indexer.reindex.reindex import ReindexReport
 
 app = typer.Typer()
 
@@ -65,9 +65,9 @@ def reindex(
     from embedder.images.decode import DecodeLimits
     from indexer.cli._open import read_collection_card
     from indexer.cli._progress import show_progress, stop_on_signal
+    from indexer.collections.model import make_lazy_embedder
     from indexer.ingest.types import IngestOptions
-    from indexer.models import model_for_ingest
-    from indexer.reindex import reindex as build
+    from indexer.reindex.reindex import reindex as build
 
     if rollback and forget:
         raise typer.BadParameter("--rollback needs the old index, and --forget deletes it")
@@ -85,7 +85,7 @@ def reindex(
         follow_links=follow_links,
     )
     card = read_collection_card(config)  # a missing collection is an error before the model loads
-    embedder = model_for_ingest(config, None)
+    embedder = make_lazy_embedder(config, None)
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = build(
             config,
@@ -115,7 +115,7 @@ def reindex_to_json(report: ReindexReport) -> dict[str, object]:
     """The object that `reindex --json` prints."""
     from indexer.cli._output import ingest_to_json, skipped_to_json
 
-    losses = report.losses
+    losses = report.diff
     return {
         "switched": report.switched,
         "from": report.before.name,
@@ -125,7 +125,7 @@ def reindex_to_json(report: ReindexReport) -> dict[str, object]:
         "vanished": list(losses.vanished),
         "changed": list(losses.changed),
         "lost": [skipped_to_json(skipped) for skipped in losses.lost],
-        "silent": list(losses.silent),
+        "silent": list(losses.lost_captions),
         "ingest": ingest_to_json(report.ingest),
     }
 
@@ -133,19 +133,19 @@ def reindex_to_json(report: ReindexReport) -> dict[str, object]:
 def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> None:
     """The counts on stdout; what the new index lacks, and what to type, on stderr."""
     from indexer.cli._output import print_report
-    from indexer.collection import own
+    from indexer.collections import open_backend
+    from indexer.collections.collection import tenant_dir
     from indexer.ingest.pipeline import ERRORS_FILE
-    from indexer.places import place_of
 
-    found = place_of(config).indexes(config.collection)
-    index = own((found.building or found.in_use).folder, config.tenant)
+    found = open_backend(config).get_indexes(config.collection)
+    index = tenant_dir((found.building or found.in_use).folder, config.tenant)
     print_report(report.ingest, index / ERRORS_FILE, verbose=verbose)
-    losses = report.losses
+    losses = report.diff
     _print_files("gone from the disk since they were indexed", losses.vanished, verbose)
     _print_files("with other contents than when they were indexed", losses.changed, verbose)
     lost = [f"{s.path} ({s.reason}{f': {s.detail}' if s.detail else ''})" for s in losses.lost]
     _print_files("in the old index and not in the new one", lost, verbose)
-    _print_files("without the captions that they had from a table", losses.silent, verbose)
+    _print_files("without the captions that they had from a table", losses.lost_captions, verbose)
     old, new = report.points
     if report.switched:
         print(
@@ -199,7 +199,7 @@ def _rollback(config: Config, *, as_json: bool) -> None:
 
 def _forget(config: Config, *, as_json: bool) -> None:
     with _open_for_writing(config) as place:
-        gone = [card.name for card in place.forget(config.collection)]
+        gone = [card.name for card in place.delete_inactive(config.collection)]
     if as_json:
         write_json({"collection": config.collection, "deleted": gone})
     else:
@@ -207,15 +207,15 @@ def _forget(config: Config, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _open_for_writing(config: Config) -> Iterator[Place]:
+def _open_for_writing(config: Config) -> Iterator[CollectionBackend]:
     """The collection's place, locked for writing; `CollectionError` where there is none."""
-    from indexer.collection import writing
-    from indexer.places import place_of
+    from indexer.collections import open_backend
+    from indexer.collections.collection import lock_for_writing
 
-    place = place_of(config)
-    if place.building(config.collection) is None:
-        place.indexes(config.collection)
-    with writing(place.folder(config.collection)):
+    place = open_backend(config)
+    if place.get_build(config.collection) is None:
+        place.get_indexes(config.collection)
+    with lock_for_writing(place.local_dir(config.collection)):
         yield place
 
 

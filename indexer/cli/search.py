@@ -185,11 +185,11 @@ def run_query(
 def resolve_example(config: Config, what: str) -> Part:
     """The point that `what` names, or whose content is that of the file; else the image there."""
     from indexer.cli._points import find_point
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
     from indexer.search.query_syntax import read_query_image
     from indexer.types import Part
 
-    with Collection.open(config) as opened:
+    with OpenCollection.open(config) as opened:
         id, side = find_point(opened, what), opened.card.image_side
     if id is not None:
         return Part(id=id, label=what)

@@ -49,7 +49,7 @@ def snapshot(
     """Write a collection to one file, from which restore creates it in any store."""
     from embedder.cli.output import format_bytes
     from indexer.cli._progress import format_duration, show_progress, stop_on_signal
-    from indexer.moving.snapshot import snapshot as write
+    from indexer.transfer.snapshot import snapshot as write
 
     path = (output or Path()).absolute()
     if path.is_dir():

@@ -15,10 +15,10 @@ from embedder.cli.console import replace_unprintable, write_json
 from embedder.cli.output import format_bytes, print_fields
 from indexer.cli import _options
 from indexer.paths import display_path
-from indexer.stores.connection import masked
+from indexer.stores.qdrant.connection import redact_password
 
 if TYPE_CHECKING:
-    from indexer.collection import Summary
+    from indexer.collections.collection import Summary
     from indexer.config import Config
 
 app = typer.Typer()
@@ -43,17 +43,17 @@ Examples:
 @_options.takes_config(*_options.SHARED)
 def status(config: Config, as_json: _options.Json = False) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
-    from indexer.collection import summary
-    from indexer.places import place_of
+    from indexer.collections import open_backend
+    from indexer.collections.collection import summarize
 
-    found = summary(config)
+    found = summarize(config)
     points = found.points if found.points is not None else _count_points(config)
     kinds = count_kinds(found.index)
     if as_json:
         write_json(
             {
                 "collection": found.name,
-                "store": masked(config.store),
+                "store": redact_password(config.store),
                 "path": str(found.path),
                 "points": points,
                 "kinds": kinds,
@@ -66,7 +66,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
                 "ingested": found.ingested,
                 "old_model": found.old.card.name if found.old else None,
                 "building": _describe_build(found),
-                "collections": place_of(config).names(),
+                "collections": open_backend(config).list_names(),
             }
         )
         return
@@ -80,7 +80,7 @@ def _print_status(
     print_fields(
         {
             "collection": found.name,
-            "store": masked(config.store),
+            "store": redact_password(config.store),
             **({"tenant": config.tenant} if config.tenant else {}),
             "from": replace_unprintable(", ".join(read_roots(found.index))) or "nothing yet",
             "points": f"{points} ({many})" if many else str(points),
@@ -116,9 +116,9 @@ def _other_indexes(found: Summary, points: int) -> dict[str, str]:
 
 def _count_points(config: Config) -> int:
     """Ask the store: it is on a server, or was not closed."""
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
 
-    with Collection.open(config) as opened:
+    with OpenCollection.open(config) as opened:
         return opened.store.count()
 
 

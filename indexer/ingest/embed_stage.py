@@ -12,9 +12,9 @@ from typing import TypeAlias
 import numpy as np
 
 from embedder import Embedder, EmbedderError, Input, UnavailableError
+from indexer.collections.schema import IMAGE, TEXT
 from indexer.errors import IndexerError
 from indexer.ingest.types import PointWrite, StageTimer
-from indexer.schema import IMAGE, TEXT
 from indexer.types import Vector
 
 PointVectors: TypeAlias = "dict[str, Vector]"

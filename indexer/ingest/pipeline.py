@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from embedder.types import Embedder
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.decode_stage import DecodeStage
@@ -56,7 +56,7 @@ ProgressCallback: TypeAlias = "Callable[[IngestProgress], None]"
 
 def ingest(
     roots: Sequence[str | Path],
-    collection: Collection,
+    collection: OpenCollection,
     embedder: Embedder,
     options: IngestOptions | None = None,
     on_progress: ProgressCallback | None = None,
@@ -84,8 +84,8 @@ def ingest(
     options = options or IngestOptions()
     model, timer = coordinator or embedder, StageTimer()
     with (
-        collection.writing(),
-        closing(Catalog(collection.index / CATALOG_FILE)) as catalog,
+        collection.lock_for_writing(),
+        closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog,
         EmbedStage(model, options.batch_size, timer) as embed_stage,
     ):
         pipeline = _Pipeline(roots, collection, catalog, embed_stage, options, timer)
@@ -97,7 +97,7 @@ def ingest(
 def ingest_with_workers(
     config: Config,
     roots: Sequence[str | Path],
-    collection: Collection,
+    collection: OpenCollection,
     embedder: Embedder,
     options: IngestOptions,
     on_progress: ProgressCallback | None = None,
@@ -109,7 +109,9 @@ def ingest_with_workers(
         return ingest(roots, collection, embedder, options, on_progress, stop)
     from indexer.ingest.distributed.coordinator import Coordinator
 
-    with Coordinator(config.cluster, config, collection.opened, roots, options) as coordinator:
+    with Coordinator(
+        config.cluster, config, collection.active_index, roots, options
+    ) as coordinator:
         return ingest(roots, collection, embedder, options, on_progress, stop, coordinator)
 
 
@@ -129,7 +131,7 @@ class _Pipeline:
     def __init__(
         self,
         roots: Sequence[str | Path],
-        collection: Collection,
+        collection: OpenCollection,
         catalog: Catalog,
         embed_stage: EmbedStage,
         options: IngestOptions,
@@ -145,7 +147,11 @@ class _Pipeline:
         self._done, self._total = 0, 0
         self._sources = SourceSet.open(roots, options.source_options, self._skipped.append)
         self._write_stage = WriteStage(
-            collection.store, catalog, collection.thumbs, timer=timer, dry_run=options.dry_run
+            collection.store,
+            catalog,
+            collection.thumbnail_dir,
+            timer=timer,
+            dry_run=options.dry_run,
         )
 
     def run(self, image_side: int, coordinator: Coordinator | None) -> IngestReport:
@@ -155,7 +161,7 @@ class _Pipeline:
             options.limits,
             image_side,
             is_known=catalog.has_content,
-            thumbnails_dir=None if options.dry_run else self._collection.thumbs,
+            thumbnails_dir=None if options.dry_run else self._collection.thumbnail_dir,
             embed_frames=options.embed_frames,
             timer=self._timer,
         )
@@ -185,7 +191,7 @@ class _Pipeline:
         self._total = self._catalog.count_pending()
         if coordinator:
             batches = coordinator.iter_batches(
-                self._catalog, self._collection.thumbs, self._timer, self._skipped, self.stop
+                self._catalog, self._collection.thumbnail_dir, self._timer, self._skipped, self.stop
             )
         else:
             batches = self._decode_batches()
@@ -220,7 +226,7 @@ class _Pipeline:
             self._write_all()  # the catalog does not have yet what this batch builds on
             changes, orphans = collect_changes(files, self._catalog)
         with self._timer("upsert"):
-            load_stored(changes, self._collection.store, shared=self._collection.shared)
+            load_stored(changes, self._collection.store, shared=self._collection.is_shared)
         plans = [reconcile(change, self._sources.roots) for change in changes]
         again = orphans + [f for plan in plans if plan.lacks_image for f in plan.change.arrived]
         plans = [plan for plan in plans if not plan.lacks_image]
@@ -274,7 +280,7 @@ class _Pipeline:
         self._report_progress("flush", 0, None, "")
         with self._timer("flush"):
             self._write_stage.commit()
-        _write_errors(self._collection.index / ERRORS_FILE, report.skipped)
+        _write_errors(self._collection.index_dir / ERRORS_FILE, report.skipped)
         self._collection.mark_ingested()
         total = round(time.perf_counter() - self._started, 3)
         return replace(report, seconds={**self._timer.seconds, "total": total})

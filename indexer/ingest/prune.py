@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from embedder import Embedder, Settings, load
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
+from indexer.collections.model import LazyEmbedder
 from indexer.ingest.catalog import CATALOG_FILE, Catalog, is_missing
 from indexer.ingest.embed_stage import EmbedStage
 from indexer.ingest.reconcile import (
@@ -20,7 +21,6 @@ from indexer.ingest.reconcile import (
 )
 from indexer.ingest.types import NOT_READ_HERE
 from indexer.ingest.write_stage import WriteStage
-from indexer.models import Deferred
 from indexer.paths import display_path
 from indexer.sources import Source, is_local_file
 from indexer.sources.walk import is_path_available
@@ -47,7 +47,7 @@ class PruneReport:
 
 
 def prune(
-    collection: Collection,
+    collection: OpenCollection,
     embedder: Callable[[], Embedder] | None = None,
     *,
     dry_run: bool = False,
@@ -66,16 +66,18 @@ def prune(
     """
     card = collection.card
     settings = Settings(dim=card.dim, pixel_budget=card.pixel_budget)
-    model = Deferred(card, embedder or (lambda: load(card.name, settings)))
+    model = LazyEmbedder(card, embedder or (lambda: load(card.name, settings)))
     with (
-        collection.writing(),
-        closing(Catalog(collection.index / CATALOG_FILE)) as catalog,
+        collection.lock_for_writing(),
+        closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog,
         EmbedStage(model, BATCH_SIZE) as embed_stage,
     ):
         roots = [root for root in catalog.list_roots() if is_local_file(root)]
         missing_roots = [root for root in roots if not is_path_available(root)]
-        missing = list(_iter_missing(catalog, missing_roots, collection.shared))
-        write_stage = WriteStage(collection.store, catalog, collection.thumbs, dry_run=dry_run)
+        missing = list(_iter_missing(catalog, missing_roots, collection.is_shared))
+        write_stage = WriteStage(
+            collection.store, catalog, collection.thumbnail_dir, dry_run=dry_run
+        )
         removed = remove_paths(missing, collection, catalog, embed_stage, write_stage)
         return PruneReport(
             removed=removed,
@@ -99,7 +101,7 @@ def find_unlisted(catalog: Catalog, sources: Iterable[Source]) -> list[str]:
 
 def remove_paths(
     paths: Iterable[str],
-    collection: Collection,
+    collection: OpenCollection,
     catalog: Catalog,
     embed_stage: EmbedStage,
     write_stage: WriteStage,
@@ -109,7 +111,7 @@ def remove_paths(
     removed, remaining = 0, iter(paths)
     while page := list(islice(remaining, BATCH_SIZE)):
         changes = collect_removals(page, catalog)
-        load_stored(changes, collection.store, shared=collection.shared)
+        load_stored(changes, collection.store, shared=collection.is_shared)
         plans = [reconcile(change, roots) for change in changes]
         writes = [write for plan in plans for write in plan.writes]
         outputs = [] if write_stage.dry_run else embed_stage.submit(writes).result()

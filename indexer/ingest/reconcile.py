@@ -25,7 +25,7 @@ from indexer.ingest.types import (
 )
 from indexer.paths import display_path
 from indexer.sources import container_of, is_within
-from indexer.stores.protocol import Store
+from indexer.stores.base import Store
 from indexer.types import Caption, Payload, Record, Vector
 
 Outcome = Literal["added", "updated", "moved", "unchanged", "removed"]

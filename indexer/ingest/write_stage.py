@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.collections.schema import BM25, IMAGE
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.reconcile import Action, ContentPlan
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.types import PointWrite, StageTimer
-from indexer.schema import BM25, IMAGE
 from indexer.search.bm25 import build_document_vector
-from indexer.stores.protocol import Store
+from indexer.stores.base import Store
 from indexer.types import Record, Vector
 
 UPSERT_BATCH = 256  # points per message

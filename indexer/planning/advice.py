@@ -9,7 +9,7 @@ from indexer.planning.cluster import ClusterSize
 from indexer.planning.embedded_store import EmbeddedStoreSize
 from indexer.planning.embedding import EmbeddingEstimate
 from indexer.planning.storage import CollectionLoad
-from indexer.stores.layout import PROFILES
+from indexer.stores.qdrant.profiles import PROFILES
 
 EMBEDDED_STORE = "embedded"
 MAX_LARGE_NODES = 12  # in the profile large, before huge is better

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from indexer.planning import constants as of
 from indexer.planning.storage import CollectionLoad, list_components, sum_components
-from indexer.stores.layout import PROFILES
+from indexer.stores.qdrant.profiles import PROFILES
 
 DEFAULT_SHARDS = 12  # divides evenly over 1, 2, 3, 4, 6 and 12 nodes
 MIN_POINTS_TO_SHARD = (

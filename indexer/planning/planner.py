@@ -22,7 +22,7 @@ from indexer.planning.embedding import (
     estimate_embedding,
 )
 from indexer.planning.storage import CollectionLoad
-from indexer.stores.layout import PROFILES
+from indexer.stores.qdrant.profiles import PROFILES
 
 NODE_RAM = 64 * 10**9
 COLLECTION_PLACEHOLDER, URL_PLACEHOLDER = "NAME", "https://HOST:6333"  # for the reader to fill in

@@ -8,7 +8,7 @@ from embedder.cli.output import format_bytes
 from indexer.planning.embedding import EmbeddingEstimate
 from indexer.planning.format import format_days, format_number
 from indexer.planning.planner import DeploymentPlan, UploadEstimate
-from indexer.stores.layout import PROFILES
+from indexer.stores.qdrant.profiles import PROFILES
 
 
 def format_sections(plan: DeploymentPlan) -> dict[str, str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from indexer.collections.schema import make_schema
 from indexer.planning import constants as of
-from indexer.schema import schema
-from indexer.stores.layout import Profile
+from indexer.stores.qdrant.profiles import Profile
 
 BYTES_PER_VALUE = {"float32": 4, "float16": 2}  # bytes, by datatype
 BITS_PER_VALUE = {"bits4": 4.0, "bits2": 2.0, "bits1_5": 1.5, "bits1": 1.0}
@@ -42,7 +42,7 @@ class CollectionLoad:
     def slots(self) -> int:
         """Dense vectors that take space: each name of the schema takes it in every point, whether
         the point has such a vector or not (measured: the engine writes zeros)."""
-        return self.points * len(schema(self.dim).dense)
+        return self.points * len(make_schema(self.dim).dense)
 
     @property
     def payload(self) -> float:

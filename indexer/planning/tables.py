@@ -20,7 +20,7 @@ from indexer.planning.embedding import EmbeddingEstimate, EmbeddingHardware, est
 from indexer.planning.format import format_count, format_days, format_number
 from indexer.planning.planner import NODE_RAM, DeploymentPlan, PlanRequest, plan
 from indexer.planning.storage import CollectionLoad, list_components
-from indexer.stores.layout import PROFILES
+from indexer.stores.qdrant.profiles import PROFILES
 
 DIMS = (384, 1024, 2048, 4096)
 IMAGE_COUNTS = (10**6, 10**7, 10**8, 10**9)

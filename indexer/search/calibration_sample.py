@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.schema import IMAGE, TEXT
-from indexer.stores.protocol import Store
+from indexer.collections.schema import IMAGE, TEXT
+from indexer.stores.base import Store
 
 SAMPLE_SIZE = 1_000
 MAX_AGE_SECONDS = 60.0  # seconds before the sample is drawn again

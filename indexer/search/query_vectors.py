@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import Embedder, Input
+from indexer.collections.schema import IMAGE, TEXT
 from indexer.errors import QueryError
-from indexer.schema import IMAGE, TEXT
 from indexer.search.bm25 import build_query_vector
 from indexer.search.calibration import ScoreDistribution, estimate_distribution
 from indexer.search.query_syntax import read_query_image
-from indexer.stores.protocol import Store
+from indexer.stores.base import Store
 from indexer.types import Part, SparseVector, Vector
 
 if TYPE_CHECKING:

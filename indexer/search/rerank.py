@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.schema import IMAGE, TEXT
+from indexer.collections.schema import IMAGE, TEXT
 from indexer.search.retrieval import Candidate
 from indexer.types import Record, Vector
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indexer.schema import BM25, IMAGE, TEXT
+from indexer.collections.schema import BM25, IMAGE, TEXT
 from indexer.search.calibration import ScoreDistribution, bm25_to_z, combine
 from indexer.search.query_vectors import QueryVectors
-from indexer.stores.protocol import Store
+from indexer.stores.base import Store
 
 if TYPE_CHECKING:
     from qdrant_client import models

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from embedder import Embedder
-from indexer.collection import Collection
-from indexer.schema import FACETS, IMAGE, TEXT
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.search.calibration import is_significant
 from indexer.search.calibration_sample import CalibrationSampler
 from indexer.search.filters import build_store_filter
@@ -25,7 +25,7 @@ MIN_MMR_POOL = 100  # candidates that diversity chooses among, at least
 class Searcher:
     """Searches one collection. Thread-safe; the model is loaded when a query first needs it."""
 
-    def __init__(self, collection: Collection, embedder: Callable[[], Embedder]) -> None:
+    def __init__(self, collection: OpenCollection, embedder: Callable[[], Embedder]) -> None:
         self._store, self._embedder = collection.store, embedder
         self._sampler = CalibrationSampler(collection.store, collection.card.dim)
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indexer.stores.connection import Connection, Layout
-from indexer.stores.protocol import Schema, Store
-from indexer.stores.state import counts
+from indexer.stores.base import Schema, Store
+from indexer.stores.edge.state import count_points
+from indexer.stores.qdrant.connection import Connection, Layout
 
-__all__ = ["MEMORY", "Connection", "Layout", "Schema", "Store", "counts", "open_store"]
+__all__ = [
+    "MEMORY_LOCATION",
+    "Connection",
+    "Layout",
+    "Schema",
+    "Store",
+    "count_points",
+    "open_store",
+]
 
-MEMORY = ":memory:"
+MEMORY_LOCATION = ":memory:"
 
 
 def open_store(
@@ -27,19 +35,19 @@ def open_store(
     """
     if str(location).startswith(("http://", "https://")):
         location = Connection(str(location), api_key)
-    if isinstance(location, Connection) or str(location) == MEMORY:
-        return _client_store(location, collection, layout)
-    from indexer.stores.edge import EdgeStore
+    if isinstance(location, Connection) or str(location) == MEMORY_LOCATION:
+        return _open_server_store(location, collection, layout)
+    from indexer.stores.edge.store import EdgeStore
 
     return EdgeStore(Path(location) / collection)
 
 
-def _client_store(
+def _open_server_store(
     location: str | Path | Connection, collection: str, layout: Layout | None
 ) -> Store:
     from indexer.stores.memory import MemoryServer
-    from indexer.stores.server import server_of
-    from indexer.stores.server_store import ServerStore
+    from indexer.stores.qdrant.server import get_server
+    from indexer.stores.qdrant.store import QdrantStore
 
-    server = server_of(location) if isinstance(location, Connection) else MemoryServer()
-    return ServerStore(server, collection, layout)
+    server = get_server(location) if isinstance(location, Connection) else MemoryServer()
+    return QdrantStore(server, collection, layout)

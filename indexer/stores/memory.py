@@ -18,8 +18,8 @@ T = TypeVar("T")
 class MemoryServer:
     """Has the methods of `Server`. The engine is not thread-safe: one call at a time."""
 
-    streams = 1
-    grpc = False
+    upload_concurrency = 1
+    uses_grpc = False
     timeout = 0.0  # none
 
     def __init__(self) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from indexer.stores.protocol import Schema, Scored, Store
+from indexer.stores.base import Schema, ScoredPoint, Store
 from indexer.types import Payload, Record
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
-TENANT = "tenant"  # the payload's key; on a server its index keeps a tenant's points together
-GROUPS = ("must", "should", "must_not")
+TENANT_KEY = "tenant"  # the payload's key; on a server its index keeps a tenant's points together
+CLAUSES = ("must", "should", "must_not")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +28,42 @@ class TenantStore:
 
     store: Store
     tenant: str | None
-    _turn: int = field(init=False)
+    _id_mask: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_turn", _turn(self.tenant) if self.tenant else 0)
+        object.__setattr__(self, "_id_mask", _make_id_mask(self.tenant) if self.tenant else 0)
 
     def ensure(self, schema: Schema) -> None:
         self.store.ensure(schema)
 
     def upsert(self, records: Sequence[Record]) -> None:
-        self.store.upsert(self._written(records))
+        self.store.upsert(self._to_stored(records))
 
     def patch(self, records: Sequence[Record]) -> None:
         own = {record.id for record in self.retrieve([record.id for record in records])}
-        self.store.patch(self._written([record for record in records if record.id in own]))
+        self.store.patch(self._to_stored([record for record in records if record.id in own]))
 
     def delete(self, ids: Sequence[str]) -> None:
-        self.store.delete([self._turned(record.id) for record in self.retrieve(ids)])
+        self.store.delete([self._mask_id(record.id) for record in self.retrieve(ids)])
 
-    def query(self, request: models.QueryRequest) -> list[Scored]:
+    def query(self, request: models.QueryRequest) -> list[ScoredPoint]:
         return self.query_batch([request])[0]
 
-    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[Scored]]:
-        answers = self.store.query_batch([self._narrowed(request) for request in requests])
+    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        answers = self.store.query_batch([self._narrow_request(request) for request in requests])
         return [
-            [p._replace(id=self._turned(p.id), payload=_plain(p.payload)) for p in points]
+            [p._replace(id=self._mask_id(p.id), payload=_strip_tenant(p.payload)) for p in points]
             for points in answers
         ]
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        _check(ids)
-        found = self.store.retrieve([self._turned(id) for id in ids], vectors=vectors)
-        return [self._read(record) for record in found if record.payload.get(TENANT) == self.tenant]
+        _check_ids(ids)
+        found = self.store.retrieve([self._mask_id(id) for id in ids], vectors=vectors)
+        return [
+            self._from_stored(record)
+            for record in found
+            if record.payload.get(TENANT_KEY) == self.tenant
+        ]
 
     def scroll(
         self,
@@ -69,19 +73,19 @@ class TenantStore:
         after: str | None = None,
         vectors: bool = False,
     ) -> tuple[list[Record], str | None]:
-        start = self._turned(after) if after else None
+        start = self._mask_id(after) if after else None
         page, following = self.store.scroll(
-            self._own(where), limit=limit, after=start, vectors=vectors
+            self._with_tenant_filter(where), limit=limit, after=start, vectors=vectors
         )
-        return [self._read(r) for r in page], self._turned(following) if following else None
+        return [self._from_stored(r) for r in page], self._mask_id(following) if following else None
 
     def count(self, where: models.Filter | None = None) -> int:
-        return self.store.count(self._own(where))
+        return self.store.count(self._with_tenant_filter(where))
 
     def facet(
         self, key: str, where: models.Filter | None = None, limit: int = 20
     ) -> list[tuple[str, int]]:
-        return self.store.facet(key, self._own(where), limit)
+        return self.store.facet(key, self._with_tenant_filter(where), limit)
 
     def flush(self) -> None:
         self.store.flush()
@@ -89,66 +93,72 @@ class TenantStore:
     def close(self) -> None:
         self.store.close()
 
-    def _turned(self, id: str) -> str:
+    def _mask_id(self, id: str) -> str:
         """From our id to the store's, and back."""
-        return str(uuid.UUID(int=uuid.UUID(id).int ^ self._turn))
+        return str(uuid.UUID(int=uuid.UUID(id).int ^ self._id_mask))
 
-    def _written(self, records: Sequence[Record]) -> list[Record]:
-        _check([record.id for record in records])
-        stamp = {TENANT: self.tenant} if self.tenant else {}
+    def _to_stored(self, records: Sequence[Record]) -> list[Record]:
+        _check_ids([record.id for record in records])
+        stamp = {TENANT_KEY: self.tenant} if self.tenant else {}
         return [
-            replace(record, id=self._turned(record.id), payload={**record.payload, **stamp})
+            replace(record, id=self._mask_id(record.id), payload={**record.payload, **stamp})
             for record in records
         ]
 
-    def _read(self, record: Record) -> Record:
-        return replace(record, id=self._turned(record.id), payload=_plain(record.payload) or {})
+    def _from_stored(self, record: Record) -> Record:
+        return replace(
+            record, id=self._mask_id(record.id), payload=_strip_tenant(record.payload) or {}
+        )
 
-    def _own(self, where: models.Filter | None) -> models.Filter:
+    def _with_tenant_filter(self, where: models.Filter | None) -> models.Filter:
         from qdrant_client import models
 
         mine: models.Condition
         if self.tenant is None:
-            mine = models.IsEmptyCondition(is_empty=models.PayloadField(key=TENANT))
+            mine = models.IsEmptyCondition(is_empty=models.PayloadField(key=TENANT_KEY))
         else:
-            mine = models.FieldCondition(key=TENANT, match=models.MatchValue(value=self.tenant))
-        return models.Filter(must=[mine, self._inner(where)] if where else [mine])
+            mine = models.FieldCondition(key=TENANT_KEY, match=models.MatchValue(value=self.tenant))
+        return models.Filter(must=[mine, self._mask_condition(where)] if where else [mine])
 
-    def _inner(self, condition: Any) -> Any:
+    def _mask_condition(self, condition: Any) -> Any:
         """A filter of ours, or a condition in it, with the store's ids."""
         if hasattr(condition, "has_id"):
-            turned = [self._turned(str(id)) for id in condition.has_id]
+            turned = [self._mask_id(str(id)) for id in condition.has_id]
             return condition.model_copy(update={"has_id": turned})
-        groups = {name: getattr(condition, name, None) for name in GROUPS}
+        groups = {name: getattr(condition, name, None) for name in CLAUSES}
         inner = {
-            name: [self._inner(one) for one in (found if isinstance(found, list) else [found])]
+            name: [
+                self._mask_condition(one) for one in (found if isinstance(found, list) else [found])
+            ]
             for name, found in groups.items()
             if found
         }
         return condition.model_copy(update=inner) if inner else condition
 
-    def _narrowed(self, request: Any) -> Any:
+    def _narrow_request(self, request: Any) -> Any:
         """A query, or a stage of one, and all the stages that it draws from."""
         stages = request.prefetch
         if stages is not None:
             many = stages if isinstance(stages, list) else [stages]
-            stages = [self._narrowed(stage) for stage in many]
-        return request.model_copy(update={"filter": self._own(request.filter), "prefetch": stages})
+            stages = [self._narrow_request(stage) for stage in many]
+        return request.model_copy(
+            update={"filter": self._with_tenant_filter(request.filter), "prefetch": stages}
+        )
 
 
-def _check(ids: Sequence[str]) -> None:
-    from indexer.stores.validate import check_ids  # it brings numpy, and `status` needs none
+def _check_ids(ids: Sequence[str]) -> None:
+    from indexer.stores.validation import check_ids  # it brings numpy, and `status` needs none
 
     check_ids(ids)
 
 
-def _turn(tenant: str) -> int:
+def _make_id_mask(tenant: str) -> int:
     from blake3 import blake3
 
     return int.from_bytes(blake3(b"tenant:" + tenant.encode()).digest()[:16], "big")
 
 
-def _plain(payload: Payload | None) -> Payload | None:
+def _strip_tenant(payload: Payload | None) -> Payload | None:
     if payload is None:
         return None
-    return {key: value for key, value in payload.items() if key != TENANT}
+    return {key: value for key, value in payload.items() if key != TENANT_KEY}

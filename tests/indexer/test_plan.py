@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from embedder import list_models
 from indexer.cli.program import app
+from indexer.collections.schema import INTEGERS, KEYWORDS
 from indexer.planning import PlanRequest, plan
 from indexer.planning import constants as of
 from indexer.planning.cluster import count_shards, size_cluster
@@ -31,9 +32,8 @@ from indexer.planning.storage import (
     sum_components,
 )
 from indexer.planning.tables import render_tables
-from indexer.schema import INTEGERS, KEYWORDS
 from indexer.search.bm25 import build_document_vector
-from indexer.stores.layout import PROFILES
+from indexer.stores.qdrant.profiles import PROFILES
 
 ROOT = Path(__file__).parents[2]
 M = 10**6

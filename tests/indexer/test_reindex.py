@@ -16,13 +16,18 @@ import numpy as np
 import pytest
 
 from embedder.errors import EmbedderError
-from indexer.collection import Collection, list_collections, summary, writing
+from indexer.collections import open_backend
+from indexer.collections.collection import (
+    OpenCollection,
+    list_collections,
+    lock_for_writing,
+    summarize,
+)
+from indexer.collections.schema import IMAGE
 from indexer.errors import CollectionError, DiskFullError, IndexerError, StoreBusyError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.places import place_of
-from indexer.reindex import reindex
-from indexer.schema import IMAGE
+from indexer.reindex.reindex import reindex
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 from tests.programs import ROOT
@@ -62,13 +67,13 @@ def folder(tmp_path, photo) -> Path:
 @pytest.fixture
 def path(config, colours, folder) -> Path:
     """The folder of the collection, ingested with the colours."""
-    with Collection.open_or_create(config, colours.card) as collection:
+    with OpenCollection.open_or_create(config, colours.card) as collection:
         ingest([folder], collection, colours)
         return collection.path
 
 
 def best(config, embedder, words: str = "red") -> str:
-    with Collection.open(config) as collection:
+    with OpenCollection.open(config) as collection:
         return found(Searcher(collection, lambda: embedder), words)
 
 
@@ -83,7 +88,7 @@ def meta(path: Path) -> dict:
 def test_another_model(config, path, colours, shades):
     assert reindex(config, colours) is None, "it has that model already"
     assert not (path / "indexes").exists()
-    before = summary(config)
+    before = summarize(config)
     thumbs = {file: file.stat().st_mtime_ns for file in (path / "thumbs").glob("*/*.jpg")}
     (path / "feedback.jsonl").write_text('{"vote": 1}\n')
     report = reindex(config, shades)
@@ -91,15 +96,15 @@ def test_another_model(config, path, colours, shades):
     assert report.points == (5, 5)
     assert report.checked == 5
     assert (report.ingest.added, report.ingest.skipped) == (5, ())
-    after = summary(config)
+    after = summarize(config)
     assert (after.card, after.old.card, after.building) == (shades.card, colours.card, None)
     assert (after.points, after.name) == (5, before.name)
     assert after.index.parent == path / "indexes"
     assert best(config, shades) == "red.png"
-    with Collection.open(config) as collection:
+    with OpenCollection.open(config) as collection:
         record = next(r for r in collection.store.scroll(vectors=True)[0] if IMAGE in r.vectors)
         assert record.payload["captions"]
-        assert collection.thumbs == path / "thumbs"
+        assert collection.thumbnail_dir == path / "thumbs"
     assert {f: f.stat().st_mtime_ns for f in (path / "thumbs").glob("*/*.jpg")} == thumbs
     assert (path / "feedback.jsonl").read_text() == '{"vote": 1}\n'
     assert [found.name for found in list_collections(config)] == ["default"]
@@ -108,56 +113,56 @@ def test_another_model(config, path, colours, shades):
 def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo):
     reindex(config, shades)
     photo(folder / "black.png", "black")
-    with Collection.open_or_create(config, shades.card) as collection:
+    with OpenCollection.open_or_create(config, shades.card) as collection:
         report = ingest([folder], collection, shades)
     assert (report.added, report.unchanged) == (1, 5)
     assert meta(path)["ingested"]
-    assert (best(config, shades, "black"), summary(config).points) == ("black.png", 6)
+    assert (best(config, shades, "black"), summarize(config).points) == ("black.png", 6)
 
 
 def test_rollback_and_forth(config, path, colours, shades):
     with pytest.raises(CollectionError, match="no old index"):
-        place_of(config).rollback("default")
-    created = summary(config).created
+        open_backend(config).rollback("default")
+    created = summarize(config).created
     reindex(config, shades)
     assert meta(path)["format"] == 2, "a program that knows one index alone must not open it"
-    with writing(path):
-        assert place_of(config).rollback("default") == colours.card
-    assert (summary(config).card, summary(config).old.card) == (colours.card, shades.card)
-    assert summary(config).created == created
+    with lock_for_writing(path):
+        assert open_backend(config).rollback("default") == colours.card
+    assert (summarize(config).card, summarize(config).old.card) == (colours.card, shades.card)
+    assert summarize(config).created == created
     assert (meta(path)["format"], best(config, colours)) == (1, "red.png")
     with pytest.raises(CollectionError, match="reindex --rollback"):
         reindex(config, shades)
-    place_of(config).rollback("default")
+    open_backend(config).rollback("default")
     assert best(config, shades) == "red.png"
 
 
 def test_forget(config, path, colours, shades):
     reindex(config, shades)
-    assert place_of(config).forget("default") == [colours.card]
+    assert open_backend(config).delete_inactive("default") == [colours.card]
     assert not (path / "shard").exists()
     assert not list(path.glob("catalogue.db*"))
     assert best(config, shades) == "red.png"
-    first = summary(config).index
+    first = summarize(config).index
     hues = Shades(colours, "hues")
     assert reindex(config, hues).switched
-    assert place_of(config).forget("default") == [shades.card]
-    assert [summary(config).index] == list((path / "indexes").iterdir()) != [first]
-    assert place_of(config).forget("default") == []
+    assert open_backend(config).delete_inactive("default") == [shades.card]
+    assert [summarize(config).index] == list((path / "indexes").iterdir()) != [first]
+    assert open_backend(config).delete_inactive("default") == []
     reindex(config, shades)
     reindex(config, Shades(colours, "tints"))
     assert len(list((path / "indexes").iterdir())) == 2, "the one before the old one is deleted"
-    place_of(config).rollback("default")
+    open_backend(config).rollback("default")
     assert best(config, shades) == "red.png"
 
 
 def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
     """Neither index may be made anew, empty, under a program that still asks it."""
     for model in (shades, Shades(colours, "hues")):
-        with Collection.open(config) as stale:
+        with OpenCollection.open(config) as stale:
             assert stale.store.count() == 5
             reindex(config, model)
-            place_of(config).forget("default")
+            open_backend(config).delete_inactive("default")
             with pytest.raises(CollectionError, match="re-indexed, open it anew"):
                 for _ in range(100):  # until the keeper has noticed
                     stale.store.close()
@@ -169,20 +174,20 @@ def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
 def test_it_goes_on_where_it_was_stopped(config, path, colours, shades, folder, photo):
     for i in range(20):
         photo(folder / f"{i}.png", i)
-    with Collection.open(config) as collection:
+    with OpenCollection.open(config) as collection:
         ingest([folder], collection, colours)
     stop = threading.Event()
     slow = Shades(colours, during=stop.set)
     report = reindex(config, slow, IngestOptions(batch_size=2, decode_threads=1), stop=stop)
     assert (report.switched, report.ingest.interrupted) == (False, True)
-    begun = summary(config).building
+    begun = summarize(config).building
     assert begun.card == shades.card
     assert 0 < report.points[1] < 25
     assert best(config, colours) == "red.png"
     report = reindex(config, shades)
     assert report.ingest.unchanged > 0
     assert report.ingest.added + report.ingest.unchanged == 25
-    assert summary(config).index == begun.folder
+    assert summarize(config).index == begun.folder
 
 
 def test_stopped_while_it_is_checked(config, path, colours, shades):
@@ -200,23 +205,26 @@ def test_another_model_than_the_half_built_one(config, path, colours):
     reindex(config, Shades(colours, during=stop.set), IngestOptions(batch_size=2), stop=stop)
     with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
         reindex(config, Shades(colours, "hues"))
-    begun = summary(config).building.folder
-    assert [card.name for card in place_of(config).forget("default")] == ["shades"]
+    begun = summarize(config).building.folder
+    assert [card.name for card in open_backend(config).delete_inactive("default")] == ["shades"]
     begun.mkdir()
     (begun / "collection.json").write_text("{")  # damaged, it is no hindrance
-    assert summary(config).building is None
+    assert summarize(config).building is None
     assert reindex(config, Shades(colours, "hues")).switched
-    place_of(config).forget("default")
+    open_backend(config).delete_inactive("default")
     assert not begun.exists()
 
 
 def test_writers_wait_and_searches_do_not(config, path, colours, folder):
-    with writing(path), pytest.raises(StoreBusyError, match="another ingest"):
+    with lock_for_writing(path), pytest.raises(StoreBusyError, match="another ingest"):
         reindex(config, Shades(colours))
     met = []
 
     def during() -> None:
-        with Collection.open(config) as collection, pytest.raises(StoreBusyError, match="reindex"):
+        with (
+            OpenCollection.open(config) as collection,
+            pytest.raises(StoreBusyError, match="reindex"),
+        ):
             ingest([folder], collection, colours)
         met.append(best(config, colours))
 
@@ -225,7 +233,7 @@ def test_writers_wait_and_searches_do_not(config, path, colours, folder):
 
 
 def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades, folder):
-    with Collection.open(config) as stale:
+    with OpenCollection.open(config) as stale:
         reindex(config, shades)
         with pytest.raises(CollectionError, match="re-indexed meanwhile"):
             ingest([folder], stale, colours)
@@ -237,7 +245,7 @@ def test_a_folder_that_is_missing(config, path, shades, folder, tmp_path):
         reindex(config, shades)
     report = reindex(config, shades, allow_missing=True)
     assert (report.switched, report.points) == (True, (5, 0))
-    assert len(report.losses.vanished) == 5
+    assert len(report.diff.vanished) == 5
 
 
 def test_files_that_are_gone_or_changed(config, path, shades, folder, photo):
@@ -245,8 +253,8 @@ def test_files_that_are_gone_or_changed(config, path, shades, folder, photo):
     photo(folder / "blue.png", "black")
     report = reindex(config, shades)
     assert report.switched
-    assert [Path(p).name for p in report.losses.vanished] == ["red.png"]
-    assert [Path(p).name for p in report.losses.changed] == ["blue.png"]
+    assert [Path(p).name for p in report.diff.vanished] == ["red.png"]
+    assert [Path(p).name for p in report.diff.changed] == ["blue.png"]
     assert best(config, shades, "black") == "blue.png"
 
 
@@ -254,7 +262,7 @@ def test_a_file_that_would_be_lost_stops_the_switch(config, path, colours, shade
     (folder / "red.png").write_bytes(b"no picture any more")
     report = reindex(config, shades)
     assert not report.switched
-    assert [(Path(s.path).name, s.reason) for s in report.losses.lost] == [("red.png", "corrupt")]
+    assert [(Path(s.path).name, s.reason) for s in report.diff.lost] == [("red.png", "corrupt")]
     assert best(config, colours) == "red.png"
     again = reindex(config, shades, allow_missing=True)
     assert (again.switched, again.points, again.ingest.unchanged) == (True, (5, 4), 4)
@@ -268,7 +276,7 @@ def test_a_model_that_fails_on_a_file_stops_the_switch(config, path, colours, sh
             return super().embed(inputs, role, instruction)
 
     report = reindex(config, Picky(colours))
-    assert [(s.reason, s.detail) for s in report.losses.lost] == [("embed-failed", "red hurts")]
+    assert [(s.reason, s.detail) for s in report.diff.lost] == [("embed-failed", "red hurts")]
     assert not report.switched
     assert reindex(config, shades).switched, "the same model, mended"
 
@@ -277,13 +285,13 @@ def test_captions_of_a_table_that_was_named(config, colours, shades, folder, tmp
     table = tmp_path / "table.csv"
     table.write_text("file,caption\nred.png,a crimson door\n")
     named = IngestOptions(manifest=table)
-    with Collection.open_or_create(config, colours.card) as collection:
+    with OpenCollection.open_or_create(config, colours.card) as collection:
         ingest([folder], collection, colours, named)
     report = reindex(config, shades)
     assert not report.switched
-    assert [Path(p).name for p in report.losses.silent] == ["red.png"]
+    assert [Path(p).name for p in report.diff.lost_captions] == ["red.png"]
     assert reindex(config, shades, named).switched
-    with Collection.open(config) as collection:
+    with OpenCollection.open(config) as collection:
         texts = [c["text"] for r in collection.store.scroll()[0] for c in r.payload["captions"]]
     assert "a crimson door" in texts
 
@@ -322,15 +330,15 @@ def test_what_cannot_be(config, path, colours, shades, monkeypatch):
 
 
 STEPS = {  # name: (where kill -9 comes, whether the new index is in use afterwards)
-    "begin": ("indexer.generations.write_meta", False),
-    "compare": ("indexer.reindex.compare", False),
-    "switch": ("indexer.generations.switch", False),
-    "sweep": ("indexer.generations._delete_first", True),
+    "begin": ("indexer.collections.versions.write_metadata", False),
+    "compare": ("indexer.reindex.reindex.compare_indexes", False),
+    "switch": ("indexer.collections.versions.switch", False),
+    "sweep": ("indexer.collections.versions._delete_metadata_first", True),
 }
 DRIVER = """
 import importlib, os, sys
 from indexer.config import load_config
-from indexer.reindex import reindex
+from indexer.reindex.reindex import reindex
 from tests.embedders import ColorEmbedder
 from tests.indexer.test_reindex import Shades
 
@@ -355,28 +363,28 @@ def test_killed(config, path, colours, shades, step):
     if step == "sweep":  # there is something to sweep: the first index, before the old one
         assert reindex(config, Shades(colours, "hues")).switched
     assert run(config, name, where).returncode == -9
-    assert (summary(config).card == shades.card) == switched
+    assert (summarize(config).card == shades.card) == switched
     model = shades if switched else colours
     assert best(config, model) == "red.png"
     report = reindex(config, shades)
     assert (report is None) == switched
-    assert summary(config).card == shades.card
+    assert summarize(config).card == shades.card
     assert best(config, shades) == "red.png"
-    place_of(config).forget("default")
-    assert [summary(config).index] == list((path / "indexes").iterdir())
+    open_backend(config).delete_inactive("default")
+    assert [summarize(config).index] == list((path / "indexes").iterdir())
     assert not (path / "shard").exists()
 
 
 SEARCHER = """
 import sys
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 from tests.embedders import ColorEmbedder
 
 model = ColorEmbedder()
-with Collection.open(load_config({"store": sys.argv[1]})) as collection:
+with OpenCollection.open(load_config({"store": sys.argv[1]})) as collection:
     searcher = Searcher(collection, lambda: model)
     for line in sys.stdin:
         hits = searcher.search(Query((Part(text=line.strip()),), limit=1)).hits
@@ -409,10 +417,10 @@ def test_a_searcher_that_was_open_before_goes_on(config, path, colours, shades):
 
 
 def test_a_collection_without_files(config, colours, shades):
-    with Collection.open_or_create(config, colours.card):
+    with OpenCollection.open_or_create(config, colours.card):
         pass
     assert reindex(config, shades).points == (0, 0)
-    assert summary(config).card == shades.card
+    assert summarize(config).card == shades.card
 
 
 def test_an_error_of_the_model_leaves_all_as_it_was(config, path, colours, shades):
@@ -431,7 +439,7 @@ def test_every_tenant_of_a_collection_gets_the_new_model(config, colours, shades
     shares = {"acme": [folder], "bolt": [folder, other], None: [other]}
     for tenant, folders in shares.items():
         mine = replace(config, tenant=tenant)
-        with Collection.open_or_create(mine, colours.card) as collection:
+        with OpenCollection.open_or_create(mine, colours.card) as collection:
             ingest(folders, collection, colours)
     with pytest.raises(CollectionError, match="without --tenant"):
         reindex(replace(config, tenant="acme"), shades)
@@ -441,7 +449,7 @@ def test_every_tenant_of_a_collection_gets_the_new_model(config, colours, shades
     for tenant, count in {"acme": 5, "bolt": 6, None: 12}.items():
         mine = replace(config, tenant=tenant)
         assert best(mine, shades, "black" if tenant is None else "red").startswith(("red", "black"))
-        with Collection.open(mine) as collection:
+        with OpenCollection.open(mine) as collection:
             assert collection.store.count() == count
-    with Collection.open_or_create(replace(config, tenant="acme"), shades.card) as collection:
+    with OpenCollection.open_or_create(replace(config, tenant="acme"), shades.card) as collection:
         assert ingest([folder], collection, shades).unchanged == 5

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from embedder import Input, ModelCard, Role, Vectors
+from indexer.collections import CollectionIndex
 from indexer.config import Config
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
@@ -19,7 +20,6 @@ from indexer.ingest.distributed.ray_cluster import LOCAL_PREFIX
 from indexer.ingest.distributed.worker_pool import WorkerPool
 from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail_bytes
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
-from indexer.places import Index
 from indexer.sources.paths import url_scheme
 from indexer.types import SkippedFile
 
@@ -37,7 +37,7 @@ class Coordinator:
         self,
         address: str,
         config: Config,
-        index: Index,
+        index: CollectionIndex,
         roots: Sequence[str | Path],
         options: IngestOptions,
     ) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.images.decode import DecodeLimits
+from indexer.collections import CollectionIndex
 from indexer.config import Config
 from indexer.ingest.types import DecodedFile, PendingFile
-from indexer.places import Index
 from indexer.sources import SourceOptions
 from indexer.types import SkippedFile
 
@@ -19,7 +19,7 @@ class WorkerJob:
     """What every worker of a run gets once. `config` and `roots` may hold keys: never show them."""
 
     config: Config
-    index: Index
+    index: CollectionIndex
     roots: tuple[str | Path, ...]  # as the user named them, absolute
     source_options: SourceOptions
     limits: DecodeLimits

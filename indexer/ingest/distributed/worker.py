@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from embedder import Embedder, EmbedderError, Input, Role, Vectors
-from indexer.collection import Collection
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
+from indexer.collections.model import load_model
 from indexer.errors import IndexerError
 from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.distributed.messages import (
@@ -23,9 +25,7 @@ from indexer.ingest.embed_stage import EmbedFailedError, embed_each, require_vec
 from indexer.ingest.payload import build_payload, texts_to_embed
 from indexer.ingest.thumbnails import encode_thumbnail
 from indexer.ingest.types import DecodedFile, StageTimer
-from indexer.models import load_model
 from indexer.paths import display_path
-from indexer.places import place_of
 from indexer.sources import SourceSet
 from indexer.types import SkippedFile, Vector
 
@@ -73,7 +73,7 @@ class WorkerContext:
     """What a worker has open."""
 
     job: WorkerJob
-    collection: Collection
+    collection: OpenCollection
     model: Embedder
     decode_pool: ThreadPoolExecutor
     sources: SourceSet
@@ -149,7 +149,7 @@ def _open_context(job: WorkerJob) -> WorkerContext:
     return WorkerContext(
         job=job,
         model=load_model(job.config, job.index.card, job.decode_threads),
-        collection=Collection.open_index(job.config, place_of(job.config), job.index),
+        collection=OpenCollection.open_index(job.config, open_backend(job.config), job.index),
         decode_pool=ThreadPoolExecutor(job.decode_threads, thread_name_prefix="decode"),
         sources=SourceSet.open(job.roots, job.source_options, skips.append),
         caption_skips=skips,

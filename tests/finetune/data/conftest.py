@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
@@ -36,7 +36,7 @@ def folder(tmp_path, photo):
 @pytest.fixture
 def collection(config, colours, folder):
     """A test's own, to be changed."""
-    with Collection.open_or_create(config, colours.card) as opened:
+    with OpenCollection.open_or_create(config, colours.card) as opened:
         ingest([folder], opened, colours, IngestOptions())
         yield opened
 
@@ -55,7 +55,7 @@ def shared(kept, tmp_path_factory, colours, photo):
     if not made:
         place = tmp_path_factory.mktemp("shared")
         config = load_config({"store": str(place / "store")})
-        opened = stack.enter_context(Collection.open_or_create(config, colours.card))
+        opened = stack.enter_context(OpenCollection.open_or_create(config, colours.card))
         made["shared"] = opened, drawn(place / "pictures", photo)
         ingest([made["shared"][1]], opened, colours, IngestOptions())
     yield made["shared"]

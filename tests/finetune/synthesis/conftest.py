@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from finetune.synthesis.images import CollectionImages
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 
@@ -176,16 +176,16 @@ def chat() -> Iterator[Chat]:
 
 
 @pytest.fixture(scope="session")
-def kept() -> Iterator[list[Collection]]:
+def kept() -> Iterator[list[OpenCollection]]:
     """Holds the collection from the first test that needs it to the last."""
-    opened: list[Collection] = []
+    opened: list[OpenCollection] = []
     yield opened
     for collection in opened:
         collection.close()
 
 
 @pytest.fixture
-def collection(kept, colours, photo, tmp_path_factory) -> Collection:
+def collection(kept, colours, photo, tmp_path_factory) -> OpenCollection:
     """Eight pictures of noise, and one of them again with a pixel changed; tests only read it."""
     if not kept:
         folder = tmp_path_factory.mktemp("synthesis")
@@ -195,7 +195,7 @@ def collection(kept, colours, photo, tmp_path_factory) -> Collection:
         twin.putpixel((0, 0), (1, 2, 3))
         twin.save(folder / "pictures" / "twin.png")
         config = load_config({"store": str(folder / "store")})
-        kept.append(Collection.open_or_create(config, colours.card))
+        kept.append(OpenCollection.open_or_create(config, colours.card))
         ingest([folder / "pictures"], kept[0], colours)
     return kept[0]
 

@@ -12,7 +12,7 @@ from finetune.synthesis.agreement import (
 from finetune.synthesis.images import CollectionImages
 from finetune.synthesis.journal import JobOutcome
 from finetune.synthesis.samples import Sample, SampleImage
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.ingest.pipeline import ingest
 
 COLOURS = {
@@ -28,7 +28,7 @@ COLOURS = {
 def painted(config, colours, photo, tmp_path):
     for name, colour in COLOURS.items():
         photo(tmp_path / f"{name}.png", colour)
-    with Collection.open_or_create(config, colours.card) as opened:
+    with OpenCollection.open_or_create(config, colours.card) as opened:
         ingest([tmp_path], opened, colours)
         yield CollectionImages.from_store(opened.store, "default")
 

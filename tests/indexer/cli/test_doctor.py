@@ -36,10 +36,10 @@ def test_before_the_first_ingest(indexer):
 
 def test_a_catalogue_that_does_not_fit_the_store(indexed, pictures):
     """Points that the store has lost would count as unchanged for ever."""
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
     from indexer.config import load_config
 
-    with Collection.open(load_config({"store": str(indexed.folder / "store")})) as opened:
+    with OpenCollection.open(load_config({"store": str(indexed.folder / "store")})) as opened:
         lost = opened.store.scroll(limit=1)[0][0].id
         opened.store.delete([lost])
     answer = indexed.json("doctor", code=1)

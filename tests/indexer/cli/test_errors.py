@@ -96,10 +96,10 @@ def test_the_traceback_is_there_for_who_asks(indexer, how):
 
 def test_a_fault_of_the_program_is_short_and_names_debug(indexed):
     """A payload that no program of ours has written."""
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
     from indexer.config import load_config
 
-    with Collection.open(load_config({"store": str(indexed.folder / "store")})) as opened:
+    with OpenCollection.open(load_config({"store": str(indexed.folder / "store")})) as opened:
         record = opened.store.scroll(limit=1, vectors=True)[0][0]
         record.payload["captions"] = [1]
         opened.store.upsert([record])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from tests.programs import ROOT
 
@@ -18,7 +18,7 @@ BATCH = 4
 DRIVER = """
 import sys, time
 from pathlib import Path
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
@@ -36,7 +36,7 @@ class Slow(ColorEmbedder):
         return rows
 
 model = Slow()
-with Collection.open_or_create(load_config({"store": sys.argv[1]}), model.card) as collection:
+with OpenCollection.open_or_create(load_config({"store": sys.argv[1]}), model.card) as collection:
     options = IngestOptions(batch_size=int(sys.argv[3]))
     report = ingest([Path(sys.argv[2])], collection, model, options)
 print("added", report.added, "unchanged", report.unchanged, flush=True)
@@ -67,7 +67,7 @@ def test_kill_at_random_moments(tmp_path, photo, colours, seed):
         process.wait()
         batches = [line for line in seen if line.startswith("embedded")]
         embedded += int(batches[-1].split()[1]) if batches else 0
-        with Collection.open(load_config({"store": str(store)})) as collection:
+        with OpenCollection.open(load_config({"store": str(store)})) as collection:
             # every batch before the last one begun was acknowledged
             assert collection.store.count() >= embedded - BATCH * kills
     process = start(store, pictures)
@@ -76,6 +76,6 @@ def test_kill_at_random_moments(tmp_path, photo, colours, seed):
     last_line = out.splitlines()[-1].split()
     added, unchanged = int(last_line[1]), int(last_line[3])
     assert added + unchanged == 60
-    with Collection.open(load_config({"store": str(store)})) as collection:
+    with OpenCollection.open(load_config({"store": str(store)})) as collection:
         assert collection.store.count() == 60
     assert embedded + added <= 60 + 4 * BATCH, "a crash costs at most one batch"

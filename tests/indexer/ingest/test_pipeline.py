@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from embedder.errors import EmbedderError, UnavailableError
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.errors import CollectionError, IndexerError, StoreBusyError
 from indexer.ids import hash_content, make_point_ids
 from indexer.ingest.pipeline import ingest
@@ -30,7 +30,7 @@ def folder(tmp_path, photo) -> Path:
 
 @pytest.fixture
 def collection(config, colours):
-    with Collection.open_or_create(config, colours.card) as opened:
+    with OpenCollection.open_or_create(config, colours.card) as opened:
         yield opened
 
 
@@ -88,7 +88,7 @@ def test_what_a_point_holds(run, collection, folder):
     assert (payload["width"], payload["height"]) == (120, 90)
     assert {"image", "bm25"} <= set(record.vectors)
     assert "text" not in record.vectors
-    assert (collection.thumbs / record.id[:2] / f"{record.id}.jpg").is_file()
+    assert (collection.thumbnail_dir / record.id[:2] / f"{record.id}.jpg").is_file()
     note = stored(collection)["note.md"]
     assert (note["kind"], note["text"]) == ("text", "A red bicycle leans on the wall.")
 
@@ -127,7 +127,7 @@ def test_a_changed_file_replaces_its_point(run, collection, folder, photo):
     photo(folder / "a.jpg", 99)
     assert run() == {"updated": 1, "unchanged": 3}
     assert collection.store.retrieve([old]) == []
-    assert not (collection.thumbs / old[:2] / f"{old}.jpg").exists()
+    assert not (collection.thumbnail_dir / old[:2] / f"{old}.jpg").exists()
     assert collection.store.count() == 4
 
 
@@ -313,7 +313,7 @@ def test_a_dry_run_tells_and_changes_nothing(run, collection, folder, colours):
     assert run(dry_run=True) == {"added": 4}
     assert colours.calls == []
     assert collection.store.count() == 0
-    assert list(collection.thumbs.rglob("*.jpg")) == []
+    assert list(collection.thumbnail_dir.rglob("*.jpg")) == []
     run()
     (folder / "a.jpg").rename(folder / "renamed.jpg")
     (folder / "b.png").unlink()
@@ -347,7 +347,7 @@ def test_names_that_are_not_utf8(run, collection, folder):
 
 
 def test_only_one_writes_at_a_time(run, collection):
-    with collection.writing(), pytest.raises(StoreBusyError, match="another ingest"):
+    with collection.lock_for_writing(), pytest.raises(StoreBusyError, match="another ingest"):
         run()
 
 
@@ -356,26 +356,26 @@ def test_another_model_is_refused_by_name(run, config, colours, collection):
 
     other = replace(colours.card, name="other", fingerprint="other-1")
     with pytest.raises(CollectionError, match=r"colours.*other.*--collection"):
-        Collection.open_or_create(config, other)
+        OpenCollection.open_or_create(config, other)
 
 
 def test_a_missing_collection_says_what_to_type(config):
     with pytest.raises(CollectionError, match="indexer ingest FOLDER"):
-        Collection.open(config)
+        OpenCollection.open(config)
 
 
 def test_a_newer_format_is_refused(config, collection, run):
     meta = collection.path / "collection.json"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "format": 99}))
     with pytest.raises(CollectionError, match="format 99"):
-        Collection.open(config)
+        OpenCollection.open(config)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 1, "card": {}}', "\x00\x01"])
 def test_damaged_metadata_is_named(config, collection, content):
     (collection.path / "collection.json").write_text(content)
     with pytest.raises(CollectionError, match=r"collection\.json is damaged"):
-        Collection.open(config)
+        OpenCollection.open(config)
 
 
 def test_progress_is_told(collection, colours, folder):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.collection import Collection
+from indexer.collections.collection import OpenCollection
 from indexer.errors import QueryError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
@@ -32,7 +32,7 @@ def folder(tmp_path, photo):
 
 @pytest.fixture
 def collection(config, colours, folder):
-    with Collection.open_or_create(config, colours.card) as opened:
+    with OpenCollection.open_or_create(config, colours.card) as opened:
         ingest([folder], opened, colours, IngestOptions())
         yield opened
 
@@ -194,7 +194,7 @@ def test_browsing_and_edges(searcher):
 
 
 def test_an_empty_collection_answers(config, colours):
-    with Collection.open_or_create(config, colours.card) as empty:
+    with OpenCollection.open_or_create(config, colours.card) as empty:
         assert Searcher(empty, lambda: colours).search(Query((text("red"),))).hits == ()
 
 
@@ -213,7 +213,7 @@ def test_eight_orientations_of_one_photo_are_one(config, colours, tmp_path):
         exif[0x0112] = number
         stored = upright.transpose(getattr(Image.Transpose, turn)) if turn else upright
         stored.save(tmp_path / "turned" / f"{number}.jpg", exif=exif, quality=95)
-    with Collection.open_or_create(config, colours.card) as opened:
+    with OpenCollection.open_or_create(config, colours.card) as opened:
         ingest([tmp_path / "turned"], opened, colours, IngestOptions())
         query = Query((Part(image=upright, label="it"),), limit=8, group_duplicates=False)
         hits = Searcher(opened, lambda: colours).search(query).hits

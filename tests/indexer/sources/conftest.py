@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.collection import Collection
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import make_schema
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.places import place_of
-from indexer.schema import schema
-from indexer.stores import MEMORY, Layout, open_store
+from indexer.stores import MEMORY_LOCATION, Layout, open_store
 
 
 def picture(look: int | str = 0, form: str = "PNG", size=(24, 16)) -> bytes:
@@ -45,13 +45,13 @@ def tar(members: dict[str, bytes], mtime: float = 1_700_000_000) -> bytes:
 
 
 @pytest.fixture
-def collection(config, colours) -> Iterator[Collection]:
+def collection(config, colours) -> Iterator[OpenCollection]:
     """Its points are in memory: what is tested here is what comes before."""
-    place = place_of(config)
+    place = open_backend(config)
     index = place.create(config.collection, colours.card, Layout())
-    store = open_store(MEMORY, config.collection)
-    store.ensure(schema(colours.card.dim))
-    with Collection(config, place, index, store) as opened:
+    store = open_store(MEMORY_LOCATION, config.collection)
+    store.ensure(make_schema(colours.card.dim))
+    with OpenCollection(config, place, index, store) as opened:
         yield opened
 
 

@@ -37,7 +37,7 @@ def test_a_prefix_is_ingested_with_what_is_written_beside(filled, run, stored, c
     assert cat["modified"] > "2020"
     assert [c["text"] for c in stored()["dog"]["captions"]] == ["un chien"]
     assert set(stored()) == {"cat.png", "dog", "notes.md"}
-    assert len(list(collection.thumbs.glob("*/*.jpg"))) == 2
+    assert len(list(collection.thumbnail_dir.glob("*/*.jpg"))) == 2
 
 
 def test_a_second_run_reads_nothing(filled, run, colours, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
-from indexer.losses import compare
+from indexer.reindex.diff import compare_indexes
 from indexer.sources import SourceSet
 
 
@@ -91,15 +91,15 @@ def test_each_path_is_asked_of_its_own_source(filled, folder, make_picture):
 
 def test_what_a_new_index_lacks_of_it(filled, run, collection, config, colours, memory):
     """Of what is not on the disk the ingest tells: left out, or gone."""
-    from indexer.collection import Collection
+    from indexer.collections.collection import OpenCollection
     from indexer.ingest.pipeline import ingest
 
     run(*filled)
     memory.rm("/far/a/1.png")
     other = replace(config, collection="other")
-    with Collection.open_or_create(other, colours.card) as new:
+    with OpenCollection.open_or_create(other, colours.card) as new:
         report = ingest(filled[:1] + filled[2:], new, colours)
-        losses = compare(collection, new, report.skipped)
+        losses = compare_indexes(collection, new, report.skipped)
     assert set(losses.vanished) == {"memory://far/a/1.png", f"{filled[1]}#in.png"}
     assert losses.lost == ()
 

@@ -170,7 +170,7 @@ def test_keys_are_sent_and_never_kept(site, run, stored, make_picture, collectio
     assert all(headers["Authorization"] == "Basic YW5uOmszeWszeQ==" for headers in site.headers)
     assert "/l.csv?X-Amz-Signature=s1gned" in site.asked
     told = str(stored()) + str(run.report)
-    told += (collection.index / "catalogue.db").read_bytes().decode("latin-1")
+    told += (collection.index_dir / "catalogue.db").read_bytes().decode("latin-1")
     for secret in ("k3yk3y", "t0psecret", "s1gned", "ann:"):
         assert secret not in told
     site.pages["/l.csv"] = rows.replace("KEY", "xyz").encode()  # signed anew

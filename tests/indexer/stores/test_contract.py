@@ -11,7 +11,7 @@ import pytest
 from qdrant_client import models
 
 from indexer.errors import StoreError
-from indexer.stores import MEMORY, Connection, Schema, open_store
+from indexer.stores import MEMORY_LOCATION, Connection, Schema, open_store
 from indexer.types import Record, SparseVector
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).with_name("exact.py"))
@@ -57,13 +57,16 @@ def store(request, tmp_path):
     name, location = "c", tmp_path
     (tmp_path / "c").mkdir()
     if request.param == "memory":
-        location = MEMORY
+        location = MEMORY_LOCATION
     elif request.param != "edge":
         qdrant = request.getfixturevalue("qdrant")
         port = qdrant.grpc_port if request.param == "grpc" else None
         if request.param == "grpc" and port is None:
             pytest.skip("the server's gRPC port is not known: POLYLENS_QDRANT_GRPC_PORT")
-        name, location = qdrant.name(), Connection(qdrant.url, qdrant.api_key, port, patience=5)
+        name, location = (
+            qdrant.name(),
+            Connection(qdrant.url, qdrant.api_key, port, retry_seconds=5),
+        )
     opened = open_store(location, name)
     opened.ensure(SCHEMA)
     yield opened

@@ -17,11 +17,11 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from indexer.errors import ConfigError, StoreError, StoreUnavailableError
 from indexer.stores import Connection, Layout, Schema, open_store
-from indexer.stores.connection import masked
-from indexer.stores.server import Server, server_of
-from indexer.stores.server_store import ServerStore
-from indexer.stores.upload import MOST_BYTES, MOST_POINTS, pieces
-from indexer.stores.wire import _grpc_point
+from indexer.stores.qdrant.connection import redact_password
+from indexer.stores.qdrant.points import _to_grpc_point
+from indexer.stores.qdrant.server import Server, get_server
+from indexer.stores.qdrant.store import QdrantStore
+from indexer.stores.qdrant.upload import MAX_BYTES, MAX_POINTS, split_records
 from indexer.types import Record, SparseVector
 
 SCHEMA = Schema((("image", 4), ("text", 4)), ("bm25",), ("kind",), ("year",), "tenant")
@@ -31,7 +31,7 @@ POINT = Record(str(uuid.UUID(int=1)), {"image": np.eye(4, dtype=np.float32)[0]},
 @pytest.fixture(params=["rest", "grpc"])
 def connection(request, qdrant) -> Connection:
     port = qdrant.grpc_port if request.param == "grpc" else None
-    return Connection(qdrant.url, qdrant.api_key, port, patience=0)
+    return Connection(qdrant.url, qdrant.api_key, port, retry_seconds=0)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def server(connection):
     server.close()
 
 
-def opened(server: Server, schema: Schema = SCHEMA, **layout) -> ServerStore:
-    store = ServerStore(server, "c", Layout(**layout))
+def opened(server: Server, schema: Schema = SCHEMA, **layout) -> QdrantStore:
+    store = QdrantStore(server, "c", Layout(**layout))
     store.ensure(schema)
     return store
 
@@ -149,7 +149,7 @@ class _Listening:
 def test_queries_say_how_much_to_rescore(server, profile, oversampling):
     opened(server, profile=profile, replicas=1)
     heard = Heard(server)
-    store = ServerStore(heard, "c")  # whoever comes later need not know the profile
+    store = QdrantStore(heard, "c")  # whoever comes later need not know the profile
     store.ensure(SCHEMA)
     near = {"query": [1.0, 0, 0, 0], "using": "image"}
     stage = models.Prefetch(**near, limit=5)
@@ -175,7 +175,7 @@ def test_queries_say_how_much_to_rescore(server, profile, oversampling):
 
 def test_what_is_not_quantised_is_asked_plainly(server):
     heard = Heard(server)
-    store = ServerStore(heard, "c")
+    store = QdrantStore(heard, "c")
     store.ensure(SCHEMA)
     store.query(models.QueryRequest(query=[1.0, 0, 0, 0], using="image"))
     assert heard.asked[0].params is None
@@ -238,16 +238,16 @@ def test_keys(server, qdrant, caplog):
 def test_a_key_is_not_sent_in_the_clear_unnoticed(qdrant, caplog):
     with caplog.at_level(logging.WARNING, "indexer"):
         for host in ("localhost", "127.0.0.1", "qdrant"):
-            Server(Connection(f"http://{host}:1", "k"))._opened()
+            Server(Connection(f"http://{host}:1", "k"))._ensure_client()
         assert not caplog.records
-        Server(Connection("http://user:secret@qdrant.example.org", "k"))._opened()
+        Server(Connection("http://user:secret@qdrant.example.org", "k"))._ensure_client()
     assert "unencrypted" in caplog.text and "secret" not in caplog.text
 
 
 def test_passwords_are_masked():
-    assert masked("http://me:secret@host:6333") == "http://me:***@host:6333"
-    assert masked("http://host:6333") == "http://host:6333"
-    server = Server(Connection("http://me:secret@127.0.0.1:1", "k-e-y", patience=0))
+    assert redact_password("http://me:secret@host:6333") == "http://me:***@host:6333"
+    assert redact_password("http://host:6333") == "http://host:6333"
+    server = Server(Connection("http://me:secret@127.0.0.1:1", "k-e-y", retry_seconds=0))
     with pytest.raises(StoreUnavailableError) as caught:
         server.call(lambda client: client.get_collections())
     assert "http://me:***@127.0.0.1:1" in str(caught.value)
@@ -291,7 +291,7 @@ def page():
     ],
 )
 def test_what_is_no_qdrant(page, status, body):
-    server = Server(Connection(f"http://{page(status, body)}", patience=60))
+    server = Server(Connection(f"http://{page(status, body)}", retry_seconds=60))
     with pytest.raises(StoreError, match="is no Qdrant server"):
         server.call(lambda client: client.get_collections())
 
@@ -304,7 +304,7 @@ def test_versions(page, major, minor, fits):
     ours = [int(part) for part in version("qdrant-client").split(".")[:2]]
     theirs = f"{ours[0] + major}.{ours[1] + minor}"
     body = {"title": "qdrant - vector search engine", "version": f"{theirs}.3-dev"}
-    server = Server(Connection(f"http://{page(200, json.dumps(body).encode())}", patience=0))
+    server = Server(Connection(f"http://{page(200, json.dumps(body).encode())}", retry_seconds=0))
     if fits:
         assert server.call(lambda _: "talked") == "talked"
         return
@@ -329,13 +329,13 @@ def test_name_and_password_are_for_what_stands_before_it(page):
 def test_tls(secure_qdrant, tmp_path, over):
     authority = str(secure_qdrant.tls.certificate)
     port = secure_qdrant.grpc_port if over == "grpc" else None
-    trusting = Connection(secure_qdrant.url, grpc_port=port, ca=authority, patience=0)
-    store = ServerStore(Server(trusting), "c")
+    trusting = Connection(secure_qdrant.url, grpc_port=port, ca=authority, retry_seconds=0)
+    store = QdrantStore(Server(trusting), "c")
     store.ensure(SCHEMA)
     store.upsert([POINT])
     assert store.count() == 1
     with pytest.raises(StoreError, match=r"is not trusted.*POLYLENS_QDRANT_CA"):
-        Server(replace(trusting, ca=None, patience=60)).call(lambda c: c.get_collections())
+        Server(replace(trusting, ca=None, retry_seconds=60)).call(lambda c: c.get_collections())
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("no certificate")
     with pytest.raises(StoreError, match="PEM"):
@@ -344,14 +344,14 @@ def test_tls(secure_qdrant, tmp_path, over):
 
 @pytest.mark.needs_faults
 def test_tls_where_there_is_none(qdrant):
-    server = Server(Connection(qdrant.url.replace("http:", "https:"), patience=60))
+    server = Server(Connection(qdrant.url.replace("http:", "https:"), retry_seconds=60))
     with pytest.raises(StoreError, match="http:// instead of https://"):
         server.call(lambda client: client.get_collections())
 
 
 def test_a_process_has_one_client(qdrant):
     one = Connection(qdrant.url, qdrant.api_key)
-    assert server_of(one) is server_of(Connection(qdrant.url, qdrant.api_key))
+    assert get_server(one) is get_server(Connection(qdrant.url, qdrant.api_key))
     assert (
         open_store(one, "a")._server is open_store(qdrant.url, "b", api_key=qdrant.api_key)._server
     )
@@ -389,7 +389,7 @@ def test_two_that_make_it_at_the_same_time(connection, qdrant):
 
     def ensure(server: Server) -> None:
         try:
-            ServerStore(Slow(server), "c").ensure(SCHEMA)
+            QdrantStore(Slow(server), "c").ensure(SCHEMA)
         except Exception as error:
             errors.append(error)
 
@@ -408,12 +408,12 @@ def test_a_payload_that_no_message_can_hold(server):
 
 
 def test_pieces_by_number_and_by_size():
-    small = [POINT] * (MOST_POINTS + 1)
-    assert [len(p) for p in pieces(small, [10] * len(small))] == [MOST_POINTS, 1]
-    third = MOST_BYTES // 3
-    assert [len(p) for p in pieces([POINT] * 5, [third] * 5)] == [2, 2, 1]
-    assert [len(p) for p in pieces([POINT] * 2, [2 * MOST_BYTES] * 2)] == [1, 1]
-    assert list(pieces([], [])) == []
+    small = [POINT] * (MAX_POINTS + 1)
+    assert [len(p) for p in split_records(small, [10] * len(small))] == [MAX_POINTS, 1]
+    third = MAX_BYTES // 3
+    assert [len(p) for p in split_records([POINT] * 5, [third] * 5)] == [2, 2, 1]
+    assert [len(p) for p in split_records([POINT] * 2, [2 * MAX_BYTES] * 2)] == [1, 1]
+    assert list(split_records([], [])) == []
 
 
 @pytest.mark.parametrize("dim", [1, 31, 32, 384, 4096])
@@ -421,7 +421,7 @@ def test_our_own_grpc_points_are_the_clients(dim):
     row = np.random.default_rng(dim).standard_normal(dim).astype(np.float32)
     words = SparseVector((1, 7), (0.5, 1.0))
     payload = {"tags": ["a"], "year": 2020, "meta": {"x": None, "y": 1.5, "z": True}}
-    ours = _grpc_point(Record(POINT.id, {"image": row, "bm25": words}, payload))
+    ours = _to_grpc_point(Record(POINT.id, {"image": row, "bm25": words}, payload))
     sparse = models.SparseVector(indices=[1, 7], values=[0.5, 1.0])
     plain = models.PointStruct(
         id=POINT.id, vector={"image": row.tolist(), "bm25": sparse}, payload=payload

@@ -12,10 +12,10 @@ import pytest
 
 from indexer.errors import StoreError, StoreUnavailableError
 from indexer.stores import Connection, Schema
-from indexer.stores.retry import Clock
-from indexer.stores.server import Server
-from indexer.stores.server_store import ServerStore
-from indexer.stores.upload import upload
+from indexer.stores.qdrant.retry import Clock
+from indexer.stores.qdrant.server import Server
+from indexer.stores.qdrant.store import QdrantStore
+from indexer.stores.qdrant.upload import upload
 from indexer.types import Record
 
 pytestmark = pytest.mark.needs_faults
@@ -55,18 +55,20 @@ def time() -> Time:
 @pytest.fixture(params=["rest", "grpc"])
 def connection(request, qdrant) -> Connection:
     port = qdrant.grpc_port if request.param == "grpc" else None
-    return Connection(qdrant.url, grpc_port=port, timeout=5, patience=600)  # six, as time goes here
+    return Connection(
+        qdrant.url, grpc_port=port, timeout=5, retry_seconds=600
+    )  # six, as time goes here
 
 
 @pytest.fixture
 def opened(connection, time, qdrant):
-    """`opened(patience=...)` gives the store of a collection of this test's own: what an earlier
+    """`opened(retry_seconds=...)` gives the store of a collection of this test's own: what an earlier
     test gave up may still arrive."""
     servers, name = [], qdrant.name()
 
-    def make(**changes) -> ServerStore:
+    def make(**changes) -> QdrantStore:
         servers.append(Server(replace(connection, **changes), time.clock))
-        store = ServerStore(servers[-1], name)
+        store = QdrantStore(servers[-1], name)
         store.ensure(SCHEMA)
         return store
 
@@ -75,7 +77,7 @@ def opened(connection, time, qdrant):
         server.close()
 
 
-def whole(store: ServerStore) -> bool:
+def whole(store: QdrantStore) -> bool:
     """All points are there, each once, as they were sent."""
     found, after = store.scroll(limit=2 * COUNT)
     numbers = sorted(record.payload["n"] for record in found)
@@ -94,7 +96,7 @@ def test_faults_are_outlived(qdrant, opened, kind):
 @pytest.mark.parametrize("kind", ["503", "reset-before", "half"])
 def test_without_patience_a_fault_is_an_error(qdrant, opened, kind):
     """Which shows that it is the tries again that outlive them."""
-    store = opened(patience=0)
+    store = opened(retry_seconds=0)
     qdrant.faults.next(1, kind, "upsert")
     with pytest.raises(StoreUnavailableError, match=r"points of this upload were acknowledged"):
         store.upsert(points())
@@ -132,13 +134,13 @@ def test_gone_in_the_middle_and_back(qdrant, opened, time, caplog):
     assert whole(store)
     told = [r.getMessage() for r in caplog.records if r.name.startswith("indexer")]
     # gRPC's channels come back each in its own time, and time goes a hundred times as fast here
-    assert len(told) == 2 or store._server.grpc, "once an outage, not once a stream"
+    assert len(told) == 2 or store._server.uses_grpc, "once an outage, not once a stream"
     assert told[0].startswith(f"waiting for {qdrant.url}") and "at most 600 s" in told[0]
     assert told[1].endswith("answers again")
 
 
 def test_gone_for_longer_than_anybody_waits(qdrant, opened):
-    store = opened(patience=30)
+    store = opened(retry_seconds=30)
     qdrant.kill_after(2, "upsert")
     with pytest.raises(StoreUnavailableError) as caught:
         store.upsert(points())
@@ -155,7 +157,7 @@ def test_gone_for_longer_than_anybody_waits(qdrant, opened):
 
 def test_never_seen_it_is_not_waited_for_long(qdrant, connection, time):
     qdrant.stop()
-    store = ServerStore(Server(connection, time.clock), "c")
+    store = QdrantStore(Server(connection, time.clock), "c")
     with pytest.raises(StoreUnavailableError, match="for 10 s"):
         store.ensure(SCHEMA)
 
@@ -183,7 +185,7 @@ def test_an_upload_reads_no_further_than_it_must(opened):
 
 
 def test_an_upload_that_fails_tells_of_the_others(qdrant, opened):
-    store, begun = opened(patience=0), []
+    store, begun = opened(retry_seconds=0), []
 
     def batches():
         for start in range(0, COUNT, 100):
@@ -205,7 +207,7 @@ def test_an_upload_that_fails_tells_of_the_others(qdrant, opened):
 
 
 def test_an_upload_that_is_left_stops_waiting(qdrant, opened, time):
-    store = opened(patience=10_000)
+    store = opened(retry_seconds=10_000)
     qdrant.kill_after(1, "upsert")
     running = upload(store, [points()[i : i + 100] for i in range(0, COUNT, 100)], 1)
     next(running)

@@ -11,10 +11,10 @@ import pytest
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from indexer.stores.connection import Connection
-from indexer.stores.faults import NotAppliedError, fault_of
-from indexer.stores.retry import Clock, GaveUpError, repeated
-from indexer.stores.server import Server
+from indexer.stores.qdrant.connection import Connection
+from indexer.stores.qdrant.errors import NotAppliedError, find_transient_error
+from indexer.stores.qdrant.retry import Clock, RetryTimeoutError, call_with_retry
+from indexer.stores.qdrant.server import Server
 
 
 class Time:
@@ -48,27 +48,27 @@ class Failing:
 def test_pauses_grow_and_differ():
     time = Time()
     failing = Failing(time, *[answer(503)] * 9)
-    assert repeated(failing, 120, time.clock) == 7
+    assert call_with_retry(failing, 120, time.clock) == 7
     pauses = [b - a for a, b in zip(failing.calls, failing.calls[1:], strict=False)]
     bounds = [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10]
     assert all(most / 2 <= pause <= most + 1e-6 for pause, most in zip(pauses, bounds, strict=True))
     again = Failing(other := Time(), *[answer(503)] * 9)
-    repeated(again, 120, other.clock)
+    call_with_retry(again, 120, other.clock)
     assert again.calls != failing.calls, "two that wait do not come back at the same moment"
 
 
 def test_the_server_says_how_long_to_wait():
     time = Time()
     failing = Failing(time, ResourceExhaustedResponse("busy", 17))
-    assert repeated(failing, 60, time.clock) == 7
+    assert call_with_retry(failing, 60, time.clock) == 7
     assert failing.calls == [0, pytest.approx(17)]
 
 
 def test_no_longer_than_patience_even_then():
     time = Time()
     failing = Failing(time, *[ResourceExhaustedResponse("busy", 17)] * 9)
-    with pytest.raises(GaveUpError) as caught:
-        repeated(failing, 30, time.clock)
+    with pytest.raises(RetryTimeoutError) as caught:
+        call_with_retry(failing, 30, time.clock)
     assert failing.calls == pytest.approx([0, 17, 30]), "and a last try when it ends"
     assert caught.value.waited == pytest.approx(30)
 
@@ -80,16 +80,16 @@ def test_patience_begins_with_the_first_failure():
         time.now += 60
         raise answer(503)
 
-    with pytest.raises(GaveUpError):
-        repeated(slow, 100, time.clock)
+    with pytest.raises(RetryTimeoutError):
+        call_with_retry(slow, 100, time.clock)
     assert time.now - 100 == pytest.approx(60 + 0.25 + 60 + 0.5 + 60, abs=1)
 
 
 def test_without_patience_there_is_one_try():
     time = Time()
     failing = Failing(time, answer(503))
-    with pytest.raises(GaveUpError):
-        repeated(failing, 0, time.clock)
+    with pytest.raises(RetryTimeoutError):
+        call_with_retry(failing, 0, time.clock)
     assert failing.calls == [0]
 
 
@@ -102,13 +102,13 @@ def test_an_outage_is_told_once_although_one_call_is_through_before_another(capl
         """Waits, sees another call through, fails once more, and is through."""
         calls.append(time.now)
         if len(calls) == 6:
-            assert server._repeated(lambda: 7, 60, None) == 7
+            assert server._call_with_retry(lambda: 7, 60, None) == 7
         if len(calls) < 8:
             raise answer(503)
         return 7
 
     with caplog.at_level(logging.WARNING, "indexer"):
-        assert server._repeated(last, 600, None) == 7
+        assert server._call_with_retry(last, 600, None) == 7
     told = [record.getMessage().rpartition(":")[0] for record in caplog.records]
     assert len(told) == 2, told
 
@@ -119,8 +119,8 @@ def test_a_stop_ends_the_waiting():
     def heard(*_: object) -> None:
         stop.set()
 
-    with pytest.raises(GaveUpError):
-        repeated(Failing(time, *[answer(503)] * 9), 120, time.clock, heard, stop)
+    with pytest.raises(RetryTimeoutError):
+        call_with_retry(Failing(time, *[answer(503)] * 9), 120, time.clock, heard, stop)
     assert time.now - 100 < 1
 
 
@@ -129,7 +129,7 @@ def test_ctrl_c_comes_through():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        repeated(interrupted, 120, Time().clock)
+        call_with_retry(interrupted, 120, Time().clock)
 
 
 BROKEN = json.JSONDecodeError("Expecting value", "{", 1)
@@ -151,20 +151,20 @@ LASTING = [
 
 @pytest.mark.parametrize("error", PASSING, ids=repr)
 def test_what_passes(error):
-    assert fault_of(error).what
+    assert find_transient_error(error).message
 
 
 @pytest.mark.parametrize("error", LASTING, ids=repr)
 def test_what_does_not(error):
-    assert fault_of(error) is None
+    assert find_transient_error(error) is None
     time = Time()
     failing = Failing(time, error)
     with pytest.raises(type(error)):
-        repeated(failing, 120, time.clock)
+        call_with_retry(failing, 120, time.clock)
     assert failing.calls == [0]
 
 
 def test_the_servers_words_are_told():
     error = answer(503, b'{"status": {"error": "Service\\nis in recovery mode"}}')
-    assert fault_of(error).what == "status 503: Service is in recovery mode"
-    assert fault_of(answer(502, b"<html>Bad gateway</html>")).what == "status 502"
+    assert find_transient_error(error).message == "status 503: Service is in recovery mode"
+    assert find_transient_error(answer(502, b"<html>Bad gateway</html>")).message == "status 502"

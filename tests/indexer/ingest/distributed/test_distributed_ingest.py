@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from indexer.cli._open import make_ingest_embedder
-from indexer.collection import Collection
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import BM25
 from indexer.config import Config, load_config
 from indexer.errors import IndexerError
 from indexer.ingest.distributed.coordinator import Coordinator
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.places import place_of
-from indexer.reindex import reindex
-from indexer.schema import BM25
+from indexer.reindex.reindex import reindex
 from indexer.types import IngestProgress, IngestReport, Record
 
 REMOTE = Config("http://127.0.0.1:9")
@@ -59,7 +59,7 @@ def make_options(batch_size: int = 5) -> IngestOptions:
 
 def ingest_here(config: Config, folder: Path) -> IngestReport:
     model = make_ingest_embedder(config)
-    with Collection.open_or_create(config, model.card) as collection:
+    with OpenCollection.open_or_create(config, model.card) as collection:
         return ingest([folder], collection, model, make_options())
 
 
@@ -73,8 +73,8 @@ def ingest_distributed(
 ) -> IngestReport:
     model = make_ingest_embedder(config)
     options = options or make_options()
-    with Collection.open_or_create(config, model.card) as collection:
-        index = place_of(config).indexes(config.collection).in_use
+    with OpenCollection.open_or_create(config, model.card) as collection:
+        index = open_backend(config).get_indexes(config.collection).in_use
         with Coordinator("local:2", config, index, [folder], options) as coordinator:
             return ingest([folder], collection, model, options, on_progress, stop, coordinator)
 
@@ -86,7 +86,7 @@ def comparable(report: IngestReport) -> IngestReport:
 
 
 def read_points(config: Config) -> dict[str, Record]:
-    with Collection.open(config) as collection:
+    with OpenCollection.open(config) as collection:
         records, following = collection.store.scroll(limit=1000, vectors=True)
     assert following is None
     return {record.id: record for record in records}
@@ -94,8 +94,8 @@ def read_points(config: Config) -> dict[str, Record]:
 
 def read_state(config: Config) -> Mapping[str, object]:
     """The catalogue, and the thumbnails by name."""
-    with Collection.open(config) as collection:
-        index, thumbs = collection.index, collection.thumbs
+    with OpenCollection.open(config) as collection:
+        index, thumbs = collection.index_dir, collection.thumbnail_dir
     with closing(sqlite3.connect(index / "catalogue.db")) as catalogue:
         rows = {
             table: catalogue.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
@@ -173,10 +173,10 @@ def test_two_workers_make_the_same_as_one_process(tmp_path, served, images):
     assert_same(two, one)
 
     # nothing has changed: no worker is started, and no cluster is connected to
-    index = place_of(two).indexes("default").in_use
+    index = open_backend(two).get_indexes("default").in_use
     model = make_ingest_embedder(two)
     with (
-        Collection.open(two) as collection,
+        OpenCollection.open(two) as collection,
         Coordinator(
             "ray://192.0.2.1:10001", REMOTE, index, [images], make_options()
         ) as coordinator,
@@ -226,7 +226,7 @@ def test_workers_build_a_new_index(tmp_path, served, images):
     one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
     ingest_here(one, images)
     model = RotatedModel(make_ingest_embedder(two))
-    with Collection.open_or_create(replace(two, model=None), model.card) as collection:
+    with OpenCollection.open_or_create(replace(two, model=None), model.card) as collection:
         ingest([images], collection, model, make_options())
     seen = served.images
     report = reindex(replace(two, cluster="local:2"), make_ingest_embedder(one), make_options())
@@ -238,8 +238,8 @@ def test_workers_build_a_new_index(tmp_path, served, images):
 def test_a_model_that_does_not_load_ends_the_run(tmp_path, served, images):
     config = make_config(tmp_path, served, "store")
     model = make_ingest_embedder(config)
-    with Collection.open_or_create(config, model.card) as collection:
-        index = place_of(config).indexes("default").in_use
+    with OpenCollection.open_or_create(config, model.card) as collection:
+        index = open_backend(config).get_indexes("default").in_use
         elsewhere = replace(config, model="http://127.0.0.1:9/v1")
         with (
             Coordinator("local:2", elsewhere, index, [images], make_options()) as coordinator,

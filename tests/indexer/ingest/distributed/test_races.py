@@ -14,14 +14,14 @@ import pytest
 
 from embedder.images.decode import DecodeLimits
 from indexer.cli._open import make_ingest_embedder
-from indexer.collection import Collection
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
 from indexer.config import Config, load_config
 from indexer.ids import hash_content, make_point_ids
 from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker import Worker
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import DecodedFile, PendingFile
-from indexer.places import place_of
 from indexer.sources import SourceOptions
 from indexer.types import IngestReport, Record, SkippedFile
 
@@ -55,14 +55,14 @@ def config(tmp_path, served) -> Config:
 
 
 @pytest.fixture
-def collection(config) -> Iterator[Collection]:
-    with Collection.open_or_create(config, make_ingest_embedder(config).card) as opened:
+def collection(config) -> Iterator[OpenCollection]:
+    with OpenCollection.open_or_create(config, make_ingest_embedder(config).card) as opened:
         yield opened
 
 
 @pytest.fixture
 def make_worker(config, collection, folder) -> Callable[[], Worker]:
-    index = place_of(config).indexes(config.collection).in_use
+    index = open_backend(config).get_indexes(config.collection).in_use
     job = WorkerJob(
         config=config,
         index=index,
@@ -88,23 +88,23 @@ def list_embedded(result: BatchResult) -> list[bool]:
 
 
 def finish(
-    config: Config, collection: Collection, folder: Path, *results: BatchResult
+    config: Config, collection: OpenCollection, folder: Path, *results: BatchResult
 ) -> IngestReport:
     model = make_ingest_embedder(config)
     coordinator = ScriptedCoordinator(iter(results), model)
     return ingest([folder], collection, model, coordinator=coordinator)
 
 
-def assert_as_one_process(config: Config, collection: Collection, folder: Path) -> None:
+def assert_as_one_process(config: Config, collection: OpenCollection, folder: Path) -> None:
     """The points are those that one process makes of the folder."""
     other = replace(config, store=config.store + "-other")
     model = make_ingest_embedder(other)
-    with Collection.open_or_create(other, model.card) as opened:
+    with OpenCollection.open_or_create(other, model.card) as opened:
         ingest([folder], opened, model)
         assert_same(read_points(collection), read_points(opened))
 
 
-def read_points(collection: Collection) -> list[Record]:
+def read_points(collection: OpenCollection) -> list[Record]:
     return collection.store.scroll(vectors=True)[0]
 
 

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 
 import pytest
 
+from indexer.collections import open_backend
 from indexer.config import load_config
 from indexer.errors import ConfigError, IndexerError
 from indexer.ingest.distributed import ray_cluster
 from indexer.ingest.distributed.coordinator import Coordinator
 from indexer.ingest.types import IngestOptions
-from indexer.places import place_of
 
 # not importorskip: Ray must not be imported before its environment is set
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="polylens[ray] is not installed")
@@ -44,7 +44,7 @@ def test_other_values_are_refused(value):
 
 @pytest.fixture
 def index(config, colours):
-    return place_of(config).create("default", colours.card, None)
+    return open_backend(config).create("default", colours.card, None)
 
 
 @needs_ray

@@ -1,0 +1,246 @@
+"""Collections on a Qdrant server: aliases say which of a collection's indexes is in use.
+
+The points of an index are in a collection of their own, `NAME@STAMP`, whose metadata hold its card.
+The alias `NAME` is the index in use, `NAME@old` the one before it, `NAME@new` the one that is being
+built; a switch changes all three in one request. Whoever reaches the server sees all of it: what is
+kept beside it on this machine (catalogue, thumbnails, votes) can be made anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from embedder.types import ModelCard
+from indexer.collections.backend import CollectionIndex, CollectionIndexes
+from indexer.collections.metadata_file import Meta, current_time, parse_card
+from indexer.collections.schema import FORMAT, make_schema
+from indexer.errors import CollectionError
+from indexer.stores.base import Store
+from indexer.stores.qdrant.connection import Connection, Layout, redact_password
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+T = TypeVar("T")
+METADATA_KEY = "polylens"  # the key of our metadata
+OLD, NEW = "@old", "@new"
+TIMESTAMP_FORMAT = "%Y%m%d-%H%M%S"
+ORPHAN_AGE = timedelta(days=1)  # a collection without an alias may be one that is being made
+
+
+@dataclass(frozen=True, slots=True)
+class QdrantBackend:
+    """The collections of the server at `connection`; `state` is what is kept of them here."""
+
+    connection: Connection
+    local_root: Path
+
+    def list_names(self) -> list[str]:
+        aliases = self._call(_list_aliases)
+        return sorted(name for name, key in aliases.items() if key.startswith(f"{name}@"))
+
+    def exists(self, name: str) -> bool:
+        return name in self._call(_list_aliases)
+
+    def local_dir(self, name: str) -> Path:
+        return self.local_root / name
+
+    def get_indexes(self, name: str) -> CollectionIndexes:
+        aliases = self._call(_list_aliases)
+        if name not in aliases:
+            raise CollectionError(self._missing_message(name, aliases))
+        old, new = aliases.get(name + OLD), aliases.get(name + NEW)
+        return CollectionIndexes(
+            self._make_index(name, aliases[name]),
+            self._make_index(name, old) if old else None,
+            self._make_index(name, new) if new else None,
+        )
+
+    def get_build(self, name: str) -> CollectionIndex | None:
+        key = self._call(_list_aliases).get(name + NEW)
+        return self._make_index(name, key) if key else None
+
+    def count_points(self, index: CollectionIndex) -> int | None:
+        return self._call(lambda client: int(client.count(index.key, exact=True).count))
+
+    def get_layout(self, index: CollectionIndex) -> Layout:
+        config = self._get_config(index.key)
+        profile = str(self._read_metadata(index.key, config).get("profile", "small"))
+        return Layout(profile, config.params.shard_number, config.params.replication_factor)
+
+    def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+        index = self.start_build(name, card, layout)
+        if not self.exists(name):
+            self.switch(name, index)
+        return self.get_indexes(name).in_use
+
+    def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+        key = f"{name}@{datetime.now(UTC):{TIMESTAMP_FORMAT}}-{secrets.token_hex(2)}"
+        self._open_store(key, layout).ensure(make_schema(card.dim))
+        meta = {
+            "name": name,
+            "created": current_time(),
+            "card": asdict(card),
+            "profile": layout.profile,
+        }
+        self._write_metadata(key, meta)
+        self._set_aliases({name + NEW: key})
+        return self._make_index(name, key)
+
+    def switch(self, name: str, index: CollectionIndex) -> None:
+        aliases = self._call(_list_aliases)
+        before, older = aliases.get(name), aliases.get(name + OLD)
+        same = before == index.key  # asked again, after an answer that was lost
+        if not same:
+            self._set_aliases({name: index.key, name + OLD: before or older, name + NEW: None})
+        if before and older and not same:
+            self._delete_collection(older)
+        self.collect_garbage(name)
+
+    def rollback(self, name: str) -> ModelCard:
+        found = self.get_indexes(name)
+        if found.old is None:
+            raise CollectionError(
+                f"collection {name!r} has no old index: it has not been re-indexed, or "
+                "indexer reindex --forget has deleted it"
+            )
+        self._set_aliases({name: found.old.key, name + OLD: found.in_use.key})
+        return found.old.card
+
+    def delete_inactive(self, name: str) -> list[ModelCard]:
+        keys = [self._call(_list_aliases).get(name + which) for which in (OLD, NEW)]
+        gone = [self._make_index(name, key) for key in keys if key]
+        self._set_aliases({name + OLD: None, name + NEW: None})
+        for index in gone:
+            self._delete_collection(index.key)
+            shutil.rmtree(index.folder, ignore_errors=True)
+        self.collect_garbage(name)
+        return [index.card for index in gone]
+
+    def collect_garbage(self, name: str) -> None:
+        def collections(client: QdrantClient) -> list[str]:
+            return [one.name for one in client.get_collections().collections]
+
+        used = set(self._call(_list_aliases).values())
+        mine = [key for key in self._call(collections) if key.startswith(f"{name}@")]
+        for key in mine:
+            if key not in used and _get_age(key) > ORPHAN_AGE:
+                self._delete_collection(key)
+        for folder in (self.local_dir(name) / "indexes").glob("*"):
+            if f"{name}@{folder.name}" not in {*used, *mine}:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def mark_ingested(self, name: str, index: CollectionIndex) -> None:
+        meta = self._read_metadata(index.key, self._get_config(index.key))
+        self._write_metadata(index.key, {**meta, "ingested": current_time()})
+
+    def delete(self, name: str) -> None:
+        aliases = self._call(_list_aliases)
+        ours = [alias for alias in (name, name + OLD, name + NEW) if alias in aliases]
+        self._set_aliases(dict.fromkeys(ours))
+        for alias in ours:
+            self._delete_collection(aliases[alias])
+        shutil.rmtree(self.local_dir(name), ignore_errors=True)
+
+    def open(self, index: CollectionIndex) -> Store:
+        store = self._open_store(index.key, self.get_layout(index))
+        store.ensure(make_schema(index.card.dim))
+        return store
+
+    def _call(self, operation: Callable[[QdrantClient], T]) -> T:
+        from indexer.stores.qdrant.server import get_server
+
+        return get_server(self.connection).call(operation)
+
+    def _open_store(self, key: str, layout: Layout) -> Store:
+        from indexer.stores import open_store
+
+        return open_store(self.connection, key, layout=layout)
+
+    def _make_index(self, name: str, key: str) -> CollectionIndex:
+        meta = self._read_metadata(key, self._get_config(key))
+        folder = self.local_dir(name) / "indexes" / key.partition("@")[2]
+        return CollectionIndex(key, parse_card(meta), meta["created"], meta.get("ingested"), folder)
+
+    def _get_config(self, key: str) -> models.CollectionConfig:
+        return self._call(lambda client: client.get_collection(key).config)
+
+    def _read_metadata(self, key: str, config: models.CollectionConfig) -> Meta:
+        """What an index says of itself; raises `CollectionError`."""
+        try:
+            meta: Meta = dict((config.metadata or {})[METADATA_KEY])
+            version = int(meta["format"])
+            parse_card(meta)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CollectionError(
+                f"{key!r} on {redact_password(self.connection.url)} does not say which model its vectors "
+                f"are of ({error}): indexer ingest did not make it, or its metadata were "
+                "overwritten"
+            ) from None
+        if version > FORMAT:
+            raise CollectionError(
+                f"{key!r} has format {version}, and this program reads up to {FORMAT}: update it "
+                "(pip install --upgrade polylens)"
+            )
+        return meta
+
+    def _write_metadata(self, key: str, meta: Meta) -> None:
+        plain = {METADATA_KEY: {**meta, "format": FORMAT}}
+        self._call(lambda client: client.update_collection(key, metadata=plain))
+
+    def _set_aliases(self, wanted: dict[str, str | None]) -> None:
+        """Point each alias at its collection (None: nowhere), all in one step."""
+
+        def change(client: QdrantClient) -> None:
+            there = _list_aliases(client)
+            actions: list[models.AliasOperations] = [_delete_alias(a) for a in wanted if a in there]
+            actions += [_create_alias(alias, key) for alias, key in wanted.items() if key]
+            if actions:
+                client.update_collection_aliases(actions)
+
+        self._call(change)
+
+    def _delete_collection(self, key: str) -> None:
+        self._call(lambda client: client.delete_collection(key))
+
+    def _missing_message(self, name: str, aliases: dict[str, str]) -> str:
+        others = ", ".join(sorted(n for n, key in aliases.items() if key.startswith(f"{n}@")))
+        return (
+            f"there is no collection {name!r} on {redact_password(self.connection.url)}; "
+            "type: indexer ingest FOLDER"
+            + (f", or name one of these with --collection: {others}" if others else "")
+        )
+
+
+def _list_aliases(client: QdrantClient) -> dict[str, str]:
+    """Alias -> the collection that it stands for."""
+    return {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
+
+
+def _create_alias(alias: str, key: str) -> models.CreateAliasOperation:
+    from qdrant_client import models
+
+    return models.CreateAliasOperation(
+        create_alias=models.CreateAlias(collection_name=key, alias_name=alias)
+    )
+
+
+def _delete_alias(alias: str) -> models.DeleteAliasOperation:
+    from qdrant_client import models
+
+    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+
+
+def _get_age(key: str) -> timedelta:
+    """How long ago a collection was begun, as its name tells; never, where it does not."""
+    stamp = key.partition("@")[2].rpartition("-")[0]
+    try:
+        return datetime.now(UTC) - datetime.strptime(stamp, TIMESTAMP_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return timedelta(0)

@@ -1,0 +1,20 @@
+"""The collection's schema: named vectors, payload keys and the format's version."""
+
+from __future__ import annotations
+
+from indexer.stores.base import Schema
+from indexer.stores.tenant import TENANT_KEY
+
+FORMAT = 2
+"""The newest layout that is read: 1 has one index, 2 may have another one in use."""
+
+IMAGE, TEXT, BM25 = "image", "text", "bm25"
+
+KEYWORDS = ("kind", "format", "folder", "languages", "tags", "paths", "content", "name", "camera")
+INTEGERS = ("year",)
+FACETS = ("kind", "format", "folder", "year", "languages", "tags", "camera")
+
+
+def make_schema(dim: int) -> Schema:
+    """The schema of a collection whose model gives vectors of `dim` numbers."""
+    return Schema(((IMAGE, dim), (TEXT, dim)), (BM25,), KEYWORDS, INTEGERS, TENANT_KEY)

@@ -1,0 +1,1 @@
+"""A new index of a collection with another model, built beside the active one."""

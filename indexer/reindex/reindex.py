@@ -1,0 +1,246 @@
+"""A new index of a collection, with another model: built beside the one in use, then put in use.
+
+The building is an ingest of the collection's folders. Searches go on meanwhile, in the old index;
+nothing else may write. A run that ends, however it does, is gone on with by the same call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from embedder.types import Embedder, ModelCard
+from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
+from indexer.collections.collection import (
+    MIN_FREE_BYTES,
+    OpenCollection,
+    check_disk_space,
+    lock_for_writing,
+    measure_disk_usage,
+)
+from indexer.collections.model import format_model
+from indexer.config import Config
+from indexer.errors import CollectionError
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.pipeline import ingest_with_workers
+from indexer.ingest.types import IngestOptions
+from indexer.paths import display_path
+from indexer.reindex.diff import IndexDiff, compare_indexes
+from indexer.reindex.verify import verify_index
+from indexer.search.filters import build_store_filter
+from indexer.sources import is_root_available
+from indexer.stores.tenant import TENANT_KEY, TenantStore
+from indexer.types import IngestProgress, IngestReport
+
+MAX_TENANTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What was built. `switched` is False where it was interrupted, or where something of the old
+    index would have been lost: then the old one is still in use, and the new one is kept."""
+
+    before: ModelCard
+    after: ModelCard
+    points: tuple[int, int]  # in the old index and in the new one
+    ingest: IngestReport
+    diff: IndexDiff
+    checked: int  # points that were embedded anew and agree
+    switched: bool
+
+
+def reindex(
+    config: Config,
+    embedder: Embedder,
+    options: IngestOptions | None = None,
+    *,
+    allow_missing: bool = False,
+    on_progress: Callable[[IngestProgress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> ReindexReport | None:
+    """Make the collection's index anew with `embedder`; None where it has that model already.
+
+    `allow_missing`: switch although folders are missing, or files that are there come to nothing.
+    Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; whatever
+    happens, the index in use is whole.
+    """
+    place, name = open_backend(config), config.collection
+    before = place.get_indexes(name).in_use
+    if before.card.fingerprint == embedder.card.fingerprint:
+        return None
+    if config.tenant:
+        raise CollectionError(
+            f"tenant {config.tenant!r} shares collection {name!r}, and one model has to do for all "
+            "of it: reindex without --tenant (POLYLENS_TENANT)"
+        )
+    with lock_for_writing(place.local_dir(name)):
+        owners = [replace(config, tenant=share) for share in _list_tenants(place, before)]
+        sources = []
+        for own in owners:  # look at all before anything is begun
+            with OpenCollection.open_index(own, place, before) as old:
+                sources.append(_list_roots(old, embedder.card, allow_missing=allow_missing))
+        index = _get_or_start_build(config, place, before, embedder.card)
+        reports = []
+        for own, roots in zip(owners, sources, strict=True):
+            with (
+                OpenCollection.open_index(own, place, before) as old,
+                OpenCollection.open_index(own, place, index) as new,
+            ):
+                run = _Reindex(own, old, new, embedder, options or IngestOptions(), on_progress)
+                reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
+            if reports[-1].ingest.interrupted:
+                break
+        report = _merge_reports(reports)
+        if report.switched:
+            place.switch(name, index)
+        return report
+
+
+def _list_hosts(old: OpenCollection) -> tuple[str, ...]:
+    """The hosts that the user has allowed the collection's lists to point to."""
+    with closing(Catalog(old.index_dir / "catalogue.db")) as catalogue:
+        return tuple(catalogue.list_hosts())
+
+
+def _list_tenants(place: CollectionBackend, index: CollectionIndex) -> list[str | None]:
+    """Whose points are ingested, one after the other: all at once (None), or each tenant's and
+    then those of nobody ("")."""
+    store = place.open(index)
+    try:
+        if TenantStore(store, None).count() == store.count():
+            return [None]
+        return [*(name for name, _ in store.facet(TENANT_KEY, limit=MAX_TENANTS)), ""]
+    finally:
+        store.close()
+
+
+def _merge_reports(reports: Sequence[ReindexReport]) -> ReindexReport:
+    """One report of several shares; switched if all of them may be."""
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    done = [report.ingest for report in reports]
+    counts = ("added", "updated", "unchanged", "moved", "removed", "files")
+    ingest = replace(
+        done[-1],
+        **{name: sum(getattr(one, name) for one in done) for name in counts},
+        skipped=tuple(skip for one in done for skip in one.skipped),
+        seconds={"total": round(sum(one.seconds.get("total", 0.0) for one in done), 3)},
+    )
+    lists = ("vanished", "changed", "lost", "lost_captions")
+    losses = IndexDiff(**{n: tuple(x for r in reports for x in getattr(r.diff, n)) for n in lists})
+    return replace(
+        first,
+        points=(sum(r.points[0] for r in reports), sum(r.points[1] for r in reports)),
+        ingest=ingest,
+        diff=losses,
+        checked=sum(report.checked for report in reports),
+        switched=all(report.switched for report in reports),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reindex:
+    """Build, compare, check."""
+
+    config: Config
+    old: OpenCollection
+    new: OpenCollection
+    embedder: Embedder
+    options: IngestOptions
+    on_progress: Callable[[IngestProgress], None] | None
+
+    def __call__(
+        self, roots: list[str], stop: threading.Event, *, allow_missing: bool
+    ) -> ReindexReport:
+        # it may have been begun days ago
+        how = replace(self.options, prune=True, allowed_hosts=_list_hosts(self.old))
+        done = ingest_with_workers(
+            self.config, roots, self.new, self.embedder, how, self.on_progress, stop
+        )
+        points = self.old.store.count(), self.new.store.count()
+        report = ReindexReport(
+            self.old.card, self.new.card, points, done, IndexDiff(), 0, switched=False
+        )
+        if done.interrupted:
+            return report
+        losses = compare_indexes(
+            self.old, self.new, done.skipped, self._make_progress_callback(points[0], done)
+        )
+        report = replace(report, diff=losses)
+        if stop.is_set():
+            return replace(report, ingest=replace(done, interrupted=True))
+        if (losses.lost or losses.lost_captions) and not allow_missing:
+            return report
+        checked = verify_index(self.new, self.embedder, self.options)
+        self.new.store.flush()
+        return replace(report, checked=checked, switched=True)
+
+    def _make_progress_callback(self, total: int, done: IngestReport) -> Callable[[int], None]:
+        def tell(seen: int) -> None:
+            if self.on_progress:
+                seconds = done.seconds.get("total", 0.0)
+                self.on_progress(IngestProgress("check", seen, total, len(done.skipped), seconds))
+
+        return tell
+
+
+def _get_or_start_build(
+    config: Config, place: CollectionBackend, before: CollectionIndex, card: ModelCard
+) -> CollectionIndex:
+    """The index to go on with, or a new one; raises `CollectionError`, `DiskFullError`."""
+    name = config.collection
+    place.collect_garbage(name)
+    found = place.get_indexes(name)
+    if found.old is not None and found.old.card.fingerprint == card.fingerprint:
+        raise CollectionError(
+            f"the index of {format_model(card)} is still there: type indexer reindex --rollback to switch "
+            "back to it, and indexer ingest FOLDER to bring it up to date"
+        )
+    begun = found.building
+    if begun is None:
+        check_disk_space(place.local_dir(name), MIN_FREE_BYTES + _estimate_bytes(before, card))
+        return place.start_build(name, card, make_layout(config, place.get_layout(before)))
+    if begun.card.fingerprint != card.fingerprint:
+        raise CollectionError(
+            f"an index of {format_model(begun.card)} is half built, and another was asked for; go on "
+            f"with it: indexer reindex --model {begun.card.name}; or delete it: "
+            "indexer reindex --forget"
+        )
+    return begun
+
+
+def _estimate_bytes(before: CollectionIndex, card: ModelCard) -> int:
+    """What the new index may take on this disk, in bytes; its points may lie elsewhere."""
+    return (
+        measure_disk_usage(before.folder / "shard")
+        * max(card.dim, before.card.dim)
+        // before.card.dim
+    )
+
+
+def _list_roots(old: OpenCollection, card: ModelCard, *, allow_missing: bool) -> list[str]:
+    """The sources to ingest; raises `CollectionError` where the new index would lack much."""
+    with closing(Catalog(old.index_dir / "catalogue.db")) as catalogue:
+        known = {root: catalogue.count_under(root) for root in catalogue.list_roots()}
+    if not known and old.store.count():
+        raise CollectionError(
+            f"collection {old.name!r} no longer knows its folders (its catalogue is new); tell it: "
+            "indexer ingest FOLDER (nothing is embedded twice), then reindex"
+        )
+    if "image" not in card.modalities and old.store.count(build_store_filter({"kind": ("image",)})):
+        raise CollectionError(
+            f"{card.name} takes texts alone, and collection {old.name!r} has pictures; choose "
+            "another model: embedder models"
+        )
+    absent = [
+        f"{display_path(r)} ({n} files)" for r, n in known.items() if n and not is_root_available(r)
+    ]
+    if absent and not allow_missing:
+        raise CollectionError(
+            f"missing or empty, as a disk that is not mounted is: {', '.join(absent)}; what lies "
+            "there would not be in the new index. Bring it back, or do without: --allow-missing"
+        )
+    return [root for root in known if is_root_available(root)]

@@ -1,0 +1,183 @@
+"""The embedded store: a client of the keeper that owns the shard, which it starts where needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing import connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from indexer import errors
+from indexer.errors import CollectionError, IndexerError, StoreError
+from indexer.stores.base import Schema, ScoredPoint
+from indexer.stores.edge.state import connect, lost_points_message
+from indexer.stores.validation import check_ids, check_records
+from indexer.types import Record, SparseVector, Vector
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from qdrant_client import models
+
+START_TIMEOUT = 60.0  # seconds a keeper may take to answer
+
+
+class EdgeStore:
+    """The collection in the folder `path`. Thread-safe; any number of processes may have one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._schema: Schema | None = None
+        self._connection: connection.Connection | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+
+    def ensure(self, schema: Schema) -> None:
+        self._schema = schema
+        self._call("ensure", schema)
+
+    def upsert(self, records: Sequence[Record]) -> None:
+        if records:
+            check_records(records, self._require_schema())
+            self._call("upsert", list(records))
+
+    def patch(self, records: Sequence[Record]) -> None:
+        if records:
+            check_records(records, self._require_schema())
+            self._call("patch", list(records))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        check_ids(ids)
+        self._call("delete", list(ids))
+
+    def query(self, request: models.QueryRequest) -> list[ScoredPoint]:
+        return self.query_batch([request])[0]
+
+    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        answers = self._call("query_batch", [_dump_model(request) for request in requests])
+        return [[ScoredPoint(*row) for row in rows] for rows in answers]
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+        check_ids(ids)
+        return [_parse_record(row) for row in self._call("retrieve", list(ids), vectors)]
+
+    def scroll(
+        self,
+        where: models.Filter | None = None,
+        *,
+        limit: int = 1000,
+        after: str | None = None,
+        vectors: bool = False,
+    ) -> tuple[list[Record], str | None]:
+        rows, following = self._call("scroll", _dump_model(where), limit, after, vectors)
+        return [_parse_record(row) for row in rows], following
+
+    def count(self, where: models.Filter | None = None) -> int:
+        return int(self._call("count", _dump_model(where)))
+
+    def facet(
+        self, key: str, where: models.Filter | None = None, limit: int = 20
+    ) -> list[tuple[str, int]]:
+        return list(self._call("facet", key, _dump_model(where), limit))
+
+    def flush(self) -> None:
+        self._call("flush")
+
+    def close(self) -> None:
+        """Leave; the keeper flushes and ends when nobody else is there."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _require_schema(self) -> Schema:
+        if self._schema is None:
+            raise StoreError("the collection is not open: call ensure(schema) first")
+        return self._schema
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        """Ask the keeper, and once more where it has died: every operation may be repeated."""
+        with self._lock:
+            try:
+                return self._request(method, arguments)
+            except (OSError, EOFError):
+                self.close()
+            try:
+                return self._request(method, arguments)
+            except (OSError, EOFError) as error:
+                self.close()
+                raise StoreError(
+                    f"the process that keeps {self._path} has died twice ({error!r}); see "
+                    f"{self._path / 'keeper.log'}, and type the command again"
+                ) from error
+
+    def _request(self, method: str, arguments: tuple[object, ...]) -> Any:
+        if self._connection is None:
+            self._connection = self._connect()
+            if method != "ensure":
+                self._request("ensure", (self._require_schema(),))
+        self._connection.send((method, arguments))
+        ok, answer = self._connection.recv()
+        if ok:
+            return answer
+        name, message = answer
+        raise _rebuild_error(name, message)
+
+    def _connect(self) -> connection.Connection:
+        if not self._path.is_dir():
+            raise CollectionError(lost_points_message(self._path))
+        deadline = time.monotonic() + START_TIMEOUT
+        wait = 0.005
+        while time.monotonic() < deadline:
+            live = connect(self._path)
+            if live is not None:
+                return live
+            if self._keeper is None or self._keeper.poll() is not None:
+                self._keeper = _start_server(self._path)
+            time.sleep(wait)
+            wait = min(wait * 1.3, 0.2)
+        raise StoreError(
+            f"the process that keeps {self._path} did not start within {START_TIMEOUT:.0f} s; see "
+            f"{self._path / 'keeper.log'}"
+        )
+
+
+def _start_server(path: Path) -> subprocess.Popen[bytes]:
+    """A keeper that outlives us, and holds none of our pipes and terminals."""
+    root = Path(__file__).resolve().parents[2]  # where `-m indexer...` is found
+    with (path / "keeper.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "indexer.stores.edge.server", str(path)],
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _rebuild_error(name: str, message: str) -> IndexerError:
+    kind = getattr(errors, name, StoreError)
+    error: IndexerError = kind(message)
+    return error
+
+
+def _dump_model(model: BaseModel | None) -> dict[str, Any] | None:
+    """The REST form: the keeper need not import qdrant-client."""
+    return None if model is None else model.model_dump(exclude_none=True, by_alias=True)
+
+
+def _parse_record(row: Any) -> Record:
+    id, _, payload, vectors = row
+    named: dict[str, Vector | SparseVector] = {
+        name: SparseVector(tuple(v[0]), tuple(v[1]))
+        if isinstance(v, tuple)
+        else np.asarray(v, dtype=np.float32)
+        for name, v in vectors.items()
+    }
+    return Record(id, named, payload or {})

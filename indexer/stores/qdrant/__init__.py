@@ -1,0 +1,1 @@
+"""Qdrant servers: connection, retries, schema, profiles, points."""

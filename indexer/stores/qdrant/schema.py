@@ -1,0 +1,92 @@
+"""Makes a collection on a server, or says in what one that is there differs from what is wanted."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from indexer.errors import StoreError
+from indexer.stores.base import Schema
+from indexer.stores.qdrant.connection import Layout
+from indexer.stores.qdrant.errors import get_status
+from indexer.stores.qdrant.profiles import make_collection_config, make_payload_indexes
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+    from indexer.stores.memory import MemoryServer
+    from indexer.stores.qdrant.server import Server
+
+log = logging.getLogger(__name__)
+
+
+def ensure_collection(
+    server: Server | MemoryServer, name: str, schema: Schema, layout: Layout
+) -> models.CollectionInfo:
+    """The collection `name`, with all its payload indexes; raises `StoreError`.
+
+    With a key that may only read, a collection that is there is good enough as it is.
+    """
+    arguments = make_collection_config(schema, layout)
+
+    def create(client: QdrantClient) -> models.CollectionInfo:
+        if not client.collection_exists(name):
+            try:
+                client.create_collection(name, **arguments)
+            except Exception as error:
+                if get_status(error) != 409:  # another process, or we: the answer was lost
+                    raise
+        return client.get_collection(name)
+
+    info = server.call(create)
+    _check_vectors(info, name, schema)
+    wanted = make_payload_indexes(schema, layout)
+    _create_indexes(server, name, {k: v for k, v in wanted.items() if k not in info.payload_schema})
+    return info
+
+
+def _create_indexes(server: Server | MemoryServer, name: str, missing: dict[str, Any]) -> None:
+    def create(client: QdrantClient) -> bool:
+        try:
+            for key, index in missing.items():
+                client.create_payload_index(name, key, index, wait=True)
+        except Exception as error:
+            if get_status(error) != 403:
+                raise
+            return False
+        return True
+
+    if missing and not server.call(create):
+        log.warning(
+            "collection %s has no index of %s, and the API key may not make one: facets of it "
+            "fail, and filters by it are slow",
+            name,
+            ", ".join(missing),
+        )
+
+
+def _check_vectors(info: models.CollectionInfo, name: str, schema: Schema) -> None:
+    dense, sparse = info.config.params.vectors, info.config.params.sparse_vectors or {}
+    named = dense if isinstance(dense, dict) else {}
+    missing = [v for v, _ in schema.dense if v not in named]
+    missing += [v for v in schema.sparse if v not in sparse]
+    if missing:
+        there = ", ".join([*named, *sparse]) or "one without a name"
+        raise StoreError(
+            f"collection {name!r} on the server has no vectors {' and '.join(missing)} (it has "
+            f"{there}): it was not made by indexer ingest; choose another with --collection"
+        )
+    for vector, dim in schema.dense:
+        if named[vector].size != dim:
+            raise StoreError(
+                f"collection {name!r} on the server holds {vector} vectors of "
+                f"{named[vector].size} numbers, and the model gives {dim}: name the collection's "
+                "own model with --model, or another collection with --collection; indexer reindex "
+                "gives a collection another model"
+            )
+        if named[vector].distance != "Cosine":
+            raise StoreError(
+                f"collection {name!r} on the server compares its {vector} vectors by "
+                f"{named[vector].distance.value}, and not by cosine: it was not made by indexer "
+                "ingest; choose another with --collection"
+            )

@@ -1,0 +1,184 @@
+"""One Qdrant server as this process sees it: one client, one way to call it, one set of errors."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+
+from indexer.errors import IndexerError, StoreError
+from indexer.stores.qdrant.client import make_client
+from indexer.stores.qdrant.connection import Connection
+from indexer.stores.qdrant.errors import TransientError, find_transient_error, get_status
+from indexer.stores.qdrant.messages import (
+    describe_error,
+    format_location,
+    not_qdrant_error,
+    unavailable_error,
+)
+from indexer.stores.qdrant.retry import Clock, RetryTimeoutError, call_with_retry
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+T = TypeVar("T")
+FIRST_CONTACT_SECONDS = 10.0  # seconds to wait for a server never seen: its address may be mistyped
+LOG_AFTER_SECONDS = 1.0  # seconds of waiting that nobody need hear of
+log = logging.getLogger(__name__)
+
+
+@cache
+def get_server(connection: Connection) -> Server:
+    """The process's one server at `connection`."""
+    server = Server(connection)
+    atexit.register(server.close)  # gRPC complains of channels that only the end closes
+    return server
+
+
+class Server:
+    """A Qdrant server. Thread-safe, and without a lock around calls: several may be under way."""
+
+    def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
+        self.connection = connection
+        self._clock = clock or Clock()
+        self._client: QdrantClient | None = None
+        self._met = False
+        self._waiting = False  # and the user has been told
+        self._answered = float("-inf")  # when an outage was told to be over
+        self._lock = threading.Lock()
+
+    @property
+    def upload_concurrency(self) -> int:
+        return self.connection.upload_concurrency
+
+    @property
+    def timeout(self) -> float:
+        return self.connection.timeout
+
+    @property
+    def uses_grpc(self) -> bool:
+        return self.connection.grpc_port is not None
+
+    def call(
+        self,
+        operation: Callable[[QdrantClient], T],
+        *,
+        patience: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> T:
+        """What `operation` gives; it is tried again while the server is away or busy, so it must
+        do no harm when it runs twice.
+
+        `patience` is in seconds from the first failure (default: the connection's); `stop` ends the
+        waiting. Raises `StoreAwayError` when patience is at an end, `StoreError` at once for what
+        will not pass.
+        """
+        patient = self.connection.retry_seconds if patience is None else patience
+        client = self._ensure_client()
+        if not self._met:
+            self._check_server(client, min(patient, FIRST_CONTACT_SECONDS), stop)
+        return self._call_with_retry(lambda: operation(client), patient, stop)
+
+    def close(self) -> None:
+        """End the connections; another call opens them anew."""
+        with self._lock:
+            client, self._client, self._met = self._client, None, False
+        if client is not None:
+            client.close()
+
+    def _ensure_client(self) -> QdrantClient:
+        with self._lock:
+            if self._client is None:
+                self._client = make_client(self.connection)
+            return self._client
+
+    def _check_server(
+        self, client: QdrantClient, patience: float, stop: threading.Event | None
+    ) -> None:
+        """Once: is it a Qdrant, and of a version that this client can talk to?"""
+        title, found = self._call_with_retry(lambda: self._get_version(client), patience, stop)
+        if "qdrant" not in title.lower():
+            raise not_qdrant_error(self.connection, f"it calls itself {title[:60]!r}")
+        _check_version(found, self.connection)
+        self._met = True
+
+    def _get_version(self, client: QdrantClient) -> tuple[str, str]:
+        from pydantic import ValidationError
+        from qdrant_client.http.exceptions import ResponseHandlingException
+
+        try:
+            found = client.info()
+        except json.JSONDecodeError:
+            raise not_qdrant_error(self.connection, "its answer is no JSON") from None
+        except ResponseHandlingException as error:
+            if isinstance(error.source, ValidationError):
+                raise not_qdrant_error(self.connection, "it does not tell its version") from None
+            raise
+        except Exception as error:
+            if find_transient_error(error) is None and get_status(error) not in (None, 401, 403):
+                raise not_qdrant_error(self.connection, f"status {get_status(error)}") from None
+            raise
+        return found.title, found.version
+
+    def _call_with_retry(
+        self, operation: Callable[[], T], patience: float, stop: threading.Event | None
+    ) -> T:
+        def told(fault: TransientError, waited: float) -> None:
+            self._log_retry(fault, waited, patience)
+
+        try:
+            result = call_with_retry(operation, patience, self._clock, told, stop)
+        except RetryTimeoutError as gave_up:
+            self._waiting = False
+            raise unavailable_error(self.connection, gave_up) from gave_up
+        except IndexerError:
+            raise
+        except Exception as error:
+            raise describe_error(error, self.connection) from error
+        with self._lock:
+            waiting, self._waiting = self._waiting, False
+            self._answered = self._clock.now() if waiting else self._answered
+        if waiting:
+            log.warning("%s answers again", format_location(self.connection))
+        return result
+
+    def _log_retry(self, fault: TransientError, waited: float, patience: float) -> None:
+        """Once an outage, however many calls are waiting, and whichever is through first."""
+        began = self._clock.now() - waited
+        if waited < LOG_AFTER_SECONDS or began <= self._answered:
+            return
+        with self._lock:
+            before, self._waiting = self._waiting, True
+        if not before:
+            log.warning(
+                "waiting for %s: %s (at most %.0f s; Ctrl-C stops)",
+                format_location(self.connection),
+                fault.message,
+                patience,
+            )
+
+
+def _check_version(found: str, connection: Connection) -> None:
+    """Client and server talk when their minor versions are the same, or neighbours."""
+    ours, theirs = _parse_version(version("qdrant-client")), _parse_version(found)
+    if theirs is None:
+        raise not_qdrant_error(connection, f"version {found[:60]!r}")
+    if ours is None or (ours[0] == theirs[0] and abs(ours[1] - theirs[1]) <= 1):
+        return
+    raise StoreError(
+        f"Qdrant at {format_location(connection)} is version {found}, and this program's client is "
+        f"{ours[0]}.{ours[1]}: install a server {ours[0]}.{ours[1]} (image "
+        f"qdrant/qdrant:v{ours[0]}.{ours[1]}.0), or here: pip install "
+        f"'qdrant-client=={theirs[0]}.{theirs[1]}.*'"
+    )
+
+
+def _parse_version(text: str) -> tuple[int, int] | None:
+    match = re.match(r"v?(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None

@@ -1,0 +1,198 @@
+"""A collection on a Qdrant server, or in memory for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from indexer.errors import StoreError
+from indexer.stores.base import Schema, ScoredPoint
+from indexer.stores.qdrant.connection import Layout
+from indexer.stores.qdrant.errors import NotAppliedError
+from indexer.stores.qdrant.points import (
+    clamp_integers,
+    make_upsert,
+    parse_record,
+    parse_scored_point,
+    to_rest_vectors,
+)
+from indexer.stores.qdrant.profiles import make_search_params
+from indexer.stores.qdrant.schema import ensure_collection
+from indexer.stores.qdrant.upload import split_records, upload
+from indexer.stores.validation import check_ids, check_records
+from indexer.types import Record
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+    from indexer.stores.memory import MemoryServer
+    from indexer.stores.qdrant.server import Server
+
+T = TypeVar("T")
+MAX_IDS = 1000  # a request
+MAX_VECTORS = 256  # points a request that asks for vectors
+MAX_QUERIES = 64  # a request
+
+
+class QdrantStore:
+    """The collection, or alias, `collection` of a server. Thread-safe; calls run side by side."""
+
+    def __init__(
+        self, server: Server | MemoryServer, collection: str, layout: Layout | None = None
+    ) -> None:
+        self._server, self._name, self._layout = server, collection, layout or Layout()
+        self._schema: Schema | None = None
+        self._params: models.SearchParams | None = None
+
+    def ensure(self, schema: Schema) -> None:
+        found = ensure_collection(self._server, self._name, schema, self._layout)
+        self._schema, self._params = schema, make_search_params(found)
+
+    def upsert(self, records: Sequence[Record]) -> None:
+        parts = list(split_records(records, check_records(records, self._require_schema())))
+        if len(parts) == 1:  # in this thread, where Ctrl-C is heard at once
+            self._write(parts[0])
+        else:
+            for _ in upload(self, parts, self._server.upload_concurrency):
+                pass
+
+    def send(self, records: Sequence[Record], stop: threading.Event) -> None:
+        """`upsert` in one of several streams, which gives up waiting when `stop` is set."""
+        for part in split_records(records, check_records(records, self._require_schema())):
+            self._write(part, stop)
+
+    def _write(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
+        try:
+            write = make_upsert(self._server, self._name, records)
+        except ValueError as error:  # half a surrogate pair, say
+            raise StoreError(f"a point cannot be sent to the server: {error}") from error
+        self._server.call(lambda client: _check_applied([write(client)]), stop=stop)
+
+    def patch(self, records: Sequence[Record]) -> None:
+        sizes = check_records(records, self._require_schema())
+        for part in split_records(records, sizes):
+            known = self._find_existing([one.id for one in part])
+            self._update([step for one in part if one.id in known for step in _make_patch(one)])
+
+    def _find_existing(self, ids: Sequence[str]) -> set[str]:
+        points = self._server.call(lambda client: client.retrieve(self._name, list(ids), False))
+        return {str(point.id) for point in points}
+
+    def _update(self, steps: Sequence[models.UpdateOperation]) -> None:
+        def update(client: QdrantClient) -> None:
+            _check_applied(client.batch_update_points(self._name, steps, wait=True))
+
+        if steps:
+            self._server.call(update)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        check_ids(ids)
+        for part in _chunks(ids, MAX_IDS):
+
+            def delete(client: QdrantClient, part: Sequence[Any] = part) -> None:
+                _check_applied([client.delete(self._name, list(part), wait=True)])
+
+            self._server.call(delete)
+
+    def query(self, request: models.QueryRequest) -> list[ScoredPoint]:
+        return self.query_batch([request])[0]
+
+    def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        told = [self._add_search_params(request) for request in requests]
+        answers: list[models.QueryResponse] = []
+        for part in _chunks(told, MAX_QUERIES):
+
+            def ask(client: QdrantClient, part: Any = part) -> list[models.QueryResponse]:
+                return client.query_batch_points(self._name, part)
+
+            answers += self._server.call(ask)
+        return [[parse_scored_point(point) for point in answer.points] for answer in answers]
+
+    def _add_search_params(self, request: Any) -> Any:
+        """A query, or a stage of one, that says how the collection's vectors are to be used."""
+        if self._params is None:
+            return request
+        change: dict[str, Any] = {}
+        if request.params is None:
+            change["params"] = self._params
+        elif not request.params.exact and request.params.quantization is None:
+            quantization = self._params.quantization
+            change["params"] = request.params.model_copy(update={"quantization": quantization})
+        if isinstance(request.prefetch, list):
+            change["prefetch"] = [self._add_search_params(stage) for stage in request.prefetch]
+        elif request.prefetch is not None:
+            change["prefetch"] = self._add_search_params(request.prefetch)
+        return request.model_copy(update=change)
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+        check_ids(ids)
+        found: list[Record] = []
+        for part in _chunks(ids, MAX_VECTORS if vectors else MAX_IDS):
+
+            def read(client: QdrantClient, part: Any = part) -> list[models.Record]:
+                return client.retrieve(self._name, part, True, vectors)
+
+            found += map(parse_record, self._server.call(read))
+        return found
+
+    def scroll(
+        self,
+        where: models.Filter | None = None,
+        *,
+        limit: int = 1000,
+        after: str | None = None,
+        vectors: bool = False,
+    ) -> tuple[list[Record], str | None]:
+        points, following = self._server.call(
+            lambda client: client.scroll(
+                self._name, where, limit, offset=after, with_payload=True, with_vectors=vectors
+            )
+        )
+        return [parse_record(point) for point in points], None if following is None else str(
+            following
+        )
+
+    def count(self, where: models.Filter | None = None) -> int:
+        found = self._server.call(lambda client: client.count(self._name, where, exact=True))
+        return int(found.count)
+
+    def facet(
+        self, key: str, where: models.Filter | None = None, limit: int = 20
+    ) -> list[tuple[str, int]]:
+        found = self._server.call(
+            lambda client: client.facet(self._name, key, where, limit, exact=True)
+        )
+        return [(str(hit.value), hit.count) for hit in found.hits]
+
+    def flush(self) -> None:
+        """A server has written what it has acknowledged."""
+
+    def close(self) -> None:
+        """The server's connections are the process's, and stay."""
+
+    def _require_schema(self) -> Schema:
+        if self._schema is None:
+            raise StoreError("the collection is not open: call ensure(schema) first")
+        return self._schema
+
+
+def _make_patch(one: Record) -> Iterator[models.UpdateOperation]:
+    from qdrant_client import models
+
+    payload = models.SetPayload(payload=clamp_integers(one.payload), points=[one.id])
+    yield models.OverwritePayloadOperation(overwrite_payload=payload)
+    if one.vectors:
+        vectors = models.PointVectors(id=one.id, vector=to_rest_vectors(one))
+        yield models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[vectors]))
+
+
+def _check_applied(results: Sequence[models.UpdateResult]) -> None:
+    """`acknowledged` is in the server's log, `completed` is applied; else it is sent again."""
+    if any(result.status == "wait_timeout" for result in results):
+        raise NotAppliedError
+
+
+def _chunks(items: Sequence[T], most: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), most):
+        yield list(items[start : start + most])

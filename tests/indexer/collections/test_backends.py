@@ -1,0 +1,166 @@
+"""One suite for every place that keeps collections: a folder, a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from indexer.collections import make_layout, open_backend
+from indexer.collections.collection import (
+    OpenCollection,
+    create_collection,
+    delete_collection,
+    list_collections,
+    summarize,
+)
+from indexer.errors import CollectionError
+from indexer.types import Record
+
+ID = "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.fixture(params=["folder", pytest.param("server", marks=pytest.mark.server)])
+def config(request, config):
+    if request.param == "folder":
+        return config
+    qdrant = request.getfixturevalue("qdrant")
+    name = qdrant.name("family")
+    return replace(
+        config,
+        store=qdrant.url,
+        qdrant_api_key=qdrant.api_key,
+        collection=name,
+        qdrant_retry_seconds=5,
+    )
+
+
+@pytest.fixture
+def place(config):
+    return open_backend(config)
+
+
+@pytest.fixture
+def name(config) -> str:
+    return config.collection
+
+
+@pytest.fixture
+def card(colours):
+    return colours.card
+
+
+@pytest.fixture
+def other(card):
+    return replace(card, name="shades", fingerprint="shades-1")
+
+
+def write(config, place, index) -> None:
+    with OpenCollection.open_index(config, place, index) as opened:
+        opened.store.upsert([Record(ID, {}, {"kind": "text"})])
+
+
+def test_a_collection_from_its_making_to_its_end(config, place, name, card):
+    assert name not in place.list_names()
+    assert not place.exists(name)
+    with pytest.raises(CollectionError, match=rf"no collection '{name}'.*indexer ingest FOLDER"):
+        place.get_indexes(name)
+    create_collection(config, card)
+    assert name in place.list_names()
+    assert place.exists(name)
+    found = place.get_indexes(name)
+    assert (found.in_use.card, found.in_use.ingested) == (card, None)
+    assert (found.old, found.building) == (None, None)
+    write(config, place, found.in_use)
+    with OpenCollection.open(config) as opened:
+        opened.mark_ingested()
+        assert opened.store.count() == 1
+    told = summarize(config)
+    assert (told.name, told.card, told.created) == (name, card, found.in_use.created)
+    assert told.ingested
+    assert name in [one.name for one in list_collections(config)]
+    with pytest.raises(CollectionError, match="already"):
+        create_collection(config, card)
+    delete_collection(config)
+    assert name not in place.list_names()
+    assert not place.local_dir(name).exists()
+    with pytest.raises(CollectionError, match="no collection"):
+        delete_collection(config)
+
+
+def test_an_index_is_built_beside_and_switched_to(config, place, name, card, other):
+    create_collection(config, card)
+    index = place.start_build(name, other, make_layout(config))
+    found = place.get_indexes(name)
+    assert (found.in_use.card, found.building) == (card, index)
+    write(config, place, index)
+    with OpenCollection.open(config) as opened:
+        assert opened.store.count() == 0
+    place.switch(name, index)
+    found = place.get_indexes(name)
+    assert (found.in_use.card, found.old.card, found.building) == (other, card, None)
+    with OpenCollection.open(config) as opened:
+        assert opened.store.count() == 1
+    assert place.rollback(name) == card
+    found = place.get_indexes(name)
+    assert (found.in_use.card, found.old.card) == (card, other)
+    assert [one.fingerprint for one in place.delete_inactive(name)] == ["shades-1"]
+    assert place.get_indexes(name).old is None
+    with pytest.raises(CollectionError, match="no old index"):
+        place.rollback(name)
+    assert place.delete_inactive(name) == []
+
+
+def test_the_index_before_the_old_one_is_deleted(config, place, name, card, other):
+    create_collection(config, card)
+    for version in range(2, 5):
+        card = replace(other, fingerprint=f"shades-{version}")
+        place.switch(name, place.start_build(name, card, make_layout(config)))
+    found = place.get_indexes(name)
+    assert found.in_use.card.fingerprint == "shades-4"
+    assert found.old.card.fingerprint == "shades-3"
+    assert len(list((place.local_dir(name) / "indexes").glob("*"))) <= 2
+
+
+def test_an_index_of_a_collection_that_is_not_there_yet(config, place, name, card):
+    index = place.start_build(name, card, make_layout(config))
+    assert place.get_build(name) == index
+    assert not place.exists(name)
+    write(config, place, index)
+    place.switch(name, index)
+    assert place.exists(name)
+    found = place.get_indexes(name)
+    assert (found.in_use.card, found.old, found.building) == (card, None, None)
+    with OpenCollection.open(config) as opened:
+        assert opened.store.count() == 1
+
+
+def test_half_built_it_can_be_forgotten(config, place, name, card, other):
+    create_collection(config, card)
+    place.start_build(name, other, make_layout(config))
+    assert place.delete_inactive(name) == [other]
+    assert place.get_indexes(name).building is None
+
+
+def test_another_model_is_refused(config, card, other):
+    create_collection(config, card)
+    with pytest.raises(CollectionError, match="cannot be compared"):
+        OpenCollection.open_or_create(config, other)
+
+
+def test_tenants_share_a_collection(config, card):
+    acme, bolt = (replace(config, tenant=name) for name in ("acme", "bolt"))
+    for mine in (acme, bolt):
+        with OpenCollection.open_or_create(mine, card) as opened:
+            opened.store.upsert([Record(ID, {}, {"kind": "text"})])
+            assert opened.store.count() == 1
+            assert opened.index_dir.parts[-2:] == ("tenants", mine.tenant)
+            assert opened.thumbnail_dir.parent == opened.path
+    with OpenCollection.open(config) as everything:
+        assert everything.store.count() == 2
+        assert dict(everything.store.facet("tenant")) == {"acme": 1, "bolt": 1}
+    delete_collection(acme)
+    with OpenCollection.open(acme) as opened:
+        assert opened.store.count() == 0
+    with OpenCollection.open(bolt) as opened:
+        assert opened.store.count() == 1

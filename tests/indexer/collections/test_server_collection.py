@@ -1,0 +1,274 @@
+"""A collection on a server, from its ingest to a new index: as in a folder, and from anywhere."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.collections import make_layout, open_backend
+from indexer.collections.collection import OpenCollection, summarize
+from indexer.errors import CollectionError, StoreError
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.prune import prune
+from indexer.ingest.types import IngestOptions
+from indexer.reindex.reindex import reindex
+from indexer.search.searcher import Searcher
+from indexer.types import Part, Query
+
+COLOURS = ("red", "green", "blue", "white", "black")
+
+
+class Shades:
+    """The colours turned by one number: of one length, and another space."""
+
+    def __init__(self, colours, during=None):
+        self.colours, self.during = colours, during
+        self.card = replace(colours.card, name="shades", fingerprint="shades-1")
+
+    def embed(self, inputs, role, instruction=None):
+        if self.during:
+            self.during()
+        return np.roll(self.colours.embed(inputs, role, instruction), 1, axis=1)
+
+
+@pytest.fixture
+def config(config, qdrant):
+    return replace(
+        config,
+        store=qdrant.url,
+        qdrant_api_key=qdrant.api_key,
+        qdrant_retry_seconds=10.0,
+        collection=qdrant.name("family"),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, photo) -> Path:
+    for colour in COLOURS:
+        photo(tmp_path / "pictures" / f"{colour}.png", colour)
+        (tmp_path / "pictures" / f"{colour}.txt").write_text(f"a {colour} wall")
+    (tmp_path / "pictures" / "note.md").write_text("Snow on the hill.\n")
+    return tmp_path / "pictures"
+
+
+def run(config, embedder, folder, **options):
+    with OpenCollection.open_or_create(config, embedder.card) as collection:
+        return ingest([folder], collection, embedder, IngestOptions(**options))
+
+
+def best(config, embedder, words="red") -> str:
+    with OpenCollection.open(config) as collection:
+        hits = Searcher(collection, lambda: embedder).search(Query((Part(text=words),), limit=1))
+        return hits.hits[0].payload["name"]
+
+
+def on_another_machine(config, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another"))
+    return config
+
+
+def test_ingest_search_change_and_prune(config, colours, folder):
+    report = run(config, colours, folder)
+    assert (report.added, report.skipped) == (6, ())
+    assert best(config, colours) == "red.png"
+    assert summarize(config).points == 6
+    assert run(config, colours, folder).unchanged == 6
+    (folder / "red.txt").write_text("a red door")
+    for file in folder.glob("green.*"):
+        file.unlink()
+    assert run(config, colours, folder).updated == 1
+    with OpenCollection.open(config) as collection:
+        assert prune(collection, lambda: colours).removed == 1
+        assert collection.store.count() == 5
+
+
+def test_another_machine_sees_the_same_and_embeds_nothing_again(
+    config, colours, folder, monkeypatch, tmp_path
+):
+    run(config, colours, folder)
+    embedded = sum(colours.calls)
+    on_another_machine(config, monkeypatch, tmp_path)
+    assert not open_backend(config).local_dir(config.collection).exists()
+    assert open_backend(config).get_indexes(config.collection).in_use.card == colours.card
+    assert best(config, colours) == "red.png"
+    report = run(config, colours, folder)
+    assert (report.added, report.unchanged) == (0, 6)
+    assert sum(colours.calls) == embedded
+
+
+def test_two_machines_know_of_one_anothers_files(config, colours, photo, monkeypatch, tmp_path):
+    here, there = photo(tmp_path / "a/red.png", "red"), photo(tmp_path / "b/red.png", "red")
+    others = [photo(tmp_path / folder / "blue.png", "blue") for folder in "ab"]  # folders not empty
+
+    def on(machine: str) -> None:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / machine))
+
+    def paths() -> list[list[str]]:
+        with OpenCollection.open(config) as collection:
+            found = [record.payload["paths"] for record in collection.store.scroll()[0]]
+            assert sorted(found)[0] == [str(other) for other in others]
+            return sorted(found)[1:]
+
+    def pruned() -> int:
+        with OpenCollection.open(config) as collection:
+            return prune(collection, lambda: colours).removed
+
+    on("one")
+    run(config, colours, here.parent)
+    on("two")
+    run(config, colours, there.parent)
+    assert paths() == [[str(here), str(there)]]
+    on("one")
+    here.with_suffix(".txt").write_text("a red wall")
+    assert run(config, colours, here.parent).updated == 1
+    assert paths() == [[str(here), str(there)]]
+    here.unlink()
+    here.with_suffix(".txt").unlink()
+    on("two")
+    assert pruned() == 0, "it is not for this machine to say that the other's file is gone"
+    assert paths() == [[str(here), str(there)]]
+    on("one")
+    assert pruned() == 0
+    assert paths() == [[str(there)]]
+    on("two")
+    there.unlink()
+    assert pruned() == 1
+    assert paths() == []
+
+
+def test_another_model_and_back(config, colours, folder):
+    run(config, colours, folder)
+    answers = [best(config, colours)]
+    with OpenCollection.open(config) as opened:  # a searcher that was there before
+
+        def ask() -> None:
+            found = Searcher(opened, lambda: colours).search(Query((Part(text="red"),), limit=1))
+            answers.append(found.hits[0].payload["name"])
+
+        shades = Shades(colours, ask)
+        report = reindex(config, shades)
+        ask()
+    assert (report.switched, report.points, report.checked) == (True, (6, 6), 6)
+    assert len(answers) > 3
+    assert set(answers) == {"red.png"}
+    shades.during = None
+    found = summarize(config)
+    assert (found.card, found.old.card, found.building) == (shades.card, colours.card, None)
+    assert best(config, shades) == "red.png"
+    place = open_backend(config)
+    assert place.rollback(config.collection) == colours.card
+    assert best(config, colours) == "red.png"
+    assert place.delete_inactive(config.collection) == [shades.card]
+    assert run(config, colours, folder).unchanged == 6
+
+
+def test_a_new_index_is_laid_out_as_the_old_one_was(config, colours, folder):
+    run(replace(config, profile="large", shards=3), colours, folder)
+    place = open_backend(config)
+    first = place.get_layout(place.get_indexes(config.collection).in_use)
+    assert (first.profile, first.shards) == ("large", 3)
+    assert reindex(config, Shades(colours)).switched
+    assert place.get_layout(place.get_indexes(config.collection).in_use) == first
+    place.delete_inactive(config.collection)
+    assert reindex(replace(config, profile="small"), colours).switched
+    other = place.get_layout(place.get_indexes(config.collection).in_use)
+    assert (other.profile, other.shards) == ("small", 1)
+
+
+def test_a_new_index_is_gone_on_with(config, colours, folder, photo, monkeypatch, tmp_path):
+    for i in range(12):
+        photo(folder / f"{i}.png", i)
+    run(config, colours, folder)
+    stop = threading.Event()
+    report = reindex(config, Shades(colours, stop.set), IngestOptions(batch_size=2), stop=stop)
+    assert (report.switched, report.ingest.interrupted) == (False, True)
+    assert 0 < report.points[1] < 18
+    assert best(config, colours) == "red.png"
+    report = reindex(config, Shades(colours))
+    assert report.switched
+    assert report.ingest.unchanged > 0
+    assert report.points == (18, 18)
+
+
+def test_an_orphan_of_a_crash_is_swept_when_it_is_old(config, colours, qdrant):
+    from qdrant_client import QdrantClient
+
+    place, name = open_backend(config), config.collection
+    with OpenCollection.open_or_create(config, colours.card):
+        pass
+    client = QdrantClient(url=qdrant.url, api_key=qdrant.api_key, check_compatibility=False)
+    fresh = place.start_build(name, colours.card, make_layout(config)).key
+    second = place.start_build(
+        name, colours.card, make_layout(config)
+    ).key  # takes the alias of the first
+    old = f"{name}@20250101-000000-ab12"
+    client.create_collection(old, {})
+    place.collect_garbage(name)
+    there = {one.name for one in client.get_collections().collections}
+    assert {fresh, second} <= there
+    assert old not in there
+    place.delete(name)
+    client.delete_collection(fresh)
+
+
+def test_metadata_that_were_overwritten(config, colours, qdrant):
+    from qdrant_client import QdrantClient
+
+    with OpenCollection.open_or_create(config, colours.card):
+        pass
+    client = QdrantClient(url=qdrant.url, api_key=qdrant.api_key, check_compatibility=False)
+    client.update_collection(config.collection, metadata={"polylens": {"format": 1}})
+    with pytest.raises(CollectionError, match="does not say which model"):
+        OpenCollection.open(config)
+    client.update_collection(
+        config.collection, metadata={"polylens": {"format": 99, "card": {}, "created": ""}}
+    )
+    with pytest.raises(CollectionError, match=r"format 99|does not say"):
+        OpenCollection.open(config)
+
+
+@pytest.mark.needs_faults
+def test_the_server_goes_and_comes_back_in_the_middle(config, colours, folder, photo, qdrant):
+    for i in range(30):
+        photo(folder / f"{i}.png", i)
+    with OpenCollection.open_or_create(config, colours.card) as collection:
+        qdrant.kill_after(3)
+        back = threading.Timer(0.5, qdrant.start)
+        back.start()
+        report = ingest([folder], collection, colours, IngestOptions(batch_size=4))
+        back.join()
+        assert report.added == collection.store.count() == 36
+
+
+@pytest.mark.needs_faults
+def test_the_server_stays_away(config, colours, folder, photo, qdrant):
+    for i in range(30):
+        photo(folder / f"{i}.png", i)
+    impatient = replace(config, qdrant_retry_seconds=0.2)
+    with OpenCollection.open_or_create(impatient, colours.card) as collection:
+        qdrant.kill_after(3)
+        with pytest.raises(StoreError, match=rf"(?s){qdrant.url}.*"):
+            ingest([folder], collection, colours, IngestOptions(batch_size=4))
+    qdrant.start()
+    report = run(config, colours, folder, batch_size=4)
+    assert report.added + report.unchanged == 36
+    assert sum(colours.calls) <= 35 + 4, "no more than the batch in hand is embedded again"
+    with OpenCollection.open(config) as collection:
+        assert collection.store.count() == 36
+
+
+@pytest.mark.needs_faults
+def test_a_key_that_may_only_read(config, colours, folder, qdrant):
+    qdrant.require("full", "reader")
+    full = replace(config, qdrant_api_key="full")
+    run(full, colours, folder)
+    reader = replace(config, qdrant_api_key="reader")
+    assert best(reader, colours) == "red.png"
+    (folder / "red.txt").write_text("a red door")
+    with pytest.raises(StoreError, match="QDRANT_API_KEY"):
+        run(reader, colours, folder)
+    assert run(full, colours, folder).updated == 1

@@ -1,0 +1,144 @@
+"""A collection to be moved: made once, and only read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embedder.types import ModelCard
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import BM25, IMAGE, TEXT
+from indexer.config import Config, load_config
+from indexer.feedback import Vote, VotedQuery, VotedQueryPart, record_vote
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.thumbnails import thumbnail_path
+from indexer.types import Record, SparseVector
+
+DIM = 48
+CARD = ModelCard(
+    name="colours",
+    family="test",
+    revision="1",
+    dim=DIM,
+    modalities=("text", "image"),
+    composes=False,
+    languages=("en", "de"),
+    license="Apache-2.0",
+    source="tests",
+    fingerprint="colours-1",
+    image_side=64,
+)
+POINTS = 900  # four pages
+
+
+def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
+    """Two thirds pictures with one, two or three vectors, one third passages."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for i in range(count):
+        row = rng.standard_normal((2, dim)).astype(np.float32)
+        image, text = row / np.linalg.norm(row, axis=1, keepdims=True)
+        words = SparseVector((7, 7 + i + 1), (0.1, 1 / 3 + i))
+        passage = i % 3 == 2
+        vectors = {TEXT: text, BM25: words} if passage else {IMAGE: image}
+        if i % 3 == 1:
+            vectors |= {TEXT: text, BM25: words}
+        payload = {
+            "kind": "text" if passage else "image",
+            "name": f"{i}.png",
+            "paths": [f"/pictures/{i}.png", "/pictures/a\u2028b 赤.png"],
+            "latitude": 51.123456789012345 + i,
+            "year": 2000 + i,
+            "captions": [{"text": 'a "red"\nwall', "language": None, "source": "sidecar"}],
+            "meta": {"deep": {"list": [1, 2.5, None, True, ""]}},
+        }
+        made.append(Record(str(uuid.UUID(int=rng.integers(1 << 62))), vectors, payload))
+    return made
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory) -> Config:
+    """The settings of a collection called `family` with points, a catalogue, votes, a thumbnail."""
+    config = load_config({"store": str(tmp_path_factory.mktemp("source")), "collection": "family"})
+    with OpenCollection.open_or_create(config, CARD) as collection:
+        made = records(collection.card.dim)
+        collection.store.upsert(made)
+        collection.mark_ingested()
+        catalogue = Catalog(collection.index_dir / "catalogue.db")
+        catalogue.add_root("/pictures")
+        catalogue.commit()
+        catalogue.close()
+        picture = collection.path / "asked.png"
+        picture.write_bytes(b"a picture that was searched with")
+        asked = VotedQuery((VotedQueryPart(text="red"), VotedQueryPart(image=str(picture))))
+        record_vote(collection.path, Vote(asked, made[0].id, "c0", 1, path="/pictures/0.png"))
+        record_vote(
+            collection.path, Vote(VotedQuery((VotedQueryPart(text="red"),)), made[1].id, "c1", -1)
+        )
+        thumb = thumbnail_path(collection.thumbnail_dir, made[0].id)
+        thumb.parent.mkdir(parents=True)
+        thumb.write_bytes(b"a thumbnail")
+    return config
+
+
+@pytest.fixture
+def folder(tmp_path, source) -> Config:
+    """Another store that is empty: a folder."""
+    return replace(source, store=str(tmp_path / "there"))
+
+
+@pytest.fixture
+def server(qdrant, source) -> Config:
+    """Another store that is empty: a server."""
+    return replace(
+        source,
+        store=qdrant.url,
+        qdrant_api_key=qdrant.api_key,
+        qdrant_retry_seconds=5.0,
+        collection=qdrant.name("family"),
+    )
+
+
+@pytest.fixture
+def everything() -> Callable[[Config], dict[str, Record]]:
+    """All points of a collection by their ids, with vectors."""
+
+    def read(config: Config) -> dict[str, Record]:
+        with OpenCollection.open(config) as collection:
+            found, after = [], None
+            while True:
+                page, after = collection.store.scroll(after=after, vectors=True)
+                found += page
+                if after is None:
+                    return {record.id: record for record in found}
+
+    return read
+
+
+@pytest.fixture
+def same(everything) -> Callable[[Config, Config], bool]:
+    """Whether two collections hold the same points."""
+
+    def compare(one: Config, other: Config) -> bool:
+        before, after = everything(one), everything(other)
+        assert set(before) == set(after)
+        for id, record in before.items():
+            twin = after[id]
+            assert record.payload == twin.payload
+            assert set(record.vectors) == set(twin.vectors)
+            for name, v in record.vectors.items():
+                if isinstance(v, SparseVector):
+                    assert _sparse(v) == _sparse(twin.vectors[name])
+                else:
+                    assert float(v @ twin.vectors[name]) > 0.99999
+        return True
+
+    return compare
+
+
+def _sparse(vector: SparseVector) -> dict[int, float]:
+    return dict(zip(vector.indices, vector.values, strict=True))

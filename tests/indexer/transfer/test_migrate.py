@@ -1,0 +1,408 @@
+"""A collection of one store becomes one of another: whole, checked, and gone on with."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.collections import make_layout, open_backend
+from indexer.collections.collection import (
+    OpenCollection,
+    create_collection,
+    lock_for_writing,
+    summarize,
+)
+from indexer.collections.schema import BM25, IMAGE
+from indexer.errors import CollectionError, StoreBusyError, StoreError
+from indexer.feedback import read_votes
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.thumbnails import thumbnail_path
+from indexer.search.searcher import Searcher
+from indexer.transfer.copy_points import read_cursor
+from indexer.transfer.migrate import migrate
+from indexer.transfer.source import PAGE_SIZE, open_source_collection
+from indexer.transfer.transfer import transfer
+from indexer.transfer.verification import MAX_CHORD
+from indexer.types import Part, Query, Record, SparseVector
+
+POINTS = 900  # of the collection that is moved
+
+
+@pytest.fixture(params=["folder", "server"])
+def there(request):
+    return request.getfixturevalue(request.param)
+
+
+def kept(source, there) -> bool:
+    """Whether what this machine keeps has gone along."""
+    with OpenCollection.open(source) as old, OpenCollection.open(there) as new:
+        catalogue = Catalog(new.index_dir / "catalogue.db")
+        assert catalogue.list_roots() == ["/pictures"]
+        catalogue.close()
+        before, after = read_votes(old.path), read_votes(new.path)
+        assert [(v.id, v.vote) for v in after] == [(v.id, v.vote) for v in before]
+        picture = after[0].query.parts[1].image
+        assert picture.startswith(str(new.path / "feedback"))
+        assert Path(picture).read_bytes() == b"a picture that was searched with"
+        thumb = thumbnail_path(new.thumbnail_dir, before[0].id)
+        assert thumb.samefile(thumbnail_path(old.thumbnail_dir, before[0].id)), (
+            "no second copy of it"
+        )
+    return True
+
+
+def test_all_of_it_arrives(source, there, same):
+    seen = []
+    report = migrate(source, there, on_progress=seen.append)
+    assert (report.points, report.copied, report.resumed, report.kept) == (POINTS, POINTS, 0, 0)
+    assert (report.checked, report.catalogues, report.votes) == (256, 1, 2)
+    assert (report.done, report.replaced) == (True, False)
+    assert same(source, there)
+    assert kept(source, there)
+    found = open_backend(there).get_indexes(there.collection)
+    assert (found.old, found.building) == (None, None)
+    assert found.in_use.card == open_backend(source).get_indexes("family").in_use.card
+    assert found.in_use.ingested
+    assert not (found.in_use.folder / "moving.json").exists()
+    assert [(p.stage, p.done) for p in seen] == [
+        ("begin", 0), ("copy", 256), ("copy", 512), ("copy", 768), ("copy", 900), ("check", 256)
+    ]  # fmt: skip
+    assert {p.total for p in seen[:-1]} == {POINTS}
+
+
+def test_the_next_ingest_embeds_nothing_and_searches_find_the_same(
+    colours, tmp_path, photo, server, folder
+):
+    for colour in ("red", "green", "blue"):
+        photo(tmp_path / "pictures" / f"{colour}.png", colour)
+        (tmp_path / "pictures" / f"{colour}.txt").write_text(f"a {colour} wall")
+    with OpenCollection.open_or_create(server, colours.card) as collection:
+        ingest([tmp_path / "pictures"], collection, colours)
+    query = Query((Part(text="a red wall"),), limit=3)
+
+    def hits(collection):
+        found = Searcher(collection, lambda: colours).search(query).hits
+        return [(hit.id, round(hit.score, 4)) for hit in found]
+
+    assert migrate(server, folder).points == 3
+    with OpenCollection.open(server) as before, OpenCollection.open(folder) as after:
+        assert hits(before) == hits(after) != []
+        report = ingest([tmp_path / "pictures"], after, colours)
+    assert (report.added, report.unchanged) == (0, 3)
+
+
+def test_stopped_and_gone_on_with(source, server, monkeypatch, same):
+    monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
+    stop = threading.Event()
+
+    def after_a_page(now):
+        if now.stage == "copy":
+            stop.set()
+
+    first = migrate(source, server, on_progress=after_a_page, stop=stop)
+    assert not first.done
+    assert 0 < first.copied < POINTS
+    assert first.copied % 64 == 0
+    assert not open_backend(server).exists(server.collection)
+    assert open_backend(server).get_build(server.collection)
+    second = migrate(source, server)
+    assert second.done
+    assert (second.resumed, second.copied) == (first.copied, POINTS - first.copied)
+    assert same(source, server)
+
+
+KILLED = """
+import os, signal, sys
+import indexer.transfer.transfer as move
+write, pages = move.write_cursor, 0
+def dying(*arguments):
+    global pages
+    pages += 1
+    if pages == 3:  # the first is the beginning; of two pages the second is not recorded
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(*arguments)
+move.write_cursor = dying
+from indexer.cli import main
+sys.argv[0] = "indexer"
+main()
+"""
+
+
+def test_kill_9_costs_what_was_under_way(source, folder, same):
+    words = ["migrate", source.store, folder.store, "--collection", "family", "--quiet"]
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], check=False)
+    assert done.returncode == -signal.SIGKILL
+    index = open_backend(folder).get_build("family")
+    assert read_cursor(index.folder).copied == PAGE_SIZE
+    with OpenCollection.open_index(folder, open_backend(folder), index) as half:
+        assert 2 * PAGE_SIZE <= half.store.count() <= 4 * PAGE_SIZE
+    report = migrate(source, folder)
+    assert (report.resumed, report.copied, report.points) == (PAGE_SIZE, POINTS - PAGE_SIZE, POINTS)
+    assert same(source, folder)
+
+
+def test_points_that_a_power_cut_has_cost_are_copied_again(source, server, monkeypatch):
+    monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
+    stop = threading.Event()
+    migrate(source, server, on_progress=lambda now: now.stage == "copy" and stop.set(), stop=stop)
+    place, index = open_backend(server), open_backend(server).get_build(server.collection)
+    with OpenCollection.open_index(server, place, index) as half:
+        half.store.delete([half.store.scroll(limit=1)[0][0].id])
+    report = migrate(source, server)
+    assert (report.resumed, report.copied) == (0, POINTS)
+
+
+def test_what_is_half_built_of_something_else_is_not_gone_on_with(source, server, monkeypatch):
+    monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
+    stop = threading.Event()
+    name = server.collection
+    migrate(source, server, on_progress=lambda now: now.stage == "copy" and stop.set(), stop=stop)
+    other = replace(server, collection=f"{name}-2")
+    create_collection(other, open_backend(source).get_indexes("family").in_use.card)
+    with pytest.raises(CollectionError, match=r"something else.*reindex --forget --store http"):
+        migrate(other, server)
+    place = open_backend(server)
+    with lock_for_writing(place.local_dir(name)):
+        assert [card.name for card in place.delete_inactive(name)] == ["colours"]
+    assert place.get_build(name) is None
+    card = open_backend(source).get_indexes("family").in_use.card
+    place.start_build(name, replace(card, name="shades", fingerprint="s"), make_layout(server))
+    with pytest.raises(CollectionError, match=r"shades.*is half built"):
+        migrate(other, server)
+
+
+def test_a_collection_that_is_there(source, server, everything):
+    card = open_backend(source).get_indexes("family").in_use.card
+    create_collection(server, card)
+    with pytest.raises(CollectionError, match=r"--merge.*--replace"):
+        migrate(source, server)
+    lone = Record(str(uuid.UUID(int=1)), {}, {"kind": "text", "name": "lone"})
+    with OpenCollection.open(server) as collection:
+        collection.store.upsert([lone])
+    report = migrate(source, server, "replace")
+    assert (report.points, report.replaced) == (POINTS, True)
+    assert summarize(server).old.card == card
+    open_backend(server).rollback(server.collection)
+    assert set(everything(server)) == {lone.id}
+    with pytest.raises(CollectionError, match="the source and the destination"):
+        migrate(source, source, "replace")
+
+
+def test_merged_into_a_collection_that_is_there(source, server, everything):
+    there = server
+    with OpenCollection.open(source) as collection:
+        shared = collection.store.scroll(limit=3, vectors=True)[0]
+    create_collection(there, open_backend(source).get_indexes("family").in_use.card)
+    lone = Record(str(uuid.UUID(int=1)), {}, {"kind": "text", "name": "lone"})
+    mine = [replace(record, payload={"kind": "text", "name": "mine"}) for record in shared]
+    with OpenCollection.open(there) as collection:
+        collection.store.upsert([lone, *mine])
+    report = migrate(source, there, "merge")
+    assert (report.points, report.copied, report.kept) == (POINTS + 1, POINTS - 3, 3)
+    assert (report.votes, report.catalogues, report.done) == (2, 0, True)
+    found = everything(there)
+    assert {found[record.id].payload["name"] for record in shared} == {"mine"}
+    assert lone.id in found
+    again = migrate(source, there, "merge")
+    assert (again.copied, again.kept, again.votes) == (0, POINTS, 0)
+
+
+def test_another_model_is_refused(source, folder):
+    card = open_backend(source).get_indexes("family").in_use.card
+    create_collection(folder, replace(card, name="shades", fingerprint="shades-1"))
+    for mode in ("new", "merge", "replace"):
+        with pytest.raises(CollectionError, match=r"shades.*colours.*cannot be compared.*reindex"):
+            migrate(source, folder, mode)
+
+
+def test_slips(source, folder, tmp_path):
+    with pytest.raises(CollectionError, match=r"no collection 'family'"):
+        migrate(folder, replace(folder, collection="two"))
+    inner = replace(source, store=f"{source.store}/family")
+    with pytest.raises(CollectionError, match=rf"{source.store} --collection family"):
+        migrate(inner, folder)
+    with pytest.raises(CollectionError, match="tenant 'acme' has no points"):
+        migrate(replace(source, tenant="acme"), folder)
+    assert not open_backend(folder).exists("family")
+
+
+def test_nobody_writes_meanwhile(source, server):
+    with lock_for_writing(open_backend(source).local_dir("family")), pytest.raises(StoreBusyError):
+        migrate(source, server)
+
+    def write(now):
+        if now.stage == "copy":
+            with (
+                pytest.raises(StoreBusyError),
+                lock_for_writing(open_backend(source).local_dir("family")),
+            ):
+                pass
+            with (
+                pytest.raises(StoreBusyError),
+                lock_for_writing(open_backend(server).local_dir(server.collection)),
+            ):
+                pass
+
+    assert migrate(source, server, on_progress=write).done
+
+
+def test_a_server_that_is_written_to_meanwhile(source, server):
+    migrate(source, server)
+    there = replace(server, collection=f"{server.collection}-2")
+
+    def meddle(now):
+        if now.stage == "begin":
+            with OpenCollection.open(server) as collection:
+                collection.store.upsert([Record(str(uuid.UUID(int=1)), {}, {"kind": "text"})])
+
+    with pytest.raises(CollectionError, match=r"has changed while it was read.*not put in use"):
+        migrate(server, there, on_progress=meddle)
+    assert not open_backend(there).exists(there.collection)
+    with pytest.raises(CollectionError, match=r"as it was"):
+        migrate(server, there)
+
+
+class Sabotaged:
+    """A place whose stores do something else than they are told."""
+
+    def __init__(self, place, spoil) -> None:
+        self._place, self._spoil = place, spoil
+
+    def __getattr__(self, name):
+        return getattr(self._place, name)
+
+    def open(self, index):
+        return Spoilt(self._place.open(index), self._spoil)
+
+
+class Spoilt:
+    send = None  # all that is written goes through upsert
+
+    def __init__(self, store, spoil) -> None:
+        self._store, self._spoil = store, spoil
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def upsert(self, records):
+        self._store.upsert(self._spoil(list(records)))
+
+
+def without_one(records):
+    return records[1:]
+
+
+def turned(records):
+    """Each picture's vector a little off: a cosine of 0.99."""
+    for i, record in enumerate(records):
+        if IMAGE in record.vectors:
+            vector = np.array(record.vectors[IMAGE])
+            vector[int(np.argmin(np.abs(vector)))] += 0.1425  # 1 / sqrt(1 + 0.1425 ** 2) = 0.99
+            records[i] = replace(record, vectors={**record.vectors, IMAGE: vector})
+    return records
+
+
+def other_words(records):
+    for i, record in enumerate(records):
+        if BM25 in record.vectors:
+            indices, values = record.vectors[BM25]
+            words = SparseVector(indices, (values[0] * 1.001, *values[1:]))
+            records[i] = replace(record, vectors={**record.vectors, BM25: words})
+    return records
+
+
+def other_name(records):
+    return [replace(record, payload={**record.payload, "name": "x"}) for record in records]
+
+
+def no_image(records):
+    return [replace(r, vectors={k: v for k, v in r.vectors.items() if k != IMAGE}) for r in records]
+
+
+def other_kind(records):
+    return [replace(records[0], payload={**records[0].payload, "kind": "film"}), *records[1:]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (without_one, "900 points were to be there, and 896 are"),
+        (other_kind, "points of kind 'film' were to be there|of kind"),
+        (turned, "has another image vector"),
+        (other_words, "has another bm25 vector"),
+        (other_name, r"has another payload \(name\)"),
+        (no_image, "has vectors"),
+    ],
+)
+def test_a_store_that_spoils_what_it_is_given(source, server, spoil, why):
+    place = Sabotaged(open_backend(server), spoil)
+    with (
+        open_source_collection(source) as points,
+        pytest.raises(CollectionError, match=f"(?s){why}.*not put in"),
+    ):
+        transfer(points, place, server)
+    assert not open_backend(server).exists(server.collection)
+
+
+def test_a_store_that_spoils_what_is_merged(source, server):
+    create_collection(server, open_backend(source).get_indexes("family").in_use.card)
+    place = Sabotaged(open_backend(server), turned)
+    with (
+        open_source_collection(source) as points,
+        pytest.raises(CollectionError, match="another image vector"),
+    ):
+        transfer(points, place, server, "merge")
+
+
+@pytest.mark.needs_faults
+def test_a_server_that_goes_away(source, server, qdrant, same):
+    qdrant.kill_after(2, "/points")
+    with pytest.raises(StoreError):
+        migrate(source, replace(server, qdrant_retry_seconds=0.05))
+    qdrant.start()
+    report = migrate(source, server)
+    assert report.done
+    assert report.points == POINTS
+    assert same(source, server)
+
+
+def test_one_tenant_of_several(source, server, everything):
+    card = open_backend(source).get_indexes("family").in_use.card
+    shops = replace(server, collection=f"{server.collection}-shops")
+    shared = Record(str(uuid.UUID(int=5)), {}, {"kind": "text", "name": "shared"})
+    for name in ("acme", "bolt"):
+        with OpenCollection.open_or_create(replace(shops, tenant=name), card) as mine:
+            own = Record(str(uuid.uuid4()), {}, {"kind": "text", "name": name})
+            mine.store.upsert([shared, own])
+    acme, bolt = (replace(server, tenant=name) for name in ("acme", "bolt"))
+    assert migrate(replace(shops, tenant="acme"), acme).points == 2
+    assert {r.payload["name"] for r in everything(server).values()} == {"shared", "acme"}
+    assert {r.payload["tenant"] for r in everything(server).values()} == {"acme"}
+    with pytest.raises(CollectionError, match="--replace would put tenant 'bolt'"):
+        migrate(replace(shops, tenant="bolt"), bolt, "replace")
+    assert migrate(replace(shops, tenant="bolt"), bolt, "merge").copied == 2
+    assert len(everything(server)) == 4
+    assert {r.payload["name"] for r in everything(bolt).values()} == {"shared", "bolt"}
+
+
+def test_the_tolerance_is_a_cosine_of_0_9999():
+    one, other = np.array([1.0, 0.0]), np.array([0.9999, np.sqrt(1 - 0.9999**2)])
+    assert abs(float(np.linalg.norm(one - other)) - MAX_CHORD) < 1e-4
+
+
+def test_a_first_index_that_is_half_built_can_be_forgotten(source, folder):
+    place, card = open_backend(folder), open_backend(source).get_indexes("family").in_use.card
+    index = place.start_build("family", card, make_layout(folder))
+    assert place.delete_inactive("family") == [card]
+    assert place.get_build("family") is None
+    assert not index.folder.exists()
+    assert not place.exists("family")

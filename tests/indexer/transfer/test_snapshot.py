@@ -1,0 +1,367 @@
+"""A collection in one file, and back in any store; and files that somebody has meddled with."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import sqlite3
+import tarfile
+import threading
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from blake3 import blake3
+
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection, create_collection, lock_for_writing
+from indexer.errors import CollectionError, StoreBusyError
+from indexer.feedback import read_votes
+from indexer.ingest.catalog import Catalog
+from indexer.ingest.thumbnails import thumbnail_path
+from indexer.transfer.restore import read_collection_name, restore
+from indexer.transfer.snapshot import snapshot
+
+POINTS = 900
+
+
+@pytest.fixture(scope="session")
+def file(source, tmp_path_factory):
+    """A snapshot of the collection, in chunks of two pages."""
+    path = tmp_path_factory.mktemp("snapshots") / "family.tar"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indexer.transfer.snapshot.MAX_CHUNK_POINTS", 512)
+        report = snapshot(source, path, thumbs=True)
+    assert (report.points, report.catalogues, report.votes) == (POINTS, 1, 1)
+    assert report.bytes == path.stat().st_size
+    return path
+
+
+def test_any_tar_program_lists_it(file):
+    with tarfile.open(file) as tar:
+        names = tar.getnames()
+    assert names[0] == "snapshot.json"
+    assert names[-1] == "digests.json"
+    assert {name for name in names if name.startswith("local/")} >= {
+        "local/catalogue.db",
+        "local/feedback.jsonl",
+    }
+    assert [name for name in names if name.endswith("ids.npy")] == [
+        "points/00000000.ids.npy",
+        "points/00000001.ids.npy",
+    ]
+    assert read_collection_name(file) == "family"
+
+
+@pytest.mark.parametrize("where", ["folder", "server"])
+def test_there_and_back(source, file, where, request, same):
+    there = request.getfixturevalue(where)
+    seen = []
+    report = restore(file, there, on_progress=seen.append)
+    assert (report.points, report.copied, report.done) == (POINTS, POINTS, True)
+    assert (report.catalogues, report.votes) == (1, 2)
+    assert report.checked > 200
+    assert [p.stage for p in seen if p.stage != "read"] == [
+        "begin", "copy", "copy", "copy", "copy", "check"
+    ]  # fmt: skip
+    assert same(source, there)
+    with (
+        OpenCollection.open(there) as opened,
+        closing(Catalog(opened.index_dir / "catalogue.db")) as c,
+    ):
+        assert c.list_roots() == ["/pictures"]
+        votes = read_votes(opened.path)
+        assert [vote.vote for vote in votes] == [1, -1]
+        assert thumbnail_path(opened.thumbnail_dir, votes[0].id).read_bytes() == b"a thumbnail"
+        picture = opened.path / "feedback" / votes[0].query.parts[1].image
+        assert picture.read_bytes() == b"a picture that was searched with"
+        assert not (opened.path / ".restoring").exists()
+
+
+def test_stopped_and_gone_on_with(file, server, monkeypatch, everything):
+    monkeypatch.setattr("indexer.transfer.restore.PAGE_SIZE", 64)
+    stop = threading.Event()
+    first = restore(file, server, on_progress=lambda p: p.stage == "copy" and stop.set(), stop=stop)
+    assert 0 < first.copied < POINTS
+    second = restore(file, server)
+    assert (second.resumed, second.copied) == (first.copied, POINTS - first.copied)
+    assert len(everything(server)) == POINTS
+
+
+def test_over_a_collection_that_is_there(source, file, server, everything):
+    card = open_backend(source).get_indexes("family").in_use.card
+    create_collection(server, card)
+    with pytest.raises(CollectionError, match=r"--merge.*--replace"):
+        restore(file, server)
+    assert restore(file, server, "replace").replaced
+    assert len(everything(server)) == POINTS
+    assert open_backend(server).get_indexes(server.collection).old
+    other = replace(server, collection=f"{server.collection}-2")
+    create_collection(other, replace(card, name="shades", fingerprint="shades-1"))
+    with pytest.raises(CollectionError, match="cannot be compared"):
+        restore(file, other, "replace")
+
+
+def test_a_snapshot_of_nothing(config, source, tmp_path, server, everything):
+    create_collection(config, open_backend(source).get_indexes("family").in_use.card)
+    assert snapshot(config, tmp_path / "none.tar").points == 0
+    report = restore(tmp_path / "none.tar", server)
+    assert (report.points, report.done) == (0, True)
+    assert everything(server) == {}
+
+
+def test_it_is_there_whole_or_not_at_all(source, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    assert snapshot(source, tmp_path / "a.tar", stop=stop) is None
+    with lock_for_writing(open_backend(source).local_dir("family")), pytest.raises(StoreBusyError):
+        snapshot(source, tmp_path / "a.tar")
+
+    def fail(_):
+        raise OSError("the disk is full")
+
+    (tmp_path / "a.tar").write_bytes(b"the one before")
+    with pytest.raises(OSError, match="full"):
+        snapshot(source, tmp_path / "a.tar", on_progress=fail)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tar"] == ["a.tar"]
+    assert (tmp_path / "a.tar").read_bytes() == b"the one before"
+    assert not list(tmp_path.glob(".a.tar*"))
+
+
+def test_many_bytes_are_several_chunks(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("indexer.transfer.snapshot.MAX_MEMBER_BYTES", 60_000)
+    snapshot(source, tmp_path / "small.tar")
+    with tarfile.open(tmp_path / "small.tar") as tar:
+        points = [m for m in tar if m.name.startswith("points/")]
+    assert max(m.size for m in points) <= 60_000
+    assert len({m.name.partition(".")[0] for m in points}) > 4
+
+
+# Files that somebody has meddled with.
+
+
+def members(file) -> dict[str, bytes]:
+    with tarfile.open(file) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar}
+
+
+def written(path, parts: dict[str, bytes], *, digests: bool = True):
+    """A tar of `parts`, with digests that are right."""
+    if digests:
+        sums = {n: blake3(data).hexdigest() for n, data in parts.items() if n != "digests.json"}
+        parts = {**parts, "digests.json": json.dumps(sums).encode()}
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name, data in parts.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def refused(path, config, why: str) -> None:
+    place = open_backend(config)
+    before = place.exists(config.collection)
+    with pytest.raises(CollectionError, match=why):
+        restore(path, config, "replace")
+    assert place.exists(config.collection) == before
+
+
+@pytest.mark.parametrize("size", [0, 100, 512, 5000, -1, -1024, -2000])
+def test_cut_short(file, tmp_path, folder, size):
+    data = file.read_bytes()
+    (tmp_path / "cut.tar").write_bytes(data[:size])
+    refused(tmp_path / "cut.tar", folder, "cannot be restored.*Nothing has been changed")
+    assert not (tmp_path / "there").exists(), "nothing was begun"
+
+
+def test_a_byte_that_has_turned(file, tmp_path, folder):
+    data = bytearray(file.read_bytes())
+    place = data.index(b"0.png")
+    data[place] ^= 1
+    (tmp_path / "turned.tar").write_bytes(data)
+    refused(tmp_path / "turned.tar", folder, "payloads.jsonl is not as it was written")
+    assert not (tmp_path / "there").exists()
+
+
+def test_what_is_no_snapshot(tmp_path, folder):
+    for name, data in {"a": b"hello " * 200, "b": bytes(4096)}.items():
+        (tmp_path / name).write_bytes(data)
+        refused(tmp_path / name, folder, "cannot be restored")
+    with tarfile.open(tmp_path / "c", "w") as tar:
+        tar.addfile(tarfile.TarInfo("readme.txt"), io.BytesIO(b""))
+    refused(tmp_path / "c", folder, "no snapshot")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../escaped",
+        "/etc/passwd",
+        "local/../../escaped",
+        "local/feedback/../../../x",
+        "local/tenants/../catalogue.db",
+        "local/tenants/a/b/catalogue.db",
+        "points/00000000.ids.npy/../x",
+        "points/1.npy",
+        "local/feedback/" + "a" * 64 + "/x",
+        "collection.json",
+        "points/" + "x" * 200,
+    ],
+)
+def test_names_that_lead_elsewhere(file, tmp_path, folder, name):
+    path = written(tmp_path / "bad.tar", {**members(file), name: b"x"})
+    refused(path, folder, "does not belong there|is no plain file")
+    assert {p.name for p in tmp_path.iterdir()} <= {"bad.tar"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, b"S", b"L"])
+def test_members_that_are_no_files(file, tmp_path, folder, kind):
+    with tarfile.open(tmp_path / "bad.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        for name, data in members(file).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            if name == "local/catalogue.db":
+                info.type, info.linkname, info.size = kind, "/etc/passwd", 0
+            tar.addfile(info, io.BytesIO(data[: info.size]))
+    refused(tmp_path / "bad.tar", folder, "no plain file|not belong|cannot be restored")
+
+
+def test_a_member_twice(file, tmp_path, folder):
+    path = written(tmp_path / "bad.tar", members(file))
+    with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as tar:
+        info = tarfile.TarInfo("snapshot.json")
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"{}"))
+    refused(path, folder, "does not belong there")
+
+
+def test_a_member_that_is_too_large(file, tmp_path, folder, monkeypatch):
+    monkeypatch.setattr("indexer.transfer.archive.MAX_MEMBER_BYTES", 1000)
+    refused(file, folder, r"bytes, and 1,000 are the limit")
+
+
+def test_a_newer_format(file, tmp_path, folder):
+    parts = members(file)
+    told = json.loads(parts["snapshot.json"])
+    for change, why in {
+        "format": "update it .pip install --upgrade polylens",
+        "points": "cannot be read",
+        "card": "cannot be read",
+        "dense": "its vectors are",
+        "collection": "expected 1-64 letters",
+    }.items():
+        bad = {**told, change: {"format": 2, "collection": "../x"}.get(change)}
+        path = written(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
+        refused(path, folder, why)
+    bad = {**told, "card": {**told["card"], "dim": 1 << 40}}
+    path = written(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
+    refused(path, folder, "its vectors have")
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("pwned", "w"))
+
+
+def header(told: dict) -> bytes:
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, told)
+    return out.getvalue()
+
+
+def objects() -> bytes:
+    told = {"descr": "|O", "fortran_order": False, "shape": (900,)}
+    return header(told) + pickle.dumps([Evil()])
+
+
+def huge() -> bytes:
+    """It claims to have 2 ** 60 rows."""
+    return header({"descr": "<f4", "fortran_order": False, "shape": (1 << 60, 48)})
+
+
+def floats(*rows: float) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array(rows, np.float32))
+    return out.getvalue()
+
+
+def integers(*rows: int) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array(rows, np.int64))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("end", "data"),
+    [
+        ("image.npy", objects()),
+        ("image.npy", huge()),
+        ("image.npy", b""),
+        ("image.npy", b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 0x76),
+        ("image.rows.npy", integers(-1)),
+        ("image.rows.npy", integers(900)),
+        ("image.rows.npy", floats(0.0)),
+        ("bm25.lengths.npy", integers(*([1 << 39] * 512))),
+        ("bm25.lengths.npy", integers(1, 2)),
+        ("thumbs.lengths.npy", integers(*([1] * 512))),
+        ("payloads.jsonl", b"[" * 100_000 + b"\n"),
+        ("payloads.jsonl", b"[]\n" * 512),
+        ("payloads.jsonl", b'{"a": NaN}\n' * 512),
+        ("payloads.jsonl", b"\xff\n" * 512),
+        ("payloads.jsonl", b"{}\n" * 511),
+    ],
+)
+def test_arrays_that_are_none(file, tmp_path, server, monkeypatch, end, data):
+    monkeypatch.chdir(tmp_path)
+    parts = members(file)
+    assert f"points/00000000.{end}" in parts
+    path = written(tmp_path / "bad.tar", {**parts, f"points/00000000.{end}": data})
+    refused(path, server, "chunk 0 holds no points")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_numbers_that_are_not_finite(file, tmp_path, server):
+    parts = members(file)
+    image = bytearray(parts["points/00000000.image.npy"])
+    image[-4:] = np.float32(np.nan).tobytes()
+    path = written(tmp_path / "bad.tar", {**parts, "points/00000000.image.npy": bytes(image)})
+    refused(path, server, "not finite")
+
+
+def test_fewer_points_than_it_says(file, tmp_path, server):
+    parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000001")}
+    path = written(tmp_path / "bad.tar", parts)
+    refused(path, server, "900 points were to be there, and 512 are")
+    parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000000")}
+    path = written(tmp_path / "bad.tar", parts)
+    refused(path, server, "some of its points are missing")
+
+
+def test_a_catalogue_with_a_trigger_is_left_behind(file, tmp_path, server):
+    parts = members(file)
+    evil = tmp_path / "evil.db"
+    evil.write_bytes(parts["local/catalogue.db"])
+    with closing(sqlite3.connect(evil)) as db:
+        db.execute("CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM contents; END")
+        db.commit()
+    for data in (evil.read_bytes(), b"no database", parts["local/catalogue.db"][:5000]):
+        path = written(tmp_path / "bad.tar", {**parts, "local/catalogue.db": data})
+        assert restore(path, server, "replace").catalogues == 0
+
+
+def test_votes_that_name_other_files_are_left_behind(file, tmp_path, server):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"a secret")
+    parts = members(file)
+    lines = parts["local/feedback.jsonl"].splitlines()
+    vote = json.loads(lines[0])
+    for image in (str(secret), "../../secret.png", "feedback/../../secret.png"):
+        vote["query"]["parts"][1]["image"] = image
+        data = json.dumps(vote).encode() + b"\n" + lines[1] + b"\n"
+        path = written(tmp_path / "bad.tar", {**parts, "local/feedback.jsonl": data})
+        restore(path, server, "replace")
+    folder = open_backend(server).local_dir(server.collection)
+    assert [vote.vote for vote in read_votes(folder)] == [-1]
+    assert not list(folder.glob("feedback/*"))
