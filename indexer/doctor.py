@@ -1,4 +1,4 @@
-"""Looks for what could keep Polylens from working, and says what to type for each."""
+"""Checks for problems of the installation and the collection, and how to fix each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CheckState = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, how it is, and for a problem what to type."""
+    """What was checked, its state, and for a problem the command that fixes it."""
 
     name: str
     state: CheckState
@@ -37,10 +37,10 @@ class Check:
 
 
 def run_checks(config: Config, *, repair: bool = False, model: bool = True) -> Iterator[Check]:
-    """The checks, one after the other, as they are made; nothing is raised for what is found.
+    """Run the checks one by one; a problem that they find is not raised.
 
-    `repair` deletes what the next ingest makes anew: a catalogue that does not fit the store, and
-    thumbnails of points that are gone. `model` False leaves out loading the model.
+    `repair` deletes what the next ingest rebuilds: a catalog that does not match the store, and
+    thumbnails of points that are gone. `model` False skips loading the model.
     """
     yield _check_python()
     yield from _check_packages()
@@ -51,7 +51,7 @@ def run_checks(config: Config, *, repair: bool = False, model: bool = True) -> I
 
 
 def _catch_errors(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """An error of ours is a finding, and its message says what to type."""
+    """Report our own errors as problems; their messages say how to fix them."""
     try:
         yield from checks()
     except (IndexerError, EmbedderError, OSError) as error:
@@ -67,7 +67,7 @@ def _check_python() -> Check:
 
 
 def _check_packages() -> Iterator[Check]:
-    """Each requirement against what is installed."""
+    """Compare each requirement with the installed version."""
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement
@@ -90,7 +90,7 @@ def _check_packages() -> Iterator[Check]:
 
 
 def _read_requirements() -> list[str]:
-    """What the distribution requires; of a checkout, its requirements.txt."""
+    """The requirements of the distribution, or of a checkout's requirements.txt."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -116,7 +116,7 @@ def _check_disk(config: Config) -> Iterator[Check]:
 
 @dataclass(slots=True)
 class _StoredPoints:
-    """What a collection's parts say of its points."""
+    """The points of a store: their count, and their ids."""
 
     points: int
     ids: set[str] = field(default_factory=set)
@@ -140,12 +140,12 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
 
 
 def _check_server(config: Config) -> Iterator[Check]:
-    """A server is asked for its count; to list millions of points would take too long."""
+    """Ask a server for its count; listing millions of points would take too long."""
     with OpenCollection.open(config) as opened:
         points = opened.store.count()
         yield Check("store", "ok", f"{redact_password(config.store)} answers; {points} points")
         if not (opened.index_dir / "catalogue.db").exists():
-            yield Check("catalogue", "note", "is not there; the next ingest makes it")
+            yield Check("catalogue", "note", "is missing; the next ingest creates it")
 
 
 def _check_local_index(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
@@ -153,7 +153,7 @@ def _check_local_index(config: Config, index: Path, *, repair: bool) -> Iterator
     state = read_state(index)
     with OpenCollection.open(config) as opened:
         if state is not None and not state.is_clean and not (index / "keeper.json").exists():
-            yield Check("closed", "note", "was not closed properly; the store has recovered")
+            yield Check("closed", "note", "was not closed properly; the store recovered")
         counts = _StoredPoints(opened.store.count(), _list_ids(opened))
         if counts.points != len(counts.ids):
             yield Check(
@@ -180,13 +180,13 @@ def _list_ids(collection: OpenCollection) -> set[str]:
 
 
 def _check_catalog(path: Path, counts: _StoredPoints, *, repair: bool) -> Check:
-    """A content that the catalogue knows and the store lost would never be ingested again."""
+    """Content that the catalog lists and the store lost would never be ingested again."""
     from indexer.errors import CollectionError
     from indexer.ingest.catalog import Catalog
 
     file = path / "catalogue.db"
     if not file.exists():
-        return Check("catalogue", "note", "is not there; the next ingest makes it")
+        return Check("catalogue", "note", "is missing; the next ingest creates it")
     try:
         with closing(Catalog(file)) as catalogue:
             known = catalogue.count_points()
@@ -197,10 +197,10 @@ def _check_catalog(path: Path, counts: _StoredPoints, *, repair: bool) -> Check:
             else Check("catalogue", "problem", str(error), REPAIR_ADVICE)
         )
     if known == counts.points:
-        return Check("catalogue", "ok", f"agrees with the store on {known} points")
+        return Check("catalogue", "ok", f"agrees with the store: {known} points")
     if repair:
         return _delete_catalog(file)
-    detail = f"knows {known} points, and the store has {counts.points}"
+    detail = f"lists {known} points, and the store has {counts.points}"
     return Check("catalogue", "problem", detail, REPAIR_ADVICE)
 
 
@@ -211,7 +211,7 @@ def _delete_catalog(file: Path) -> Check:
     for suffix in ("", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     return Check(
-        "catalogue", "note", "did not fit the store, and was deleted", "indexer ingest FOLDER"
+        "catalogue", "note", "did not match the store, and was deleted", "indexer ingest FOLDER"
     )
 
 
@@ -246,4 +246,4 @@ def _check_model(config: Config) -> Iterator[Check]:
             f"indexer reindex --model {name} --collection {config.collection}",
         )
         return
-    yield Check("model", "ok", f"{name} loads and gives {rows.shape[1]} numbers")
+    yield Check("model", "ok", f"{name} loads and embeds to {rows.shape[1]} dimensions")

@@ -1,4 +1,4 @@
-"""Writes a collection's points, or those of a query, as JSON lines, CSV or a numpy archive."""
+"""Writes the points of a collection or of a query as JSON lines, CSV or a NumPy archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["jsonl", "csv", "npz"]
 ExportRow = tuple[Record, float | None]
-"""A point, and its score where a query has found it."""
+"""A point, and its score if a query found it."""
 
 PAGE_SIZE = 500
 PAYLOADS_FILE = "payloads.jsonl"
@@ -36,7 +36,7 @@ CSV_COLUMNS = (
 
 
 def iterate_all_rows(store: Store, filters: Filters | None = None) -> Iterator[ExportRow]:
-    """Every point that fits `where`, by id, a page at a time."""
+    """Every point that matches `filters`, by id, a page at a time."""
     condition, after = build_store_filter(filters or {}), None
     while True:
         records, after = store.scroll(condition, limit=PAGE_SIZE, after=after, vectors=True)
@@ -46,7 +46,7 @@ def iterate_all_rows(store: Store, filters: Filters | None = None) -> Iterator[E
 
 
 def iterate_hit_rows(store: Store, hits: Sequence[Hit]) -> Iterator[ExportRow]:
-    """The points of `hits` in their order, with their scores."""
+    """The points of `hits`, in order, with their scores."""
     for start in range(0, len(hits), PAGE_SIZE):
         page = hits[start : start + PAGE_SIZE]
         found = {r.id: r for r in store.retrieve([hit.id for hit in page], vectors=True)}
@@ -56,11 +56,11 @@ def iterate_hit_rows(store: Store, hits: Sequence[Hit]) -> Iterator[ExportRow]:
 def export(
     rows: Iterable[ExportRow], out: IO[bytes], form: ExportFormat, *, vectors: bool = True
 ) -> int:
-    """Write `rows` to `out` as they come; how many there were.
+    """Write `rows` to `out` one by one; returns their number.
 
-    jsonl: {"id", "score", "payload", "vectors"} a line. csv: `COLUMNS`, no vectors. npz: `ids`,
-    `scores`, `payloads.jsonl` (bytes, a line a point), and for `image` and `text` an (n, dim)
-    float32 array, with rows of NaN where a point has no such vector.
+    jsonl: {"id", "score", "payload", "vectors"} per line. csv: `COLUMNS`, no vectors. npz: `ids`,
+    `scores`, `payloads.jsonl` (bytes, a line per point), and for `image` and `text` an (n, dim)
+    float32 array, with a row of NaN for a point without that vector.
     """
     return WRITERS[form](rows, out, vectors)
 
@@ -91,7 +91,7 @@ def _write_csv(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> int:
         writer.writerow({"id": record.id, "score": score, **_flatten_payload(record.payload)})
         count += 1
     text.flush()
-    text.detach()  # `out` is the caller's to close
+    text.detach()  # the caller closes `out`
     return count
 
 
@@ -107,7 +107,7 @@ def _flatten_payload(payload: Payload) -> Payload:
 
 
 def _write_npz(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> int:
-    """Long columns go through temporary files: an archive's array begins with its length."""
+    """Vectors go through temporary files: an array in the archive begins with its length."""
     ids, scores, dim = [], [], 0
     names = (IMAGE, TEXT) if vectors else ()
     with ExitStack() as stack:

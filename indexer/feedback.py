@@ -1,7 +1,7 @@
-"""Thumbs up and down on hits, kept with their collection on this machine: FOLDER/feedback.jsonl.
+"""Votes on hits (thumbs up and down), stored with their collection: FOLDER/feedback.jsonl.
 
-One JSON object a line, only ever appended to; of each query and point the last vote counts.
-Pictures that were searched with are copied to FOLDER/feedback/, so that they can be trained on.
+One JSON object per line, append-only; the last vote on a query and point counts. Images that were
+used as queries are copied to FOLDER/feedback/, so that they can be trained on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class VotedQueryPart:
-    """A part of a query: words, the path of a picture, or the id of a point."""
+    """A part of a query: text, the path of an image, or the id of a point."""
 
     text: str | None = None
     image: str | None = None
@@ -40,34 +40,34 @@ class VotedQueryPart:
 
 @dataclass(frozen=True, slots=True)
 class VotedQuery:
-    """The query that a hit answered."""
+    """The query that found a hit."""
 
     parts: tuple[VotedQueryPart, ...]
     filters: Filters = field(default_factory=dict)
 
     @property
     def key(self) -> frozenset[VotedQueryPart]:
-        """What tells queries apart: their parts, in any order and under any filters."""
+        """Identifies the query: its parts, in any order and under any filters."""
         return frozenset(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What somebody thinks of one hit: 1 is good, -1 is bad, 0 takes an earlier vote back."""
+    """A vote on one hit: 1 is good, -1 is bad, 0 withdraws an earlier vote."""
 
     query: VotedQuery
     id: str  # the point's
     content: str  # blake3 of the point's file
     vote: int
-    path: str | None = None  # a picture's
-    text: str | None = None  # a passage's
+    path: str | None = None  # an image's
+    text: str | None = None  # a chunk's
     time: str = field(default_factory=_now, compare=False)  # ISO 8601, UTC
 
 
 def record_vote(folder: Path, vote: Vote) -> None:
-    """Append `vote` to those of the collection in `folder`; other processes may do the same.
+    """Append `vote` to those of the collection in `folder`; safe across processes.
 
-    Raises `StoreError` where it cannot be kept; earlier votes stay.
+    Raises `StoreError` if it cannot be saved; earlier votes stay.
     """
     try:
         with (folder / VOTES_FILE).open("a+b", buffering=0) as file, _lock_file(file.fileno()):
@@ -76,27 +76,27 @@ def record_vote(folder: Path, vote: Vote) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(
-            f"the vote was not kept ({error.strerror or error}): see that {folder} exists, may be "
-            "written and has free space, then vote again"
+            f"the vote was not saved ({error.strerror or error}): check that {folder} exists, is "
+            "writable and has free space, then vote again"
         ) from error
 
 
 def read_votes(folder: Path) -> list[Vote]:
-    """The votes that count: the last of each query and point, without those taken back.
+    """The votes that count: the last one of each query and point, without withdrawn ones.
 
-    Pictures have absolute paths. A line that a crash left unfinished is passed over. Raises
-    `StoreError` where the file is there and cannot be read.
+    Images have absolute paths. A line that a crash left unfinished is ignored. Raises `StoreError`
+    if the file exists but cannot be read.
     """
     last: dict[tuple[frozenset[VotedQueryPart], str], Vote] = {}
     for vote in _iterate_votes(folder):
         key = (vote.query.key, vote.id)
-        last.pop(key, None)  # so that the order is that of the last votes
+        last.pop(key, None)  # ordered by the last votes
         last[key] = vote
     return [vote for vote in last.values() if vote.vote]
 
 
 def locate_image_copy(folder: Path, image: Path) -> Path:
-    """Where the collection in `folder` keeps its copy of `picture`; raises `OSError`."""
+    """The path of the copy, in the collection's `folder`, of `picture`; raises `OSError`."""
     return folder / IMAGES_FOLDER / f"{hash_content(image.read_bytes())}{image.suffix.lower()}"
 
 
@@ -117,7 +117,7 @@ def _iterate_votes(folder: Path) -> Iterator[Vote]:
 
 
 def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:
-    """Raises `KeyError`, `TypeError`, `ValueError`, `AttributeError` for what is none."""
+    """Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for an invalid row."""
     parts = tuple(_parse_part(folder, part) for part in row["query"]["parts"])
     where = {str(key): tuple(map(str, v)) for key, v in row["query"].get("where", {}).items()}
     return Vote(
@@ -163,7 +163,7 @@ def _copy_image(folder: Path, image: Path) -> str:
 
 
 def _ends_with_newline(file: int) -> bool:
-    """Whether the last line has ended; a crash may have cut it."""
+    """Whether the last line is complete; a crash may have cut it."""
     size = os.fstat(file).st_size
     return size == 0 or os.pread(file, 1, size - 1) == b"\n"
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from embedder.families.registry import list_models
 from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
@@ -86,6 +85,8 @@ def inject(
 
 def complete_model_name(incomplete: str) -> list[str]:
     """What the shell offers for --model."""
+    from embedder.families.registry import list_models
+
     try:
         return [card.name for card in list_models() if card.name.startswith(incomplete)]
     except Exception:  # a shell cannot show an error

@@ -12,7 +12,6 @@ import typer
 from embedder.cli.console import write_json
 from embedder.cli.output import format_bytes, print_fields, print_table
 from indexer.cli import _options
-from indexer.stores.qdrant.connection import redact_password
 
 if TYPE_CHECKING:
     from embedder import ModelCard
@@ -85,6 +84,7 @@ def plan(
     from indexer.planning.format import parse_count
     from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
     from indexer.planning.planner import plan as make_plan
+    from indexer.stores.qdrant.connection import redact_password
 
     _check_finite(
         captions=captions,
@@ -95,10 +95,10 @@ def plan(
         node_month=node_month,
     )
     config = _options.resolve_flags(**flags)
-    card, length = _resolve_model(config)
+    card, dim = _resolve_model(config)
     request = PlanRequest(
         images=_parse_option("--images", parse_count, images),
-        dim=length,
+        dim=dim,
         texts=_parse_option("--texts", parse_count, texts),
         captions=captions,
         card=card,
@@ -157,7 +157,7 @@ def _check_gpu(name: str) -> str:
 
 
 def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
-    """The card of a model with a name, and the length of vectors; nothing is downloaded."""
+    """The card of a known model, and the dimension of its vectors; nothing is downloaded."""
     from embedder import DEFAULT_MODEL, list_models
     from embedder.model_card import find_preset, validate_dim
 
@@ -168,10 +168,10 @@ def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
     if card is not None:
         return card, validate_dim(card, config.dim)
     if config.dim is None:
-        known = ", ".join(one.name for one in list_models())
+        known = ", ".join(card.name for card in list_models())
         raise typer.BadParameter(
-            f"how long the vectors of {name!r} are is not known here: add --dim N, or name one of "
-            f"{known}"
+            f"the dimension of the vectors of {name!r} is not known here: add --dim N, or name one "
+            f"of {known}"
         )
     return None, config.dim
 

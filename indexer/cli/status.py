@@ -15,7 +15,6 @@ from embedder.cli.console import replace_unprintable, write_json
 from embedder.cli.output import format_bytes, print_fields
 from indexer.cli import _options
 from indexer.paths import display_path
-from indexer.stores.qdrant.connection import redact_password
 
 if TYPE_CHECKING:
     from indexer.collections.collection import Summary
@@ -44,53 +43,56 @@ Examples:
 def status(config: Config, as_json: _options.Json = False) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
     from indexer.collections import open_backend
-    from indexer.collections.collection import summarize
+    from indexer.collections.collection import OpenCollection, summarize
+    from indexer.stores.qdrant.connection import redact_password
 
     found = summarize(config)
-    points = found.points if found.points is not None else _count_points(config)
-    kinds = count_kinds(found.index)
+    points = found.points
+    if points is None:  # it is on a server, or was not closed: ask the store
+        with OpenCollection.open(config) as opened:
+            points = opened.store.count()
+    store, roots = redact_password(config.store), read_roots(found.index)
+    kinds, building = count_kinds(found.index), _describe_build(found)
     if as_json:
         write_json(
             {
                 "collection": found.name,
-                "store": redact_password(config.store),
+                "store": store,
                 "path": str(found.path),
                 "points": points,
                 "kinds": kinds,
                 "tenant": config.tenant,
-                "roots": read_roots(found.index),
+                "roots": roots,
                 "model": found.card.name,
                 "card": asdict(found.card),
                 "bytes_on_disk": found.bytes_on_disk,
                 "created": found.created,
                 "ingested": found.ingested,
                 "old_model": found.old.card.name if found.old else None,
-                "building": _describe_build(found),
+                "building": building,
                 "collections": open_backend(config).list_names(),
             }
         )
         return
-    _print_status(config, found, points, kinds)
-
-
-def _print_status(
-    config: Config, found: Summary, points: int, kinds: dict[str, int] | None
-) -> None:
-    many = ", ".join(f"{count} {kind}" for kind, count in (kinds or {}).items())
-    print_fields(
-        {
-            "collection": found.name,
-            "store": redact_password(config.store),
-            **({"tenant": config.tenant} if config.tenant else {}),
-            "from": replace_unprintable(", ".join(read_roots(found.index))) or "nothing yet",
-            "points": f"{points} ({many})" if many else str(points),
-            "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} dimensions",
-            "on disk": f"{format_bytes(found.bytes_on_disk)} in {found.path}",
-            "created": found.created,
-            "last ingest": found.ingested or "never finished",
-            **_other_indexes(found, points),
-        }
-    )
+    by_kind = ", ".join(f"{count} {kind}" for kind, count in (kinds or {}).items())
+    fields = {
+        "collection": found.name,
+        "store": store,
+        **({"tenant": config.tenant} if config.tenant else {}),
+        "from": replace_unprintable(", ".join(roots)) or "nothing yet",
+        "points": f"{points} ({by_kind})" if by_kind else str(points),
+        "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} dimensions",
+        "on disk": f"{format_bytes(found.bytes_on_disk)} in {found.path}",
+        "created": found.created,
+        "last ingest": found.ingested or "never finished",
+    }
+    if found.old:
+        fields["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
+    if building:
+        done = building["points"]
+        share = f", {100 * done // points} %" if isinstance(done, int) and points else ""
+        fields["reindexing"] = f"to {building['model']}{share}"
+    print_fields(fields)
 
 
 def _describe_build(found: Summary) -> dict[str, object] | None:
@@ -99,27 +101,6 @@ def _describe_build(found: Summary) -> dict[str, object] | None:
         return None
     counts = count_kinds(found.building.folder) or {}
     return {"model": found.building.card.name, "points": sum(counts.values()) if counts else None}
-
-
-def _other_indexes(found: Summary, points: int) -> dict[str, str]:
-    """The indexes that are not in use."""
-    lines = {}
-    if found.old:
-        lines["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
-    build = _describe_build(found)
-    if build:
-        done = build["points"]
-        share = f", {100 * done // points} %" if isinstance(done, int) and points else ""
-        lines["reindexing"] = f"to {build['model']}{share}"
-    return lines
-
-
-def _count_points(config: Config) -> int:
-    """Ask the store: it is on a server, or was not closed."""
-    from indexer.collections.collection import OpenCollection
-
-    with OpenCollection.open(config) as opened:
-        return opened.store.count()
 
 
 @app.command(epilog=MODELS_EXAMPLES)

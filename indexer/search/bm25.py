@@ -1,8 +1,8 @@
-"""Words as sparse vectors, in every script: BM25 whose IDF the store adds.
+"""BM25 as sparse vectors, for text in every script; the store applies the IDF.
 
-score(q, d) = sum over words of idf(w) * tf (k1 + 1) / (tf + k1 (1 - b + b |d| / avg));
-Robertson and Zaragoza 2009, eq. 3.15. A word is hashed to 32 bits. Scripts without spaces are cut
-into pairs of characters.
+score(q, d) = sum over tokens of idf(w) * tf (k1 + 1) / (tf + k1 (1 - b + b |d| / avg));
+Robertson and Zaragoza 2009, eq. 3.15. A token is a word, hashed to 32 bits. Scripts without spaces
+are split into bigrams of characters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from indexer.types import SparseVector
 
-K1, B, AVERAGE_LENGTH = 1.2, 0.75, 24.0  # words in a picture's captions, tags and name
+K1, B, AVERAGE_LENGTH = 1.2, 0.75, 24.0  # tokens in an image's captions, tags and name
 MAX_TOKENS = 4096
 UNSPACED_SCRIPTS = re.compile(  # Han, kana, Thai, Lao, Burmese, Khmer: written without spaces
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff"
@@ -27,7 +27,7 @@ WORD_PATTERN = re.compile(  # with the vowel marks of Indic and South-East Asian
 
 
 def tokenize(text: str) -> Iterator[str]:
-    """The words of `text`, folded: case, width, and the accents of Latin, Greek and Cyrillic."""
+    """Split `text` into words, without case, width, and Latin, Greek and Cyrillic accents."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     spaced = UNSPACED_SCRIPTS.sub(lambda match: " " + " ".join(_bigrams(match[0])) + " ", folded)
     for word in WORD_PATTERN.findall(spaced):
@@ -35,7 +35,7 @@ def tokenize(text: str) -> Iterator[str]:
 
 
 def build_document_vector(text: str) -> SparseVector:
-    """The saturated frequency of each word of a document."""
+    """Build the vector of a document: the saturated frequency of each token."""
     counts = Counter(
         _hash_token(word) for word, _ in zip(tokenize(text), range(MAX_TOKENS), strict=False)
     )
@@ -44,12 +44,12 @@ def build_document_vector(text: str) -> SparseVector:
 
 
 def build_query_vector(text: str) -> SparseVector:
-    """Weight 1 for each word of a query."""
+    """Build the vector of a query: weight 1 for each token."""
     return _to_sparse_vector({_hash_token(word): 1.0 for word in tokenize(text)})
 
 
 def _bigrams(run: str) -> list[str]:
-    """`犬が走る` -> 犬が が走 走る; a single character stays alone."""
+    """`犬が走る` -> 犬が が走 走る; a single character stays as it is."""
     return [run[i : i + 2] for i in range(len(run) - 1)] or [run]
 
 

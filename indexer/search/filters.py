@@ -1,4 +1,4 @@
-"""What the user narrows by -> the store's filter."""
+"""Turns the filters of a query into the store's filter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMPARISON_OPERATORS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
 
 def build_store_filter(filters: Filters) -> models.Filter | None:
-    """All keys must hold, each by any of its values; raises `QueryError`."""
+    """A filter that requires every key, each with any of its values; raises `QueryError`."""
     from qdrant_client import models
 
     if not filters:
@@ -39,7 +39,7 @@ def build_store_filter(filters: Filters) -> models.Filter | None:
 
 
 def resolve_payload_key(key: str) -> str:
-    """Where `key` stands in a payload; what is no key of ours came with the user's own columns."""
+    """The payload key of a filter; an unknown one is a column of the user's own, under `meta.`."""
     key = FIELD_ALIASES.get(key, key)
     return (
         key if key in KEYWORD_FIELDS | NUMERIC_FIELDS or key.startswith("meta.") else f"meta.{key}"

@@ -1,4 +1,4 @@
-"""The parts of a query -> one query vector for each channel."""
+"""Embeds the parts of a query and combines them into one vector per channel."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class EmbeddedPart:
     vector: Vector
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueryVectors:
-    """A query, ready for the store: a unit vector and its scale by channel, and its words."""
+    """An embedded query: a unit vector and its score distribution per channel, and its BM25 vector."""
 
     parts: tuple[EmbeddedPart, ...]
     vectors: Mapping[str, Vector]
     distributions: Mapping[str, ScoreDistribution]
     sparse: SparseVector
-    query_ids: tuple[str, ...]  # ids that the query is made from, which are no answers
+    query_ids: tuple[str, ...]  # points that the query is made from; they are not hits
     has_text: bool
 
 
@@ -51,23 +51,24 @@ def embed_query(
     sample: Mapping[str, NDArray[np.float32]],
     instruction: str | None = None,
 ) -> QueryVectors:
-    """Embed `parts` and add them up; raises `QueryError`, `EmbedderError`.
+    """Embed `parts` and combine them; raises `QueryError`, `EmbedderError`.
 
-    A model that composes gets a picture and the wanted words as one input. Otherwise parts are
-    added in each channel with weight / spread, so that each moves the ranking by its weight alone,
-    however far its cosines spread.
+    A model that composes gets an image and the wanted texts as one input. Otherwise the vectors of
+    the parts are added in each channel, weighted with weight / spread, so that a part's influence
+    does not depend on how far its cosines spread.
     """
     embedded = _embed_parts(parts, embedder, store, instruction)
-    vectors: dict[str, Vector] = {}
-    for channel in (IMAGE, TEXT):
-        vectors[channel] = _combine_vectors(embedded, sample[channel])
-    scales = {
-        channel: estimate_distribution(sample[channel], vectors[channel]) for channel in vectors
-    }
-    own = tuple(part.id for part in parts if part.id and part.weight > 0)
-    has_text = any(part.text for part in parts)
+    vectors = {channel: _combine_vectors(embedded, sample[channel]) for channel in (IMAGE, TEXT)}
     return QueryVectors(
-        tuple(embedded), vectors, scales, _build_sparse_vector(parts), own, has_text
+        parts=tuple(embedded),
+        vectors=vectors,
+        distributions={
+            channel: estimate_distribution(sample[channel], vector)
+            for channel, vector in vectors.items()
+        },
+        sparse=_build_sparse_vector(parts),
+        query_ids=tuple(part.id for part in parts if part.id and part.weight > 0),
+        has_text=any(part.text for part in parts),
     )
 
 
@@ -101,27 +102,29 @@ def _embed_parts(
     new = [part for part in parts if not part.id]
     inputs = [Input(p.text, (p.image,) if p.image is not None else ()) for p in new]
     rows = model.embed(inputs, "query", instruction)  # (n, dim)
-    made = [EmbeddedPart(part, row) for part, row in zip(new, rows, strict=True)]
-    return _load_stored_parts(parts, store) + made
+    embedded = [EmbeddedPart(part, row) for part, row in zip(new, rows, strict=True)]
+    return _load_stored_parts(parts, store) + embedded
 
 
 def _load_stored_parts(parts: Sequence[Part], store: Store) -> list[EmbeddedPart]:
-    """Parts that are points of the collection need no model."""
+    """The parts that are points of the collection; they need no model."""
     ids = [part.id for part in parts if part.id]
-    found = {r.id: r.vectors for r in store.retrieve(ids, vectors=True)} if ids else {}
-    out = []
+    stored = {r.id: r.vectors for r in store.retrieve(ids, vectors=True)} if ids else {}
+    embedded = []
     for part in (p for p in parts if p.id):
-        vectors = found.get(part.id or "")
+        vectors = stored.get(part.id or "")
         if vectors is None:
             raise QueryError(f"the collection has no point {part.id}")
         vector = vectors.get(IMAGE, vectors.get(TEXT))
-        out.append(EmbeddedPart(part, np.asarray(vector, dtype=np.float32)))
-    return out
+        embedded.append(EmbeddedPart(part, np.asarray(vector, dtype=np.float32)))
+    return embedded
 
 
 def _load_point_image(parts: Sequence[Part], store: Store, side: int) -> list[Part]:
-    """`parts`, where words are to change a point's picture, with that picture read from its file;
-    as they were where it cannot be read, so that the parts' vectors are added."""
+    """Replace the first wanted point by its image, so that the model composes it with the text.
+
+    Where its file cannot be read, the parts stay as they are, and their vectors are added.
+    """
     out = list(parts)
     if any(part.image is not None and part.weight > 0 for part in parts):
         return out
@@ -142,18 +145,18 @@ def _read_point_image(id: str, store: Store, side: int) -> Image | None:
 
 
 def _merge_image_and_text(parts: Sequence[Part]) -> list[Part]:
-    """One picture and all that is wanted of it become one part; the rest stays as it is."""
-    picture = next((p for p in parts if p.image is not None and p.weight > 0), None)
-    wanted = [p for p in parts if p.text and p.weight > 0]
-    if picture is None or not wanted:
+    """Make one part of the image and all wanted texts; leave the other parts as they are."""
+    image = next((p for p in parts if p.image is not None and p.weight > 0), None)
+    texts = [p for p in parts if p.text and p.weight > 0]
+    if image is None or not texts:
         return list(parts)
-    text = ", ".join(p.text or "" for p in wanted)
-    both = Part(text, picture.image, weight=picture.weight, label=f"{picture.label} + {text}")
-    return [both, *(p for p in parts if p is not picture and p not in wanted)]
+    text = ", ".join(p.text or "" for p in texts)
+    both = Part(text, image.image, weight=image.weight, label=f"{image.label} + {text}")
+    return [both, *(p for p in parts if p is not image and p not in texts)]
 
 
 def _build_sparse_vector(parts: Sequence[Part]) -> SparseVector:
-    """The words of all wanted texts, each with its part's weight."""
+    """The BM25 vector of all wanted texts, each token with the weight of its part."""
     weights: dict[int, float] = {}
     for part in parts:
         if part.text and part.weight > 0:

@@ -1,4 +1,4 @@
-"""Near-duplicates behind the best of them, and diversity."""
+"""Reranks candidates: groups near-duplicates, and diversifies the hits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from indexer.collections.schema import IMAGE, TEXT
 from indexer.search.retrieval import Candidate
 from indexer.types import Record, Vector
 
-DUPLICATE_COSINE = 0.97  # cosine from which two pictures are one to the eye
+DUPLICATE_COSINE = 0.97  # from here on, two images look the same
 
 
 @dataclass(slots=True)
 class RankedRecord:
-    """A ranked candidate with its point, and those that stand behind it."""
+    """A candidate with its point, and the ids of its lower-ranked duplicates."""
 
     candidate: Candidate
     record: Record
@@ -30,9 +30,10 @@ class RankedRecord:
 
 
 def group_duplicates(ranked: Sequence[RankedRecord]) -> list[RankedRecord]:
-    """Hide pictures that look alike, and passages of one text, behind the best ranked of them."""
+    """Group images that look alike, and chunks of one text, behind the best ranked of them."""
     kept: list[RankedRecord] = []
-    image_vectors = np.zeros((len(ranked), _dim(ranked)), dtype=np.float32)  # rows of what is kept
+    dim = len(ranked[0].vector) if ranked else 0
+    image_vectors = np.zeros((len(ranked), dim), dtype=np.float32)  # rows of `kept`
     texts: dict[str, RankedRecord] = {}
     for item in ranked:
         if item.record.payload.get("kind") == "text":
@@ -51,23 +52,23 @@ def group_duplicates(ranked: Sequence[RankedRecord]) -> list[RankedRecord]:
 
 
 def mmr(ranked: Sequence[RankedRecord], diversity: float) -> list[RankedRecord]:
-    """Maximal marginal relevance (Carbonell and Goldstein 1998): each next one is good and new.
+    """Order by maximal marginal relevance (Carbonell and Goldstein 1998).
 
-    argmax (1 - diversity) * score - diversity * max cosine with those chosen; scores are scaled to
-    [0, 1] over the candidates.
+    The next one is argmax (1 - diversity) * score - diversity * max cosine with those chosen, with
+    scores scaled to [0, 1] over the candidates.
     """
     if diversity <= 0 or len(ranked) < 3:
         return list(ranked)
     vectors = np.stack([item.vector for item in ranked])  # (n, dim)
     relevance = _scale_to_unit_range(np.array([item.candidate.z for item in ranked]))  # (n,)
     nearest = np.zeros(len(ranked))  # cosine with the nearest chosen
-    left = np.ones(len(ranked), dtype=bool)
+    remaining = np.ones(len(ranked), dtype=bool)
     order = []
     for _ in ranked:
-        gain = np.where(left, (1 - diversity) * relevance - diversity * nearest, -np.inf)
+        gain = np.where(remaining, (1 - diversity) * relevance - diversity * nearest, -np.inf)
         best = int(np.argmax(gain))
         order.append(best)
-        left[best] = False
+        remaining[best] = False
         nearest = np.maximum(nearest, vectors @ vectors[best])
     return [ranked[i] for i in order]
 
@@ -75,7 +76,3 @@ def mmr(ranked: Sequence[RankedRecord], diversity: float) -> list[RankedRecord]:
 def _scale_to_unit_range(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high > low else np.ones_like(values)
-
-
-def _dim(found: Sequence[RankedRecord]) -> int:
-    return len(found[0].vector) if found else 0
