@@ -1,22 +1,22 @@
-"""The indexer's errors: each message says what failed, where, and what to type next.
+"""The errors of the indexer: each message says what failed, where, and what to do next.
 
 IndexerError
-├── ConfigError        a setting, a flag or an environment variable is off
+├── ConfigError        a setting, a flag or an environment variable is wrong
 ├── QueryError         a query that cannot be understood
 ├── CollectionError    the collection is missing, damaged, newer, or of another model
 ├── StoreError         the store refused or failed
 │   ├── StoreBusyError another process holds what this one needs
-│   └── StoreAwayError the server has not answered for as long as it was waited for
-└── DiskFullError      too little free disk to write safely
+│   └── StoreUnavailableError the server has not answered in time
+└── DiskFullError      too little free disk space to write safely
 """
 
 
 class IndexerError(Exception):
-    """The base of all; its message is for the user."""
+    """The base class; the message is for the user."""
 
 
 class ConfigError(IndexerError):
-    """A setting, a flag or an environment variable is off."""
+    """A setting, a flag or an environment variable is wrong."""
 
 
 class QueryError(IndexerError):
@@ -36,8 +36,8 @@ class StoreBusyError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The server has not answered, or was too busy, for as long as it was waited for."""
+    """The server has not answered, or was too busy, until the time limit."""
 
 
 class DiskFullError(IndexerError):
-    """Too little free disk to write safely."""
+    """Too little free disk space to write safely."""

@@ -1,4 +1,4 @@
-"""What flows through the indexer: records in, queries and hits out."""
+"""The data types of the indexer: records, queries, hits and reports."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answe
     from PIL.Image import Image
 
 Vector: TypeAlias = "NDArray[np.float32]"
-"""(dim,) float32 of unit length."""
+"""(dim,) float32 with norm 1."""
 
 Payload = dict[str, Any]
 
 
 class SparseVector(NamedTuple):
-    """A sparse vector: as many values as indices, the indices distinct and ascending."""
+    """A sparse vector: one value for each index; indices are distinct and ascending."""
 
     indices: tuple[int, ...]
     values: tuple[float, ...]
@@ -35,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What somebody wrote about a picture; `language` is a BCP 47 tag in lower case, if known."""
+    """A caption of an image; `language` is a BCP 47 tag in lower case, if known."""
 
     text: str
     language: str | None = None
@@ -44,23 +44,32 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a query: words, a picture, or a point of the collection, with its weight."""
+    """One part of a query: a text, an image, or a point of the collection, with its weight."""
 
     text: str | None = None
     image: Image | None = None
     id: str | None = None
     weight: float = 1.0  # negative: "less like this"
-    label: str = ""  # how the user wrote it; shown in `why`
+    label: str = ""  # as the user wrote it; shown in the explanation
 
 
 Filters = Mapping[str, tuple[str, ...]]
-"""Filters: payload key -> accepted values (any of them); all keys must hold."""
+"""Payload key -> accepted values (any of them); all keys must match."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for. `diversity` 0..1 spreads the hits (MMR); `fold` hides near-duplicates;
-    `instruction` tells a model that follows instructions what to look for."""
+    """A search.
+
+    Attributes:
+        parts: What to look for.
+        filters: Which points count.
+        limit: Hits on a page.
+        offset: Hits before the page.
+        diversity: 0 to 1; spreads the hits by MMR.
+        group_duplicates: Show one of several near-duplicates.
+        instruction: For models that follow instructions: what to look for.
+    """
 
     parts: tuple[Part, ...]
     filters: Filters = field(default_factory=dict)
@@ -73,18 +82,19 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer. `score` is on the cosine's scale; `why` has each part's and channel's share."""
+    """A point that was found. `score` is on the scale of a cosine; `explanation` has the share of
+    each part and channel."""
 
     id: str
     score: float
     payload: Payload
     explanation: Payload
-    duplicates: tuple[str, ...] = ()  # ids of near-duplicates that stand behind this hit
+    duplicates: tuple[str, ...] = ()  # ids of its near-duplicates
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """The hits of one page, best first. `matches` is False where nothing stands out from chance."""
+    """A page of hits, best first. `is_significant` is False where no hit differs from chance."""
 
     hits: tuple[Hit, ...]
     took_ms: float
@@ -94,7 +104,7 @@ class SearchResults:
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
-    """A file that was left out: a reason code and a sentence with the limit and the way out."""
+    """A file that was skipped: a reason code, and a sentence with the limit and what to do."""
 
     path: str
     reason: str
@@ -103,7 +113,7 @@ class SkippedFile:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What an ingest did. Counts are of distinct contents, not of paths: a copy is no addition."""
+    """What an ingest did, counted in distinct contents: a copy of a file is not an addition."""
 
     added: int = 0
     updated: int = 0
@@ -111,14 +121,14 @@ class IngestReport:
     moved: int = 0
     removed: int = 0
     skipped: tuple[SkippedFile, ...] = ()
-    files: int = 0  # paths seen that hold a picture or a text
+    files: int = 0  # paths of images and texts that were seen
     interrupted: bool = False
-    seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds spent
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
 
 
 @dataclass(frozen=True, slots=True)
 class IngestProgress:
-    """Where an ingest stands; handed to the caller's callback now and then."""
+    """The progress of an ingest, as passed to the callback."""
 
     stage: str  # scan, ingest, flush
     done: int

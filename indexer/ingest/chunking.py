@@ -1,4 +1,4 @@
-"""A text file's bytes -> passages: pieces of about a thousand characters, cut where it reads."""
+"""Splits a text file into chunks of about a thousand characters, at paragraphs and sentences."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from indexer.captions.encoding import decode_text
 from indexer.skip_reasons import UnusableFileError
 
-MAX_CHUNK_CHARS = 1000  # of a passage
+MAX_CHUNK_CHARS = 1000
 MAX_CHUNKS = 200
 
-# cut after these, best first: paragraphs, lines, sentences (also without spaces), words
+# split after these, best first: paragraphs, lines, sentences (also without spaces), words
 SEPARATORS = (
     re.compile(r"\n[^\S\n]*\n\s*"),
     re.compile(r"\n\s*"),
@@ -23,9 +23,9 @@ CONTROL_CHARS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\uff
 
 
 def chunk_document(data: bytes) -> list[str]:
-    """The text in pieces of at most `MAX_CHARACTERS`, at most `MAX_PASSAGES` of them.
+    """Split a document into at most `MAX_CHUNKS` chunks of at most `MAX_CHUNK_CHARS` characters.
 
-    Raises `Undecodable`: "empty" where there are no words, "not-text" for something else.
+    Raises `UnusableFileError`: "empty" where it has no words, "not-text" where it is not text.
     """
     try:
         text = decode_text(data)
@@ -33,26 +33,28 @@ def chunk_document(data: bytes) -> list[str]:
         raise UnusableFileError("not-text", str(error)) from None
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     text = CONTROL_CHARS.sub("", text[: 2 * MAX_CHUNK_CHARS * MAX_CHUNKS])
-    found = [piece for piece in _merge_pieces(_split_text(text, 0)) if any(map(str.isalnum, piece))]
-    if not found:
-        raise UnusableFileError("empty", "there are no words in it")
-    return found[:MAX_CHUNKS]
+    chunks = [
+        chunk for chunk in _merge_pieces(_split_text(text, 0)) if any(map(str.isalnum, chunk))
+    ]
+    if not chunks:
+        raise UnusableFileError("empty", "it has no words")
+    return chunks[:MAX_CHUNKS]
 
 
 def _merge_pieces(pieces: Iterator[str]) -> Iterator[str]:
-    """Neighbours put together again while they fit into one passage."""
-    passage = ""
+    """Join neighboring pieces while they fit into one chunk."""
+    chunk = ""
     for piece in pieces:
-        if len(passage) + len(piece.rstrip()) > MAX_CHUNK_CHARS and passage:
-            yield passage.strip()
-            passage = ""
-        passage += piece
-    if passage.strip():
-        yield passage.strip()
+        if len(chunk) + len(piece.rstrip()) > MAX_CHUNK_CHARS and chunk:
+            yield chunk.strip()
+            chunk = ""
+        chunk += piece
+    if chunk.strip():
+        yield chunk.strip()
 
 
 def _split_text(text: str, level: int) -> Iterator[str]:
-    """`text` cut at the borders of `level`, and at finer ones where a piece is still too long."""
+    """Split at the separators of `level`, and at finer ones where a piece is still too long."""
     if len(text) <= MAX_CHUNK_CHARS:
         yield text
     elif level == len(SEPARATORS):
@@ -73,7 +75,7 @@ def _split_after(text: str, separator: re.Pattern[str]) -> Iterator[str]:
 
 
 def _split_hard(text: str) -> Iterator[str]:
-    """Text without a border, cut to size, but never before a mark that combines with a letter."""
+    """Split text without separators to size, but not before a combining mark."""
     start = 0
     while start < len(text):
         end = min(start + MAX_CHUNK_CHARS, len(text))

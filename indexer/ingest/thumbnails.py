@@ -1,4 +1,4 @@
-"""Small JPEGs of the pictures, in a cache on disk that can be remade from the files."""
+"""Thumbnails: small JPEGs in a cache on disk, which can be rebuilt from the files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from indexer.sources import read_original
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_SIDE = 448  # pixels
-MIN_SIDE = 320  # a longer side of less would look poor
+MAX_SIDE = 448  # pixels of the longer side
+MIN_SIDE = 320  # below this, a thumbnail looks poor
 JPEG_QUALITY = 80
-DECODE_SIDE = 300  # asked of the decoder where a thumbnail is remade
+DECODE_SIDE = 300  # pixels of the shorter side that the decoder gives for a rebuilt thumbnail
 
 
 def thumbnail_path(root: Path, id: str) -> Path:
-    """Where the thumbnail of point `id` lies: 256 folders share the load."""
+    """The path of the thumbnail of point `id`, in one of 256 folders."""
     return root / id[:2] / f"{id}.jpg"
 
 
@@ -43,15 +43,15 @@ def encode_thumbnail(image: Image) -> bytes:
 
 
 def write_thumbnail_bytes(root: Path, id: str, data: bytes) -> None:
-    """Write a thumbnail in one step, so that no reader sees half."""
+    """Write a thumbnail atomically, so that no reader sees half of it."""
     path = thumbnail_path(root, id)
-    fresh = path.with_name(f".{id}.{os.getpid()}.{threading.get_ident()}")
+    temporary = path.with_name(f".{id}.{os.getpid()}.{threading.get_ident()}")
     try:
-        fresh.write_bytes(data)
+        temporary.write_bytes(data)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(data)
-    fresh.replace(path)
+        temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def ensure_thumbnail(
@@ -61,11 +61,17 @@ def ensure_thumbnail(
     limits: DecodeLimits = DecodeLimits(),  # noqa: B008
     roots: Sequence[str] = (),
 ) -> Path | None:
-    """The thumbnail of picture `id`, remade from one of its `paths` where it is missing.
+    """The thumbnail of an image, rebuilt from one of its files where it is missing.
 
-    `roots` are the collection's, for pictures that are at URLs, in archives or in tables.
+    Args:
+        root: The folder of the thumbnails.
+        id: The point of the image.
+        paths: The paths in its payload.
+        limits: The largest file and image that are decoded.
+        roots: The roots of the collection, for images at URLs, in archives or in tables.
 
-    None where no file of those still holds that picture.
+    Returns:
+        Its path; None where no file holds the image any more.
     """
     path = thumbnail_path(root, id)
     if path.exists():
@@ -74,7 +80,7 @@ def ensure_thumbnail(
         try:
             data = read_original(roots, source, limits)
             if make_point_ids(hash_content(data)) != [id]:
-                continue  # the file has changed since
+                continue  # the file has changed
             write_thumbnail(root, id, decode_image(data, side=DECODE_SIDE, limits=limits).image)
         except (UnusableFileError, OSError):
             continue
@@ -83,7 +89,7 @@ def ensure_thumbnail(
 
 
 def _shrink(image: Image) -> Image:
-    """`image` with a longer side of at most 448: a whole factor, the quickest, where one fits."""
+    """`image` with a longer side of at most `MAX_SIDE`; by a whole factor where one fits (faster)."""
     longer = max(image.size)
     factor = -(-longer // MAX_SIDE)
     if factor == 1:
