@@ -1,4 +1,4 @@
-"""Text files: encodings, passages, what is no text."""
+"""Text files: encodings, chunks, and files that are not text."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def test_encodings(text, encoding):
         (bytes(range(256)), "not-text"),
     ],
 )
-def test_what_is_no_text_is_refused(data, reason):
+def test_other_files_are_refused(data, reason):
     with pytest.raises(UnusableFileError) as caught:
         chunk_document(data)
     assert caught.value.reason == reason
 
 
-def test_a_short_text_is_one_passage():
+def test_a_short_text_is_one_chunk():
     assert chunk_document(b"One.\n\nTwo.\r\n\r\nThree.") == ["One.\n\nTwo.\n\nThree."]
 
 
-def test_cuts_fall_between_paragraphs():
+def test_chunks_end_between_paragraphs():
     paragraphs = [f"{i} " + "word " * 80 + "end." for i in range(10)]
-    found = chunk_document("\n\n".join(paragraphs).encode())
-    assert len(found) == 5
-    assert all(piece.endswith("end.") and piece[0].isdigit() for piece in found)
+    chunks = chunk_document("\n\n".join(paragraphs).encode())
+    assert len(chunks) == 5
+    assert all(chunk.endswith("end.") and chunk[0].isdigit() for chunk in chunks)
 
 
-def test_a_long_paragraph_is_cut_between_sentences():
+def test_a_long_paragraph_is_split_between_sentences():
     sentences = [f"Sentence number {i} says something of its own." for i in range(60)]
-    found = chunk_document(" ".join(sentences).encode())
-    assert all(piece.startswith("Sentence") and piece.endswith("own.") for piece in found)
-    assert " ".join(found) == " ".join(sentences)
+    chunks = chunk_document(" ".join(sentences).encode())
+    assert all(chunk.startswith("Sentence") and chunk.endswith("own.") for chunk in chunks)
+    assert " ".join(chunks) == " ".join(sentences)
 
 
 @pytest.mark.parametrize(
@@ -75,22 +75,22 @@ def test_a_long_paragraph_is_cut_between_sentences():
         ("هل هذا سؤال؟ ", "؟"),
     ],
 )
-def test_other_scripts_are_cut_between_sentences(sentence, end):
-    found = chunk_document((sentence * 200).encode())
-    assert len(found) > 2
-    assert all(piece.endswith(end) and len(piece) > 900 for piece in found[:-1])
+def test_other_scripts_are_split_between_sentences(sentence, end):
+    chunks = chunk_document((sentence * 200).encode())
+    assert len(chunks) > 2
+    assert all(chunk.endswith(end) and len(chunk) > 900 for chunk in chunks[:-1])
 
 
-def test_thai_without_spaces_is_cut_to_size_but_not_before_its_marks():
-    found = chunk_document(("ที่นี่มีน้ำใสและปลาตัวใหญ่" * 100).encode())
-    assert all(900 < len(piece) <= MAX_CHUNK_CHARS for piece in found[:-1])
-    assert "".join(found) == "ที่นี่มีน้ำใสและปลาตัวใหญ่" * 100
-    assert not any(piece[0] in "ี่้ำัใ่็ุู๊๋" and piece[0] != "ใ" for piece in found)
+def test_thai_without_spaces_is_split_to_size_but_not_before_its_marks():
+    chunks = chunk_document(("ที่นี่มีน้ำใสและปลาตัวใหญ่" * 100).encode())
+    assert all(900 < len(chunk) <= MAX_CHUNK_CHARS for chunk in chunks[:-1])
+    assert "".join(chunks) == "ที่นี่มีน้ำใสและปลาตัวใหญ่" * 100
+    assert not any(chunk[0] in "ี่้ำัใ่็ุู๊๋" and chunk[0] != "ใ" for chunk in chunks)
 
 
-def test_a_book_is_cut_off_at_the_bound():
-    found = chunk_document(("A sentence of a long book. " * 40 + "\n\n").encode() * 1000)
-    assert len(found) == MAX_CHUNKS
+def test_a_book_is_cut_off_at_the_limit():
+    chunks = chunk_document(("A sentence of a long book. " * 40 + "\n\n").encode() * 1000)
+    assert len(chunks) == MAX_CHUNKS
 
 
 def test_control_characters_are_dropped():
@@ -98,16 +98,16 @@ def test_control_characters_are_dropped():
 
 
 @given(st.text(max_size=5000))
-def test_any_text_is_kept_in_pieces_that_fit(text):
+def test_any_text_gives_chunks_that_fit(text):
     try:
-        found = chunk_document(text.encode("utf-8", "surrogatepass"))
+        chunks = chunk_document(text.encode("utf-8", "surrogatepass"))
     except UnusableFileError:
         return
-    assert all(0 < len(piece) <= MAX_CHUNK_CHARS for piece in found)
+    assert all(0 < len(chunk) <= MAX_CHUNK_CHARS for chunk in chunks)
 
 
 @given(st.binary(max_size=3000))
-def test_any_bytes_give_passages_or_a_reason(data):
+def test_any_bytes_give_chunks_or_a_reason(data):
     try:
         assert chunk_document(data)
     except UnusableFileError as error:

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing acknowledged is lost, nothing is embedded or stored twice."""
+"""kill -9 at random moments: nothing acknowledged is lost, nothing is stored twice."""
 
 from __future__ import annotations
 

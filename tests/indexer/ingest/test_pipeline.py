@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from embedder.errors import EmbedderError, UnavailableError
 from indexer.collections.collection import OpenCollection
 from indexer.errors import CollectionError, IndexerError, StoreBusyError
 from indexer.ids import hash_content, make_point_ids
+from indexer.ingest import pipeline
+from indexer.ingest.catalog import Catalog
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
@@ -21,7 +25,7 @@ from indexer.ingest.types import IngestOptions
 
 @pytest.fixture
 def folder(tmp_path, photo) -> Path:
-    """Three pictures and a note."""
+    """Three images and a document."""
     for i, name in enumerate(["a.jpg", "b.png", "deep/c.webp"]):
         photo(tmp_path / "pictures" / name, i)
     (tmp_path / "pictures" / "note.md").write_text("A red bicycle leans on the wall.\n")
@@ -36,7 +40,7 @@ def collection(config, colours):
 
 @pytest.fixture
 def run(collection, colours, folder):
-    """`run(...)` ingests the folder and gives the report's counts that are not zero."""
+    """`run(...)` ingests the folder and returns the counts of the report that are not zero."""
 
     def call(*roots: Path, embedder=colours, stop=None, **options):
         colours.calls.clear()
@@ -78,7 +82,7 @@ def test_a_second_run_changes_nothing_and_embeds_nothing(run, collection, colour
     assert colours.calls == []
 
 
-def test_what_a_point_holds(run, collection, folder):
+def test_the_fields_of_a_point(run, collection, folder):
     run()
     record = collection.store.retrieve([id_of(folder / "deep/c.webp")], vectors=True)[0]
     payload = record.payload
@@ -146,7 +150,7 @@ def test_a_touched_file_is_unchanged(run, folder, colours):
     assert colours.calls == []
 
 
-def test_a_caption_updates_its_picture_without_embedding_it(run, collection, folder, colours):
+def test_a_caption_is_embedded_without_its_image(run, collection, folder, colours):
     run()
     (folder / "a.txt").write_text("en: a red ball\nja: 赤いボール\n")
     assert run() == {"updated": 1, "unchanged": 3}
@@ -214,8 +218,8 @@ def test_bad_files_are_reported_and_the_rest_goes_on(run, collection, folder):
     assert run()["skipped"] == counts["skipped"], "a bad file is reported every time"
 
 
-class Fussy:
-    """Refuses pictures that are mostly red."""
+class FailsOnRed:
+    """Fails on images that are mostly red."""
 
     def __init__(self, inner) -> None:
         self.inner, self.card = inner, inner.card
@@ -227,13 +231,11 @@ class Fussy:
         return self.inner.embed(inputs, role, instruction)
 
 
-def test_one_picture_that_cannot_be_embedded_costs_itself_alone(
-    run, collection, folder, photo, colours
-):
+def test_an_image_that_cannot_be_embedded_is_skipped_alone(run, collection, folder, photo, colours):
     photo(folder / "red.png", "red")
     shutil.copy(folder / "red.png", folder / "red too.png")
     shutil.copy(folder / "red.png", folder / "zzz.png")
-    counts = run(embedder=Fussy(colours))
+    counts = run(embedder=FailsOnRed(colours))
     assert counts == {
         "added": 4,
         "skipped": [(n, "embed-failed") for n in ("red too.png", "red.png", "zzz.png")],
@@ -242,14 +244,14 @@ def test_one_picture_that_cannot_be_embedded_costs_itself_alone(
     assert run() == {"added": 1, "unchanged": 4}
 
 
-def test_a_model_that_goes_away_ends_the_run_and_blames_no_file(
+def test_an_unavailable_model_ends_the_run_and_skips_no_file(
     run, collection, folder, photo, colours
 ):
-    """A server that is stopped, say: what was written stays, the rest is for the next run."""
+    """A server that is stopped, say: what was written stays, the next run does the rest."""
     for i in range(20):
         photo(folder / f"more {i}.png", i + 10)
 
-    class Leaving:
+    class UnavailableSoon:
         card = colours.card
         left = 6
 
@@ -260,7 +262,7 @@ def test_a_model_that_goes_away_ends_the_run_and_blames_no_file(
             return colours.embed(inputs, role, instruction)
 
     with pytest.raises(IndexerError, match="cannot be reached"):
-        run(embedder=Leaving())
+        run(embedder=UnavailableSoon())
     kept = collection.store.count()
     assert 0 < kept < 24
     assert run()["added"] == 24 - kept
@@ -297,19 +299,19 @@ def test_stop_saves_what_is_done_and_a_second_run_completes(
         photo(folder / f"more{i:02}.jpg", 100 + i)
     stop = threading.Event()
 
-    class Stopping(Fussy):
+    class StopsRun(FailsOnRed):
         def embed(self, inputs, role, instruction=None):
             stop.set()
             return self.inner.embed(inputs, role, instruction)
 
-    first = run(embedder=Stopping(colours), stop=stop)
+    first = run(embedder=StopsRun(colours), stop=stop)
     assert run.report.interrupted
     assert 0 < first["added"] < 24
     assert collection.store.count() == first["added"]
     assert run() == {"added": 24 - first["added"], "unchanged": first["added"]}
 
 
-def test_a_dry_run_tells_and_changes_nothing(run, collection, folder, colours):
+def test_a_dry_run_reports_and_changes_nothing(run, collection, folder, colours):
     assert run(dry_run=True) == {"added": 4}
     assert colours.calls == []
     assert collection.store.count() == 0
@@ -322,7 +324,7 @@ def test_a_dry_run_tells_and_changes_nothing(run, collection, folder, colours):
     assert run(prune=True) == expected
 
 
-def test_long_documents_are_passages(run, collection, folder):
+def test_long_documents_are_split_into_chunks(run, collection, folder):
     (folder / "long.txt").write_text(
         "\n\n".join(f"Paragraph {i}. " + "word " * 120 for i in range(9))
     )
@@ -337,7 +339,7 @@ def test_long_documents_are_passages(run, collection, folder):
     assert collection.store.count() == 5
 
 
-def test_names_that_are_not_utf8(run, collection, folder):
+def test_file_names_that_are_not_utf8(run, collection, folder):
     raw = os.fsencode(folder) + b"/caf\xe9.jpg"
     shutil.copy(folder / "a.jpg", os.fsdecode(raw))
     (folder / "a.jpg").unlink()
@@ -346,7 +348,7 @@ def test_names_that_are_not_utf8(run, collection, folder):
     assert run() == {"unchanged": 4}
 
 
-def test_only_one_writes_at_a_time(run, collection):
+def test_only_one_process_writes_at_a_time(run, collection):
     with collection.lock_for_writing(), pytest.raises(StoreBusyError, match="another ingest"):
         run()
 
@@ -359,7 +361,7 @@ def test_another_model_is_refused_by_name(run, config, colours, collection):
         OpenCollection.open_or_create(config, other)
 
 
-def test_a_missing_collection_says_what_to_type(config):
+def test_a_missing_collection_names_the_command(config):
     with pytest.raises(CollectionError, match="indexer ingest FOLDER"):
         OpenCollection.open(config)
 
@@ -378,9 +380,96 @@ def test_damaged_metadata_is_named(config, collection, content):
         OpenCollection.open(config)
 
 
-def test_progress_is_told(collection, colours, folder):
-    told = []
-    ingest([folder], collection, colours, IngestOptions(batch_size=1), on_progress=told.append)
-    assert next(p.stage for p in told) == "scan"
-    last = [p for p in told if p.stage == "ingest"][-1]
+def test_progress_is_reported(collection, colours, folder):
+    reported = []
+    ingest([folder], collection, colours, IngestOptions(batch_size=1), on_progress=reported.append)
+    assert next(p.stage for p in reported) == "scan"
+    last = [p for p in reported if p.stage == "ingest"][-1]
     assert (last.done, last.total) == (4, 4)
+
+
+def test_the_catalog_is_committed_after_the_store_is_flushed(
+    run, collection, photo, folder, monkeypatch
+):
+    """What was acknowledged since the last flush may be lost in a power cut: the catalog must not
+    have it."""
+    events = []
+    upsert, flush, commit = collection.store.upsert, collection.store.flush, Catalog.commit
+    record = {
+        "upsert": lambda records: (events.append("upsert"), upsert(records)),
+        "flush": lambda: (events.append("flush"), flush()),
+    }
+    for name, call in record.items():
+        monkeypatch.setattr(collection.store, name, call)
+    monkeypatch.setattr(Catalog, "commit", lambda self: (events.append("commit"), commit(self)))
+    monkeypatch.setattr(pipeline, "COMMIT_INTERVAL", 0.0)
+    run()
+    assert events[0] == "commit"  # of the roots
+    for event, following in pairwise(events[1:]):
+        assert following == {"upsert": "flush", "flush": "commit"}.get(event, following)
+    assert events.count("commit") > 2
+
+
+def test_the_store_is_asked_once_per_batch(run, collection, monkeypatch):
+    asked, retrieve = [], collection.store.retrieve
+
+    def count(ids, **options):
+        asked.append(len(ids))
+        return retrieve(ids, **options)
+
+    monkeypatch.setattr(collection.store, "retrieve", count)
+    run()
+    assert asked == [1, 1, 1, 1]  # batches of 2 are halved: one is embedded, one is written
+    run()
+    assert asked == [1, 1, 1, 1]  # the catalog has everything
+
+
+def test_the_embedder_is_called_from_one_thread(run, folder, photo, colours):
+    for number in range(20):
+        photo(folder / f"{number}.png", number + 10)
+        (folder / f"{number}.txt").write_text(f"caption {number}")
+    threads = set()
+
+    class RecordsThreads(FailsOnRed):
+        def embed(self, inputs, role, instruction=None):
+            threads.add(threading.get_ident())
+            return self.inner.embed(inputs, role, instruction)
+
+    assert run(embedder=RecordsThreads(colours))["added"] == 24
+    assert len(threads) == 1
+
+
+def test_a_copy_waits_for_the_batch_that_its_original_is_in(run, collection, folder, colours):
+    """Each file is a batch of its own, and the model is slower than the decoder."""
+    for number in range(6):
+        shutil.copy(folder / "a.jpg", folder / f"a{number}.jpg")
+        (folder / f"a{number}.txt").write_text(f"caption {number}")
+
+    class Slow(FailsOnRed):
+        def embed(self, inputs, role, instruction=None):
+            time.sleep(0.05)
+            return self.inner.embed(inputs, role, instruction)
+
+    assert run(embedder=Slow(colours)) == {"added": 4}
+    payload = stored(collection)["a.jpg"]
+    assert len(payload["paths"]) == 7
+    assert {caption["text"] for caption in payload["captions"]} == {
+        f"caption {n}" for n in range(6)
+    }
+
+
+def test_a_failed_update_leaves_the_point_as_it_was(run, collection, folder, colours):
+    run()
+
+    class FailsOnText(FailsOnRed):
+        def embed(self, inputs, role, instruction=None):
+            if any(item.text for item in inputs):
+                raise EmbedderError("no texts today")
+            return self.inner.embed(inputs, role, instruction)
+
+    (folder / "a.txt").write_text("a red ball")
+    counts = run(embedder=FailsOnText(colours))
+    assert counts == {"unchanged": 4, "skipped": [("a.jpg", "embed-failed")]}
+    assert stored(collection)["a.jpg"]["captions"] == []
+    assert run() == {"updated": 1, "unchanged": 3}
+    assert [c["text"] for c in stored(collection)["a.jpg"]["captions"]] == ["a red ball"]

@@ -1,4 +1,4 @@
-"""Thumbnails: their size, their place, and remaking a lost one."""
+"""Thumbnails: their size, their path, and rebuilding a lost one."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def test_the_source_keeps_its_size(tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "photo.png"
     Image.new("RGB", (600, 400), "blue").save(path)
     (id,) = make_point_ids(hash_content(path.read_bytes()))
     return path, id
 
 
-def test_a_missing_thumbnail_is_remade_from_a_file_that_still_holds_the_picture(tmp_path, picture):
-    path, id = picture
+def test_a_missing_thumbnail_is_rebuilt_from_a_file_that_still_holds_the_image(tmp_path, image):
+    path, id = image
     changed = tmp_path / "changed.png"
     Image.new("RGB", (600, 400), "red").save(changed)
     paths = [str(tmp_path / "gone.png"), str(changed), str(path)]
@@ -59,8 +59,8 @@ def test_a_missing_thumbnail_is_remade_from_a_file_that_still_holds_the_picture(
         assert image.getpixel((9, 9))[2] > 200
 
 
-def test_it_is_not_made_again(tmp_path, picture):
-    path, id = picture
+def test_a_thumbnail_is_not_rebuilt_needlessly(tmp_path, image):
+    path, id = image
     found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)])
     found.write_bytes(b"kept")
     path.unlink()
@@ -68,14 +68,14 @@ def test_it_is_not_made_again(tmp_path, picture):
     assert found.read_bytes() == b"kept"
 
 
-def test_without_a_file_there_is_none(tmp_path, picture):
-    path, id = picture
+def test_without_a_file_there_is_no_thumbnail(tmp_path, image):
+    path, id = image
     path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
     assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) is None
 
 
-def test_it_is_remade_from_a_name_that_is_no_utf8(tmp_path, picture):
-    path, id = picture
+def test_a_thumbnail_is_rebuilt_from_a_file_name_that_is_not_utf8(tmp_path, image):
+    path, id = image
     path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     shown = str(tmp_path / r"caf\xe9.png")
     assert ensure_thumbnail(tmp_path / "thumbs", id, [shown]) is not None
