@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from embedder.types import Embedder, ModelCard
 from finetune.data.files import read_pairs
@@ -31,9 +32,7 @@ from finetune.evaluation.report import (
     Comparison,
     DocumentRef,
     EvaluationReport,
-    GroupComparison,
-    GroupKey,
-    GroupReport,
+    MetricGroup,
     ModelInfo,
     QueryResult,
     find_regressions,
@@ -213,14 +212,8 @@ def build_report(
             for name, parts in _mean_parts(results, info).items()
         },
         groups=tuple(
-            GroupReport(
-                direction=direction,
-                language=language,
-                dataset=dataset,
-                queries=len(part),
-                metrics=estimate_metrics([part], metrics),
-            )
-            for (direction, language, dataset), part in _group_results(results).items()
+            MetricGroup(**group, queries=len(part), metrics=estimate_metrics([part], metrics))
+            for group, part in _group_results(results)
         ),
         results=tuple(results),
     )
@@ -230,7 +223,7 @@ def compare_reports(before: EvaluationReport, after: EvaluationReport) -> Compar
     """Compare two evaluations; raises `FinetuneError` where their queries differ."""
     _check_same_benchmark(before, after)
     info, metrics = before.benchmark, tuple(before.metrics)
-    old, new = _group_results(before.results), _group_results(after.results)
+    groups = zip(_group_results(before.results), _group_results(after.results), strict=True)
     old_means, new_means = _mean_parts(before.results, info), _mean_parts(after.results, info)
     pairs = tuple(zip(before.results, after.results, strict=True))
     return Comparison(
@@ -246,14 +239,8 @@ def compare_reports(before: EvaluationReport, after: EvaluationReport) -> Compar
             name: compare_metrics(old_means[name], new_means[name], metrics) for name in old_means
         },
         groups=tuple(
-            GroupComparison(
-                direction=key[0],
-                language=key[1],
-                dataset=key[2],
-                queries=len(part),
-                metrics=compare_metrics([part], [new[key]], metrics),
-            )
-            for key, part in old.items()
+            MetricGroup(**group, queries=len(old), metrics=compare_metrics([old], [new], metrics))
+            for (group, old), (_, new) in groups
         ),
         worst=tuple(result.id for result, _ in find_regressions(pairs)[:MAX_WORST]),
         pairs=pairs,
@@ -276,13 +263,18 @@ def _current_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _group_results(results: Sequence[QueryResult]) -> dict[GroupKey, list[QueryResult]]:
-    """The results of each group, sorted by direction, data set and language."""
-    groups: dict[GroupKey, list[QueryResult]] = {}
+def _group_results(
+    results: Sequence[QueryResult],
+) -> list[tuple[dict[str, Any], list[QueryResult]]]:
+    """What the queries of a group share, and their results; sorted."""
+    groups: dict[tuple[str, str, str], list[QueryResult]] = {}
     for result in results:
-        key = (result.direction, result.language, result.dataset or None)
+        key = (result.direction, result.dataset, result.language or "")
         groups.setdefault(key, []).append(result)
-    return dict(sorted(groups.items(), key=lambda g: (g[0][0], g[0][2] or "", g[0][1] or "")))
+    return [
+        ({"direction": key[0], "dataset": key[1] or None, "language": part[0].language}, part)
+        for key, part in sorted(groups.items())
+    ]
 
 
 def _overall_parts(results: Sequence[QueryResult], info: BenchmarkInfo) -> ResultParts:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,8 +24,11 @@ from finetune.evaluation.report import (
     REPORT,
     Comparison,
     EvaluationReport,
+    Metric,
     MetricChange,
     MetricEstimate,
+    MetricGroup,
+    QueryResult,
     comparison_to_dict,
     find_hardest,
     find_regressions,
@@ -52,30 +55,6 @@ REPORT_NOTE_SPEARMAN = (
     "over pairs."
 )
 REPORT_NOTE_MACRO = "Metrics over all queries are the unweighted mean of the data sets."
-COMPARISON_NOTE = (
-    "Metrics are in percent. Intervals are from a paired bootstrap over items, p values from a "
-    "paired randomization test that flips the sign of each item's difference at random; all "
-    "queries about one item stay together. The p values of single groups are not adjusted for the "
-    "number of groups."
-)
-COMPARISON_NOTE_SPEARMAN = (
-    "Metrics are 100 times Spearman's correlation. Intervals are from a paired bootstrap over "
-    "pairs, p values from a randomization test that swaps the two scores of a pair at random."
-)
-
-
-class GroupLike(Protocol):
-    """What the queries of a group have in common."""
-
-    @property
-    def direction(self) -> str: ...
-    @property
-    def language(self) -> str | None: ...
-    @property
-    def dataset(self) -> str | None: ...
-
-
-Group = TypeVar("Group", bound=GroupLike)
 
 
 def write_report_files(report: EvaluationReport, folder: Path) -> None:
@@ -107,9 +86,9 @@ def write_comparison_files(comparison: Comparison, folder: Path) -> None:
         "head": COMPARISON_HEAD,
         "rows": comparison_table(comparison),
         "metric_rows": [
-            [name, *_change_cells(change)] for name, change in comparison.overall.items()
+            [name, *change_cells(change)] for name, change in comparison.overall.items()
         ],
-        "note": COMPARISON_NOTE_SPEARMAN if comparison.main == SPEARMAN else COMPARISON_NOTE,
+        "is_spearman": comparison.main == SPEARMAN,
         "regressions": find_regressions(comparison.pairs)[:MAX_LISTED],
         "max_queries": MAX_QUERIES,
         "bars": _comparison_bars(comparison),
@@ -150,9 +129,7 @@ def comparison_table(comparison: Comparison) -> list[list[str]]:
         rows += [
             (n, str(group.queries), group.metrics) for n, group in name_groups(comparison.groups)
         ]
-    return [
-        [name, count, *_change_cells(changes[comparison.main])] for name, count, changes in rows
-    ]
+    return [[name, count, *change_cells(changes[comparison.main])] for name, count, changes in rows]
 
 
 def comparison_headline(comparison: Comparison) -> str:
@@ -182,13 +159,13 @@ def report_note(report: EvaluationReport) -> str:
     return f"{note} {REPORT_NOTE_MACRO}" if report.benchmark.macro else note
 
 
-def name_groups(groups: Sequence[Group]) -> list[tuple[str, Group]]:
+def name_groups(groups: Sequence[MetricGroup[Metric]]) -> list[tuple[str, MetricGroup[Metric]]]:
     """Each group with its name, which includes the data set where there are several."""
     several = len({group.dataset for group in groups}) > 1
     return [(format_group(group, with_dataset=several), group) for group in groups]
 
 
-def format_group(group: GroupLike, *, with_dataset: bool = True) -> str:
+def format_group(group: MetricGroup[Any] | QueryResult, *, with_dataset: bool = True) -> str:
     """t2i de, or with the data set before it."""
     parts = (group.dataset if with_dataset else None, group.direction, group.language)
     return " ".join(part for part in parts if part)
@@ -236,7 +213,8 @@ def render_bars(title: str, bars: Sequence[Mapping[str, Any]]) -> str:
     return str(module.bars(title, bars))
 
 
-def _change_cells(change: MetricChange) -> list[str]:
+def change_cells(change: MetricChange) -> list[str]:
+    """Before, after, difference, interval, p."""
     return [
         format_percent(change.before),
         format_percent(change.after),

@@ -11,11 +11,11 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 from finetune.errors import DataError
 from finetune.run_dir import read_json_object, write_text_atomic
@@ -24,9 +24,6 @@ FORMAT = 1
 REPORT, QUERIES, COMPARISON = "report.json", "queries.jsonl", "comparison.json"
 BEFORE, AFTER = "before", "after"
 ALPHA = 0.05  # a smaller p is significant
-
-GroupKey = tuple[str, str | None, str | None]
-"""Direction, language, data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,9 @@ class MetricChange:
         return ("no difference beyond chance", "better, beyond chance", "worse, beyond chance")[
             self.sign
         ]
+
+
+Metric = TypeVar("Metric", MetricEstimate, MetricChange)
 
 
 class DocumentRef(TypedDict):
@@ -121,14 +121,14 @@ class BenchmarkInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupReport:
-    """The queries of one direction, language and data set."""
+class MetricGroup(Generic[Metric]):
+    """The metrics over the queries of one direction, language and data set."""
 
     direction: str
     language: str | None
     dataset: str | None
     queries: int
-    metrics: Mapping[str, MetricEstimate]
+    metrics: Mapping[str, Metric]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,19 +145,8 @@ class EvaluationReport:
     main: str
     metrics: Mapping[str, MetricEstimate]
     means: Mapping[str, Mapping[str, MetricEstimate]]
-    groups: tuple[GroupReport, ...]
+    groups: tuple[MetricGroup[MetricEstimate], ...]
     results: tuple[QueryResult, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupComparison:
-    """The queries of one direction, language and data set, answered by both models."""
-
-    direction: str
-    language: str | None
-    dataset: str | None
-    queries: int
-    metrics: Mapping[str, MetricChange]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,22 +164,19 @@ class Comparison:
     main: str
     overall: Mapping[str, MetricChange]
     means: Mapping[str, Mapping[str, MetricChange]]
-    groups: tuple[GroupComparison, ...]
+    groups: tuple[MetricGroup[MetricChange], ...]
     worst: tuple[str, ...]
     pairs: tuple[tuple[QueryResult, QueryResult], ...] = ()
 
 
 def report_to_dict(report: EvaluationReport) -> dict[str, Any]:
     """What report.json holds."""
-    fields = asdict(replace(report, results=()))
-    del fields["results"]
-    return {"format": FORMAT, **fields}
+    return {"format": FORMAT, **_without(asdict(replace(report, results=())), "results")}
 
 
 def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """What comparison.json holds."""
-    fields = asdict(replace(comparison, pairs=()))
-    del fields["pairs"]
+    fields = _without(asdict(replace(comparison, pairs=())), "pairs")
     return {"format": FORMAT, **fields, "verdict": comparison.overall[comparison.main].verdict}
 
 
@@ -261,20 +247,8 @@ def read_report(folder: Path, *, with_results: bool = True) -> EvaluationReport:
             f"{folder} holds no evaluation; to compare models, name what to evaluate them on: "
             "finetune compare BEFORE AFTER pairs.test.jsonl"
         )
-    with _parsing(path) as fields:
-        report = EvaluationReport(
-            created=fields["created"],
-            model=ModelInfo(**fields["model"]),
-            benchmark=_parse_benchmark(fields["benchmark"]),
-            main=fields["main"],
-            metrics=_parse_estimates(fields["metrics"]),
-            means={name: _parse_estimates(one) for name, one in fields["means"].items()},
-            groups=tuple(
-                GroupReport(**{**group, "metrics": _parse_estimates(group["metrics"])})
-                for group in fields["groups"]
-            ),
-            results=(),
-        )
+    with _parsing(path, MetricEstimate) as fields:
+        report = EvaluationReport(**{**fields, "model": ModelInfo(**fields["model"])}, results=())
     if not with_results:
         return report
     return replace(report, results=tuple(iter_query_results(folder / QUERIES)))
@@ -286,49 +260,41 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         DataError: The folder holds no comparison, or one that cannot be read.
     """
-    with _parsing(folder / COMPARISON) as fields:
-        return Comparison(
-            created=fields["created"],
-            before=ModelInfo(**fields["before"]),
-            after=ModelInfo(**fields["after"]),
-            benchmark=_parse_benchmark(fields["benchmark"]),
-            main=fields["main"],
-            overall=_parse_changes(fields["overall"]),
-            means={name: _parse_changes(one) for name, one in fields["means"].items()},
-            groups=tuple(
-                GroupComparison(**{**group, "metrics": _parse_changes(group["metrics"])})
-                for group in fields["groups"]
-            ),
-            worst=tuple(fields["worst"]),
-        )
+    with _parsing(folder / COMPARISON, MetricChange) as fields:
+        models = {name: ModelInfo(**fields[name]) for name in (BEFORE, AFTER)}
+        worst = tuple(fields["worst"])
+        return Comparison(**{**_without(fields, "verdict"), **models, "worst": worst})
 
 
 @contextmanager
-def _parsing(path: Path) -> Iterator[dict[str, Any]]:
+def _parsing(path: Path, metric: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """The fields of a report or a comparison, with those that both have parsed."""
+
+    def parse_metrics(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: metric(**value) for name, value in values.items()}
+
     fields = read_json_object(path)
     try:
-        if fields["format"] != FORMAT:
-            raise DataError(
-                f"{path} has format {fields['format']}, and this program reads {FORMAT}"
-            )
+        if fields.pop("format") != FORMAT:
+            raise DataError(f"{path} was written by another version of Polylens; evaluate again")
+        means = {name: tuple(sets) for name, sets in fields["benchmark"]["means"].items()}
+        fields["benchmark"] = BenchmarkInfo(**{**fields["benchmark"], "means": means})
+        for name in {"metrics", "overall"} & fields.keys():
+            fields[name] = parse_metrics(fields[name])
+        fields["means"] = {name: parse_metrics(one) for name, one in fields["means"].items()}
+        fields["groups"] = tuple(
+            MetricGroup(**{**group, "metrics": parse_metrics(group["metrics"])})
+            for group in fields["groups"]
+        )
         yield fields
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not what finetune writes ({error!r}); evaluate again") from None
 
 
-def _parse_benchmark(fields: dict[str, Any]) -> BenchmarkInfo:
-    means = {name: tuple(datasets) for name, datasets in fields["means"].items()}
-    return BenchmarkInfo(**{**fields, "means": means})
-
-
-def _parse_estimates(fields: dict[str, Any]) -> dict[str, MetricEstimate]:
-    return {name: MetricEstimate(**values) for name, values in fields.items()}
-
-
-def _parse_changes(fields: dict[str, Any]) -> dict[str, MetricChange]:
-    return {name: MetricChange(**values) for name, values in fields.items()}
-
-
 def _parse_result(fields: dict[str, Any]) -> QueryResult:
     sequences = {name: tuple(fields[name]) for name in ("relevant", "found", "scores")}
     return QueryResult(**{**fields, **sequences, "dataset": fields["dataset"] or ""})
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}

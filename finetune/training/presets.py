@@ -1,4 +1,4 @@
-"""How a model is trained: a preset, what a YAML file changes in it, and what flags change."""
+"""Recipes: a preset, changed by a YAML file and by flags."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ import yaml
 from finetune.errors import FinetuneError
 from finetune.training.negatives import HardNegatives
 
-SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 POSITIVE = ("batch", "rate", "temperature", "clip", "save_every", "log_every", "lora.rank")
 NON_NEGATIVE = ("steps", "epochs", "sub_batch", "warmup", "decay", "longest", "step_tokens", "seed")
+CHOICES = {
+    "schedule": ("linear", "cosine", "constant_with_warmup"),
+    "hard_negatives": ("all", "own", "none"),
+    "quantize": ("none", "nf4"),
+}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """Low-rank adapters (Hu et al. 2021, https://arxiv.org/abs/2106.09685) in the language model.
-
-    `dora`: weights in direction and length (https://arxiv.org/abs/2402.09353). `gaussian`: how the
-    first factor is drawn. `vision`: in the vision tower too.
-    """
+    """LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685) in the language model."""
 
     rank: int = 16
     alpha: int = 64
     dropout: float = 0.1
-    dora: bool = False
-    gaussian: bool = False
-    vision: bool = False
+    dora: bool = False  # direction and magnitude apart (https://arxiv.org/abs/2402.09353)
+    gaussian: bool = False  # initialization of the first factor
+    vision: bool = False  # in the vision tower too
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that decides what a training run makes of its data."""
 
     preset: str = ""
     model: str = "starter"
     batch: int = 256  # pairs in a step, over all processes
-    sub_batch: int = 0  # pairs of one data set in a row; 0: mixed
+    sub_batch: int = 0  # pairs of one data set in sequence; 0: mixed
     epochs: float = 1.0
-    steps: int = 0  # wins over epochs
-    rate: float = 2e-5  # the highest
-    warmup: float = 0.05  # steps; below 1: their share
-    schedule: str = "linear"  # how the rate falls
-    decay: float = 0.0  # of weights, AdamW's
-    clip: float = 1.0  # the largest length of a gradient
+    steps: int = 0  # replaces epochs
+    rate: float = 2e-5  # the peak learning rate
+    warmup: float = 0.05  # steps; below 1: a share of them
+    schedule: str = "linear"  # how the learning rate decays
+    decay: float = 0.0  # AdamW's weight decay
+    clip: float = 1.0  # the maximum gradient norm
     temperature: float = 0.02
     hard_negatives: HardNegatives = "all"
-    both_ways: bool = False  # documents find their queries too
-    matryoshka: tuple[int, ...] = ()  # lengths that vectors may be cut to
-    longest: int = 0  # tokens of a text; 0: as the model takes it
-    text_only: bool = False  # leave the vision tower out of memory
-    quantize: str = "none"  # nf4: the frozen weights in four bits (QLoRA)
+    both_ways: bool = False  # documents must find their queries too
+    matryoshka: tuple[int, ...] = ()  # dims that vectors may be truncated to
+    longest: int = 0  # tokens of a text; 0: the model's limit
+    text_only: bool = False  # do not load the vision tower
+    quantize: str = "none"  # nf4: frozen weights in four bits (QLoRA)
     checkpointing: bool = True  # compute activations again instead of keeping them
     step_tokens: int = 0  # tokens of a mini-batch; 0: by the device
     workers: int = -1  # processes that prepare batches; -1: by the device
@@ -125,7 +125,7 @@ PRESETS: Mapping[str, Recipe] = {
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """What a YAML file says; raises `FinetuneError`."""
+    """Read the settings of a YAML file; raises `FinetuneError`."""
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -136,36 +136,34 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def resolve_recipe(*sources: Mapping[str, Any]) -> Recipe:
-    """The preset that the sources name, changed by each in turn; the last wins.
+    """Apply the sources to the preset that they name; the last one wins.
 
-    Raises `FinetuneError` for an unknown name and a value that cannot be.
+    Raises:
+        FinetuneError: A name is unknown, or a value is invalid.
     """
     name = next((s["preset"] for s in reversed(sources) if s.get("preset")), "")
     if name not in PRESETS:
-        raise FinetuneError(
-            f"no preset is called {name!r}; these are: {', '.join(PRESETS)}"
-            if name
-            else f"name a preset with --preset: {', '.join(PRESETS)}"
-        )
+        problem = f"unknown preset {name!r}" if name else "name a preset with --preset"
+        raise FinetuneError(f"{problem}; known are {', '.join(PRESETS)}")
     recipe = replace(PRESETS[name], preset=name)
     for source in sources:
         recipe = _apply_overrides(recipe, source)
-    return _validate(recipe)
+    _validate(recipe)
+    return recipe
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """`batch=64` or `lora.rank=8` -> what a YAML file would say; raises `FinetuneError`."""
+    """`batch=64` or `lora.rank=8` -> the same as a YAML file has it; raises `FinetuneError`."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise FinetuneError(f"--set takes NAME=VALUE, such as --set lora.rank=8, not {text!r}")
     try:
         values: Any = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise FinetuneError(f"--set {text} is no YAML after the =; close what opens") from None
+        raise FinetuneError(f"--set {text} is not valid YAML after the =") from None
     for key in reversed(name.split(".")):
         values = {key: values}
-    settled: dict[str, Any] = values
-    return settled
+    return dict(values)
 
 
 def _apply_overrides(settings: Any, overrides: Mapping[str, Any], prefix: str = "") -> Any:
@@ -174,70 +172,62 @@ def _apply_overrides(settings: Any, overrides: Mapping[str, Any], prefix: str = 
     for name, value in overrides.items():
         if name not in names:
             known = ", ".join(sorted(names))
-            raise FinetuneError(f"{prefix}{name} is no setting of a recipe; these are: {known}")
-        old = getattr(settings, name)
-        if isinstance(old, LoraSettings):
-            if not isinstance(value, Mapping):
-                raise FinetuneError("lora must hold names and values, such as 'rank: 8'")
-            changes[name] = _apply_overrides(old, value, f"{name}.")
+            raise FinetuneError(f"{prefix}{name} is not a setting of a recipe; known are {known}")
+        default = getattr(settings, name)
+        if not isinstance(default, LoraSettings):
+            changes[name] = _coerce(f"{prefix}{name}", default, value)
+        elif isinstance(value, Mapping):
+            changes[name] = _apply_overrides(default, value, f"{name}.")
         else:
-            changes[name] = _coerce(f"{prefix}{name}", old, value)
+            raise FinetuneError("lora must hold names and values, such as 'rank: 8'")
     return replace(settings, **changes)
 
 
-def _coerce(name: str, old: object, value: Any) -> Any:
-    if isinstance(old, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
+def _coerce(name: str, default: object, value: Any) -> Any:
+    """`value` with the type of `default`."""
+    if isinstance(default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
         if all(type(one) is int and one > 0 for one in value):
             return tuple(value)
-    elif isinstance(old, bool) or isinstance(value, bool):
-        if isinstance(old, bool) and isinstance(value, bool):
+    elif isinstance(default, bool) or isinstance(value, bool):
+        if isinstance(default, bool) and isinstance(value, bool):
             return value
-    elif isinstance(old, (int, float)) and isinstance(value, (int, float, str)):
+    elif isinstance(default, (int, float)) and isinstance(value, (int, float, str)):
         try:
-            number = float(value)  # YAML takes 1e-5 for a word
+            number = float(value)  # YAML reads 1e-5 as a string
         except ValueError:
             number = math.nan
-        if math.isfinite(number) and (isinstance(old, float) or number.is_integer()):
-            return type(old)(number)
-    elif isinstance(old, str) and isinstance(value, str):
+        if math.isfinite(number) and (isinstance(default, float) or number.is_integer()):
+            return type(default)(number)
+    elif isinstance(default, str) and isinstance(value, str):
         return value
-    raise FinetuneError(f"{name} cannot be {value!r}; it is {old!r} where nothing is said")
+    raise FinetuneError(f"{name} cannot be {value!r}; the default is {default!r}")
 
 
-def _check_ranges(recipe: Recipe) -> None:
-    numbers = {**asdict(recipe), "lora.rank": recipe.lora.rank}
-    for name in POSITIVE:
-        if numbers[name] <= 0:
-            raise FinetuneError(f"{name} must be above 0, not {numbers[name]}")
-    for name in NON_NEGATIVE:
-        if numbers[name] < 0:
-            raise FinetuneError(f"{name} must not be below 0, and {numbers[name]} is")
-    if recipe.seed >= 2**32:
-        raise FinetuneError(f"seed must be below 2^32, not {recipe.seed}")
-    if not 0 <= recipe.lora.dropout < 1:
-        raise FinetuneError(f"lora.dropout is a share, from 0 to 0.9, not {recipe.lora.dropout}")
-
-
-def _validate(recipe: Recipe) -> Recipe:
-    choices = {
-        "schedule": SCHEDULES,
-        "hard_negatives": ("all", "own", "none"),
-        "quantize": ("none", "nf4"),
-    }
-    for name, known in choices.items():
-        if getattr(recipe, name) not in known:
-            said = ", ".join(repr(one) for one in known)
-            raise FinetuneError(f"{name} must be one of {said}, not {getattr(recipe, name)!r}")
-    _check_ranges(recipe)
-    if recipe.steps == 0 and recipe.epochs == 0:
-        raise FinetuneError("steps or epochs must be above 0")
-    if recipe.batch < 2:
-        raise FinetuneError("a batch of 1 pair has no negatives; give --batch 2 or more")
-    if recipe.sub_batch and recipe.batch % recipe.sub_batch:
-        raise FinetuneError(
-            f"a batch of {recipe.batch} pairs is not made of sub-batches of {recipe.sub_batch}; "
-            "choose a number that divides it, or --set sub_batch=0"
-        )
-    if recipe.quantize != "none" and not recipe.text_only:
-        raise FinetuneError("quantize: nf4 is for text_only recipes; leave it out here")
-    return recipe
+def _validate(recipe: Recipe) -> None:
+    """Raise `FinetuneError` for the first value that is out of range."""
+    values = {**asdict(recipe), "lora.rank": recipe.lora.rank}
+    batch, sub_batch, dropout = recipe.batch, recipe.sub_batch, recipe.lora.dropout
+    checks = [(values[n] > 0, f"{n} must be above 0, not {values[n]}") for n in POSITIVE]
+    checks += [(values[n] >= 0, f"{n} must be 0 or more, not {values[n]}") for n in NON_NEGATIVE]
+    checks += [
+        (values[n] in known, f"{n} must be one of {', '.join(map(repr, known))}, not {values[n]!r}")
+        for n, known in CHOICES.items()
+    ]
+    checks += [
+        (recipe.seed < 2**32, f"seed must be below 2^32, not {recipe.seed}"),
+        (0 <= dropout < 1, f"lora.dropout is a share, from 0 to 0.9, not {dropout}"),
+        (bool(recipe.steps or recipe.epochs), "steps or epochs must be above 0"),
+        (batch >= 2, "a batch of 1 pair has no negatives; give --batch 2 or more"),
+        (
+            not (sub_batch > 0 and batch % sub_batch),
+            f"a batch of {batch} pairs cannot be split into sub-batches of {sub_batch}; choose a "
+            "number that divides it, or --set sub_batch=0",
+        ),
+        (
+            recipe.quantize == "none" or recipe.text_only,
+            "quantize: nf4 is for text_only recipes; leave it out here",
+        ),
+    ]
+    for is_valid, message in checks:
+        if not is_valid:
+            raise FinetuneError(message)

@@ -22,13 +22,12 @@ from finetune.data.split import hold_out
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.render import (
+    change_cells,
     format_group,
-    format_percent,
-    format_signed,
     render,
     render_loss_curve,
 )
-from finetune.evaluation.report import Comparison, EvaluationReport, MetricChange
+from finetune.evaluation.report import Comparison, EvaluationReport
 from finetune.run_dir import RunDir, describe_files
 from finetune.training.distributed import init_processes, use_local_device
 from finetune.training.presets import Recipe
@@ -221,17 +220,8 @@ def _render_model_card(
             (format_group(group, with_dataset=False), group.queries, group.metrics)
             for group in comparison.groups
         ]
-        values["rows"] = [
-            [name, f"{queries:,}", *_change_cells(changes[comparison.main])]
-            for name, queries, changes in groups
-        ]
+        for name, queries, changes in groups:
+            before, after, difference, interval, _ = change_cells(changes[comparison.main])
+            cells = [name, f"{queries:,}", before, after, f"{difference} ({interval})"]
+            values["rows"].append(cells)
     return render("model_card.md", **values)
-
-
-def _change_cells(change: MetricChange) -> list[str]:
-    low, high = format_signed(change.low), format_signed(change.high)
-    return [
-        format_percent(change.before),
-        format_percent(change.after),
-        f"{format_signed(change.difference)} ({low} to {high})",
-    ]

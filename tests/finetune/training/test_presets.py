@@ -21,14 +21,14 @@ def test_presets_hold_the_papers_figures():
     assert (e5v.batch, e5v.rate, e5v.warmup, e5v.temperature) == (768, 4e-4, 100, 0.05)
     assert round(e5v.epochs * 275_601 / e5v.batch, -1) == 1000
     assert (e5v.longest, e5v.text_only, e5v.quantize) == (32, True, "nf4")
-    assert e5v.lora == LoraSettings(64, 16, 0.05)
+    assert e5v.lora == LoraSettings(rank=64, alpha=16, dropout=0.05)
     assert (vlm2vec.batch, vlm2vec.sub_batch, vlm2vec.rate) == (1024, 64, 5e-5)
     assert (vlm2vec.warmup, vlm2vec.temperature) == (100, 0.02)
-    assert vlm2vec.lora == LoraSettings(16, 64, 0.1, dora=True, gaussian=True)
+    assert vlm2vec.lora == LoraSettings(rank=16, alpha=64, dropout=0.1, dora=True, gaussian=True)
     assert (mme5.epochs, mme5.rate, mme5.warmup, mme5.clip) == (1, 1e-5, 0.05, 5.0)
     assert (mme5.temperature, mme5.lora) == (
         0.02,
-        LoraSettings(8, 64, 0.1, dora=True, gaussian=True),
+        LoraSettings(rank=8, alpha=64, dropout=0.1, dora=True, gaussian=True),
     )
     told = {p.hard_negatives for p in (e5v, mme5, vlm2vec)}
     assert (e5v.hard_negatives, mme5.hard_negatives, len(told)) == ("all", "own", 3)
@@ -48,7 +48,7 @@ def test_the_last_source_wins(tmp_path):
     sets = [parse_setting("lora.rank=2"), parse_setting("matryoshka=[64, 128]")]
     recipe = resolve_recipe(read_recipe(file), *sets, {"batch": 32})
     assert (recipe.preset, recipe.batch, recipe.rate) == ("mme5", 32, 1e-4)
-    assert recipe.lora == LoraSettings(2, 64, 0, dora=True, gaussian=True)
+    assert recipe.lora == LoraSettings(rank=2, alpha=64, dropout=0, dora=True, gaussian=True)
     assert recipe.matryoshka == (64, 128)
     assert recipe.clip == PRESETS["mme5"].clip
     assert resolve_recipe(read_recipe(file), {"preset": "vlm2vec"}).sub_batch == 64
@@ -57,15 +57,18 @@ def test_the_last_source_wins(tmp_path):
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"preset": "e5v"}, "these are: e5v-text, vlm2vec, mme5, starter-head"),
+        (
+            {"preset": "e5v"},
+            "unknown preset 'e5v'; known are e5v-text, vlm2vec, mme5, starter-head",
+        ),
         ({"preset": ""}, "name a preset with --preset"),
-        ({"batches": 3}, "batches is no setting of a recipe; these are: batch,"),
-        ({"lora": {"ranks": 3}}, "lora.ranks is no setting of a recipe; these are: alpha"),
+        ({"batches": 3}, "batches is not a setting of a recipe; known are batch,"),
+        ({"lora": {"ranks": 3}}, "lora.ranks is not a setting of a recipe; known are alpha"),
         ({"lora": 8}, "such as 'rank: 8'"),
         ({"rate": "quick"}, "rate cannot be 'quick'"),
         ({"decay": "nan"}, "decay cannot be 'nan'"),
         ({"epochs": float("inf")}, "epochs cannot be inf"),
-        ({"batch": 2.5}, "batch cannot be 2.5; it is 256"),
+        ({"batch": 2.5}, "batch cannot be 2.5; the default is 256"),
         ({"batch": True}, "batch cannot be True"),
         ({"both_ways": 1}, "both_ways cannot be 1"),
         ({"matryoshka": [64, 0]}, r"matryoshka cannot be \[64, 0\]"),
@@ -75,8 +78,8 @@ def test_the_last_source_wins(tmp_path):
         ({"hard_negatives": "some"}, "'all', 'own', 'none'"),
         ({"batch": 1}, "give --batch 2 or more"),
         ({"temperature": 0}, "temperature must be above 0"),
-        ({"warmup": -1}, "warmup must not be below 0"),
-        ({"seed": -1}, "seed must not be below 0"),
+        ({"warmup": -1}, "warmup must be 0 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
         ({"seed": 2**32}, "seed must be below"),
         ({"lora": {"rank": 0}}, "lora.rank must be above 0"),
         ({"lora": {"dropout": 1}}, "lora.dropout is a share"),
