@@ -14,7 +14,7 @@ from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
 MODEL_PANEL = "The model"
-MODEL_API_KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
+API_KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
 
 Command = Callable[..., None]
 
@@ -34,7 +34,7 @@ def make_option(row: Setting, *names: str, parse: bool = False, **keywords: Any)
     own: dict[str, Any] = {
         "metavar": row.metavar or None,
         "help": row.help,
-        "show_default": row.shown_default.replace("`", "") if row.default is not False else False,
+        "show_default": row.default is not False and (row.shown_default.replace("`", "") or False),
     }
     if parse and row.parse is not str:
         own["parser"] = convert
@@ -101,21 +101,16 @@ def _model_option(name: str, *flags: str, **keywords: Any) -> Any:
 Model = Annotated[
     str, _model_option("model", autocompletion=complete_model_name, show_default=True)
 ]
-Device = Annotated[str | None, _model_option("device")]
 Dtype = Annotated[str | None, _model_option("dtype")]
-Dim = Annotated[int | None, _model_option("dim")]
-PixelBudget = Annotated[int | None, _model_option("pixel_budget")]
-TrustRemoteCode = Annotated[bool, _model_option("trust_remote_code", "--trust-remote-code")]
-ApiKey = Annotated[
-    str | None, _model_option("model_api_key", "--model-api-key", envvar=MODEL_API_KEY_VARIABLE)
-]
 MODEL_OPTIONS: Mapping[str, Any] = {
-    "device": Device,
+    "device": Annotated[str | None, _model_option("device")],
     "dtype": Dtype,
-    "dim": Dim,
-    "pixel_budget": PixelBudget,
-    "trust_remote_code": TrustRemoteCode,
-    "model_api_key": ApiKey,
+    "dim": Annotated[int | None, _model_option("dim")],
+    "pixel_budget": Annotated[int | None, _model_option("pixel_budget")],
+    "trust_remote_code": Annotated[bool, _model_option("trust_remote_code", "--trust-remote-code")],
+    "model_api_key": Annotated[
+        str | None, _model_option("model_api_key", "--model-api-key", envvar=API_KEY_VARIABLE)
+    ],
 }
 
 

@@ -138,7 +138,9 @@ def _format_value(value: object) -> str:
 
 
 @app.command(epilog=EMBED_EXAMPLES)
+@options.takes_model_settings()
 def embed(
+    settings: Settings,
     texts: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin."),
@@ -162,12 +164,6 @@ def embed(
         bool, typer.Option("--int8", help="Whole numbers from -127 to 127 in that array.")
     ] = False,
     model: options.Model = DEFAULT_MODEL,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    dim: options.Dim = None,
-    pixel_budget: options.PixelBudget = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    api_key: options.ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Print the vectors of texts and pictures: texts first, in the order given."""
@@ -178,14 +174,6 @@ def embed(
     if not texts and not image:
         texts = _read_stdin_lines()
     inputs = _build_inputs(texts or [], image or [], together=together)
-    settings = Settings(
-        device=device,
-        dtype=dtype,
-        dim=dim,
-        pixel_budget=pixel_budget,
-        trust_remote_code=trust_remote_code,
-        api_key=api_key,
-    )
     loaded = load(model, settings)
     vectors = loaded.embed(inputs, role, instruction)  # type: ignore[arg-type]
     labels = [*(texts or []), *map(str, image or [])]

@@ -22,7 +22,9 @@ Examples:
 SERVE_API_KEY_VARIABLE = "POLYLENS_SERVE_API_KEY"
 
 
+@options.takes_model_settings()
 def serve(
+    settings: Settings,
     model: options.Model = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[
@@ -37,12 +39,6 @@ def serve(
     served_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What clients call the model.")
     ] = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    dim: options.Dim = None,
-    pixel_budget: options.PixelBudget = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    model_api_key: options.ApiKey = None,
     max_batch: Annotated[
         int, typer.Option(metavar="N", min=1, help="Inputs embedded together.")
     ] = 32,
@@ -66,14 +62,6 @@ def serve(
     from embedder.server.service import Service
 
     limits = ServerLimits(max_bytes, max_pixels, max_inputs, max_characters, max_queue, max_wait)
-    settings = Settings(
-        device=device,
-        dtype=dtype,
-        dim=dim,
-        pixel_budget=pixel_budget,
-        trust_remote_code=trust_remote_code,
-        api_key=model_api_key,
-    )
     run_server(
         lambda: load(model, settings),
         Service(limits, max_batch=max_batch, name=served_name),

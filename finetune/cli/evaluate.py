@@ -77,7 +77,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command(epilog=EVALUATE_EXAMPLES)
+@options.takes_model_settings()
 def evaluate(
+    settings: Settings,
     path: Annotated[
         Path, typer.Argument(help="A file of pairs, or a published set's folder.", metavar="PATH")
     ],
@@ -94,12 +96,6 @@ def evaluate(
     images: Images = None,
     font: Font = None,
     plain: Plain = False,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    dim: options.Dim = None,
-    pixel_budget: options.PixelBudget = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    api_key: options.ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well a model finds what belongs together, per direction and language."""
@@ -120,7 +116,6 @@ def evaluate(
         font=font,
         without_instructions=plain,
     )
-    settings = Settings(device, dtype, pixel_budget, dim, trust_remote_code, api_key=api_key)
     with _show_progress() as on_progress, _drawn_captions_dir(out) as drawn_dir:
         benchmark_questions = build_benchmark(
             request, describe_model(model, settings).family, drawn_dir
@@ -134,7 +129,9 @@ def evaluate(
 
 
 @app.command(epilog=COMPARE_EXAMPLES)
+@options.takes_model_settings("device", "dtype", "trust_remote_code", "model_api_key")
 def compare(
+    settings: Settings,
     before: Annotated[
         str, typer.Argument(help="A model, or an evaluation's folder.", metavar="BEFORE")
     ],
@@ -155,10 +152,6 @@ def compare(
     images: Images = None,
     font: Font = None,
     plain: Plain = False,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    api_key: options.ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Tell whether one model is better than another, beyond chance, on the same questions."""
@@ -184,7 +177,6 @@ def compare(
             font=font,
             without_instructions=plain,
         )
-        settings = Settings(device, dtype, trust_remote_code=trust_remote_code, api_key=api_key)
         with _show_progress() as on_progress, _drawn_captions_dir(out) as drawn_dir:
             first, second = (
                 _evaluate_model(name, settings, request, drawn_dir, on_progress)

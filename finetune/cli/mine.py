@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli import options as model_options
 from embedder.cli.console import print_note, replace_unprintable, write_json
 from embedder.families.registry import DEFAULT_MODEL
 from finetune.cli._options import Images, Out, ProgressPrinter, check_output_path
@@ -35,7 +34,11 @@ Examples:
 
 
 @app.command(epilog=MINE_EXAMPLES)
+@_options.takes_flags(
+    *("model", "device", "dtype", "trust_remote_code", "model_api_key", "store", "collection")
+)
 def mine(
+    flags: dict[str, Any],
     file: Annotated[Path, typer.Argument(metavar="PAIRS", help="A table of pairs.")],
     out: Out,
     in_collection: Annotated[
@@ -67,28 +70,12 @@ def mine(
         ),
     ] = 0.95,
     images: Images = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FOLDER|URL",
-            help="The model: a name, a folder, or a server's URL.",
-            show_default="the collection's own, or starter",
-            autocompletion=model_options.complete_model_name,
-            rich_help_panel=model_options.MODEL_PANEL,
-        ),
-    ] = None,
-    device: model_options.Device = None,
-    dtype: model_options.Dtype = None,
-    trust_remote_code: model_options.TrustRemoteCode = False,
-    api_key: model_options.ApiKey = None,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
     as_json: _options.Json = False,
 ) -> None:
     """Find hard negatives: what a model takes for right and what is not known to be."""
     if rank_to < rank_from:
         raise typer.BadParameter("--rank-to is less than --rank-from")
-    if (store or collection) and not in_collection:
+    if (flags["store"] or flags["collection"]) and not in_collection:
         raise typer.BadParameter("--store and --collection need --from-collection")
     check_output_path(out)
 
@@ -97,15 +84,7 @@ def mine(
     from finetune.data.hard_negatives import NegativeSelection
     from finetune.data.hard_negatives import mine_hard_negatives as find
 
-    config = _options.resolve_flags(
-        store=store,
-        collection=collection,
-        model=model,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code or None,
-        model_api_key=api_key,
-    )
+    config = _options.resolve_flags(**flags)
     pairs, content_keys = read_pairs(file, images), ContentKeys()
     documents = [side for pair in pairs for side in (pair.positive, *pair.negatives)]
     extra_documents = [pair.positive for pair in read_pairs(among, images)] if among else []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finetune.data.source_pairs import SourcePairs
     from finetune.errors import DataError
     from indexer.collections.collection import OpenCollection
+    from indexer.config import Config
 
 app = typer.Typer()
 
@@ -32,7 +33,9 @@ Examples:
 
 
 @app.command(epilog=PAIRS_EXAMPLES)
+@_options.takes_config("store", "collection")
 def pairs(
+    config: Config,
     out: Out,
     files: Annotated[
         list[Path] | None,
@@ -65,8 +68,6 @@ def pairs(
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Open each picture to see that it is whole.")
     ] = True,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
     as_json: _options.Json = False,
 ) -> None:
     """Gather pairs from tables, captions and feedback, and hold some out for measuring."""
@@ -86,9 +87,7 @@ def pairs(
 
     sources = dict(_read_tables(files or [], images))
     if captions or feedback:
-        with OpenCollection.open(
-            _options.resolve_flags(store=store, collection=collection)
-        ) as opened:
+        with OpenCollection.open(config) as opened:
             sources |= dict(
                 _read_collection(opened, captions, feedback, both_ways=both_ways, texts=texts)
             )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from embedder.cli import options as model_options
 from embedder.cli.console import FAILED, INTERRUPTED, replace_unprintable, write_json
 from finetune.cli.synthesize_output import (
     ProgressPrinter,
@@ -35,7 +34,9 @@ Examples:
 
 
 @app.command(epilog=EXAMPLES)
+@_options.takes_flags("device", "dtype", "store", "collection")
 def synthesize(
+    flags: dict[str, Any],
     count: Annotated[
         int | None, typer.Option("--count", "-n", min=1, help="How many samples to ask for.")
     ] = None,
@@ -118,8 +119,6 @@ def synthesize(
         float,
         typer.Option(min=0.0, max=2.0, help="How freely it writes.", rich_help_panel=LLM_PANEL),
     ] = 1.0,
-    device: model_options.Device = None,
-    dtype: model_options.Dtype = None,
     parallel: Annotated[
         int, typer.Option(min=1, max=256, help="Requests at once.", rich_help_panel=COST_PANEL)
     ] = 4,
@@ -145,7 +144,7 @@ def synthesize(
         float | None,
         typer.Option(
             min=0.0,
-            metavar="COST_PANEL",
+            metavar="MONEY",
             help="Of a million tokens read.",
             rich_help_panel=COST_PANEL,
         ),
@@ -154,7 +153,7 @@ def synthesize(
         float | None,
         typer.Option(
             min=0.0,
-            metavar="COST_PANEL",
+            metavar="MONEY",
             help="Of a million tokens written.",
             rich_help_panel=COST_PANEL,
         ),
@@ -163,7 +162,7 @@ def synthesize(
         float | None,
         typer.Option(
             min=0.0,
-            metavar="COST_PANEL",
+            metavar="MONEY",
             help="The most that FILE may cost, all runs together; needs both prices.",
             rich_help_panel=COST_PANEL,
         ),
@@ -180,8 +179,6 @@ def synthesize(
             "--dry-run", help="Tell the cost and show a prompt.", rich_help_panel=COST_PANEL
         ),
     ] = False,
-    store: _options.Store = None,
-    collection: _options.Collection = None,
     as_json: _options.Json = False,
 ) -> None:
     """Let a multimodal language model write pairs about a collection's pictures."""
@@ -205,7 +202,7 @@ def synthesize(
     from finetune.synthesis.tasks import COMBINATIONS
     from indexer.cli._progress import stop_on_signal
 
-    config = _options.resolve_flags(store=store, collection=collection, device=device, dtype=dtype)
+    config = _options.resolve_flags(**flags)
     synthesis_options = SynthesisOptions(
         out=out,
         count=count,
@@ -227,8 +224,8 @@ def synthesize(
         temperature=temperature,
         requests_per_minute=per_minute,
         timeout=timeout,
-        device=device,
-        dtype=dtype,
+        device=flags["device"],
+        dtype=flags["dtype"],
     )
     with open_session(config, synthesis_options, dry_run=dry_run) as synthesis_session:
         if dry_run:

@@ -36,7 +36,9 @@ Examples:
 
 
 @app.command(epilog=TRAIN_EXAMPLES)
+@options.takes_model_settings("device", "dtype", "trust_remote_code")
 def train(
+    settings: Settings,
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Files of pairs; see finetune pairs.")
     ],
@@ -88,15 +90,12 @@ def train(
         str | None,
         typer.Option(metavar="N,N", help="Lengths that vectors may be cut to, such as 256,512."),
     ] = None,
-    settings: Annotated[
+    overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="NAME=VALUE", help="Anything else of a recipe, such as lora.rank=8."
         ),
     ] = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    trust_remote_code: options.TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Adapt a model to pairs, and measure it before and after on what was held out."""
@@ -106,7 +105,7 @@ def train(
 
     flags: dict[str, Any] = {"preset": preset, "model": model, "batch": batch, "epochs": epochs}
     flags |= {"steps": steps, "rate": rate, "matryoshka": _parse_dims(matryoshka)}
-    recipe = _resolve_recipe(config, settings or [], flags)
+    recipe = _resolve_recipe(config, overrides or [], flags)
     run = RunDir((out or _new_run_dir(recipe.preset)).expanduser().absolute())
     request = TrainingData(files=files, tests=test or [], hold_out=hold_out, images=images)
     with silence_transformers():
@@ -114,7 +113,7 @@ def train(
             request,
             recipe,
             run,
-            Settings(device, dtype, trust_remote_code=trust_remote_code),
+            settings,
             print_note,
         )
     _print_outcome(outcome, as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,14 +36,6 @@ def complete_collection(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
-def _make_shared(name: str, **keywords: Any) -> Any:
-    return make_option(SETTINGS[name], rich_help_panel=PANEL, **keywords)
-
-
-Store = Annotated[str | None, _make_shared("store")]
-Collection = Annotated[str | None, _make_shared("collection", autocompletion=complete_collection)]
-Tenant = Annotated[str | None, _make_shared("tenant")]
-Model = Annotated[str | None, _make_shared("model", autocompletion=complete_model_name)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -71,15 +62,12 @@ def takes_flags(*names: str) -> Callable[[Command], Command]:
     return inject("flags", {name: _annotate(name) for name in names}, dict)
 
 
-@cache
-def _print_once(message: str) -> None:
-    """Commands with two stores resolve the settings twice."""
-    print_note(message)
+def resolve_flags(*, quiet: bool = False, **flags: object) -> Config:
+    """The settings. A wrong flag is wrong usage; a wrong value elsewhere is a `ConfigError`.
 
-
-def resolve_flags(**flags: object) -> Config:
-    """The settings; what is wrong in a flag is wrong usage, elsewhere a `ConfigError`."""
-    load_config(warn=_print_once)
+    Warnings about old names go to stderr, but not with `quiet`.
+    """
+    load_config(warn=(lambda _: None) if quiet else print_note)
     try:
         return load_config(flags, warn=lambda _: None)
     except ConfigError as error:
@@ -88,10 +76,13 @@ def resolve_flags(**flags: object) -> Config:
 
 def _annotate(name: str) -> Any:
     """The annotation of a setting's parameter; its value is parsed with those of other sources."""
-    shared = {"store": Store, "collection": Collection, "tenant": Tenant, "model": Model}
-    if name in shared:
-        return shared[name]
     row = WORKERS if name == "workers" else SETTINGS[name]
     if row.default is False:
         return Annotated[bool | None, make_option(row, f"--{name.replace('_', '-')}")]
-    return Annotated[str | None, make_option(row)]
+    keywords: dict[str, Any] = {"rich_help_panel": PANEL} if name in SHARED else {}
+    if name in COMPLETIONS:
+        keywords["autocompletion"] = COMPLETIONS[name]
+    return Annotated[str | None, make_option(row, **keywords)]
+
+
+COMPLETIONS = {"collection": complete_collection, "model": complete_model_name}

@@ -79,7 +79,9 @@ def migrate(
     begin = _options.resolve_flags(store=source, collection=collection, tenant=tenant)
     if begin.qdrant_source_api_key:
         begin = replace(begin, qdrant_api_key=begin.qdrant_source_api_key)
-    end = _options.resolve_flags(store=there, collection=to or collection, tenant=tenant, **flags)
+    end = _options.resolve_flags(
+        quiet=True, store=there, collection=to or collection, tenant=tenant, **flags
+    )
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = move(begin, end, mode, on_progress=show, stop=stop)
     output_transfer(end, report, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Where settings come from, and what is said of a wrong one."""
+"""The sources of settings, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_later_sources_win(tmp_path, monkeypatch):
     assert origins["device"] == "flag"
 
 
-def test_qdrants_own_names(monkeypatch):
+def test_qdrants_own_variables(monkeypatch):
     monkeypatch.setenv("QDRANT_URL", "http://localhost:6333/")
     monkeypatch.setenv("QDRANT_API_KEY", "secret")
     config = load_config()

@@ -1,4 +1,4 @@
-"""Votes: the last one counts, what a crash cut is passed over, and nobody's line is lost."""
+"""Votes: the last one counts, a line cut by a crash is ignored, and no vote is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def vote(value: int = 1, id: str = "a", query: VotedQuery = CATS) -> Vote:
     return Vote(query, id, content=f"content of {id}", vote=value, path=f"/pictures/{id}.jpg")
 
 
-def test_a_vote_is_one_line_that_says_all(tmp_path):
+def test_a_vote_is_one_complete_line(tmp_path):
     query = VotedQuery(
         (VotedQueryPart(text="gatto"), VotedQueryPart(id="p1", weight=-2.0)),
         {"kind": ("image", "text")},
@@ -49,7 +49,7 @@ def test_a_vote_is_one_line_that_says_all(tmp_path):
     assert read_votes(tmp_path) == [Vote(query, "p2", "c2", -1, text="A passage.")]
 
 
-def test_the_last_vote_counts_and_one_taken_back_is_gone(tmp_path):
+def test_the_last_vote_counts_and_a_withdrawn_one_is_gone(tmp_path):
     dogs = VotedQuery((VotedQueryPart(text="dogs"),))
     for cast in (vote(1, "a"), vote(1, "b"), vote(-1, "a"), vote(0, "b"), vote(1, "b", dogs)):
         record_vote(tmp_path, cast)
@@ -63,7 +63,7 @@ def test_a_query_is_its_parts_in_any_order_under_any_filter(tmp_path):
     assert [v.vote for v in read_votes(tmp_path)] == [-1]
 
 
-def test_a_picture_of_a_query_is_kept_with_the_collection(tmp_path, photo):
+def test_an_image_query_is_copied_to_the_collection(tmp_path, photo):
     dropped = photo(tmp_path / "uploads" / "x.PNG", "red")
     data, name = dropped.read_bytes(), f"{hash_content(dropped.read_bytes())}.png"
     folder = tmp_path / "collection"
@@ -76,13 +76,13 @@ def test_a_picture_of_a_query_is_kept_with_the_collection(tmp_path, photo):
     assert str(folder) not in (folder / "feedback.jsonl").read_text(), "the folder may be moved"
 
 
-def test_place_tells_where_a_picture_is_kept(tmp_path, photo):
+def test_locate_image_copy_is_where_the_copy_is(tmp_path, photo):
     dropped = photo(tmp_path / "x.png", "red")
     record_vote(tmp_path, vote(query=VotedQuery((VotedQueryPart(image=str(dropped)),))))
     assert read_votes(tmp_path)[0].query.parts[0].image == str(locate_image_copy(tmp_path, dropped))
 
 
-def test_a_line_that_a_crash_cut_costs_nothing_else(tmp_path):
+def test_a_line_cut_by_a_crash_loses_no_other(tmp_path):
     record_vote(tmp_path, vote(1, "a"))
     with (tmp_path / "feedback.jsonl").open("a") as file:
         file.write('{"time": "2026-01-01T00:00:00+00:00", "query": {"par')
@@ -92,13 +92,13 @@ def test_a_line_that_a_crash_cut_costs_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["[]", "7", "null", '{"query": []}', '{"vote": "x"}', "\x00", ""])
-def test_lines_that_are_no_votes_are_passed_over(tmp_path, line):
+def test_invalid_lines_are_ignored(tmp_path, line):
     (tmp_path / "feedback.jsonl").write_text(line + "\n")
     record_vote(tmp_path, vote())
     assert read_votes(tmp_path) == [vote()]
 
 
-def test_names_that_are_no_utf8_come_back_as_they_were(tmp_path):
+def test_names_that_are_not_utf8_survive(tmp_path):
     cast = Vote(CATS, "a", "c", 1, path="/pictures/caf\udce9.jpg")
     record_vote(tmp_path, cast)
     assert read_votes(tmp_path) == [cast]
@@ -108,7 +108,7 @@ def test_a_collection_without_votes_has_none(tmp_path):
     assert read_votes(tmp_path) == []
 
 
-def test_a_vote_that_cannot_be_kept_is_an_error_in_words(tmp_path):
+def test_a_vote_that_cannot_be_saved_is_a_readable_error(tmp_path):
     with pytest.raises(StoreError, match="was not kept"):
         record_vote(tmp_path / "nothing", vote())
     (tmp_path / "feedback.jsonl").mkdir()
@@ -121,7 +121,7 @@ def _cast(folder: Path, name: str) -> None:
         record_vote(folder, vote(1, f"{name}{number}"))
 
 
-def test_processes_that_vote_at_once_lose_nothing(tmp_path):
+def test_concurrent_processes_lose_no_vote(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     voters = [spawn.Process(target=_cast, args=(tmp_path, name)) for name in "ab"]
     for voter in voters:

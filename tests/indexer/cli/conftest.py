@@ -79,7 +79,7 @@ def indexer(tmp_path) -> Program:
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Three coloured pictures with captions, and a note."""
+    """Three colored images with captions, and a note."""
     return paint(tmp_path / "pictures")
 
 

@@ -1,4 +1,4 @@
-"""`indexer doctor` finds what is broken and says what to type."""
+"""`indexer doctor` finds problems and names the fix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def states(answer: dict) -> dict[str, str]:
     return {check["name"]: check["state"] for check in answer["checks"]}
 
 
-def test_all_is_well(library):
+def test_no_problems(library):
     answer = library.json("doctor")
     assert answer["ok"] is True
     assert states(answer) == {
@@ -34,8 +34,8 @@ def test_before_the_first_ingest(indexer):
     assert not (indexer.folder / "store").exists()
 
 
-def test_a_catalogue_that_does_not_fit_the_store(indexed, pictures):
-    """Points that the store has lost would count as unchanged for ever."""
+def test_a_catalog_that_does_not_match_the_store(indexed, pictures):
+    """Points that the store has lost would count as unchanged forever."""
     from indexer.collections.collection import OpenCollection
     from indexer.config import load_config
 
@@ -53,7 +53,7 @@ def test_a_catalogue_that_does_not_fit_the_store(indexed, pictures):
     assert indexed.json("doctor")["ok"] is True
 
 
-def test_a_damaged_catalogue(indexed, pictures):
+def test_a_damaged_catalog(indexed, pictures):
     catalogue = indexed.folder / "store" / "default" / "catalogue.db"
     catalogue.write_bytes(b"no database" * 1000)
     with pytest.raises(sqlite3.DatabaseError):

@@ -1,4 +1,4 @@
-"""A user's mistake is one line and an exit code, never a traceback."""
+"""A usage error is one line and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_failure_says_what_to_type(indexer, arguments, said):
+def test_a_failure_names_the_fix(indexer, arguments, said):
     done = indexer(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
@@ -65,14 +65,14 @@ def test_wrong_usage_with_json(indexer):
     assert "--foo" in json.loads(done.stdout)["error"]
 
 
-def test_a_setting_that_is_off_elsewhere_is_a_failure(indexer):
+def test_a_wrong_setting_outside_the_flags_is_a_failure(indexer):
     done = indexer("status", POLYLENS_BATCH="many")
     assert done.returncode == 1
     assert "batch" in done.stderr
     assert "environment" in done.stderr
 
 
-def test_another_model_names_the_way_out(indexed):
+def test_another_model_names_the_fix(indexed):
     done = indexed("ingest", "pictures", "--model", "colours", "--collection", "default")
     assert done.returncode == 0
     meta = indexed.folder / "store" / "default" / "collection.json"
@@ -84,7 +84,7 @@ def test_another_model_names_the_way_out(indexed):
 
 
 @pytest.mark.parametrize("how", ["--debug", "POLYLENS_DEBUG"])
-def test_the_traceback_is_there_for_who_asks(indexer, how):
+def test_the_traceback_is_shown_on_request(indexer, how):
     if how == "--debug":
         done = indexer("--debug", "status")
     else:
@@ -94,8 +94,8 @@ def test_the_traceback_is_there_for_who_asks(indexer, how):
     assert "CollectionError" in done.stderr
 
 
-def test_a_fault_of_the_program_is_short_and_names_debug(indexed):
-    """A payload that no program of ours has written."""
+def test_an_internal_error_is_short_and_names_debug(indexed):
+    """A payload that this program never writes."""
     from indexer.collections.collection import OpenCollection
     from indexer.config import load_config
 
@@ -109,7 +109,7 @@ def test_a_fault_of_the_program_is_short_and_names_debug(indexed):
     assert "--debug" in done.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error(library):
+def test_a_closed_pipe_is_not_an_error(library):
     process = library.start("export")
     process.stdout.close()
     _, errors = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""`indexer export` takes points elsewhere whole."""
+"""`indexer export` writes complete points."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_without_vectors_and_with_a_filter(library):
     assert "vectors" not in rows[0]
 
 
-def test_a_search_in_its_order(library):
+def test_a_search_keeps_its_order(library):
     rows = lines(library("export", "--search", "red", "--limit", "2").stdout)
     hits = library.json("search", "red", "--limit", "2")["hits"]
     assert [(row["id"], row["score"]) for row in rows] == [(h["id"], h["score"]) for h in hits]
@@ -62,7 +62,7 @@ def test_csv(library):
     assert rows["note.md"]["text"] == "White snow on the hill."
 
 
-def test_a_file_appears_whole_or_not_at_all(library, tmp_path):
+def test_a_file_appears_complete_or_not_at_all(library, tmp_path):
     (tmp_path / "out.jsonl").write_text("before")
     done = library("export", "-o", tmp_path / "out.jsonl", "--where", "year=soon")
     assert done.returncode == 1

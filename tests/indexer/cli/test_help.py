@@ -1,4 +1,4 @@
-"""Every command and option explains itself, and asking for help loads nothing heavy."""
+"""Every command and option has help, and help loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [(), *COMMANDS], ids=" ".join)
-def test_help_is_light_and_ends_well(name):
+def test_help_loads_nothing_heavy(name):
     done = run(*name, "--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout
@@ -144,7 +144,7 @@ def test_the_shell_completes_without_heavy_modules(tmp_path, line, offered):
     assert not imported(done) & HEAVY
 
 
-def test_the_shell_completes_a_model_that_is_known():
+def test_the_shell_completes_a_known_model():
     done = run(
         _INDEXER_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="indexer search cat --model st"
     )
@@ -152,5 +152,5 @@ def test_the_shell_completes_a_model_that_is_known():
     assert not imported(done) & {"torch", "onnxruntime", "transformers", "qdrant_client"}
 
 
-def test_help_without_colours(indexer):
+def test_help_without_colors(indexer):
     assert "\x1b[" not in indexer("--help", NO_COLOR="1").stdout

@@ -16,7 +16,7 @@ def counts(answer: dict) -> dict[str, int]:
     return {name: answer[name] for name in COUNTS if answer[name]}
 
 
-def test_json_ends_with_one_object(indexer, pictures):
+def test_json_is_one_object(indexer, pictures):
     answer = indexer.json("ingest", pictures)
     assert set(answer) == {*COUNTS, "skipped", "files", "interrupted", "seconds"}
     assert counts(answer) == {"added": 4}
@@ -27,7 +27,7 @@ def test_json_ends_with_one_object(indexer, pictures):
     assert counts(indexer.json("ingest", pictures)) == {"unchanged": 4}
 
 
-def test_the_counts_for_the_eye(indexer, pictures):
+def test_the_printed_counts(indexer, pictures):
     done = indexer("ingest", pictures)
     assert done.returncode == 0
     assert "4 added" in done.stdout
@@ -50,7 +50,7 @@ def test_skipped_files_are_listed_and_exit_3(indexer, pictures):
     assert "1 skipped" in done.stdout
 
 
-def test_many_skipped_files_are_not_all_shown(indexer, pictures):
+def test_only_the_first_skipped_files_are_shown(indexer, pictures):
     for i in range(12):
         (pictures / f"broken{i:02}.jpg").write_bytes(b"")
     done = indexer("ingest", pictures)
@@ -104,7 +104,7 @@ def test_a_rescan_does_not_load_the_model(indexed, pictures):
 
 
 def test_a_model_that_does_not_load_is_one_error(indexer, pictures):
-    """And not as many skipped files as there are."""
+    """Not one skipped file per file."""
     done = indexer.with_failing_model("ingest", pictures)
     assert done.returncode == 1
     assert "error: no weights here" in done.stderr

@@ -35,7 +35,7 @@ class Indexer:
         return done.stdout if code == 0 else done.stderr
 
     def id(self, path: Path) -> str:
-        """The point of the picture at `path`."""
+        """The point of the image at `path`."""
         found = json.loads(self("search", "--where", f"name={path.name}", "--json"))
         return found["hits"][0]["id"]
 
@@ -47,7 +47,7 @@ class Indexer:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, checkpoint):
-    """Five pictures, indexed with a copy of the tiny E5-V."""
+    """Five images, indexed with a copy of the tiny E5-V."""
     folder = tmp_path_factory.mktemp("vlm")
     (folder / "pictures").mkdir()
     for name in ("square", "wide", "tall", "small", "large"):
@@ -60,7 +60,7 @@ def made(tmp_path_factory, checkpoint):
 
 @pytest.fixture(scope="module")
 def url(made):
-    """The same folder behind `embedder serve`, which loads it once for many commands."""
+    """The same model behind `embedder serve`, loaded once for many commands."""
     command = [sys.executable, "-m", "embedder", "serve", "--model", "model", "--port", "0"]
     served = {**made.environment, "POLYLENS_SERVE_API_KEY": "secret"}
     server = subprocess.Popen(
@@ -72,7 +72,7 @@ def url(made):
     assert server.wait(20) == 0
 
 
-def test_words_are_compared_with_the_models_own_vectors(made, model):
+def test_text_is_compared_with_the_models_own_vectors(made, model):
     names = ["square", "wide", "tall", "small", "large"]
     pictures = [Input(images=(tiny.picture(name),)) for name in names]
     words = model("e5v").embed([Input(text="a cat")], "query")[0]
@@ -83,7 +83,7 @@ def test_words_are_compared_with_the_models_own_vectors(made, model):
     assert list(found) == sorted(wanted, key=wanted.get, reverse=True)
 
 
-def test_a_scan_without_news_needs_no_weights(made):
+def test_an_unchanged_scan_needs_no_weights(made):
     weights = made.folder / "model" / "model.safetensors"
     weights.rename(made.folder / "away")
     try:
@@ -92,7 +92,7 @@ def test_a_scan_without_news_needs_no_weights(made):
         (made.folder / "away").rename(weights)
 
 
-def test_another_model_or_length_is_refused_with_the_way_out(made, checkpoint):
+def test_another_model_or_dim_is_refused_with_the_fix(made, checkpoint):
     other = made("ingest", "pictures", "--model", checkpoint("mme5"), code=1)
     assert "cannot be compared" in other
     assert f"indexer reindex --model {checkpoint('mme5')} --collection default" in other
@@ -123,7 +123,7 @@ def test_a_server_and_a_folder_are_one_model(made, model, url):
     assert made.hits("a cat", "--collection", "far") == pytest.approx(here, abs=5e-3)
 
 
-def test_a_server_wants_its_key(made, url):
+def test_a_server_requires_its_key(made, url):
     key = made.environment.pop("POLYLENS_MODEL_API_KEY")
     try:
         assert "POLYLENS_MODEL_API_KEY" in made("search", "a cat", "--model", url, code=1)
@@ -131,8 +131,8 @@ def test_a_server_wants_its_key(made, url):
         made.environment["POLYLENS_MODEL_API_KEY"] = key
 
 
-def test_a_picture_with_words_goes_through_the_model_as_one(made, model, url):
-    """By its path or by its id, and not as a sum of two vectors."""
+def test_an_image_with_text_is_embedded_as_one_input(made, model, url):
+    """By its path or by its id, not as a sum of two vectors."""
     path = made.folder / "pictures" / "wide.png"
     both = Input("at night", (tiny.picture("wide"),))
     query = model("e5v").embed([both], "query")[0]
@@ -157,7 +157,7 @@ def test_an_instruction_reaches_the_model(made, model, url):
     assert "knows 'cirr' and 'fashioniq CATEGORY'" in wrong
 
 
-def test_a_picture_that_is_gone_is_added_by_its_vector(made, url):
+def test_an_image_that_is_gone_is_added_by_its_vector(made, url):
     path = made.folder / "pictures" / "wide.png"
     id = made.id(path)
     path.rename(made.folder / "wide.png")

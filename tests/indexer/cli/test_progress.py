@@ -1,4 +1,4 @@
-"""The line that says how far an ingest is."""
+"""The progress line of an ingest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def at(
     return IngestProgress(stage, done, total, skipped, seconds)
 
 
-def test_the_rate_is_that_of_indexing_alone():
+def test_the_rate_excludes_the_scan():
     rate = Rate()
     assert rate(at("scan", 0, None, 5.0)) == (0.0, None)
     assert rate(at("ingest", 20, 100, 7.0)) == (10.0, 8.0)
@@ -41,11 +41,11 @@ def test_the_line(now, speed, left, said):
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0, "0:00"), (59.6, "1:00"), (90, "1:30"), (3723, "1:02:03")]
 )
-def test_the_clock(seconds, said):
+def test_durations(seconds, said):
     assert format_duration(seconds) == said
 
 
-def test_off_a_terminal_a_line_now_and_then(capsys):
+def test_without_a_terminal_a_line_now_and_then(capsys):
     lines = LinePrinter()
     lines(at("ingest", 1, 9, 1.0))
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""`indexer reindex`, as its user types it."""
+"""The command `indexer reindex`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def best(indexer, words: str = "red") -> str:
     return indexer.json("search", words, **NEW)["hits"][0]["payload"]["name"]
 
 
-def test_there_and_back(indexed):
+def test_reindex_and_rollback(indexed):
     done = indexed("reindex", "--model", "shades", "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
@@ -77,7 +77,7 @@ def test_killed_in_the_middle(indexer, tmp_path):
     assert best(indexer, "blue") == "blue.png"
 
 
-def test_what_would_be_lost(indexed, pictures):
+def test_files_that_the_new_index_would_lose(indexed, pictures):
     (pictures / "red.png").write_bytes(b"no picture")
     done = indexed("reindex", "--model", "shades")
     assert done.returncode == 1

@@ -29,7 +29,7 @@ def test_the_shape_of_the_answer(library):
     assert hit["why"]["parts"][0]["label"] == "red"
 
 
-def test_a_picture_as_a_part_and_as_an_option(library, tmp_path, photo):
+def test_an_image_as_a_part_and_as_an_option(library, tmp_path, photo):
     query = photo(tmp_path / "query.png", (0, 0, 250))
     assert found(library.json("search", query))[0] == "blue.png"
     assert found(library.json("search", "--image", query))[0] == "blue.png"
@@ -51,13 +51,13 @@ def test_filters(library):
     assert "key=value" in done.stderr
 
 
-def test_words_from_stdin(library):
+def test_text_from_stdin(library):
     answer = library.json("search", "-", stdin="red\n")
     assert answer["query"]["parts"] == ["red"]
     assert found(answer)[0] == "red.png"
 
 
-def test_off_a_terminal_a_hit_is_a_line(library):
+def test_without_a_terminal_a_hit_is_a_line(library):
     done = library("search", "red")
     score, path, caption = done.stdout.splitlines()[0].split("\t")
     assert float(score) > 0
@@ -65,14 +65,14 @@ def test_off_a_terminal_a_hit_is_a_line(library):
     assert caption == "a red wall"
 
 
-def test_nothing_fits_the_filter(library):
+def test_nothing_matches_the_filter(library):
     done = library("search", "red", "--where", "kind=none")
     assert (done.returncode, done.stdout) == (0, "")
     assert "Nothing" in done.stderr
 
 
 def test_nothing_matches_well(indexer, tmp_path, photo):
-    """Of forty unrelated pictures the nearest is still none that was asked for."""
+    """The nearest of forty unrelated images is not a match."""
     for i in range(40):
         photo(tmp_path / "pictures" / f"{i}.png", i)
     assert indexer("ingest", tmp_path / "pictures").returncode == 0
@@ -96,7 +96,7 @@ def test_similar_by_id_by_path_and_by_content(indexed, pictures, tmp_path):
     assert found(indexed.json("similar", pictures / "red.png")) == found(by_id)
 
 
-def test_similar_to_a_picture_that_is_not_indexed(library, tmp_path, photo):
+def test_similar_to_an_image_that_is_not_indexed(library, tmp_path, photo):
     other = photo(tmp_path / "other.png", (0, 0, 240))
     assert found(library.json("similar", other))[0] == "blue.png"
 
@@ -148,7 +148,7 @@ def test_on_a_terminal_hits_are_a_table(library):
     assert "\x1b[3" not in on_a_terminal(library, "search", "red", NO_COLOR="1")
 
 
-def test_a_name_cannot_steer_the_terminal(indexed, pictures, photo):
+def test_a_name_cannot_control_the_terminal(indexed, pictures, photo):
     photo(pictures / "evil\x1b]0;title\x07.png", "white")
     assert indexed("ingest", pictures).returncode == 0
     printed = on_a_terminal(indexed, "search", "white", NO_COLOR="1")

@@ -1,4 +1,4 @@
-"""A part may begin with a minus wherever it stands, and options stay options."""
+"""Any part may begin with a minus, and options stay options."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_any_order(order):
         (["--limt", "5"], ["--limt"], ["5"]),  # the parser says what is wrong
     ],
 )
-def test_what_is_an_option_and_what_a_part(arguments, options, parts):
+def test_options_and_parts_are_told_apart(arguments, options, parts):
     assert split(*arguments) == (options, parts)
 
 
@@ -60,7 +60,7 @@ def test_an_option_without_its_value_stays_last():
         "--json --limit=2 red -- -blue",
     ],
 )
-def test_the_program_takes_them(library, line):
+def test_the_program_accepts_them(library, line):
     import json
 
     done = library("search", *line.split())

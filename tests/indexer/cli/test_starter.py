@@ -1,4 +1,4 @@
-"""The whole way with the starter model: a folder, a question in three languages, an answer."""
+"""End to end with the starter model: ingest a folder, search in three languages."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ def test_status_as_json(library):
     assert answer["collections"] == ["default"]
 
 
-def test_status_for_the_eye(library):
+def test_the_printed_status(library):
     done = library("status")
     assert "4 (3 pictures, 1 passages)" in done.stdout
     assert "colours" in done.stdout
 
 
 def test_the_size_on_disk_counts_every_thumbnail(indexed):
-    """Though only some of them are looked at."""
+    """Although only a sample of them is read."""
     before = indexed.json("status")["bytes_on_disk"]
     thumbs = indexed.folder / "store" / "default" / "thumbs" / "zz"
     thumbs.mkdir()
@@ -43,7 +43,7 @@ def test_the_size_on_disk_counts_every_thumbnail(indexed):
 
 
 def test_status_is_light(indexed):
-    """Once the store is closed, what is on disk says it all."""
+    """A closed store is described by its files alone."""
     state = indexed.folder / "store" / "default" / "shard.json"
     while not json.loads(state.read_text())["clean"]:  # the keeper ends in its own time
         pass
@@ -81,7 +81,7 @@ def test_models(indexer):
     assert "nobody" in done.stderr
 
 
-def test_config_show_tells_where_from(indexer):
+def test_config_show_names_the_origin(indexer):
     (indexer.folder / "polylens.toml").write_text("batch = 7\ndecode_threads = 2\n")
     (indexer.folder / ".env").write_text("POLYLENS_DECODE_THREADS=3\n")
     answer = indexer.json("config", "show", "--collection", "family")
@@ -92,7 +92,7 @@ def test_config_show_tells_where_from(indexer):
     assert answer["max_pixels"] == {"value": 150_000_000, "origin": "default"}
 
 
-def test_config_show_keeps_secrets(indexer):
+def test_config_show_hides_secrets(indexer):
     secrets = {"QDRANT_API_KEY": "swordfish", "POLYLENS_STORE": "https://me:swordfish@host:6333"}
     for arguments in (["config", "show"], ["config", "show", "--json"]):
         done = indexer(*arguments, **secrets)

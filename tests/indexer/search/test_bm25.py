@@ -1,4 +1,4 @@
-"""Words in every script, and what they weigh."""
+"""Tokens in every script, and their weights."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_tokens(text, words):
     assert list(tokenize(text)) == words
 
 
-def test_a_part_of_a_text_without_spaces_is_found():
+def test_part_of_a_text_without_spaces_matches():
     asked = set(build_query_vector("東京").indices)
     assert asked <= set(build_document_vector("夜の東京タワー").indices)
     assert not asked & set(build_document_vector("京都の夜").indices)
 
 
-def test_thai_is_found_inside_a_sentence():
+def test_thai_matches_inside_a_sentence():
     assert set(build_query_vector("แมว").indices) <= set(build_document_vector("รูปแมวสีดำ").indices)
 
 

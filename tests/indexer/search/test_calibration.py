@@ -1,4 +1,4 @@
-"""Scores on one scale, and what chance alone would give."""
+"""Calibration makes scores comparable, and tests them against chance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unit_rows(rng, count, dim=64):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_a_scale_does_not_move_for_a_relevant_minority():
+def test_a_relevant_minority_does_not_move_the_distribution():
     rng = np.random.default_rng(0)
     query = unit_rows(rng, 1)[0]
     noise = unit_rows(rng, 1000)
@@ -52,8 +52,8 @@ def test_evidence_adds_in_nats():
     assert bm25_to_z(-1.0) == 0.0
 
 
-def test_noise_is_seldom_taken_for_an_answer():
-    """At most one query in 20 of pure noise may stand out; a planted answer always does."""
+def test_noise_is_rarely_significant():
+    """At most one query in 20 is significant in pure noise; a planted match always is."""
     rng = np.random.default_rng(1)
     rows = unit_rows(rng, 2000)
     false = missed = 0
@@ -67,7 +67,7 @@ def test_noise_is_seldom_taken_for_an_answer():
     assert missed <= 10
 
 
-def test_more_points_ask_for_more():
+def test_the_threshold_rises_with_the_number_of_points():
     assert (
         significance_threshold(100)
         < significance_threshold(10_000)

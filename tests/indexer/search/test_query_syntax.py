@@ -1,4 +1,4 @@
-"""How a typed query is understood."""
+"""The syntax of queries and filters."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from indexer.search.query_syntax import parse_filters, parse_part, parse_parts
         ("read me.txt", "read me.txt", 1),
     ],
 )
-def test_words(typed, text, weight):
+def test_text(typed, text, weight):
     part = parse_part(typed)
     assert (part.text, part.weight) == (text, weight)
 
 
-def test_a_picture_is_a_file_that_exists(tmp_path, photo):
+def test_an_image_is_a_file_that_exists(tmp_path, photo):
     path = photo(tmp_path / "red.jpg", "red", (80, 60))
     part = parse_part(f"-2:{path}")
     assert part.image.size == (80, 60)
@@ -41,7 +41,7 @@ def test_a_picture_is_a_file_that_exists(tmp_path, photo):
         parse_part(str(tmp_path / "blue.jpg"))
 
 
-def test_a_file_that_is_no_picture_is_told(tmp_path):
+def test_a_file_that_is_not_an_image_is_an_error(tmp_path):
     (tmp_path / "x.jpg").write_text("no picture")
     with pytest.raises(QueryError, match=r"x\.jpg cannot be searched with"):
         parse_part(str(tmp_path / "x.jpg"))
@@ -52,12 +52,12 @@ def test_a_point():
 
 
 @pytest.mark.parametrize("typed", ["-", "2:", "+ ", "-3:"])
-def test_nothing_behind_a_sign(typed):
+def test_a_sign_without_content_is_an_error(typed):
     with pytest.raises(QueryError):
         parse_part(typed)
 
 
-def test_empty_arguments_are_no_parts():
+def test_empty_arguments_are_ignored():
     assert parse_parts(["", "  ", "x"]) == (parse_part("x"),)
 
 

@@ -1,4 +1,4 @@
-"""Search over a real collection: ranking, composing, folding, paging, filters, and why."""
+"""Search in a real collection: ranking, combined queries, duplicates, pages, filters, explanations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """40 pictures of noise, one of each colour, captions for two, and a text."""
+    """40 images of noise, one of each color, captions for two, and a text."""
     root = tmp_path / "pictures"
     for i in range(40):
         photo(root / "noise" / f"n{i:02}.png", i)
@@ -50,12 +50,12 @@ def text(words: str, weight: float = 1.0) -> Part:
     return Part(text=words, weight=weight, label=words)
 
 
-def test_words_find_a_picture_in_any_language(searcher):
+def test_text_finds_an_image_in_any_language(searcher):
     for words in ("red", "rot", "赤"):
         assert names(searcher.search(Query((text(words),))))[0] == "red.png"
 
 
-def test_a_picture_query_scores_its_exact_cosine(searcher, collection, colours):
+def test_an_image_query_scores_its_exact_cosine(searcher, collection, colours):
     image = Image.new("RGB", (50, 50), COLOURS["green"])
     hits = searcher.search(
         Query((Part(image=image, label="g"),), limit=40, group_duplicates=False)
@@ -83,24 +83,24 @@ def test_scores_descend(searcher):
         assert scores == sorted(scores, reverse=True)
 
 
-def test_the_words_of_a_caption_lift_its_picture(searcher):
+def test_caption_words_raise_the_rank_of_their_image(searcher):
     assert names(searcher.search(Query((text("zeppelin"),))))[0] == "n07.png"
     assert names(searcher.search(Query((text("Lagune"),))))[0] == "blue.png"
     assert names(searcher.search(Query((text("seventeen umbrellas"),))))[0] == "notes.txt"
 
 
-def test_what_is_not_wanted_sinks(searcher):
+def test_a_negative_part_lowers_the_rank(searcher):
     plain = names(searcher.search(Query((text("red"),), limit=43)))
     without = names(searcher.search(Query((text("red"), text("blue", -1.0)), limit=43)))
     assert without.index("blue.png") > plain.index("blue.png") or plain[-1] == "blue.png"
     assert without[0] == "red.png"
 
 
-def test_only_unwanted_parts(searcher):
+def test_only_negative_parts(searcher):
     assert names(searcher.search(Query((text("red", -1.0),), limit=50)))[-1] == "red.png"
 
 
-def test_more_like_this_needs_no_model_and_leaves_itself_out(collection):
+def test_a_point_query_needs_no_model_and_excludes_itself(collection):
     def no_model():
         raise AssertionError("the model was loaded")
 
@@ -112,19 +112,19 @@ def test_more_like_this_needs_no_model_and_leaves_itself_out(collection):
         searcher.search(Query((Part(id="00000000-0000-0000-0000-000000000000"),)))
 
 
-def test_parts_that_cancel_out_are_told(searcher):
+def test_parts_that_cancel_out_are_an_error(searcher):
     with pytest.raises(QueryError, match="cancel"):
         searcher.search(Query((text("red"), text("red", -1.0))))
 
 
-def test_why_adds_up(searcher):
+def test_the_shares_of_the_explanation_add_up(searcher):
     hit = searcher.search(Query((text("red"), text("green", -0.5)))).hits[0]
     assert [part["label"] for part in hit.why["parts"]] == ["red", "green"]
     assert sum(abs(part["share"]) for part in hit.why["parts"]) == pytest.approx(1, abs=1e-3)
     assert "image" in hit.why["channels"]
 
 
-def test_near_duplicates_fold_behind_the_best(collection, colours, folder, searcher, photo):
+def test_near_duplicates_are_grouped_behind_the_best(collection, colours, folder, searcher, photo):
     for i in range(5):
         photo(folder / f"again{i}.jpg", COLOURS["red"], (100 + i, 80), quality=60)
     ingest([folder], collection, colours, IngestOptions())
@@ -135,7 +135,7 @@ def test_near_duplicates_fold_behind_the_best(collection, colours, folder, searc
     assert {n.startswith(("again", "red")) for n in unfolded} == {True}
 
 
-def test_pages_meet_every_hit_once(searcher):
+def test_pages_contain_every_hit_once(searcher):
     query = Query((text("red"),), limit=10)
     seen, offset = [], 0
     while True:
@@ -182,7 +182,7 @@ def test_diversity_spreads(searcher, collection, colours, folder, photo):
     assert spread(0.8) < spread(0.0)
 
 
-def test_browsing_and_edges(searcher):
+def test_browsing_and_edge_cases(searcher):
     first = searcher.search(Query((), limit=30))
     second = searcher.search(Query((), limit=30, offset=30))
     assert first.has_more
@@ -193,13 +193,13 @@ def test_browsing_and_edges(searcher):
     assert searcher.search(Query((text("red"),), offset=1000)).hits == ()
 
 
-def test_an_empty_collection_answers(config, colours):
+def test_an_empty_collection_can_be_searched(config, colours):
     with OpenCollection.open_or_create(config, colours.card) as empty:
         assert Searcher(empty, lambda: colours).search(Query((text("red"),))).hits == ()
 
 
-def test_eight_orientations_of_one_photo_are_one(config, colours, tmp_path):
-    """The same picture stored in all eight ways that EXIF knows."""
+def test_eight_orientations_of_one_photo_are_one_hit(config, colours, tmp_path):
+    """The same image stored in all eight EXIF orientations."""
     rng = np.random.default_rng(4)
     noise = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     upright = Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC)
