@@ -31,6 +31,9 @@ REAL = {
 }
 
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports onnxruntime
+
+
 @pytest.fixture(autouse=True)
 def quiet_environment(tmp_path, monkeypatch) -> Iterator[None]:
     """No test reads or writes the user's own collections or settings."""

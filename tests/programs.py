@@ -36,7 +36,7 @@ def run_program(
     """Run the console script `name` as a shell would.
 
     Args:
-        name: `indexer`, `embedder` or `finetune`.
+        name: `indexer`, `embedder` or `finetune`, or a module with a function `main`.
         arguments: Its arguments; paths and numbers may be given as they are.
         stdin: What it reads.
         cwd: The working directory.
@@ -45,7 +45,7 @@ def run_program(
     Returns:
         What `subprocess.run` would return: exit code, stdout and stderr.
     """
-    module, _, function = SCRIPTS[name].partition(":")
+    module, _, function = SCRIPTS.get(name, f"{name}:main").partition(":")
     main = getattr(importlib.import_module(module), function)
     argv = [name, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)]
     with _process_state(argv, cwd, env or {}), _streams(stdin) as (stdout, stderr):

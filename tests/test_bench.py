@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,19 +13,11 @@ from PIL import Image
 from bench import report
 from bench.null_embedder import NullEmbedder
 from embedder.types import Input
-
-ROOT = Path(__file__).parent.parent
+from tests.programs import ROOT, run_program
 
 
 def run(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_program(*words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -128,4 +119,5 @@ def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
     ],
 )
 def test_the_small_ones_run(words):
-    assert "|" in run(*words)
+    command = [sys.executable, "-m", *words]
+    assert b"|" in subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import run_program
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory) -> Path:
-    """A store with the samples in it, made by the real command line."""
+    """A store with the samples in it, made by the command line."""
     store = tmp_path_factory.mktemp("library")
-    subprocess.run(
-        [sys.executable, "-m", "indexer", "ingest", "samples", "--store", str(store), "--quiet"],
-        cwd=ROOT,
-        check=True,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
+    done = run_program("indexer", "ingest", "samples", "--store", store, "--quiet")
+    assert done.returncode == 0, done.stderr
     return store
 
 

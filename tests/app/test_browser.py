@@ -36,16 +36,26 @@ FLAGS = (
 )
 
 
-@pytest.fixture
-def address(library):
-    """The app's URL, served by `streamlit run app/main.py`."""
+@pytest.fixture(scope="module")
+def data_home(tmp_path_factory) -> Path:
+    """The data folder of the app's process, where it looks for runs."""
+    return tmp_path_factory.mktemp("data-home")
+
+
+@pytest.fixture(scope="module")
+def address(library, data_home):
+    """The app's URL, served by `streamlit run app/main.py`; started once for all tests."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)],
         cwd=ROOT,
-        env={**os.environ, "POLYLENS_STORE": str(library)},
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith(("POLYLENS_", "QDRANT_"))},
+            "POLYLENS_STORE": str(library),
+            "XDG_DATA_HOME": str(data_home),
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -58,15 +68,34 @@ def address(library):
         server.wait(20)
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1360,980"]:
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in [*FLAGS, f"--user-data-dir={profile}"]:
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """One window, of its usual size and on an empty page."""
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.set_window_size(1360, 980)
+    chromium.get("about:blank")
+    return chromium
+
+
+@pytest.fixture
+def run_folder(run_folder, data_home):
+    """The run, in the folder of runs of the app's process."""
+    folder = data_home / "polylens" / "runs" / run_folder.name
+    shutil.copytree(run_folder, folder)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def _wait_for(url: str) -> None:

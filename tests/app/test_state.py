@@ -23,7 +23,7 @@ from app.state import QueryChip, Search, parse_param, parse_typed
     ],
 )
 def test_a_piece_survives_the_address(piece):
-    assert parse_param(piece.code) == piece
+    assert parse_param(piece.param) == piece
 
 
 def test_what_is_typed_may_carry_a_sign_and_a_weight():
