@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from setuptools import find_packages
 from typer.main import get_command
 
 import embedder.cli.program
@@ -86,11 +87,12 @@ def test_what_is_copied_is_there_and_is_all_that_the_build_gets():
 
 def test_the_image_has_every_package_with_its_data():
     tools = PROJECT["tool"]["setuptools"]
-    tops = {name.partition(".")[0] for name in tools["packages"]}
+    include = tools["packages"]["find"]["include"]
+    tops = {pattern.removesuffix("*") for pattern in include}
     assert all(re.search(rf"^COPY {top}/ {top}/$", DOCKERFILE, re.M) for top in tops)
     found = {path.parent for top in tops for path in (ROOT / top).rglob("__init__.py")}
     there = {".".join(path.relative_to(ROOT).parts) for path in found}
-    assert there == set(tools["packages"]), "pyproject.toml lists every package"
+    assert there == set(find_packages(str(ROOT), include=include))
     for package, globs in tools["package-data"].items():
         for pattern in globs:
             data = list((ROOT / package.replace(".", "/")).glob(pattern))
