@@ -82,7 +82,7 @@ def test_the_same_picture_in_a_folder_and_in_archives(archive, folder, run, stor
 def test_an_archive_that_ends_early(archive, run, collection, members, make_tar):
     run(archive)
     whole = archive.read_bytes()
-    archive.write_bytes(whole[: whole.index_dir(members["./003.jpg"]) + 10])
+    archive.write_bytes(whole[: whole.index(members["./003.jpg"]) + 10])
     expected = {"unchanged": 2, "skipped": [("train-00.tar", "truncated")]}
     assert run(archive, prune=True) == expected
     assert collection.store.count() == 3  # what follows may only be unreadable
