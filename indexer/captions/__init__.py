@@ -1,1 +1,1 @@
-"""Captions."""
+"""What people wrote about a file: sidecars, manifests and the metadata inside an image."""

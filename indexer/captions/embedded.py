@@ -1,10 +1,10 @@
-"""What a picture file says about itself: EXIF, IPTC and XMP -> captions, tags, date, place."""
+"""Metadata inside an image file: EXIF, IPTC and XMP -> captions, tags, date, camera, place."""
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -33,24 +33,24 @@ EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 IMAGE_DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
 XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
 BASE_TAGS = (IMAGE_DESCRIPTION, MAKE, MODEL, XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT)
-DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED, OFFSET_TIME_ORIGINAL, USER_COMMENT = (
-    0x9003,
-    0x9004,
-    0x9011,
-    0x9286,
-)
+DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x9003, 0x9004
+OFFSET_TIME_ORIGINAL, USER_COMMENT = 0x9011, 0x9286
 IPTC_RESOURCE = 0x0404  # of Photoshop's block in a JPEG
 IPTC_TIFF, XMP_TIFF = 33723, 700
 IPTC_CHARSET, IPTC_TITLE, IPTC_KEYWORD = (1, 90), (2, 5), (2, 25)
 IPTC_HEADLINE, IPTC_CAPTION = (2, 105), (2, 120)
 UTF8_ESCAPE = b"\x1b%G"
+PNG_TEXTS = ("Title", "Description")
 CAPTION_SOURCE = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedMetadata:
-    """What stands in a picture file. `taken` is ISO 8601, without a zone where none is known;
-    latitude and longitude are degrees, north and east positive."""
+    """The metadata of an image file.
+
+    `taken` is ISO 8601, without a time zone if none is known; latitude and longitude are degrees,
+    north and east positive.
+    """
 
     captions: tuple[Caption, ...] = ()
     tags: tuple[str, ...] = ()
@@ -61,38 +61,34 @@ class EmbeddedMetadata:
 
 
 def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
-    """The metadata of a file that Pillow has opened. A damaged part counts as absent."""
+    """Read the metadata of a file that Pillow has opened. A damaged part counts as absent."""
     exif = _call_or_default(image.getexif, None)
     xmp = _call_or_default(lambda: _read_xmp(image), XmpData())
     no_iptc: IptcData = {}
     iptc = _call_or_default(lambda: _read_iptc(image), no_iptc)
     base = {tag: exif[tag] for tag in BASE_TAGS if tag in exif} if exif else {}
     details = _read_ifd(exif, EXIF_IFD)
-    coordinates = _call_or_default(
-        lambda: _parse_coordinates(_read_ifd(exif, GPS_IFD)), NO_COORDINATES
-    )
-    captions = [
-        *xmp.captions,
-        *_iterate_iptc_captions(iptc),
-        *_iterate_exif_captions(base, details),
+    gps = _read_ifd(exif, GPS_IFD)
+    texts = [
+        *(text for key in (IPTC_TITLE, IPTC_HEADLINE, IPTC_CAPTION) for text in iptc.get(key, [])),
+        _decode_exif_ascii(base.get(IMAGE_DESCRIPTION)),
+        *(_decode_windows_text(base.get(tag)) for tag in (XP_TITLE, XP_SUBJECT, XP_COMMENT)),
+        _decode_user_comment(details.get(USER_COMMENT)),
+        *(text for key in PNG_TEXTS if isinstance(text := image.info.get(key), str)),
     ]
-    captions += [make_caption(text, None, CAPTION_SOURCE) for text in _iterate_png_texts(image)]
-    tag_values = [
-        *xmp.tags,
-        *iptc.get(IPTC_KEYWORD, []),
-        *split_tags(_decode_windows_text(base.get(XP_KEYWORDS))),
-    ]
+    captions = [*xmp.captions, *(make_caption(text, None, CAPTION_SOURCE) for text in texts)]
+    keywords = split_tags(_decode_windows_text(base.get(XP_KEYWORDS)))
     return EmbeddedMetadata(
         merge_captions(captions),
-        normalize_tags(tag_values),
+        normalize_tags([*xmp.tags, *iptc.get(IPTC_KEYWORD, []), *keywords]),
         _parse_taken(details) or _to_iso_date(xmp.taken or ""),
         _format_camera(base),
-        *coordinates,
+        *_call_or_default(lambda: _parse_coordinates(gps), NO_COORDINATES),
     )
 
 
 def _call_or_default(read: Callable[[], T], default: T) -> T:
-    """What `read` gives; `otherwise` where the bytes are damaged in any of the many ways."""
+    """Call `read`; return `default` if the bytes are damaged in any of the many ways."""
     try:
         return read()
     except Exception:
@@ -105,21 +101,8 @@ def _read_ifd(exif: Exif | None, tag: int) -> dict[int, object]:
     return _call_or_default(lambda: dict(exif.get_ifd(tag)), {})
 
 
-def _iterate_exif_captions(
-    base: dict[int, object], details: dict[int, object]
-) -> Iterator[Caption | None]:
-    for text in (
-        _decode_exif_ascii(base.get(IMAGE_DESCRIPTION)),
-        _decode_windows_text(base.get(XP_TITLE)),
-        _decode_windows_text(base.get(XP_SUBJECT)),
-        _decode_windows_text(base.get(XP_COMMENT)),
-        _decode_user_comment(details.get(USER_COMMENT)),
-    ):
-        yield make_caption(text, None, CAPTION_SOURCE)
-
-
 def _decode_exif_ascii(value: object) -> str:
-    """EXIF's ASCII, which Pillow reads as Latin-1 and which mostly is UTF-8."""
+    """Decode EXIF's ASCII, which Pillow reads as Latin-1 and which usually is UTF-8."""
     if not isinstance(value, str):
         return ""
     raw = value.encode("latin-1", "ignore").rstrip(b"\0")
@@ -127,14 +110,14 @@ def _decode_exif_ascii(value: object) -> str:
 
 
 def _decode_windows_text(value: object) -> str:
-    """Windows' XP* tags: UTF-16 little endian."""
+    """Decode Windows' XP* tags: UTF-16 little endian."""
     if isinstance(value, tuple):
         value = bytes(value)
     return value.decode("utf-16-le", "ignore").rstrip("\0") if isinstance(value, bytes) else ""
 
 
 def _decode_user_comment(value: object) -> str:
-    """EXIF 2.32, 4.6.5: eight bytes name the character code."""
+    """Decode a user comment; its first eight bytes name the encoding (EXIF 2.32, 4.6.5)."""
     if not isinstance(value, bytes):
         return ""
     code, text = value[:8], value[8:]
@@ -147,30 +130,23 @@ def _decode_user_comment(value: object) -> str:
 
 
 def _decode_utf16(text: bytes) -> str:
-    """UTF-16 in the byte order that leaves more zero or common high bytes where they belong."""
+    """Decode UTF-16 in the byte order that gives fewer distinct high bytes."""
     if text[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return text.decode("utf-16", "ignore")
     readings = [text.decode(order, "ignore") for order in ("utf-16-le", "utf-16-be")]
     return min(readings, key=lambda reading: len({ord(c) >> 8 for c in reading}))
 
 
-def _iterate_png_texts(image: Image) -> Iterator[str]:
-    for key in ("Title", "Description"):
-        value = image.info.get(key)
-        if isinstance(value, str):
-            yield value
-
-
 def _parse_taken(details: dict[int, object]) -> str | None:
     for tag in (DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED):
-        found = _to_iso_date(str(details.get(tag, "")), str(details.get(OFFSET_TIME_ORIGINAL, "")))
-        if found:
-            return found
+        taken = _to_iso_date(str(details.get(tag, "")), str(details.get(OFFSET_TIME_ORIGINAL, "")))
+        if taken:
+            return taken
     return None
 
 
 def _to_iso_date(text: str, offset: str = "") -> str | None:
-    """EXIF's "2024:05:17 18:30:00" or ISO 8601 -> ISO 8601; None for zeros and nonsense."""
+    """Convert EXIF's "2024:05:17 18:30:00" or ISO 8601 to ISO 8601; None if it is not a date."""
     text = re.sub(r"^(\d{4})[:/.](\d\d)[:/.](\d\d)", r"\1-\2-\3", text.strip("\0 "))
     try:
         taken = datetime.fromisoformat(text[:32])
@@ -199,7 +175,7 @@ def _parse_coordinates(gps: dict[int, object]) -> Coordinates:
 
 def _parse_degrees(value: object, side: object, negative: str) -> float:
     if not isinstance(value, tuple):
-        raise ValueError("no degrees, minutes, seconds")
+        raise ValueError("not degrees, minutes, seconds")
     size: float = sum(float(part) / 60**i for i, part in enumerate(value[:3]))
     return round(-size if str(side).strip("\0 ").upper() == negative else size, 6)
 
@@ -214,30 +190,24 @@ def _read_xmp(image: Image) -> XmpData:
 
 
 def _read_iptc(image: Image) -> IptcData:
-    """IPTC-IIM: a row of (0x1c, record, dataset, two bytes of length, value)."""
+    """Read IPTC-IIM: a sequence of (0x1c, record, dataset, two bytes of length, value)."""
     block = image.info.get("photoshop")
     data = block.get(IPTC_RESOURCE) if isinstance(block, dict) else None
     if data is None and hasattr(image, "tag_v2"):
         data = image.tag_v2.get(IPTC_TIFF)
     if not isinstance(data, bytes):
         return {}
-    found: dict[tuple[int, int], list[bytes]] = {}
+    datasets: dict[tuple[int, int], list[bytes]] = {}
     at = 0
     while at + 5 <= len(data) and data[at] == 0x1C:
         record, dataset, length = struct.unpack_from(">BBH", data, at + 1)
-        found.setdefault((record, dataset), []).append(data[at + 5 : at + 5 + length])
+        datasets.setdefault((record, dataset), []).append(data[at + 5 : at + 5 + length])
         at += 5 + length
-    utf8 = UTF8_ESCAPE in found.get(IPTC_CHARSET, [b""])[0]
-    return {key: [_decode_iptc_text(v, utf8) for v in values] for key, values in found.items()}
+    utf8 = UTF8_ESCAPE in datasets.get(IPTC_CHARSET, [b""])[0]
+    return {key: [_decode_iptc_text(v, utf8) for v in values] for key, values in datasets.items()}
 
 
 def _decode_iptc_text(value: bytes, utf8: bool) -> str:
     if utf8:
         return value.decode("utf-8", "replace")
     return _call_or_default(lambda: decode_text(value), "")
-
-
-def _iterate_iptc_captions(iptc: IptcData) -> Iterator[Caption | None]:
-    for key in (IPTC_TITLE, IPTC_HEADLINE, IPTC_CAPTION):
-        for text in iptc.get(key, []):
-            yield make_caption(text, None, CAPTION_SOURCE)

@@ -15,15 +15,16 @@ JAPANESE_PATTERN = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e]")
 
 
 def decode_text(data: bytes) -> str:
-    """The text in `data`: by its mark, as UTF-8, or as the likeliest older encoding.
+    """Decode `data` by its byte order mark, as UTF-8, or in the most likely legacy encoding.
 
-    Raises `ValueError` for what is no text.
+    Raises:
+        ValueError: `data` holds control bytes, so it is not text.
     """
-    for bom, encoding in BYTE_ORDER_MARKS:
-        if data.startswith(bom):
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if data.startswith(mark):
             return data.decode(encoding)
     if CONTROL_BYTES.search(data):
-        raise ValueError("it holds control bytes, so it is no text")
+        raise ValueError("it contains control bytes, so it is not text")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -31,11 +32,10 @@ def decode_text(data: bytes) -> str:
 
 
 def _detect_encoding(data: bytes) -> str:
-    """The likeliest encoding of text that is not UTF-8."""
     for encoding in ("cp932", "euc_jp"):
         if _is_japanese(data, encoding):
             return encoding
-    if len(data) >= 64:  # statistics on less are worse than the commonest answer
+    if len(data) >= 64:  # statistics on less are worse than the most common answer
         from charset_normalizer import from_bytes
 
         best = from_bytes(data[:65536]).best()
@@ -45,7 +45,7 @@ def _detect_encoding(data: bytes) -> str:
 
 
 def _is_japanese(data: bytes, encoding: str) -> bool:
-    """Whether `data` reads so, with most of what is not ASCII kana and kanji."""
+    """Whether most of what is not ASCII decodes to kana and kanji."""
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:

@@ -12,37 +12,28 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from io import StringIO
 from itertools import chain, repeat
+from pkgutil import resolve_name
 
 from indexer.captions.encoding import decode_text
-from indexer.captions.language import parse_language_tag
-from indexer.captions.normalize import merge_captions
-from indexer.captions.sidecar import (
-    CAPTION_KEYS,
-    TAG_KEYS,
-    CaptionData,
-    parse_caption_key,
-    parse_fields,
-)
+from indexer.captions.normalize import merge_captions, parse_language_tag
+from indexer.captions.registry import MANIFEST_READERS, CaptionData, Row, RowReader
+from indexer.captions.sidecar import CAPTION_KEYS, TAG_KEYS, parse_caption_key, parse_fields
 from indexer.types import Caption
 
-MANIFEST_STEMS = frozenset({"captions", "metadata", "manifest"})
-MANIFEST_EXTENSIONS = frozenset({"csv", "tsv", "jsonl", "ndjson"})
 FILE_COLUMNS = ("file_name", "file", "filename", "path", "filepath", "image", "image_path")
 LANGUAGE_COLUMNS = ("language", "lang")
 MAX_BYTES = 1 << 30
 CAPTION_SOURCE = "manifest"
 
-Row = Mapping[str, object]
-
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A table's rows by the file that they describe, as it is written there."""
+    """The rows of a table by the file that they describe, under its name in the table."""
 
     rows: Mapping[str, list[Row]]
 
     def find(self, *names: str) -> list[Row]:
-        """The rows of the first of `names` that the table knows."""
+        """Return the rows of the first of `names` that is in the table."""
         for name in names:
             rows = self.rows.get(normalize_file_name(name))
             if rows:
@@ -50,14 +41,8 @@ class Manifest:
         return []
 
 
-def is_manifest(name: str) -> bool:
-    """Whether a file called so in a folder is a table of captions."""
-    stem, _, tail = name.lower().rpartition(".")
-    return stem in MANIFEST_STEMS and tail in MANIFEST_EXTENSIONS
-
-
 def parse_manifest(name: str, data: bytes) -> Manifest:
-    """Read a table; raises `ValueError` in words for the user."""
+    """Parse the table called `name`; raises `ValueError` with a message for the user."""
     rows_by_file: dict[str, list[Row]] = {}
     for file, row in parse_rows(name, data):
         rows_by_file.setdefault(normalize_file_name(file), []).append(row)
@@ -67,21 +52,22 @@ def parse_manifest(name: str, data: bytes) -> Manifest:
 def parse_rows(
     name: str, data: bytes, columns: Sequence[str] = FILE_COLUMNS
 ) -> Iterator[tuple[str, Row]]:
-    """The file that each row names, in the first of `columns` that is there, and its other columns.
+    """Yield the file that each row names and the row's other columns.
 
-    Raises `ValueError` in words for the user.
+    Args:
+        name: The table's name; its extension tells the format.
+        data: The table's bytes.
+        columns: Names of the column with the file; the first one present counts.
+
+    Raises:
+        ValueError: The table cannot be read; the message is for the user.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"a manifest of more than {MAX_BYTES >> 20} MB")
-    text = decode_text(data)
-    tail = name.lower().rpartition(".")[2]
-    rows = (
-        _iterate_json_lines(text)
-        if tail in {"jsonl", "ndjson"}
-        else _iterate_table_rows(text, tail, columns)
-    )
+    extension = name.lower().rpartition(".")[2]
+    read_rows: RowReader = resolve_name(MANIFEST_READERS.get(extension, MANIFEST_READERS["csv"]))
     column = ""
-    for row in rows:
+    for row in read_rows(decode_text(data), extension, columns):
         column = column if column in row else _find_file_column(row, columns)
         file = str(row[column] or "")
         if file.strip():
@@ -89,31 +75,70 @@ def parse_rows(
 
 
 def normalize_file_name(name: str) -> str:
-    """A file's name as a key: forward slashes, no ./, composed Unicode."""
+    """Return a file's name as a key: forward slashes, no ./, composed Unicode."""
     plain = name.strip().replace("\\", "/")
     if not plain.isascii():
         plain = unicodedata.normalize("NFC", plain)
     return posixpath.normpath(plain) if "/" in plain else plain
 
 
-def hash_rows(rows: list[Row]) -> str:
-    """A digest of the rows: it changes when one of them does."""
+def hash_rows(rows: Sequence[Row]) -> str:
+    """Return a digest that changes when one of the rows does."""
     text = json.dumps(rows, sort_keys=True, default=str)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def parse_caption_rows(rows: list[Row], image_name: str) -> CaptionData:
-    """The captions, tags and other columns of a picture's rows; of a column the last row wins."""
+def parse_caption_rows(rows: Iterable[Row], image_name: str) -> CaptionData:
+    """Return the captions, tags and metadata of an image's rows; later rows win in metadata."""
     captions: list[Caption] = []
-    tag_values: list[str] = []
+    tags: list[str] = []
     meta: dict[str, str | int | float] = {}
     for row in rows:
         language, fields = _pop_language(row)
-        found = parse_fields(fields, language, CAPTION_SOURCE, image_name)
-        captions += found.captions
-        tag_values += found.tags
-        meta |= found.meta
-    return CaptionData(merge_captions(captions), tuple(dict.fromkeys(tag_values)), meta)
+        data = parse_fields(fields, language, CAPTION_SOURCE, image_name)
+        captions += data.captions
+        tags += data.tags
+        meta |= data.meta
+    return CaptionData(merge_captions(captions), tuple(dict.fromkeys(tags)), meta)
+
+
+def read_delimited(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Read CSV or TSV; a .csv may be delimited by semicolons or tabs."""
+    csv.field_size_limit(1 << 24)  # characters in a cell
+    first = text.partition("\n")[0]
+    delimiter = "\t" if extension == "tsv" else max(",;\t", key=first.count)
+    lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        header = next(lines, [])
+        if header:
+            _find_file_column(header, columns)
+        converters = [
+            (name, str if name.lower() in columns or _holds_text(name) else _parse_number)
+            for name in header
+        ]
+        for cells in lines:
+            row = zip(converters, chain(cells, repeat("")), strict=False)  # pads short rows
+            yield {name: convert(cell) for (name, convert), cell in row}
+    except csv.Error as error:
+        raise ValueError(f"line {lines.line_num}: {error}") from None
+
+
+def read_json_lines(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Read a JSON object a line; blank lines are ignored."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield parse_json_row(line, number)
+
+
+def parse_json_row(line: str, number: int) -> Row:
+    """Parse line `number` of JSON lines; raises `ValueError` unless it is an object."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: broken JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number}: not an object")
+    return row
 
 
 def _pop_language(row: Row) -> tuple[str | None, dict[str, object]]:
@@ -134,49 +159,13 @@ def _find_file_column(row: Iterable[str], columns: Sequence[str]) -> str:
     raise ValueError(f"no column names the files; call one of them {', '.join(columns)}")
 
 
-def _iterate_table_rows(text: str, kind: str, columns: Sequence[str]) -> Iterator[Row]:
-    csv.field_size_limit(1 << 24)  # characters in a cell
-    first = text.partition("\n")[0]
-    delimiter = "\t" if kind == "tsv" else max(",;\t", key=first.count)
-    lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        header = next(lines, [])
-        if header:
-            _find_file_column(header, columns)
-        readers = [
-            (n, str if n.lower() in columns or _holds_text(n) else _parse_number) for n in header
-        ]
-        for cells in lines:
-            row = zip(readers, chain(cells, repeat("")), strict=False)  # short rows are filled up
-            yield {name: read(cell) for (name, read), cell in row}
-    except csv.Error as error:
-        raise ValueError(f"line {lines.line_num}: {error}") from None
-
-
 def _holds_text(column: str) -> bool:
     name = parse_caption_key(column)[0]
     return name in CAPTION_KEYS or name in TAG_KEYS or name in FILE_COLUMNS
 
 
 def _parse_number(text: str) -> str | int | float:
-    """A number as one; "007" and "1e5" stay as they are."""
+    """Return a number as one; "007" and "1e5" stay text."""
     if re.fullmatch(r"-?(0|[1-9]\d{0,17})", text):
         return int(text)
     return float(text) if re.fullmatch(r"-?(0|[1-9]\d{0,15})\.\d{1,15}", text) else text
-
-
-def _iterate_json_lines(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield parse_json_row(line, number)
-
-
-def parse_json_row(line: str, number: int) -> Row:
-    """A line of JSON lines; raises `ValueError` for what is no object."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"line {number}: broken JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"line {number}: not an object")
-    return row

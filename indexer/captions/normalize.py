@@ -1,4 +1,4 @@
-"""Tidying what people and cameras wrote: control characters, junk, duplicates, lengths."""
+"""Normalization of what people and cameras wrote: text, captions, tags, language tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from indexer.types import Caption
 
-MAX_CAPTION_CHARACTERS = 2000  # characters
+MAX_CAPTION_CHARACTERS = 2000
 MAX_CAPTIONS = 32
 MAX_TAG_CHARACTERS = 100
 MAX_TAGS = 64
@@ -21,7 +21,7 @@ CONTROL_PATTERN = re.compile(
 SPACE_PATTERN = re.compile(r"[^\S\n]+")
 LINE_BREAK_PATTERN = re.compile(r"\s*\n\s*")
 
-# what cameras and programs write where a person's words should be; compared in lower case
+# what cameras and programs write into caption fields; compared in lower case
 PLACEHOLDER_PATTERN = re.compile(
     r"(olympus|konica minolta|minolta|kodak|samsung|fujifilm|casio|sanyo|ricoh|pentax|vivitar|"
     r"medion|polaroid|praktica|rollei|traveler)?\s*digital (still )?camera|"
@@ -34,15 +34,40 @@ PLACEHOLDER_PATTERN = re.compile(
     re.DOTALL,
 )
 
+# ISO 639-1, and those three-letter codes that have no shorter form and many readers
+LANGUAGE_CODES = frozenset(
+    (
+        "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv "
+        "cy da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr "
+        "ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw "
+        "ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv "
+        "ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr "
+        "ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi "
+        "yo za zh zu "
+        "ast bho ceb ckb cmn fil fur gsw haw hmn kab lij mai mni nds nso pap pcm sat scn tpi tzm "
+        "wuu yue"
+    ).split()
+)
+LANGUAGE_TAG_PATTERN = re.compile(
+    r"(?P<language>[a-z]{2,3})(-[a-z]{4})?(-([a-z]{2}|\d{3}))?(-([a-z\d]{5,8}|\d[a-z\d]{3}))*"
+)
+
+
+def parse_language_tag(text: str) -> str | None:
+    """Return `text` as a BCP 47 tag in lower case ("zh_Hans" -> "zh-hans"); None if it is not one."""
+    tag = text.strip().lower().replace("_", "-")
+    match = LANGUAGE_TAG_PATTERN.fullmatch(tag)
+    return tag if match and match["language"] in LANGUAGE_CODES else None
+
 
 def normalize_text(text: str, limit: int = MAX_CAPTION_CHARACTERS) -> str:
-    """`text` in NFC without control characters, with single spaces, at most `limit` long."""
+    """Return `text` in NFC, without control characters, with single spaces, cut to `limit`."""
     text = CONTROL_PATTERN.sub(" ", unicodedata.normalize("NFC", text[: 4 * limit]))
     return LINE_BREAK_PATTERN.sub("\n", SPACE_PATTERN.sub(" ", text)).strip()[:limit].rstrip()
 
 
 def make_caption(text: str, language: str | None, source: str) -> Caption | None:
-    """The tidied caption, or None where nothing is left that a person would have written."""
+    """Return the normalized caption; None if nothing is left that a person would have written."""
     normalized = normalize_text(text)
     embedded = source == "embedded"
     if not normalized or (embedded and PLACEHOLDER_PATTERN.fullmatch(normalized.lower())):
@@ -51,43 +76,43 @@ def make_caption(text: str, language: str | None, source: str) -> Caption | None
 
 
 def merge_captions(captions: Iterable[Caption | None]) -> tuple[Caption, ...]:
-    """The distinct captions in their order; of two alike, the one that knows its language."""
-    kept: dict[tuple[str, str | None], Caption] = {}
-    for item in captions:
-        if item is None:
+    """Remove duplicates and keep the order; of two equal texts the one with a language wins."""
+    merged: dict[tuple[str, str | None], Caption] = {}
+    for caption in captions:
+        if caption is None:
             continue
-        folded = item.text.casefold()
-        if item.language is None and any(known == folded for known, _ in kept):
+        text = caption.text.casefold()
+        if caption.language is None and any(known == text for known, _ in merged):
             continue
-        if item.language is not None and (folded, None) in kept:
-            # keep its place in the order
-            kept = {
-                ((folded, item.language) if key == (folded, None) else key): (
-                    item if key == (folded, None) else value
+        if caption.language is not None and (text, None) in merged:
+            # the caption with a language takes the place of the one without
+            merged = {
+                ((text, caption.language) if key == (text, None) else key): (
+                    caption if key == (text, None) else value
                 )
-                for key, value in kept.items()
+                for key, value in merged.items()
             }
-        kept.setdefault((folded, item.language), item)
-    return tuple(kept.values())[:MAX_CAPTIONS]
+        merged.setdefault((text, caption.language), caption)
+    return tuple(merged.values())[:MAX_CAPTIONS]
 
 
 def normalize_tags(values: Iterable[str]) -> tuple[str, ...]:
-    """The distinct tags in their order, tidied."""
-    kept: dict[str, str] = {}
+    """Return the distinct normalized tags in their order."""
+    tags: dict[str, str] = {}
     for tag in (normalize_text(value, MAX_TAG_CHARACTERS) for value in values):
         if tag:
-            kept.setdefault(tag.casefold(), tag)
-    return tuple(kept.values())[:MAX_TAGS]
+            tags.setdefault(tag.casefold(), tag)
+    return tuple(tags.values())[:MAX_TAGS]
 
 
 def split_tags(text: str) -> list[str]:
-    """One cell's tags: separated by semicolons, bars or line ends; else by commas."""
+    """Split a cell into tags: at semicolons, bars or line ends; without those, at commas."""
     separator = r"[;|\n]" if re.search(r"[;|\n]", text) else r"[,，、]"
     return re.split(separator, text)
 
 
 def to_payload_value(value: object) -> str | int | float | None:
-    """`value` as a payload can hold it, or None."""
+    """Return `value` as a payload can store it; None if it cannot."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):

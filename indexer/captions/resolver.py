@@ -1,39 +1,49 @@
-"""What people wrote about a file: its sidecars and the rows of manifests, found cheaply."""
+"""Finds what people wrote about a file: its sidecars and the rows of manifests."""
 
-# Paths are strings here, as in walk.py.
+# Paths are strings here, as in sources/local.py.
 # ruff: noqa: PTH112, PTH116, PTH118, PTH119, PTH120
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Protocol
 
+from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
 from indexer.captions.manifest import (
     Manifest,
     Row,
     hash_rows,
-    is_manifest,
     parse_caption_rows,
     parse_manifest,
 )
-from indexer.captions.normalize import MAX_METADATA_ITEMS, merge_captions
-from indexer.captions.sidecar import CaptionData, match_sidecars, parse_sidecar
+from indexer.captions.normalize import MAX_METADATA_ITEMS, merge_captions, parse_language_tag
+from indexer.captions.registry import (
+    MANIFEST_READERS,
+    SIDECAR_PARSERS,
+    CaptionData,
+    SidecarParser,
+)
 from indexer.errors import IndexerError
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError
 from indexer.types import Caption, SkippedFile
 
-MAX_CACHED_FOLDERS = 256  # listings kept
+MANIFEST_STEMS = frozenset({"captions", "metadata", "manifest"})
+MAX_CACHED_FOLDERS = 256
+MAX_SIDECAR_BYTES = 4 << 20
+MAX_FILE_BYTES = 1 << 30
+TAKEOUT_SUFFIX = ".supplemental-metadata"  # of Google Takeout: x.jpg.supplemental-metadata.json
 
 
 @dataclass(frozen=True, slots=True)
 class FileCaptions:
-    """All that was written about a file. `stamp` is "" where there is nothing."""
+    """Everything written about a file. `stamp` changes with it and is "" if there is nothing."""
 
     captions: tuple[Caption, ...] = ()
     tags: tuple[str, ...] = ()
@@ -42,31 +52,31 @@ class FileCaptions:
 
 
 class CaptionFiles(Protocol):
-    """Where caption files are: on the disk, in an archive, in a bucket."""
+    """Access to caption files: on the disk, in an archive, in a bucket."""
 
     def list_sidecars(self, path: str) -> list[tuple[str, str]]:
-        """The names of those of a picture, each with what changes when it does."""
+        """Return the names of an image's sidecars, each with a stamp that changes when it does."""
         ...
 
     def list_manifests(self, folder: str) -> list[str]:
-        """The paths of the tables in a folder."""
+        """Return the paths of the manifests in a folder."""
         ...
 
     def read(self, file: str) -> bytes:
-        """A caption file's bytes, none for an empty one; raises `ValueError`."""
+        """Return a caption file's bytes, b"" for an empty one; raises `ValueError`."""
         ...
 
     def display_path(self, path: str) -> str:
-        """A path as the user knows it."""
+        """Return a path as the user knows it."""
         ...
 
 
 class CaptionResolver:
-    """Sidecars and manifests of the files under `roots`, for one run.
+    """Finds and parses the sidecars and manifest rows of the files under `roots`, for one run.
 
-    Manifests count in a file's folder and in those above it, up to the root. One `manifest` that
-    the user names counts for all files: its rows may name them by path or by bare file name.
-    A caption file that cannot be read goes to `skip`, and the picture does without it.
+    Manifests apply to their folder and those below, up to the root. One `manifest` that the user
+    names applies to all files: its rows may name them by path or by bare file name. A caption file
+    that cannot be read is reported to `on_skip`, and its image goes without it.
     """
 
     def __init__(
@@ -78,39 +88,38 @@ class CaptionResolver:
     ) -> None:
         self._on_skip = on_skip
         self._reported: set[str] = set()
-        self._roots = {_containing_folder(os.path.realpath(root)) for root in roots}
+        real_roots = map(os.path.realpath, roots)
+        self._roots = {r if os.path.isdir(r) else os.path.dirname(r) for r in real_roots}
         self._files = files or LocalCaptionFiles()
         self._read_manifest = lru_cache(maxsize=MAX_CACHED_FOLDERS)(self._parse_manifest)
         self._named_manifest = _load_named_manifest(manifest) if manifest else None
 
     def compute_stamp(self, path: str) -> str:
-        """What changes when something written about `path` does; reads no sidecar."""
-        sidecars = self._list_sidecars(path)
+        """Return what changes when something written about `path` does; reads no sidecar."""
+        sidecars = self._files.list_sidecars(path)
         rows = self._find_rows(path)
         if not sidecars and not rows:
             return ""
-        text = repr(([s for _, s in sidecars], hash_rows(rows) if rows else ""))
+        text = repr(([stamp for _, stamp in sidecars], hash_rows(rows) if rows else ""))
         return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
     def load_captions(self, path: str) -> FileCaptions:
-        """Read what is written about the file at `path`."""
+        """Read everything written about the file at `path`."""
         folder, name = os.path.split(path)
-        found = [
-            self._parse_sidecar(os.path.join(folder, n), name) for n, _ in self._list_sidecars(path)
-        ]
+        sidecars = self._files.list_sidecars(path)
+        parts = [self._parse_sidecar(os.path.join(folder, file), name) for file, _ in sidecars]
         rows = self._find_rows(path)
         if rows:
-            found.append(parse_caption_rows(rows, name))
-        meta = {key: value for part in found for key, value in part.meta.items()}
+            parts.append(parse_caption_rows(rows, name))
+        if not parts:
+            return FileCaptions()
+        meta = {key: value for part in parts for key, value in part.meta.items()}
         return FileCaptions(
-            merge_captions(c for part in found for c in part.captions),
-            tuple(dict.fromkeys(tag for part in found for tag in part.tags)),
+            merge_captions(caption for part in parts for caption in part.captions),
+            tuple(dict.fromkeys(tag for part in parts for tag in part.tags)),
             dict(list(meta.items())[:MAX_METADATA_ITEMS]),
             self.compute_stamp(path),
         )
-
-    def _list_sidecars(self, path: str) -> list[tuple[str, str]]:
-        return self._files.list_sidecars(path)
 
     def _find_rows(self, path: str) -> list[Row]:
         rows: list[Row] = []
@@ -118,10 +127,9 @@ class CaptionResolver:
         if self._named_manifest:
             file, manifest = self._named_manifest
             relative = os.path.relpath(path, os.path.dirname(file))
-            relative_to_roots = [os.path.relpath(path, root) for root in sorted(self._roots)]
-            rows += manifest.find(
-                self._files.display_path(path), path, relative, *relative_to_roots, name
-            )
+            from_roots = [os.path.relpath(path, root) for root in sorted(self._roots)]
+            shown = self._files.display_path(path)
+            rows += manifest.find(shown, path, relative, *from_roots, name)
         relative_name = name
         while True:
             for file in self._files.list_manifests(folder):
@@ -149,21 +157,20 @@ class CaptionResolver:
     def _report_skip(self, file: str, detail: str) -> None:
         if file not in self._reported:  # a manifest may be read again
             self._reported.add(file)
-            self._on_skip(
-                SkippedFile(display_path(self._files.display_path(file)), "bad-sidecar", detail)
-            )
+            shown = display_path(self._files.display_path(file))
+            self._on_skip(SkippedFile(shown, "bad-sidecar", detail))
 
 
 @dataclass(frozen=True, slots=True)
 class _FolderListing:
-    """What one listing tells: picture -> its sidecars with their stamps, and the manifest files."""
+    """The sidecars (name, stamp) of each image in a folder, and its manifests."""
 
     sidecars: dict[str, list[tuple[str, str]]]
     manifests: list[str]
 
 
 class LocalCaptionFiles:
-    """The shelf of the folders on this machine."""
+    """The caption files in the folders on this machine."""
 
     def __init__(self) -> None:
         self._list_folder = lru_cache(maxsize=MAX_CACHED_FOLDERS)(_list_folder)
@@ -179,7 +186,7 @@ class LocalCaptionFiles:
         from embedder.images.decode import DecodeLimits, read_file
 
         try:
-            return read_file(file, DecodeLimits(max_bytes=1 << 30))
+            return read_file(file, DecodeLimits(max_bytes=MAX_FILE_BYTES))
         except UnusableFileError as error:
             if error.reason == "empty":
                 return b""
@@ -189,49 +196,92 @@ class LocalCaptionFiles:
         return path
 
 
+def match_sidecars(names: Iterable[str]) -> dict[str, list[str]]:
+    """Map each image to its sidecars, sorted, from the names in one folder.
+
+    `x.jpg.txt` and `x.txt` describe `x.jpg`; so do `x.en.txt` and `x.jpg.en.txt` (in English),
+    and the same with any extension of `SIDECAR_PARSERS`.
+    """
+    images: dict[str, list[str]] = {}  # full name or stem -> images
+    sidecars: list[str] = []
+    for name in names:
+        extension = get_extension(name)
+        if extension in SIDECAR_PARSERS:
+            sidecars.append(name)
+        elif extension in IMAGE_EXTENSIONS:
+            images.setdefault(name, []).append(name)
+            images.setdefault(name[: -len(extension) - 1], []).append(name)
+    matches: dict[str, list[str]] = {}
+    for sidecar in sorted(sidecars):
+        for image in _find_described_images(sidecar, images):
+            matches.setdefault(image, []).append(sidecar)
+    return matches
+
+
+def find_sidecars(names: Iterable[str]) -> set[str]:
+    """Return those of `names` that describe an image among them, and so are not documents."""
+    return {sidecar for sidecars in match_sidecars(names).values() for sidecar in sidecars}
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file of this name in a folder is a table of captions."""
+    stem, _, extension = name.lower().rpartition(".")
+    return stem in MANIFEST_STEMS and extension in MANIFEST_READERS
+
+
+def parse_sidecar(name: str, data: bytes, image_name: str) -> CaptionData:
+    """Parse the sidecar called `name` of an image; raises `ValueError` with a message for users."""
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise ValueError(f"a caption file of more than {MAX_SIDECAR_BYTES >> 20} MB")
+    parse: SidecarParser = resolve_name(SIDECAR_PARSERS[get_extension(name)])
+    parts = name.split(".")
+    language = parse_language_tag(parts[-2]) if len(parts) > 2 else None  # x.ja.txt -> "ja"
+    return parse(data, language, image_name)
+
+
+def _find_described_images(sidecar: str, images: Mapping[str, list[str]]) -> list[str]:
+    stem = sidecar[: -len(get_extension(sidecar)) - 1].removesuffix(TAKEOUT_SUFFIX)
+    if stem in images:
+        return images[stem]
+    head, dot, tail = stem.rpartition(".")
+    return images.get(head, []) if dot and parse_language_tag(tail) else []
+
+
 def _list_folder(folder: str) -> _FolderListing:
     try:
         with os.scandir(folder) as listing:
             entries = {entry.name: entry for entry in listing if entry.name[0] != "."}
     except OSError:
         return _FolderListing({}, [])  # the walk reports it
-    sidecars_by_image = match_sidecars(entries)
-    stamps = {
-        n: _build_stamp(entries[n])
-        for n in {n for notes in sidecars_by_image.values() for n in notes}
-    }
-    sidecars = {
-        picture: [(n, stamps[n]) for n in names] for picture, names in sidecars_by_image.items()
-    }
+    matches = match_sidecars(entries)
+    stamps = {n: _stamp_entry(entries[n]) for n in {n for names in matches.values() for n in names}}
+    sidecars = {image: [(n, stamps[n]) for n in names] for image, names in matches.items()}
     manifests = sorted(os.path.join(folder, name) for name in entries if is_manifest(name))
     return _FolderListing(sidecars, manifests)
 
 
-def _load_named_manifest(manifest: Path) -> tuple[str, Manifest]:
-    """The table that the user named, and its path; one for all sources of a run."""
-    path = os.path.realpath(manifest)
-    try:
-        status = os.stat(path)
-        return path, _parse_named_manifest(path, status.st_mtime_ns, status.st_size)
-    except OSError as error:
-        why = error.strerror or str(error)
-    except ValueError as error:
-        why = str(error)
-    raise IndexerError(f"the manifest {display_path(str(manifest))}: {why}")
-
-
-@lru_cache(maxsize=1)
-def _parse_named_manifest(path: str, mtime_ns: int, size: int) -> Manifest:
-    return parse_manifest(os.path.basename(path), LocalCaptionFiles().read(path))
-
-
-def _containing_folder(root: str) -> str:
-    return root if os.path.isdir(root) else os.path.dirname(root)
-
-
-def _build_stamp(entry: os.DirEntry[str]) -> str:
+def _stamp_entry(entry: os.DirEntry[str]) -> str:
     try:
         status = entry.stat()
     except OSError:
         return f"{entry.name} unreadable"
     return f"{entry.name} {status.st_mtime_ns} {status.st_size}"
+
+
+def _load_named_manifest(manifest: Path) -> tuple[str, Manifest]:
+    """Return the path and the table of the manifest that the user named."""
+    path = os.path.realpath(manifest)
+    try:
+        status = os.stat(path)
+        return path, _parse_named_manifest(path, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    raise IndexerError(f"the manifest {display_path(str(manifest))}: {reason}")
+
+
+@lru_cache(maxsize=1)
+def _parse_named_manifest(path: str, mtime_ns: int, size: int) -> Manifest:
+    """Parse it once for all sources of a run."""
+    return parse_manifest(os.path.basename(path), LocalCaptionFiles().read(path))

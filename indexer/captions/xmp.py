@@ -1,4 +1,4 @@
-"""XMP: titles, descriptions, keywords and dates that photo programs write, as XML.
+"""XMP: the titles, descriptions, keywords and dates that photo programs write as XML.
 
 Adobe, XMP Specification Part 1 (ISO 16684-1); the IPTC Photo Metadata Standard for alt texts.
 """
@@ -9,8 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indexer.captions.language import parse_language_tag
-from indexer.captions.normalize import make_caption, merge_captions, normalize_tags
+from indexer.captions.normalize import (
+    make_caption,
+    merge_captions,
+    normalize_tags,
+    parse_language_tag,
+)
+from indexer.captions.registry import CaptionData
 from indexer.types import Caption
 
 if TYPE_CHECKING:
@@ -32,21 +37,27 @@ CAPTION_PROPERTIES = (
     f"{IPTC}ExtDescrAccessibility",
 )
 DATE_PROPERTIES = (f"{EXIF}DateTimeOriginal", f"{PHOTOSHOP}DateCreated")
-# a packet without any of these words has nothing for us, and is not parsed
+# a packet without any of these words has nothing to read and is not parsed
 RELEVANT_WORDS = (b"title", b"description", b"subject", b"Headline", b"Accessibility", b"Date")
 
 
 @dataclass(frozen=True, slots=True)
 class XmpData:
-    """What a packet says. `taken` is as written, ISO 8601 if the writer kept to the standard."""
+    """What a packet says. `taken` is as written: ISO 8601 if the writer follows the standard."""
 
     captions: tuple[Caption, ...] = ()
     tags: tuple[str, ...] = ()
     taken: str | None = None
 
 
+def parse_xmp_sidecar(data: bytes, language: str | None, image_name: str) -> CaptionData:
+    """Parse an XMP sidecar; its captions name their own languages."""
+    xmp = parse_xmp(data, "sidecar")
+    return CaptionData(xmp.captions, xmp.tags)
+
+
 def parse_xmp(packet: bytes, source: str) -> XmpData:
-    """Read an XMP packet. Raises `ValueError` for broken XML, for entities and for huge packets."""
+    """Parse an XMP packet; raises `ValueError` for broken XML, entities and huge packets."""
     if len(packet) > MAX_BYTES:
         raise ValueError(f"an XMP packet of more than {MAX_BYTES >> 20} MB")
     if not any(word in packet for word in RELEVANT_WORDS) and b"\0" not in packet[:8]:
@@ -80,7 +91,7 @@ def _parse_xml(packet: bytes) -> Element:
 
 
 def _iterate_properties(root: Element) -> Iterator[tuple[str, str | None, str]]:
-    """(property, language, text) of the simple properties, arrays and language alternatives."""
+    """Yield (property, language, text) of simple properties, arrays and language alternatives."""
     for block in root.iter(f"{RDF}Description"):
         for name, text in block.attrib.items():
             yield name, None, text

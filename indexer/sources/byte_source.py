@@ -1,4 +1,4 @@
-"""One file, here or at a URL, of which pieces can be read: what archives and tables stand on."""
+"""A file, here or at a URL, that can be read in ranges: for archives and tables."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from indexer.skip_reasons import UnusableFileError
-from indexer.sources.file_info import build_etag, parse_mtime_ns
-from indexer.sources.filesystem import describe_error, open_filesystem
+from indexer.paths import is_web, redact_url, url_scheme
+from indexer.skip_reasons import unreadable
+from indexer.sources.filesystem import (
+    build_etag,
+    describe_error,
+    open_filesystem,
+    parse_mtime_ns,
+)
 from indexer.sources.http.client import HttpClient
-from indexer.sources.paths import redact_url, url_scheme
 
-READ_AHEAD_BYTES = 4 << 20  # bytes read at a time from what is not on this machine
+READ_AHEAD_BYTES = 4 << 20  # for files that are not on this machine
 UNLIMITED = 1 << 62
 
 
 class FileStat(NamedTuple):
-    """`mark` changes when the file does."""
+    """`etag` changes when the file does."""
 
     size: int
     mtime_ns: int
@@ -27,25 +31,23 @@ class FileStat(NamedTuple):
 
 
 class ByteSource(Protocol):
-    """Every method raises `Undecodable`."""
+    """Every method raises `UnusableFileError`."""
 
     def stat(self) -> FileStat: ...
     def read(self, start: int, end: int) -> bytes:
-        """The bytes of [start, end), fewer where the file ends before."""
+        """Return the bytes of [start, end), fewer if the file ends before."""
         ...
 
 
 def make_byte_source(address: str, http: HttpClient | None = None) -> ByteSource:
-    """The file at a path or a URL; nothing is opened yet. `web` is what fetches by HTTP. Raises
-    `IndexerError` for a protocol that is not there."""
-    protocol = url_scheme(address)
-    if not protocol:
+    """Return the file at a path or a URL; nothing is opened or requested yet.
+
+    Raises:
+        IndexerError: The protocol is not available.
+    """
+    if not url_scheme(address):
         return LocalByteSource(address)
-    return (
-        HttpByteSource(address, http)
-        if protocol in {"http", "https"}
-        else FilesystemByteSource(address)
-    )
+    return HttpByteSource(address, http) if is_web(address) else FilesystemByteSource(address)
 
 
 class LocalByteSource:
@@ -56,21 +58,27 @@ class LocalByteSource:
         try:
             status = Path(self._path).stat()
         except OSError as error:
-            raise UnusableFileError("unreadable", error.strerror or str(error)) from None
-        return FileStat(
-            status.st_size, status.st_mtime_ns, f"{status.st_size} {status.st_mtime_ns}"
-        )
+            raise unreadable(error.strerror or error) from None
+        size, mtime_ns = status.st_size, status.st_mtime_ns
+        return FileStat(size, mtime_ns, f"{size} {mtime_ns}")
 
     def read(self, start: int, end: int) -> bytes:
         try:
             with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123
-                return b"".join(_read_range(file.fileno(), start, end))
+                data = bytearray()
+                while start < end:
+                    chunk = os.pread(file.fileno(), end - start, start)
+                    if not chunk:
+                        break
+                    data += chunk
+                    start += len(chunk)
+                return bytes(data)
         except OSError as error:
-            raise UnusableFileError("unreadable", error.strerror or str(error)) from None
+            raise unreadable(error.strerror or error) from None
 
 
 class FilesystemByteSource:
-    """A file of any file system that fsspec knows."""
+    """A file of a file system that fsspec knows."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -81,7 +89,7 @@ class FilesystemByteSource:
             self._fs.invalidate_cache()
             info = self._fs.info(self._path)
         except Exception as error:
-            raise UnusableFileError("unreadable", describe_error(error, self._address)) from None
+            raise unreadable(describe_error(error, self._address)) from None
         return FileStat(int(info.get("size") or 0), parse_mtime_ns(info), build_etag(info))
 
     def read(self, start: int, end: int) -> bytes:
@@ -90,7 +98,7 @@ class FilesystemByteSource:
         try:
             return bytes(self._fs.cat_file(self._path, start=start, end=end))
         except Exception as error:
-            raise UnusableFileError("unreadable", describe_error(error, self._address)) from None
+            raise unreadable(describe_error(error, self._address)) from None
 
 
 class HttpByteSource:
@@ -100,16 +108,15 @@ class HttpByteSource:
     @cached_property
     def _initial_stat(self) -> FileStat:
         response = self._http.get(self._address, limit=UNLIMITED, end=1)
-        headers = response.headers
-        total = headers.get("content-range", "").rpartition("/")[2] if response.is_partial else ""
-        size = total or headers.get("content-length", "")
+        headers, size = response.headers, ""
+        if response.is_partial:
+            size = headers.get("content-range", "").rpartition("/")[2]
+        size = size or headers.get("content-length", "")
         if not size.isdigit():
-            raise UnusableFileError(
-                "unreadable", f"{redact_url(self._address)}: the server tells no size"
-            )
-        last_modified = headers.get("last-modified", "")
-        etag = f"{size} {headers.get('etag', '')} {last_modified}"
-        return FileStat(int(size), parse_mtime_ns({"last-modified": last_modified}), etag)
+            raise unreadable(f"{redact_url(self._address)}: the server does not report the size")
+        modified = headers.get("last-modified", "")
+        mtime_ns = parse_mtime_ns({"last-modified": modified})
+        return FileStat(int(size), mtime_ns, f"{size} {headers.get('etag', '')} {modified}")
 
     def stat(self) -> FileStat:
         return self._initial_stat
@@ -120,10 +127,11 @@ class HttpByteSource:
 
 
 class RangeReader(io.RawIOBase):
-    """A blob as a file that can be read and sought in, as tarfile and pyarrow want it."""
+    """A byte source as a seekable file, as tarfile and pyarrow want it."""
 
     def __init__(self, byte_source: ByteSource) -> None:
-        self._byte_source, self._position, self._size = byte_source, 0, byte_source.stat().size
+        self._byte_source, self._position = byte_source, 0
+        self._size = byte_source.stat().size
 
     def readable(self) -> bool:
         return True
@@ -147,17 +155,6 @@ class RangeReader(io.RawIOBase):
 
 
 def open_buffered(byte_source: ByteSource) -> io.BufferedReader:
-    """The blob as a file, read in large pieces."""
-    return io.BufferedReader(
-        RangeReader(byte_source),
-        1 << 16 if isinstance(byte_source, LocalByteSource) else READ_AHEAD_BYTES,
-    )
-
-
-def _read_range(file: int, start: int, end: int) -> Any:
-    while start < end:
-        data = os.pread(file, end - start, start)
-        if not data:
-            return
-        yield data
-        start += len(data)
+    """Return the byte source as a file that reads ahead in large chunks."""
+    is_local = isinstance(byte_source, LocalByteSource)
+    return io.BufferedReader(RangeReader(byte_source), 1 << 16 if is_local else READ_AHEAD_BYTES)

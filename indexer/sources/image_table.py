@@ -1,4 +1,4 @@
-"""Tables of pictures: which column holds them, and rows read one by one out of large pieces."""
+"""Tables of images: finds the image column, and reads rows out of large chunks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from indexer.sources.byte_source import ByteSource, LocalByteSource, open_buffer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_CACHED_CHUNKS = 2  # pieces in memory: threads that decode stand at the border of two
+MAX_CACHED_CHUNKS = 4  # two of images, two of fields: threads decode on both sides of a border
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "bytes")
 URL_COLUMNS = ("url", "image_url", "img_url", "uri", "src")
 
@@ -26,7 +26,7 @@ ReadChunk = Callable[[int, list[str]], "pa.Table"]
 
 
 class ImageTable:
-    """A Parquet or Arrow file, opened. Thread-safe; raises what pyarrow raises."""
+    """An open Parquet or Arrow file. Thread-safe; raises what pyarrow raises."""
 
     def __init__(self, schema: pa.Schema, chunk_rows: list[int], read_chunk: ReadChunk) -> None:
         self.schema, self._read_chunk = schema, read_chunk
@@ -40,23 +40,28 @@ class ImageTable:
         return self._first_rows[-1]
 
     def read_image(self, row: int) -> object:
-        """What the row's picture is: bytes, a path or a URL, or {"bytes", "path"}."""
+        """Return the row's image: bytes, a path or a URL, or {"bytes", "path"}."""
         return self._read_row(row, [self.image_column], is_image=True)[self.image_column]
 
     def read_fields(self, row: int) -> dict[str, object]:
-        """The other columns of a row, bytes left out; classes by their names."""
+        """Return the other columns of a row without bytes; class labels by their names."""
         others = [name for name in self.schema.names if name != self.image_column]
-        values = self._read_row(row, others, is_image=False) if others else {}
-        classes = self._class_names
-        return {
-            key: _to_class_name(classes.get(key, ()), value)
-            for key, value in values.items()
-            if value is not None and not _holds_bytes(value)
-        }
+        fields = self._read_row(row, others, is_image=False) if others else {}
+        class_names = self._class_names
+        result: dict[str, object] = {}
+        for key, value in fields.items():
+            items = value.values() if isinstance(value, dict) else [value]
+            if value is None or any(isinstance(item, bytes) for item in items):
+                continue
+            names = class_names.get(key, [])
+            if isinstance(value, int) and 0 <= value < len(names):
+                value = names[value]
+            result[key] = value
+        return result
 
     @property
     def _class_names(self) -> dict[str, list[str]]:
-        """Columns whose numbers stand for names, as Hugging Face's `datasets` notes them."""
+        """The names of integer class labels, as Hugging Face's `datasets` stores them."""
         try:
             features = json.loads((self.schema.metadata or {})[b"huggingface"])["info"]["features"]
             return {k: v["names"] for k, v in features.items() if v.get("_type") == "ClassLabel"}
@@ -70,7 +75,7 @@ class ImageTable:
             if key not in self._chunks:
                 self._chunks[key] = self._read_chunk(chunk_index, columns)
             self._chunks.move_to_end(key)
-            while len(self._chunks) > 2 * MAX_CACHED_CHUNKS:
+            while len(self._chunks) > MAX_CACHED_CHUNKS:
                 self._chunks.popitem(last=False)
             chunk = self._chunks[key]
         values: list[dict[str, object]] = chunk.slice(
@@ -79,19 +84,22 @@ class ImageTable:
         return values[0]
 
     def _find_image_column(self) -> str:
-        """The column of pictures: by its name, else the one whose bytes are a picture's."""
+        """Find the image column: by its name, else the one whose bytes are an image."""
         by_name = {field.name.lower(): field for field in self.schema}
         for name in (*IMAGE_COLUMNS, *URL_COLUMNS, *FILE_COLUMNS):
             field = by_name.get(name)
             if field is not None and (_holds_images(field) or _is_string_column(field)):
                 return str(field.name)
-        found = [f.name for f in self.schema if _holds_images(f) and self._contains_image(f.name)]
-        if len(found) == 1:
-            return str(found[0])
+        columns = [
+            field.name
+            for field in self.schema
+            if _holds_images(field) and self._contains_image(field.name)
+        ]
+        if len(columns) == 1:
+            return str(columns[0])
         raise ValueError(
-            f"it has no column of pictures, only {', '.join(self.schema.names[:20])}; one is "
-            f"expected of bytes, paths or URLs, called {', '.join(IMAGE_COLUMNS[:4])}, file_name "
-            "or url"
+            f"it has no image column, only {', '.join(self.schema.names[:20])}; expected a column "
+            f"of bytes, paths or URLs called {', '.join(IMAGE_COLUMNS[:4])}, file_name or url"
         )
 
     def _contains_image(self, column: str) -> bool:
@@ -103,11 +111,19 @@ class ImageTable:
 
 
 def open_table(byte_source: ByteSource, name: str, path: str | None) -> ImageTable:
-    """The table in a file; an Arrow file is on this machine, at `path`. Raises `IndexerError`."""
+    """Open a table; raises `IndexerError`.
+
+    Args:
+        byte_source: The file.
+        name: The file's name for messages.
+        path: The file's path on this machine, which Arrow files need.
+    """
     import pyarrow as pa
 
     try:
-        return _open_arrow(path) if path and name.endswith(".arrow") else _open_parquet(byte_source)
+        if path and name.endswith(".arrow"):
+            return _open_arrow(path)
+        return _open_parquet(byte_source)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise IndexerError(f"{name}: {' '.join(str(error).split())[:300]}") from None
 
@@ -115,11 +131,10 @@ def open_table(byte_source: ByteSource, name: str, path: str | None) -> ImageTab
 def _open_parquet(byte_source: ByteSource) -> ImageTable:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(
-        open_buffered(byte_source), pre_buffer=not isinstance(byte_source, LocalByteSource)
-    )
-    metadata = file.metadata
-    chunk_rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    is_local = isinstance(byte_source, LocalByteSource)
+    file = pq.ParquetFile(open_buffered(byte_source), pre_buffer=not is_local)
+    groups = range(file.metadata.num_row_groups)
+    chunk_rows = [file.metadata.row_group(i).num_rows for i in groups]
     return ImageTable(
         file.schema_arrow, chunk_rows, lambda i, names: file.read_row_group(i, columns=names)
     )
@@ -149,13 +164,3 @@ def _is_string_column(field: pa.Field) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(field.type) or pa.types.is_large_string(field.type))
-
-
-def _holds_bytes(value: object) -> bool:
-    return isinstance(value, bytes) or (
-        isinstance(value, dict) and any(isinstance(item, bytes) for item in value.values())
-    )
-
-
-def _to_class_name(names: Sequence[str], value: object) -> object:
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value

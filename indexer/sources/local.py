@@ -1,54 +1,289 @@
-"""A folder of this machine, or a file in one: what an ingest reads from most often."""
+"""Folders and files on this machine: the walk that finds images and texts, and their source."""
+
+# Paths are strings here, as the system spells them: a Path for each of a million files is slow.
+# ruff: noqa: PTH112, PTH113, PTH116, PTH119, PTH120, PTH206
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from embedder.images.decode import DecodeLimits, read_file
-from indexer.captions.resolver import CaptionResolver
-from indexer.sources.base import SkipCallback, SourceOptions, SourcePart
-from indexer.sources.walk import DiscoveredFile, distinct_roots, is_path_available, walk
+from embedder.images.formats import (
+    RAW_ADVICE,
+    SNIFF_BYTES,
+    detect_kind,
+    sniff_format,
+    unsupported_reason,
+)
+from indexer.captions.resolver import CaptionResolver, FileCaptions, find_sidecars
+from indexer.errors import IndexerError
+from indexer.paths import display_path
+from indexer.skip_reasons import SkipReason
+from indexer.sources.base import (
+    BaseSource,
+    DiscoveredFile,
+    SkipCallback,
+    SourceOptions,
+    SourcePart,
+)
+from indexer.types import SkippedFile
+
+IGNORED_NAMES = frozenset(
+    {"@eaDir", "__MACOSX", "Thumbs.db", "$RECYCLE.BIN", "System Volume Information"}
+)
 
 
-class LocalSource:
-    """`root` is a real path. `captions` and `visited` are shared by the folders of one run."""
+class LocalSource(BaseSource):
+    """A folder, or a file. `address` is a real path.
+
+    The folders of one run share `captions` and `visited`.
+    """
 
     is_folder = True
 
     def __init__(
         self,
-        root: str,
+        address: str,
         options: SourceOptions | None = None,
+        on_skip: SkipCallback | None = None,
         captions: CaptionResolver | None = None,
         visited: set[tuple[int, int]] | None = None,
     ) -> None:
-        self.root, self._options = root, options or SourceOptions()
+        super().__init__(address, options, on_skip)
         self._visited = visited
         self._captions = captions or CaptionResolver(
-            [Path(root)], lambda _: None, self._options.manifest
+            [Path(address)], self._on_skip, self._options.manifest
         )
-        self.compute_stamp, self.load_captions = (
-            self._captions.compute_stamp,
-            self._captions.load_captions,
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return LocalSource, (self.root, self._options)
 
     def check_readable(self) -> None:
-        distinct_roots([Path(self.root)])
+        resolve_root(Path(self.root))
 
     def is_available(self) -> bool:
         return is_path_available(self.root)
-
-    def list_parts(self) -> tuple[SourcePart]:
-        return (SourcePart(self.root),)
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
         follow = self._options.follow_links
         return walk([Path(self.root)], on_skip, follow_links=follow, visited=self._visited)
 
+    def compute_stamp(self, path: str) -> str:
+        return self._captions.compute_stamp(path)
+
+    def load_captions(self, path: str) -> FileCaptions:
+        return self._captions.load_captions(path)
+
     def read(self, path: str, limits: DecodeLimits) -> bytes:
         return read_file(path, limits)
+
+
+def walk(
+    roots: Sequence[Path],
+    on_skip: SkipCallback,
+    *,
+    follow_links: bool = False,
+    visited: set[tuple[int, int]] | None = None,
+) -> Iterator[DiscoveredFile]:
+    """Find the images and texts under `roots`, each file once, folder by folder, sorted by name.
+
+    Hidden files, known system files, sidecars, and files that are neither by name nor by content
+    an image or a text are ignored.
+
+    Args:
+        roots: Folders and files.
+        on_skip: Gets what cannot be read.
+        follow_links: Follow links to folders too; links to files are always followed.
+        visited: Folders of other walks, as (device, inode); with `follow_links` they are not
+            walked again.
+
+    Raises:
+        IndexerError: A root does not exist; raised before anything else happens.
+    """
+    start_paths = distinct_roots(roots)
+    return _Walker(on_skip, follow_links, visited).walk(start_paths)
+
+
+def distinct_roots(roots: Sequence[Path]) -> list[str]:
+    """Return the real paths of `roots`, sorted, without those that a walk of another reaches."""
+    real = sorted({resolve_root(root) for root in roots})
+    return [path for path in real if not any(_walk_reaches(other, path) for other in real)]
+
+
+def resolve_root(root: Path) -> str:
+    """Return the real path of `root`; raises `IndexerError` if it does not exist."""
+    try:
+        return os.path.realpath(root.expanduser(), strict=True)
+    except FileNotFoundError:
+        reason = "does not exist"
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise IndexerError(
+        f"{display_path(str(root))}: {reason}; check the path, and that its disk is mounted"
+    )
+
+
+def is_path_available(root: str) -> bool:
+    """Whether `root` is a file, or a folder with anything in it."""
+    try:
+        if os.path.isfile(root):
+            return True
+        with os.scandir(root) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a walk ignores a file or a folder of this name."""
+    return name.startswith(".") or name in IGNORED_NAMES
+
+
+def _walk_reaches(outer: str, inner: str) -> bool:
+    """Whether walking `outer` reaches `inner`; both are real paths, so no link lies between."""
+    prefix = outer if outer.endswith(os.sep) else outer + os.sep
+    if outer == inner or not inner.startswith(prefix):
+        return False
+    return not any(is_ignored(part) for part in inner[len(prefix) :].split(os.sep))
+
+
+class _Walker:
+    """One walk. It keeps its own stack of folders, so deep trees cost no recursion."""
+
+    def __init__(
+        self, on_skip: SkipCallback, follow_links: bool, visited: set[tuple[int, int]] | None
+    ) -> None:
+        self.on_skip, self.follow_links = on_skip, follow_links
+        # (device, inode) of folders; used only when following links
+        self.visited: set[tuple[int, int]] = set() if visited is None else visited
+
+    def walk(self, start_paths: Sequence[str]) -> Iterator[DiscoveredFile]:
+        for start in start_paths:
+            if not os.path.isdir(start):
+                yield from self.walk_file(start)
+                continue
+            stack = [start]
+            while stack:
+                folder = stack.pop()
+                if self.is_first_visit(folder):
+                    folders: list[str] = []
+                    yield from self.walk_folder(folder, folders)
+                    stack.extend(reversed(folders))
+
+    def walk_file(self, path: str) -> Iterator[DiscoveredFile]:
+        """Check a file that the user named: it is never ignored silently."""
+        name = os.path.basename(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            return self.report_skip(path, "unreadable", error.strerror or str(error))
+        file = self.identify_file(path, name, status)
+        if file:
+            yield file
+        elif stat.S_ISREG(status.st_mode) and not unsupported_reason(name):
+            self.report_skip(path, "unsupported", "neither an image nor a text")
+
+    def walk_folder(self, path: str, folders: list[str]) -> Iterator[DiscoveredFile]:
+        """Yield the files of one folder; add its subfolders to `folders`."""
+        try:
+            with os.scandir(path) as listing:
+                entries = sorted(
+                    (entry for entry in listing if not is_ignored(entry.name)),
+                    key=lambda entry: entry.name,
+                )
+        except OSError as error:
+            return self.report_skip(path, "unreadable", f"folder: {error.strerror or error}")
+        sidecars = find_sidecars(entry.name for entry in entries)
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.name not in sidecars:
+                yield from self.check_entry(entry, folders)
+
+    def check_entry(self, entry: os.DirEntry[str], folders: list[str]) -> Iterator[DiscoveredFile]:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if detect_kind(entry.name):
+                if error.errno == errno.ELOOP:
+                    self.report_skip(entry.path, "link-cycle", "a link to itself")
+                else:
+                    self.report_skip(entry.path, "unreadable", _describe_os_error(entry, error))
+            return
+        if stat.S_ISDIR(status.st_mode):  # a link to a folder
+            if self.follow_links and not self.is_link_cycle(entry.path):
+                folders.append(entry.path)
+            return
+        file = self.identify_file(entry.path, entry.name, status)
+        if file:
+            yield file
+
+    def identify_file(self, path: str, name: str, status: os.stat_result) -> DiscoveredFile | None:
+        advice, kind = unsupported_reason(name), detect_kind(name)
+        if advice:
+            self.report_skip(path, "unsupported", advice)
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            if kind:
+                file_type = _describe_file_type(status)
+                self.report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
+            return None
+        if kind is None:
+            format = sniff_format(_read_head(path))
+            if format == "raw":
+                self.report_skip(path, "unsupported", RAW_ADVICE)
+                return None
+            kind = "image" if format else None
+        return DiscoveredFile(path, status.st_size, status.st_mtime_ns, kind) if kind else None
+
+    def is_first_visit(self, folder: str) -> bool:
+        """Whether this walk has not seen `folder` before; links can lead to it twice."""
+        if not self.follow_links:
+            return True
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return True  # listing it fails too, and reports it
+        key = (status.st_dev, status.st_ino)
+        is_new = key not in self.visited
+        self.visited.add(key)
+        return is_new
+
+    def is_link_cycle(self, link: str) -> bool:
+        target = os.path.realpath(link)
+        if not (os.path.realpath(os.path.dirname(link)) + os.sep).startswith(
+            target.rstrip(os.sep) + os.sep
+        ):
+            return False
+        detail = f"a link back to {display_path(target)}, which contains it"
+        self.report_skip(link, "link-cycle", detail)
+        return True
+
+    def report_skip(self, path: str, reason: SkipReason, detail: str) -> None:
+        self.on_skip(SkippedFile(display_path(path), reason, detail))
+
+
+def _describe_os_error(entry: os.DirEntry[str], error: OSError) -> str:
+    if entry.is_symlink() and error.errno == errno.ENOENT:
+        return "a link to a file that does not exist"
+    return error.strerror or str(error)
+
+
+def _describe_file_type(status: os.stat_result) -> str:
+    types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return types.get(stat.S_IFMT(status.st_mode), "a device")
+
+
+def _read_head(path: str) -> bytes:
+    """Return the first bytes of a file, b"" if they cannot be read. Never waits on a pipe."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, SNIFF_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)

@@ -1,26 +1,40 @@
-"""The sources of one run, or of a collection: each path is asked of the one that it came from."""
+"""The sources of one run or of a collection: opened by address, asked by path."""
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
+from math import prod
 from pathlib import Path
+from pkgutil import resolve_name
+from urllib.parse import unquote, urlsplit
 
 from embedder.images.decode import DecodeLimits, read_file
 from indexer.captions.resolver import CaptionResolver, FileCaptions
 from indexer.errors import IndexerError
-from indexer.paths import resolve_display_path
-from indexer.skip_reasons import UnusableFileError
+from indexer.paths import (
+    ancestors,
+    display_path,
+    is_local_file,
+    is_within,
+    redact_url,
+    resolve_display_path,
+    url_scheme,
+)
+from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import SkipCallback, Source, SourceOptions
-from indexer.sources.http.allowlist import parse_allowed_hosts
-from indexer.sources.local import LocalSource
-from indexer.sources.paths import ancestors, is_local_file, is_within
-from indexer.sources.registry import expand_argument, open_source
-from indexer.sources.walk import distinct_roots
+from indexer.sources.local import LocalSource, distinct_roots, resolve_root
+from indexer.sources.registry import LIST_EXTENSIONS, SOURCE_TYPES, Place, SourceType
+
+BRACES_PATTERN = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+MAX_EXPANDED_NAMES = 100_000
 
 
 class SourceSet:
-    """By their roots, sorted. It can be pickled; the folders read their captions anew then."""
+    """Sources by their roots, sorted. Can be pickled; captions are then read again."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._by_root: Mapping[str, Source] = {
@@ -33,35 +47,46 @@ class SourceSet:
         options: SourceOptions | None = None,
         on_skip: SkipCallback | None = None,
     ) -> SourceSet:
-        """What the arguments name, each thing once; `skip` is told of bad caption files.
+        """Open what the arguments name, each source once.
 
-        Raises `IndexerError` for what does not exist or cannot be read from.
+        Args:
+            arguments: Paths and URLs; braces and wildcards are expanded.
+            options: How to read them.
+            on_skip: Gets the caption files that cannot be read.
+
+        Raises:
+            IndexerError: A source does not exist or cannot be read from.
         """
-        source_options = options or SourceOptions()
-        parse_allowed_hosts(source_options.allowed_hosts)
+        options = options or SourceOptions()
+        if options.allowed_hosts:
+            from indexer.sources.http.allowlist import parse_allowed_hosts
+
+            parse_allowed_hosts(options.allowed_hosts)
         opened = [
-            open_source(one, source_options, on_skip)
-            for arg in arguments
-            for one in expand_argument(arg)
+            open_source(address, options, on_skip)
+            for argument in arguments
+            for address in expand_argument(argument)
         ]
-        folders = distinct_roots([Path(one.root) for one in opened if one.is_folder])
-        others = [one for one in opened if not one.is_folder]
-        roots = {one.root for one in others}
-        others = [o for o in others if not any(is_within(o.root, r) for r in roots - {o.root})]
-        return SourceSet(
-            [*_make_local_sources(folders, source_options, on_skip or (lambda _: None)), *others]
-        )
+        folders = distinct_roots([Path(source.root) for source in opened if source.is_folder])
+        others = [source for source in opened if not source.is_folder]
+        roots = {source.root for source in others}
+        others = [
+            source
+            for source in others
+            if not any(is_within(source.root, root) for root in roots - {source.root})
+        ]
+        return SourceSet([*_open_folders(folders, options, on_skip), *others])
 
     @staticmethod
     def from_roots(roots: Sequence[str], options: SourceOptions | None = None) -> SourceSet:
-        """Those of the roots of a catalogue that are there; nothing remote is asked."""
-        found = []
+        """Open the roots of a catalog that exist; sends no request."""
+        sources = []
         for root in roots:
             try:
-                found.append(open_source(root, options))
+                sources.append(open_source(root, options))
             except IndexerError:
                 continue
-        return SourceSet(found)
+        return SourceSet(sources)
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self._by_root.values())
@@ -71,31 +96,73 @@ class SourceSet:
         return list(self._by_root)
 
     def check_readable(self) -> None:
-        """Raise `IndexerError` where one cannot be read: before a collection is made for it."""
+        """Raise `IndexerError` if a source cannot be read: before a collection is created for it."""
         for source in self:
             source.check_readable()
 
     def source_for(self, path: str) -> Source | None:
-        """The source that a path of the catalogue came from; the nearest, of several."""
+        """Return the source that a path of the catalog came from; of several, the nearest."""
         for root in ancestors(path):
             if root in self._by_root:
                 return self._by_root[root]
         return None
 
     def load_captions(self, path: str) -> FileCaptions:
+        """Return everything written about a file."""
         source = self.source_for(path)
         return source.load_captions(path) if source else FileCaptions()
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
-        """Raises `Undecodable`; of a path that came from none of these, too."""
+        """Return a file's bytes; raises `UnusableFileError`, also for a path of no source."""
         source = self.source_for(path)
         if source is None:
-            raise UnusableFileError("remote", "not fetched: it belongs to no source that is known")
+            raise UnusableFileError("remote", "not fetched: it belongs to no known source")
         return source.read(path, limits)
 
 
+def open_source(
+    argument: str | Path,
+    options: SourceOptions | None = None,
+    on_skip: SkipCallback | None = None,
+) -> Source:
+    """Open the source at a path or a URL; sends no request.
+
+    Raises:
+        IndexerError: The path does not exist, or nothing can read the address.
+    """
+    address, scheme = str(argument), url_scheme(str(argument))
+    if scheme in {"file", "local"}:
+        address, scheme = unquote(urlsplit(address).path), ""
+    if not scheme:
+        if "::" in address and "://" in address:
+            from indexer.sources.filesystem import open_filesystem
+
+            open_filesystem(address)  # raises with the reason
+        address = resolve_root(Path(address))
+    place: Place = "local"
+    if scheme:
+        place = "web" if scheme in {"http", "https"} else "filesystem"
+    for source_type in SOURCE_TYPES:
+        if place in source_type.places and _matches(source_type, address, place):
+            source: Source = resolve_name(source_type.target)(address, options, on_skip)
+            return source
+    raise IndexerError(
+        f"{redact_url(address)}: folders on the web cannot be listed; name a list of images "
+        f"({', '.join(LIST_EXTENSIONS)}), a .tar or a .parquet"
+    )
+
+
+def _matches(source_type: SourceType, address: str, place: Place) -> bool:
+    if not source_type.extensions and not source_type.folders:
+        return True
+    if place == "local" and Path(address).is_dir():
+        folder = Path(address)
+        return any(all((folder / f).is_file() for f in files) for files in source_type.folders)
+    return redact_url(address).lower().endswith(source_type.extensions)
+
+
 def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
-    """Whether there is anything at a root of the catalogue; asks the server that it is on."""
+    """Whether there is anything at a root of the catalog; asks the server that it is on."""
     try:
         return open_source(root, SourceOptions(allowed_hosts=tuple(hosts))).is_available()
     except IndexerError:
@@ -105,8 +172,17 @@ def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
 def read_original(
     roots: Sequence[str], displayed: str, limits: DecodeLimits, hosts: Sequence[str] = ()
 ) -> bytes:
-    """The bytes of what a payload shows as a path: a file here, or what lies in or under one of a
-    collection's `roots`, and from nowhere else. Raises `Undecodable`."""
+    """Read the file behind a path of a payload.
+
+    Args:
+        roots: The collection's roots. Nothing outside them is read, except files on this machine.
+        displayed: The path as the payload shows it.
+        limits: The largest file that is read.
+        hosts: Hosts that the rows of tables and lists may point to.
+
+    Raises:
+        UnusableFileError: It cannot be read.
+    """
     if is_local_file(displayed):
         return read_file(resolve_display_path(displayed), limits)
     try:
@@ -114,21 +190,75 @@ def read_original(
     except IndexerError as error:
         if isinstance(error, UnusableFileError):
             raise
-        raise UnusableFileError("unreadable", str(error)) from None
+        raise unreadable(error) from None
 
 
 @lru_cache(maxsize=4)
 def _open_roots(roots: tuple[str, ...], hosts: tuple[str, ...]) -> SourceSet:
-    """Opened once: finding a member of an archive takes a look through it."""
+    """Open them once: finding a member of an archive takes a pass through it."""
     return SourceSet.from_roots(roots, SourceOptions(allowed_hosts=hosts))
 
 
-def _make_local_sources(
-    roots: Sequence[str], options: SourceOptions, on_skip: SkipCallback
+def _open_folders(
+    roots: Sequence[str], options: SourceOptions, on_skip: SkipCallback | None
 ) -> list[Source]:
-    """They share their captions' source, and the folders that links lead to."""
+    """Open folders that share a caption resolver and the set of folders that links lead to."""
     if not roots:
         return []
-    captions = CaptionResolver([Path(root) for root in roots], on_skip, options.manifest)
+    paths = [Path(root) for root in roots]
+    captions = CaptionResolver(paths, on_skip or (lambda _: None), options.manifest)
     visited: set[tuple[int, int]] = set()
-    return [LocalSource(root, options, captions, visited) for root in roots]
+    return [LocalSource(root, options, on_skip, captions, visited) for root in roots]
+
+
+def expand_argument(argument: str | Path) -> list[str]:
+    """Expand braces and wildcards; a path that exists as it is written stays as it is."""
+    address = str(argument)
+    if isinstance(argument, Path) or (
+        not url_scheme(address) and Path(address).expanduser().exists()
+    ):
+        return [address]
+    matches = [match for name in expand_braces(address) for match in _expand_wildcards(name)]
+    if not matches:
+        raise IndexerError(f"{display_path(redact_url(address))}: nothing matches")
+    return matches
+
+
+def _expand_wildcards(name: str) -> list[str]:
+    scheme = url_scheme(name)
+    if not glob.has_magic(name) or scheme in {"http", "https"}:
+        return [name]
+    if not scheme:
+        return sorted(glob.glob(str(Path(name).expanduser())))  # noqa: PTH207
+    from indexer.sources.filesystem import describe_error, open_filesystem
+
+    fs, path = open_filesystem(name)
+    try:
+        return sorted(str(fs.unstrip_protocol(match)) for match in fs.glob(path))
+    except Exception as error:
+        raise IndexerError(f"{redact_url(name)}: {describe_error(error, name)}") from None
+
+
+def expand_braces(address: str) -> list[str]:
+    """Expand `train-{000..099}.tar` and `{a,b}.tar`; raises `IndexerError` for too many names."""
+    choices = [_brace_choices(match) for match in BRACES_PATTERN.finditer(address)]
+    _check_expansion(redact_url(address), prod(len(choice) for choice in choices))
+    literals = BRACES_PATTERN.sub("\0", address).split("\0")
+    return [
+        "".join(part for pair in zip(literals, (*chosen, ""), strict=True) for part in pair)
+        for chosen in product(*choices)
+    ]
+
+
+def _brace_choices(match: re.Match[str]) -> Sequence[str]:
+    first, last, alternatives = match.groups()
+    if alternatives is not None:
+        return str(alternatives).split(",")
+    numbers = range(int(first), int(last) + 1)
+    _check_expansion(match[0], len(numbers))
+    return [f"{number:0{len(first)}}" for number in numbers]
+
+
+def _check_expansion(text: str, count: int) -> None:
+    if count > MAX_EXPANDED_NAMES:
+        raise IndexerError(f"{text} expands to {count:,} names; the limit is {MAX_EXPANDED_NAMES:,}")

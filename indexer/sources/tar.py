@@ -1,6 +1,6 @@
-"""An archive of pictures and captions, as WebDataset has them: read where it lies, never unpacked.
+"""Tar archives of images and captions, as WebDataset writes them: read in place, never unpacked.
 
-The members whose names agree up to an extension belong together: `pets/01.jpg`, `pets/01.txt`,
+Members whose names agree up to the extension belong together: `pets/01.jpg`, `pets/01.txt`,
 `pets/01.json`. (github.com/webdataset/webdataset.)
 """
 
@@ -9,29 +9,29 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 from embedder.images.decode import DecodeLimits
 from indexer.captions.resolver import FileCaptions
 from indexer.errors import IndexerError
 from indexer.paths import display_path
-from indexer.skip_reasons import UnusableFileError
-from indexer.sources.base import SkipCallback, SourceOptions, SourcePart
+from indexer.skip_reasons import UnusableFileError, unreadable
+from indexer.sources.base import (
+    BaseSource,
+    DiscoveredFile,
+    SkipCallback,
+    SourceOptions,
+    SourcePart,
+    check_size,
+)
 from indexer.sources.byte_source import ByteSource, FileStat, make_byte_source, open_buffered
-from indexer.sources.http.client import HttpClient
-from indexer.sources.listed_files import ListedFiles, check_size, make_listed_files
-from indexer.sources.listing import Entry, Listing, make_entry
-from indexer.sources.paths import redact_url, url_scheme
-from indexer.sources.walk import DiscoveredFile
+from indexer.sources.listing import Entry, ListedFiles, Listing, make_entry
 from indexer.types import SkippedFile
 
 BLOCK_BYTES = 512
 
 
-class TarSource:
+class TarSource(BaseSource):
     """One archive, here or at a URL. Paths are `ARCHIVE#MEMBER`."""
-
-    is_folder = False
 
     def __init__(
         self,
@@ -39,31 +39,31 @@ class TarSource:
         options: SourceOptions | None = None,
         on_skip: SkipCallback | None = None,
     ) -> None:
-        self._address, self._options = address, options or SourceOptions()
-        self.root = redact_url(address)
-        self._on_skip = on_skip
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TarSource, (self._address, self._options)
+        super().__init__(address, options, on_skip)
+        if not self.root.lower().endswith(".tar"):
+            raise IndexerError(
+                f"{display_path(self.root)} is compressed, so its images cannot be read one by "
+                "one: unpack it, or write it again as a plain .tar"
+            )
 
     def check_readable(self) -> None:
+        shown = display_path(self.root)
         try:
             head = self._byte_source.read(0, BLOCK_BYTES)
-            if head == bytes(BLOCK_BYTES):
-                return  # an archive of nothing
-            tarfile.TarInfo.frombuf(head, tarfile.ENCODING, "surrogateescape")
+            if head != bytes(BLOCK_BYTES):  # else an empty archive
+                tarfile.TarInfo.frombuf(head, tarfile.ENCODING, "surrogateescape")
         except UnusableFileError as error:
-            raise IndexerError(f"{display_path(self.root)}: {error.detail}") from None
+            raise IndexerError(f"{shown}: {error.detail}") from None
         except tarfile.TarError:
             raise IndexerError(
-                f"{display_path(self.root)} is no tar archive, or a compressed one: "
-                "unpack that, or write it again as a plain .tar"
+                f"{shown} is not a tar archive, or a compressed one: unpack it, or write it again "
+                "as a plain .tar"
             ) from None
 
     def is_available(self) -> bool:
         try:
             return self._byte_source.stat().size > 0
-        except (IndexerError, UnusableFileError):
+        except IndexerError:
             return False
 
     def list_parts(self) -> tuple[SourcePart]:
@@ -72,43 +72,42 @@ class TarSource:
         return (SourcePart(self.root, self._stat.etag),)
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
-        self.__dict__["_tree"] = tree = self._list_members(on_skip)
-        yield from tree.discover(on_skip)
+        self.__dict__["_files"] = files = self._list_members(on_skip)
+        yield from files.discover(on_skip)
 
     def compute_stamp(self, path: str) -> str:
-        return self._tree.compute_stamp(self._to_listing_path(path))
+        return self._files.compute_stamp(self._to_listing_path(path))
 
     def load_captions(self, path: str) -> FileCaptions:
-        return self._tree.load_captions(self._to_listing_path(path))
+        return self._files.load_captions(self._to_listing_path(path))
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
-        one = self._tree.listing.get(self._to_listing_path(path))
-        if one is None:
-            raise UnusableFileError("unreadable", "the archive has no such member now")
-        check_size(one.size, limits.max_bytes)
-        return self._fetch(one, one.size)
+        entry = self._files.listing.get(self._to_listing_path(path))
+        if entry is None:
+            raise unreadable("the archive no longer has this member")
+        return self._fetch(entry, check_size(entry.size, limits.max_bytes))
 
     @cached_property
     def _byte_source(self) -> ByteSource:
-        own = self._address if url_scheme(self._address) in {"http", "https"} else None
-        return make_byte_source(self._address, HttpClient(own, self._options.allowed_hosts))
+        return make_byte_source(self._address, self._http)
 
     @cached_property
     def _stat(self) -> FileStat:
         return self._byte_source.stat()
 
     @cached_property
-    def _tree(self) -> ListedFiles:
+    def _files(self) -> ListedFiles:
         return self._list_members(lambda _: None)
 
     def _list_members(self, on_skip: SkipCallback) -> ListedFiles:
         listing = Listing(self._iterate_members(on_skip))
-        return make_listed_files(
-            listing, self._fetch, self._to_catalog_path, self._options, self._on_skip
+        return ListedFiles(
+            listing, self._fetch, self._to_catalog_path, self._on_skip, self._options.manifest
         )
 
     def _iterate_members(self, on_skip: SkipCallback) -> Iterator[Entry]:
-        """The regular files, with their places. What cannot be read on is told, and ends it."""
+        """Yield the regular files with their offsets; a defect is reported and ends the list."""
+        defect = ""
         try:
             with (
                 open_buffered(self._byte_source) as file,
@@ -116,12 +115,12 @@ class TarSource:
             ):
                 yield from self._iterate_entries(tar, on_skip)
                 file.seek(tar.offset)
-                is_complete = file.read(BLOCK_BYTES) == bytes(BLOCK_BYTES)
+                if file.read(BLOCK_BYTES) != bytes(BLOCK_BYTES):
+                    defect = "the archive ends early: the members after that are missing"
         except (tarfile.TarError, UnusableFileError, OSError, ValueError) as error:
-            on_skip(self._truncated(f"the rest cannot be read: {error}"))
-            return
-        if not is_complete:
-            on_skip(self._truncated("the archive ends early: what follows in it is missing"))
+            defect = f"the rest cannot be read: {error}"
+        if defect:
+            on_skip(SkippedFile(display_path(self.root), "truncated", defect))
 
     def _iterate_entries(self, tar: tarfile.TarFile, on_skip: SkipCallback) -> Iterator[Entry]:
         size, etag = self._stat.size, self._stat.etag
@@ -131,23 +130,18 @@ class TarSource:
                 continue
             path = _normalize_member_name(member.name)
             if path is None:
-                where = display_path(f"{self.root}#{member.name}")
-                on_skip(SkippedFile(where, "unsupported", "its name leads out of the archive"))
+                shown = display_path(f"{self.root}#{member.name}")
+                on_skip(SkippedFile(shown, "unsupported", "its name leads out of the archive"))
             elif member.offset_data + member.size <= size:
-                changed = int(member.mtime * 1_000_000_000)
-                yield make_entry(path, member.size, changed, etag, member.offset_data)
+                mtime_ns = int(member.mtime * 1_000_000_000)
+                yield make_entry(path, member.size, mtime_ns, etag, member.offset_data)
 
-    def _fetch(self, one: Entry, max_bytes: int) -> bytes:
-        size = min(max_bytes, one.size)
-        data = self._byte_source.read(one.offset, one.offset + size)
+    def _fetch(self, entry: Entry, max_bytes: int) -> bytes:
+        size = min(max_bytes, entry.size)
+        data = self._byte_source.read(entry.offset, entry.offset + size)
         if len(data) != size:
-            raise UnusableFileError(
-                "unreadable", "the archive changed while being read; ingest again"
-            )
+            raise unreadable("the archive changed while being read; ingest again")
         return data
-
-    def _truncated(self, detail: str) -> SkippedFile:
-        return SkippedFile(display_path(self.root), "truncated", detail)
 
     def _to_listing_path(self, path: str) -> str:
         return "/" + path[len(self.root) + 1 :]
@@ -156,19 +150,7 @@ class TarSource:
         return f"{self.root}#{listing_path[1:]}"
 
 
-def is_tar(address: str) -> bool:
-    """Whether a path or URL is called as a tar archive is; raises `IndexerError` for one that is
-    compressed, whose members cannot be read one by one."""
-    name = redact_url(address).lower()
-    if name.endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")):
-        raise IndexerError(
-            f"{display_path(redact_url(address))} is compressed, and its pictures cannot be read one by "
-            "one: unpack it, or write it again as a plain .tar"
-        )
-    return name.endswith(".tar")
-
-
 def _normalize_member_name(name: str) -> str | None:
-    """A member's name as a path from "/"; None where it leads out."""
+    """Return a member's name as a path from "/"; None if it leads out of the archive."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
     return None if ".." in parts or not parts else "/" + "/".join(parts)

@@ -1,4 +1,4 @@
-"""A list of pictures by URL: `https://host/list.csv`, `.tsv`, `.jsonl` with captions, or `.txt`."""
+"""A list of images by URL: `https://host/list.csv`, `.tsv`, `.jsonl` with captions, or `.txt`."""
 
 from __future__ import annotations
 
@@ -7,49 +7,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from embedder.images.decode import DecodeLimits
-from embedder.images.formats import unsupported_reason
-from indexer.captions.manifest import FILE_COLUMNS, MAX_BYTES, Row, parse_caption_rows, parse_rows
-from indexer.captions.manifest import hash_rows as stamp_of
+from embedder.images.formats import detect_kind, unsupported_reason
+from indexer.captions.manifest import (
+    FILE_COLUMNS,
+    MAX_BYTES,
+    hash_rows,
+    parse_caption_rows,
+    parse_rows,
+)
+from indexer.captions.registry import Row
 from indexer.captions.resolver import FileCaptions
 from indexer.errors import IndexerError
-from indexer.skip_reasons import UnusableFileError
-from indexer.sources.base import SkipCallback, SourceOptions, SourcePart
-from indexer.sources.http.client import HttpClient
+from indexer.paths import canonicalize_url, redact_row_urls
+from indexer.skip_reasons import UnusableFileError, unreadable
+from indexer.sources.base import (
+    BaseSource,
+    DiscoveredFile,
+    SkipCallback,
+    SourcePart,
+    check_size,
+)
 from indexer.sources.image_table import URL_COLUMNS
-from indexer.sources.listed_files import guess_kind
-from indexer.sources.paths import canonicalize_url, redact_row_urls, redact_url
-from indexer.sources.walk import DiscoveredFile
 from indexer.types import SkippedFile
-
-LIST_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 
 
 @dataclass(slots=True)
 class _ListedImage:
-    """One picture: where it is, and what the list says of it."""
+    """Where an image is, and the rows of the list about it."""
 
     url: str
     rows: list[Row] = field(default_factory=list)
 
 
-class UrlListSource:
-    """Pictures at the URLs of a list. Paths are `LIST#URL`, relative to the list's folder.
+class UrlListSource(BaseSource):
+    """Images at the URLs of a list. Paths are `LIST#URL`, relative to the list's folder.
 
-    Fetched once: a picture that changes behind its URL is not noticed, a row that changes is.
+    An image is fetched once: a change behind its URL is not noticed, a change of its row is.
     """
-
-    is_folder = False
-
-    def __init__(self, address: str, options: SourceOptions | None = None) -> None:
-        self._address, self._options = address, options or SourceOptions()
-        self.root = redact_url(address)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return UrlListSource, (self._address, self._options)
 
     def check_readable(self) -> None:
         _ = self._images
@@ -66,48 +63,39 @@ class UrlListSource:
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
         for path, image in self._images.items():
             name = posixpath.basename(unquote(urlsplit(image.url).path))
-            unsupported = unsupported_reason(name)
+            advice = unsupported_reason(name)
             try:
-                if unsupported:
-                    raise UnusableFileError("unsupported", unsupported)
+                if advice:
+                    raise UnusableFileError("unsupported", advice)
                 self._http.policy.check_url(image.url)
             except UnusableFileError as error:
                 on_skip(SkippedFile(path, error.reason, error.detail))
                 continue
-            yield DiscoveredFile(path, 0, 0, guess_kind(name))
+            yield DiscoveredFile(path, 0, 0, detect_kind(name) or "image")
 
     def compute_stamp(self, path: str) -> str:
         image = self._images.get(path)
         if image is None:
             return ""
-        return stamp_of(
-            [{"url": canonicalize_url(image.url)}, *(redact_row_urls(r) for r in image.rows)]
-        )
+        rows = [redact_row_urls(row) for row in image.rows]
+        return hash_rows([{"url": canonicalize_url(image.url)}, *rows])
 
     def load_captions(self, path: str) -> FileCaptions:
         image = self._images.get(path)
         if image is None:
             return FileCaptions()
         url = canonicalize_url(image.url)
-        parsed = parse_caption_rows(
-            [redact_row_urls(row) for row in image.rows], posixpath.basename(url)
-        )
-        return FileCaptions(
-            parsed.captions, parsed.tags, {**parsed.meta, "url": url}, self.compute_stamp(path)
-        )
+        data = parse_caption_rows(map(redact_row_urls, image.rows), posixpath.basename(url))
+        meta = {**data.meta, "url": url}
+        return FileCaptions(data.captions, data.tags, meta, self.compute_stamp(path))
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
         image = self._images.get(path)
         if image is None:
-            raise UnusableFileError("unreadable", "the list has no such row now")
+            raise unreadable("the list no longer has this row")
         data = self._http.get(image.url, limits.max_bytes).data
-        if not data:
-            raise UnusableFileError("empty", "0 bytes")
+        check_size(len(data), limits.max_bytes)
         return data
-
-    @cached_property
-    def _http(self) -> HttpClient:
-        return HttpClient(self._address, self._options.allowed_hosts)
 
     @cached_property
     def _list_bytes(self) -> bytes:
@@ -118,28 +106,24 @@ class UrlListSource:
 
     @cached_property
     def _images(self) -> dict[str, _ListedImage]:
-        """Path -> picture, in the order of the list."""
+        """Path -> image, in the order of the list."""
         images: dict[str, _ListedImage] = {}
         try:
             for file, row in _parse_list(self.root, self._list_bytes):
                 url = urljoin(self._address, file)
-                images.setdefault(self._make_path(url, images), _ListedImage(url)).rows.append(row)
+                path = self._make_path(url, images)
+                images.setdefault(path, _ListedImage(url)).rows.append(row)
         except ValueError as error:
             raise IndexerError(f"{self.root}: {error}") from None
         return images
 
     def _make_path(self, url: str, images: dict[str, _ListedImage]) -> str:
-        """The path of a picture; two URLs that differ in what looks like a key alone stay two."""
+        """Return an image's path; two URLs that differ only in what looks like a key stay apart."""
         folder = self.root[: self.root.rindex("/") + 1]
         path = f"{self.root}#{canonicalize_url(url).removeprefix(folder)}"
         if path in images and images[path].url != url:
             path += "~" + blake2b(urlsplit(url).query.encode(), digest_size=6).hexdigest()
         return path
-
-
-def is_url_list(address: str) -> bool:
-    """Whether a web address is called as a list of pictures is."""
-    return redact_url(address).lower().endswith(LIST_EXTENSIONS)
 
 
 def _parse_list(name: str, data: bytes) -> Iterator[tuple[str, Row]]:

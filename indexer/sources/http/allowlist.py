@@ -1,9 +1,8 @@
-"""Which hosts may be asked for what a list or a table points to.
+"""The hosts from which the URLs of a list or a table may be fetched.
 
-What stands there was written by somebody else. So a URL is fetched only from the host of the list
-itself and from hosts that the user has named, and a name that leads to a private address is refused
-unless the list is on a private address too.
-(OWASP, Server-Side Request Forgery Prevention Cheat Sheet.)
+Somebody else wrote those URLs. So they are fetched only from the list's own host and from hosts
+that the user has named, and a name with a private address is refused unless the list is on a
+private address too. (OWASP, Server-Side Request Forgery Prevention Cheat Sheet.)
 """
 
 from __future__ import annotations
@@ -28,25 +27,30 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """The IP addresses that a name leads to; raises `OSError`."""
+    """Return the IP addresses of a name; raises `OSError`."""
     results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(info[4][0]) for info in results))
 
 
 class HostPolicy:
-    """`origin` is the URL of the source that the user named, `hosts` what else may be asked:
-    HOST for the usual ports, or HOST:PORT. Raises `IndexerError` for what is no host."""
+    """Decides which URLs are fetched.
+
+    Args:
+        origin: The URL of the source that the user named.
+        hosts: The other allowed hosts: HOST for the usual ports, or HOST:PORT.
+        resolve: Looks a name up.
+
+    Raises:
+        IndexerError: One of `hosts` is not a host.
+    """
 
     def __init__(self, origin: str | None, hosts: Sequence[str], resolve: Resolver) -> None:
-        self._origin, self._allowed_hosts, self.resolve = (
-            origin,
-            parse_allowed_hosts(hosts),
-            resolve,
-        )
+        self._origin, self.resolve = origin, resolve
+        self._allowed_hosts = parse_allowed_hosts(hosts)
         self._origin_is_private: bool | None = None
 
     def check_url(self, url: str) -> httpx.URL:
-        """`url`, parsed; raises `Undecodable` where nobody has named its host."""
+        """Return `url`, parsed; raises `UnusableFileError` if its host is not allowed."""
         import httpx
 
         try:
@@ -64,10 +68,10 @@ class HostPolicy:
         return parsed
 
     def is_connection_allowed(self, host: str, port: int, addresses: Sequence[str]) -> bool:
-        """Whether a name that is allowed may be asked at these addresses.
+        """Whether a connection to an allowed name may be made at these addresses.
 
-        The first look-up of the source's own name tells whether it is on a private network. What
-        was public at first and then leads inside is not followed.
+        The first look-up of the source's own name decides whether it is on a private network. A
+        name that was public first and private later is refused.
         """
         if (host, port) == self._origin_host and self._origin_is_private is None:
             self._origin_is_private = not any(map(is_public_address, addresses))
@@ -102,7 +106,7 @@ class HostPolicy:
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an IP address is one of the internet's, also where it is written as IPv6."""
+    """Whether an IP address is public, also if it is an IPv4 address written as IPv6."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -118,7 +122,7 @@ def _is_link_local(address: str) -> bool:
 
 
 def parse_allowed_hosts(hosts: Sequence[str]) -> set[HostPort]:
-    """What the user has allowed, with ports; raises `IndexerError` for what is no host."""
+    """Return the hosts of `--allow-host` with their ports; raises `IndexerError`."""
     return {allowed for host in hosts for allowed in _parse_allowed_host(host)}
 
 
@@ -131,7 +135,7 @@ def _parse_allowed_host(host: str) -> list[HostPort]:
     except httpx.InvalidURL:
         url = httpx.URL("https://")
     if not url.host or url.path not in {"", "/"} or url.userinfo or "://" in host:
-        raise IndexerError(f"--allow-host: {host!r} is no host; type images.example.org, say")
+        raise IndexerError(f"--allow-host: {host!r} is not a host; expected for example images.example.org")
     explicit = host.rpartition(":")[2].isdigit() and not host.endswith("]")
     ports = [url.port or 443] if explicit else list(DEFAULT_PORTS.values())
     return [(url.raw_host.decode(), port) for port in ports]

@@ -1,7 +1,7 @@
-"""Fetches by HTTP, and only from hosts that may be asked, also after a redirect.
+"""An HTTP client that fetches only from allowed hosts, also after a redirect.
 
-The connection is made to the address that was looked at, so that a second look-up of the name
-cannot tell another one. No proxy is asked: it would look names up for itself.
+It connects to the address that the policy checked, so that a second look-up of the name cannot
+give another one. It uses no proxy: a proxy would look names up itself.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from indexer.skip_reasons import UnusableFileError
+from indexer.paths import redact_url
+from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.http.allowlist import HostPolicy, Resolver, resolve_host
-from indexer.sources.paths import redact_url
 
 if TYPE_CHECKING:
     import httpcore
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 MAX_ATTEMPTS = 3
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 TIMEOUTS = {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 60.0}  # seconds
-MAX_SECONDS = 600.0  # seconds that one file may take
+MAX_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A response's bytes, and its header fields in lower case."""
+    """The bytes of a response, and its headers in lower case."""
 
     data: bytes
     headers: Mapping[str, str]
@@ -39,7 +40,10 @@ class HttpResponse:
 
 @dataclass
 class HttpClient:
-    """`origin` and `hosts` are those of `Reach`; `longest` is how many seconds a file may take."""
+    """Fetches files. `origin` and `allowed_hosts` are those of `HostPolicy`.
+
+    `max_seconds` is how long one file may take.
+    """
 
     origin: str | None
     allowed_hosts: Sequence[str] = ()
@@ -52,19 +56,30 @@ class HttpClient:
         return HostPolicy(self.origin, self.allowed_hosts, self.resolve)
 
     def get(self, url: str, limit: int, start: int = 0, end: int | None = None) -> HttpResponse:
-        """At most `limit` bytes from `url`, those of [start, end) where given.
+        """Fetch the bytes of [start, end) from `url`.
 
-        Raises `Undecodable`: remote, unreadable, too-large.
+        Args:
+            url: A URL of an allowed host.
+            limit: The largest number of bytes; a longer file is an error.
+            start: The first byte.
+            end: The end of the range; None for the end of the file.
+
+        Raises:
+            UnusableFileError: "remote" for a host that is not allowed, "too-large", "unreadable".
         """
-        for attempt in range(1, MAX_ATTEMPTS):
-            try:
-                return self._get_with_redirects(url, limit, start, end)
-            except _RetryableError:
-                self.sleep(attempt * 1.0)
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
+
+        retrying = Retrying(
+            stop=stop_after_attempt(MAX_ATTEMPTS),
+            wait=wait_incrementing(start=1, increment=1),  # seconds
+            retry=retry_if_exception_type(_RetryableError),
+            sleep=self.sleep,
+            reraise=True,
+        )
         try:
-            return self._get_with_redirects(url, limit, start, end)
+            return retrying(self._get_with_redirects, url, limit, start, end)
         except _RetryableError as error:
-            raise UnusableFileError("unreadable", f"{redact_url(url)}: {error}") from None
+            raise unreadable(f"{redact_url(url)}: {error}") from None
 
     def _get_with_redirects(
         self, url: str, limit: int, start: int, end: int | None
@@ -79,31 +94,31 @@ class HttpClient:
             except (httpcore.NetworkError, httpcore.TimeoutException) as error:
                 raise _RetryableError(str(error) or type(error).__name__) from None
             except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
-                raise UnusableFileError("unreadable", f"{target.host}: {error}") from None
+                raise unreadable(f"{target.host}: {error}") from None
             if isinstance(response, HttpResponse):
                 return response
             target = self._check_redirect(target, response)
-        raise UnusableFileError(
-            "unreadable", f"{redact_url(url)}: more than {MAX_REDIRECTS} redirects"
-        )
+        raise unreadable(f"{redact_url(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _check_redirect(self, url: httpx.URL, target: str) -> httpx.URL:
+    def _check_redirect(self, url: httpx.URL, location: str) -> httpx.URL:
+        bare_url = url.copy_with(username=None, password=None)
         try:
-            return self.policy.check_url(
-                str(url.copy_with(username=None, password=None).join(target))
-            )
+            return self.policy.check_url(str(bare_url.join(location)))
         except UnusableFileError as error:
-            raise UnusableFileError(
-                error.reason, f"it redirects elsewhere; {error.detail}"
-            ) from None
+            detail = f"it redirects elsewhere; {error.detail}"
+            raise UnusableFileError(error.reason, detail) from None
 
     def _request(
         self, url: httpx.URL, limit: int, start: int, end: int | None, deadline: float
     ) -> HttpResponse | str:
-        """The answer, or where it sends us."""
+        """Send one request; return the response, or the location that it redirects to."""
         is_range = start > 0 or end is not None
-        headers = [("Host", url.netloc.decode()), ("User-Agent", "polylens"), ("Accept", "*/*")]
-        headers += [("Accept-Encoding", "identity")]
+        headers = [
+            ("Host", url.netloc.decode()),
+            ("User-Agent", "polylens"),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "identity"),
+        ]
         if is_range:
             headers.append(("Range", f"bytes={start}-{'' if end is None else end - 1}"))
         if url.userinfo:
@@ -113,24 +128,20 @@ class HttpClient:
         with self._pool.stream(
             "GET", bare_url, headers=headers, extensions={"timeout": TIMEOUTS}
         ) as response:
-            response_headers = {
-                k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers
-            }
-            if response.status in {301, 302, 303, 307, 308} and "location" in response_headers:
-                return response_headers["location"]
-            _check_status(response.status, response_headers, url)
+            fields = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}
+            if response.status in REDIRECT_STATUSES and "location" in fields:
+                return fields["location"]
+            _check_status(response.status, fields, url)
             is_partial = response.status == 206
             if is_range and not is_partial and start:
-                raise UnusableFileError(
-                    "unreadable",
-                    f"{url.host} does not give parts of a file: download it, and ingest that",
+                raise unreadable(
+                    f"{url.host} does not serve ranges of a file: download it, and ingest that"
                 )
             max_bytes = limit if end is None else min(limit, end - start)
             truncate = end is not None and not is_partial
-            data = _read_limited(
-                response.iter_stream(), max_bytes, limit, deadline, truncate=truncate
-            )
-            return HttpResponse(data, response_headers, is_partial)
+            chunks = response.iter_stream()
+            data = _read_limited(chunks, max_bytes, limit, deadline, truncate=truncate)
+            return HttpResponse(data, fields, is_partial)
 
     @cached_property
     def _pool(self) -> httpcore.ConnectionPool:
@@ -141,11 +152,11 @@ class HttpClient:
 
 
 class _RetryableError(Exception):
-    """A failure that may pass."""
+    """A failure that may be temporary."""
 
 
 class _PolicyBackend:
-    """Connects to addresses that may be connected to; the network of `httpcore`."""
+    """The network backend of `httpcore`: connects to allowed addresses only."""
 
     def __init__(self, policy: HostPolicy) -> None:
         self.policy = policy
@@ -156,10 +167,9 @@ class _PolicyBackend:
         try:
             addresses = self.policy.resolve(host, port)
         except OSError as error:
-            why = error.strerror or str(error)
-            raise UnusableFileError("unreadable", f"{host} is not found: {why}") from None
+            raise unreadable(f"{host} was not found: {error.strerror or error}") from None
         if not addresses or not self.policy.is_connection_allowed(host, port, addresses):
-            raise UnusableFileError("remote", f"not fetched: {host} leads to a private address")
+            raise UnusableFileError("remote", f"not fetched: {host} has a private address")
         for address in addresses[:-1]:
             try:
                 return httpcore.SyncBackend().connect_tcp(address, port, *args, **options)
@@ -175,17 +185,17 @@ def _check_status(status: int, headers: Mapping[str, str], url: httpx.URL) -> No
     if status in RETRY_STATUSES:
         raise _RetryableError(f"the server answers {status}")
     if status in {401, 403}:
-        raise UnusableFileError("unreadable", f"{url.host} answers {status}: it wants credentials")
+        raise unreadable(f"{url.host} answers {status}: it requires credentials")
     if status not in {200, 206}:
-        raise UnusableFileError("unreadable", f"{url.host} answers {status}")
+        raise unreadable(f"{url.host} answers {status}")
     if headers.get("content-encoding", "identity") != "identity":
-        raise UnusableFileError("unreadable", f"{url.host} sends it compressed")
+        raise unreadable(f"{url.host} sends it compressed")
 
 
 def _read_limited(
     chunks: Any, max_bytes: int, limit: int, deadline: float, *, truncate: bool
 ) -> bytes:
-    """At most `most` bytes; what is more is an error, unless the server was asked for less."""
+    """Read at most `max_bytes`; more is an error, unless `truncate` cuts what was not asked for."""
     data = bytearray()
     for chunk in chunks:
         data += chunk
@@ -196,5 +206,5 @@ def _read_limited(
                 "too-large", f"more than {limit:,} bytes, the limit: raise it with --max-bytes"
             )
         if time.monotonic() > deadline:
-            raise UnusableFileError("unreadable", "the server is too slow")
+            raise unreadable("the server is too slow")
     return bytes(data)
