@@ -24,9 +24,9 @@ from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
-from indexer.paths import resolve_display_path
+from indexer.paths import is_local_file, resolve_display_path
 from indexer.skip_reasons import UnusableFileError
-from indexer.sources import is_local_file, read_original
+from indexer.sources import read_original
 
 CACHE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content
 BROWSER_TYPES = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif")}

@@ -41,7 +41,7 @@ SKIP_REASONS: Mapping[SkipReason, str] = {
 
 
 class UnusableFileError(IndexerError):
-    """A file that cannot be used; `reason` is a code of `SKIP_REASONS`, `detail` is for the user."""
+    """A file that cannot be used; `reason` is a key of `SKIP_REASONS`, `detail` is for users."""
 
     def __init__(self, reason: SkipReason, detail: str) -> None:
         super().__init__(detail)

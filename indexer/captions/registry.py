@@ -11,7 +11,7 @@ Metadata = Mapping[str, str | int | float]
 Row = Mapping[str, object]
 
 SidecarParser = Callable[[bytes, str | None, str], "CaptionData"]
-"""(data, language of the file's name, image's name) -> what the sidecar says; raises `ValueError`."""
+"""(data, language in the file's name, image's name) -> its content; raises `ValueError`."""
 
 RowReader = Callable[[str, str, Sequence[str]], Iterator[Row]]
 """(text, extension, names of the column with the file) -> rows; raises `ValueError`."""

@@ -17,7 +17,6 @@ from typing import Protocol
 from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
 from indexer.captions.manifest import (
     Manifest,
-    Row,
     hash_rows,
     parse_caption_rows,
     parse_manifest,
@@ -27,6 +26,7 @@ from indexer.captions.registry import (
     MANIFEST_READERS,
     SIDECAR_PARSERS,
     CaptionData,
+    Row,
     SidecarParser,
 )
 from indexer.errors import IndexerError

@@ -58,9 +58,7 @@ def parse_json(data: bytes, language: str | None, image_name: str) -> CaptionDat
     return parse_fields(value, language, CAPTION_SOURCE, image_name)
 
 
-def parse_fields(
-    value: object, language: str | None, source: str, image_name: str
-) -> CaptionData:
+def parse_fields(value: object, language: str | None, source: str, image_name: str) -> CaptionData:
     """Read captions, tags and metadata from a JSON value or the columns of a row.
 
     Args:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.errors import QueryError
-from indexer.paths import display_path
+from indexer.paths import display_path, is_local_file
 from indexer.search.filters import build_store_filter
-from indexer.sources import is_local_file
 
 if TYPE_CHECKING:
     from indexer.collections.collection import OpenCollection

@@ -18,7 +18,7 @@ from typing import Any
 from indexer.captions.resolver import FileCaptions
 from indexer.errors import CollectionError
 from indexer.ingest.types import CatalogContent, CatalogFile, PendingFile
-from indexer.sources import container_of, is_local_file, is_within
+from indexer.paths import container_of, is_local_file, is_within
 from indexer.types import Caption
 
 CATALOG_FILE = "catalogue.db"

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.paths import display_path
-from indexer.sources import split_path
+from indexer.paths import display_path, split_path
 from indexer.types import Caption, Payload
 
 if TYPE_CHECKING:

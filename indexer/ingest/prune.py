@@ -21,9 +21,9 @@ from indexer.ingest.reconcile import (
 )
 from indexer.ingest.types import NOT_READ_HERE
 from indexer.ingest.write_stage import WriteStage
-from indexer.paths import display_path
-from indexer.sources import Source, is_local_file
-from indexer.sources.walk import is_path_available
+from indexer.paths import display_path, is_local_file
+from indexer.sources import Source
+from indexer.sources.local import is_path_available
 
 BATCH_SIZE = 256  # paths that are removed at once
 

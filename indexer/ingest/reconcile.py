@@ -23,8 +23,7 @@ from indexer.ingest.types import (
     DecodedFile,
     PointWrite,
 )
-from indexer.paths import display_path
-from indexer.sources import container_of, is_within
+from indexer.paths import container_of, display_path, is_within
 from indexer.stores.base import Store
 from indexer.types import Caption, Payload, Record, Vector
 

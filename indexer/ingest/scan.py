@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.types import PendingFile
-from indexer.paths import display_path
-from indexer.sources import Source, SourcePart, SourceSet, is_within
+from indexer.paths import display_path, is_within
+from indexer.sources import Source, SourcePart, SourceSet
 from indexer.types import SkippedFile
 
 

@@ -9,8 +9,7 @@ from typing import Literal
 
 from indexer.collections.collection import OpenCollection
 from indexer.ingest.catalog import Catalog, is_missing
-from indexer.paths import resolve_display_path
-from indexer.sources import ancestors, is_local_file
+from indexer.paths import ancestors, is_local_file, resolve_display_path
 from indexer.types import Payload, SkippedFile
 
 PAGE_SIZE = 1_000

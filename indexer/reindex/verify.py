@@ -18,9 +18,9 @@ from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.embed_stage import EmbedFailedError, embed_each, mean_vector, require_vector
 from indexer.ingest.payload import texts_to_embed
 from indexer.ingest.types import DecodedFile, IngestOptions, PendingFile
-from indexer.paths import resolve_display_path
+from indexer.paths import is_local_file, resolve_display_path
 from indexer.search.searcher import Searcher
-from indexer.sources import SourceSet, is_local_file
+from indexer.sources import SourceSet
 from indexer.types import Part, Payload, Query, Record, Vector
 
 SAMPLE_SIZE = 16  # points that are embedded again

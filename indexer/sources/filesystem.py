@@ -13,10 +13,11 @@ from indexer.paths import redact_text, redact_url, url_scheme
 
 PACKAGE_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 # these lead to other addresses, which a file written by somebody else may choose
-NESTED_PROTOCOLS = frozenset(
+_NESTED_PROTOCOL_LIST = (
     "async_wrapper asynclocal asyncwrapper blockcache cached data dir filecache generic libarchive "
-    "reference simplecache tar zip".split()
+    "reference simplecache tar zip"
 )
+NESTED_PROTOCOLS = frozenset(_NESTED_PROTOCOL_LIST.split())
 S3_CREDENTIALS_HELP = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket, "
     "FSSPEC_S3_ANON=true"

@@ -55,8 +55,9 @@ class ImageTable:
                 continue
             names = class_names.get(key, [])
             if isinstance(value, int) and 0 <= value < len(names):
-                value = names[value]
-            result[key] = value
+                result[key] = names[value]
+            else:
+                result[key] = value
         return result
 
     @property

@@ -96,7 +96,7 @@ class SourceSet:
         return list(self._by_root)
 
     def check_readable(self) -> None:
-        """Raise `IndexerError` if a source cannot be read: before a collection is created for it."""
+        """Raise `IndexerError` if a source cannot be read, before a collection is created."""
         for source in self:
             source.check_readable()
 
@@ -261,4 +261,6 @@ def _brace_choices(match: re.Match[str]) -> Sequence[str]:
 
 def _check_expansion(text: str, count: int) -> None:
     if count > MAX_EXPANDED_NAMES:
-        raise IndexerError(f"{text} expands to {count:,} names; the limit is {MAX_EXPANDED_NAMES:,}")
+        raise IndexerError(
+            f"{text} expands to {count:,} names; the limit is {MAX_EXPANDED_NAMES:,}"
+        )

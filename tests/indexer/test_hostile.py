@@ -15,7 +15,7 @@ from PIL import Image
 from embedder.images.decode import DecodeLimits, decode_image, read_file
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError
-from indexer.sources.walk import walk
+from indexer.sources.local import walk
 from indexer.types import SkippedFile
 
 LIMITS = DecodeLimits(max_bytes=1 << 20)

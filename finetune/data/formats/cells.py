@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from indexer.captions.language import parse_language_tag
+from indexer.captions.normalize import parse_language_tag
 
 Row = Mapping[str, Any]
 

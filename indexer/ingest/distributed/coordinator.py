@@ -20,7 +20,7 @@ from indexer.ingest.distributed.ray_cluster import LOCAL_PREFIX
 from indexer.ingest.distributed.worker_pool import WorkerPool
 from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail_bytes
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
-from indexer.sources.paths import url_scheme
+from indexer.paths import url_scheme
 from indexer.types import SkippedFile
 
 CPU_ONLY_FAMILIES = {"starter", "remote"}  # they do not use a GPU of the worker

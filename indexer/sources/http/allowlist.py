@@ -135,7 +135,9 @@ def _parse_allowed_host(host: str) -> list[HostPort]:
     except httpx.InvalidURL:
         url = httpx.URL("https://")
     if not url.host or url.path not in {"", "/"} or url.userinfo or "://" in host:
-        raise IndexerError(f"--allow-host: {host!r} is not a host; expected for example images.example.org")
+        raise IndexerError(
+            f"--allow-host: {host!r} is not a host; expected for example images.example.org"
+        )
     explicit = host.rpartition(":")[2].isdigit() and not host.endswith("]")
     ports = [url.port or 443] if explicit else list(DEFAULT_PORTS.values())
     return [(url.raw_host.decode(), port) for port in ports]

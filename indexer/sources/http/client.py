@@ -67,7 +67,12 @@ class HttpClient:
         Raises:
             UnusableFileError: "remote" for a host that is not allowed, "too-large", "unreadable".
         """
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
+        from tenacity import (
+            Retrying,
+            retry_if_exception_type,
+            stop_after_attempt,
+            wait_incrementing,
+        )
 
         retrying = Retrying(
             stop=stop_after_attempt(MAX_ATTEMPTS),

@@ -10,10 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.captions.language import parse_language_tag
-from indexer.captions.manifest import is_manifest, parse_manifest
-from indexer.captions.resolver import CaptionResolver, FileCaptions
-from indexer.captions.sidecar import match_sidecars, parse_caption_key, parse_sidecar
+from indexer.captions.manifest import parse_manifest
+from indexer.captions.normalize import parse_language_tag
+from indexer.captions.resolver import (
+    CaptionResolver,
+    FileCaptions,
+    is_manifest,
+    match_sidecars,
+    parse_sidecar,
+)
+from indexer.captions.sidecar import parse_caption_key
 from indexer.errors import IndexerError
 from indexer.types import Caption, SkippedFile
 

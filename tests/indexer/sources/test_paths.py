@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from indexer.errors import IndexerError
-from indexer.sources.paths import (
+from indexer.paths import (
     ancestors,
     canonicalize_url,
-    expand_braces,
     is_local_file,
     is_within,
     redact_text,
     redact_url,
     split_path,
 )
+from indexer.sources.source_set import expand_braces
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_braces():
     assert expand_braces("t-{08..10}.tar") == ["t-08.tar", "t-09.tar", "t-10.tar"]
     assert expand_braces("{a,b}/{1..2}") == ["a/1", "a/2", "b/1", "b/2"]
     assert expand_braces("plain{}.tar") == ["plain{}.tar"]
-    with pytest.raises(IndexerError, match="the most is 100,000"):
+    with pytest.raises(IndexerError, match="the limit is 100,000"):
         expand_braces("{0..99999999999}.tar")
     with pytest.raises(IndexerError, match="1,000,000 names"):
         expand_braces("{000..999}/{000..999}.tar")

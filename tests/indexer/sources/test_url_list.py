@@ -194,12 +194,12 @@ def test_an_original_is_fetched_for_a_known_list_alone(site, other_site, make_pi
 
 
 def test_what_is_no_list(site):
-    with pytest.raises(IndexerError, match="the web has no folders"):
+    with pytest.raises(IndexerError, match="folders on the web cannot be listed"):
         open_source("https://example.org/pictures/")
     site.pages["/l.csv"] = b"a,b\n1,2\n"
     with pytest.raises(IndexerError, match="no column names the files; call one of them url"):
         open_source(f"{site.url}/l.csv").check_readable()
-    with pytest.raises(IndexerError, match=r"--allow-host: 'https.* is no host"):
+    with pytest.raises(IndexerError, match=r"--allow-host: 'https.* is not a host"):
         SourceSet.open([f"{site.url}/l.csv"], SourceOptions(allowed_hosts=("https://x.org/y",)))
     with pytest.raises(IndexerError, match="a file system within another"):
         open_source("simplecache::http://127.0.0.1/x", SourceOptions()).check_readable()

@@ -10,7 +10,8 @@ import pytest
 
 from indexer.errors import IndexerError
 from indexer.paths import display_path, resolve_display_path
-from indexer.sources.walk import DiscoveredFile, distinct_roots, walk
+from indexer.sources.base import DiscoveredFile
+from indexer.sources.local import distinct_roots, walk
 from indexer.types import SkippedFile
 
 JPEG = b"\xff\xd8\xff\xe0 as far as a walk can see"
