@@ -17,50 +17,36 @@ from finetune.errors import DataError
 class BenchmarkQuery:
     """A query and the documents that are relevant to it.
 
-    Attributes:
-        sides: One side. Where there are several, the model's states of all are added before
-            normalization (E5-V's FashionIQ).
-        relevant: Grade, 1 or more, by index of the document.
-        cluster: Queries of one cluster are about one thing and not independent evidence.
-        candidates: The documents that are ranked, None for all. Queries with the same candidates
-            share one tuple.
-        exclude: Documents that are never ranked.
-        gold: The similarity that people gave to the query and its only candidate, where nothing is
-            ranked.
+    Where there are several `sides`, the model's states of all are added before normalization
+    (E5-V's FashionIQ). Queries of one `cluster` are about one thing and not independent evidence.
+    Queries with the same candidates share one tuple.
     """
 
     id: str
     sides: tuple[Side, ...]
-    relevant: Mapping[int, int]
+    relevant: Mapping[int, int]  # grade, 1 or more, by index of the document
     direction: str
     language: str | None = None
     dataset: str = ""
     cluster: str = ""
-    candidates: tuple[int, ...] | None = None
-    exclude: frozenset[int] = frozenset()
-    gold: float | None = None
+    candidates: tuple[int, ...] | None = None  # the documents that are ranked; None: all
+    exclude: frozenset[int] = frozenset()  # never ranked
+    gold: float | None = None  # people's rating of the only candidate, where nothing is ranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """Queries and the documents they are looked for in.
-
-    Attributes:
-        main: The metric reported first, one of `metrics`.
-        macro: Metrics over all queries are unweighted means over the data sets.
-        means: Groups of data sets whose unweighted mean is reported too.
-        role: What queries are embedded as.
-    """
+    """Queries, and the documents that are ranked for them."""
 
     name: str
     source: str
-    main: str
+    main: str  # the metric reported first, one of `metrics`
     metrics: tuple[str, ...]
     queries: tuple[BenchmarkQuery, ...]
     documents: tuple[Side, ...]
-    macro: bool = False
-    means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    role: Role = "query"
+    macro: bool = False  # metrics over all queries are unweighted means over the data sets
+    means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # more means over data sets
+    role: Role = "query"  # what queries are embedded as
 
     def validate(self) -> None:
         """Raise `DataError` for a query without a relevant document, and for missing images."""

@@ -23,11 +23,6 @@ Progress = Callable[[str], None]
 EmbedFunction = Callable[[Sequence[Input], Role, str | None], Vectors]
 
 
-def embed_documents(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> Vectors:
-    """(documents, dim) unit rows; raises `FinetuneError`, `EmbedderError`."""
-    return embed_sides(embedder, benchmark.documents, "document", progress, "documents")
-
-
 def embed_queries(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> Vectors:
     """(queries, dim) unit rows; equal queries are embedded once."""
     query_sides = [query.sides for query in benchmark.queries]

@@ -20,7 +20,7 @@ from finetune.evaluation.benchmark import (
 )
 from finetune.evaluation.benchmarks import BenchmarkFiles, load_benchmark
 from finetune.evaluation.bootstrap import ResultParts, compare_metrics, estimate_metrics
-from finetune.evaluation.embedding import Progress, embed_documents, embed_queries
+from finetune.evaluation.embedding import Progress, embed_queries, embed_sides
 from finetune.evaluation.metrics import JudgedRanking, compute_metrics
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.ranking import Ranking, rank_queries
@@ -136,7 +136,7 @@ def compare(
 
 def run_queries(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> list[QueryResult]:
     """Rank the documents for every query; the results are in the order of the queries."""
-    document_vectors = embed_documents(embedder, benchmark, progress)
+    document_vectors = embed_sides(embedder, benchmark.documents, "document", progress, "documents")
     query_vectors = embed_queries(embedder, benchmark, progress)
     results: dict[int, QueryResult] = {}
     block: list[tuple[int, Ranking]] = []

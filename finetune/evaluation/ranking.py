@@ -18,18 +18,11 @@ MAX_SCORES = 1 << 24  # scores in memory at once, 64 MiB
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best documents for a query.
+    """The best documents for a query."""
 
-    Attributes:
-        documents: (k,) int64 indices, best first.
-        scores: (k,) float32 cosines.
-        rank: The rank of the first relevant document among all candidates, from 1; None where no
-            document is relevant.
-    """
-
-    documents: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    rank: int | None
+    documents: NDArray[np.int64]  # (k,) indices, best first
+    scores: NDArray[np.float32]  # (k,) cosines
+    rank: int | None  # of the first relevant document among all candidates, from 1
 
 
 def rank_queries(

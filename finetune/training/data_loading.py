@@ -39,13 +39,7 @@ class InterleavedBatchSampler(DefaultBatchSampler):
     """
 
     def __init__(self, datasets: Sequence[str], size: int, sub_batch: int, seed: int) -> None:
-        """
-        Args:
-            datasets: The data set of each row.
-            size: Rows in a batch.
-            sub_batch: Rows of one data set in sequence; 0 mixes the data sets.
-            seed: Together with the epoch, it decides the order.
-        """
+        """`datasets`: each row's. `sub_batch`: rows of one data set in sequence; 0 mixes them."""
         super().__init__(SequentialSampler(datasets), batch_size=size, drop_last=False)
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, dataset in enumerate(datasets):

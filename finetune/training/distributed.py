@@ -16,11 +16,8 @@ from finetune.errors import FinetuneError
 
 
 def init_processes(settings: Settings, family: str) -> PartialState:
-    """Set up the processes of a run for a model of `family`.
-
-    Raises:
-        FinetuneError: `settings` name a device that a run cannot choose.
-    """
+    """Set up the processes of a run for a model of `family`; raises `FinetuneError` for a device
+    that a run cannot choose."""
     if settings.device not in (None, "cpu", "cuda"):
         raise FinetuneError(
             f"a run takes --device cpu or cuda, not {settings.device}; choose among GPUs with "

@@ -60,16 +60,10 @@ class TextOnlyModel:
 
 
 def load_language_model(folder: Path, settings: Settings, *, four_bits: bool) -> TextOnlyModel:
-    """Load the language model of a LLaVA-NeXT checkpoint.
+    """Load the language model of a LLaVA-NeXT checkpoint; with `four_bits`, its weights are
+    quantized to nf4 (QLoRA, https://arxiv.org/abs/2305.14314).
 
-    Args:
-        folder: The checkpoint.
-        settings: Device and dtype.
-        four_bits: Quantize the weights to nf4 (QLoRA, https://arxiv.org/abs/2305.14314).
-
-    Raises:
-        EmbedderError: The checkpoint cannot be loaded.
-        FinetuneError: bitsandbytes is missing.
+    Raises `EmbedderError`, and `FinetuneError` where bitsandbytes is missing.
     """
     from transformers import AutoConfig, AutoModel
 

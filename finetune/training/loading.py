@@ -26,15 +26,8 @@ def load_trainable(
 ) -> Trainable:
     """Load the recipe's model with the parameters to train in it.
 
-    Args:
-        recipe: Names the model and says how to train it.
-        settings: Device and dtype.
-        cache: A folder that may keep what is computed once.
-        languages: Of the training data, for the adapter's metadata.
-
-    Raises:
-        FinetuneError: The model cannot be trained, or not with this recipe.
-        EmbedderError: The model cannot be loaded.
+    `cache` is a folder that may keep what is computed once; `languages` are for the adapter's
+    metadata. Raises `FinetuneError` for a model that cannot be trained, and `EmbedderError`.
     """
     card = embedder.describe_model(recipe.model, settings)
     if max(recipe.matryoshka, default=0) > card.dim:

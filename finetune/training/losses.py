@@ -54,17 +54,9 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
         symmetric: bool = False,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """
-        Args:
-            embedder: The model in training.
-            known_positives: Which documents are relevant to which query in all of the data.
-            penalty: Added to the loss, such as a distance from the initial weights.
-            temperature: Of the softmax.
-            hard_negatives: For which queries a pair's hard negatives count.
-            dims: Shorter dims whose loss counts as much as that of the whole vector.
-            symmetric: Each positive must find its query among the queries as well.
-            autocast: The dtype to compute in, None for the weights' own.
-        """
+        """`penalty` is added to the loss. `dims`: shorter vectors whose loss counts as much as that
+        of the whole. `symmetric`: each positive must find its query as well. `autocast`: the dtype
+        to compute in, None for the weights' own."""
         super().__init__()
         self.embedder = embedder  # the trainer would replace a child called `model` by its wrapper
         self._known_positives, self._penalty = known_positives, penalty
@@ -166,11 +158,8 @@ def info_nce(
 ) -> Tensor:
     """The mean cross-entropy of each query's positive among its candidates.
 
-    Args:
-        queries: (q, dim), of any norm.
-        documents: (d, dim); the positives of the queries come first, in the order of the queries.
-        candidate_mask: (q, d) bool; True for the positives.
-        temperature: The cosines are divided by it.
+    `queries` (q, dim) and `documents` (d, dim) of any norm; the positives come first, in the order
+    of the queries. `candidate_mask` (q, d) bool, True for the positives.
     """
     scores = F.normalize(queries, dim=1) @ F.normalize(documents, dim=1).T  # (q, d)
     logits = (scores / temperature).masked_fill(~candidate_mask, float("-inf"))

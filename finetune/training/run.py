@@ -38,40 +38,25 @@ HELD_OUT = "held-out"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
-    """What a run is given.
-
-    Attributes:
-        files: Files of pairs to train on.
-        tests: Files of pairs to evaluate on, which are never trained on.
-        hold_out: Without `tests`, the share of the pairs that is held out for evaluation.
-        images: The folder of the images, where they are elsewhere.
-    """
+    """The files of pairs that a run is given."""
 
     files: Sequence[Path]
-    tests: Sequence[Path] = ()
-    hold_out: float = 0.1
-    images: Path | None = None
+    tests: Sequence[Path] = ()  # evaluated on and never trained on
+    hold_out: float = 0.1  # without `tests`, the share of the pairs that is held out
+    images: Path | None = None  # their folder, where they are elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """What a run has done.
-
-    Attributes:
-        run: Its directory.
-        pairs: Trained on.
-        left_out: Pairs that were left out because they are about what is evaluated on.
-        comparison: Before and after; None where nothing was held out.
-        is_main_process: False in all but one of several processes.
-    """
+    """What a run has done."""
 
     run: RunDir
-    pairs: int
+    pairs: int  # trained on
     steps: int
     seconds: float
-    left_out: int
-    comparison: Comparison | None = None
-    is_main_process: bool = True
+    left_out: int  # pairs about what is evaluated on
+    comparison: Comparison | None = None  # None where nothing was held out
+    is_main_process: bool = True  # False in all but one of several processes
 
 
 def run_training(

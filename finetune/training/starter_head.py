@@ -38,13 +38,8 @@ KEY_SIZE = 16  # bytes
 
 
 def load_starter_head(name: str, settings: Settings, cache: Path | None = None) -> StarterHead:
-    """Load the starter, or a starter adapted before, for training.
-
-    Args:
-        name: What `embedder.load` finds it by.
-        settings: The device is always the CPU.
-        cache: A folder that keeps the features of texts and images.
-    """
+    """Load the starter, or a starter adapted before, for training on the CPU; `cache` is a folder
+    that keeps the features of texts and images."""
     starter = cast(Starter, embedder.load(name, replace(settings, device="cpu")))
     return StarterHead(starter, cache)
 
@@ -82,15 +77,10 @@ class StarterHead(Trainable):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the towers compute from one input.
+    """What the towers compute from one input."""
 
-    Attributes:
-        text: (3, 384), the parts of `TextFeatures`; None without a text.
-        images: A row (1152,) for each: 768 whitened features, 384 of its class names' embedding.
-    """
-
-    text: Array | None
-    images: tuple[Array, ...]
+    text: Array | None  # (3, 384), the parts of `TextFeatures`
+    images: tuple[Array, ...]  # (1152,): 768 whitened features, 384 of the class names' embedding
 
 
 class StarterHeadBackbone:

@@ -61,18 +61,10 @@ class StarterModule(nn.Module):
         images: Tensor,
         shares: Tensor,
     ) -> Tensor:
-        """Add the unit row of a text and the mean of the unit rows of its images.
+        """(count, 384): the unit row of a text plus the mean of the unit rows of its images.
 
-        Args:
-            count: Rows of the result.
-            text_rows: (t,) the rows that the texts belong to.
-            texts: (t, 3, 384), the parts of `TextFeatures`.
-            image_rows: (i,) the rows that the images belong to.
-            images: (i, 1152), whitened features and the embedding of the class names.
-            shares: (i,) the weights of the images.
-
-        Returns:
-            (count, 384), not normalized.
+        `texts` (t, 3, 384) belong to the rows `text_rows` (t,), `images` (i, 1152) with the weights
+        `shares` (i,) to the rows `image_rows` (i,).
         """
         rows = texts.new_zeros(count, DIM)
         rows = rows.index_add(0, text_rows, self.encode_text(texts))

@@ -15,17 +15,11 @@ from embedder.types import Input
 
 
 class Trainable(ABC):
-    """A model that can be trained, with the prompts and images of the backbone that embeds later.
+    """A model that can be trained, with the prompts of the backbone that embeds later."""
 
-    Attributes:
-        module: Holds the parameters; those that require gradients are trained.
-        backbone: Its `forward` gives (n, dim) with gradients, not normalized.
-        cacheable: Prepared inputs are small and costly enough to be kept for the next epoch.
-    """
-
-    module: nn.Module
-    backbone: Backbone[Any]
-    cacheable = False
+    module: nn.Module  # its parameters that require gradients are trained
+    backbone: Backbone[Any]  # `forward` gives (n, dim) with gradients, not normalized
+    cacheable = False  # prepared inputs are small and costly enough to keep for the next epoch
 
     def precompute(self, texts: Sequence[str]) -> None:  # noqa: B027
         """Prepare all texts before training, where that saves time."""

@@ -43,13 +43,8 @@ def train(
 ) -> int:
     """Train, resuming from the run's last checkpoint if it has one, and write `run_dir.model`.
 
-    Returns:
-        The number of steps.
-
-    Raises:
-        FinetuneError: The data, the recipe or the device do not fit.
-        EmbedderError: The model cannot be loaded.
-        KeyboardInterrupt: After Ctrl-C, once the current step is done and a checkpoint is saved.
+    Returns the number of steps. Raises `FinetuneError`, `EmbedderError`, and `KeyboardInterrupt`
+    after Ctrl-C, once the current step is done and a checkpoint is saved.
     """
     validate_pairs(pairs, recipe)
     init_processes(settings, find_family_name(recipe.model))

@@ -1,15 +1,16 @@
-"""The folder of a run."""
+"""The run directory."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
 import yaml
 
 from finetune.errors import FinetuneError
-from finetune.run_dir import RunDir, describe_files
+from finetune.run_dir import RunDir, describe_files, list_runs
 from finetune.training.presets import resolve_recipe
 
 RECIPE = resolve_recipe({"preset": "vlm2vec", "rate": 1e-5})
@@ -23,37 +24,37 @@ def run(tmp_path) -> RunDir:
     return run
 
 
-def test_what_a_run_holds(run):
-    told = run.read_metadata()
-    assert (told["format"], told["name"], told["status"]) == (1, "run", "training")
+def test_files_of_a_new_run(run):
+    metadata = run.read_metadata()
+    assert (metadata["format"], metadata["name"], metadata["status"]) == (1, "run", "training")
     assert resolve_recipe(yaml.safe_load((run.folder / "config.yaml").read_text())) == RECIPE
     run.update_metadata({"status": "stopped", "steps": 3})
-    assert run.read_metadata() == {**told, "status": "stopped", "steps": 3}
+    assert run.read_metadata() == {**metadata, "status": "stopped", "steps": 3}
     assert {path.name for path in run.folder.iterdir()} == {"run.json", "config.yaml"}
 
 
-def test_the_same_again_goes_on(run):
+def test_the_same_recipe_and_data_resume(run):
     created = run.read_metadata()["created"]
     run.start(RECIPE.to_dict(), DATA)
     assert run.read_metadata()["created"] == created
 
 
 @pytest.mark.parametrize(
-    ("recipe", "data", "said"),
+    ("recipe", "data", "message"),
     [
         (replace(RECIPE, rate=2e-5), DATA, r"other settings \(rate\)"),
         (replace(RECIPE, lora=replace(RECIPE.lora, rank=3)), DATA, r"\(lora\)"),
         (RECIPE, {"data": []}, r"\(the data\); give the same"),
     ],
 )
-def test_something_else_is_another_run(run, recipe, data, said):
+def test_another_recipe_or_data_is_refused(run, recipe, data, message):
     before = run.read_metadata()
-    with pytest.raises(FinetuneError, match=said):
+    with pytest.raises(FinetuneError, match=message):
         run.start(recipe.to_dict(), data)
     assert run.read_metadata() == before
 
 
-def test_folders_that_are_taken(run, tmp_path):
+def test_folders_that_cannot_be_used(run, tmp_path):
     run.update_metadata({"status": "done"})
     with pytest.raises(FinetuneError, match="is done; choose another --out"):
         run.start(RECIPE.to_dict(), DATA)
@@ -65,7 +66,7 @@ def test_folders_that_are_taken(run, tmp_path):
         run.start(RECIPE.to_dict(), DATA)
 
 
-def test_a_log_that_was_cut_and_gone_on_with(run):
+def test_a_truncated_log_that_was_resumed(run):
     for step, loss in ((1, 3.0), (2, 2.0)):
         run.append_log({"step": step, "loss": loss})
     with (run.folder / "log.jsonl").open("a") as file:
@@ -79,7 +80,7 @@ def test_a_log_that_was_cut_and_gone_on_with(run):
     ]
 
 
-def test_data_is_known_by_its_content(tmp_path):
+def test_files_are_described_by_content(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "a.parquet").write_bytes(b"a")
@@ -90,3 +91,41 @@ def test_data_is_known_by_its_content(tmp_path):
     (folder / "a.parquet").write_bytes(b"b")
     assert describe_files([folder])[0]["blake3"] != first["blake3"]
     assert describe_files([file]) == [second]
+
+
+def test_a_run_is_described_in_any_state(run):
+    run.update_metadata({"base": {"name": "starter"}, "pairs": 3, "languages": ["de"]})
+    info = run.describe()
+    assert (info.name, info.status, info.base, info.pairs) == ("run", "training", "starter", 3)
+    assert (info.languages, info.error) == (("de",), "")
+    assert 0 <= run.seconds_since_write() < 60
+    for content in (
+        '{"created": "2026',
+        "[1]",
+        '{"name": "x"}',
+        '{"created": "", "status": "done"}',
+    ):
+        (run.folder / "run.json").write_text(content)
+        assert "run.json is damaged" in run.describe().error
+    assert [one.folder for one in list_runs(run.folder.parent)] == [run.folder]
+    missing = RunDir(run.folder / "missing")
+    assert "missing/run.json" in missing.describe().error
+    assert missing.seconds_since_write() == float("inf")
+
+
+def test_losses_are_thinned_and_end_with_the_last_step(run):
+    assert run.read_losses() == []
+    for step in range(1, 12):
+        run.append_log({"step": step, "loss": 1 / step if step != 4 else float("nan")})
+    assert [step for step, _ in run.read_losses()] == [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+    assert [step for step, _ in run.read_losses(max_points=4)] == [1, 5, 8, 11]
+
+
+def test_evaluations_are_listed_newest_first(run):
+    for age, name in enumerate(("new", "old")):
+        folder = run.evaluation / name
+        folder.mkdir(parents=True)
+        for file in ("report.json", "comparison.json"):
+            (folder / file).write_text("{}")
+            os.utime(folder / file, (1000 - age, 1000 - age))
+    assert [folder.name for folder in run.list_evaluations()] == ["new", "old"]

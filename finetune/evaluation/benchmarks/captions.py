@@ -33,14 +33,8 @@ def caption_benchmark(
     for images in groups:
         queries += text_to_image_queries(images, documents)
         queries += image_to_text_queries(images, documents, instruction)
-    return Benchmark(
-        name=name,
-        source=str(files.path),
-        main="hit@1",
-        metrics=(*HIT_METRICS, *RECALL_METRICS, *RANK_METRICS),
-        queries=tuple(queries),
-        documents=tuple(documents.sides),
-    )
+    metrics = (*HIT_METRICS, *RECALL_METRICS, *RANK_METRICS)
+    return files.build(name, "hit@1", metrics, queries, documents)
 
 
 def text_to_image_queries(

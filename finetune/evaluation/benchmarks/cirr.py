@@ -65,14 +65,7 @@ def _build(
                 exclude=frozenset({reference}),
             )
         )
-    return Benchmark(
-        name=name,
-        source=str(files.path),
-        main="recall@1",
-        metrics=metrics,
-        queries=tuple(queries),
-        documents=tuple(documents.sides),
-    )
+    return files.build(name, "recall@1", metrics, queries, documents)
 
 
 def _check_entries(

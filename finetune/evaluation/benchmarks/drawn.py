@@ -69,11 +69,8 @@ def _replace_texts(
 
 
 def find_font(path: Path | None) -> Path:
-    """The font file `path`, or an installed font that is as wide as Arial.
-
-    Raises:
-        FinetuneError: There is none.
-    """
+    """The font file `path`, or an installed font that is as wide as Arial; raises
+    `FinetuneError`."""
     for name in [str(path)] if path else METRIC_COMPATIBLE:
         try:
             return Path(str(ImageFont.truetype(name, FONT_SIZE).path))

@@ -28,15 +28,7 @@ def load(files: BenchmarkFiles) -> Benchmark:
     """Raises `DataError`."""
     documents = DocumentSet()
     queries = [q for name in CATEGORIES for q in _category_queries(name, files, documents)]
-    return Benchmark(
-        name="FashionIQ",
-        source=str(files.path),
-        main="recall@10",
-        metrics=METRICS,
-        queries=tuple(queries),
-        documents=tuple(documents.sides),
-        macro=True,
-    )
+    return files.build("FashionIQ", "recall@10", METRICS, queries, documents, macro=True)
 
 
 def _category_queries(

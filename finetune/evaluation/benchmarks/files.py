@@ -3,48 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune.errors import DataError
+from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
 
 E5V = "e5v"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkFiles:
-    """The files of a benchmark.
+    """The files of a benchmark."""
 
-    Attributes:
-        path: A folder, or a file in it.
-        images: The folder of the images, where they are elsewhere.
-        family: The model's family; the instructions of its authors are used.
-        font: The font file for drawn captions.
-        drawings_dir: Where drawn captions are written.
-    """
-
-    path: Path
-    images: Path | None = None
-    family: str = ""
-    font: Path | None = None
-    drawings_dir: Path | None = None
+    path: Path  # a folder, or a file in it
+    images: Path | None = None  # their folder, where they are elsewhere
+    family: str = ""  # the model's; the instructions of its authors are used
+    font: Path | None = None  # for drawn captions
+    drawings_dir: Path | None = None  # where drawn captions are written
 
     @property
     def folder(self) -> Path:
         return self.path if self.path.is_dir() else self.path.parent
+
+    def build(
+        self,
+        name: str,
+        main: str,
+        metrics: tuple[str, ...],
+        queries: Iterable[BenchmarkQuery],
+        documents: DocumentSet,
+        **options: Any,
+    ) -> Benchmark:
+        """A benchmark from these files; `options` are other fields of `Benchmark`."""
+        return Benchmark(
+            name=name,
+            source=str(self.path),
+            main=main,
+            metrics=metrics,
+            queries=tuple(queries),  # before the documents, which may be added meanwhile
+            documents=tuple(documents.sides),
+            **options,
+        )
 
     def instruction_for(self, instruction: str) -> str | None:
         """`instruction`, MMEB's or similar; None for E5-V, which follows none of those."""
         return None if self.family == E5V else instruction
 
     def find_file(self, name: str, description: str, url: str) -> Path:
-        """The file `name` in the folder or below.
-
-        Raises:
-            DataError: There is none; the message says what it is and where it is published.
-        """
+        """The file `name` in the folder or below; raises `DataError`, which says what it is and
+        where it is published."""
         if self.path.is_file() and self.path.name == name:
             return self.path
         direct = self.folder / name

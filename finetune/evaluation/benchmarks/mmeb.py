@@ -45,16 +45,8 @@ def load(files: BenchmarkFiles) -> Benchmark:
     documents, queries = DocumentSet(), list[BenchmarkQuery]()
     for name, paths in tables.items():
         queries += read_queries(name, paths, files, documents)
-    return Benchmark(
-        name="MMEB",
-        source=str(files.path),
-        main="precision@1",
-        metrics=METRICS,
-        queries=tuple(queries),
-        documents=tuple(documents.sides),
-        macro=True,
-        means=META_TASKS,
-    )
+    options = {"macro": True, "means": META_TASKS}
+    return files.build("MMEB", "precision@1", METRICS, queries, documents, **options)
 
 
 def find_tables(path: Path) -> dict[str, list[Path]]:

@@ -49,16 +49,8 @@ def load(files: BenchmarkFiles) -> Benchmark:
         for name, pairs in sets.items()
         for number, (score, first, second) in enumerate(pairs, 1)
     ]
-    return Benchmark(
-        name="STS",
-        source=str(files.path),
-        main=SPEARMAN,
-        metrics=(SPEARMAN,),
-        queries=tuple(queries),
-        documents=tuple(documents.sides),
-        macro=True,
-        role="document",
-    )
+    options = {"macro": True, "role": "document"}
+    return files.build("STS", SPEARMAN, (SPEARMAN,), queries, documents, **options)
 
 
 def _read_file(path: Path) -> Iterator[tuple[str, list[ScoredPair]]]:

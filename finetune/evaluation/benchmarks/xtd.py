@@ -27,14 +27,8 @@ def load(files: BenchmarkFiles) -> Benchmark:
     documents = DocumentSet()
     has_original = any(files.folder.rglob("test_image_names.txt"))
     queries = (_read_original if has_original else _read_rows)(files, documents)
-    return Benchmark(
-        name="XTD-10",
-        source=str(files.path),
-        main="recall@10",
-        metrics=(*RECALL_METRICS, *RANK_METRICS),
-        queries=tuple(queries),
-        documents=tuple(documents.sides),
-    )
+    metrics = (*RECALL_METRICS, *RANK_METRICS)
+    return files.build("XTD-10", "recall@10", metrics, queries, documents)
 
 
 def _read_original(files: BenchmarkFiles, documents: DocumentSet) -> list[BenchmarkQuery]:

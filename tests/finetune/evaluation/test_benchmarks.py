@@ -53,7 +53,7 @@ def _name(side):
     return side.image.rpartition("/")[2] if side.image else side.text
 
 
-def test_every_benchmark_says_what_it_misses(put):
+def test_every_benchmark_names_its_missing_file(put):
     (put.root / "empty").mkdir()
     for name in BENCHMARKS:
         with pytest.raises(DataError, match=r"(published at|SentEval says).*https://"):
@@ -93,7 +93,7 @@ def test_flickr30k(put, colours):
     assert back.metrics["recall@1"].mean == (1 / 5 + 1) / 2  # what papers do not call recall
 
 
-def test_coco_has_its_pictures_in_two_folders(put):
+def test_coco_images_in_two_folders(put):
     put("dataset_coco.json", {"images": [
         {"split": "test", "filepath": "val2014", "filename": "1.jpg", "sentences": [{"raw": "a"}]},
     ]})  # fmt: skip
@@ -105,7 +105,7 @@ def test_coco_has_its_pictures_in_two_folders(put):
     assert t2i.cluster == i2t.cluster
 
 
-def test_pictures_elsewhere(put):
+def test_images_in_another_folder(put):
     karpathy(put, "annotations/dataset_flickr30k.json", "elsewhere/deep")
     with pytest.raises(DataError, match=r"2 of 2 images are missing.*--images"):
         read("flickr30k", put).validate()
@@ -131,7 +131,7 @@ def test_crossmodal_3600(put):
     assert clusters["t2i de 1"] == clusters["t2i en 1"] == clusters["i2t en 1"]
 
 
-def test_xtd_as_its_authors_publish_it(put):
+def test_xtd_in_the_authors_format(put):
     put("XTD10/test_image_names.txt", "a.jpg\nb.jpg\n")
     put("XTD10/test_1kcaptions_it.txt", "rosso\nblu\n")
     put("STAIR/test_1kcaptions_jp.txt", "赤\n青\n")
@@ -214,7 +214,7 @@ def test_mmeb_means_are_over_data_sets(put, colours):
     assert report.means["grounding"]["precision@1"].mean == single["MSCOCO"]
 
 
-def test_a_sample_of_mmeb_needs_only_its_own_candidates(put):
+def test_a_sample_of_mmeb_drops_unused_documents(put):
     mmeb(put)
     benchmark = read("mmeb", put)
     for seed in range(6):
@@ -224,7 +224,7 @@ def test_a_sample_of_mmeb_needs_only_its_own_candidates(put):
         assert set(ranked(some, question)) == {_name(side) for side in some.documents}
 
 
-def test_mmeb_v2_has_its_instructions_apart(put):
+def test_mmeb_v2_instruction_columns(put):
     parquet_file(put, "VisDial/test-00000-of-00001.parquet", [
         {"qry_inst": "Represent the given dialogue about an image, which is used for image "
                      "retrieval:", "qry_text": "Q: is it red? A: yes", "qry_img_path": "",
@@ -263,16 +263,16 @@ def test_cirr_never_ranks_the_reference(put, colours):
     assert set(subset.metrics) == {"recall@1", "recall@2", "recall@3"}
 
 
-def test_cirr_in_each_familys_words(put):
+def test_cirr_instructions_of_each_family(put):
     cirr(put)
-    told = read("cirr", put, family="e5v")
-    assert {s.instruction for s in (*told.documents, *told.queries[0].sides)} == {"cirr"}
+    benchmark = read("cirr", put, family="e5v")
+    assert {s.instruction for s in (*benchmark.documents, *benchmark.queries[0].sides)} == {"cirr"}
     plain = read("cirr", put, family="vlm2vec")
     assert plain.queries[0].sides[0].instruction.startswith("Given an image, find a similar")
     assert {side.instruction for side in plain.documents} == {None}
 
 
-def test_cirr_with_what_it_does_not_know(put):
+def test_cirr_with_unknown_images(put):
     entry = cirr(put)
     put("captions/cap.rc2.val.json", [{**entry, "target_hard": "dev-9"}])
     with pytest.raises(DataError, match="names dev-9"):
@@ -306,7 +306,7 @@ def test_fashioniq(put, colours):
     assert report.metrics["recall@10"].mean == 1
 
 
-def test_e5v_adds_both_orders_before_the_length_is_1(put, model):
+def test_e5v_adds_both_caption_orders_before_normalization(put, model):
     fashioniq(put)
     benchmark = read("fashioniq", put, family="e5v")
     tops = benchmark.queries[2]
@@ -321,7 +321,7 @@ def test_e5v_adds_both_orders_before_the_length_is_1(put, model):
     assert report.results[2].scores == pytest.approx(np.sort(exact[0])[::-1], abs=1e-4)
 
 
-def test_what_cannot_add_says_so(put, colours):
+def test_models_without_states_are_refused(put, colours):
     fashioniq(put)
     with pytest.raises(FinetuneError, match="colours does not give them"):
         evaluate(colours, read("fashioniq", put, family="e5v"))
@@ -366,7 +366,7 @@ def test_drawn_captions(put, colours):
     evaluate(colours, benchmark)
 
 
-def test_a_drawing_is_as_the_paper_draws_it(put):
+def test_drawn_captions_look_as_in_the_paper(put):
     from finetune.evaluation.benchmarks.drawn import render_texts
 
     text = "A man in a blue shirt is standing on a ladder cleaning a window of a tall house"

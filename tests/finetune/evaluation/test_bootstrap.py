@@ -24,7 +24,7 @@ def column(values):
     return np.array(values, float)[:, None]
 
 
-def test_each_resample_draws_as_many_clusters_as_there_are():
+def test_each_resample_draws_all_clusters_worth():
     counts = np.concatenate(list(resample_counts(7, 0, 1000)))
     assert counts.shape == (1000, 7)
     assert (counts.sum(axis=1) == 7).all()
@@ -41,7 +41,7 @@ def test_standard_error_of_a_share():
     assert (low[0], high[0]) == pytest.approx((0.21, 0.39), abs=0.011)
 
 
-def test_copies_of_a_question_are_no_evidence():
+def test_copies_of_a_query_do_not_narrow_the_interval():
     """Each item asked in five languages with the same outcome: as wide as with one language."""
     once = column([1] * 12 + [0] * 28)
     single = bootstrap_means(once, np.arange(40))
@@ -70,7 +70,7 @@ def test_coverage():
     assert 182 <= held <= 198
 
 
-def test_where_all_agree():
+def test_clopper_pearson_where_all_agree():
     low, high = clopper_pearson(np.array([1.0, 0.0, 0.5]), np.array([1.0, 0.0, 0.3]),
                           np.array([1.0, 0.0, 0.7]), 10)  # fmt: skip
     exact = stats.binomtest(10, 10).proportion_ci(0.95)
@@ -78,14 +78,14 @@ def test_where_all_agree():
     assert high.tolist() == pytest.approx([1, 1 - exact.low, 0.7])
 
 
-def test_signs_of_ten_equal_differences():
+def test_sign_flip_of_ten_equal_differences():
     """All ten the same way: 2 of 2^10 patterns are as extreme."""
     differences = column([1.0] * 10)
     p = compute_p_value(differences.mean(axis=0), sign_flip(differences, np.arange(10)))
     assert p[0] == pytest.approx(2 / 1024, abs=0.0015)
 
 
-def test_one_item_proves_nothing_in_however_many_languages():
+def test_one_item_in_many_languages_is_not_significant():
     differences = column([1.0] * 7)
     assert (
         compute_p_value(differences.mean(axis=0), sign_flip(differences, np.zeros(7, int)))[0] == 1
@@ -96,7 +96,7 @@ def test_no_difference_is_p_1():
     assert compute_p_value(np.zeros(1), sign_flip(np.zeros((20, 1)), np.arange(20)))[0] == 1
 
 
-def test_p_is_uniform_where_there_is_nothing():
+def test_p_is_uniform_under_the_null():
     chance = np.random.default_rng(2)
     found = [
         compute_p_value(d.mean(axis=0), sign_flip(d, np.arange(30)))[0]
@@ -119,7 +119,7 @@ def judged():
     return gold + chance.normal(0, 3, 80), gold + chance.normal(0, 1, 80), gold
 
 
-def test_spearman_is_scipys(judged):
+def test_spearman_equals_scipy(judged):
     before, after, gold = judged
     for scores in (before, after, gold):
         assert spearman_correlation(scores, gold) == pytest.approx(
@@ -128,7 +128,7 @@ def test_spearman_is_scipys(judged):
     assert spearman_correlation(np.ones(80), gold) == 0
 
 
-def test_spearman_is_ranked_anew_in_each_resample(judged):
+def test_spearman_ranks_each_resample_again(judged):
     before, _, gold = judged
     drawn = bootstrap_spearman(before, gold)
     counts = next(resample_counts(80, 0)).astype(int)
@@ -138,7 +138,7 @@ def test_spearman_is_ranked_anew_in_each_resample(judged):
         assert drawn[row, 0] == pytest.approx(exact)
 
 
-def test_spearmans_difference(judged):
+def test_spearman_difference(judged):
     before, after, gold = judged
     seen = np.array([spearman_correlation(after, gold) - spearman_correlation(before, gold)])
     assert compute_p_value(seen, permute_spearman(before, after, gold))[0] < 0.001

@@ -1,4 +1,4 @@
-"""`finetune evaluate` and `finetune compare`, as their user types them."""
+"""`finetune evaluate` and `finetune compare`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED = (
 )
 
 
-def typed(*arguments):
+def run_command(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -39,25 +39,25 @@ def pairs(tmp_path):
 def test_evaluate_and_compare(pairs, tmp_path, checkpoint):
     """The starter against a random model: they are compared from their folders, and afresh."""
     first, second = tmp_path / "starter", tmp_path / "random"
-    done = typed("evaluate", pairs, "--out", first)
+    done = run_command("evaluate", pairs, "--out", first)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0].startswith("all\t3\t")
     assert (first / "report.html").exists()
     small = checkpoint("vlm2vec-qwen2vl", "v2")
-    told = json.loads(typed("evaluate", pairs, "--model", small, "--out", second, "--device", "cpu",
-                            "--json").stdout)  # fmt: skip
-    assert told["benchmark"]["queries"] == 3
-    assert told["out"] == str(second)
-    done = typed("compare", second, first, "--out", tmp_path / "both")
+    words = ("--model", small, "--out", second, "--device", "cpu", "--json")
+    report = json.loads(run_command("evaluate", pairs, *words).stdout)
+    assert report["benchmark"]["queries"] == 3
+    assert report["out"] == str(second)
+    done = run_command("compare", second, first, "--out", tmp_path / "both")
     assert done.exit_code == 0, done.output
     assert "recall@10 100.0 before, 100.0 after: no difference beyond chance" in done.stdout
     assert (tmp_path / "both" / "after" / "report.json").exists()
-    again = json.loads(typed("compare", "starter", "starter", pairs, "--json").stdout)
+    again = json.loads(run_command("compare", "starter", "starter", pairs, "--json").stdout)
     assert again["overall"]["recall@1"]["p"] == 1
     assert again["after"]["name"] == "starter"
 
 
-def test_a_mistake_is_one_line(pairs, tmp_path):
+def test_an_error_is_one_line(pairs, tmp_path):
     def failed(*arguments):
         done = run_program("finetune", *arguments)
         assert done.returncode == 1
@@ -69,13 +69,13 @@ def test_a_mistake_is_one_line(pairs, tmp_path):
     assert "holds no evaluation" in failed("compare", tmp_path, tmp_path)
 
 
-def test_limit_is_of_questions(pairs):
-    told = json.loads(typed("evaluate", pairs, "--limit", "2", "--json").stdout)
-    assert told["benchmark"]["queries"] == 2
-    assert told["benchmark"]["documents"] == 3
+def test_limit_counts_queries(pairs):
+    report = json.loads(run_command("evaluate", pairs, "--limit", "2", "--json").stdout)
+    assert report["benchmark"]["queries"] == 2
+    assert report["benchmark"]["documents"] == 3
 
 
-def test_options_that_say_nothing_here_are_wrong_usage(pairs):
-    assert typed("evaluate", pairs, "--benchmark", "cirr", "--reverse").exit_code == 2
-    assert typed("compare", "a", "b", "--limit", "5").exit_code == 2
-    assert typed("evaluate", pairs, "--limit", "0").exit_code == 2
+def test_options_that_do_not_apply_are_wrong_usage(pairs):
+    assert run_command("evaluate", pairs, "--benchmark", "cirr", "--reverse").exit_code == 2
+    assert run_command("compare", "a", "b", "--limit", "5").exit_code == 2
+    assert run_command("evaluate", pairs, "--limit", "0").exit_code == 2

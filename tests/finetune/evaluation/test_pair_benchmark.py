@@ -1,4 +1,4 @@
-"""The user's own pairs: what is asked, what is ranked, and whole evaluations of small models."""
+"""A user's own pairs as a benchmark, and complete evaluations of small models."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ def pair(words, image, language="en", **other):
     return Pair(Side(text=words), Side(image=image), language=language, **other)
 
 
-def made(pairs, **other):
+def make_benchmark(pairs, **other):
     return benchmark_from_pairs(pairs, "mine", "mine.jsonl", **other)
 
 
-def asked(benchmark):
+def queries_by_text(benchmark):
     return {(q.sides[0].text, q.language): q for q in benchmark.queries}
 
 
-def test_equal_queries_are_one_question_with_several_answers(pictures):
-    benchmark = made([pair("a flag", pictures["red"]), pair("A  flag", pictures["blue"]),
+def test_equal_queries_are_merged(pictures):
+    benchmark = make_benchmark([pair("a flag", pictures["red"]), pair("A  flag", pictures["blue"]),
                       pair("grass", pictures["green"])])  # fmt: skip
     assert len(benchmark.queries) == 2
     assert dict(benchmark.queries[0].relevant) == {0: 1, 1: 1}
     assert "hit@1" in benchmark.metrics
 
 
-def test_one_word_in_two_languages_has_the_answers_of_both(pictures):
-    benchmark = made([pair("Taxi", pictures["white"], "en"), pair("Taxi", pictures["black"], "de")])
-    found = asked(benchmark)
+def test_one_word_in_two_languages_shares_relevant_documents(pictures):
+    benchmark = make_benchmark(
+        [pair("Taxi", pictures["white"], "en"), pair("Taxi", pictures["black"], "de")]
+    )
+    found = queries_by_text(benchmark)
     assert set(found) == {("Taxi", "en"), ("Taxi", "de")}
     assert all(dict(q.relevant) == {0: 1, 1: 1} for q in found.values())
 
 
-def test_copies_of_a_picture_are_one_document(pictures, tmp_path):
+def test_copies_of_an_image_are_one_document(pictures, tmp_path):
     copy = shutil.copy(pictures["red"], tmp_path / "copy.png")
-    benchmark = made([pair("red", pictures["red"]), pair("rot", str(copy), "de")])
+    benchmark = make_benchmark([pair("red", pictures["red"]), pair("rot", str(copy), "de")])
     assert len(benchmark.documents) == 1
     assert [dict(q.relevant) for q in benchmark.queries] == [{0: 1}, {0: 1}]
     assert len({q.cluster for q in benchmark.queries}) == 1
@@ -61,7 +63,7 @@ def test_copies_of_a_picture_are_one_document(pictures, tmp_path):
 def test_captions_are_ranked_within_their_language(pictures):
     pairs = [Pair(Side(image=pictures[name]), Side(text=f"{name} {tag}"), language=tag)
              for name in ("red", "blue") for tag in ("en", "de")]  # fmt: skip
-    benchmark = made(pairs)
+    benchmark = make_benchmark(pairs)
     texts = [side.text for side in benchmark.documents]
     for question in benchmark.queries:
         ranked = {texts[index] for index in question.candidates}
@@ -69,41 +71,43 @@ def test_captions_are_ranked_within_their_language(pictures):
         assert len(question.relevant) == 1
 
 
-def test_only_what_is_of_the_answers_kind_is_ranked(pictures):
-    benchmark = made([pair("red", pictures["red"])], reverse=True)
+def test_only_documents_of_the_same_kind_are_ranked(pictures):
+    benchmark = make_benchmark([pair("red", pictures["red"])], reverse=True)
     forward, back = benchmark.queries
     assert (forward.direction, back.direction) == ("t2i", "i2t")
     assert [benchmark.documents[i].kind for i in forward.candidates] == ["i"]
     assert [benchmark.documents[i].kind for i in back.candidates] == ["t"]
 
 
-def test_negatives_and_what_stands_among_are_ranked_and_never_right(pictures):
+def test_negatives_and_distractors_are_ranked_but_not_relevant(pictures):
     with_negative = Pair(Side(text="red"), Side(image=pictures["red"]),
                          (Side(image=pictures["blue"]),), "en")  # fmt: skip
-    benchmark = made([with_negative], distractors=[pair("grass", pictures["green"])])
+    benchmark = make_benchmark([with_negative], distractors=[pair("grass", pictures["green"])])
     (question,) = benchmark.queries
     ranked = {benchmark.documents[index].image for index in question.candidates}
     assert ranked == {pictures["red"], pictures["blue"], pictures["green"]}
     assert [benchmark.documents[index].image for index in question.relevant] == [pictures["red"]]
 
 
-def test_a_picture_does_not_find_itself(pictures):
+def test_an_image_does_not_find_itself(pictures):
     pairs = [Pair(Side(image=pictures["red"]), Side(image=pictures["blue"])),
              Pair(Side(image=pictures["blue"]), Side(image=pictures["red"]))]  # fmt: skip
-    benchmark = made(pairs)
+    benchmark = make_benchmark(pairs)
     for question in benchmark.queries:
         (own,) = question.exclude
         assert benchmark.documents[own].image == question.sides[0].image
 
 
-def test_data_sets_are_ranked_apart(pictures):
-    benchmark = made([pair("red", pictures["red"], dataset="a"),
+def test_data_sets_are_ranked_separately(pictures):
+    benchmark = make_benchmark([pair("red", pictures["red"], dataset="a"),
                       pair("blue", pictures["blue"], dataset="b")])  # fmt: skip
     assert [len(question.candidates) for question in benchmark.queries] == [1, 1]
 
 
-def test_a_sample_is_the_same_each_time(pictures):
-    benchmark = made([pair(f"{name} {n}", pictures[name]) for n in range(20) for name in NAMES])
+def test_sampling_is_deterministic(pictures):
+    benchmark = make_benchmark(
+        [pair(f"{name} {n}", pictures[name]) for n in range(20) for name in NAMES]
+    )
     once, again = (sample_queries(benchmark, 30) for _ in range(2))
     assert [q.id for q in once.queries] == [q.id for q in again.queries]
     assert len(once.queries) == 30
@@ -115,18 +119,18 @@ def test_a_sample_is_the_same_each_time(pictures):
     assert compute_digest(sample_queries(benchmark, 30, 1)) != compute_digest(once)
 
 
-def test_missing_pictures_are_told_before_the_work(colours, pictures, tmp_path):
-    benchmark = made([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
+def test_missing_images_are_reported_before_embedding(colours, pictures, tmp_path):
+    benchmark = make_benchmark([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
     (tmp_path / "blue.png").unlink()
     with pytest.raises(DataError, match=r"1 of 2 images are missing.*blue\.png.*--images"):
         evaluate(colours, benchmark)
 
 
-def test_figures_by_hand(colours, pictures, tmp_path):
+def test_metrics_by_hand(colours, pictures, tmp_path):
     """The model reads red, green and blue; "zzz" means black, and says nothing to it."""
     pairs = [pair(name, pictures[name]) for name in ("red", "green", "blue")]
     pairs += [pair("rot", pictures["red"], "de")]
-    benchmark = made(
+    benchmark = make_benchmark(
         [*pairs, pair("white", pictures["black"])], distractors=[pair("", pictures["white"])]
     )
     report = evaluate(colours, benchmark, tmp_path / "out")
@@ -143,15 +147,15 @@ def test_figures_by_hand(colours, pictures, tmp_path):
     assert by_language["de"].metrics["recall@1"].low == pytest.approx(0.025)  # a single item
 
 
-def test_the_folder_reads_back(colours, pictures, tmp_path):
-    benchmark = made([pair(name, pictures[name]) for name in NAMES], reverse=True)
+def test_a_report_reads_back(colours, pictures, tmp_path):
+    benchmark = make_benchmark([pair(name, pictures[name]) for name in NAMES], reverse=True)
     report = evaluate(colours, benchmark, tmp_path / "out")
     assert read_report(tmp_path / "out") == report
-    told = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert told["format"] == 1
-    assert told["model"] == {"name": "colours", "fingerprint": "colours-1", "dim": 48}
-    assert told["main"] == "recall@10"
-    assert {(g["direction"], g["language"], g["dataset"]) for g in told["groups"]} == {
+    fields = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert fields["format"] == 1
+    assert fields["model"] == {"name": "colours", "fingerprint": "colours-1", "dim": 48}
+    assert fields["main"] == "recall@10"
+    assert {(g["direction"], g["language"], g["dataset"]) for g in fields["groups"]} == {
         ("t2i", "en", None), ("i2t", "en", None)}  # fmt: skip
     line = json.loads((tmp_path / "out" / "queries.jsonl").read_text().splitlines()[0])
     assert line["relevant"] == [{"text": None, "image": pictures["red"]}]
@@ -159,7 +163,7 @@ def test_the_folder_reads_back(colours, pictures, tmp_path):
 
 
 class Blind:
-    """Hears a text as its letters and sees nothing in pictures."""
+    """Gives every input the same vector."""
 
     def __init__(self, colours):
         self.card = colours.card
@@ -172,10 +176,10 @@ def test_two_models(colours, pictures, tmp_path):
     """Twelve shades that one model tells apart and the other does not: all twelve won."""
     pairs = [pair(f"{name} {n}", pictures[name], "de" if n else "en", item=f"{name} {n}")
              for name in ("red", "green", "blue") for n in range(4)]  # fmt: skip
-    told = []
-    benchmark = made(pairs)
+    messages = []
+    benchmark = make_benchmark(pairs)
     before, after = (
-        evaluate(model, benchmark, progress=told.append) for model in (Blind(colours), colours)
+        evaluate(model, benchmark, progress=messages.append) for model in (Blind(colours), colours)
     )
     result = compare(before, after, tmp_path / "c")
     change = result.overall["recall@1"]
@@ -186,7 +190,7 @@ def test_two_models(colours, pictures, tmp_path):
     assert three.p == pytest.approx(2 / 2**3, abs=0.02)
     assert (three.low, three.high) == (pytest.approx(2 * 0.025 ** (1 / 3) - 1), 1)
     assert result.worst == ()
-    assert told
+    assert messages
     back = compare(read_report(tmp_path / "c" / "after"), read_report(tmp_path / "c" / "before"))
     assert back.overall["recall@1"].difference == -1
     assert back.worst[0] in {answer.id for answer, _ in back.pairs}
@@ -197,19 +201,23 @@ def test_two_models(colours, pictures, tmp_path):
         "before", "after", "difference", "low", "high", "p"}  # fmt: skip
 
 
-def test_what_is_not_the_same_is_not_compared(colours, pictures):
-    one = evaluate(colours, made([pair("red", pictures["red"]), pair("blue", pictures["blue"])]))
-    two = evaluate(colours, made([pair("red", pictures["red"]), pair("navy", pictures["blue"])]))
+def test_different_benchmarks_are_not_compared(colours, pictures):
+    one = evaluate(
+        colours, make_benchmark([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
+    )
+    two = evaluate(
+        colours, make_benchmark([pair("red", pictures["red"]), pair("navy", pictures["blue"])])
+    )
     with pytest.raises(FinetuneError, match="have different queries"):
         compare(one, two)
 
 
-def test_instructions_reach_the_model_and_can_be_left_out(model, pictures):
+def test_instructions_reach_the_model_and_can_be_stripped(model, pictures):
     """E5-V knows two instructions, and says so of others."""
-    told = Pair(
+    instructed = Pair(
         Side(text="red", instruction="Find it:"), Side(image=pictures["red"]), language="en"
     )
-    benchmark = made([told, pair("blue", pictures["blue"])])
+    benchmark = make_benchmark([instructed, pair("blue", pictures["blue"])])
     e5v = model("e5v")
     with pytest.raises(FinetuneError, match=r"follows no instruction 'Find it:'.*--plain"):
         evaluate(e5v, benchmark)

@@ -1,4 +1,4 @@
-"""Rankings, ties, candidates, worked out by hand."""
+"""Rankings, ties and candidates, worked out by hand."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def test_order_and_rank():
 
 
 @pytest.mark.parametrize("right", [0, 1, 2, 3])
-def test_a_tie_is_lost_wherever_the_right_answer_stands(right):
+def test_ties_count_against_the_relevant_document(right):
     found = ranked([0.5, 0.5, 0.5, 0.5], question({right: 1}))
     assert found.rank == 4
     assert found.documents.tolist()[3] == right
 
 
-def test_rounding_is_a_tie_and_more_is_not():
+def test_differences_within_the_tolerance_are_ties():
     near = np.nextafter(np.float32(0.5), np.float32(1))
     assert ranked([near, 0.5], question({0: 1})).rank == 2
     assert ranked([0.50001, 0.5], question({0: 1})).rank == 1
 
 
-def test_several_right_answers_do_not_stand_in_each_others_way():
+def test_relevant_documents_do_not_lower_each_others_rank():
     found = ranked([0.9, 0.8, 0.8, 0.1], question({0: 1, 2: 1}))
     assert found.rank == 1
     assert found.documents.tolist() == [0, 1, 2, 3]
 
 
-def test_excluded_documents_are_nowhere():
+def test_excluded_documents_are_not_ranked():
     found = ranked([0.9, 0.8, 0.7], question({2: 1}, exclude=[0]))
     assert found.documents.tolist() == [1, 2]
     assert found.rank == 2
@@ -71,7 +71,7 @@ def test_only_candidates_are_ranked_and_each_once():
     assert found.rank == 2
 
 
-def test_questions_of_different_candidates_keep_their_places():
+def test_queries_with_different_candidates():
     documents = np.eye(3, dtype=np.float32)
     asked = np.eye(3, dtype=np.float32)
     pool = (0, 1)
@@ -83,7 +83,7 @@ def test_questions_of_different_candidates_keep_their_places():
     assert found[2].rank == 2  # 0 for both candidates
 
 
-def test_a_long_list_is_cut_but_the_rank_is_exact():
+def test_a_long_ranking_is_cut_but_the_rank_is_exact():
     scores = np.linspace(1, 0, MAX_DEPTH + 500)
     found = ranked(scores, question({MAX_DEPTH + 99: 1}))
     assert len(found.documents) == MAX_DEPTH
@@ -103,7 +103,7 @@ def one(relevant, found, *metrics):
     return [values[name] for name in metrics]
 
 
-def test_recall_hit_and_precision_with_several_right_answers():
+def test_recall_hit_and_precision_with_several_relevant_documents():
     assert one({1: 1, 2: 1}, [1, 0, 2], "recall@1", "recall@3", "hit@1", "precision@1",
                "precision@3") == pytest.approx([0.5, 1, 1, 1, 2 / 3])  # fmt: skip
     assert one({1: 1}, [0, 1], "recall@1", "hit@1", "precision@1") == [0, 0, 0]
@@ -124,12 +124,12 @@ def test_ndcg_with_grades_by_hand():
     assert one({1: 1, 2: 3}, [1, 2, 0], "ndcg@10") == pytest.approx([got / ideal])
 
 
-def test_the_order_found_is_the_order_measured():
-    """Documents' names do not break what are no ties: 10 stands before 9 and 2."""
+def test_document_names_do_not_change_the_order():
+    """Document names do not break ties: 10 stays before 9 and 2."""
     assert one({2: 1}, [10, 9, 2], "mrr") == pytest.approx([1 / 3])
 
 
-def test_nothing_found_is_nothing():
+def test_an_empty_ranking_scores_zero():
     assert one({2: 1}, [], "recall@5", "mrr") == [0, 0]
 
 

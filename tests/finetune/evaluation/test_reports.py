@@ -1,4 +1,4 @@
-"""Reports for the eye: whole in one file, nothing in them taken for markup."""
+"""Reports are one file each, and nothing in them is read as markup."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from html.parser import HTMLParser
 import pytest
 
 from finetune.data.pairs import Pair, Side
+from finetune.errors import DataError
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.render import render_bars
+from finetune.evaluation.report import iter_query_results, read_comparison, read_report
 
 HOSTILE = "<script>alert('blue')</script> | `code` & a\nsecond line"
 
 
 class Tags(HTMLParser):
-    """Whether every tag is closed, and what points out of the page."""
+    """Whether every tag is closed, and which links leave the page."""
 
     VOID = ("meta", "img", "line", "rect", "path")
 
@@ -54,7 +56,7 @@ def folder(tmp_path, photo, colours):
 
 
 @pytest.mark.parametrize("name", ["out/report", "both/comparison", "both/before/report"])
-def test_html_is_whole(folder, name):
+def test_html_is_well_formed_and_self_contained(folder, name):
     html = (folder / f"{name}.html").read_text("utf-8")
     tags = Tags()
     tags.feed(html)
@@ -65,7 +67,7 @@ def test_html_is_whole(folder, name):
     assert "<svg" in html
 
 
-def test_the_hardest_query_is_shown_with_its_picture(folder):
+def test_the_hardest_query_is_shown_with_its_image(folder):
     html = (folder / "out" / "report.html").read_text("utf-8")
     assert "&lt;script&gt;alert(" in html
     tags = Tags()
@@ -73,7 +75,7 @@ def test_the_hardest_query_is_shown_with_its_picture(folder):
     assert tags.pictures >= 1
 
 
-def test_markdown_tables_hold(folder):
+def test_markdown_tables_are_well_formed(folder):
     text = (folder / "out" / "report.md").read_text("utf-8")
     assert "<script" not in text and "<b>" not in text
     for table in re.split(r"\n\n+", text):
@@ -81,12 +83,12 @@ def test_markdown_tables_hold(folder):
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
 
 
-def test_a_model_is_no_better_than_itself(folder):
+def test_a_model_compared_with_itself(folder):
     text = (folder / "both" / "comparison.md").read_text("utf-8")
     assert "no difference beyond chance (+0.0, 95 % interval +0.0 to +0.0, p 1)" in text
 
 
-def test_bars_reach_below_zero():
+def test_bars_extend_below_zero():
     bars = [
         {"name": "de", "value": -0.02, "low": -0.05, "high": 0.01, "kind": "bad"},
         {"name": "ja", "value": 0.04, "low": 0.0, "high": 0.08, "kind": "plain"},
@@ -95,3 +97,31 @@ def test_bars_reach_below_zero():
     widths = [float(w) for w in re.findall(r'<rect [^>]* width="([\d.]+)"', drawn)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
     assert ">-2.0<" in drawn
+
+
+def test_a_comparison_reads_back(folder):
+    comparison = read_comparison(folder / "both")
+    report = read_report(folder / "both" / "after", with_results=False)
+    assert report.results == ()
+    assert comparison.after == report.model
+    assert comparison.overall.keys() == report.metrics.keys()
+    assert (comparison.overall["mrr"].sign, comparison.pairs) == (0, ())
+    results = iter_query_results(folder / "out" / "queries.jsonl")
+    assert {result.language for result in results} == {"en", "de"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is damaged or incomplete"),
+        ("{}", "is not what finetune writes"),
+        ('{"format": 9}', "another version"),
+    ],
+)
+def test_damaged_files(folder, content, message):
+    (folder / "both" / "comparison.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_comparison(folder / "both")
+    (folder / "out" / "queries.jsonl").write_text(content + "\n")
+    with pytest.raises(DataError, match="evaluate again"):
+        read_report(folder / "out")

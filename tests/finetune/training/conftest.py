@@ -1,4 +1,4 @@
-"""What tests of training share: pairs, recipes for tiny models, runs."""
+"""Shared fixtures: pairs, recipes for tiny models, runs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def texts() -> list[Pair]:
 
 @pytest.fixture
 def mixed(tmp_path, photo) -> list[Pair]:
-    """Pairs of texts, pictures and both, of several lengths and sizes, from two data sets."""
+    """Pairs of texts, images and both, of several lengths and sizes, from two data sets."""
     sizes = [(90, 90), (180, 70), (60, 150), (120, 90)]
     seen = [str(photo(tmp_path / f"{n}.png", n, size)) for n, size in enumerate(sizes)]
     wrong = str(photo(tmp_path / "wrong.png", 9, (90, 90)))
@@ -85,17 +85,17 @@ def contrast() -> Callable[..., CachedContrastiveLoss]:
     """`contrast(pairs, temperature=.., hard_negatives=..)` is the loss, without a model or around
     `model`."""
 
-    def make(pairs: Sequence[Pair] = (), model: torch.nn.Module | None = None, **told):
+    def make(pairs: Sequence[Pair] = (), model: torch.nn.Module | None = None, **options):
         known = KnownPositives(pairs, ContentKeys())
-        told = {"temperature": 1.0, "hard_negatives": "all", **told}
-        return CachedContrastiveLoss(model or torch.nn.Identity(), known, lambda: None, **told)
+        options = {"temperature": 1.0, "hard_negatives": "all", **options}
+        return CachedContrastiveLoss(model or torch.nn.Identity(), known, lambda: None, **options)
 
     return make
 
 
 @pytest.fixture
 def step_of(model) -> Callable[..., StepInputs]:
-    """`step_of(pairs)` is what a tiny model's trainer makes of a batch of pairs."""
+    """`step_of(pairs)` is a batch as the collator of a tiny model gives it."""
 
     def make(pairs, hard="all", family="e5v", form=None, tokens=4096, rows=None):
         collator = Collator(pairs, model(family, form).backbone, ContentKeys(), hard, tokens)
@@ -109,9 +109,9 @@ def recipe(checkpoint) -> Callable[..., Recipe]:
     """`recipe(preset, family, form, **changes)`: six pairs a step, a rate at which much happens."""
 
     def make(preset="e5v-text", family="e5v", form=None, **changes) -> Recipe:
-        told = {"preset": preset, "batch": 6, "sub_batch": 0, "steps": 4, "rate": 3e-3}
-        told |= {"warmup": 0, "quantize": "none", "save_every": 100, "log_every": 1}
-        return resolve_recipe(told, {"model": str(checkpoint(family, form)), **changes})
+        settings = {"preset": preset, "batch": 6, "sub_batch": 0, "steps": 4, "rate": 3e-3}
+        settings |= {"warmup": 0, "quantize": "none", "save_every": 100, "log_every": 1}
+        return resolve_recipe(settings, {"model": str(checkpoint(family, form)), **changes})
 
     return make
 
@@ -120,22 +120,21 @@ PRESETS = {"vlm2vec-qwen2vl": ("vlm2vec", "V2"), "mme5": ("mme5", None), "e5v": 
 
 
 @pytest.fixture
-def about(recipe, tmp_path, texts, mixed):
-    """`about(family, **changes)`: a model in training, as sentence-transformers has it, and pairs
-    for it."""
+def training_setup(recipe, tmp_path, texts, mixed):
+    """`training_setup(family, **changes)`: a model, its form in sentence-transformers, pairs."""
 
     def make(family: str, settings: Settings = CPU, **changes):
         preset, form = PRESETS[family]
         seen = [pair for pair in mixed if not pair.query.instruction]
-        told = recipe(preset, family, form, **{"checkpointing": False, **changes})
+        run_recipe = recipe(preset, family, form, **{"checkpointing": False, **changes})
         torch.manual_seed(3)
-        model = load_trainable(told, settings, tmp_path)
+        model = load_trainable(run_recipe, settings, tmp_path)
         for name, weight in model.module.named_parameters():
             if "lora_B" in name:  # zero at first, and with it the gradient of lora_A
                 torch.nn.init.normal_(weight, std=0.1)
         device = str(model.backbone.device)
         wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=device).train()
-        return model, wrapped, texts[:6] if told.text_only else seen
+        return model, wrapped, texts[:6] if run_recipe.text_only else seen
 
     return make
 
@@ -168,26 +167,26 @@ def trained(tmp_path) -> Callable[..., RunDir]:
 
 
 @pytest.fixture
-def noting(monkeypatch) -> None:
-    """Runs in this process note the lengths of their gradients, as the worker's do."""
+def norm_logging(monkeypatch) -> None:
+    """Runs in this process log their gradient norms, as those of the worker do."""
     monkeypatch.setattr(trainer, "LogCallback", _module(WORKER).NormLoggingCallback)
 
 
 @pytest.fixture
-def worked(tmp_path) -> Callable[..., list[RunDir]]:
-    """`worked(pairs, (recipe, name, more), ..)` trains in processes of their own; see worker.py."""
+def train_in_processes(tmp_path) -> Callable[..., list[RunDir]]:
+    """`train_in_processes(pairs, (recipe, name, more), ..)`: see worker.py."""
 
     def make(pairs, *jobs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
-        file, told = tmp_path / "worker.pairs.jsonl", tmp_path / "jobs.json"
+        file, jobs_file = tmp_path / "worker.pairs.jsonl", tmp_path / "jobs.json"
         write_pairs(file, pairs)
         runs = [RunDir(tmp_path / name) for _, name, _ in jobs]
         written = [
             {"pairs": str(file), "recipe": recipe.to_dict(), "out": str(run.folder), **more}
             for (recipe, _, more), run in zip(jobs, runs, strict=True)
         ]
-        told.write_text(json.dumps(written))
+        jobs_file.write_text(json.dumps(written))
         several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
-        command = [sys.executable, *(several if processes > 1 else []), WORKER, told]
+        command = [sys.executable, *(several if processes > 1 else []), WORKER, jobs_file]
         done = subprocess.run(
             list(map(str, command)),
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

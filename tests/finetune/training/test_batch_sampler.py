@@ -27,8 +27,8 @@ def test_every_row_once_an_epoch(size, sub_batch):
     assert len(InterleavedBatchSampler(DATASETS, size, sub_batch, 0)) == len(made)
 
 
-def test_pieces_are_of_one_data_set():
-    """17, 8 and 3 rows are 4 + 2 whole pieces of four, which stand first; rests of 1 and 3."""
+def test_sub_batches_have_one_data_set():
+    """17, 8 and 3 rows are 4 + 2 complete sub-batches of four, which come first; 1 and 3 remain."""
     order = [row for batch in batches() for row in batch]
     pieces = [{DATASETS[row] for row in order[start : start + 4]} for start in range(0, 24, 4)]
     assert all(len(piece) == 1 for piece in pieces)
@@ -36,19 +36,19 @@ def test_pieces_are_of_one_data_set():
     assert Counter(DATASETS[row] for row in order[24:]) == {"a": 1, "c": 3}
 
 
-def test_without_pieces_data_sets_mix():
+def test_without_sub_batches_data_sets_mix():
     order = [DATASETS[row] for batch in batches(sub_batch=0) for row in batch]
     turns = sum(a != b for a, b in pairwise(order))
     assert turns > 7  # in pieces of four, there are at most 7 borders
 
 
-def test_seed_and_epoch_decide():
+def test_seed_and_epoch_decide_the_order():
     assert batches(seed=3, epoch=2) == batches(seed=3, epoch=2)
     assert len({str(batches(seed=s, epoch=e)) for s in range(3) for e in range(3)}) == 9
 
 
-def test_rows_of_a_set_are_drawn_anew_each_epoch():
-    """Not only the pieces change places: what stands in them changes."""
+def test_sub_batches_differ_in_each_epoch():
+    """Not only the order of the sub-batches changes, but their rows too."""
     first, second = ({frozenset(batch) for batch in batches(4, 4, epoch=epoch)} for epoch in (0, 1))
     assert first != second
 
@@ -63,8 +63,8 @@ def test_processes_take_turns():
     assert [first + second for first, second in zip(*halves, strict=True)] == whole
 
 
-def test_a_last_step_is_filled_up_for_every_process():
-    """28 rows are three steps of eight and one of four: the second process gets rows anew."""
+def test_the_last_step_is_filled_for_every_process():
+    """28 rows are three steps of eight and one of four: the second process repeats rows."""
     halves = [
         list(BatchSamplerShard(InterleavedBatchSampler(DATASETS, 4, 4, 0), 2, index))
         for index in (0, 1)

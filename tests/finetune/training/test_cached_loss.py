@@ -1,4 +1,4 @@
-"""Gradients of a batch in pieces are those of the whole batch."""
+"""Gradients of a batch in mini-batches are those of the whole batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional as F
     ("family", "form", "again"),
     [("vlm2vec-qwen2vl", "V2", False), ("mme5", None, False), ("e5v", None, True)],
 )
-def test_in_pieces_with_dropout_as_in_one_graph(
-    about, gradients, contrast, step_of, family, form, again
+def test_mini_batches_with_dropout_equal_one_graph(
+    training_setup, gradients, contrast, step_of, family, form, again
 ):
-    """Also where a piece computes its activations again (`checkpointing`)."""
-    model, wrapped, pairs = about(family, lora={"dropout": 0.2}, checkpointing=again)
+    """Also where activations are computed again (`checkpointing`)."""
+    model, wrapped, pairs = training_setup(family, lora={"dropout": 0.2}, checkpointing=again)
     step = step_of(pairs, family=family, form=form, tokens=64)
     assert len(step["mini_batches"].batches) >= 3
     loss = contrast(pairs, wrapped, temperature=0.1)
@@ -35,11 +35,13 @@ def test_in_pieces_with_dropout_as_in_one_graph(
         torch.testing.assert_close(pieces[name], gradient, rtol=1e-4, atol=1e-7, msg=name)
     assert max(float(gradient.abs().max()) for gradient in whole.values()) > 1e-4
     torch.manual_seed(8)
-    assert loss(step).item() != cached.item()  # dropout fell otherwise
+    assert loss(step).item() != cached.item()  # other dropout masks
 
 
-def test_pieces_do_not_matter_without_dropout(about, gradients, contrast, step_of):
-    model, wrapped, pairs = about("vlm2vec-qwen2vl", lora={"dropout": 0})
+def test_mini_batch_size_does_not_matter_without_dropout(
+    training_setup, gradients, contrast, step_of
+):
+    model, wrapped, pairs = training_setup("vlm2vec-qwen2vl", lora={"dropout": 0})
     loss = contrast(pairs, wrapped, temperature=0.1)
     steps = [
         step_of(pairs, family="vlm2vec-qwen2vl", form="V2", tokens=tokens)
@@ -52,10 +54,10 @@ def test_pieces_do_not_matter_without_dropout(about, gradients, contrast, step_o
             torch.testing.assert_close(other[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
-def test_one_graph_is_torch_by_hand(about, gradients, contrast, step_of):
+def test_one_graph_equals_plain_torch(training_setup, gradients, contrast, step_of):
     """Token by token: the tiny model's states, cosine, cross-entropy over positives and hard
     negatives, as E5-V's paper has it."""
-    model, wrapped, pairs = about("e5v", lora={"dropout": 0})
+    model, wrapped, pairs = training_setup("e5v", lora={"dropout": 0})
     step = step_of(pairs, tokens=100_000)
     loss = contrast(pairs, wrapped, temperature=0.05)
     ours = gradients(model, loss(step))
@@ -74,7 +76,7 @@ def test_one_graph_is_torch_by_hand(about, gradients, contrast, step_of):
         torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
-def test_pictures_and_texts_never_share_a_batch_of_mme5(mixed, step_of, model):
+def test_mme5_mini_batches_do_not_mix_images_and_texts(mixed, step_of, model):
     pairs = [pair for pair in mixed if not pair.query.instruction]
     step = step_of(pairs, family="mme5", tokens=100_000)
     token = model("mme5").backbone.architecture.image_token
@@ -86,14 +88,14 @@ def test_pictures_and_texts_never_share_a_batch_of_mme5(mixed, step_of, model):
     assert rows == {True: 5, False: 2}
 
 
-def test_what_a_batch_holds_twice_is_computed_once(texts, step_of):
+def test_repeated_inputs_are_computed_once(texts, step_of):
     step = step_of([texts[0], texts[0], texts[1]], hard="none")
     assert sum(len(part["ids"]) for part in step["mini_batches"].batches) == 4
     assert step["queries"][0] == step["queries"][1] != step["queries"][2]
 
 
-def test_parts_stay_where_they_are_until_their_turn(texts, step_of):
-    """What the trainer moves to the device is what it must know of a step; not its pictures."""
+def test_mini_batches_stay_in_main_memory(texts, step_of):
+    """The trainer moves the indices of a step to the device, and not its images."""
     step = send_to_device(step_of(texts[:3]), "meta")
     assert step["queries"].device.type == step["owner"].device.type == "meta"
     assert {part["ids"].device.type for part in step["mini_batches"].batches} == {"cpu"}

@@ -1,4 +1,4 @@
-"""Two processes that share a batch learn what one learns from it."""
+"""Two processes that share a batch train like one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def same(one, other) -> None:
         np.testing.assert_allclose(weight, second[name], rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-def test_two_processes_are_one(trained, recipe, pairs, worked, noting):
+def test_two_processes_equal_one(trained, recipe, pairs, train_in_processes, norm_logging):
     """A batch of all pairs, each process with mini-batches and hard negatives of its own number;
     then half the pairs, without hard negatives, stopped by one process within the second epoch, and
     gone on with."""
@@ -51,7 +51,7 @@ def test_two_processes_are_one(trained, recipe, pairs, worked, noting):
     whole = recipe(batch=12, rate=3e-4, lora={"dropout": 0}, **changes)
     parts = replace(whole, batch=6, hard_negatives="none", both_ways=False)
     stopped = {"signal": signal.SIGINT, "after": 2}
-    two, stopping = worked(
+    two, stopping = train_in_processes(
         pairs,
         (whole, "two", {}),
         (parts, "mini_batches", stopped),

@@ -30,10 +30,10 @@ def least_cosine(one, other) -> float:
     return float((one * other).sum(1).min())
 
 
-def test_in_pieces_with_dropout_as_in_one_graph(about, gradients, contrast, step_of):
+def test_mini_batches_with_dropout_equal_one_graph(training_setup, gradients, contrast, step_of):
     """The second pass of a mini-batch draws what the GPU's generator drew in the first."""
     settings = Settings(device="cuda", dtype="float32")
-    model, wrapped, pairs = about("vlm2vec-qwen2vl", settings, lora={"dropout": 0.2})
+    model, wrapped, pairs = training_setup("vlm2vec-qwen2vl", settings, lora={"dropout": 0.2})
     step = step_of(pairs, family="vlm2vec-qwen2vl", form="V2", tokens=64)
     loss = contrast(pairs, wrapped, temperature=0.1)
     torch.manual_seed(7)
@@ -58,8 +58,8 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
         return models[-1]
 
     monkeypatch.setattr(trainer, "load_trainable", watched)
-    told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", steps=12, batch=3)
-    run = trained(pairs, told, settings=Settings(device="cuda"))
+    run_recipe = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", steps=12, batch=3)
+    run = trained(pairs, run_recipe, settings=Settings(device="cuda"))
     assert next(models[0].module.model.visual.parameters()).dtype == torch.bfloat16
     weights = load_file(run.model / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
@@ -72,11 +72,11 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
     assert least_cosine(ours, embedder.load(str(run.folder), CPU).embed(items, "query")) > 0.99
 
 
-def test_weights_in_four_bits(trained, recipe, texts):
+def test_training_with_weights_in_four_bits(trained, recipe, texts):
     """QLoRA as E5-V's: the adapter goes on top of the whole weights afterwards."""
     pytest.importorskip("bitsandbytes")
-    told = recipe(quantize="nf4", steps=12)
-    run = trained(texts, told, settings=Settings(device="cuda"))
+    run_recipe = recipe(quantize="nf4", steps=12)
+    run = trained(texts, run_recipe, settings=Settings(device="cuda"))
     losses = [line["loss"] for line in run.read_log()]
     assert np.mean(losses[-3:]) < losses[0]
     weights = load_file(run.model / "adapter_model.safetensors")
@@ -84,6 +84,7 @@ def test_weights_in_four_bits(trained, recipe, texts):
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     items = [Input(pair.query.text) for pair in texts]
     before, after = (
-        embedder.load(str(name), CPU).embed(items, "query") for name in (told.model, run.folder)
+        embedder.load(str(name), CPU).embed(items, "query")
+        for name in (run_recipe.model, run.folder)
     )
     assert least_cosine(before, after) < 0.999

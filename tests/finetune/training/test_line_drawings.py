@@ -41,7 +41,7 @@ def font(tmp_path):
     return make_line_font(tmp_path, tmp_path / "lines.ttf")
 
 
-def test_only_what_is_black_is_left(font):
+def test_only_black_parts_are_drawn(font):
     page = draw_emoji("🐈", font)
     colours = {colour for _, colour in page.getcolors(1 << 16)}
     assert all(red == green == blue for red, green, blue in colours)
@@ -49,11 +49,11 @@ def test_only_what_is_black_is_left(font):
     assert share == pytest.approx((0.4 * 224) * (0.8 * 224) / 320**2, rel=0.03)
 
 
-def test_a_sign_that_the_font_has_no_lines_for(font):
+def test_a_sign_without_outlines(font):
     assert draw_emoji("🐕", font) is None
 
 
-def test_names_are_of_single_signs(tmp_path):
+def test_names_of_single_signs_only(tmp_path):
     folder = tmp_path / NAMES
     folder.mkdir(parents=True)
     signs = ("🐈", "☀️", "🇫🇯", "🏽", "🐈‍⬛", "🐦")
@@ -61,7 +61,7 @@ def test_names_are_of_single_signs(tmp_path):
     known["🐦"]["status"] = 3
     (folder / "emoji.json").write_text(json.dumps(known))
     for language in ("ar", "es", "fr", "ja", "ru", "zh", "de"):
-        told = {"🐈": ":große_katze:"} if language == "de" else {}
-        (folder / f"emoji_{language}.json").write_text(json.dumps(told))
+        names_by_sign = {"🐈": ":große_katze:"} if language == "de" else {}
+        (folder / f"emoji_{language}.json").write_text(json.dumps(names_by_sign))
     found = dict(read_names(tmp_path))
     assert found == {"🐈": {"en": "big 0", "de": "große katze"}, "☀": {"en": "big 1"}}

@@ -35,7 +35,7 @@ CASES = [
 
 
 @pytest.fixture
-def kept(monkeypatch) -> list:
+def loaded_models(monkeypatch) -> list:
     """The models that `train` makes, as they are after it."""
     models = []
 
@@ -77,53 +77,59 @@ def adapted(run) -> set[str]:
 
 
 @pytest.mark.parametrize(("family", "form", "preset", "changes"), CASES)
-def test_saved_and_loaded_it_is_the_trained_model(
-    kept, trained, recipe, texts, mixed, model, family, form, preset, changes
+def test_a_saved_adapter_loads_as_the_trained_model(
+    loaded_models, trained, recipe, texts, mixed, model, family, form, preset, changes
 ):
-    told = recipe(preset, family, form, steps=3, batch=4, **changes)
-    pairs = [p for p in mixed if not p.query.instruction] if not told.text_only else texts
-    run = trained(pairs, told)
-    (ours,) = kept
-    check(run, ours, told.model, TEXTS if told.text_only else TEXTS + SEEN)
+    run_recipe = recipe(preset, family, form, steps=3, batch=4, **changes)
+    pairs = [p for p in mixed if not p.query.instruction] if not run_recipe.text_only else texts
+    run = trained(pairs, run_recipe)
+    (model_in_training,) = loaded_models
+    check(run, model_in_training, run_recipe.model, TEXTS if run_recipe.text_only else TEXTS + SEEN)
     body = model(family, form).backbone.model
     config = tiny.fixture(family)["files"]["config.json"]
     text = config.get("text_config", config)
-    unchanged(ours, body.language_model if told.text_only else body, text["vocab_size"])
+    unchanged(
+        model_in_training, body.language_model if run_recipe.text_only else body, text["vocab_size"]
+    )
     seen = {name for name in adapted(run) if "visual" in name or "vision" in name}
-    assert bool(seen) == told.lora.vision
+    assert bool(seen) == run_recipe.lora.vision
     assert not any("projector" in name for name in adapted(run))
     keys = load_file(run.model / "adapter_model.safetensors")
     assert all(".lora_" in name for name in keys)
     layers = sum("q_proj" in name for name in adapted(run) - seen)
     assert layers == text["num_hidden_layers"]
     written = json.loads((run.model / "adapter_config.json").read_text())
-    assert written["use_dora"] == told.lora.dora
+    assert written["use_dora"] == run_recipe.lora.dora
 
 
-def test_an_adapter_of_texts_moves_pictures_too(trained, recipe, texts, loaded):
-    told = recipe(steps=3)
-    after = loaded(trained(texts, told).folder).embed(SEEN, "document")
-    moved = (after * loaded(told.model).embed(SEEN, "document")).sum(1)
+def test_an_adapter_trained_on_texts_changes_image_embeddings(trained, recipe, texts, loaded):
+    run_recipe = recipe(steps=3)
+    after = loaded(trained(texts, run_recipe).folder).embed(SEEN, "document")
+    moved = (after * loaded(run_recipe.model).embed(SEEN, "document")).sum(1)
     assert moved.max() < 0.9999
 
 
 @pytest.mark.parametrize("which", ["qwen", "bert"])
-def test_so_it_is_with_sentence_transformers(request, which, kept, trained, recipe, texts, mixed):
+def test_sentence_transformers_models(request, which, loaded_models, trained, recipe, texts, mixed):
     base = str(request.getfixturevalue(which))
-    told = recipe("vlm2vec", model=base, steps=3, batch=4, lora=DORA)
-    run = trained(texts if which == "bert" else mixed[:3], told)
-    (ours,) = kept
-    check(run, ours, base, TEXTS if which == "bert" else TEXTS + SEEN)
-    unchanged(ours, embedder.load(base, CPU).backbone.transformer)
+    run_recipe = recipe("vlm2vec", model=base, steps=3, batch=4, lora=DORA)
+    run = trained(texts if which == "bert" else mixed[:3], run_recipe)
+    (model_in_training,) = loaded_models
+    check(run, model_in_training, base, TEXTS if which == "bert" else TEXTS + SEEN)
+    unchanged(model_in_training, embedder.load(base, CPU).backbone.transformer)
     assert not any("visual" in name for name in adapted(run))
 
 
-def test_what_stands_beside_an_adapter(trained, recipe, texts):
-    told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V1", steps=1, matryoshka=[8, 4])
-    run = trained([replace(texts[0], language="en"), replace(texts[1], language="de")], told)
-    said = json.loads((run.model / "polylens.json").read_text())
-    assert (said["family"], said["version"], said["base"]) == ("vlm2vec", 1, told.model)
-    assert (said["languages"], said["matryoshka"]) == (["de", "en"], [8, 4])
+def test_adapter_metadata(trained, recipe, texts):
+    run_recipe = recipe("vlm2vec", "vlm2vec-qwen2vl", "V1", steps=1, matryoshka=[8, 4])
+    run = trained([replace(texts[0], language="en"), replace(texts[1], language="de")], run_recipe)
+    metadata = json.loads((run.model / "polylens.json").read_text())
+    assert (metadata["family"], metadata["version"], metadata["base"]) == (
+        "vlm2vec",
+        1,
+        run_recipe.model,
+    )
+    assert (metadata["languages"], metadata["matryoshka"]) == (["de", "en"], [8, 4])
     card = embedder.describe_model(str(run.folder), Settings(dim=8))
     assert (card.dim, card.matryoshka, card.languages) == (8, (4, 8), ("de", "en"))
     short, whole = (
@@ -134,13 +140,13 @@ def test_what_stands_beside_an_adapter(trained, recipe, texts):
     np.testing.assert_allclose(short, cut, atol=1e-6)
 
 
-def test_shorter_vectors_are_trained(trained, recipe, texts, loaded):
+def test_truncated_vectors_are_trained(trained, recipe, texts, loaded):
     """Cut to four numbers, more of the words find their own sentence than before."""
-    told = recipe(steps=10, matryoshka=[4], batch=12)
-    run = trained(texts, told)
+    run_recipe = recipe(steps=10, matryoshka=[4], batch=12)
+    run = trained(texts, run_recipe)
     losses = [line["loss"] for line in run.read_log()]
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
-    before, after = (found(loaded(name), texts) for name in (told.model, run.folder))
+    before, after = (found(loaded(name), texts) for name in (run_recipe.model, run.folder))
     assert after > before
 
 
@@ -158,7 +164,7 @@ def found(model, pairs) -> float:
     return float((scores.diagonal()[:, None] - scores).mean())
 
 
-def test_what_cannot_be_trained_is_said(recipe, tmp_path, trained, texts):
+def test_models_that_cannot_be_trained(recipe, tmp_path, trained, texts):
     run = trained(texts, recipe(steps=1))
     with pytest.raises(FinetuneError, match="is an adapter; merge it first"):
         load_trainable(recipe(model=str(run.model)), CPU, tmp_path)

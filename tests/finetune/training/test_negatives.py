@@ -1,4 +1,4 @@
-"""Which documents are nobody's negatives, worked out by hand."""
+"""Which documents are masked as false negatives, worked out by hand."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ def test_known_positives_and_repeated_documents(zero):
     assert zero(PAIRS) == pytest.approx(undecided([2, 3, 2, 3]))
 
 
-def test_what_is_known_elsewhere_in_the_data_counts(zero):
+def test_positives_known_from_other_batches(zero):
     """A pair that this batch does not hold says that "blau" is right for "red" too."""
     more = [*PAIRS, Pair(Side("RED "), Side("Blau"))]
     assert zero(PAIRS, more) == pytest.approx(undecided([1, 3, 1, 3]))
 
 
-def test_a_document_that_is_the_query_is_no_negative(zero):
+def test_a_document_equal_to_the_query_is_masked(zero):
     pairs = [Pair(Side("red"), Side("rot")), Pair(Side("rouge"), Side("red"))]
     assert zero(pairs) == pytest.approx(undecided([1, 2]))
 
 
-def test_pairs_of_one_item(zero):
+def test_documents_of_the_same_item_are_masked(zero):
     """Two captions of one product, a third pair of another, and one of which nothing is known."""
     pairs = [
         Pair(Side("a cup"), Side("cup, white"), item="1"),
@@ -91,7 +91,7 @@ def test_pairs_of_one_item(zero):
     assert hash_item("1") != hash_item("2")
 
 
-def test_a_picture_is_known_by_its_content(zero, photo, tmp_path):
+def test_images_are_compared_by_content(zero, photo, tmp_path):
     one, copy = photo(tmp_path / "one.png", 1), tmp_path / "copy.png"
     copy.write_bytes(one.read_bytes())
     other = photo(tmp_path / "other.png", 2)
@@ -118,24 +118,24 @@ HARD = [
         ("none", [3, 3, 3]),
     ],
 )
-def test_whose_negatives_hard_negatives_are(zero, hard, candidates):
+def test_hard_negative_modes(zero, hard, candidates):
     assert zero(HARD, hard=hard) == pytest.approx(undecided(candidates))
 
 
-def test_a_hard_negative_that_is_right_elsewhere_is_none(zero):
+def test_a_hard_negative_that_is_a_known_positive_is_masked(zero):
     pairs = [Pair(Side("red"), Side("rot"), (Side("rouge"), Side("blau")))]
     data = [*pairs, Pair(Side("red"), Side("rouge"))]
     assert zero(pairs, data) == pytest.approx(math.log(2))
 
 
-def test_documents_look_for_queries_by_the_same_rules(zero):
+def test_symmetric_loss_masks_by_the_same_rules(zero):
     """Both ways. "rot" has "red" and "blue", then "crimson" and "blue"; "rouge" has "crimson",
     "red" and "blue"; "blau" has "red" once, "crimson" and "blue"."""
     forth, back = undecided([2, 3, 2, 3]), undecided([2, 2, 3, 3])
     assert zero(PAIRS, symmetric=True) == pytest.approx((forth + back) / 2)
 
 
-def test_owned_and_once():
+def test_mask_hard_negatives_and_drop_duplicates():
     owner = np.array([-1, -1, 0, 1])
     assert mask_hard_negatives(owner, 2, "own").astype(int).tolist() == [[1, 1, 1, 0], [1, 1, 0, 1]]
     assert mask_hard_negatives(owner, 2, "none").astype(int).tolist() == [[1, 1, 0, 0]] * 2

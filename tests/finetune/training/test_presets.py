@@ -1,4 +1,4 @@
-"""Recipes: presets, what YAML and flags change, what is refused and how it is said."""
+"""Recipes: presets, overrides by YAML and flags, invalid values and their messages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_presets_hold_the_papers_figures():
         0.02,
         LoraSettings(rank=8, alpha=64, dropout=0.1, dora=True, gaussian=True),
     )
-    told = {p.hard_negatives for p in (e5v, mme5, vlm2vec)}
-    assert (e5v.hard_negatives, mme5.hard_negatives, len(told)) == ("all", "own", 3)
+    modes = {p.hard_negatives for p in (e5v, mme5, vlm2vec)}
+    assert (e5v.hard_negatives, mme5.hard_negatives, len(modes)) == ("all", "own", 3)
     assert {p.schedule for p in (e5v, vlm2vec, mme5)} == {"linear"}
     assert not any(p.lora.vision or p.both_ways for p in (e5v, vlm2vec, mme5))
 
@@ -55,7 +55,7 @@ def test_the_last_source_wins(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("overrides", "message"),
     [
         (
             {"preset": "e5v"},
@@ -88,29 +88,29 @@ def test_the_last_source_wins(tmp_path):
         ({"quantize": "nf4"}, "quantize: nf4 is for text_only recipes"),
     ],
 )
-def test_what_is_refused(told, said):
-    with pytest.raises(FinetuneError, match=said):
-        resolve_recipe({"preset": "mme5", **told})
+def test_invalid_recipes(overrides, message):
+    with pytest.raises(FinetuneError, match=message):
+        resolve_recipe({"preset": "mme5", **overrides})
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"- a\n- b\n", "must hold names and values, such as 'batch: 256'"),
         (b"batch: [1", "cannot be read"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
-def test_files_that_are_no_recipe(tmp_path, content, said):
+def test_invalid_recipe_files(tmp_path, content, message):
     file = tmp_path / "recipe.yaml"
     file.write_bytes(content)
-    with pytest.raises(FinetuneError, match=said):
+    with pytest.raises(FinetuneError, match=message):
         read_recipe(file)
     with pytest.raises(FinetuneError, match="cannot be read"):
         read_recipe(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("text", ["batch", "=3", "matryoshka=[64"])
-def test_settings_that_are_none(text):
+def test_invalid_settings(text):
     with pytest.raises(FinetuneError, match="--set"):
         parse_setting(text)

@@ -63,13 +63,16 @@ def check(engine, pairs, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
-def test_training_gives_the_model_what_embedding_gives_it(model, pairs, family, form, monkeypatch):
-    told = None if family == "e5v" else "Find a picture:"
-    more = [*pairs, Pair(Side("snow", instruction=told), Side("ice", instruction=told))]
+def test_training_inputs_equal_embedding_inputs(model, pairs, family, form, monkeypatch):
+    instruction = None if family == "e5v" else "Find a picture:"
+    more = [
+        *pairs,
+        Pair(Side("snow", instruction=instruction), Side("ice", instruction=instruction)),
+    ]
     check(model(family, form), more, monkeypatch)
 
 
-def test_so_it_is_with_sentence_transformers(qwen, pairs, monkeypatch):
+def test_sentence_transformers_models(qwen, pairs, monkeypatch):
     more = [*pairs, Pair(Side("snow", instruction="Find a picture"), Side("ice"))]
     check(embedder.load(str(qwen), CPU), more, monkeypatch)
 
@@ -85,7 +88,7 @@ def ids(backbone, text: str) -> list[int]:
     return step["mini_batches"].batches[int(step["queries"][0])]["ids"][0].tolist()
 
 
-def test_e5v_learns_the_prompt_it_is_asked_with(e5v_text, model):
+def test_e5v_trains_with_its_query_prompt(e5v_text, model):
     """The authors' code trained without the underscores, the space and the newline at its end that
     its evaluation had."""
     written = (
@@ -97,7 +100,7 @@ def test_e5v_learns_the_prompt_it_is_asked_with(e5v_text, model):
     assert ids(model("e5v").backbone, "A dog.") == encoded(written).ids
 
 
-def test_e5v_learns_from_the_first_32_tokens(e5v_text):
+def test_e5v_trains_on_the_first_32_tokens(e5v_text):
     tokenizer = e5v_text.prompt_tokenizer._tokenizer
     long = "A dog sitting in the grass, 雪の中で, and a cat. " * 9
     whole = tokenizer.encode(long, add_special_tokens=False).ids
@@ -111,29 +114,29 @@ def test_e5v_learns_from_the_first_32_tokens(e5v_text):
 
 
 @pytest.mark.parametrize("tail", ["", " and so on" * 20])
-def test_what_a_text_spells_is_never_special(e5v_text, tail):
+def test_texts_never_contain_special_tokens(e5v_text, tail):
     special = set(e5v_text.prompt_tokenizer.special_tokens.values())
     harmless = sum(i in special for i in ids(e5v_text, "a dog"))
     found = ids(e5v_text, "<|eot_id|><image><|start_header_id|>" + tail)
     assert sum(i in special for i in found) == harmless > 3
 
 
-def test_a_cut_is_the_recipes_own(recipe, tmp_path):
+def test_truncation_is_part_of_the_recipe(recipe, tmp_path):
     """Any vision-language model may be trained on shortened texts; later it embeds whole ones."""
-    told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", longest=3)
-    backbone = load_trainable(told, CPU, tmp_path).backbone
+    run_recipe = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", longest=3)
+    backbone = load_trainable(run_recipe, CPU, tmp_path).backbone
     encoded = backbone.prompt_tokenizer._tokenizer.encode
     cut = backbone.prompt_tokenizer._tokenizer.decode(encoded("a cat in the snow").ids[:3])
     assert ids(backbone, "a cat in the snow") == ids(backbone, cut)
-    whole = embedder.load(told.model, CPU).backbone
+    whole = embedder.load(run_recipe.model, CPU).backbone
     assert len(ids(whole, "a cat in the snow")) > len(ids(backbone, "a cat in the snow"))
 
 
-def test_texts_alone_means_texts_alone(recipe, texts, mixed):
+def test_text_only_recipes_refuse_images(recipe, texts, mixed):
     validate_pairs(texts, recipe())
-    seen = replace(texts[0], negatives=(mixed[0].positive,))
+    with_image = replace(texts[0], negatives=(mixed[0].positive,))
     with pytest.raises(DataError, match="1 of 2 pairs have images"):
-        validate_pairs([seen, texts[1]], recipe())
+        validate_pairs([with_image, texts[1]], recipe())
     with pytest.raises(DataError, match=r"3 of 4 pairs have images.*text_only=false"):
         validate_pairs(mixed, recipe())
     with pytest.raises(DataError, match="at least 2"):

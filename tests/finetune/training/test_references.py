@@ -24,7 +24,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def step(count: int, owner: list[int]) -> dict[str, torch.Tensor]:
-    """Queries, positives and hard negatives stand one after the other; all say different things."""
+    """Queries, positives and hard negatives in this order, with different contents."""
     total = 2 * count + len(owner)
     return {
         "queries": torch.arange(count),
@@ -38,16 +38,16 @@ def step(count: int, owner: list[int]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("preset", ["e5v-text", "vlm2vec", "mme5"])
-def test_losses_and_gradients_are_the_authors(contrast, tensors, preset):
-    told, recorded = PRESETS[preset], RECORDED[preset]
+def test_losses_and_gradients_equal_the_authors(contrast, tensors, preset):
+    recipe, recorded = PRESETS[preset], RECORDED[preset]
     each = {"e5v-text": 1, "vlm2vec": 0, "mme5": 2}[preset]  # hard negatives that a query has
     count = len(tensors["queries"])
     used = torch.tensor([2 * row + n for row in range(count) for n in range(each)], dtype=int)
     negatives = tensors["negatives"][used]
     rows = torch.cat([tensors["queries"], tensors["positives"], negatives]).requires_grad_()
-    loss = contrast(temperature=told.temperature, hard_negatives=told.hard_negatives).loss_of_rows(
-        rows, step(count, [row for row in range(count) for _ in range(each)])
-    )
+    loss = contrast(
+        temperature=recipe.temperature, hard_negatives=recipe.hard_negatives
+    ).loss_of_rows(rows, step(count, [row for row in range(count) for _ in range(each)]))
     assert loss.item() == pytest.approx(recorded["loss"], rel=1e-5)
     loss.backward()
     expected = [torch.tensor(recorded[name]) for name in SIDES]
@@ -55,7 +55,7 @@ def test_losses_and_gradients_are_the_authors(contrast, tensors, preset):
     torch.testing.assert_close(rows.grad, torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_the_references_tell_the_recipes_apart(tensors):
+def test_the_references_differ(tensors):
     """Each paper's candidates matter: no two losses are alike, nor is a gradient without use."""
     losses = [RECORDED[preset]["loss"] for preset in ("e5v-text", "vlm2vec", "mme5")]
     assert min(abs(a - b) for i, a in enumerate(losses) for b in losses[:i]) > 0.01

@@ -1,4 +1,4 @@
-"""Runs that end early go on as if nothing had happened."""
+"""Interrupted runs resume with the same result as uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps a
 
 
 @pytest.fixture
-def told(recipe):
+def run_recipe(recipe):
     return recipe(**AT_ODDS)
 
 
 @pytest.fixture
-def whole(trained, texts, told) -> RunDir:
+def whole(trained, texts, run_recipe) -> RunDir:
     """The run that nothing interrupts."""
-    return trained(texts, told, "whole")
+    return trained(texts, run_recipe, "whole")
 
 
 def same(one: RunDir, other: RunDir) -> None:
@@ -37,12 +37,14 @@ def same(one: RunDir, other: RunDir) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_killed_in_the_second_epoch(trained, texts, told, whole, worked):
-    (killed,) = worked(texts, (told, "killed", {"signal": signal.SIGKILL, "after": 4}), status=-9)
+def test_resume_after_sigkill(trained, texts, run_recipe, whole, train_in_processes):
+    (killed,) = train_in_processes(
+        texts, (run_recipe, "killed", {"signal": signal.SIGKILL, "after": 4}), status=-9
+    )
     assert [line["step"] for line in killed.read_log()] == [1, 2, 3, 4]
     assert killed.last_checkpoint().name == "checkpoint-3"
     assert not killed.model.exists()
-    same(trained(texts, told, "killed"), whole)
+    same(trained(texts, run_recipe, "killed"), whole)
     assert len(killed.read_log()) == 6
 
 
@@ -58,42 +60,42 @@ def interrupting(times: int):
     return progress
 
 
-def test_ctrl_c_saves_the_step_in_hand(trained, texts, told, whole, tmp_path):
+def test_ctrl_c_saves_the_current_step(trained, texts, run_recipe, whole, tmp_path):
     """At the end of an epoch, where the next begins with an order of its own."""
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        trained(texts, told, "stopped", interrupting(1))
+        trained(texts, run_recipe, "stopped", interrupting(1))
     assert signal.getsignal(signal.SIGINT) is before
     stopped = RunDir(tmp_path / "stopped")
     assert stopped.last_checkpoint().name == "checkpoint-2"
     assert not stopped.model.exists()
-    same(trained(texts, told, "stopped"), whole)
+    same(trained(texts, run_recipe, "stopped"), whole)
 
 
-def test_a_second_ctrl_c_ends_it_at_once(trained, texts, told, tmp_path):
+def test_a_second_ctrl_c_stops_immediately(trained, texts, run_recipe, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        trained(texts, told, "stopped", interrupting(2))
+        trained(texts, run_recipe, "stopped", interrupting(2))
     assert signal.getsignal(signal.SIGINT) is before
     assert RunDir(tmp_path / "stopped").last_checkpoint() is None
 
 
-def test_a_checkpoint_that_is_not_whole_is_passed_over(trained, texts, told, whole, tmp_path):
+def test_an_incomplete_checkpoint_is_skipped(trained, texts, run_recipe, whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "cut")
     cut = RunDir(tmp_path / "cut")
     (cut.checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 3')
     shutil.rmtree(cut.model)
     assert cut.last_checkpoint().name == "checkpoint-3"
-    same(trained(texts, told, "cut"), whole)
+    same(trained(texts, run_recipe, "cut"), whole)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_seed_decides_all(trained, texts, told, whole, workers):
+def test_the_seed_decides_everything(trained, texts, run_recipe, whole, workers):
     """Also where processes of their own prepare the batches."""
-    same(trained(texts, replace(told, workers=workers), "again"), whole)
+    same(trained(texts, replace(run_recipe, workers=workers), "again"), whole)
 
 
-def test_every_epoch_has_an_order_of_its_own(trained, texts, told, monkeypatch):
+def test_every_epoch_has_its_own_order(trained, texts, run_recipe, monkeypatch):
     seen = []
     collate = Collator.__call__
 
@@ -102,8 +104,8 @@ def test_every_epoch_has_an_order_of_its_own(trained, texts, told, monkeypatch):
         return collate(self, rows)
 
     monkeypatch.setattr(Collator, "__call__", watched)
-    trained(texts, told)
-    sampler, expected = InterleavedBatchSampler([""] * 12, 6, 0, told.seed), []
+    trained(texts, run_recipe)
+    sampler, expected = InterleavedBatchSampler([""] * 12, 6, 0, run_recipe.seed), []
     for epoch in range(3):
         sampler.set_epoch(epoch)
         expected += list(sampler)
@@ -112,18 +114,18 @@ def test_every_epoch_has_an_order_of_its_own(trained, texts, told, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_read_is_one_line(trained, recipe, mixed, workers):
-    """It was a picture once: only the step that needs it finds out."""
+def test_an_unreadable_image_is_reported_in_one_line(trained, recipe, mixed, workers):
+    """The image is damaged after the data was read: only the step that needs it finds out."""
     broken = mixed[0].positive.image
     Path(broken).write_bytes(Path(broken).read_bytes()[:200])
-    told = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", workers=workers)
+    run_recipe = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", workers=workers)
     with pytest.raises(DataError) as caught:
-        trained([pair for pair in mixed if not pair.query.instruction], told)
+        trained([pair for pair in mixed if not pair.query.instruction], run_recipe)
     assert str(caught.value).startswith(f"{broken} cannot be used: ")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_loss_that_is_no_number_ends_the_run(trained, texts, recipe):
+def test_a_loss_that_is_not_finite_stops_the_run(trained, texts, recipe):
     with pytest.raises(FinetuneError, match=r"not a finite number after step .*lower --rate"):
         trained(texts, recipe(rate=1e30, steps=6, save_every=1))
 

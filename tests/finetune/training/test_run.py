@@ -36,7 +36,7 @@ COLOURS = {
 
 @pytest.fixture
 def captions(tmp_path) -> Path:
-    """Twelve pictures, each with an English and a German caption."""
+    """Twelve images, each with an English and a German caption."""
     rows = ["image,caption,language"]
     for number in range(3):
         for name, colour in COLOURS.items():
@@ -59,9 +59,9 @@ def texts(tmp_path) -> Path:
 @pytest.fixture
 def trained(checkpoint, texts, tmp_path) -> Path:
     """The folder of a run on a tiny E5-V, which has moved away from its base."""
-    told = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
+    settings = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
     recipe = resolve_recipe(
-        told | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
+        settings | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
     )
     run = RunDir(tmp_path / "run")
     run_training(TrainingData(files=[texts], hold_out=0), recipe, run, CPU, lambda _: None)
@@ -77,17 +77,21 @@ def test_the_command_adapts_a_vision_language_model(checkpoint, captions, tmp_pa
     words += ["--set", "log_every=1"]
     done = run_program("finetune", *words)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["steps"] == 2 and "Traceback" not in done.stderr
+    settings = json.loads(done.stdout)
+    assert settings["steps"] == 2 and "Traceback" not in done.stderr
     assert "step 2 of 2, loss" in done.stderr
     held = read_pairs(run / "evaluation" / "held-out.jsonl")
-    assert told["pairs"] + len(held) == 24
+    assert settings["pairs"] + len(held) == 24
     assert {pair.language for pair in held} == {"de", "en"}
     measured = json.loads((run / "evaluation" / "held-out" / "comparison.json").read_text())
     assert measured["before"]["name"] == str(base)
     assert {group["language"] for group in measured["groups"]} == {"de", "en"}
     about = json.loads((run / "run.json").read_text())
-    assert (about["status"], about["preset"], about["pairs"]) == ("done", "vlm2vec", told["pairs"])
+    assert (about["status"], about["preset"], about["pairs"]) == (
+        "done",
+        "vlm2vec",
+        settings["pairs"],
+    )
     assert about["data"][0]["path"] == str(captions) and len(about["data"][0]["blake3"]) == 32
     assert yaml.safe_load((run / "config.yaml").read_text())["matryoshka"] == [8, 16]
     assert "## Results" in (run / "README.md").read_text()
@@ -96,7 +100,7 @@ def test_the_command_adapts_a_vision_language_model(checkpoint, captions, tmp_pa
     assert short.card.matryoshka == (8, 16) and short.embed([Input("red")], "query").shape == (1, 8)
 
 
-def test_a_merged_model_gives_the_adapters_vectors(trained, checkpoint, tmp_path):
+def test_a_merged_model_gives_the_same_vectors(trained, checkpoint, tmp_path):
     """In our own loader, in sentence-transformers, and in transformers alone."""
     export_merged(trained, tmp_path / "merged", None)
     image = Image.new("RGB", (90, 60), "teal")
@@ -130,7 +134,7 @@ def _by_transformers(folder: Path, prompt: str) -> np.ndarray:
     return (state / state.norm()).numpy()
 
 
-def test_an_adapter_alone(trained, tmp_path):
+def test_export_of_the_adapter(trained, tmp_path):
     export_adapter(trained, tmp_path / "adapter")
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors", "polylens.json"}
@@ -140,7 +144,7 @@ def test_an_adapter_alone(trained, tmp_path):
         export_adapter(trained, tmp_path / "adapter")
 
 
-def test_the_starter_goes_out_as_its_head(captions, tmp_path):
+def test_the_starter_is_exported_as_its_head(captions, tmp_path):
     recipe = resolve_recipe({"preset": "starter-head", "steps": 3, "batch": 12, "rate": 1e-2})
     run = RunDir(tmp_path / "run")
     done = run_training(
@@ -160,9 +164,9 @@ def test_the_starter_goes_out_as_its_head(captions, tmp_path):
 
 
 def test_a_model_of_sentence_transformers_is_merged(qwen, captions, tmp_path):
-    told = {"preset": "vlm2vec", "model": str(qwen), "sub_batch": 0, "batch": 6, "steps": 2}
+    settings = {"preset": "vlm2vec", "model": str(qwen), "sub_batch": 0, "batch": 6, "steps": 2}
     run = RunDir(tmp_path / "run")
-    recipe = resolve_recipe(told | {"rate": 1e-3, "warmup": 0})
+    recipe = resolve_recipe(settings | {"rate": 1e-3, "warmup": 0})
     run_training(TrainingData(files=[captions], hold_out=0), recipe, run, CPU, lambda _: None)
     export_merged(run.folder, tmp_path / "merged", None)
     inputs = [Input("red"), Input(images=(Image.new("RGB", (90, 60), "teal"),))]
@@ -173,37 +177,37 @@ def test_a_model_of_sentence_transformers_is_merged(qwen, captions, tmp_path):
     np.testing.assert_allclose(merged, adapted, atol=1e-5)
 
 
-def test_a_run_that_is_done_or_another_is_not_gone_on_with(trained, texts, checkpoint):
-    told = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
+def test_a_finished_or_different_run_is_not_resumed(trained, texts, checkpoint):
+    settings = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
     recipe = resolve_recipe(
-        told | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
+        settings | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
     )
     with pytest.raises(FinetuneError, match="is done; choose another --out"):
         run_training(
             TrainingData(files=[texts], hold_out=0), recipe, RunDir(trained), CPU, lambda _: None
         )
     RunDir(trained).update_metadata({"status": "stopped"})
-    other = resolve_recipe(told | {"batch": 4, "steps": 4})
+    other = resolve_recipe(settings | {"batch": 4, "steps": 4})
     with pytest.raises(FinetuneError, match=r"started with other settings .*batch"):
         run_training(
             TrainingData(files=[texts], hold_out=0), other, RunDir(trained), CPU, lambda _: None
         )
 
 
-def test_a_folder_with_something_else_in_it_is_refused(texts, checkpoint):
-    told = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
+def test_a_folder_with_other_files_is_refused(texts, checkpoint):
+    settings = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
     with pytest.raises(FinetuneError, match="not a run directory"):
         run_training(
             TrainingData(files=[texts], hold_out=0),
-            resolve_recipe(told),
+            resolve_recipe(settings),
             RunDir(texts.parent),
             CPU,
             lambda _: None,
         )
 
 
-def test_what_is_measured_on_is_not_trained_on(captions):
-    """By item and by picture, whatever the caption says."""
+def test_test_items_are_excluded_from_training(captions):
+    """By item and by image, whatever the caption says."""
     pairs = read_pairs(captions)
     tests = [pair for pair in pairs if "red0" in pair.positive.image and pair.language == "en"]
     kept = exclude_test_items(pairs, tests, ContentKeys())
@@ -211,7 +215,7 @@ def test_what_is_measured_on_is_not_trained_on(captions):
     assert not any("red0" in pair.positive.image for pair in kept)
 
 
-def test_pictures_are_no_food_for_a_recipe_of_texts(captions, checkpoint, tmp_path):
+def test_a_text_only_recipe_refuses_images(captions, checkpoint, tmp_path):
     recipe = resolve_recipe(
         {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
     )
@@ -226,7 +230,7 @@ def test_pictures_are_no_food_for_a_recipe_of_texts(captions, checkpoint, tmp_pa
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
 
 
-def test_the_curve_goes_from_the_first_step_to_the_last():
+def test_loss_curve():
     drawn = render_loss_curve([(1, 2.0), (10, 1.0), (20, 0.5)])
     assert 'aria-label="Loss from 2 to 0.5 in 20 steps"' in drawn
     points = drawn.split('<path d="')[1].split('"')[0].split()

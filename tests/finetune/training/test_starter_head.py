@@ -75,14 +75,14 @@ def test_an_empty_input_is_refused(made):
         made.backbone.prepare(Input(" "), "query", None)
 
 
-def test_what_was_trained_is_loaded_as_it_was(made, tmp_path):
+def test_a_saved_head_loads_as_trained(made, tmp_path):
     learn(made)
     made.save(tmp_path / "model")
     rows = Engine(made.backbone).embed(ITEMS, "query")
     loaded = embedder.load(str(tmp_path / "model"))
     np.testing.assert_allclose(loaded.embed(ITEMS, "query"), rows, atol=1e-5)
-    told = json.loads((tmp_path / "model" / "polylens.json").read_text())
-    assert (told["family"], told["base"]) == ("starter", "starter")
+    metadata = json.loads((tmp_path / "model" / "polylens.json").read_text())
+    assert (metadata["family"], metadata["base"]) == ("starter", "starter")
     before, after = (
         ProjectionHead.read(HEAD_FILE).weights,
         ProjectionHead.read(tmp_path / "model" / HEAD_FILE.name).weights,
@@ -91,7 +91,7 @@ def test_what_was_trained_is_loaded_as_it_was(made, tmp_path):
     assert changed == set(RATE_SCALES)
 
 
-def test_training_goes_on_where_a_checkpoint_is(starter, made, tmp_path):
+def test_restore_from_a_checkpoint(starter, made, tmp_path):
     """With what it began with still in mind: the penalty is the same."""
     learn(made)
     made.save(tmp_path)
@@ -113,14 +113,14 @@ def test_an_adapted_head_can_be_adapted_further(made, tmp_path):
     assert second.penalty().item() == pytest.approx(0, abs=1e-4), "it begins where the first ended"
     learn(second)
     second.save(tmp_path / "second")
-    told = json.loads((tmp_path / "second" / "polylens.json").read_text())
-    assert told["base"] == str(tmp_path / "first")
+    metadata = json.loads((tmp_path / "second" / "polylens.json").read_text())
+    assert metadata["base"] == str(tmp_path / "first")
     rows = Engine(second.backbone).embed(ITEMS, "query")
     loaded = embedder.load(str(tmp_path / "second"))
     np.testing.assert_allclose(loaded.embed(ITEMS, "query"), rows, atol=1e-5)
 
 
-def test_nothing_moves_without_steps(made):
+def test_the_penalty_is_zero_before_training(made):
     assert made.penalty().item() == pytest.approx(0, abs=1e-4)
 
 
@@ -133,7 +133,7 @@ def test_the_penalty_in_closed_form(made):
     assert made.penalty().item() == pytest.approx(40, abs=1e-3)
 
 
-def test_texts_move_at_a_tenth_of_the_pace(made):
+def test_texts_train_at_a_tenth_of_the_rate(made):
     """Adam's first step is the rate, whatever the gradient."""
     learn(made, steps=1)
     before, after = ProjectionHead.read(HEAD_FILE).weights, made.module.trained_weights()
@@ -143,29 +143,29 @@ def test_texts_move_at_a_tenth_of_the_pace(made):
     assert words == pytest.approx(3e-4, rel=1e-2)
 
 
-def noticed(count: int, shift: float = 0.0) -> torch.Tensor:
+def make_features(count: int, shift: float = 0.0) -> torch.Tensor:
     """(count, 1152): features, moved away from what is usual, and unit rows."""
     features = torch.randn(count, 768) + shift * torch.randn(1, 768)
     return torch.cat([features, F.normalize(torch.randn(count, 384), dim=1)], dim=1)
 
 
-def test_features_are_noisy_in_training_alone(made):
-    seen = noticed(3)
+def test_noise_is_added_in_training_only(made):
+    features = make_features(3)
     made.module.eval()
-    assert torch.equal(made.module.encode_image(seen), made.module.encode_image(seen))
+    assert torch.equal(made.module.encode_image(features), made.module.encode_image(features))
     made.module.train()
     assert not torch.allclose(
-        made.module.encode_image(seen), made.module.encode_image(seen), atol=1e-2
+        made.module.encode_image(features), made.module.encode_image(features), atol=1e-2
     )
 
 
-def test_the_penalty_keeps_what_noise_looks_like(starter):
+def test_the_penalty_prevents_forgetting(starter):
     """The same lesson, with the penalty and without: what was never shown moves much less."""
 
     def taught(penalty: bool) -> float:
         torch.manual_seed(0)
         module = StarterModule(starter.head)
-        domain = noticed(8, 1.5)
+        domain = make_features(8, 1.5)
         words = F.normalize(torch.randn(8, 384), dim=1)
         optimizer = torch.optim.AdamW(module.parameters(), 1e-3, weight_decay=0)
         for _ in range(40):
@@ -196,7 +196,7 @@ class Counted:
         return self.inner.extract_image_features(images)
 
 
-def test_towers_run_once_for_equal_content_and_once_for_all_runs(starter, tmp_path):
+def test_towers_run_once_for_equal_content(starter, tmp_path):
     counted = Counted(starter)
     first = StarterHead(counted, tmp_path)
     for item in (Input("dog"), Input("dog", (picture(0),)), Input(images=(picture(0),))):
@@ -209,7 +209,7 @@ def test_towers_run_once_for_equal_content_and_once_for_all_runs(starter, tmp_pa
     np.testing.assert_array_equal(again.images[0], one.images[0])
 
 
-def test_a_cache_that_was_cut_off_is_used_up_to_there(tmp_path):
+def test_a_truncated_cache_keeps_complete_records(tmp_path):
     file = tmp_path / "rows.bin"
     rows = FeatureCache((2, 3), file)
     for text in ("a", "b"):
@@ -223,7 +223,7 @@ def test_a_cache_that_was_cut_off_is_used_up_to_there(tmp_path):
     assert FeatureCache((2, 3), file).get_or_compute(text_key("b"), lambda: None)[1, 2] == 1
 
 
-def test_keys_are_of_pixels_in_their_shape():
+def test_image_keys_depend_on_pixels_and_shape():
     flat = Image.new("L", (6, 4))
     assert image_key(flat) == image_key(flat.copy())
     assert (
@@ -231,7 +231,7 @@ def test_keys_are_of_pixels_in_their_shape():
     )
 
 
-def test_texts_heard_together_are_as_heard_alone(tmp_path):
+def test_precomputed_texts_equal_single_texts(tmp_path):
     """And a head that has been acquainted with them does not ask the tower again."""
     texts = ["猫", "a red bicycle", "ein Hund im Schnee"]
     alone, together = (

@@ -1,11 +1,11 @@
-"""One process that trains, for tests of several and of ends that nobody plans.
+"""One process that trains, for tests of several processes and of interrupted runs.
 
     python worker.py JOBS.json
     python -m torch.distributed.run --nproc-per-node 2 worker.py JOBS.json
 
-Each run's folder gets `norms.jsonl`, the length of the gradient at each step. The file holds a list
-of jobs: `pairs` (a file), `recipe`, `out` (the run's folder), and `signal`,
-which is a number that the first process sends itself when it has said as many lines as `after`.
+Each run directory gets `norms.jsonl`, the gradient norm at each step. The file holds a list of
+jobs: `pairs` (a file), `recipe`, `out` (the run directory), and `signal`, the number of a signal
+that the first process sends itself after as many lines of progress as `after`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from finetune.training.presets import resolve_recipe
 
 
 class NormLoggingCallback(LogCallback):
-    """Adam forgives a gradient of the wrong length; its length is noted for comparison."""
+    """Logs the gradient norm: Adam hides a gradient of the wrong norm."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         super().on_log(args, state, control, logs)
@@ -39,23 +39,23 @@ class NormLoggingCallback(LogCallback):
 
 
 def main(jobs: list[dict[str, Any]]) -> None:
-    alone, trainer.LogCallback = PartialState(cpu=True), NormLoggingCallback
+    state, trainer.LogCallback = PartialState(cpu=True), NormLoggingCallback
     for job in jobs:
         run, recipe = RunDir(Path(job["out"])), resolve_recipe(job["recipe"])
-        with alone.main_process_first():
-            if alone.is_main_process:
+        with state.main_process_first():
+            if state.is_main_process:
                 run.start(recipe.to_dict(), {"status": "training", "data": []})
-        said: list[str] = []
+        lines: list[str] = []
 
-        def say(line: str, job: dict[str, Any] = job, said: list[str] = said) -> None:
-            said.append(line)
-            if len(said) == job.get("after"):
+        def progress(line: str, job: dict[str, Any] = job, lines: list[str] = lines) -> None:
+            lines.append(line)
+            if len(lines) == job.get("after"):
                 os.kill(os.getpid(), job["signal"])
 
         pairs = read_pairs(Path(job["pairs"]))
         stopped = "signal" in job
         with contextlib.suppress(KeyboardInterrupt) if stopped else contextlib.nullcontext():
-            trainer.train(pairs, recipe, run, Settings(device="cpu"), say, ContentKeys())
+            trainer.train(pairs, recipe, run, Settings(device="cpu"), progress, ContentKeys())
             assert not stopped, "the signal should have ended the run"
 
 

@@ -1,4 +1,4 @@
-"""The loss on tensors for which it can be told by hand."""
+"""The loss on tensors for which it is known by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from finetune.training.losses import info_nce, matryoshka_info_nce
 EVERY = torch.ones(4, 4, dtype=torch.bool)
 
 
-def test_embeddings_of_nothing_cannot_tell_candidates_apart():
+def test_zero_embeddings():
     nothing = torch.zeros(4, 8)
     assert info_nce(nothing, nothing, EVERY, 0.02).item() == pytest.approx(math.log(4))
     some = EVERY.clone()
@@ -23,7 +23,7 @@ def test_embeddings_of_nothing_cannot_tell_candidates_apart():
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.05, 1.0])
-def test_embeddings_at_right_angles(temperature):
+def test_orthogonal_embeddings(temperature):
     unit = torch.eye(4, 8)
     expected = math.log(math.exp(1 / temperature) + 3) - 1 / temperature
     loss = info_nce(unit, unit, EVERY, temperature)
@@ -33,14 +33,14 @@ def test_embeddings_at_right_angles(temperature):
     )
 
 
-def test_the_wrong_way_round_costs_all_that_it_can():
+def test_swapped_positives():
     unit = torch.eye(2)
     expected = math.log(1 + math.exp(1 / 0.05))
     loss = info_nce(unit, unit.flip(0), EVERY[:2, :2], 0.05)
     assert loss.item() == pytest.approx(expected)
 
 
-def test_what_is_not_allowed_has_no_part():
+def test_masked_documents_do_not_count():
     torch.manual_seed(0)
     queries, documents = torch.randn(4, 8), torch.randn(4, 8, requires_grad=True)
     without_last = EVERY.clone()
@@ -53,7 +53,7 @@ def test_what_is_not_allowed_has_no_part():
     assert documents.grad[:3].abs().sum(1).min() > 0
 
 
-def test_a_query_alone_with_its_positive_learns_nothing():
+def test_a_single_candidate_gives_no_gradient():
     queries = torch.randn(4, 8, requires_grad=True)
     documents = torch.cat([torch.randn(3, 8), torch.zeros(1, 8)]).requires_grad_()
     loss = info_nce(queries, documents, torch.eye(4, dtype=torch.bool), 0.02)
@@ -62,7 +62,7 @@ def test_a_query_alone_with_its_positive_learns_nothing():
     assert queries.grad.abs().max() == documents.grad.abs().max() == 0
 
 
-def test_shorter_vectors_count_alike():
+def test_truncated_dims_have_equal_weights():
     """Of the unit vectors of four dimensions, cut to two, the last two say nothing."""
     unit, temperature = torch.eye(4), 0.1
     whole = math.log(math.exp(10) + 3) - 10
@@ -71,7 +71,7 @@ def test_shorter_vectors_count_alike():
     assert loss.item() == pytest.approx((cut + whole) / 2)
 
 
-def test_the_loss_of_both_ways(contrast, step_of, texts):
+def test_symmetric_loss(contrast, step_of, texts):
     """Both queries ask for the first document, which is the second's wrong one."""
     step = step_of(texts[:1] + texts[3:4], hard="none")
     rows = torch.zeros(4, 3)
@@ -84,7 +84,7 @@ def test_the_loss_of_both_ways(contrast, step_of, texts):
     assert both.item() == pytest.approx((forth + math.log(2)) / 2)
 
 
-def test_shorter_lengths_stand_beside_the_whole(contrast, step_of, texts):
+def test_matryoshka_dims_beside_the_full_dim(contrast, step_of, texts):
     step = step_of(texts[:4], hard="none")
     torch.manual_seed(1)
     rows = torch.randn(8, 6)
