@@ -109,7 +109,7 @@ def test_a_collection_without_votes_has_none(tmp_path):
 
 
 def test_a_vote_that_cannot_be_saved_is_a_readable_error(tmp_path):
-    with pytest.raises(StoreError, match="was not kept"):
+    with pytest.raises(StoreError, match="was not saved"):
         record_vote(tmp_path / "nothing", vote())
     (tmp_path / "feedback.jsonl").mkdir()
     with pytest.raises(StoreError, match="cannot be read"):

@@ -37,12 +37,12 @@ def test_an_image_is_a_file_that_exists(tmp_path, photo):
     part = parse_part(f"-2:{path}")
     assert part.image.size == (80, 60)
     assert (part.weight, part.label) == (-2, "red.jpg")
-    with pytest.raises(QueryError, match="no picture"):
+    with pytest.raises(QueryError, match="no image"):
         parse_part(str(tmp_path / "blue.jpg"))
 
 
 def test_a_file_that_is_not_an_image_is_an_error(tmp_path):
-    (tmp_path / "x.jpg").write_text("no picture")
+    (tmp_path / "x.jpg").write_text("no image")
     with pytest.raises(QueryError, match=r"x\.jpg cannot be searched with"):
         parse_part(str(tmp_path / "x.jpg"))
 
@@ -75,5 +75,5 @@ def test_filters():
         "brand": ("x=y",),
     }
     for wrong in ("kind", "=x", "kind="):
-        with pytest.raises(QueryError, match="no filter"):
+        with pytest.raises(QueryError, match="not a filter"):
             parse_filters([wrong])

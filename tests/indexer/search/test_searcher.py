@@ -119,9 +119,9 @@ def test_parts_that_cancel_out_are_an_error(searcher):
 
 def test_the_shares_of_the_explanation_add_up(searcher):
     hit = searcher.search(Query((text("red"), text("green", -0.5)))).hits[0]
-    assert [part["label"] for part in hit.why["parts"]] == ["red", "green"]
-    assert sum(abs(part["share"]) for part in hit.why["parts"]) == pytest.approx(1, abs=1e-3)
-    assert "image" in hit.why["channels"]
+    assert [part["label"] for part in hit.explanation["parts"]] == ["red", "green"]
+    assert sum(abs(part["share"]) for part in hit.explanation["parts"]) == pytest.approx(1, abs=1e-3)
+    assert "image" in hit.explanation["channels"]
 
 
 def test_near_duplicates_are_grouped_behind_the_best(collection, colours, folder, searcher, photo):
