@@ -101,7 +101,7 @@ def parse_workers(value: object) -> int | str:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Every setting, resolved. Sizes are in bytes or pixels."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
@@ -72,6 +72,7 @@ class Query:
     """
 
     parts: tuple[Part, ...]
+    _: KW_ONLY
     filters: Filters = field(default_factory=dict)
     limit: int = 20
     offset: int = 0

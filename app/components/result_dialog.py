@@ -94,7 +94,9 @@ def _find_hit(search: Search, record: Record, here: CollectionSession) -> Hit | 
         return None
     query = search.to_query()
     only = {"content": (str(record.payload["content"]),)}
-    found = here.searcher.search(Query(query.parts, only, limit=50, group_duplicates=False)).hits
+    found = here.searcher.search(
+        Query(query.parts, filters=only, limit=50, group_duplicates=False)
+    ).hits
     return next((hit for hit in found if hit.id == record.id), None)
 
 

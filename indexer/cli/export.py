@@ -64,7 +64,7 @@ def export(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
     if as_json and output is None:
         raise typer.BadParameter("--json reports on a file; name it with --output")
-    query = Query(parse_parts(search or []), parse_filters(where or []), limit)
+    query = Query(parse_parts(search or []), filters=parse_filters(where or []), limit=limit)
     with _open_rows(config, query) as rows, _open_output(output) as out:
         count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]
     if as_json:

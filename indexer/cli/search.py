@@ -126,12 +126,12 @@ def search(
     images = [Part(image=read_query_image(path, side), label=path.name) for path in image or []]
     query = Query(
         (*parse_parts(written, side), *images),
-        parse_filters(where or []),
-        limit,
-        offset,
-        diversity,
-        fold,
-        instruction,
+        filters=parse_filters(where or []),
+        limit=limit,
+        offset=offset,
+        diversity=diversity,
+        group_duplicates=fold,
+        instruction=instruction,
     )
     run_query(config, query, [*written, *map(str, image or [])], as_json=as_json, verbose=verbose)
 
@@ -156,7 +156,14 @@ def similar(
     from indexer.types import Query
 
     part = resolve_example(config, what)
-    query = Query((part,), parse_filters(where or []), limit, offset, diversity, fold)
+    query = Query(
+        (part,),
+        filters=parse_filters(where or []),
+        limit=limit,
+        offset=offset,
+        diversity=diversity,
+        group_duplicates=fold,
+    )
     run_query(config, query, [what], as_json=as_json, verbose=verbose)
 
 

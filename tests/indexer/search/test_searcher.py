@@ -120,7 +120,9 @@ def test_parts_that_cancel_out_are_an_error(searcher):
 def test_the_shares_of_the_explanation_add_up(searcher):
     hit = searcher.search(Query((text("red"), text("green", -0.5)))).hits[0]
     assert [part["label"] for part in hit.explanation["parts"]] == ["red", "green"]
-    assert sum(abs(part["share"]) for part in hit.explanation["parts"]) == pytest.approx(1, abs=1e-3)
+    assert sum(abs(part["share"]) for part in hit.explanation["parts"]) == pytest.approx(
+        1, abs=1e-3
+    )
     assert "image" in hit.explanation["channels"]
 
 
@@ -156,10 +158,10 @@ def test_filters_and_facets(searcher, folder):
     counts = searcher.facets(where)
     assert dict(counts["kind"]) == {"image": 3}
     assert dict(counts["folder"])[str(folder / "noise")] == 40, "a facet does not narrow itself"
-    wide = searcher.search(Query((text("red"),), {"width": (">=1000",)}))
+    wide = searcher.search(Query((text("red"),), filters={"width": (">=1000",)}))
     assert wide.hits == ()
     with pytest.raises(QueryError, match="number"):
-        searcher.search(Query((text("red"),), {"width": ("wide",)}))
+        searcher.search(Query((text("red"),), filters={"width": ("wide",)}))
 
 
 def test_diversity_spreads(searcher, collection, colours, folder, photo):

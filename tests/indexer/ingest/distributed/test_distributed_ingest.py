@@ -26,7 +26,7 @@ from indexer.ingest.types import IngestOptions
 from indexer.reindex.reindex import reindex
 from indexer.types import IngestProgress, IngestReport, Record
 
-REMOTE = Config("http://127.0.0.1:9")
+REMOTE = Config(store="http://127.0.0.1:9")
 pytestmark = pytest.mark.usefixtures("ray")
 
 
