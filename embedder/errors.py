@@ -1,13 +1,32 @@
-"""Errors of the embedder: each message says what failed and what to type next."""
+"""Exceptions of the embedder; every message is written for the user."""
+
+from __future__ import annotations
 
 
 class EmbedderError(Exception):
-    """An input or a model that cannot be embedded with; the message is for the user."""
+    """An input or a model cannot be used. The message says what failed and what to do next."""
 
 
 class UnavailableError(EmbedderError):
-    """The model is out of reach, whatever the input: another would fare no better."""
+    """The model cannot be reached at all; another input would fail as well."""
 
 
 class UnknownModelError(EmbedderError):
-    """No family knows the model's name."""
+    """No model family knows the name."""
+
+
+class UnusableFileError(EmbedderError):
+    """A file cannot be read or decoded.
+
+    Attributes:
+        reason: A stable code, such as "corrupt" or "too-large".
+        detail: What is wrong with the file, for the user.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[UnusableFileError], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)

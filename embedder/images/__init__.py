@@ -1,1 +1,1 @@
-"""Images."""
+"""Image files to upright sRGB: formats, headers, color conversion, decoding."""

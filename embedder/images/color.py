@@ -1,4 +1,4 @@
-"""Every pixel format that a decoder may hand over -> 8-bit sRGB, alpha on white."""
+"""Converts every pixel format that a decoder may return to 8-bit sRGB, alpha on white."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import numpy as np
 from PIL import Image, ImageCms
 
 MAX_PROFILE_BYTES = 4 << 20  # bytes; printers' CMYK profiles reach 2 MB
-PROFILE_COLOR_SPACES = {
-    "RGB": "RGB ",
-    "L": "GRAY",
-    "CMYK": "CMYK",
-}  # mode -> the profile's colour space
+PROFILE_COLOR_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}  # by mode
 
 
 def convert_to_srgb(image: Image.Image, side: int) -> Image.Image:
-    """`image` as RGB in sRGB, reduced by a whole factor while its shorter side stays >= `side`."""
+    """Convert `image` to RGB in sRGB, reduced as by `reduce_image`."""
     profile = image.info.get("icc_profile")
-    image = _to_8_bit(image)
-    factor = min(image.size) // side
-    if factor >= 2:
-        image = Image.Image.reduce(image, factor)
+    image = reduce_image(_to_8_bit(image), side)
     if image.mode in {"RGBA", "LA"}:
         image = _flatten_on_white(image)
     if profile:
         image = _apply_profile(image, profile)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def reduce_image(image: Image.Image, side: int) -> Image.Image:
+    """Reduce by a whole factor while the shorter side stays at least `side` pixels."""
+    factor = min(image.size) // side
+    return Image.Image.reduce(image, factor) if factor >= 2 else image
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

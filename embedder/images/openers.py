@@ -1,0 +1,203 @@
+"""Reads image headers: one Pillow class per format, with size checks before any pixel is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    QoiImagePlugin,
+    TgaImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from embedder.errors import UnusableFileError
+from embedder.images.formats import RAW_ADVICE, SVG_ADVICE, is_svg, sniff_format
+
+MAX_FRAMES = 1000
+MAX_SCANS = 200  # of a progressive JPEG: decoding time grows with them, encoders write about 10
+DNG_VERSION_TAG = 50706
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+# These plugins have no other way to pass options than their module variables.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the caller decodes in threads of its own
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # XMP and workflows of several MB are normal
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """The largest file, in bytes, and the largest image, in pixels, to decode."""
+
+    max_bytes: int = 200 << 20
+    max_pixels: int = 150_000_000
+
+    def check_pixels(self, size: tuple[int, int]) -> None:
+        """Raise `UnusableFileError` for an image of `size` (width, height) over the limit."""
+        if size[0] * size[1] > self.max_pixels:
+            raise UnusableFileError(
+                "too-many-pixels",
+                f"{size[0]} x {size[1]} pixels; the limit is {self.max_pixels:,}: "
+                "raise it with --max-pixels",
+            )
+
+
+def detect_format(data: bytes) -> str:
+    """Return the image format of `data`; raise `UnusableFileError` if it has none."""
+    if not data:
+        raise UnusableFileError("empty", "0 bytes")
+    format = sniff_format(data[:64])
+    if format == "raw":
+        raise UnusableFileError("unsupported", RAW_ADVICE)
+    if format:
+        return format
+    if is_svg(data):
+        raise UnusableFileError("unsupported", SVG_ADVICE)
+    if _is_tga(data):
+        return "tga"
+    raise UnusableFileError("corrupt", "its content is not in a known image format")
+
+
+def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.ImageFile:
+    """Read the header of `data` and check it; no pixel is decoded yet."""
+    source = OPENERS[format](BytesIO(data))
+    if min(source.size) < 1:
+        raise UnusableFileError("corrupt", "its header says that it has no pixels")
+    limits.check_pixels(source.size)
+    if format == "jpeg":
+        if source.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
+            raise UnusableFileError("corrupt", f"a progressive JPEG of more than {MAX_SCANS} scans")
+        source.decodermaxblock = len(data)  # all at once, not 64 KB at a time
+    if format == "ico":
+        _check_icon(source, data, limits)
+    if format == "tiff" and DNG_VERSION_TAG in getattr(source, "tag_v2", ()):
+        raise UnusableFileError("unsupported", RAW_ADVICE)
+    return source
+
+
+def count_frames(source: ImageFile.ImageFile, data: bytes, format: str) -> int:
+    """Count the frames of an animation or the pages of a TIFF, up to `MAX_FRAMES`.
+
+    Nothing is decoded.
+    """
+    if format == "gif":
+        return _count_gif_frames(data)
+    if format == "tiff":
+        return _count_tiff_pages(data)
+    if format in {"png", "webp", "avif"}:
+        return min(int(getattr(source, "n_frames", 1)), MAX_FRAMES)
+    return 1
+
+
+def _open_heif(file: BytesIO) -> ImageFile.ImageFile:
+    """Read the header of a HEIC file; `load()` decodes and rotates it."""
+    import pi_heif
+    from pi_heif.as_plugin import HeifImageFile
+
+    options = pi_heif.options
+    options.DECODE_THREADS = 1
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    _check_heif_items(file.getbuffer().tobytes())
+    image: ImageFile.ImageFile = HeifImageFile(file)
+    return image
+
+
+# Called directly: Image.open would try other formats too.
+OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "heic": _open_heif,
+    "avif": AvifImagePlugin.AvifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "ico": IcoImagePlugin.IcoImageFile,
+    "ppm": PpmImagePlugin.PpmImageFile,
+    "tga": TgaImagePlugin.TgaImageFile,
+    "qoi": QoiImagePlugin.QoiImageFile,
+}
+
+
+def _is_tga(data: bytes) -> bool:
+    """TGA has no magic number: it has a footer, or else a plausible header."""
+    if data[-18:-2] == b"TRUEVISION-XFILE":
+        return True
+    return (
+        len(data) > 18
+        and data[1] <= 1
+        and data[2] in {1, 2, 3, 9, 10, 11}
+        and data[16] in {8, 16, 24, 32}
+        and data[17] & 0xC0 == 0
+        and data[12:14] != b"\0\0" != data[14:16]
+    )
+
+
+def _check_icon(source: ImageFile.ImageFile, data: bytes, limits: DecodeLimits) -> None:
+    """Check the images inside an icon, whose own headers may name larger sizes."""
+    ico: IcoImagePlugin.IcoFile = source.ico  # type: ignore[attr-defined]
+    for entry in ico.entry:
+        header = data[entry.offset : entry.offset + 24]
+        order, sides = ("big", header[16:]) if header[:8] == PNG_MAGIC else ("little", header[4:12])
+        width = int.from_bytes(sides[:4], order)  # type: ignore[arg-type]
+        height = int.from_bytes(sides[4:8], order)  # type: ignore[arg-type]
+        limits.check_pixels((width, height))
+
+
+def _check_heif_items(data: bytes) -> None:
+    """Raise `ValueError` if an item's type or name is not text.
+
+    pi-heif 1.4 makes a str of them without checking, and the process crashes
+    (ISO 14496-12, 8.11.6: the item info box).
+    """
+    at = data.find(b"infe")
+    while at >= 0:
+        size = int.from_bytes(data[at - 4 : at], "big") if at >= 4 else 0
+        texts = at + (14 if data[at + 4 : at + 5] == b"\3" else 12)
+        data[texts : at - 4 + size].decode("utf-8")
+        at = data.find(b"infe", at + 4)
+
+
+def _count_gif_frames(data: bytes) -> int:
+    """Count a GIF's image descriptors as far as its blocks can be followed."""
+    count, at = 0, 13 + _color_table_size(data[10])
+    try:
+        while count < MAX_FRAMES and data[at] in b"\x21\x2c":
+            if data[at] == 0x2C:
+                count += 1
+                at += 11 + _color_table_size(data[at + 9])
+            else:
+                at += 2
+            while data[at]:
+                at += data[at] + 1
+            at += 1
+    except IndexError:
+        pass  # truncated: what was counted is there
+    return max(count, 1)
+
+
+def _color_table_size(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _count_tiff_pages(data: bytes) -> int:
+    """Follow a TIFF's linked list of pages, up to `MAX_FRAMES`."""
+    source, count = TiffImagePlugin.TiffImageFile(BytesIO(data)), 1
+    try:
+        while count < MAX_FRAMES:
+            source.seek(count)
+            count += 1
+    except Exception:  # EOFError at the end, anything for a damaged page
+        return count
+    return count
