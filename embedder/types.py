@@ -1,53 +1,64 @@
-"""What goes into an embedder and what comes out."""
+"""The types that go into a model and come out of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 
 from embedder.errors import EmbedderError
 
-if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
+if TYPE_CHECKING:  # importing numpy would double the time of `indexer status`
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
 
 Vectors: TypeAlias = "NDArray[np.float32]"
-"""(n, dim) float32, every row of unit length."""
+"""(n, dim) float32 rows of unit L2 norm."""
 
 Role = Literal["query", "document"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+
+def check_role(role: str) -> Role:
+    """Return `role`; raise `EmbedderError` unless it is one of `ROLES`."""
+    if role not in ROLES:
+        raise EmbedderError(f"the role is {' or '.join(map(repr, ROLES))}, not {role!r}")
+    return cast(Role, role)
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What one vector is made from: a text, pictures (upright RGB), or both."""
+    """What one vector is made from: a text, images (upright RGB), or both."""
 
     text: str | None = None
     images: tuple[Image, ...] = ()
 
     @property
     def has_text(self) -> bool:
-        """Whether there is a text with more than blanks in it."""
+        """Whether there is a text that is not blank."""
         return bool(self.text and self.text.strip())
 
     def validate(self) -> None:
-        """Raise `EmbedderError` where there is nothing to embed."""
+        """Raise `EmbedderError` if there is nothing to embed."""
         if not (self.has_text or self.images):
-            raise EmbedderError("an input holds neither a text nor a picture")
+            raise EmbedderError("an input has neither a text nor an image")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Who a model is. Two vectors may be compared only if their cards' fingerprints are equal.
+    """The identity of a model. Vectors are comparable only if the fingerprints are equal.
 
-    `fingerprint` covers everything that changes a vector: family, weights and revision, adapter,
-    prompt version, image preprocessing version, pixel budget, length. `composes` says whether text
-    and pictures go through the model together; otherwise they are combined by arithmetic. A decoder
-    may shrink a picture until its shorter side is `image_side` pixels; the model has no use for
-    more. `memory` is what the weights and a batch need at bf16, in bytes. `matryoshka` are shorter
-    lengths that the model was trained to be cut to. Settings(dim=card.dim,
-    pixel_budget=card.pixel_budget) loads the same model again.
+    `Settings(dim=card.dim, pixel_budget=card.pixel_budget)` loads the same model again.
+
+    Attributes:
+        fingerprint: Covers everything that changes a vector: family, weights and revision, adapter,
+            prompts, image preprocessing, pixel budget, dim.
+        composes: Whether the model reads a text and images together; otherwise their vectors are
+            averaged.
+        image_side: The shorter side in pixels to which a decoder may reduce an image.
+        memory: Bytes for the weights and a batch in bf16.
+        matryoshka: Smaller dims that the model was trained for.
     """
 
     name: str
@@ -72,12 +83,16 @@ class ModelCard:
 class Settings:
     """How a model is loaded. `dim` and `pixel_budget` change its vectors, the rest does not.
 
-    device: "cpu", "cuda:1", or several with commas, each with a copy of the model; None: the best
-    that is there. dtype: "bfloat16", "float16" or "float32"; None: bfloat16 on a GPU, else float32.
-    pixel_budget: pixels that a picture may cost; None: what the model was trained with. dim: the
-    length vectors are cut to; None: whole. workers: threads that prepare pictures, or that the
-    starter looks at them with; 0: the cores' number, at most 8. batch_tokens: tokens in a batch; 0:
-    chosen by the device. api_key, timeout (seconds): for remote servers.
+    Attributes:
+        device: "cpu", "cuda:1", or several with commas, each with a copy of the model; None: the
+            best available.
+        dtype: "bfloat16", "float16" or "float32"; None: bfloat16 on a GPU, else float32.
+        pixel_budget: The most pixels per image; None: as the model was trained.
+        dim: Truncate vectors to this dim; None: all dimensions.
+        workers: Threads that prepare images; 0: one per core, at most 8.
+        batch_tokens: Tokens per batch; 0: by device.
+        api_key: For models behind a server.
+        timeout: Seconds, for models behind a server.
     """
 
     device: str | None = None
@@ -92,11 +107,15 @@ class Settings:
 
 
 class Embedder(Protocol):
-    """Turns texts, pictures and both together into one vector space."""
+    """Embeds texts, images, and both together in one space.
+
+    The models that `embedder.load` returns are thread-safe; of other implementations only one
+    thread may call `embed` at a time.
+    """
 
     @property
     def card(self) -> ModelCard: ...
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        """Embed `inputs` as (n, dim) unit rows in their order; raises `EmbedderError`."""
+        """Embed `inputs` as (n, dim) unit rows in their order; raise `EmbedderError`."""
         ...

@@ -1,27 +1,16 @@
-"""Why a file is skipped: the reason codes, and the exception that carries one."""
+"""Why a file is skipped: the reason codes. `UnusableFileError` carries one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TypeAlias
 
-from indexer.errors import IndexerError
+from embedder.errors import UnusableFileError
 
-SkipReason = Literal[
-    "unreadable",
-    "not-a-regular-file",
-    "empty",
-    "too-large",
-    "too-many-pixels",
-    "corrupt",
-    "truncated",
-    "unsupported",
-    "not-text",
-    "bad-sidecar",
-    "link-cycle",
-    "remote",
-    "embed-failed",
-]
+__all__ = ["SKIP_REASONS", "SkipReason", "UnusableFileError", "unreadable"]
+
+SkipReason: TypeAlias = str
+"""A key of `SKIP_REASONS`."""
 
 SKIP_REASONS: Mapping[SkipReason, str] = {
     "unreadable": "it could not be opened or read, or it changed while being read",
@@ -38,15 +27,6 @@ SKIP_REASONS: Mapping[SkipReason, str] = {
     "remote": "it is at a URL whose host was not allowed, so it was not fetched",
     "embed-failed": "the model failed on it",
 }
-
-
-class UnusableFileError(IndexerError):
-    """A file that cannot be used; `reason` is a key of `SKIP_REASONS`, `detail` is for users."""
-
-    def __init__(self, reason: SkipReason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason: SkipReason = reason
-        self.detail = detail
 
 
 def unreadable(detail: object) -> UnusableFileError:

@@ -85,7 +85,7 @@ def inject(
 
 def complete_model_name(incomplete: str) -> list[str]:
     """What the shell offers for --model."""
-    from embedder.families.registry import list_models
+    from embedder.api import list_models
 
     try:
         return [card.name for card in list_models() if card.name.startswith(incomplete)]

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedder.api import describe_model, list_models, load
 from embedder.cli import options
 from embedder.cli.console import print_note, print_version, run_program, write_json
 from embedder.cli.output import format_bytes, print_fields, print_table
 from embedder.cli.serve import SERVE_EXAMPLES, serve
 from embedder.errors import EmbedderError
-from embedder.families.registry import DEFAULT_MODEL, describe_model, list_models, load
+from embedder.families.registry import DEFAULT_MODEL
 from embedder.model_card import UNPINNED, find_preset
 from embedder.types import Settings
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
     from embedder.hardware import MachineMemory
     from embedder.types import Input, ModelCard, Vectors
 
@@ -173,7 +172,8 @@ def embed(
         raise typer.BadParameter("--int8 needs --npy PATH")
     if not texts and not image:
         texts = _read_stdin_lines()
-    inputs = _build_inputs(texts or [], image or [], together=together)
+    side = find_card(model).image_side if image else 0
+    inputs = _build_inputs(texts or [], image or [], together=together, side=side)
     loaded = load(model, settings)
     vectors = loaded.embed(inputs, role, instruction)  # type: ignore[arg-type]
     labels = [*(texts or []), *map(str, image or [])]
@@ -193,24 +193,16 @@ def _read_stdin_lines() -> list[str]:
     return [line for line in lines if line]
 
 
-def _build_inputs(texts: Sequence[str], paths: Sequence[Path], *, together: bool) -> list[Input]:
+def _build_inputs(
+    texts: Sequence[str], paths: Sequence[Path], *, together: bool, side: int
+) -> list[Input]:
+    from embedder.encoding import read_image
     from embedder.types import Input
 
-    images = [_read_image(path) for path in paths]
+    images = [read_image(path, side) for path in paths]
     if together:
         return [Input(" ".join(texts) or None, tuple(images))]
     return [*(Input(text=text) for text in texts), *(Input(images=(image,)) for image in images)]
-
-
-def _read_image(path: Path) -> Picture:
-    """The picture at `path`, upright RGB. `indexer` reads more formats, and hostile files."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise EmbedderError(f"{path} is no picture that can be read: {error}") from error
 
 
 def _save_npy(vectors: Vectors, npy: Path, as_int8: bool) -> None:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from embedder.api import load
 from embedder.cli import options
 from embedder.cli.console import print_note
-from embedder.families.registry import DEFAULT_MODEL, load
+from embedder.families.registry import DEFAULT_MODEL
 from embedder.types import Settings
 
 SERVE_EXAMPLES = """

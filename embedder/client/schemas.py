@@ -9,14 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedder.client.images import encode_data_url, reduce_image
 from embedder.errors import EmbedderError
+from embedder.images.color import reduce_image
 from embedder.types import Input, Vectors
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PNG_PIXELS = 512 * 512
+JPEG_QUALITY = 95
 Body = dict[str, Any]
 
 
@@ -95,3 +101,21 @@ def _normalize_checked(rows: Vectors) -> Vectors:
     if not (np.isfinite(norms).all() and (norms > 0).all()):
         raise EmbedderError("the server gave a vector that is zero or not finite")
     return np.asarray(rows / norms, dtype=np.float32)
+
+
+def encode_data_url(image: Image) -> str:
+    """Encode an image as a data URL: a small one as PNG, a large one as JPEG.
+
+    PNG gives the model exactly the pixels it would see here. A large photograph takes megabytes as
+    PNG, most of it noise; JPEG of quality 95, without chroma subsampling, takes a fraction of that
+    and keeps what a model that resizes it again can see.
+    """
+    file = BytesIO()
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    if image.width * image.height <= MAX_PNG_PIXELS:
+        kind = "png"
+        image.save(file, "PNG", compress_level=1)
+    else:
+        kind = "jpeg"
+        image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

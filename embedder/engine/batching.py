@@ -1,4 +1,4 @@
-"""Which inputs go through a model together."""
+"""Groups inputs into batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a backbone into an embedder: batches by cost, the CPU ahead of the device."""
+"""Runs a backbone: batches by cost, prepared on the CPU ahead of the device."""
 
 from __future__ import annotations
 
@@ -13,30 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.encoding import EmbeddingModel
 from embedder.engine.backbone import Backbone, Batch, Bucket
 from embedder.engine.batching import count_tokens, plan_batches
 from embedder.errors import EmbedderError
-from embedder.types import Input, ModelCard, Role, Settings, Vectors
+from embedder.types import Input, Role, Settings, Vectors, check_role
 from embedder.vectors import normalize
 
 if TYPE_CHECKING:
     import torch
 
-MIN_BATCHES, MIN_BATCH_TOKENS = (
-    4,
-    4_096,
-)  # a call is cut in so many batches, unless they would be smaller than that
-PREFETCH_BATCHES = 4  # batches made ready while one is on the device
-DEFAULT_BATCH_TOKENS = {
-    "cuda": 32_768,
-    "cpu": 4_096,
-    "mps": 8_192,
-}  # in a batch, until memory says otherwise
+MIN_BATCHES, MIN_BATCH_TOKENS = 4, 4_096  # a call is split into 4 batches or smaller-than-that ones
+PREFETCH_BATCHES = 4  # batches prepared while one is on the device
+DEFAULT_BATCH_TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # halved if memory runs out
 
 
 @dataclass(slots=True)
 class Timing:
-    """Seconds spent so far. `wait`: the device had nothing to do; `device`: the CPU had to wait."""
+    """Seconds spent: preparing, waiting for a batch (`wait`), waiting for the device (`device`)."""
 
     prepare: float = 0.0
     wait: float = 0.0
@@ -44,12 +38,12 @@ class Timing:
     halved: int = 0
 
 
-class Engine:
-    """An embedder around a backbone. Thread-safe: one call prepares while another computes."""
+class Engine(EmbeddingModel):
+    """A model around a backbone. Thread-safe: one call prepares while another computes."""
 
     def __init__(self, backbone: Backbone[Any], settings: Settings | None = None) -> None:
         settings = settings or Settings()
-        self.backbone = backbone
+        self.backbone, self.card = backbone, backbone.card
         self._workers = settings.workers or default_worker_count()
         self._budget = settings.batch_tokens or DEFAULT_BATCH_TOKENS.get(
             backbone.device.type, 4_096
@@ -60,27 +54,26 @@ class Engine:
         self.timing = Timing()
 
     @property
-    def card(self) -> ModelCard:
-        return self.backbone.card
-
-    @property
-    def lanes(self) -> int:
-        """Calls at once that make sense: while a GPU has one, the CPU prepares another."""
+    def max_concurrency(self) -> int:
+        """Two on a GPU: the CPU prepares one call while the GPU computes another."""
         return 1 if self.backbone.device.type == "cpu" else 2
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        """(n, dim) unit rows, in the order of `inputs`; raises `EmbedderError`."""
+        """Embed `inputs`; raise `EmbedderError` also for a vector that is not finite."""
         rows = self.states(inputs, role, instruction)[:, : self.card.dim]
         if not np.isfinite(rows).all():
-            raise EmbedderError(f"{self.card.name} gave numbers that are not finite; try float32")
+            raise EmbedderError(
+                f"{self.card.name} computed a vector that is not finite; try --dtype float32"
+            )
         return normalize(rows)
 
     def states(
         self, inputs: Sequence[Input], role: Role, instruction: str | None = None
     ) -> NDArray[np.float32]:
-        """(n, full dim) as the model gives them, before they are cut and brought to length 1."""
+        """Compute (n, full dim) rows, before truncation and normalization."""
         if not inputs:
             return np.zeros((0, self.card.dim), dtype=np.float32)
+        check_role(role)
         start = time.perf_counter()
         ready = [self.backbone.prepare(item, role, instruction) for item in inputs]
         buckets = [self.backbone.bucket(item) for item in ready]
@@ -88,7 +81,7 @@ class Engine:
         return self._run(ready, buckets)
 
     def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
-        """Collate in threads, ahead of the device; where memory runs out, plan smaller batches."""
+        """Collate in threads ahead of the device; if memory runs out, plan smaller batches."""
         import torch
 
         waiting = deque(self.plan_batches(buckets))
@@ -107,15 +100,15 @@ class Engine:
             return self._gather_rows(computed, len(ready))
 
     def plan_batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
-        """The batches of a call, as indices of `buckets`: a few at the least, so that the device
-        begins with the first while the others are being prepared."""
+        """Split a call into batches of indices; a few at least, so that the device starts with the
+        first while the others are prepared."""
         share = sum(bucket.tokens + bucket.extra_tokens for bucket in buckets) // MIN_BATCHES
         return plan_batches(buckets, min(self._budget, max(share, MIN_BATCH_TOKENS)))
 
     def _prefetch(
         self, waiting: deque[list[int]], ready: Sequence[Any]
     ) -> Iterator[tuple[list[int], Future[Batch]]]:
-        """The rows of each batch, in order, being collated while those before are on the device."""
+        """Yield the rows of each batch, collated while earlier batches are on the device."""
         started: deque[tuple[list[int], Future[Batch]]] = deque()
         while waiting or started:
             while waiting and len(started) <= PREFETCH_BATCHES:
@@ -138,7 +131,7 @@ class Engine:
         return batch
 
     def _forward(self, batch: Batch) -> torch.Tensor | None:
-        """(rows, dim), maybe not computed yet; None where memory ran out, which is free again."""
+        """Start computing (rows, dim); None if memory ran out."""
         import torch
 
         device = self.backbone.device
@@ -153,7 +146,7 @@ class Engine:
             return None
 
     def _halve_budget(self, rows: Sequence[int], buckets: Sequence[Bucket]) -> None:
-        """Half of what was too much is the most from now on."""
+        """Allow half of what was too much from now on."""
         import torch
 
         batch_tokens = count_tokens([buckets[row] for row in rows])
@@ -181,7 +174,7 @@ class Engine:
 
 
 def default_worker_count() -> int:
-    """Threads for preparing pictures: as many as this process may use, at most 8."""
+    """Return how many threads prepare images: the cores of this process, at most 8."""
     import os
 
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)

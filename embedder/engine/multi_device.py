@@ -1,27 +1,41 @@
-"""A model on several devices: a process each, which loads its own copy of the weights."""
+"""A model on several devices: one process per device, each with a copy of the weights.
+
+Not multiprocessing: it would run the caller's main module again in every worker, and under
+Streamlit the main module is the page.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
 
 import numpy as np
 
-from embedder.engine.device_worker import DeviceWorker
+from embedder.encoding import EmbeddingModel
+from embedder.errors import UnavailableError
+from embedder.families.registry import find_family
 from embedder.types import Input, ModelCard, Role, Settings, Vectors
 
-CHUNK_SIZE = 64  # inputs that a device gets at once: enough for its own batching
+CHUNK_SIZE = 64  # inputs a device gets at once: enough for its own batching
+WORKER_PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; from embedder.engine.multi_device import main; main({fd})"
+)
 
 
-class MultiDeviceEmbedder:
-    """An embedder over `settings.device` with commas, such as "cuda:0,cuda:1". Thread-safe."""
+class MultiDeviceEmbedder(EmbeddingModel):
+    """A model on every device of `settings.device`, such as "cuda:0,cuda:1". Thread-safe."""
 
     def __init__(self, name: str, settings: Settings) -> None:
-        """Loads on all of them at once; raises what the first that fails raises."""
+        """Load on all devices at the same time; raise the first failure."""
         names = [part.strip() for part in (settings.device or "").split(",") if part.strip()]
         self._workers = [DeviceWorker(name, replace(settings, device=device)) for device in names]
-        self.lanes = len(names)  # calls at once that make sense
         try:
             cards = [worker.wait_until_loaded() for worker in self._workers]
         except BaseException:
@@ -29,26 +43,104 @@ class MultiDeviceEmbedder:
             raise
         self.card: ModelCard = cards[0]
 
-    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        """(n, dim) unit rows in the order of `inputs`; a device that is done takes the next chunk.
+    @property
+    def max_concurrency(self) -> int:
+        return len(self._workers)
 
-        Raises `EmbedderError`, also when a device's process has died.
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
+        """Embed `inputs`; a device that is done takes the next chunk.
+
+        Raises `EmbedderError`, also if a device's process has died.
         """
         size = max(1, min(CHUNK_SIZE, -(-len(inputs) // len(self._workers))))
-        starts = iter(range(0, len(inputs), size))  # shared: each worker takes what comes next
-        out = np.empty((len(inputs), self.card.dim), dtype=np.float32)
+        starts = iter(range(0, len(inputs), size))  # shared: each worker takes the next chunk
+        vectors = np.empty((len(inputs), self.card.dim), dtype=np.float32)
 
         def embed_chunks(worker: DeviceWorker) -> None:
             for start in starts:
                 chunk = list(inputs[start : start + size])
-                out[start : start + size] = worker(chunk, role, instruction)
+                vectors[start : start + size] = worker(chunk, role, instruction)
 
         with ThreadPoolExecutor(len(self._workers)) as threads:
             for future in [threads.submit(embed_chunks, worker) for worker in self._workers]:
                 future.result()
-        return out
+        return vectors
 
     def close(self) -> None:
-        """End the processes."""
         for worker in self._workers:
             worker.close()
+
+
+class DeviceWorker:
+    """A model in a process of its own, used by one caller at a time."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        ours, theirs = Pipe()
+        code = WORKER_PROGRAM.format(path=sys.path, fd=theirs.fileno())
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
+        theirs.close()
+        self._connection, self._lock = ours, threading.Lock()
+        self._connection.send((name, settings))
+
+    def wait_until_loaded(self) -> ModelCard:
+        """Return the model's card; raise what loading raised."""
+        card: ModelCard = self._receive()
+        return card
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the model's `embed`; raise what it raised, `UnavailableError` for a dead process."""
+        with self._lock:
+            try:
+                self._connection.send(arguments)
+            except OSError:
+                raise _process_died_error() from None
+            return self._receive()
+
+    def close(self) -> None:
+        """End the process once it is idle."""
+        self._connection.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise _process_died_error() from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def main(fd: int) -> None:
+    """Run the worker's process: load a model, then embed until the caller closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles Ctrl-C
+    connection = Connection(fd)
+    try:
+        name, settings = connection.recv()
+        try:
+            family, bare_name = find_family(name)
+            model: EmbeddingModel = family.implementation.load(bare_name, settings)
+        except Exception as error:  # the caller raises it
+            connection.send(error)
+            return
+        connection.send(model.card)
+        while True:
+            inputs, role, instruction = connection.recv()
+            try:
+                connection.send(model.embed(inputs, role, instruction))
+            except Exception as error:  # the caller raises it
+                connection.send(error)
+    except (EOFError, OSError):
+        return  # the caller is gone
+
+
+def _process_died_error() -> UnavailableError:
+    return UnavailableError(
+        "a device's process has died, perhaps out of memory; give fewer devices, or a smaller model"
+    )

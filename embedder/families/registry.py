@@ -1,4 +1,4 @@
-"""Finds the family that serves a model's name. One line a family."""
+"""Finds the family that serves a model's name. One line per family."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from types import ModuleType
 
 from embedder.errors import EmbedderError, UnknownModelError
 from embedder.model_card import find_preset
-from embedder.types import Embedder, ModelCard, Settings
 
 DEFAULT_MODEL = "starter"
 URL_SCHEMES = ("http://", "https://")
@@ -17,11 +16,11 @@ URL_SCHEMES = ("http://", "https://")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A module, light to import, with
+    """The name of a module, quick to import, that has
 
-    CARDS: the models that have a name, as far as they can be told without their weights;
+    CARDS: the models that have a name, described without their weights;
     describe(name, settings) -> ModelCard: the card with its fingerprint, without loading weights;
-    load(name, settings) -> Embedder.
+    load(name, settings) -> EmbeddingModel.
     """
 
     name: str
@@ -42,48 +41,16 @@ FAMILIES = (
 )
 
 
-def list_models() -> list[ModelCard]:
-    """The cards of every model that has a name, without loading a weight."""
-    return [card for family in FAMILIES for card in family.implementation.CARDS]
-
-
-def describe_model(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> ModelCard:
-    """The card of the model called `name`, weights unloaded; may download a checkpoint.
-
-    Raises `UnknownModelError`, `EmbedderError`.
-    """
-    family, bare_name = _find_family(name)
-    card: ModelCard = family.implementation.describe(bare_name, settings or Settings())
-    return card
-
-
-def load(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> Embedder:
-    """Load the model called `name`: a name of `cards()`, a Hugging Face id, a checkpoint's or an
-    adapter's folder, a fine-tuning run's, or the address of a server; `family:name` where its
-    family cannot be told.
-
-    Raises `UnknownModelError`, `EmbedderError`.
-    """
-    settings = settings or Settings()
-    family, bare_name = _find_family(name)
-    if settings.device and "," in settings.device:
-        from embedder.engine.multi_device import MultiDeviceEmbedder
-
-        return MultiDeviceEmbedder(name, settings)
-    embedder: Embedder = family.implementation.load(bare_name, settings)
-    return embedder
-
-
 def find_family_name(name: str) -> str:
-    """The family of the model called `name`, without looking at its weights.
+    """Return the name of a model's family; errors as in `find_family`."""
+    return find_family(name)[0].name
 
-    Raises `UnknownModelError`, `EmbedderError`.
+
+def find_family(name: str) -> tuple[Family, str]:
+    """Return the family that serves `name`, and the name without a `family:` prefix.
+
+    Raises `UnknownModelError`, or `EmbedderError` for a checkpoint that cannot be read.
     """
-    return _find_family(name)[0].name
-
-
-def _find_family(name: str) -> tuple[Family, str]:
-    """The family that serves `name`, and the name without the family before it."""
     by_name = {family.name: family for family in FAMILIES}
     prefix, _, rest = name.partition(":")
     if rest and prefix in by_name:
@@ -101,11 +68,9 @@ def _find_family(name: str) -> tuple[Family, str]:
         family_name = detect_family(folder)
         if family_name not in by_name:
             raise EmbedderError(
-                f"{folder} is of family {family_name!r}, which is not known here: update polylens"
+                f"{folder} is of the family {family_name!r}, which this version does not know: "
+                "update polylens"
             )
         return by_name[family_name], name
-    known_names = ", ".join(card.name for card in list_models())
-    raise UnknownModelError(
-        f"no model is called {name!r}, and no folder is there of that name; "
-        f"these are known: {known_names}"
-    )
+    known = ", ".join(card.name for family in FAMILIES for card in family.implementation.CARDS)
+    raise UnknownModelError(f"no model or folder is called {name!r}; known models: {known}")

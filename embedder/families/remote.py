@@ -25,8 +25,9 @@ from embedder.client.embeddings import EmbeddingCalls, RequestFormat
 from embedder.client.http import MAX_CONNECTIONS, ServerClient
 from embedder.client.probe import probe_model
 from embedder.client.schemas import is_utf8_encodable
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
+from embedder.types import Input, ModelCard, Role, Settings, Vectors, check_role
 
 CARDS: tuple[ModelCard, ...] = ()
 
@@ -40,7 +41,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
     return remote.card
 
 
-def load(name: str, settings: Settings) -> Embedder:
+def load(name: str, settings: Settings) -> EmbeddingModel:
     """The model at an address; raises `EmbedderError`."""
     return _connect(name, settings)
 
@@ -51,7 +52,7 @@ def _connect(name: str, settings: Settings) -> RemoteEmbedder:
     return RemoteEmbedder(server, *probe_model(server, address, settings))
 
 
-class RemoteEmbedder:
+class RemoteEmbedder(EmbeddingModel):
     """A model behind a server. Thread-safe."""
 
     def __init__(
@@ -63,6 +64,7 @@ class RemoteEmbedder:
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """(n, dim) unit rows, several calls at once; raises `EmbedderError`."""
+        check_role(role)
         for item in inputs:
             self._validate(item)
         calls = EmbeddingCalls(self._server, self._request_format, role, instruction)

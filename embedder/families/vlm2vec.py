@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import METADATA_FILE, Checkpoint, locate, read_config
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.families import mmeb_prompts
 from embedder.model_card import UNPINNED, derive_base_card, finalize_card
-from embedder.types import Embedder, Input, ModelCard, Role, Settings
+from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelC
     )
 
 
-def load(name: str, settings: Settings) -> Embedder:
+def load(name: str, settings: Settings) -> EmbeddingModel:
     """Raises `EmbedderError`."""
     from embedder.engine.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone

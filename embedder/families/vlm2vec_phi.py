@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint
+from embedder.encoding import EmbeddingModel
 from embedder.engine.backbone import Batch, Bucket
 from embedder.errors import EmbedderError
-from embedder.types import Embedder, Input, ModelCard, Role, Settings
+from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.backbone import RenderPrompt, select_last_token
 from embedder.vlm.prompts import UserText, list_special_tokens, neutralize_special_tokens
 
@@ -28,7 +29,7 @@ MAX_IMAGE_TOKENS = 757  # tokens of a picture at the most, for planning batches
 
 def load_phi(
     card: ModelCard, checkpoint: Checkpoint, settings: Settings, render_prompt: RenderPrompt
-) -> Embedder:
+) -> EmbeddingModel:
     """Raises `EmbedderError`: without leave to run foreign code, and where that code fails."""
     if not settings.trust_remote_code:
         raise EmbedderError(

@@ -30,7 +30,7 @@ def reduce_image(image: Image.Image, side: int) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Any mode -> one of L, LA, RGB, RGBA, CMYK."""
+    """Convert any mode to one of L, LA, RGB, RGBA, CMYK."""
     mode = image.mode
     if mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -46,7 +46,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_uint8(values: np.ndarray) -> np.ndarray:
-    """Integers or floats of unknown range -> uint8: 0-1, 0-255 and 0-65535 keep their black."""
+    """Map integers or floats of unknown range to uint8; 0-1, 0-255 and 0-65535 keep their black."""
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if low >= 0:
@@ -75,9 +75,10 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=32)
 def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From `profile` to sRGB; None where it is broken, not for `mode`, or changes next to nothing.
+    """Build the transform from `profile` to sRGB.
 
-    Whether it changes anything is measured on a cube of colours: sRGB has many names.
+    None if the profile is damaged, not for `mode`, or changes next to nothing, which is measured on
+    a cube of colors: sRGB has many names.
     """
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -85,22 +86,18 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
             return None
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB")
-        color_cube = _build_color_cube(mode)
-        change = np.abs(
-            _to_int16(transform.apply(color_cube)) - _to_int16(color_cube.convert("RGB"))
+        cube = _build_color_cube(mode)
+        before, after = (
+            np.asarray(i, np.int16) for i in (cube.convert("RGB"), transform.apply(cube))
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return transform if change.max() > 2 else None
+    return transform if np.abs(after - before).max() > 2 else None
 
 
 def _build_color_cube(mode: str) -> Image.Image:
-    """6 steps a channel, every combination, as one row of pixels."""
+    """Make one row of pixels with every combination of 6 steps per channel."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     steps = np.array([0, 51, 102, 153, 204, 255], dtype=np.uint8)
     grid = np.stack(np.meshgrid(*[steps] * bands, indexing="ij"), axis=-1).reshape(-1, bands)
     return Image.frombytes(mode, (len(grid), 1), grid.tobytes())
-
-
-def _to_int16(image: Image.Image) -> np.ndarray:
-    return np.asarray(image, dtype=np.int16)

@@ -20,7 +20,14 @@ from embedder.errors import UnusableFileError
 from embedder.images.color import convert_to_srgb
 from embedder.images.openers import DecodeLimits, count_frames, detect_format, open_image
 
-__all__ = ["DecodeLimits", "DecodedImage", "decode_frames", "decode_image", "read_file"]
+__all__ = [
+    "DecodeLimits",
+    "DecodedImage",
+    "decode_frames",
+    "decode_image",
+    "read_file",
+    "to_upright_srgb",
+]
 
 LARGE_IMAGE_PIXELS = 40_000_000  # after the decoder's own shrinking
 ORIENTATION_TAG = 0x0112
@@ -33,6 +40,8 @@ TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+DEFAULT_LIMITS = DecodeLimits()
 
 _large_image_lock = threading.Lock()
 
@@ -59,7 +68,7 @@ class DecodedImage:
     metadata: Any = None
 
 
-def read_file(path: str, limits: DecodeLimits = DecodeLimits()) -> bytes:
+def read_file(path: str, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
     """Read a regular file; never block on a pipe or a device.
 
     Raises:
@@ -86,7 +95,7 @@ def decode_image(
     data: bytes,
     *,
     side: int,
-    limits: DecodeLimits = DecodeLimits(),
+    limits: DecodeLimits = DEFAULT_LIMITS,
     read_metadata: Callable[[Image.Image], Any] | None = None,
 ) -> DecodedImage:
     """Decode an image file, whatever its name is.
@@ -181,6 +190,11 @@ def _read_orientation(source: Image.Image) -> int:
     except Exception:  # damaged EXIF is not a reason to refuse the image
         return 1
     return value if value in TRANSPOSE else 1
+
+
+def to_upright_srgb(source: Image.Image, side: int) -> Image.Image:
+    """Convert a Pillow image, which stays as it is, to upright sRGB of that shorter side or more."""
+    return _to_upright_srgb(source.copy(), side, _read_orientation(source))
 
 
 def _to_upright_srgb(source: Image.Image, side: int, orientation: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What a file is, told by its name or by its first bytes. No decoding, no imaging library."""
+"""Recognizes file formats by name or by the first bytes, without an imaging library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 FileKind = Literal["image", "text"]
 
 SNIFF_BYTES = 32
-"""How many of a file's first bytes `sniff` wants."""
+"""How many of a file's first bytes `sniff_format` needs."""
 
 EXTENSIONS_BY_FORMAT = {
     "jpeg": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
@@ -33,8 +33,8 @@ RAW_EXTENSION_NAMES = (
 )
 RAW_EXTENSIONS = frozenset(RAW_EXTENSION_NAMES.split())
 
-SVG_ADVICE = "SVG drawings are not rendered: export this one as PNG"
-RAW_ADVICE = "camera raw files are not developed: export this one as JPEG, TIFF or HEIC"
+SVG_ADVICE = "SVG drawings are not rendered: export it as PNG"
+RAW_ADVICE = "camera raw files are not developed: export it as JPEG, TIFF or HEIC"
 
 # the first four bytes after "ftyp" in an ISO media file
 ISO_BRANDS = {b"avif": "avif", b"avis": "avif", b"crx ": "raw"} | dict.fromkeys(
@@ -65,13 +65,13 @@ MAGIC = (
 
 
 def get_extension(name: str) -> str:
-    """The extension in lower case without its dot; "" where there is none."""
+    """Return the extension in lower case without its dot, or ""."""
     stem, dot, tail = name.rpartition(".")
     return tail.lower() if dot and stem else ""
 
 
 def detect_kind(name: str) -> FileKind | None:
-    """What the name promises; None where only the content could tell."""
+    """Return the kind that the name stands for; None if only the content can tell."""
     tail = get_extension(name)
     if tail in IMAGE_EXTENSIONS:
         return "image"
@@ -79,7 +79,7 @@ def detect_kind(name: str) -> FileKind | None:
 
 
 def unsupported_reason(name: str) -> str | None:
-    """Why pictures of this name's kind are refused and what to do, or None."""
+    """Return why files with this extension are not decoded and what to do, or None."""
     tail = get_extension(name)
     if tail in {"svg", "svgz"}:
         return SVG_ADVICE
@@ -87,12 +87,12 @@ def unsupported_reason(name: str) -> str | None:
 
 
 def sniff_format(head: bytes) -> str | None:
-    """The picture format that the first bytes tell: a key of `FORMATS`, "raw", "svg" or None."""
+    """Return the format that the first bytes show: a key of `EXTENSIONS_BY_FORMAT`, "raw" or None."""
     for magic, name in MAGIC:
         if head.startswith(magic):
             return name
     if head[4:8] == b"ftyp":
-        # "mif1" is any picture in this container; the compatible brands that follow know more
+        # "mif1" is any image in this container; the compatible brands that follow are specific
         general = head[8:12] in {b"mif1", b"msf1"}
         return "avif" if general and b"avi" in head[16:] else ISO_BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -105,7 +105,7 @@ def sniff_format(head: bytes) -> str | None:
 
 
 def is_svg(data: bytes) -> bool:
-    """Whether a text file is an SVG drawing: the root element stands near its beginning."""
+    """Return whether a text file is an SVG drawing: its root element is near the beginning."""
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     return head.startswith(b"<") and b"<svg" in head
 

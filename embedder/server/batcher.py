@@ -74,7 +74,7 @@ class Batcher:
         max_queue: int = 512,
         max_concurrency: int = 1,
     ) -> None:
-        """`lanes`: calls of the model at once."""
+        """`max_concurrency`: calls of the model at the same time."""
         self._embedder, self._metrics = embedder, metrics
         self._max_batch, self._max_queue = max_batch, max_queue
         self._changed = threading.Condition()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, UnusableFileError
 from embedder.server.batcher import Batcher, PendingRequest
 from embedder.server.limits import HTTPError, ServerLimits
 from embedder.server.metrics import Metrics
@@ -70,7 +70,7 @@ class Service:
             self.metrics,
             max_batch=self._max_batch,
             max_queue=self.limits.queue,
-            max_concurrency=getattr(embedder, "lanes", 1),
+            max_concurrency=getattr(embedder, "max_concurrency", 1),
         )
         self._model = (embedder.card, batcher)
 
@@ -162,9 +162,19 @@ class Service:
         return Input(item.text, tuple(images))
 
     def _decode_file(self, file: bytes) -> Image:
-        from embedder.server.image_decoding import decode_image
+        from embedder.images.decode import DecodeLimits, decode_image
 
-        return decode_image(file, side=self.card.image_side, pixels=self.limits.pixels)
+        limits = DecodeLimits(max_pixels=self.limits.pixels)
+        try:
+            return decode_image(file, side=self.card.image_side, limits=limits).image
+        except UnusableFileError as error:
+            too_large = error.reason == "too-many-pixels"
+            raise HTTPError(
+                400,
+                f"an image cannot be read: {error.detail}",
+                code="image_too_large" if too_large else None,
+                param="messages",
+            ) from None
 
     async def _wait_for_vectors(
         self, pending: PendingRequest, disconnected: asyncio.Future[None]

@@ -18,7 +18,7 @@ from embedder.client.http import (
     read_error_message,
     sanitize_message,
 )
-from embedder.client.images import encode_data_url
+from embedder.client.schemas import encode_data_url
 from finetune.synthesis.cost import estimate_tokens
 from finetune.synthesis.llm import LanguageModelError, Reply, Request, RequestFailedError
 from finetune.synthesis.rate_limit import RateLimiter

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.images.decode import DecodeLimits, decode_frames, decode_image
+from indexer.captions.embedded import read_embedded_metadata
 from indexer.ids import hash_content, make_point_ids
 from indexer.ingest.chunking import chunk_document
 from indexer.ingest.payload import chunk_payloads, image_payload
@@ -118,7 +119,9 @@ class DecodeStage:
     def _decode_image(self, pending: PendingFile, file: CatalogFile, data: bytes) -> DecodedFile:
         side, limits = self._image_side, self._limits
         with self._timer("decode"):
-            decoded = decode_image(data, side=side, limits=limits)
+            decoded = decode_image(
+                data, side=side, limits=limits, read_metadata=read_embedded_metadata
+            )
             base = image_payload(decoded, file.content_id, len(data))
             images: tuple[Image, ...] = (decoded.image,)
             if self._embed_frames and decoded.frame_count > 1:

@@ -36,7 +36,7 @@ class ObjectStorageSource(BaseSource):
     def is_available(self) -> bool:
         try:
             return next(self._iterate_entries(), None) is not None
-        except IndexerError:
+        except (IndexerError, UnusableFileError):
             return False
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:

@@ -46,7 +46,7 @@ class ParquetSource(BaseSource):
         try:
             files = self._list_files()
             return any(make_byte_source(file, self._http).stat().size for file in files)
-        except IndexerError:
+        except (IndexerError, UnusableFileError):
             return False
 
     def list_parts(self) -> list[SourcePart]:

@@ -165,7 +165,7 @@ def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
     """Whether there is anything at a root of the catalog; asks the server that it is on."""
     try:
         return open_source(root, SourceOptions(allowed_hosts=tuple(hosts))).is_available()
-    except IndexerError:
+    except (IndexerError, UnusableFileError):
         return False
 
 
@@ -188,8 +188,6 @@ def read_original(
     try:
         return _open_roots(tuple(roots), tuple(hosts)).read(displayed, limits)
     except IndexerError as error:
-        if isinstance(error, UnusableFileError):
-            raise
         raise unreadable(error) from None
 
 

@@ -63,7 +63,7 @@ class TarSource(BaseSource):
     def is_available(self) -> bool:
         try:
             return self._byte_source.stat().size > 0
-        except IndexerError:
+        except (IndexerError, UnusableFileError):
             return False
 
     def list_parts(self) -> tuple[SourcePart]:

@@ -54,7 +54,7 @@ class UrlListSource(BaseSource):
     def is_available(self) -> bool:
         try:
             return bool(self._images)
-        except IndexerError:
+        except (IndexerError, UnusableFileError):
             return False
 
     def list_parts(self) -> tuple[SourcePart]:

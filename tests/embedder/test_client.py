@@ -17,10 +17,10 @@ from PIL import Image
 
 from embedder.client.address import parse_address
 from embedder.client.http import ServerClient, sanitize_message
-from embedder.client.images import encode_data_url, reduce_image
-from embedder.client.schemas import parse_vectors
+from embedder.client.schemas import encode_data_url, parse_vectors
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.families import remote
+from embedder.images.color import reduce_image
 from embedder.types import Input, Settings
 
 DIM = 6

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint, first_line, locate, read_config
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.families.sentence_transformer.processors import (
     fixed_resolution_message,
@@ -22,7 +23,7 @@ from embedder.families.sentence_transformer.processors import (
     read_max_pixels,
 )
 from embedder.model_card import UNPINNED, derive_base_card, finalize_card, find_preset
-from embedder.types import Embedder, ModelCard, Settings
+from embedder.types import ModelCard, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +104,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
     return _build_card(name, locate(name), settings)
 
 
-def load(name: str, settings: Settings) -> Embedder:
+def load(name: str, settings: Settings) -> EmbeddingModel:
     """Raises `EmbedderError`: a damaged folder, too little memory, no such device."""
     from embedder.engine.engine import Engine
     from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone

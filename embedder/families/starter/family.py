@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.checkpoint import locate
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.families.starter.card import (
     CARDS,
@@ -36,7 +37,7 @@ from embedder.families.starter.vision_tower import (
     prepare_images,
 )
 from embedder.model_card import derive_base_card, finalize_card, find_preset
-from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
+from embedder.types import Input, ModelCard, Role, Settings, Vectors, check_role
 from embedder.vectors import normalize
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def describe(name: str = "starter", settings: Settings | None = None) -> ModelCa
     return finalize_card(card, name, checkpoint, settings, VERSION)
 
 
-def load(name: str = "starter", settings: Settings | None = None) -> Embedder:
+def load(name: str = "starter", settings: Settings | None = None) -> EmbeddingModel:
     """The starter, or one adapted, in a folder; it runs on the CPU, and its towers are loaded when
     they are needed. Raises `EmbedderError`, `UnknownModelError`."""
     card, threads = describe(name, settings), settings.workers if settings else 0
@@ -161,7 +162,7 @@ class ProjectionHead:
         return out
 
 
-class Starter:
+class Starter(EmbeddingModel):
     """Words, pictures, and both by the mean of their vectors. Thread-safe. Each call has `threads`
     to look at pictures with; 0 is one a core."""
 
@@ -176,6 +177,7 @@ class Starter:
 
         Raises `EmbedderError` for an input with neither a text nor a picture.
         """
+        check_role(role)
         for item in inputs:
             item.validate()
         out = np.zeros((len(inputs), DIM), dtype=np.float32)

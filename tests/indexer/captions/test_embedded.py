@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 from embedder.images.decode import DecodeLimits, decode_image
-from indexer.captions.embedded import EmbeddedMetadata
+from indexer.captions.embedded import EmbeddedMetadata, read_embedded_metadata
 from indexer.captions.normalize import PLACEHOLDER_PATTERN
 from indexer.skip_reasons import UnusableFileError
 
@@ -36,7 +36,7 @@ def saved(format: str = "JPEG", **options) -> bytes:
 
 
 def said(data: bytes) -> EmbeddedMetadata:
-    return decode_image(data, side=48).metadata
+    return decode_image(data, side=48, read_metadata=read_embedded_metadata).metadata
 
 
 def pairs(metadata: EmbeddedMetadata) -> list[tuple[str, str | None]]:
@@ -298,7 +298,10 @@ def test_damaged_metadata_never_costs_more_than_itself(flips):
         damaged[place] = value
     try:
         found = decode_image(
-            bytes(damaged), side=48, limits=DecodeLimits(max_pixels=1_000_000)
+            bytes(damaged),
+            side=48,
+            limits=DecodeLimits(max_pixels=1_000_000),
+            read_metadata=read_embedded_metadata,
         ).metadata
     except UnusableFileError:
         return

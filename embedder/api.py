@@ -1,0 +1,79 @@
+"""Finds and loads models by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from embedder.encoding import EmbeddingModel
+from embedder.families import registry
+from embedder.families.registry import DEFAULT_MODEL, find_family
+from embedder.types import ModelCard, Settings
+
+
+def list_models() -> list[ModelCard]:
+    """Return the cards of all models that have a name; no weights are loaded."""
+    return [card for family in registry.FAMILIES for card in family.implementation.CARDS]
+
+
+def describe_model(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> ModelCard:
+    """Return the card of a model without loading its weights; may download its checkpoint.
+
+    Args:
+        name: As in `load`.
+        settings: How it would be loaded; changes the fingerprint.
+
+    Raises:
+        UnknownModelError: No family knows the name.
+        EmbedderError: The checkpoint cannot be read, or the settings do not fit the model.
+    """
+    family, bare_name = find_family(name)
+    card: ModelCard = family.implementation.describe(bare_name, settings or Settings())
+    return card
+
+
+def load(
+    name: str = DEFAULT_MODEL,
+    settings: Settings | None = None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    dim: int | None = None,
+    pixel_budget: int | None = None,
+    trust_remote_code: bool | None = None,
+    api_key: str | None = None,
+) -> EmbeddingModel:
+    """Load a model.
+
+    Args:
+        name: A name of `list_models()`, a Hugging Face id, the folder of a checkpoint, an adapter
+            or a fine-tuning run, or the URL of a server; `family:name` if the family cannot be
+            detected.
+        settings: All settings at once. The keywords below replace single ones.
+        device: "cpu", "cuda:1", or several separated by commas, each with a copy of the model.
+        dtype: "bfloat16", "float16" or "float32".
+        dim: Truncate vectors to this many dimensions, if the model was trained for it.
+        pixel_budget: The most pixels per image: fewer are faster and show less.
+        trust_remote_code: Run Python code that comes with the weights.
+        api_key: The key for a model behind a server.
+
+    Raises:
+        UnknownModelError: No family knows the name.
+        EmbedderError: The model cannot be loaded; the message says why.
+    """
+    keywords = {
+        "device": device,
+        "dtype": dtype,
+        "dim": dim,
+        "pixel_budget": pixel_budget,
+        "trust_remote_code": trust_remote_code,
+        "api_key": api_key,
+    }
+    changes = {key: value for key, value in keywords.items() if value is not None}
+    settings = replace(settings or Settings(), **changes)  # type: ignore[arg-type]
+    if settings.device and "," in settings.device:
+        from embedder.engine.multi_device import MultiDeviceEmbedder
+
+        return MultiDeviceEmbedder(name, settings)
+    family, bare_name = find_family(name)
+    model: EmbeddingModel = family.implementation.load(bare_name, settings)
+    return model

@@ -1,0 +1,124 @@
+"""The public face of a loaded model: `encode_query` and `encode_document`."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from embedder.errors import EmbedderError
+from embedder.types import Input, ModelCard, Role, Vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+Item: TypeAlias = "str | Path | Image | Mapping[str, Any] | Input"
+"""What one vector is made from.
+
+A str is a text; a Path is an image file; a dict has "text", "image" (a PIL image or a path) or
+"images" (several), or both a text and images.
+"""
+
+KEYS = {"text", "image", "images"}
+
+
+class EmbeddingModel(ABC):
+    """A loaded model. `embed` and what builds on it may be called from several threads."""
+
+    card: ModelCard
+
+    @abstractmethod
+    def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
+        """Embed `inputs`, in their order; see `embedder.Embedder`."""
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many calls of `embed` at once make the model faster."""
+        return 1
+
+    def close(self) -> None:  # noqa: B027  most models have nothing to release
+        """Release processes and connections; the model cannot be used afterwards."""
+
+    def encode_query(
+        self, items: Item | Iterable[Item], instruction: str | None = None
+    ) -> NDArray[np.float32]:
+        """Embed what is searched for.
+
+        Args:
+            items: One item, or several; see `Item`.
+            instruction: What to look for, for models that follow instructions.
+
+        Returns:
+            Float32 vectors of unit norm: (dim,) for one item, (n, dim) for several.
+
+        Raises:
+            EmbedderError: An item has a wrong type, is empty, or the model cannot take it.
+            UnusableFileError: An image file cannot be read.
+        """
+        return self._encode(items, "query", instruction)
+
+    def encode_document(
+        self, items: Item | Iterable[Item], instruction: str | None = None
+    ) -> NDArray[np.float32]:
+        """Embed what is searched in; arguments and results as in `encode_query`."""
+        return self._encode(items, "document", instruction)
+
+    def _encode(self, items: Any, role: Role, instruction: str | None) -> NDArray[np.float32]:
+        import numpy as np
+
+        single, side = is_item(items), self.card.image_side
+        inputs = [to_input(item, side) for item in ([items] if single else items)]
+        vectors = self.embed(inputs, role, instruction)
+        return np.asarray(vectors[0]) if single else vectors
+
+
+def is_item(value: object) -> bool:
+    """Return whether `value` is one `Item`; otherwise it should be an iterable of them."""
+    return isinstance(value, str | Path | Mapping | Input) or _is_image(value)
+
+
+def to_input(item: Item, side: int) -> Input:
+    """Convert an `Item`, with images reduced to a shorter side of `side` pixels or more."""
+    if isinstance(item, Input):
+        return item
+    if isinstance(item, str):
+        return Input(item)
+    if isinstance(item, Path) or _is_image(item):
+        return Input(images=(read_image(item, side),))
+    if isinstance(item, Mapping):
+        if not item or item.keys() - KEYS:
+            raise EmbedderError(f"an item has the keys {sorted(KEYS)}, not {sorted(item)}")
+        text = item.get("text")
+        if not isinstance(text, str | None):
+            raise EmbedderError(f"the text of an item is {type(text).__name__}, not str")
+        images = [item["image"]] if item.get("image") is not None else []
+        images += item.get("images") or []
+        return Input(text, tuple(read_image(image, side) for image in images))
+    raise EmbedderError(
+        "an item is a str, a Path of an image, a PIL image, a dict or an embedder.Input, "
+        f"not {type(item).__name__}"
+    )
+
+
+def read_image(source: Any, side: int) -> Image:
+    """Return a PIL image or the image file at a path as upright RGB."""
+    from embedder.images.decode import decode_image, read_file, to_upright_srgb
+
+    if _is_image(source):
+        return to_upright_srgb(source, side)
+    if isinstance(source, str | Path):
+        try:
+            return decode_image(read_file(str(Path(source).expanduser())), side=side).image
+        except EmbedderError as error:
+            error.args = (f"{source}: {error}",)
+            raise
+    raise EmbedderError(f"an image is a PIL image or a path, not {type(source).__name__}")
+
+
+def _is_image(value: object) -> bool:
+    pillow = sys.modules.get("PIL.Image")  # not imported: then nothing is an image
+    return pillow is not None and isinstance(value, pillow.Image)
