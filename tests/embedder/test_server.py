@@ -479,7 +479,7 @@ def test_a_port_that_is_taken_and_a_model_that_is_not_there():
         listener.listen()
         told = serve_fails("--port", listener.getsockname()[1])
         assert "choose --port" in told and told.count("\n") == 1
-    assert "no model is called 'nope'" in serve_fails("--model", "nope", "--port", 0)
+    assert "no model or folder is called 'nope'" in serve_fails("--model", "nope", "--port", 0)
 
 
 def test_ctrl_c_and_the_warning_of_an_open_door():

@@ -96,7 +96,7 @@ def test_files_that_the_new_index_would_lose(indexed, pictures):
     [
         (["--rollback", "--forget"], 2, "--forget deletes it"),
         (["--model", "shades", "--collection", "nobody"], 1, "no collection 'nobody'"),
-        (["--model", "nothing"], 1, "no model is called 'nothing'"),
+        (["--model", "nothing"], 1, "no model or folder is called 'nothing'"),
         (["--rollback", "--collection", "nobody"], 1, "no collection 'nobody'"),
     ],
 )
