@@ -9,7 +9,7 @@ from typing import Any
 from embedder.images.decode import DecodeLimits
 from indexer.captions.resolver import FileCaptions
 from indexer.errors import IndexerError
-from indexer.skip_reasons import unreadable
+from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import (
     BaseSource,
     DiscoveredFile,
