@@ -88,10 +88,18 @@ def ingest(
         closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog,
         EmbedStage(model, options.batch_size, timer) as embed_stage,
     ):
-        pipeline = _Pipeline(roots, collection, catalog, embed_stage, options, timer)
-        pipeline.on_progress = on_progress
-        pipeline.stop = stop or threading.Event()
-        return pipeline.run(model.card.image_side, coordinator)
+        pipeline = _Pipeline(
+            roots=roots,
+            collection=collection,
+            catalog=catalog,
+            embed_stage=embed_stage,
+            image_side=model.card.image_side,
+            options=options,
+            timer=timer,
+            on_progress=on_progress,
+            stop=stop or threading.Event(),
+        )
+        return pipeline.run(coordinator)
 
 
 def ingest_with_workers(
@@ -130,22 +138,34 @@ class _Pipeline:
 
     def __init__(
         self,
+        *,
         roots: Sequence[str | Path],
         collection: OpenCollection,
         catalog: Catalog,
         embed_stage: EmbedStage,
+        image_side: int,
         options: IngestOptions,
         timer: StageTimer,
+        on_progress: ProgressCallback | None,
+        stop: threading.Event,
     ) -> None:
-        self.on_progress: ProgressCallback | None = None
-        self.stop = threading.Event()
         self._collection, self._catalog, self._options = collection, catalog, options
         self._embed_stage, self._timer = embed_stage, timer
+        self._on_progress, self._stop = on_progress, stop
         self._started, self._last_progress = time.perf_counter(), 0.0
         self._skipped: list[SkippedFile] = []
         self._in_flight: deque[_InFlight] = deque()
         self._done, self._total = 0, 0
         self._sources = SourceSet.open(roots, options.source_options, self._skipped.append)
+        self._decode_stage = DecodeStage(
+            self._sources,
+            options.limits,
+            image_side,
+            is_known=catalog.has_content,
+            thumbnails_dir=None if options.dry_run else collection.thumbnail_dir,
+            embed_frames=options.embed_frames,
+            timer=timer,
+        )
         self._write_stage = WriteStage(
             collection.store,
             catalog,
@@ -154,32 +174,23 @@ class _Pipeline:
             dry_run=options.dry_run,
         )
 
-    def run(self, image_side: int, coordinator: Coordinator | None) -> IngestReport:
+    def run(self, coordinator: Coordinator | None) -> IngestReport:
         options, catalog = self._options, self._catalog
-        self._decode_stage = DecodeStage(
-            self._sources,
-            options.limits,
-            image_side,
-            is_known=catalog.has_content,
-            thumbnails_dir=None if options.dry_run else self._collection.thumbnail_dir,
-            embed_frames=options.embed_frames,
-            timer=self._timer,
-        )
         scan = Scan(self._sources, catalog, self._skipped)
         with self._timer("scan"):
-            for path in scan.run(self.stop):
+            for path in scan.run(self._stop):
                 self._report_progress("scan", 0, None, path)
         catalog.add_hosts(options.allowed_hosts)
         if not options.dry_run:
             catalog.commit()
         try:
             self._ingest_pending(coordinator)
-            removed = self._prune() if options.prune and not self.stop.is_set() else 0
+            removed = self._prune() if options.prune and not self._stop.is_set() else 0
         except BaseException:
             with suppress(IndexerError):  # the error that ends the run is raised, not this one
                 self._write_stage.commit()
             raise
-        if not self.stop.is_set():
+        if not self._stop.is_set():
             scan.record_complete_parts()
         report = self._build_report(removed)
         if options.dry_run:
@@ -191,7 +202,11 @@ class _Pipeline:
         self._total = self._catalog.count_pending()
         if coordinator:
             batches = coordinator.iter_batches(
-                self._catalog, self._collection.thumbnail_dir, self._timer, self._skipped, self.stop
+                self._catalog,
+                self._collection.thumbnail_dir,
+                self._timer,
+                self._skipped,
+                self._stop,
             )
         else:
             batches = self._decode_batches()
@@ -208,7 +223,7 @@ class _Pipeline:
         """Half batches: one is written while the next one is embedded."""
         size = max(1, self._options.batch_size // 2)
         threads = self._options.decode_threads or min(os.cpu_count() or 1, 8)
-        pending = _take_until(self.stop, self._catalog.iter_pending())
+        pending = _take_until(self._stop, self._catalog.iter_pending())
         ahead = 2 * self._options.batch_size + threads
         with closing(
             self._decode_stage.decode_ahead(pending, threads=threads, ahead=ahead)
@@ -295,19 +310,19 @@ class _Pipeline:
             removed=removed,
             skipped=tuple(self._skipped),
             files=self._catalog.count_seen(),
-            interrupted=self.stop.is_set(),
+            interrupted=self._stop.is_set(),
         )
 
     def _report_progress(self, stage: str, done: int, total: int | None, path: str) -> None:
         """At most once every `PROGRESS_INTERVAL` seconds, and at the end of a stage."""
         now = time.perf_counter()
-        if self.on_progress is None or (
+        if self._on_progress is None or (
             now - self._last_progress < PROGRESS_INTERVAL and done != total
         ):
             return
         self._last_progress = now
         skipped, seconds = len(self._skipped), now - self._started
-        self.on_progress(IngestProgress(stage, done, total, skipped, seconds, display_path(path)))
+        self._on_progress(IngestProgress(stage, done, total, skipped, seconds, display_path(path)))
 
 
 def _take_until(stop: threading.Event, pending: Iterable[PendingFile]) -> Iterator[PendingFile]:
