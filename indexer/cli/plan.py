@@ -81,9 +81,9 @@ def plan(
 ) -> None:
     """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
     from indexer.config import parse_profile
-    from indexer.planning.format import parse_count
     from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
     from indexer.planning.planner import plan as make_plan
+    from indexer.planning.report import parse_count
     from indexer.stores.qdrant.connection import redact_password
 
     _check_finite(
@@ -119,11 +119,11 @@ def plan(
         raise typer.BadParameter(
             "there is nothing to plan for: --images or --texts must be 1 or more"
         )
-    found = make_plan(request)
+    deployment = make_plan(request)
     if as_json:
-        write_json(asdict(found))
+        write_json(asdict(deployment))
         return
-    _print_plan(found)
+    _print_plan(deployment)
 
 
 def _parse_option(flag: str, parse: Callable[[object], T], value: object) -> T:
@@ -142,14 +142,14 @@ def _check_finite(**values: float | None) -> None:
 def _parse_ram(value: object) -> int:
     from embedder.settings import parse_size
 
-    found = parse_size(value)
-    if found < MIN_NODE_RAM:
+    ram = parse_size(value)
+    if ram < MIN_NODE_RAM:
         raise ValueError("expected 1 GB or more; write the unit, as in 64GB")
-    return found
+    return ram
 
 
 def _check_gpu(name: str) -> str:
-    from indexer.planning.devices import GPUS
+    from indexer.planning.embedding import GPUS
 
     if name.lower() not in GPUS:
         raise typer.BadParameter(f"--gpu {name}: expected one of {', '.join(GPUS)}")
@@ -176,16 +176,16 @@ def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
     return None, config.dim
 
 
-def _print_plan(found: DeploymentPlan) -> None:
-    from indexer.planning.report import format_sections, table_header, table_rows
+def _print_plan(deployment: DeploymentPlan) -> None:
+    from indexer.planning.report import format_sections, format_table
 
-    print_fields(format_sections(found))
+    print_fields(format_sections(deployment))
     print()
-    print_table(table_header(found), table_rows(found))
+    print_table(*format_table(deployment))
     print()
-    parts = found.size.pieces.items()
+    parts = deployment.size.pieces.items()
     sizes = [
         (name, format_bytes(int(part["disk"])), format_bytes(int(part["ram"])))
         for name, part in parts
     ]
-    print_table((f"one copy, {found.size.profile}", "disk", "RAM"), sizes)
+    print_table((f"one copy, {deployment.size.profile}", "disk", "RAM"), sizes)

@@ -1,9 +1,5 @@
-"""What a collection of a given size will need, reckoned before anything is bought."""
+"""Estimates what a collection of a given size needs, before you buy hardware."""
 
 from indexer.planning.planner import DeploymentPlan, PlanRequest, plan
 
-__all__ = [
-    "DeploymentPlan",
-    "PlanRequest",
-    "plan",
-]
+__all__ = ["DeploymentPlan", "PlanRequest", "plan"]

@@ -1,34 +1,84 @@
-"""How long it takes to embed: on GPUs reckoned from operations, with the starter as measured."""
+"""How long embedding takes: on GPUs from counted operations, with the starter as measured.
+
+Operations are the mean over a corpus of 48 images of many shapes and 200 captions
+(bench/embed_corpus.py), counted with bench/embed_flops.py on models of the published shapes. CPU
+milliseconds are those of preprocessing such an image, measured on one core.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from embedder import DEFAULT_MODEL, ModelCard
 from indexer.planning import constants as of
-from indexer.planning.devices import GPUS, MODEL_COSTS, GpuSpec, ModelCost
-from indexer.planning.storage import CollectionLoad
+from indexer.planning.sizing import CollectionLoad
 
-SECONDS_PER_DAY = 86_400  # seconds
+DEFAULT_UTILIZATION = 0.4  # of a GPU's peak; an assumption: no GPU was available to measure
+SECONDS_PER_DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingHardware:
-    """What the machines are that embed: `gpus` of a kind, at a share of their peak."""
+class ModelCost(NamedTuple):
+    """Operations in 10^12 per image and per caption of about 20 tokens; a chunk of 250 tokens
+    costs `passage_factor` captions. `preprocess_ms` is CPU time per image."""
+
+    image_tflop: float
+    caption_tflop: float
+    preprocess_ms: float
+    passage_factor: float = 12.0
+
+
+MODEL_COSTS: Mapping[str, ModelCost] = {
+    "google/siglip2-base-patch16-256": ModelCost(0.0459, 0.0110, 8, passage_factor=1.0),
+    "Qwen/Qwen3-VL-Embedding-2B": ModelCost(6.11, 0.133, 49),
+    "Qwen/Qwen3-VL-Embedding-8B": ModelCost(17.0, 0.654, 49),
+    "VLM2Vec/VLM2Vec-V2.0": ModelCost(9.84, 0.0474, 40),
+    "TIGER-Lab/VLM2Vec-Qwen2VL-2B": ModelCost(14.3, 0.0474, 40),  # each image at the pixel limit
+    "TIGER-Lab/VLM2Vec-Qwen2VL-7B": ModelCost(27.9, 0.236, 40),  # the same
+    "TIGER-Lab/VLM2Vec-LLaVa-Next": ModelCost(45.2, 0.315, 70),
+    "intfloat/mmE5-mllama-11b-instruct": ModelCost(19.9, 0.280, 24),
+    "royokong/e5-v": ModelCost(31.5, 0.518, 37),
+}
+
+
+class GpuSpec(NamedTuple):
+    """Dense bfloat16 operations per second, in 10^12, and bytes of memory: NVIDIA's data sheets."""
+
+    peak_tflops: float
+    memory: int
+
+
+GPUS: Mapping[str, GpuSpec] = {
+    "h200": GpuSpec(989, 141 * 10**9),
+    "h100": GpuSpec(989, 80 * 10**9),
+    "a100": GpuSpec(312, 80 * 10**9),
+    "l40s": GpuSpec(362, 48 * 10**9),
+    "rtx4090": GpuSpec(165, 24 * 10**9),
+    "a10": GpuSpec(125, 24 * 10**9),
+    "l4": GpuSpec(121, 24 * 10**9),
+}
+
+
+class EmbeddingHardware(NamedTuple):
+    """The machines that embed: `gpus` of a kind, at a share of their peak, for at most `days`."""
 
     gpu: str
     gpus: int
     utilization: float
-    days: float | None  # that it may take
+    days: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingEstimate:
-    """`device_days` are of one device: a GPU, or for the starter a core of a CPU. `days` is for
-    all devices of the question; `needed` is how many finish in the days that were asked for.
-    `cores` keep one GPU busy. `rate` is pictures a second on one device. `cpu_days` of one core
-    decode and make ready what a GPU embeds. `basis` is "measured" or "estimate"."""
+    """The time that embedding takes.
+
+    A device is a GPU, or for the starter a CPU core. `device_days` are of one device, `days` of all
+    devices of the request; `needed` devices finish within the requested days. `rate` is images per
+    second on one device. `cpu_days` of one core decode and preprocess; `cores` keep one GPU busy.
+    `basis` is "measured" or "estimate".
+    """
 
     device: str
     devices: int
@@ -45,7 +95,7 @@ class EmbeddingEstimate:
 def estimate_embedding(
     load: CollectionLoad, card: ModelCard | None, hardware: EmbeddingHardware
 ) -> EmbeddingEstimate | None:
-    """None where nothing is known of the model's cost."""
+    """Estimate the time; None if the cost of the model is not known."""
     if card is None:
         return None
     if card.name == DEFAULT_MODEL:
@@ -54,26 +104,15 @@ def estimate_embedding(
     return _estimate_on_gpus(load, card, cost, hardware) if cost else None
 
 
-def count_operations(load: CollectionLoad, cost: ModelCost) -> float:
-    """In 10^12, of everything that is to be embedded; each caption is embedded alone."""
-    captions = load.images * load.captions
-    text_count = captions + load.texts * cost.passage_factor
-    return load.images * cost.image_tflop + text_count * cost.caption_tflop
-
-
-def images_per_second(cost: ModelCost, gpu: GpuSpec, utilization: float) -> float:
-    """Pictures a second = peak x utilisation / operations."""
-    return gpu.peak_tflops * utilization / cost.image_tflop
-
-
 def _estimate_on_gpus(
     load: CollectionLoad, card: ModelCard, cost: ModelCost, hardware: EmbeddingHardware
 ) -> EmbeddingEstimate:
     gpu = GPUS[hardware.gpu]
-    device_days = (
-        count_operations(load, cost) / (gpu.peak_tflops * hardware.utilization) / SECONDS_PER_DAY
-    )
-    rate = images_per_second(cost, gpu, hardware.utilization)
+    tflops = gpu.peak_tflops * hardware.utilization
+    captions = load.images * load.captions + load.texts * cost.passage_factor
+    tflop = load.images * cost.image_tflop + captions * cost.caption_tflop
+    device_days = tflop / tflops / SECONDS_PER_DAY
+    rate = tflops / cost.image_tflop
     cpu_seconds = (of.DECODE_MS + cost.preprocess_ms) / 1e3
     return EmbeddingEstimate(
         device=hardware.gpu.upper(),
@@ -90,9 +129,9 @@ def _estimate_on_gpus(
 
 
 def _estimate_starter(load: CollectionLoad, hardware: EmbeddingHardware) -> EmbeddingEstimate:
-    """Core-seconds = cores / pictures a second, of whole ingests on this project's machine."""
-    text_count = load.images * load.captions + load.texts
-    seconds = load.images / of.STARTER_IMAGES_PER_SECOND + text_count / of.STARTER_TEXTS_PER_SECOND
+    """Use the measured speed of whole ingests: core-seconds = cores / images per second."""
+    texts = load.images * load.captions + load.texts
+    seconds = load.images / of.STARTER_IMAGES_PER_SECOND + texts / of.STARTER_TEXTS_PER_SECOND
     core_days = seconds * of.STARTER_CORES / SECONDS_PER_DAY
     return EmbeddingEstimate(
         device="core",

@@ -1,36 +1,38 @@
-"""A question about a collection that is not there yet, and its answer. Plain arithmetic."""
+"""Plans the deployment of a collection that does not exist yet. Plain arithmetic."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedder import ModelCard
+from embedder import DEFAULT_MODEL, ModelCard
 from indexer.planning import constants as of
-from indexer.planning.advice import (
-    build_commands,
-    choose_profile,
-    collect_notes,
-    format_model_flags,
-)
-from indexer.planning.cluster import ClusterSize, size_cluster
-from indexer.planning.devices import DEFAULT_UTILIZATION
-from indexer.planning.embedded_store import EmbeddedStoreSize, size_embedded_store
 from indexer.planning.embedding import (
+    DEFAULT_UTILIZATION,
     SECONDS_PER_DAY,
     EmbeddingEstimate,
     EmbeddingHardware,
     estimate_embedding,
 )
-from indexer.planning.storage import CollectionLoad
+from indexer.planning.sizing import (
+    ClusterSize,
+    CollectionLoad,
+    EmbeddedStoreSize,
+    size_cluster,
+    size_embedded_store,
+)
 from indexer.stores.qdrant.profiles import PROFILES
 
 NODE_RAM = 64 * 10**9
 COLLECTION_PLACEHOLDER, URL_PLACEHOLDER = "NAME", "https://HOST:6333"  # for the reader to fill in
+EMBEDDED_STORE = "embedded"
+MAX_LARGE_NODES = 12  # of the profile large; above that, huge is better
+MANY_POINTS = 10_000_000  # from here on, a scan by one machine takes long
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What is asked. None leaves the choice to the plan. Prices are in any currency."""
+    """The question. None leaves the choice to the plan. Prices are in any currency."""
 
     images: int
     dim: int
@@ -44,10 +46,10 @@ class PlanRequest:
     gpus: int = 1
     days: float | None = None
     utilization: float = DEFAULT_UTILIZATION
-    points_per_second: float | None = None  # that the server was seen to take
+    points_per_second: float | None = None  # measured on the server
     gpu_hour: float | None = None
     node_month: float | None = None
-    collection: str = COLLECTION_PLACEHOLDER  # in what is to be typed
+    collection: str = COLLECTION_PLACEHOLDER  # shown in the commands
     url: str = URL_PLACEHOLDER
 
     @property
@@ -55,10 +57,12 @@ class PlanRequest:
         return CollectionLoad(self.images, self.texts, self.captions, self.dim)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadEstimate:
-    """Bytes of the whole collection on the wire, once; `days` of the server alone, embedding may
-    take longer. `basis` is "given" or "estimate"."""
+    """Bytes of one upload of the whole collection; `days` of the server alone, without embedding.
+
+    `basis` is "given" or "estimate".
+    """
 
     grpc: float
     rest: float
@@ -70,7 +74,7 @@ class UploadEstimate:
 
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
-    """Bytes on the machine that ingests: one catalogue, and a thumbnail a picture."""
+    """Bytes on the machine that ingests: one catalog, and a thumbnail per image."""
 
     catalogue: float
     thumbnails: float
@@ -78,15 +82,18 @@ class LocalStorage:
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """At the prices that were given; None where one was not."""
+    """Costs at the given prices; None without a price."""
 
     embedding: float | None
     nodes_a_month: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentPlan:
-    """The answer. `chosen` is a profile, or "embedded" where no server is needed."""
+    """The answer. `chosen` is a profile, or "embedded" if no server is needed.
+
+    The field names are the keys of `plan --json`.
+    """
 
     load: CollectionLoad
     points: int
@@ -106,72 +113,140 @@ class DeploymentPlan:
 
     @property
     def size(self) -> ClusterSize:
-        """Of the chosen profile; of `small` where the embedded store will do."""
+        """The size in the chosen profile; in `small` if the embedded store is enough."""
         return next((s for s in self.profiles if s.profile == self.chosen), self.profiles[0])
 
 
 def plan(request: PlanRequest) -> DeploymentPlan:
-    """Everything at once, for every profile; nothing is loaded, read or asked of a network."""
+    """Make the plan, with the sizes of every profile; loads nothing and sends no request."""
     load = request.load
     sizes = tuple(size_cluster(load, name, request.replicas, request.node_ram) for name in PROFILES)
-    embedded_store = size_embedded_store(load)
-    name, why = choose_profile(sizes, embedded_store, request.profile, request.replicas)
-    size = next((s for s in sizes if s.profile == name), sizes[0])
-    work = EmbeddingHardware(request.gpu, request.gpus, request.utilization, request.days)
-    embedding_estimate = estimate_embedding(load, request.card, work)
+    embedded = size_embedded_store(load)
+    chosen, reason = _choose_profile(sizes, embedded, request.profile, request.replicas)
+    size = next((s for s in sizes if s.profile == chosen), sizes[0])
+    hardware = EmbeddingHardware(request.gpu, request.gpus, request.utilization, request.days)
+    embedding = estimate_embedding(load, request.card, hardware)
+    is_local = chosen not in PROFILES
+    gpu_hours = embedding.device_days * 24 if embedding and embedding.device != "core" else None
+    gpu_price, node_price = request.gpu_hour, request.node_month
+    files = load.images + load.texts
+    captioned = load.images * min(load.captions, 1.0)
     return DeploymentPlan(
         load=load,
         points=load.points,
         vectors=load.vectors,
         model=request.card.name if request.card else None,
         node_ram=request.node_ram,
-        chosen=name,
-        why=why,
+        chosen=chosen,
+        why=reason,
         profiles=sizes,
-        embedded=embedded_store,
-        here=_estimate_local_storage(load),
-        embedding=embedding_estimate,
+        embedded=embedded,
+        here=LocalStorage(
+            files * of.CATALOG_FILE_BYTES + captioned * of.CATALOG_CAPTION_BYTES,
+            float(load.images * of.THUMBNAIL_BYTES),
+        ),
+        embedding=embedding,
         upload=_estimate_upload(load, size, request.points_per_second),
-        costs=_estimate_costs(request, size, embedding_estimate, local=name not in PROFILES),
-        commands=tuple(_build_next_commands(request, name, size)),
-        notes=tuple(collect_notes(load, embedding_estimate, local=name not in PROFILES)),
+        costs=CostEstimate(
+            gpu_price * gpu_hours if gpu_price is not None and gpu_hours else None,
+            None if node_price is None or is_local else node_price * size.nodes,
+        ),
+        commands=tuple(_build_commands(request, chosen, size)),
+        notes=tuple(_collect_notes(load, embedding, is_local=is_local)),
     )
 
 
-def _build_next_commands(request: PlanRequest, name: str, size: ClusterSize) -> list[str]:
-    return build_commands(
-        name,
-        size,
-        model=format_model_flags(request.card, request.dim),
-        collection=request.collection,
-        url=request.url,
-        many=size.nodes > 1 or request.gpus > 1,
+def _choose_profile(
+    sizes: Sequence[ClusterSize],
+    embedded: EmbeddedStoreSize,
+    requested: str | None,
+    replicas: int | None,
+) -> tuple[str, str]:
+    """Return the simplest profile (or "embedded") that is enough, and why."""
+    if requested:
+        return requested, "it was requested"
+    if embedded.fits and not replicas:
+        return EMBEDDED_STORE, (
+            f"a search takes about {embedded.search_ms:.0f} ms without a server; use one for "
+            "copies of the data, or for writers on several machines"
+        )
+    small, large, huge = sizes
+    if small.whole:
+        return (
+            small.profile,
+            "everything fits into the RAM of one node, so nothing waits for a disk",
+        )
+    if large.nodes <= MAX_LARGE_NODES:
+        return large.profile, (
+            "RAM holds the quantized vectors and the graphs; the originals are on disk and rescore "
+            "the best candidates"
+        )
+    return huge.profile, (
+        f"large would take {large.nodes} nodes; here RAM holds little but the quantized vectors, "
+        "and fast local disks do the rest"
     )
 
 
-def _estimate_local_storage(load: CollectionLoad) -> LocalStorage:
-    files = load.images + load.texts
-    captions = load.images * min(load.captions, 1.0) * of.CATALOG_CAPTION_BYTES
-    return LocalStorage(
-        files * of.CATALOG_FILE_BYTES + captions, float(load.images * of.THUMBNAIL_BYTES)
-    )
+def _build_commands(request: PlanRequest, chosen: str, size: ClusterSize) -> list[str]:
+    """Return the commands to run next; the reader fills in what is in capitals."""
+    card, collection = request.card, request.collection
+    model = card.name if card else "MODEL"
+    model_flags = f" --model {model}" if model != DEFAULT_MODEL else ""
+    model_flags += f" --dim {request.dim}" if card is not None and card.dim != request.dim else ""
+    if chosen == EMBEDDED_STORE:
+        return [f"indexer ingest FOLDER{model_flags} --collection {collection}"]
+    shards = f" --shards {size.shards}" if size.shards else ""
+    is_default = size.replicas == (PROFILES[chosen].replicas or 1)
+    replicas = "" if is_default else f" --replicas {size.replicas}"
+    workers = " --workers ray://HEAD:10001" if size.nodes > 1 or request.gpus > 1 else ""
+    create = f"indexer collections create {collection}{model_flags}"
+    return [
+        f"export QDRANT_URL={request.url} QDRANT_API_KEY=KEY",
+        f"{create} --profile {chosen}{shards}{replicas}",
+        f"indexer ingest FOLDER --collection {collection}{workers}",
+    ]
+
+
+def _collect_notes(
+    load: CollectionLoad, embedding: EmbeddingEstimate | None, *, is_local: bool
+) -> list[str]:
+    """Return what the numbers do not say by themselves."""
+    notes = []
+    if embedding is None:
+        notes.append("the cost of running this model is not known; time one batch, and multiply")
+    elif not embedding.fits:
+        notes.append(f"the model does not fit into one {embedding.device}; name another with --gpu")
+    elif embedding.cores > 16 and load.images:
+        notes.append(
+            f"{embedding.cores:.0f} cores would keep one {embedding.device} busy; with fewer, the "
+            "CPU decides how long it takes"
+        )
+    if not is_local:
+        notes.append(
+            "indexer reindex keeps the old index until the new one is in use: twice the disk"
+        )
+        if load.vectors < load.slots:
+            notes.append(
+                "every point takes the space of an image vector and a text vector, even if it has "
+                "only one of them"
+            )
+    if load.points >= MANY_POINTS:
+        notes.append("the catalog of files is one SQLite file on the machine that ingests")
+    return notes
 
 
 def _estimate_upload(
     load: CollectionLoad, size: ClusterSize, measured_rate: float | None
 ) -> UploadEstimate:
-    """A node indexes some 4,000 vectors of 512 numbers a second while they arrive, longer ones in
-    proportion, and each copy is indexed by itself."""
+    """Estimate the upload: the nodes index while vectors arrive, each copy by itself.
+
+    A node indexes about 4,000 vectors of dim 512 per second; the time grows with dim.
+    """
     payload = load.payload * of.WIRE_PAYLOAD_FACTOR
     values = load.vectors * load.dim
-    vectors_per_second = (
-        of.VECTORS_INDEXED_PER_SECOND
-        * of.INDEXING_BENCHMARK_DIM
-        / load.dim
-        * size.nodes
-        / size.replicas
-    )
-    rate = measured_rate or vectors_per_second * load.points / load.vectors
+    node_rate = of.VECTORS_INDEXED_PER_SECOND * of.INDEXING_BENCHMARK_DIM / load.dim
+    vector_rate = node_rate * size.nodes / size.replicas
+    rate = measured_rate or vector_rate * load.points / load.vectors
     grpc = values * of.GRPC_BYTES_PER_VALUE + payload
     return UploadEstimate(
         grpc=grpc,
@@ -181,20 +256,3 @@ def _estimate_upload(
         days=load.points / rate / SECONDS_PER_DAY,
         basis="given" if measured_rate else "estimate",
     )
-
-
-def _estimate_costs(
-    request: PlanRequest,
-    size: ClusterSize,
-    embedding_estimate: EmbeddingEstimate | None,
-    *,
-    local: bool,
-) -> CostEstimate:
-    hours = (
-        embedding_estimate.device_days * 24
-        if embedding_estimate and embedding_estimate.device != "core"
-        else None
-    )
-    by_hour = request.gpu_hour * hours if request.gpu_hour is not None and hours else None
-    month = request.node_month
-    return CostEstimate(by_hour, None if month is None or local else month * size.nodes)

@@ -20,20 +20,21 @@ from indexer.cli.program import app
 from indexer.collections.schema import INTEGERS, KEYWORDS
 from indexer.planning import PlanRequest, plan
 from indexer.planning import constants as of
-from indexer.planning.cluster import count_shards, size_cluster
-from indexer.planning.devices import MODEL_COSTS
-from indexer.planning.embedded_store import estimate_search_ms
-from indexer.planning.format import format_count, format_days, format_number, parse_count
-from indexer.planning.storage import (
+from indexer.planning.embedding import MODEL_COSTS
+from indexer.planning.report import format_count, format_days, format_number, parse_count
+from indexer.planning.sizing import (
     CollectionLoad,
+    count_shards,
+    estimate_search_ms,
     list_components,
     original_vector_bytes,
     quantized_vector_bytes,
+    size_cluster,
     sum_components,
 )
-from indexer.planning.tables import render_tables
 from indexer.search.bm25 import build_document_vector
 from indexer.stores.qdrant.profiles import PROFILES
+from tools.generate_scaling_docs import render_tables
 
 ROOT = Path(__file__).parents[2]
 M = 10**6
@@ -118,7 +119,7 @@ def test_nodes_by_ram():
 
 def test_a_node_holds_some_100_million_vectors_however_large():
     found = size_cluster(CollectionLoad(1000 * M, 0, 0.0, 384), "huge", 1, 2 * 10**12)
-    assert (found.nodes, found.decided) == (10, "100 million vectors a node")
+    assert (found.nodes, found.decided) == (10, "100 million vectors per node")
 
 
 def test_copies_want_three_nodes_and_several_nodes_want_copies():
@@ -229,7 +230,7 @@ def test_every_model_with_a_name_has_a_cost_but_two():
     assert MODEL_COSTS.keys() <= KNOWN.keys()
     unknown = plan(asked(M, 3072, card=KNOWN["TIGER-Lab/VLM2Vec-Full"]))
     assert unknown.embedding is None
-    assert any("nothing is known" in note for note in unknown.notes)
+    assert any("is not known" in note for note in unknown.notes)
 
 
 def test_what_goes_over_the_wire():
@@ -286,11 +287,11 @@ def test_numbers_are_read_and_said_as_people_do():
 def test_the_tables_of_the_page_are_the_planners():
     page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
     assert page.count("<!-- table: ") == 12
-    assert render_tables(page) == page, "type: python -m indexer.planning docs/scaling.md"
+    assert render_tables(page) == page, "run: python -m tools.generate_scaling_docs"
 
 
 def test_the_figures_are_about_those_of_the_benchmarks():
-    """Another run may differ a little; where it differs more, planning/figures.py is to follow."""
+    """Another run may differ a little; where it differs more, update planning/constants.py."""
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
 
     def told(line: str) -> float:
@@ -395,10 +396,10 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--images", "100M", "--node-month", "400")
     assert done.exit_code == 0, done.output
-    assert "100,000,000 points, 100,000,000 vectors of 384 numbers, by starter" in done.stdout
+    assert "100,000,000 points, 100,000,000 vectors of dim 384, by starter" in done.stdout
     assert "export QDRANT_URL=https://HOST:6333 QDRANT_API_KEY=KEY" in done.stdout
     assert "create NAME --profile large --shards 12 --replicas 2" in done.stdout
-    assert "29.6 days on 2 cores of a CPU (measured)" in done.stdout
+    assert "29.6 days on 2 CPU cores (measured)" in done.stdout
     assert "cost" in done.stdout
     assert "1,600 a month for nodes" in done.stdout
     assert "large *\t197.4 GB\t834.0 GB\t208.5 GB\t4\tRAM\t12\t2" in done.stdout
@@ -452,4 +453,4 @@ def test_a_model_without_a_name_is_planned_by_its_length(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--images", "1M", "--model", "http://gpu-box:8100/v1", "--dim", "1024")
     assert done.exit_code == 0, done.output
-    assert "nothing is known of what this model costs" in done.stdout
+    assert "the cost of running this model is not known" in done.stdout

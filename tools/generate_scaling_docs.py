@@ -1,44 +1,49 @@
-"""The tables of docs/scaling.md, so that no figure in them is anything but what `plan` says.
-
-`python -m indexer.planning docs/scaling.md` writes them anew between the page's markers.
-"""
+"""Write the tables of docs/scaling.md from the planner: python -m tools.generate_scaling_docs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from embedder import DEFAULT_MODEL, list_models
 from embedder.cli.output import format_bytes
 from indexer.errors import IndexerError
 from indexer.planning import constants as of
-from indexer.planning.cluster import size_cluster
-from indexer.planning.devices import DEFAULT_UTILIZATION, MODEL_COSTS
-from indexer.planning.embedded_store import max_points, size_embedded_store
-from indexer.planning.embedding import EmbeddingEstimate, EmbeddingHardware, estimate_embedding
-from indexer.planning.format import format_count, format_days, format_number
+from indexer.planning.embedding import (
+    DEFAULT_UTILIZATION,
+    MODEL_COSTS,
+    EmbeddingEstimate,
+    EmbeddingHardware,
+    estimate_embedding,
+)
 from indexer.planning.planner import NODE_RAM, DeploymentPlan, PlanRequest, plan
-from indexer.planning.storage import CollectionLoad, list_components
+from indexer.planning.report import format_count, format_days, format_number
+from indexer.planning.sizing import (
+    CollectionLoad,
+    list_components,
+    max_points,
+    size_cluster,
+    size_embedded_store,
+)
 from indexer.stores.qdrant.profiles import PROFILES
 
+PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 DIMS = (384, 1024, 2048, 4096)
 IMAGE_COUNTS = (10**6, 10**7, 10**8, 10**9)
 TABLE_PATTERN = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.S)
 LAION_POINTS = 400_000_000
 SHOWN_GPUS = ("h100", "a100", "l40s", "l4")
-STARTER = "starter, on 2 cores of a CPU"
-GPU_HOUR_PRICE, NODE_MONTH_PRICE = (
-    2.5,
-    400.0,
-)  # of a GPU and of a node, in the table of costs; nobody's offer
+STARTER = "starter, on 2 CPU cores"
+GPU_HOUR_PRICE, NODE_MONTH_PRICE = 2.5, 400.0  # example prices of a GPU and of a node
 PRICED_MODELS = ("google/siglip2-base-patch16-256", "Qwen/Qwen3-VL-Embedding-2B", "royokong/e5-v")
 Rows = Iterator[Sequence[str]]
 
 
 def render_tables(page: str) -> str:
-    """`page` with every marked table made anew; raises `IndexerError` for one that there is not."""
-    return TABLE_PATTERN.sub(lambda found: found[1] + _render_table(found[2]) + found[3], page)
+    """Return `page` with every marked table rendered; raises `IndexerError` for an unknown one."""
+    return TABLE_PATTERN.sub(lambda match: match[1] + _render_table(match[2]) + match[3], page)
 
 
 def _render_table(name: str) -> str:
@@ -58,7 +63,7 @@ def _plan_images(images: int, dim: int) -> DeploymentPlan:
 
 
 def _profile_rows(name: str) -> Rows:
-    yield ["pictures", "numbers", "RAM", "disk", "nodes", "because", "shards", "copies"]
+    yield ["images", "dim", "RAM", "disk", "nodes", "because", "shards", "copies"]
     for images in IMAGE_COUNTS:
         for dim in DIMS:
             found = size_cluster(CollectionLoad(images, 0, 0.0, dim), name, None, NODE_RAM)
@@ -68,7 +73,7 @@ def _profile_rows(name: str) -> Rows:
 
 
 def _advice_rows() -> Rows:
-    yield ["pictures", *(f"{dim} numbers" for dim in DIMS)]
+    yield ["images", *(f"dim {dim}" for dim in DIMS)]
     for images in IMAGE_COUNTS:
         yield [format_count(images), *(_advice_text(_plan_images(images, dim)) for dim in DIMS)]
 
@@ -90,14 +95,14 @@ def _point_rows() -> Rows:
         yield [parts[0].name, *disk, *(format_number(part.ram / load.points) for part in parts)]
     sums = [format_number(sum(p.disk for p in parts) / load.points) for parts in found]
     yield [
-        "together",
+        "total",
         *sums,
         *(format_number(sum(p.ram for p in parts) / load.points) for parts in found),
     ]
 
 
 def _embedded_rows() -> Rows:
-    yield ["numbers", "points at 100 ms a search", "disk then", "RAM then", "1,000,000 points"]
+    yield ["dim", "points at 100 ms a search", "disk then", "RAM then", "1,000,000 points"]
     for dim in DIMS:
         most = round(max_points(dim), -3)
         there = size_embedded_store(CollectionLoad(most, 0, 0.0, dim))
@@ -109,8 +114,8 @@ def _embedded_rows() -> Rows:
 def _embedding_rows() -> Rows:
     yield [
         "model",
-        "10^12 operations a picture",
-        "pictures/s, H100",
+        "10^12 operations per image",
+        "images/s, H100",
         *map(format_count, IMAGE_COUNTS),
         "cores",
     ]
@@ -142,7 +147,7 @@ def _estimate_on_gpu(gpu: str, name: str, images: int) -> EmbeddingEstimate:
         EmbeddingHardware(gpu, 1, DEFAULT_UTILIZATION, None),
     )
     if found is None:
-        raise IndexerError(f"{name} has no figures in indexer/planning/devices.py")
+        raise IndexerError(f"{name} has no cost in indexer/planning/embedding.py")
     return found
 
 
@@ -154,7 +159,7 @@ def _gpu_rows() -> Rows:
 
 
 def _upload_rows() -> Rows:
-    yield ["pictures", "numbers", "gRPC", "REST", "profile", "nodes", "points/s", "time"]
+    yield ["images", "dim", "gRPC", "REST", "profile", "nodes", "points/s", "time"]
     for images in IMAGE_COUNTS[1:]:
         for dim in DIMS:
             found = _plan_images(images, dim)
@@ -172,7 +177,7 @@ def _upload_rows() -> Rows:
 
 
 def _local_rows() -> Rows:
-    yield ["pictures", "catalogue", "thumbnails"]
+    yield ["images", "catalog", "thumbnails"]
     for images in IMAGE_COUNTS:
         found = _plan_images(images, 384).here
         yield [
@@ -183,13 +188,13 @@ def _local_rows() -> Rows:
 
 
 def _cost_rows() -> Rows:
-    yield ["pictures", "model", "GPU-hours", "embedding, once", "nodes", "a month"]
+    yield ["images", "model", "GPU-hours", "embedding, once", "nodes", "a month"]
     for images in IMAGE_COUNTS[1:]:
         for card in (card for card in list_models() if card.name in PRICED_MODELS):
             found = plan(
                 PlanRequest(
-                    images,
-                    card.dim,
+                    images=images,
+                    dim=card.dim,
                     card=card,
                     gpu_hour=GPU_HOUR_PRICE,
                     node_month=NODE_MONTH_PRICE,
@@ -208,16 +213,16 @@ def _cost_rows() -> Rows:
 
 
 def _laion_rows() -> Rows:
-    """LAION-400M as Qdrant laid it out: one kind of vector, at a bit, few links, no indexes."""
+    """LAION-400M in Qdrant's own example: one vector, 1 bit per value, few links, no indexes."""
     vectors = LAION_POINTS * (512 / 8 + of.QUANTIZED_EXTRA_BYTES)
     ram = {
-        "quantised vectors": vectors,
+        "quantized vectors": vectors,
         "HNSW graph, m = 6": LAION_POINTS * 6 * of.LINK_BYTES,
         "ids and versions": float(LAION_POINTS * of.ID_TRACKER_BYTES),
     }
     yield ["RAM of", "planner"]
     yield from ([name, format_bytes(int(part))] for name, part in ram.items())
-    yield ["together", format_bytes(int(sum(ram.values())))]
+    yield ["total", format_bytes(int(sum(ram.values())))]
 
 
 TABLES: dict[str, Callable[[], Rows]] = {
@@ -232,3 +237,11 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "costs": _cost_rows,
     "laion": _laion_rows,
 }
+
+
+def main() -> None:
+    PAGE.write_text(render_tables(PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
