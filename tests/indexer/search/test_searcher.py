@@ -152,7 +152,7 @@ def test_pages_contain_every_hit_once(searcher):
 
 def test_filters_and_facets(searcher, folder):
     where = {"folder": (str(folder / "plain"),)}
-    assert set(names(searcher.search(Query((text("red"),), where)))) == {
+    assert set(names(searcher.search(Query((text("red"),), filters=where)))) == {
         f"{c}.png" for c in COLOURS
     }
     counts = searcher.facets(where)
