@@ -1,104 +1,81 @@
-"""Fine-tuning runs, as their folders tell of them: run.json, log.jsonl, README.md."""
+"""The fine-tuning runs that the Quality page lists, and what their evaluations found."""
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
 
-from app.services import get_settings
+from app.services import file_version, get_settings
+from finetune.evaluation.report import (
+    AFTER,
+    BEFORE,
+    COMPARISON,
+    QUERIES,
+    EvaluationReport,
+    MetricChange,
+    MetricEstimate,
+    QueryResult,
+    find_hardest,
+    iter_query_results,
+    read_comparison,
+    read_report,
+)
+from finetune.run_dir import STALLED_SECONDS, RunDir, RunInfo, list_runs
 from indexer.errors import IndexerError
 
-ELSEWHERE = "elsewhere.txt"  # in the folder of runs: folders of others, one a line
-MOST_BYTES = 64 << 20  # of a file that is read whole
-SILENT = 600  # seconds without a line in the log after which a run is thought to have ended
-CURVE = 500  # points of a loss curve, at most
-
-Read = TypeVar("Read")
+ADDED = "elsewhere.txt"  # in the folder of runs: the folders of other runs, one in each line
+MAX_HARDEST = 20  # queries
 
 
-class DamagedError(IndexerError):
-    """A file that is not, or not yet, what finetune writes; the message says which and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What run.json says; `damaged` says what is wrong with it, where something is."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A comparison, or an evaluation of one model: then `before` and `changes` are None."""
 
     folder: Path
-    name: str
-    created: str = ""  # ISO 8601, UTC
-    status: str = ""  # training, done, stopped or failed
-    preset: str = ""
-    base: str = ""  # the model that was adapted
-    pairs: int = 0
-    languages: tuple[str, ...] = ()
-    seconds: float = 0.0
-    damaged: str = ""
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether it says that it is training, and has not written for a while."""
-        return self.status == "training" and time.time() - _changed(self.folder) > SILENT
+    after: EvaluationReport
+    before: EvaluationReport | None = None
+    changes: Mapping[str, MetricChange] | None = None
+    worst: tuple[str, ...] = ()
 
 
-def runs() -> list[Run]:
+def list_all() -> list[RunInfo]:
     """The runs in the folder of runs and those that were added, the newest first."""
-    own = (path.parent for path in _folder().glob("*/run.json"))
-    folders = dict.fromkeys([*own, *elsewhere()])
-    return sorted(map(read, folders), key=lambda run: (run.created, run.name), reverse=True)
+    runs = dict.fromkeys([*list_runs(_root()), *map(RunDir, list_added())])
+    infos = [run.describe() for run in runs]
+    return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
 
 
-def read(folder: Path) -> Run:
-    """The run in `folder`, whatever state it is in."""
-    try:
-        return read_json(folder / "run.json", lambda told: _run(folder, told))
-    except DamagedError as error:
-        return Run(folder, folder.name, damaged=str(error))
+def is_stalled(run: RunInfo) -> bool:
+    """Whether its status is `training` but nothing was written for a while."""
+    return run.status == "training" and RunDir(run.folder).seconds_since_write() > STALLED_SECONDS
 
 
-def elsewhere() -> list[Path]:
+def list_added() -> list[Path]:
     """The folders of runs that were added by hand."""
     try:
-        lines = (_folder() / ELSEWHERE).read_text("utf-8", "surrogateescape").splitlines()
+        lines = (_root() / ADDED).read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return []
     return [Path(line) for line in lines if line.strip()]
 
 
 def add(folder: Path) -> None:
-    """List the run in `folder` too; raises `IndexerError`."""
+    """List the run in `folder` as well; raises `IndexerError`."""
     if not (folder / "run.json").is_file():
-        raise IndexerError(f"{folder} is no run: there is no run.json in it")
-    _write({*elsewhere(), folder.absolute()})
+        raise IndexerError(f"{folder} is not the folder of a run: it has no run.json")
+    _write_added({*list_added(), folder.absolute()})
 
 
 def forget(folder: Path) -> None:
-    """List an added run no longer; its folder stays. Raises `IndexerError`."""
-    _write({*elsewhere()} - {folder})
+    """Stop listing an added run; its folder stays. Raises `IndexerError`."""
+    _write_added({*list_added()} - {folder})
 
 
-def losses(folder: Path) -> list[tuple[int, float]]:
-    """(step, loss) from log.jsonl, thinned to `CURVE` points; lines that a crash cut are left out.
-
-    Raises `DamagedError`.
-    """
-    found = {}
-    for line in lines(folder / "log.jsonl"):
-        step, loss = line.get("step"), line.get("loss")
-        if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss):
-            found[step] = float(loss)
-    points = sorted(found.items())
-    every = max(1, -(-len(points) // CURVE))
-    return points[::-1][::every][::-1]  # the last one always
-
-
-def card(folder: Path) -> str:
-    """The model card, Markdown; empty where there is none."""
+def read_card(folder: Path) -> str:
+    """The model card as Markdown; empty where there is none."""
     try:
         with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
             return file.read(200_000)
@@ -106,73 +83,69 @@ def card(folder: Path) -> str:
         return ""
 
 
-def read_json(path: Path, read: Callable[[Mapping[str, Any]], Read]) -> Read:
-    """What `read` makes of the object in `path`; raises `DamagedError`."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError("it is too large")
-        return read(json.loads(path.read_text("utf-8", "surrogateescape")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise DamagedError(
-            f"{path} is damaged or half written ({said}); if nothing is writing it now, make it "
-            "again with finetune"
-        ) from error
-
-
-def lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The objects of a file of JSON lines; what is none is passed over. Raises `DamagedError`."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
-            yield from filter(None, map(_object, file))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise DamagedError(f"{path} cannot be read ({error.strerror or error})") from error
-
-
-def _object(line: str) -> Mapping[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _run(folder: Path, told: Mapping[str, Any]) -> Run:
-    return Run(
-        folder,
-        name=str(told.get("name") or folder.name),
-        created=str(told["created"]),
-        status=str(told["status"]),
-        preset=str(told.get("preset") or ""),
-        base=str(told["base"]["name"]),
-        pairs=int(told.get("pairs") or 0),
-        languages=tuple(map(str, told.get("languages") or ())),
-        seconds=float(told.get("seconds") or 0),
+def read_result(folder: Path) -> Result:
+    """The comparison or evaluation in `folder`; raises `DataError`."""
+    if not (folder / COMPARISON).is_file():
+        return Result(folder=folder, after=_read_report(folder))
+    comparison = read_comparison(folder)
+    return Result(
+        folder=folder,
+        after=_read_report(folder / AFTER),
+        before=_read_report(folder / BEFORE),
+        changes=comparison.overall,
+        worst=comparison.worst,
     )
 
 
-def _changed(folder: Path) -> float:
-    times = []
-    for name in ("log.jsonl", "run.json"):
-        try:
-            times.append((folder / name).stat().st_mtime)
-        except OSError:
-            continue
-    return max(times, default=0.0)
+def find_query_results(folder: Path, ids: Sequence[str]) -> dict[str, QueryResult]:
+    """What the evaluation in `folder` found for the queries `ids`; raises `DataError`."""
+    path = folder / QUERIES
+    return _find_query_results(path, file_version(path), tuple(ids))
 
 
-def _write(folders: set[Path]) -> None:
-    text = "".join(f"{folder}\n" for folder in sorted(folders))
+def find_hardest_ids(folder: Path) -> tuple[str, ...]:
+    """The queries whose first relevant document ranks lowest; raises `DataError`."""
+    path = folder / QUERIES
+    return _find_hardest_ids(path, file_version(path))
+
+
+@lru_cache(maxsize=8)
+def _find_query_results(
+    path: Path, version: tuple[int, int], ids: tuple[str, ...]
+) -> dict[str, QueryResult]:
+    wanted = set(ids)
+    return {result.id: result for result in iter_query_results(path) if result.id in wanted}
+
+
+@lru_cache(maxsize=8)
+def _find_hardest_ids(path: Path, version: tuple[int, int]) -> tuple[str, ...]:
+    return tuple(result.id for result in find_hardest(iter_query_results(path), MAX_HARDEST))
+
+
+def _read_report(folder: Path) -> EvaluationReport:
+    """Without metrics that are not numbers, such as a correlation over one pair."""
+    report = read_report(folder, with_results=False)
+    groups = tuple(replace(group, metrics=_finite(group.metrics)) for group in report.groups)
+    return replace(report, metrics=_finite(report.metrics), groups=groups)
+
+
+def _finite(metrics: Mapping[str, MetricEstimate]) -> dict[str, MetricEstimate]:
+    return {
+        name: one
+        for name, one in metrics.items()
+        if all(map(math.isfinite, (one.mean, one.low, one.high)))
+    }
+
+
+def _write_added(folders: set[Path]) -> None:
+    path = _root() / ADDED
     try:
-        _folder().mkdir(parents=True, exist_ok=True)
-        (_folder() / ELSEWHERE).write_text(text, "utf-8", "surrogateescape")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{folder}\n" for folder in sorted(folders))
+        path.write_text(text, "utf-8", "surrogateescape")
     except OSError as error:
-        raise IndexerError(
-            f"{_folder() / ELSEWHERE} cannot be written ({error.strerror or error})"
-        ) from error
+        raise IndexerError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
-def _folder() -> Path:
+def _root() -> Path:
     return Path(get_settings().runs)

@@ -1,4 +1,4 @@
-"""What all sessions share: settings, models and open collections, one of each."""
+"""What all sessions share: settings, models and open collections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class CollectionSession:
-    """A collection that is open, and its searcher."""
+    """An open collection and its searcher."""
 
     collection: OpenCollection
     searcher: Searcher
@@ -32,8 +32,7 @@ def get_settings() -> Config:
 
 @lru_cache(maxsize=1)
 def get_search_settings() -> Config:
-    """The settings that pages search with: a key that may not write, where one is given, and little
-    patience with a server, for somebody is waiting."""
+    """The settings that pages search with: short timeouts, the read-only key if any."""
     config = get_settings()
     return replace(
         config,
@@ -52,19 +51,18 @@ def summarize_collections() -> list[Summary]:
 
 
 def local_dir(name: str) -> Path:
-    """The folder of what is kept of a collection on this machine."""
+    """The folder of a collection's files on this machine."""
     return tenant_dir(open_backend(get_settings()).local_dir(name), get_settings().tenant)
 
 
 @lru_cache(maxsize=2)
 def load_collection_model(card: ModelCard) -> Embedder:
-    """The model that a collection was made with, loaded once; raises `EmbedderError`,
-    `IndexerError`."""
+    """The model of a collection, loaded once; raises `EmbedderError`, `IndexerError`."""
     return load_model(replace(get_settings(), model=None), card)
 
 
 def open_collection(name: str) -> CollectionSession:
-    """The collection called `name`; its index in use, whichever that is by now."""
+    """The collection called `name`, with the index that is active now."""
     return _open_index(
         name, replace(open_backend(get_search_settings()).get_indexes(name).in_use, ingested=None)
     )
@@ -82,7 +80,7 @@ def _open_index(name: str, index: CollectionIndex) -> CollectionSession:
 def choose_model(name: str, chosen: str | None = None) -> Embedder:
     """The model of a collection, or the one that a new collection gets.
 
-    Raises `EmbedderError`; `CollectionError` where `chosen` is another than the collection's.
+    Raises `EmbedderError`; `CollectionError` where the collection has another model than `chosen`.
     """
     cards = {found.name: found.card for found in summarize_collections()}
     config = replace(get_settings(), collection=name, model=chosen or get_settings().model)
@@ -92,3 +90,12 @@ def choose_model(name: str, chosen: str | None = None) -> Embedder:
     return load_collection_model(
         describe_model(config.model or DEFAULT_MODEL, make_settings(config))
     )
+
+
+def file_version(path: Path) -> tuple[int, int]:
+    """Time and size of a file: a key for caches of what it holds."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

@@ -1,34 +1,30 @@
-"""A search is a link: all of it lives in the address, and is read from there on each run.
+"""A search is a link: its whole state is in the address, and is read from there on each run.
 
 `q` holds the parts as they are typed (`2:sunset`, `-people`, `id:UUID`, `img:NAME`), `w` the
-filters (`kind=image`); `page`, `mix`, `all`, `n` and `c` the rest.
+filters (`kind=image`), `c` the collection, `page`, `mix` (diversity), `all` (near-duplicates), `n`
+(page size) and `open` (the hit in the dialog) the rest.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
 from app.uploads import open_upload
-from indexer.search.query_syntax import parse_filters, parse_part
+from indexer.search.query_syntax import PREFIX_PATTERN, parse_filters
 from indexer.types import Part, Query
 
-CHIP_PATTERN = re.compile(  # a time such as 12:30 is no weight
-    r"(?P<sign>-)?(?:(?P<weight>\d+(?:\.\d+)?):(?!\d))?(?P<rest>.+)", re.DOTALL
-)
 PAGE_SIZES = (24, 48, 96)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryChip:
-    """A part of the search as the page shows it: `rest` is words, `id:…` or `img:…`."""
+    """A part of the search before its image is loaded: `value` is text, `id:…` or `img:…`."""
 
     value: str
-    weight: float = 1.0
-    positive: bool = True
+    weight: float = 1.0  # negative: "less like this"
 
     @property
     def is_image(self) -> bool:
@@ -36,25 +32,25 @@ class QueryChip:
 
     @property
     def param(self) -> str:
-        sign = "" if self.positive else "-"
-        weight = "" if self.weight == 1 else f"{self.weight:g}:"
-        plain = not (sign or weight or self.is_image)
-        literal = "\\" if plain and self.value[:1] in "+-\\" else ""
-        return f"{sign}{weight}{literal}{self.value}"
+        """The chip in the syntax of queries, as the address holds it."""
+        sign = "-" if self.weight < 0 else ""
+        weight = "" if abs(self.weight) == 1 else f"{abs(self.weight):g}:"
+        escape = "\\" if not (sign or weight) and self.value[:1] in "+-\\" else ""
+        return f"{sign}{weight}{escape}{self.value}"
 
     def to_part(self) -> Part:
-        """Raises `QueryError`."""
-        weight = self.weight if self.positive else -self.weight
+        """Raises `QueryError` where the image is no longer kept."""
         if self.value.startswith("img:"):
-            return Part(image=open_upload(self.value[4:]), weight=weight, label="your picture")
+            image = open_upload(self.value[4:])
+            return Part(image=image, weight=self.weight, label="your picture")
         if self.value.startswith("id:"):
-            return Part(id=self.value[3:], weight=weight, label="a picture here")
-        return Part(text=self.value, weight=weight, label=self.value)
+            return Part(id=self.value[3:], weight=self.weight, label="a picture here")
+        return Part(text=self.value, weight=self.weight, label=self.value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """All that a search page shows follows from this."""
+    """What a search page shows."""
 
     collection: str = ""
     chips: tuple[QueryChip, ...] = ()
@@ -68,7 +64,7 @@ class Search:
     def to_query(self) -> Query:
         """Raises `QueryError`."""
         return Query(
-            parts=tuple(piece.to_part() for piece in self.chips),
+            parts=tuple(chip.to_part() for chip in self.chips),
             filters=parse_filters(self.filters),
             limit=self.size,
             offset=(self.page - 1) * self.size,
@@ -76,42 +72,31 @@ class Search:
             group_duplicates=self.fold,
         )
 
+    def with_chips(self, *chips: QueryChip) -> Search:
+        return replace(self, chips=chips, page=1)
+
     def with_chip(self, chip: QueryChip) -> Search:
-        return replace(self, chips=(*self.chips, chip), page=1)
-
-    def without_chip(self, index: int) -> Search:
-        return replace(self, chips=self.chips[:index] + self.chips[index + 1 :], page=1)
-
-    def with_changed_chip(self, index: int, chip: QueryChip) -> Search:
-        pieces = (*self.chips[:index], chip, *self.chips[index + 1 :])
-        return replace(self, chips=pieces, page=1)
+        return self.with_chips(*self.chips, chip)
 
 
-def parse_param(code: str) -> QueryChip:
-    """What stands in the address -> a piece; words are never taken for a file's path."""
-    if code[:1] in "\\ ":
-        return QueryChip(code[1:].strip() or code)
-    match = CHIP_PATTERN.fullmatch(code)
+def parse_param(text: str) -> QueryChip:
+    """Parse a part of a query. Unlike on the command line, text is never the path of a file."""
+    if text[:1] in "\\ ":
+        return QueryChip(text[1:].strip() or text)
+    match = PREFIX_PATTERN.fullmatch(text)
     if not match:
-        return QueryChip(code)
-    return QueryChip(match["rest"].strip(), float(match["weight"] or 1), match["sign"] is None)
-
-
-def parse_typed(text: str) -> QueryChip:
-    """What somebody types into the box, with the same signs and weights as in the terminal."""
-    if text.startswith("id:") or "." not in text:
-        part = parse_part(text)
-        return QueryChip(part.text or f"id:{part.id}", abs(part.weight), part.weight >= 0)
-    return parse_param(text.removeprefix("+"))
+        return QueryChip(text)
+    sign = -1 if match["sign"] == "-" else 1
+    return QueryChip(match["rest"].strip(), sign * float(match["weight"] or 1))
 
 
 def read_url() -> Search:
-    """The search in the address; what cannot be read counts as not given."""
+    """The search in the address; what cannot be read is ignored."""
     params = st.query_params
     size = _parse_number(params.get("n"), PAGE_SIZES[0])
     return Search(
         collection=params.get("c", ""),
-        chips=tuple(parse_param(code) for code in params.get_all("q") if code.strip()),
+        chips=tuple(parse_param(text) for text in params.get_all("q") if text.strip()),
         filters=tuple(w for w in params.get_all("w") if "=" in w.strip("=")),
         page=max(1, int(_parse_number(params.get("page"), 1))),
         diversity=min(1.0, max(0.0, _parse_number(params.get("mix"), 0.0))),
@@ -122,10 +107,10 @@ def read_url() -> Search:
 
 
 def write_url(search: Search) -> None:
-    """Put the search in the address, without what is as it is by default."""
-    given: dict[str, str | Sequence[str]] = {
+    """Put the search into the address, without its defaults."""
+    params: dict[str, str | Sequence[str]] = {
         "c": search.collection,
-        "q": [piece.param for piece in search.chips],
+        "q": [chip.param for chip in search.chips],
         "w": list(search.filters),
         "page": str(search.page) if search.page > 1 else "",
         "mix": f"{search.diversity:g}" if search.diversity else "",
@@ -133,11 +118,11 @@ def write_url(search: Search) -> None:
         "n": str(search.size) if search.size != PAGE_SIZES[0] else "",
         "open": search.open_id,
     }
-    st.query_params.from_dict({key: value for key, value in given.items() if value})
+    st.query_params.from_dict({key: value for key, value in params.items() if value})
 
 
 def navigate(search: Search) -> None:
-    """Write the search and run the page anew."""
+    """Write the search into the address and run the page again."""
     write_url(search)
     st.rerun()
 

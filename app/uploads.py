@@ -1,4 +1,4 @@
-"""Pictures that somebody searches with, kept for a while so that a link can name them."""
+"""Images that somebody searched with, kept for a while so that a link can refer to them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from indexer.ids import hash_content
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
 from indexer.skip_reasons import UnusableFileError
 
-MAX_TOTAL_BYTES = 200 << 20  # kept in all; the oldest go first
+MAX_TOTAL_BYTES = 200 << 20  # of all uploads; the oldest are deleted first
 NAME_PATTERN = re.compile(r"[0-9a-f]{32}")
+UPLOAD_IS_GONE = "The picture of this search was deleted; drop it in again."
 
 
 def save_upload(data: bytes) -> str:
-    """Keep the picture in `data`, as small as the models of the collections let it be; returns its
-    name. Raises `QueryError`."""
+    """Save the image in `data` at the size that the collections' models need, and return its name.
+
+    Raises `QueryError` where it cannot be decoded.
+    """
     limits = DecodeLimits(get_settings().max_bytes, get_settings().max_pixels)
     side = max(
         (found.card.image_side for found in summarize_collections()), default=DEFAULT_IMAGE_SIDE
@@ -41,16 +44,16 @@ def save_upload(data: bytes) -> str:
 
 
 def find_upload(name: str) -> Path | None:
-    """Where the picture called `name` is kept, or None."""
+    """The path of an upload, or None."""
     path = _upload_dir() / f"{name}.png"
     return path if NAME_PATTERN.fullmatch(name) and path.is_file() else None
 
 
 def open_upload(name: str) -> Image.Image:
-    """The picture called `name`; raises `QueryError` where it is kept no longer."""
+    """The image of an upload; raises `QueryError` where it was deleted."""
     path = find_upload(name)
     if path is None:
-        raise QueryError("The picture of this search is kept no longer; drop it in again.")
+        raise QueryError(UPLOAD_IS_GONE)
     with Image.open(path) as image:
         return image.convert("RGB")
 

@@ -1,4 +1,4 @@
-"""Votes on the hits of a search: what stands in the collection's file, and a new one."""
+"""Votes on the hits of a search, as the collection's file has them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from app.services import local_dir
+from app.services import file_version, local_dir
 from app.state import QueryChip, Search
-from app.uploads import find_upload
+from app.uploads import UPLOAD_IS_GONE, find_upload
 from indexer import feedback
 from indexer.errors import QueryError, StoreError
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart
@@ -22,76 +22,64 @@ Key = frozenset[VotedQueryPart]
 
 
 def load_votes(search: Search) -> Mapping[str, int]:
-    """1 or -1 for each point that was voted on as a hit of this search.
-
-    Votes that cannot be read are no reason to show no hits: there are none then.
-    """
+    """1 or -1 for each point with a vote for this search; empty where votes cannot be read."""
     folder = local_dir(search.collection)
-    asked = VotedQuery(
-        tuple(_with_stored_image(folder, _to_asked_part(piece)) for piece in search.chips)
-    )
+    parts = (_with_stored_image(folder, _to_voted_part(chip)) for chip in search.chips)
+    query = VotedQuery(tuple(parts))
     with suppress(StoreError):
-        return _load_by_query(folder, _file_version(folder)).get(asked.key, {})
+        return _load_by_query(folder).get(query.key, {})
     return {}
 
 
 def count_votes(collection: str) -> tuple[int, int]:
     """How many thumbs up and down the collection has; raises `StoreError`."""
     folder = local_dir(collection)
-    given = [
-        v for hits in _load_by_query(folder, _file_version(folder)).values() for v in hits.values()
-    ]
-    return given.count(1), given.count(-1)
+    votes = [vote for hits in _load_by_query(folder).values() for vote in hits.values()]
+    return votes.count(1), votes.count(-1)
 
 
 def record_vote(search: Search, record: Record, vote: int) -> None:
-    """Keep a vote on a hit; 0 takes it back. Raises `StoreError`, `QueryError`."""
+    """Record a vote on a hit; 0 removes it. Raises `StoreError`, `QueryError`."""
     payload = record.payload
     is_text = payload["kind"] == "text"
-    given = Vote(
-        query=VotedQuery(tuple(map(_to_asked_part, search.chips)), parse_filters(search.filters)),
+    new = Vote(
+        query=VotedQuery(tuple(map(_to_voted_part, search.chips)), parse_filters(search.filters)),
         id=record.id,
         content=str(payload["content"]),
         vote=vote,
         path=None if is_text else resolve_display_path(payload["paths"][0]),
         text=payload["text"] if is_text else None,
     )
-    feedback.record_vote(local_dir(search.collection), given)
+    feedback.record_vote(local_dir(search.collection), new)
 
 
-def _to_asked_part(piece: QueryChip) -> VotedQueryPart:
-    weight = piece.weight if piece.positive else -piece.weight
-    if not piece.is_image:
-        return VotedQueryPart(text=piece.value, weight=weight)
-    kind, _, name = piece.value.partition(":")
+def _to_voted_part(chip: QueryChip) -> VotedQueryPart:
+    if not chip.is_image:
+        return VotedQueryPart(text=chip.value, weight=chip.weight)
+    kind, _, name = chip.value.partition(":")
     if kind == "id":
-        return VotedQueryPart(id=name, weight=weight)
+        return VotedQueryPart(id=name, weight=chip.weight)
     path = find_upload(name)
     if path is None:
-        raise QueryError("The picture of this search is kept no longer; drop it in again.")
-    return VotedQueryPart(image=str(path), weight=weight)
+        raise QueryError(UPLOAD_IS_GONE)
+    return VotedQueryPart(image=str(path), weight=chip.weight)
 
 
 def _with_stored_image(folder: Path, part: VotedQueryPart) -> VotedQueryPart:
-    """`part` as votes name it: a picture by the collection's own copy."""
+    """`part` as votes refer to it: an image by the collection's own copy."""
     if not part.image:
         return part
     return replace(part, image=str(feedback.locate_image_copy(folder, Path(part.image))))
 
 
+def _load_by_query(folder: Path) -> Mapping[Key, Mapping[str, int]]:
+    return _load_version(folder, file_version(folder / feedback.VOTES_FILE))
+
+
 @lru_cache(maxsize=8)
-def _load_by_query(folder: Path, version: tuple[int, int]) -> Mapping[Key, Mapping[str, int]]:
-    """All votes of a collection; they are read again once the file has another `stamp`."""
-    found: dict[Key, dict[str, int]] = {}
+def _load_version(folder: Path, version: tuple[int, int]) -> Mapping[Key, Mapping[str, int]]:
+    """All votes of a collection, read again when the file has another version."""
+    by_query: dict[Key, dict[str, int]] = {}
     for vote in feedback.read_votes(folder):
-        found.setdefault(vote.query.key, {})[vote.id] = vote.vote
-    return found
-
-
-def _file_version(folder: Path) -> tuple[int, int]:
-    """Time and size of the file of votes."""
-    try:
-        status = (folder / feedback.VOTES_FILE).stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+        by_query.setdefault(vote.query.key, {})[vote.id] = vote.vote
+    return by_query

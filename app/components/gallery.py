@@ -1,25 +1,27 @@
-"""The gallery: one card a hit, its picture by URL."""
+"""The hits of a search: a gallery of cards, and a dialog for one of them."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from typing import Any
 
 import streamlit as st
 
 from app import state, votes
 from app.components import vote_buttons
-from app.media import thumbnail_url
-from app.state import Search
-from indexer.types import Hit, Payload
+from app.media import original_url, thumbnail_url
+from app.services import CollectionSession
+from app.state import QueryChip, Search
+from indexer.types import Hit, Payload, Query, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
 
 
 def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
-    """The cards in a grid that follows the width of the window; hits of a search have thumbs."""
+    """Show a card for each hit, in as many columns as fit."""
     voted = votes.load_votes(search) if search.chips else {}
     with st.grid("auto", min_column_width=170, gap="medium", key="gallery"):
         for hit in hits:
@@ -33,7 +35,7 @@ def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
 
 
 def render_card(search: Search, hit: Hit) -> str:
-    """A card as HTML; the button over it is the page's."""
+    """A card as HTML; the page puts a button over it."""
     more = f'<span class="pl-badge">+{len(hit.duplicates)}</span>' if hit.duplicates else ""
     score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.chips else ""
     name = escape(choose_title(hit.payload, search))
@@ -44,7 +46,7 @@ def render_card(search: Search, hit: Hit) -> str:
 
 
 def choose_title(payload: Payload, search: Search | None = None) -> str:
-    """A caption, in the script that was asked in if there is one, else the file's name."""
+    """A caption, preferably in the script of the query, else the name of the file."""
     captions = [str(caption["text"]) for caption in payload.get("captions") or []]
     asked = {_script(p.value) for p in search.chips if not p.is_image} if search else set()
     alike = [text for text in captions if _script(text) in asked]
@@ -52,7 +54,7 @@ def choose_title(payload: Payload, search: Search | None = None) -> str:
 
 
 def _script(text: str) -> str:
-    """`CJK`, `HIRAGANA`, `ARABIC`...: how Unicode calls the first letter; kana counts as CJK."""
+    """The Unicode script of the first letter (`CJK`, `ARABIC`, ...); kana counts as CJK."""
     letter = next((character for character in text if character.isalpha()), "")
     name = unicodedata.name(letter, "").split(" ")[0] if letter else ""
     return "CJK" if name in {"HIRAGANA", "KATAKANA"} else name
@@ -60,8 +62,125 @@ def _script(text: str) -> str:
 
 def _render_preview(search: Search, hit: Hit) -> str:
     if hit.payload["kind"] == "text":
-        return f'<blockquote class="pl-text">{escape(hit.payload["text"][:EXCERPT_LENGTH])}</blockquote>'
+        text = escape(hit.payload["text"][:EXCERPT_LENGTH])
+        return f'<blockquote class="pl-text">{text}</blockquote>'
     return (
         f'<img loading="lazy" src="{thumbnail_url(search.collection, hit.id)}" '
         f'alt="{escape(choose_title(hit.payload, search), quote=True)}">'
     )
+
+
+def show_dialog(search: Search, session: CollectionSession) -> None:
+    """Show the hit that the address names in a dialog, if the collection has it."""
+    try:
+        records = session.collection.store.retrieve([search.open_id])
+    except Exception:  # the id comes from the address
+        records = []
+    if not records:
+        return
+    record = records[0]
+
+    @st.dialog(choose_title(record.payload)[:80] or "Result", width="large", on_dismiss=_close)
+    def dialog() -> None:
+        _show_hit(search, record, session)
+
+    dialog()
+
+
+def _close() -> None:
+    state.write_url(replace(state.read_url(), open_id=""))
+
+
+def _show_hit(search: Search, record: Record, session: CollectionSession) -> None:
+    picture, facts = st.columns([3, 2], gap="large")
+    with picture:
+        _show_image(search, record)
+        _show_actions(search, record)
+    with facts:
+        _show_explanation(search, record, session)
+        _show_captions(record.payload)
+        _show_facts(record.payload)
+
+
+def _show_image(search: Search, record: Record) -> None:
+    if record.payload["kind"] == "text":
+        st.html(f'<blockquote class="pl-full">{escape(record.payload["text"])}</blockquote>')
+        return
+    url = original_url(search.collection, record.id)
+    alt = escape(choose_title(record.payload), quote=True)
+    st.html(f'<a href="{url}" target="_blank"><img class="pl-large" src="{url}" alt="{alt}"></a>')
+
+
+def _show_actions(search: Search, record: Record) -> None:
+    """Buttons that search with this hit."""
+    this = QueryChip(f"id:{record.id}")
+    with st.container(horizontal=True, key="ways"):
+        if search.chips:
+            vote = votes.load_votes(search).get(record.id, 0)
+            st.html(vote_buttons.render_buttons(search, record.id, vote), width="content")
+        if st.button("More like this", icon=":material/auto_awesome_motion:", type="primary"):
+            state.navigate(Search(collection=search.collection, chips=(this,)))
+        if st.button("Add words to this picture", icon=":material/add_notes:"):
+            state.navigate(Search(collection=search.collection, chips=(this,)))
+        if st.button("Not like this", icon=":material/block:"):
+            state.navigate(replace(search.with_chip(replace(this, weight=-1.0)), open_id=""))
+
+
+def _show_explanation(search: Search, record: Record, session: CollectionSession) -> None:
+    hit = _find_hit(search, record, session)
+    if hit is None:
+        return
+    st.markdown("##### Why it was found")
+    for part in hit.explanation["parts"]:
+        st.html(_render_bar(part["label"], part["share"]))
+    channels = hit.explanation["channels"]
+    labels = {"image": "by sight", "text": "by its caption", "bm25": "by its words"}
+    st.caption(
+        " · ".join(f"{labels[name]} {channels[name]:.2f}" for name in labels if name in channels)
+    )
+
+
+def _find_hit(search: Search, record: Record, session: CollectionSession) -> Hit | None:
+    """The hit for this record: the same query, filtered to its content."""
+    if not search.chips:
+        return None
+    query = search.to_query()
+    only = {"content": (str(record.payload["content"]),)}
+    same_content = Query(query.parts, filters=only, limit=50, group_duplicates=False)
+    found = session.searcher.search(same_content).hits
+    return next((hit for hit in found if hit.id == record.id), None)
+
+
+def _render_bar(label: str, share: float) -> str:
+    side = "for" if share >= 0 else "against"
+    return (
+        f'<div class="pl-bar"><span>{escape(label)}</span>'
+        f'<i class="{side}" style="width:{abs(share) * 100:.0f}%"></i>'
+        f"<b>{share * 100:+.0f}%</b></div>"
+    )
+
+
+def _show_captions(payload: Payload) -> None:
+    captions: Sequence[Mapping[str, Any]] = payload["captions"]
+    if captions:
+        st.markdown("##### Captions")
+        rows = "".join(
+            f"<dt>{escape(c['language'] or '–')}</dt><dd>{escape(c['text'])}</dd>" for c in captions
+        )
+        st.html(f'<dl class="pl-facts">{rows}</dl>')
+
+
+def _show_facts(payload: Payload) -> None:
+    size = f"{payload['width']} × {payload['height']}" if "width" in payload else ""
+    kilobytes = f"{payload['bytes'] / 1000:,.0f} kB"
+    facts = {
+        "Taken": str(payload.get("taken", "")).replace("T", " "),
+        "Camera": payload.get("camera", ""),
+        "Size": " · ".join(filter(None, [size, kilobytes, payload["format"]])),
+        "Tags": ", ".join(payload["tags"]),
+        **{key: str(value) for key, value in payload.get("meta", {}).items()},
+    }
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items() if v)
+    paths = "".join(f"<dd><code>{escape(path)}</code></dd>" for path in payload["paths"])
+    st.markdown("##### About it")
+    st.html(f'<dl class="pl-facts">{rows}<dt>Files</dt>{paths}</dl>')

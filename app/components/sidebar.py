@@ -1,4 +1,4 @@
-"""The sidebar: which collection, what to narrow by, and how to show it."""
+"""The sidebar: the collection, the filters, and how to show the hits."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ TITLES = {
 MAX_FACET_VALUES = 12  # values of a facet
 
 
-def show(search: Search, names: list[str], here: CollectionSession) -> Search:
-    """Draw the sidebar; a change is written to the address and the page runs anew."""
+def show(search: Search, names: list[str], session: CollectionSession) -> Search:
+    """Show the sidebar; a change navigates to the new search."""
     with st.sidebar:
         if len(names) > 1:
             chosen = st.selectbox("Collection", names, index=names.index(search.collection))
             if chosen != search.collection:
                 state.navigate(Search(collection=chosen, chips=_portable_chips(search)))
-        _show_filters(search, here)
+        _show_filters(search, session)
         _show_display_options(search)
     return search
 
 
 def _portable_chips(search: Search) -> tuple[state.QueryChip, ...]:
-    """What means something in another collection too."""
-    return tuple(piece for piece in search.chips if not piece.value.startswith("id:"))
+    """The parts that another collection can answer too."""
+    return tuple(chip for chip in search.chips if not chip.value.startswith("id:"))
 
 
-def _show_filters(search: Search, here: CollectionSession) -> None:
-    where = parse_filters(search.filters)
-    facets = here.searcher.facets(where, MAX_FACET_VALUES)
+def _show_filters(search: Search, session: CollectionSession) -> None:
+    filters = parse_filters(search.filters)
+    facets = session.searcher.facets(filters, MAX_FACET_VALUES)
     for key, title in TITLES.items():
         counts = dict(facets.get(key, []))
-        chosen = [value for value in where.get(key, ()) if value]
+        chosen = [value for value in filters.get(key, ()) if value]
         if len(counts) < 2 and not chosen:
             continue
         options = list(dict.fromkeys([*counts, *chosen]))

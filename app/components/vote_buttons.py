@@ -1,7 +1,7 @@
-"""Thumbs up and down on each hit, as plain buttons in the cards' HTML.
+"""Thumbs up and down on each hit, as plain buttons in the HTML of the cards.
 
-Widgets of Streamlit's on 96 cards would make the page slower by a third. So one component, which
-shows nothing itself, tells which of the buttons was pressed.
+Streamlit widgets on 96 cards would make the page slower by a third. Instead one invisible component
+reports which of the buttons was pressed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.state import Search
 from indexer.errors import IndexerError
 
 LABELS = {1: "Thumbs up", -1: "Thumbs down"}
-HELP = "Kept on this machine, with the collection; a model can be trained on it (page Quality)."
+HELP = "Stored on this machine, with the collection; a model can be trained on it (page Quality)."
 JS = """
 let number = Date.now();
 const presses = [];
@@ -37,27 +37,25 @@ export default function ({ setTriggerValue }) {
   return () => document.removeEventListener("click", press);
 }
 """
-LAST_PRESS_KEY, SEARCHES_KEY = (
-    "thumbs-seen",
-    "thumbs-asked",
-)  # in the session: the last press, the searches
+LAST_PRESS_KEY, SEARCHES_KEY = "thumbs-seen", "thumbs-asked"  # in the session state
 _component = st.components.v2.component("polylens_thumbs", js=JS)
 
 
 def render_buttons(search: Search, id: str, vote: int) -> str:
-    """The thumbs of a hit as HTML, that of `vote` pressed."""
+    """The two buttons of a hit as HTML, the one of `vote` pressed."""
     return (
-        f'<span class="pl-thumbs" data-id="{escape(id, quote=True)}" data-asked="{_search_key(search)}">'
+        f'<span class="pl-thumbs" data-id="{escape(id, quote=True)}" '
+        f'data-asked="{_search_key(search)}">'
         f"{_render_button(1, vote)}{_render_button(-1, vote)}</span>"
     )
 
 
 @st.fragment
 def handle_votes(search: Search) -> None:
-    """Keep what is pressed on the page, without running the page anew.
+    """Record the votes, without running the page again.
 
-    While a run lasts, later presses take the place of earlier ones. So each comes with those before
-    it and with its search, and is kept once.
+    While the page runs, a later press replaces an earlier one. So each press comes with the earlier
+    ones and with its search, and is recorded once.
     """
     searches = st.session_state.setdefault(SEARCHES_KEY, {})
     searches[_search_key(search)] = search
@@ -77,7 +75,7 @@ def _record(search: Search, id: str, vote: int) -> None:
 
 
 def _search_key(search: Search) -> str:
-    """A short name of what was asked."""
+    """A short key of the query."""
     query = (search.collection, search.chips, search.filters)
     return blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 

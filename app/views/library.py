@@ -1,4 +1,4 @@
-"""The Library page: the collections, what is in them, and adding a folder."""
+"""The Library page: the collections, and a form that adds a folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import ingest_jobs
-from app.ingest_jobs import IngestJob
+from app import jobs
+from app.jobs import IngestJob
 from app.services import get_settings, load_collection_model, summarize_collections
 from embedder import EmbedderError, list_models
 from embedder.hardware import choose_placement, detect_memory
@@ -20,11 +20,11 @@ from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
 
-REFRESH_SECONDS = 1.0  # seconds between two looks at a running ingest
+REFRESH_SECONDS = 1.0
 
 
 def show() -> None:
-    """The whole page; errors are told in a sentence."""
+    """Show the whole page."""
     st.html('<h1 class="pl-title pl-left">Library</h1>')
     try:
         _show_collections()
@@ -35,17 +35,17 @@ def show() -> None:
 
 @st.fragment(run_every=5.0)
 def _show_collections() -> None:
-    """Refreshed by itself: an ingest in a terminal shows here as well."""
+    """Refreshes itself, so that an ingest in a terminal appears."""
     try:
-        found = summarize_collections()
+        summaries = summarize_collections()
     except IndexerError as error:
         st.error(str(error), icon=":material/error:")
         return
-    if not found:
+    if not summaries:
         st.html('<p class="pl-lead pl-left">There is no collection yet. Add a folder below.</p>')
         return
     with st.grid("auto", min_column_width=280, gap="medium", key="collections"):
-        for summary in found:
+        for summary in summaries:
             with st.container(border=True, key=f"collection-{summary.name}"):
                 _show_collection(summary)
 
@@ -66,7 +66,7 @@ def _show_collection(summary: Summary) -> None:
             "Prune",
             key=f"prune-{summary.name}",
             icon=":material/cleaning_services:",
-            help="Forget pictures whose files are gone from the disk.",
+            help="Remove pictures whose files were deleted.",
         ):
             _prune(summary.name)
 
@@ -88,7 +88,7 @@ def _show_add_form() -> None:
     with st.form("add", border=False):
         folder, name = st.columns([3, 1])
         where = folder.text_input("Folder on this machine", placeholder="~/Pictures")
-        called = name.text_input("Collection", value=get_settings().collection)
+        collection = name.text_input("Collection", value=get_settings().collection)
         needs = {card.name: card.memory for card in list_models()}
         chosen = st.selectbox(
             "Model",
@@ -98,37 +98,37 @@ def _show_add_form() -> None:
             accept_new_options=True,
             format_func=partial(_format_model, needs),
             help="For a new collection. A Hugging Face id, a folder or a server's address may be "
-            "typed as well. docs/models.md tells which to choose.",
+            "typed as well. docs/models.md says which to choose.",
         )
-        gone = st.checkbox("Also forget pictures whose files are gone")
-        asked = st.form_submit_button("Look at the pictures", type="primary")
-    if asked:
-        _start_ingest(where, called, chosen, gone)
-    _show_progress(called)
+        prune_missing = st.checkbox("Also remove pictures whose files were deleted")
+        submitted = st.form_submit_button("Add pictures", type="primary")
+    if submitted:
+        _start_ingest(where, collection, chosen, prune_missing)
+    _show_progress(collection)
 
 
 def _format_model(needs: Mapping[str, int], name: str) -> str:
-    """A model's name, and where it would run here, if its need in bytes is known."""
+    """A model's name, and where it would run on this machine, if its memory is known."""
     if name not in needs:
         return name
     where = {"GPU": "runs on the GPU", "CPU": "runs on the CPU", "no": "too large for this machine"}
     return f"{name} ({where[choose_placement(needs[name], detect_memory())]})"
 
 
-def _start_ingest(where: str, called: str, model: str | None, gone: bool) -> None:
+def _start_ingest(where: str, collection: str, model: str | None, prune_missing: bool) -> None:
     folder = Path(where.strip()).expanduser()
     if not where.strip() or not folder.exists():
         st.error(f"There is no folder {where!r} on this machine.", icon=":material/folder_off:")
         return
     try:
-        ingest_jobs.start_ingest(str(parse_name(called)), folder, model=model, prune=gone)
+        jobs.start_ingest(str(parse_name(collection)), folder, model=model, prune=prune_missing)
     except ValueError as error:
-        st.error(f"A collection cannot be called {called!r}: {error}")
+        st.error(f"A collection cannot be named {collection!r}: {error}")
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def _show_progress(collection: str) -> None:
-    job = ingest_jobs.latest_ingest(collection)
+    job = jobs.latest_ingest(collection)
     if job is None:
         return
     with st.container(border=True, key="job"):
@@ -144,7 +144,7 @@ def _show_running(job: IngestJob) -> None:
     st.html(f"<b>{escape(str(job.folder))}</b>")
     now = job.progress
     if now is None or now.total is None:
-        st.progress(0.0, "Looking through the folders…" if now else "Waking the model up…")
+        st.progress(0.0, "Scanning the folder…" if now else "Loading the model…")
     else:
         rate = now.done / now.seconds if now.seconds else 0.0
         left = f", {(now.total - now.done) / rate:,.0f} s left" if rate else ""
@@ -159,16 +159,16 @@ def _show_running(job: IngestJob) -> None:
 def _show_report(job: IngestJob) -> None:
     report = job.report
     if report is None:
-        st.error("The ingest ended without a report; see the terminal.")
+        st.error("The ingest failed; see the log in the terminal.")
         return
-    words = "Stopped, with all that was done saved" if report.interrupted else "Done"
+    words = "Stopped; everything done so far is saved" if report.interrupted else "Done"
     counts = {
         "added": report.added, "updated": report.updated, "unchanged": report.unchanged,
         "moved": report.moved, "removed": report.removed,
     }  # fmt: skip
-    told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    st.success(f"{words}: {told or 'nothing to do'}", icon=":material/check_circle:")
+    summary = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    st.success(f"{words}: {summary or 'nothing to do'}", icon=":material/check_circle:")
     if report.skipped:
-        st.markdown(f"**{len(report.skipped):,} files were left out**")
+        st.markdown(f"**{len(report.skipped):,} files were skipped**")
         rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]
         st.dataframe(rows, hide_index=True)

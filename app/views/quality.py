@@ -1,26 +1,32 @@
-"""The Quality page: fine-tuning runs, what each of them changed, and new evaluations."""
+"""The Quality page: fine-tuning runs, their results and training, and new evaluations."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app import runs, votes
-from app.runs import Run
 from app.services import summarize_collections
-from app.views import (
-    quality_comparison,
-    quality_evaluation,
-    quality_runs,
-    quality_training,
-    quality_worst_queries,
-)
+from app.views import quality_comparison, quality_evaluation, quality_worst_queries
 from embedder import EmbedderError
+from finetune.errors import FinetuneError
+from finetune.run_dir import RunDir, RunInfo
 from indexer.errors import IndexerError
 
+if TYPE_CHECKING:
+    from altair import LayerChart
+
+REFRESH_SECONDS = 3.0
+MAX_COLLAPSED = 6  # runs that are listed until all are asked for
+MAX_POINTS = 500  # of a loss curve
+SMOOTHING = 40  # the moving mean spans 1/40 of the curve to either side
+COLOR = "#0d9488"  # of the curve; legible on light and on dark
+TONES = {"done": "good", "training": "busy", "stopped": "calm", "failed": "bad"}
 FIRST_STEPS = """
 finetune pairs --from-collection --out pairs.jsonl --split
 finetune train pairs.train.jsonl --preset starter-head
@@ -29,33 +35,80 @@ finetune evaluate pairs.test.jsonl --model RUN
 
 
 def show() -> None:
-    """The whole page; errors are told in a sentence."""
+    """Show the whole page."""
     st.html('<h1 class="pl-title pl-left">Quality</h1>')
     try:
-        found = runs.runs()
-        if found:
-            chosen = quality_runs.select_run(found)
-            quality_runs.show_gallery(chosen.folder)
+        listed = runs.list_all()
+        if listed:
+            selected = _select_run(listed)
+            _show_runs(selected.folder)
             st.divider()
-            _show_run(chosen)
+            _show_run(selected)
         else:
-            _show_welcome()
+            st.html(
+                '<p class="pl-lead pl-left">This page shows whether a model of your own is better. '
+                "There is no run yet. Three commands make one:</p>"
+            )
+            st.code(FIRST_STEPS.strip(), language="sh")
         _show_votes()
-        quality_runs.show_added_runs()
+        _show_added_runs()
     except (IndexerError, EmbedderError) as error:
         st.error(str(error), icon=":material/error:")
 
 
-def _show_run(run: Run) -> None:
+def _select_run(listed: list[RunInfo]) -> RunInfo:
+    """The run that the address names; only a listed one is ever read."""
+    param = st.query_params.get("run", "")
+    named = (run for run in listed if str(run.folder) == param)
+    readable = (run for run in listed if not run.error)
+    return next(named, None) or next(readable, None) or listed[0]
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _show_runs(selected: Path) -> None:
+    """Refreshes itself, so that a run that starts in a terminal appears."""
+    listed = runs.list_all()
+    shown = listed[:MAX_COLLAPSED]
+    if len(listed) > MAX_COLLAPSED and st.toggle(f"All {len(listed)} runs", key="all-runs"):
+        shown = listed
+    with st.grid("auto", min_column_width=250, gap="medium", key="runs"):
+        for run in shown:
+            here = run.folder == selected
+            with st.container(border=True, key=f"run-{'here-' if here else ''}{run.folder}"):
+                st.html(_render_card(run))
+                label = "Shown" if here else "Show"
+                if st.button(label, key=f"show-{run.folder}", disabled=here):
+                    st.query_params["run"] = str(run.folder)
+                    st.rerun()
+
+
+def _render_card(run: RunInfo) -> str:
+    status = "damaged" if run.error else "stalled" if runs.is_stalled(run) else run.status
+    created = run.created.replace("T", " ")[:16]
+    languages = " ".join(run.languages[:8]) + (" …" if len(run.languages) > 8 else "")
+    lines = (
+        " · ".join(filter(None, [run.base, run.preset])),
+        " · ".join(filter(None, [f"{run.pairs:,} pairs" if run.pairs else "", languages])),
+        f"{created} UTC" if created else "",
+    )
+    return (
+        f'<div class="pl-collection"><h3>{escape(run.name)}</h3>'
+        f'<span class="pl-chip {TONES.get(status, "bad")}">{escape(status)}</span>'
+        + "".join(f"<p>{escape(line)}</p>" for line in lines)
+        + "</div>"
+    )
+
+
+def _show_run(run: RunInfo) -> None:
     st.html(f'<h2 class="pl-run">{escape(run.name)}</h2>')
-    if run.damaged:
-        st.warning(run.damaged, icon=":material/heart_broken:")
+    if run.error:
+        st.warning(run.error, icon=":material/heart_broken:")
         return
-    views: Mapping[str, Callable[[Run], None]] = {
+    views: Mapping[str, Callable[[RunInfo], None]] = {
         "Before and after": quality_comparison.show,
         "Worst queries": quality_worst_queries.show,
-        "Training": quality_training.show,
-        "Model card": quality_training.show_card,
+        "Training": _show_training,
+        "Model card": _show_card,
         "Evaluate": quality_evaluation.show,
     }
     first = "Training" if run.status == "training" else "Before and after"
@@ -69,41 +122,104 @@ def _show_run(run: Run) -> None:
     )
     try:
         views[view or first](run)
-    except IndexerError as error:
+    except (IndexerError, FinetuneError) as error:
         st.warning(str(error), icon=":material/error:")
-    _show_reindex_command(run)
-
-
-def _show_reindex_command(run: Run) -> None:
     if run.status == "done":
         st.markdown("##### Use it")
-        st.caption("Re-index a collection with this model; searches go on meanwhile.")
+        st.caption("Reindex a collection with this model. You can search meanwhile.")
         st.code(f"indexer reindex --model {shlex.quote(str(run.folder))}", language="sh")
 
 
-def _show_votes() -> None:
-    """What the collections' hits were given, and what to make of it."""
-    counted = {summary.name: votes.count_votes(summary.name) for summary in summarize_collections()}
-    st.markdown("#### Thumbs")
-    given = {name: count for name, count in counted.items() if any(count)}
-    if not given:
-        st.caption(
-            "Each hit of a search has a thumb up and a thumb down. Votes are kept on this machine, "
-            "with the collection, and a model can be trained on them."
+def _show_training(run: RunInfo) -> None:
+    """Show the loss curve, and refresh it while the run is training."""
+    live = run.status == "training" and not runs.is_stalled(run)
+    st.fragment(_show_loss, run_every=REFRESH_SECONDS if live else None)(run)
+
+
+def _show_loss(shown: RunInfo) -> None:
+    run = RunDir(shown.folder).describe()
+    if run.status != shown.status and not run.error:
+        st.rerun()  # it ended
+    points = RunDir(run.folder).read_losses(MAX_POINTS)
+    if runs.is_stalled(run):
+        st.warning(
+            "This run says that it is training, but nothing was written for a while. It may have "
+            "been killed. The same finetune train command resumes it from its last checkpoint.",
+            icon=":material/schedule:",
         )
+    if not points:
+        st.caption("There is no loss to show yet.")
         return
-    for name, (up, down) in given.items():
-        st.html(
-            f'<p class="pl-thumbs-told"><b>{escape(name)}</b> {up:,} up · {down:,} down, '
-            "kept on this machine</p>"
-        )
-        place = "" if name == "default" else f" --collection {name}"
-        st.code(f"finetune pairs --from-feedback{place} --out liked.jsonl", language="sh")
+    step, loss = points[-1]
+    st.altair_chart(_draw_loss(points), alt=f"Loss by step; {loss:.4f} at step {step:,}.")
+    seconds = f" · {run.seconds:,.0f} seconds" if run.seconds else ""
+    st.caption(f"Step {step:,} · loss {loss:.4f}{seconds}")
 
 
-def _show_welcome() -> None:
-    st.html(
-        '<p class="pl-lead pl-left">Here you see whether a model of your own is better. '
-        "There is no run yet; three lines make one:</p>"
+def _draw_loss(points: Sequence[tuple[int, float]]) -> LayerChart:
+    """The loss by step, faintly, and its moving mean."""
+    import altair as alt
+
+    window = len(points) // SMOOTHING
+    rows = [{"step": step, "loss": loss} for step, loss in points]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("step:Q", axis=alt.Axis(format=",d", grid=False, tickMinStep=1)),
+        tooltip=[alt.Tooltip("step:Q", format=","), alt.Tooltip("loss:Q", format=".4f")],
     )
-    st.code(FIRST_STEPS.strip(), language="sh")
+    raw = base.mark_line(opacity=0.35, strokeWidth=1, color=COLOR).encode(
+        y=alt.Y("loss:Q", scale=alt.Scale(zero=False))
+    )
+    smooth = (
+        base.transform_window(mean="mean(loss)", frame=[-window, window])
+        .mark_line(strokeWidth=2.5, color=COLOR)
+        .encode(y=alt.Y("mean:Q", title="loss"))
+    )
+    layers: LayerChart = (raw + smooth).properties(height=280)
+    return layers
+
+
+def _show_card(run: RunInfo) -> None:
+    text = runs.read_card(run.folder)
+    if not text:
+        st.caption("There is no model card yet: it is written when the training ends.")
+        return
+    with st.container(border=True, key="model-card"):
+        st.markdown(text.replace("![", "["))  # loads no images from other servers
+
+
+def _show_votes() -> None:
+    """Show how many votes each collection has, and the command that uses them."""
+    counts = {summary.name: votes.count_votes(summary.name) for summary in summarize_collections()}
+    st.markdown("#### Thumbs")
+    if not any(map(any, counts.values())):
+        st.caption(
+            "Each hit of a search has a thumb up and a thumb down. Votes are stored on this "
+            "machine, with the collection, and a model can be trained on them."
+        )
+    for name, (up, down) in counts.items():
+        if up or down:
+            st.html(
+                f'<p class="pl-thumbs-told"><b>{escape(name)}</b> {up:,} up · {down:,} down, '
+                "stored on this machine</p>"
+            )
+            option = "" if name == "default" else f" --collection {name}"
+            st.code(f"finetune pairs --from-feedback{option} --out liked.jsonl", language="sh")
+
+
+def _show_added_runs() -> None:
+    """Show the runs that were trained with --out in another folder; raises `IndexerError`."""
+    with st.expander("Runs in other folders"):
+        for folder in runs.list_added():
+            line, button = st.columns([5, 1], vertical_alignment="center")
+            line.code(str(folder), language=None)
+            if button.button("Forget", key=f"forget-{folder}", help="The folder itself stays."):
+                runs.forget(folder)
+                st.rerun()
+        with st.form("elsewhere", border=False, clear_on_submit=True):
+            typed = st.text_input("Folder of a run", placeholder="~/runs/shop")
+            submitted = st.form_submit_button("Add")
+    if submitted and typed.strip():
+        folder = Path(typed.strip()).expanduser()
+        runs.add(folder)
+        st.query_params["run"] = str(folder.absolute())
+        st.rerun()

@@ -1,4 +1,4 @@
-"""Starting an evaluation from the Quality page, and watching it."""
+"""The form that starts an evaluation, and its progress."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import evaluation_jobs, runs
-from app.evaluation_jobs import EvaluationJob, EvaluationRequest
-from app.runs import Run
+from app import jobs, runs
+from app.jobs import EvaluationJob, EvaluationRequest
 from embedder import DEFAULT_MODEL, list_models
+from finetune.run_dir import RunInfo
 from indexer.errors import IndexerError
 
-REFRESH_SECONDS = 1.0  # seconds between two looks at a running evaluation
-HELD_OUT_FILE = "evaluation/held-out.jsonl"  # what the training left aside
-NO_BASELINE = "nothing, it is measured alone"
+REFRESH_SECONDS = 1.0
+HELD_OUT_FILE = "evaluation/held-out.jsonl"  # pairs that the training did not see
+NO_BASELINE = "nothing: evaluate it alone"
 
 
-def show(run: Run) -> None:
-    """The form, and the evaluation that is under way; raises `IndexerError`."""
+def show(run: RunInfo) -> None:
+    """Show the form, and the evaluation that is running; raises `IndexerError`."""
     _show_form(run)
     st.fragment(_show_progress, run_every=REFRESH_SECONDS if _is_running() else None)()
 
 
-def _show_form(run: Run) -> None:
+def _show_form(run: RunInfo) -> None:
     held_out = run.folder / HELD_OUT_FILE
     with st.form(f"evaluate-{run.folder}", border=False):
         pairs = st.text_input(
             "File of pairs",
             value=str(held_out) if held_out.is_file() else "",
             placeholder="~/pairs.test.jsonl",
-            help="What no training has seen: JSONL, CSV or Parquet. finetune pairs --split "
-            "makes one.",
+            help="Pairs that no training has seen: JSONL, CSV or Parquet. Made by "
+            "finetune pairs --split.",
         )
         first, second = st.columns(2)
         after = first.selectbox(
@@ -44,40 +44,44 @@ def _show_form(run: Run) -> None:
             help="The model that it is compared with.",
         )
         limit = st.number_input(
-            "Queries", min_value=1, value=None, placeholder="All", help="So many, drawn at random."
+            "Queries",
+            min_value=1,
+            value=None,
+            placeholder="All",
+            help="How many, at random.",
         )
-        reverse = st.checkbox("Ask each pair the other way round too")
-        asked = st.form_submit_button("Evaluate", type="primary", disabled=_is_running())
-    if asked:
+        reverse = st.checkbox("Evaluate each pair in the other direction too")
+        submitted = st.form_submit_button("Evaluate", type="primary", disabled=_is_running())
+    if submitted:
         path = Path(pairs.strip()).expanduser()
         if not pairs.strip() or not path.exists():
             raise IndexerError(f"there is no file of pairs {pairs!r} on this machine")
         beside = None if before == NO_BASELINE else before
-        evaluation_jobs.start_evaluation(
-            run, EvaluationRequest(after, beside, path.absolute(), reverse, limit)
+        request = EvaluationRequest(
+            after=after, before=beside, pairs=path.absolute(), reverse=reverse, limit=limit
         )
+        jobs.start_evaluation(run, request)
         st.rerun()
 
 
-def _list_models(run: Run) -> list[str]:
-    """The run itself, the other runs, and the models that are known."""
-    others = [str(other.folder) for other in runs.runs() if other.status == "done"]
+def _list_models(run: RunInfo) -> list[str]:
+    """The run itself, the other runs, and the models that have a name."""
+    others = [str(other.folder) for other in runs.list_all() if other.status == "done"]
     return list(dict.fromkeys([str(run.folder), *others, *(card.name for card in list_models())]))
 
 
-def _list_baselines(run: Run) -> list[str]:
+def _list_baselines(run: RunInfo) -> list[str]:
     """The run's base first."""
     return list(dict.fromkeys([run.base or DEFAULT_MODEL, *_list_models(run)[1:]]))
 
 
 def _is_running() -> bool:
-    job = evaluation_jobs.latest_evaluation()
+    job = jobs.latest_evaluation()
     return job is not None and job.is_running
 
 
 def _show_progress() -> None:
-    """What the evaluation says, and what came of it."""
-    job = evaluation_jobs.latest_evaluation()
+    job = jobs.latest_evaluation()
     if job is None:
         return
     if job.is_running:
@@ -85,12 +89,12 @@ def _show_progress() -> None:
         return
     if st.session_state.get("evaluation-seen") != str(job.out):
         st.session_state["evaluation-seen"] = str(job.out)
-        st.rerun()  # the form may be used again
+        st.rerun()  # enables the form
     _show_outcome(job)
 
 
 def _show_running(job: EvaluationJob) -> None:
-    st.progress(job.fraction_done, job.last_line or "Waking the model up…")
+    st.progress(job.fraction_done, job.last_line or "Loading the model…")
     st.caption(f"{job.run.name} on {job.request.pairs.name} · {job.seconds:,.0f} seconds")
     if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):
         job.stop()
@@ -104,7 +108,7 @@ def _show_outcome(job: EvaluationJob) -> None:
         st.error(job.error, icon=":material/error:")
     else:
         st.success(f"Done in {job.seconds:,.0f} seconds: {job.out}", icon=":material/check_circle:")
-        if st.button("See what it found", on_click=_open_result, args=(job,)):
+        if st.button("Show the result", on_click=_open_result, args=(job,)):
             st.rerun()
 
 

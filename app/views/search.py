@@ -1,4 +1,4 @@
-"""The Search page: the box, the parts of the search, the filters, and what was found."""
+"""The Search page: the search box, a chip for each part of the query, the filters and the hits."""
 
 from __future__ import annotations
 
@@ -7,49 +7,52 @@ from dataclasses import replace
 import streamlit as st
 
 from app import state, uploads
-from app.components import gallery, query_chips, result_dialog, sidebar, vote_buttons
+from app.components import gallery, sidebar, vote_buttons
+from app.media import thumbnail_url
 from app.services import CollectionSession, list_names, open_collection
-from app.state import Search
+from app.state import QueryChip, Search
 from embedder import EmbedderError
 from indexer.errors import IndexerError
 from indexer.types import SearchResults
 
+WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+MAX_LABEL = 28  # characters of a chip
 UPLOAD_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "avif", "heic", "heif", "tif", "tiff", "bmp"]
 
 
 def show() -> None:
-    """The whole page, from the address; errors are told in a sentence."""
+    """Show the page that the address describes."""
     try:
-        found = list_names()
-        if not found:
+        names = list_names()
+        if not names:
             _show_welcome()
             return
-        _show_page(found)
+        _show_page(names)
     except (IndexerError, EmbedderError) as error:
         st.error(str(error), icon=":material/error:")
 
 
-def _show_page(found: list[str]) -> None:
+def _show_page(names: list[str]) -> None:
     search = state.read_url()
-    if search.collection not in found:
-        search = replace(search, collection="default" if "default" in found else found[0])
+    if search.collection not in names:
+        search = replace(search, collection="default" if "default" in names else names[0])
     with st.container(key="hero"):
         if not search.chips:
             st.html('<h1 class="pl-title">What are you looking for?</h1>')
         _show_search_box(search)
-        query_chips.show(search)
-    here = open_collection(search.collection)
-    search = sidebar.show(search, found, here)
-    results = _search(here, search)
-    _show_results(search, results, here)
+        _show_chips(search)
+    session = open_collection(search.collection)
+    search = sidebar.show(search, names, session)
+    results = _search(session, search)
+    _show_results(search, results, session)
     if search.chips:
         vote_buttons.handle_votes(search)
     if search.open_id:
-        result_dialog.show(search, here)
+        gallery.show_dialog(search, session)
 
 
 def _show_search_box(search: Search) -> None:
-    """Words, a picture, or both; a picture may be dropped or pasted as well."""
+    """Show the box for text and images, which may be typed, dropped or pasted."""
     given = st.chat_input(
         "Describe it in any language, or drop a picture here",
         accept_file=True,
@@ -60,32 +63,80 @@ def _show_search_box(search: Search) -> None:
         return
     text = given if isinstance(given, str) else given.text
     for file in [] if isinstance(given, str) else given.files:
-        search = search.with_chip(state.QueryChip(f"img:{uploads.save_upload(file.getvalue())}"))
+        search = search.with_chip(QueryChip(f"img:{uploads.save_upload(file.getvalue())}"))
     if text and text.strip():
-        search = search.with_chip(state.parse_typed(text.strip()))
+        search = search.with_chip(state.parse_param(text.strip()))
     state.navigate(search)
 
 
-def _search(here: CollectionSession, search: Search) -> SearchResults:
+def _show_chips(search: Search) -> None:
+    """Show a chip for each part of the query."""
+    if not search.chips:
+        return
+    with st.container(horizontal=True, key="pieces", gap="small"):
+        for index, chip in enumerate(search.chips):
+            _show_chip(search, index, chip)
+        if st.button("Clear", type="tertiary", icon=":material/close:", key="clear"):
+            state.navigate(Search(collection=search.collection))
+
+
+def _show_chip(search: Search, index: int, chip: QueryChip) -> None:
+    others = search.chips[:index], search.chips[index + 1 :]
+    with st.popover(_label(chip), key=f"piece-{index}", width="content"):
+        if chip.is_image:
+            st.html(f'<img class="pl-piece" src="{_image_url(search, chip)}" alt="">')
+        else:
+            st.markdown(f"**{_escape_markdown(chip.value)}**")
+        key = f"{index}-{chip.param}"
+        size = min(WEIGHTS, key=lambda known: abs(known - abs(chip.weight)))
+        chosen = st.select_slider("Weight", WEIGHTS, value=size, key=f"weight-{key}")
+        negative = st.toggle("Not like this", value=chip.weight < 0, key=f"not-{key}")
+        if (chosen, negative) != (size, chip.weight < 0):
+            weight = -float(chosen) if negative else float(chosen)
+            changed = replace(chip, weight=weight)
+            state.navigate(search.with_chips(*others[0], changed, *others[1]))
+        if st.button("Remove", icon=":material/delete:", key=f"remove-{key}"):
+            state.navigate(search.with_chips(*others[0], *others[1]))
+
+
+def _image_url(search: Search, chip: QueryChip) -> str:
+    kind, _, name = chip.value.partition(":")
+    return f"picture/query/{name}" if kind == "img" else thumbnail_url(search.collection, name)
+
+
+def _label(chip: QueryChip) -> str:
+    sign = "not " if chip.weight < 0 else ""
+    times = "" if abs(chip.weight) == 1 else f" ×{abs(chip.weight):g}"
+    if chip.is_image:
+        return f":material/image: {sign}this picture{times}"
+    text = chip.value if len(chip.value) <= MAX_LABEL else chip.value[: MAX_LABEL - 1] + "…"
+    return f"{sign}{_escape_markdown(text)}{times}"
+
+
+def _escape_markdown(text: str) -> str:
+    """Escape what Markdown would format."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+!|:$~" else c for c in text)
+
+
+def _search(session: CollectionSession, search: Search) -> SearchResults:
     with st.spinner("Searching…", show_time=False):
-        return here.searcher.search(search.to_query())
+        return session.searcher.search(search.to_query())
 
 
-def _show_results(search: Search, results: SearchResults, here: CollectionSession) -> None:
+def _show_results(search: Search, results: SearchResults, session: CollectionSession) -> None:
     if not results.hits:
-        _show_no_results(search, here)
+        _show_no_results(search, session)
         return
     if search.chips and not results.is_significant:
         st.html(
-            '<div class="pl-note"><b>Nothing here really matches.</b> '
-            "These are the closest, such as they are.</div>"
+            '<div class="pl-note"><b>Nothing here really matches.</b> These are the closest.</div>'
         )
     gallery.show_gallery(search, results.hits)
     _show_pagination(search, results)
 
 
 def _show_pagination(search: Search, results: SearchResults) -> None:
-    """Pages as far as is known: the one after this exists or it does not."""
+    """Show the pages that are known: up to this one, and the next if there is one."""
     known = search.page + results.has_more
     if known == 1:
         return
@@ -100,7 +151,7 @@ def _show_welcome() -> None:
     with st.container(key="empty", horizontal_alignment="center"):
         st.html(
             '<h1 class="pl-title">Your pictures, found by what they show.</h1>'
-            '<p class="pl-lead">Polylens looks at the pictures in a folder once, on this machine. '
+            '<p class="pl-lead">Polylens reads the pictures in a folder once, on this machine. '
             "Then you search them in your own words, in any language, or with a picture.</p>"
         )
         if st.button("Choose a folder", type="primary", icon=":material/create_new_folder:"):
@@ -108,10 +159,10 @@ def _show_welcome() -> None:
         st.html("<p class='pl-lead'>or type <code>indexer ingest FOLDER</code></p>")
 
 
-def _show_no_results(search: Search, here: CollectionSession) -> None:
-    if here.collection.store.count() == 0:
+def _show_no_results(search: Search, session: CollectionSession) -> None:
+    if session.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
         return
-    st.html('<div class="pl-note"><b>Nothing is left</b> under these filters.</div>')
-    if st.button("Take the filters away", icon=":material/filter_alt_off:"):
+    st.html('<div class="pl-note"><b>Nothing matches</b> these filters.</div>')
+    if st.button("Clear the filters", icon=":material/filter_alt_off:"):
         state.navigate(replace(search, filters=(), page=1))

@@ -44,6 +44,16 @@ CHANGE = {
     "recall@10": (0.4, 0.65, 0.25, 0.1, 0.4, 0.002),
     "mrr": (0.3, 0.31, 0.01, -0.1, 0.12, 0.8),
 }
+MODEL = {"fingerprint": "f", "dim": 384}
+BENCHMARK = {
+    "name": "held-out",
+    "source": "x",
+    "queries": 3,
+    "documents": 2,
+    "digest": "d",
+    "macro": False,
+    "means": {},
+}
 
 
 @pytest.fixture
@@ -67,8 +77,20 @@ def run_folder(tmp_path, photo) -> Path:
         (result / when / "queries.jsonl").write_text(text)
     names = ("before", "after", "difference", "low", "high", "p")
     overall = {m: dict(zip(names, values, strict=True)) for m, values in CHANGE.items()}
-    told = {"format": 1, "main": "recall@10", "overall": overall, "worst": ["a"], "groups": []}
-    write_json(result / "comparison.json", told)
+    comparison = {
+        "format": 1,
+        "created": "2026-01-02T03:04:05+00:00",
+        "before": MODEL | {"name": "before"},
+        "after": MODEL | {"name": "after"},
+        "benchmark": BENCHMARK,
+        "main": "recall@10",
+        "overall": overall,
+        "means": {},
+        "groups": [],
+        "worst": ["a"],
+        "verdict": "better, beyond chance",
+    }
+    write_json(result / "comparison.json", comparison)
     return folder
 
 
@@ -99,10 +121,12 @@ def report_json(model: str, recall: float) -> dict:
     ]
     return {
         "format": 1,
-        "model": {"name": model},
-        "benchmark": {"name": "held-out", "source": "x", "queries": 3, "documents": 2},
+        "created": "2026-01-02T03:04:05+00:00",
+        "model": MODEL | {"name": model},
+        "benchmark": BENCHMARK,
         "main": "recall@10",
         "metrics": metrics,
+        "means": {},
         "groups": groups,
     }
 
@@ -114,11 +138,16 @@ def query_json(id: str, rank: int, red: str, gone: str) -> dict:
         "id": id,
         "direction": "t2i",
         "language": "de",
+        "dataset": None,
+        "cluster": id,
         "text": f"<b>query</b> {id}",
         "image": None,
         "relevant": pictures[:1],
         "found": [pictures[1], {"text": "something else", "image": None}, pictures[0]],
+        "scores": [0.9, 0.8, 0.7],
         "rank": rank,
+        "gold": None,
+        "metrics": {"mrr": 1 / rank},
     }
 
 

@@ -230,7 +230,7 @@ def test_the_library_takes_the_name_of_any_model(
     called.send_keys(Keys.CONTROL, "a", Keys.NULL, "chosen")
     model = browser.find_element(By.CSS_SELECTOR, "[data-testid=stSelectbox] input")
     model.send_keys(str(checkpoint("e5v")), Keys.ENTER)
-    press(browser, "Look at the pictures")
+    press(browser, "Add pictures")
     made = library / "chosen" / "collection.json"
     until(browser, lambda: made.exists() and str(checkpoint("e5v")) in made.read_text(), 90)
     until(browser, lambda: "1 added" in browser.find_element(By.TAG_NAME, "body").text, 60)

@@ -111,7 +111,7 @@ def test_a_run_under_way_opens_with_its_loss(empty_store, run_folder, page):
 def test_damaged_files_are_told_in_words(empty_store, run_folder, page, name):
     (run_folder / name).write_text('{"format": 1, ')
     tested = page()
-    assert f"{name} is damaged or half written" in tested.warning[0].value
+    assert f"{name} is damaged or incomplete" in tested.warning[0].value
 
 
 def test_only_runs_that_are_listed_are_read(empty_store, run_folder, tmp_path, page):
@@ -159,7 +159,7 @@ def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
     from app.services import open_collection
 
     records, _ = open_collection("default").collection.store.scroll(limit=3)
-    search = Search("default", (QueryChip("counted"),))
+    search = Search(collection="default", chips=(QueryChip("counted"),))
     try:
         for record, vote in zip(records, (1, 1, -1), strict=True):
             votes.record_vote(search, record, vote)

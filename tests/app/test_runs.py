@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from app import answers, results, runs
-from app.metric_text import describe_change, describe_metric, format_direction
-from app.results import Change
-from app.runs import DamagedError
+from app import runs
+from app.views.quality_comparison import describe_change, describe_metric, format_direction
+from finetune.errors import DataError
+from finetune.evaluation.report import MetricChange
+from finetune.run_dir import STALLED_SECONDS, RunDir
 from indexer.errors import IndexerError
 
 
@@ -30,8 +31,8 @@ def test_runs_are_listed_newest_first(run_folder):
     other.mkdir()
     (other / "run.json").write_text((run_folder / "run.json").read_text())
     again(other, created="2026-02-01T00:00:00+00:00")
-    assert [run.folder for run in runs.runs()] == [other, run_folder]
-    run = runs.runs()[1]
+    assert [run.folder for run in runs.list_all()] == [other, run_folder]
+    run = runs.list_all()[1]
     assert (run.name, run.status, run.base, run.pairs) == ("shop", "done", "starter", 1234)
     assert run.languages == ("de", "ja")
 
@@ -39,52 +40,52 @@ def test_runs_are_listed_newest_first(run_folder):
 @pytest.mark.parametrize("text", ['{"format": 1, "na', "[]", "{}", '{"base": 7}', "\x00\xff"])
 def test_a_half_written_run_is_named_as_such(run_folder, text):
     (run_folder / "run.json").write_text(text)
-    (run,) = runs.runs()
-    assert "run.json is damaged or half written" in run.damaged
+    (run,) = runs.list_all()
+    assert "run.json is damaged" in run.error
 
 
 def test_runs_elsewhere_are_added_and_forgotten(run_folder, tmp_path):
     moved = tmp_path / "elsewhere" / "shop"
     moved.parent.mkdir()
     run_folder.rename(moved)
-    assert runs.runs() == []
+    assert runs.list_all() == []
     runs.add(moved)
     runs.add(moved)
-    assert [run.folder for run in runs.runs()] == [moved]
+    assert [run.folder for run in runs.list_all()] == [moved]
     runs.forget(moved)
-    assert runs.runs() == []
+    assert runs.list_all() == []
     assert (moved / "run.json").is_file()
-    with pytest.raises(IndexerError, match="is no run"):
+    with pytest.raises(IndexerError, match="is not the folder of a run"):
         runs.add(tmp_path)
 
 
 def test_losses_are_thinned_and_cut_lines_are_left_out(run_folder):
-    assert runs.losses(run_folder)[-1] == (10, 2.0)
+    assert RunDir(run_folder).read_losses(500)[-1] == (10, 2.0)
     with (run_folder / "log.jsonl").open("a") as file:
         file.write('{"step": 10, "loss": 1.5}\n{"step": 11, "loss": NaN')
-    assert runs.losses(run_folder)[-1] == (10, 1.5), "of a step done twice, the later"
+    assert RunDir(run_folder).read_losses(500)[-1] == (10, 1.5), "of a step done twice, the later"
     text = "".join(json.dumps({"step": n, "loss": 1.0}) + "\n" for n in range(5000))
     (run_folder / "log.jsonl").write_text(text)
-    assert len(runs.losses(run_folder)) == 500
-    assert runs.losses(run_folder)[-1] == (4999, 1.0)
+    assert len(RunDir(run_folder).read_losses(500)) == 500
+    assert RunDir(run_folder).read_losses(500)[-1] == (4999, 1.0)
 
 
 def test_a_run_that_has_gone_silent_is_told(run_folder):
     again(run_folder, status="training")
-    assert not runs.runs()[0].is_silent
-    long_ago = time.time() - 2 * runs.SILENT
+    assert not runs.is_stalled(runs.list_all()[0])
+    long_ago = time.time() - 2 * STALLED_SECONDS
     for name in ("run.json", "log.jsonl"):
         os.utime(run_folder / name, (long_ago, long_ago))
-    assert runs.runs()[0].is_silent
+    assert runs.is_stalled(runs.list_all()[0])
 
 
 def test_a_comparison_is_read_with_both_reports(run_folder):
-    (folder,) = results.folders(run_folder)
-    result = results.result(folder)
-    assert (result.before.model, result.after.model) == ("before", "after")
+    (folder,) = RunDir(run_folder).list_evaluations()
+    result = runs.read_result(folder)
+    assert (result.before.model.name, result.after.model.name) == ("before", "after")
     assert result.after.metrics["recall@10"].mean == 0.65
-    assert result.overall["recall@10"].sign == 1
-    assert result.overall["mrr"].sign == 0
+    assert result.changes["recall@10"].sign == 1
+    assert result.changes["mrr"].sign == 0
     assert [group.language for group in result.after.groups] == ["de", "ja", "de"]
 
 
@@ -92,9 +93,9 @@ def test_an_evaluation_alone_is_read_too(run_folder):
     folder = run_folder / "evaluation" / "held-out"
     (folder / "comparison.json").unlink()
     (folder / "after").rename(run_folder / "evaluation" / "alone")
-    (alone,) = results.folders(run_folder)
+    (alone,) = RunDir(run_folder).list_evaluations()
     assert alone.name == "alone"
-    assert results.result(alone).before is None
+    assert runs.read_result(alone).before is None
 
 
 @pytest.mark.parametrize("name", ["comparison.json", "before/report.json", "after/report.json"])
@@ -102,35 +103,35 @@ def test_an_evaluation_alone_is_read_too(run_folder):
 def test_damaged_results_are_named(run_folder, name, text):
     folder = run_folder / "evaluation" / "held-out"
     (folder / name).write_text(text)
-    with pytest.raises(DamagedError, match=name):
-        results.result(folder)
+    with pytest.raises(DataError, match=name):
+        runs.read_result(folder)
 
 
 def test_answers_of_the_worst_and_the_hardest(run_folder):
-    result = results.result(run_folder / "evaluation" / "held-out")
-    found = answers.answers(result.after, result.worst)
-    assert {id: answer.rank for id, answer in found.items()} == {"a": 3}
-    assert found["a"].found[1].text == "something else"
-    assert answers.hardest(result.after) == ("a",), "b is found first"
-    assert answers.hardest(result.before) == ("b",)
+    folder = run_folder / "evaluation" / "held-out"
+    results = runs.find_query_results(folder / "after", runs.read_result(folder).worst)
+    assert {id: result.rank for id, result in results.items()} == {"a": 3}
+    assert results["a"].found[1]["text"] == "something else"
+    assert runs.find_hardest_ids(folder / "after") == ("a",), "b is found first"
+    assert runs.find_hardest_ids(folder / "before") == ("b",)
 
 
 def test_a_verdict_is_beyond_chance_or_not():
-    better = Change(0.4, 0.65, 0.25, 0.1, 0.4, 0.0001)
+    better = MetricChange(0.4, 0.65, 0.25, 0.1, 0.4, 0.0001)
     assert describe_change("recall@10", better) == (
         "Better, beyond chance: recall@10 rose by 25.0 points. The 95 % interval of the change is "
         "+10.0 to +40.0 (p < 0.001)."
     )
-    worse = Change(0.5, 0.4, -0.1, -0.2, -0.01, 0.03)
+    worse = MetricChange(0.5, 0.4, -0.1, -0.2, -0.01, 0.03)
     assert describe_change("mrr", worse).startswith(
         "Worse, beyond chance: mrr fell by 10.0 points."
     )
-    unsure = Change(0.5, 0.6, 0.1, -0.01, 0.2, 0.06)
+    unsure = MetricChange(0.5, 0.6, 0.1, -0.01, 0.2, 0.06)
     assert describe_change("mrr", unsure).startswith(
         "No difference beyond chance: mrr rose by 10.0"
     )
-    same = Change(0.5, 0.5, 0.0, 0.0, 0.0, 1.0)
-    assert "stayed as it was" in describe_change("mrr", same)
+    same = MetricChange(0.5, 0.5, 0.0, 0.0, 0.0, 1.0)
+    assert "did not change" in describe_change("mrr", same)
 
 
 def test_directions_and_metrics_are_said_in_words():

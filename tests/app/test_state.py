@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.state import QueryChip, Search, parse_param, parse_typed
+from app.state import QueryChip, Search, parse_param
 
 
 @pytest.mark.parametrize(
     "piece",
     [
         QueryChip("a red dress"),
-        QueryChip("people", positive=False),
+        QueryChip("people", -1.0),
         QueryChip("sunset", 2.0),
-        QueryChip("赤い車", 0.5, positive=False),
-        QueryChip("id:0b8f9ad4-6a5c-5a3e-8d53-7f1d3c2b1a00", positive=False),
+        QueryChip("赤い車", -0.5),
+        QueryChip("id:0b8f9ad4-6a5c-5a3e-8d53-7f1d3c2b1a00", -1.0),
         QueryChip("img:" + "a" * 32, 4.0),
         QueryChip("-40 degrees"),
         QueryChip("+more"),
@@ -27,25 +27,25 @@ def test_a_piece_survives_the_address(piece):
 
 
 def test_what_is_typed_may_carry_a_sign_and_a_weight():
-    assert parse_typed("-people") == QueryChip("people", positive=False)
-    assert parse_typed("2:sunset") == QueryChip("sunset", 2.0)
-    assert parse_typed("+sea") == QueryChip("sea")
+    assert parse_param("-people") == QueryChip("people", -1.0)
+    assert parse_param("2:sunset") == QueryChip("sunset", 2.0)
+    assert parse_param("+sea") == QueryChip("sea")
 
 
 def test_words_are_never_a_file_of_the_server():
-    assert parse_typed("/etc/passwd.jpg").value == "/etc/passwd.jpg"
+    assert parse_param("/etc/passwd.jpg").value == "/etc/passwd.jpg"
     assert parse_param("/etc/hostname.png").to_part().text == "/etc/hostname.png"
 
 
 def test_the_whole_search_survives_the_address():
     search = Search(
-        "default",
-        (QueryChip("cat"), QueryChip("dog", 2.0, False)),
-        ("kind=image",),
-        3,
-        0.5,
-        False,
-        48,
+        collection="default",
+        chips=(QueryChip("cat"), QueryChip("dog", -2.0)),
+        filters=("kind=image",),
+        page=3,
+        diversity=0.5,
+        fold=False,
+        size=48,
     )
 
     def page(search):

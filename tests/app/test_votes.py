@@ -17,7 +17,13 @@ from app.uploads import find_upload, save_upload
 from indexer import feedback
 
 SHELL = Path(__file__).parents[2] / "app" / "layout.py"
-CATS = Search("default", (QueryChip("cat"),))
+
+
+def search_for(chips, **more) -> Search:
+    return Search(collection="default", chips=chips, **more)
+
+
+CATS = search_for((QueryChip("cat"),))
 
 
 @pytest.fixture
@@ -42,9 +48,9 @@ def test_a_vote_is_kept_and_taken_back(record, app_store):
 
 def test_a_vote_belongs_to_its_query(record):
     votes.record_vote(CATS, record, -1)
-    assert votes.load_votes(Search("default", (QueryChip("dog"),))) == {}
-    assert votes.load_votes(Search("default", (QueryChip("cat", 2.0),))) == {}
-    assert votes.load_votes(Search("default", (QueryChip("cat"),), filters=("kind=image",))) == {
+    assert votes.load_votes(search_for((QueryChip("dog"),))) == {}
+    assert votes.load_votes(search_for((QueryChip("cat", 2.0),))) == {}
+    assert votes.load_votes(search_for((QueryChip("cat"),), filters=("kind=image",))) == {
         record.id: -1
     }
 
@@ -53,7 +59,7 @@ def test_a_dropped_picture_is_kept_with_the_collection(record, app_store):
     buffer = BytesIO()
     Image.new("RGB", (90, 60), "red").save(buffer, "PNG")
     name = save_upload(buffer.getvalue())
-    search = Search("default", (QueryChip(f"img:{name}"), QueryChip("cat", positive=False)))
+    search = search_for((QueryChip(f"img:{name}"), QueryChip("cat", -1.0)))
     votes.record_vote(search, record, 1)
     assert votes.load_votes(search) == {record.id: 1}
     picture, words = feedback.read_votes(app_store / "default")[0].query.parts
@@ -63,7 +69,7 @@ def test_a_dropped_picture_is_kept_with_the_collection(record, app_store):
 
 
 def test_a_point_of_the_collection_is_named(record, app_store):
-    votes.record_vote(Search("default", (parse_param(f"-2:id:{record.id}"),)), record, 1)
+    votes.record_vote(search_for((parse_param(f"-2:id:{record.id}"),)), record, 1)
     (part,) = feedback.read_votes(app_store / "default")[0].query.parts
     assert part == feedback.VotedQueryPart(id=record.id, weight=-2.0)
 

@@ -7,15 +7,16 @@ import sys
 
 import pytest
 
-from app import evaluation_jobs, results, runs
-from app.evaluation_jobs import EvaluationRequest, build_command
+from app import jobs, runs
+from app.jobs import EvaluationRequest, build_command
+from finetune.run_dir import RunDir
 from indexer.errors import IndexerError
 
 
 @pytest.fixture
 def run(empty_store, run_folder):
-    yield runs.runs()[0]
-    job = evaluation_jobs.latest_evaluation()
+    yield runs.list_all()[0]
+    job = jobs.latest_evaluation()
     if job:
         job.stop()
         job.wait(20)
@@ -35,20 +36,21 @@ def pairs(tmp_path, photo):
 
 
 def test_the_result_is_written_below_the_run(run, pairs):
-    job = evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", None, pairs))
+    job = jobs.start_evaluation(run, EvaluationRequest(after="starter", before=None, pairs=pairs))
     with pytest.raises(IndexerError, match="wait for it, or stop it"):
-        evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", None, pairs))
+        jobs.start_evaluation(run, EvaluationRequest(after="starter", before=None, pairs=pairs))
     job.wait(120)
     assert job.error == ""
     assert job.out == run.folder / "evaluation" / "pairs.test"
-    found = results.result(job.out)
-    assert (found.before, found.after.asked, found.after.documents) == (None, 2, 2)
-    assert results.folders(run.folder)[0] == job.out
+    result = runs.read_result(job.out)
+    benchmark = result.after.benchmark
+    assert (result.before, benchmark.queries, benchmark.documents) == (None, 2, 2)
+    assert RunDir(run.folder).list_evaluations()[0] == job.out
 
 
 def test_what_goes_wrong_is_told_as_the_command_tells_it(run, pairs):
     pairs.write_text("no pairs at all")
-    job = evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", None, pairs))
+    job = jobs.start_evaluation(run, EvaluationRequest(after="starter", before=None, pairs=pairs))
     job.wait(60)
     assert str(pairs) in job.error
     assert "Traceback" not in job.error
@@ -56,7 +58,9 @@ def test_what_goes_wrong_is_told_as_the_command_tells_it(run, pairs):
 
 
 def test_it_can_be_stopped(run, pairs):
-    job = evaluation_jobs.start_evaluation(run, EvaluationRequest("starter", "starter", pairs))
+    job = jobs.start_evaluation(
+        run, EvaluationRequest(after="starter", before="starter", pairs=pairs)
+    )
     job.stop()
     job.wait(20)
     assert not job.is_running
@@ -66,7 +70,9 @@ def test_it_can_be_stopped(run, pairs):
 
 
 def test_names_are_never_taken_for_options(run, tmp_path):
-    wish = EvaluationRequest("--help", "--json", tmp_path / "-p.jsonl", reverse=True, limit=5)
+    wish = EvaluationRequest(
+        after="--help", before="--json", pairs=tmp_path / "-p.jsonl", reverse=True, limit=5
+    )
     line = build_command(wish, tmp_path / "out")
     assert line[:4] == [sys.executable, "-m", "finetune", "compare"]
     assert line[4:7] == [f"--out={tmp_path / 'out'}", "--limit=5", "--reverse"]
@@ -75,8 +81,8 @@ def test_names_are_never_taken_for_options(run, tmp_path):
 
 def test_a_result_never_falls_on_an_older_one(run, pairs):
     (run.folder / "evaluation" / "pairs.test-beside-e5-v").mkdir(parents=True)
-    job = evaluation_jobs.start_evaluation(
-        run, EvaluationRequest("starter", "royokong/e5-v", pairs)
+    job = jobs.start_evaluation(
+        run, EvaluationRequest(after="starter", before="royokong/e5-v", pairs=pairs)
     )
     job.stop()
     assert job.out.name == "pairs.test-beside-e5-v-2"
