@@ -89,7 +89,7 @@ def ensure_thumbnail(
 
 
 def _shrink(image: Image) -> Image:
-    """`image` with a longer side of at most `MAX_SIDE`; by a whole factor where one fits (faster)."""
+    """`image` with a longer side of at most `MAX_SIDE`; by a whole factor if one fits."""
     longer = max(image.size)
     factor = -(-longer // MAX_SIDE)
     if factor == 1:
