@@ -1,28 +1,43 @@
-"""`synthesize`: pairs that a multimodal language model writes about one's own pictures."""
+"""`finetune synthesize`: pairs that a multimodal language model writes about a collection."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import FAILED, INTERRUPTED, replace_unprintable, write_json
-from finetune.cli.synthesize_output import (
-    ProgressPrinter,
-    confirm_cost,
-    print_destination,
-    print_plan,
-    print_report,
+from embedder.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    print_note,
+    replace_unprintable,
+    write_json,
 )
+from embedder.cli.output import print_table
+from finetune.cli._options import ProgressPrinter
+from finetune.errors import FinetuneError
 from indexer.cli import _options
+
+if TYPE_CHECKING:
+    from finetune.synthesis.journal import JobOutcome
+    from finetune.synthesis.pipeline import SynthesisSession
+    from finetune.synthesis.report import CostEstimate, SynthesisReport
 
 app = typer.Typer()
 
-LLM_PANEL = "The language model"
-COST_PANEL = "Time and money"
+MAX_JOBS_SHOWN = 8
 EXIT_CODES = {"incomplete": FAILED, "interrupted": INTERRUPTED}
-
+STATUS_ADVICE = {
+    "incomplete": "run the command again for the rest",
+    "interrupted": "stopped; run the command again to continue",
+    "budget": "the budget is spent; raise --budget to continue",
+}
 EXAMPLES = """
 Examples:
 
@@ -32,153 +47,96 @@ Examples:
   finetune synthesize --write-prompts prompts       to edit, then: --prompts prompts
 """
 
+Option = typer.Option
+LLMOption = partial(typer.Option, rich_help_panel="The language model")
+CostOption = partial(typer.Option, rich_help_panel="Time and money")
+KEY_VARIABLES = ["POLYLENS_LLM_API_KEY", "OPENAI_API_KEY"]
+
+Money = partial(CostOption, min=0.0, metavar="MONEY")
+
 
 @app.command(epilog=EXAMPLES)
 @_options.takes_flags("device", "dtype", "store", "collection")
 def synthesize(
     flags: dict[str, Any],
-    count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, help="How many samples to ask for.")
-    ] = None,
+    count: Annotated[int | None, Option("--count", "-n", min=1, help="Samples to request.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="The pairs; a journal and a report lie beside it."
-        ),
+        Option("--out", "-o", metavar="FILE", help="The pairs; journal and report go beside it."),
     ] = None,
     tasks: Annotated[
-        str, typer.Option(metavar="NAME=WEIGHT,...", help="How often each task comes.")
+        str, Option(metavar="NAME=WEIGHT,...", help="How often each task is drawn.")
     ] = "classification=1,vqa=1,retrieval=2",
     languages: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="CODE=WEIGHT,...",
-            help="How often each language comes.",
+            help="How often each language is drawn.",
             show_default="93 languages, common ones more often",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed is another plan.")] = 0,
+    seed: Annotated[int, Option(help="Another seed gives another plan.")] = 0,
     prompts: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Prompts of your own; ours where a file is missing."),
+        Option(metavar="FOLDER", help="Your own prompts; a missing file is the default one."),
     ] = None,
     write_prompts: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Copy our prompts there, and do no more.")
+        Path | None, Option(metavar="FOLDER", help="Only copy the default prompts there.")
     ] = None,
     unfiltered: Annotated[
-        bool, typer.Option("--no-filter", help="Keep samples whose words do not fit the picture.")
+        bool, Option("--no-filter", help="Keep samples whose text does not fit the picture.")
     ] = False,
     agreement: Annotated[
         float,
-        typer.Option(
+        Option(
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Words must fit their picture better than they fit this share of all pictures.",
+            help="Text must fit its picture better than it fits this share of all pictures.",
         ),
     ] = 0.5,
     endpoint: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="An OpenAI-compatible server; pictures are sent there.",
-            rich_help_panel=LLM_PANEL,
-        ),
+        LLMOption(metavar="URL", help="An OpenAI-compatible server; pictures are sent there."),
     ] = None,
     llm: Annotated[
         str | None,
-        typer.Option(
+        LLMOption(
             metavar="NAME|FOLDER",
-            help="The server's name for it; without --endpoint, a folder or Hugging Face id.",
-            rich_help_panel=LLM_PANEL,
+            help="The server's model name; without --endpoint, a folder or Hugging Face id.",
         ),
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(
+        LLMOption(
             "--llm-api-key",
             metavar="KEY",
-            envvar=["POLYLENS_LLM_API_KEY", "OPENAI_API_KEY"],
-            help="The server's key; better in POLYLENS_LLM_API_KEY.",
-            rich_help_panel=LLM_PANEL,
+            envvar=KEY_VARIABLES,
+            help="The server's key; better set POLYLENS_LLM_API_KEY.",
         ),
     ] = None,
     picture_side: Annotated[
         int,
-        typer.Option(
-            min=28,
-            metavar="PIXELS",
-            help="Pictures are scaled down to this longer side.",
-            rich_help_panel=LLM_PANEL,
-        ),
+        LLMOption(min=28, metavar="PIXELS", help="Pictures are scaled down to this longer side."),
     ] = 768,
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="The most tokens of an answer.", rich_help_panel=LLM_PANEL)
-    ] = 3000,
-    temperature: Annotated[
-        float,
-        typer.Option(min=0.0, max=2.0, help="How freely it writes.", rich_help_panel=LLM_PANEL),
-    ] = 1.0,
-    parallel: Annotated[
-        int, typer.Option(min=1, max=256, help="Requests at once.", rich_help_panel=COST_PANEL)
-    ] = 4,
+    max_tokens: Annotated[int, LLMOption(min=1, help="Maximum tokens of an answer.")] = 3000,
+    temperature: Annotated[float, LLMOption(min=0.0, max=2.0, help="Sampling temperature.")] = 1.0,
+    parallel: Annotated[int, CostOption(min=1, max=256, help="Requests at once.")] = 4,
     per_minute: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            metavar="NUMBER",
-            help="The most requests a minute; 0: any.",
-            rich_help_panel=COST_PANEL,
-        ),
+        float, CostOption(min=0.0, metavar="NUMBER", help="Maximum requests a minute; 0: any.")
     ] = 0.0,
     timeout: Annotated[
-        float,
-        typer.Option(
-            min=1.0,
-            metavar="SECONDS",
-            help="How long an answer may take.",
-            rich_help_panel=COST_PANEL,
-        ),
+        float, CostOption(min=1.0, metavar="SECONDS", help="How long an answer may take.")
     ] = 180.0,
-    price_in: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="MONEY",
-            help="Of a million tokens read.",
-            rich_help_panel=COST_PANEL,
-        ),
-    ] = None,
-    price_out: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="MONEY",
-            help="Of a million tokens written.",
-            rich_help_panel=COST_PANEL,
-        ),
-    ] = None,
+    price_in: Annotated[float | None, Money(help="Price of a million input tokens.")] = None,
+    price_out: Annotated[float | None, Money(help="Price of a million output tokens.")] = None,
     budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="MONEY",
-            help="The most that FILE may cost, all runs together; needs both prices.",
-            rich_help_panel=COST_PANEL,
-        ),
+        float | None, Money(help="The most that FILE may cost in all runs; needs both prices.")
     ] = None,
     yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes", "-y", help="Begin even if all would cost more.", rich_help_panel=COST_PANEL
-        ),
+        bool, CostOption("--yes", "-y", help="Start even if all samples would cost more.")
     ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Tell the cost and show a prompt.", rich_help_panel=COST_PANEL
-        ),
-    ] = False,
+    dry_run: Annotated[bool, CostOption("--dry-run", help="Show the cost and a prompt.")] = False,
     as_json: _options.Json = False,
 ) -> None:
     """Let a multimodal language model write pairs about a collection's pictures."""
@@ -194,16 +152,15 @@ def synthesize(
             "--llm is needed: a server's model, or a folder without --endpoint"
         )
 
-    from finetune.synthesis.cost import Prices
-    from finetune.synthesis.languages import parse_language_weights
-    from finetune.synthesis.llm_factory import LLMOptions, open_llm
+    from finetune.synthesis.endpoint_llm import LLMOptions, describe_destination, open_llm
+    from finetune.synthesis.languages import parse_language_weights, parse_weights
     from finetune.synthesis.pipeline import SynthesisOptions, open_session
-    from finetune.synthesis.sampling_weights import parse_weights
-    from finetune.synthesis.tasks import COMBINATIONS
+    from finetune.synthesis.report import Prices
+    from finetune.synthesis.samples import COMBINATIONS
     from indexer.cli._progress import stop_on_signal
 
     config = _options.resolve_flags(**flags)
-    synthesis_options = SynthesisOptions(
+    options = SynthesisOptions(
         out=out,
         count=count,
         tasks=parse_weights(tasks, COMBINATIONS, "--tasks"),
@@ -217,9 +174,9 @@ def synthesize(
         budget=budget,
     )
     llm_options = LLMOptions(
-        endpoint,
-        llm or "",
-        api_key,
+        endpoint=endpoint,
+        llm=llm or "",
+        api_key=api_key,
         max_tokens=max_tokens,
         temperature=temperature,
         requests_per_minute=per_minute,
@@ -227,17 +184,24 @@ def synthesize(
         device=flags["device"],
         dtype=flags["dtype"],
     )
-    with open_session(config, synthesis_options, dry_run=dry_run) as synthesis_session:
-        if dry_run:
-            print_plan(synthesis_session, as_json)
-            return
-        if synthesis_session.pending_jobs:
-            print_destination(llm_options)
-        confirm_cost(synthesis_session, yes)
-        with stop_on_signal() as stop:
-            language_model = open_llm(llm_options, stop) if synthesis_session.pending_jobs else None
-            report = synthesis_session.run(language_model, stop, ProgressPrinter(synthesis_session))
-    print_report(report, synthesis_options, as_json)
+    try:
+        with open_session(config, options, dry_run=dry_run) as session:
+            if dry_run:
+                _print_plan(session, as_json)
+                return
+            if session.pending_jobs:
+                message, warning = describe_destination(llm_options)
+                print_note(message)
+                if warning:
+                    print_note(f"warning: {warning}")
+            _confirm_cost(session, yes)
+            with stop_on_signal() as stop:
+                language_model = open_llm(llm_options, stop) if session.pending_jobs else None
+                report = session.run(language_model, stop, _make_progress(session))
+    except KeyboardInterrupt:  # the second Ctrl-C: do not wait for the requests in flight
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    _print_report(report, out, as_json)
     if report.status in EXIT_CODES:
         raise typer.Exit(EXIT_CODES[report.status])
 
@@ -250,3 +214,103 @@ def _copy_prompts(folder: Path, as_json: bool) -> None:
         write_json({"prompts": paths})
     else:
         print("\n".join(map(replace_unprintable, paths)))
+
+
+def _print_plan(session: SynthesisSession, as_json: bool) -> None:
+    """Print the estimated cost, the first jobs, and the first prompt."""
+    estimate, pending = session.estimate_remaining(), session.pending_jobs
+    jobs = [
+        {
+            "job": str(job.number),
+            "task": job.combination.task,
+            "kind": job.combination.name,
+            "language": job.language.code,
+            "picture": session.images.display_path(job.anchor_id),
+        }
+        for job in pending[:MAX_JOBS_SHOWN]
+    ]
+    system = session.prompts.system
+    prompt = session.prompts.build_request(pending[0]) if pending else ""
+    if as_json:
+        cost = {**asdict(estimate), "cost": _compute_cost(session, estimate)}
+        write_json({"estimate": cost, "jobs": jobs, "system": system, "prompt": prompt})
+        return
+    print(_describe_cost(session, estimate))
+    columns = ("job", "task", "kind", "language", "picture")
+    print_table(columns, [tuple(job.values()) for job in jobs])
+    print(f"\n--- system\n{system}\n\n--- the first request\n{prompt}")
+
+
+def _confirm_cost(session: SynthesisSession, yes: bool) -> None:
+    """Print the cost; if it exceeds the budget, ask, or fail if nobody can answer."""
+    estimate, budget = session.estimate_remaining(), session.options.budget
+    if not estimate.jobs:
+        print_note("every job of this plan is done")
+        return
+    print_note(_describe_cost(session, estimate))
+    total = (_compute_cost(session, estimate) or 0.0) + session.cost_so_far
+    if budget is None or total <= budget or yes:
+        return
+    message = f"all samples would cost about {total:.2f}, above the budget of {budget:.2f}"
+    if sys.stdin.isatty() and typer.confirm(f"{message}. Start, and stop there?", err=True):
+        return
+    raise FinetuneError(
+        f"{message}; nothing was sent. Lower --count, or pass --yes to stop at the budget"
+    )
+
+
+def _compute_cost(session: SynthesisSession, estimate: CostEstimate) -> float | None:
+    prices = session.options.prices
+    if not prices.is_complete:
+        return None
+    return prices.compute_cost(estimate.tokens_in, estimate.tokens_out)
+
+
+def _describe_cost(session: SynthesisSession, estimate: CostEstimate) -> str:
+    cost = _compute_cost(session, estimate)
+    return (
+        f"{_count_samples(estimate.jobs)}: about {estimate.tokens_in:,} tokens in, "
+        f"{estimate.tokens_out:,} out"
+        + ("" if cost is None else f", {cost:.2f} in all")
+        + (" (measured so far)" if estimate.measured else " (a rough estimate)")
+    )
+
+
+def _make_progress(session: SynthesisSession) -> Callable[[JobOutcome], None]:
+    """Report progress, and the cost of the rest once it can be measured."""
+    printer = ProgressPrinter()
+    measured = not session.pending_jobs or session.estimate_remaining().measured
+
+    def report(_: JobOutcome) -> None:
+        nonlocal measured
+        if not measured and (estimate := session.estimate_remaining()).measured:
+            measured = True
+            print_note(f"remaining: {_describe_cost(session, estimate)}")
+        outcomes = session.outcomes.values()
+        kept = sum(outcome.sample is not None for outcome in outcomes)
+        printer.print_line(f"{len(outcomes)} of {len(session.jobs)} done, {kept} kept")
+
+    return report
+
+
+def _print_report(report: SynthesisReport, out: Path, as_json: bool) -> None:
+    if as_json:
+        write_json({**report.to_dict(), "out": str(out)})
+        return
+    print(
+        f"{report.written} pairs in {replace_unprintable(str(out))}, from "
+        f"{_count_samples(report.done)}"
+    )
+    for reason, number in report.rejected.items():
+        print(f"  {number} rejected: {reason}")
+    if report.cost is not None:
+        print(f"cost: {report.cost:.2f}")
+    for error, number in report.lost.items():
+        print_note(f"{number} requests failed: {replace_unprintable(error)}")
+    if report.status in STATUS_ADVICE:
+        remaining = _count_samples(report.planned - report.done)
+        print_note(f"{STATUS_ADVICE[report.status]}; remaining: {remaining}")
+
+
+def _count_samples(count: int) -> str:
+    return f"{count:,} sample{'s' * (count != 1)}"

@@ -1,20 +1,36 @@
-"""What a revised sample must not be; each check raises `Rejected` with its reason."""
+"""From a language model's answer to a checked sample; each failure raises `Rejected`."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
-from finetune.synthesis.languages import LANGUAGES, Language
-from finetune.synthesis.samples import Rejected
-from finetune.synthesis.schema import INSTRUCTION
-from finetune.synthesis.script_detection import is_plausible_language
-from finetune.synthesis.tasks import NEGATIVE, POSITIVE, QUERY, Combination
+from finetune.synthesis.languages import LANGUAGES, Language, is_plausible_language
+from finetune.synthesis.llm import Reply
+from finetune.synthesis.prompt_templates import (
+    INSTRUCTION,
+    REVISED,
+    USABLE,
+    Schema,
+    find_mismatch,
+)
+from finetune.synthesis.samples import NEGATIVE, POSITIVE, QUERY, Combination, Rejected
+from indexer.captions.normalize import normalize_text
 
-MAX_CHARS = {INSTRUCTION: 300, QUERY: 600, POSITIVE: 1000, NEGATIVE: 1000}  # characters
-MAX_CLASS_CHARS, MAX_ANSWER_CHARS = 80, 300  # of a document that is a class's name, or an answer
-MIN_SCRIPT_LETTERS = 12  # letters: a shorter text may be a name, in a script of its own
+MAX_TEXT_CHARS = 20_000  # read of each text, before its length is checked
+MAX_CHARS = {INSTRUCTION: 300, QUERY: 600, POSITIVE: 1000, NEGATIVE: 1000}
+MAX_DOCUMENT_CHARS = {"classification": 80, "vqa": 300}  # a class name, an answer
+MIN_SCRIPT_LETTERS = 12  # a shorter text may be a name in another script
+THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+REFUSAL = re.compile(
+    r"\W*(?:i(?:'|’)?m (?:very )?(?:sorry|unable)|i am (?:very )?(?:sorry|unable|not able)|sorry|"
+    r"i (?:can(?:'|’)?t|cannot|can not|won(?:'|’)?t|will not|must decline)|as an ai\b|"
+    r"unfortunately, i)",
+    re.IGNORECASE,
+)
 PLACEHOLDER = re.compile(
     r"\{\{|\}\}|\{[a-z_ ]+\}|<\|?[a-z_ ]+\|?>|\[[a-z_ ]+\]|lorem ipsum|(?-i:\bTODO\b)|"
     r"\A\W*(?:string)?\W*\Z",
@@ -27,18 +43,58 @@ TASK_WORDS = re.compile(
 )
 
 
+def parse_revised(reply: Reply, schema: Schema) -> dict[str, str]:
+    """Return the texts of the revised sample by name; the rest of the answer is dropped."""
+    if reply.refused:
+        raise Rejected("refused", reply.text[:200])
+    answer = _find_json_object(THINKING.sub("", reply.text))
+    if answer is None:
+        if REFUSAL.match(reply.text):
+            raise Rejected("refused", reply.text[:200])
+        if reply.truncated:
+            raise Rejected("cut off", f"after {reply.tokens_out} tokens; see --max-tokens")
+        raise Rejected("not JSON", reply.text[:200])
+    problem = find_mismatch(answer, schema)
+    if problem:
+        raise Rejected("schema", problem)
+    if not answer[USABLE]:
+        raise Rejected("not usable", "by its own evaluation")
+    return {
+        name: " ".join(normalize_text(text, MAX_TEXT_CHARS).split())
+        for name, text in answer[REVISED].items()
+    }
+
+
+def _find_json_object(text: str) -> dict[str, Any] | None:
+    """Return the object at the first brace, or a later one that holds a revised sample.
+
+    Other later objects are parts of an answer that was cut off.
+    """
+    decoder = json.JSONDecoder()
+    start = first = text.find("{")
+    while start >= 0:
+        try:
+            found, _ = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict) and (start == first or REVISED in found):
+            return found
+        start = text.find("{", start + 1)
+    return None
+
+
 def check_sample(texts: Mapping[str, str], combination: Combination, language: Language) -> None:
-    """All that can be told of a sample by itself; `texts` are the instruction and the texts by
-    role."""
-    _check_complete(texts)
-    _check_lengths(texts, combination)
+    """Check a sample's instruction and texts, by role."""
+    _check_content(texts, combination)
     _check_language(texts, language)
     if POSITIVE in texts:
         _check_documents(texts)
-    _check_leak(texts, combination)
+    if combination.task != "retrieval":
+        _check_leak(texts)
 
 
-def _check_complete(texts: Mapping[str, str]) -> None:
+def _check_content(texts: Mapping[str, str], combination: Combination) -> None:
+    document_limit = MAX_DOCUMENT_CHARS.get(combination.task)
     for role, text in texts.items():
         if not text.strip():
             raise Rejected("empty", role)
@@ -46,18 +102,11 @@ def _check_complete(texts: Mapping[str, str]) -> None:
             raise Rejected("placeholder", f"{role}: {text[:100]}")
         if TASK_WORDS.search(text):
             raise Rejected("speaks of the task", f"{role}: {text[:100]}")
-
-
-def _check_lengths(texts: Mapping[str, str], combination: Combination) -> None:
-    document_limit = {"classification": MAX_CLASS_CHARS, "vqa": MAX_ANSWER_CHARS}.get(
-        combination.task
-    )
     for role, text in texts.items():
-        limit = (
-            document_limit if document_limit and role in {POSITIVE, NEGATIVE} else MAX_CHARS[role]
-        )
+        limit = document_limit if role in {POSITIVE, NEGATIVE} else None
+        limit = limit or MAX_CHARS[role]
         if len(text) > limit:
-            raise Rejected("too long", f"{role} has {len(text)} characters, {limit} are allowed")
+            raise Rejected("too long", f"{role} has {len(text)} characters; the limit is {limit}")
 
 
 def _check_language(texts: Mapping[str, str], language: Language) -> None:
@@ -65,36 +114,31 @@ def _check_language(texts: Mapping[str, str], language: Language) -> None:
         raise Rejected(
             "wrong language", f"the instruction is not English: {texts[INSTRUCTION][:80]}"
         )
-    written = {role: text for role, text in texts.items() if role != INSTRUCTION}
-    long_texts = [
-        text for text in written.values() if sum(map(str.isalpha, text)) >= MIN_SCRIPT_LETTERS
-    ]
-    for text in (*long_texts, " ".join(written.values())):
+    written = [text for role, text in texts.items() if role != INSTRUCTION]
+    long = [text for text in written if sum(map(str.isalpha, text)) >= MIN_SCRIPT_LETTERS]
+    for text in (*long, " ".join(written)):
         if not is_plausible_language(text, language):
             raise Rejected("wrong language", f"not {language.name}: {text[:80]}")
 
 
 def _check_documents(texts: Mapping[str, str]) -> None:
-    positive, negative = fold_text(texts[POSITIVE]), fold_text(texts[NEGATIVE])
-    if positive == negative:
+    positive = fold_text(texts[POSITIVE])
+    if positive == fold_text(texts[NEGATIVE]):
         raise Rejected("same as negative", texts[POSITIVE][:100])
     if positive == fold_text(texts.get(QUERY, "")):
         raise Rejected("same as query", texts[POSITIVE][:100])
 
 
-def _check_leak(texts: Mapping[str, str], combination: Combination) -> None:
-    """A class or an answer in the question; "red or blue?" names both, and gives nothing away."""
-    if combination.task == "retrieval":
-        return
+def _check_leak(texts: Mapping[str, str]) -> None:
+    """Reject a class or an answer in the question, unless the question names the negative too, as
+    "red or blue?" does."""
     question = fold_text(f"{texts[INSTRUCTION]} {texts.get(QUERY, '')}")
-    if _contains_phrase(question, texts[POSITIVE]) and not _contains_phrase(
-        question, texts[NEGATIVE]
-    ):
+    if _contains(question, texts[POSITIVE]) and not _contains(question, texts[NEGATIVE]):
         raise Rejected("leak", f"{texts[POSITIVE][:60]!r} is in the question")
 
 
-def _contains_phrase(text: str, phrase: str) -> bool:
-    """Whether `words` are in `text`, as whole words where the script has spaces."""
+def _contains(text: str, phrase: str) -> bool:
+    """Tell whether `phrase` is in `text`, as whole words if its script has spaces."""
     folded = fold_text(phrase)
     if not folded:
         return False
@@ -104,7 +148,6 @@ def _contains_phrase(text: str, phrase: str) -> bool:
 
 
 def fold_text(text: str) -> str:
-    """`text` for comparison: NFKC, small letters, no punctuation at its ends, single spaces."""
-    return re.sub(
-        r"^\W+|\W+$", "", " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    )
+    """Fold `text` for comparison: NFKC, case, single spaces, no punctuation at its ends."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return re.sub(r"^\W+|\W+$", "", folded)

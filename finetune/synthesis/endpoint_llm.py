@@ -1,17 +1,21 @@
-"""A language model behind an OpenAI-compatible chat endpoint.
+"""A language model behind an OpenAI-compatible chat endpoint, and the choice of a model.
 
-https://platform.openai.com/docs/api-reference/chat; vLLM, llama.cpp and Ollama speak it too.
-Nothing is sent to another host: redirects are not followed.
+The `openai` package makes the calls; vLLM, llama.cpp and Ollama serve the same API. Nothing is sent
+to another host: redirects are not followed.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import threading
+import time
+from base64 import b64encode
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from embedder.client.address import Address
+from embedder.client.address import Address, parse_address
 from embedder.client.http import (
     RETRIED_STATUSES,
     parse_retry_after,
@@ -19,187 +23,322 @@ from embedder.client.http import (
     sanitize_message,
 )
 from embedder.client.schemas import encode_data_url
-from finetune.synthesis.cost import estimate_tokens
-from finetune.synthesis.llm import LanguageModelError, Reply, Request, RequestFailedError
-from finetune.synthesis.rate_limit import RateLimiter
-from finetune.synthesis.request_format import RequestFormat, simplify_format
-
-if TYPE_CHECKING:
-    from httpx import Client, Response
+from embedder.errors import EmbedderError
+from embedder.types import Settings
+from finetune.synthesis.llm import (
+    LanguageModel,
+    LanguageModelError,
+    Reply,
+    Request,
+    RequestFailedError,
+    RunStoppedError,
+)
+from finetune.synthesis.report import estimate_tokens
 
 MAX_ATTEMPTS = 6
-FIRST_DELAY, MAX_DELAY = 1.0, 60.0  # seconds; doubled from attempt to attempt
-MAX_RETRY_AFTER = 3600.0  # a server that asks for more is given up
+FIRST_DELAY, MAX_DELAY = 1.0, 60.0  # seconds; doubled with each attempt
+MAX_RETRY_AFTER = 3600.0  # seconds; a server that asks for more ends the run
 CONTENT_POLICY = re.compile(
     r"content[ _](?:filter|policy|management policy)|responsible ?ai", re.IGNORECASE
 )
-FATAL_STATUSES = {401, 402, 403, 404}  # what no other request would change
-STATUS_ADVICE = {
-    401: "set POLYLENS_LLM_API_KEY to a key that it knows",
-    402: "its account has nothing left to spend",
+FATAL_STATUSES = {  # every other request would fail as well
+    401: "set POLYLENS_LLM_API_KEY to a valid key",
+    402: "the account has no credit left",
     403: "set POLYLENS_LLM_API_KEY to a key that may use this model",
-    404: "check --endpoint, which mostly ends in /v1, and --llm",
+    404: "check --endpoint, which usually ends in /v1, and --llm",
 }
+# openai adds others: the machine's OS and Python version, and what OPENAI_* variables name
+SENT_HEADERS = {"host", "user-agent", "accept", "accept-encoding", "connection"}
+SENT_HEADERS |= {"content-type", "content-length", "transfer-encoding"}
+RESPONSE_FORMATS = ("json_schema", "json_object", "")  # from the strictest to none
 
 
-@dataclass(slots=True)
+class RateLimiter:
+    """Limits requests to so many a minute (0: any number). Thread-safe; `stop` ends all waiting."""
+
+    def __init__(self, requests_per_minute: float = 0, stop: threading.Event | None = None) -> None:
+        self._interval = 60 / requests_per_minute if requests_per_minute else 0.0  # seconds
+        self._stop = stop or threading.Event()
+        self._next_time = 0.0  # time.monotonic() of the next request
+        self._lock = threading.Lock()
+
+    def acquire(self) -> None:
+        """Wait until a request may be sent; raises `RunStoppedError`."""
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._next_time)
+            self._next_time = start + self._interval
+        self.sleep(start - now)
+
+    def block_for(self, seconds: float) -> None:
+        """Hold back every request for `seconds`."""
+        with self._lock:
+            self._next_time = max(self._next_time, time.monotonic() + seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`; raises `RunStoppedError`."""
+        if self._stop.wait(max(seconds, 0.0)):
+            raise RunStoppedError("the run was stopped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFormat:
+    """The fields of a request that servers disagree on. `temperature` None: the server's own."""
+
+    response_format: str = RESPONSE_FORMATS[0]
+    limit_field: str = "max_tokens"
+    max_tokens: int = 3000
+    temperature: float | None = 1.0
+
+    def build_body(self, model: str, request: Request) -> dict[str, Any]:
+        """Build the JSON body: each image after its number, then the text."""
+        content: list[dict[str, Any]] = []
+        for number, image in enumerate(request.images, 1):
+            content.append({"type": "text", "text": f"Picture {number}:"})
+            content.append({"type": "image_url", "image_url": {"url": encode_data_url(image)}})
+        content.append({"type": "text", "text": request.text})
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [
+                {"role": "system", "content": request.system},
+                {"role": "user", "content": content},
+            ],
+            self.limit_field: self.max_tokens,
+        }
+        if self.temperature is not None:
+            body["temperature"] = self.temperature
+        if self.response_format:
+            body["response_format"] = {"type": self.response_format}
+        if self.response_format == "json_schema":
+            schema = {"name": "sample", "strict": True, "schema": request.schema}
+            body["response_format"]["json_schema"] = schema
+        return body
+
+    def simplify(self, error_text: str) -> RequestFormat | None:
+        """Return the format to try after a server rejected this one; None if there is none."""
+        if self.limit_field == "max_tokens" and "max_completion_tokens" in error_text:
+            return replace(self, limit_field="max_completion_tokens")
+        if self.temperature is not None and "temperature" in error_text:
+            return replace(self, temperature=None)
+        simpler = RESPONSE_FORMATS[RESPONSE_FORMATS.index(self.response_format) + 1 :]
+        return replace(self, response_format=simpler[0]) if simpler else None
+
+
 class EndpointLLM:
     """One model of one server. Thread-safe."""
 
-    address: Address
-    name: str
-    rate_limiter: RateLimiter
-    api_key: str | None = field(default=None, repr=False)
-    timeout: float = 180.0  # seconds until an answer has come whole
-    request_format: RequestFormat = field(default_factory=RequestFormat)
-    _client: Client = field(init=False, repr=False)
-    _has_answered: bool = field(default=False, init=False)  # whether anybody is there
-
-    def __post_init__(self) -> None:
-        import httpx
-
-        address, key = self.address, self.api_key
-        basic = httpx.BasicAuth(address.user, address.password) if address.user else None
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            auth=None if key else basic,
-            timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, 10)),
-            limits=httpx.Limits(max_connections=None),
-            follow_redirects=False,
-            # proxies in the environment are hosts that the user named; this machine needs none
-            trust_env=not self.address.is_local,
+    def __init__(
+        self,
+        address: Address,
+        name: str,
+        rate_limiter: RateLimiter,
+        *,
+        api_key: str | None = None,
+        timeout: float = 180.0,  # seconds for a whole answer
+        request_format: RequestFormat = RequestFormat(),
+    ) -> None:
+        try:
+            import openai
+        except ImportError:
+            raise LanguageModelError(
+                "--endpoint needs the openai package: pip install 'polylens[finetune]'"
+            ) from None
+        self.name, self.request_format = name, request_format
+        self._url, self._rate_limiter, self._timeout = address.url, rate_limiter, timeout
+        self._has_answered = False
+        self._authorization = f"Bearer {api_key}" if api_key else ""
+        if address.user and not api_key:
+            credentials = b64encode(f"{address.user}:{address.password}".encode())
+            self._authorization = f"Basic {credentials.decode()}"
+        self._client = openai.OpenAI(
+            base_url=address.url,
+            api_key=api_key or "none",
+            timeout=openai.Timeout(timeout, connect=min(timeout, 10)),
+            max_retries=0,  # retries share the rate limit, and end with the run
+            http_client=openai.DefaultHttpxClient(
+                follow_redirects=False,
+                # proxies in the environment are the user's own; this machine needs none
+                trust_env=not address.is_local,
+                event_hooks={"request": [self._set_headers]},
+            ),
         )
 
     def generate(self, request: Request) -> Reply:
-        """Raises `WriterError`, `LostError`. What a server does not know of the form of a request
-        is left out of this one and of all that follow."""
-        content = _build_content(request)
+        """Ask for one answer. Fields that the server rejects are left out from then on.
+
+        Raises `LanguageModelError`, `RequestFailedError`, `RunStoppedError`.
+        """
         request_format = self.request_format
         while True:
-            response = self._send_with_retries(
-                request_format.build_body(self.name, request, content)
-            )
+            response = self._send_with_retries(request_format.build_body(self.name, request))
             if response.is_success:
                 self.request_format = request_format
-                return self._read_reply(response, request)
+                return self._parse_reply(response, request)
+            message, simplified = read_error_message(response), None
             if response.status_code == 400 and CONTENT_POLICY.search(response.text):
-                return Reply(read_error_message(response), refused=True)
-            simplified = (
-                simplify_format(request_format, read_error_message(response))
-                if response.status_code in {400, 422}
-                else None
-            )
+                return Reply(message, refused=True)
+            if response.status_code in {400, 422}:
+                simplified = request_format.simplify(message)
             if simplified is None:
-                raise self._error_from_response(response)
+                raise self._make_error(response)
             request_format = simplified
 
     def close(self) -> None:
         self._client.close()
 
-    def _send_with_retries(self, body: dict[str, Any]) -> Response:
-        """The answer, after whatever passes has passed; nobody at all ends the run soon."""
-        result: Response | str = ""
+    def _set_headers(self, request: Any) -> None:
+        for name in set(request.headers) - SENT_HEADERS:
+            del request.headers[name]
+        if self._authorization:
+            request.headers["Authorization"] = self._authorization
+
+    def _send_with_retries(self, body: dict[str, Any]) -> Any:
+        """Return the response; retries what may pass. A server that never answers ends the run."""
+        result: Any = ""
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 self._wait_to_retry(result, attempt)
-            self.rate_limiter.acquire()
-            result = self._send_once(body)
-            if isinstance(result, str) and attempt and not self._has_answered:
+            self._rate_limiter.acquire()
+            result = self._send(body)
+            if not isinstance(result, str):
+                if not _is_retryable(result):
+                    return result
+            elif attempt and not self._has_answered:
                 raise LanguageModelError(
-                    f"{self.address.url} cannot be reached ({result}); is it running?"
+                    f"{self._url} cannot be reached ({result}); is the server running?"
                 )
-            if not isinstance(result, str) and not _is_retryable(result):
-                return result
         if isinstance(result, str):
-            raise RequestFailedError(f"{self.address.url} cannot be reached ({result})")
-        raise RequestFailedError(
-            f"{self.address.url} failed {MAX_ATTEMPTS} times: {_describe_status(result)}"
-        )
+            raise RequestFailedError(f"{self._url} cannot be reached ({result})")
+        raise RequestFailedError(f"{self._url} failed {MAX_ATTEMPTS} times: {_describe(result)}")
 
-    def _send_once(self, body: dict[str, Any]) -> Response | str:
-        """The answer, or why none came."""
-        import httpx
+    def _send(self, body: dict[str, Any]) -> Any:
+        """Return the response, or an error message if there was none."""
+        import httpx2
+        import openai
 
+        response: httpx2.Response
         try:
-            response = self._client.post(f"{self.address.url}/chat/completions", json=body)
-        except httpx.ReadTimeout:  # it may be at work: asking again would be paid for twice
-            raise RequestFailedError(
-                f"{self.address.url} did not answer in {self.timeout:g} seconds; allow more with "
-                "--timeout, or ask for less at once with --parallel"
-            ) from None
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            return sanitize_message(str(error)) or type(error).__name__
+            response = self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+        except openai.APIStatusError as error:
+            response = error.response
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, httpx2.ReadTimeout):  # a retry could be billed twice
+                raise RequestFailedError(
+                    f"{self._url} did not answer in {self._timeout:g} seconds; allow more with "
+                    "--timeout, or send fewer requests at once with --parallel"
+                ) from None
+            return sanitize_message(str(error.__cause__ or error)) or type(error).__name__
         self._has_answered = True
         return response
 
-    def _wait_to_retry(self, result: Response | str, attempt: int) -> None:
-        retry_after_seconds = (
-            None
-            if isinstance(result, str)
-            else parse_retry_after(result.headers.get("retry-after", ""))
-        )
-        if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER:
+    def _wait_to_retry(self, result: Any, attempt: int) -> None:
+        value = "" if isinstance(result, str) else result.headers.get("retry-after", "")
+        seconds = parse_retry_after(value)
+        if seconds is None:
+            delay = min(FIRST_DELAY * 2 ** (attempt - 1), MAX_DELAY)
+            self._rate_limiter.sleep(delay * random.uniform(0.5, 1.0))
+        elif seconds > MAX_RETRY_AFTER:
             raise LanguageModelError(
-                f"{self.address.url} asks to wait {retry_after_seconds / 3600:.1f} hours; go on then"
+                f"{self._url} asks to wait {seconds / 3600:.1f} hours; run the command again then"
             )
-        if retry_after_seconds is not None:
-            self.rate_limiter.block_for(
-                retry_after_seconds
-            )  # it holds for all requests, not for this one alone
-            return
-        max_delay = min(FIRST_DELAY * 2 ** (attempt - 1), MAX_DELAY)
-        self.rate_limiter.sleep(max_delay * random.uniform(0.5, 1.0))  # not all at the same moment
+        else:
+            self._rate_limiter.block_for(seconds)  # it applies to all requests
 
-    def _error_from_response(self, response: Response) -> LanguageModelError | RequestFailedError:
-        url, status = self.address.url, response.status_code
+    def _make_error(self, response: Any) -> LanguageModelError | RequestFailedError:
         if response.has_redirect_location:
             return LanguageModelError(
-                f"{url} redirects elsewhere; name that address with --endpoint"
+                f"{self._url} redirects to another address; pass that one as --endpoint"
             )
+        status = response.status_code
         if status in FATAL_STATUSES or "insufficient_quota" in response.text:
-            advice = STATUS_ADVICE.get(status, STATUS_ADVICE[402])
-            return LanguageModelError(f"{url} refuses ({_describe_status(response)}); {advice}")
-        return RequestFailedError(f"{url} refuses a request: {_describe_status(response)}")
+            advice = FATAL_STATUSES.get(status, FATAL_STATUSES[402])
+            return LanguageModelError(f"{self._url} refuses ({_describe(response)}); {advice}")
+        return RequestFailedError(f"{self._url} refuses a request: {_describe(response)}")
 
-    def _read_reply(self, response: Response, request: Request) -> Reply:
+    def _parse_reply(self, response: Any, request: Request) -> Reply:
+        """Read a completion; tokens are estimated if the server does not report them."""
         try:
-            return _parse_reply(response.json(), request)
+            body = response.json()
+            choice, usage = body["choices"][0], body.get("usage") or {}
+            message, finish_reason = choice["message"], choice.get("finish_reason")
+            text = message.get("content") or ""
+            sizes = [image.size for image in request.images]
+            estimate = estimate_tokens(request.system + request.text, sizes)
+            return Reply(
+                text if isinstance(text, str) else "",
+                int(usage.get("prompt_tokens") or estimate),
+                int(usage.get("completion_tokens") or estimate_tokens(str(text))),
+                truncated=finish_reason == "length",
+                refused=bool(message.get("refusal")) or finish_reason == "content_filter",
+            )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise LanguageModelError(
-                f"{self.address.url} answers with something else than a chat's completion; is it "
-                "the address of an OpenAI-compatible server? It mostly ends in /v1"
+                f"{self._url} did not answer with a chat completion; is it the address of an "
+                "OpenAI-compatible server? It usually ends in /v1"
             ) from None
 
 
-def _parse_reply(body: dict[str, Any], request: Request) -> Reply:
-    """What a completion says. Tokens are counted by the rule of `costs` where it does not tell."""
-    choice, usage = body["choices"][0], body.get("usage") or {}
-    message, finish_reason = choice["message"], choice.get("finish_reason")
-    text = message.get("content") or ""
-    estimated_prompt_tokens = estimate_tokens(
-        request.system + request.text, [picture.size for picture in request.images]
-    )
-    return Reply(
-        text if isinstance(text, str) else "",
-        int(usage.get("prompt_tokens") or estimated_prompt_tokens),
-        int(usage.get("completion_tokens") or estimate_tokens(str(text))),
-        truncated=finish_reason == "length",
-        refused=bool(message.get("refusal")) or finish_reason == "content_filter",
-    )
-
-
-def _is_retryable(response: Response) -> bool:
+def _is_retryable(response: Any) -> bool:
     return response.status_code in RETRIED_STATUSES and "insufficient_quota" not in response.text
 
 
-def _describe_status(response: Response) -> str:
+def _describe(response: Any) -> str:
     return f"status {response.status_code}: {read_error_message(response)}"
 
 
-def _build_content(request: Request) -> list[dict[str, Any]]:
-    """A user's message: every picture after its number, then what is asked."""
-    content: list[dict[str, Any]] = []
-    for number, image in enumerate(request.images, 1):
-        content.append({"type": "text", "text": f"Picture {number}:"})
-        content.append({"type": "image_url", "image_url": {"url": encode_data_url(image)}})
-    return [*content, {"type": "text", "text": request.text}]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMOptions:
+    """The model to use: a server's if `endpoint` is set, else one of transformers, `llm`."""
+
+    endpoint: str | None
+    llm: str
+    api_key: str | None = field(default=None, repr=False)
+    max_tokens: int = 3000
+    temperature: float = 1.0
+    requests_per_minute: float = 0.0  # 0: any number
+    timeout: float = 180.0  # seconds
+    device: str | None = None
+    dtype: str | None = None
+
+
+def open_llm(options: LLMOptions, stop: threading.Event) -> LanguageModel:
+    """Open the model; nothing is sent before the first request. Raises `LanguageModelError`."""
+    if options.endpoint is None:
+        from finetune.synthesis.local_llm import LocalLLM
+
+        settings = Settings(device=options.device, dtype=options.dtype)
+        return LocalLLM(
+            options.llm, settings, max_tokens=options.max_tokens, temperature=options.temperature
+        )
+    try:
+        address = parse_address(options.endpoint)
+    except EmbedderError as error:
+        raise LanguageModelError(f"--endpoint: {error}") from None
+    key = (options.api_key or "").strip() or None
+    if key and not (key.isascii() and key.isprintable()):
+        raise LanguageModelError("the API key has an invalid character; enter it again")
+    return EndpointLLM(
+        address,
+        options.llm or address.model or "",
+        RateLimiter(options.requests_per_minute, stop),
+        api_key=key,
+        timeout=options.timeout,
+        request_format=RequestFormat(
+            max_tokens=options.max_tokens, temperature=options.temperature
+        ),
+    )
+
+
+def describe_destination(options: LLMOptions) -> tuple[str, str | None]:
+    """Say where pictures are sent, and return a warning if they are sent unencrypted."""
+    if options.endpoint is None:
+        return f"{options.llm} runs on this machine; no picture leaves it", None
+    address = parse_address(options.endpoint)
+    if address.is_local:
+        return f"pictures and prompts go to {address.url}, which is on this machine", None
+    message = f"pictures and prompts go to {address.url}"
+    if address.url.startswith("https://"):
+        return message, None
+    sent = "pictures and the key" if options.api_key else "pictures"
+    host = urlsplit(address.url).netloc
+    return message, f"{sent} are sent to {host} unencrypted; use an https address if it has one"

@@ -1,7 +1,14 @@
-"""The pictures of a collection, and the neighbours of each by the vectors that the store has."""
+"""A collection's images: their neighbors, and how well a sample's text agrees with its image.
+
+The agreement of a text with an image is the share of the collection's images that fit the text
+less well, by the collection's own embedder: 0.5 is chance, 1 the best of all. So a minimum means
+the same for every text, however high or low its cosines are. The positive need not beat the hard
+negative: the embedder learns most from pairs in which it prefers the negative.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,87 +17,87 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedder.client.schemas import is_utf8_encodable
-from embedder.types import Vectors
+from embedder.types import Embedder, Input, Vectors
 from finetune.errors import FinetuneError
-from finetune.synthesis.samples import Rejected, SampleImage
-from indexer.collections.schema import IMAGE
+from finetune.synthesis.journal import JobOutcome
+from finetune.synthesis.samples import POSITIVE, QUERY, Rejected, Sample, SampleImage
 from indexer.paths import resolve_display_path
+from indexer.collections.schema import IMAGE
 from indexer.search.filters import build_store_filter
 from indexer.search.rerank import DUPLICATE_COSINE
 
 if TYPE_CHECKING:
-    from indexer.stores.base import Store
+    from indexer.stores.protocol import Store
     from indexer.types import Record
 
 PAGE_SIZE = 1000
-MAX_NEIGHBORS = 64  # neighbours that are looked at; near-duplicates among them fall away
+MAX_NEIGHBORS = 64  # before near-duplicates are dropped
 IMAGE_FILTER = {"kind": ("image",)}
+NUM_REFERENCE_IMAGES = 1_000  # that a text is compared with
+TEXT_BATCH = 64  # texts embedded at once
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionImages:
-    """`ids` are the points with pictures, in order. Thread-safe, as its store is."""
+    """`ids`: the points with images, sorted. Thread-safe, as its store is."""
 
     store: Store
     ids: tuple[str, ...]
 
     @staticmethod
     def from_store(store: Store, name: str) -> CollectionImages:
-        """All pictures of a collection; raises `FinetuneError` where there are none."""
+        """List the images of collection `name`; raises `FinetuneError` if there are none."""
         ids: list[str] = []
         after: str | None = None
+        images_only = build_store_filter(IMAGE_FILTER)
         while True:
-            records, after = store.scroll(
-                build_store_filter(IMAGE_FILTER), limit=PAGE_SIZE, after=after
-            )
+            records, after = store.scroll(images_only, limit=PAGE_SIZE, after=after)
             ids += [record.id for record in records]
             if after is None:
                 break
         if not ids:
             raise FinetuneError(
-                f"collection {name!r} has no pictures; type: indexer ingest FOLDER --collection "
-                f"{name}"
+                f"collection {name!r} has no pictures; add some with: indexer ingest FOLDER "
+                f"--collection {name}"
             )
         return CollectionImages(store, tuple(sorted(ids)))
 
     def get_image(self, id: str) -> SampleImage:
-        """Raises `Rejected` where its file is gone."""
-        return _to_sample_image(self._retrieve(id))
+        """Return an image whose file exists; raises `Rejected`."""
+        payload = self._retrieve(id).payload
+        for path in map(resolve_display_path, payload["paths"]):
+            if is_utf8_encodable(path) and Path(path).is_file():
+                return SampleImage(id, payload["content"], path)
+        raise Rejected("picture is gone", f"no file at {payload['paths'][0]}")
 
     def display_path(self, id: str) -> str:
-        """Where a picture lies, for a person to read."""
+        """Return the path of an image for display."""
         return str(self._retrieve(id).payload["paths"][0])
 
     def find_neighbors(self, id: str) -> list[str]:
-        """Pictures like `id`, the likest first, none of them nearly the same as `id` or as one
-        before it."""
+        """Return the nearest images, nearest first, without near-duplicates."""
         from qdrant_client import models
 
-        vector = self._retrieve(id).vectors[IMAGE]
+        kept_vectors = [np.asarray(self._retrieve(id).vectors[IMAGE], np.float32)]
         request = models.QueryRequest(
-            query=list(map(float, np.asarray(vector))),
+            query=kept_vectors[0].tolist(),
             using=IMAGE,
             filter=build_store_filter(IMAGE_FILTER),
             limit=MAX_NEIGHBORS,
             with_vector=[IMAGE],
         )
-        hits = [hit for hit in self.store.query(request) if hit.id != id]
-        kept_vectors = [np.asarray(vector, np.float32)]
         kept = []
-        for hit in hits:
+        for hit in self.store.query(request):
             row = np.asarray(hit.vectors[IMAGE], np.float32)
-            if max(float(row @ other) for other in kept_vectors) < DUPLICATE_COSINE:
+            if hit.id != id and max(float(row @ v) for v in kept_vectors) < DUPLICATE_COSINE:
                 kept_vectors.append(row)
                 kept.append(hit.id)
         return kept
 
     def get_vectors(self, ids: Sequence[str]) -> Vectors:
-        """(n, dim) unit rows in the order of `ids`, less those that have gone."""
-        records_by_id = {
-            record.id: record for record in self.store.retrieve(list(ids), vectors=True)
-        }
-        rows = [records_by_id[id].vectors[IMAGE] for id in ids if id in records_by_id]
-        return np.asarray(rows, np.float32)
+        """Return (n, dim) unit rows in the order of `ids`, without those that are gone."""
+        records = {record.id: record for record in self.store.retrieve(list(ids), vectors=True)}
+        return np.asarray([records[id].vectors[IMAGE] for id in ids if id in records], np.float32)
 
     def _retrieve(self, id: str) -> Record:
         found = self.store.retrieve([id], vectors=True)
@@ -99,9 +106,52 @@ class CollectionImages:
         return found[0]
 
 
-def _to_sample_image(record: Record) -> SampleImage:
-    paths = [resolve_display_path(shown) for shown in record.payload["paths"]]
-    existing_paths = [path for path in paths if is_utf8_encodable(path) and Path(path).is_file()]
-    if not existing_paths:
-        raise Rejected("picture is gone", f"no file at {record.payload['paths'][0]}")
-    return SampleImage(record.id, record.payload["content"], existing_paths[0])
+def matching_text_and_image(sample: Sample) -> tuple[str, SampleImage] | None:
+    """Return the text of one side and the image of the other that belong together, if any.
+
+    An answer means little without its question, so the two are joined.
+    """
+    texts, images = sample.texts, sample.pictures
+    if QUERY in texts and POSITIVE in images:
+        return texts[QUERY], images[POSITIVE]
+    if QUERY in images and POSITIVE in texts:
+        question = texts.get(QUERY, "") if sample.task != "retrieval" else ""
+        return f"{question} {texts[POSITIVE]}".strip(), images[QUERY]
+    return None
+
+
+def compute_agreements(
+    samples: Sequence[Sample], images: CollectionImages, embedder: Embedder
+) -> list[float | None]:
+    """Return each sample's agreement among 1000 images; None if there is nothing to compare."""
+    ids = random.Random(0).sample(images.ids, min(NUM_REFERENCE_IMAGES, len(images.ids)))
+    references = images.get_vectors(ids)  # (n, dim)
+    shares: list[float | None] = [None] * len(samples)
+    pairs = [(i, pair) for i, s in enumerate(samples) if (pair := matching_text_and_image(s))]
+    for start in range(0, len(pairs), TEXT_BATCH):
+        batch = pairs[start : start + TEXT_BATCH]
+        texts = embedder.embed([Input(text) for _, (text, _) in batch], "query")  # (b, dim)
+        for (index, (_, image)), text in zip(batch, texts, strict=True):
+            own = images.get_vectors([image.id]) @ text  # (1,), or (0,) if it is gone
+            if len(own):
+                cosines = references @ text  # (n,)
+                lower = np.mean(cosines < own - 1e-6)
+                equal = np.mean(np.abs(cosines - own) <= 1e-6)  # may include the image itself
+                shares[index] = float(lower + equal / 2)
+    return shares
+
+
+def filter_by_agreement(
+    outcomes: Sequence[JobOutcome],
+    images: CollectionImages,
+    embedder: Embedder,
+    min_agreement: float = 0.5,
+) -> list[JobOutcome]:
+    """Return the outcomes whose samples reach `min_agreement` or have nothing to compare."""
+    kept = [(outcome, outcome.sample) for outcome in outcomes if outcome.sample is not None]
+    shares = compute_agreements([sample for _, sample in kept], images, embedder)
+    return [
+        outcome
+        for (outcome, _), share in zip(kept, shares, strict=True)
+        if share is None or share >= min_agreement
+    ]

@@ -1,19 +1,29 @@
-"""The languages that samples are written in, how often each is drawn, and its script.
+"""The languages that samples are written in: their weights and scripts.
 
-XLM-R's list (https://arxiv.org/abs/1911.02116, appendix A), as in mmE5; what many people write is
-drawn more often than what few do.
+The list is that of XLM-R (https://arxiv.org/abs/1911.02116, appendix A), as in mmE5. Languages with
+more written text are drawn more often.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
 
-from finetune.synthesis.sampling_weights import parse_weights
+from finetune.errors import FinetuneError
+
+MIN_SCRIPT_SHARE = 0.5  # of the letters: names and brands keep their own script
+MAX_KANJI_ONLY_LETTERS = 10  # a longer text without kana is Chinese
+ENGLISH_WORDS = frozenset(("the", "and", "with", "this", "that", "what", "which", "from", "there"))
+ENGLISH_SHARE = 1 / 6  # of the words
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """`code` is a BCP 47 tag in lower case; `scripts` begin the Unicode names of its letters."""
+    """A language. `code`: lower-case BCP 47 tag; `scripts`: first words of its letters' names."""
 
     code: str
     name: str
@@ -92,7 +102,56 @@ LANGUAGES = {
 
 
 def parse_language_weights(text: str | None) -> dict[str, float]:
-    """Code -> weight: of `en=3,ja,de=0.5`, or of all languages; raises `FinetuneError`."""
+    """Parse `en=3,ja,de=0.5` to weights by code; None selects all languages."""
     if text is None:
         return {code: language.weight for code, language in LANGUAGES.items()}
     return parse_weights(text, LANGUAGES, "--languages")
+
+
+def parse_weights(text: str, choices: Collection[str], option: str) -> dict[str, float]:
+    """Parse `classification=1,vqa=1,retrieval` to positive weights by name.
+
+    A name without a weight has weight 1, and a weight of 0 removes the name. Raises
+    `FinetuneError`.
+    """
+    weights: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = (part.strip().lower() for part in item.partition("="))
+        if name not in choices:
+            raise FinetuneError(
+                f"{option}: unknown name {name!r}; choose from {', '.join(choices)}"
+            )
+        try:
+            weights[name] = float(number or "1")
+        except ValueError:
+            weights[name] = -1.0
+        if not isfinite(weights[name]) or weights[name] < 0:
+            raise FinetuneError(f"{option}: the weight in {item!r} must be a number, 0 or more")
+    positive = {name: weight for name, weight in weights.items() if weight > 0}
+    if not positive:
+        raise FinetuneError(f"{option}: nothing is left to choose from; write NAME=WEIGHT,...")
+    return positive
+
+
+def is_plausible_language(text: str, language: Language) -> bool:
+    """Return False if `text` is clearly in another language, judged by its letters.
+
+    Between languages of one script only English is recognized: language models fall back to it.
+    A text without letters fits every language.
+    """
+    scripts = [_get_script(letter) for letter in text if letter.isalpha()]
+    if sum(script in language.scripts for script in scripts) < MIN_SCRIPT_SHARE * len(scripts):
+        return False
+    if language.code == "ja" and len(scripts) > MAX_KANJI_ONLY_LETTERS:
+        return not {"HIRAGANA", "KATAKANA"}.isdisjoint(scripts)
+    if language.code == "en":
+        return True
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    english = sum(word in ENGLISH_WORDS for word in words)
+    return len(words) < 4 or english < ENGLISH_SHARE * len(words)
+
+
+@lru_cache(maxsize=4096)
+def _get_script(letter: str) -> str:
+    """Return the first word of the letter's Unicode name: LATIN, CYRILLIC, CJK..."""
+    return unicodedata.name(letter, "").split(" ")[0]

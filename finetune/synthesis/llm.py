@@ -1,4 +1,4 @@
-"""What a multimodal language model is to the synthesis: a request in, words out."""
+"""The language model as synthesis sees it: a request in, text out."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.schema import Schema
+from finetune.synthesis.prompt_templates import Schema
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One sample's conversation: the pictures in their order, upright RGB, then `text`."""
+    """One sample's conversation: the images (upright RGB) in order, then `text`."""
 
     system: str
     text: str
@@ -25,7 +25,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`cut` where the model was stopped at the most tokens, `refused` where it would not answer."""
+    """`truncated`: the answer hit the token limit; `refused`: the model declined to answer."""
 
     text: str
     tokens_in: int = 0
@@ -41,7 +41,7 @@ class LanguageModel(Protocol):
     def name(self) -> str: ...
 
     def generate(self, request: Request) -> Reply:
-        """Raises `WriterError` where no answer came; `LostError` where this job alone is lost."""
+        """Raises `LanguageModelError` to end the run, `RequestFailedError` to skip the job."""
         ...
 
     def close(self) -> None: ...
@@ -52,8 +52,8 @@ class LanguageModelError(FinetuneError):
 
 
 class RequestFailedError(FinetuneError):
-    """No answer to one request. The job stays to be done, in another run."""
+    """One request failed. Its job stays pending for another run."""
 
 
 class RunStoppedError(FinetuneError):
-    """The run was stopped before the request was made."""
+    """The run was stopped before the request was sent."""

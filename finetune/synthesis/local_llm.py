@@ -1,4 +1,4 @@
-"""A vision-language model of transformers, on this machine: nothing leaves it."""
+"""A vision-language model of transformers, on this machine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,33 @@ from finetune.synthesis.llm import LanguageModelError, Reply, Request, RequestFa
 
 
 class LocalLLM:
-    """One model, one request at a time."""
+    """One model, which answers one request at a time."""
 
     def __init__(
         self, name: str, settings: Settings, *, max_tokens: int = 3000, temperature: float = 1.0
     ) -> None:
-        """`name`: a checkpoint's folder or its Hugging Face id. Raises `WriterError`."""
+        """`name`: a checkpoint's folder or Hugging Face id. Raises `LanguageModelError`."""
         self.name = name
-        self._options = _generation_options(max_tokens, temperature)
+        self._options: dict[str, Any] = {"max_new_tokens": max_tokens, "do_sample": temperature > 0}
+        if temperature:
+            self._options["temperature"] = temperature
         self._lock = threading.Lock()
         try:
             folder = resolve_folder(name)
             self._processor = _load_processor(folder)
             self._model = _load_model(folder, settings)
-            _fill_processor_fields(self._processor, self._model.config)
+            if getattr(self._processor, "patch_size", 0) is None:  # LLaVA's older processors
+                config = self._model.config
+                self._processor.patch_size = config.vision_config.patch_size
+                self._processor.vision_feature_select_strategy = (
+                    config.vision_feature_select_strategy
+                )
+                self._processor.num_additional_image_tokens = 1
         except EmbedderError as error:
             raise LanguageModelError(str(error)) from error
 
     def generate(self, request: Request) -> Reply:
-        """Raises `LostError` where the model fails on this one, for want of memory for instance."""
+        """Raises `RequestFailedError`, for example if memory runs out."""
         import torch
 
         with self._lock, torch.inference_mode():
@@ -50,7 +58,7 @@ class LocalLLM:
                 ) from error
 
     def close(self) -> None:
-        """Give its memory back: the embedder may need it."""
+        """Free the memory, which the embedder may need."""
         import torch
 
         self._model = None
@@ -64,9 +72,7 @@ class LocalLLM:
             text=[prompt], images=[list(request.images)], return_tensors="pt"
         ).to(self._model.device, self._model.dtype)
         prompt_tokens = inputs["input_ids"].shape[1]
-        generated = self._model.generate(**inputs, **self._options)[
-            0, prompt_tokens:
-        ]  # (tokens written,)
+        generated = self._model.generate(**inputs, **self._options)[0, prompt_tokens:]  # (tokens,)
         text = self._processor.tokenizer.decode(generated, skip_special_tokens=True)
         return Reply(
             text,
@@ -77,7 +83,7 @@ class LocalLLM:
 
 
 def _build_messages(request: Request) -> list[dict[str, Any]]:
-    """A conversation in the form that chat templates take."""
+    """Build a conversation as chat templates take it."""
     content: list[dict[str, Any]] = []
     for number, _ in enumerate(request.images, 1):
         content += [{"type": "text", "text": f"Picture {number}:"}, {"type": "image"}]
@@ -86,33 +92,18 @@ def _build_messages(request: Request) -> list[dict[str, Any]]:
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
-def _generation_options(max_tokens: int, temperature: float) -> dict[str, Any]:
-    sampling = (
-        {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-    )
-    return {"max_new_tokens": max_tokens, **sampling}
-
-
 def _load_processor(folder: Path) -> Any:
-    """The checkpoint's processor, less its part for video, which needs torchvision."""
+    """Load the processor without its video part, which needs torchvision."""
     with silence_transformers(), wrap_load_errors(folder):
         processor = ImageOnlyAutoProcessor.from_pretrained(str(folder))
     if not hasattr(processor, "image_processor"):
-        raise LanguageModelError(f"{folder} does not see pictures; name a vision-language model")
+        raise LanguageModelError(f"{folder} does not take images; choose a vision-language model")
     if not getattr(processor, "chat_template", None):
         raise LanguageModelError(
-            f"{folder} has no chat template, so it was not taught to follow instructions; name a "
-            "vision-language model whose name has Instruct or Chat in it"
+            f"{folder} has no chat template, so it does not follow instructions; choose a "
+            "vision-language model with Instruct or Chat in its name"
         )
     return processor
-
-
-def _fill_processor_fields(processor: Any, config: Any) -> None:
-    """LLaVA's older processors do not say how many tokens a picture has; its model knows."""
-    if getattr(processor, "patch_size", 0) is None:
-        processor.patch_size = config.vision_config.patch_size
-        processor.vision_feature_select_strategy = config.vision_feature_select_strategy
-        processor.num_additional_image_tokens = 1
 
 
 def _load_model(folder: Path, settings: Settings) -> Any:

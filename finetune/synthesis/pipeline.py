@@ -1,46 +1,72 @@
-"""What a run needs, opened together: the collection, the plan, the prompts and the journal."""
+"""The synthesis pipeline: plan -> generate -> check -> journal -> filter -> pairs and report."""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedder.images.decode import decode_image, read_file
 from finetune.data.files import write_pairs
 from finetune.errors import FinetuneError
-from finetune.synthesis.agreement import filter_by_agreement
-from finetune.synthesis.cost import CostEstimate, Prices, estimate_cost, total_cost
-from finetune.synthesis.images import CollectionImages
+from finetune.run_dir import write_text_atomic
+from finetune.synthesis.checks import check_sample, fold_text, parse_revised
+from finetune.synthesis.images import CollectionImages, filter_by_agreement
 from finetune.synthesis.journal import JobOutcome, Journal
-from finetune.synthesis.llm import LanguageModel
-from finetune.synthesis.plan import SampleJob, SynthesisPlan
-from finetune.synthesis.prompt_templates import PromptTemplates, load_prompts
-from finetune.synthesis.report import SynthesisReport, build_report
-from finetune.synthesis.runner import Budget, SynthesisRunner
-from finetune.synthesis.sample_generator import SampleGenerator
+from finetune.synthesis.llm import (
+    LanguageModel,
+    Reply,
+    Request,
+    RequestFailedError,
+    RunStoppedError,
+)
+from finetune.synthesis.plan import ImageSource, SampleJob, SynthesisPlan, choose_images
+from finetune.synthesis.prompt_templates import (
+    INSTRUCTION,
+    PromptTemplates,
+    answer_schema,
+    load_prompts,
+)
+from finetune.synthesis.report import (
+    TYPICAL_ANSWER_TOKENS,
+    CostEstimate,
+    Prices,
+    SynthesisReport,
+    build_report,
+    estimate_cost,
+    total_cost,
+)
+from finetune.synthesis.samples import Rejected, Sample
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import load_model
+from indexer.skip_reasons import UnusableFileError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from embedder import Embedder
     from indexer.config import Config
 
+MAX_CONSECUTIVE_FAILURES = 5  # failed requests in a row that end the run
+MIN_DUPLICATE_CHARS = 40  # the same text of this length is a duplicate, whatever the images
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesisOptions:
-    """What was asked for. `side`: the longer side of the pictures shown, in pixels; `floor`: of
-    agreement, None to keep all."""
+    """Options of a run. `min_agreement` None: keep all samples."""
 
     out: Path
     count: int
-    tasks: Mapping[str, float]
-    languages: Mapping[str, float]
+    tasks: Mapping[str, float]  # weights
+    languages: Mapping[str, float]  # weights
     seed: int = 0
     prompts: Path | None = None
-    image_side: int = 768
+    image_side: int = 768  # pixels; longer side of the images that the model sees
     parallel: int = 4
     min_agreement: float | None = 0.5
     prices: Prices = field(default_factory=Prices)
@@ -55,9 +81,187 @@ class SynthesisOptions:
         return self.out.with_name(f"{self.out.stem}.report.json")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleGenerator:
+    """Generates the sample of a job: one call of the model, then the checks. Thread-safe."""
+
+    images: ImageSource
+    prompts: PromptTemplates
+    llm: LanguageModel
+    image_side: int = 768
+
+    def __call__(self, job: SampleJob) -> JobOutcome:
+        """Return a sample or its rejection; raises `LanguageModelError`, `RequestFailedError`."""
+        reply, sample, reason, detail = Reply(""), None, "", ""
+        schema = answer_schema(job.combination)
+        try:
+            images = choose_images(job, self.images)
+            request = Request(
+                system=self.prompts.system,
+                text=self.prompts.build_request(job),
+                images=tuple(_load_image(image.path, self.image_side) for image in images.values()),
+                schema=schema,
+                seed=job.seed,
+            )
+            reply = self.llm.generate(request)
+            texts = parse_revised(reply, schema)
+            check_sample(texts, job.combination, job.language)
+            instruction = texts.pop(INSTRUCTION)
+            sample = Sample(
+                task=job.combination.task,
+                language=job.language.code if texts else None,
+                item=images[job.combination.anchor_role].content,
+                instruction=instruction,
+                texts=texts,
+                pictures=images,
+            )
+        except Rejected as rejection:
+            reason, detail = rejection.reason, rejection.detail
+        return JobOutcome(
+            job=job.number,
+            sample=sample,
+            reason=reason,
+            detail=detail,
+            tokens_in=reply.tokens_in,
+            tokens_out=reply.tokens_out,
+            llm=self.llm.name,
+        )
+
+
+def _load_image(path: str, max_side: int) -> Image:
+    """Load an image as upright RGB of at most `max_side` pixels; raises `Rejected`."""
+    try:
+        image = decode_image(read_file(path), side=max_side).image
+    except UnusableFileError as error:
+        raise Rejected("picture is gone", f"{path}: {error}") from error
+    image.thumbnail((max_side, max_side))
+    return image
+
+
 @dataclass(slots=True)
+class Budget:
+    """Limits spending, by the mean cost of the answers so far. `limit` None: no limit."""
+
+    limit: float | None
+    prices: Prices
+    spent: float = 0.0
+    answers: int = 0
+
+    def allows_request(self, in_flight: int) -> bool:
+        """Tell whether one more request besides those in flight stays within the limit."""
+        if self.limit is None:
+            return True
+        cost = self.prices.compute_cost(2 * TYPICAL_ANSWER_TOKENS, TYPICAL_ANSWER_TOKENS)
+        if self.answers:
+            cost = self.spent / self.answers
+        return self.spent + cost * (in_flight + 1) <= self.limit
+
+    def record_cost(self, outcome: JobOutcome) -> None:
+        self.spent += self.prices.compute_cost(outcome.tokens_in, outcome.tokens_out)
+        self.answers += outcome.tokens_out > 0
+
+
+@dataclass(slots=True, kw_only=True)
+class SynthesisRunner:
+    """Runs the jobs that are not in the journal, several at once.
+
+    `stop` ends the run after the requests in flight. `request_errors`: messages of failed requests,
+    whose jobs stay pending.
+    """
+
+    journal: Journal
+    generate: Callable[[SampleJob], JobOutcome]
+    budget: Budget
+    parallel: int
+    stop: threading.Event
+    over_budget: bool = field(default=False, init=False)
+    request_errors: list[str] = field(default_factory=list, init=False)
+    _consecutive_failures: int = field(default=0, init=False)
+    _seen_keys: set[str] = field(default_factory=set, init=False)
+
+    def run(self, jobs: Sequence[SampleJob]) -> Iterator[JobOutcome]:
+        """Yield each outcome once it is in the journal.
+
+        Raises `LanguageModelError`, or `RequestFailedError` after too many failures in a row, when
+        the requests in flight have ended.
+        """
+        for outcome in self.journal.outcomes.values():
+            self.budget.record_cost(outcome)
+            if outcome.sample:
+                self._seen_keys.add(_duplicate_key(outcome.sample))
+        pending = iter([job for job in jobs if job.number not in self.journal.outcomes])
+        in_flight: set[Future[JobOutcome]] = set()
+        fatal_error: Exception | None = None
+        pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="synthesis")
+        try:
+            while True:
+                while len(in_flight) < self.parallel:
+                    job = self._next_job(pending, len(in_flight))
+                    if job is None:
+                        break
+                    in_flight.add(pool.submit(self.generate, job))
+                if not in_flight:
+                    break
+                done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+                for future in done:
+                    error = future.exception()
+                    if error is None:
+                        self._consecutive_failures = 0
+                        yield self._record(future.result())
+                    elif error := self._find_fatal(error):
+                        self.stop.set()
+                        fatal_error = fatal_error or error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        if fatal_error is not None:
+            raise fatal_error
+
+    def _next_job(self, pending: Iterator[SampleJob], in_flight: int) -> SampleJob | None:
+        if self.stop.is_set() or self.over_budget:
+            return None
+        job = next(pending, None)
+        if job is not None and not self.budget.allows_request(in_flight):
+            self.over_budget = True
+            return None
+        return job
+
+    def _find_fatal(self, error: BaseException) -> Exception | None:
+        """Return the error that ends the run; None if other jobs may succeed."""
+        if isinstance(error, RunStoppedError):
+            return None
+        if not isinstance(error, RequestFailedError):
+            return error if isinstance(error, Exception) else FinetuneError(repr(error))
+        self._consecutive_failures += 1
+        self.request_errors.append(str(error))
+        if self._consecutive_failures < MAX_CONSECUTIVE_FAILURES:
+            return None
+        return RequestFailedError(f"{error} ({self._consecutive_failures} times in a row)")
+
+    def _record(self, outcome: JobOutcome) -> JobOutcome:
+        self.budget.record_cost(outcome)
+        if outcome.sample is not None:
+            key = _duplicate_key(outcome.sample)
+            if key in self._seen_keys:
+                outcome = replace(outcome, sample=None, reason="duplicate", detail=key[:100])
+            self._seen_keys.add(key)
+        self.journal.add(outcome)
+        return outcome
+
+
+def _duplicate_key(sample: Sample) -> str:
+    """Return what two duplicates share: their text and, if that is short, their images.
+
+    Class names may repeat.
+    """
+    text = " / ".join(map(fold_text, sample.texts.values()))
+    if len(text) >= MIN_DUPLICATE_CHARS:
+        return text
+    return " / ".join([text, *(image.id for image in sample.pictures.values())])
+
+
+@dataclass(slots=True, kw_only=True)
 class SynthesisSession:
-    """One run over one collection. `model` loads the collection's embedder."""
+    """One run over one collection. `load_embedder` loads the collection's embedder."""
 
     options: SynthesisOptions
     images: CollectionImages
@@ -77,14 +281,12 @@ class SynthesisSession:
 
     @property
     def cost_so_far(self) -> float:
-        """What all that is done has cost."""
         return total_cost(self.outcomes.values(), self.options.prices)
 
     def estimate_remaining(self) -> CostEstimate:
-        """Of what is still to be done."""
-        return estimate_cost(
-            self.pending_jobs, self.prompts, self.options.image_side, self.outcomes.values()
-        )
+        """Estimate the cost of the pending jobs."""
+        side = self.options.image_side
+        return estimate_cost(self.pending_jobs, self.prompts, side, self.outcomes.values())
 
     def run(
         self,
@@ -92,82 +294,94 @@ class SynthesisSession:
         stop: threading.Event,
         on_outcome: Callable[[JobOutcome], None] = lambda _: None,
     ) -> SynthesisReport:
-        """Do what is to be done, then write the pairs and the report, of everything so far in any
-        case. Raises `WriterError`, `LostError`, and what reading the collection raises."""
-        runner = self._make_runner(llm, stop)
+        """Run the pending jobs, then write the pairs and the report of all jobs so far.
+
+        Raises `LanguageModelError`, `RequestFailedError`, and errors of the collection; the pairs
+        and the report are written even then.
+        """
+        options, runner = self.options, None
+        if llm is not None and self.journal is not None:
+            runner = SynthesisRunner(
+                journal=self.journal,
+                generate=SampleGenerator(
+                    images=self.images, prompts=self.prompts, llm=llm, image_side=options.image_side
+                ),
+                budget=Budget(options.budget, options.prices),
+                parallel=options.parallel,
+                stop=stop,
+            )
         try:
-            for outcome in runner(self.jobs) if runner else ():
+            for outcome in runner.run(self.jobs) if runner else ():
                 on_outcome(outcome)
         except FinetuneError:
             self._write_results("failed", llm, runner)
             raise
-        return self._write_results(self._end_status(runner, stop), llm, runner)
-
-    def _make_runner(
-        self, llm: LanguageModel | None, stop: threading.Event
-    ) -> SynthesisRunner | None:
-        if llm is None or self.journal is None:
-            return None
-        options = self.options
-        generate = SampleGenerator(self.images, self.prompts, llm, options.image_side)
-        return SynthesisRunner(
-            self.journal, generate, Budget(options.budget, options.prices), options.parallel, stop
-        )
-
-    def _end_status(self, runner: SynthesisRunner | None, stop: threading.Event) -> str:
+        status = "interrupted" if stop.is_set() else "incomplete"
         if not self.pending_jobs:
-            return "complete"
-        if runner is not None and runner.over_budget:
-            return "budget"
-        return "interrupted" if stop.is_set() else "incomplete"
+            status = "complete"
+        elif runner is not None and runner.over_budget:
+            status = "budget"
+        return self._write_results(status, llm, runner)
 
     def _write_results(
         self, status: str, llm: LanguageModel | None, runner: SynthesisRunner | None
     ) -> SynthesisReport:
         if llm is not None:
             llm.close()
+        options = self.options
         outcomes = [self.outcomes[number] for number in sorted(self.outcomes)]
         kept = [outcome for outcome in outcomes if outcome.sample is not None]
-        if self.options.min_agreement is not None and kept:
-            kept = filter_by_agreement(
-                outcomes, self.images, self.load_embedder(), self.options.min_agreement
-            )
-        write_pairs(self.options.out, (o.sample.to_pair for o in kept if o.sample is not None))
-        result = build_report(
+        if options.min_agreement is not None and kept:
+            embedder = self.load_embedder()
+            kept = filter_by_agreement(kept, self.images, embedder, options.min_agreement)
+        write_pairs(options.out, (o.sample.to_pair() for o in kept if o.sample is not None))
+        report = build_report(
             outcomes,
             kept,
             status=status,
             plan=self.plan.fingerprint,
             planned=max(len(self.jobs), len(outcomes)),
             lost=runner.request_errors if runner else (),
-            prices=self.options.prices,
+            prices=options.prices,
         )
-        result.write(self.options.report_path)
-        return result
+        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+        write_text_atomic(options.report_path, text + "\n")
+        return report
 
 
 @contextmanager
 def open_session(
     config: Config, options: SynthesisOptions, *, dry_run: bool = False
 ) -> Iterator[SynthesisSession]:
-    """Opens everything; nothing is written where one will `look_only`. Raises `CollectionError`,
-    `FinetuneError`, `DataError`."""
+    """Open the collection, the plan and the journal; a dry run creates no journal.
+
+    Raises `CollectionError`, `FinetuneError`, `DataError`.
+    """
     if options.out.exists() and not options.journal_path.exists():
         raise FinetuneError(
-            f"{options.out} is there already, and no journal of it: name another file with --out"
+            f"{options.out} already exists and has no journal; choose another file with --out"
         )
     prompts = load_prompts(options.prompts)
     with OpenCollection.open(config) as collection, ExitStack() as stack:
+        card = collection.card
         images = CollectionImages.from_store(collection.store, config.collection)
-        dependencies = f"{prompts.digest} {collection.card.fingerprint}"
         plan = SynthesisPlan(
-            images.ids, options.tasks, options.languages, options.seed, dependencies
+            ids=images.ids,
+            tasks=options.tasks,
+            languages=options.languages,
+            seed=options.seed,
+            dependencies=f"{prompts.digest} {card.fingerprint}",
         )
         jobs = list(plan.iter_jobs(options.count))
         journal = None
         if not dry_run or options.journal_path.exists():
             journal = stack.enter_context(Journal(options.journal_path, plan.fingerprint))
-        card = collection.card
         yield SynthesisSession(
-            options, images, lambda: load_model(config, card), prompts, plan, jobs, journal
+            options=options,
+            images=images,
+            load_embedder=lambda: load_model(config, card),
+            prompts=prompts,
+            plan=plan,
+            jobs=jobs,
+            journal=journal,
         )

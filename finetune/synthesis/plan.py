@@ -1,7 +1,8 @@
-"""What is to be made: job after job, the same for the same seed, pictures and settings.
+"""The plan of a run: its jobs, the same for the same seed, images and settings.
 
-mmE5, section 3.1 (https://arxiv.org/abs/2502.08468): task, combination, language, pictures.
-A job depends on those before it only, so that a plan can be made longer.
+Each job draws a task, a combination, a language and images, as in mmE5, section 3.1
+(https://arxiv.org/abs/2502.08468). A job depends only on the jobs before it, so a plan can be
+extended.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from blake3 import blake3
 
 from finetune.errors import FinetuneError
 from finetune.synthesis.languages import LANGUAGES, Language
-from finetune.synthesis.samples import Rejected, SampleImage
-from finetune.synthesis.tasks import NEGATIVE, POSITIVE, QUERY, Combination, available_combinations
+from finetune.synthesis.samples import (
+    COMBINATIONS,
+    NEGATIVE,
+    POSITIVE,
+    QUERY,
+    Combination,
+    Rejected,
+    SampleImage,
+)
 
-POSITIVE_NEIGHBORS = 4  # nearest neighbours that a positive is drawn from
-NEGATIVE_NEIGHBORS = 12  # those after them, that a hard negative is drawn from
+POSITIVE_NEIGHBORS = 4  # nearest neighbors that a positive is drawn from
+NEGATIVE_NEIGHBORS = 12  # the next ones, that a hard negative is drawn from
 
 
 class ImageSource(Protocol):
-    """What is asked of a collection: see `gallery.Gallery`."""
+    """The images to write about; see `images.CollectionImages`."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -34,21 +43,21 @@ class ImageSource(Protocol):
     def find_neighbors(self, id: str) -> list[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleJob:
-    """One sample to be made. `seed` decides all that is still open."""
+    """One sample to generate. `seed` decides everything that is still random."""
 
     number: int
     combination: Combination
     language: Language
-    anchor_id: str  # the id of the picture that it begins with
+    anchor_id: str  # id of the first image; the others are its neighbors
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesisPlan:
-    """`tasks` and `languages` are weights by name; `basis` is whatever else the samples depend on:
-    the prompts, the model that tells neighbours."""
+    """The jobs of a run. `tasks` and `languages`: weights by name; `dependencies`: a digest of
+    everything else that the samples depend on (prompts, embedding model)."""
 
     ids: Sequence[str]
     tasks: Mapping[str, float]
@@ -58,7 +67,7 @@ class SynthesisPlan:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of all that decides the jobs."""
+        """Digest of everything that decides the jobs, 32 hex digits."""
         parts = [
             self.seed,
             dict(self.tasks),
@@ -68,40 +77,49 @@ class SynthesisPlan:
         ]
         return blake3(json.dumps(parts).encode()).hexdigest(16)
 
-    def iter_jobs(self, count: int) -> Iterator[SampleJob]:
-        """The first `count` jobs; raises `FinetuneError` where the pictures are too few.
+    def iter_jobs(self, number_of_jobs: int) -> Iterator[SampleJob]:
+        """Yield the first jobs; raises `FinetuneError` if there are too few images.
 
-        Tasks come in the exact proportion of their weights, the combinations of a task in turn,
-        every picture before any comes again; languages are drawn by weight.
+        Tasks come in exact proportion to their weights, a task's combinations in turn, and every
+        image once before any is repeated. Languages are drawn by weight.
         """
-        choices = {task: available_combinations(task, len(self.ids)) for task in self.tasks}
+        choices = {
+            task: [c for c in COMBINATIONS[task] if len(c.image_roles) <= len(self.ids)]
+            for task in self.tasks
+        }
         if not all(choices.values()):
-            raise FinetuneError("there are too few pictures; ingest more, or leave out a task")
+            raise FinetuneError(
+                "the collection has too few images for the tasks; ingest more, or leave out a task"
+            )
         jobs_by_task = dict.fromkeys(self.tasks, 0)
         codes, weights = list(self.languages), list(self.languages.values())
-        for number, anchor_id in zip(range(count), self._draw_images(), strict=False):
+        for number, anchor_id in zip(range(number_of_jobs), self._draw_images(), strict=False):
             rng = random.Random(f"{self.seed}:{number}")
             task = min(jobs_by_task, key=lambda name: (jobs_by_task[name] + 1) / self.tasks[name])
             combination = choices[task][jobs_by_task[task] % len(choices[task])]
             jobs_by_task[task] += 1
             language = LANGUAGES[rng.choices(codes, weights)[0]]
-            yield SampleJob(number, combination, language, anchor_id, rng.getrandbits(32))
+            yield SampleJob(
+                number=number,
+                combination=combination,
+                language=language,
+                anchor_id=anchor_id,
+                seed=rng.getrandbits(32),
+            )
 
     def _draw_images(self) -> Iterator[str]:
-        """Every picture in random order, then again in another."""
-        pass_number = 0
-        while True:
+        """Yield every image in random order, then again in another order."""
+        for pass_number in count():
             ids = list(self.ids)
             random.Random(f"{self.seed}:pictures:{pass_number}").shuffle(ids)
             yield from ids
-            pass_number += 1
 
 
 def choose_images(job: SampleJob, source: ImageSource) -> dict[str, SampleImage]:
-    """The pictures of a job by role; raises `Rejected` where it has no fitting neighbours.
+    """Choose the images of a job by role; raises `Rejected` if the anchor has too few neighbors.
 
-    A positive that is not drawn is among the nearest neighbours, a hard negative among those a bit
-    further away.
+    A positive that is not the anchor is one of its nearest neighbors, a hard negative one of the
+    next nearest.
     """
     images = {job.combination.anchor_role: source.get_image(job.anchor_id)}
     missing_roles = [role for role in job.combination.image_roles if role not in images]

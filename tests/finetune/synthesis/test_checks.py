@@ -6,14 +6,11 @@ import json
 
 import pytest
 
-from finetune.synthesis.checks import check_sample
-from finetune.synthesis.languages import LANGUAGES
+from finetune.synthesis.checks import check_sample, parse_revised
+from finetune.synthesis.languages import LANGUAGES, is_plausible_language
 from finetune.synthesis.llm import Reply
-from finetune.synthesis.reply_parser import parse_revised
-from finetune.synthesis.samples import Rejected
-from finetune.synthesis.schema import EVALUATION, INTERPRETATION, answer_schema
-from finetune.synthesis.script_detection import is_plausible_language
-from finetune.synthesis.tasks import COMBINATIONS
+from finetune.synthesis.prompt_templates import EVALUATION, INTERPRETATION, answer_schema
+from finetune.synthesis.samples import COMBINATIONS, Rejected
 
 CLASSES, VQA = COMBINATIONS["classification"][0], COMBINATIONS["vqa"][0]
 SEARCH = COMBINATIONS["retrieval"][1]  # IT->T
@@ -63,11 +60,11 @@ def test_whitespace_and_control_characters_go():
         ("", {}, "not JSON"),
         ("A man sits on a bench.", {}, "not JSON"),
         ('{"interpretation": {"general": "a m', {}, "not JSON"),
-        ('{"interpretation": {"general": "a m', {"cut": True}, "cut off"),
+        ('{"interpretation": {"general": "a m', {"truncated": True}, "cut off"),
         ("I'm sorry, but I can't help with that.", {}, "refused"),
         ("", {"refused": True}, "refused"),
         (json.dumps(GOOD), {}, "schema"),
-        (json.dumps([WHOLE]), {"cut": True}, None),
+        (json.dumps([WHOLE]), {"truncated": True}, None),
         (json.dumps({**WHOLE, "usable": False}), {}, "not usable"),
         (json.dumps({**WHOLE, "revised": {**GOOD, "query": 3}}), {}, "schema"),
         ("[" * 100_000, {}, "not JSON"),

@@ -1,4 +1,4 @@
-"""`finetune synthesize` as a process of its own: killed, stopped, and asked what it would do."""
+"""The command `finetune synthesize`: killed, stopped, dry runs, wrong usage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNT = 24
 
 @pytest.fixture
 def command(chat, collection, tmp_path):
-    """The command line up to what a test adds to it."""
+    """The arguments that tests add to."""
     chat.answer = lambda seen, number: chat.Answer(chat.good(seen, number).text, wait=0.1)
     store, out = str(collection.path.parent), str(tmp_path / "out.jsonl")
     wanted = ["--count", str(COUNT), "--out", out, "--languages", "en", "--no-filter"]
@@ -43,7 +43,7 @@ def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
 
 
 def jobs(folder: Path) -> list[int]:
-    """The jobs in the journal's whole lines."""
+    """Jobs in the complete lines of the journal."""
     path = folder / "out.journal.jsonl"
     text = path.read_text("utf-8") if path.exists() else ""
     return [json.loads(line)["job"] for line in text.split("\n")[1:-1]]
@@ -56,7 +56,7 @@ def wait_for(folder: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-def test_killed_and_typed_again(command, chat, tmp_path):
+def test_killed_and_run_again(command, chat, tmp_path):
     first = start([*command, "--parallel", "3"], POLYLENS_LLM_API_KEY="secret")
     wait_for(tmp_path, 5)
     first.kill()
@@ -66,19 +66,19 @@ def test_killed_and_typed_again(command, chat, tmp_path):
     second = start([*command, "--parallel", "3"], OPENAI_API_KEY="other")
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
-    assert out == f"{COUNT} pairs in {tmp_path / 'out.jsonl'}, of {COUNT} samples asked for\n"
+    assert out == f"{COUNT} pairs in {tmp_path / 'out.jsonl'}, from {COUNT} samples\n"
     assert f"pictures and prompts go to {chat.url}" in err
     assert jobs(tmp_path)[: len(survived)] == survived
     assert sorted(jobs(tmp_path)) == list(range(COUNT))
     assert len(read_pairs(tmp_path / "out.jsonl")) == COUNT
-    assert len(chat.seen) <= COUNT + 3  # those that were under way
+    assert len(chat.seen) <= COUNT + 3  # those in flight
     assert {seen.headers["Authorization"] for seen in chat.seen} == {
         "Bearer secret",
         "Bearer other",
     }
 
 
-def test_stopped_with_everything_saved(command, chat, tmp_path):
+def test_first_interrupt_saves_everything(command, chat, tmp_path):
     process = start([*command, "--parallel", "2", "--json"])
     wait_for(tmp_path, 3)
     process.send_signal(signal.SIGINT)
@@ -90,13 +90,28 @@ def test_stopped_with_everything_saved(command, chat, tmp_path):
     assert len(read_pairs(tmp_path / "out.jsonl")) == report["written"] == report["done"]
 
 
-def told(arguments: list[str]):
+def test_second_interrupt_ends_at_once(command, chat, tmp_path):
+    """It does not wait for the requests in flight; the journal has what was done."""
+    chat.answer = lambda seen, number: chat.Answer(
+        chat.good(seen, number).text, wait=60 if number > 2 else 0
+    )
+    process = start([*command, "--parallel", "2"])
+    wait_for(tmp_path, 3)
+    process.send_signal(signal.SIGINT)
+    assert any("Ctrl-C again" in line for line in iter(process.stderr.readline, ""))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(jobs(tmp_path)) == 3
+
+
+def invoke(arguments: list[str]):
     return CliRunner().invoke(app, arguments)
 
 
 def test_a_dry_run_sends_and_writes_nothing(command, chat, tmp_path):
     prices = ["--price-in", "1", "--price-out", "4"]
-    found = told([*command[:-4], "--dry-run", *prices, "--json"])
+    found = invoke([*command[:-4], "--dry-run", *prices, "--json"])
     plain = json.loads(found.stdout)
     assert plain["estimate"]["jobs"] == COUNT
     assert plain["estimate"]["tokens_out"] == 1200 * COUNT
@@ -104,45 +119,45 @@ def test_a_dry_run_sends_and_writes_nothing(command, chat, tmp_path):
     assert plain["estimate"]["cost"] == pytest.approx(expected)
     assert [job["job"] for job in plain["jobs"]] == [str(number) for number in range(8)]
     assert "{{" not in plain["prompt"]
-    assert "--- the first request\nThe task is search" in told([*command, "--dry-run"]).stdout
+    assert "--- the first request\nThe task is search" in invoke([*command, "--dry-run"]).stdout
     assert list(tmp_path.glob("out*")) == chat.seen == []
 
 
 def test_above_the_budget_nothing_is_sent(command, chat, tmp_path):
     money = ["--price-in", "100", "--price-out", "100", "--budget", "0.01"]
-    found = told([*command, *money])
+    found = invoke([*command, *money])
     assert isinstance(found.exception, FinetuneError)
     assert "above the budget of 0.01; nothing was sent" in str(found.exception)
     assert chat.seen == []
-    found = told([*command, *money, "--yes"])
+    found = invoke([*command, *money, "--yes"])
     assert (found.exit_code, chat.seen) == (0, [])
     assert "0 pairs" in found.stdout
 
 
 def test_a_changed_plan_is_refused(command, tmp_path):
-    assert told([*command, "--count", "2"]).exit_code == 0
-    found = told([*command, "--seed", "1"])
+    assert invoke([*command, "--count", "2"]).exit_code == 0
+    found = invoke([*command, "--seed", "1"])
     assert "belongs to another plan" in str(found.exception)
     assert len(read_pairs(tmp_path / "out.jsonl")) == 2
 
 
-def test_a_file_of_somebody_else_is_left_alone(command, tmp_path):
+def test_an_unrelated_file_is_not_overwritten(command, tmp_path):
     (tmp_path / "out.jsonl").write_text("mine\n")
-    assert "is there already" in str(told(command).exception)
+    assert "already exists" in str(invoke(command).exception)
     assert (tmp_path / "out.jsonl").read_text() == "mine\n"
 
 
 def test_wrong_usage(command, tmp_path):
-    assert told(["synthesize", "--count", "1"]).exit_code == 2
-    assert told(command[:-4]).exit_code == 2  # no language model
-    assert told([*command, "--budget", "1"]).exit_code == 2  # no prices
-    assert "klingon" in str(told([*command, "--languages", "klingon"]).exception)
-    nowhere = told([*command, "--store", str(tmp_path / "nowhere")])
+    assert invoke(["synthesize", "--count", "1"]).exit_code == 2
+    assert invoke(command[:-4]).exit_code == 2  # no language model
+    assert invoke([*command, "--budget", "1"]).exit_code == 2  # no prices
+    assert "klingon" in str(invoke([*command, "--languages", "klingon"]).exception)
+    nowhere = invoke([*command, "--store", str(tmp_path / "nowhere")])
     assert "indexer ingest FOLDER" in str(nowhere.exception)
 
 
 def test_prompts_are_copied(tmp_path):
-    found = told(["synthesize", "--write-prompts", str(tmp_path / "mine"), "--json"])
+    found = invoke(["synthesize", "--write-prompts", str(tmp_path / "mine"), "--json"])
     assert len(json.loads(found.stdout)["prompts"]) == len(FILES)
     assert {path.name for path in (tmp_path / "mine").iterdir()} == set(FILES)
 

@@ -1,8 +1,9 @@
-"""The chat endpoint: what is sent, what is tried again, and what ends the run."""
+"""The chat endpoint: what is sent, what is retried, and what ends the run."""
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 
@@ -12,16 +13,23 @@ from PIL import Image
 from embedder.client.address import parse_address
 from embedder.client.http import parse_retry_after
 from finetune.synthesis import endpoint_llm as module
-from finetune.synthesis.endpoint_llm import EndpointLLM
+from finetune.synthesis.endpoint_llm import (
+    SENT_HEADERS,
+    EndpointLLM,
+    LLMOptions,
+    RateLimiter,
+    RequestFormat,
+    describe_destination,
+    open_llm,
+)
 from finetune.synthesis.llm import LanguageModelError, Request, RequestFailedError, RunStoppedError
-from finetune.synthesis.llm_factory import LLMOptions, describe_destination, open_llm
-from finetune.synthesis.rate_limit import RateLimiter
-from finetune.synthesis.request_format import RequestFormat
-from finetune.synthesis.schema import answer_schema
-from finetune.synthesis.tasks import COMBINATIONS
+from finetune.synthesis.prompt_templates import answer_schema
+from finetune.synthesis.samples import COMBINATIONS
 
 SCHEMA = answer_schema(COMBINATIONS["vqa"][0])
-REQUEST = Request("be good", "write", (Image.new("RGB", (60, 40), "red"),), SCHEMA)
+REQUEST = Request(
+    system="be good", text="write", images=(Image.new("RGB", (60, 40), "red"),), schema=SCHEMA
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,19 +38,25 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def said(chat):
-    """`said(answer, ...)`: a client of a server that gives these answers, the last ever after."""
+def connect(chat):
+    """`connect(answer, ...)`: a client of a server with these answers; the last one repeats."""
 
-    def connect(*answers, timeout=5.0, key=None, pace=None) -> EndpointLLM:
+    def build(*answers, timeout=5.0, key=None, rate_limiter=None) -> EndpointLLM:
         if answers:
             chat.answer = lambda _, number: answers[min(number, len(answers) - 1)]
-        return EndpointLLM(parse_address(chat.url), "a-model", pace or RateLimiter(), key, timeout)
+        return EndpointLLM(
+            parse_address(chat.url),
+            "a-model",
+            rate_limiter or RateLimiter(),
+            api_key=key,
+            timeout=timeout,
+        )
 
-    return connect
+    return build
 
 
-def test_what_is_sent(said, chat):
-    reply = said(chat.Answer("words"), key="secret").write(REQUEST)
+def test_what_is_sent(connect, chat):
+    reply = connect(chat.Answer("words"), key="secret").generate(REQUEST)
     assert (reply.text, reply.tokens_in, reply.tokens_out) == ("words", 2000, 500)
     assert not (reply.truncated or reply.refused)
     (seen,) = chat.seen
@@ -58,13 +72,36 @@ def test_what_is_sent(said, chat):
     }
 
 
-def test_how_an_answer_ended(said, chat):
-    client = said(
+def test_nothing_else_is_sent(connect, chat, monkeypatch):
+    """Neither what openai tells of the machine, nor what its environment variables hold."""
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://example.org/v1")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Extra: extra\nAuthorization: extra")
+    connect(chat.Answer("words")).generate(REQUEST)
+    (seen,) = chat.seen
+    assert {name.lower() for name in seen.headers} <= SENT_HEADERS
+    address = parse_address(chat.url.replace("://", "://user:p%40ss@"))
+    EndpointLLM(address, "a-model", RateLimiter()).generate(REQUEST)
+    assert chat.seen[1].headers["Authorization"] == "Basic dXNlcjpwQHNz"
+    connect(key="secret").generate(REQUEST)
+    assert chat.seen[2].headers["Authorization"] == "Bearer secret"
+
+
+def test_a_missing_package_is_named(connect, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(LanguageModelError, match=r"pip install 'polylens\[finetune\]'"):
+        connect()
+
+
+def test_how_an_answer_ended(connect, chat):
+    client = connect(
         chat.Answer("half", finish="length"),
         chat.Answer("", finish="content_filter"),
         chat.Answer("", refusal="I will not"),
     )
-    replies = [client.write(REQUEST) for _ in range(3)]
+    replies = [client.generate(REQUEST) for _ in range(3)]
     assert [(reply.truncated, reply.refused) for reply in replies] == [
         (True, False),
         (False, True),
@@ -72,65 +109,65 @@ def test_how_an_answer_ended(said, chat):
     ]
 
 
-def test_tokens_that_a_server_does_not_tell_are_counted_by_the_rule(said, chat):
+def test_tokens_are_estimated_if_the_server_reports_none(connect, chat):
     """7 + 5 letters and 3 x 2 squares of 28 pixels; 8 letters."""
     body = json.dumps({"choices": [{"message": {"content": "12345678"}}]})
-    reply = said(chat.Answer(body=body)).write(REQUEST)
+    reply = connect(chat.Answer(body=body)).generate(REQUEST)
     assert (reply.tokens_in, reply.tokens_out) == (3 + 6, 2)
 
 
-def test_a_picture_that_breaks_the_servers_rules_is_refused(said, chat):
-    client = said(chat.failed(400, "The response was filtered: content management policy"))
-    assert client.write(REQUEST).refused
+def test_a_content_policy_error_is_a_refusal(connect, chat):
+    client = connect(chat.failed(400, "The response was filtered: content management policy"))
+    assert client.generate(REQUEST).refused
     assert len(chat.seen) == 1
 
 
-def test_a_server_that_asks_to_wait_is_waited_for(said, chat):
-    client = said(chat.failed(429, "slow down", retry_after="1"), chat.Answer("words"))
-    assert client.write(REQUEST).text == "words"
+def test_retry_after_is_respected(connect, chat):
+    client = connect(chat.failed(429, "slow down", retry_after="1"), chat.Answer("words"))
+    assert client.generate(REQUEST).text == "words"
     assert chat.seen[1].at - chat.seen[0].at >= 1.0
 
 
-def test_all_wait_when_one_is_asked_to(said, chat):
-    """The second request, which nobody refused, comes after the pause too."""
-    client = said(chat.failed(429, retry_after="1"), chat.Answer("words"))
-    first = threading.Thread(target=client.write, args=(REQUEST,))
+def test_retry_after_holds_back_all_requests(connect, chat):
+    """The second request, which was not rejected, waits as well."""
+    client = connect(chat.failed(429, retry_after="1"), chat.Answer("words"))
+    first = threading.Thread(target=client.generate, args=(REQUEST,))
     first.start()
     while not chat.seen:
         time.sleep(0.01)
     time.sleep(0.2)
-    client.write(REQUEST)
+    client.generate(REQUEST)
     first.join()
     assert all(seen.at - chat.seen[0].at >= 0.95 for seen in chat.seen[1:])
 
 
-def test_what_passes_is_tried_again(said, chat):
-    client = said(*[chat.failed(status) for status in (500, 503, 408, 502)], chat.Answer("words"))
-    assert client.write(REQUEST).text == "words"
+def test_temporary_errors_are_retried(connect, chat):
+    client = connect(*[chat.failed(s) for s in (500, 503, 408, 502)], chat.Answer("words"))
+    assert client.generate(REQUEST).text == "words"
     assert len(chat.seen) == 5
 
 
-def test_what_does_not_pass_loses_the_job(said, chat):
+def test_a_lasting_error_fails_the_request(connect, chat):
     with pytest.raises(RequestFailedError, match="failed 6 times: status 500: out of order"):
-        said(chat.failed(500, "out of order")).write(REQUEST)
+        connect(chat.failed(500, "out of order")).generate(REQUEST)
     assert len(chat.seen) == 6
 
 
-def test_a_slow_answer_is_not_asked_for_again(said, chat):
+def test_a_timeout_is_not_retried(connect, chat):
     with pytest.raises(RequestFailedError, match=r"did not answer in 0\.3 seconds.*--timeout"):
-        said(chat.Answer("words", wait=1), timeout=0.3).write(REQUEST)
+        connect(chat.Answer("words", wait=1), timeout=0.3).generate(REQUEST)
     assert len(chat.seen) == 1
 
 
-def test_nobody_there(said, chat):
-    """From the start: the run ends. A server that was there may come back: the job is lost."""
-    client = said(chat.Answer("words", headers={"connection": "close"}))
-    client.write(REQUEST)
+def test_an_unreachable_server(connect, chat):
+    """If it never answered, the run ends. If it did, it may come back, and one job fails."""
+    client = connect(chat.Answer("words", headers={"connection": "close"}))
+    client.generate(REQUEST)
     chat.close()
     with pytest.raises(RequestFailedError, match="cannot be reached"):
-        client.write(REQUEST)
-    with pytest.raises(LanguageModelError, match=r"cannot be reached.*is it running"):
-        said().write(REQUEST)
+        client.generate(REQUEST)
+    with pytest.raises(LanguageModelError, match=r"cannot be reached.*is the server running"):
+        connect().generate(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -139,29 +176,29 @@ def test_nobody_there(said, chat):
         (401, "bad key", "status 401: bad key.*POLYLENS_LLM_API_KEY"),
         (403, "not yours", "POLYLENS_LLM_API_KEY"),
         (404, "no such model", "no such model.*--endpoint.*--llm"),
-        (402, "pay", "nothing left to spend"),
-        (429, "code insufficient_quota", "nothing left to spend"),
+        (402, "pay", "no credit left"),
+        (429, "code insufficient_quota", "no credit left"),
     ],
 )
-def test_what_no_other_request_would_change_ends_the_run(said, chat, status, message, words):
+def test_fatal_statuses_end_the_run(connect, chat, status, message, words):
     with pytest.raises(LanguageModelError, match=words):
-        said(chat.failed(status, message)).write(REQUEST)
+        connect(chat.failed(status, message)).generate(REQUEST)
     assert len(chat.seen) == 1
 
 
-def test_answers_of_something_else(said, chat):
+def test_answers_that_are_no_completions(connect, chat):
     for body in ("<html>", "[]", '{"choices": []}', '{"choices": [{"message": "x"}]}'):
-        with pytest.raises(LanguageModelError, match="something else than a chat's completion"):
-            said(chat.Answer(body=body)).write(REQUEST)
+        with pytest.raises(LanguageModelError, match="did not answer with a chat completion"):
+            connect(chat.Answer(body=body)).generate(REQUEST)
     elsewhere = chat.Answer(status=307, body="", headers={"location": "http://example.org/"})
-    with pytest.raises(LanguageModelError, match="redirects elsewhere"):
-        said(elsewhere).write(REQUEST)
+    with pytest.raises(LanguageModelError, match="redirects to another address"):
+        connect(elsewhere).generate(REQUEST)
     with pytest.raises(LanguageModelError, match=r"asks to wait 2\.0 hours"):
-        said(chat.failed(429, retry_after="7200")).write(REQUEST)
+        connect(chat.failed(429, retry_after="7200")).generate(REQUEST)
 
 
-def test_a_server_that_knows_less_gets_less(said, chat):
-    """What it refuses is left out, of this request and of those that follow."""
+def test_rejected_fields_are_left_out(connect, chat):
+    """In this request and in those that follow."""
 
     def old(seen, _):
         body = seen.body
@@ -173,40 +210,42 @@ def test_a_server_that_knows_less_gets_less(said, chat):
             return chat.failed(422, "unknown response_format")
         return chat.Answer("words")
 
-    client = said()
+    client = connect()
     chat.answer = old
-    assert client.write(REQUEST).text == client.write(REQUEST).text == "words"
+    assert client.generate(REQUEST).text == client.generate(REQUEST).text == "words"
     assert len(chat.seen) == 5
     assert chat.seen[-1].body["response_format"] == {"type": "json_object"}
     assert chat.seen[-1].body["max_completion_tokens"] == RequestFormat().max_tokens
-    assert client.form == RequestFormat("json_object", "max_completion_tokens", temperature=None)
+    assert client.request_format == RequestFormat(
+        response_format="json_object", limit_field="max_completion_tokens", temperature=None
+    )
 
 
-def test_a_request_that_is_refused_in_every_form(said, chat):
-    client = said(chat.failed(400, "this picture is no picture"))
+def test_a_request_that_is_rejected_in_every_format(connect, chat):
+    client = connect(chat.failed(400, "this picture is no picture"))
     with pytest.raises(RequestFailedError, match="this picture is no picture"):
-        client.write(REQUEST)
+        client.generate(REQUEST)
     assert [("response_format" in seen.body) for seen in chat.seen] == [True, True, False]
     assert (
-        client.form == RequestFormat()
-    )  # the next request is asked for in the strictest form again
+        client.request_format == RequestFormat()
+    )  # the next request starts with the strictest format again
 
 
-def test_so_many_a_minute(said, chat):
-    client = said(chat.Answer("words"), pace=RateLimiter(requests_per_minute=300))
-    for _ in range(4):
-        client.write(REQUEST)
-    assert chat.seen[3].at - chat.seen[0].at >= 0.58  # 3 gaps of 0.2 s
+def test_requests_per_minute(connect, chat):
+    client = connect(chat.Answer("words"), rate_limiter=RateLimiter(requests_per_minute=300))
+    for _ in range(5):
+        client.generate(REQUEST)
+    assert chat.seen[4].at - chat.seen[1].at >= 0.58  # 3 gaps of 0.2 s, after the first request
 
 
-def test_a_stop_ends_the_waiting():
+def test_stopping_ends_the_waiting():
     stop = threading.Event()
-    pace = RateLimiter(requests_per_minute=1, stop=stop)
-    pace.acquire()
+    limiter = RateLimiter(requests_per_minute=1, stop=stop)
+    limiter.acquire()
     threading.Timer(0.1, stop.set).start()
     began = time.monotonic()
     with pytest.raises(RunStoppedError):
-        pace.acquire()
+        limiter.acquire()
     assert time.monotonic() - began < 5
 
 
@@ -223,31 +262,38 @@ def test_retry_after():
     [
         ("http://localhost:8000/v1", "on this machine", None),
         ("https://api.example.org/v1", "go to https://api.example.org/v1", None),
-        ("http://10.0.0.7:8000/v1", "go to http://10.0.0.7:8000/v1", "pictures and the key travel"),
+        (
+            "http://10.0.0.7:8000/v1",
+            "go to http://10.0.0.7:8000/v1",
+            "pictures and the key are sent",
+        ),
         (None, "no picture leaves it", None),
     ],
 )
-def test_it_is_said_where_pictures_go(url, where, warns):
-    told, warning = describe_destination(LLMOptions(url, "a-model", "secret"))
-    assert where in told
+def test_describe_destination(url, where, warns):
+    options = LLMOptions(endpoint=url, llm="a-model", api_key="secret")
+    message, warning = describe_destination(options)
+    assert where in message
     assert (warns in warning) if warns else warning is None
 
 
 def test_addresses_and_keys():
-    stop = threading.Event()
-    writer = open_llm(LLMOptions("http://user:pw@localhost:1/v1#some-model", ""), stop)
-    assert writer.name == "some-model"
-    assert "pw" not in describe_destination(LLMOptions("http://user:pw@10.0.0.7:1/v1", "x"))[1]
-    assert "secret" not in repr(LLMOptions("http://localhost/v1", "x", "secret"))
+    def open_endpoint(endpoint, llm="x", **options):
+        return open_llm(LLMOptions(endpoint=endpoint, llm=llm, **options), threading.Event())
+
+    assert open_endpoint("http://user:pw@localhost:1/v1#some-model", "").name == "some-model"
+    with_password = LLMOptions(endpoint="http://user:pw@10.0.0.7:1/v1", llm="x")
+    assert "pw" not in describe_destination(with_password)[1]
+    assert "secret" not in repr(LLMOptions(endpoint="http://a/v1", llm="x", api_key="secret"))
     with pytest.raises(LanguageModelError, match="--endpoint"):
-        open_llm(LLMOptions("localhost:8000", "x"), stop)
+        open_endpoint("localhost:8000")
     with pytest.raises(LanguageModelError, match="key"):
-        open_llm(LLMOptions("http://localhost/v1", "x", "schlüssel"), stop)
+        open_endpoint("http://localhost/v1", api_key="schlüssel")
     with pytest.raises(LanguageModelError, match="no folder"):
-        open_llm(LLMOptions(None, "./nowhere"), stop)
+        open_endpoint(None, "./nowhere")
 
 
-def test_json_is_json(said, chat):
-    """What the server gets is what the schema's own reader takes."""
-    said(chat.Answer("words")).write(REQUEST)
+def test_json_is_json(connect, chat):
+    """The body survives a round trip through JSON."""
+    connect(chat.Answer("words")).generate(REQUEST)
     assert json.loads(json.dumps(chat.seen[0].body)) == chat.seen[0].body

@@ -1,4 +1,4 @@
-"""The journal: what is on disk is there again, torn lines are cut off, plans are kept apart."""
+"""The journal: outcomes are read back, torn lines cut off, other plans refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ SAMPLE = Sample(
     texts={"query": "何色？", "positive": "赤", "negative": "青"},
     pictures={"query": SampleImage("p1", "c1", "/pictures/1.jpg")},
 )
-KEPT = JobOutcome(0, SAMPLE, tokens_in=10, tokens_out=20, llm="a-model")
-REJECTED = JobOutcome(3, None, "not JSON", "Hello", 5, 6, llm="a-model")
+KEPT = JobOutcome(job=0, sample=SAMPLE, tokens_in=10, tokens_out=20, llm="a-model")
+REJECTED = JobOutcome(
+    job=3, reason="not JSON", detail="Hello", tokens_in=5, tokens_out=6, llm="a-model"
+)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def path(tmp_path):
     return path
 
 
-def test_what_was_added_is_there_again(path):
+def test_outcomes_are_read_back(path):
     with Journal(path, "plan-1") as journal:
         assert journal.outcomes == {0: KEPT, 3: REJECTED}
 
@@ -40,20 +42,20 @@ def test_a_torn_last_line_is_cut_off(path, torn):
     path.write_bytes(whole + torn)
     with Journal(path, "plan-1") as journal:
         assert set(journal.outcomes) == {0, 3}
-        journal.add(JobOutcome(4, None, "refused"))
+        journal.add(JobOutcome(job=4, reason="refused"))
     assert path.read_bytes().startswith(whole)
     with Journal(path, "plan-1") as journal:
         assert set(journal.outcomes) == {0, 3, 4}
 
 
-def test_another_plan_is_refused_and_nothing_is_lost(path):
+def test_another_plan_is_refused_and_the_journal_kept(path):
     before = path.read_bytes()
-    with pytest.raises(FinetuneError, match=r"another plan.*name another --out"):
+    with pytest.raises(FinetuneError, match=r"another plan.*choose another --out"):
         Journal(path, "plan-2")
     assert path.read_bytes() == before
 
 
-def test_a_plan_of_which_nothing_is_done_makes_room_for_another(tmp_path):
+def test_a_plan_without_outcomes_is_replaced(tmp_path):
     for plan in ("plan-1", "plan-2"):
         with Journal(tmp_path / "journal", plan) as journal:
             assert journal.outcomes == {}
@@ -70,7 +72,7 @@ def test_a_damaged_line_is_named(path):
     with pytest.raises(DataError, match="line 3 is damaged"):
         Journal(path, "plan-1")
     path.write_bytes(lines[0] + b'{"colour": 1}\n')
-    with pytest.raises(DataError, match="no journal"):
+    with pytest.raises(DataError, match="not a synthesis journal"):
         Journal(path, "plan-1")
 
 
@@ -80,7 +82,7 @@ def test_one_process_at_a_time(path):
 
 
 def test_a_sample_as_a_pair():
-    pair = SAMPLE.to_pair
+    pair = SAMPLE.to_pair()
     assert pair.direction == "it2t"
     assert (pair.query.text, pair.query.image) == ("何色？", "/pictures/1.jpg")
     assert pair.query.instruction == "Answer."

@@ -1,4 +1,4 @@
-"""A language model on this machine: a tiny random one writes rubbish, which is counted as such."""
+"""A language model on this machine: a tiny random one writes text that is rejected as no JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from embedder.types import Settings
+from finetune.synthesis.endpoint_llm import LLMOptions, open_llm
 from finetune.synthesis.journal import Journal
 from finetune.synthesis.languages import parse_language_weights
 from finetune.synthesis.llm import LanguageModelError, Request
-from finetune.synthesis.llm_factory import LLMOptions, open_llm
 from finetune.synthesis.local_llm import LocalLLM
 from finetune.synthesis.pipeline import SynthesisOptions, SynthesisSession
 from finetune.synthesis.plan import SynthesisPlan
@@ -55,20 +55,29 @@ def short(tmp_path):
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
-def test_rubbish_is_no_json(talkative, family, gallery, short, tmp_path):
-    terms = SynthesisOptions(
-        tmp_path / "out.jsonl",
-        2,
-        {"vqa": 1.0},
-        parse_language_weights("en"),
+def test_random_text_is_rejected(talkative, family, gallery, short, tmp_path):
+    options = SynthesisOptions(
+        out=tmp_path / "out.jsonl",
+        count=2,
+        tasks={"vqa": 1.0},
+        languages=parse_language_weights("en"),
         image_side=56,
         min_agreement=None,
     )
-    stop, plan = threading.Event(), SynthesisPlan(gallery.ids, terms.tasks, terms.languages)
+    stop = threading.Event()
+    plan = SynthesisPlan(ids=gallery.ids, tasks=options.tasks, languages=options.languages)
     jobs = list(plan.iter_jobs(2))
-    choice = LLMOptions(None, str(talkative(family)), max_tokens=8, device="cpu")
-    with Journal(terms.journal_path, plan.fingerprint) as journal:
-        opened = SynthesisSession(terms, gallery, None, short, plan, jobs, journal)
+    choice = LLMOptions(endpoint=None, llm=str(talkative(family)), max_tokens=8, device="cpu")
+    with Journal(options.journal_path, plan.fingerprint) as journal:
+        opened = SynthesisSession(
+            options=options,
+            images=gallery,
+            load_embedder=None,
+            prompts=short,
+            plan=plan,
+            jobs=jobs,
+            journal=journal,
+        )
         report = opened.run(open_llm(choice, stop), stop)
     assert report.lost == {}
     assert (report.status, report.done, report.written) == ("complete", 2, 0)
@@ -77,7 +86,7 @@ def test_rubbish_is_no_json(talkative, family, gallery, short, tmp_path):
     assert 2 <= report.tokens["out"] <= 16
 
 
-def test_a_model_that_was_not_taught_to_talk(checkpoint):
+def test_a_model_without_a_chat_template(checkpoint):
     with pytest.raises(LanguageModelError, match="has no chat template"):
         LocalLLM(str(checkpoint("vlm2vec-qwen2vl")), Settings(device="cpu"))
 
@@ -85,5 +94,9 @@ def test_a_model_that_was_not_taught_to_talk(checkpoint):
 def test_a_seed_repeats_the_words(talkative, photo, tmp_path):
     model = LocalLLM(str(talkative("vlm2vec-llava")), Settings(device="cpu"), max_tokens=12)
     with Image.open(photo(tmp_path / "a.png", 1)) as picture:
-        words = [model.generate(Request("s", "t", (picture,), {}, seed)).text for seed in (1, 1, 2)]
+        requests = [
+            Request(system="s", text="t", images=(picture,), schema={}, seed=seed)
+            for seed in (1, 1, 2)
+        ]
+        words = [model.generate(request).text for request in requests]
     assert words[0] == words[1] != words[2]

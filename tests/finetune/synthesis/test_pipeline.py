@@ -1,25 +1,30 @@
-"""A run over a small collection: outcomes, reasons, budget, lost requests."""
+"""A run over a small collection: outcomes, rejections, budget, failed requests."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from finetune.data.files import read_pairs
 from finetune.synthesis import endpoint_llm as module
-from finetune.synthesis.cost import CostEstimate, Prices, estimate_cost
+from finetune.synthesis.endpoint_llm import LLMOptions, open_llm
 from finetune.synthesis.journal import JobOutcome, Journal
 from finetune.synthesis.languages import parse_language_weights
 from finetune.synthesis.llm import LanguageModelError, RequestFailedError
-from finetune.synthesis.llm_factory import LLMOptions, open_llm
-from finetune.synthesis.pipeline import SynthesisOptions, SynthesisSession
+from finetune.synthesis.pipeline import (
+    Budget,
+    SynthesisOptions,
+    SynthesisRunner,
+    SynthesisSession,
+)
 from finetune.synthesis.plan import SynthesisPlan
 from finetune.synthesis.prompt_templates import load_prompts
-from finetune.synthesis.tasks import DEFAULT_TASKS
-from finetune.synthesis.thread_pool import WorkerThreads
+from finetune.synthesis.report import CostEstimate, Prices, estimate_cost
+from finetune.synthesis.samples import DEFAULT_TASKS
 
 TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}
 
@@ -31,20 +36,33 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def synthesized(chat, gallery, tmp_path):
-    """`synthesized(count, **terms)` runs it against the chat, and gives its report."""
+    """`synthesized(count, **options)` runs it against the chat and returns the report."""
     out = tmp_path / "out.jsonl"
 
-    def run(count, stop=None, **terms):
-        given = {"languages": parse_language_weights("en"), "tasks": TASKS, "floor": None, **terms}
-        terms, stop = SynthesisOptions(out, count, **given), stop or threading.Event()
-        plan, prompts = SynthesisPlan(gallery.ids, terms.tasks, terms.languages), load_prompts()
-        with Journal(terms.journal, plan.fingerprint) as journal:
+    def run(count, stop=None, **changes):
+        given = {
+            "languages": parse_language_weights("en"),
+            "tasks": TASKS,
+            "min_agreement": None,
+            **changes,
+        }
+        options = SynthesisOptions(out=out, count=count, **given)
+        stop = stop or threading.Event()
+        plan = SynthesisPlan(ids=gallery.ids, tasks=options.tasks, languages=options.languages)
+        with Journal(options.journal_path, plan.fingerprint) as journal:
             jobs = list(plan.iter_jobs(count))
-            opened = SynthesisSession(terms, gallery, None, prompts, plan, jobs, journal)
-            writer = (
-                open_llm(LLMOptions(chat.url, "a-model"), stop) if opened.pending_jobs else None
+            session = SynthesisSession(
+                options=options,
+                images=gallery,
+                load_embedder=None,
+                prompts=load_prompts(),
+                plan=plan,
+                jobs=jobs,
+                journal=journal,
             )
-            return opened.run(writer, stop)
+            llm_options = LLMOptions(endpoint=chat.url, llm="a-model")
+            llm = open_llm(llm_options, stop) if session.pending_jobs else None
+            return session.run(llm, stop)
 
     run.out = out
     return run
@@ -74,12 +92,12 @@ def test_every_job_gives_a_pair(synthesized, chat):
     assert all(pair.item and pair.query.instruction and pair.negatives for pair in pairs)
     shown = [len(seen.pictures) for seen in chat.seen]
     assert set(shown) == {1, 2, 3}
-    assert json.loads(synthesized.out.with_name("out.report.json").read_text()) == report.plain
+    assert json.loads(synthesized.out.with_name("out.report.json").read_text()) == report.to_dict()
 
 
 def test_pictures_are_scaled_down(synthesized, chat):
-    """They are 120 x 90 on the disk."""
-    synthesized(9, side=60)
+    """The files are 120 x 90."""
+    synthesized(9, image_side=60)
     assert {picture.size for seen in chat.seen for picture in seen.pictures} == {(60, 45)}
 
 
@@ -95,7 +113,7 @@ def test_every_rejection_is_counted_with_its_reason(synthesized, chat):
             6: chat.Answer(
                 json.dumps(chat.whole(seen, number, instruction="写真を探してください"))
             ),
-            7: chat.failed(400, "no"),  # asked for again in two simpler forms
+            7: chat.failed(400, "no"),  # sent again in two simpler formats
         }
         return faults.get(number, chat.good(seen, number))
 
@@ -111,18 +129,18 @@ def test_every_rejection_is_counted_with_its_reason(synthesized, chat):
         "wrong language": 1,
     }
     assert (report.done, report.written) == (8, 2)
-    assert report.tokens["out"] == 8 * 500  # what was rejected was paid for too
+    assert report.tokens["out"] == 8 * 500  # rejected samples cost money too
     journal = lines(synthesized.out.with_name("out.journal.jsonl"))
     assert {line["by"] for line in journal[1:]} == {"a-model"}
 
 
-def test_the_same_words_again_are_a_duplicate(synthesized, chat):
+def test_repeated_text_is_a_duplicate(synthesized, chat):
     chat.answer = lambda seen, _: chat.good(seen, 0)
     report = synthesized(6, parallel=1, tasks={"vqa": 1.0})
     assert (report.written, report.rejected) == (1, {"duplicate": 5})
 
 
-def test_a_run_that_is_done_asks_for_nothing(synthesized, chat):
+def test_a_complete_run_sends_nothing(synthesized, chat):
     synthesized(4)
     before = synthesized.out.read_bytes()
     report = synthesized(4)
@@ -132,7 +150,7 @@ def test_a_run_that_is_done_asks_for_nothing(synthesized, chat):
     assert len(chat.seen) == 7
 
 
-def test_lost_requests_are_done_in_the_next_run(synthesized, chat):
+def test_failed_requests_are_repeated_in_the_next_run(synthesized, chat):
     chat.answer = lambda seen, n: chat.good(seen, n) if n % 3 else chat.failed(413, "too large")
     report = synthesized(6, parallel=1)
     assert report.status == "incomplete"
@@ -143,7 +161,7 @@ def test_lost_requests_are_done_in_the_next_run(synthesized, chat):
     assert (report.status, report.written) == ("complete", 6)
 
 
-def test_a_server_that_fails_for_all_ends_the_run(synthesized, chat):
+def test_repeated_failures_end_the_run(synthesized, chat):
     chat.answer = lambda seen, n: chat.good(seen, n) if n < 2 else chat.failed(413, "out of order")
     with pytest.raises(RequestFailedError, match=r"out of order.*5 times in a row"):
         synthesized(20, parallel=1)
@@ -151,7 +169,7 @@ def test_a_server_that_fails_for_all_ends_the_run(synthesized, chat):
     assert len(read_pairs(synthesized.out)) == 2
 
 
-def test_a_key_that_is_withdrawn_ends_the_run_with_what_there_is(synthesized, chat):
+def test_a_revoked_key_ends_the_run_and_keeps_the_results(synthesized, chat):
     chat.answer = lambda seen, n: chat.good(seen, n) if n < 6 else chat.failed(401, "expired")
     with pytest.raises(LanguageModelError, match="expired"):
         synthesized(20, parallel=2)
@@ -160,7 +178,7 @@ def test_a_key_that_is_withdrawn_ends_the_run_with_what_there_is(synthesized, ch
     assert (report["status"], report["done"]) == ("failed", 6)
 
 
-def test_a_stop_lets_in_what_is_under_way(synthesized, chat):
+def test_stopping_waits_for_requests_in_flight(synthesized, chat):
     stop = threading.Event()
 
     def answer(seen, number):
@@ -183,41 +201,54 @@ def test_the_budget_ends_the_run(synthesized, chat, parallel):
     assert (again.status, again.done, len(chat.seen)) == ("budget", 10, 10)
 
 
-def test_the_estimate():
-    """By hand: a prompt of 4 characters a token, 28 x 28 pixels a token, 1200 for an answer."""
-    plan = SynthesisPlan(tuple("abc"), DEFAULT_TASKS, parse_language_weights("en"))
+def test_cost_estimates():
+    """By hand: 4 characters a token of the prompt, 28 x 28 pixels a token, 1200 for an answer."""
+    plan = SynthesisPlan(
+        ids=tuple("abc"), tasks=DEFAULT_TASKS, languages=parse_language_weights("en")
+    )
     jobs, prompts = list(plan.iter_jobs(8)), load_prompts()
     texts = {j.combination: -(-len(prompts.system + prompts.build_request(j)) // 4) for j in jobs}
-    pictures = sum(len(job.combination.image_roles) for job in jobs)
-    found = estimate_cost(jobs, prompts, 56)
-    by_hand = sum(texts[j.combination] for j in jobs) + 4 * pictures
-    assert abs(found.tokens_in - by_hand) < 8 * 15  # one job stands for all of its combination
-    assert (found.jobs, found.tokens_out, found.measured) == (8, 9600, False)
-    assert CostEstimate(1, 3_000_000, 500_000, False).compute_cost(Prices(2, 8)) == 10.0
-    done = [JobOutcome(i, None, "refused", "", 100 + i, 10) for i in range(10)]
-    assert estimate_cost(jobs, prompts, 56, done) == CostEstimate(
-        8, 836, 80, True
-    )  # mean 104.5 and 10
-    assert estimate_cost(jobs, prompts, 56, done[:9]) == found
+    images = sum(len(job.combination.image_roles) for job in jobs)
+    estimate = estimate_cost(jobs, prompts, 56)
+    by_hand = sum(texts[j.combination] for j in jobs) + 4 * images
+    assert abs(estimate.tokens_in - by_hand) < 8 * 15  # one job stands for its combination
+    assert (estimate.jobs, estimate.tokens_out, estimate.measured) == (8, 9600, False)
+    assert Prices(2, 8).compute_cost(3_000_000, 500_000) == 10.0
+    done = [
+        JobOutcome(job=i, reason="refused", tokens_in=100 + i, tokens_out=10) for i in range(10)
+    ]
+    measured = CostEstimate(jobs=8, tokens_in=836, tokens_out=80, measured=True)
+    assert estimate_cost(jobs, prompts, 56, done) == measured  # means 104.5 and 10
+    assert estimate_cost(jobs, prompts, 56, done[:9]) == estimate
 
 
-def test_a_crew_takes_no_job_ahead_and_hands_on_what_fails():
-    taken = []
+def test_jobs_start_one_by_one_and_errors_end_the_run(tmp_path):
+    """No more than `parallel` jobs are started; a failed request ends nothing, a bug everything."""
+    plan = SynthesisPlan(ids=("a", "b"), tasks=TASKS, languages=parse_language_weights("en"))
+    jobs, started, running = list(plan.iter_jobs(30)), [], threading.Semaphore(2)
 
-    def jobs():
-        for number in range(6):
-            taken.append(number)
-            yield number
-        raise ZeroDivisionError
-
-    def work(number):
-        if number == 3:
+    def generate(job):
+        assert running.acquire(blocking=False)
+        started.append(job.number)
+        time.sleep(0.01)
+        running.release()
+        if job.number == 3:
             raise RequestFailedError("three")
-        return number * 10
+        if job.number == 8:
+            raise ZeroDivisionError
+        return JobOutcome(job=job.number, reason="refused")
 
-    results, crew = [], iter(WorkerThreads(jobs(), work, 2))
-    with pytest.raises(ZeroDivisionError):
-        while True:
-            results.append(next(crew))
-    assert sorted(r for r in results if isinstance(r, int)) == [0, 10, 20, 40, 50]
-    assert [str(r) for r in results if isinstance(r, RequestFailedError)] == ["three"]
+    with Journal(tmp_path / "journal", "plan") as journal:
+        runner = SynthesisRunner(
+            journal=journal,
+            generate=generate,
+            budget=Budget(None, Prices()),
+            parallel=2,
+            stop=threading.Event(),
+        )
+        with pytest.raises(ZeroDivisionError):
+            list(runner.run(jobs))
+        assert runner.request_errors == ["three"]
+        assert started == sorted(started) == list(range(len(started)))
+        assert len(started) <= 8 + 2
+        assert set(journal.outcomes) == set(started) - {3, 8}

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.languages import LANGUAGES, parse_language_weights
+from finetune.synthesis.languages import LANGUAGES, parse_language_weights, parse_weights
 from finetune.synthesis.plan import SynthesisPlan, choose_images
-from finetune.synthesis.samples import Rejected
-from finetune.synthesis.sampling_weights import parse_weights
-from finetune.synthesis.tasks import COMBINATIONS, DEFAULT_TASKS
+from finetune.synthesis.samples import COMBINATIONS, DEFAULT_TASKS, Rejected
 
 IDS = tuple("abcdefghij")
 
 
 def plan(ids=IDS, tasks=DEFAULT_TASKS, languages="en=3,ja,de", seed=0) -> SynthesisPlan:
-    return SynthesisPlan(ids, tasks, parse_language_weights(languages), seed)
+    weights = parse_language_weights(languages)
+    return SynthesisPlan(ids=ids, tasks=tasks, languages=weights, seed=seed)
 
 
 def test_tasks_come_in_proportion_and_combinations_in_turn():
@@ -82,7 +81,7 @@ def test_weights():
 
 def test_pictures_by_role(gallery):
     """Near-duplicates never stand for each other, and a positive is nearer than a negative."""
-    rows = {id: gallery.vectors([id])[0] for id in gallery.ids}
+    rows = {id: gallery.get_vectors([id])[0] for id in gallery.ids}
     twins = {frozenset((a, b)) for a in rows for b in rows if a < b and rows[a] @ rows[b] > 0.97}
     assert len(twins) == 1
     for job in plan(ids=gallery.ids).iter_jobs(120):
@@ -100,7 +99,7 @@ def test_pictures_by_role(gallery):
 
 def test_a_picture_whose_file_is_gone(gallery):
     job = next(plan(ids=gallery.ids).iter_jobs(1))
-    folder = Path(gallery.picture(job.anchor_id).path).parent
+    folder = Path(gallery.get_image(job.anchor_id).path).parent
     elsewhere = folder.rename(folder.with_name("elsewhere"))
     try:
         with pytest.raises(Rejected, match="picture is gone"):

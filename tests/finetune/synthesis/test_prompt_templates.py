@@ -1,4 +1,4 @@
-"""Prompts: all blanks are filled, and files of one's own take the place of ours."""
+"""Prompt templates: all placeholders are filled in, and custom files replace the defaults."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from finetune.synthesis.plan import SampleJob
 from finetune.synthesis.prompt_templates import (
     DEFAULT_PROMPTS,
     FILES,
+    answer_schema,
     copy_default_prompts,
+    find_mismatch,
     load_prompts,
+    sketch_schema,
 )
-from finetune.synthesis.schema import answer_schema, find_mismatch, sketch_schema
-from finetune.synthesis.tasks import COMBINATIONS
+from finetune.synthesis.samples import COMBINATIONS
 
 ALL = [kind for kinds in COMBINATIONS.values() for kind in kinds]
 EACH = pytest.mark.parametrize("kind", ALL, ids=lambda kind: f"{kind.task} {kind.name}")
 
 
 def job(kind, language="ja", seed=3) -> SampleJob:
-    return SampleJob(0, kind, LANGUAGES[language], "", seed)
+    return SampleJob(
+        number=0, combination=kind, language=LANGUAGES[language], anchor_id="", seed=seed
+    )
 
 
 @EACH
@@ -33,7 +37,7 @@ def test_nothing_is_left_unfilled(kind):
         text = prompts.build_request(job(kind, seed=seed))
         assert "{{" not in text + prompts.system
         assert "Japanese" in text
-        assert text.count("- picture ") == len(kind.pictures)
+        assert text.count("- picture ") == len(kind.image_roles)
         assert sketch_schema(answer_schema(kind)) in text
         assert "## " not in text
 
@@ -44,7 +48,7 @@ def test_a_prompt_is_of_its_own_combination(kind):
     assert load_prompts().build_request(job(kind)) not in others
 
 
-def test_our_files_are_the_files():
+def test_the_default_files_are_complete():
     assert {path.name for path in DEFAULT_PROMPTS.iterdir()} == set(FILES)
 
 
@@ -67,13 +71,13 @@ def test_copies_can_be_edited(tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("request.md", "{{task}} {{colour}}", "request.md has a blank {{colour}}"),
-        ("vqa.md", "no heading", "vqa.md lacks a part with the heading '## IT->T'"),
-        ("vqq.md", "a slip", "vqq.md, which is no prompt"),
+        ("request.md", "{{task}} {{color}}", "request.md has an unknown placeholder {{color}}"),
+        ("vqa.md", "no heading", "vqa.md has no section '## IT->T'"),
+        ("vqq.md", "a slip", "an unknown file vqq.md"),
         (None, "", "has no prompts"),
     ],
 )
-def test_a_fault_in_a_prompt_is_named(file, text, words, tmp_path):
+def test_an_error_in_a_prompt_is_named(file, text, words, tmp_path):
     if file:
         (tmp_path / file).write_text(text)
     with pytest.raises(FinetuneError) as caught:
@@ -81,9 +85,9 @@ def test_a_fault_in_a_prompt_is_named(file, text, words, tmp_path):
     assert words in str(caught.value)
 
 
-def test_nothing_is_written_over(tmp_path):
+def test_existing_files_are_not_overwritten(tmp_path):
     (tmp_path / "vqa.md").write_text("mine")
-    with pytest.raises(FinetuneError, match=r"vqa\.md is there already"):
+    with pytest.raises(FinetuneError, match=r"vqa\.md already exists"):
         copy_default_prompts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["vqa.md"]
     with pytest.raises(FinetuneError, match="--write-prompts"):
@@ -115,7 +119,7 @@ def test_schemas_stay_in_the_strict_subset(kind):
     assert json.loads(json.dumps(schema)) == schema
 
 
-def test_what_does_not_fit_a_schema():
+def test_schema_mismatches():
     schema = answer_schema(COMBINATIONS["retrieval"][4])  # I->I: an instruction alone
     good = {
         "interpretation": dict.fromkeys(("general", "objects", "context", "brainstorm"), "x"),
@@ -127,12 +131,12 @@ def test_what_does_not_fit_a_schema():
         "usable": True,
     }
     assert find_mismatch(good, schema) is None
-    assert find_mismatch([good], schema) == "the answer is no object"
-    assert find_mismatch({**good, "usable": "yes"}, schema) == "usable is no boolean"
-    assert find_mismatch({**good, "usable": 1}, schema) == "usable is no boolean"
+    assert find_mismatch([good], schema) == "the answer is not an object"
+    assert find_mismatch({**good, "usable": "yes"}, schema) == "usable is not a boolean"
+    assert find_mismatch({**good, "usable": 1}, schema) == "usable is not a boolean"
     assert find_mismatch({**good, "revised": {}}, schema) == "revised lacks instruction"
     more = {**good, "revised": {"instruction": "x", "query": "y"}}
-    assert find_mismatch(more, schema) == "revised has 'query', which was not asked for"
+    assert find_mismatch(more, schema) == "revised has 'query', which is not in the schema"
     assert find_mismatch({k: v for k, v in good.items() if k != "draft"}, schema) == (
         "the answer lacks draft"
     )

@@ -1,21 +1,21 @@
-"""Agreement: the share of the collection's pictures that fit a sample's words less well."""
+"""Agreement: the share of the collection's images that fit a sample's text less well."""
 
 from __future__ import annotations
 
 import pytest
 
-from finetune.synthesis.agreement import (
+from finetune.synthesis.images import (
+    CollectionImages,
     compute_agreements,
     filter_by_agreement,
     matching_text_and_image,
 )
-from finetune.synthesis.images import CollectionImages
 from finetune.synthesis.journal import JobOutcome
 from finetune.synthesis.samples import Sample, SampleImage
 from indexer.collections.collection import OpenCollection
 from indexer.ingest.pipeline import ingest
 
-COLOURS = {
+COLORS = {
     "red": "red",
     "reddish": (255, 60, 60),
     "white": "white",
@@ -26,21 +26,34 @@ COLOURS = {
 
 @pytest.fixture
 def painted(config, colours, photo, tmp_path):
-    for name, colour in COLOURS.items():
-        photo(tmp_path / f"{name}.png", colour)
+    for name, color in COLORS.items():
+        photo(tmp_path / f"{name}.png", color)
     with OpenCollection.open_or_create(config, colours.card) as opened:
         ingest([tmp_path], opened, colours)
         yield CollectionImages.from_store(opened.store, "default")
 
 
+def make_sample(task, texts, pictures, item="") -> Sample:
+    return Sample(
+        task=task,
+        language="en",
+        item=item,
+        instruction="Find it.",
+        texts=texts,
+        pictures=pictures,
+    )
+
+
 def sample(gallery, name, texts, task="retrieval", role="query") -> Sample:
     picture = next(
-        found for id in gallery.ids if (found := gallery.picture(id)).path.endswith(f"/{name}.png")
+        found
+        for id in gallery.ids
+        if (found := gallery.get_image(id)).path.endswith(f"/{name}.png")
     )
-    return Sample(task, "en", picture.content, "Find it.", texts, {role: picture})
+    return make_sample(task, texts, {role: picture})
 
 
-def test_shares_by_hand(painted, colours):
+def test_agreement_by_hand(painted, colours):
     """ "red" has cosines 1 with red, about 0.94 with reddish, 1/3 with white and black's is -1/3 *
     -1 = 1/3 ... whatever they are, red is best: 4 of 5 are worse, and itself counts half: 0.9."""
     samples = [
@@ -55,11 +68,11 @@ def test_shares_by_hand(painted, colours):
     assert found[3] is None
 
 
-def test_a_floor(painted, colours):
-    good = JobOutcome(0, sample(painted, "red", {"positive": "something red"}))
-    bad = JobOutcome(1, sample(painted, "green", {"positive": "something red"}))
-    none = JobOutcome(2, sample(painted, "green", {}))
-    rejected = JobOutcome(3, None, "refused")
+def test_min_agreement(painted, colours):
+    good = JobOutcome(job=0, sample=sample(painted, "red", {"positive": "something red"}))
+    bad = JobOutcome(job=1, sample=sample(painted, "green", {"positive": "something red"}))
+    none = JobOutcome(job=2, sample=sample(painted, "green", {}))
+    rejected = JobOutcome(job=3, reason="refused")
     everything = [good, bad, none, rejected]
     assert filter_by_agreement(everything, painted, colours, 0.5) == [good, none]
     assert filter_by_agreement(everything, painted, colours, 0.0) == [good, bad, none]
@@ -69,13 +82,13 @@ def test_a_floor(painted, colours):
 def test_which_sides_are_compared():
     q, p = SampleImage("q", "", ""), SampleImage("p", "", "")
 
-    def made(task, texts, pictures):
-        return matching_text_and_image(Sample(task, "en", "", "Find it.", texts, pictures))
+    def match(task, texts, pictures):
+        return matching_text_and_image(make_sample(task, texts, pictures))
 
     words = {"query": "asked", "positive": "said", "negative": "not"}
-    assert made("vqa", words, {"query": q}) == ("asked said", q)
-    assert made("retrieval", words, {"query": q}) == ("said", q)
-    assert made("classification", {"positive": "said"}, {"query": q}) == ("said", q)
-    assert made("retrieval", {"query": "asked"}, {"positive": p}) == ("asked", p)
-    assert made("retrieval", words, {"query": q, "positive": p}) == ("asked", p)
-    assert made("retrieval", {}, {"query": q, "positive": p}) is None
+    assert match("vqa", words, {"query": q}) == ("asked said", q)
+    assert match("retrieval", words, {"query": q}) == ("said", q)
+    assert match("classification", {"positive": "said"}, {"query": q}) == ("said", q)
+    assert match("retrieval", {"query": "asked"}, {"positive": p}) == ("asked", p)
+    assert match("retrieval", words, {"query": q, "positive": p}) == ("asked", p)
+    assert match("retrieval", {}, {"query": q, "positive": p}) is None
