@@ -16,8 +16,8 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from embedder.types import Embedder, Role, Vectors
-    from finetune.data.candidate_index import CandidateIndex, EmbedSides
-    from finetune.data.content_keys import ContentKeys
+    from finetune.data.hard_negatives import CandidateIndex, EmbedSides
+    from finetune.data.pairs import ContentKeys
     from finetune.data.hard_negatives import MinedPairs
     from finetune.data.pairs import Side
     from indexer.config import Config
@@ -79,7 +79,7 @@ def mine(
         raise typer.BadParameter("--store and --collection need --from-collection")
     check_output_path(out)
 
-    from finetune.data.content_keys import ContentKeys
+    from finetune.data.pairs import ContentKeys
     from finetune.data.files import read_pairs, write_pairs
     from finetune.data.hard_negatives import NegativeSelection
     from finetune.data.hard_negatives import mine_hard_negatives as find
@@ -119,7 +119,7 @@ def _pair_documents_index(
 ) -> Iterator[tuple[list[CandidateIndex], EmbedSides]]:
     """The documents of the pairs, and what embeds."""
     import embedder
-    from finetune.data.candidate_index import DocumentIndex
+    from finetune.data.hard_negatives import DocumentIndex
     from indexer.collections.model import make_settings
 
     embed = _make_embed(embedder.load(config.model or DEFAULT_MODEL, make_settings(config)))
@@ -135,7 +135,7 @@ def _collection_index(
 ) -> Iterator[tuple[list[CandidateIndex], EmbedSides]]:
     """The collection's pictures and passages. Captions are looked for among those of the pairs:
     the store has one vector for all captions of a picture."""
-    from finetune.data.candidate_index import CollectionIndex, DocumentIndex
+    from finetune.data.hard_negatives import CollectionIndex, DocumentIndex
     from indexer.cli._open import open_with_model
 
     index_collection, load_embedder = open_with_model(config, needs_model=True)

@@ -16,7 +16,7 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from finetune.data.merge_pairs import MergedPairs
-    from finetune.data.source_pairs import SourcePairs
+    from finetune.data.pairs import SourcePairs
     from finetune.errors import DataError
     from indexer.collections.collection import OpenCollection
     from indexer.config import Config
@@ -79,9 +79,9 @@ def pairs(
         raise typer.BadParameter("--texts leaves pictures out, and --both-ways is about them")
     check_output_path(out)
 
-    from finetune.data.content_keys import ContentKeys
     from finetune.data.files import write_pairs
     from finetune.data.merge_pairs import merge_pairs
+    from finetune.data.pairs import ContentKeys
     from finetune.data.split import hold_out
     from indexer.collections.collection import OpenCollection
 
@@ -117,7 +117,7 @@ app.add_typer(mine.app)
 
 def _read_tables(files: Sequence[Path], images: Path | None) -> Iterator[tuple[str, SourcePairs]]:
     from finetune.data.files import iter_pairs
-    from finetune.data.source_pairs import SourcePairs
+    from finetune.data.pairs import SourcePairs
 
     for file in files:
         yield str(file), SourcePairs(list(iter_pairs(file, images)))
@@ -131,8 +131,7 @@ def _read_collection(
     both_ways: bool,
     texts: bool,
 ) -> Iterator[tuple[str, SourcePairs]]:
-    from finetune.data.collection_pairs import from_collection
-    from finetune.data.feedback_pairs import from_feedback
+    from finetune.data.collection_pairs import from_collection, from_feedback
 
     if captions:
         source_pairs = from_collection(index_collection, both_ways=both_ways, texts=texts)
@@ -143,7 +142,7 @@ def _read_collection(
 
 def _no_pairs_error(merged: MergedPairs) -> DataError:
     """Why there are no pairs."""
-    from finetune.data.missing_images import describe_missing
+    from finetune.data.merge_pairs import describe_missing
     from finetune.errors import DataError
 
     if merged.missing:

@@ -11,8 +11,7 @@ from embedder.cli.output import print_table
 
 if TYPE_CHECKING:
     from finetune.data.merge_pairs import MergedPairs
-    from finetune.data.pairs import Pair
-    from finetune.data.source_pairs import SourcePairs
+    from finetune.data.pairs import Pair, SourcePairs
     from finetune.data.split import TrainTestSplit
 
 MAX_PATHS_SHOWN = 5  # paths of pictures that cannot be used

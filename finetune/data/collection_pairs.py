@@ -1,24 +1,23 @@
-"""Pairs from a collection's own captions: `finetune pairs --from-collection`."""
+"""Pairs from a collection: from its captions, and from the votes on search results."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.data.collection_sides import side_from_payload
-from finetune.data.content_keys import normalize_text
-from finetune.data.grouping import DisjointSets
-from finetune.data.pairs import Pair, Side
-from finetune.data.source_pairs import SourcePairs
+from finetune.data.pairs import Pair, Side, SourcePairs, normalize_text
+from finetune.data.split import DisjointSets
 from finetune.errors import DataError
 from indexer.collections.collection import OpenCollection
-from indexer.collections.schema import IMAGE
 from indexer.export import iterate_all_rows
+from indexer.feedback import Vote, VotedQuery, VotedQueryPart, read_votes
+from indexer.paths import resolve_display_path
+from indexer.collections.schema import IMAGE
 from indexer.search.rerank import DUPLICATE_COSINE
 from indexer.types import Payload, Record
 
@@ -27,56 +26,72 @@ HEADING = re.compile(r"\A#+[^\S\n]+(?P<title>[^\n]+?)[^\S\n]*#*\n+(?P<rest>.*\w.
 FILE_MISSING = "captioned, but the file is gone"
 NO_CAPTION = "picture without a caption"
 NO_TITLE = "document without a title"
-ADVICE = (
-    "write some beside the pictures (cat.txt, cat.de.txt), or into a table captions.csv with the "
-    "columns file, caption and language; then type: indexer ingest FOLDER"
-)
+ONLY_NEGATIVE_VOTES = "query with thumbs down only"
+UNUSABLE_QUERY = "query without text or with pictures that are gone"
+TARGET_MISSING = "vote on a result that is gone"
+
+CaptionedPoint = tuple[Record, Side, list[tuple[str, str | None]]]
+"""A point, its side as a document, and its captions as (text, language)."""
+
+
+def side_from_payload(payload: Payload) -> Side | None:
+    """Return a point as a document: a passage or an image; None if its file is gone."""
+    if payload["kind"] == "text":
+        return Side(payload["text"])
+    return _image_side(payload["paths"])
+
+
+def _image_side(paths: Sequence[str]) -> Side | None:
+    for path in map(resolve_display_path, paths):
+        if os.path.isfile(path):  # noqa: PTH113
+            return Side(image=path)
+    return None
 
 
 def from_collection(
     collection: OpenCollection, *, both_ways: bool = False, texts: bool = False
 ) -> SourcePairs:
-    """From each caption a pair to its picture, and from each document's title one to its text.
+    """Make a pair of each caption and its image, and of each document's title and text.
 
-    `both_ways` adds the pair from the picture to the caption. With `texts`, each caption finds the
-    next one of its picture instead, as E5-V learns. Pictures that are near-duplicates (as
-    `indexer.search.rerank` has it) are one item. Raises `DataError` where there are no pairs.
+    Near-duplicate images (see `indexer.search.rerank`) are one item.
+
+    Args:
+        collection: The collection with the captions.
+        both_ways: Add the pairs from the image to the caption.
+        texts: Pair each caption with the next one of its image instead, as E5-V is trained.
+
+    Raises:
+        DataError: There are no pairs.
     """
     left_out: Counter[str] = Counter()
     points = list(_iter_captioned_points(collection, left_out))
-    make_pairs = _caption_to_caption_pairs if texts else _caption_pairs
-    pairs = [
-        pair
-        for point_pairs in starmap(make_pairs, _assign_items(points, collection.name))
-        for pair in point_pairs
-    ]
-    if points and not pairs:
-        raise DataError(
-            f"no picture of collection {collection.name!r} has two captions; write more of them, "
-            "in other words or languages, or leave out --texts"
-        )
+    pairs: list[Pair] = []
+    for (_, side, captions), item in zip(points, _assign_items(points), strict=True):
+        for (text, language), (other, _) in zip(captions, captions[1:] + captions[:1], strict=True):
+            document = side
+            if texts and side.image:
+                if normalize_text(text) == normalize_text(other):
+                    continue
+                document = Side(other)
+            pairs.append(Pair(Side(text), document, (), language, item, collection.name))
     if not pairs:
-        raise DataError(_no_pairs_message(collection.name, left_out))
-    return SourcePairs(pairs + [reverse_pair(pair) for pair in pairs] * both_ways, left_out)
-
-
-def reverse_pair(pair: Pair) -> Pair:
-    """The pair the other way round: of a picture, its caption."""
-    return Pair(pair.positive, pair.query, (), pair.language, pair.item, pair.dataset)
+        raise DataError(_no_pairs_message(collection.name, left_out, bool(points)))
+    if both_ways:
+        pairs += [
+            Pair(pair.positive, pair.query, (), pair.language, pair.item, pair.dataset)
+            for pair in pairs
+        ]
+    return SourcePairs(pairs, left_out)
 
 
 def group_near_duplicates(vectors: NDArray[np.float32]) -> DisjointSets:
-    """Sets of the rows (n, dim) of unit length whose cosine is that of near-duplicates."""
+    """Group rows (n, dim) of unit norm whose cosine is that of near-duplicates."""
     sets = DisjointSets(len(vectors))
     for start in range(0, len(vectors), BLOCK_ROWS):
         cosines = vectors[start : start + BLOCK_ROWS] @ vectors[start:].T  # (rows, n - start)
         for i, j in np.argwhere(np.triu(cosines >= DUPLICATE_COSINE, 1)).tolist():
             sets.union(start + i, start + j)
     return sets
-
-
-CaptionedPoint = tuple[Record, Side, list[tuple[str, str | None]]]
-"""A point, what it is as a document, and what was said of it: (text, language)."""
 
 
 def _iter_captioned_points(
@@ -96,49 +111,111 @@ def _iter_captioned_points(
 
 
 def _get_captions(payload: Payload) -> list[tuple[str, str | None]]:
-    """The captions of a picture; the heading of a document, on its first passage."""
+    """Return the captions of an image, or the heading of a document's first passage."""
     if payload["kind"] != "text":
         return [(caption["text"], caption["language"]) for caption in payload["captions"]]
     match = HEADING.match(payload["text"]) if payload["passage"] == 0 else None
     return [(match["title"], None)] if match else []
 
 
-def _assign_items(
-    points: Sequence[CaptionedPoint], dataset: str
-) -> Iterator[tuple[CaptionedPoint, str, str]]:
-    """Each with its item, the content of the first of its near-duplicates, and the data set."""
+def _assign_items(points: Sequence[CaptionedPoint]) -> list[str]:
+    """Return each point's item: the content id of the first of its near-duplicates."""
+    items = [str(record.payload["content"]) for record, _, _ in points]
     with_image = [i for i, (record, _, _) in enumerate(points) if IMAGE in record.vectors]
     vectors = np.array([points[i][0].vectors[IMAGE] for i in with_image], np.float32)  # (n, dim)
     sets = group_near_duplicates(vectors)
-    representative = {
-        index: points[with_image[sets.find(row)]] for row, index in enumerate(with_image)
-    }
-    for index, point in enumerate(points):
-        yield point, str(representative.get(index, point)[0].payload["content"]), dataset
+    firsts = [items[with_image[sets.find(row)]] for row in range(len(with_image))]
+    for index, item in zip(with_image, firsts, strict=True):
+        items[index] = item
+    return items
 
 
-def _caption_pairs(point: CaptionedPoint, item: str, dataset: str) -> list[Pair]:
-    _, side, captions = point
-    return [Pair(Side(text), side, (), language, item, dataset) for text, language in captions]
+def _no_pairs_message(name: str, left_out: Counter[str], has_captions: bool) -> str:
+    if has_captions:
+        return (
+            f"no picture of collection {name!r} has two captions; write more of them, in other "
+            "words or languages, or leave out --texts"
+        )
+    if left_out[FILE_MISSING]:
+        return (
+            f"the files of all {left_out[FILE_MISSING]} captioned pictures of collection {name!r} "
+            "are gone; connect their disk, or run: indexer ingest FOLDER"
+        )
+    return (
+        f"no picture of collection {name!r} has a caption: write some beside the pictures "
+        "(cat.txt, cat.de.txt), or into a table captions.csv with the columns file, caption and "
+        "language; then run: indexer ingest FOLDER"
+    )
 
 
-def _caption_to_caption_pairs(point: CaptionedPoint, item: str, dataset: str) -> list[Pair]:
-    """Each caption of a picture with the next that says something else; a document as ever."""
-    _, side, captions = point
-    if not side.image:
-        return _caption_pairs(point, item, dataset)
-    rotated = [*captions[1:], *captions[:1]]
+def from_feedback(collection: OpenCollection) -> SourcePairs:
+    """Make a pair of each thumbs up; the query's thumbs down are its hard negatives.
+
+    A query of text and an image is one side, for models that compose them. Raises `DataError` if
+    there are no pairs, `StoreError`.
+    """
+    votes: dict[object, list[Vote]] = defaultdict(list)
+    for vote in read_votes(collection.path):
+        votes[vote.query.key].append(vote)
+    if not votes:
+        raise DataError(
+            f"there are no votes on results of collection {collection.name!r} yet: run make app, "
+            "search, and vote with thumbs up and down"
+        )
+    left_out: Counter[str] = Counter()
+    pairs = [pair for group in votes.values() for pair in _query_pairs(group, collection, left_out)]
+    if not pairs:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in left_out.items())
+        raise DataError(f"the votes on collection {collection.name!r} give no pairs ({reasons})")
+    return SourcePairs(pairs, left_out)
+
+
+def _query_pairs(
+    votes: Sequence[Vote], collection: OpenCollection, left_out: Counter[str]
+) -> list[Pair]:
+    """Make the pairs of the votes on one query."""
+    if all(vote.vote < 0 for vote in votes):
+        left_out[ONLY_NEGATIVE_VOTES] += 1
+        return []
+    query = _query_side(votes[0].query, collection)
+    if query is None:
+        left_out[UNUSABLE_QUERY] += 1
+        return []
+    sides = [(vote, _vote_side(vote, collection)) for vote in votes]
+    left_out[TARGET_MISSING] += sum(side is None for _, side in sides)
+    negatives = tuple(side for vote, side in sides if side is not None and vote.vote < 0)
     return [
-        Pair(Side(text), Side(other), (), language, item, dataset)
-        for (text, language), (other, _) in zip(captions, rotated, strict=True)
-        if normalize_text(text) != normalize_text(other)
+        Pair(query, side, negatives, None, vote.content, collection.name)
+        for vote, side in sides
+        if side is not None and vote.vote > 0
     ]
 
 
-def _no_pairs_message(name: str, left_out: Counter[str]) -> str:
-    if left_out[FILE_MISSING]:
-        return (
-            f"the files of all {left_out[FILE_MISSING]} captioned pictures of collection {name!r} are gone "
-            "from where they were; connect their disk, or type: indexer ingest FOLDER"
-        )
-    return f"no picture of collection {name!r} has a caption: {ADVICE}"
+def _query_side(query: VotedQuery, collection: OpenCollection) -> Side | None:
+    """Join the positive parts of a query; None if one is gone or there are two images."""
+    sides = [_part_side(part, collection) for part in query.parts if part.weight > 0]
+    images = [side.image for side in sides if side and side.image]
+    text = ", ".join(side.text for side in sides if side and side.text)
+    if not sides or None in sides or len(images) > 1:
+        return None
+    return Side(text or None, images[0] if images else None)
+
+
+def _part_side(part: VotedQueryPart, collection: OpenCollection) -> Side | None:
+    if part.id:
+        return _point_side(part.id, collection)
+    if part.image:
+        return _image_side([part.image])
+    return Side(part.text) if part.text and part.text.strip() else None
+
+
+def _vote_side(vote: Vote, collection: OpenCollection) -> Side | None:
+    """Return the result as it was, or where it is now."""
+    if vote.text:
+        return Side(vote.text)
+    return (_image_side([vote.path]) if vote.path else None) or _point_side(vote.id, collection)
+
+
+def _point_side(id: str, collection: OpenCollection) -> Side | None:
+    found = collection.store.retrieve([id])
+    return side_from_payload(found[0].payload) if found else None

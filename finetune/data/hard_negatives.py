@@ -1,11 +1,11 @@
-"""Hard negatives: documents that a model takes for right and that are not.
+"""Hard negatives: documents that a model scores high for a query and that are wrong.
 
-Of the documents that score best for a query, those known to be right are passed over, those of the
-same item, and near-duplicates of what is right. What is left and scores almost as well as the
-positive is likely to be right too, and merely not known to be: a negative may score at most
-`ceiling` times as much (TopK-PercPos of NV-Retriever, https://arxiv.org/abs/2407.15831, with its
-0.95). That ceiling lies where each query needs it, so the first ranks are drawn from, as there: to
-skip a fixed number of them loses the hardest negatives of queries that have one right answer.
+Of a query's best documents, its known positives are skipped, as are documents of the same item and
+near-duplicates of a positive. A document that scores almost as well as the positive is probably an
+unknown positive, so a negative may score at most `max_positive_ratio` times the positive's score
+(TopK-PercPos of NV-Retriever, https://arxiv.org/abs/2407.15831, with its 0.95). This limit adapts
+to each query, so negatives are taken from the first rank on, as in the paper: skipping a fixed
+number of ranks loses the hardest negatives of queries with one positive.
 """
 
 from __future__ import annotations
@@ -13,40 +13,168 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from embedder.types import Vectors
-from finetune.data.candidate_index import Candidate, CandidateIndex, EmbedSides
-from finetune.data.content_keys import ContentKeys
-from finetune.data.pairs import Pair, Side
+from embedder.types import Role, Vectors
+from finetune.data.collection_pairs import side_from_payload
+from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side
+from indexer.ids import make_point_ids
+from indexer.collections.schema import IMAGE, TEXT
 from indexer.search.rerank import DUPLICATE_COSINE
 from indexer.types import Vector
 
-QUERY_BATCH = 64  # queries that the pools are asked at a time
-EXTRA_CANDIDATES = 16  # candidates beyond the window, for near-duplicates that are passed over
-MAX_CANDIDATES = 1000  # candidates of a query, however many documents are known to be right for it
+if TYPE_CHECKING:
+    from indexer.stores.base import Store
+
+RETRIEVE_BATCH = 500  # points retrieved at a time
+QUERY_BATCH = 64  # queries searched at a time
+EXTRA_CANDIDATES = 16  # beyond the last rank, as near-duplicates are skipped
+MAX_CANDIDATES = 1000  # of a query, however many positives it has
 TOO_FEW_DOCUMENTS = "there are too few other documents"
-ALL_ABOVE_MAX_SCORE = "all that come into question score above the ceiling"
+ALL_ABOVE_MAX_SCORE = "all candidates score above the ceiling"
 
-ProgressCallback = Callable[[int, int], None]
+EmbedSides = Callable[[Sequence[Side], Role], Vectors]
+"""Embeds sides as (n, dim) rows of unit norm."""
 
 
-@dataclass(frozen=True, slots=True)
+class Candidate(NamedTuple):
+    """A document, its cosine with the query, and its vector."""
+
+    side: Side
+    score: float
+    vector: Vector
+
+
+class CandidateIndex(Protocol):
+    """Documents to search for negatives."""
+
+    def lookup_vectors(self, sides: Sequence[Side]) -> dict[int, Vector]:
+        """Return the vectors of the sides in the index, by their position in `sides`."""
+        ...
+
+    def search(
+        self, queries: Vectors, has_image: Sequence[bool], limit: int
+    ) -> list[list[Candidate]]:
+        """Return the best documents of each query (n, dim), best first.
+
+        They are documents with an image where `has_image` is set, else documents without.
+        """
+        ...
+
+
+class DocumentIndex:
+    """Documents in memory; each content is embedded once."""
+
+    def __init__(self, sides: Sequence[Side], embed: EmbedSides, content_keys: ContentKeys) -> None:
+        self._content_keys = content_keys
+        distinct = {content_keys.hash_side(side): side for side in reversed(sides)}
+        self._sides = list(reversed(distinct.values()))
+        self._rows = {key: i for i, key in enumerate(reversed(distinct))}
+        self._vectors = embed(self._sides, "document")  # (m, dim)
+        self._has_image = np.array([bool(side.image) for side in self._sides], dtype=bool)
+
+    def lookup_vectors(self, sides: Sequence[Side]) -> dict[int, Vector]:
+        keys = [self._content_keys.hash_side(side) for side in sides]
+        rows = [(i, self._rows.get(key)) for i, key in enumerate(keys)]
+        return {i: self._vectors[row] for i, row in rows if row is not None}
+
+    def search(
+        self, queries: Vectors, has_image: Sequence[bool], limit: int
+    ) -> list[list[Candidate]]:
+        if not self._sides:
+            return [[] for _ in queries]
+        scores = queries @ self._vectors.T  # (n, m)
+        scores[np.array(has_image)[:, None] != self._has_image[None]] = -np.inf
+        return [
+            [
+                Candidate(self._sides[i], float(row[i]), self._vectors[i])
+                for i in _top_rows(row, limit)
+            ]
+            for row in scores
+        ]
+
+
+class CollectionIndex:
+    """A collection's images and passages, with the vectors in its store."""
+
+    def __init__(self, store: Store, content_keys: ContentKeys) -> None:
+        self._store, self._content_keys = store, content_keys
+
+    def lookup_vectors(self, sides: Sequence[Side]) -> dict[int, Vector]:
+        """Return vectors of images only: the store embeds captions separately."""
+        rows_by_id: dict[str, list[int]] = defaultdict(list)
+        for row, side in enumerate(sides):
+            if side.image and not side.text:
+                rows_by_id[make_point_ids(self._content_keys.hash_file(side.image))[0]].append(row)
+        found: dict[int, Vector] = {}
+        ids = list(rows_by_id)
+        for start in range(0, len(ids), RETRIEVE_BATCH):
+            for record in self._store.retrieve(ids[start : start + RETRIEVE_BATCH], vectors=True):
+                vector = np.asarray(record.vectors[IMAGE], np.float32)
+                found |= dict.fromkeys(rows_by_id[record.id], vector)
+        return found
+
+    def search(
+        self, queries: Vectors, has_image: Sequence[bool], limit: int
+    ) -> list[list[Candidate]]:
+        from qdrant_client import models
+
+        from indexer.search.filters import build_store_filter
+
+        channels = {True: (IMAGE, "image"), False: (TEXT, "text")}
+        requests = []
+        for query, image_wanted in zip(queries, has_image, strict=True):
+            channel, kind = channels[image_wanted]
+            request = models.QueryRequest(
+                query=query.tolist(),
+                using=channel,
+                filter=build_store_filter({"kind": (kind,)}),
+                limit=limit,
+                with_payload=True,
+                with_vector=[channel],
+            )
+            requests.append(request)
+        answers = []
+        for points in self._store.query_batch(requests):
+            sides = [(point, side_from_payload(point.payload or {})) for point in points]
+            answers.append(
+                [
+                    Candidate(
+                        side,
+                        point.score,
+                        np.asarray(next(iter(point.vectors.values())), np.float32),
+                    )
+                    for point, side in sides
+                    if side is not None
+                ]
+            )
+        return answers
+
+
+def _top_rows(scores: Vector, limit: int) -> list[int]:
+    """Return the indices of the highest finite scores (m,), highest first."""
+    top: Iterable[int]
+    top = np.argpartition(-scores, limit)[:limit] if limit < len(scores) else range(len(scores))
+    best = sorted(top, key=lambda row: (-scores[row], row))
+    return [int(row) for row in best if np.isfinite(scores[row])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NegativeSelection:
-    """Which negatives: ranks `first` to `last` (1 is the best) of what may be one, at most
-    `ceiling` times the positive's score, `count` a pair."""
+    """Which candidates become negatives: their ranks (1 is the best) and their maximum score."""
 
     first_rank: int = 1
     last_rank: int = 50
-    max_positive_ratio: float = 0.95
+    max_positive_ratio: float = 0.95  # of the positive's score
     per_pair: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class MinedPairs:
-    """The pairs, negatives added behind those they had; how many were found, and for how many
-    pairs none was, by reason."""
+    """Pairs with the new negatives after their own, the number of new negatives, and the number of
+    pairs without new ones by reason."""
 
     pairs: list[Pair]
     found: int
@@ -62,9 +190,21 @@ def mine_hard_negatives(
     excluded: Iterable[Side] = (),
     on_progress: ProgressCallback = lambda done, total: None,
 ) -> MinedPairs:
-    """Find hard negatives for each pair in `pools`; documents in `never` are none.
+    """Find hard negatives for each pair.
 
-    Raises `DataError` where a picture cannot be read, `EmbedderError`, `StoreError`.
+    Args:
+        pairs: The pairs to find negatives for.
+        embed: Embeds queries and documents.
+        indexes: The documents to search.
+        selection: Which candidates become negatives.
+        content_keys: Caches the images' content.
+        excluded: Sides that must not become negatives.
+        on_progress: Called with the number of finished pairs and their total.
+
+    Raises:
+        DataError: An image cannot be read.
+        EmbedderError: A side cannot be embedded.
+        StoreError: The collection cannot be searched.
     """
     miner = _Miner(pairs, embed, indexes, selection, content_keys or ContentKeys(), excluded)
     out: list[Pair] = []
@@ -82,7 +222,7 @@ def mine_hard_negatives(
 
 
 class _Miner:
-    """What is known of all pairs, and the choice for one."""
+    """The keys and vectors of all pairs, and the selection for each."""
 
     def __init__(
         self,
@@ -93,37 +233,28 @@ class _Miner:
         content_keys: ContentKeys,
         excluded: Iterable[Side],
     ) -> None:
-        self._pairs, self._indexes, self._selection, self._hash_side = (
-            pairs,
-            indexes,
-            selection,
-            content_keys.hash_side,
-        )
+        self._pairs, self._indexes, self._selection = pairs, indexes, selection
+        self._hash_side = content_keys.hash_side
         self._excluded_keys = frozenset(map(self._hash_side, excluded))
         self._items = [content_keys.item_of(pair) for pair in pairs]
         self._query_keys = [self._hash_side(pair.query) for pair in pairs]
-        self._pairs_by_query: dict[int, list[int]] = defaultdict(
-            list
-        )  # query -> places of its pairs
-        self._items_by_document: dict[int, set[str]] = defaultdict(set)  # document -> its items
+        self._pairs_by_query: dict[int, list[int]] = defaultdict(list)
+        self._items_by_document: dict[int, set[str]] = defaultdict(set)
         self._positive_keys = [self._hash_side(pair.positive) for pair in pairs]
         for row in range(len(pairs)):
             self._pairs_by_query[self._query_keys[row]].append(row)
             self._items_by_document[self._positive_keys[row]].add(self._items[row])
         self._queries = _embed_queries([pair.query for pair in pairs], embed)  # (n, dim)
-        self._positives = _embed_positives(
-            [pair.positive for pair in pairs], embed, indexes
-        )  # (n, dim)
+        positives = [pair.positive for pair in pairs]
+        self._positives = _embed_positives(positives, embed, indexes)  # (n, dim)
 
     def find_candidates(self, rows: range) -> list[list[Candidate]]:
-        """The candidates of each pair from all pools, best first."""
+        """Return the candidates of each pair from all indexes, best first."""
         queries = self._queries[rows.start : rows.stop]
-        has_image = [bool(self._pairs[place].positive.image) for place in rows]
-        positive_count = max(len(self._pairs_by_query[self._query_keys[place]]) for place in rows)
-        limit = min(
-            self._selection.last_rank + positive_count + EXTRA_CANDIDATES,
-            max(MAX_CANDIDATES, self._selection.last_rank),
-        )
+        has_image = [bool(self._pairs[row].positive.image) for row in rows]
+        positive_count = max(len(self._pairs_by_query[self._query_keys[row]]) for row in rows)
+        last = self._selection.last_rank
+        limit = min(last + positive_count + EXTRA_CANDIDATES, max(MAX_CANDIDATES, last))
         answers = [index.search(queries, has_image, limit) for index in self._indexes]
         merged = [[c for found in row for c in found] for row in zip(*answers, strict=True)]
         return [sorted(row, key=lambda candidate: -candidate.score) for row in merged]
@@ -131,27 +262,23 @@ class _Miner:
     def select_negatives(
         self, row: int, candidates: Sequence[Candidate]
     ) -> tuple[tuple[Side, ...], str]:
-        """The negatives of a pair, and why there are none."""
+        """Return the negatives of a pair, and the reason if there are none."""
         pair, selection = self._pairs[row], self._selection
-        max_score = _max_negative_score(
-            float(self._queries[row] @ self._positives[row]), selection.max_positive_ratio
-        )
+        positive_score = float(self._queries[row] @ self._positives[row])
+        # below zero, too, this is less than the positive's score
+        max_score = positive_score - abs(positive_score) * (1 - selection.max_positive_ratio)
         positive_rows = self._pairs_by_query[self._query_keys[row]]
-        excluded = {self._positive_keys[p] for p in positive_rows} | {
-            self._hash_side(side) for side in pair.negatives
-        }
+        excluded = {self._positive_keys[p] for p in positive_rows}
+        excluded |= {self._hash_side(side) for side in pair.negatives}
         excluded |= {self._query_keys[row]} | self._excluded_keys
-        seen_items = {self._items[row]}  # and, of what is chosen: of one thing, one negative
+        seen_items = {self._items[row]}  # and those of the chosen: one negative an item
         chosen: list[Side] = []
         rank = 0
         for candidate in candidates:
             key = self._hash_side(candidate.side)
             items = self._items_by_document.get(key, set())
-            if (
-                key in excluded
-                or items & seen_items
-                or self._duplicates_positive(candidate, positive_rows)
-            ):
+            cosines = self._positives[positive_rows] @ candidate.vector
+            if key in excluded or items & seen_items or cosines.max() >= DUPLICATE_COSINE:
                 continue
             excluded.add(key)
             rank += 1
@@ -160,31 +287,20 @@ class _Miner:
             if rank >= selection.first_rank and candidate.score <= max_score:
                 seen_items |= items
                 chosen.append(replace(candidate.side, instruction=pair.positive.instruction))
-        return tuple(
-            chosen
-        ), ALL_ABOVE_MAX_SCORE if rank >= selection.first_rank else TOO_FEW_DOCUMENTS
-
-    def _duplicates_positive(self, candidate: Candidate, positive_rows: list[int]) -> bool:
-        """Whether it is a near-duplicate of one of the query's positives."""
-        return bool((self._positives[positive_rows] @ candidate.vector).max() >= DUPLICATE_COSINE)
-
-
-def _max_negative_score(positive_score: float, max_positive_ratio: float) -> float:
-    """The highest score of a negative; below zero, too, it is less than the positive's."""
-    return positive_score - abs(positive_score) * (1 - max_positive_ratio)
+        reason = ALL_ABOVE_MAX_SCORE if rank >= selection.first_rank else TOO_FEW_DOCUMENTS
+        return tuple(chosen), reason
 
 
 def _embed_queries(sides: Sequence[Side], embed: EmbedSides) -> Vectors:
-    """(n, dim): equal queries are embedded once."""
-    places = {side: place for place, side in enumerate(dict.fromkeys(sides))}
-    rows = embed(list(places), "query")
-    return rows[[places[side] for side in sides]]
+    """Embed queries as (n, dim), equal ones once."""
+    rows = {side: row for row, side in enumerate(dict.fromkeys(sides))}
+    return embed(list(rows), "query")[[rows[side] for side in sides]]
 
 
 def _embed_positives(
     sides: Sequence[Side], embed: EmbedSides, indexes: Sequence[CandidateIndex]
 ) -> Vectors:
-    """(n, dim): as a pool has them, else embedded."""
+    """Return (n, dim) vectors from the indexes, or embedded if they have none."""
     found: dict[int, Vector] = {}
     for index in indexes:
         found |= index.lookup_vectors(sides)

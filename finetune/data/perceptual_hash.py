@@ -1,14 +1,14 @@
-"""Pictures that are one to the eye: other sizes, formats and qualities of the same.
+"""Near-duplicate images: other sizes, formats and qualities of the same image.
 
 A difference hash of 64 bits (Krawetz 2013, "Kind of Like That") finds candidates, and a thumbnail
-of 16 x 16 decides. On the sample pictures, copies at a third of the size or at JPEG quality 50
-differ in at most 6 bits and by 0.14 of their contrast; different ones by 0.49 at the least, and
-different pages of print by 0.29.
+of 16 x 16 decides. On the sample images, copies at a third of the size or at JPEG quality 50 differ
+in at most 6 bits and by 0.14 of their contrast, different images by 0.49 at least, and different
+pages of print by 0.29.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,30 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from finetune.data.pairs import ProgressCallback
 from indexer.skip_reasons import UnusableFileError
 
-BANDS = 8  # of 8 bits: two hashes that differ in fewer bits than there are bands agree in one
-MIN_EDGE = 2  # levels of grey from which neighbours count as different: flat parts give no noise
-MAX_CONTRAST_RATIO, MAX_LEVEL_DIFFERENCE = (
-    0.25,
-    2.0,
-)  # the mean difference of two alike: of their contrast, or of 255
+BANDS = 8  # of 8 bits: hashes that differ in fewer bits than there are bands share a band
+MIN_EDGE = 2  # gray levels between neighbors, so that flat areas add no noise
+MAX_CONTRAST_RATIO = 0.25  # mean difference of near-duplicates, by their contrast
+MAX_LEVEL_DIFFERENCE = 2.0  # or of 255 levels, if the contrast is low
 BLOCK_ROWS = 1024  # compared with a whole bucket at a time
-
-ProgressCallback = Callable[[int, int], None]
-"""Called with the number of pictures that have been looked at, and of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class PerceptualHash:
-    """What is compared: `bits` as a number of 64, and `pixels` (16, 16, 3) uint8."""
+    """The hash as a 64-bit integer `bits`, and the thumbnail `pixels` (16, 16, 3) uint8."""
 
     bits: int
     pixels: NDArray[np.uint8]
 
 
 def compute_hash(path: str) -> PerceptualHash | UnusableFileError:
-    """How the picture at `path` looks, or why it cannot be decoded."""
+    """Hash the image at `path`; returns the error if it cannot be decoded."""
     from embedder.images.decode import decode_image, read_file
 
     try:
@@ -56,9 +52,9 @@ def compute_hash(path: str) -> PerceptualHash | UnusableFileError:
 def compute_hashes(
     paths: Sequence[str], on_progress: ProgressCallback = lambda done, total: None
 ) -> dict[str, PerceptualHash | UnusableFileError]:
-    """How the pictures at `paths` look, each by its path."""
+    """Hash the images at `paths`; returns hashes or errors by path."""
     hashes: dict[str, PerceptualHash | UnusableFileError] = {}
-    with ThreadPoolExecutor(thread_name_prefix="look") as pool:
+    with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
         for path, image_hash in zip(paths, pool.map(compute_hash, paths), strict=True):
             hashes[path] = image_hash
             on_progress(len(hashes), len(paths))
@@ -66,16 +62,12 @@ def compute_hashes(
 
 
 def find_near_duplicates(hashes: Sequence[PerceptualHash]) -> Iterator[tuple[int, int]]:
-    """The places of pictures that are one to the eye, (i, j) with i < j, each once."""
+    """Yield the index pairs (i, j), i < j, of near-duplicates, each once."""
     if len(hashes) < 2:
         return
-    pixels = np.stack([image_hash.pixels for image_hash in hashes]).reshape(
-        len(hashes), -1
-    )  # (n, 768)
+    pixels = np.stack([one.pixels for one in hashes]).reshape(len(hashes), -1)  # (n, 768)
     contrast = pixels.reshape(len(hashes), -1, 3).std(axis=1, dtype=np.float32).mean(axis=1)
-    for left, right in find_close_hashes(
-        np.array([image_hash.bits for image_hash in hashes], np.uint64)
-    ):
+    for left, right in find_close_hashes(np.array([one.bits for one in hashes], np.uint64)):
         difference = np.abs(pixels[left].astype(np.int16) - pixels[right]).mean(axis=1)
         max_difference = np.maximum(
             MAX_CONTRAST_RATIO * np.minimum(contrast[left], contrast[right]), MAX_LEVEL_DIFFERENCE
@@ -87,10 +79,10 @@ def find_near_duplicates(hashes: Sequence[PerceptualHash]) -> Iterator[tuple[int
 def find_close_hashes(
     hashes: NDArray[np.uint64],
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """(i, j), arrays of places with i < j whose hashes (n,) differ in fewer than `BANDS` bits.
+    """Yield arrays of indices (i, j), i < j, of hashes (n,) that differ in fewer than 8 bits.
 
-    Such two agree in a band, so only those that share a band's byte are compared; each two are
-    given with the first band that they share.
+    Such hashes share a band, so only hashes with the same byte in a band are compared. Each pair is
+    yielded for the first band that it shares.
     """
     bands = hashes.view(np.uint8).reshape(-1, BANDS)  # (n, 8)
     for band in range(BANDS):

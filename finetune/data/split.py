@@ -1,25 +1,112 @@
-"""Holds pairs out for measuring, so that nothing of them is trained on under another name."""
+"""Holds pairs out for a test set, so that no copy of a test pair is trained on.
+
+Pairs are grouped first: those about one item, with copies of one image, or with one text stay on
+the same side.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from finetune.data.content_keys import ContentKeys
-from finetune.data.grouping import group_pairs
-from finetune.data.pairs import Pair
-from finetune.data.perceptual_hash import PerceptualHash
+from finetune.data.pairs import ContentKeys, Pair, normalize_text
+from finetune.data.perceptual_hash import PerceptualHash, compute_hashes, find_near_duplicates
 from finetune.errors import DataError
 from indexer.skip_reasons import UnusableFileError
 
 TEST_SHARE = 0.2
+MIN_WORDS = 4  # of a copied text; shorter ones ("cat", "a red bag") name many things
+UNSPACED_SCRIPTS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+
+class DisjointSets:
+    """Disjoint sets of the integers below n, with path halving (Tarjan 1975)."""
+
+    def __init__(self, n: int) -> None:
+        self._parent = list(range(n))
+
+    def find(self, i: int) -> int:
+        """Return the smallest member of the set of `i`."""
+        while self._parent[i] != i:
+            self._parent[i] = self._parent[self._parent[i]]
+            i = self._parent[i]
+        return i
+
+    def union(self, i: int, j: int) -> None:
+        low, high = sorted((self.find(i), self.find(j)))
+        self._parent[high] = low
+
+    def groups(self) -> list[list[int]]:
+        """Return the sets, each sorted, in the order of their smallest members."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for i in range(len(self._parent)):
+            found[self.find(i)].append(i)
+        return list(found.values())
+
+
+def group_pairs(
+    pairs: Sequence[Pair],
+    content_keys: ContentKeys,
+    hashes: Mapping[str, PerceptualHash | UnusableFileError] | None = None,
+) -> list[list[int]]:
+    """Group pairs of one item, with copies or near-duplicates of one image, or with one long text.
+
+    Negatives join nothing.
+
+    Args:
+        pairs: The pairs to group.
+        content_keys: Caches the images' content.
+        hashes: Perceptual hashes by path, if computed already.
+
+    Returns:
+        Indices of the pairs of each group.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    sets = DisjointSets(len(pairs))
+    first_by_key: dict[str, int] = {}
+    owners: dict[str, tuple[int, str]] = {}  # content -> a pair with that image, and its path
+    for index, pair in enumerate(pairs):
+        for key in _group_keys(pair, content_keys):
+            sets.union(index, first_by_key.setdefault(key, index))
+        for path in pair.image_paths:
+            owners.setdefault(content_keys.hash_file(path), (index, path))
+    hashes = hashes or compute_hashes([path for _, path in owners.values()])
+    indices, hashed = [], []
+    for index, path in owners.values():
+        image_hash = hashes.get(path)
+        if isinstance(image_hash, PerceptualHash):
+            indices.append(index)
+            hashed.append(image_hash)
+    for i, j in find_near_duplicates(hashed):
+        sets.union(indices[i], indices[j])
+    return sets.groups()
+
+
+def is_distinctive(text: str) -> bool:
+    """Tell whether a repeated text is a copy: it has 4 words or more.
+
+    In scripts without spaces, two letters count as a word.
+    """
+    return len(text.split()) + len(UNSPACED_SCRIPTS.findall(text)) // 2 >= MIN_WORDS
+
+
+def _group_keys(pair: Pair, content_keys: ContentKeys) -> Iterator[str]:
+    yield f"item {content_keys.item_of(pair)}"
+    for path in pair.image_paths:
+        yield f"picture {content_keys.hash_file(path)}"
+    for side in (pair.query, pair.positive):
+        if side.text and is_distinctive(side.text):
+            yield f"text {normalize_text(side.text)}"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainTestSplit:
-    """The two sides, in the order of the pairs, and how many groups each consists of."""
+    """The two sides, in the order of the pairs, and the number of groups of each."""
 
     train: list[Pair]
     test: list[Pair]
@@ -28,7 +115,7 @@ class TrainTestSplit:
 
 @dataclass(frozen=True, slots=True)
 class PairGroup:
-    """Pairs that stay together: their places, how many of each language, and a lot drawn."""
+    """Pairs that stay together: their indices, counts by language, and a random sort key."""
 
     rows: tuple[int, ...]
     languages: Counter[str]
@@ -38,7 +125,7 @@ class PairGroup:
 def split_pairs(
     pairs: Sequence[Pair], share: float = TEST_SHARE, seed: int = 0
 ) -> tuple[list[Pair], list[Pair]]:
-    """The pairs to train on, and about `share` of them held out; see `divide`."""
+    """Return the pairs to train on and the pairs held out; see `hold_out`."""
     result = hold_out(pairs, share, seed)
     return result.train, result.test
 
@@ -50,21 +137,28 @@ def hold_out(
     content_keys: ContentKeys | None = None,
     hashes: Mapping[str, PerceptualHash | UnusableFileError] | None = None,
 ) -> TrainTestSplit:
-    """Hold out about `share` of the pairs, whole groups of them (`grouping.groups`).
+    """Hold out about `share` of the pairs, in whole groups.
 
-    Each language is held out in the same share, and one with two groups or more is on both sides
-    where that can be. The draw hangs on the seed and on what the pairs are about, not on their
-    order. `seen` is what `likeness.looks` tells, where that is known already. Raises `DataError`
-    where there is but one group, or a picture cannot be read.
+    The same share of each language is held out, and a language with two groups or more is on both
+    sides if possible. The draw depends on the seed and on the pairs' items, not on their order.
+
+    Args:
+        pairs: The pairs to split.
+        share: Share of the pairs to hold out.
+        seed: Another seed gives another split.
+        content_keys: Caches the images' content.
+        hashes: Perceptual hashes by path, if computed already.
+
+    Raises:
+        DataError: There is only one group, or an image cannot be read.
     """
     keys = content_keys or ContentKeys()
-    pair_groups = [
-        _make_group(pairs, held_rows, keys, seed) for held_rows in group_pairs(pairs, keys, hashes)
-    ]
+    groups = group_pairs(pairs, keys, hashes)
+    pair_groups = [_make_group(pairs, rows, keys, seed) for rows in groups]
     if len(pair_groups) < 2:
         raise DataError(
-            f"nothing can be held out of {len(pairs)} pairs that are all about one thing: they "
-            "share an item, a picture or a text; add pairs about other things, or leave out --split"
+            f"no pairs can be held out: all {len(pairs)} pairs share an item, a picture or a "
+            "text; add pairs about other things, or leave out --split"
         )
     held_out = _GroupSampler(pair_groups, share).select_held_out()
     held_rows = {row for group in held_out for row in group.rows}
@@ -78,30 +172,27 @@ def hold_out(
 def _make_group(
     pairs: Sequence[Pair], rows: Sequence[int], content_keys: ContentKeys, seed: int
 ) -> PairGroup:
-    first_item = min(content_keys.item_of(pairs[place]) for place in rows)
-    draw_key = blake2b(
-        f"{seed} {first_item}".encode("utf-8", "surrogatepass"), digest_size=16
-    ).digest()
-    return PairGroup(tuple(rows), Counter(pairs[p].language or "" for p in rows), draw_key)
+    first_item = min(content_keys.item_of(pairs[row]) for row in rows)
+    seeded = f"{seed} {first_item}".encode("utf-8", "surrogatepass")
+    languages = Counter(pairs[row].language or "" for row in rows)
+    return PairGroup(tuple(rows), languages, blake2b(seeded, digest_size=16).digest())
 
 
 class _GroupSampler:
-    """Draws language by language, the rarest first, for it has the least choice."""
+    """Draws the held-out groups, language by language, starting with the rarest."""
 
     def __init__(self, pair_groups: Sequence[PairGroup], share: float) -> None:
         self._groups = sorted(pair_groups, key=lambda group: group.draw_key)
         self._share = share
-        self._held: dict[int, bool] = {}  # place of a group -> whether it is held out
+        self._held: dict[int, bool] = {}  # index of a group -> whether it is held out
         self._groups_by_language: dict[str, list[int]] = {}
         for index, group in enumerate(self._groups):
             for language in group.languages:
                 self._groups_by_language.setdefault(language, []).append(index)
 
     def select_held_out(self) -> list[PairGroup]:
-        for language in sorted(
-            self._groups_by_language, key=lambda name: (len(self._groups_by_language[name]), name)
-        ):
-            members = self._groups_by_language[language]
+        by_size = sorted(self._groups_by_language.items(), key=lambda item: (len(item[1]), item[0]))
+        for language, members in by_size:
             if len(members) > 1:
                 self._draw_groups(members, language)
         undecided = [i for i in range(len(self._groups)) if i not in self._held]
@@ -110,7 +201,7 @@ class _GroupSampler:
         return [group for index, group in enumerate(self._groups) if self._held[index]]
 
     def _draw_groups(self, members: list[int], language: str | None) -> None:
-        """Decide on the members that are open, up to the share of the language's pairs."""
+        """Decide on the undecided members, up to the share of the language's pairs."""
         sizes = {i: self._count_pairs(i, language) for i in members}
         target = self._share * sum(sizes.values())
         taken = sum(sizes[i] for i in members if self._held.get(i))
@@ -121,7 +212,7 @@ class _GroupSampler:
         self._balance_sides(members)
 
     def _balance_sides(self, members: list[int]) -> None:
-        """See that two members or more are on both sides: the smallest that may go changes over."""
+        """Move the smallest possible member to the other side if all are on one side."""
         sides = {self._held[index] for index in members}
         if len(members) < 2 or len(sides) == 2:
             return
@@ -131,12 +222,10 @@ class _GroupSampler:
             self._held[index] = not self._held[index]
 
     def _can_switch_sides(self, index: int) -> bool:
-        """Whether each language that is on both sides stays so without this group on its side."""
+        """Tell whether each language on both sides stays on both without this group."""
         for language in self._groups[index].languages:
-            decided = [
-                i for i in self._groups_by_language[language] if i in self._held and i != index
-            ]
-            sides = {self._held[i] for i in decided}
+            others = [i for i in self._groups_by_language[language] if i != index]
+            sides = {self._held[i] for i in others if i in self._held}
             if sides and self._held[index] not in sides:
                 return False
         return True

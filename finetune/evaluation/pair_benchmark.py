@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from finetune.data.content_keys import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
 from finetune.evaluation.metrics import HIT_METRICS, RANK_METRICS, RECALL_METRICS
 

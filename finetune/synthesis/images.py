@@ -27,7 +27,7 @@ from indexer.search.filters import build_store_filter
 from indexer.search.rerank import DUPLICATE_COSINE
 
 if TYPE_CHECKING:
-    from indexer.stores.protocol import Store
+    from indexer.stores.base import Store
     from indexer.types import Record
 
 PAGE_SIZE = 1000

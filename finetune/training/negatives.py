@@ -14,8 +14,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from finetune.data.content_keys import ContentKeys
-from finetune.data.pairs import Pair
+from finetune.data.pairs import ContentKeys, Pair
 
 Keys = NDArray[np.int64]
 Mask = NDArray[np.bool_]

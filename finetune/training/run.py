@@ -15,9 +15,8 @@ import torch
 import embedder
 from embedder.cli.console import get_version
 from embedder.types import ModelCard, Settings
-from finetune.data.content_keys import ContentKeys
 from finetune.data.files import read_pairs, write_pairs
-from finetune.data.pairs import Pair
+from finetune.data.pairs import ContentKeys, Pair
 from finetune.data.split import hold_out
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs

@@ -1,1 +1,1 @@
-"""Formats."""
+"""Formats of rows: named columns, and those of MMEB."""

@@ -14,8 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from finetune.data.formats.mmeb_instructions import split_instruction
-from finetune.data.formats.tables import read_rows
+from finetune.data.files import read_rows
+from finetune.data.formats.mmeb import split_instruction
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet

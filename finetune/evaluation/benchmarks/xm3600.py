@@ -7,7 +7,7 @@ language are ranked among themselves.
 
 from __future__ import annotations
 
-from finetune.data.formats.tables import read_rows
+from finetune.data.files import read_rows
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark
 from finetune.evaluation.benchmarks.captions import CaptionedImage, caption_benchmark

@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from finetune.data.content_keys import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError
 from indexer.ids import hash_content
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.data.feedback_pairs import from_feedback
+from finetune.data.collection_pairs import from_feedback
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart, record_vote

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune.data.candidate_index import CollectionIndex, DocumentIndex
-from finetune.data.content_keys import ContentKeys
 from finetune.data.hard_negatives import (
     ALL_ABOVE_MAX_SCORE,
     TOO_FEW_DOCUMENTS,
+    CollectionIndex,
+    DocumentIndex,
     NegativeSelection,
     mine_hard_negatives,
 )
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError
 
 # words on a circle: the cosine of two is that of the degrees between them

@@ -7,8 +7,7 @@ from PIL import Image
 
 from embedder.families import mme5, vlm2vec
 from embedder.types import Input
-from finetune.data.formats.mmeb import parse_row
-from finetune.data.formats.mmeb_instructions import split_instruction
+from finetune.data.formats.mmeb import parse_row, split_instruction
 
 PICTURE = Image.new("RGB", (8, 8))
 IMAGE = "<|image_1|>\n"

@@ -8,10 +8,8 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from finetune.data.content_keys import ContentKeys
-from finetune.data.grouping import DisjointSets, group_pairs, is_distinctive
-from finetune.data.pairs import Pair, Side
-from finetune.data.split import hold_out, split_pairs
+from finetune.data.pairs import ContentKeys, Pair, Side
+from finetune.data.split import DisjointSets, group_pairs, hold_out, is_distinctive, split_pairs
 from finetune.errors import DataError
 
 

@@ -16,9 +16,8 @@ from sentence_transformers import SentenceTransformer
 
 import embedder
 from embedder.types import Settings
-from finetune.data.content_keys import ContentKeys
 from finetune.data.files import write_pairs
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.run_dir import RunDir
 from finetune.training import trainer
 from finetune.training.data_loading import Collator, StepInputs

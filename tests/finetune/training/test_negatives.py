@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.data.content_keys import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.training.negatives import (
     KnownPositives,
     drop_duplicates,

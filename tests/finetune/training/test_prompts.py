@@ -11,8 +11,7 @@ import torch
 import embedder
 from embedder.families import e5v
 from embedder.types import Settings
-from finetune.data.content_keys import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError
 from finetune.training.data_loading import Collator
 from finetune.training.loading import load_trainable

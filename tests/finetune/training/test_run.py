@@ -13,9 +13,8 @@ from PIL import Image
 import embedder
 from embedder.families.e5v import render_prompt
 from embedder.types import Input, Settings
-from finetune.data.content_keys import ContentKeys
 from finetune.data.files import read_pairs, write_pairs
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.render import render_loss_curve
 from finetune.run_dir import RunDir

@@ -20,7 +20,7 @@ from typing import Any
 from accelerate import PartialState
 
 from embedder.types import Settings
-from finetune.data.content_keys import ContentKeys
+from finetune.data.pairs import ContentKeys
 from finetune.data.files import read_pairs
 from finetune.run_dir import RunDir
 from finetune.training import trainer
