@@ -20,8 +20,7 @@ from embedder.families import e5v
 from embedder.types import Settings
 from embedder.vlm.backbone import VisionLanguageBackbone
 from embedder.vlm.prompts import PromptTokenizer
-from finetune.data.pairs import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.training.data_loading import Collator
 from finetune.training.language_model import TextOnlyModel
 from finetune.training.lora import LoraAdapter, enable_gradient_checkpointing

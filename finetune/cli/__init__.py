@@ -1,4 +1,4 @@
-"""The console script `finetune`: one module a group of commands."""
+"""The command line program `finetune`, one module per command."""
 
 from finetune.cli.program import app, main
 

@@ -1,30 +1,79 @@
-"""What commands that work on files of pairs share: where the result goes, and how far it is."""
+"""What several commands share: options, progress on stderr, and checks of paths."""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from embedder.cli.console import print_note, replace_unprintable
+from embedder.cli.options import inject
 
-PROGRESS_INTERVAL = 10.0  # seconds between two lines
+PROGRESS_INTERVAL = 10.0  # seconds between two lines that are not on a terminal
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: a file of JSON lines.")
+    Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write: a JSON Lines file.")
 ]
 Images = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Where the pictures are, if not beside their table."),
+    typer.Option(metavar="FOLDER", help="Where the pictures are, if not beside the table."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+BENCHMARK_OPTIONS: dict[str, Any] = {
+    "benchmark": Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="PATH is a published dataset: mmeb, xtd, xm3600, flickr30k, coco, "
+            "flickr30k-drawn, coco-drawn, cirr, cirr-subset, fashioniq, sts.",
+        ),
+    ],
+    "among": Annotated[
+        Path | None, typer.Option(metavar="FILE", help="More pairs to search among, both sides.")
+    ],
+    "reverse": Annotated[bool, typer.Option("--reverse", help="Search in both directions.")],
+    "limit": Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Use this many queries, drawn at random.")
+    ],
+    "seed": Annotated[
+        int | None, typer.Option(metavar="N", help="The seed of --limit.", show_default="0")
+    ],
+    "images": Images,
+    "font": Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The font of drawn captions.",
+            show_default="Arial, or Liberation Sans",
+        ),
+    ],
+    "plain": Annotated[
+        bool, typer.Option("--plain", help="Leave out instructions, for models without them.")
+    ],
+}
+
+
+def takes_benchmark_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """A decorator: the command has the options of a benchmark, and gets `benchmark_flags`."""
+    return inject("benchmark_flags", BENCHMARK_OPTIONS, _check_benchmark_flags)(command)
+
+
+def _check_benchmark_flags(**flags: Any) -> dict[str, Any]:
+    if flags["benchmark"] and (flags["among"] or flags["reverse"]):
+        raise typer.BadParameter("--among and --reverse need pairs, not a published dataset")
+    return flags
 
 
 @dataclass(slots=True)
 class ProgressPrinter:
-    """A line on stderr now and then: what is done, how many of how many."""
+    """Prints progress to stderr, a line every ten seconds."""
 
     label: str = ""
     last_printed: float = field(default_factory=time.monotonic)
@@ -38,7 +87,24 @@ class ProgressPrinter:
             print_note(replace_unprintable(text))
 
 
+@contextmanager
+def show_progress() -> Iterator[Callable[[str], None]]:
+    """Show progress: one changing line on a terminal, otherwise a line now and then."""
+    if not sys.stderr.isatty():
+        yield ProgressPrinter().print_line
+        return
+    from rich.console import Console
+
+    with Console(stderr=True, highlight=False).status("reading") as status:
+        yield lambda text: status.update(replace_unprintable(text).replace("[", "\\["))
+
+
 def check_output_path(out: Path) -> None:
-    """Raise `BadParameter` where the result would not be read again as what it is."""
+    """Raise `BadParameter` if `out` would not be read as JSON Lines."""
     if out.suffix.lower() not in {".jsonl", ".ndjson"}:
-        raise typer.BadParameter(f"--out is a file of JSON lines: {out.with_suffix('.jsonl')}")
+        raise typer.BadParameter(f"--out must be a JSON Lines file: {out.with_suffix('.jsonl')}")
+
+
+def print_location(out: Path | None, file_name: str) -> None:
+    if out is not None:
+        print_note(f"written to {replace_unprintable(str(out / file_name))}")

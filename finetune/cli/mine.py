@@ -1,4 +1,4 @@
-"""`mine`: hard negatives for pairs."""
+"""`finetune mine`: hard negatives for pairs."""
 
 from __future__ import annotations
 
@@ -17,41 +17,35 @@ from indexer.cli import _options
 if TYPE_CHECKING:
     from embedder.types import Embedder, Role, Vectors
     from finetune.data.hard_negatives import CandidateIndex, EmbedSides
-    from finetune.data.pairs import ContentKeys
-    from finetune.data.hard_negatives import MinedPairs
-    from finetune.data.pairs import Side
+    from finetune.data.pairs import ContentKeys, Side
     from indexer.config import Config
 
 app = typer.Typer()
 
-MINE_EXAMPLES = """
+EXAMPLES = """
 Examples:
 
   finetune mine pairs.train.jsonl --from-collection --out hard.jsonl
   finetune mine pairs.train.jsonl --never pairs.test.jsonl --out hard.jsonl
   finetune mine pairs.jsonl --among shop.csv --model runs/first --out hard.jsonl
 """
+MODEL_FLAGS = ("model", "device", "dtype", "trust_remote_code", "model_api_key")
 
 
-@app.command(epilog=MINE_EXAMPLES)
-@_options.takes_flags(
-    *("model", "device", "dtype", "trust_remote_code", "model_api_key", "store", "collection")
-)
+@app.command(epilog=EXAMPLES)
+@_options.takes_flags(*MODEL_FLAGS, "store", "collection")
 def mine(
     flags: dict[str, Any],
     file: Annotated[Path, typer.Argument(metavar="PAIRS", help="A table of pairs.")],
     out: Out,
     in_collection: Annotated[
-        bool,
-        typer.Option("--from-collection", help="Among the collection's pictures and passages."),
+        bool, typer.Option("--from-collection", help="Search the collection, too.")
     ] = False,
     among: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Among the documents of this table of pairs as well."),
+        Path | None, typer.Option(metavar="FILE", help="Search this table of pairs, too.")
     ] = None,
     never: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Nothing that stands in these pairs, as those held out."),
+        Path | None, typer.Option(metavar="FILE", help="Pairs that give no negatives (held out).")
     ] = None,
     per_query: Annotated[int, typer.Option(min=1, metavar="N", help="Negatives a pair.")] = 1,
     rank_from: Annotated[
@@ -72,83 +66,72 @@ def mine(
     images: Images = None,
     as_json: _options.Json = False,
 ) -> None:
-    """Find hard negatives: what a model takes for right and what is not known to be."""
+    """Find hard negatives: documents that a model scores high and that are wrong."""
     if rank_to < rank_from:
         raise typer.BadParameter("--rank-to is less than --rank-from")
     if (flags["store"] or flags["collection"]) and not in_collection:
         raise typer.BadParameter("--store and --collection need --from-collection")
     check_output_path(out)
 
-    from finetune.data.pairs import ContentKeys
     from finetune.data.files import read_pairs, write_pairs
-    from finetune.data.hard_negatives import NegativeSelection
-    from finetune.data.hard_negatives import mine_hard_negatives as find
+    from finetune.data.hard_negatives import NegativeSelection, mine_hard_negatives
+    from finetune.data.pairs import ContentKeys
 
     config = _options.resolve_flags(**flags)
     pairs, content_keys = read_pairs(file, images), ContentKeys()
     documents = [side for pair in pairs for side in (pair.positive, *pair.negatives)]
-    extra_documents = [pair.positive for pair in read_pairs(among, images)] if among else []
-    excluded = (
-        [s for p in read_pairs(never, images) for s in (p.query, p.positive)] if never else []
+    if in_collection:  # images come from the collection; it has no vector for each caption
+        documents = [side for side in documents if not side.image]
+    if among:
+        documents += [pair.positive for pair in read_pairs(among, images)]
+    held_out = read_pairs(never, images) if never else []
+    selection = NegativeSelection(
+        first_rank=rank_from, last_rank=rank_to, max_positive_ratio=ceiling, per_pair=per_query
     )
-    open_index = _collection_index if in_collection else _pair_documents_index
-    with open_index(config, documents, extra_documents, content_keys) as (pools, embed):
-        selection, progress = (
-            NegativeSelection(rank_from, rank_to, ceiling, per_query),
-            ProgressPrinter("looking"),
+    with _open_indexes(config, documents, content_keys, in_collection) as (indexes, embed):
+        mined = mine_hard_negatives(
+            pairs,
+            embed,
+            indexes,
+            selection,
+            content_keys,
+            excluded=[side for pair in held_out for side in (pair.query, pair.positive)],
+            on_progress=ProgressPrinter("mining"),
         )
-        mined = find(pairs, embed, pools, selection, content_keys, excluded, progress)
     write_pairs(out, mined.pairs)
     if as_json:
-        counts = {
-            "pairs": len(mined.pairs),
-            "negatives": mined.found,
-            "without": dict(mined.without_negatives),
-        }
-        write_json({"out": str(out), **counts})
-    else:
-        _print_result(out, mined)
+        counts = {"pairs": len(mined.pairs), "negatives": mined.found}
+        write_json({"out": str(out), **counts, "without": dict(mined.without_negatives)})
+        return
+    for reason, count in mined.without_negatives.items():
+        print_note(f"{count} of {len(mined.pairs)} pairs got no negatives: {reason}")
+    path = replace_unprintable(str(out))
+    print_note(f"{mined.found} negatives added to {len(mined.pairs)} pairs in {path}")
+    if not mined.found:
+        print_note("pass more documents with --among FILE, or a higher --ceiling")
 
 
 @contextmanager
-def _pair_documents_index(
-    config: Config,
-    documents: Sequence[Side],
-    extra_documents: Sequence[Side],
-    content_keys: ContentKeys,
+def _open_indexes(
+    config: Config, documents: Sequence[Side], content_keys: ContentKeys, in_collection: bool
 ) -> Iterator[tuple[list[CandidateIndex], EmbedSides]]:
-    """The documents of the pairs, and what embeds."""
-    import embedder
-    from finetune.data.hard_negatives import DocumentIndex
-    from indexer.collections.model import make_settings
-
-    embed = _make_embed(embedder.load(config.model or DEFAULT_MODEL, make_settings(config)))
-    yield [DocumentIndex([*documents, *extra_documents], embed, content_keys)], embed
-
-
-@contextmanager
-def _collection_index(
-    config: Config,
-    documents: Sequence[Side],
-    extra_documents: Sequence[Side],
-    content_keys: ContentKeys,
-) -> Iterator[tuple[list[CandidateIndex], EmbedSides]]:
-    """The collection's pictures and passages. Captions are looked for among those of the pairs:
-    the store has one vector for all captions of a picture."""
+    """Open the indexes to search and the model that embeds."""
     from finetune.data.hard_negatives import CollectionIndex, DocumentIndex
+
+    if not in_collection:
+        import embedder
+        from indexer.collections.model import make_settings
+
+        embed = _make_embed(embedder.load(config.model or DEFAULT_MODEL, make_settings(config)))
+        yield [DocumentIndex(documents, embed, content_keys)], embed
+        return
     from indexer.cli._open import open_with_model
 
-    index_collection, load_embedder = open_with_model(config, needs_model=True)
-    with index_collection:
+    collection, load_embedder = open_with_model(config, needs_model=True)
+    with collection:
         embed = _make_embed(load_embedder())
-        text_documents = [side for side in documents if not side.image]
-        yield (
-            [
-                CollectionIndex(index_collection.store, content_keys),
-                DocumentIndex([*text_documents, *extra_documents], embed, content_keys),
-            ],
-            embed,
-        )
+        index = CollectionIndex(collection.store, content_keys)
+        yield [index, DocumentIndex(documents, embed, content_keys)], embed
 
 
 def _make_embed(model: Embedder) -> EmbedSides:
@@ -157,17 +140,7 @@ def _make_embed(model: Embedder) -> EmbedSides:
     on_progress = ProgressPrinter().print_line
 
     def embed(sides: Sequence[Side], role: Role) -> Vectors:
-        what = "documents" if role == "document" else "queries"
-        return embed_sides(model, sides, role, on_progress, what)
+        noun = "documents" if role == "document" else "queries"
+        return embed_sides(model, sides, role, on_progress, noun)
 
     return embed
-
-
-def _print_result(out: Path, mined: MinedPairs) -> None:
-    for reason, count in mined.without_negatives.items():
-        print_note(f"{count} of {len(mined.pairs)} pairs got none: {reason}")
-    print_note(
-        f"{mined.found} negatives added to {len(mined.pairs)} pairs in {replace_unprintable(str(out))}"
-    )
-    if not mined.found:
-        print_note("give --among FILE with more documents, or a higher --ceiling")

@@ -1,29 +1,30 @@
-"""`pairs` and `mine`: what a model is trained and measured on."""
+"""`finetune pairs`: the pairs that a model is trained and evaluated on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import write_json
-from finetune.cli import mine
+from embedder.cli.console import print_note, replace_unprintable, write_json
+from embedder.cli.output import print_table
 from finetune.cli._options import Images, Out, ProgressPrinter, check_output_path
-from finetune.cli.pairs_output import pairs_to_json, print_pairs, split_paths
+from finetune.errors import DataError
 from indexer.cli import _options
 
 if TYPE_CHECKING:
     from finetune.data.merge_pairs import MergedPairs
-    from finetune.data.pairs import SourcePairs
-    from finetune.errors import DataError
-    from indexer.collections.collection import OpenCollection
+    from finetune.data.pairs import Pair, SourcePairs
+    from finetune.data.split import TrainTestSplit
     from indexer.config import Config
 
 app = typer.Typer()
 
-PAIRS_EXAMPLES = """
+MAX_PATHS_SHOWN = 5
+SPLIT_NAMES = ("train", "test")
+EXAMPLES = """
 Examples:
 
   finetune pairs --from-collection --out pairs.jsonl --split 0.2
@@ -32,7 +33,7 @@ Examples:
 """
 
 
-@app.command(epilog=PAIRS_EXAMPLES)
+@app.command(epilog=EXAMPLES)
 @_options.takes_config("store", "collection")
 def pairs(
     config: Config,
@@ -42,17 +43,16 @@ def pairs(
         typer.Argument(metavar="FILES", help="Tables of pairs, or folders of tables."),
     ] = None,
     captions: Annotated[
-        bool, typer.Option("--from-collection", help="From the collection's captions.")
+        bool, typer.Option("--from-collection", help="Use the collection's captions.")
     ] = False,
     feedback: Annotated[
-        bool, typer.Option("--from-feedback", help="From the thumbs up and down in the app.")
+        bool, typer.Option("--from-feedback", help="Use the votes in the app.")
     ] = False,
     both_ways: Annotated[
-        bool, typer.Option("--both-ways", help="Captions are looked for with pictures, too.")
+        bool, typer.Option("--both-ways", help="Add pairs from picture to caption.")
     ] = False,
     texts: Annotated[
-        bool,
-        typer.Option("--texts", help="Captions of one picture with each other: no pictures."),
+        bool, typer.Option("--texts", help="Pair the captions of one picture, without the picture.")
     ] = False,
     images: Images = None,
     split: Annotated[
@@ -61,98 +61,153 @@ def pairs(
             min=0.01,
             max=0.99,
             metavar="SHARE",
-            help="Hold out this share, in FILE.test.jsonl; the rest is in FILE.train.jsonl.",
+            help="Hold out this share in FILE.test.jsonl; the rest goes to FILE.train.jsonl.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Another seed is another split.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another split.")] = 0,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Open each picture to see that it is whole.")
+        bool, typer.Option("--check/--no-check", help="Open each picture to find damaged ones.")
     ] = True,
     as_json: _options.Json = False,
 ) -> None:
-    """Gather pairs from tables, captions and feedback, and hold some out for measuring."""
+    """Collect pairs from tables, captions and votes, and hold some out for evaluation."""
     if not (files or captions or feedback):
-        raise typer.BadParameter("name tables, or give --from-collection or --from-feedback")
+        raise typer.BadParameter("name tables, or pass --from-collection or --from-feedback")
     if (both_ways or texts) and not captions:
-        raise typer.BadParameter("--both-ways and --texts are about captions: --from-collection")
+        raise typer.BadParameter("--both-ways and --texts need --from-collection")
     if both_ways and texts:
-        raise typer.BadParameter("--texts leaves pictures out, and --both-ways is about them")
+        raise typer.BadParameter("--both-ways needs pictures, and --texts leaves them out")
     check_output_path(out)
 
-    from finetune.data.files import write_pairs
+    from finetune.data.collection_pairs import from_collection, from_feedback
+    from finetune.data.files import iter_pairs, write_pairs
     from finetune.data.merge_pairs import merge_pairs
-    from finetune.data.pairs import ContentKeys
+    from finetune.data.pairs import ContentKeys, SourcePairs
     from finetune.data.split import hold_out
     from indexer.collections.collection import OpenCollection
 
-    sources = dict(_read_tables(files or [], images))
+    sources = {str(file): SourcePairs(list(iter_pairs(file, images))) for file in files or []}
     if captions or feedback:
-        with OpenCollection.open(config) as opened:
-            sources |= dict(
-                _read_collection(opened, captions, feedback, both_ways=both_ways, texts=texts)
-            )
-    content_keys = ContentKeys()
-    progress = ProgressPrinter("looking at pictures")
+        with OpenCollection.open(config) as collection:
+            if captions:
+                found = from_collection(collection, both_ways=both_ways, texts=texts)
+                sources[f"captions of {collection.name}"] = found
+            if feedback:
+                sources[f"feedback on {collection.name}"] = from_feedback(collection)
+    content_keys, progress = ContentKeys(), ProgressPrinter("checking pictures")
     merged = merge_pairs(sources.values(), content_keys, check=check, on_progress=progress)
     if not merged.pairs:
         raise _no_pairs_error(merged)
-    split_result = (
-        hold_out(merged.pairs, split, seed, content_keys, merged.hashes) if split else None
-    )
+    halves = hold_out(merged.pairs, split, seed, content_keys, merged.hashes) if split else None
     write_pairs(out, merged.pairs)
-    for path, part_pairs in zip(
-        split_paths(out),
-        (split_result.train, split_result.test) if split_result else (),
-        strict=False,
-    ):
-        write_pairs(path, part_pairs)
+    for _, path, part, _ in _list_parts(out, halves):
+        write_pairs(path, part)
     if as_json:
-        write_json(pairs_to_json(out, sources, merged, split_result))
+        write_json(_to_json(out, sources, merged, halves))
     else:
-        print_pairs(out, sources, merged, split_result)
-
-
-app.add_typer(mine.app)
-
-
-def _read_tables(files: Sequence[Path], images: Path | None) -> Iterator[tuple[str, SourcePairs]]:
-    from finetune.data.files import iter_pairs
-    from finetune.data.pairs import SourcePairs
-
-    for file in files:
-        yield str(file), SourcePairs(list(iter_pairs(file, images)))
-
-
-def _read_collection(
-    index_collection: OpenCollection,
-    captions: bool,
-    feedback: bool,
-    *,
-    both_ways: bool,
-    texts: bool,
-) -> Iterator[tuple[str, SourcePairs]]:
-    from finetune.data.collection_pairs import from_collection, from_feedback
-
-    if captions:
-        source_pairs = from_collection(index_collection, both_ways=both_ways, texts=texts)
-        yield f"captions of {index_collection.name}", source_pairs
-    if feedback:
-        yield f"feedback on {index_collection.name}", from_feedback(index_collection)
+        _print_result(out, sources, merged, halves)
 
 
 def _no_pairs_error(merged: MergedPairs) -> DataError:
-    """Why there are no pairs."""
     from finetune.data.merge_pairs import describe_missing
-    from finetune.errors import DataError
 
     if merged.missing:
+        missing = describe_missing(merged.missing)
         return DataError(
-            f"no pair can be used: {describe_missing(merged.missing)}; name the folder that their paths are "
-            "told from: --images FOLDER"
+            f"no pair can be used: {missing}; pass the folder that their paths start from with "
+            "--images FOLDER"
         )
     if merged.damaged:
-        path, why = next(iter(merged.damaged.items()))
+        path, error = next(iter(merged.damaged.items()))
         return DataError(
-            f"no pair can be used: {len(merged.damaged)} damaged pictures, such as {path}: {why}"
+            f"no pair can be used: {len(merged.damaged)} damaged pictures, such as {path}: {error}"
         )
-    return DataError("there are no pairs in what was named; its tables are empty")
+    return DataError("there are no pairs: the tables are empty")
+
+
+def _list_parts(
+    out: Path, halves: TrainTestSplit | None
+) -> Iterator[tuple[str, Path, list[Pair], int]]:
+    """Yield name, file, pairs and number of groups: pairs.train.jsonl, pairs.test.jsonl."""
+    if halves:
+        parts = zip(SPLIT_NAMES, (halves.train, halves.test), halves.groups, strict=True)
+        for name, part, groups in parts:
+            yield name, out.with_suffix(f".{name}{out.suffix}"), part, groups
+
+
+def _to_json(
+    out: Path,
+    sources: Mapping[str, SourcePairs],
+    merged: MergedPairs,
+    halves: TrainTestSplit | None,
+) -> dict[str, Any]:
+    parts = {
+        name: {
+            "out": str(path),
+            "pairs": len(part),
+            "groups": groups,
+            "counts": _counts_to_json(part),
+        }
+        for name, path, part, groups in _list_parts(out, halves)
+    }
+    return {
+        "out": str(out),
+        "pairs": len(merged.pairs),
+        "counts": _counts_to_json(merged.pairs),
+        "split": parts or None,
+        "sources": [
+            {"name": name, "pairs": len(source.pairs), "left_out": +source.left_out}
+            for name, source in sources.items()
+        ],
+        "repeated": merged.duplicates,
+        "missing": merged.missing,
+        "damaged": merged.damaged,
+    }
+
+
+def _counts_to_json(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    from finetune.data.merge_pairs import count_pairs
+
+    return [
+        {"direction": direction, "language": language or None, "pairs": count}
+        for (direction, language), count in sorted(count_pairs(pairs).items())
+    ]
+
+
+def _print_result(
+    out: Path,
+    sources: Mapping[str, SourcePairs],
+    merged: MergedPairs,
+    halves: TrainTestSplit | None,
+) -> None:
+    """Print counts by direction and language to stdout, the rest to stderr."""
+    from finetune.data.merge_pairs import count_pairs
+
+    parts = list(_list_parts(out, halves))
+    counts = [count_pairs(part) for part in (merged.pairs, *(part for _, _, part, _ in parts))]
+    rows = [
+        [direction, language or "-", *(str(count[direction, language]) for count in counts)]
+        for direction, language in sorted(counts[0])
+    ]
+    print_table(["direction", "language", "pairs", *(name for name, *_ in parts)], rows)
+    for name, source in sources.items():
+        for reason, count in (+source.left_out).items():
+            print_note(f"{replace_unprintable(name)}: left out {count} x {reason}")
+    for problem, paths in (("missing", merged.missing), ("damaged", list(merged.damaged))):
+        if paths:
+            print_note(f"left out the pairs of {len(paths)} x picture that is {problem}:")
+        for path in paths[:MAX_PATHS_SHOWN]:
+            print_note(f"  {replace_unprintable(path)}")
+        if len(paths) > MAX_PATHS_SHOWN:
+            print_note(f"  and {len(paths) - MAX_PATHS_SHOWN} more; --json lists them all")
+    if merged.duplicates:
+        print_note(f"left out {merged.duplicates} x duplicate pair")
+    written = _pluralize(len(merged.pairs), "pair")
+    print_note(f"{written} written to {replace_unprintable(str(out))}")
+    for _, path, part, groups in parts:
+        about = f"{len(part)} of them, about {_pluralize(groups, 'item')}"
+        print_note(f"{about}, to {replace_unprintable(str(path))}")
+
+
+def _pluralize(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

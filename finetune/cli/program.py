@@ -1,4 +1,4 @@
-"""Puts the commands together, and turns what they raise into messages and exit codes."""
+"""The program `finetune`: its commands, and the errors that it reports without a traceback."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 from embedder.cli.console import print_version, run_program
 from embedder.errors import EmbedderError
-from finetune.cli import evaluate, pairs, starter, synthesize, train
+from finetune.cli import compare, evaluate, export, mine, pairs, synthesize, train
 from finetune.errors import FinetuneError
 from indexer.errors import IndexerError
 
 HELP = """
-Adapt an embedder to your own pictures and texts, and prove that it got better.
+Adapt an embedder to your own pictures and texts, and measure the improvement.
 
 Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 wrong usage,
 130 interrupted.
@@ -28,8 +28,8 @@ Examples:
 """
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (pairs, train, evaluate, synthesize, starter):
-    app.add_typer(group.app)
+for command in (pairs, mine, train, export, evaluate, compare, synthesize):
+    app.add_typer(command.app)
 
 
 @app.callback()
@@ -40,9 +40,9 @@ def common(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """What stands before the command's name. `embedder.cli.console.run_program` looks for --debug itself."""
+    """Options before the command; `run_program` reads --debug itself."""
 
 
 def main() -> None:
-    """The console script."""
+    """Run the program."""
     sys.exit(run_program(app, "finetune", (FinetuneError, IndexerError, EmbedderError)))

@@ -1,4 +1,4 @@
-"""`train` and `export`: adapt a model, and take it elsewhere."""
+"""`finetune train`: adapt a model to pairs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from embedder.cli import options
 from embedder.cli.console import print_note, write_json
 from embedder.types import Settings
+from finetune.cli._options import Images, Json
 from finetune.errors import FinetuneError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ app = typer.Typer()
 
 PRESETS = "e5v-text, vlm2vec, mme5, starter-head"
 
-TRAIN_EXAMPLES = """
+EXAMPLES = """
 Examples:
 
   finetune train pairs.train.jsonl --test pairs.test.jsonl --out runs/first
@@ -27,15 +28,9 @@ Examples:
   finetune train nli.csv --preset e5v-text --batch 256 --set lora.rank=16 --out runs/e5v
   torchrun --nproc-per-node 8 -m finetune train mmeb.jsonl --preset mme5 --out runs/mme5
 """
-EXPORT_EXAMPLES = """
-Examples:
-
-  finetune export runs/qwen --out exported/qwen
-  finetune export runs/qwen --out exported/qwen-adapter --adapter
-"""
 
 
-@app.command(epilog=TRAIN_EXAMPLES)
+@app.command(epilog=EXAMPLES)
 @options.takes_model_settings("device", "dtype", "trust_remote_code")
 def train(
     settings: Settings,
@@ -44,11 +39,11 @@ def train(
     ],
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"The recipe: {PRESETS}.", show_default="starter-head"),
+        typer.Option(metavar="NAME", help=f"The preset: {PRESETS}.", show_default="starter-head"),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A recipe in YAML; what it leaves out is the preset's."),
+        typer.Option(metavar="FILE", help="A YAML recipe; the preset fills in the rest."),
     ] = None,
     model: Annotated[
         str | None,
@@ -63,42 +58,38 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="The run's folder; a run that ended early goes on there.",
+            help="The run's folder; an interrupted run resumes there.",
             show_default="a new one in POLYLENS_RUNS",
         ),
     ] = None,
     test: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Pairs to measure on, before and after."),
+        typer.Option(metavar="FILE", help="Pairs to evaluate on, before and after."),
     ] = None,
     hold_out: Annotated[
         float,
-        typer.Option(
-            min=0, max=0.9, help="Without --test, the share of the pairs that is kept for it."
-        ),
+        typer.Option(min=0, max=0.9, help="Without --test, hold out this share of the pairs."),
     ] = 0.1,
-    images: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the pictures are, if elsewhere.")
-    ] = None,
+    images: Images = None,
     batch: Annotated[int | None, typer.Option(help="Pairs in a step.", metavar="N")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the pairs.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps, instead of epochs.", metavar="N")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    rate: Annotated[float | None, typer.Option(help="The peak learning rate.")] = None,
     matryoshka: Annotated[
         str | None,
-        typer.Option(metavar="N,N", help="Lengths that vectors may be cut to, such as 256,512."),
+        typer.Option(metavar="N,N", help="Dims that vectors may be truncated to, such as 256,512."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="Anything else of a recipe, such as lora.rank=8."
+            "--set", metavar="NAME=VALUE", help="Any other recipe setting, such as lora.rank=8."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Adapt a model to pairs, and measure it before and after on what was held out."""
+    """Adapt a model to pairs, and evaluate it before and after on held-out pairs."""
     from embedder.vlm.loading import silence_transformers
     from finetune.run_dir import RunDir
     from finetune.training.run import TrainingData, run_training
@@ -119,31 +110,6 @@ def train(
     _print_outcome(outcome, as_json)
 
 
-@app.command(epilog=EXPORT_EXAMPLES)
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where it is written; new.")],
-    adapter: Annotated[
-        bool, typer.Option("--adapter", help="The adapter alone, to go on top of its base.")
-    ] = False,
-    dtype: options.Dtype = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Write a run's model for other programs: merged into its base, or the adapter alone."""
-    from embedder.vlm.loading import silence_transformers
-    from finetune.training.export import export_adapter, export_merged
-
-    with silence_transformers():
-        if adapter:
-            export_adapter(run, out)
-        else:
-            export_merged(run, out, dtype)
-    if as_json:
-        write_json({"out": str(out.absolute()), "merged": not adapter})
-    else:
-        print_note(f"wrote {out}; it loads as any model: indexer reindex --model {out}")
-
-
 def _resolve_recipe(config: Path | None, settings: list[str], flags: dict[str, Any]) -> Any:
     from finetune.training.presets import parse_setting, read_recipe, resolve_recipe
 
@@ -159,9 +125,7 @@ def _parse_dims(text: str | None) -> list[int] | None:
     try:
         return [int(dim) for dim in text.split(",")] if text else None
     except ValueError:
-        raise typer.BadParameter(
-            f"--matryoshka takes lengths such as 256,512, not {text!r}"
-        ) from None
+        raise typer.BadParameter(f"--matryoshka takes dims such as 256,512, not {text!r}") from None
 
 
 def _new_run_dir(preset: str) -> Path:
@@ -172,7 +136,7 @@ def _new_run_dir(preset: str) -> Path:
     from indexer.config import load_config
 
     if torch.distributed.is_torchelastic_launched():
-        raise typer.BadParameter("several processes need one folder: name it with --out")
+        raise typer.BadParameter("several processes need the same folder: pass it with --out")
 
     return Path(load_config().runs) / f"{preset}-{datetime.now():%Y-%m-%d-%H%M%S}"
 
@@ -189,7 +153,7 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
         write_json({**summary, "measured": comparison_to_dict(measured) if measured else None})
         return
     if outcome.left_out:
-        print_note(f"{outcome.left_out} pairs are about what is measured on, and were left out")
+        print_note(f"left out {outcome.left_out} pairs that share an item with the test pairs")
     if measured:
         change = measured.overall[measured.main]
         gain, low, high = (100 * x for x in (change.difference, change.low, change.high))
@@ -198,4 +162,4 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
             f"{gain:+.1f} ({low:+.1f} to {high:+.1f}), {change.verdict}"
         )
     print(f"{outcome.pairs:,} pairs, {outcome.steps:,} steps, {outcome.seconds:,.0f} s: {folder}")
-    print_note(f"to use it: indexer reindex --model {folder}")
+    print_note(f"to use it, run: indexer reindex --model {folder}")

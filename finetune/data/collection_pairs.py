@@ -14,10 +14,10 @@ from finetune.data.pairs import Pair, Side, SourcePairs, normalize_text
 from finetune.data.split import DisjointSets
 from finetune.errors import DataError
 from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import IMAGE
 from indexer.export import iterate_all_rows
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart, read_votes
 from indexer.paths import resolve_display_path
-from indexer.collections.schema import IMAGE
 from indexer.search.rerank import DUPLICATE_COSINE
 from indexer.types import Payload, Record
 

@@ -21,8 +21,8 @@ from embedder.types import Embedder, Input, Vectors
 from finetune.errors import FinetuneError
 from finetune.synthesis.journal import JobOutcome
 from finetune.synthesis.samples import POSITIVE, QUERY, Rejected, Sample, SampleImage
-from indexer.paths import resolve_display_path
 from indexer.collections.schema import IMAGE
+from indexer.paths import resolve_display_path
 from indexer.search.filters import build_store_filter
 from indexer.search.rerank import DUPLICATE_COSINE
 

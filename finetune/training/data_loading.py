@@ -23,8 +23,7 @@ from embedder.engine.backbone import Backbone, Batch
 from embedder.engine.batching import plan_batches
 from embedder.engine.engine import default_worker_count
 from embedder.types import Role
-from finetune.data.pairs import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.training.negatives import HardNegatives, hash_item
 
 

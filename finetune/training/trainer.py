@@ -16,8 +16,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from embedder.errors import EmbedderError
 from embedder.families.registry import find_family_name
 from embedder.types import Settings
-from finetune.data.pairs import ContentKeys
-from finetune.data.pairs import Pair, Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError, FinetuneError
 from finetune.run_dir import RunDir
 from finetune.training.callbacks import EpochCallback, InterruptCallback, LogCallback

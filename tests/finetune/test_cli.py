@@ -1,8 +1,7 @@
-"""The console script `finetune`."""
+"""The program `finetune`."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from tests.programs import ROOT, run_program
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
+    """Run finetune in its own process, and list the modules that it imports."""
     return subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "finetune", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -29,7 +28,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_option_has_help():
     commands = typer.main.get_command(app).commands
     assert set(commands) == {
-        *("pairs", "mine", "train", "export", "evaluate", "compare", "synthesize", "starter"),
+        *("pairs", "mine", "train", "export", "evaluate", "compare", "synthesize"),
     }
     for name, command in commands.items():
         assert command.help
@@ -51,14 +50,5 @@ def test_help_is_light(arguments):
 
 def test_wrong_usage():
     assert run_program("finetune").returncode == 2
-    assert run_program("finetune", "starter", "--steps", "0").returncode == 2
+    assert run_program("finetune", "synthesize", "--count", "0").returncode == 2
     assert run_program("finetune", "--version").stdout.startswith("polylens ")
-
-
-def test_what_cannot_be_fetched_is_one_line(tmp_path):
-    """Without npm and pip on the path there is nothing to make a head from."""
-    folders = ("--work", tmp_path, "--out", tmp_path)
-    done = run_program("finetune", "starter", *folders, "--json", env={"PATH": str(tmp_path)})
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["error"]
-    assert "Traceback" not in done.stderr

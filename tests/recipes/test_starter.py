@@ -14,6 +14,7 @@ import torch
 from embedder.families.starter.family import ProjectionHead
 from embedder.families.starter.lexicon import NounEmbeddings, TranslationLexicon
 from embedder.families.starter.text_tower import TextFeatures
+from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations
 from recipes.starter.gcompris import read_qt_resources, strip_article
 from recipes.starter.imagenet_classes import read_classes
@@ -299,3 +300,11 @@ def test_the_whole_recipe_from_the_registries(tmp_path):
     figures = build_head(tmp_path / "work", tmp_path / "out", 20, lambda _: None)
     assert "| the starter |" in figures
     assert (tmp_path / "out" / "starter_head.safetensors").stat().st_size > 1_000_000
+
+
+def test_missing_tools_are_one_line(tmp_path, capsys, monkeypatch):
+    """Without npm and pip on the path nothing can be fetched."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["--work", str(tmp_path), "--out", str(tmp_path)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith("error: ")

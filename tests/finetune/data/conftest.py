@@ -1,4 +1,4 @@
-"""A collection with captions, and what a model says of sides."""
+"""A collection with captions, and an embedder of sides."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
 
-COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 
 def drawn(root: Path, photo) -> Path:
-    """A picture of each colour, two with captions, some noise, and two documents."""
-    for name, colour in COLOURS.items():
-        photo(root / f"{name}.png", colour)
+    """An image of each color, two with captions, some noise, and two documents."""
+    for name, color in COLORS.items():
+        photo(root / f"{name}.png", color)
     for i in range(6):
         photo(root / "noise" / f"n{i}.png", i)
     (root / "red.txt").write_text("en: red paint\nde: rote Farbe\n")
@@ -64,5 +64,5 @@ def shared(kept, tmp_path_factory, colours, photo):
 
 @pytest.fixture
 def embed(colours):
-    """Sides -> vectors, as `mine` is given them."""
-    return lambda sides, role: colours.embed([side.input() for side in sides], role)
+    """Embeds sides, as `mine` does."""
+    return lambda sides, role: colours.embed([side.to_input() for side in sides], role)

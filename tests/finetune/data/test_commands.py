@@ -15,7 +15,7 @@ from indexer.cli import app as indexer
 from indexer.errors import IndexerError
 
 
-def typed(*arguments: object, program=app):
+def invoke(*arguments: object, program=app):
     """The JSON that a command prints, or its exit code and message."""
     done = CliRunner().invoke(program, [*map(str, arguments)])
     if isinstance(done.exception, FinetuneError | EmbedderError | IndexerError):
@@ -23,8 +23,8 @@ def typed(*arguments: object, program=app):
     return done
 
 
-def told(*arguments: object, program=app) -> dict:
-    done = typed(*arguments, "--json", program=program)
+def invoke_json(*arguments: object, program=app) -> dict:
+    done = invoke(*arguments, "--json", program=program)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -41,11 +41,11 @@ def table(tmp_path, photo):
     return path
 
 
-def test_tables_become_pairs_and_are_split(tmp_path, table):
+def test_tables_are_merged_and_split(tmp_path, table):
     out = tmp_path / "new" / "pairs.jsonl"
     again = table.with_name("again.csv")
     again.write_bytes(table.read_bytes())
-    made = told("pairs", table, again, "--out", out, "--split", "0.2")
+    made = invoke_json("pairs", table, again, "--out", out, "--split", "0.2")
     assert made["pairs"] == 20
     assert made["repeated"] == 20
     assert [source["pairs"] for source in made["sources"]] == [20, 20]
@@ -63,11 +63,11 @@ def test_tables_become_pairs_and_are_split(tmp_path, table):
     assert {pair.item for pair in train}.isdisjoint(pair.item for pair in test)
 
 
-def test_people_get_a_table_and_the_rest_on_stderr(tmp_path, table):
+def test_plain_output(tmp_path, table):
     (tmp_path / "3.png").unlink()
     (tmp_path / "4.png").write_bytes(b"no picture")
     out = tmp_path / "pairs.jsonl"
-    done = typed("pairs", table, "--out", out, "--split", "0.25")
+    done = invoke("pairs", table, "--out", out, "--split", "0.25")
     assert done.stdout == "t2i\tde\t8\t6\t2\nt2i\ten\t8\t6\t2\n"
     assert done.stderr.splitlines() == [
         "left out the pairs of 1 x picture that is missing:",
@@ -75,26 +75,26 @@ def test_people_get_a_table_and_the_rest_on_stderr(tmp_path, table):
         "left out the pairs of 1 x picture that is damaged:",
         f"  {tmp_path / '4.png'}",
         f"16 pairs written to {out}",
-        f"12 of them, about 6 things, to {tmp_path / 'pairs.train.jsonl'}",
-        f"4 of them, about 2 things, to {tmp_path / 'pairs.test.jsonl'}",
+        f"12 of them, about 6 items, to {tmp_path / 'pairs.train.jsonl'}",
+        f"4 of them, about 2 items, to {tmp_path / 'pairs.test.jsonl'}",
     ]
 
 
-def test_pictures_need_not_be_opened(tmp_path, table):
+def test_no_check(tmp_path, table):
     (tmp_path / "4.png").write_bytes(b"no picture")
-    assert told("pairs", table, "--out", tmp_path / "p.jsonl", "--no-check")["pairs"] == 20
+    assert invoke_json("pairs", table, "--out", tmp_path / "p.jsonl", "--no-check")["pairs"] == 20
 
 
-def test_what_cannot_be_done_writes_nothing(tmp_path, table):
+def test_errors_write_nothing(tmp_path, table):
     out = tmp_path / "pairs.jsonl"
-    with pytest.raises(DataError, match=r"10 pictures are missing, such as .*: --images FOLDER"):
-        typed("pairs", table, "--images", tmp_path / "elsewhere", "--out", out)
+    with pytest.raises(DataError, match=r"10 pictures are missing, such as .*--images FOLDER"):
+        invoke("pairs", table, "--images", tmp_path / "elsewhere", "--out", out)
     for i in range(10):
         (tmp_path / f"{i}.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"10 damaged pictures, such as .*0\.png: its content"):
-        typed("pairs", table, "--out", out)
+        invoke("pairs", table, "--out", out)
     with pytest.raises(IndexerError, match="there is no collection 'default'"):
-        typed("pairs", "--from-collection", "--out", out)
+        invoke("pairs", "--from-collection", "--out", out)
     assert not out.exists()
 
 
@@ -111,23 +111,25 @@ def test_what_cannot_be_done_writes_nothing(tmp_path, table):
     ids=" ".join,
 )
 def test_wrong_usage(arguments):
-    assert typed(*arguments).exit_code == 2
+    assert invoke(*arguments).exit_code == 2
 
 
 def test_from_a_collection_to_hard_negatives(tmp_path, photo, monkeypatch):
-    """With the starter model, on pictures of its own choosing: the whole way as it is typed."""
+    """The whole workflow with the starter model."""
     monkeypatch.chdir(tmp_path)
     for i in range(6):
         photo(tmp_path / "pictures" / f"{i}.png", i)
         (tmp_path / "pictures" / f"{i}.txt").write_text(f"en: noise {i}")
     store = ("--store", tmp_path / "store")
-    typed("ingest", tmp_path / "pictures", *store, program=indexer)
-    made = told("pairs", "--from-collection", *store, "--out", "pairs.jsonl", "--split", "0.34")
+    invoke("ingest", tmp_path / "pictures", *store, program=indexer)
+    made = invoke_json(
+        "pairs", "--from-collection", *store, "--out", "pairs.jsonl", "--split", "0.34"
+    )
     assert (made["pairs"], made["split"]["test"]["pairs"]) == (6, 2)
 
     held = ("--never", "pairs.test.jsonl", "--ceiling", "1")
     arguments = ("mine", "pairs.train.jsonl", *held, "--per-query", 9, "--out", "hard.jsonl")
-    mined = told(*arguments, "--from-collection", *store)
+    mined = invoke_json(*arguments, "--from-collection", *store)
     assert mined["pairs"] == 4
     hard = read_pairs(tmp_path / "hard.jsonl")
     assert sum(len(pair.negatives) for pair in hard) == mined["negatives"] > 0
@@ -136,6 +138,6 @@ def test_from_a_collection_to_hard_negatives(tmp_path, photo, monkeypatch):
         chosen = {side.image for side in pair.negatives}
         assert not chosen & {pair.positive.image, *test}
 
-    among = told(*arguments)  # the same documents, embedded anew
+    among = invoke_json(*arguments)  # the same documents, embedded again
     assert among["negatives"] == mined["negatives"]
     assert read_pairs(tmp_path / "hard.jsonl") == hard

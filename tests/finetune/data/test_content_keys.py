@@ -11,24 +11,24 @@ from finetune.errors import DataError
 from indexer.ids import hash_content
 
 
-def test_a_text_is_its_words():
+def test_case_width_and_spacing_do_not_matter():
     of = ContentKeys().hash_side
     assert of(Side("A  red\nCat")) == of(Side("a red cat ")) == of(Side("ａ ｒｅｄ ｃａｔ"))
     assert of(Side("Straße")) == of(Side("STRASSE"))
     assert of(Side("a red cat")) != of(Side("a redcat"))
 
 
-def test_an_instruction_says_nothing():
+def test_instructions_do_not_matter():
     of = ContentKeys().hash_side
     assert of(Side("cat", instruction="Find it:")) == of(Side("cat"))
 
 
-def test_a_key_has_63_bits_and_is_the_same_tomorrow():
+def test_a_key_has_63_bits_and_is_stable():
     assert ContentKeys().hash_side(Side("cat")) == 456642412938346593
     assert all(0 <= ContentKeys().hash_side(Side(str(i))) < 1 << 63 for i in range(100))
 
 
-def test_a_picture_is_its_bytes_whatever_it_is_called(tmp_path, photo):
+def test_an_image_is_its_bytes_whatever_its_name(tmp_path, photo):
     first, other = photo(tmp_path / "a.png", 1), photo(tmp_path / "b.png", 2)
     copy = tmp_path / "copy.dat"
     copy.write_bytes(first.read_bytes())
@@ -39,7 +39,7 @@ def test_a_picture_is_its_bytes_whatever_it_is_called(tmp_path, photo):
     assert known.hash_file(str(first)) == hash_content(first.read_bytes())
 
 
-def test_a_picture_that_has_changed_is_another(tmp_path, photo):
+def test_a_changed_image_has_another_key(tmp_path, photo):
     path, known = photo(tmp_path / "a.png", 1), ContentKeys()
     before = known.hash_side(Side(image=str(path)))
     photo(path, 2)
@@ -47,8 +47,8 @@ def test_a_picture_that_has_changed_is_another(tmp_path, photo):
     assert known.hash_side(Side(image=str(path))) != before
 
 
-def test_a_picture_that_is_gone_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"the picture .*gone\.png cannot be read: No such file"):
+def test_a_missing_image_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"the image .*gone\.png cannot be read: No such file"):
         ContentKeys().hash_side(Side(image=str(tmp_path / "gone.png")))
 
 

@@ -46,7 +46,7 @@ def side(folder, name: str, text: str | None = None) -> Side:
     return Side(text, str(folder / name))
 
 
-def test_ups_are_positives_and_downs_their_hard_negatives(collection, folder, vote):
+def test_thumbs_up_are_positives_and_thumbs_down_negatives(collection, folder, vote):
     vote(1, "red.png")
     vote(1, "blue.png")
     vote(-1, "green.png")
@@ -81,7 +81,7 @@ def test_parts_are_one_query(collection, folder, vote):
     assert pair.direction == "it2i"
 
 
-def test_a_picture_of_ones_own_is_found_where_it_is_kept(collection, vote, photo, tmp_path):
+def test_an_uploaded_picture_is_found_where_it_is_stored(collection, vote, photo, tmp_path):
     dropped = photo(tmp_path / "dropped.png", 99)
     query = asked(VotedQueryPart(image=str(dropped)))
     vote(1, "red.png", query)
@@ -99,7 +99,7 @@ def test_a_passage_is_found_as_it_was(collection, folder):
     assert (pair.positive, pair.direction) == (Side("Take two colours."), "t2t")
 
 
-def test_what_gives_no_pair_is_counted(collection, folder, vote):
+def test_votes_without_pairs_are_counted(collection, folder, vote):
     vote(1, "red.png")
     vote(-1, "blue.png", asked(VotedQueryPart(text="only bad")))
     vote(1, "blue.png", asked(VotedQueryPart(text="not this", weight=-1.0)))
@@ -109,15 +109,15 @@ def test_what_gives_no_pair_is_counted(collection, folder, vote):
     made = from_feedback(collection)
     assert [pair.query.text for pair in made.pairs] == ["paint"]
     assert +made.left_out == {
-        "query with thumbs down alone": 1,
-        "query that is no words, nor one picture that is still there": 2,
-        "vote on something that is gone": 1,
+        "query with thumbs down only": 1,
+        "query without text or with pictures that are gone": 2,
+        "vote on a result that is gone": 1,
     }
 
 
-def test_without_pairs_it_says_what_to_do(collection, vote):
-    with pytest.raises(DataError, match=r"nobody has voted .*: type make app"):
+def test_without_pairs_the_error_gives_advice(collection, vote):
+    with pytest.raises(DataError, match=r"there are no votes .*: run make app"):
         from_feedback(collection)
     vote(-1, "red.png")
-    with pytest.raises(DataError, match=r"give no pairs \(1 x query with thumbs down alone\)"):
+    with pytest.raises(DataError, match=r"give no pairs \(1 x query with thumbs down only\)"):
         from_feedback(collection)

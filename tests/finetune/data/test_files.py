@@ -40,7 +40,7 @@ def seen(folder, name: str) -> Side:
     return Side(image=str(folder / "images" / f"{name}.png"))
 
 
-def test_what_is_written_is_read_again(folder):
+def test_written_pairs_are_read_back(folder):
     cat, dog = seen(folder, "cat"), seen(folder, "dog")
     both = Side("darker", cat.image, "Find the same, changed:")
     pairs = [
@@ -52,7 +52,7 @@ def test_what_is_written_is_read_again(folder):
     assert [p.name for p in (folder / "new").iterdir()] == ["pairs.jsonl"]
 
 
-def test_a_file_that_cannot_be_finished_leaves_the_old_one(folder):
+def test_a_failed_write_leaves_the_old_file(folder):
     path = folder / "pairs.jsonl"
     write_pairs(path, [Pair(Side("a"), Side("b"))])
 
@@ -86,7 +86,7 @@ def as_only_split(folder):
 
 
 @pytest.mark.parametrize("form", [as_jsonl, as_parquet, as_dataset, as_only_split])
-def test_mmebs_rows_from_every_kind_of_file(folder, form):
+def test_mmeb_rows_from_every_file_format(folder, form):
     (pair,) = read_pairs(form(folder), folder)
     assert pair.query == Side(
         image=str(folder / "images/cat.png"),
@@ -138,10 +138,10 @@ def test_a_data_set_is_named_after_its_file_or_folder(folder):
     assert found == [("CIRR", "CIRR"), ("OVEN", "OVEN")]
 
 
-def test_several_splits_must_be_named(folder):
+def test_one_of_several_splits_must_be_chosen(folder):
     rows = Dataset.from_list([{"qry": "a", "pos_text": "b"}])
     DatasetDict(original=rows, diverse=rows).save_to_disk(folder / "set")
-    with pytest.raises(DataError, match=r"several splits; name one: .*set/original"):
+    with pytest.raises(DataError, match=r"several splits; choose one: .*set/original"):
         read_pairs(folder / "set")
     assert len(read_pairs(folder / "set" / "original")) == 1
 
@@ -183,7 +183,7 @@ def test_csv_with_pictures(folder):
     assert pair.direction == "it2i"
 
 
-def test_captions_give_a_pair_each(folder):
+def test_each_caption_gives_a_pair(folder):
     text = (
         "image,caption,caption_de,language\n"
         "images/cat.png,a cat,eine Katze,en\n"
@@ -200,35 +200,39 @@ def test_captions_give_a_pair_each(folder):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("t.csv", "query,positive\na,b\nc,\n", "t.csv, line 3: the positive holds neither"),
+        ("t.csv", "query,positive\na,b\nc,\n", "t.csv, line 3: the positive has neither"),
         ("t.csv", 'query,positive\n"a\nb",c\nd,\n', "t.csv, line 4: the positive"),
         ("t.csv", "query,positive\na,b,c\n", "line 2: 3 cells under 2 columns"),
-        ("t.csv", "query,positive,language\na,b,klingon\n", "line 2: 'klingon' in language is no"),
-        ("t.csv", "one,two\na,b\n", r"do not tell what a pair is \(one, two\); name them query"),
+        ("t.csv", "query,positive,language\na,b,klingon\n", "line 2: 'klingon' in language is not"),
+        ("t.csv", "one,two\na,b\n", r"are not those of pairs \(one, two\); name them query"),
         ("t.csv", "query,positive\n", "there are no pairs in"),
         ("t.jsonl", '{"qry": "a", "pos_text": "b"}\n{"qry"\n', "t.jsonl: line 2: broken JSON"),
         ("t.jsonl", "[1]\n", "line 1: not an object"),
-        ("t.jsonl", '{"qry": ["a"], "pos_text": "b"}\n', r"line 1: qry is \['a'\], where a text"),
-        ("t.jsonl", '{"qry": "a", "pos_text": " "}', "the positive .* holds neither"),
-        ("t.parquet", "no table", "no whole Parquet file"),
-        ("t.xlsx", "", r"t.xlsx is no table that is read here \(.jsonl"),
+        (
+            "t.jsonl",
+            '{"qry": ["a"], "pos_text": "b"}\n',
+            r"line 1: qry must be a text, not \['a'\]",
+        ),
+        ("t.jsonl", '{"qry": "a", "pos_text": " "}', "the positive .* has neither"),
+        ("t.parquet", "no table", "not a complete Parquet file"),
+        ("t.xlsx", "", r"t.xlsx has no supported format \(.jsonl"),
     ],
 )
-def test_a_fault_is_told_with_its_place(folder, name, text, said):
+def test_errors_name_their_place(folder, name, text, said):
     with pytest.raises(DataError, match=said):
         read_pairs(table(folder, name, text))
 
 
-def test_pictures_inside_a_table_are_refused_with_the_way_out(folder):
+def test_image_data_in_a_table_is_refused_with_advice(folder):
     rows = [{"image": {"bytes": b"\x89PNG", "path": "a.png"}, "caption": "a cat"}]
     parquet.write_table(pa.Table.from_pylist(rows), folder / "t.parquet")
-    with pytest.raises(DataError, match=r"row 1: image holds a picture itself.*save the pictures"):
+    with pytest.raises(DataError, match=r"row 1: image holds image data.*save the images"):
         read_pairs(folder / "t.parquet")
 
 
 def test_a_text_that_is_not_utf_8_is_refused(folder):
     path = table(folder, "t.jsonl", '{"qry": "K\xe4se", "pos_text": "b"}', "latin-1")
-    with pytest.raises(DataError, match=r"line 1: 'K.*se' is not in UTF-8"):
+    with pytest.raises(DataError, match=r"line 1: 'K.*se' is not UTF-8"):
         read_pairs(path)
 
 
@@ -240,7 +244,7 @@ def test_missing_pictures_are_named_and_not_used(folder):
     assert len(list(iter_pairs(path))) == 2
 
 
-def test_relative_paths_are_told_from_the_folder_that_is_named(folder):
+def test_relative_paths_start_from_the_given_folder(folder):
     (folder / "tables").mkdir()
     path = table(folder / "tables", "t.csv", "query,positive_image\na,cat.png\n")
     (pair,) = read_pairs(path, folder / "images")

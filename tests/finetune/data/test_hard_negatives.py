@@ -39,14 +39,14 @@ PAIR = Pair(Side("query"), Side("right", instruction="Describe it:"))
 # cosines with the query: right 0.940, harder 0.866, hard 0.766, easy 0.174; 0.95 * 0.940 = 0.893
 
 
-def test_the_hardest_below_the_ceiling_are_taken():
+def test_the_hardest_below_the_maximum_score_are_taken():
     done = mined([PAIR], ["easy", "hard", "right", "harder"], NegativeSelection(per_pair=2))
     assert found(done) == [["harder", "hard"]]
-    assert (done.found, done.without) == (2, {})
+    assert (done.found, done.without_negatives) == (2, {})
     assert {side.instruction for side in done.pairs[0].negatives} == {"Describe it:"}
 
 
-def test_what_scores_too_well_is_likely_to_be_right():
+def test_documents_that_score_too_high_are_skipped():
     documents = ["hard", "harder"]
     assert found(mined([PAIR], documents, NegativeSelection(max_positive_ratio=0.9))) == [
         ["hard"]
@@ -55,22 +55,22 @@ def test_what_scores_too_well_is_likely_to_be_right():
         ["harder"]
     ]
     done = mined([PAIR], documents, NegativeSelection(max_positive_ratio=0.5))
-    assert (found(done), done.without) == ([[]], {ALL_ABOVE_MAX_SCORE: 1})
+    assert (found(done), done.without_negatives) == ([[]], {ALL_ABOVE_MAX_SCORE: 1})
 
 
-def test_near_duplicates_of_what_is_right_are_passed_over():
+def test_near_duplicates_of_positives_are_skipped():
     """Cosine 0.9994 with the positive, as that of a copy, though below the ceiling of 1."""
     assert found(mined([PAIR], ["close", "hard"], NegativeSelection(max_positive_ratio=1.0))) == [
         ["hard"]
     ]
 
 
-def test_what_is_known_to_be_right_is_passed_over():
+def test_known_positives_are_skipped():
     also = Pair(Side("Query"), Side("harder"))
     assert found(mined([PAIR, also], ["harder", "easy"])) == [["easy"], ["easy"]]
 
 
-def test_what_is_of_the_same_item_is_passed_over():
+def test_documents_of_the_same_item_are_skipped():
     pairs = [
         Pair(Side("query"), Side("right"), item="1"),
         Pair(Side("easy"), Side("harder"), item="1"),
@@ -78,22 +78,22 @@ def test_what_is_of_the_same_item_is_passed_over():
     assert found(mined(pairs, ["harder", "hard"]))[0] == ["hard"]
 
 
-def test_of_one_item_one_is_enough():
+def test_one_negative_per_item():
     about = [Pair(Side("easy"), Side(text), item="2") for text in ("harder", "hard")]
     done = mined([PAIR, *about], ["harder", "hard", "easy"], NegativeSelection(per_pair=2))
     assert found(done)[0] == ["harder", "easy"]
 
 
-def test_negatives_that_are_there_stay_and_are_not_taken_twice():
+def test_existing_negatives_stay_and_are_not_repeated():
     pair = Pair(Side("query"), Side("right"), (Side("harder"),))
     assert found(mined([pair], ["harder", "hard"])) == [["harder", "hard"]]
 
 
-def test_what_is_never_to_be_used_is_passed_over():
-    assert found(mined([PAIR], ["harder", "hard"], never=[Side("HARDER")])) == [["hard"]]
+def test_excluded_documents_are_skipped():
+    assert found(mined([PAIR], ["harder", "hard"], excluded=[Side("HARDER")])) == [["hard"]]
 
 
-def test_the_window_counts_what_may_be_a_negative():
+def test_ranks_count_possible_negatives():
     documents = ["right", "close", "harder", "hard", "easy"]
     window = NegativeSelection(first_rank=2, last_rank=3, per_pair=5)
     assert found(mined([PAIR], documents, window)) == [["hard", "easy"]]
@@ -102,23 +102,23 @@ def test_the_window_counts_what_may_be_a_negative():
     ]
 
 
-def test_pairs_without_any_are_counted_with_their_reason():
+def test_pairs_without_negatives_are_counted_by_reason():
     done = mined([PAIR], ["right"])
-    assert (found(done), done.found, done.without) == ([[]], 0, {TOO_FEW_DOCUMENTS: 1})
+    assert (found(done), done.found, done.without_negatives) == ([[]], 0, {TOO_FEW_DOCUMENTS: 1})
 
 
-def test_a_positive_below_zero_has_a_ceiling_below_it():
+def test_a_positive_below_zero_has_a_maximum_below_it():
     """Right at 120 degrees: cosine -0.5, ceiling -0.525; near it is at -0.515, beyond at -0.707."""
     DEGREES.update({"far": 120, "near it": -121, "beyond": -135})
     pair = Pair(Side("query"), Side("far"))
     assert found(mined([pair], ["near it", "beyond"])) == [["beyond"]]
 
 
-def test_progress_is_told():
-    told = []
+def test_progress():
+    calls = []
     pairs = [Pair(Side("query"), Side("right"))] * 70
-    mined(pairs, ["hard"], on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(64, 70), (70, 70)]
+    mined(pairs, ["hard"], on_progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(64, 70), (70, 70)]
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def folder(shared):
     return shared[1]
 
 
-def test_in_a_collection_negatives_are_its_own_pictures(folder, points, embed):
+def test_negatives_from_a_collection(folder, points, embed):
     red = Side(image=str(folder / "red.png"))
     done = mine_hard_negatives(
         [Pair(Side("red"), red)],
@@ -147,9 +147,9 @@ def test_in_a_collection_negatives_are_its_own_pictures(folder, points, embed):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_vectors_of_the_store_stand_for_its_pictures(folder, points, embed):
+def test_vectors_come_from_the_store(folder, points, embed):
     sides = [Side(image=str(folder / "red.png")), Side("words"), Side("w", str(folder / "red.png"))]
-    stored = points.stored(sides)
+    stored = points.lookup_vectors(sides)
     assert list(stored) == [0]
     assert np.allclose(stored[0], embed(sides[:1], "document")[0], atol=1e-5)
 

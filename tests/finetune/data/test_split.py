@@ -28,7 +28,7 @@ def grouped(pairs) -> list[list[int]]:
     return group_pairs(pairs, ContentKeys())
 
 
-def test_sets_are_joined_through_others():
+def test_sets_are_joined_transitively():
     sets = DisjointSets(6)
     for i, j in ((4, 2), (5, 4), (0, 3)):
         sets.union(i, j)
@@ -81,20 +81,20 @@ def test_words_are_counted_in_scripts_without_blanks():
     assert not is_distinctive("猫")
 
 
-def test_what_is_only_a_negative_joins_nothing(tmp_path, photo):
+def test_negatives_join_nothing(tmp_path, photo):
     a, b = photo(tmp_path / "a.png", 1), photo(tmp_path / "b.png", 2)
     first = Pair(Side("one"), Side(image=str(a)), (Side(image=str(b)),))
     assert grouped([first, pictured(b, "two")]) == [[0], [1]]
 
 
-def test_the_share_is_met_and_nothing_is_lost():
+def test_the_share_is_met_and_no_pair_is_lost():
     pairs = texts(100)
     train, test = split_pairs(pairs, 0.25)
     assert (len(train), len(test)) == (75, 25)
     assert sorted(p.query.text for p in train + test) == sorted(p.query.text for p in pairs)
 
 
-def test_the_draw_hangs_on_the_seed_and_not_on_the_order():
+def test_the_draw_depends_on_the_seed_and_not_on_the_order():
     pairs = texts(60)
     shuffled = random.Random(1).sample(pairs, len(pairs))
     first, again, other = (
@@ -106,7 +106,7 @@ def test_the_draw_hangs_on_the_seed_and_not_on_the_order():
     assert set(first) != set(other)
 
 
-def test_groups_are_never_parted():
+def test_groups_are_never_divided():
     pairs = [Pair(Side(f"q{i}"), Side(f"a{i}"), item=str(i // 7)) for i in range(140)]
     done = hold_out(pairs, 0.2)
     assert {p.item for p in done.train}.isdisjoint(p.item for p in done.test)
@@ -143,5 +143,5 @@ def test_two_groups_are_a_side_each():
 
 def test_one_group_cannot_be_split():
     pairs = [Pair(Side(f"q{i}"), Side(f"a{i}"), item="x") for i in range(5)]
-    with pytest.raises(DataError, match="all about one thing"):
+    with pytest.raises(DataError, match="share an item"):
         split_pairs(pairs)

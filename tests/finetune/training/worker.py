@@ -20,8 +20,8 @@ from typing import Any
 from accelerate import PartialState
 
 from embedder.types import Settings
-from finetune.data.pairs import ContentKeys
 from finetune.data.files import read_pairs
+from finetune.data.pairs import ContentKeys
 from finetune.run_dir import RunDir
 from finetune.training import trainer
 from finetune.training.callbacks import LogCallback
