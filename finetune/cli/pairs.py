@@ -196,8 +196,8 @@ def _print_result(
     for problem, paths in (("missing", merged.missing), ("damaged", list(merged.damaged))):
         if paths:
             print_note(f"left out the pairs of {len(paths)} x picture that is {problem}:")
-        for path in paths[:MAX_PATHS_SHOWN]:
-            print_note(f"  {replace_unprintable(path)}")
+        for image in paths[:MAX_PATHS_SHOWN]:
+            print_note(f"  {replace_unprintable(image)}")
         if len(paths) > MAX_PATHS_SHOWN:
             print_note(f"  and {len(paths) - MAX_PATHS_SHOWN} more; --json lists them all")
     if merged.duplicates:
