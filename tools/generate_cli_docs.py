@@ -15,10 +15,13 @@ from typer.main import get_command
 import embedder.cli.program
 import finetune.cli
 import indexer.cli
+from indexer.skip_reasons import SKIP_REASONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}  # told once for `indexer`
 SECTION = re.compile(r"^### ([^\n]*)\n(.*?)(?=^##|\Z)", re.M | re.S)
+
+SKIP_TABLE = re.compile(r"(^## Why a file is skipped\n\n)(?:^\|.*\n)+", re.M)
 
 
 def list_commands(app: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -51,6 +54,7 @@ def render_page(page: str) -> str:
         return f"### {path}\n\n{render_command(path)}{_handwritten(body)}"
 
     page = SECTION.sub(replace, page)
+    page = SKIP_TABLE.sub(lambda match: match[1] + render_skip_reasons(), page)
     missing = [path for path in COMMANDS if f"### {path}\n" not in page]
     for path in missing:
         before, heading, after = page.partition(f"## {path.split()[0]}\n")
@@ -58,6 +62,11 @@ def render_page(page: str) -> str:
         at = first.start() if first else len(after)
         page = f"{before}{heading}{after[:at]}### {path}\n\n{render_command(path)}\n{after[at:]}"
     return page
+
+
+def render_skip_reasons() -> str:
+    rows = [f"| `{code}` | {text} |" for code, text in SKIP_REASONS.items()]
+    return "\n".join(["| reason | |", "|---|---|", *rows]) + "\n"
 
 
 def render_command(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The console script `embedder`: its models, and vectors of texts and pictures."""
+"""The program `embedder`: models, and the vectors of texts and images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROLES = ("query", "document")
 
 HELP = """
-Turn texts, pictures, or both together into vectors of one space.
+Turn texts, images, or both together into vectors of one space.
 
 Results go to stdout, messages to stderr. Exit status: 0 done, 1 failed, 2 wrong usage.
 """
@@ -44,7 +44,7 @@ Examples:
   embedder embed "a red bicycle" "赤い自転車" --json
   embedder embed --image cat.jpg --npy cat.npy
   embedder embed "at night" --image street.jpg --together --json
-  embedder embed --role document < captions.txt     a line, a vector
+  embedder embed --role document < captions.txt     a vector per line
 """
 MODELS_EXAMPLES = """
 Examples:
@@ -73,12 +73,12 @@ def common(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """What stands before the command's name. `embedder.cli.console.run_program` looks for --debug itself."""
+    """Options before the command's name; `run_program` of embedder.cli.console reads --debug."""
 
 
 @app.command(epilog=MODELS_EXAMPLES)
 def models(as_json: Json = False) -> None:
-    """List the models that have a name."""
+    """List the known models."""
     print_models(as_json=as_json)
 
 
@@ -98,7 +98,7 @@ def print_models(name: str | None = None, *, as_json: bool) -> None:
 
 
 def find_card(name: str) -> ModelCard:
-    """The card called `name`; of other models, what their files or their server say."""
+    """The card called `name`; for other models, what their files or their server describe."""
     return find_preset(list_models(), name) or describe_model(name)
 
 
@@ -119,7 +119,7 @@ def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
 
 @app.command(epilog=INFO_EXAMPLES)
 def info(model: options.Model = DEFAULT_MODEL, as_json: Json = False) -> None:
-    """Show all that is known of a model."""
+    """Show everything that is known about a model."""
     card = find_card(model)
     if as_json:
         write_json(asdict(card))
@@ -142,30 +142,31 @@ def embed(
     settings: Settings,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin."),
+        typer.Argument(metavar="TEXT", help="Texts; if there are none, the lines of stdin."),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="A picture; may be given again.")
+        list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
     ] = None,
     together: Annotated[
-        bool, typer.Option("--together", help="One vector for all that is given.")
+        bool, typer.Option("--together", help="One vector for all texts and images.")
     ] = False,
     role: Annotated[
         str, typer.Option(metavar="|".join(ROLES), help="What the vectors are for.")
     ] = "query",
     instruction: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What to look for, told to the model.")
+        str | None,
+        typer.Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
     ] = None,
     npy: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) array.")
+        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) array to this file.")
     ] = None,
     as_int8: Annotated[
-        bool, typer.Option("--int8", help="Whole numbers from -127 to 127 in that array.")
+        bool, typer.Option("--int8", help="Integers from -127 to 127 in that array.")
     ] = False,
     model: options.Model = DEFAULT_MODEL,
     as_json: Json = False,
 ) -> None:
-    """Print the vectors of texts and pictures: texts first, in the order given."""
+    """Print the vectors of texts and images: texts first, in the order given."""
     if role not in ROLES:
         raise typer.BadParameter(f"--role is one of {', '.join(ROLES)}, not {role!r}")
     if as_int8 and npy is None:

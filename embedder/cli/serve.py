@@ -27,37 +27,37 @@ SERVE_API_KEY_VARIABLE = "POLYLENS_SERVE_API_KEY"
 def serve(
     settings: Settings,
     model: options.Model = DEFAULT_MODEL,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 takes one that is free.")
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")
     ] = 8100,
     api_key: Annotated[
         str | None,
         typer.Option(
-            metavar="KEY", envvar=SERVE_API_KEY_VARIABLE, help="The key that clients must bring."
+            metavar="KEY", envvar=SERVE_API_KEY_VARIABLE, help="The key that clients must send."
         ),
     ] = None,
     served_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What clients call the model.")
+        str | None, typer.Option(metavar="NAME", help="The name of the model for clients.")
     ] = None,
-    max_batch: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Inputs embedded together.")
-    ] = 32,
+    max_batch: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs per batch.")] = 32,
     max_queue: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs that may wait.")] = 512,
     max_wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Seconds an input may wait.")
     ] = 60,
-    max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Bytes of a request.")] = 32
+    max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Bytes per request.")] = 32
     << 20,
     max_pixels: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Pixels of a picture.")
+        int, typer.Option(metavar="N", min=1, help="Pixels per image.")
     ] = 50_000_000,
-    max_inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs of a request.")] = 256,
+    max_inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs per request.")] = 256,
     max_characters: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Characters of a text.")
+        int, typer.Option(metavar="N", min=1, help="Characters per text.")
     ] = 100_000,
 ) -> None:
-    """Serve a model to other programs, as OpenAI's embeddings API does."""
+    """Serve a model to other programs, with the API of OpenAI's embeddings."""
     from embedder.server.limits import ServerLimits
     from embedder.server.run import run_server
     from embedder.server.service import Service
