@@ -13,7 +13,7 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.transfer.transfer import Mode, TransferReport
+    from indexer.transfer.migrate import Mode, TransferReport
 
 app = typer.Typer()
 

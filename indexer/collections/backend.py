@@ -39,6 +39,21 @@ class CollectionIndexes:
 class CollectionBackend(Protocol):
     """The collections of one store. Every method raises `IndexerError` in words for the user."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines reach the store: their disk, not ours, holds the points."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """The store, always written in the same way."""
+        ...
+
+    @property
+    def upload_concurrency(self) -> int:
+        """The number of uploads that may run at a time."""
+        ...
+
     def list_names(self) -> list[str]:
         """The collections there are, sorted."""
         ...

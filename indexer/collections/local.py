@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from embedder.types import ModelCard
 from indexer.collections import versions
@@ -31,6 +32,12 @@ class LocalBackend:
     """The collections in the folder `root`. A layout means nothing here."""
 
     root: Path
+    is_shared: ClassVar[bool] = False
+    upload_concurrency: ClassVar[int] = 1
+
+    @property
+    def location(self) -> str:
+        return str(self.root.resolve())
 
     def list_names(self) -> list[str]:
         return sorted(file.parent.name for file in self.root.glob(f"*/{METADATA_FILE}"))
@@ -42,6 +49,11 @@ class LocalBackend:
         return self.root / name
 
     def get_indexes(self, name: str) -> CollectionIndexes:
+        if not self.exists(name) and (self.root / METADATA_FILE).exists():  # an easy mistake
+            raise CollectionError(
+                f"{self.root} is the folder of one collection; name the store that it lies in: "
+                f"{self.root.parent} --collection {self.root.name}"
+            )
         path = self.local_dir(name)
         meta = read_metadata(path)
         old = _make_index(path, meta["old"]) if "old" in meta else None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from embedder.types import ModelCard
 from indexer.collections.backend import CollectionIndex, CollectionIndexes
@@ -40,6 +40,15 @@ class QdrantBackend:
 
     connection: Connection
     local_root: Path
+    is_shared: ClassVar[bool] = True
+
+    @property
+    def location(self) -> str:
+        return self.connection.url
+
+    @property
+    def upload_concurrency(self) -> int:
+        return self.connection.upload_concurrency
 
     def list_names(self) -> list[str]:
         aliases = self._call(_list_aliases)

@@ -1,1 +1,1 @@
-"""Takes collections from place to place, and into one file and back."""
+"""Copies collections between stores, and to one file and back."""

@@ -1,7 +1,7 @@
-"""What is kept of a collection on this machine goes along: catalogue, thumbnails and votes.
+"""Copies what is kept of a collection on this machine: catalog, thumbnails and votes.
 
-With the catalogue, the next ingest finds every file unchanged. All of it can be made anew but for
-the votes, so what cannot be read is left behind.
+With the catalog, the next ingest finds every file unchanged. Everything except the votes can be
+rebuilt, so what cannot be read is left behind.
 """
 
 from __future__ import annotations
@@ -9,130 +9,130 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from indexer import feedback
 from indexer.collections.collection import tenant_dir
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.stores.tenant import TENANT_KEY
 from indexer.types import Record
 
-CATALOG_FILE = "catalogue.db"
-THUMBNAIL_DIR = "thumbs"
+SCHEMA_QUERY = "SELECT type, name, tbl_name, sql FROM main.sqlite_master ORDER BY name"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalState:
-    """The folders of one collection: `path` has votes and thumbnails, `index` the catalogue."""
+    """The folders of one collection: `path` has votes and thumbnails, `index` the catalog."""
 
     path: Path
     index: Path
 
-    def iter_tenants(self) -> Iterator[LocalState]:
-        """Itself, and the same of each tenant."""
-        yield self
-        for folder in sorted((self.path / "tenants").glob("*")):
-            yield LocalState(
-                tenant_dir(self.path, folder.name), tenant_dir(self.index, folder.name)
-            )
+    def list_tenants(self) -> list[str | None]:
+        """None for the collection itself, then its tenants."""
+        return [None, *sorted(folder.name for folder in (self.path / "tenants").glob("*"))]
+
+    def for_tenant(self, tenant: str | None) -> LocalState:
+        return LocalState(tenant_dir(self.path, tenant), tenant_dir(self.index, tenant))
+
+    def locate_thumbnail(self, record: Record) -> Path | None:
+        """None for what has no thumbnail; those of tenants stay where they are."""
+        if record.payload.get("kind") != "image" or TENANT_KEY in record.payload:
+            return None
+        return thumbnail_path(self.path / "thumbs", record.id)
 
 
-def copy_catalogs(source: LocalState, there: LocalState) -> int:
-    """Copy the catalogue of each owner; how many there were."""
+def copy_catalogs(source: LocalState, target: LocalState) -> int:
+    """Copy the catalogs of the collection and of its tenants; return how many there were."""
+    pairs = ((source.for_tenant(t), target.for_tenant(t)) for t in source.list_tenants())
     return sum(
-        copy_catalog(
-            one.index / CATALOG_FILE, _matching_state(one, source, there).index / CATALOG_FILE
-        )
-        for one in source.iter_tenants()
+        copy_catalog(one.index / CATALOG_FILE, two.index / CATALOG_FILE) for one, two in pairs
     )
 
 
-def copy_votes(source: LocalState, there: LocalState) -> int:
-    """Add the votes of each owner that are not there; how many there were."""
-    return sum(
-        _copy_tenant_votes(one.path, _matching_state(one, source, there).path)
-        for one in source.iter_tenants()
-    )
-
-
-def copy_thumbnails(source: Path, there: Path, records: Iterable[Record]) -> None:
-    """Link or copy the thumbnails that there are of `records`; `source` and `there` have "thumbs".
-
-    Those of points that belong to a tenant are left behind, where all are moved at once.
-    """
-    if not (source / THUMBNAIL_DIR).is_dir():
-        return
-    for record in records:
-        if record.payload.get("kind") == "image" and TENANT_KEY not in record.payload:
-            one, other = (
-                thumbnail_path(kept / THUMBNAIL_DIR, record.id) for kept in (source, there)
-            )
-            _copy_file(one, other)
-
-
-def copy_catalog(file: Path, there: Path) -> bool:
-    """Copy an SQLite file that may be in use, whole; whether it could be read."""
+def copy_catalog(file: Path, target: Path) -> bool:
+    """Copy an SQLite file that may be in use; return whether it could be read."""
     if not file.exists():
         return False
-    there.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with closing(sqlite3.connect(file)) as one, closing(sqlite3.connect(there)) as other:
-            one.backup(other)
+        with closing(sqlite3.connect(file)) as one, closing(sqlite3.connect(target)) as two:
+            one.backup(two)
     except sqlite3.Error:
-        there.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
         return False
     return True
 
 
-def _matching_state(one: LocalState, source: LocalState, there: LocalState) -> LocalState:
-    """The folders in `there` that are what `one` is in `source`."""
-    return LocalState(
-        there.path / one.path.relative_to(source.path),
-        there.index / one.index.relative_to(source.index),
+def is_valid_catalog(file: Path) -> bool:
+    """Whether an SQLite file from elsewhere is sound and has exactly the schema of a catalog.
+
+    A database can bring its own triggers and views, which run when it is used:
+    https://sqlite.org/security.html
+    """
+    empty = file.with_name("expected.db")
+    try:
+        Catalog(empty).close()
+        with closing(sqlite3.connect(empty)) as db:
+            expected = db.execute(SCHEMA_QUERY).fetchall()
+        with closing(sqlite3.connect(file)) as db:
+            db.execute("PRAGMA trusted_schema = OFF")
+            db.execute("PRAGMA cell_size_check = ON")
+            is_sound = db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            return is_sound and db.execute(SCHEMA_QUERY).fetchall() == expected
+    except sqlite3.Error:
+        return False
+    finally:
+        for path in empty.parent.glob(f"{empty.name}*"):
+            path.unlink()
+
+
+def copy_votes(source: LocalState, target: LocalState) -> int:
+    """Add the votes that `target` lacks; return how many were added."""
+    return sum(
+        _copy_tenant_votes(source.for_tenant(t).path, target.for_tenant(t).path)
+        for t in source.list_tenants()
     )
 
 
-def _copy_tenant_votes(source: Path, there: Path) -> int:
-    known, taken = {_vote_key(vote) for vote in feedback.read_votes(there)}, 0
-    for vote in feedback.read_votes(source):
-        if _vote_key(vote) not in known and _has_query_images(
-            vote, source / feedback.IMAGES_FOLDER
-        ):
-            there.mkdir(parents=True, exist_ok=True)
-            feedback.record_vote(there, vote)
-            taken += 1
-    return taken
+def _copy_tenant_votes(source: Path, target: Path) -> int:
+    existing = {_make_vote_key(vote) for vote in feedback.read_votes(target)}
+    votes = [vote for vote in feedback.read_votes(source) if _make_vote_key(vote) not in existing]
+    votes = [vote for vote in votes if _has_query_images(vote, source / feedback.IMAGES_FOLDER)]
+    for vote in votes:
+        target.mkdir(parents=True, exist_ok=True)
+        feedback.record_vote(target, vote)
+    return len(votes)
 
 
-def _vote_key(vote: feedback.Vote) -> tuple[object, ...]:
-    """What tells votes apart, wherever their collection lies."""
-    parts = (
-        replace(part, image=Path(part.image).name if part.image else None)
-        for part in vote.query.parts
-    )
+def _make_vote_key(vote: feedback.Vote) -> tuple[object, ...]:
+    """The same vote has the same key wherever its collection is."""
+    parts = (replace(p, image=Path(p.image).name if p.image else None) for p in vote.query.parts)
     return frozenset(parts), vote.id
 
 
 def _has_query_images(vote: feedback.Vote, folder: Path) -> bool:
-    """Whether the pictures that were searched with are the collection's copies: where a snapshot
-    says that they lie is no reason to read other files."""
+    """Whether the query images are the collection's own copies: a snapshot must not make us read
+    other files."""
     images = [Path(part.image) for part in vote.query.parts if part.image]
     return all(image.parent == folder and image.is_file() for image in images)
 
 
-def _copy_file(file: Path, there: Path) -> None:
-    try:
-        os.link(file, there)
-    except FileExistsError:
-        return
-    except FileNotFoundError:  # there is no such thumbnail, or no such folder yet
-        if file.exists() and not there.parent.exists():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            _copy_file(file, there)
-    except OSError:  # another disk, or one that has no links
-        fresh = there.with_name(f".{there.name}.{os.getpid()}")
-        shutil.copyfile(file, fresh)
-        fresh.replace(there)
+def copy_thumbnails(source: LocalState, target: LocalState, records: Iterable[Record]) -> None:
+    """Link or copy the existing thumbnails of `records`."""
+    for record in records:
+        file, new = source.locate_thumbnail(record), target.locate_thumbnail(record)
+        if file is None or new is None or new.exists() or not file.exists():
+            continue
+        new.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, new)
+        except FileExistsError:
+            continue
+        except OSError:  # another disk, or one without links
+            temporary = new.with_name(f".{new.name}.{os.getpid()}")
+            shutil.copyfile(file, temporary)
+            temporary.replace(new)

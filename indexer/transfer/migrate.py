@@ -1,18 +1,80 @@
-"""A collection of one store becomes one of another: from a laptop to a server, and back."""
+"""Copies a collection to another store: built next to the active index, checked, then activated.
+
+Searches find the old index or the complete new one. An interrupted copy is continued by the same
+call: its cursor is kept in the folder of the index that is being built.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from indexer.collections import open_backend
-from indexer.collections.collection import lock_for_writing
+from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
+from indexer.collections.collection import (
+    MIN_FREE_BYTES,
+    OpenCollection,
+    check_disk_space,
+    lock_for_writing,
+)
+from indexer.collections.model import format_model
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.transfer.source import format_location, open_source_collection
-from indexer.transfer.transfer import Mode, TransferReport, transfer
-from indexer.types import IngestProgress
+from indexer.stores.base import Store
+from indexer.stores.qdrant.connection import Layout, redact_password
+from indexer.stores.qdrant.upload import upload
+from indexer.transfer.local_state import LocalState, copy_catalogs, copy_thumbnails, copy_votes
+from indexer.transfer.source import (
+    Page,
+    PointCounts,
+    PointSource,
+    count_points,
+    format_location,
+    open_source_collection,
+)
+from indexer.transfer.verification import SAMPLE_SIZE, describe_difference
+from indexer.types import IngestProgress, Record
+
+Mode = Literal["new", "merge", "replace"]
+BYTES_PER_VALUE = 2  # of a dense vector in the embedded store
+CURSOR_FILE = "moving.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferReport:
+    """What was copied. Until `done`, only merged points are visible."""
+
+    points: int  # in the destination now
+    copied: int  # by this run
+    resumed: int = 0  # by earlier runs
+    kept: int = 0  # were in the destination already (merge)
+    checked: int = 0  # points compared
+    catalogues: int = 0
+    votes: int = 0
+    seconds: float = 0.0
+    replaced: bool = False  # there was a collection, whose index is the old one now
+    done: bool = False  # False: it was stopped, and the same call continues
+
+    @property
+    def rate(self) -> float:
+        """Points copied per second."""
+        return self.copied / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCursor:
+    """Everything before `after` has been acknowledged: `copied` points of the source `identity`."""
+
+    identity: str
+    after: str | None = None  # where the next page begins
+    copied: int = 0
+    done: bool = False
 
 
 def migrate(
@@ -23,21 +85,259 @@ def migrate(
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> TransferReport:
-    """Copy the collection of `source` to that of `to`; see `move`. The source is only read, and
-    held meanwhile, so that nobody on this machine writes to it.
+    """Copy the collection of `source` to that of `to`; see `transfer`.
 
-    Raises `CollectionError`, `StoreError`, `StoreBusyError`, `DiskFullError`.
+    The source is only read, and locked against other writers on this machine. Raises
+    `CollectionError`, `StoreError`, `StoreBusyError`, `DiskFullError`.
     """
-    if _location_key(source) == _location_key(to):
+    backend = open_backend(to)
+    if (open_backend(source).location, source.collection) == (backend.location, to.collection):
         raise CollectionError(
-            f"{format_location(to)} is the source and the destination; give the copy another name with --to"
+            f"{format_location(to)} is the source and the destination; give the copy another name "
+            "with --to"
         )
-    place = open_backend(to)
-    with open_source_collection(source) as points, lock_for_writing(place.local_dir(to.collection)):
-        return transfer(points, place, to, mode, on_progress=on_progress, stop=stop)
+    with (
+        open_source_collection(source) as points,
+        lock_for_writing(backend.local_dir(to.collection)),
+    ):
+        return transfer(points, backend, to, mode, on_progress=on_progress, stop=stop)
 
 
-def _location_key(config: Config) -> tuple[str, str]:
-    """Two ways to write one folder are one."""
-    store = config.store if config.is_remote else str(Path(config.store).resolve())
-    return store, config.collection
+def transfer(
+    source: PointSource,
+    backend: CollectionBackend,
+    to: Config,
+    mode: Mode = "new",
+    *,
+    on_progress: Callable[[IngestProgress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> TransferReport:
+    """Make the collection `to.collection` of `backend` out of `source`.
+
+    Where the collection exists, with the same model: "merge" adds the points that it lacks,
+    "replace" activates the copy and keeps the old index, "new" fails. The caller has locked the
+    collection for writing.
+
+    Raises:
+        CollectionError: The request does not fit what exists, or the copy differs from the source:
+            then it is not activated.
+        StoreError, DiskFullError: The destination cannot be written.
+    """
+    exists = backend.exists(to.collection)
+    if exists:
+        _check_destination(source, backend, to, mode)
+    run = _Transfer(
+        source=source,
+        backend=backend,
+        to=to,
+        on_progress=on_progress or (lambda _: None),
+        stop=stop or threading.Event(),
+        started=time.monotonic(),
+    )
+    report = run.merge() if exists and mode == "merge" else run.build(replaces=exists)
+    return replace(report, seconds=time.monotonic() - run.started)
+
+
+def read_cursor(folder: Path) -> CopyCursor | None:
+    """The cursor kept in `folder`; None where none can be read."""
+    try:
+        return CopyCursor(**json.loads((folder / CURSOR_FILE).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_cursor(folder: Path, cursor: CopyCursor) -> None:
+    """Replace the cursor in `folder` atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{CURSOR_FILE}.{os.getpid()}"
+    temporary.write_text(json.dumps(asdict(cursor)), "utf-8")
+    temporary.replace(folder / CURSOR_FILE)
+
+
+def missing_points(pages: Iterable[Page], store: Store) -> Iterator[Page]:
+    """The same pages without the points that `store` has already."""
+    for page in pages:
+        existing = {r.id for r in store.retrieve([record.id for record in page.records])}
+        yield page._replace(records=[r for r in page.records if r.id not in existing])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Transfer:
+    source: PointSource
+    backend: CollectionBackend
+    to: Config
+    on_progress: Callable[[IngestProgress], None]
+    stop: threading.Event
+    started: float
+
+    def build(self, *, replaces: bool) -> TransferReport:
+        """Build a new index, check and activate it."""
+        name, index = self.to.collection, self._get_or_start_build(replaces=replaces)
+        with OpenCollection.open_index(self.to, self.backend, index) as new:
+            start = self._load_cursor(index, new.store)
+            sample = self.source.sample(SAMPLE_SIZE)
+            end = self._copy(new, self.source.iter_pages(start.after), start, index)
+            report = TransferReport(
+                points=end.copied, copied=end.copied - start.copied, resumed=start.copied
+            )
+            if not end.done:
+                return report
+            new.store.flush()
+            self._check_copy(new.store, sample)
+            target = LocalState(new.path, new.index_dir)
+            catalogs = copy_catalogs(self.source.local_state, target)
+            votes = copy_votes(self.source.local_state, target)
+        self.backend.switch(name, index)
+        (index.folder / CURSOR_FILE).unlink(missing_ok=True)
+        if self.source.ingested:
+            self.backend.mark_ingested(name, index)
+        return replace(
+            report,
+            catalogues=catalogs,
+            votes=votes,
+            checked=len(sample),
+            replaced=replaces,
+            done=True,
+        )
+
+    def merge(self) -> TransferReport:
+        """Add the points and votes that the active index lacks."""
+        index = self.backend.get_indexes(self.to.collection).in_use
+        with OpenCollection.open_index(self.to, self.backend, index) as target:
+            store = target.store
+            before = store.count()
+            sample = next(missing_points([Page(self.source.sample(SAMPLE_SIZE), None)], store))
+            pages = missing_points(self.source.iter_pages(), store)
+            end = self._copy(target, pages, CopyCursor(self.source.identity), None)
+            report = TransferReport(points=before + end.copied, copied=end.copied)
+            if not end.done:
+                return report
+            store.flush()
+            expected, actual = PointCounts(report.points), PointCounts(store.count())
+            reason = describe_difference(expected, actual, sample.records, store)
+            if reason:
+                raise self._mismatch_error(reason, "the points from before are still there")
+            state = LocalState(target.path, target.index_dir)
+            votes = copy_votes(self.source.local_state, state)
+        kept = self.source.counts.points - end.copied
+        return replace(report, kept=kept, checked=len(sample.records), votes=votes, done=True)
+
+    def _get_or_start_build(self, *, replaces: bool) -> CollectionIndex:
+        """Raises `CollectionError`, `DiskFullError`."""
+        name, card = self.to.collection, self.source.card
+        build = self.backend.get_build(name)
+        if build is not None:
+            if build.card.fingerprint != card.fingerprint:
+                raise self._incomplete_error(f"an index of {format_model(build.card)}")
+            return build
+        if not self.backend.is_shared:  # a server looks after its own disk
+            needed = BYTES_PER_VALUE * self.source.counts.points * card.dim
+            check_disk_space(self.backend.local_dir(name), MIN_FREE_BYTES + needed)
+        current = (
+            self.backend.get_layout(self.backend.get_indexes(name).in_use) if replaces else Layout()
+        )
+        return self.backend.start_build(name, card, make_layout(self.to, current))
+
+    def _load_cursor(self, index: CollectionIndex, store: Store) -> CopyCursor:
+        """Where to continue, or the beginning; raises `CollectionError` where the unfinished index
+        is a copy of something else."""
+        cursor, stored = read_cursor(index.folder), store.count()
+        if cursor is None and stored:
+            raise self._incomplete_error("an index that this command on this machine did not start")
+        if cursor is not None and cursor.identity != self.source.identity:
+            raise self._incomplete_error(
+                f"a copy of something else, or of {self.source.label} as it was,"
+            )
+        if cursor is None or stored < cursor.copied:  # a power cut lost points: copy all again
+            cursor = CopyCursor(self.source.identity)
+            write_cursor(index.folder, cursor)
+        return cursor
+
+    def _copy(
+        self,
+        target: OpenCollection,
+        pages: Iterable[Page],
+        cursor: CopyCursor,
+        index: CollectionIndex | None,
+    ) -> CopyCursor:
+        """Write `pages`, which begin at the cursor; return how far it has come.
+
+        With `index`, the cursor is saved there whenever a page and all before it are acknowledged.
+        `stop` ends the copy when the points under way have arrived.
+        """
+        total, started = self.source.counts.points, time.monotonic()
+        state = LocalState(target.path, target.index_dir)
+        sent: deque[Page] = deque()
+
+        def read_batches() -> Iterator[list[Record]]:
+            for page in pages:
+                if self.stop.is_set():
+                    return
+                sent.append(page)
+                yield page.records
+
+        self._report_progress("begin", cursor.copied, total, started)
+        if cursor.done:
+            return cursor
+        for _ in upload(target.store, read_batches(), self.backend.upload_concurrency):
+            page = sent.popleft()
+            copied = cursor.copied + len(page.records)
+            cursor = replace(cursor, after=page.next_id, copied=copied, done=page.next_id is None)
+            copy_thumbnails(self.source.local_state, state, page.records)
+            if index is not None:
+                write_cursor(index.folder, cursor)
+            self._report_progress("copy", copied, total, started)
+        return cursor
+
+    def _check_copy(self, store: Store, sample: list[Record]) -> None:
+        """Raises `CollectionError` where the copy differs from the source."""
+        self._report_progress("check", len(sample), None, time.monotonic())
+        outcome = f"the copy was not put in use. {self._restart_hint()}"
+        if not self.source.is_unchanged():
+            raise CollectionError(f"{self.source.label} has changed while it was read; {outcome}")
+        reason = describe_difference(self.source.counts, count_points(store), sample, store)
+        if reason:
+            raise self._mismatch_error(reason, outcome)
+
+    def _mismatch_error(self, reason: str, outcome: str) -> CollectionError:
+        return CollectionError(
+            f"the copy in {format_location(self.to)} differs from {self.source.label}: {reason}; "
+            f"{outcome}"
+        )
+
+    def _incomplete_error(self, what: str) -> CollectionError:
+        return CollectionError(
+            f"{what} is half built in {format_location(self.to)}. {self._restart_hint()}"
+        )
+
+    def _restart_hint(self) -> str:
+        return (
+            f"Delete it: indexer reindex --forget --store {redact_password(self.to.store)} "
+            f"--collection {self.to.collection}; then run the command again"
+        )
+
+    def _report_progress(self, stage: str, done: int, total: int | None, started: float) -> None:
+        self.on_progress(IngestProgress(stage, done, total, 0, time.monotonic() - started))
+
+
+def _check_destination(
+    source: PointSource, backend: CollectionBackend, to: Config, mode: Mode
+) -> None:
+    """Raises `CollectionError` where the existing collection can be neither merged nor replaced."""
+    card, target = backend.get_indexes(to.collection).in_use.card, format_location(to)
+    if card.fingerprint != source.card.fingerprint:
+        raise CollectionError(
+            f"{target} was made with {format_model(card)}, and {source.label} with "
+            f"{format_model(source.card)}: their vectors cannot be compared. Give the copy another "
+            "name, or rebuild one of them with the other's model: indexer reindex --model NAME"
+        )
+    if mode == "new":
+        raise CollectionError(
+            f"{target} is there already, with the same model: add the points that it lacks with "
+            "--merge, replace it with --replace, or give the copy another name"
+        )
+    if mode == "replace" and to.tenant:
+        raise CollectionError(
+            f"--replace would put tenant {to.tenant!r} in the place of everything in {target}; add "
+            "the points that the tenant lacks there with --merge"
+        )

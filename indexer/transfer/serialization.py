@@ -1,9 +1,9 @@
-"""Points as arrays and lines, the members of a snapshot, and back. Nothing is ever unpickled.
+"""Converts points to arrays and lines, the members of a snapshot, and back. Nothing is unpickled.
 
-Of n points: `ids.npy` (n, 16) uint8; of each dense vector NAME `NAME.rows.npy` (m,) int64, the
-points that have one, and `NAME.npy` (m, dim) float32; of each sparse one `NAME.lengths.npy` (n,)
-int64 with -1 where a point has none, and `NAME.indices.npy`, `NAME.values.npy`; `payloads.jsonl`, a
-line a point; and, where asked for, `thumbs.jpgs`, one after the other, with `thumbs.lengths.npy`.
+For n points: `ids.npy` (n, 16) uint8; for each dense vector NAME `NAME.rows.npy` (m,) int64, the
+points that have one, and `NAME.npy` (m, dim) float32; for each sparse one `NAME.lengths.npy` (n,)
+int64 with -1 where a point has none, `NAME.indices.npy` and `NAME.values.npy`; `payloads.jsonl`,
+one line per point; and, on request, `thumbs.jpgs`, concatenated, with `thumbs.lengths.npy`.
 """
 
 from __future__ import annotations
@@ -26,95 +26,83 @@ Array = NDArray[Any]
 
 
 def pack_records(records: Sequence[Record], schema: Schema) -> dict[str, bytes]:
-    """The members of a chunk by the end of their names."""
+    """The members of a chunk, by the end of their names."""
     ids = np.frombuffer(b"".join(uuid.UUID(r.id).bytes for r in records), np.uint8)
-    parts = {"ids.npy": _dump_array(ids.reshape(-1, 16))}
+    parts = {"ids.npy": _dump_array(ids.reshape(-1, 16), np.uint8)}
     for name, dim in schema.dense:
         rows = [i for i, record in enumerate(records) if name in record.vectors]
-        vectors = [np.asarray(records[i].vectors[name], np.float32) for i in rows]
-        parts[f"{name}.rows.npy"] = _dump_array(np.array(rows, np.int64))
-        parts[f"{name}.npy"] = _dump_array(np.array(vectors, np.float32).reshape(-1, dim))
+        vectors = np.array([records[i].vectors[name] for i in rows], np.float32).reshape(-1, dim)
+        parts[f"{name}.rows.npy"] = _dump_array(rows, np.int64)
+        parts[f"{name}.npy"] = _dump_array(vectors, np.float32)
     for name in schema.sparse:
-        parts.update(_pack_sparse([record.vectors.get(name) for record in records], name))
-    lines = (json.dumps(record.payload, ensure_ascii=False) for record in records)
-    text = "".join(f"{line}\n" for line in lines)
+        found = [
+            vector if isinstance(vector, SparseVector) else None
+            for vector in (r.vectors.get(name) for r in records)
+        ]
+        indices = [i for vector in found if vector for i in vector.indices]
+        values = [x for vector in found if vector for x in vector.values]
+        parts[f"{name}.lengths.npy"] = _dump_lengths([v and v.indices for v in found])
+        parts[f"{name}.indices.npy"] = _dump_array(indices, np.uint32)
+        parts[f"{name}.values.npy"] = _dump_array(values, np.float32)
+    text = "".join(f"{json.dumps(record.payload, ensure_ascii=False)}\n" for record in records)
     return {**parts, "payloads.jsonl": text.encode("utf-8", "backslashreplace")}
 
 
 def unpack_records(parts: Parts, schema: Schema) -> list[Record]:
-    """The records of a chunk; raises `ValueError` for what is none."""
+    """The records of a chunk; raises `ValueError` where the parts are invalid."""
     ids = _load_array(parts, "ids.npy", np.uint8, (-1, 16))
     payloads = _parse_payloads(parts["payloads.jsonl"])
     if len(payloads) != len(ids):
         raise ValueError(f"{len(ids)} ids and {len(payloads)} payloads")
     vectors: list[dict[str, Vector | SparseVector]] = [{} for _ in payloads]
     for name, dim in schema.dense:
-        rows = _load_array(parts, f"{name}.rows.npy", np.int64, (-1,))
-        for i, row in zip(
-            rows, _load_array(parts, f"{name}.npy", np.float32, (-1, dim)), strict=True
-        ):
-            vectors[_check_row(int(i), len(vectors))][name] = row
+        rows = _load_array(parts, f"{name}.rows.npy", np.int64, (-1,)).tolist()
+        dense = _load_array(parts, f"{name}.npy", np.float32, (-1, dim))
+        for row, vector in zip(rows, dense, strict=True):
+            if not 0 <= row < len(vectors):
+                raise ValueError(f"a vector of point {row} of {len(vectors)}")
+            vectors[row][name] = vector
     for name in schema.sparse:
-        for i, sparse in enumerate(_unpack_sparse(parts, name, len(vectors))):
-            if sparse is not None:
-                vectors[i][name] = sparse
+        indices = _load_array(parts, f"{name}.indices.npy", np.uint32, (-1,)).tolist()
+        values = _load_array(parts, f"{name}.values.npy", np.float32, (-1,)).tolist()
+        if len(indices) != len(values):
+            raise ValueError(f"{len(indices)} indices and {len(values)} values of {name}")
+        for i, part in enumerate(_load_slices(parts, name, len(vectors), len(indices))):
+            if part is not None:
+                vectors[i][name] = SparseVector(tuple(indices[part]), tuple(values[part]))
     names = (str(uuid.UUID(bytes=row.tobytes())) for row in ids)
     return [Record(*row) for row in zip(names, vectors, payloads, strict=True)]
 
 
-def pack_blobs(pieces: Iterable[bytes | None], name: str) -> dict[str, bytes]:
-    """Some bytes of each point, or none."""
-    found = list(pieces)
-    lengths = np.array([-1 if piece is None else len(piece) for piece in found], np.int64)
-    data = b"".join(piece for piece in found if piece is not None)
-    return {f"{name}.lengths.npy": _dump_array(lengths), f"{name}.jpgs": data}
+def pack_blobs(blobs: Iterable[bytes | None], name: str) -> dict[str, bytes]:
+    """Some bytes for each point, or none."""
+    found = list(blobs)
+    data = b"".join(blob for blob in found if blob is not None)
+    return {f"{name}.lengths.npy": _dump_lengths(found), f"{name}.jpgs": data}
 
 
 def unpack_blobs(parts: Parts, name: str, count: int) -> list[bytes | None]:
-    """The same again; raises `ValueError`."""
-    lengths, data = _read_lengths(parts, name, count), parts[f"{name}.jpgs"]
-    ends = np.cumsum(lengths.clip(0))
-    if int(ends[-1:].sum()) != len(data):
-        raise ValueError(f"the lengths of {name} do not add up")
-    return [
-        None if size < 0 else data[end - size : end]
-        for size, end in zip(lengths.tolist(), ends.tolist(), strict=True)
-    ]
+    """The reverse of `pack_blobs` for `count` points; raises `ValueError`."""
+    data = parts[f"{name}.jpgs"]
+    return [part and data[part] for part in _load_slices(parts, name, count, len(data))]
 
 
-def _pack_sparse(vectors: Sequence[Vector | SparseVector | None], name: str) -> dict[str, bytes]:
-    found = [vector for vector in vectors if isinstance(vector, SparseVector)]
-    lengths = [len(v.indices) if isinstance(v, SparseVector) else -1 for v in vectors]
-    return {
-        f"{name}.lengths.npy": _dump_array(np.array(lengths, np.int64)),
-        f"{name}.indices.npy": _dump_array(
-            np.array([i for v in found for i in v.indices], np.uint32)
-        ),
-        f"{name}.values.npy": _dump_array(
-            np.array([x for v in found for x in v.values], np.float32)
-        ),
-    }
+def _dump_lengths(items: Sequence[Sequence[Any] | None]) -> bytes:
+    return _dump_array([-1 if item is None else len(item) for item in items], np.int64)
 
 
-def _unpack_sparse(parts: Parts, name: str, count: int) -> list[SparseVector | None]:
-    lengths = _read_lengths(parts, name, count)
-    indices = _load_array(parts, f"{name}.indices.npy", np.uint32, (-1,)).tolist()
-    values = _load_array(parts, f"{name}.values.npy", np.float32, (-1,)).tolist()
-    ends = np.cumsum(lengths.clip(0)).tolist()
-    if not (len(indices) == len(values) == (ends[-1] if ends else 0)):
-        raise ValueError(f"the lengths of {name} do not add up")
-    return [
-        None if n < 0 else SparseVector(tuple(indices[end - n : end]), tuple(values[end - n : end]))
-        for n, end in zip(lengths.tolist(), ends, strict=True)
-    ]
-
-
-def _read_lengths(parts: Parts, name: str, count: int) -> Array:
-    """(count,) int64, each -1 or more, with a sum that is one."""
+def _load_slices(parts: Parts, name: str, count: int, total: int) -> list[slice | None]:
+    """Where each of `count` points has its share of `total` elements; None where it has none."""
     lengths = _load_array(parts, f"{name}.lengths.npy", np.int64, (-1,))
     if len(lengths) != count or ((lengths < -1) | (lengths > 1 << 40)).any():
         raise ValueError(f"{len(lengths)} lengths of {name} for {count} points, or impossible ones")
-    return lengths
+    ends = np.cumsum(lengths.clip(0))
+    if int(ends[-1:].sum()) != total:
+        raise ValueError(f"the lengths of {name} do not add up")
+    return [
+        None if n < 0 else slice(end - n, end)
+        for n, end in zip(lengths.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 def _parse_payloads(lines: bytes) -> list[Payload]:
@@ -123,32 +111,28 @@ def _parse_payloads(lines: bytes) -> list[Payload]:
     except RecursionError:
         raise ValueError("a payload is nested too deeply") from None
     if not all(isinstance(payload, dict) for payload in payloads):
-        raise ValueError("a payload is no object")
+        raise ValueError("a payload is not an object")
     return payloads
 
 
-def _check_row(row: int, count: int) -> int:
-    if not 0 <= row < count:
-        raise ValueError(f"a vector of point {row} of {count}")
-    return row
-
-
-def _dump_array(array: Array) -> bytes:
+def _dump_array(values: Sequence[Any] | Array, dtype: DTypeLike) -> bytes:
     out = BytesIO()
-    np.lib.format.write_array(out, array, version=(1, 0), allow_pickle=False)
+    np.lib.format.write_array(out, np.asarray(values, dtype), version=(1, 0), allow_pickle=False)
     return out.getvalue()
 
 
 def _load_array(parts: Parts, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
-    """An array of exactly that type and shape (-1: any length) and no byte more; made without
-    allocating what a header only claims."""
+    """An array of exactly this type and shape (-1: any size), with no byte more; nothing is
+    allocated that the header only claims."""
     data = parts[name]
     file = BytesIO(data)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} has another version of .npy")
-    told, fortran, kind = np.lib.format.read_array_header_1_0(file)
-    fits = len(told) == len(shape) and all(w in (-1, t) for w, t in zip(shape, told, strict=True))
-    size = math.prod(told) * np.dtype(dtype).itemsize
-    if fortran or kind != np.dtype(dtype) or not fits or size != len(data) - file.tell():
-        raise ValueError(f"{name} is an array of {kind} {told}")
-    return np.frombuffer(data, dtype, offset=file.tell()).reshape(told)
+    actual, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
+    fits = len(actual) == len(shape) and all(
+        n in (-1, m) for n, m in zip(shape, actual, strict=True)
+    )
+    size = math.prod(actual) * np.dtype(dtype).itemsize
+    if is_fortran or kind != np.dtype(dtype) or not fits or size != len(data) - file.tell():
+        raise ValueError(f"{name} is an array of {kind} {actual}")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(actual)

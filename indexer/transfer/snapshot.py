@@ -1,9 +1,9 @@
-"""A collection in one file, which `indexer restore` makes a collection of in any store.
+"""Writes a collection to one file, from which `indexer restore` makes a collection in any store.
 
-`snapshot.json` tells what it is, `points/NNNNNNNN.*` are the points (`chunks`), `local/` is what
-was kept of it on this machine: catalogue and votes. Qdrant's own snapshots are of one node's share,
-in the server's own form; this file is made by reading every point, so it is the same from a folder,
-a server or a cluster.
+`snapshot.json` describes it, `points/NNNNNNNN.*` are the points (see `serialization`), `local/` is
+the local state: catalogs and votes. Qdrant's own snapshots hold the share of one node, in the
+server's own format; this file is made by reading every point, so it is the same from a folder, a
+server or a cluster.
 """
 
 from __future__ import annotations
@@ -19,32 +19,31 @@ from pathlib import Path
 
 from embedder.cli.console import get_version
 from indexer import feedback
-from indexer.collections.collection import MIN_FREE_BYTES, check_disk_space
+from indexer.collections.collection import MIN_FREE_BYTES, check_disk_space, tenant_dir
 from indexer.collections.metadata_file import current_time
 from indexer.collections.schema import make_schema
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.ingest.thumbnails import thumbnail_path
-from indexer.stores.tenant import TENANT_KEY
+from indexer.ingest.catalog import CATALOG_FILE
 from indexer.transfer.archive import FIRST, LOCAL_NAME_PATTERN, ArchiveWriter
-from indexer.transfer.local_state import CATALOG_FILE, THUMBNAIL_DIR, LocalState, copy_catalog
+from indexer.transfer.local_state import LocalState, copy_catalog
 from indexer.transfer.serialization import pack_blobs, pack_records
 from indexer.transfer.source import Page, PointSource, open_source_collection
 from indexer.types import IngestProgress, Record
 
 FORMAT_VERSION = 1
-MAX_CHUNK_POINTS = 4096  # in a chunk
-MAX_MEMBER_BYTES = 64 << 20  # of a member of a chunk; what has more is halved
+MAX_CHUNK_POINTS = 4096
+MAX_MEMBER_BYTES = 64 << 20  # of a member of a chunk; larger chunks are halved
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotReport:
     """What was written."""
 
     path: Path
     points: int
     bytes: int
-    votes: int  # collections' files of votes: one, and one a tenant
+    votes: int  # files of votes: the collection's, and one per tenant
     catalogues: int
     seconds: float
 
@@ -57,143 +56,148 @@ def snapshot(
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> SnapshotReport | None:
-    """Write the collection of `config` to `path`, whole or not at all; None where `stop` was set.
+    """Write the collection of `config` to `path`, completely or not at all.
 
-    `thumbs`: with the thumbnails, which can be made anew where the pictures are.
-    Raises `CollectionError`, `StoreError`, `StoreBusyError`, `DiskFullError`, `OSError`.
+    Args:
+        config: Names the collection; only its tenant's points where it names one.
+        path: The file; it is replaced atomically.
+        thumbs: Include the thumbnails, which can be rebuilt where the images are.
+        on_progress: Called after each chunk.
+        stop: Ends the snapshot early when it is set.
+
+    Returns:
+        What was written; None where `stop` was set.
+
+    Raises:
+        CollectionError, StoreError, StoreBusyError, DiskFullError, OSError: Nothing was written.
     """
-    fresh, started = path.with_name(f".{path.name}.{os.getpid()}"), time.monotonic()
+    temporary, started = path.with_name(f".{path.name}.{os.getpid()}"), time.monotonic()
+    stop = stop or threading.Event()
     with open_source_collection(config) as source:
-        check_disk_space(path.parent, MIN_FREE_BYTES + 4 * source.card.dim * source.counts().points)
-        tell = on_progress or (lambda _: None)
-        run = _SnapshotRun(source, config, thumbs, tell, stop or threading.Event(), started)
+        dim, total = source.card.dim, source.counts.points
+        check_disk_space(path.parent, MIN_FREE_BYTES + 4 * dim * total)
         try:
-            with fresh.open("wb") as out:
-                report = run(ArchiveWriter(out), path)
+            with temporary.open("wb") as out:
+                writer, points = ArchiveWriter(out), 0
+                header = _make_header(config, source, thumbs=thumbs)
+                writer.add(FIRST, json.dumps(header, ensure_ascii=False, indent=2).encode())
+                for points in _write_points(writer, source, thumbs=thumbs):
+                    if on_progress:
+                        seconds = time.monotonic() - started
+                        on_progress(IngestProgress("copy", points, total, 0, seconds))
+                    if stop.is_set():
+                        break
+                if stop.is_set():
+                    return None
+                if points != total or not source.is_unchanged():
+                    raise CollectionError(
+                        f"{source.label} has changed while it was read ({points:,} points written, "
+                        f"{total:,} at first); no file was written, run the command again"
+                    )
+                catalogs, votes = _write_local_state(writer, source.local_state, path)
+                size = writer.close()
                 out.flush()
                 os.fsync(out.fileno())
-            if report is not None:
-                fresh.replace(path)
+            temporary.replace(path)
         finally:
-            fresh.unlink(missing_ok=True)
-    return report
+            temporary.unlink(missing_ok=True)
+    return SnapshotReport(
+        path=path,
+        points=points,
+        bytes=size,
+        votes=votes,
+        catalogues=catalogs,
+        seconds=time.monotonic() - started,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _SnapshotRun:
-    source: PointSource
-    config: Config
-    thumbs: bool
-    on_progress: Callable[[IngestProgress], None]
-    stop: threading.Event
-    started: float
+def _make_header(config: Config, source: PointSource, *, thumbs: bool) -> dict[str, object]:
+    schema = make_schema(source.card.dim)
+    return {
+        "format": FORMAT_VERSION,
+        "polylens": get_version(),
+        "created": current_time(),
+        "collection": config.collection,
+        "tenant": config.tenant,
+        "ingested": source.ingested,
+        "points": source.counts.points,
+        "kinds": source.counts.kinds,
+        "dense": dict(schema.dense),
+        "sparse": list(schema.sparse),
+        "thumbs": thumbs,
+        "card": asdict(source.card),
+    }
 
-    def __call__(self, writer: ArchiveWriter, path: Path) -> SnapshotReport | None:
-        writer.add(FIRST, json.dumps(self._make_header(), ensure_ascii=False, indent=2).encode())
-        points = self._write_points(writer)
-        if self.stop.is_set():
-            return None
-        wanted = self.source.counts().points
-        if points != wanted or not self.source.is_unchanged():
-            raise CollectionError(
-                f"{self.source.label} has changed while it was read ({points:,} points written, "
-                f"{wanted:,} at first); nothing is kept, type the command again"
-            )
-        catalogues, votes = _add_local_state(
-            writer, LocalState(self.source.path, self.source.index), path
-        )
-        size = writer.close()
-        seconds = time.monotonic() - self.started
-        return SnapshotReport(path, points, size, votes, catalogues, seconds)
 
-    def _make_header(self) -> dict[str, object]:
-        counts, kept = self.source.counts(), make_schema(self.source.card.dim)
-        return {
-            "format": FORMAT_VERSION,
-            "polylens": get_version(),
-            "created": current_time(),
-            "collection": self.config.collection,
-            "tenant": self.config.tenant,
-            "ingested": self.source.ingested,
-            "points": counts.points,
-            "kinds": counts.kinds,
-            "dense": dict(kept.dense),
-            "sparse": list(kept.sparse),
-            "thumbs": self.thumbs,
-            "card": asdict(self.source.card),
-        }
-
-    def _write_points(self, writer: ArchiveWriter) -> int:
-        """Write them; how many. `stop` ends it early."""
-        done = number = 0
-        total = self.source.counts().points
-        for records in _merge_pages(self.source.iter_pages()):
-            if self.stop.is_set():
-                break
-            for members in self._split_chunks(records):
-                for end, data in members.items():
-                    writer.add(f"points/{number:08}.{end}", data)
-                number += 1
-            done += len(records)
-            self.on_progress(
-                IngestProgress("copy", done, total, 0, time.monotonic() - self.started)
-            )
-        return done
-
-    def _split_chunks(self, records: Sequence[Record]) -> Iterator[dict[str, bytes]]:
-        """The members of one chunk, or of several where one would have too many bytes."""
-        members = pack_records(records, make_schema(self.source.card.dim))
-        if self.thumbs:
-            members.update(pack_blobs((self._read_thumbnail(r) for r in records), "thumbs"))
-        if len(records) > 1 and max(map(len, members.values())) > MAX_MEMBER_BYTES:
-            half = len(records) // 2
-            yield from self._split_chunks(records[:half])
-            yield from self._split_chunks(records[half:])
-        else:
-            yield members
-
-    def _read_thumbnail(self, record: Record) -> bytes | None:
-        try:
-            if record.payload.get("kind") == "image" and TENANT_KEY not in record.payload:
-                return thumbnail_path(self.source.path / THUMBNAIL_DIR, record.id).read_bytes()
-        except FileNotFoundError:
-            pass
-        return None
+def _write_points(writer: ArchiveWriter, source: PointSource, *, thumbs: bool) -> Iterator[int]:
+    """Write all points; yield how many have been written after each group of chunks."""
+    done = number = 0
+    for records in _merge_pages(source.iter_pages()):
+        for members in _pack_chunks(records, source, thumbs=thumbs):
+            for suffix, data in members.items():
+                writer.add(f"points/{number:08}.{suffix}", data)
+            number += 1
+        done += len(records)
+        yield done
 
 
 def _merge_pages(pages: Iterable[Page]) -> Iterator[list[Record]]:
-    """Records by the chunk."""
-    held: list[Record] = []
+    records: list[Record] = []
     for page in pages:
-        held += page.records
-        if len(held) >= MAX_CHUNK_POINTS:
-            yield held
-            held = []
-    if held:
-        yield held
+        records += page.records
+        if len(records) >= MAX_CHUNK_POINTS:
+            yield records
+            records = []
+    if records:
+        yield records
 
 
-def _add_local_state(writer: ArchiveWriter, kept: LocalState, path: Path) -> tuple[int, int]:
-    """Catalogues and votes of each owner; how many of both."""
-    catalogues = votes = 0
+def _pack_chunks(
+    records: Sequence[Record], source: PointSource, *, thumbs: bool
+) -> Iterator[dict[str, bytes]]:
+    """The members of one chunk, or of several where one would have too many bytes."""
+    members = pack_records(records, make_schema(source.card.dim))
+    if thumbs:
+        members.update(
+            pack_blobs((_read_thumbnail(r, source.local_state) for r in records), "thumbs")
+        )
+    if len(records) > 1 and max(map(len, members.values())) > MAX_MEMBER_BYTES:
+        half = len(records) // 2
+        yield from _pack_chunks(records[:half], source, thumbs=thumbs)
+        yield from _pack_chunks(records[half:], source, thumbs=thumbs)
+    else:
+        yield members
+
+
+def _read_thumbnail(record: Record, state: LocalState) -> bytes | None:
+    path = state.locate_thumbnail(record)
+    try:
+        return path.read_bytes() if path else None
+    except FileNotFoundError:
+        return None
+
+
+def _write_local_state(writer: ArchiveWriter, state: LocalState, path: Path) -> tuple[int, int]:
+    """Add the catalogs and votes of the collection and its tenants; return the number of each."""
+    catalogs = votes = 0
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        for one in kept.iter_tenants():
-            prefix = (Path("local") / one.path.relative_to(kept.path)).as_posix()
-            whole = Path(scratch) / CATALOG_FILE
-            if copy_catalog(one.index / CATALOG_FILE, whole):
-                writer.add_file(f"{prefix}/{CATALOG_FILE}", whole)
-                catalogues += 1
-            votes += _add_votes(writer, one.path, prefix)
-    return catalogues, votes
+        copy = Path(scratch) / CATALOG_FILE
+        for tenant in state.list_tenants():
+            own, prefix = state.for_tenant(tenant), tenant_dir(Path("local"), tenant).as_posix()
+            if copy_catalog(own.index / CATALOG_FILE, copy):
+                writer.add_file(f"{prefix}/{CATALOG_FILE}", copy)
+                catalogs += 1
+            votes += _write_votes(writer, own.path, prefix)
+    return catalogs, votes
 
 
-def _add_votes(writer: ArchiveWriter, folder: Path, prefix: str) -> bool:
+def _write_votes(writer: ArchiveWriter, folder: Path, prefix: str) -> bool:
     file = folder / feedback.VOTES_FILE
     if not file.exists():
         return False
     writer.add_file(f"{prefix}/{feedback.VOTES_FILE}", file)
-    for picture in sorted((folder / feedback.IMAGES_FOLDER).glob("*")):
-        name = f"{prefix}/{feedback.IMAGES_FOLDER}/{picture.name}"
-        if picture.is_file() and LOCAL_NAME_PATTERN.fullmatch(name):
-            writer.add_file(name, picture)
+    for image in sorted((folder / feedback.IMAGES_FOLDER).glob("*")):
+        name = f"{prefix}/{feedback.IMAGES_FOLDER}/{image.name}"
+        if image.is_file() and LOCAL_NAME_PATTERN.fullmatch(name):
+            writer.add_file(name, image)
     return True

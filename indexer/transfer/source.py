@@ -1,11 +1,10 @@
-"""Where points come from: a collection of some store, or a file that `indexer snapshot` wrote."""
+"""Where points come from: a collection of a store, or a file that `indexer snapshot` wrote."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from embedder.types import ModelCard
@@ -15,6 +14,7 @@ from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.stores.base import Store
 from indexer.stores.qdrant.connection import redact_password
+from indexer.transfer.local_state import LocalState
 from indexer.types import Record
 
 PAGE_SIZE = 256  # points read, written and acknowledged at a time
@@ -29,23 +29,21 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PointCounts:
-    """How many points there are, in all and of each kind."""
+    """The number of points, in all and of each kind."""
 
     points: int
     kinds: dict[str, int] = field(default_factory=dict)
 
 
 class PointSource(Protocol):
-    """Points in a fixed order, and what belongs to them on this machine."""
+    """Points in a fixed order, and the local state that belongs to them."""
 
     label: str  # for messages
     card: ModelCard
-    identity: str  # another one where the points are others
+    identity: str  # changes when the points change
     ingested: str | None
-    path: Path  # the folder with thumbnails and votes
-    index: Path  # the folder with the catalogue
-
-    def counts(self) -> PointCounts: ...
+    local_state: LocalState
+    counts: PointCounts
 
     def iter_pages(self, after: str | None = None) -> Iterator[Page]:
         """All pages, or those from `after` on; with vectors."""
@@ -56,29 +54,31 @@ class PointSource(Protocol):
         ...
 
     def is_unchanged(self) -> bool:
-        """Whether the points are still those that there were at first."""
+        """Whether the points are still the same as when the source was opened."""
         ...
 
 
 class CollectionSource:
-    """The index in use of a collection that is open."""
+    """The active index of an open collection."""
 
     def __init__(
-        self, place: CollectionBackend, opened: OpenCollection, index: CollectionIndex, label: str
+        self,
+        backend: CollectionBackend,
+        collection: OpenCollection,
+        index: CollectionIndex,
+        label: str,
     ) -> None:
         self.label, self.card, self.ingested = label, index.card, index.ingested
-        self.path, self.index = opened.path, opened.index_dir
-        self._place, self._name, self._store, self._found = place, opened.name, opened.store, index
-        self._counts = count_points(opened.store)
-        told = (opened.name, index.key, index.created, index.ingested, opened.tenant)
-        self.identity = " ".join(map(str, (*told, self._counts.points)))
-
-    def counts(self) -> PointCounts:
-        return self._counts
+        self.local_state = LocalState(collection.path, collection.index_dir)
+        self.counts = count_points(collection.store)
+        self._backend, self._collection, self._index = backend, collection, index
+        parts = (collection.name, index.key, index.created, index.ingested, collection.tenant)
+        self.identity = " ".join(map(str, (*parts, self.counts.points)))
 
     def iter_pages(self, after: str | None = None) -> Iterator[Page]:
+        store = self._collection.store
         while True:
-            page = Page(*self._store.scroll(limit=PAGE_SIZE, after=after, vectors=True))
+            page = Page(*store.scroll(limit=PAGE_SIZE, after=after, vectors=True))
             yield page
             after = page.next_id
             if after is None:
@@ -87,32 +87,32 @@ class CollectionSource:
     def sample(self, size: int) -> list[Record]:
         from qdrant_client import models
 
-        drawn = models.SampleQuery(sample=models.Sample.RANDOM)
-        points = self._store.query(models.QueryRequest(query=drawn, limit=size))
-        return self._store.retrieve([point.id for point in points], vectors=True)
+        query = models.SampleQuery(sample=models.Sample.RANDOM)
+        store = self._collection.store
+        points = store.query(models.QueryRequest(query=query, limit=size))
+        return store.retrieve([point.id for point in points], vectors=True)
 
     def is_unchanged(self) -> bool:
-        """A server's collection may be written to from elsewhere."""
-        found = self._place.get_indexes(self._name).in_use
-        same = (found.key, found.ingested) == (self._found.key, self._found.ingested)
-        return same and count_points(self._store) == self._counts
+        """Another machine may have written to a collection on a server."""
+        index = self._backend.get_indexes(self._collection.name).in_use
+        is_same = (index.key, index.ingested) == (self._index.key, self._index.ingested)
+        return is_same and count_points(self._collection.store) == self.counts
 
 
 @contextmanager
 def open_source_collection(config: Config) -> Iterator[CollectionSource]:
-    """The collection that `config` names, whatever its model, held so that nobody here writes to
-    it; raises `CollectionError`, `StoreBusyError`."""
+    """Open the collection that `config` names, whatever its model, and lock it for writing.
+
+    Raises `CollectionError`, `StoreBusyError`.
+    """
     config = replace(config, model=None, dim=None, pixel_budget=None)
-    _check_store_exists(config)
-    place = open_backend(config)
-    index = place.get_indexes(config.collection).in_use
-    with OpenCollection.open_index(config, place, index) as collection:
+    backend, label = open_backend(config), format_location(config)
+    index = backend.get_indexes(config.collection).in_use
+    with OpenCollection.open_index(config, backend, index) as collection:
         if config.tenant and not collection.store.count():
-            raise CollectionError(
-                f"tenant {config.tenant!r} has no points in {format_location(config)}"
-            )
+            raise CollectionError(f"tenant {config.tenant!r} has no points in {label}")
         with collection.lock_for_writing():
-            yield CollectionSource(place, collection, index, format_location(config))
+            yield CollectionSource(backend, collection, index, label)
 
 
 def count_points(store: Store) -> PointCounts:
@@ -122,13 +122,3 @@ def count_points(store: Store) -> PointCounts:
 def format_location(config: Config) -> str:
     """'family' in /home/ada/polylens"""
     return f"{config.collection!r} in {redact_password(config.store)}"
-
-
-def _check_store_exists(config: Config) -> None:
-    """A slip that is easily made: a collection's own folder in place of the store's."""
-    path = Path(config.store)
-    if not config.is_remote and (path / "collection.json").exists():
-        raise CollectionError(
-            f"{path} is the folder of one collection; name the store that it lies in: "
-            f"{path.parent} --collection {path.name}"
-        )

@@ -1,4 +1,4 @@
-"""Whether a copy is one: counts, and some points with their vectors and payloads."""
+"""Checks that a copy equals its source: counts, and a sample of vectors and payloads."""
 
 from __future__ import annotations
 
@@ -11,61 +11,53 @@ from indexer.transfer.source import PointCounts
 from indexer.types import Record, SparseVector, Vector
 
 SAMPLE_SIZE = 256  # points compared
-# Sixteen bits a number, as the embedded store and float16 on a server have it, cost a cosine less
+# 16 bits per value, as in the embedded store and in float16 on a server, change a cosine by less
 # than 1e-6; a chord of 0.0141 between unit vectors is a cosine of 0.9999.
 MAX_CHORD = 0.0141
 
 
-def describe_count_difference(wanted: PointCounts, found: PointCounts) -> str | None:
-    """In words, how the counts differ; None where they do not."""
-    if wanted.points != found.points:
-        return f"{wanted.points:,} points were to be there, and {found.points:,} are"
-    for kind in sorted({*wanted.kinds, *found.kinds}):
-        one, other = wanted.kinds.get(kind, 0), found.kinds.get(kind, 0)
-        if one != other:
-            return f"{one:,} points of kind {kind!r} were to be there, and {other:,} are"
+def describe_difference(
+    expected: PointCounts, actual: PointCounts, sample: Sequence[Record], store: Store
+) -> str | None:
+    """Describe the first difference of the counts, or of the `sample` and the same points of
+    `store`; None where there is none."""
+    if expected.points != actual.points:
+        return f"{expected.points:,} points were expected, and {actual.points:,} are there"
+    for kind in sorted({*expected.kinds, *actual.kinds}):
+        one, two = expected.kinds.get(kind, 0), actual.kinds.get(kind, 0)
+        if one != two:
+            return f"{one:,} points of kind {kind!r} were expected, and {two:,} are there"
+    copies = {r.id: r for r in store.retrieve([r.id for r in sample], vectors=True)}
+    for record in sample:
+        copy = copies.get(record.id)
+        reason = "is missing" if copy is None else _describe_point_difference(record, copy)
+        if reason:
+            return f"point {record.id} {reason}"
     return None
 
 
-def describe_point_difference(wanted: Sequence[Record], store: Store) -> str | None:
-    """In words, how the first point that differs does; None where all are as they should be."""
-    found = {r.id: r for r in store.retrieve([r.id for r in wanted], vectors=True)}
-    for record in wanted:
-        other = found.get(record.id)
-        why = "is missing" if other is None else _describe_difference(record, other)
-        if why:
-            return f"point {record.id} {why}"
-    return None
-
-
-def _describe_difference(one: Record, other: Record) -> str | None:
-    if one.payload != other.payload:
-        keys = sorted(
-            key
-            for key in {*one.payload, *other.payload}
-            if one.payload.get(key) != other.payload.get(key)
-        )
-        return f"has another payload ({', '.join(keys)})"
-    if set(one.vectors) != set(other.vectors):
-        return f"has vectors {sorted(other.vectors)} instead of {sorted(one.vectors)}"
+def _describe_point_difference(one: Record, two: Record) -> str | None:
+    if one.payload != two.payload:
+        keys = sorted({*one.payload, *two.payload})
+        changed = [key for key in keys if one.payload.get(key) != two.payload.get(key)]
+        return f"has another payload ({', '.join(changed)})"
+    if set(one.vectors) != set(two.vectors):
+        return f"has vectors {sorted(two.vectors)} instead of {sorted(one.vectors)}"
     for name, vector in one.vectors.items():
-        if not _vectors_match(vector, other.vectors[name]):
+        if not _vectors_match(vector, two.vectors[name]):
             return f"has another {name} vector"
     return None
 
 
-def _vectors_match(one: Vector | SparseVector, other: Vector | SparseVector) -> bool:
-    if isinstance(one, SparseVector) or isinstance(other, SparseVector):
-        return _to_values(one) == _to_values(other)
-    return (
-        one.shape == other.shape
-        and float(np.linalg.norm(_normalize(one) - _normalize(other))) <= MAX_CHORD
-    )
+def _vectors_match(one: Vector | SparseVector, two: Vector | SparseVector) -> bool:
+    if isinstance(one, SparseVector) and isinstance(two, SparseVector):
+        return _to_dict(one) == _to_dict(two)
+    if isinstance(one, SparseVector) or isinstance(two, SparseVector) or one.shape != two.shape:
+        return False
+    return float(np.linalg.norm(_normalize(one) - _normalize(two))) <= MAX_CHORD
 
 
-def _to_values(vector: Vector | SparseVector) -> dict[int, np.float32] | None:
-    if not isinstance(vector, SparseVector):
-        return None
+def _to_dict(vector: SparseVector) -> dict[int, np.float32]:
     return {i: np.float32(v) for i, v in zip(vector.indices, vector.values, strict=True)}
 
 

@@ -149,7 +149,7 @@ class EdgeStore:
 
 def _start_server(path: Path) -> subprocess.Popen[bytes]:
     """A keeper that outlives us, and holds none of our pipes and terminals."""
-    root = Path(__file__).resolve().parents[2]  # where `-m indexer...` is found
+    root = Path(__file__).resolve().parents[3]  # where `-m indexer...` is found
     with (path / "keeper.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "indexer.stores.edge.server", str(path)],

@@ -83,7 +83,7 @@ def test_stopped(type_, source, server, tmp_path, monkeypatch):
         "snapshot", "--store", source.store, "--collection", "family", "-o", str(tmp_path / "a.tar")
     )
     assert code == 130
-    assert "nothing is kept" in err
+    assert "unfinished file was deleted" in err
     assert not (tmp_path / "a.tar").exists()
 
 
