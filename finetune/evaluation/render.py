@@ -6,7 +6,7 @@ The templates are in templates/. An HTML page is one file: style, plots and thum
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -205,12 +205,6 @@ def render_loss_curve(points: Sequence[tuple[int, float]]) -> str:
     return render(
         "loss.svg", points=points, steps=steps, losses=losses, low=low, high=high, last=last
     )
-
-
-def render_bars(title: str, bars: Sequence[Mapping[str, Any]]) -> str:
-    """Horizontal bars with intervals as SVG; of each its name, value, low, high and class."""
-    module: Any = _environment().get_template("macros.html.jinja").module
-    return str(module.bars(title, bars))
 
 
 def change_cells(change: MetricChange) -> list[str]:

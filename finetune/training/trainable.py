@@ -11,7 +11,6 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
 from embedder.engine.backbone import Backbone
-from embedder.types import Input
 
 
 class Trainable(ABC):
@@ -38,24 +37,12 @@ class Trainable(ABC):
 
 
 class TrainableModule(InputModule):
-    """The one module of the SentenceTransformer that is trained."""
+    """The one module of a SentenceTransformer in training; the collator prepares its inputs."""
 
     def __init__(self, trainable: Trainable) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.inner: nn.Module = trainable.module
         self._trainable = trainable
-
-    @property
-    def modalities(self) -> list[Any]:
-        return ["text", "image"]
-
-    def preprocess(
-        self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
-    ) -> dict[str, Any]:
-        """Texts, or {"text", "image"}, as queries."""
-        backbone = self._trainable.backbone
-        prepared = [backbone.prepare(_to_input(one), "query", prompt) for one in inputs]
-        return dict(backbone.collate(prepared, [backbone.process(one) for one in prepared]))
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Add `sentence_embedding` (n, dim), not normalized."""
@@ -63,10 +50,3 @@ class TrainableModule(InputModule):
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
         self._trainable.save(Path(output_path))
-
-
-def _to_input(value: Any) -> Input:
-    if isinstance(value, str):
-        return Input(value)
-    image = value.get("image")
-    return Input(value.get("text"), (image,) if image is not None else ())

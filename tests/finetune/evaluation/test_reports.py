@@ -11,7 +11,7 @@ from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.pair_benchmark import benchmark_from_pairs
-from finetune.evaluation.render import render_bars
+from finetune.evaluation.render import _environment
 from finetune.evaluation.report import iter_query_results, read_comparison, read_report
 
 HOSTILE = "<script>alert('blue')</script> | `code` & a\nsecond line"
@@ -93,7 +93,7 @@ def test_bars_extend_below_zero():
         {"name": "de", "value": -0.02, "low": -0.05, "high": 0.01, "kind": "bad"},
         {"name": "ja", "value": 0.04, "low": 0.0, "high": 0.08, "kind": "plain"},
     ]
-    drawn = render_bars("difference", bars)
+    drawn = str(_environment().get_template("macros.html.jinja").module.bars("difference", bars))
     widths = [float(w) for w in re.findall(r'<rect [^>]* width="([\d.]+)"', drawn)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
     assert ">-2.0<" in drawn
