@@ -8,6 +8,7 @@ import pytest
 
 from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
+from indexer.skip_reasons import UnusableFileError
 from indexer.sources import SourceSet, open_source, read_original
 
 
@@ -117,7 +118,7 @@ def test_an_original_is_read_under_a_known_root_alone(filled, make_picture):
     path = f"{filled.url}/pets/cat.png"
     assert read_original([f"{filled.url}/pets"], path, DecodeLimits()) == make_picture("red")
     for roots in ([], [f"{filled.url}/cars"], [f"{filled.url}/pet"]):
-        with pytest.raises(IndexerError, match="no known source"):
+        with pytest.raises(UnusableFileError, match="no known source"):
             read_original(roots, path, DecodeLimits())
 
 

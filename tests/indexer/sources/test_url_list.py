@@ -201,5 +201,5 @@ def test_what_is_no_list(site):
         open_source(f"{site.url}/l.csv").check_readable()
     with pytest.raises(IndexerError, match=r"--allow-host: 'https.* is not a host"):
         SourceSet.open([f"{site.url}/l.csv"], SourceOptions(allowed_hosts=("https://x.org/y",)))
-    with pytest.raises(IndexerError, match="a file system within another"):
+    with pytest.raises(IndexerError, match="a file system inside another"):
         open_source("simplecache::http://127.0.0.1/x", SourceOptions()).check_readable()
