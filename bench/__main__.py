@@ -1,7 +1,7 @@
-"""Every measurement, one after another, into docs/benchmarks.md: `python -m bench`.
+"""Run every benchmark and write the results to docs/benchmarks.md: `python -m bench`.
 
-`--quick` tries each with little and writes nothing; `--rclip PYTHON` measures the peer as well,
-with the Python that rclip is installed in (see bench/pipeline.py).
+`--quick` runs each on little data and writes nothing; `--rclip PYTHON` measures rclip as well, with
+the Python that it is installed in (see bench/pipeline.py).
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ FULL = {
     "make_jpegs": ("{jpegs}", "--count", "2000"),
     "pipeline": ("{jpegs}", "--write"),
     "startup": ("--write",),
+    "modules": ("--write",),
     "starter": ("--write",),
     "search": ("--write",),
     "memory": ("--write",),
     "serve": ("--write",),
     "upload": ("--write",),
-    "moving": ("--write",),
+    "transfer": ("--write",),
     "workers": ("{jpegs}", "--write"),
 }
 QUICK = {
     "make_jpegs": ("{jpegs}", "--count", "40"),
     "pipeline": ("{jpegs}", "--runs", "1"),
     "startup": ("--runs", "1"),
+    "modules": ("--runs", "1"),
     "starter": ("--count", "16"),
     "search": ("--sizes", "2000", "--queries", "20"),
     "memory": ("--count", "500"),
     "serve": ("--count", "64", "--runs", "1", "--batch", "16"),
     "upload": ("--count", "512", "--runs", "1"),
-    "moving": ("--count", "1000"),
+    "transfer": ("--count", "1000"),
     "workers": ("{jpegs}", "--runs", "1"),
 }
 

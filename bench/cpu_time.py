@@ -12,7 +12,7 @@ from indexer.stores.edge.state import SERVER_FILE
 
 
 def cpu_seconds(keeper: psutil.Process | None = None) -> float:
-    """User and system time so far, in all threads; with the keeper's where one is given."""
+    """User and system time so far, in all threads; with the shard server's where one is given."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime

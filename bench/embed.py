@@ -36,14 +36,14 @@ def main() -> None:
     if len(options.family) == 1 and options.json:
         from bench.embed_measure import measure
 
-        told = measure(options.family[0], options)
-        options.json.write_text(json.dumps(told, indent=1), "utf-8")
+        figures = measure(options.family[0], options)
+        options.json.write_text(json.dumps(figures, indent=1), "utf-8")
     else:
-        told = [_measure_in_subprocess(family, options) for family in options.family]
+        figures = [_measure_in_subprocess(family, options) for family in options.family]
         if options.json:
-            options.json.write_text(json.dumps(told, indent=1), "utf-8")
-        title = f"Embedding, {options.size} models on {told[0]['device']}"
-        publish(title, render_body(told), write=options.publish)
+            options.json.write_text(json.dumps(figures, indent=1), "utf-8")
+        title = f"Embedding, {options.size} models on {figures[0]['device']}"
+        publish(title, render_body(figures), write=options.publish)
 
 
 def _options() -> argparse.Namespace:
@@ -72,8 +72,8 @@ def _measure_in_subprocess(family: str, options: argparse.Namespace) -> dict[str
         words += ["--ingest"] * options.ingest + ["--json", str(file)]
         print(f"-- {family}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "bench.embed", *words], check=True)
-        told: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        return told
+        figures: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        return figures
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an embedding needs, in floating point operations, told from the model's shape.
+"""The floating point operations that an embedding needs, from the shape of the model.
 
 A token costs two operations for each parameter that it goes through; a pair of tokens costs four
 for each number of a layer's heads. Language attends to what stands before: half of the pairs.
@@ -30,7 +30,7 @@ def peak_flops(device: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """`parameters` that each token goes through; `width`: numbers of the heads in all layers."""
+    """`parameters` that each token goes through; `width`: dimensions of the heads in all layers."""
 
     parameters: int
     width: int

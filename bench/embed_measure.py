@@ -48,19 +48,19 @@ def measure(family: str, options: argparse.Namespace) -> Json:
     with tempfile.TemporaryDirectory(prefix="polylens-bench-") as folder:
         built = build(family, size, settings, Path(folder) / family)
         reference = Reference(built)
-        told = {
+        figures = {
             "family": family,
             "device": _device_name(built),
             **_check_agreement(built, reference, found),
         }
-        told["kinds"] = {
+        figures["kinds"] = {
             kind: _measure_kind(built, reference, found, kind, options) for kind in ROLES
         }
-        told["mixed"] = _mixed_padding(built)
-        told["peak"] = peak_flops(told["device"])
+        figures["mixed"] = _mixed_padding(built)
+        figures["peak"] = peak_flops(figures["device"])
         if options.ingest:
-            told["ingest"] = _measure_ingest(built, found.images)
-    return told
+            figures["ingest"] = _measure_ingest(built, found.images)
+    return figures
 
 
 def _device_name(built: Built) -> str:
@@ -114,7 +114,7 @@ def _measure_ours(built: Built, items: Sequence[Input], role: Role) -> Json:
 
 
 def _measure_busy(built: Built, work: Callable[[], object]) -> Json:
-    """`fed`: the share of the time in which the device had work, told by the engine."""
+    """`fed`: the share of the time in which the device had work, as the engine counts it."""
     timing = built.engine.timing
     idle = timing.wait + timing.prepare
     took: ResourceUsage = measure_usage(work, built.engine.backbone.device)
@@ -123,8 +123,8 @@ def _measure_busy(built: Built, work: Callable[[], object]) -> Json:
 
 
 def _median(runs: Sequence[Json]) -> Json:
-    told = {name: [run[name] for run in runs if run[name] is not None] for name in runs[0]}
-    return {name: statistics.median(some) if some else None for name, some in told.items()}
+    figures = {name: [run[name] for run in runs if run[name] is not None] for name in runs[0]}
+    return {name: statistics.median(some) if some else None for name, some in figures.items()}
 
 
 def _describe_inputs(built: Built, items: Sequence[Input], role: Role) -> Json:

@@ -108,18 +108,18 @@ def make_config(plan: Plan, size: str) -> Any:
     from transformers import AutoConfig
 
     ids = _special_tokens(plan.tokenizer)
-    told = plan.config(size)
+    values = plan.config(size)
     named = {name: ids[token] for name, token in plan.tokens.items()}
-    if told["model_type"] in ("llava_next", "mllama"):  # which call it so when they are made
+    if values["model_type"] in ("llava_next", "mllama"):  # which call it so when they are made
         named = {"image_token_index": named["image_token_id"]}
-    return AutoConfig.for_model(**told, **named)
+    return AutoConfig.for_model(**values, **named)
 
 
 def _special_tokens(tokenizer: str) -> dict[str, int]:
     if not tokenizer:
         return {}
-    told = json.loads((PARITY / f"{tokenizer}.tokenizer.json").read_text("utf-8"))
-    return {token["content"]: token["id"] for token in told["added_tokens"]}
+    values = json.loads((PARITY / f"{tokenizer}.tokenizer.json").read_text("utf-8"))
+    return {token["content"]: token["id"] for token in values["added_tokens"]}
 
 
 def _write(plan: Plan, size: str, config: Any, folder: Path) -> None:
@@ -214,13 +214,13 @@ def _siglip_files(folder: Path) -> Json:
     tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     GemmaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
-    told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    told |= {"tokenizer_class": "GemmaTokenizer", "processor_class": "SiglipProcessor"}
+    values = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    values |= {"tokenizer_class": "GemmaTokenizer", "processor_class": "SiglipProcessor"}
     pictures = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 2}
     pictures |= {"size": {"height": 256, "width": 256}, "rescale_factor": 1 / 255}
     pictures |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     pictures |= {"image_processor_type": "SiglipImageProcessor"}
     return {
-        "tokenizer_config.json": told,
+        "tokenizer_config.json": values,
         "preprocessor_config.json": pictures | {"processor_class": "SiglipProcessor"},
     }

@@ -179,8 +179,10 @@ class Siglip:
 
     def _texts(self, texts: list[str]) -> torch.Tensor:
         length = {"padding": "max_length", "max_length": 64, "truncation": True}
-        told = self._processor.tokenizer(texts, padding_side="right", return_tensors="pt", **length)
-        ids = told["input_ids"].to(self.model.device)
+        tokens = self._processor.tokenizer(
+            texts, padding_side="right", return_tensors="pt", **length
+        )
+        ids = tokens["input_ids"].to(self.model.device)
         return self.model.get_text_features(input_ids=ids).pooler_output
 
     def _images(self, images: list[Image]) -> torch.Tensor:

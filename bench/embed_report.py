@@ -20,13 +20,13 @@ known. `of 2,500` is ours in one call of 2,000 captions and 500 photographs, hal
 Json = dict[str, Any]
 
 
-def render_body(told: Sequence[Json]) -> str:
+def render_body(figures: Sequence[Json]) -> str:
     """What was measured, speed, and what it cost."""
-    speed = [[one["family"], *_speed_cells(one)] for one in told]
+    speed = [[one["family"], *_speed_cells(one)] for one in figures]
     head = ["family"]
     for name in KINDS.values():
         head += [f"{name}/s", "recipe", "times"]
-    costs = [[one["family"], *_cost_cells(one)] for one in told]
+    costs = [[one["family"], *_cost_cells(one)] for one in figures]
     labels = [
         "family",
         "tokens/s",
@@ -39,9 +39,9 @@ def render_body(told: Sequence[Json]) -> str:
         "cosine",
         "nearest",
     ]
-    note = NOTE.format(numbers=told[0]["dtype"])
+    note = NOTE.format(numbers=figures[0]["dtype"])
     parts = [note, render_table(head, speed), render_table(labels, costs)]
-    fed = [[one["family"], *_ingest_cells(one["ingest"])] for one in told if "ingest" in one]
+    fed = [[one["family"], *_ingest_cells(one["ingest"])] for one in figures if "ingest" in one]
     if fed:
         parts.append(
             render_table(["ingest, in batches of 32", "pictures/s", "fed", "nvidia-smi"], fed)

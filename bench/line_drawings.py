@@ -50,7 +50,7 @@ def read_names(package: Path) -> Iterator[tuple[str, Names]]:
     """Each emoji of one sign, flags and skin tones left out, with its names."""
     folder = package / NAMES
     known = json.loads((folder / "emoji.json").read_text("utf-8"))
-    told = {
+    translations = {
         language: json.loads((folder / f"emoji_{language}.json").read_text("utf-8"))
         for language in LANGUAGES
         if language != "en"
@@ -60,12 +60,15 @@ def read_names(package: Path) -> Iterator[tuple[str, Names]]:
         if about["status"] != FULLY_QUALIFIED or len(sign) > 1 or is_flag(sign):
             continue
         if ord(sign) not in SKIN_TONES:
-            called = {"en": about["en"], **{k: v[emoji] for k, v in told.items() if emoji in v}}
+            called = {
+                "en": about["en"],
+                **{k: v[emoji] for k, v in translations.items() if emoji in v},
+            }
             yield sign, {k: v.strip(":").replace("_", " ") for k, v in called.items()}
 
 
 def make_line_font(package: Path, path: Path) -> ImageFont.FreeTypeFont:
-    """OpenMoji's font with all colours but black made white: its lines alone are left."""
+    """OpenMoji's font with all colors but black made white: its lines alone are left."""
     font = TTFont(package / FONT)
     for palette in font["CPAL"].palettes:
         for place, colour in enumerate(palette):

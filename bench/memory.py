@@ -1,7 +1,7 @@
 """Whether memory grows with the number of files: `python -m bench.memory [--count 100000]`.
 
 Ingests many small pictures with a near-null embedder and reports the peak resident memory of the
-process and of the keeper, for a tenth of the files and for all.
+process and of the shard server, for a tenth of the files and for all.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from embedder.types import Input, ModelCard, Role, Vectors
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-GRID = (16, 8)  # 128 cells of three colours are 384 numbers
+GRID = (16, 8)  # 128 cells of three colors are 384 dimensions
 
 
 class NullEmbedder:
-    """A picture is 16 x 8 of its pixels, a text is noise seeded by it: 384 numbers, unit length."""
+    """Embeds an image as 16 x 8 of its pixels, a text as noise seeded by it; 384 dim, unit norm."""
 
     card = ModelCard(
         name="null",

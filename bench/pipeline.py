@@ -1,9 +1,9 @@
-"""CPU a picture of everything but the model, beside a peer: `python -m bench.pipeline FOLDER`.
+"""CPU per image of everything but the model, next to rclip: `python -m bench.pipeline FOLDER`.
 
-The real ingest with the real embedded store and a near-null embedder: walk, hash, EXIF, decode,
-thumbnail, upsert, catalogue, flush. Counted is the CPU time of this process in all its threads and
-of the keeper, which owns the store. The peer, rclip, runs on the same folder in turns with it, its
-model replaced by one as cheap; it makes no thumbnails. It needs a virtual environment of its own:
+The real ingest with the real embedded store and an embedder that costs next to nothing: walk, hash,
+EXIF, decode, thumbnail, upsert, catalog, flush. Counted is the CPU time of this process and of the
+shard server. rclip runs on the same folder in turns with it, its model replaced by one as cheap; it
+makes no thumbnails. It needs a virtual environment of its own:
 
     python3.12 -m venv /tmp/rclip && /tmp/rclip/bin/pip install "rclip>=4"
     python -m bench.pipeline FOLDER --rclip /tmp/rclip/bin/python
@@ -70,7 +70,7 @@ def measure_rclip(folder: Path, scratch: Path, python: Path) -> Cost:
 
 @contextmanager
 def measure_cpu(collection: Path) -> Iterator[Callable[[], float]]:
-    """Seconds of CPU since it was entered, the keeper's included."""
+    """Seconds of CPU since it was entered, the shard server's included."""
     keeper = find_shard_server(collection)
     start = cpu_seconds(keeper)
     yield lambda: cpu_seconds(keeper) - start

@@ -88,6 +88,6 @@ class _GpuSampler:
         if self._child is None:
             return
         self._child.terminate()
-        told, _ = self._child.communicate(timeout=10)
-        seen = [int(line) for line in told.split() if line.isdigit()]
+        output, _ = self._child.communicate(timeout=10)
+        seen = [int(line) for line in output.split() if line.isdigit()]
         self.share = statistics.mean(seen) / 100 if seen else None

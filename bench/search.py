@@ -32,7 +32,7 @@ piano violin hammer chair lamp shoe hat umbrella clock book camera telephone sun
 """
 THINGS = WORDS.split()
 PHRASES = ("a photo of a {}", "ein Bild: {}", "{} at night", "two {}s", "une image de {}", "{} ?")
-SPREAD = 0.9  # noise against a centre of length 1: neighbours at a cosine of about 0.75
+SPREAD = 0.9  # noise against a centre of norm 1: neighbors at a cosine of about 0.75
 BATCH = 1000
 
 
@@ -40,7 +40,7 @@ def make_vectors(centres: Vectors, count: int, seed: int) -> Vectors:
     """(count, dim) unit rows, each around one of `centres`.
 
     The noise has the falling spectrum of real embeddings, in axes of its own: with the same noise
-    in all 384 directions every neighbour would be equally far.
+    in all 384 directions every neighbor would be equally far.
     """
     random = np.random.default_rng(seed)
     dim = centres.shape[1]
@@ -115,7 +115,7 @@ def main() -> None:
     texts = [phrase.format(thing) for phrase in PHRASES for thing in THINGS][: options.queries]
     rows = [measure(size, texts, model, centres) for size in options.sizes]
     head = ["points", "p50 ms", "p95 ms", "recall@10"]
-    body = f"{len(texts)} queries of words, 384 numbers a point.\n\n{render_table(head, rows)}"
+    body = f"{len(texts)} queries of words, 384 dimensions a point.\n\n{render_table(head, rows)}"
     publish("Search", body, write=options.write)
 
 

@@ -92,8 +92,8 @@ def start_server(name: str, batch: int) -> Iterator[tuple[str, psutil.Process]]:
     words = [sys.executable, "-m", "bench.serve", "--serve", name, "--batch", str(batch)]
     child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
-        told = child.stderr.readline()
-        yield told.split("//")[1].split("/")[0], psutil.Process(child.pid)
+        line = child.stderr.readline()
+        yield line.split("//")[1].split("/")[0], psutil.Process(child.pid)
     finally:
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=30)
@@ -141,8 +141,8 @@ def _cpu_seconds(process: psutil.Process) -> float:
 def _measure_offline_in_subprocess(name: str, count: int, batch: int) -> Speed:
     words = [sys.executable, "-m", "bench.serve", "--offline", name]
     words += ["--count", str(count), "--batch", str(batch)]
-    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return Speed(*json.loads(told))
+    output = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return Speed(*json.loads(output))
 
 
 def measure(name: str, count: int, batch: int, runs: int) -> list[object]:
@@ -183,7 +183,7 @@ def main() -> None:
         speed = measure_offline(MODELS[options.offline](), options.count, options.batch[0])
         print(json.dumps([speed.rate, speed.cpu, speed.alone]))
     elif options.serve:
-        tell = lambda told: print(told, file=sys.stderr, flush=True)  # noqa: E731
+        tell = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
         run_server(
             MODELS[options.serve],
             Service(ServerLimits(), max_batch=options.batch[0]),
@@ -205,8 +205,8 @@ def main() -> None:
             for name in options.models
             for batch in options.batch
         ]
-        told = f"{options.count} texts, {CLIENTS} clients, {options.runs} runs."
-        publish("Serving", f"{told}\n\n{render_table(head, rows)}", write=options.write)
+        note = f"{options.count} texts, {CLIENTS} clients, {options.runs} runs."
+        publish("Serving", f"{note}\n\n{render_table(head, rows)}", write=options.write)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.report import publish, render_table
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-COLD = 4.0  # seconds after which a keeper without clients has ended
+COLD = 4.0  # seconds after which a shard server without clients has ended
 
 
 def measure_command(arguments: list[str]) -> tuple[float, float]:

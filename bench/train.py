@@ -47,18 +47,25 @@ def _find_largest_plain(recipe: str, options: argparse.Namespace) -> list[object
     """Halve the batch until the plain loop fits."""
     batch = max(options.batch)
     while batch >= 2:
-        told = _measure_in_subprocess(recipe, "plain", batch, options)
-        if told:
-            return _render_row(recipe, "plain, fits", told, batch)
+        figures = _measure_in_subprocess(recipe, "plain", batch, options)
+        if figures:
+            return _render_row(recipe, "plain, fits", figures, batch)
         batch //= 2
     return [recipe, "plain", "none fits", "-", "-", "-"]
 
 
-def _render_row(recipe: str, way: str, told: dict[str, Any] | None, batch: int) -> list[object]:
-    if told is None:
+def _render_row(recipe: str, way: str, figures: dict[str, Any] | None, batch: int) -> list[object]:
+    if figures is None:
         return [recipe, way, batch, "out of memory", "-", "-"]
-    seconds = told["seconds"]
-    return [recipe, way, batch, f"{batch / seconds:.1f}", f"{seconds:.2f}", f"{told['peak']:,.0f}"]
+    seconds = figures["seconds"]
+    return [
+        recipe,
+        way,
+        batch,
+        f"{batch / seconds:.1f}",
+        f"{seconds:.2f}",
+        f"{figures['peak']:,.0f}",
+    ]
 
 
 def _measure_in_subprocess(
@@ -71,8 +78,8 @@ def _measure_in_subprocess(
     print(f"-- {recipe}, {way}, {batch} pairs", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "bench.train", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    told: dict[str, Any] | None = json.loads(done.stdout.splitlines()[-1])
-    return told
+    figures: dict[str, Any] | None = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def _options() -> argparse.Namespace:

@@ -9,21 +9,18 @@ Beside ours, `upload_points` of qdrant-client. All ways take turns.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 from qdrant_client import models
 
 from bench.report import publish, render_table
+from bench.transfer import start_stand_in
 from indexer.collections.schema import BM25, IMAGE, make_schema
 from indexer.config import load_config
 from indexer.stores.qdrant.connection import Connection
@@ -33,7 +30,6 @@ from indexer.stores.qdrant.upload import upload
 from indexer.types import Record, SparseVector
 
 NAME = "polylens-bench-upload"
-STAND_IN = Path(__file__).parent.parent / "tests" / "servers" / "qdrant.py"
 BATCH = 256
 
 UploadMethod = Callable[[Server, QdrantStore, Sequence[Record]], None]
@@ -47,17 +43,12 @@ def start_server() -> Iterator[Connection]:
         port = config.qdrant_grpc_port or 6334
         yield Connection(config.store, config.qdrant_api_key, port, config.qdrant_ca)
         return
-    words = [sys.executable, str(STAND_IN), "--port", "0", "--grpc-port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        told = json.loads(process.stdout.readline())
-        try:
-            yield Connection(told["url"], grpc_port=told["grpc_port"])
-        finally:
-            process.terminate()
+    with start_stand_in() as server:
+        yield Connection(server["url"], grpc_port=server["grpc_port"])
 
 
 def make_records(count: int, dim: int) -> list[Record]:
-    """As an ingest makes them: a picture's vector, the words of its caption, a payload."""
+    """As an ingest makes them: an image's vector, the words of its caption, a payload."""
     rows = np.random.default_rng(dim).standard_normal((count, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return [
@@ -158,13 +149,13 @@ def main() -> None:
     with start_server() as connection:
         found = list(measure_all(connection, options.dims, options.count, options.runs))
     streams = Connection("").upload_concurrency
-    told = (
+    note = (
         f"{options.count:,} points, each with a vector, a caption's words and a payload, in "
         f"batches of {BATCH}; ours in\n{streams} streams, `upload_points` of qdrant-client in one. "
         f"{_describe_server()}"
     )
     head = ["dim", "way", "points/s", "client's CPU, µs a point"]
-    body = f"{told}\n\n{render_table(head, found)}"
+    body = f"{note}\n\n{render_table(head, found)}"
     publish("Upload to a server", body, write=options.write)
 
 

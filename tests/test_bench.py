@@ -115,7 +115,8 @@ def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
         ("bench.memory", "--count", "100"),
         ("bench.serve", "--count", "64", "--runs", "1", "--models", "null"),
         ("bench.upload", "--count", "512", "--runs", "1"),
-        ("bench.moving", "--count", "500"),
+        ("bench.transfer", "--count", "500"),
+        ("bench.modules", "--runs", "1"),
     ],
 )
 def test_the_small_ones_run(words):

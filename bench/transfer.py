@@ -1,8 +1,8 @@
-"""Points a second from store to store, and into a file and back: `python -m bench.moving`.
+"""Points per second from store to store, to a file and back: `python -m bench.transfer`.
 
-Synthetic pictures with captions: two vectors of 384 numbers, words and a payload of half a kilobyte
-each. The whole is timed, with the check. No real server is at hand: the stand-in of the tests
-(qdrant-client's engine, in Python) is slower than one and says what Polylens costs at most.
+Synthetic images with captions: each point has two vectors of 384 dimensions, a sparse vector and a
+payload of half a kilobyte. The comparison at the end is timed too. The server is the stand-in of
+the tests (qdrant-client's engine, in Python), which is slower than a real one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _make_record(number: int, image: np.ndarray, text: np.ndarray) -> Record:
         "kind": "image", "format": "jpeg", "bytes": 123456, "width": 4000, "height": 3000,
         "content": uuid.UUID(int=number).hex * 2, "paths": [f"{folder}/{name}"], "name": name,
         "folder": [folder], "languages": ["en"], "tags": ["holiday", "2026"], "year": 2026,
-        "captions": [{"text": "a red bicycle at the harbour", "language": "en", "source": "x"}],
+        "captions": [{"text": "a red bicycle at the harbor", "language": "en", "source": "x"}],
     }  # fmt: skip
     return Record(str(uuid.uuid4()), {IMAGE: image, TEXT: text, BM25: words}, payload)
 
@@ -85,11 +85,11 @@ def measure(what: str, count: int, run: Callable[[], object]) -> tuple[str, str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.moving", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.transfer", description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
-    told = parser.parse_args()
-    count = told.count
+    options = parser.parse_args()
+    count = options.count
     with (
         tempfile.TemporaryDirectory(prefix="polylens-bench-") as scratch,
         start_stand_in() as server,
@@ -111,7 +111,7 @@ def main() -> None:
         ]
         size = f"{file.stat().st_size / count:,.0f} bytes a point in the file"
     body = render_table(("", "seconds", "points/s"), rows) + f"\n\n{count:,} points, {size}."
-    publish("Moving", body, write=told.write)
+    publish("Transfer", body, write=options.write)
 
 
 if __name__ == "__main__":
