@@ -1,4 +1,4 @@
-# Every habit of the project. `make` alone lists them; CI runs the same targets.
+# Every task of the project. `make` alone lists them; CI runs the same targets.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -6,22 +6,24 @@ PORT   ?= 8501
 DEMO   ?= .demo
 JOBS   ?= 2
 # Flags for installing torch, such as the index of its CPU builds: on Linux the default build
-# brings CUDA along. pytorch.org's "Get Started" page tells the index for your machine.
+# includes CUDA. pytorch.org's "Get Started" page names the index for your machine.
 TORCH_FLAGS ?=
 
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+FAST   := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 CODE   := app bench embedder finetune indexer recipes tests tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test check lint format types imports test-fast test-slow test-server test-gpu \
+.PHONY: help setup demo app test check quick lint format types imports docs \
+	test-fast coverage test-slow test-server test-gpu \
 	bench bench-embed bench-train bench-gpu starter screenshot clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(READY) ## make the environment in .venv
+setup: $(READY) ## create the environment in .venv
 
 $(READY): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,26 +39,37 @@ demo: $(READY) ## search the sample pictures in the browser: environment, ingest
 app: $(READY) ## open the app on your own collections
 	$(BIN)/streamlit run app/main.py --server.port $(PORT)
 
-test: $(READY) check ## the whole check: style, types, imports, tests
+test: $(READY) check ## all checks: style, types, imports, tests
 
-check: lint types imports test-fast ## the same in an environment that is there
+check: lint types imports test-fast ## the same in an existing environment
+
+quick: lint ## style and the quick tests, in less than a minute
+	$(FAST) -m "not slow and not gpu and not long"
 
 lint: $(READY) ## style and formatting
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 
-format: $(READY) ## put the code in its one format
+format: $(READY) ## format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-imports: $(READY) ## imports run one way
+imports: $(READY) ## the layers, and no import circles
 	$(BIN)/lint-imports
 
+docs: $(READY) ## write the generated parts of the docs again
+	$(BIN)/python -m tools.generate_settings
+	$(BIN)/python -m tools.generate_cli_docs
+	$(BIN)/python -m tools.generate_scaling_docs
+
 test-fast: $(READY) ## all tests but the slow ones and those that need a GPU; JOBS at a time
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not gpu"
+	$(FAST) -m "not slow and not gpu"
+
+coverage: $(READY) ## the same tests, with the lines they cover
+	$(FAST) -m "not slow and not gpu" --cov --cov-report=term:skip-covered --cov-report=html
 
 test-slow: $(READY) ## the tests that take minutes
 	$(PYTEST) -m slow
@@ -68,7 +81,7 @@ test-server: $(READY) ## the tests of servers against the empty Qdrant at QDRANT
 test-gpu: $(READY) ## the tests that need a GPU
 	$(PYTEST) -m gpu
 
-bench: $(READY) ## measure, and write docs/benchmarks.md; RCLIP=PYTHON measures that peer too
+bench: $(READY) ## run the benchmarks and write docs/benchmarks.md; RCLIP=PYTHON measures rclip too
 	$(BIN)/python -m bench $(if $(RCLIP),--rclip $(RCLIP))
 
 bench-embed: $(READY) ## measure every family against its authors' recipe, small, on the CPU
@@ -83,11 +96,11 @@ bench-gpu: $(READY) ## embedding and training with full-size models, on a GPU
 bench-train: $(READY) ## measure training with and without GradCache, small, on the CPU
 	$(BIN)/python -m bench.train --size small --random-weights --device cpu --publish
 
-starter: $(READY) ## make the starter's head anew from registry packages
+starter: $(READY) ## train the starter's head from registry packages
 	$(BIN)/python -m recipes.starter
 
 screenshot: $(READY) ## take the picture of the app that the README shows
 	POLYLENS_SCREENSHOT=docs/images/app.png $(PYTEST) tests/app/test_browser.py
 
 clean: ## remove the environment, caches and the demo's collection
-	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov

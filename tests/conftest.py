@@ -22,14 +22,33 @@ from embedder.types import Settings
 from indexer.config import Config, load_config
 from tests.embedders import ColorEmbedder
 
-SERVERS = Path(__file__).parent / "servers"
-# A real Qdrant server for the tests that are marked `server`; kept here, for no test sees it.
+TESTS = Path(__file__).parent
+SERVERS = TESTS / "servers"
+LONG = (  # files and folders that take more than a few seconds, the longest first
+    "test_docs.py",
+    "app/test_browser.py",
+    "indexer/ingest/distributed/",
+    "indexer/reindex/",
+    "indexer/test_reindex.py",
+    "test_bench.py",
+    "embedder/test_engine.py",
+    "compatibility/",
+    "finetune/training/",
+    "indexer/cli/",
+    "embedder/test_hub.py",
+    "embedder/test_cli.py",
+    "embedder/test_server.py",
+    "indexer/ingest/test_crash.py",
+    "indexer/ingest/test_ingest.py",
+    "indexer/transfer/",
+    "app/",
+)
+# A real Qdrant server for the tests that are marked `server`; kept here, because tests do not see it.
 REAL = {
     name: os.environ[name]
     for name in ("QDRANT_URL", "QDRANT_API_KEY", "POLYLENS_QDRANT_GRPC_PORT")
     if os.environ.get(name)
 }
-
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports onnxruntime
 
@@ -124,10 +143,16 @@ def model(checkpoint) -> Callable[..., Engine]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for `qdrant` can run against a real server too."""
+    """Mark tests of servers and long files; start long files first, so that no worker ends late."""
+    order = {}
     for item in items:
         if "qdrant" in getattr(item, "fixturenames", ()):
-            item.add_marker("server")
+            item.add_marker("server")  # can run against a real server too
+        path = item.path.relative_to(TESTS).as_posix()
+        order[item] = next((n for n, prefix in enumerate(LONG) if path.startswith(prefix)), None)
+        if order[item] is not None:
+            item.add_marker("long")
+    items.sort(key=lambda item: len(LONG) if order[item] is None else order[item])
 
 
 def _server_module(name: str) -> ModuleType:
