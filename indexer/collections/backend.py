@@ -7,13 +7,16 @@ the old index or the new one, whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from embedder.types import ModelCard
 from indexer.stores.base import Store
 from indexer.stores.qdrant.connection import Layout
+
+if TYPE_CHECKING:
+    from qdrant_client import models
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class CollectionIndex:
     created: str
     ingested: str | None
     folder: Path  # on this machine
+    found: ServerCollection | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCollection:
+    """What a server said of an index when it was resolved, so that nobody has to ask again."""
+
+    info: models.CollectionInfo | None  # None: this process has just created it
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,13 @@ class CollectionBackend(Protocol):
         ...
 
     def exists(self, name: str) -> bool: ...
+
+    def find(self, name: str) -> CollectionIndex | None:
+        """The active index, or None where there is no such collection; one request to a server.
+
+        Raises `CollectionError` where it is damaged.
+        """
+        ...
 
     def get_indexes(self, name: str) -> CollectionIndexes:
         """Raises `CollectionError` where there is no such collection, or it is damaged."""

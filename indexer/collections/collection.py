@@ -48,42 +48,58 @@ class OpenCollection:
     """
 
     def __init__(
-        self, config: Config, place: CollectionBackend, opened: CollectionIndex, store: Store
+        self,
+        config: Config,
+        place: CollectionBackend,
+        opened: CollectionIndex,
+        store: Store,
+        *,
+        is_build: bool = False,
     ) -> None:
         name, tenant = config.collection, config.tenant
         self.name, self.card, self.store, self.tenant = name, opened.card, store, tenant
         self.is_shared = config.is_remote
-        self._backend, self.active_index = place, opened
+        self._backend, self.active_index, self._is_build = place, opened, is_build
         self.path = tenant_dir(place.local_dir(name), tenant)
         self.thumbnail_dir = self.path / "thumbs"
         self.index_dir = tenant_dir(opened.folder, tenant)
 
     @staticmethod
-    def open(config: Config) -> OpenCollection:
-        """Open what exists; raises `CollectionError` where it is missing or does not fit."""
-        place = open_backend(config)
-        found = place.get_indexes(config.collection).in_use
-        check_model_settings(config, found.card)
-        return OpenCollection.open_index(config, place, found)
+    def open(config: Config, index: CollectionIndex | None = None) -> OpenCollection:
+        """Open what exists, `index` if it has been found already.
+
+        Raises `CollectionError` where it is missing or does not fit.
+        """
+        backend = open_backend(config)
+        index = index or backend.find(config.collection)
+        if index is None:
+            index = backend.get_indexes(config.collection).in_use  # the error says what there is
+        check_model_settings(config, index.card)
+        return OpenCollection.open_index(config, backend, index)
 
     @staticmethod
-    def open_or_create(config: Config, card: ModelCard) -> OpenCollection:
+    def open_or_create(
+        config: Config, card: ModelCard, index: CollectionIndex | None = None
+    ) -> OpenCollection:
         """Open the collection, made with `card`, creating it where it is missing."""
-        place, name = open_backend(config), config.collection
-        if not place.exists(name):
-            _create(config, place, card)
-        found = place.get_indexes(name).in_use
-        check_same_model(config, found.card, card)
-        return OpenCollection.open_index(config, place, found)
+        backend = open_backend(config)
+        index = index or backend.find(config.collection) or _create(config, backend, card)
+        check_same_model(config, index.card, card)
+        return OpenCollection.open_index(config, backend, index)
 
     @staticmethod
     def open_index(
-        config: Config, place: CollectionBackend, index: CollectionIndex
+        config: Config,
+        place: CollectionBackend,
+        index: CollectionIndex,
+        *,
+        is_build: bool = False,
     ) -> OpenCollection:
-        """Open an index, in use or not. A tenant "" is for the points that belong to nobody."""
+        """Open an index, active, old, or being built (`is_build`). A tenant "" is for the points
+        that belong to nobody."""
         store = place.open(index)
         mine = store if config.tenant is None else TenantStore(store, config.tenant or None)
-        return OpenCollection(config, place, index, mine)
+        return OpenCollection(config, place, index, mine, is_build=is_build)
 
     def mark_ingested(self) -> None:
         """Record that an ingest has ended now."""
@@ -94,20 +110,25 @@ class OpenCollection:
         """Hold the collection for one writer; raises `StoreBusyError`, `DiskFullError`,
         `CollectionError` where it has been re-indexed since it was opened.
 
-        An index that is being built is held by whoever builds it.
+        An index that is being built is locked by whoever builds it.
         """
         self.index_dir.mkdir(parents=True, exist_ok=True)
-        building = self._backend.get_build(self.name)
-        if building is not None and building.key == self.active_index.key:
+        if self._is_build:
             yield
             return
         with lock_for_writing(self._backend.local_dir(self.name)):
-            if self._backend.get_indexes(self.name).in_use.key != self.active_index.key:
+            index = self.active_index
+            is_new = index.found is not None and index.found.info is None
+            if not is_new and self._find_active_key() != index.key:
                 raise CollectionError(
-                    f"collection {self.name!r} has been re-indexed meanwhile; type the command "
-                    "again"
+                    f"collection {self.name!r} has been re-indexed in the meantime; run the "
+                    "command again"
                 )
             yield
+
+    def _find_active_key(self) -> str | None:
+        index = self._backend.find(self.name)
+        return index.key if index else None
 
     def close(self) -> None:
         self.store.close()
@@ -187,11 +208,11 @@ def summarize(config: Config, name: str | None = None) -> Summary:
     )
 
 
-def _create(config: Config, place: CollectionBackend, card: ModelCard) -> None:
+def _create(config: Config, place: CollectionBackend, card: ModelCard) -> CollectionIndex:
     folder = place.local_dir(config.collection)
     folder.mkdir(parents=True, exist_ok=True)
     check_disk_space(folder)
-    place.create(config.collection, card, make_layout(config))
+    return place.create(config.collection, card, make_layout(config))
 
 
 def tenant_dir(folder: Path, tenant: str | None) -> Path:

@@ -45,6 +45,9 @@ class LocalBackend:
     def exists(self, name: str) -> bool:
         return (self.local_dir(name) / METADATA_FILE).exists()
 
+    def find(self, name: str) -> CollectionIndex | None:
+        return self.get_indexes(name).in_use if self.exists(name) else None
+
     def local_dir(self, name: str) -> Path:
         return self.root / name
 

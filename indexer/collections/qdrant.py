@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from embedder.types import ModelCard
-from indexer.collections.backend import CollectionIndex, CollectionIndexes
+from indexer.collections.backend import CollectionIndex, CollectionIndexes, ServerCollection
 from indexer.collections.metadata_file import Meta, current_time, parse_card
 from indexer.collections.schema import FORMAT, make_schema
 from indexer.errors import CollectionError
 from indexer.stores.base import Store
 from indexer.stores.qdrant.connection import Connection, Layout, redact_password
+from indexer.stores.qdrant.errors import get_grpc_code, get_status
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -57,6 +58,20 @@ class QdrantBackend:
     def exists(self, name: str) -> bool:
         return name in self._call(_list_aliases)
 
+    def find(self, name: str) -> CollectionIndex | None:
+        """By the alias: its collection's metadata hold the collection's own name."""
+        info = self._call(lambda client: _find_info(client, name), is_read=True)
+        if info is None:
+            return None
+        meta = self._read_metadata(name, info.config)
+        key = meta.get("key")
+        if meta.get("name") != name or not key:  # made by an earlier version, or copied
+            aliases = self._call(_list_aliases)
+            if name not in aliases:
+                raise CollectionError(self._missing_message(name, aliases))
+            key = aliases[name]
+        return self._make_index(name, key, ServerCollection(info, meta))
+
     def local_dir(self, name: str) -> Path:
         return self.local_root / name
 
@@ -79,28 +94,42 @@ class QdrantBackend:
         return self._call(lambda client: int(client.count(index.key, exact=True).count))
 
     def get_layout(self, index: CollectionIndex) -> Layout:
-        config = self._get_config(index.key)
-        profile = str(self._read_metadata(index.key, config).get("profile", "small"))
-        return Layout(profile, config.params.shard_number, config.params.replication_factor)
+        found = index.found
+        if found is None or found.info is None:
+            found = self._make_index("", index.key).found
+        assert found and found.info
+        profile, params = str(found.metadata.get("profile", "small")), found.info.config.params
+        return Layout(profile, params.shard_number, params.replication_factor)
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        index = self.start_build(name, card, layout)
-        if not self.exists(name):
-            self.switch(name, index)
-        return self.get_indexes(name).in_use
+        index = self._create_index(name, card, layout)
+        self._call(
+            lambda client: client.update_collection_aliases([_create_alias(name, index.key)])
+        )
+        return index
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+        index = self._create_index(name, card, layout)
+        self._set_aliases({name + NEW: index.key})
+        return index
+
+    def _create_index(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+        from indexer.stores.qdrant.schema import create_collection
+        from indexer.stores.qdrant.server import get_server
+
         key = f"{name}@{datetime.now(UTC):{TIMESTAMP_FORMAT}}-{secrets.token_hex(2)}"
-        self._open_store(key, layout).ensure(make_schema(card.dim))
         meta = {
             "name": name,
+            "key": key,
             "created": current_time(),
             "card": asdict(card),
             "profile": layout.profile,
+            "format": FORMAT,
         }
-        self._write_metadata(key, meta)
-        self._set_aliases({name + NEW: key})
-        return self._make_index(name, key)
+        create_collection(
+            get_server(self.connection), key, make_schema(card.dim), layout, {METADATA_KEY: meta}
+        )
+        return self._make_index(name, key, ServerCollection(None, meta))
 
     def switch(self, name: str, index: CollectionIndex) -> None:
         aliases = self._call(_list_aliases)
@@ -146,8 +175,10 @@ class QdrantBackend:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
-        meta = self._read_metadata(index.key, self._get_config(index.key))
-        self._write_metadata(index.key, {**meta, "ingested": current_time()})
+        found = index.found
+        meta = found.metadata if found else self._read_metadata(index.key)
+        change = {"key": index.key, "ingested": current_time()}
+        self._write_metadata(index.key, {**meta, **change})
 
     def delete(self, name: str) -> None:
         aliases = self._call(_list_aliases)
@@ -158,39 +189,48 @@ class QdrantBackend:
         shutil.rmtree(self.local_dir(name), ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:
-        store = self._open_store(index.key, self.get_layout(index))
+        from indexer.stores.qdrant.server import get_server
+        from indexer.stores.qdrant.store import QdrantStore
+
+        found = index.found or self._make_index("", index.key).found
+        assert found is not None
+        layout = self.get_layout(index) if found.info else None
+        store = QdrantStore(
+            get_server(self.connection), index.key, layout, found.info, is_new=not found.info
+        )
         store.ensure(make_schema(index.card.dim))
         return store
 
-    def _call(self, operation: Callable[[QdrantClient], T]) -> T:
+    def _call(self, operation: Callable[[QdrantClient], T], *, is_read: bool = False) -> T:
         from indexer.stores.qdrant.server import get_server
 
-        return get_server(self.connection).call(operation)
+        return get_server(self.connection).call(operation, is_read=is_read)
 
-    def _open_store(self, key: str, layout: Layout) -> Store:
-        from indexer.stores import open_store
-
-        return open_store(self.connection, key, layout=layout)
-
-    def _make_index(self, name: str, key: str) -> CollectionIndex:
-        meta = self._read_metadata(key, self._get_config(key))
+    def _make_index(
+        self, name: str, key: str, found: ServerCollection | None = None
+    ) -> CollectionIndex:
+        if found is None:
+            info = self._call(lambda client: client.get_collection(key))
+            found = ServerCollection(info, self._read_metadata(key, info.config))
+        meta = found.metadata
         folder = self.local_dir(name) / "indexes" / key.partition("@")[2]
-        return CollectionIndex(key, parse_card(meta), meta["created"], meta.get("ingested"), folder)
+        return CollectionIndex(
+            key, parse_card(meta), meta["created"], meta.get("ingested"), folder, found
+        )
 
-    def _get_config(self, key: str) -> models.CollectionConfig:
-        return self._call(lambda client: client.get_collection(key).config)
-
-    def _read_metadata(self, key: str, config: models.CollectionConfig) -> Meta:
-        """What an index says of itself; raises `CollectionError`."""
+    def _read_metadata(self, key: str, config: models.CollectionConfig | None = None) -> Meta:
+        """The metadata of an index; raises `CollectionError` where they are not ours."""
+        if config is None:
+            config = self._call(lambda client: client.get_collection(key).config)
         try:
             meta: Meta = dict((config.metadata or {})[METADATA_KEY])
             version = int(meta["format"])
             parse_card(meta)
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionError(
-                f"{key!r} on {redact_password(self.connection.url)} does not say which model its vectors "
-                f"are of ({error}): indexer ingest did not make it, or its metadata were "
-                "overwritten"
+                f"{key!r} on {redact_password(self.connection.url)} does not say which model its "
+                f"vectors are from ({error}): indexer ingest did not create it, or its metadata "
+                "were overwritten"
             ) from None
         if version > FORMAT:
             raise CollectionError(
@@ -230,6 +270,15 @@ class QdrantBackend:
 def _list_aliases(client: QdrantClient) -> dict[str, str]:
     """Alias -> the collection that it stands for."""
     return {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
+
+
+def _find_info(client: QdrantClient, name: str) -> models.CollectionInfo | None:
+    try:
+        return client.get_collection(name)
+    except Exception as error:
+        if get_status(error) == 404 or get_grpc_code(error) == "NOT_FOUND":
+            return None
+        raise
 
 
 def _create_alias(alias: str, key: str) -> models.CreateAliasOperation:

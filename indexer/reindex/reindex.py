@@ -86,7 +86,7 @@ def reindex(
         for own, roots in zip(owners, sources, strict=True):
             with (
                 OpenCollection.open_index(own, place, before) as old,
-                OpenCollection.open_index(own, place, index) as new,
+                OpenCollection.open_index(own, place, index, is_build=True) as new,
             ):
                 run = _Reindex(own, old, new, embedder, options or IngestOptions(), on_progress)
                 reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))

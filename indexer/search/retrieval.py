@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,21 +30,20 @@ class Candidate:
 def retrieve_candidates(
     store: Store, query: QueryVectors, store_filter: models.Filter | None, limit: int
 ) -> list[Candidate]:
-    """The best `depth` of each channel, fused; best first, ties by id."""
+    """The best `limit` of each channel, scored in all channels and fused; best first, ties by id."""
     from qdrant_client import models
 
-    channels = _select_channels(query)
+    channels = [IMAGE, TEXT, *([BM25] if query.sparse.indices else [])]
+    requests = [
+        models.QueryRequest.model_construct(
+            query=_get_vector(query, channel), using=channel, filter=store_filter, limit=limit
+        )
+        for channel in channels
+    ]
     found: dict[str, ChannelScores] = {}
-    _run_requests(
-        store, [_make_request(query, channel, store_filter, limit) for channel in channels], found
-    )
-    missing_score_requests = []
-    for channel in channels:
-        ids = [id for id, raw in found.items() if channel not in raw]
-        if ids and len(ids) <= len(found) - limit:  # a channel that gave fewer has no more to give
-            among = models.Filter(must=[models.HasIdCondition(has_id=[*ids])])
-            missing_score_requests.append(_make_request(query, channel, among, len(ids)))
-    _run_requests(store, missing_score_requests, found)
+    for channel, points in zip(channels, store.query_union(requests), strict=True):
+        for point in points:
+            found.setdefault(point.id, {})[channel] = point.score
     base = _reference_distribution(query, found)
     ranked = [
         _score_candidate(id, raw, query, base)
@@ -53,30 +51,6 @@ def retrieve_candidates(
         if id not in query.query_ids
     ]
     return sorted(ranked, key=lambda r: (-r.z, r.id))
-
-
-def _select_channels(query: QueryVectors) -> list[str]:
-    return [IMAGE, TEXT, *([BM25] if query.sparse.indices else [])]
-
-
-def _make_request(
-    query: QueryVectors, channel: str, where: models.Filter | None, limit: int
-) -> models.QueryRequest:
-    from qdrant_client import models
-
-    return models.QueryRequest.model_construct(
-        query=_get_vector(query, channel), using=channel, filter=where, limit=limit
-    )
-
-
-def _run_requests(
-    store: Store, requests: Sequence[models.QueryRequest], found: dict[str, ChannelScores]
-) -> None:
-    answers = store.query_batch(requests) if requests else []
-    for request, points in zip(requests, answers, strict=True):
-        channel = str(request.using)
-        for point in points:
-            found.setdefault(point.id, {})[channel] = point.score
 
 
 def _get_vector(query: QueryVectors, channel: str) -> list[float] | models.SparseVector:

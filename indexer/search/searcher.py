@@ -27,7 +27,14 @@ class Searcher:
 
     def __init__(self, collection: OpenCollection, embedder: Callable[[], Embedder]) -> None:
         self._store, self._embedder = collection.store, embedder
-        self._sampler = CalibrationSampler(collection.store, collection.card.dim)
+        info = collection.active_index.found and collection.active_index.found.info
+        self._sampler = CalibrationSampler(
+            collection.store,
+            collection.card.dim,
+            collection.index_dir if info else None,
+            # a tenant sees a share of the points, which only counting tells
+            info.points_count if info and not collection.tenant else None,
+        )
 
     def search(self, query: Query) -> SearchResults:
         """One page of hits; without parts, the collection's points in the order of their ids.

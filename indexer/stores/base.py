@@ -53,6 +53,14 @@ class Store(Protocol):
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]: ...
 
+    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        """Score the union of what all `requests` find by each request's own query vector.
+
+        The requests have no prefetch stages. A point without the vector that a request uses is
+        missing from its answer.
+        """
+        ...
+
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         """The points that exist among `ids`, in any order."""
         ...

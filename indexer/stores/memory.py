@@ -32,6 +32,7 @@ class MemoryServer:
         *,
         patience: float | None = None,
         stop: threading.Event | None = None,
+        is_read: bool = False,
     ) -> T:
         """What `operation` gives; raises `StoreError`."""
         from qdrant_client import QdrantClient

@@ -50,11 +50,10 @@ class TenantStore:
         return self.query_batch([request])[0]
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        answers = self.store.query_batch([self._narrow_request(request) for request in requests])
-        return [
-            [p._replace(id=self._mask_id(p.id), payload=_strip_tenant(p.payload)) for p in points]
-            for points in answers
-        ]
+        return self._from_answers(self.store.query_batch(self._narrow_requests(requests)))
+
+    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        return self._from_answers(self.store.query_union(self._narrow_requests(requests)))
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         _check_ids(ids)
@@ -134,6 +133,15 @@ class TenantStore:
             if found
         }
         return condition.model_copy(update=inner) if inner else condition
+
+    def _narrow_requests(self, requests: Sequence[models.QueryRequest]) -> list[Any]:
+        return [self._narrow_request(request) for request in requests]
+
+    def _from_answers(self, answers: list[list[ScoredPoint]]) -> list[list[ScoredPoint]]:
+        return [
+            [p._replace(id=self._mask_id(p.id), payload=_strip_tenant(p.payload)) for p in points]
+            for points in answers
+        ]
 
     def _narrow_request(self, request: Any) -> Any:
         """A query, or a stage of one, and all the stages that it draws from."""

@@ -173,7 +173,7 @@ class _Transfer:
     def build(self, *, replaces: bool) -> TransferReport:
         """Build a new index, check and activate it."""
         name, index = self.to.collection, self._get_or_start_build(replaces=replaces)
-        with OpenCollection.open_index(self.to, self.backend, index) as new:
+        with OpenCollection.open_index(self.to, self.backend, index, is_build=True) as new:
             start = self._load_cursor(index, new.store)
             sample = self.source.sample(SAMPLE_SIZE)
             end = self._copy(new, self.source.iter_pages(start.after), start, index)

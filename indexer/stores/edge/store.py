@@ -62,6 +62,24 @@ class EdgeStore:
         answers = self._call("query_batch", [_dump_model(request) for request in requests])
         return [[ScoredPoint(*row) for row in rows] for rows in answers]
 
+    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        """In two steps: a second scan for what another request found costs less here than a
+        prefetch stage, which would scan for each request again."""
+        from qdrant_client import models
+
+        answers = self.query_batch(requests)
+        union = {point.id for points in answers for point in points}
+        missing: dict[int, models.QueryRequest] = {}
+        for number, (request, points) in enumerate(zip(requests, answers, strict=True)):
+            ids = sorted(union - {point.id for point in points})
+            if ids and len(points) == request.limit:  # who gave fewer has no more to give
+                among = models.Filter(must=[models.HasIdCondition(has_id=[*ids])])
+                change = {"filter": among, "limit": len(ids)}
+                missing[number] = request.model_copy(update=change)
+        for number, points in zip(missing, self.query_batch([*missing.values()]), strict=True):
+            answers[number] += points
+        return answers
+
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)
         return [_parse_record(row) for row in self._call("retrieve", list(ids), vectors)]

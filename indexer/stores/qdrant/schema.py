@@ -20,25 +20,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def create_collection(
+    server: Server | MemoryServer,
+    name: str,
+    schema: Schema,
+    layout: Layout,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Create the collection `name` with its payload indexes; raises `StoreError`."""
+    arguments = make_collection_config(schema, layout)
+
+    def create(client: QdrantClient) -> None:
+        try:
+            client.create_collection(name, **arguments, metadata=metadata)
+        except Exception as error:
+            if get_status(error) != 409:  # another process, or we: the answer was lost
+                raise
+
+    server.call(create)
+    _create_indexes(server, name, make_payload_indexes(schema, layout))
+
+
 def ensure_collection(
-    server: Server | MemoryServer, name: str, schema: Schema, layout: Layout
+    server: Server | MemoryServer,
+    name: str,
+    schema: Schema,
+    layout: Layout,
+    info: models.CollectionInfo | None = None,
 ) -> models.CollectionInfo:
     """The collection `name`, with all its payload indexes; raises `StoreError`.
 
-    With a key that may only read, a collection that is there is good enough as it is.
+    `info` is what the server said of it, where somebody has asked already. With a key that may only
+    read, a collection that exists is good enough as it is.
     """
-    arguments = make_collection_config(schema, layout)
-
-    def create(client: QdrantClient) -> models.CollectionInfo:
-        if not client.collection_exists(name):
-            try:
-                client.create_collection(name, **arguments)
-            except Exception as error:
-                if get_status(error) != 409:  # another process, or we: the answer was lost
-                    raise
-        return client.get_collection(name)
-
-    info = server.call(create)
+    if info is None:
+        if not server.call(lambda client: client.collection_exists(name)):
+            create_collection(server, name, schema, layout)
+        info = server.call(lambda client: client.get_collection(name))
     _check_vectors(info, name, schema)
     wanted = make_payload_indexes(schema, layout)
     _create_indexes(server, name, {k: v for k, v in wanted.items() if k not in info.payload_schema})

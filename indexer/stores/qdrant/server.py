@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
-from indexer.errors import IndexerError, StoreError
+from indexer.errors import IndexerError, StoreError, StoreUnavailableError
 from indexer.stores.qdrant.client import make_client
 from indexer.stores.qdrant.connection import Connection
 from indexer.stores.qdrant.errors import TransientError, find_transient_error, get_status
@@ -48,7 +48,8 @@ class Server:
         self.connection = connection
         self._clock = clock or Clock()
         self._client: QdrantClient | None = None
-        self._met = False
+        self._met = False  # it has answered
+        self._checked = False  # it is a Qdrant of a version for this client
         self._waiting = False  # and the user has been told
         self._answered = float("-inf")  # when an outage was told to be over
         self._lock = threading.Lock()
@@ -71,9 +72,13 @@ class Server:
         *,
         patience: float | None = None,
         stop: threading.Event | None = None,
+        is_read: bool = False,
     ) -> T:
-        """What `operation` gives; it is tried again while the server is away or busy, so it must
-        do no harm when it runs twice.
+        """Run `operation`, again and again while the server is away or busy: it must do no harm
+        when it runs twice.
+
+        Before the first call that writes, the server's version is checked; where all calls are
+        reads (`is_read`), only after one has failed.
 
         `patience` is in seconds from the first failure (default: the connection's); `stop` ends the
         waiting. Raises `StoreAwayError` when patience is at an end, `StoreError` at once for what
@@ -82,13 +87,25 @@ class Server:
         patient = self.connection.retry_seconds if patience is None else patience
         client = self._ensure_client()
         if not self._met:
-            self._check_server(client, min(patient, FIRST_CONTACT_SECONDS), stop)
-        return self._call_with_retry(lambda: operation(client), patient, stop)
+            patient = min(patient, FIRST_CONTACT_SECONDS)
+        if not (self._checked or is_read):
+            self._check_server(client, patient, stop)
+        try:
+            result = self._call_with_retry(lambda: operation(client), patient, stop)
+        except StoreUnavailableError:
+            raise
+        except IndexerError:
+            if not self._checked:  # perhaps it is no Qdrant, or not one for this client
+                self._check_server(client, patient, stop)
+            raise
+        self._met = True
+        return result
 
     def close(self) -> None:
         """End the connections; another call opens them anew."""
         with self._lock:
-            client, self._client, self._met = self._client, None, False
+            client, self._client = self._client, None
+            self._met = self._checked = False
         if client is not None:
             client.close()
 
@@ -106,7 +123,7 @@ class Server:
         if "qdrant" not in title.lower():
             raise not_qdrant_error(self.connection, f"it calls itself {title[:60]!r}")
         _check_version(found, self.connection)
-        self._met = True
+        self._met = self._checked = True
 
     def _get_version(self, client: QdrantClient) -> tuple[str, str]:
         from pydantic import ValidationError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import StoreError
@@ -39,15 +40,33 @@ class QdrantStore:
     """The collection, or alias, `collection` of a server. Thread-safe; calls run side by side."""
 
     def __init__(
-        self, server: Server | MemoryServer, collection: str, layout: Layout | None = None
+        self,
+        server: Server | MemoryServer,
+        collection: str,
+        layout: Layout | None = None,
+        info: models.CollectionInfo | None = None,
+        is_new: bool = False,
     ) -> None:
+        """`info` is what the server said of it, where somebody has asked already; `is_new`: it has
+        just been created, with its indexes."""
         self._server, self._name, self._layout = server, collection, layout or Layout()
+        self._info, self._is_new = info, is_new
         self._schema: Schema | None = None
-        self._params: models.SearchParams | None = None
 
     def ensure(self, schema: Schema) -> None:
-        found = ensure_collection(self._server, self._name, schema, self._layout)
-        self._schema, self._params = schema, make_search_params(found)
+        if not self._is_new:
+            self._info = ensure_collection(
+                self._server, self._name, schema, self._layout, self._info
+            )
+        self._schema = schema
+
+    @cached_property
+    def _search_params(self) -> models.SearchParams | None:
+        info = self._info or self._read(lambda client: client.get_collection(self._name))
+        return make_search_params(info)
+
+    def _read(self, operation: Callable[[QdrantClient], T]) -> T:
+        return self._server.call(operation, is_read=True)
 
     def upsert(self, records: Sequence[Record]) -> None:
         parts = list(split_records(records, check_records(records, self._require_schema())))
@@ -106,18 +125,31 @@ class QdrantStore:
             def ask(client: QdrantClient, part: Any = part) -> list[models.QueryResponse]:
                 return client.query_batch_points(self._name, part)
 
-            answers += self._server.call(ask)
+            answers += self._read(ask)
         return [[parse_scored_point(point) for point in answer.points] for answer in answers]
+
+    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+        """In one request: what the others find is each request's prefetch stage."""
+        from qdrant_client import models
+
+        stages = [
+            models.Prefetch(query=r.query, using=r.using, filter=r.filter, limit=r.limit)
+            for r in requests
+        ]
+        limit = sum(r.limit or 0 for r in requests)
+        return self.query_batch(
+            [r.model_copy(update={"prefetch": stages, "limit": limit}) for r in requests]
+        )
 
     def _add_search_params(self, request: Any) -> Any:
         """A query, or a stage of one, that says how the collection's vectors are to be used."""
-        if self._params is None:
+        if self._search_params is None:
             return request
         change: dict[str, Any] = {}
         if request.params is None:
-            change["params"] = self._params
+            change["params"] = self._search_params
         elif not request.params.exact and request.params.quantization is None:
-            quantization = self._params.quantization
+            quantization = self._search_params.quantization
             change["params"] = request.params.model_copy(update={"quantization": quantization})
         if isinstance(request.prefetch, list):
             change["prefetch"] = [self._add_search_params(stage) for stage in request.prefetch]
@@ -133,7 +165,7 @@ class QdrantStore:
             def read(client: QdrantClient, part: Any = part) -> list[models.Record]:
                 return client.retrieve(self._name, part, True, vectors)
 
-            found += map(parse_record, self._server.call(read))
+            found += map(parse_record, self._read(read))
         return found
 
     def scroll(
@@ -144,7 +176,7 @@ class QdrantStore:
         after: str | None = None,
         vectors: bool = False,
     ) -> tuple[list[Record], str | None]:
-        points, following = self._server.call(
+        points, following = self._read(
             lambda client: client.scroll(
                 self._name, where, limit, offset=after, with_payload=True, with_vectors=vectors
             )
@@ -154,15 +186,13 @@ class QdrantStore:
         )
 
     def count(self, where: models.Filter | None = None) -> int:
-        found = self._server.call(lambda client: client.count(self._name, where, exact=True))
+        found = self._read(lambda client: client.count(self._name, where, exact=True))
         return int(found.count)
 
     def facet(
         self, key: str, where: models.Filter | None = None, limit: int = 20
     ) -> list[tuple[str, int]]:
-        found = self._server.call(
-            lambda client: client.facet(self._name, key, where, limit, exact=True)
-        )
+        found = self._read(lambda client: client.facet(self._name, key, where, limit, exact=True))
         return [(str(hit.value), hit.count) for hit in found.hits]
 
     def flush(self) -> None:

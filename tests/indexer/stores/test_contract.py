@@ -152,6 +152,27 @@ def test_several_queries_in_one_message(filled):
     assert [len(points) for points in store.query_batch(requests)] == [4, 4]
 
 
+def test_a_union_is_scored_by_every_query(filled):
+    """Each request scores what the others find too, as if it had been asked for those points."""
+    store, _ = filled
+    a, b = unit(np.random.default_rng(1)), unit(np.random.default_rng(2))
+    requests = [
+        models.QueryRequest(query=vector.tolist(), using=name, limit=4)
+        for vector, name in ((a, "image"), (b, "text"))
+    ]
+    alone = [{p.id: p.score for p in points} for points in store.query_batch(requests)]
+    union = set(alone[0]) | set(alone[1])
+    assert len(union) > 4
+    for request, own, points in zip(requests, alone, store.query_union(requests), strict=True):
+        scores = {point.id: point.score for point in points}
+        among = models.Filter(must=[models.HasIdCondition(has_id=sorted(union))])
+        asked = request.model_copy(update={"filter": among, "limit": len(union)})
+        expected = {point.id: point.score for point in store.query(asked)}
+        assert scores.keys() == expected.keys() >= own.keys()
+        for id, score in expected.items():
+            assert scores[id] == pytest.approx(score, abs=1e-5)
+
+
 def test_fusion_with_k_said(filled):
     store, truth = filled
     a, b = unit(np.random.default_rng(1)), unit(np.random.default_rng(2))

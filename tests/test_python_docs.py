@@ -1,0 +1,52 @@
+"""The examples of docs/python.md and the notebook run as they are written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "python.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+NOTEBOOK = ROOT / "docs" / "tour.ipynb"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A folder with the samples, as in a checkout, and a home folder of its own."""
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_examples_of_the_page(checkout, capsys):
+    names: dict[str, object] = {}
+    for example in EXAMPLES:
+        exec(compile(example, "docs/python.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "tiger" in printed
+    assert "there is no collection 'nothing-here'" in printed
+    assert len(EXAMPLES) == 5
+
+
+def test_every_public_name_is_documented_or_exported():
+    import embedder
+    import indexer
+
+    for package in (embedder, indexer):
+        assert all(getattr(package, name) is not None for name in package.__all__)
+        assert sorted(package.__all__) == package.__all__
+
+
+def test_the_notebook(checkout):
+    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+    names: dict[str, object] = {}
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"tour.ipynb, cell {number}", "exec"), names)
+    assert names["best"] == "tiger.webp"
