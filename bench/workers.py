@@ -21,9 +21,9 @@ import psutil
 
 from bench.report import publish, render_table
 from embedder import Input
-from indexer.cli._open import make_ingest_embedder
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
+from indexer.collections.model import make_lazy_embedder
 from indexer.config import load_config
 from indexer.ingest.distributed.coordinator import Coordinator
 from indexer.ingest.pipeline import ingest
@@ -43,7 +43,7 @@ class Cost:
 def measure_ingest(folder: Path, scratch: Path, address: str | None) -> Cost:
     config = load_config({"store": str(scratch / (address or "one").replace(":", "-"))})
     how = IngestOptions()
-    model = make_ingest_embedder(config)
+    model = make_lazy_embedder(config, None)
     with OpenCollection.open_or_create(config, model.card) as collection:
         index = open_backend(config).get_indexes(config.collection).in_use
         began = time.perf_counter()

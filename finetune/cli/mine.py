@@ -125,12 +125,11 @@ def _open_indexes(
         embed = _make_embed(embedder.load(config.model or DEFAULT_MODEL, make_settings(config)))
         yield [DocumentIndex(documents, embed, content_keys)], embed
         return
-    from indexer.cli._open import open_with_model
+    from indexer.api import Collection
 
-    collection, load_embedder = open_with_model(config, needs_model=True)
-    with collection:
-        embed = _make_embed(load_embedder())
-        index = CollectionIndex(collection.store, content_keys)
+    with Collection(config) as collection:
+        embed = _make_embed(collection.load_model())
+        index = CollectionIndex(collection.opened.store, content_keys)
         yield [index, DocumentIndex(documents, embed, content_keys)], embed
 
 

@@ -32,7 +32,7 @@ def skipped_to_json(skipped: SkippedFile) -> dict[str, str]:
     return {"path": skipped.path, "reason": skipped.reason, "detail": skipped.detail}
 
 
-def print_report(report: IngestReport, errors: Path, *, verbose: bool) -> None:
+def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) -> None:
     """The counts on stdout; the stages' times and the skipped files on stderr."""
     stages = {name: spent for name, spent in report.seconds.items() if name != "total"}
     if stages:

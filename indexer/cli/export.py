@@ -75,18 +75,15 @@ def export(
 
 @contextmanager
 def _open_rows(config: Config, query: Query) -> Iterator[Iterator[ExportRow]]:
-    from indexer.cli._open import open_with_model
+    from indexer.api import Collection
     from indexer.export import iterate_all_rows, iterate_hit_rows
-    from indexer.search.searcher import Searcher
 
-    needs_model = any(part.id is None for part in query.parts)
-    opened, model = open_with_model(config, needs_model=needs_model)
-    with opened:
+    with Collection(config) as collection:
         if query.parts:
-            hits = Searcher(opened, model).search(query).hits
-            yield iterate_hit_rows(opened.store, hits)
+            hits = collection.run_query(query).hits
+            yield iterate_hit_rows(collection.opened.store, hits)
         else:
-            yield iterate_all_rows(opened.store, query.filters)
+            yield iterate_all_rows(collection.opened.store, query.filters)
 
 
 @contextmanager

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +11,6 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.ingest.types import IngestOptions
-    from indexer.types import IngestReport
 
 app = typer.Typer()
 
@@ -59,7 +52,9 @@ def ingest(
 ) -> None:
     """Index the images and texts of folders; unchanged files take almost no time."""
     from embedder.images.decode import DecodeLimits
+    from indexer.api import Collection
     from indexer.cli._output import ingest_to_json, print_report
+    from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.ingest.types import IngestOptions
 
     ingest_options = IngestOptions(
@@ -73,7 +68,13 @@ def ingest(
         follow_links=follow_links,
         allowed_hosts=tuple(allow_host or ()),
     )
-    report, errors = run_ingest(config, folders, ingest_options, quiet=quiet)
+    with (
+        Collection(config) as collection,
+        stop_on_signal() as stop,
+        show_progress(quiet=quiet) as show,
+    ):
+        report = collection.run_ingest(folders, ingest_options, show, stop)
+        errors = collection.errors_file
     if as_json:
         write_json(ingest_to_json(report))
     else:
@@ -82,38 +83,3 @@ def ingest(
         raise typer.Exit(INTERRUPTED)
     if report.skipped:
         raise typer.Exit(SKIPPED)
-
-
-def run_ingest(
-    config: Config, folders: Sequence[str | Path], ingest_options: IngestOptions, *, quiet: bool
-) -> tuple[IngestReport, Path]:
-    """Ingest with progress on stderr; the report, and where the skipped files are listed."""
-    from indexer.cli._open import make_ingest_embedder
-    from indexer.cli._progress import show_progress, stop_on_signal
-    from indexer.collections.collection import OpenCollection
-    from indexer.ingest.pipeline import ERRORS_FILE, ingest_with_workers
-    from indexer.sources import SourceSet
-
-    # a missing folder must not leave an empty collection behind
-    SourceSet.open(folders, ingest_options.source_options).check_readable()
-    embedder = make_ingest_embedder(config)
-    with (
-        _dry_run_config(config, dry_run=ingest_options.dry_run) as place,
-        OpenCollection.open_or_create(place, embedder.card) as opened,
-        stop_on_signal() as stop,
-        show_progress(quiet=quiet) as show,
-    ):
-        report = ingest_with_workers(place, folders, opened, embedder, ingest_options, show, stop)
-        return report, opened.index_dir / ERRORS_FILE
-
-
-@contextmanager
-def _dry_run_config(config: Config, *, dry_run: bool) -> Iterator[Config]:
-    """A dry run creates no collection: where there is none, it works on an empty, temporary one."""
-    from indexer.cli._open import collection_exists
-
-    if not dry_run or collection_exists(config):
-        yield config
-        return
-    with TemporaryDirectory(prefix="polylens-") as folder:
-        yield replace(config, store=folder)

@@ -34,12 +34,10 @@ def prune(
     as_json: _options.Json = False,
 ) -> None:
     """Remove the points whose files are gone from the disk."""
-    from indexer.cli._open import open_with_model
-    from indexer.ingest.prune import prune as prune_collection
+    from indexer.api import Collection
 
-    collection, embedder = open_with_model(config, needs_model=False)
-    with collection:
-        report = prune_collection(collection, embedder, dry_run=dry_run)
+    with Collection(config) as collection:
+        report = collection.prune(dry_run=dry_run)
     for root in report.missing_roots:
         print_note(f"{replace_unprintable(root)} is missing or empty; its points are kept")
     if report.not_checked:

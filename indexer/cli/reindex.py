@@ -63,7 +63,7 @@ def reindex(
 ) -> None:
     """Build a collection's index again with another model, then switch to it; keep the old one."""
     from embedder.images.decode import DecodeLimits
-    from indexer.cli._open import read_collection_card
+    from indexer.api import Collection
     from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.collections.model import make_lazy_embedder
     from indexer.ingest.types import IngestOptions
@@ -84,7 +84,7 @@ def reindex(
         manifest=manifest,
         follow_links=follow_links,
     )
-    card = read_collection_card(config)  # a missing collection is an error before the model loads
+    card = Collection(config).card  # a missing collection is an error before the model loads
     embedder = make_lazy_embedder(config, None)
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = build(

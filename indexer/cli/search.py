@@ -14,8 +14,9 @@ from embedder.cli.console import print_note, write_json
 from indexer.cli import _options
 
 if TYPE_CHECKING:
+    from indexer.api import Collection
     from indexer.config import Config
-    from indexer.types import Part, Query
+    from indexer.types import Query
 
 app = typer.Typer()
 
@@ -115,25 +116,27 @@ def search(
     as_json: _options.Json = False,
 ) -> None:
     """Find images and texts by text in any language, by images, or by both together."""
-    from indexer.cli._open import read_collection_card
+    from indexer.api import Collection
     from indexer.search.query_syntax import parse_filters, parse_parts, read_query_image
     from indexer.types import Part, Query
 
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
     if not (any(map(str.strip, written)) or image or where):
         raise typer.BadParameter("say what to look for: text, an image, or --where")
-    side = read_collection_card(config).image_side
-    images = [Part(image=read_query_image(path, side), label=path.name) for path in image or []]
-    query = Query(
-        (*parse_parts(written, side), *images),
-        filters=parse_filters(where or []),
-        limit=limit,
-        offset=offset,
-        diversity=diversity,
-        group_duplicates=fold,
-        instruction=instruction,
-    )
-    run_query(config, query, [*written, *map(str, image or [])], as_json=as_json, verbose=verbose)
+    with Collection(config) as collection:
+        side = collection.card.image_side
+        images = [Part(image=read_query_image(path, side), label=path.name) for path in image or []]
+        query = Query(
+            (*parse_parts(written, side), *images),
+            filters=parse_filters(where or []),
+            limit=limit,
+            offset=offset,
+            diversity=diversity,
+            group_duplicates=fold,
+            instruction=instruction,
+        )
+        written += map(str, image or [])
+        print_results(collection, query, written, as_json=as_json, verbose=verbose)
 
 
 @app.command(epilog=SIMILAR_EXAMPLES)
@@ -152,33 +155,31 @@ def similar(
     as_json: _options.Json = False,
 ) -> None:
     """Find what is similar to an image or a text: one of the collection, or any image on disk."""
+    from indexer.api import Collection
     from indexer.search.query_syntax import parse_filters
     from indexer.types import Query
 
-    part = resolve_example(config, what)
-    query = Query(
-        (part,),
-        filters=parse_filters(where or []),
-        limit=limit,
-        offset=offset,
-        diversity=diversity,
-        group_duplicates=fold,
-    )
-    run_query(config, query, [what], as_json=as_json, verbose=verbose)
+    with Collection(config) as collection:
+        query = Query(
+            (collection.resolve_example(what),),
+            filters=parse_filters(where or []),
+            limit=limit,
+            offset=offset,
+            diversity=diversity,
+            group_duplicates=fold,
+        )
+        print_results(collection, query, [what], as_json=as_json, verbose=verbose)
 
 
-def run_query(
-    config: Config, query: Query, written: Sequence[str], *, as_json: bool, verbose: bool
+def print_results(
+    collection: Collection, query: Query, written: Sequence[str], *, as_json: bool, verbose: bool
 ) -> None:
     """Search, and print the hits."""
-    from indexer.cli._open import open_with_model
     from indexer.cli._output import print_hits, results_to_json
-    from indexer.search.searcher import Searcher
 
-    needs_model = any(part.id is None for part in query.parts)
-    opened, model = open_with_model(config, needs_model=needs_model)
-    with opened:
-        results = Searcher(opened, model).search(query)
+    if any(part.id is None for part in query.parts):
+        collection.preload_model()  # while the store opens
+    results = collection.run_query(query)
     if as_json:
         write_json(results_to_json(written, query, results))
         return
@@ -187,17 +188,3 @@ def run_query(
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
     print_hits(query, results, verbose=verbose)
-
-
-def resolve_example(config: Config, what: str) -> Part:
-    """The point that `what` names, or whose content is that of the file; else the image there."""
-    from indexer.cli._points import find_point
-    from indexer.collections.collection import OpenCollection
-    from indexer.search.query_syntax import read_query_image
-    from indexer.types import Part
-
-    with OpenCollection.open(config) as opened:
-        id, side = find_point(opened, what), opened.card.image_side
-    if id is not None:
-        return Part(id=id, label=what)
-    return Part(image=read_query_image(Path(what).expanduser(), side), label=Path(what).name)

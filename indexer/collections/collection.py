@@ -83,7 +83,7 @@ class OpenCollection:
     ) -> OpenCollection:
         """Open the collection, made with `card`, creating it where it is missing."""
         backend = open_backend(config)
-        index = index or backend.find(config.collection) or _create(config, backend, card)
+        index = index or backend.find(config.collection) or create_index(config, card)
         check_same_model(config, index.card, card)
         return OpenCollection.open_index(config, backend, index)
 
@@ -166,7 +166,7 @@ def create_collection(config: Config, card: ModelCard) -> None:
         raise CollectionError(
             f"there is a collection {name!r} already; type: indexer status --collection {name}"
         )
-    _create(config, place, card)
+    create_index(config, card)
 
 
 def delete_collection(config: Config) -> None:
@@ -208,11 +208,13 @@ def summarize(config: Config, name: str | None = None) -> Summary:
     )
 
 
-def _create(config: Config, place: CollectionBackend, card: ModelCard) -> CollectionIndex:
-    folder = place.local_dir(config.collection)
+def create_index(config: Config, card: ModelCard) -> CollectionIndex:
+    """Create the collection that the settings name, which does not exist; returns its index."""
+    backend = open_backend(config)
+    folder = backend.local_dir(config.collection)
     folder.mkdir(parents=True, exist_ok=True)
     check_disk_space(folder)
-    return place.create(config.collection, card, make_layout(config))
+    return backend.create(config.collection, card, make_layout(config))
 
 
 def tenant_dir(folder: Path, tenant: str | None) -> Path:

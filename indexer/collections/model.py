@@ -26,7 +26,7 @@ class LazyEmbedder:
 
     card: ModelCard
     load: Callable[[], Embedder]
-    _loaded: Embedder | None = field(default=None, init=False)
+    loaded: Embedder | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
@@ -34,12 +34,12 @@ class LazyEmbedder:
 
     def _ensure_loaded(self) -> Embedder:
         with self._lock:
-            if self._loaded is None:
+            if self.loaded is None:
                 try:
-                    self._loaded = self.load()
+                    self.loaded = self.load()
                 except EmbedderError as error:  # no fault of the files in hand: end the run
                     raise IndexerError(str(error)) from error
-            return self._loaded
+            return self.loaded
 
 
 def make_settings(config: Config, card: ModelCard | None = None) -> Settings:
@@ -96,7 +96,7 @@ def check_same_model(config: Config, card: ModelCard, requested: ModelCard) -> N
         raise _other_model_error(config, card, format_model(requested), requested.name)
 
 
-def make_lazy_embedder(config: Config, card: ModelCard | None) -> Embedder:
+def make_lazy_embedder(config: Config, card: ModelCard | None) -> LazyEmbedder:
     """The collection's model, or the one for a new collection; its weights are not loaded yet.
 
     Raises `EmbedderError`, `CollectionError`.

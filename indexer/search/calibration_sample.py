@@ -124,7 +124,7 @@ class CalibrationSampler:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with fresh.open("wb") as file:
-                np.savez(file, **sample.vectors, points=sample.points, sampled_at=sample.sampled_at)
+                np.savez(file, **arrays)
             fresh.replace(self._file)
         except OSError:
             fresh.unlink(missing_ok=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.cli._open import make_ingest_embedder
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
+from indexer.collections.model import make_lazy_embedder
 from indexer.collections.schema import BM25
 from indexer.config import Config, load_config
 from indexer.errors import IndexerError
@@ -58,7 +58,7 @@ def make_options(batch_size: int = 5) -> IngestOptions:
 
 
 def ingest_here(config: Config, folder: Path) -> IngestReport:
-    model = make_ingest_embedder(config)
+    model = make_lazy_embedder(config, None)
     with OpenCollection.open_or_create(config, model.card) as collection:
         return ingest([folder], collection, model, make_options())
 
@@ -71,7 +71,7 @@ def ingest_distributed(
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> IngestReport:
-    model = make_ingest_embedder(config)
+    model = make_lazy_embedder(config, None)
     options = options or make_options()
     with OpenCollection.open_or_create(config, model.card) as collection:
         index = open_backend(config).get_indexes(config.collection).in_use
@@ -174,7 +174,7 @@ def test_two_workers_make_the_same_as_one_process(tmp_path, served, images):
 
     # nothing has changed: no worker is started, and no cluster is connected to
     index = open_backend(two).get_indexes("default").in_use
-    model = make_ingest_embedder(two)
+    model = make_lazy_embedder(two)
     with (
         OpenCollection.open(two) as collection,
         Coordinator(
@@ -225,11 +225,11 @@ def test_a_stopped_run_continues_where_it_was(tmp_path, served, images):
 def test_workers_build_a_new_index(tmp_path, served, images):
     one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
     ingest_here(one, images)
-    model = RotatedModel(make_ingest_embedder(two))
+    model = RotatedModel(make_lazy_embedder(two))
     with OpenCollection.open_or_create(replace(two, model=None), model.card) as collection:
         ingest([images], collection, model, make_options())
     seen = served.images
-    report = reindex(replace(two, cluster="local:2"), make_ingest_embedder(one), make_options())
+    report = reindex(replace(two, cluster="local:2"), make_lazy_embedder(one), make_options())
     assert report.switched and report.points == (28, 28)
     assert served.images > seen
     assert_same(two, one)
@@ -237,7 +237,7 @@ def test_workers_build_a_new_index(tmp_path, served, images):
 
 def test_a_model_that_does_not_load_ends_the_run(tmp_path, served, images):
     config = make_config(tmp_path, served, "store")
-    model = make_ingest_embedder(config)
+    model = make_lazy_embedder(config, None)
     with OpenCollection.open_or_create(config, model.card) as collection:
         index = open_backend(config).get_indexes("default").in_use
         elsewhere = replace(config, model="http://127.0.0.1:9/v1")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from embedder.images.decode import DecodeLimits
-from indexer.cli._open import make_ingest_embedder
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
+from indexer.collections.model import make_lazy_embedder
 from indexer.config import Config, load_config
 from indexer.ids import hash_content, make_point_ids
 from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
@@ -56,7 +56,7 @@ def config(tmp_path, served) -> Config:
 
 @pytest.fixture
 def collection(config) -> Iterator[OpenCollection]:
-    with OpenCollection.open_or_create(config, make_ingest_embedder(config).card) as opened:
+    with OpenCollection.open_or_create(config, make_lazy_embedder(config, None).card) as opened:
         yield opened
 
 
@@ -90,7 +90,7 @@ def list_embedded(result: BatchResult) -> list[bool]:
 def finish(
     config: Config, collection: OpenCollection, folder: Path, *results: BatchResult
 ) -> IngestReport:
-    model = make_ingest_embedder(config)
+    model = make_lazy_embedder(config, None)
     coordinator = ScriptedCoordinator(iter(results), model)
     return ingest([folder], collection, model, coordinator=coordinator)
 
@@ -98,7 +98,7 @@ def finish(
 def assert_as_one_process(config: Config, collection: OpenCollection, folder: Path) -> None:
     """The points are those that one process makes of the folder."""
     other = replace(config, store=config.store + "-other")
-    model = make_ingest_embedder(other)
+    model = make_lazy_embedder(other)
     with OpenCollection.open_or_create(other, model.card) as opened:
         ingest([folder], opened, model)
         assert_same(read_points(collection), read_points(opened))

@@ -1,0 +1,78 @@
+"""How many requests the command line sends to a server."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from indexer.collections.schema import make_schema
+from indexer.stores.qdrant.connection import Layout
+from indexer.stores.qdrant.profiles import make_payload_indexes
+from indexer.stores.qdrant.server import get_server
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.needs_faults  # only the stand-in counts
+
+
+@pytest.fixture
+def run(indexer, qdrant):
+    """`run("search", "banana")` runs the command on the server and returns the requests."""
+
+    def run(*arguments: object) -> list[str]:
+        qdrant.faults.clear()
+        get_server.cache_clear()  # as in a process of its own
+        done = indexer(*arguments, POLYLENS_STORE=qdrant.url)
+        assert done.returncode == 0, done.stderr
+        return sorted(qdrant.faults.seen.elements())
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "one").mkdir()
+    shutil.copy(ROOT / "samples" / "food" / "banana.jpg", tmp_path / "one")
+    return tmp_path / "one"
+
+
+def test_a_first_ingest_of_one_file_sends_18_requests(run, folder):
+    requests = run("ingest", folder)
+    created = [request for request in requests if request.startswith("create_index")]
+    assert len(created) == len(make_payload_indexes(make_schema(48), Layout())) == 11
+    assert len(requests) <= 18, requests
+
+
+def test_an_ingest_of_nothing_new_sends_4_requests(run, folder):
+    run("ingest", folder)
+    assert len(run("ingest", folder)) <= 4
+
+
+def test_a_search_sends_3_requests(run, folder):
+    """The first one on a machine draws the calibration sample too."""
+    run("ingest", folder)
+    first = run("search", "red")
+    assert len(first) <= 4, first
+    for query in (("search", "blue"), ("search", "red", "--where", "kind=image")):
+        requests = run(*query)
+        assert len(requests) <= 3, requests
+
+
+def test_a_damaged_sample_is_drawn_again(run, folder, indexer):
+    run("ingest", folder)
+    run("search", "red")
+    (file,) = (indexer.folder / "data").rglob("calibration.npz")
+    file.write_bytes(b"nothing")
+    assert len(run("search", "red")) == 4
+    assert len(run("search", "red")) == 3
+
+
+def test_a_sample_of_a_collection_that_has_grown_is_drawn_again(run, folder, photo):
+    run("ingest", folder)
+    run("search", "red")
+    for seed in range(4):
+        photo(folder / f"{seed}.png", seed)
+    run("ingest", folder)
+    assert len(run("search", "red")) == 4
+    assert len(run("search", "red")) == 3
