@@ -92,6 +92,12 @@ class Hit:
     explanation: Payload
     duplicates: tuple[str, ...] = ()  # ids of its near-duplicates
 
+    @property
+    def path(self) -> str | None:
+        """The path of its file, or the first of several, as the payload has it."""
+        paths = self.payload.get("paths") or [None]
+        return paths[0]
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
