@@ -95,8 +95,8 @@ class Hit:
     @property
     def path(self) -> str | None:
         """The path of its file, or the first of several, as the payload has it."""
-        paths = self.payload.get("paths") or [None]
-        return paths[0]
+        paths: list[str] = self.payload.get("paths", [])
+        return paths[0] if paths else None
 
 
 @dataclass(frozen=True, slots=True)
