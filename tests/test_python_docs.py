@@ -36,7 +36,8 @@ def test_the_examples_of_the_page(checkout, capsys):
     for example in EXAMPLES:
         exec(compile(example, "docs/python.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert "tiger" in printed
+    assert "red-apple.jpg" in printed
+    assert "(3, 384) float32" in printed
     assert "there is no collection 'nothing-here'" in printed
     assert len(EXAMPLES) == 5
 
