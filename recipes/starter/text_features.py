@@ -27,7 +27,7 @@ COMPOSITIONAL_COSINE = 0.8  # cosine from which a pair of nouns means what its p
 
 
 class TextFeaturizer:
-    """`embedder.families.starter.text_tower.TextTower` in the making: the tower's rows are kept on disk."""
+    """The `TextTower` of the starter before it is written; caches its embeddings on disk."""
 
     def __init__(
         self,
