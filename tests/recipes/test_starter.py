@@ -189,7 +189,7 @@ def known(tmp_path) -> MeaningSpace:
 
 def test_meanings_are_unit_rows(known):
     assert np.allclose(np.linalg.norm(known.rows, axis=1), 1, atol=1e-3)
-    assert np.allclose(np.linalg.norm(known.texts(["fire", "house"]), axis=1), 1, atol=1e-3)
+    assert np.allclose(np.linalg.norm(known.embed_texts(["fire", "house"]), axis=1), 1, atol=1e-3)
 
 
 def test_the_ears_write_what_the_embedder_reads(known, tmp_path):
