@@ -54,7 +54,7 @@ BENCHMARK_OPTIONS: dict[str, Any] = {
             show_default="Arial, or Liberation Sans",
         ),
     ],
-    "plain": Annotated[
+    "without_instructions": Annotated[
         bool, typer.Option("--plain", help="Leave out instructions, for models without them.")
     ],
 }
@@ -68,7 +68,7 @@ def takes_benchmark_flags(command: Callable[..., None]) -> Callable[..., None]:
 def _check_benchmark_flags(**flags: Any) -> dict[str, Any]:
     if flags["benchmark"] and (flags["among"] or flags["reverse"]):
         raise typer.BadParameter("--among and --reverse need pairs, not a published dataset")
-    return flags
+    return {**flags, "seed": flags["seed"] or 0}
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ def compare(
     from finetune.evaluation.report import comparison_to_dict, read_report
 
     if path is None:
-        needs_path = ("benchmark", "among", "reverse", "limit", "plain")
+        needs_path = ("benchmark", "among", "reverse", "limit", "without_instructions")
         if any(benchmark_flags[name] for name in needs_path):
             raise typer.BadParameter("PATH is missing: what to evaluate the models on")
         first, second = (read_report(Path(name).expanduser()) for name in (before, after))

@@ -73,17 +73,7 @@ def evaluate_model(
     from finetune.evaluation.evaluate import BenchmarkRequest, build_benchmark
     from finetune.evaluation.evaluate import evaluate as run_evaluation
 
-    request = BenchmarkRequest(
-        path=path,
-        benchmark=benchmark_flags["benchmark"],
-        among=benchmark_flags["among"],
-        reverse=benchmark_flags["reverse"],
-        limit=benchmark_flags["limit"],
-        seed=benchmark_flags["seed"] or 0,
-        images=benchmark_flags["images"],
-        font=benchmark_flags["font"],
-        without_instructions=benchmark_flags["plain"],
-    )
+    request = BenchmarkRequest(path=path, **benchmark_flags)
     benchmark = build_benchmark(request, describe_model(name, settings).family, drawn_dir)
     model = load(name, settings)
     try:

@@ -108,10 +108,9 @@ class RequestFormat:
         if self.temperature is not None:
             body["temperature"] = self.temperature
         if self.response_format:
-            body["response_format"] = {"type": self.response_format}
-        if self.response_format == "json_schema":
             schema = {"name": "sample", "strict": True, "schema": request.schema}
-            body["response_format"]["json_schema"] = schema
+            extra = {"json_schema": schema} if self.response_format == "json_schema" else {}
+            body["response_format"] = {"type": self.response_format, **extra}
         return body
 
     def simplify(self, error_text: str) -> RequestFormat | None:

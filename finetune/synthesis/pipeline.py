@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,51 +82,52 @@ class SynthesisOptions:
         return self.out.with_name(f"{self.out.stem}.report.json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleGenerator:
-    """Generates the sample of a job: one call of the model, then the checks. Thread-safe."""
+def generate_sample(
+    job: SampleJob,
+    source: ImageSource,
+    prompts: PromptTemplates,
+    llm: LanguageModel,
+    image_side: int = 768,
+) -> JobOutcome:
+    """Generate the sample of a job: one call of the model, then the checks.
 
-    images: ImageSource
-    prompts: PromptTemplates
-    llm: LanguageModel
-    image_side: int = 768
-
-    def __call__(self, job: SampleJob) -> JobOutcome:
-        """Return a sample or its rejection; raises `LanguageModelError`, `RequestFailedError`."""
-        reply, sample, reason, detail = Reply(""), None, "", ""
-        schema = answer_schema(job.combination)
-        try:
-            images = choose_images(job, self.images)
-            request = Request(
-                system=self.prompts.system,
-                text=self.prompts.build_request(job),
-                images=tuple(_load_image(image.path, self.image_side) for image in images.values()),
-                schema=schema,
-                seed=job.seed,
-            )
-            reply = self.llm.generate(request)
-            texts = parse_revised(reply, schema)
-            check_sample(texts, job.combination, job.language)
-            instruction = texts.pop(INSTRUCTION)
-            sample = Sample(
-                task=job.combination.task,
-                language=job.language.code if texts else None,
-                item=images[job.combination.anchor_role].content,
-                instruction=instruction,
-                texts=texts,
-                pictures=images,
-            )
-        except Rejected as rejection:
-            reason, detail = rejection.reason, rejection.detail
-        return JobOutcome(
-            job=job.number,
-            sample=sample,
-            reason=reason,
-            detail=detail,
-            tokens_in=reply.tokens_in,
-            tokens_out=reply.tokens_out,
-            llm=self.llm.name,
+    A sample that fails a check is an outcome, too. Raises `LanguageModelError`,
+    `RequestFailedError`.
+    """
+    reply, sample, reason, detail = Reply(""), None, "", ""
+    schema = answer_schema(job.combination)
+    try:
+        images = choose_images(job, source)
+        request = Request(
+            system=prompts.system,
+            text=prompts.build_request(job),
+            images=tuple(_load_image(image.path, image_side) for image in images.values()),
+            schema=schema,
+            seed=job.seed,
         )
+        reply = llm.generate(request)
+        texts = parse_revised(reply, schema)
+        check_sample(texts, job.combination, job.language)
+        instruction = texts.pop(INSTRUCTION)
+        sample = Sample(
+            task=job.combination.task,
+            language=job.language.code if texts else None,
+            item=images[job.combination.anchor_role].content,
+            instruction=instruction,
+            texts=texts,
+            pictures=images,
+        )
+    except Rejected as rejection:
+        reason, detail = rejection.reason, rejection.detail
+    return JobOutcome(
+        job=job.number,
+        sample=sample,
+        reason=reason,
+        detail=detail,
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        llm=llm.name,
+    )
 
 
 def _load_image(path: str, max_side: int) -> Image:
@@ -138,44 +140,24 @@ def _load_image(path: str, max_side: int) -> Image:
     return image
 
 
-@dataclass(slots=True)
-class Budget:
-    """Limits spending, by the mean cost of the answers so far. `limit` None: no limit."""
-
-    limit: float | None
-    prices: Prices
-    spent: float = 0.0
-    answers: int = 0
-
-    def allows_request(self, in_flight: int) -> bool:
-        """Tell whether one more request besides those in flight stays within the limit."""
-        if self.limit is None:
-            return True
-        cost = self.prices.compute_cost(2 * TYPICAL_ANSWER_TOKENS, TYPICAL_ANSWER_TOKENS)
-        if self.answers:
-            cost = self.spent / self.answers
-        return self.spent + cost * (in_flight + 1) <= self.limit
-
-    def record_cost(self, outcome: JobOutcome) -> None:
-        self.spent += self.prices.compute_cost(outcome.tokens_in, outcome.tokens_out)
-        self.answers += outcome.tokens_out > 0
-
-
 @dataclass(slots=True, kw_only=True)
 class SynthesisRunner:
     """Runs the jobs that are not in the journal, several at once.
 
-    `stop` ends the run after the requests in flight. `request_errors`: messages of failed requests,
-    whose jobs stay pending.
+    `budget` limits the cost, by the mean cost of the answers so far. `stop` ends the run after the
+    requests in flight. `request_errors`: messages of failed requests, whose jobs stay pending.
     """
 
     journal: Journal
     generate: Callable[[SampleJob], JobOutcome]
-    budget: Budget
     parallel: int
     stop: threading.Event
+    prices: Prices = field(default_factory=Prices)
+    budget: float | None = None
     over_budget: bool = field(default=False, init=False)
     request_errors: list[str] = field(default_factory=list, init=False)
+    _spent: float = field(default=0.0, init=False)
+    _answers: int = field(default=0, init=False)
     _consecutive_failures: int = field(default=0, init=False)
     _seen_keys: set[str] = field(default_factory=set, init=False)
 
@@ -186,7 +168,7 @@ class SynthesisRunner:
         the requests in flight have ended.
         """
         for outcome in self.journal.outcomes.values():
-            self.budget.record_cost(outcome)
+            self._record_cost(outcome)
             if outcome.sample:
                 self._seen_keys.add(_duplicate_key(outcome.sample))
         pending = iter([job for job in jobs if job.number not in self.journal.outcomes])
@@ -220,10 +202,16 @@ class SynthesisRunner:
         if self.stop.is_set() or self.over_budget:
             return None
         job = next(pending, None)
-        if job is not None and not self.budget.allows_request(in_flight):
-            self.over_budget = True
-            return None
-        return job
+        if job is not None and self.budget is not None:
+            cost = self.prices.compute_cost(2 * TYPICAL_ANSWER_TOKENS, TYPICAL_ANSWER_TOKENS)
+            if self._answers:
+                cost = self._spent / self._answers
+            self.over_budget = self._spent + cost * (in_flight + 1) > self.budget
+        return None if self.over_budget else job
+
+    def _record_cost(self, outcome: JobOutcome) -> None:
+        self._spent += self.prices.compute_cost(outcome.tokens_in, outcome.tokens_out)
+        self._answers += outcome.tokens_out > 0
 
     def _find_fatal(self, error: BaseException) -> Exception | None:
         """Return the error that ends the run; None if other jobs may succeed."""
@@ -238,7 +226,7 @@ class SynthesisRunner:
         return RequestFailedError(f"{error} ({self._consecutive_failures} times in a row)")
 
     def _record(self, outcome: JobOutcome) -> JobOutcome:
-        self.budget.record_cost(outcome)
+        self._record_cost(outcome)
         if outcome.sample is not None:
             key = _duplicate_key(outcome.sample)
             if key in self._seen_keys:
@@ -303,12 +291,17 @@ class SynthesisSession:
         if llm is not None and self.journal is not None:
             runner = SynthesisRunner(
                 journal=self.journal,
-                generate=SampleGenerator(
-                    images=self.images, prompts=self.prompts, llm=llm, image_side=options.image_side
+                generate=partial(
+                    generate_sample,
+                    source=self.images,
+                    prompts=self.prompts,
+                    llm=llm,
+                    image_side=options.image_side,
                 ),
-                budget=Budget(options.budget, options.prices),
                 parallel=options.parallel,
                 stop=stop,
+                prices=options.prices,
+                budget=options.budget,
             )
         try:
             for outcome in runner.run(self.jobs) if runner else ():

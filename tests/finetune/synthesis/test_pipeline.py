@@ -16,7 +16,6 @@ from finetune.synthesis.journal import JobOutcome, Journal
 from finetune.synthesis.languages import parse_language_weights
 from finetune.synthesis.llm import LanguageModelError, RequestFailedError
 from finetune.synthesis.pipeline import (
-    Budget,
     SynthesisOptions,
     SynthesisRunner,
     SynthesisSession,
@@ -242,7 +241,6 @@ def test_jobs_start_one_by_one_and_errors_end_the_run(tmp_path):
         runner = SynthesisRunner(
             journal=journal,
             generate=generate,
-            budget=Budget(None, Prices()),
             parallel=2,
             stop=threading.Event(),
         )
