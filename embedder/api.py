@@ -71,7 +71,7 @@ def load(
     changes = {key: value for key, value in keywords.items() if value is not None}
     settings = replace(settings or Settings(), **changes)  # type: ignore[arg-type]
     if settings.device and "," in settings.device:
-        from embedder.engine.multi_device import MultiDeviceEmbedder
+        from embedder.multi_device import MultiDeviceEmbedder
 
         return MultiDeviceEmbedder(name, settings)
     family, bare_name = find_family(name)

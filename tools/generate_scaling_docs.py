@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from embedder import DEFAULT_MODEL, list_models
-from embedder.cli.output import format_bytes
+from embedder.hardware import format_bytes
 from indexer.errors import IndexerError
 from indexer.planning import constants as of
 from indexer.planning.embedding import (

@@ -29,13 +29,3 @@ def print_fields(fields: Mapping[str, str]) -> None:
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:<{width}}  {value}")
-
-
-def format_bytes(byte_count: int) -> str:
-    """Bytes as people say them: 1234567 -> 1.2 MB."""
-    amount = float(byte_count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

@@ -13,10 +13,11 @@ import typer
 from embedder.api import describe_model, list_models, load
 from embedder.cli import options
 from embedder.cli.console import print_note, print_version, run_program, write_json
-from embedder.cli.output import format_bytes, print_fields, print_table
+from embedder.cli.output import print_fields, print_table
 from embedder.cli.serve import SERVE_EXAMPLES, serve
 from embedder.errors import EmbedderError
 from embedder.families.registry import DEFAULT_MODEL
+from embedder.hardware import format_bytes
 from embedder.model_card import UNPINNED, find_preset
 from embedder.types import Settings
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint, first_line, read_config, weight_bytes
-from embedder.cli.output import format_bytes
 from embedder.errors import EmbedderError
-from embedder.hardware import read_available_ram
+from embedder.hardware import format_bytes, read_available_ram
 from embedder.types import Settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from embedder.cli.console import write_json
-from embedder.cli.output import format_bytes, print_fields, print_table
+from embedder.cli.output import print_fields, print_table
+from embedder.hardware import format_bytes
 from indexer.cli import _options
 
 if TYPE_CHECKING:

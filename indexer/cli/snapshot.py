@@ -47,7 +47,7 @@ def snapshot(
     as_json: _options.Json = False,
 ) -> None:
     """Write a collection to one file, from which restore creates it in any store."""
-    from embedder.cli.output import format_bytes
+    from embedder.hardware import format_bytes
     from indexer.cli._progress import format_duration, show_progress, stop_on_signal
     from indexer.transfer.snapshot import snapshot as write
 

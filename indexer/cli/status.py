@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from embedder.cli.console import replace_unprintable, write_json
-from embedder.cli.output import format_bytes, print_fields
+from embedder.cli.output import print_fields
+from embedder.hardware import format_bytes
 from indexer.cli import _options
 from indexer.paths import display_path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from embedder.cli.output import format_bytes
+from embedder.hardware import format_bytes
 from embedder.settings import parse_size
 from indexer.planning.embedding import EmbeddingEstimate
 from indexer.planning.planner import DeploymentPlan, UploadEstimate

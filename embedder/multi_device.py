@@ -25,7 +25,7 @@ from embedder.types import Input, ModelCard, Role, Settings, Vectors
 
 CHUNK_SIZE = 64  # inputs a device gets at once: enough for its own batching
 WORKER_PROGRAM = (
-    "import sys; sys.path[:] = {path!r}; from embedder.engine.multi_device import main; main({fd})"
+    "import sys; sys.path[:] = {path!r}; from embedder.multi_device import main; main({fd})"
 )
 
 
