@@ -1,4 +1,4 @@
-"""Asks every channel for candidates, scores each candidate in all of them, and ranks."""
+"""Retrieves candidates from every channel and fuses their scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ChannelScores = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A candidate: `z` orders, `score` is the cosine that stands for it."""
+    """A candidate, ordered by `z`; `score` is the cosine that corresponds to it."""
 
     id: str
     z: float
@@ -67,25 +67,25 @@ def _get_vector(query: QueryVectors, channel: str) -> list[float] | models.Spars
 def _reference_distribution(
     query: QueryVectors, found: dict[str, ChannelScores]
 ) -> ScoreDistribution:
-    """Scores are told on the scale of pictures, or of texts where there is no picture."""
-    seen = any(IMAGE in raw for raw in found.values())
-    return query.distributions[IMAGE if seen else TEXT]
+    """The channel whose cosines are shown: images, or texts where no image was found."""
+    has_images = any(IMAGE in raw for raw in found.values())
+    return query.distributions[IMAGE if has_images else TEXT]
 
 
 def _score_candidate(
     id: str, raw: ChannelScores, query: QueryVectors, base: ScoreDistribution
 ) -> Candidate:
-    seen = query.distributions[IMAGE].z(raw[IMAGE]) if IMAGE in raw else None
-    written = _fuse_text_scores(raw, query) if query.has_text or seen is None else None
-    z = combine(seen, written)
-    own = raw.get(IMAGE) if base is query.distributions[IMAGE] else raw.get(TEXT)
-    alone = own is not None and z == base.z(own)
-    return Candidate(id, z, own if alone and own is not None else base.score(z), raw)
+    image_z = query.distributions[IMAGE].z(raw[IMAGE]) if IMAGE in raw else None
+    text_z = _fuse_text_scores(raw, query) if query.has_text or image_z is None else None
+    z = combine(image_z, text_z)
+    cosine = raw.get(IMAGE) if base is query.distributions[IMAGE] else raw.get(TEXT)
+    is_exact = cosine is not None and z == base.z(cosine)
+    return Candidate(id, z, cosine if is_exact and cosine is not None else base.score(z), raw)
 
 
 def _fuse_text_scores(raw: ChannelScores, query: QueryVectors) -> float | None:
-    """What captions say, by meaning or by the word: they are the same words, and count once."""
-    meaning = query.distributions[TEXT].z(raw[TEXT]) if TEXT in raw else None
+    """The z of the captions: embedding or BM25, whichever is higher, as both see the same text."""
+    embedding_z = query.distributions[TEXT].z(raw[TEXT]) if TEXT in raw else None
     if BM25 not in raw:
-        return meaning
-    return max(bm25_to_z(raw[BM25]), meaning if meaning is not None else 0.0)
+        return embedding_z
+    return max(bm25_to_z(raw[BM25]), embedding_z if embedding_z is not None else 0.0)

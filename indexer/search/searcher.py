@@ -1,4 +1,4 @@
-"""Answers queries over a collection: words in any language, pictures, points, or all of them."""
+"""Searches a collection by text in any language, images, points, or all of them together."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
-from indexer.search.calibration import is_significant
-from indexer.search.calibration_sample import CalibrationSampler
+from indexer.search.calibration import CalibrationSampler, is_significant
 from indexer.search.filters import build_store_filter
 from indexer.search.query_vectors import QueryVectors, embed_query
 from indexer.search.rerank import RankedRecord, group_duplicates, mmr
 from indexer.search.retrieval import Candidate, retrieve_candidates
 from indexer.types import Filters, Hit, Payload, Query, SearchResults
 
-MIN_CANDIDATES = 100  # candidates a channel
-MIN_MMR_POOL = 100  # candidates that diversity chooses among, at least
+MIN_CANDIDATES = 100  # per channel
+MIN_MMR_POOL = 100  # candidates to diversify
 
 
 class Searcher:
-    """Searches one collection. Thread-safe; the model is loaded when a query first needs it."""
+    """Searches one collection. Thread-safe; the model loads when a query first needs it."""
 
     def __init__(self, collection: OpenCollection, embedder: Callable[[], Embedder]) -> None:
         self._store, self._embedder = collection.store, embedder
@@ -37,21 +36,22 @@ class Searcher:
         )
 
     def search(self, query: Query) -> SearchResults:
-        """One page of hits; without parts, the collection's points in the order of their ids.
+        """Find one page of hits; a query without parts lists the points by id.
 
         Raises `QueryError`, `StoreError`, `EmbedderError`.
         """
         start = time.perf_counter()
         if query.limit <= 0:
             return SearchResults((), 0.0, is_significant=True, has_more=False)
-        hits, matches, more = self._search_parts(query) if query.parts else self._list_points(query)
+        search = self._search_parts if query.parts else self._list_points
+        hits, significant, more = search(query)
         took = (time.perf_counter() - start) * 1e3
-        return SearchResults(tuple(hits), round(took, 2), matches, more)
+        return SearchResults(tuple(hits), round(took, 2), significant, more)
 
     def facets(
         self, filters: Filters | None = None, limit: int = 20
     ) -> dict[str, list[tuple[str, int]]]:
-        """The commonest values of each facet, counted under the filters of the other facets."""
+        """Count the most common values of each facet, under the filters of the other facets."""
         filters_by_key = dict(filters or {})
         counts = {}
         for key in FACETS:
@@ -61,28 +61,26 @@ class Searcher:
 
     def _search_parts(self, query: Query) -> tuple[list[Hit], bool, bool]:
         sample = self._sampler()
-        composed = embed_query(
+        vectors = embed_query(
             query.parts, self._embedder, self._store, sample.vectors, query.instruction
         )
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
-        ranked = retrieve_candidates(
-            self._store, composed, build_store_filter(query.filters), depth
-        )
-        matches = bool(ranked) and is_significant(ranked[0].z, sample.points)
-        found = self._rerank(ranked, query, end + 1)
-        hits = [_make_hit(item, composed) for item in found[query.offset : end]]
-        return hits, matches, len(found) > end
+        ranked = retrieve_candidates(self._store, vectors, build_store_filter(query.filters), depth)
+        significant = bool(ranked) and is_significant(ranked[0].z, sample.points)
+        page = self._rerank(ranked, query, end + 1)
+        hits = [_make_hit(item, vectors) for item in page[query.offset : end]]
+        return hits, significant, len(page) > end
 
-    def _rerank(self, ranked: list[Candidate], query: Query, wanted: int) -> list[RankedRecord]:
-        """Read as many candidates as it takes to fill `wanted` places after folding."""
-        reach = max(2 * wanted, MIN_MMR_POOL) if query.diversity > 0 else wanted + wanted // 2
+    def _rerank(self, ranked: list[Candidate], query: Query, limit: int) -> list[RankedRecord]:
+        """Load as many candidates as it takes to fill `limit` places after grouping duplicates."""
+        depth = max(2 * limit, MIN_MMR_POOL) if query.diversity > 0 else limit + limit // 2
         while True:
-            found = self._load_records(ranked[:reach])
-            kept = group_duplicates(found) if query.group_duplicates else found
-            if len(kept) >= wanted or reach >= len(ranked):
+            records = self._load_records(ranked[:depth])
+            kept = group_duplicates(records) if query.group_duplicates else records
+            if len(kept) >= limit or depth >= len(ranked):
                 return mmr(kept, query.diversity)
-            reach *= 2
+            depth *= 2
 
     def _load_records(self, ranked: list[Candidate]) -> list[RankedRecord]:
         records = {
@@ -93,10 +91,10 @@ class Searcher:
 
     def _list_points(self, query: Query) -> tuple[list[Hit], bool, bool]:
         where = build_store_filter(query.filters)
-        left, after = query.offset, None
-        while left > 0:  # pages of ids alone would be better, and stores have none
-            page, after = self._store.scroll(where, limit=min(left, 1000), after=after)
-            left -= len(page)
+        skip, after = query.offset, None
+        while skip > 0:  # stores have no pages of ids alone
+            page, after = self._store.scroll(where, limit=min(skip, 1000), after=after)
+            skip -= len(page)
             if after is None:
                 return [], True, False
         page, after = self._store.scroll(where, limit=query.limit, after=after)
@@ -105,15 +103,17 @@ class Searcher:
 
 def _make_hit(found: RankedRecord, query: QueryVectors) -> Hit:
     ranked, record = found.candidate, found.record
-    why: Payload = {
+    explanation: Payload = {
         "parts": _explain_parts(found, query),
         "channels": {name: round(score, 4) for name, score in ranked.channel_scores.items()},
     }
-    return Hit(record.id, round(ranked.score, 4), record.payload, why, tuple(found.duplicates))
+    return Hit(
+        record.id, round(ranked.score, 4), record.payload, explanation, tuple(found.duplicates)
+    )
 
 
 def _explain_parts(found: RankedRecord, query: QueryVectors) -> list[Mapping[str, object]]:
-    """How much each part has to do with this hit: `share`s add up to 1 by their sizes."""
+    """The influence of each part on this hit; the absolute values of the shares add up to 1."""
     channel = IMAGE if IMAGE in found.record.vectors else TEXT
     cosines = [float(np.dot(part.vector, found.vector)) for part in query.parts]
     pulls = [
