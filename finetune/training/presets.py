@@ -68,62 +68,6 @@ class Recipe:
         return {**asdict(self), "matryoshka": list(self.matryoshka)}
 
 
-PRESETS: Mapping[str, Recipe] = {
-    # Jiang et al. 2024, https://arxiv.org/abs/2407.12580; their 1000 steps are 2.8 epochs
-    "e5v-text": Recipe(
-        model="royokong/e5-v",
-        batch=768,
-        epochs=2.8,
-        rate=4e-4,
-        warmup=100,
-        temperature=0.05,
-        hard_negatives="all",
-        longest=32,
-        text_only=True,
-        quantize="nf4",
-        lora=LoraSettings(rank=64, alpha=16, dropout=0.05),
-    ),
-    # Jiang et al. 2024, https://arxiv.org/abs/2410.05160; their 2000 steps are 3 epochs. The rate
-    # and the sub-batches are V2's, https://arxiv.org/abs/2507.04590.
-    "vlm2vec": Recipe(
-        model="Qwen/Qwen2-VL-2B-Instruct",
-        batch=1024,
-        sub_batch=64,
-        epochs=3,
-        rate=5e-5,
-        warmup=100,
-        temperature=0.02,
-        hard_negatives="none",
-        lora=LoraSettings(rank=16, alpha=64, dropout=0.1, dora=True, gaussian=True),
-    ),
-    # Chen et al. 2025, https://arxiv.org/abs/2502.08468
-    "mme5": Recipe(
-        model="intfloat/mmE5-mllama-11b-instruct",
-        batch=256,
-        epochs=1,
-        rate=1e-5,
-        warmup=0.05,
-        clip=5.0,
-        temperature=0.02,
-        hard_negatives="own",
-        lora=LoraSettings(rank=8, alpha=64, dropout=0.1, dora=True, gaussian=True),
-    ),
-    # How it was chosen: docs/finetuning.md. In steps, for a small set needs as many as a large one.
-    "starter-head": Recipe(
-        model="starter",
-        batch=512,
-        steps=150,
-        rate=1e-3,
-        warmup=0.1,
-        schedule="cosine",
-        temperature=0.06,
-        both_ways=True,
-        checkpointing=False,
-        save_every=50,
-    ),
-}
-
-
 def read_recipe(path: Path) -> dict[str, Any]:
     """Read the settings of a YAML file; raises `FinetuneError`."""
     try:
@@ -231,3 +175,10 @@ def _validate(recipe: Recipe) -> None:
     for is_valid, message in checks:
         if not is_valid:
             raise FinetuneError(message)
+
+
+PRESETS: Mapping[str, Recipe] = {
+    name: _apply_overrides(Recipe(), settings)
+    for name, settings in read_recipe(Path(__file__).with_suffix(".yaml")).items()
+}
+"""The settings of the papers, from presets.yaml."""

@@ -1,4 +1,4 @@
-"""What only a GPU shows of training: bf16, dropout's other generator, weights in four bits."""
+"""Training on a GPU: bfloat16, the generator of dropout masks, weights in four bits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def least_cosine(one, other) -> float:
 
 
 def test_mini_batches_with_dropout_equal_one_graph(training_setup, gradients, contrast, step_of):
-    """The second pass of a mini-batch draws what the GPU's generator drew in the first."""
+    """The second pass of a mini-batch has the dropout masks of the first."""
     settings = Settings(device="cuda", dtype="float32")
     model, wrapped, pairs = training_setup("vlm2vec-qwen2vl", settings, lora={"dropout": 0.2})
     step = step_of(pairs, family="vlm2vec-qwen2vl", form="V2", tokens=64)
@@ -44,13 +44,13 @@ def test_mini_batches_with_dropout_equal_one_graph(training_setup, gradients, co
         for part in step["mini_batches"].batches
     ]
     rows = torch.cat([wrapped(part)["sentence_embedding"] for part in parts])
-    whole = gradients(model, loss.of(rows, step))
+    whole = gradients(model, loss.loss_of_rows(rows, step))
     for name, gradient in whole.items():
         torch.testing.assert_close(pieces[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
-    """By the defaults of a GPU: bf16, batches made by processes of their own, checkpointing."""
+    """With the defaults of a GPU: bfloat16, worker processes, checkpointing."""
     models = []
 
     def watched(*arguments):
@@ -73,7 +73,7 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
 
 
 def test_training_with_weights_in_four_bits(trained, recipe, texts):
-    """QLoRA as E5-V's: the adapter goes on top of the whole weights afterwards."""
+    """QLoRA as in E5-V: the adapter is applied to the unquantized weights afterwards."""
     pytest.importorskip("bitsandbytes")
     run_recipe = recipe(quantize="nf4", steps=12)
     run = trained(texts, run_recipe, settings=Settings(device="cuda"))
