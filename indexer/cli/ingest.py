@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import INTERRUPTED, SKIPPED, write_json
+from embedder.cli.console import (
+    INTERRUPTED,
+    SKIPPED,
+    print_note,
+    replace_unprintable,
+    write_json,
+)
 from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.config import Config
+    from indexer.types import IngestReport, SkippedFile
 
 app = typer.Typer()
+
+COUNTS = ("added", "updated", "unchanged", "moved", "removed")
+MAX_SHOWN = 10  # files of one list
 
 EXAMPLES = """
 Examples:
@@ -53,7 +64,6 @@ def ingest(
     """Index the images and texts of folders; unchanged files take almost no time."""
     from embedder.images.decode import DecodeLimits
     from indexer.api import Collection
-    from indexer.cli._output import ingest_to_json, print_report
     from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.ingest.types import IngestOptions
 
@@ -83,3 +93,36 @@ def ingest(
         raise typer.Exit(INTERRUPTED)
     if report.skipped:
         raise typer.Exit(SKIPPED)
+
+
+def ingest_to_json(report: IngestReport) -> dict[str, Any]:
+    """The object that `ingest --json` prints."""
+    return {
+        **{name: getattr(report, name) for name in COUNTS},
+        "skipped": [skipped_to_json(skipped) for skipped in report.skipped],
+        "files": report.files,
+        "interrupted": report.interrupted,
+        "seconds": dict(report.seconds),
+    }
+
+
+def skipped_to_json(skipped: SkippedFile) -> dict[str, str]:
+    return {"path": skipped.path, "reason": skipped.reason, "detail": skipped.detail}
+
+
+def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) -> None:
+    """The counts on stdout; the stages' times and the skipped files on stderr."""
+    stages = {name: spent for name, spent in report.seconds.items() if name != "total"}
+    if stages:
+        times = ", ".join(f"{name} {spent:.1f} s" for name, spent in stages.items())
+        print_note(f"time in all threads: {times}")
+    listed = report.skipped if verbose else report.skipped[:MAX_SHOWN]
+    for skipped in listed:
+        detail = f": {replace_unprintable(skipped.detail)}" if skipped.detail else ""
+        print_note(f"skipped {replace_unprintable(skipped.path)} ({skipped.reason}{detail})")
+    if len(report.skipped) > len(listed):
+        print_note(f"... and {len(report.skipped) - len(listed)} more; all of them: {errors}")
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
+    total = f" in {report.seconds['total']:.1f} s" if "total" in report.seconds else ""
+    stopped = "interrupted; " if report.interrupted else ""
+    print(f"{stopped}{report.files} files{total}: {counts}, {len(report.skipped)} skipped")

@@ -17,6 +17,7 @@ from embedder.cli.console import (
     write_json,
 )
 from indexer.cli import _options
+from indexer.cli.ingest import MAX_SHOWN, ingest_to_json, print_report, skipped_to_json
 
 if TYPE_CHECKING:
     from indexer.collections import CollectionBackend
@@ -113,8 +114,6 @@ def reindex(
 
 def reindex_to_json(report: ReindexReport) -> dict[str, object]:
     """The object that `reindex --json` prints."""
-    from indexer.cli._output import ingest_to_json, skipped_to_json
-
     losses = report.diff
     return {
         "switched": report.switched,
@@ -132,7 +131,6 @@ def reindex_to_json(report: ReindexReport) -> dict[str, object]:
 
 def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> None:
     """The counts on stdout; what the new index lacks, and what to type, on stderr."""
-    from indexer.cli._output import print_report
     from indexer.collections import open_backend
     from indexer.collections.collection import tenant_dir
     from indexer.ingest.pipeline import ERRORS_FILE
@@ -158,8 +156,6 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
 
 
 def _print_files(what: str, paths: Sequence[str], verbose: bool) -> None:
-    from indexer.cli._output import MAX_SHOWN
-
     if not paths:
         return
     listed = paths if verbose else paths[:MAX_SHOWN]

@@ -5,20 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from embedder.cli.console import print_note, write_json
+from embedder.cli.console import print_note, replace_unprintable, write_json
 from indexer.cli import _options
 
 if TYPE_CHECKING:
     from indexer.api import Collection
     from indexer.config import Config
-    from indexer.types import Query
+    from indexer.types import Hit, Payload, Query, SearchResults
 
 app = typer.Typer()
+
+BAR_WIDTH = 8  # characters of a score's bar
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many hits.")]
 Offset = Annotated[int, typer.Option(min=0, help="How many of the best hits to skip.")]
@@ -175,8 +177,6 @@ def print_results(
     collection: Collection, query: Query, written: Sequence[str], *, as_json: bool, verbose: bool
 ) -> None:
     """Search, and print the hits."""
-    from indexer.cli._output import print_hits, results_to_json
-
     if any(part.id is None for part in query.parts):
         collection.preload_model()  # while the store opens
     results = collection.run_query(query)
@@ -188,3 +188,99 @@ def print_results(
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
     print_hits(query, results, verbose=verbose)
+
+
+def results_to_json(written: Sequence[str], query: Query, results: SearchResults) -> dict[str, Any]:
+    """The object that `search --json` prints; `written` are the parts as the user wrote them."""
+    return {
+        "query": {
+            "parts": list(written),
+            "where": {key: list(values) for key, values in query.filters.items()},
+            "limit": query.limit,
+            "offset": query.offset,
+        },
+        "took_ms": results.took_ms,
+        "matches": results.is_significant,
+        "more": results.has_more,
+        "hits": [hit_to_json(hit) for hit in results.hits],
+    }
+
+
+def hit_to_json(hit: Hit) -> dict[str, Any]:
+    paths = hit.payload.get("paths", [])
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "path": paths[0] if paths else None,
+        "paths": paths,
+        "payload": hit.payload,
+        "why": hit.explanation,
+        "folded": list(hit.duplicates),
+    }
+
+
+def print_hits(query: Query, results: SearchResults, *, verbose: bool) -> None:
+    """A table on a terminal; elsewhere a line per hit: score, path and caption between tabs."""
+    if not sys.stdout.isatty():
+        for hit in results.hits:
+            print(hit.score, _format_path(hit), _format_caption(hit.payload), sep="\t")
+        return
+    _print_table(query, results, verbose)
+    more = f"; next page: --offset {query.offset + query.limit}" if results.has_more else ""
+    print_note(f"{len(results.hits)} hits in {results.took_ms:.0f} ms{more}")
+
+
+def _print_table(query: Query, results: SearchResults, verbose: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    best = max((hit.score for hit in results.hits), default=1.0)
+    for number, hit in enumerate(results.hits, query.offset + 1):
+        text = Text(_format_path(hit), style="bold")
+        for line in _detail_lines(hit, verbose):
+            text.append(f"\n{line}", style="dim not bold")
+        table.add_row(str(number), format_bar(hit.score, best), f"{hit.score:.3f}", text)
+    Console(highlight=False, emoji=False, markup=False).print(table)
+
+
+def format_bar(score: float, best: float) -> str:
+    """`score` as a bar that is full for the best hit."""
+    filled = round(BAR_WIDTH * max(0.0, min(1.0, score / best))) if best > 0 else 0
+    return "█" * filled + "░" * (BAR_WIDTH - filled)
+
+
+def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
+    lines = [caption] if (caption := _format_caption(hit.payload)) else []
+    if hit.duplicates:
+        lines.append(f"and {len(hit.duplicates)} that look the same")
+    if verbose:
+        lines.append(f"id {hit.id}")
+        lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]
+        lines += [
+            f"{_format_weight(part['weight'])}{replace_unprintable(part['label'])}: "
+            f"cosine {part['score']:+.3f}, {part['share']:+.0%} of the score"
+            for part in hit.explanation.get("parts", [])
+        ]
+    return lines
+
+
+def _format_weight(weight: float) -> str:
+    """As the user writes it: nothing for 1, `-` for -1, `2:` for 2."""
+    return {1.0: "", -1.0: "-"}.get(weight, f"{weight:g}:")
+
+
+def _format_path(hit: Hit) -> str:
+    paths = hit.payload.get("paths") or [hit.id]
+    return replace_unprintable(paths[0])
+
+
+def _format_caption(payload: Payload) -> str:
+    captions = payload.get("captions") or []
+    text = captions[0]["text"] if captions else payload.get("text", "")
+    return replace_unprintable(" ".join(text.split()))[:200]

@@ -66,7 +66,8 @@ class Searcher:
         )
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
-        ranked = retrieve_candidates(self._store, vectors, build_store_filter(query.filters), depth)
+        store_filter = build_store_filter(query.filters) if query.filters else None
+        ranked = retrieve_candidates(self._store, vectors, store_filter, depth)
         significant = bool(ranked) and is_significant(ranked[0].z, sample.points)
         page = self._rerank(ranked, query, end + 1)
         hits = [_make_hit(item, vectors) for item in page[query.offset : end]]
