@@ -1,4 +1,4 @@
-"""The planner: sums worked by hand, the engine's own files, and the page that shows the tables."""
+"""The planner: results worked out by hand, the engine's own files, and the tables in the docs."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def asked(images: int, dim: int = 384, **more) -> PlanRequest:
 
 
 def test_a_point_is_the_sum_of_its_structures():
-    """1024 numbers, no captions; a place for a picture's vector and one for a text's."""
-    told = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "small")
-    assert told["original vectors"] == (2 * 1024 * 4, 2 * 1024 * 4)
-    assert told["quantised vectors"] == (0, 0)
-    assert told["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
-    assert told["facets, indexed"] == pytest.approx((158.4, 158.4))  # 44 bytes x 3.6
-    assert told["look-ups, indexed"] == pytest.approx((417.6, 417.6))  # 116 bytes x 3.6
-    assert told["words, stored"] == (128 + 2 * 8, 0)
-    assert told["words, indexed"] == (20, 20)
-    assert told["ids and versions"] == (52, 52)
-    assert told["payload"] == (555, 555 * 3)  # 370 bytes x 1.5
+    """dim 1024, no captions; space for an image vector and a text vector."""
+    parts = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "small")
+    assert parts["original vectors"] == (2 * 1024 * 4, 2 * 1024 * 4)
+    assert parts["quantised vectors"] == (0, 0)
+    assert parts["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
+    assert parts["facets, indexed"] == pytest.approx((158.4, 158.4))  # 44 bytes x 3.6
+    assert parts["look-ups, indexed"] == pytest.approx((417.6, 417.6))  # 116 bytes x 3.6
+    assert parts["words, stored"] == (128 + 2 * 8, 0)
+    assert parts["words, indexed"] == (20, 20)
+    assert parts["ids and versions"] == (52, 52)
+    assert parts["payload"] == (555, 555 * 3)  # 370 bytes x 1.5
 
 
 def test_what_is_on_disk_takes_no_ram():
@@ -74,8 +74,8 @@ def test_what_is_on_disk_takes_no_ram():
     assert huge["HNSW graphs"][1] == huge["facets, indexed"][1] == 0
 
 
-def test_the_example_of_qdrants_page():
-    """Two million vectors of 768 numbers: 5.72 GiB, and 0.72 at four bits but for their 8 bytes."""
+def test_the_example_in_qdrants_docs():
+    """Two million vectors of dim 768: 5.72 GiB, and 0.72 at four bits but for their 8 bytes."""
     load = CollectionLoad(M, 0, 0.0, 768)
     assert original_vector_bytes(load, PROFILES["small"])[0] / 2**30 == pytest.approx(
         5.72, abs=0.005
@@ -89,7 +89,7 @@ def test_captions_and_texts():
     assert (load.points, load.vectors, load.slots) == (150, 200, 300)
     assert load.payload == 100 * 370 + 50 * 77 + 50 * 1400
     assert load.words == 100 * (2 + 2.5) + 50 * 120
-    assert CollectionLoad(100, 0, 1.5, 10).vectors == 200  # a picture's captions make one vector
+    assert CollectionLoad(100, 0, 1.5, 10).vectors == 200  # an image's captions make one vector
 
 
 def test_copies_and_headroom():
@@ -117,12 +117,12 @@ def test_nodes_by_ram():
     assert found.vectors_a_node == pytest.approx(200 * M / 7)
 
 
-def test_a_node_holds_some_100_million_vectors_however_large():
+def test_a_node_holds_at_most_100_million_vectors():
     found = size_cluster(CollectionLoad(1000 * M, 0, 0.0, 384), "huge", 1, 2 * 10**12)
     assert (found.nodes, found.decided) == (10, "100 million vectors per node")
 
 
-def test_copies_want_three_nodes_and_several_nodes_want_copies():
+def test_copies_need_three_nodes_and_several_nodes_get_copies():
     one = size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", None, 64 * 10**9)
     assert (one.nodes, one.replicas, one.shards, one.whole) == (1, 1, 0, True)
     two = size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", 2, 64 * 10**9)
@@ -153,17 +153,17 @@ def test_shards_spread_evenly(nodes, points, wanted):
         (1000 * M, 384, "huge"),
     ],
 )
-def test_the_simplest_that_will_do(images, dim, chosen):
+def test_the_simplest_sufficient_profile_is_chosen(images, dim, chosen):
     assert plan(asked(images, dim)).chosen == chosen
 
 
-def test_what_is_asked_for_is_planned():
+def test_a_requested_profile_is_planned():
     found = plan(asked(M, profile="huge"))
     assert (found.chosen, found.size.profile) == ("huge", "huge")
     assert plan(asked(M, replicas=2)).chosen == "small"  # the embedded store has no copies
 
 
-def test_the_commands_can_be_typed_next():
+def test_the_commands():
     assert plan(asked(1000, card=KNOWN["starter"])).commands == (
         "indexer ingest FOLDER --collection NAME",
     )
@@ -179,7 +179,7 @@ def test_the_commands_can_be_typed_next():
     assert "--replicas" not in plan(asked(100 * M, profile="huge")).commands[1]
 
 
-def test_the_embedded_store_goes_by_the_line_of_the_benchmarks():
+def test_the_embedded_store_follows_the_benchmarks():
     assert estimate_search_ms(38_400_000) == 13.1
     assert estimate_search_ms(384_000_000) == pytest.approx(51.6)
     found = plan(asked(M)).embedded
@@ -189,7 +189,7 @@ def test_the_embedded_store_goes_by_the_line_of_the_benchmarks():
 
 
 def test_days_of_a_gpu():
-    """31.5 x 10^12 operations a picture on 40 % of 989 x 10^12 a second."""
+    """31.5 x 10^12 operations per image at 40 % of 989 x 10^12 per second."""
     found = plan(asked(M, 4096, card=KNOWN["royokong/e5-v"], gpus=4, days=0.25)).embedding
     assert found.basis == "estimate"
     assert found.rate == pytest.approx(989 * 0.4 / 31.5)
@@ -208,24 +208,24 @@ def test_captions_cost_operations_and_each_is_embedded():
     assert spoken - bare == pytest.approx(more)
 
 
-def test_the_starter_is_told_as_measured():
+def test_the_starter_is_marked_as_measured():
     found = plan(asked(M, card=KNOWN["starter"], texts=M)).embedding
     assert (found.device, found.basis) == ("core", "measured")
     assert found.days == pytest.approx((M / 39.1 + M / 131) / 86_400)
 
 
-def test_a_model_that_does_not_fit_is_told():
+def test_a_model_that_does_not_fit_gets_a_note():
     found = plan(asked(M, 4096, card=KNOWN["intfloat/mmE5-mllama-11b-instruct"], gpu="l4"))
     assert not found.embedding.fits
     assert any("does not fit into one L4" in note for note in found.notes)
 
 
-def test_a_quick_model_waits_for_the_cpu():
+def test_a_fast_model_gets_a_note_about_the_cpu():
     found = plan(asked(M, 768, card=KNOWN["google/siglip2-base-patch16-256"]))
     assert any("cores would keep one H100 busy" in note for note in found.notes)
 
 
-def test_every_model_with_a_name_has_a_cost_but_two():
+def test_every_known_model_but_two_has_a_cost():
     assert KNOWN.keys() - MODEL_COSTS.keys() == {"starter", "TIGER-Lab/VLM2Vec-Full"}
     assert MODEL_COSTS.keys() <= KNOWN.keys()
     unknown = plan(asked(M, 3072, card=KNOWN["TIGER-Lab/VLM2Vec-Full"]))
@@ -233,8 +233,8 @@ def test_every_model_with_a_name_has_a_cost_but_two():
     assert any("is not known" in note for note in unknown.notes)
 
 
-def test_what_goes_over_the_wire():
-    """Three nodes, two copies, 4,000 vectors of 512 numbers a second each."""
+def test_upload_bytes_and_speed():
+    """Three nodes, two copies, 4,000 vectors of dim 512 per second each."""
     found = plan(asked(M, 1024, profile="large", replicas=2)).upload
     assert found.grpc == M * (1024 * 4 + 370 * 1.2)
     assert found.rest == M * (1024 * 21 + 370 * 1.2)
@@ -244,7 +244,7 @@ def test_what_goes_over_the_wire():
     assert (seen.days, seen.basis) == (1.0, "given")
 
 
-def test_costs_are_of_the_prices_that_are_given():
+def test_costs_use_the_given_prices():
     model = KNOWN["royokong/e5-v"]
     found = plan(asked(10 * M, 4096, card=model, gpu_hour=2.0, node_month=100.0))
     assert found.costs.embedding == pytest.approx(found.embedding.device_days * 24 * 2)
@@ -254,7 +254,7 @@ def test_costs_are_of_the_prices_that_are_given():
     assert plan(asked(1000, card=KNOWN["starter"], node_month=100.0)).costs.nodes_a_month is None
 
 
-def test_numbers_are_read_and_said_as_people_do():
+def test_numbers_are_parsed_and_formatted():
     assert parse_count("1B") == 1000 * M  # not a byte
     assert parse_count("2.5 M") == 2_500_000
     assert parse_count("1,000,000") == M
@@ -284,25 +284,27 @@ def test_numbers_are_read_and_said_as_people_do():
     ]
 
 
-def test_the_tables_of_the_page_are_the_planners():
+def test_the_tables_in_the_docs_are_up_to_date():
     page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
     assert page.count("<!-- table: ") == 12
     assert render_tables(page) == page, "run: python -m tools.generate_scaling_docs"
 
 
-def test_the_figures_are_about_those_of_the_benchmarks():
+def test_the_constants_agree_with_the_benchmarks():
     """Another run may differ a little; where it differs more, update planning/constants.py."""
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
 
-    def told(line: str) -> float:
+    def read_value(line: str) -> float:
         return float(re.search(rf"^\| {line} \| ([\d.]+)", page, re.M)[1])
 
-    assert told("pictures, a whole ingest.*?") == pytest.approx(
+    assert read_value("pictures, a whole ingest.*?") == pytest.approx(
         of.STARTER_IMAGES_PER_SECOND, rel=0.2
     )
-    assert told("texts, the model alone") == pytest.approx(of.STARTER_TEXTS_PER_SECOND, rel=0.2)
-    assert told("Polylens, thumbnails included") == pytest.approx(of.DECODE_MS, rel=0.2)
-    assert told("1,000,000") == pytest.approx(of.SEARCH_MEASUREMENTS[1][1], rel=0.2)
+    assert read_value("texts, the model alone") == pytest.approx(
+        of.STARTER_TEXTS_PER_SECOND, rel=0.2
+    )
+    assert read_value("Polylens, thumbnails included") == pytest.approx(of.DECODE_MS, rel=0.2)
+    assert read_value("1,000,000") == pytest.approx(of.SEARCH_MEASUREMENTS[1][1], rel=0.2)
 
 
 def test_planning_loads_nothing_heavy():
@@ -349,7 +351,7 @@ def files(tmp_path_factory) -> dict[str, float]:
 
 
 def _engine_point(edge, number: int):
-    """A picture without captions: its `text` vector is missing."""
+    """An image without captions: its `text` vector is missing."""
     row = np.random.default_rng(number).standard_normal(ENGINE_DIM)
     content, name = hashlib.sha256(str(number).encode()).hexdigest(), f"photo-{number:07d}.jpg"
     folder = f"/home/someone/Pictures/{number // 500:05d}"
@@ -370,22 +372,22 @@ def _largest_segment(folder: Path) -> dict[str, float]:
 
 
 def test_the_engines_files_are_as_large_as_planned(files):
-    told = bytes_a_point(CollectionLoad(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
+    parts = bytes_a_point(CollectionLoad(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
     room = [files[f"vector_storage-{name}/matrix.dat"] for name in ("image", "text")]
-    assert sum(room) == pytest.approx(told["original vectors"][0], rel=0.02)
+    assert sum(room) == pytest.approx(parts["original vectors"][0], rel=0.02)
     assert room[0] == room[1]  # also that of the text, which no point has
     bits = [files[f"vector_storage-{name}/quantized.data"] for name in ("image", "text")]
-    assert sum(bits) == pytest.approx(told["quantised vectors"][0], rel=0.03)
+    assert sum(bits) == pytest.approx(parts["quantised vectors"][0], rel=0.03)
     stored = sum(b for f, b in files.items() if f.startswith("vector_storage-bm25/store"))
-    assert stored == pytest.approx(told["words, stored"][0], rel=0.25)
+    assert stored == pytest.approx(parts["words, stored"][0], rel=0.25)
 
 
 def test_the_engines_graph_and_indexes_are_not_larger_than_planned(files):
-    told = bytes_a_point(CollectionLoad(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
+    parts = bytes_a_point(CollectionLoad(ENGINE_POINTS, 0, 0.0, ENGINE_DIM), "large")
     graph = sum(b for f, b in files.items() if f.startswith("vector_index-image/"))
-    assert 0.3 < graph / told["HNSW graphs"][0] < 1.1  # few points have short links
+    assert 0.3 < graph / parts["HNSW graphs"][0] < 1.1  # few points have short links
     ids = sum(b for f, b in files.items() if f.startswith("id_tracker"))
-    assert ids < told["ids and versions"][0]
+    assert ids < parts["ids and versions"][0]
 
 
 def run(*words: str):
@@ -416,14 +418,14 @@ def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):
 
 def test_the_command_prints_json(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    told = json.loads(run("--images", "1B", "--dim", "768", "--json").stdout)
-    assert (told["points"], told["load"]["dim"], told["model"]) == (1000 * M, 768, None)
-    assert [size["profile"] for size in told["profiles"]] == list(PROFILES)
-    assert told["profiles"][0]["pieces"]["original vectors"]["ram"] == 1000 * M * 2 * 768 * 4
+    parts = json.loads(run("--images", "1B", "--dim", "768", "--json").stdout)
+    assert (parts["points"], parts["load"]["dim"], parts["model"]) == (1000 * M, 768, None)
+    assert [size["profile"] for size in parts["profiles"]] == list(PROFILES)
+    assert parts["profiles"][0]["pieces"]["original vectors"]["ram"] == 1000 * M * 2 * 768 * 4
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--model", "some/model"], "add --dim N"),
         (["--model", "some/model"], "royokong/e5-v"),
@@ -435,21 +437,21 @@ def test_the_command_prints_json(monkeypatch, tmp_path):
         (["--images", "lots"], "such as 200MB or 150M"),
     ],
 )
-def test_a_mistake_is_wrong_usage(words, told, monkeypatch, tmp_path):
+def test_invalid_options_are_usage_errors(words, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--images", "1M", *words)
     assert done.exit_code == 2
     plain = re.sub(r"[\s│]+", " ", done.output)
-    assert told in plain
+    assert message in plain
 
 
-def test_a_length_that_the_model_was_not_trained_for(monkeypatch, tmp_path):
+def test_a_dim_that_the_model_was_not_trained_for(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--images", "1M", "--model", "royokong/e5-v", "--dim", "512")
     assert "vectors of 4096 numbers, not of 512" in str(done.exception)
 
 
-def test_a_model_without_a_name_is_planned_by_its_length(monkeypatch, tmp_path):
+def test_an_unknown_model_is_planned_by_its_dim(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--images", "1M", "--model", "http://gpu-box:8100/v1", "--dim", "1024")
     assert done.exit_code == 0, done.output

@@ -1,4 +1,4 @@
-"""What picture files say about themselves: EXIF, IPTC, XMP, and what damage does to it."""
+"""Metadata in image files: EXIF, IPTC, XMP, and damaged ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def saved(format: str = "JPEG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def said(data: bytes) -> EmbeddedMetadata:
+def read_metadata(data: bytes) -> EmbeddedMetadata:
     return decode_image(data, side=48, read_metadata=read_embedded_metadata).metadata
 
 
@@ -62,8 +62,8 @@ def xmp(inner: str, attributes: str = "") -> bytes:
      </rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
 
 
-def test_a_picture_without_metadata_says_nothing():
-    assert said(saved()) == EmbeddedMetadata()
+def test_an_image_without_metadata():
+    assert read_metadata(saved()) == EmbeddedMetadata()
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
@@ -73,7 +73,7 @@ def test_exif_in_every_format(format):
         {0x9003: "2024:05:17 18:30:00", 0x9011: "+02:00"},
         {1: "N", 2: (48.0, 12.0, 3.6), 3: "W", 4: (16.0, 22.0, 0.0)},
     )
-    found = said(saved(format, exif=block.tobytes()))
+    found = read_metadata(saved(format, exif=block.tobytes()))
     assert pairs(found) == [("A cat on a roof", None)]
     assert found.taken == "2024-05-17T18:30:00+02:00"
     assert found.camera == "Canon EOS 5D"
@@ -83,7 +83,7 @@ def test_exif_in_every_format(format):
 
 def test_exif_description_in_utf8():
     block = exif({0x010E: "屋根の上の猫".encode()})
-    assert pairs(said(saved(exif=block))) == [("屋根の上の猫", None)]
+    assert pairs(read_metadata(saved(exif=block))) == [("屋根の上の猫", None)]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_exif_description_in_utf8():
     ],
 )
 def test_user_comments(value, text):
-    found = said(saved(exif=exif(details={0x9286: value})))
+    found = read_metadata(saved(exif=exif(details={0x9286: value})))
     assert pairs(found) == ([(text, None)] if text else [])
 
 
@@ -112,7 +112,7 @@ def test_windows_title_comment_and_keywords():
         return text.encode("utf-16-le") + b"\0\0"
 
     block = exif({0x9C9B: utf16("A cat"), 0x9C9C: utf16("猫"), 0x9C9E: utf16("pet; roof;Pet")})
-    found = said(saved(exif=block))
+    found = read_metadata(saved(exif=block))
     assert pairs(found) == [("A cat", None), ("猫", None)]
     assert found.tags == ("pet", "roof")
 
@@ -126,15 +126,15 @@ def test_windows_title_comment_and_keywords():
         *("charset=Ascii", "File written by Adobe Photoshop® 4.0", "oznor", "---"),
     ],
 )
-def test_what_cameras_write_is_no_caption(junk):
-    assert pairs(said(saved(exif=exif({0x010E: junk})))) == []
+def test_placeholders_of_cameras_are_not_captions(junk):
+    assert pairs(read_metadata(saved(exif=exif({0x010E: junk})))) == []
 
 
 @pytest.mark.parametrize(
     "text",
     ["A digital camera on a table", "Hdr of a city", "Sony", "猫", "قطة", "แมว", "बिल्ली", "Nora"],
 )
-def test_what_people_write_is_a_caption(text):
+def test_captions_of_people_are_kept(text):
     assert not PLACEHOLDER_PATTERN.fullmatch(text.lower())
 
 
@@ -152,7 +152,7 @@ def test_what_people_write_is_a_caption(text):
     ],
 )
 def test_dates(taken, iso):
-    assert said(saved(exif=exif(details={0x9003: taken}))).taken == iso
+    assert read_metadata(saved(exif=exif(details={0x9003: taken}))).taken == iso
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_dates(taken, iso):
     ],
 )
 def test_cameras(make, model, camera):
-    assert said(saved(exif=exif({0x010F: make, 0x0110: model}))).camera == camera
+    assert read_metadata(saved(exif=exif({0x010F: make, 0x0110: model}))).camera == camera
 
 
 @pytest.mark.parametrize(
@@ -178,13 +178,13 @@ def test_cameras(make, model, camera):
         {1: "N", 2: (48.0, 12.0, 3.6)},
     ],
 )
-def test_places_that_are_none(gps):
-    found = said(saved(exif=exif(gps=gps)))
+def test_invalid_coordinates(gps):
+    found = read_metadata(saved(exif=exif(gps=gps)))
     assert (found.latitude, found.longitude) == (None, None)
 
 
 def test_iptc_in_utf8():
-    found = said(
+    found = read_metadata(
         with_iptc(
             (1, 90, b"\x1b%G"),
             (2, 5, "Dächer".encode()),
@@ -198,8 +198,10 @@ def test_iptc_in_utf8():
 
 
 def test_iptc_without_a_charset_is_guessed():
-    assert pairs(said(with_iptc((2, 120, "Dächer".encode("latin-1"))))) == [("Dächer", None)]
-    assert pairs(said(with_iptc((2, 120, "Dächer".encode())))) == [("Dächer", None)]
+    assert pairs(read_metadata(with_iptc((2, 120, "Dächer".encode("latin-1"))))) == [
+        ("Dächer", None)
+    ]
+    assert pairs(read_metadata(with_iptc((2, 120, "Dächer".encode())))) == [("Dächer", None)]
 
 
 def test_iptc_in_a_tiff():
@@ -209,13 +211,13 @@ def test_iptc_in_a_tiff():
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[33723] = iptc
     tags.tagtype[33723] = 7
-    assert pairs(said(saved("TIFF", tiffinfo=tags))) == [("A cat", None)]
+    assert pairs(read_metadata(saved("TIFF", tiffinfo=tags))) == [("A cat", None)]
 
 
-def test_damaged_iptc_is_read_as_far_as_it_goes():
+def test_damaged_iptc_is_read_up_to_the_damage():
     whole = with_iptc((2, 120, b"A cat"), (2, 25, b"roof"))
     cut = whole.replace(b"\x1c\x02\x19\0\x04roof", b"\x1c\x02\x19\xff\xffroof")
-    assert pairs(said(cut)) == [("A cat", None)]
+    assert pairs(read_metadata(cut)) == [("A cat", None)]
 
 
 DESCRIPTION = """<dc:title><rdf:Alt><rdf:li xml:lang="x-default">Roofs</rdf:li></rdf:Alt></dc:title>
@@ -237,7 +239,7 @@ def test_xmp_in_every_format(format):
         data = saved("TIFF", tiffinfo={700: packet})
     else:
         data = saved(format, xmp=packet)
-    found = said(data)
+    found = read_metadata(data)
     assert pairs(found) == [
         ("Roofs", None),
         ("A cat", "en"),
@@ -250,20 +252,20 @@ def test_xmp_in_every_format(format):
 
 def test_one_caption_in_three_places_is_one():
     block = exif({0x010E: "A cat"}, {0x9286: b"ASCII\0\0\0A cat"})
-    assert pairs(said(saved(exif=block, xmp=xmp(DESCRIPTION)))).count(("A cat", "en")) == 1
-    assert ("A cat", None) not in pairs(said(saved(exif=block, xmp=xmp(DESCRIPTION))))
+    assert pairs(read_metadata(saved(exif=block, xmp=xmp(DESCRIPTION)))).count(("A cat", "en")) == 1
+    assert ("A cat", None) not in pairs(read_metadata(saved(exif=block, xmp=xmp(DESCRIPTION))))
 
 
 def test_entities_in_xmp_are_not_expanded():
     bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>' + xmp(
         "<dc:title>&b;</dc:title>"
     )
-    assert said(saved(xmp=bomb)) == EmbeddedMetadata()
+    assert read_metadata(saved(xmp=bomb)) == EmbeddedMetadata()
 
 
 @pytest.mark.parametrize("packet", [b"<broken title", b"\xff\xfe\0title", b"title" * 1000])
-def test_damaged_xmp_is_no_reason_to_refuse(packet):
-    assert said(saved(xmp=packet)) == EmbeddedMetadata()
+def test_damaged_xmp_is_ignored(packet):
+    assert read_metadata(saved(xmp=packet)) == EmbeddedMetadata()
 
 
 def test_png_texts():
@@ -271,11 +273,14 @@ def test_png_texts():
     info.add_itxt("Description", "屋根の上の猫", lang="ja")
     info.add_text("Title", "Roofs")
     info.add_text("Software", "GIMP")
-    assert pairs(said(saved("PNG", pnginfo=info))) == [("Roofs", None), ("屋根の上の猫", None)]
+    assert pairs(read_metadata(saved("PNG", pnginfo=info))) == [
+        ("Roofs", None),
+        ("屋根の上の猫", None),
+    ]
 
 
-def test_control_characters_and_endless_captions_are_tidied():
-    (caption,) = said(saved(exif=exif({0x010E: "a\x1b[2J cat " + "x" * 9000}))).captions
+def test_control_characters_and_long_captions_are_normalized():
+    (caption,) = read_metadata(saved(exif=exif({0x010E: "a\x1b[2J cat " + "x" * 9000}))).captions
     assert caption.text.startswith("a [2J cat xx")
     assert len(caption.text) == 2000
 
@@ -292,7 +297,7 @@ RICH = saved(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(2, 1500), st.integers(0, 255)), min_size=1, max_size=12))
-def test_damaged_metadata_never_costs_more_than_itself(flips):
+def test_damaged_metadata_does_not_stop_the_decoding(flips):
     damaged = bytearray(RICH)
     for place, value in flips:
         damaged[place] = value

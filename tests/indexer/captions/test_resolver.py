@@ -1,4 +1,4 @@
-"""Sidecars and manifests: which belong to which picture, what they say, when they changed."""
+"""Sidecars and manifests: which image they describe, their content, and their stamps."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from indexer.types import Caption, SkippedFile
 
 @pytest.fixture
 def describe(tmp_path):
-    """`describe(name, **files)`: what is written about a picture beside these files."""
+    """`describe(name, **files)`: the captions of an image beside these files."""
 
-    def run(picture: str = "x.jpg", files: dict[str, object] | None = None) -> FileCaptions:
-        (tmp_path / picture).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / picture).touch()
+    def run(image: str = "x.jpg", files: dict[str, object] | None = None) -> FileCaptions:
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).touch()
         for name, content in (files or {}).items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def describe(tmp_path):
                 path.write_text(text, "utf-8")
         run.skips = []
         source = CaptionResolver([tmp_path], run.skips.append)
-        return source.load_captions(str(tmp_path / picture))
+        return source.load_captions(str(tmp_path / image))
 
     return run
 
@@ -49,7 +49,7 @@ def pairs(described: FileCaptions) -> list[tuple[str, str | None]]:
     return [(caption.text, caption.language) for caption in described.captions]
 
 
-# which sidecar belongs to which picture
+# which sidecar belongs to which image
 
 
 def test_sidecars_by_name():
@@ -95,7 +95,7 @@ def test_language_tags(text, tag):
 # what stands in them
 
 
-def test_nothing_written_is_nothing(describe):
+def test_a_file_without_captions(describe):
     assert describe() == FileCaptions()
 
 
@@ -124,7 +124,7 @@ def test_lines_that_name_their_language(describe):
     ]
 
 
-def test_paragraphs_are_captions_of_their_own(describe):
+def test_each_paragraph_is_a_caption(describe):
     text = "Lunch: two cats.\nAnd a dog.\n\nA second caption."
     assert pairs(describe(files={"x.txt": text})) == [
         ("Lunch: two cats.\nAnd a dog.", None),
@@ -184,7 +184,7 @@ def test_json_tags_and_other_keys(describe):
     }
 
 
-def test_numbers_that_no_payload_holds_are_left_out(describe):
+def test_numbers_that_a_payload_cannot_hold_are_dropped(describe):
     assert describe(files={"x.json": b'{"a": NaN, "b": -Infinity, "c": 1}'}).meta == {"c": 1}
 
 
@@ -242,7 +242,7 @@ def test_sidecars_in_other_encodings(describe, encoding):
     ]
 
 
-def test_captions_are_tidied(describe):
+def test_captions_are_normalized(describe):
     text = "a\x1b[31m cat \u2028 here " + "x" * 5000
     (caption,) = describe(files={"x.json": {"caption": text}}).captions
     assert caption.text.startswith("a [31m cat here xxx")
@@ -288,7 +288,7 @@ def test_a_manifest_with_languages_tags_and_other_columns(describe):
     assert found.meta == {"brand": "Acme", "price": 12.5, "sku": "007"}
 
 
-def test_short_and_empty_rows_do_no_harm(describe):
+def test_short_and_empty_rows_are_ignored(describe):
     table = "caption,tags,file\nA cat\n\nA dog,pet,x.jpg,more,than,columns\n,,\n"
     found = describe(files={"captions.csv": table})
     assert (pairs(found), found.tags, found.meta) == ([("A dog", None)], ("pet",), {})
@@ -301,7 +301,7 @@ def test_several_rows_are_several_captions(describe):
     assert pairs(found) == [("A cat", "en"), ("Katze", "de"), ("Something", None)]
 
 
-def test_a_manifest_above_names_files_by_their_way_down(describe):
+def test_a_manifest_in_a_parent_names_files_by_relative_path(describe):
     files = {"metadata.csv": "file_name,text\na/b/x.jpg,A cat\n", "a/captions.csv": "file,text\n"}
     assert pairs(describe("a/b/x.jpg", files)) == [("A cat", None)]
 
@@ -314,7 +314,7 @@ def test_a_manifest_above_the_root_is_not_read(tmp_path):
     assert source.load_captions(str(tmp_path / "a/x.jpg")) == FileCaptions()
 
 
-def test_names_in_a_manifest_match_whatever_their_unicode_form(describe):
+def test_names_in_a_manifest_match_in_any_unicode_form(describe):
     files = {"captions.csv": "file,caption\nsub\\cafe\u0301.jpg,A café\n"}
     assert pairs(describe("sub/caf\u00e9.jpg", files)) == [("A café", None)]
 
@@ -343,11 +343,11 @@ def test_a_manifest_that_the_user_names(tmp_path):
         f"{tmp_path}/pics/3.jpg,absolute\n4.jpg,by its bare name\n"
     )
     source = CaptionResolver([tmp_path / "pics"], lambda skip: None, table)
-    said = [
+    texts = [
         source.load_captions(str(tmp_path / "pics" / name)).captions[0].text
         for name in ("a/1.jpg", "2.jpg", "3.jpg", "4.jpg")
     ]
-    assert said == ["from the root", "from the table", "absolute", "by its bare name"]
+    assert texts == ["from the root", "from the table", "absolute", "by its bare name"]
 
 
 def test_a_named_manifest_that_is_broken_or_missing_stops_the_run(tmp_path):
@@ -373,7 +373,7 @@ def stamps(root: Path, *names: str) -> list[str]:
     return [source.compute_stamp(str(root / name)) for name in names]
 
 
-def test_stamps_change_for_the_file_that_is_concerned_and_for_no_other(tmp_path):
+def test_stamps_change_only_for_the_described_file(tmp_path):
     names = ("1.jpg", "2.jpg", "3.jpg")
     for name in names:
         (tmp_path / name).touch()
@@ -394,7 +394,7 @@ def test_stamps_change_for_the_file_that_is_concerned_and_for_no_other(tmp_path)
     assert [a == b for a, b in zip(second, third, strict=True)] == [False, False, True]
 
 
-def test_a_stamp_is_what_captions_for_says_and_reads_no_sidecar(tmp_path):
+def test_compute_stamp_agrees_with_load_captions_and_reads_no_sidecar(tmp_path):
     (tmp_path / "1.jpg").touch()
     (tmp_path / "1.json").write_text("{broken")
     skips: list[SkippedFile] = []
@@ -406,7 +406,7 @@ def test_a_stamp_is_what_captions_for_says_and_reads_no_sidecar(tmp_path):
     assert skips
 
 
-def test_names_that_are_no_utf8_have_sidecars_too(tmp_path):
+def test_names_that_are_not_utf8_have_sidecars(tmp_path):
     raw = os.fsencode(tmp_path)
     for name in (b"caf\xe9.jpg", b"caf\xe9.txt"):
         with open(raw + b"/" + name, "wb") as file:
@@ -429,7 +429,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_gives_notes_that_a_payload_can_hold(value):
+def test_any_json_gives_values_that_a_payload_can_hold(value):
     notes = parse_sidecar("x.json", json.dumps(value).encode(), "x.jpg")
     json.dumps(dict(notes.meta), allow_nan=False, ensure_ascii=False).encode("utf-8")
     assert all(caption.text.encode("utf-8") for caption in notes.captions)

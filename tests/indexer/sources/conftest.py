@@ -1,4 +1,4 @@
-"""A bucket, a web server, and ingests into a collection of the test's own."""
+"""A bucket, a web server, and ingests into a collection in memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from indexer.ingest.types import IngestOptions
 from indexer.stores import MEMORY_LOCATION, Layout, open_store
 
 
-def picture(look: int | str = 0, form: str = "PNG", size=(24, 16)) -> bytes:
-    """A small picture's bytes: noise of a seed, or one colour."""
+def make_image_bytes(look: int | str = 0, form: str = "PNG", size=(24, 16)) -> bytes:
+    """A small image's bytes: noise from a seed, or one color."""
     if isinstance(look, int):
         noise = np.random.default_rng(look).integers(0, 256, (4, 6, 3), dtype=np.uint8)
         image = Image.fromarray(noise).resize(size)
@@ -151,8 +151,8 @@ class Site:
                 if wanted and site.ranges:
                     first, _, last = wanted.removeprefix("bytes=").partition("-")
                     piece = page[int(first) : int(last) + 1 if last else None]
-                    told = f"bytes {first}-{int(first) + len(piece) - 1}/{len(page)}"
-                    return self.answer(206, piece, **{"Content-Range": told, "ETag": "1"})
+                    content_range = f"bytes {first}-{int(first) + len(piece) - 1}/{len(page)}"
+                    return self.answer(206, piece, **{"Content-Range": content_range, "ETag": "1"})
                 return self.answer(200, page)
 
             def answer(self, status: int, body: bytes, **fields: str) -> None:
@@ -192,8 +192,8 @@ def other_site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def make_picture() -> Callable[..., bytes]:
-    return picture
+def make_image() -> Callable[..., bytes]:
+    return make_image_bytes
 
 
 @pytest.fixture

@@ -57,8 +57,8 @@ EXAMPLES = {  # target -> function that writes two images and returns (address, 
 
 
 @pytest.fixture
-def images(make_picture):
-    return {"1.png": make_picture(1), "2.png": make_picture(2)}
+def images(make_image):
+    return {"1.png": make_image(1), "2.png": make_image(2)}
 
 
 @pytest.fixture(params=sorted({source_type.target for source_type in SOURCE_TYPES}))

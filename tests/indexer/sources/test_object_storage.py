@@ -1,4 +1,4 @@
-"""Pictures in a bucket, read by the real s3fs from an S3 server in this process."""
+"""Images in a bucket, read with the real s3fs from an S3 server in this process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from indexer.sources import SourceSet, open_source, read_original
 
 
 @pytest.fixture
-def filled(bucket, make_picture):
-    """Two pictures in folders, one with captions, a note, and what is passed over."""
-    bucket.put("pets/cat.png", make_picture("red"))
+def filled(bucket, make_image):
+    """Two images in folders, one with captions, a text, and files that are ignored."""
+    bucket.put("pets/cat.png", make_image("red"))
     bucket.put("pets/cat.txt", b"en: a red cat\nde: eine rote Katze\n")
-    bucket.put("pets/old/dog", make_picture(2))  # its name does not tell what it is
+    bucket.put("pets/old/dog", make_image(2))  # recognized by its content
     bucket.put("pets/notes.md", b"All about pets.")
-    bucket.put("pets/.hidden/x.png", make_picture(3))
+    bucket.put("pets/.hidden/x.png", make_image(3))
     bucket.put("pets/data.bin", b"\0\1\2")
     bucket.put("pets/metadata.csv", b"file_name,caption_fr\nold/dog,un chien\n")
-    bucket.put("cars/car.png", make_picture(4))
+    bucket.put("cars/car.png", make_image(4))
     return bucket
 
 
-def test_a_prefix_is_ingested_with_what_is_written_beside(filled, run, stored, collection):
+def test_a_prefix_is_ingested_with_its_captions(filled, run, stored, collection):
     assert run(f"{filled.url}/pets") == {"added": 3}
     cat = stored()["cat.png"]
     assert cat["paths"] == [f"{filled.url}/pets/cat.png"]
@@ -61,14 +61,14 @@ def test_a_second_run_reads_nothing(filled, run, colours, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_changed_removed_and_moved_objects(filled, run, stored, make_picture):
+def test_changed_removed_and_moved_objects(filled, run, stored, make_image):
     run(filled.url)
-    filled.put("pets/cat.png", make_picture("blue"))  # as many bytes, in the same second
+    filled.put("pets/cat.png", make_image("blue"))  # as many bytes, in the same second
     assert run(filled.url) == {"updated": 1, "unchanged": 3}
     filled.put("pets/cat.txt", b"a blue cat")
     assert run(filled.url) == {"updated": 1, "unchanged": 3}
     assert [c["text"] for c in stored()["cat.png"]["captions"]] == ["a blue cat"]
-    filled.put("cars/new.png", make_picture(4))
+    filled.put("cars/new.png", make_image(4))
     filled.delete("cars/car.png")
     assert run(filled.url) == {"moved": 1, "unchanged": 3}
     filled.delete("cars/new.png")
@@ -78,7 +78,7 @@ def test_changed_removed_and_moved_objects(filled, run, stored, make_picture):
     assert "new.png" not in stored()
 
 
-def test_a_bucket_that_is_empty_or_gone_loses_nothing(filled, run, collection):
+def test_an_empty_or_missing_bucket_removes_nothing(filled, run, collection):
     run(f"{filled.url}/cars")
     filled.delete("cars/car.png")
     assert run(f"{filled.url}/cars", prune=True) == {}
@@ -95,7 +95,7 @@ def test_one_object_and_a_wildcard(filled, run, stored):
     assert run(f"{filled.url}/*/c*.png") == {"added": 1, "unchanged": 1}
 
 
-def test_many_objects_come_by_the_page(bucket):
+def test_many_objects_are_listed_page_by_page(bucket):
     from moto.backends import get_backend
 
     server = get_backend("s3")["123456789012"]["aws"]
@@ -114,15 +114,15 @@ def test_a_pickled_source_reads_and_describes(filled):
     assert [c.language for c in copy.load_captions(path).captions] == ["en", "de"]
 
 
-def test_an_original_is_read_under_a_known_root_alone(filled, make_picture):
+def test_an_original_is_read_only_under_a_known_root(filled, make_image):
     path = f"{filled.url}/pets/cat.png"
-    assert read_original([f"{filled.url}/pets"], path, DecodeLimits()) == make_picture("red")
+    assert read_original([f"{filled.url}/pets"], path, DecodeLimits()) == make_image("red")
     for roots in ([], [f"{filled.url}/cars"], [f"{filled.url}/pet"]):
         with pytest.raises(UnusableFileError, match="no known source"):
             read_original(roots, path, DecodeLimits())
 
 
-def test_what_is_not_allowed_or_reached_is_told(bucket, monkeypatch):
+def test_denied_and_unreachable_servers_are_reported(bucket, monkeypatch):
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

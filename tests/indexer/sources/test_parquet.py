@@ -1,4 +1,4 @@
-"""Parquet files and the folders of `datasets`: a row is a picture."""
+"""Parquet files and the folders of `datasets`: one image per row."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from indexer.sources import SourceSet, open_source, read_original
 
 
 @pytest.fixture
-def parquet(folder, make_picture):
-    """Three rows of bytes, two in each piece, the last without a picture."""
+def parquet(folder, make_image):
+    """Three rows of bytes, two per row group, the last without an image."""
     table = pa.table(
         {
             "image": [
-                {"bytes": make_picture(1), "path": "one.png"},
-                {"bytes": make_picture(2), "path": None},
+                {"bytes": make_image(1), "path": "one.png"},
+                {"bytes": make_image(2), "path": None},
                 {"bytes": None, "path": None},
             ],
             "caption_en": ["one", "two", "three"],
@@ -43,21 +43,21 @@ def test_rows_with_bytes(parquet, run, stored):
     assert one["meta"] == {"label": 0}
 
 
-def test_a_table_that_is_done_is_not_read_again(parquet, run, monkeypatch):
+def test_an_unchanged_table_is_not_read_again(parquet, run, monkeypatch):
     pq.write_table(pq.read_table(parquet).slice(0, 2), parquet)
     assert run(parquet) == {"added": 2}
     monkeypatch.setattr("indexer.sources.parquet.open_table", None)
     assert run(parquet) == {"unchanged": 2}
 
 
-def test_columns_of_plain_bytes_by_name_or_by_what_they_hold(folder, run, make_picture):
-    pq.write_table(pa.table({"png": [make_picture(1)]}), folder / "a.parquet")
-    columns = {"x": [b"abc"], "scan": [make_picture(2)]}
+def test_byte_columns_are_found_by_name_or_content(folder, run, make_image):
+    pq.write_table(pa.table({"png": [make_image(1)]}), folder / "a.parquet")
+    columns = {"x": [b"abc"], "scan": [make_image(2)]}
     pq.write_table(pa.table(columns), folder / "b.parquet")
     assert run(f"{folder}/*.parquet") == {"added": 2}
 
 
-def test_a_table_without_pictures(folder):
+def test_a_table_without_images(folder):
     pq.write_table(pa.table({"a": [1], "words": ["x"]}), folder / "a.parquet")
     with pytest.raises(IndexerError, match=r"a\.parquet: it has no image column, only a, words"):
         open_source(folder / "a.parquet").check_readable()
@@ -66,10 +66,10 @@ def test_a_table_without_pictures(folder):
         open_source(folder / "b.parquet").check_readable()
 
 
-def test_rows_that_point_elsewhere(folder, tmp_path, site, run, make_picture):
-    (folder / "near.png").write_bytes(make_picture(1))
-    (tmp_path / "outside.png").write_bytes(make_picture(2))
-    site.pages["/far.png"] = make_picture(3)
+def test_rows_with_references(folder, tmp_path, site, run, make_image):
+    (folder / "near.png").write_bytes(make_image(1))
+    (tmp_path / "outside.png").write_bytes(make_image(2))
+    site.pages["/far.png"] = make_image(3)
     where = ["near.png", "../outside.png", str(tmp_path / "outside.png"), f"{site.url}/far.png"]
     where += ["s3://bucket/x.png", "file:///etc/passwd"]
     pq.write_table(pa.table({"image": where}), folder / "t.parquet")
@@ -81,7 +81,7 @@ def test_rows_that_point_elsewhere(folder, tmp_path, site, run, make_picture):
     assert run(folder / "t.parquet", allowed_hosts=(site.host,))["added"] == 1
 
 
-def test_a_folder_of_datasets(folder, run, stored, make_picture):
+def test_a_folder_of_datasets(folder, run, stored, make_image):
     import datasets
 
     features = datasets.Features(
@@ -92,7 +92,7 @@ def test_a_folder_of_datasets(folder, run, stored, make_picture):
         }
     )
     rows = {
-        "image": [{"bytes": make_picture(i), "path": None} for i in range(3)],
+        "image": [{"bytes": make_image(i), "path": None} for i in range(3)],
         "text": ["a cat", "a dog", "more"],
         "label": [0, 1, 1],
     }
@@ -113,7 +113,7 @@ def test_a_folder_of_datasets(folder, run, stored, make_picture):
     assert path == f"{folder}/pets/train/data-00000-of-00001.arrow#00000001"
 
 
-def test_in_another_file_system_and_by_url(parquet, memory, site, run, make_picture):
+def test_in_another_file_system_and_by_url(parquet, memory, site, run, make_image):
     memory.pipe("/t/train.parquet", parquet.read_bytes())
     assert run("memory://t/train.parquet")["added"] == 2
     site.pages["/train.parquet"] = parquet.read_bytes()
@@ -121,9 +121,9 @@ def test_in_another_file_system_and_by_url(parquet, memory, site, run, make_pict
     assert (result["updated"], len(result["skipped"])) == (2, 1)
 
 
-def test_read_again_from_elsewhere(parquet, make_picture):
+def test_read_again_from_elsewhere(parquet, make_image):
     path = f"{parquet}#00000001"
-    assert read_original([str(parquet)], path, DecodeLimits()) == make_picture(2)
+    assert read_original([str(parquet)], path, DecodeLimits()) == make_image(2)
     copy = pickle.loads(pickle.dumps(SourceSet.open([parquet])))
-    assert copy.read(path, DecodeLimits()) == make_picture(2)
+    assert copy.read(path, DecodeLimits()) == make_image(2)
     assert [c.text for c in copy.load_captions(path).captions] == ["two"]

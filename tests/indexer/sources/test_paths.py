@@ -1,4 +1,4 @@
-"""Paths of the catalogue: where they lie, what they are called, and no keys in them."""
+"""Paths of the catalog: folders and names, containment, and redacted credentials."""
 
 from __future__ import annotations
 
@@ -48,17 +48,19 @@ def test_folder_and_name(path, folder, name, plain):
         ("/home/a?b#c", "/home/a?b#c"),
     ],
 )
-def test_nothing_that_lets_in_is_kept(address, kept):
+def test_urls_are_redacted(address, kept):
     assert redact_url(address) == kept
 
 
-def test_what_a_library_says_loses_its_keys():
+def test_messages_of_libraries_are_redacted():
     address = "https://ann:pw123@host/x?sig=abc"
-    said = redact_text(f"cannot open {address}: pw123 refused, see http://a:b@c/d?X=1&Y=2", address)
-    assert not any(secret in said for secret in ("pw123", "sig=abc", "a:b", "X=1"))
+    redacted = redact_text(
+        f"cannot open {address}: pw123 refused, see http://a:b@c/d?X=1&Y=2", address
+    )
+    assert not any(secret in redacted for secret in ("pw123", "sig=abc", "a:b", "X=1"))
 
 
-def test_a_query_tells_pictures_apart_and_its_keys_do_not():
+def test_query_parameters_but_not_secrets_tell_images_apart():
     assert canonicalize_url("http://h/i?id=1&sig=a") == canonicalize_url("http://h/i?sig=b&id=1")
     assert canonicalize_url("http://h/i?id=1") != canonicalize_url("http://h/i?id=2")
     assert canonicalize_url("http://h/i.jpg?X-Amz-Date=1&X-Amz-Signature=2") == "http://h/i.jpg"
@@ -74,7 +76,7 @@ def test_braces():
         expand_braces("{000..999}/{000..999}.tar")
 
 
-def test_what_a_path_lies_in():
+def test_ancestors_and_containment():
     assert list(ancestors("s3://b/x.tar#m")) == ["s3://b/x.tar#m", "s3://b/x.tar", "s3://b", "s3://b/",
                                              "s3:/", "s3://", "s3:", "s3:/"]  # fmt: skip
     assert is_within("s3://b/x", "s3://b")

@@ -15,11 +15,11 @@ from indexer.sources import SourceSet
 
 
 @pytest.fixture
-def filled(memory, folder, make_picture, make_tar):
+def filled(memory, folder, make_image, make_tar):
     """A folder, an archive in it, a prefix in memory."""
-    (folder / "near.png").write_bytes(make_picture(1))
-    (folder / "x.tar").write_bytes(make_tar({"in.png": make_picture(2)}))
-    memory.pipe("/far/a/1.png", make_picture(3))
+    (folder / "near.png").write_bytes(make_image(1))
+    (folder / "x.tar").write_bytes(make_tar({"in.png": make_image(2)}))
+    memory.pipe("/far/a/1.png", make_image(3))
     memory.pipe("/far/a/1.de.txt", b"eins")
     memory.pipe("/far/2.heic", b"broken")
     return [folder, folder / "x.tar", "memory://far"]
@@ -32,7 +32,7 @@ def test_all_in_one_run(filled, run, stored):
     assert run(*filled) == {"unchanged": 3, "skipped": [("2.heic", "corrupt")]}
 
 
-def test_pruning_the_collection_leaves_alone_what_is_elsewhere(filled, folder, run, collection):
+def test_pruning_checks_local_files_only(filled, folder, run, collection):
     run(*filled)
     (folder / "near.png").unlink()
     (folder / "x.tar").unlink()
@@ -46,7 +46,7 @@ def test_pruning_the_collection_leaves_alone_what_is_elsewhere(filled, folder, r
     assert collection.store.count() == 2
 
 
-def test_a_run_over_one_source_leaves_the_others_alone(filled, folder, run, collection, memory):
+def test_a_run_over_one_source_does_not_touch_the_others(filled, folder, run, collection, memory):
     run(*filled)
     memory.rm("/far/a/1.png")
     assert run(folder, prune=True) == {"unchanged": 1}
@@ -68,28 +68,26 @@ def test_a_listing_that_fails_removes_nothing(filled, run, collection, memory, m
     assert collection.store.count() == 3
 
 
-def test_a_picture_that_moves_from_a_folder_to_an_archive(
-    folder, run, stored, make_picture, make_tar
-):
-    (folder / "one.png").write_bytes(make_picture(1))
+def test_an_image_that_moves_from_a_folder_to_an_archive(folder, run, stored, make_image, make_tar):
+    (folder / "one.png").write_bytes(make_image(1))
     run(folder)
     (folder / "one.png").unlink()
-    (folder / "x.tar").write_bytes(make_tar({"one.png": make_picture(1)}))
+    (folder / "x.tar").write_bytes(make_tar({"one.png": make_image(1)}))
     assert run(folder / "x.tar") == {"moved": 1}
     assert stored()["one.png"]["paths"] == [f"{folder}/x.tar#one.png"]
 
 
-def test_each_path_is_asked_of_its_own_source(filled, folder, make_picture):
+def test_each_path_is_read_from_its_own_source(filled, folder, make_image):
     sources = pickle.loads(pickle.dumps(SourceSet.open([str(f) for f in filled])))
     assert sources.roots == sorted([str(folder), f"{folder}/x.tar", "memory://far"])
-    assert sources.read(f"{folder}/near.png", DecodeLimits()) == make_picture(1)
-    assert sources.read(f"{folder}/x.tar#in.png", DecodeLimits()) == make_picture(2)
+    assert sources.read(f"{folder}/near.png", DecodeLimits()) == make_image(1)
+    assert sources.read(f"{folder}/x.tar#in.png", DecodeLimits()) == make_image(2)
     assert sources.load_captions("memory://far/a/1.png").captions[0].text == "eins"
     assert sources.source_for("memory://farther/1.png") is None
     assert [s.root for s in SourceSet.open(["memory://far", "memory://far/a"])] == ["memory://far"]
 
 
-def test_what_a_new_index_lacks_of_it(filled, run, collection, config, colours, memory):
+def test_what_a_new_index_misses(filled, run, collection, config, colours, memory):
     """Of what is not on the disk the ingest tells: left out, or gone."""
     from indexer.collections.collection import OpenCollection
     from indexer.ingest.pipeline import ingest
@@ -104,10 +102,10 @@ def test_what_a_new_index_lacks_of_it(filled, run, collection, config, colours, 
     assert losses.lost == ()
 
 
-def test_a_named_manifest_counts_for_all(filled, folder, tmp_path, run, stored):
-    (tmp_path / "said.csv").write_text(
+def test_a_named_manifest_applies_to_all_sources(filled, folder, tmp_path, run, stored):
+    (tmp_path / "table.csv").write_text(
         "file,caption\nnear.png,one\nin.png,two\nmemory://far/a/1.png,three\n"
     )
-    run(*filled, manifest=tmp_path / "said.csv")
-    said = {name: p["captions"][-1]["text"] for name, p in stored().items()}
-    assert said == {"near.png": "one", "in.png": "two", "1.png": "three"}
+    run(*filled, manifest=tmp_path / "table.csv")
+    captions = {name: p["captions"][-1]["text"] for name, p in stored().items()}
+    assert captions == {"near.png": "one", "in.png": "two", "1.png": "three"}

@@ -1,4 +1,4 @@
-"""Archives as WebDataset has them: here, in another file system, and by URL."""
+"""Tar archives as WebDataset writes them: local, in another file system, and by URL."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from indexer.sources import SourceSet, open_source, read_original
 
 
 @pytest.fixture
-def members(make_picture):
+def members(make_image):
     return {
-        "a/001.png": make_picture(1),
+        "a/001.png": make_image(1),
         "a/001.txt": b"en: a red house\n",
-        "a/002.png": make_picture(2),
+        "a/002.png": make_image(2),
         "a/002.json": b'{"caption": {"ja": "\xe7\x8c\xab"}, "tags": ["pet"], "cls": 7}',
-        "./003.jpg": make_picture(3, "JPEG"),
+        "./003.jpg": make_image(3, "JPEG"),
         "003.cls": b"7",
         "captions.csv": b"file,caption\n003.jpg,from the table\n",
     }
@@ -49,16 +49,16 @@ def test_members_and_their_captions(archive, run, stored):
     assert points["001.png"]["modified"] == "2023-11-14T22:13:20+00:00"
 
 
-def test_an_archive_that_has_not_changed_is_not_looked_through(archive, run, monkeypatch):
+def test_an_unchanged_archive_is_not_listed_again(archive, run, monkeypatch):
     run(archive)
     monkeypatch.setattr("indexer.sources.tar.TarSource.discover", None)
     assert run(archive, prune=True) == {"unchanged": 3}
     assert run.report.files == 3
 
 
-def test_one_that_has_changed(archive, run, stored, members, make_tar, make_picture, colours):
+def test_a_changed_archive(archive, run, stored, members, make_tar, make_image, colours):
     run(archive)
-    members["a/004.png"] = make_picture(4)
+    members["a/004.png"] = make_image(4)
     del members["a/002.png"]
     archive.write_bytes(make_tar(members))
     assert run(archive) == {"added": 1, "unchanged": 2}
@@ -67,7 +67,7 @@ def test_one_that_has_changed(archive, run, stored, members, make_tar, make_pict
     assert run(archive, prune=True) == {"unchanged": 3}
 
 
-def test_the_same_picture_in_a_folder_and_in_archives(archive, folder, run, stored, members):
+def test_the_same_image_in_a_folder_and_in_archives(archive, folder, run, stored, members):
     (folder / "same.png").write_bytes(members["a/001.png"])
     shutil.copy(archive, folder / "train-01.tar")
     assert run(folder, f"{folder}/train-{{00..01}}.tar") == {"added": 3}
@@ -86,18 +86,18 @@ def test_an_archive_that_ends_early(archive, run, collection, members, make_tar)
     expected = {"unchanged": 2, "skipped": [("train-00.tar", "truncated")]}
     assert run(archive, prune=True) == expected
     assert collection.store.count() == 3  # what follows may only be unreadable
-    assert run(archive) == expected  # and it is told again
+    assert run(archive) == expected  # and it is reported again
 
 
-def test_names_that_lead_out_and_what_is_no_file(folder, run, stored, make_picture, make_tar):
-    data = make_tar({"../../up.png": make_picture(1), "/root.png": make_picture(2)})
+def test_member_names_that_lead_out_of_the_archive(folder, run, stored, make_image, make_tar):
+    data = make_tar({"../../up.png": make_image(1), "/root.png": make_image(2)})
     (folder / "x.tar").write_bytes(data)
     result = run(folder / "x.tar")
     assert result == {"added": 1, "skipped": [("up.png", "unsupported")]}
     assert stored()["root.png"]["paths"] == [f"{folder}/x.tar#root.png"]
 
 
-def test_what_is_no_archive(folder):
+def test_invalid_archives(folder):
     (folder / "x.tar").write_bytes(b"not an archive" * 100)
     with pytest.raises(IndexerError, match=r"x\.tar is not a tar archive"):
         open_source(folder / "x.tar").check_readable()
@@ -122,7 +122,7 @@ def test_by_url(site, run, stored, members, make_tar):
     assert set(site.asked) == {"/0.tar?sig=secret"}
 
 
-def test_a_server_that_gives_no_parts_is_told(site, run, members, make_tar):
+def test_a_server_without_ranges_is_reported(site, run, members, make_tar):
     site.pages["/0.tar"] = make_tar(members)
     site.ranges = False
     result = run(f"{site.url}/0.tar")

@@ -1,4 +1,4 @@
-"""Lists of pictures at a web server; nothing is fetched that nobody has named."""
+"""Lists of images on a web server; only allowed hosts are fetched from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from indexer.sources.http.allowlist import HostPolicy, is_public_address
 from indexer.sources.http.client import HttpClient
 
 
-def test_a_list_with_captions(site, run, stored, make_picture):
+def test_a_list_with_captions(site, run, stored, make_image):
     site.pages["/pets/list.csv"] = b"url,caption_en,tags\ncat.png,a cat,pet\n/dogs/dog.png,a dog,\n"
-    site.pages["/pets/cat.png"] = make_picture(1)
-    site.pages["/dogs/dog.png"] = make_picture(2)
+    site.pages["/pets/cat.png"] = make_image(1)
+    site.pages["/dogs/dog.png"] = make_image(2)
     url = f"{site.url}/pets/list.csv"
     assert run(url) == {"added": 2}
     cat, dog = stored()["cat.png"], stored()["dog.png"]
@@ -29,10 +29,10 @@ def test_a_list_with_captions(site, run, stored, make_picture):
     assert site.asked == ["/pets/list.csv"]
 
 
-def test_a_list_that_changes(site, run, stored, make_picture):
+def test_a_list_that_changes(site, run, stored, make_image):
     rows = ['{"url": "1.png", "caption": "one"}', '{"url": "2.png"}']
-    site.pages |= {"/l.jsonl": "\n".join(rows).encode(), "/1.png": make_picture(1)}
-    site.pages |= {"/2.png": make_picture(2), "/3.png": make_picture(3)}
+    site.pages |= {"/l.jsonl": "\n".join(rows).encode(), "/1.png": make_image(1)}
+    site.pages |= {"/2.png": make_image(2), "/3.png": make_image(3)}
     run(f"{site.url}/l.jsonl")
     rows[0] = '{"url": "1.png", "caption": "eins", "lang": "de"}'
     site.pages["/l.jsonl"] = "\n".join([rows[0], '{"url": "3.png"}']).encode()
@@ -42,8 +42,8 @@ def test_a_list_that_changes(site, run, stored, make_picture):
     assert stored()["1.png"]["captions"][0]["text"] == "eins"
 
 
-def test_an_empty_or_missing_list_removes_nothing(site, run, collection, make_picture):
-    site.pages |= {"/l.txt": b"# pictures\n1.png\n", "/1.png": make_picture(1)}
+def test_an_empty_or_missing_list_removes_nothing(site, run, collection, make_image):
+    site.pages |= {"/l.txt": b"# pictures\n1.png\n", "/1.png": make_image(1)}
     run(f"{site.url}/l.txt")
     site.pages["/l.txt"] = b""
     assert run(f"{site.url}/l.txt", prune=True) == {}
@@ -53,8 +53,8 @@ def test_an_empty_or_missing_list_removes_nothing(site, run, collection, make_pi
     assert collection.store.count() == 1
 
 
-def test_other_hosts_are_asked_only_if_they_were_named(site, other_site, run, make_picture):
-    other_site.pages["/2.png"] = make_picture(2)
+def test_other_hosts_are_fetched_only_if_allowed(site, other_site, run, make_image):
+    other_site.pages["/2.png"] = make_image(2)
     rows = [f"{other_site.url}/2.png", "file:///etc/passwd", "ftp://127.0.0.1/x.png"]
     rows += ["http://169.254.169.254/latest/meta-data/x.png", "gopher://x/y.png"]
     site.pages["/l.txt"] = "\n".join(rows).encode()
@@ -67,13 +67,13 @@ def test_other_hosts_are_asked_only_if_they_were_named(site, other_site, run, ma
     assert (result["added"], len(result["skipped"])) == (1, 4)
 
 
-def test_redirects_are_looked_at_again(site, other_site, run, make_picture):
-    secret = make_picture(5)
+def test_redirects_are_checked(site, other_site, run, make_image):
+    secret = make_image(5)
     other_site.pages["/s.png"] = secret
     site.pages |= {
         "/l.txt": b"near.png\nfar.png\nmeta.png\nfile.png\nloop.png\n",
         "/near.png": "/real.png",
-        "/real.png": make_picture(1),
+        "/real.png": make_image(1),
         "/far.png": f"{other_site.url}/s.png",
         "/meta.png": "http://169.254.169.254/latest/meta-data",
         "/file.png": "file:///etc/passwd",
@@ -103,7 +103,7 @@ def test_redirects_are_looked_at_again(site, other_site, run, make_picture):
         (None, ["b.org"], {"b.org": ["192.168.0.1"]}, "http://b.org/x", False),
     ],
 )
-def test_where_a_named_host_may_lead(monkeypatch, origin, hosts, names, asked, allowed):
+def test_addresses_of_an_allowed_host(monkeypatch, origin, hosts, names, asked, allowed):
     import httpcore
 
     def refuse(*args, **options):
@@ -117,7 +117,7 @@ def test_where_a_named_host_may_lead(monkeypatch, origin, hosts, names, asked, a
     assert ("private address" in error.value.detail) is not allowed
 
 
-def test_a_name_that_leads_inside_later_is_not_followed():
+def test_a_name_that_becomes_private_is_refused():
     answers = iter([["93.184.216.34"], ["127.0.0.1"]])
     reach = HostPolicy("http://a.org/l.csv", (), lambda host, port: next(answers))
     assert reach.is_connection_allowed("a.org", 80, reach.resolve("a.org", 80))
@@ -129,7 +129,7 @@ def test_a_name_that_leads_inside_later_is_not_followed():
     ["127.0.0.1", "10.1.2.3", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "::1",
      "fe80::1", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1"],
 )  # fmt: skip
-def test_addresses_that_are_not_of_the_internet(address):
+def test_private_addresses(address):
     assert not is_public_address(address)
 
 
@@ -138,7 +138,7 @@ def test_public_addresses():
     assert is_public_address("2606:2800:220:1:248:1893:25c8:1946")
 
 
-def test_limits(site, run, make_picture):
+def test_limits(site, run, make_image):
     site.pages |= {"/l.txt": b"big.png\nempty.png\n500.png\n403.png\n", "/big.png": b"x" * 3000}
     site.pages |= {"/empty.png": b"", "/500.png": 500, "/403.png": 403}
     url = f"{site.url}/l.txt"
@@ -160,8 +160,8 @@ def test_limits(site, run, make_picture):
         source._http.get(f"{site.url}/slow.png", 100)
 
 
-def test_keys_are_sent_and_never_kept(site, run, stored, make_picture, collection):
-    one, two = make_picture(1), make_picture(2)
+def test_credentials_are_sent_and_never_stored(site, run, stored, make_image, collection):
+    one, two = make_image(1), make_image(2)
     rows = "url,more\nimg?id=1&token=KEY,http://x.org/?sig=KEY\nimg?id=2&token=KEY,\n"
     site.pages["/l.csv"] = rows.replace("KEY", "t0psecret").encode()
     site.pages |= {"/img?id=1&token=t0psecret": one, "/img?id=2&token=t0psecret": two}
@@ -169,31 +169,31 @@ def test_keys_are_sent_and_never_kept(site, run, stored, make_picture, collectio
     assert run(address) == {"added": 2}
     assert all(headers["Authorization"] == "Basic YW5uOmszeWszeQ==" for headers in site.headers)
     assert "/l.csv?X-Amz-Signature=s1gned" in site.asked
-    told = str(stored()) + str(run.report)
-    told += (collection.index_dir / "catalogue.db").read_bytes().decode("latin-1")
+    text = str(stored()) + str(run.report)
+    text += (collection.index_dir / "catalogue.db").read_bytes().decode("latin-1")
     for secret in ("k3yk3y", "t0psecret", "s1gned", "ann:"):
-        assert secret not in told
+        assert secret not in text
     site.pages["/l.csv"] = rows.replace("KEY", "xyz").encode()  # signed anew
     site.asked.clear()
     assert run(address) == {"unchanged": 2}
     assert len(site.asked) == 1
 
 
-def test_an_original_is_fetched_for_a_known_list_alone(site, other_site, make_picture):
-    site.pages |= {"/l.txt": f"1.png\n{other_site.url}/2.png\n".encode(), "/1.png": make_picture(1)}
-    other_site.pages["/2.png"] = make_picture(2)
+def test_an_original_is_fetched_only_for_a_known_list(site, other_site, make_image):
+    site.pages |= {"/l.txt": f"1.png\n{other_site.url}/2.png\n".encode(), "/1.png": make_image(1)}
+    other_site.pages["/2.png"] = make_image(2)
     url = f"{site.url}/l.txt"
-    assert read_original([url], f"{url}#1.png", DecodeLimits()) == make_picture(1)
+    assert read_original([url], f"{url}#1.png", DecodeLimits()) == make_image(1)
     far = f"{url}#{other_site.url}/2.png"
     with pytest.raises(UnusableFileError, match="--allow-host"):
         read_original([url], far, DecodeLimits())
-    assert read_original([url], far, DecodeLimits(), [other_site.host]) == make_picture(2)
+    assert read_original([url], far, DecodeLimits(), [other_site.host]) == make_image(2)
     for path in (f"{site.url}/1.png", f"{url}#../x.png", f"{other_site.url}/2.png"):
         with pytest.raises(UnusableFileError):
             read_original([url], path, DecodeLimits())
 
 
-def test_what_is_no_list(site):
+def test_invalid_lists(site):
     with pytest.raises(IndexerError, match="folders on the web cannot be listed"):
         open_source("https://example.org/pictures/")
     site.pages["/l.csv"] = b"a,b\n1,2\n"

@@ -1,4 +1,4 @@
-"""Walking folders: order, links, pipes, odd names, what is passed over and what is reported."""
+"""Walking folders: order, links, pipes, unusual names, what is ignored and what is reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_files_come_folder_by_folder_sorted_by_name(tmp_path):
     assert names(tmp_path) == expected
 
 
-def test_a_found_file_carries_what_the_system_says(tmp_path):
+def test_a_discovered_file_has_size_and_time(tmp_path):
     path = touch(tmp_path / "a.jpg")
     os.utime(path, ns=(1, 1_700_000_000_123_456_789))
     found, skips = walked(tmp_path)
@@ -55,7 +55,7 @@ def test_kinds(tmp_path):
     assert [f.kind for f in walked(tmp_path)[0]] == ["text"] * 4 + ["image"] * 2
 
 
-def test_a_picture_without_an_extension_is_known_by_its_content(tmp_path):
+def test_an_image_without_an_extension_is_recognized_by_content(tmp_path):
     touch(tmp_path / "IMG_0001")
     touch(tmp_path / "photo.backup")
     touch(tmp_path / "program.exe", b"MZ\x90\0")
@@ -68,7 +68,7 @@ def test_a_picture_without_an_extension_is_known_by_its_content(tmp_path):
     assert not skips
 
 
-def test_hidden_files_junk_and_sidecars_are_passed_over(tmp_path):
+def test_hidden_files_system_files_and_sidecars_are_ignored(tmp_path):
     for name in (".a.jpg", ".git/b.jpg", "@eaDir/c.jpg", "__MACOSX/d.jpg", "Thumbs.db"):
         touch(tmp_path / name)
     for name in ("p.jpg", "p.txt", "p.jpg.ja.txt", "p.json", "p.xmp"):
@@ -80,7 +80,7 @@ def test_hidden_files_junk_and_sidecars_are_passed_over(tmp_path):
     assert not skips
 
 
-def test_formats_that_are_refused_say_what_to_do(tmp_path):
+def test_unsupported_formats_say_what_to_do(tmp_path):
     touch(tmp_path / "drawing.svg", b"<svg/>")
     touch(tmp_path / "negative.NEF", b"MM\0*")
     touch(tmp_path / "nameless", b"FUJIFILMCCD-RAW 0201FF")
@@ -92,7 +92,7 @@ def test_formats_that_are_refused_say_what_to_do(tmp_path):
     assert "nameless" in skips
 
 
-def test_a_root_that_does_not_exist_stops_everything_before_it_begins(tmp_path):
+def test_a_missing_root_stops_the_walk_at_once(tmp_path):
     touch(tmp_path / "a.jpg")
     with pytest.raises(IndexerError, match="no-such-folder"):
         walk([tmp_path, tmp_path / "no-such-folder"], lambda skip: None)
@@ -104,7 +104,7 @@ def test_a_single_file_is_a_root(tmp_path):
     assert [f.path for f in walked(path)[0]] == [str(path)]
 
 
-def test_a_named_file_is_never_passed_over_in_silence(tmp_path):
+def test_a_named_file_is_never_ignored_silently(tmp_path):
     film = touch(tmp_path / "film.mp4", b"\0\0\0\x18ftypisom")
     drawing = touch(tmp_path / "a.svg")
     found, skips = walked(film, drawing)
@@ -131,7 +131,7 @@ def test_a_hidden_root_is_walked_also_beside_its_parent(tmp_path):
     ]
 
 
-def test_links_to_files_are_followed_and_links_to_folders_only_on_demand(tmp_path):
+def test_links_to_folders_are_followed_only_on_request(tmp_path):
     outside = touch(tmp_path / "outside/1.jpg")
     root = tmp_path / "root"
     root.mkdir()
@@ -163,7 +163,7 @@ def test_two_links_into_each_other_and_a_folder_linked_twice(tmp_path):
     assert sorted(Path(f.path).name for f in found) == ["1.jpg", "2.jpg"]
 
 
-def test_pipes_sockets_and_devices_are_reported_at_once(tmp_path):
+def test_pipes_sockets_and_devices_are_reported(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     os.mkfifo(tmp_path / "pipe-of-no-interest")
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
@@ -189,7 +189,7 @@ def test_a_pipe_as_root_is_reported(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_a_folder_that_may_not_be_listed_is_reported(tmp_path):
+def test_a_folder_without_permission_is_reported(tmp_path):
     touch(tmp_path / "locked/1.jpg")
     touch(tmp_path / "2.jpg")
     (tmp_path / "locked").chmod(0)
@@ -234,7 +234,7 @@ def test_odd_names_work(tmp_path):
     assert not skips
 
 
-def test_names_that_are_no_utf8_work_from_end_to_end(tmp_path):
+def test_names_that_are_not_utf8_work_end_to_end(tmp_path):
     raw = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
     with open(raw, "wb") as file:
         file.write(JPEG)
@@ -247,7 +247,7 @@ def test_names_that_are_no_utf8_work_from_end_to_end(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["plain.jpg", "日本語.jpg", "a\nb.jpg", r"a\xe9.jpg"])
-def test_printable_leaves_proper_names_alone(tmp_path, name):
+def test_display_path_keeps_valid_names(tmp_path, name):
     path = str(touch(tmp_path / name))
     assert display_path(path) == path
     assert resolve_display_path(path) == path
