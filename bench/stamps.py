@@ -30,7 +30,13 @@ def write_images(folder: Path, work: Path) -> Iterator[Pair]:
         if not stamp.concept.startswith(SYMBOLS):
             place = _write_image(stamp, folder)
             for _, language, text in stamp.texts:
-                yield Pair(Side(text), Side(image=place), (), language, stamp.concept, "stamps")
+                yield Pair(
+                    Side(text),
+                    Side(image=place),
+                    language=language,
+                    item=stamp.concept,
+                    dataset="stamps",
+                )
 
 
 def _write_image(stamp: LabeledImage, folder: Path) -> str:

@@ -73,12 +73,20 @@ def from_collection(
                 if normalize_text(text) == normalize_text(other):
                     continue
                 document = Side(other)
-            pairs.append(Pair(Side(text), document, (), language, item, collection.name))
+            pairs.append(
+                Pair(Side(text), document, language=language, item=item, dataset=collection.name)
+            )
     if not pairs:
         raise DataError(_no_pairs_message(collection.name, left_out, bool(points)))
     if both_ways:
         pairs += [
-            Pair(pair.positive, pair.query, (), pair.language, pair.item, pair.dataset)
+            Pair(
+                pair.positive,
+                pair.query,
+                language=pair.language,
+                item=pair.item,
+                dataset=pair.dataset,
+            )
             for pair in pairs
         ]
     return SourcePairs(pairs, left_out)
@@ -185,7 +193,7 @@ def _query_pairs(
     left_out[TARGET_MISSING] += sum(side is None for _, side in sides)
     negatives = tuple(side for vote, side in sides if side is not None and vote.vote < 0)
     return [
-        Pair(query, side, negatives, None, vote.content, collection.name)
+        Pair(query, side, negatives, language=None, item=vote.content, dataset=collection.name)
         for vote, side in sides
         if side is not None and vote.vote > 0
     ]

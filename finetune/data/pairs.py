@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,7 @@ class Pair:
     query: Side
     positive: Side
     negatives: tuple[Side, ...] = ()
+    _: KW_ONLY
     language: str | None = None
     item: str = ""
     dataset: str = ""

@@ -17,7 +17,6 @@ from finetune.data.perceptual_hash import PerceptualHash, compute_hashes, find_n
 from finetune.errors import DataError
 from indexer.skip_reasons import UnusableFileError
 
-TEST_SHARE = 0.2
 MIN_WORDS = 4  # of a copied text; shorter ones ("cat", "a red bag") name many things
 UNSPACED_SCRIPTS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
@@ -122,17 +121,9 @@ class PairGroup:
     draw_key: bytes
 
 
-def split_pairs(
-    pairs: Sequence[Pair], share: float = TEST_SHARE, seed: int = 0
-) -> tuple[list[Pair], list[Pair]]:
-    """Return the pairs to train on and the pairs held out; see `hold_out`."""
-    result = hold_out(pairs, share, seed)
-    return result.train, result.test
-
-
 def hold_out(
     pairs: Sequence[Pair],
-    share: float = TEST_SHARE,
+    share: float = 0.2,
     seed: int = 0,
     content_keys: ContentKeys | None = None,
     hashes: Mapping[str, PerceptualHash | UnusableFileError] | None = None,

@@ -12,7 +12,6 @@ from typing import Any
 from finetune.data.pairs import Pair, Side
 
 QUERY, POSITIVE, NEGATIVE = "query", "positive", "negative"
-DEFAULT_TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}
 
 
 @dataclass(frozen=True, slots=True)

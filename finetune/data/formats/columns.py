@@ -46,9 +46,9 @@ def parse_row(row: Row, root: Path, dataset: str = "") -> Iterator[Pair]:
         require_side(query, "query"),
         require_side(positive, "positive"),
         tuple(_iter_negatives(cells, root, get_text(cells, "positive_instruction"))),
-        get_language(cells, *LANGUAGE_COLUMNS),
-        get_text(cells, "item"),
-        get_text(cells, "dataset") or dataset,
+        language=get_language(cells, *LANGUAGE_COLUMNS),
+        item=get_text(cells, "item"),
+        dataset=get_text(cells, "dataset") or dataset,
     )
 
 
@@ -89,7 +89,13 @@ def _iter_caption_pairs(cells: Row, root: Path, dataset: str) -> Iterator[Pair]:
     for name, tag in captions:
         for text in get_texts(cells, name):
             if text.strip():
-                yield Pair(Side(text.strip()), target, (), tag or language, item, dataset_name)
+                yield Pair(
+                    Side(text.strip()),
+                    target,
+                    language=tag or language,
+                    item=item,
+                    dataset=dataset_name,
+                )
 
 
 def get_text(row: Row, column: str) -> str:

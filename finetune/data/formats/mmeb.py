@@ -92,9 +92,9 @@ def parse_row(row: Row, root: Path, dataset: str = "") -> Pair:
         query,
         positive,
         _parse_negatives(row, root, mixed, positive),
-        get_language(row, "language"),
-        get_text(row, "item"),
-        get_text(row, "dataset") if "dataset" in row else dataset,
+        language=get_language(row, "language"),
+        item=get_text(row, "item"),
+        dataset=get_text(row, "dataset") if "dataset" in row else dataset,
     )
 
 

@@ -29,9 +29,27 @@ def test_each_caption_is_a_pair_with_its_language(shared):
     made = from_collection(collection)
     red, blue = content(folder, "red.png"), content(folder, "blue.png")
     expected = {
-        Pair(Side("red paint"), picture(folder, "red.png"), (), "en", red, "default"),
-        Pair(Side("rote Farbe"), picture(folder, "red.png"), (), "de", red, "default"),
-        Pair(Side("blue paint"), picture(folder, "blue.png"), (), None, blue, "default"),
+        Pair(
+            Side("red paint"),
+            picture(folder, "red.png"),
+            language="en",
+            item=red,
+            dataset="default",
+        ),
+        Pair(
+            Side("rote Farbe"),
+            picture(folder, "red.png"),
+            language="de",
+            item=red,
+            dataset="default",
+        ),
+        Pair(
+            Side("blue paint"),
+            picture(folder, "blue.png"),
+            language=None,
+            item=blue,
+            dataset="default",
+        ),
         Pair(
             Side("How to mix paint"),
             Side("Take two colours and stir."),

@@ -53,8 +53,22 @@ def test_thumbs_up_are_positives_and_thumbs_down_negatives(collection, folder, v
     item = {name: hash_content((folder / f"{name}.png").read_bytes()) for name in ("red", "blue")}
     bad = (side(folder, "green.png"),)
     assert from_feedback(collection).pairs == [
-        Pair(Side("paint"), side(folder, "red.png"), bad, None, item["red"], "default"),
-        Pair(Side("paint"), side(folder, "blue.png"), bad, None, item["blue"], "default"),
+        Pair(
+            Side("paint"),
+            side(folder, "red.png"),
+            bad,
+            language=None,
+            item=item["red"],
+            dataset="default",
+        ),
+        Pair(
+            Side("paint"),
+            side(folder, "blue.png"),
+            bad,
+            language=None,
+            item=item["blue"],
+            dataset="default",
+        ),
     ]
 
 

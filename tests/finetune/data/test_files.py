@@ -44,8 +44,15 @@ def test_written_pairs_are_read_back(folder):
     cat, dog = seen(folder, "cat"), seen(folder, "dog")
     both = Side("darker", cat.image, "Find the same, changed:")
     pairs = [
-        Pair(Side("eine Katze"), cat, (dog, Side("words")), "de", "item 1", "captions"),
-        Pair(both, Side("猫\n犬"), (), None, "", ""),
+        Pair(
+            Side("eine Katze"),
+            cat,
+            (dog, Side("words")),
+            language="de",
+            item="item 1",
+            dataset="captions",
+        ),
+        Pair(both, Side("猫\n犬"), language=None, item="", dataset=""),
     ]
     assert write_pairs(folder / "new" / "pairs.jsonl", iter(pairs)) == 2
     assert read_pairs(folder / "new" / "pairs.jsonl") == pairs
@@ -156,7 +163,12 @@ def test_csv_of_triplets(folder, encoding, delimiter):
     text = "\r\n".join(delimiter.join(line) for line in lines)
     (pair,) = read_pairs(table(folder, "t.csv", text, encoding))
     assert pair == Pair(
-        Side("Käse"), Side('cheese; old, and "good"'), (Side("bread"),), "en-us", "7", "t"
+        Side("Käse"),
+        Side('cheese; old, and "good"'),
+        (Side("bread"),),
+        language="en-us",
+        item="7",
+        dataset="t",
     )
 
 

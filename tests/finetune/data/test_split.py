@@ -9,13 +9,18 @@ import pytest
 from PIL import Image
 
 from finetune.data.pairs import ContentKeys, Pair, Side
-from finetune.data.split import DisjointSets, group_pairs, hold_out, is_distinctive, split_pairs
+from finetune.data.split import DisjointSets, group_pairs, hold_out, is_distinctive
 from finetune.errors import DataError
+
+
+def split_pairs(pairs, share: float = 0.2, seed: int = 0) -> tuple[list[Pair], list[Pair]]:
+    halves = hold_out(pairs, share, seed)
+    return halves.train, halves.test
 
 
 def texts(count: int, language: str | None = None, start: int = 0) -> list[Pair]:
     return [
-        Pair(Side(f"query {i}"), Side(f"answer {i}"), (), language)
+        Pair(Side(f"query {i}"), Side(f"answer {i}"), language=language)
         for i in range(start, start + count)
     ]
 
@@ -124,7 +129,7 @@ def test_every_language_with_two_groups_is_on_both_sides():
 
 def test_captions_of_one_picture_in_many_languages_go_together():
     pairs = [
-        Pair(Side(f"{language} {i}"), Side(f"picture {i}"), (), language)
+        Pair(Side(f"{language} {i}"), Side(f"picture {i}"), language=language)
         for i in range(50)
         for language in ("en", "de", "ja")
     ]

@@ -29,7 +29,7 @@ def run_command(*arguments):
 def pairs(tmp_path):
     animals = ROOT / "samples" / "animals"
     found = [
-        Pair(Side(text=words), Side(image=str(next(animals.glob(f"{name}.*")))), (), language)
+        Pair(Side(text=words), Side(image=str(next(animals.glob(f"{name}.*")))), language=language)
         for words, language, name in ASKED
     ]
     write_pairs(tmp_path / "pairs.jsonl", found)

@@ -81,7 +81,7 @@ def test_only_documents_of_the_same_kind_are_ranked(pictures):
 
 def test_negatives_and_distractors_are_ranked_but_not_relevant(pictures):
     with_negative = Pair(Side(text="red"), Side(image=pictures["red"]),
-                         (Side(image=pictures["blue"]),), "en")  # fmt: skip
+                         (Side(image=pictures["blue"]),), language="en")  # fmt: skip
     benchmark = make_benchmark([with_negative], distractors=[pair("grass", pictures["green"])])
     (question,) = benchmark.queries
     ranked = {benchmark.documents[index].image for index in question.candidates}

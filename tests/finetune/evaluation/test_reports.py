@@ -45,7 +45,7 @@ class Tags(HTMLParser):
 @pytest.fixture
 def folder(tmp_path, photo, colours):
     pairs = [
-        Pair(Side(text=words), Side(image=str(photo(tmp_path / f"{look}.png", look))), (), tag)
+        Pair(Side(text=words), Side(image=str(photo(tmp_path / f"{look}.png", look))), language=tag)
         for words, look, tag in (
             (HOSTILE, "red", "en"), ("blue", "blue", "en"), ("green", "green", "de"),
         )

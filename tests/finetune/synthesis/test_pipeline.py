@@ -23,7 +23,6 @@ from finetune.synthesis.pipeline import (
 from finetune.synthesis.plan import SynthesisPlan
 from finetune.synthesis.prompt_templates import load_prompts
 from finetune.synthesis.report import CostEstimate, Prices, estimate_cost
-from finetune.synthesis.samples import DEFAULT_TASKS
 
 TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}
 
@@ -202,9 +201,7 @@ def test_the_budget_ends_the_run(synthesized, chat, parallel):
 
 def test_cost_estimates():
     """By hand: 4 characters a token of the prompt, 28 x 28 pixels a token, 1200 for an answer."""
-    plan = SynthesisPlan(
-        ids=tuple("abc"), tasks=DEFAULT_TASKS, languages=parse_language_weights("en")
-    )
+    plan = SynthesisPlan(ids=tuple("abc"), tasks=TASKS, languages=parse_language_weights("en"))
     jobs, prompts = list(plan.iter_jobs(8)), load_prompts()
     texts = {j.combination: -(-len(prompts.system + prompts.build_request(j)) // 4) for j in jobs}
     images = sum(len(job.combination.image_roles) for job in jobs)

@@ -10,12 +10,13 @@ import pytest
 from finetune.errors import FinetuneError
 from finetune.synthesis.languages import LANGUAGES, parse_language_weights, parse_weights
 from finetune.synthesis.plan import SynthesisPlan, choose_images
-from finetune.synthesis.samples import COMBINATIONS, DEFAULT_TASKS, Rejected
+from finetune.synthesis.samples import COMBINATIONS, Rejected
 
 IDS = tuple("abcdefghij")
+TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}
 
 
-def plan(ids=IDS, tasks=DEFAULT_TASKS, languages="en=3,ja,de", seed=0) -> SynthesisPlan:
+def plan(ids=IDS, tasks=TASKS, languages="en=3,ja,de", seed=0) -> SynthesisPlan:
     weights = parse_language_weights(languages)
     return SynthesisPlan(ids=ids, tasks=tasks, languages=weights, seed=seed)
 
