@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.services import choose_model, get_settings
+from app.services import choose_model, get_decode_limits, get_settings
 from embedder import EmbedderError
-from embedder.images.decode import DecodeLimits
 from finetune.run_dir import RunInfo
 from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
@@ -38,16 +37,17 @@ class IngestJob:
         self.error = ""
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"ingest-{collection}", daemon=True)
+        self._thread.start()
 
     @property
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
-    def start(self) -> None:
-        self._thread.start()
-
     def wait(self, seconds: float) -> None:
         self._thread.join(seconds)
+
+    def _on_progress(self, progress: IngestProgress) -> None:
+        self.progress = progress
 
     def _run(self) -> None:
         try:
@@ -55,14 +55,11 @@ class IngestJob:
         except (IndexerError, EmbedderError) as error:
             self.error = str(error)
 
-    def _on_progress(self, progress: IngestProgress) -> None:
-        self.progress = progress
-
     def _ingest(self) -> IngestReport:
         config = replace(get_settings(), collection=self.collection)
         embedder = choose_model(self.collection, self.model)
         options = IngestOptions(
-            limits=DecodeLimits(config.max_bytes, config.max_pixels),
+            limits=get_decode_limits(),
             batch_size=config.batch,
             decode_threads=config.decode_threads,
             prune=self.prune,
@@ -169,7 +166,6 @@ def start_ingest(collection: str, folder: Path, *, model: str | None, prune: boo
         job = _ingests.get(collection)
         if job is None or not job.is_running:
             job = _ingests[collection] = IngestJob(collection, folder, model, prune)
-            job.start()
         return job
 
 

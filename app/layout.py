@@ -1,4 +1,4 @@
-"""What every page stands in: title, style, navigation."""
+"""The frame of every page: title, style, navigation."""
 
 from __future__ import annotations
 

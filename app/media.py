@@ -1,7 +1,7 @@
-"""Pictures by URL: thumbnails from the disk, originals as a browser can show them.
+"""Images by URL: thumbnails, originals in a format that browsers show, and images of queries.
 
 `/picture/thumb/COLLECTION/ID`, `/picture/original/COLLECTION/ID`, `/picture/query/NAME`. An id
-names a point, and only the files that the point names are ever read.
+names a point, and only the files of that point are ever read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app import uploads
-from app.services import get_settings, local_dir, open_collection
-from embedder.images.decode import DecodeLimits, decode_image
+from app.services import get_decode_limits, local_dir, open_collection
+from app.uploads import find_upload
+from embedder.images.decode import decode_image
 from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
 from indexer.errors import IndexerError
-from indexer.ingest.catalog import Catalog
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
 from indexer.paths import is_local_file, resolve_display_path
 from indexer.skip_reasons import UnusableFileError
@@ -30,7 +30,7 @@ from indexer.sources import read_original
 
 CACHE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content
 BROWSER_TYPES = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif")}
-MAX_SIDE = 2048  # pixels of the shorter side of what is re-encoded
+MAX_SIDE = 2048  # pixels of the shorter side of an encoded original
 
 
 def build_routes() -> Sequence[BaseRoute]:
@@ -51,27 +51,25 @@ def original_url(collection: str, id: str) -> str:
 
 
 def serve_thumbnail(request: Request) -> Response:
-    """A point's thumbnail; one that is missing is made again from its file."""
+    """A point's thumbnail, made from its file where it is missing."""
     name, id = _parse_request(request)
     if not id:
         return _not_found()
-    path = thumbnail_path(local_dir(name) / "thumbs", id)
-    if path.is_file():
-        return FileResponse(path, media_type="image/jpeg", headers=CACHE_HEADERS)
-    roots, _ = _ingest_sources(name)
-    made = ensure_thumbnail(path.parents[1], id, _point_paths(name, id), _limits(), roots)
-    return (
-        FileResponse(made, media_type="image/jpeg", headers=CACHE_HEADERS) if made else _not_found()
-    )
+    path: Path | None = thumbnail_path(local_dir(name) / "thumbs", id)
+    if path and not path.is_file():
+        roots, _ = _ingest_sources(name)
+        paths, limits = _point_paths(name, id), get_decode_limits()
+        path = ensure_thumbnail(path.parents[1], id, paths, limits, roots)
+    return _file_response(path, "image/jpeg")
 
 
 def serve_original(request: Request) -> Response:
-    """A point's file, re-encoded as JPEG where browsers do not show its format."""
+    """A point's file, encoded as JPEG where browsers do not show its format."""
     name, id = _parse_request(request)
     roots, hosts = _ingest_sources(name) if id else ([], ())
     for path in _point_paths(name, id) if id else ():
         try:
-            data = read_original(roots, path, _limits(), hosts)
+            data = read_original(roots, path, get_decode_limits(), hosts)
         except UnusableFileError:
             continue
         return _browser_response(path, data)
@@ -79,33 +77,34 @@ def serve_original(request: Request) -> Response:
 
 
 def serve_upload(request: Request) -> Response:
-    """A picture that somebody searches with."""
-    path = uploads.find_upload(str(request.path_params["name"]))
-    return (
-        FileResponse(path, media_type="image/png", headers=CACHE_HEADERS) if path else _not_found()
-    )
+    """An image of a query."""
+    return _file_response(find_upload(str(request.path_params["name"])), "image/png")
+
+
+def _file_response(path: Path | str | None, media_type: str) -> Response:
+    if path is None:
+        return _not_found()
+    return FileResponse(path, media_type=media_type, headers=CACHE_HEADERS)
 
 
 def _browser_response(path: str, data: bytes) -> Response:
     suffix = Path(path).suffix.lower().lstrip(".").replace("jpg", "jpeg")
     if suffix in BROWSER_TYPES and is_local_file(path):
-        return FileResponse(
-            resolve_display_path(path), media_type=BROWSER_TYPES[suffix], headers=CACHE_HEADERS
-        )
-    found = sniff_format(data[:SNIFF_BYTES])
-    if found in BROWSER_TYPES and not is_local_file(path):
-        return Response(data, media_type=BROWSER_TYPES[found], headers=CACHE_HEADERS)
-    try:
-        image = decode_image(data, side=MAX_SIDE, limits=_limits()).image
-    except UnusableFileError:
-        return _not_found()
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    return Response(buffer.getvalue(), media_type="image/jpeg", headers=CACHE_HEADERS)
+        return _file_response(resolve_display_path(path), BROWSER_TYPES[suffix])
+    media_type = BROWSER_TYPES.get(sniff_format(data[:SNIFF_BYTES]) or "")
+    if media_type is None or is_local_file(path):
+        try:
+            image = decode_image(data, side=MAX_SIDE, limits=get_decode_limits()).image
+        except UnusableFileError:
+            return _not_found()
+        buffer = BytesIO()
+        image.save(buffer, "JPEG", quality=88)
+        data, media_type = buffer.getvalue(), "image/jpeg"
+    return Response(data, media_type=media_type, headers=CACHE_HEADERS)
 
 
 def _parse_request(request: Request) -> tuple[str, str]:
-    """Collection and id of the request; both empty where they could not be real."""
+    """Collection and id of the request; both empty where they are not valid."""
     try:
         name = parse_name(request.path_params["collection"])
         return str(name), str(uuid.UUID(request.path_params["id"]))
@@ -122,22 +121,17 @@ def _point_paths(name: str, id: str) -> list[str]:
 
 
 def _ingest_sources(name: str) -> tuple[list[str], tuple[str, ...]]:
-    """What the collection was made from, and the hosts that it may be read from."""
+    """The sources of a collection, and the hosts that it may be read from."""
     try:
-        with closing(
-            Catalog(open_collection(name).collection.index_dir / "catalogue.db")
-        ) as catalogue:
-            return catalogue.list_roots(), catalogue.list_hosts()
+        path = open_collection(name).collection.index_dir / CATALOG_FILE
+        with closing(Catalog(path)) as catalog:
+            return catalog.list_roots(), catalog.list_hosts()
     except IndexerError:
         return [], ()
 
 
-def _limits() -> DecodeLimits:
-    return DecodeLimits(get_settings().max_bytes, get_settings().max_pixels)
-
-
 def _not_found() -> Response:
-    """A grey card in place of a picture whose file is gone."""
+    """A gray card in place of an image whose file is missing."""
     card = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 120">'
         '<rect width="160" height="120" fill="#8884"/><text x="80" y="64" text-anchor="middle" '

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from embedder import DEFAULT_MODEL, Embedder, ModelCard, describe_model
+from embedder.images.decode import DecodeLimits
 from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection, Summary, list_collections, tenant_dir
 from indexer.collections.model import check_model_settings, load_model, make_settings
@@ -40,6 +41,10 @@ def get_search_settings() -> Config:
         qdrant_timeout=min(config.qdrant_timeout, MAX_TIMEOUT),
         qdrant_retry_seconds=min(config.qdrant_retry_seconds, MAX_RETRY_SECONDS),
     )
+
+
+def get_decode_limits() -> DecodeLimits:
+    return DecodeLimits(get_settings().max_bytes, get_settings().max_pixels)
 
 
 def list_names() -> list[str]:

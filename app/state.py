@@ -39,7 +39,7 @@ class QueryChip:
         return f"{sign}{weight}{escape}{self.value}"
 
     def to_part(self) -> Part:
-        """Raises `QueryError` where the image is no longer kept."""
+        """Raises `QueryError` where the image was deleted."""
         if self.value.startswith("img:"):
             image = open_upload(self.value[4:])
             return Part(image=image, weight=self.weight, label="your picture")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.services import get_settings, summarize_collections
-from embedder.images.decode import DecodeLimits, decode_image
+from app.services import get_decode_limits, get_settings, summarize_collections
+from embedder.images.decode import decode_image
 from indexer.errors import QueryError
 from indexer.ids import hash_content
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
@@ -25,12 +25,10 @@ def save_upload(data: bytes) -> str:
 
     Raises `QueryError` where it cannot be decoded.
     """
-    limits = DecodeLimits(get_settings().max_bytes, get_settings().max_pixels)
-    side = max(
-        (found.card.image_side for found in summarize_collections()), default=DEFAULT_IMAGE_SIDE
-    )
+    sides = [summary.card.image_side for summary in summarize_collections()]
+    side = max(sides, default=DEFAULT_IMAGE_SIDE)
     try:
-        image = decode_image(data, side=side, limits=limits).image
+        image = decode_image(data, side=side, limits=get_decode_limits()).image
     except UnusableFileError as error:
         raise QueryError(f"This file cannot be searched with: {error.detail}") from error
     name = hash_content(data)[:32]

@@ -11,9 +11,9 @@ from pathlib import Path
 import streamlit as st
 
 from app.runs import Result, find_hardest_ids, find_query_results
-from app.services import file_version, get_settings
+from app.services import file_version, get_decode_limits
 from app.views.quality_comparison import format_direction, select_result
-from embedder.images.decode import DecodeLimits, decode_image, read_file
+from embedder.images.decode import decode_image, read_file
 from finetune.evaluation.report import AFTER, BEFORE, DocumentRef, QueryResult
 from finetune.run_dir import RunInfo
 from indexer.paths import resolve_display_path
@@ -120,7 +120,7 @@ def make_preview(path: str) -> bytes | None:
 
 @lru_cache(maxsize=512)
 def _make_preview(path: str, version: tuple[int, int]) -> bytes | None:
-    limits = DecodeLimits(get_settings().max_bytes, get_settings().max_pixels)
+    limits = get_decode_limits()
     try:
         image = decode_image(read_file(path, limits), side=SIDE, limits=limits).image
     except UnusableFileError:
