@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -34,12 +35,20 @@ LONG = (  # files and folders that take more than a few seconds, the longest fir
     "embedder/test_engine.py",
     "compatibility/",
     "finetune/training/",
+    "indexer/ingest/test_pipeline.py",
+    "indexer/search/test_searcher.py",
+    "indexer/stores/test_contract.py",
+    "indexer/stores/test_edge_server.py",
+    "indexer/collections/",
     "indexer/cli/",
     "embedder/test_hub.py",
     "embedder/test_cli.py",
     "embedder/test_server.py",
     "indexer/ingest/test_crash.py",
-    "indexer/ingest/test_ingest.py",
+    "embedder/test_starter.py",
+    "embedder/test_contract.py",
+    "finetune/data/test_commands.py",
+    "servers/",
     "indexer/transfer/",
     "app/",
 )
@@ -51,6 +60,9 @@ REAL = {
 }
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports onnxruntime
+MEMORY = Path("/dev/shm")  # stores flush to disk often: a third faster where that is memory
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where tmp_path is
 
 
 @pytest.fixture(autouse=True)
