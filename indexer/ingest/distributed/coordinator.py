@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from embedder import Input, ModelCard, Role, Vectors
-from indexer.collections import CollectionIndex
+from indexer.collections import CollectionBackend, CollectionIndex, open_backend
 from indexer.config import Config
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
@@ -42,12 +42,13 @@ class Coordinator:
         options: IngestOptions,
     ) -> None:
         ray_cluster.require_ray()
-        if address.startswith("ray://") and not config.is_remote:
-            raise _unreachable_store_error(config)
+        self._backend = open_backend(config)
+        if address.startswith("ray://") and not self._backend.is_shared:
+            raise _unreachable_store_error(self._backend)
         self._address, self._batch_size = address, options.batch_size
         self._job = WorkerJob(
             config=config,
-            index=index,
+            index=replace(index, found=None),  # a worker asks the server itself
             roots=tuple(_make_absolute(root) for root in roots),
             source_options=options.source_options,
             limits=options.limits,
@@ -117,8 +118,8 @@ class Coordinator:
     def _check_reachable(self) -> None:
         if self._address.startswith(LOCAL_PREFIX):
             return
-        if not self._job.config.is_remote and not ray_cluster.is_single_machine():
-            raise _unreachable_store_error(self._job.config)
+        if not self._backend.is_shared and not ray_cluster.is_single_machine():
+            raise _unreachable_store_error(self._backend)
         ray_cluster.check_workers([str(root) for root in self._job.roots if Path(root).exists()])
 
     def __enter__(self) -> Coordinator:
@@ -147,10 +148,10 @@ def _translate_connection_errors(address: str) -> Iterator[None]:
         ) from error
 
 
-def _unreachable_store_error(config: Config) -> IndexerError:
+def _unreachable_store_error(backend: CollectionBackend) -> IndexerError:
     return IndexerError(
-        f"the collection is in a folder of this machine ({config.store}), which workers on other "
-        "machines cannot read; put it on a Qdrant server (--store URL), or use --workers "
+        f"the collection is in a folder of this machine ({backend.location}), which workers on "
+        "other machines cannot read; put it on a Qdrant server (--store URL), or use --workers "
         f"{LOCAL_PREFIX}N"
     )
 
