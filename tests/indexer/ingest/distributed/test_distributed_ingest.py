@@ -174,7 +174,7 @@ def test_two_workers_make_the_same_as_one_process(tmp_path, served, images):
 
     # nothing has changed: no worker is started, and no cluster is connected to
     index = open_backend(two).get_indexes("default").in_use
-    model = make_lazy_embedder(two)
+    model = make_lazy_embedder(two, None)
     with (
         OpenCollection.open(two) as collection,
         Coordinator(
@@ -225,11 +225,11 @@ def test_a_stopped_run_continues_where_it_was(tmp_path, served, images):
 def test_workers_build_a_new_index(tmp_path, served, images):
     one, two = make_config(tmp_path, served, "one"), make_config(tmp_path, served, "two")
     ingest_here(one, images)
-    model = RotatedModel(make_lazy_embedder(two))
+    model = RotatedModel(make_lazy_embedder(two, None))
     with OpenCollection.open_or_create(replace(two, model=None), model.card) as collection:
         ingest([images], collection, model, make_options())
     seen = served.images
-    report = reindex(replace(two, cluster="local:2"), make_lazy_embedder(one), make_options())
+    report = reindex(replace(two, cluster="local:2"), make_lazy_embedder(one, None), make_options())
     assert report.switched and report.points == (28, 28)
     assert served.images > seen
     assert_same(two, one)

@@ -98,7 +98,7 @@ def finish(
 def assert_as_one_process(config: Config, collection: OpenCollection, folder: Path) -> None:
     """The points are those that one process makes of the folder."""
     other = replace(config, store=config.store + "-other")
-    model = make_lazy_embedder(other)
+    model = make_lazy_embedder(other, None)
     with OpenCollection.open_or_create(other, model.card) as opened:
         ingest([folder], opened, model)
         assert_same(read_points(collection), read_points(opened))
