@@ -24,7 +24,7 @@ COPY requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)"
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -r requirements.txt
+    pip install -r requirements.txt "openai>=3.50,<4"  # openai: finetune synthesize --endpoint
 
 COPY pyproject.toml README.md LICENSE ./
 COPY app/ app/

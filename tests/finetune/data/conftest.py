@@ -35,7 +35,7 @@ def folder(tmp_path, photo):
 
 @pytest.fixture
 def collection(config, colours, folder):
-    """A test's own, to be changed."""
+    """A collection that a test may change."""
     with OpenCollection.open_or_create(config, colours.card) as opened:
         ingest([folder], opened, colours, IngestOptions())
         yield opened
@@ -43,14 +43,14 @@ def collection(config, colours, folder):
 
 @pytest.fixture(scope="session")
 def kept():
-    """What is opened once: a name and its value, closed in the end."""
+    """Resources opened once per session."""
     with ExitStack() as stack:
         yield stack, {}
 
 
 @pytest.fixture
 def shared(kept, tmp_path_factory, colours, photo):
-    """(collection, folder): the same for all tests, which read it; votes are taken away."""
+    """(collection, folder), shared by tests that only read it; votes are removed after each."""
     stack, made = kept
     if not made:
         place = tmp_path_factory.mktemp("shared")

@@ -70,8 +70,8 @@ def test_both_ways(shared):
     assert {(p.positive, p.query) for p in pairs[4:]} == {(p.query, p.positive) for p in pairs[:4]}
 
 
-def test_captions_of_one_picture_find_each_other(shared):
-    """What E5-V learns from: texts alone. Red has two captions, blue has one."""
+def test_texts_pairs_captions_of_one_image(shared):
+    """Texts only, as E5-V is trained. Red has two captions, blue has one."""
     collection, folder = shared
     pairs = from_collection(collection, texts=True).pairs
     red, guide = content(folder, "red.png"), content(folder, "guide.md")
@@ -102,13 +102,13 @@ def test_copies_and_near_duplicates(collection, colours, folder):
     assert "blue paint" not in {pair.query.text for pair in made.pairs}
 
 
-def test_rows_that_are_one_to_the_eye_are_joined():
+def test_near_duplicate_rows_are_grouped():
     turn = np.radians([0, 10, 20, 90])  # cos 10 degrees is 0.985, cos 20 degrees 0.94
     vectors = np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
     assert group_near_duplicates(vectors).groups() == [[0, 1, 2], [3]]
 
 
-def test_without_pairs_it_says_what_to_do(collection, colours, folder):
+def test_without_pairs_the_error_gives_advice(collection, colours, folder):
     for name in ("guide.md", "red.png", "blue.png"):
         (folder / name).unlink()
     ids = [r.id for r in collection.store.scroll()[0] if r.payload["name"] == "guide.md"]

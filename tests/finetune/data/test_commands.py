@@ -1,4 +1,4 @@
-"""`finetune pairs` and `finetune mine`, as they are typed."""
+"""The commands `finetune pairs` and `finetune mine`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from indexer.errors import IndexerError
 
 
 def invoke(*arguments: object, program=app):
-    """The JSON that a command prints, or its exit code and message."""
+    """Return the JSON that a command prints; fails with its exit code and message."""
     done = CliRunner().invoke(program, [*map(str, arguments)])
     if isinstance(done.exception, FinetuneError | EmbedderError | IndexerError):
         raise done.exception

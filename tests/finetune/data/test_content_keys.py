@@ -1,4 +1,4 @@
-"""What a side says, as a number."""
+"""Keys of the content of sides."""
 
 from __future__ import annotations
 

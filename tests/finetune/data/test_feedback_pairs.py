@@ -30,7 +30,7 @@ def folder(shared):
 
 @pytest.fixture
 def vote(collection, folder):
-    """`vote(value, file, query)` records what somebody thinks of a picture."""
+    """`vote(value, file, query)` records a vote on an image."""
 
     def cast(value: int, name: str, query: VotedQuery = WORDS) -> None:
         path = folder / name

@@ -1,4 +1,4 @@
-"""Pairs from tables of every kind, and what is said of those that cannot be used."""
+"""Pairs from tables of every format, and errors of invalid ones."""
 
 from __future__ import annotations
 

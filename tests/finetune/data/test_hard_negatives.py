@@ -1,4 +1,4 @@
-"""Hard negatives: near enough to be hard, too far to be right, and never what is known to be."""
+"""Hard negatives: hard, but neither positives nor their near-duplicates."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_documents_that_score_too_high_are_skipped():
 
 
 def test_near_duplicates_of_positives_are_skipped():
-    """Cosine 0.9994 with the positive, as that of a copy, though below the ceiling of 1."""
+    """Cosine 0.9994 with the positive, as that of a copy, though below the maximum of 1."""
     assert found(mined([PAIR], ["close", "hard"], NegativeSelection(max_positive_ratio=1.0))) == [
         ["hard"]
     ]
@@ -108,7 +108,7 @@ def test_pairs_without_negatives_are_counted_by_reason():
 
 
 def test_a_positive_below_zero_has_a_maximum_below_it():
-    """Right at 120 degrees: cosine -0.5, ceiling -0.525; near it is at -0.515, beyond at -0.707."""
+    """Right at 120 degrees: cosine -0.5, maximum -0.525; near it is at -0.515, beyond at -0.707."""
     DEGREES.update({"far": 120, "near it": -121, "beyond": -135})
     pair = Pair(Side("query"), Side("far"))
     assert found(mined([pair], ["near it", "beyond"])) == [["beyond"]]

@@ -1,4 +1,4 @@
-"""What MMEB writes into one text comes apart, and a family's prompt puts it together again."""
+"""MMEB's instructions are split from texts, and a family's prompt joins them again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def row(request, tmp_path):
     return request.param, parse_row(line, tmp_path)
 
 
-def test_vlm2vec_gets_its_authors_strings_again(row):
+def test_vlm2vec_prompts_equal_the_authors(row):
     (qry, qry_pictured, pos, pos_pictured), pair = row
     token = "<|image_pad|>"
     render = vlm2vec.make_prompt_renderer(token, 1)
@@ -71,14 +71,14 @@ def test_vlm2vec_gets_its_authors_strings_again(row):
     assert spelled(found) == authors(pos, pos_pictured, token)
 
 
-def test_vlm2vec_2_ends_its_queries_with_a_newline(row):
+def test_vlm2vec_2_queries_end_with_a_newline(row):
     (qry, qry_pictured, _, _), pair = row
     render = vlm2vec.make_prompt_renderer("<image>", 2)
     asked = spelled(render(given(pair.query), "query", pair.query.instruction))
     assert asked == authors(qry, qry_pictured, "<image>") + "\n"
 
 
-def test_mme5_gets_its_authors_strings_again(row):
+def test_mme5_prompts_equal_the_authors(row):
     (qry, qry_pictured, pos, pos_pictured), pair = row
     asked = spelled(mme5.render_prompt(given(pair.query), "query", pair.query.instruction))
     start = "<|image|><|begin_of_text|>" if qry_pictured else "<|begin_of_text|>"
@@ -92,21 +92,21 @@ def test_mme5_gets_its_authors_strings_again(row):
 
 @pytest.mark.parametrize("token", ["<|image_1|>", "<image>", "<|image_pad|>", "<|image|>"])
 @pytest.mark.parametrize("gap", ["\n", " ", ""])
-def test_every_pictures_token_is_cut_off(token, gap):
+def test_every_image_token_is_removed(token, gap):
     assert split_instruction(f"{token}{gap}{CHANGE} in red", has_image=True, is_query=True) == (
         CHANGE,
         "in red",
     )
 
 
-def test_a_known_instruction_keeps_its_own_stop():
+def test_a_known_instruction_keeps_its_punctuation():
     for text in ("Represent the given image", "Represent the given image."):
         assert split_instruction(f"{IMAGE}{text}\n", has_image=True, is_query=False) == (text, "")
     longer = "Represent the given image as a map"  # another one, though it begins alike
     assert split_instruction(longer, has_image=True, is_query=True) == (longer, "")
 
 
-def test_an_unknown_instruction_ends_at_a_colon_or_with_its_line():
+def test_an_unknown_instruction_ends_at_a_colon_or_line_end():
     assert split_instruction("Find the tea: green: dry", has_image=False, is_query=True) == (
         "Find the tea:",
         "green: dry",
@@ -121,7 +121,7 @@ def test_an_unknown_instruction_ends_at_a_colon_or_with_its_line():
     )
 
 
-def test_what_is_looked_for_by_itself_keeps_its_colons():
+def test_documents_keep_their_colons():
     assert split_instruction("Tea: green\ndry", has_image=False, is_query=False) == (
         "",
         "Tea: green\ndry",
@@ -133,7 +133,7 @@ def test_plain_rows_in_these_columns_have_no_instructions(tmp_path):
     assert (pair.query.text, pair.query.instruction) == ("Rome: a street", None)
 
 
-def test_a_column_of_instructions_is_taken_as_it_stands(tmp_path):
+def test_an_instruction_column_is_used_unchanged(tmp_path):
     row = {
         "qry": "Find me an everyday image that matches the given caption: tea",
         "qry_instruction": "Find it:",

@@ -1,4 +1,4 @@
-"""Pictures that are one to the eye, and those that only resemble each other."""
+"""Near-duplicate images, and images that are only similar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from indexer.skip_reasons import UnusableFileError
 SAMPLES = sorted((Path(__file__).parents[3] / "samples").rglob("*.jpg"))
 
 
-def test_hashes_are_compared_as_every_two_would_be():
+def test_banding_finds_every_close_pair():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 1 << 64, 300, dtype=np.uint64)
     for i in range(0, 300, 3):  # copies with 0 to 9 bits turned over
@@ -39,7 +39,7 @@ def test_hashes_are_compared_as_every_two_would_be():
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory) -> list[tuple[str, str]]:
-    """Sample pictures, each with a copy that somebody has made for another place."""
+    """Sample images, each with a resized or recompressed copy."""
     folder = tmp_path_factory.mktemp("copies")
     made = []
     for i, path in enumerate(SAMPLES[:12]):
@@ -50,18 +50,18 @@ def copies(tmp_path_factory) -> list[tuple[str, str]]:
     return made
 
 
-def test_resized_copies_are_alike_and_nothing_else_is(copies):
+def test_only_resized_copies_are_near_duplicates(copies):
     seen = [compute_hash(path) for pair in copies for path in pair]
     assert sorted(find_near_duplicates(seen)) == [(i, i + 1) for i in range(0, len(seen), 2)]
 
 
-def test_plain_colours_are_told_apart(tmp_path, photo):
+def test_plain_colors_are_distinguished(tmp_path, photo):
     paths = [photo(tmp_path / f"{c}.png", c) for c in ("red", "green", "white", "black")]
     paths.append(photo(tmp_path / "red.jpg", "red", (300, 200)))
     assert list(find_near_duplicates([compute_hash(str(path)) for path in paths])) == [(0, 4)]
 
 
-def test_what_is_no_picture_says_why(tmp_path, photo):
+def test_an_undecodable_file_gives_its_error(tmp_path, photo):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
     good = photo(tmp_path / "good.png")

@@ -1,4 +1,4 @@
-"""A split parts no copies, in whatever guise, and keeps each language on both sides."""
+"""A split keeps copies together, and each language on both sides."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_resized_copies_stay_together(tmp_path, photo):
     ]
 
 
-def test_a_picture_that_asks_and_one_that_is_found_are_one(tmp_path, photo):
+def test_query_and_positive_images_group_alike(tmp_path, photo):
     a, b, c = (photo(tmp_path / f"{i}.png", i) for i in range(3))
     asked = Pair(Side("darker", str(a)), Side(image=str(b)))
     assert grouped([asked, pictured(a, "one"), pictured(c, "two")]) == [[0, 1], [2]]
@@ -72,13 +72,13 @@ def test_items_stay_together():
     assert grouped(pairs) == [[0, 2], [1]]
 
 
-def test_same_captions_stay_together_but_short_names_are_none(tmp_path, photo):
+def test_long_captions_group_pairs_and_short_names_do_not(tmp_path, photo):
     words = ["A red bicycle leans there", "cat", "a red  bicycle leans THERE", "cat"]
     pairs = [pictured(photo(tmp_path / f"{i}.png", i), w) for i, w in enumerate(words)]
     assert grouped(pairs) == [[0, 2], [1], [3]]
 
 
-def test_words_are_counted_in_scripts_without_blanks():
+def test_words_are_counted_in_scripts_without_spaces():
     assert is_distinctive("one two three four")
     assert not is_distinctive("one two three")
     assert is_distinctive("窓辺で眠る黒い猫")
@@ -127,7 +127,7 @@ def test_every_language_with_two_groups_is_on_both_sides():
     assert sides[1] == {"en": 20, "de": 1, "ja": 1}
 
 
-def test_captions_of_one_picture_in_many_languages_go_together():
+def test_translations_of_one_image_stay_together():
     pairs = [
         Pair(Side(f"{language} {i}"), Side(f"picture {i}"), language=language)
         for i in range(50)
@@ -138,7 +138,7 @@ def test_captions_of_one_picture_in_many_languages_go_together():
     assert {p.positive for p in train}.isdisjoint(p.positive for p in test)
 
 
-def test_two_groups_are_a_side_each():
+def test_two_groups_give_one_to_each_side():
     train, test = split_pairs([*texts(1), *texts(1, start=1)], 0.01)
     assert (len(train), len(test)) == (1, 1)
     big = [Pair(Side(f"q{i}"), Side(f"a{i}"), item="big") for i in range(50)]

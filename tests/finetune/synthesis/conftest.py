@@ -1,4 +1,4 @@
-"""A chat endpoint in this process that answers as it is told, and a small collection."""
+"""A scripted chat endpoint in this process, and a small collection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = {  # a text in the language that is asked for; the number makes it unlik
 
 @dataclass(frozen=True)
 class Answer:
-    """What a chat's request is answered with; `text` in a completion, or `body` as it stands."""
+    """An answer to a request: `text` in a completion, or a raw `body`."""
 
     text: str = ""
     status: int = 200
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass
 class Seen:
-    """A request: its JSON and headers, and when it came."""
+    """A request: its JSON, headers and time."""
 
     body: dict[str, Any]
     headers: dict[str, str]
@@ -63,7 +63,7 @@ class Seen:
 
     @property
     def names(self) -> list[str]:
-        """The texts that the sample has, read off the sketch in the prompt."""
+        """The texts of the sample, read from the sketch in the prompt."""
         sketch = re.search(r'"revised": \{(.*?)\}', self.text, re.DOTALL)[1]
         return re.findall(r'"(\w+)"', sketch)
 
@@ -82,7 +82,7 @@ def sample(seen: Seen, number: int, **changes: str) -> dict[str, str]:
 
 
 def whole(seen: Seen, number: int, **changes: str) -> dict[str, Any]:
-    """A whole pass; the draft is another than the revised sample."""
+    """A complete answer; the draft differs from the revised sample."""
     four = ("general", "objects", "context", "brainstorm")
     five = ("relevance", "hard_negative", "clarity", "diversity", "improvements")
     return {
@@ -111,7 +111,7 @@ def failed(status: int, message: str = "no", **headers: str) -> Answer:
 
 
 class Chat:
-    """`answer(seen, number)` tells what the request of that number (from 0) is answered with."""
+    """`answer(seen, number)` returns the answer to the request of that number (from 0)."""
 
     Answer = Answer
     failed = staticmethod(failed)
@@ -177,7 +177,7 @@ def chat() -> Iterator[Chat]:
 
 @pytest.fixture(scope="session")
 def kept() -> Iterator[list[OpenCollection]]:
-    """Holds the collection from the first test that needs it to the last."""
+    """Keeps the collection open for the session."""
     opened: list[OpenCollection] = []
     yield opened
     for collection in opened:
@@ -186,7 +186,7 @@ def kept() -> Iterator[list[OpenCollection]]:
 
 @pytest.fixture
 def collection(kept, colours, photo, tmp_path_factory) -> OpenCollection:
-    """Eight pictures of noise, and one of them again with a pixel changed; tests only read it."""
+    """Eight images of noise, and a copy with one pixel changed; tests only read it."""
     if not kept:
         folder = tmp_path_factory.mktemp("synthesis")
         for number in range(8):

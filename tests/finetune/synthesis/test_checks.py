@@ -1,4 +1,4 @@
-"""Answers: what is taken out of them, and what is turned away for which reason."""
+"""Answers: what is read from them, and the reasons to reject them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_only_the_revised_sample_is_kept(around):
     assert texts(around.format(json.dumps(WHOLE))) == GOOD
 
 
-def test_whitespace_and_control_characters_go():
+def test_whitespace_and_control_characters_are_removed():
     sample = {**GOOD, "positive": "  A folded\n\tnewspaper\u0000 \ud83d "}
     found = texts(json.dumps({**WHOLE, "revised": sample}))
     assert found["positive"] == "A folded newspaper"
@@ -70,7 +70,7 @@ def test_whitespace_and_control_characters_go():
         ("[" * 100_000, {}, "not JSON"),
     ],
 )
-def test_answers_that_are_none(written, reply, reason):
+def test_rejected_answers(written, reply, reason):
     if reason is None:
         assert texts(written, **reply) == GOOD
         return
@@ -113,7 +113,7 @@ def test_checks(changes, reason):
     assert caught.value.reason == reason
 
 
-def test_a_class_is_short_and_a_search_may_repeat_words():
+def test_class_length_and_repeated_words():
     sample = {k: v for k, v in GOOD.items() if k != "query"}
     check_sample(sample, CLASSES, LANGUAGES["en"])
     with pytest.raises(Rejected, match="too long"):
@@ -142,5 +142,5 @@ def test_a_class_is_short_and_a_search_may_repeat_words():
         ("17:45", "ja", True),
     ],
 )
-def test_languages_by_their_letters(text, code, holds):
+def test_plausible_languages(text, code, holds):
     assert is_plausible_language(text, LANGUAGES[code]) == holds

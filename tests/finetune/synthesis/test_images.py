@@ -79,7 +79,7 @@ def test_min_agreement(painted, colours):
     assert filter_by_agreement(everything, painted, colours, 0.95) == [none]
 
 
-def test_which_sides_are_compared():
+def test_matching_text_and_image():
     q, p = SampleImage("q", "", ""), SampleImage("p", "", "")
 
     def match(task, texts, pictures):

@@ -37,7 +37,7 @@ def test_outcomes_are_read_back(path):
 
 
 @pytest.mark.parametrize("torn", [b'{"job": 4, "kept": {"ta', b"\xe8\xb5", b"{}"])
-def test_a_torn_last_line_is_cut_off(path, torn):
+def test_a_torn_last_line_is_dropped(path, torn):
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     with Journal(path, "plan-1") as journal:
@@ -81,7 +81,7 @@ def test_one_process_at_a_time(path):
         Journal(path, "plan-1")
 
 
-def test_a_sample_as_a_pair():
+def test_sample_to_pair():
     pair = SAMPLE.to_pair()
     assert pair.direction == "it2t"
     assert (pair.query.text, pair.query.image) == ("何色？", "/pictures/1.jpg")

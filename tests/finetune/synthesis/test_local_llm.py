@@ -45,7 +45,7 @@ def talkative(checkpoint, tmp_path):
 
 @pytest.fixture
 def short(tmp_path):
-    """Prompts of a few words: a tiny model takes its time over long ones."""
+    """Short prompts: a tiny model is slow on long ones."""
     folder = tmp_path / "prompts"
     folder.mkdir()
     (folder / "system.md").write_text("Write JSON.")
@@ -91,7 +91,7 @@ def test_a_model_without_a_chat_template(checkpoint):
         LocalLLM(str(checkpoint("vlm2vec-qwen2vl")), Settings(device="cpu"))
 
 
-def test_a_seed_repeats_the_words(talkative, photo, tmp_path):
+def test_a_seed_makes_generation_reproducible(talkative, photo, tmp_path):
     model = LocalLLM(str(talkative("vlm2vec-llava")), Settings(device="cpu"), max_tokens=12)
     with Image.open(photo(tmp_path / "a.png", 1)) as picture:
         requests = [

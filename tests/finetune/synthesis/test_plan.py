@@ -42,13 +42,13 @@ def test_languages_are_drawn_by_weight():
     assert len(LANGUAGES) == 93
 
 
-def test_every_picture_comes_before_any_comes_again():
+def test_every_image_is_drawn_before_any_repeats():
     drawn = [job.anchor_id for job in plan().iter_jobs(20)]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(IDS)
     assert drawn[:10] != drawn[10:]
 
 
-def test_the_same_plan_again_and_longer():
+def test_plans_are_reproducible_and_extensible():
     assert list(plan().iter_jobs(40))[:15] == list(plan().iter_jobs(15))
     assert list(plan(seed=1).iter_jobs(15)) != list(plan().iter_jobs(15))
 
@@ -63,7 +63,7 @@ def test_the_fingerprint_tells_plans_apart(changes):
     assert plan(**changes).fingerprint != plan().fingerprint
 
 
-def test_few_pictures_leave_out_what_needs_more():
+def test_few_images_exclude_some_combinations():
     names = {job.combination.name for job in plan(ids=("a", "b")).iter_jobs(30)}
     assert names == {"I->T", "IT->T", "T->IT", "T->I"}
     with pytest.raises(FinetuneError, match="too few"):
@@ -71,7 +71,7 @@ def test_few_pictures_leave_out_what_needs_more():
 
 
 @pytest.mark.parametrize("text", ["klingon=1", "en=much", "en=-1", "en=nan", "en=0", ""])
-def test_weights_that_are_none(text):
+def test_invalid_weights(text):
     with pytest.raises(FinetuneError, match="--languages"):
         parse_language_weights(text)
 
@@ -80,7 +80,7 @@ def test_weights():
     assert parse_weights("VQA=2, retrieval", COMBINATIONS, "--tasks") == {"vqa": 2, "retrieval": 1}
 
 
-def test_pictures_by_role(gallery):
+def test_images_by_role(gallery):
     """Near-duplicates never stand for each other, and a positive is nearer than a negative."""
     rows = {id: gallery.get_vectors([id])[0] for id in gallery.ids}
     twins = {frozenset((a, b)) for a in rows for b in rows if a < b and rows[a] @ rows[b] > 0.97}
@@ -98,7 +98,7 @@ def test_pictures_by_role(gallery):
         assert choose_images(job, gallery) == found
 
 
-def test_a_picture_whose_file_is_gone(gallery):
+def test_a_missing_file_is_rejected(gallery):
     job = next(plan(ids=gallery.ids).iter_jobs(1))
     folder = Path(gallery.get_image(job.anchor_id).path).parent
     elsewhere = folder.rename(folder.with_name("elsewhere"))

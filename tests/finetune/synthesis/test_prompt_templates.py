@@ -31,7 +31,7 @@ def job(kind, language="ja", seed=3) -> SampleJob:
 
 
 @EACH
-def test_nothing_is_left_unfilled(kind):
+def test_every_placeholder_is_filled_in(kind):
     prompts = load_prompts()
     for seed in range(20):
         text = prompts.build_request(job(kind, seed=seed))
@@ -43,7 +43,7 @@ def test_nothing_is_left_unfilled(kind):
 
 
 @EACH
-def test_a_prompt_is_of_its_own_combination(kind):
+def test_prompts_differ_by_combination(kind):
     others = {load_prompts().build_request(job(other)) for other in ALL if other != kind}
     assert load_prompts().build_request(job(kind)) not in others
 
@@ -52,7 +52,7 @@ def test_the_default_files_are_complete():
     assert {path.name for path in DEFAULT_PROMPTS.iterdir()} == set(FILES)
 
 
-def test_copies_can_be_edited(tmp_path):
+def test_copied_prompts_can_be_edited(tmp_path):
     folder = tmp_path / "prompts"
     assert len(copy_default_prompts(folder)) == len(FILES)
     assert load_prompts(folder).digest == load_prompts().digest
