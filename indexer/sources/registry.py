@@ -1,4 +1,7 @@
-"""The types of sources. A new one is one module with a `Source` class, and one line here."""
+"""The types of sources. A new one is one module with a `Source` class, and one line here.
+
+A source whose paths are `FILE#MEMBER` also adds its extension to `indexer.paths.MEMBER_PATTERN`.
+"""
 
 from __future__ import annotations
 
