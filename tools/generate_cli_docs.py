@@ -1,4 +1,4 @@
-"""Write each command's help, options and examples into docs/cli.md: python -m tools.generate_cli_docs.
+"""Write the help, options and examples of each command: python -m tools.generate_cli_docs.
 
 What follows the examples of a command is written by hand and stays.
 """

@@ -30,7 +30,7 @@ class Candidate:
 def retrieve_candidates(
     store: Store, query: QueryVectors, store_filter: models.Filter | None, limit: int
 ) -> list[Candidate]:
-    """The best `limit` of each channel, scored in all channels and fused; best first, ties by id."""
+    """Find the best `limit` of each channel, score them in all channels, and fuse the scores."""
     from qdrant_client import models
 
     channels = [IMAGE, TEXT, *([BM25] if query.sparse.indices else [])]

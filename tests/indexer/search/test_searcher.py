@@ -1,4 +1,4 @@
-"""Search in a real collection: ranking, combined queries, duplicates, pages, filters, explanations."""
+"""Search in a real collection: ranking, combined queries, duplicates, pages, filters."""
 
 from __future__ import annotations
 
