@@ -34,7 +34,7 @@ class EmbeddedPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryVectors:
-    """An embedded query: per channel a unit vector and its score distribution, and a BM25 vector."""
+    """An embedded query: per channel a unit vector and its distribution, and a BM25 vector."""
 
     parts: tuple[EmbeddedPart, ...]
     vectors: Mapping[str, Vector]
