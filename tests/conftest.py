@@ -49,6 +49,10 @@ LONG = (  # files and folders that take more than a few seconds, the longest fir
     "embedder/test_contract.py",
     "finetune/data/test_commands.py",
     "servers/",
+    "recipes/",
+    "test_python_docs.py",
+    "finetune/synthesis/test_command.py",
+    "finetune/evaluation/test_commands.py",
     "indexer/transfer/",
     "app/",
 )

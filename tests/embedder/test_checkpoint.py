@@ -169,7 +169,7 @@ def test_a_folder_that_is_no_model(tmp_path):
 
 
 def test_no_such_model():
-    with pytest.raises(UnknownModelError, match="these are known: starter"):
+    with pytest.raises(UnknownModelError, match="known models: starter"):
         embedder.load("strater")
 
 

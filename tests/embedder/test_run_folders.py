@@ -156,5 +156,5 @@ def test_a_run_without_a_model_yet(tmp_path):
 
 def test_a_family_of_the_future(tmp_path):
     (tmp_path / "polylens.json").write_text(json.dumps({"family": "telepathy"}))
-    with pytest.raises(EmbedderError, match="family 'telepathy', which is not known"):
+    with pytest.raises(EmbedderError, match="family 'telepathy', which this version"):
         embedder.load(str(tmp_path), CPU)
