@@ -1,4 +1,4 @@
-"""What this machine has room for, told without loading torch."""
+"""The memory of this machine, read without loading torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class MachineMemory:
 
 @cache
 def detect_memory() -> MachineMemory:
-    """What there is in all; the GPUs are asked for once."""
+    """Return the total memory; the GPUs are queried once."""
     return MachineMemory(_read_total_ram(), _query_gpu_memory())
 
 
 def read_available_ram() -> int:
-    """Bytes of main memory that a new model could take now."""
+    """Return the bytes of main memory that are free for a model."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return _read_total_ram()
@@ -34,7 +34,7 @@ def read_available_ram() -> int:
 
 
 def choose_placement(needed_bytes: int, memory: MachineMemory) -> str:
-    """Where a model that needs that many bytes at bf16 runs: "GPU", "CPU" (at fp32), or "no"."""
+    """Return where a model of that size in bf16 runs: "GPU", "CPU" (in fp32), or "no"."""
     if any(needed_bytes <= gpu for gpu in memory.gpus):
         return "GPU"
     return "CPU" if 2 * needed_bytes <= memory.ram else "no"

@@ -1,4 +1,4 @@
-"""From what is known of a family's model to the card of the one in hand."""
+"""Completes the card of a family's model with what its checkpoint and the settings say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embedder.types import ModelCard, Settings
 T = TypeVar("T")
 
 UNPINNED = "main"
-"""The revision of a card whose weights have not been seen."""
+"""The revision of a card whose weights have not been read."""
 
 
 def find_preset(cards: Sequence[ModelCard], name: str) -> ModelCard | None:
@@ -24,9 +24,9 @@ def find_preset(cards: Sequence[ModelCard], name: str) -> ModelCard | None:
 def derive_base_card(
     cards: Sequence[ModelCard], name: str, template: ModelCard, dim: int, checkpoint: Checkpoint
 ) -> ModelCard:
-    """The card of that name; of a model without one, that of the model which it was made from;
-    where that is not known either, what `like` says of its family. `polylens.json` beside a
-    fine-tuned model may tell its languages, and the lengths that it was trained to be cut to."""
+    """Return the preset of that name, or a card made from the preset of the base model or, if that
+    is unknown too, from `template`. `polylens.json` beside a fine-tuned model may name its
+    languages and smaller dims."""
     preset = find_preset(cards, name)
     if preset is not None:
         return preset
@@ -49,7 +49,7 @@ def _read_metadata_list(
     if not isinstance(found, list | tuple) or not all(
         isinstance(item, item_type) for item in found
     ):
-        problem = f"{key} is no list of {item_type.__name__}"
+        problem = f"{key} is not a list of {item_type.__name__}"
         raise EmbedderError(f"{checkpoint.trained_dir / METADATA_FILE} is damaged: {problem}")
     return found
 
@@ -57,8 +57,8 @@ def _read_metadata_list(
 def finalize_card(
     card: ModelCard, name: str, checkpoint: Checkpoint, settings: Settings, version: object
 ) -> ModelCard:
-    """`card` with what the checkpoint and the settings make of it. `version` changes with the
-    family's prompts and preprocessing. Raises `EmbedderError` for a `dim` that is not allowed."""
+    """Fill in name, revision, dim and fingerprint. `version` changes with the family's prompts and
+    preprocessing. Raises `EmbedderError` for a `dim` that the model does not have."""
     card_name = name if card.name == name else _reloadable_name(name, card.family, checkpoint)
     card = replace(card, name=card_name)
     dim, digest = validate_dim(card, settings.dim), checkpoint.digest
@@ -72,15 +72,15 @@ def finalize_card(
 
 
 def validate_dim(card: ModelCard, dim: int | None) -> int:
-    """The length of vectors; raises `EmbedderError` where the model was not trained for it."""
+    """Return the dim of vectors; raise `EmbedderError` if the model was not trained for it."""
     if dim is None or dim == card.dim or dim in card.matryoshka:
         return dim or card.dim
     choices = ", ".join(map(str, sorted({*card.matryoshka, card.dim})))
-    raise EmbedderError(f"{card.name} gives vectors of {choices} numbers, not of {dim}")
+    raise EmbedderError(f"{card.name} has vectors of dim {choices}, not {dim}")
 
 
 def _reloadable_name(name: str, family: str, checkpoint: Checkpoint) -> str:
-    """A name under which the same model is found from any folder."""
+    """Return a name that leads to the same model from any working directory."""
     folder = Path(name).expanduser()
     bare_name = str(folder.absolute()) if folder.is_dir() else name
     return bare_name if detect_family(checkpoint.trained_dir) == family else f"{family}:{bare_name}"

@@ -1,1 +1,1 @@
-"""The client side of an OpenAI-compatible server: addresses, calls, retries, answers."""
+"""Client of an OpenAI-compatible embeddings server."""

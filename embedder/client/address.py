@@ -14,7 +14,7 @@ EXAMPLE = "http://localhost:8000/v1 or http://localhost:8000/v1#MODEL"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is. `url` and `name` hold no credentials, so they may be shown and stored."""
+    """Where a server is. `url` and `model_name` have no credentials: they are shown and stored."""
 
     url: str
     model: str | None
@@ -34,16 +34,16 @@ class Address:
 
 
 def parse_address(name: str) -> Address:
-    """`name` with its URL in one spelling; raises `UnknownModelError`."""
+    """Parse a model's name and normalize its URL; raises `UnknownModelError`."""
     try:
         parts = urlsplit(name.strip())
         port = parts.port
     except ValueError as error:
         raise UnknownModelError(f"a server's address is wrong ({error}); type {EXAMPLE}") from None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise UnknownModelError(f"a server's address is missing its host; type {EXAMPLE}")
+        raise UnknownModelError(f"a server's address has no host; type {EXAMPLE}")
     if parts.query:
-        raise UnknownModelError(f"a server's address has no '?'; type {EXAMPLE}")
+        raise UnknownModelError(f"a server's address cannot have a '?'; type {EXAMPLE}")
     return Address(
         url=_normalize_url(parts, port),
         model=unquote(parts.fragment) or None,

@@ -1,23 +1,44 @@
-"""The calls that one `embed` of a remote model makes."""
+"""Requests for embeddings, and the checked vectors of a response.
+
+OpenAI: https://platform.openai.com/docs/api-reference/embeddings. With images, vLLM's extension:
+https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#embeddings-api.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedder.client.http import MAX_ATTEMPTS, ServerClient, ServerError
-from embedder.client.schemas import Body, build_input_body, build_messages_body, parse_vectors
+from embedder.errors import EmbedderError
+from embedder.images.color import reduce_image
 from embedder.types import Input, Role, Vectors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PNG_PIXELS = 512 * 512
+JPEG_QUALITY = 95
+Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFormat:
-    """How a server is spoken to.
+    """What a server understands.
 
-    own: it is `embedder serve`; chat: all goes as `messages`; encoding: of vectors, "base64" or
-    "float"; dimensions: the length to ask for; dim: the length that must come, None: any.
+    Attributes:
+        is_polylens: It is `embedder serve`.
+        uses_messages: Every input goes as `messages`.
+        encoding: Of vectors, "base64" or "float".
+        dimensions: The dim to ask for; None: the model's own.
+        dim: The dim that must come; None: any.
+        image_side: The shorter side in pixels to which images are reduced.
     """
 
     model: str
@@ -26,12 +47,12 @@ class RequestFormat:
     encoding: str = "base64"
     dimensions: int | None = None
     dim: int | None = None
-    image_side: int = 768  # pixels; a model that is not known may have a use for so many
+    image_side: int = 768
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingCalls:
-    """Calls in one form, for one role and instruction. Each raises `EmbedderError`."""
+    """Calls in one format, for one role and instruction. Each raises `EmbedderError`."""
 
     server: ServerClient
     request_format: RequestFormat
@@ -40,9 +61,9 @@ class EmbeddingCalls:
     attempts: int = MAX_ATTEMPTS
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """(n, dim) of texts alone. A batch too large for the server is halved until it fits."""
+        """Embed texts; a batch too large for the server is halved until it fits."""
         try:
-            return self._post(build_input_body(texts), len(texts))
+            return self._post({"input": list(texts)}, len(texts))
         except ServerError as error:
             if error.status != 413 or len(texts) == 1:
                 raise
@@ -50,18 +71,102 @@ class EmbeddingCalls:
         return np.concatenate([self.embed_texts(texts[:half]), self.embed_texts(texts[half:])])
 
     def embed_input(self, item: Input) -> Vectors:
-        """(1, dim) of a text, pictures, or both together."""
+        """Embed a text, images, or both together as (1, dim)."""
         system = None if self.request_format.is_polylens else self.instruction
-        return self._post(build_messages_body(item, self.request_format.image_side, system), 1)
+        return self._post(_build_messages_body(item, self.request_format.image_side, system), 1)
 
     def _post(self, body: Body, count: int) -> Vectors:
-        form = self.request_format
-        body |= {"model": form.model, "encoding_format": form.encoding}
-        if form.dimensions:
-            body["dimensions"] = form.dimensions
-        if form.is_polylens:
+        format = self.request_format
+        body |= {"model": format.model, "encoding_format": format.encoding}
+        if format.dimensions:
+            body["dimensions"] = format.dimensions
+        if format.is_polylens:
             body["input_type"] = self.role
             if self.instruction:
                 body["instruction"] = self.instruction
-        reply = self.server.post("/embeddings", body, attempts=self.attempts)
-        return parse_vectors(reply, count, form.dim)
+        response = self.server.post("/embeddings", body, attempts=self.attempts)
+        return parse_vectors(response, count, format.dim)
+
+
+def is_utf8_encodable(text: str) -> bool:
+    """Return whether `text` has no lone surrogates."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _build_messages_body(item: Input, image_side: int, system: str | None = None) -> Body:
+    """Build a conversation: images before the text, as in the models' own templates.
+
+    What a user typed is content and nothing else. `system` is a message of its own.
+    """
+    content: list[Body] = [
+        {"type": "image_url", "image_url": {"url": encode_data_url(reduce_image(i, image_side))}}
+        for i in item.images
+    ]
+    if item.has_text:
+        content.append({"type": "text", "text": item.text})
+    system_messages = [{"role": "system", "content": system}] if system else []
+    return {"messages": [*system_messages, {"role": "user", "content": content}]}
+
+
+def encode_data_url(image: Image) -> str:
+    """Encode an image as a data URL: a small one as PNG, a large one as JPEG.
+
+    PNG gives the model exactly the pixels it would see here. A large photograph takes megabytes as
+    PNG, most of it noise; JPEG of quality 95, without chroma subsampling, takes a fraction of that
+    and keeps what a model that resizes it again can see.
+    """
+    file = BytesIO()
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    if image.width * image.height <= MAX_PNG_PIXELS:
+        kind = "png"
+        image.save(file, "PNG", compress_level=1)
+    else:
+        kind = "jpeg"
+        image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def parse_vectors(response: Any, count: int, dim: int | None) -> Vectors:
+    """Return (count, dim) unit rows in the order of the inputs; any dim if `dim` is None.
+
+    Raises `EmbedderError` for any other content.
+    """
+    data = response.get("data") if isinstance(response, dict) else None
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise EmbedderError("the server's response has no embeddings")
+    if len(data) != count:
+        raise EmbedderError(f"the server returned {len(data)} vectors for {count} inputs")
+    rows = [_decode_vector(row.get("embedding")) for row in _sort_by_index(data)]
+    expected_dim = len(rows[0]) if dim is None else dim
+    wrong_dim = next((len(row) for row in rows if len(row) != expected_dim), None)
+    if wrong_dim is not None:
+        raise EmbedderError(
+            f"the server returned a vector of dim {wrong_dim} instead of {expected_dim}"
+        )
+    vectors = np.stack(rows)
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and (norms > 0).all()):
+        raise EmbedderError("the server returned a vector that is zero or not finite")
+    return np.asarray(vectors / norms, dtype=np.float32)
+
+
+def _sort_by_index(data: list[Body]) -> list[Body]:
+    """Sort by `index`, if the server sends it."""
+    indices = [row.get("index", position) for position, row in enumerate(data)]
+    if sorted(map(str, indices)) != sorted(map(str, range(len(data)))):
+        raise EmbedderError("the server's vectors are not numbered from 0 on")
+    return sorted(data, key=lambda row: int(row.get("index", 0))) if len(data) > 1 else data
+
+
+def _decode_vector(embedding: Any) -> Vectors:
+    """Decode a list of numbers, or base64 of little-endian float32, as (dim,) float32."""
+    try:
+        if isinstance(embedding, str):
+            row: Any = np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
+        else:
+            row = np.asarray(embedding, dtype=np.float32)
+    except (ValueError, TypeError, binascii.Error):
+        row = np.zeros(0)
+    if row.ndim != 1 or not len(row):
+        raise EmbedderError("the server's response has something other than vectors")
+    return np.asarray(row, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""JSON over HTTP to one server: what passes is tried again, what does not is one clear error.
+"""JSON over HTTP to one server: transient failures are retried, others are one clear error.
 
 Nothing is ever sent to a host that the user did not name: redirects are not followed.
 """
@@ -9,6 +9,7 @@ import random
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedder.client.address import Address
@@ -16,17 +17,19 @@ from embedder.errors import EmbedderError, UnavailableError
 
 if TYPE_CHECKING:
     from httpx import Response
+    from tenacity import RetryCallState
 
-MAX_CONNECTIONS = 16  # calls at once
+MAX_CONNECTIONS = 16
 MAX_ATTEMPTS = 5
 RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
+UNAVAILABLE_STATUSES = {401, 403, 404, 429, 502, 503, 504}
 INITIAL_BACKOFF = 0.5  # seconds; doubled from attempt to attempt
-MAX_BACKOFF = 60.0  # a server that asks for more is given up
+MAX_BACKOFF = 60.0  # if a server asks for more, the request fails
 API_KEY_HINT = "set POLYLENS_MODEL_API_KEY to the server's API key"
 
 
 class ServerError(EmbedderError):
-    """A server that refused, failed or stayed away; `status` is None where none came."""
+    """A request failed; `status` is None if no response came."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -34,22 +37,17 @@ class ServerError(EmbedderError):
 
 
 class ServerUnavailableError(ServerError, UnavailableError):
-    """A server that is not there, not open, or too busy: no fault of what was sent."""
-
-
-UNAVAILABLE_STATUSES = {401, 403, 404, 429, 502, 503, 504}
+    """The server cannot be reached, refuses access or is too busy, whatever the request."""
 
 
 def build_error(message: str, status: int | None = None) -> ServerError:
-    """The error for a status, or for none at all."""
-    kind = (
-        ServerUnavailableError if status is None or status in UNAVAILABLE_STATUSES else ServerError
-    )
-    return kind(message, status)
+    """Return the error for a status, or for no response."""
+    unavailable = status is None or status in UNAVAILABLE_STATUSES
+    return (ServerUnavailableError if unavailable else ServerError)(message, status)
 
 
 class ServerClient:
-    """One server. Thread-safe."""
+    """A connection to one server. Thread-safe."""
 
     def __init__(self, address: Address, *, api_key: str | None, timeout: float) -> None:
         import httpx  # 0.1 s
@@ -63,64 +61,71 @@ class ServerClient:
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
             follow_redirects=False,
-            # proxies in the environment are hosts that the user named; this machine needs none
+            # proxies in the environment are hosts that the user named; localhost needs none
             trust_env=not address.is_local,
         )
 
     def get(self, path: str) -> Any:
-        """The JSON at `path`; raises `ServerError`. Gives up early: it is asked for at a start."""
+        """Return the JSON at `path`; gives up early, because it is called at a start."""
         return self._send("GET", path, None, attempts=2)
 
     def post(self, path: str, body: dict[str, Any], *, attempts: int = MAX_ATTEMPTS) -> Any:
+        """Post `body` and return the JSON of the response; raises `ServerError`."""
         return self._send("POST", path, body, attempts)
 
     def close(self) -> None:
         self._client.close()
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None, attempts: int) -> Any:
-        result: Response | str = ""
-        for attempt in range(attempts):
-            if attempt:
-                time.sleep(self._compute_backoff(result, attempt))
-            result = self._send_once(method, path, body)
-            if not isinstance(result, str) and result.status_code not in RETRIED_STATUSES:
-                return self._parse_response(result)
-        times = f"{attempts} attempts" if attempts > 1 else "one attempt"
-        if isinstance(result, str):
-            raise build_error(f"{self.url} cannot be reached ({result}), after {times}")
-        raise build_error(
-            f"{self.url} failed {times} with status {result.status_code}: {read_error_message(result)}",
-            result.status_code,
+        from tenacity import Retrying, retry_if_result, stop_after_attempt
+
+        retry = Retrying(
+            retry=retry_if_result(
+                lambda result: isinstance(result, str) or result.status_code in RETRIED_STATUSES
+            ),
+            stop=stop_after_attempt(attempts),
+            wait=self._compute_backoff,
+            sleep=time.sleep,
+            retry_error_callback=partial(self._raise_failure, attempts),
         )
+        return self._parse_response(retry(self._send_once, method, path, body))
 
     def _send_once(self, method: str, path: str, body: dict[str, Any] | None) -> Response | str:
-        """The answer, or why none came."""
+        """Return the response, or why none came."""
         import httpx
 
         try:
             return self._client.request(method, f"{self.url}{path}", json=body)
-        except httpx.ReadTimeout:  # it may be at work: asking again would double its load
+        except httpx.ReadTimeout:  # it may still compute: a retry would double its load
             raise ServerError(f"{self.url} did not answer in {self._timeout:g} seconds") from None
         except httpx.UnsupportedProtocol as error:
             raise ServerError(f"{self.url}: {sanitize_message(str(error))}") from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
             return sanitize_message(str(error)) or type(error).__name__
 
-    def _compute_backoff(self, result: Response | str, attempt: int) -> float:
-        """Seconds until the next attempt: what the server asks for, or 0.5, 1, 2, 4, jittered."""
-        requested = (
-            None
-            if isinstance(result, str)
-            else parse_retry_after(result.headers.get("retry-after", ""))
-        )
-        if requested is not None and requested > MAX_BACKOFF and not isinstance(result, str):
-            raise build_error(
-                f"{self.url} asks to wait {requested:.0f} seconds: {read_error_message(result)}",
-                result.status_code,
-            )
-        # not all clients at the same moment
-        backoff: float = INITIAL_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-        return backoff if requested is None else requested
+    def _raise_failure(self, attempts: int, state: RetryCallState) -> Response:
+        result = state.outcome.result() if state.outcome else ""
+        times = f"{attempts} attempts" if attempts > 1 else "one attempt"
+        if isinstance(result, str):
+            raise build_error(f"{self.url} cannot be reached ({result}), after {times}")
+        status, message = result.status_code, read_error_message(result)
+        raise build_error(f"{self.url} failed {times} with status {status}: {message}", status)
+
+    def _compute_backoff(self, state: RetryCallState) -> float:
+        """Return seconds: what the server asks for, or 0.5, 1, 2, 4 with jitter."""
+        result = state.outcome.result() if state.outcome else ""
+        if not isinstance(result, str):
+            requested = parse_retry_after(result.headers.get("retry-after", ""))
+            if requested is not None and requested > MAX_BACKOFF:
+                message = read_error_message(result)
+                raise build_error(
+                    f"{self.url} asks to wait {requested:.0f} seconds: {message}",
+                    result.status_code,
+                )
+            if requested is not None:
+                return requested
+        jitter: float = random.uniform(0.5, 1.5)
+        return INITIAL_BACKOFF * jitter * float(2 ** (state.attempt_number - 1))
 
     def _parse_response(self, response: Response) -> Any:
         status = response.status_code
@@ -129,49 +134,41 @@ class ServerClient:
                 return response.json()
             except ValueError:
                 raise ServerError(
-                    f"{self.url} answers with something else than JSON; is it the address of an "
-                    "OpenAI-compatible server? It mostly ends in /v1",
+                    f"{self.url} does not answer with JSON; is it the address of an "
+                    "OpenAI-compatible server? It usually ends in /v1",
                     status,
                 ) from None
         if response.has_redirect_location:
+            # without the credentials that may be in it
+            target = response.url.join(response.headers["location"]).copy_with(userinfo=b"")
             raise ServerError(
-                f"{self.url} redirects to {_redirect_target(response)}: type that", status
+                f"{self.url} redirects to {sanitize_message(str(target))}: type that", status
             )
+        message = read_error_message(response)
         if status in {401, 403}:
-            raise build_error(
-                f"{self.url} refuses: {read_error_message(response)}; {API_KEY_HINT}", status
-            )
-        raise build_error(
-            f"{self.url} answers with status {status}: {read_error_message(response)}", status
-        )
+            raise build_error(f"{self.url} refuses: {message}; {API_KEY_HINT}", status)
+        raise build_error(f"{self.url} answers with status {status}: {message}", status)
 
 
 def read_error_message(response: Response) -> str:
-    """The server's own words for an error, fit for a terminal."""
+    """Return the server's own message for an error, safe for a terminal."""
     try:
         body = response.json()
     except ValueError:
         return sanitize_message(response.text) or response.reason_phrase
     if isinstance(body, dict):
-        found = body.get("error") or body.get("detail") or body.get("message") or body
-        body = found.get("message", found) if isinstance(found, dict) else found
+        error = body.get("error") or body.get("detail") or body.get("message") or body
+        body = error.get("message", error) if isinstance(error, dict) else error
     return sanitize_message(str(body))
 
 
 def sanitize_message(text: str) -> str:
-    """One line of at most 300 letters, without what could steer a terminal."""
+    """Return one line of at most 300 characters without control characters."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())[:300]
 
 
-def _redirect_target(response: Response) -> str:
-    """Where a redirect leads, without the credentials that may stand in it."""
-    return sanitize_message(
-        str(response.url.join(response.headers["location"]).copy_with(userinfo=b""))
-    )
-
-
 def parse_retry_after(value: str) -> float | None:
-    """Seconds: of `Retry-After: 3`, or until its date."""
+    """Return the seconds of a `Retry-After` header, a number or a date; None if it is neither."""
     try:
         return max(float(value), 0.0)
     except ValueError:
@@ -186,5 +183,5 @@ def parse_retry_after(value: str) -> float | None:
 
 def _validate_key(key: str) -> str:
     if not (key.isascii() and key.isprintable()):
-        raise EmbedderError("the API key holds a letter that no key has; type it again")
+        raise EmbedderError("the API key has a character that no key has; type it again")
     return key.strip()

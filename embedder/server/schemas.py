@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from embedder.client.schemas import is_utf8_encodable
+from embedder.client.embeddings import is_utf8_encodable
 from embedder.server.limits import HTTPError, ServerLimits
 from embedder.types import Role, Vectors
 from embedder.vectors import normalize

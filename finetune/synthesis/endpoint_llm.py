@@ -16,13 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from embedder.client.address import Address, parse_address
+from embedder.client.embeddings import encode_data_url
 from embedder.client.http import (
     RETRIED_STATUSES,
     parse_retry_after,
     read_error_message,
     sanitize_message,
 )
-from embedder.client.schemas import encode_data_url
 from embedder.errors import EmbedderError
 from embedder.types import Settings
 from finetune.synthesis.llm import (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedder.client.schemas import is_utf8_encodable
+from embedder.client.embeddings import is_utf8_encodable
 from embedder.types import Embedder, Input, Vectors
 from finetune.errors import FinetuneError
 from finetune.synthesis.journal import JobOutcome

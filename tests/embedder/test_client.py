@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from embedder.client.address import parse_address
+from embedder.client.embeddings import encode_data_url, parse_vectors
 from embedder.client.http import ServerClient, sanitize_message
-from embedder.client.schemas import encode_data_url, parse_vectors
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.families import remote
 from embedder.images.color import reduce_image
@@ -211,7 +211,7 @@ def test_dimensions_are_asked_for_and_checked(stub):
     server = stub()
     assert load(server, dim=4).embed([Input("a")], "query").shape == (1, 4)
     assert server.bodies[-1]["dimensions"] == 4
-    with pytest.raises(EmbedderError, match="gives 6 numbers; it cannot cut to 9"):
+    with pytest.raises(EmbedderError, match="returns dim 6; it cannot cut to 9"):
         load(server, dim=9)
     with pytest.raises(EmbedderError, match="pixel budget"):
         load(server, pixel_budget=100)
@@ -232,11 +232,11 @@ def test_rows_are_put_in_order(stub):
     [
         ({}, "no embeddings"),
         ({"data": [{"embedding": [1.0, 2.0]}]}, "1 vectors for 2"),
-        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [1.0]}]}, "1 numbers where 2"),
+        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [1.0]}]}, "dim 1 instead of 2"),
         ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [0.0, 0.0]}]}, "zero or not"),
         ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [float("nan"), 0]}]}, "not finite"),
-        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": "@@@"}]}, "else than vectors"),
-        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": None}]}, "else than vectors"),
+        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": "@@@"}]}, "other than vectors"),
+        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": None}]}, "other than vectors"),
         ({"data": [{"index": 1, "embedding": [1.0]}] * 2}, "not numbered"),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_server_that_changes_its_mind_is_refused(stub):
     server = stub()
     there = load(server)
     server.change = lambda data: [{"index": 0, "embedding": [1.0, 2.0]}]
-    with pytest.raises(EmbedderError, match="2 numbers where 6 belong"):
+    with pytest.raises(EmbedderError, match="dim 2 instead of 6"):
         there.embed([Input("a")], "query")
     server.change = lambda data: data[:1]
     with pytest.raises(EmbedderError, match="1 vectors for 2 inputs"):
@@ -359,7 +359,7 @@ def test_other_refusals_are_one_error(stub):
     for answer, said in [
         ((400, {"detail": "too long"}), "status 400: too long"),
         ((404, {"message": "no model"}), "status 404: no model"),
-        ((200, b"<html>"), "something else than JSON"),
+        ((200, b"<html>"), "does not answer with JSON"),
         ((418, b"tea"), "status 418: tea"),
     ]:
         server.first = [answer]

@@ -191,7 +191,7 @@ def test_our_client_takes_over_the_card(served, starter):
 def test_our_client_says_what_the_server_says(served):
     with pytest.raises(EmbedderError, match="POLYLENS_MODEL_API_KEY"):
         remote.load(served, Settings(api_key="wrong"))
-    with pytest.raises(EmbedderError, match="gives 384 numbers, not 64"):
+    with pytest.raises(EmbedderError, match="dim 384, not 64"):
         remote.load(served, Settings(api_key=KEY, dim=64))
     with pytest.raises(EmbedderError, match="pixel budget"):
         remote.load(served, Settings(api_key=KEY, pixel_budget=1))

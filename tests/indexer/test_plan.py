@@ -452,7 +452,7 @@ def test_invalid_options_are_usage_errors(words, message, monkeypatch, tmp_path)
 def test_a_dim_that_the_model_was_not_trained_for(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--images", "1M", "--model", "royokong/e5-v", "--dim", "512")
-    assert "vectors of 4096 numbers, not of 512" in str(done.exception)
+    assert "dim 4096, not 512" in str(done.exception)
 
 
 def test_an_unknown_model_is_planned_by_its_dim(monkeypatch, tmp_path):

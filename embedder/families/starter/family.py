@@ -66,7 +66,9 @@ def describe(name: str = "starter", settings: Settings | None = None) -> ModelCa
     if settings.device not in (None, "cpu"):
         raise EmbedderError(f"the starter model runs on the CPU, not on {settings.device!r}")
     if settings.pixel_budget or settings.dim not in (None, DIM):
-        raise EmbedderError(f"the starter takes no pixel budget, and gives {DIM} numbers always")
+        raise EmbedderError(
+            f"the starter has no pixel budget, and its vectors have dim {DIM}, not {settings.dim}"
+        )
     shipped = find_preset(CARDS, name)
     if shipped:
         return shipped

@@ -97,7 +97,7 @@ def test_another_model_or_dim_is_refused_with_the_fix(made, checkpoint):
     assert "cannot be compared" in other
     assert f"indexer reindex --model {checkpoint('mme5')} --collection default" in other
     assert "a pixel budget of 5000" in made("ingest", "pictures", "--pixel-budget", 5000, code=1)
-    assert "of 32 numbers, not of 16" in made(
+    assert "dim 32, not 16" in made(
         "ingest", "pictures", "--collection", "new", "--model", "model", "--dim", 16, code=1
     )
     assert not (made.folder / "store" / "new").exists()
