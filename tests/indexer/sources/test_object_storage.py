@@ -6,7 +6,6 @@ import pickle
 
 import pytest
 
-from embedder.errors import UnusableFileError
 from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.skip_reasons import UnusableFileError
