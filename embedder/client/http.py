@@ -88,7 +88,8 @@ class ServerClient:
             sleep=time.sleep,
             retry_error_callback=partial(self._raise_failure, attempts),
         )
-        return self._parse_response(retry(self._send_once, method, path, body))
+        response: Any = retry(self._send_once, method, path, body)
+        return self._parse_response(response)
 
     def _send_once(self, method: str, path: str, body: dict[str, Any] | None) -> Response | str:
         """Return the response, or why none came."""

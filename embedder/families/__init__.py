@@ -1,1 +1,1 @@
-"""The families, a file each: prompts, cards, and how a checkpoint becomes an embedder."""
+"""Model families, one file each: prompts, cards, and how a checkpoint is loaded."""

@@ -1,8 +1,10 @@
-"""E5-V: a multimodal LLM asked for one word, trained on text alone (https://arxiv.org/abs/2407.12580).
+"""E5-V: a multimodal LLM prompted for one word, trained on text only.
 
-The prompts are literal, their misspellings and trailing spaces too: the authors' code, as used for
-the paper's figures. Instructions name one of the authors' other prompts: "cirr", or "fashioniq
-CATEGORY" such as "fashioniq dress".
+https://arxiv.org/abs/2407.12580.
+
+The prompts are the authors' own, with their misspellings and trailing spaces, as used for the
+paper's figures. An instruction selects another of their prompts: "cirr", or "fashioniq CATEGORY"
+such as "fashioniq dress".
 """
 
 from __future__ import annotations
@@ -14,22 +16,14 @@ from embedder.model_card import UNPINNED, derive_base_card, finalize_card
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
-VERSION = 1  # raised when prompts or preprocessing change
+VERSION = 1  # increase when prompts or preprocessing change
 
 PROMPT_PREFIX = "<|start_header_id|>user<|end_header_id|>\n\n"
 PROMPT_SUFFIX = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
 FASHIONIQ_PREFIX = "fashioniq "
 
-LLAMA3_LANGUAGES = (
-    "de",
-    "en",
-    "es",
-    "fr",
-    "hi",
-    "it",
-    "pt",
-    "th",
-)  # what Llama 3 was tuned on, and more
+# what Llama 3 was tuned on, and more
+LLAMA3_LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "pt", "th")
 CARDS = (
     ModelCard(
         name="royokong/e5-v",
@@ -40,7 +34,7 @@ CARDS = (
         composes=True,
         languages=LLAMA3_LANGUAGES,
         license="none stated",
-        license_note="the weights carry no licence and descend from Llama 3: ask before selling",
+        license_note="the weights have no license and derive from Llama 3: ask before commercial use",
         source="https://huggingface.co/royokong/e5-v",
         fingerprint=UNPINNED,
         image_side=1008,
@@ -51,7 +45,7 @@ CARDS = (
 
 
 def describe(name: str, settings: Settings) -> ModelCard:
-    """The card of a checkpoint; may download it. Raises `EmbedderError`."""
+    """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
     return _build_card(name, locate(name), settings)
 
 
@@ -67,7 +61,7 @@ def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelC
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
-    """Raises `EmbedderError`."""
+    """Load a checkpoint; raises `EmbedderError`."""
     from embedder.engine.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
     from embedder.vlm.llava_next import LlavaNext
@@ -86,9 +80,9 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
-    """The prompt for one input; the roles have the same."""
+    """Return the prompt for one input; it is the same for both roles."""
     if len(item.images) > 1:
-        raise EmbedderError("E5-V takes one picture an input")
+        raise EmbedderError("E5-V takes one image per input")
     return [PROMPT_PREFIX, *_render_body(item, instruction), PROMPT_SUFFIX]
 
 
@@ -98,7 +92,7 @@ def _render_body(item: Input, instruction: str | None) -> Prompt:
         return _render_fashioniq(item, UserText(instruction.removeprefix(FASHIONIQ_PREFIX)))
     if instruction not in (None, "", "cirr"):
         raise EmbedderError(
-            f"E5-V follows no instruction {instruction!r}; it knows 'cirr' and 'fashioniq CATEGORY'"
+            f"E5-V has no instruction {instruction!r}; use 'cirr' or 'fashioniq CATEGORY'"
         )
     if not item.images:
         return [text, "\nSummary above sentence in one word: "]
@@ -117,11 +111,11 @@ def _render_fashioniq(item: Input, category: UserText) -> Prompt:
         ]
     if item.images:
         return ["<image>\n Describe this ", category, " in one word based on its style:"]
-    raise EmbedderError("E5-V's FashionIQ prompts are for pictures, with or without words")
+    raise EmbedderError("E5-V's FashionIQ prompts are for images, with or without a text")
 
 
 def join_fashioniq_captions(first: str, second: str) -> tuple[str, str]:
-    """FashionIQ's two captions of a change as the authors join them, in both orders; the two
-    inputs' states are added before they are brought to length 1."""
+    """Join FashionIQ's two captions of a change in both orders, as the authors do; the states of
+    the two inputs are added before normalization."""
     one, two = first.strip(".?, "), second.strip(".?, ")
     return f"{one}, {two}", f"{two}, {one}"

@@ -1,7 +1,7 @@
 """mmE5: multilingual and multimodal, trained on synthetic data (https://arxiv.org/abs/2502.08468).
 
-A prompt is `<|image|><|begin_of_text|>{instruction} {text}` and a newline; a text that is looked
-for stands alone, without one.
+A prompt is `<|image|><|begin_of_text|>{instruction} {text}` and a newline; a document without an
+image is the text alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from embedder.model_card import UNPINNED, derive_base_card, finalize_card
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
-VERSION = 1  # raised when prompts or preprocessing change
+VERSION = 1  # increase when prompts or preprocessing change
 MAX_PROMPT_TOKENS = 256  # tokens of a prompt
 
 # XTD's and the larger ones of the 93 languages of XLM-R that the synthetic data is drawn from.
@@ -33,8 +33,8 @@ CARDS = (
         composes=True,
         languages=LANGUAGES,
         license="MIT, Llama 3.2",
-        license_note="Llama 3.2's terms hold: no use by firms of over 700 million users, and its "
-        "pictures' part is not licensed to people and firms in the European Union",
+        license_note="Llama 3.2's terms apply: no use by companies with over 700 million users, and "
+        "its image part is not licensed to people and companies in the European Union",
         source="https://huggingface.co/intfloat/mmE5-mllama-11b-instruct",
         fingerprint=UNPINNED,
         image_side=1120,
@@ -45,14 +45,14 @@ CARDS = (
 
 
 def describe(name: str, settings: Settings) -> ModelCard:
-    """The card of a checkpoint; may download it. Raises `EmbedderError`."""
+    """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
     return _build_card(name, _locate(name, settings), settings)
 
 
 def _locate(name: str, settings: Settings) -> Checkpoint:
     if settings.pixel_budget:
         raise EmbedderError(
-            "mmE5 always computes four tiles a picture, so a pixel budget would save nothing; "
+            "mmE5 always computes four tiles per image, so a pixel budget saves nothing; "
             "leave --pixel-budget out"
         )
     return locate(name)
@@ -70,7 +70,7 @@ def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelC
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
-    """Raises `EmbedderError`."""
+    """Load a checkpoint; raises `EmbedderError`."""
     from embedder.engine.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
     from embedder.vlm.loading import load_model
@@ -86,9 +86,9 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
-    """The prompt for one input. The tokenizer puts its own beginning before it."""
+    """Return the prompt for one input. The tokenizer adds its own beginning."""
     if len(item.images) > 1:
-        raise EmbedderError("mmE5 takes one picture an input")
+        raise EmbedderError("mmE5 takes one image per input")
     prefix_instruction = instruction or mmeb_prompts.default_instruction(item, role)
     start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
     instruction_part = (

@@ -1,5 +1,5 @@
-"""The instructions of MMEB (https://arxiv.org/abs/2410.05160) for the kinds of search here, which
-VLM2Vec and mmE5 were trained with."""
+"""The instructions of MMEB (https://arxiv.org/abs/2410.05160) that VLM2Vec and mmE5 were trained
+with, for the kinds of search here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CAPTIONED_DOCUMENT = "Represent the given image with related text information:"
 
 
 def default_instruction(item: Input, role: Role) -> str:
-    """The instruction for a kind of input; a text that is looked for has none."""
+    """Return the instruction for a kind of input; a text document has none."""
     if role == "query":
         if not item.images:
             return TEXT_QUERY

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 from embedder.errors import EmbedderError, UnknownModelError
-from embedder.model_card import find_preset
 
 DEFAULT_MODEL = "starter"
 URL_SCHEMES = ("http://", "https://")
@@ -58,7 +57,7 @@ def find_family(name: str) -> tuple[Family, str]:
     if name.startswith(URL_SCHEMES):
         return by_name["remote"], name
     for family in FAMILIES:
-        if find_preset(family.implementation.CARDS, name):
+        if any(card.name == name for card in family.implementation.CARDS):
             return family, name
     is_id = name.count("/") == 1 and not name.startswith(("/", "."))
     if is_id or Path(name).expanduser().is_dir():

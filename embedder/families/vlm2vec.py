@@ -1,8 +1,8 @@
-"""VLM2Vec: any vision-language model, told what to look for (https://arxiv.org/abs/2410.05160, V2
+"""VLM2Vec: any vision-language model with instructions (https://arxiv.org/abs/2410.05160, V2
 https://arxiv.org/abs/2507.04590).
 
-A prompt is `<picture's token> {instruction} {text}` without a chat template; in V2 a query ends
-with a newline.
+A prompt is `<image token> {instruction} {text}` without a chat template; in V2 a query ends with a
+newline.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 if TYPE_CHECKING:
     from embedder.vlm.backbone import Architecture, Size
 
-VERSION = 1  # raised when prompts or preprocessing change
-PIXELS_PER_TOKEN = 28 * 28  # pixels that are one token of Qwen2-VL
+VERSION = 1  # increase when prompts or preprocessing change
+PIXELS_PER_TOKEN = 28 * 28  # of Qwen2-VL
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a checkpoint was trained to see. `square`: the side that every picture is brought to
-    first; 0: none. `pixels`: the least and the most, for Qwen. A checkpoint of one's own says it
-    in `polylens.json`."""
+    """How a checkpoint was trained to take images.
+
+    `square`: the side every image is resized to first; 0: none. `pixels`: the minimum and maximum,
+    for Qwen. A fine-tuned checkpoint has them in `polylens.json`. The repr is part of the
+    fingerprint, so names and order of the fields must not change.
+    """
 
     version: int
     square: int = 0
@@ -58,7 +61,7 @@ _CARD = ModelCard(
 
 def _make_preset(name: str, dim: int, parameters_in_billions: float, **other: Any) -> ModelCard:
     parameters = int(parameters_in_billions * 1e9)
-    memory = int(parameters * 2 * 1.1 + 2e9)  # weights, and a batch of pictures
+    memory = int(parameters * 2 * 1.1 + 2e9)  # weights, and a batch of images
     return replace(
         _CARD,
         name=name,
@@ -87,7 +90,7 @@ IMAGE_TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_v
 
 
 def describe(name: str, settings: Settings) -> ModelCard:
-    """The card of a checkpoint; may download it. Raises `EmbedderError`."""
+    """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
     return _build_card(name, locate(name), settings)
 
 
@@ -102,7 +105,7 @@ def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelC
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
-    """Raises `EmbedderError`."""
+    """Load a checkpoint; raises `EmbedderError`."""
     from embedder.engine.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
 
@@ -114,7 +117,7 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
         card = _build_card(name, checkpoint, settings)
         return load_phi(card, checkpoint, settings, make_prompt_renderer(IMAGE_TOKEN, 1))
     if model_type not in IMAGE_TOKENS:
-        raise EmbedderError(f"{name} is a {model_type} model, and VLM2Vec has no prompts for that")
+        raise EmbedderError(f"{name} is a {model_type} model, which VLM2Vec does not support")
     recipe = detect_recipe(name, checkpoint)
     backbone = VisionLanguageBackbone(
         _build_card(name, checkpoint, settings),
@@ -127,8 +130,8 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 
 def detect_recipe(name: str, checkpoint: Checkpoint) -> Recipe:
-    """What `polylens.json` beside the weights says, or beside those of its base; else what is known
-    of a model of that name, of its base's, or of that folder's; else the newest."""
+    """Return what `polylens.json` of the model or its base says; else the recipe of a known model
+    in its name, its base's or its folder's; else the newest."""
     for folder in (checkpoint.trained_dir, checkpoint.folder):
         metadata = read_config(folder, METADATA_FILE) if (folder / METADATA_FILE).exists() else {}
         if not metadata.keys() & {"version", "square", "pixels"}:
@@ -151,11 +154,11 @@ def detect_recipe(name: str, checkpoint: Checkpoint) -> Recipe:
 def make_prompt_renderer(
     image_token: str, version: int
 ) -> Callable[[Input, Role, str | None], Prompt]:
-    """The prompts of a backbone whose pictures are written `token`."""
+    """Make the prompts of a backbone with that image token."""
 
     def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
         if len(item.images) > 1:
-            raise EmbedderError("VLM2Vec takes one picture an input")
+            raise EmbedderError("VLM2Vec takes one image per input")
         prefix_instruction = instruction or mmeb_prompts.default_instruction(item, role)
         text = " ".join(part for part in (prefix_instruction, item.text) if part)
         ends_with_newline = version == 2 and role == "query"
@@ -170,7 +173,7 @@ def make_prompt_renderer(
 
 
 def make_resize_rule(recipe: Recipe) -> Callable[[Size], Size]:
-    """The authors' first step with a picture: V1 makes it square, V2 mends the very small."""
+    """Return the authors' first resizing step: V1 makes squares, V2 enlarges very small images."""
 
     def resize(size: Size) -> Size:
         if recipe.square:

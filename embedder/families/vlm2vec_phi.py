@@ -1,7 +1,7 @@
 """VLM2Vec on Phi-3.5-V, whose model is Python code that comes with its weights.
 
-transformers has no such model of its own, so nothing here runs without `--trust-remote-code`. The
-code was written for transformers 4; where it does not run under this version, the error says so.
+transformers does not include this model, so nothing here runs without `--trust-remote-code`. The
+code was written for transformers 4; if it does not run with this version, the error says so.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_TOKEN = "<|image_1|>"
-NUM_CROPS = 4  # tiles of 336 x 336 beside the whole picture, as in the paper
-MAX_IMAGE_TOKENS = 757  # tokens of a picture at the most, for planning batches
+NUM_CROPS = 4  # tiles of 336 x 336 besides the whole image, as in the paper
+MAX_IMAGE_TOKENS = 757  # for planning batches
 
 
 def load_phi(
     card: ModelCard, checkpoint: Checkpoint, settings: Settings, render_prompt: RenderPrompt
 ) -> EmbeddingModel:
-    """Raises `EmbedderError`: without leave to run foreign code, and where that code fails."""
+    """Load the model; raise `EmbedderError` without permission to run its code, or if it fails."""
     if not settings.trust_remote_code:
         raise EmbedderError(
             f"{card.name} runs Python code that comes with its weights; read that code, then give "
-            "--trust-remote-code, or choose another model (embedder models lists them)"
+            "--trust-remote-code, or choose another model (see embedder models)"
         )
     from embedder.engine.engine import Engine
 
@@ -43,14 +43,14 @@ def load_phi(
 
 @dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """A prompt and its picture."""
+    """A prompt and its image."""
 
     text: str
     images: tuple[Image, ...]
 
 
 class PhiBackbone:
-    """The backbone: the checkpoint's own processor and model, one row at a time on the CPU."""
+    """The checkpoint's own processor and model; the processor takes one row at a time."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class PhiBackbone:
     def collate(
         self, items: Sequence[PreparedInput], rows: Sequence[Mapping[str, torch.Tensor]]
     ) -> Batch:
-        """Rows padded on the right: `ids`, `last`, and the pictures' tensors, stacked."""
+        """Pad rows on the right: `ids`, `last`, and the stacked tensors of the images."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -107,7 +107,7 @@ class PhiBackbone:
         return {**batch, **{name: torch.cat([row[name] for row in rows]) for name in image_keys}}
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """(n, dim): the state of each row's last token."""
+        """Return (n, dim): the state of each row's last token."""
         import torch
 
         last = batch["last"]
@@ -128,7 +128,7 @@ class PhiBackbone:
 def _load_remote_code(
     checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
 ) -> tuple[Any, Any]:
-    """The checkpoint's processor and model; whatever its code raises becomes one sentence."""
+    """Load processor and model; whatever their code raises becomes one sentence."""
     import transformers
 
     transformers_any: Any = transformers
@@ -146,7 +146,7 @@ def _load_remote_code(
             model = PeftModel.from_pretrained(model, checkpoint.adapter).merge_and_unload()
     except Exception as error:  # code from elsewhere may raise anything
         raise EmbedderError(
-            f"the code that comes with {folder.name} does not run under this version of "
+            f"the code that comes with {folder.name} does not run with this version of "
             f"transformers ({type(error).__name__}: {error}); serve the model with vLLM, and give "
             "its URL with --model"
         ) from error

@@ -1,1 +1,1 @@
-"""What the families of vision-language models share: prompts, pictures, checkpoints."""
+"""Vision-language models: prompts, images and weights, shared by the families."""

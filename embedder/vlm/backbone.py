@@ -1,8 +1,8 @@
-"""A vision-language model as a backbone: its family's prompts, its architecture's pictures.
+"""A vision-language model as a backbone: prompts of its family, images of its architecture.
 
-Rows are padded on the right and no mask is given: attention is causal, so a row's last token never
-sees what stands behind it, and attention runs its fastest kernel. The last token's state is the
-embedding; the language model's head never runs.
+Rows are padded on the right without a mask: attention is causal, so a row's last token never sees
+the padding, and the fastest kernel runs. The last token's state is the embedding; the language
+model's head never runs.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Size = tuple[int, int]
-"""Width and height in pixels, as Pillow says them."""
+"""Width and height in pixels, as in Pillow."""
 
 RenderPrompt = Callable[[Input, Role, "str | None"], Prompt]
-"""A family's prompt for an input. It raises `EmbedderError` for one that the model cannot take."""
+"""Builds a family's prompt; raises `EmbedderError` for an input the model cannot take."""
 
 
 def too_narrow_error(size: Size) -> EmbedderError:
-    """What to say of a picture that an architecture cannot take for its shape."""
+    """Return the error for an image whose aspect ratio the model cannot take."""
     return EmbedderError(
-        f"a picture of {size[0]} x {size[1]} pixels is too narrow for this model, which takes no "
-        "side over 200 times the other; crop it"
+        f"an image of {size[0]} x {size[1]} pixels is too narrow for this model: one side is over "
+        "200 times the other; crop it"
     )
 
 
 class Architecture(Protocol):
-    """How a model takes pictures. All but `states` runs on the CPU, in several threads."""
+    """How a model takes images. All but `compute_hidden_states` runs on the CPU, in threads."""
 
     @property
     def model(self) -> Any:
@@ -50,41 +50,41 @@ class Architecture(Protocol):
     def device(self) -> torch.device: ...
 
     def count_image_tokens(self, size: Size) -> int:
-        """The places that a picture of `size` takes in the sequence; raises `EmbedderError`."""
+        """Return the tokens of an image of `size` in the sequence; raises `EmbedderError`."""
         ...
 
     @property
     def extra_tokens(self) -> int:
-        """Tokens that a picture costs beside its places in the sequence."""
+        """What an image costs besides its tokens in the sequence, in tokens."""
         ...
 
     def batch_key(self, image_count: int) -> Hashable:
-        """What must be equal in a batch, of rows with that many pictures."""
+        """Return a key for rows with that many images; rows of a batch share it."""
         ...
 
     def preprocess_image(self, image: Image) -> Mapping[str, Any]:
-        """A picture as the model takes it."""
+        """Return the tensors of one image."""
         ...
 
     def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
-        """The model's arguments for all pictures of a batch, whose rows are `ids`."""
+        """Return the model's arguments for all images of a batch whose rows are `ids`."""
         ...
 
     def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
-        """(n, length) int64 -> (n, length, dim), after the last norm."""
+        """Return (n, length, dim) after the last norm, of (n, length) int64 ids."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """Token ids with places for the pictures, and each picture with the size it is brought to."""
+    """Token ids with room for the images, and each image with its target size."""
 
     ids: tuple[int, ...]
     images: tuple[Image, ...]
     sizes: tuple[Size, ...]
 
     def resize_images(self) -> list[Image]:
-        """The pictures in their sizes; bicubic, as the families do it."""
+        """Resize the images; bicubic, as the families do."""
         pairs = zip(self.images, self.sizes, strict=True)
         return [i if i.size == size else i.resize(size) for i, size in pairs]
 
@@ -124,7 +124,7 @@ class VisionLanguageBackbone:
         )
 
     def _expand_image_tokens(self, ids: Sequence[int], token_counts: Sequence[int]) -> list[int]:
-        """`ids` with each picture's token as often as the picture has places."""
+        """Repeat each image token as often as its image has tokens."""
         token, rest, out = self.architecture.image_token, iter(token_counts), list[int]()
         for i in ids:
             out += [i] * (next(rest) if i == token else 1)
@@ -154,14 +154,14 @@ class VisionLanguageBackbone:
         return {"ids": ids, "last": last, **stacked}
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """(n, dim): the state of each row's last token."""
+        """Return (n, dim): the state of each row's last token."""
         pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
         states = self.architecture.compute_hidden_states(batch["ids"], **pixels)  # (n, length, dim)
         return select_last_token(states, batch["last"])
 
 
 def select_last_token(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """(n, length, dim) states -> (n, dim), each row's at its (n,) `last` place."""
+    """Select from (n, length, dim) the state at each row's (n,) `last` position: (n, dim)."""
     import torch
 
     return states[torch.arange(len(last), device=last.device), last]

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT: a picture as one small whole and a grid of tiles (any resolution).
+"""LLaVA-NeXT: an image as a small overview and a grid of tiles (any resolution).
 
 https://llava-vl.github.io/blog/2024-01-30-llava-next/; transformers' `llava_next`.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class LlavaNext:
     """The architecture around a loaded model.
 
-    `as_in_4_41`: tiles are laid out as transformers 4.41 did it, which took the grid's height for
-    its width, cut off patches of padding without rounding, and had margins that were a pixel
-    short; E5-V was made so, and its vectors differ otherwise.
+    `legacy_layout`: lay out tiles as transformers 4.41 did, which swapped the height and width of
+    the grid, cut patches of padding without rounding, and had margins one pixel too small. E5-V was
+    trained this way, and its vectors differ without it.
     """
 
-    extra_tokens = 0  # a picture's tokens are all in the sequence
+    extra_tokens = 0  # all tokens of an image are in the sequence
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LlavaNext:
         self._processor.image_grid_pinpoints = self._grids
         mutable.pack_image_features = MethodType(self._pack_image_features, model)
         if self.image_token >= mutable.get_input_embeddings().num_embeddings:
-            # Old checkpoints have no row for it. Its content does not matter: pictures replace it.
+            # Old checkpoints have no row for it. Its values do not matter: images replace it.
             model.resize_token_embeddings(self.image_token + 1, mean_resizing=False)
 
     @property
@@ -59,7 +59,7 @@ class LlavaNext:
         return self.model.device
 
     def batch_key(self, image_count: int) -> str:
-        return "any"  # rows with and without pictures do not touch each other
+        return "any"  # rows with and without images do not affect each other
 
     def count_image_tokens(self, size: Size) -> int:
         top, left, rows, columns = self._compute_layout(size)
@@ -67,7 +67,7 @@ class LlavaNext:
         return self._patches_per_side**2 + kept
 
     def _compute_layout(self, size: Size) -> tuple[int, int, int, int]:
-        """Patches of padding above and at the left, and the grid's patches down and across."""
+        """Return patches of padding at the top and left, and the rows and columns of the grid."""
         width, height = size
         down, across = self._select_grid(size)
         rows, columns = down * self._patches_per_side, across * self._patches_per_side
@@ -79,7 +79,7 @@ class LlavaNext:
         return int(patches) if self._legacy_layout else int(round(patches, 7))
 
     def _select_grid(self, size: Size) -> tuple[int, int]:
-        """Tiles down and across."""
+        """Return the rows and columns of tiles."""
         from transformers.image_processing_utils import select_best_resolution
 
         height, width = select_best_resolution((size[1], size[0]), self._grids)
@@ -89,7 +89,7 @@ class LlavaNext:
     def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """`pixel_values` (tiles, 3, side, side), and `image_size` (height, width)."""
         tiles = self._processor(images=[image], return_tensors="pt")["pixel_values"][0]
-        size = (image.height, image.width)  # stays on the host, where nothing waits for it
+        size = (image.height, image.width)  # stays on the host
         return {"pixel_values": tiles.to(self.model.dtype), "image_size": size}
 
     def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
@@ -114,8 +114,8 @@ class LlavaNext:
         vision_feature_select_strategy: str,
         image_newline: torch.Tensor,
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Of each picture (tiles, side * side, dim): the whole, then the tiles' rows of patches,
-        without padding, each row ended by the newline: (tokens, dim)."""
+        """Flatten the (tiles, side * side, dim) of each image to (tokens, dim): the overview, then
+        the rows of patches without padding, each ended by the newline."""
         import torch
 
         packed = []
@@ -132,8 +132,8 @@ class LlavaNext:
 
 
 def _load_processor(folder: Path, legacy_layout: bool) -> Any:
-    """The checkpoint's image processor. In 4.41, a margin of an odd number of pixels was one short,
-    and so was the last tile, which was then stretched."""
+    """Load the checkpoint's image processor. In 4.41, a margin of an odd number of pixels was one
+    pixel too small, and so was the last tile, which was then stretched."""
     from transformers import LlavaNextImageProcessorPil
 
     class Old(LlavaNextImageProcessorPil):
@@ -147,6 +147,6 @@ def _load_processor(folder: Path, legacy_layout: bool) -> Any:
 def filter_grids(
     grids: Sequence[Sequence[int]], tile_size: int, budget: int | None
 ) -> list[list[int]]:
-    """The grids (height, width in pixels) within `budget` pixels; at least the one-tile grid."""
+    """Keep the grids (height, width in pixels) within `budget` pixels, or one tile."""
     kept = [list(grid) for grid in grids if budget is None or grid[0] * grid[1] <= budget]
     return kept or [[tile_size, tile_size]]

@@ -1,4 +1,4 @@
-"""A checkpoint's weights, and an adapter's, in a model on its device."""
+"""Loads the weights of a checkpoint and its adapter into a model on its device."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ DTYPES = ("bfloat16", "float16", "float32")
 UNUSED_WEIGHTS = (
     "lm_head",
     "pooler.dense",
-)  # parts that give no vector here, and are often left out
-MEMORY_FACTOR = 1.15  # of the weights: what a batch needs beside them, at the least
+)  # do not affect vectors, and are often left out
+MEMORY_FACTOR = 1.15  # of the weights: the least for weights and a batch
 
 
 def select_device(settings: Settings) -> tuple[torch.device, torch.dtype]:
-    """Where a model goes and in which numbers; raises `EmbedderError` for what is not there."""
+    """Return device and dtype of the settings; raise `EmbedderError` if not available."""
     import torch
 
     name = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise EmbedderError(f"no device is called {name!r}; cpu, cuda and cuda:1 are") from error
+        raise EmbedderError(f"there is no device {name!r}; use cpu, cuda or cuda:1") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EmbedderError(f"{name} is not there; this machine has {torch.cuda.device_count()}")
+        raise EmbedderError(
+            f"{name} does not exist; this machine has {torch.cuda.device_count()} GPUs"
+        )
     dtype = settings.dtype or ("float32" if device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
-        raise EmbedderError(f"no dtype is called {dtype!r}; {', '.join(DTYPES)} are")
+        raise EmbedderError(f"there is no dtype {dtype!r}; use {', '.join(DTYPES)}")
     return device, getattr(torch, dtype)
 
 
 def load_model(checkpoint: Checkpoint, settings: Settings) -> Any:
-    """The model without its language head, in evaluation mode, its adapter merged into it.
+    """Load a model in evaluation mode, without its language head, with its adapter merged.
 
     Raises `EmbedderError`: too little memory, a damaged checkpoint, one that lacks weights.
     """
@@ -62,18 +64,17 @@ def load_model(checkpoint: Checkpoint, settings: Settings) -> Any:
             output_loading_info=True,
         )
     check_missing_weights(checkpoint.folder, report["missing_keys"])
-    body = model.model  # the head stays behind
+    body = model.model  # without the head
     if checkpoint.adapter is not None:
         merge_adapter(body, checkpoint.adapter)
     return body.eval().requires_grad_(False)
 
 
 def merge_adapter(model: nn.Module, folder: Path) -> None:
-    """Add a LoRA or DoRA adapter to `model`'s weights; raises `EmbedderError` where it does not
-    fit.
+    """Add a LoRA or DoRA adapter to the weights; raise `EmbedderError` if it does not fit.
 
-    Adapters were saved around older layouts: `model.layers` is `language_model.layers` now, and an
-    adapter of the language model alone names only that. Each is hung where its names fit.
+    Adapters were saved with older layouts: `model.layers` is `language_model.layers` now, and an
+    adapter of the language model alone names only that. Each is put where its names fit.
     """
     from peft import LoraConfig, PeftModel
     from safetensors.torch import load_file
@@ -107,12 +108,12 @@ def _load_adapter_weights(
 
 
 def _module_name(key: str) -> str:
-    """`language_model.layers.0.self_attn.q_proj.lora_A.weight` -> up to `q_proj`."""
+    """Cut `language_model.layers.0.self_attn.q_proj.lora_A.weight` after `q_proj`."""
     return key.split(".lora_", 1)[0]
 
 
 def _map_adapter_key(key: str, names: Iterable[str]) -> str | None:
-    """An adapter's key as the model of today names it; None where it has no such module."""
+    """Map an adapter's key to the current layout; None if there is no such module."""
     bare = key.removeprefix("base_model.model.")
     for old, new in (
         ("", ""),
@@ -130,7 +131,7 @@ def _map_adapter_key(key: str, names: Iterable[str]) -> str | None:
 
 
 def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise `EmbedderError` where the weights would not fit."""
+    """Raise `EmbedderError` if the weights do not fit in memory."""
     import torch
 
     config = read_config(folder)
@@ -140,13 +141,13 @@ def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None
     if needed > free:
         raise EmbedderError(
             f"{folder.name} needs about {format_bytes(needed)} on {device} and {format_bytes(free)} are free; "
-            "choose a smaller model (embedder models tells which fit), another --device, or "
+            "choose a smaller model (embedder models shows which fit), another --device, or "
             "--dtype bfloat16"
         )
 
 
 def check_missing_weights(folder: Path, missing: Iterable[str]) -> None:
-    """Raise `EmbedderError` where weights are missing that a vector needs."""
+    """Raise `EmbedderError` if weights that affect vectors are missing."""
     required = sorted(key for key in missing if not any(part in key for part in UNUSED_WEIGHTS))
     if required:
         raise EmbedderError(
@@ -157,7 +158,7 @@ def check_missing_weights(folder: Path, missing: Iterable[str]) -> None:
 
 @contextmanager
 def wrap_load_errors(folder: Path) -> Iterator[None]:
-    """What goes wrong while a checkpoint is read is said in one sentence."""
+    """Turn the errors of loading a checkpoint into one sentence."""
     import torch
     from safetensors import SafetensorError
 
@@ -171,8 +172,8 @@ def wrap_load_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def check_weights_loaded(folder: Path) -> Iterator[None]:
-    """Raises `EmbedderError` where transformers reports, to its log alone, that weights are missing
-    and were drawn at random: what loads a model through another library does not get to know."""
+    """Raise `EmbedderError` if transformers logs that weights are missing and were initialized at
+    random: a model loaded by another library reports it only in the log."""
     log = logging.getLogger("transformers.modeling_utils")
     report = _MissingWeightsHandler()
     level, propagate = log.level, log.propagate
@@ -189,7 +190,7 @@ def check_weights_loaded(folder: Path) -> Iterator[None]:
 
 
 class _MissingWeightsHandler(logging.Handler):
-    """The keys in rows such as `language_model.layers.0.mlp.up_proj.weight | MISSING |`."""
+    """Collects keys from rows such as `language_model.layers.0.mlp.up_proj.weight | MISSING |`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,8 +203,7 @@ class _MissingWeightsHandler(logging.Handler):
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """transformers reports on stderr what the checks here say better, and warns of what it will do
-    otherwise one day."""
+    """Silence the reports and future warnings of transformers: the checks here cover them."""
     from transformers.utils import logging as module
 
     transformers_logging: Any = module

@@ -1,4 +1,4 @@
-"""Llama 3.2 Vision (Mllama): text attends to a picture's tiles in layers of their own.
+"""Llama 3.2 Vision (Mllama): text attends to the tiles of an image in separate layers.
 
 https://arxiv.org/abs/2407.21783; transformers' `mllama`.
 """
@@ -22,10 +22,9 @@ VISION_COST_DIVISOR = 4  # a patch costs about a quarter of what a token costs t
 
 
 class Mllama:
-    """The architecture around a loaded model, for at most one picture an input.
+    """The architecture around a loaded model, for at most one image per input.
 
-    Texts and pictures never share a batch: rows of text would attend to a picture that is not
-    theirs. transformers 4.54 and later record the vision encoder's states after each layer, not
+    Texts and images never share a batch: rows of text would attend to the image of another row. transformers 4.54 and later record the vision encoder's states after each layer, not
     before it, so the layers that the model was trained to read are one further on; they are set
     back by one (see transformers' pull request 39785).
     """
@@ -52,7 +51,7 @@ class Mllama:
     def count_image_tokens(self, size: Size) -> int:
         if max(size) > 200 * min(size):
             raise too_narrow_error(size)
-        return 1  # its tiles are not in the sequence
+        return 1  # the tiles are not in the sequence
 
     def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """`pixel_values` (1, 1, tiles, 3, side, side), and what describes the tiles."""
@@ -64,8 +63,8 @@ class Mllama:
         }
 
     def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
-        """The pictures, a row each, and `cross_attention_mask` (n, length, 1, tiles): words see the
-        picture from its token on."""
+        """Stack the images, one row each, with `cross_attention_mask` (n, length, 1, tiles): text
+        sees the image from its token on."""
         import torch
 
         stacked = {name: torch.cat([p[name] for p in images]) for name in images[0]}

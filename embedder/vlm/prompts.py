@@ -1,8 +1,8 @@
-"""A prompt with a user's words in it -> token ids.
+"""Tokenizes prompts that contain user text.
 
-A prompt is tokenised whole, because byte-pair encodings join what stands on both sides of a border:
-for Llama 3 ".\\n" is one token, and a text and its tail tokenised apart would not be what the
-model was trained on. What a user writes is first broken where it spells a special token.
+A prompt is tokenized as a whole, because byte-pair encodings join characters across borders: for
+Llama 3 ".\\n" is one token, and a text and its suffix tokenized apart would not be what the model
+was trained on. Special tokens that a user's text spells are broken up first.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UserText:
-    """What a user wrote: never a special token."""
+    """Text from a user: never a special token."""
 
     text: str
 
 
 Prompt = Sequence[str | UserText]
-"""Literal pieces, which may hold special tokens, and words."""
+"""Literal pieces, which may have special tokens, and user text."""
 
 
 def neutralize_special_tokens(text: str, tokens: Collection[str]) -> str:
-    """`text` with a space in every special token that it spells, also in compatibility forms
-    (full-width "＜image＞"), which a tokenizer's normaliser could turn into one."""
+    """Put a space in every special token that `text` spells, also in compatibility forms
+    (full-width "＜image＞"), which a tokenizer's normalizer could turn into one."""
     for token in tokens:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     folded = unicodedata.normalize("NFKC", text)
@@ -45,17 +45,17 @@ def neutralize_special_tokens(text: str, tokens: Collection[str]) -> str:
 
 
 def list_special_tokens(tokenizer: Tokenizer) -> dict[str, int]:
-    """The strings that the tokenizer takes for one token each, longest first, with their ids."""
+    """Return the tokenizer's special strings with their ids, longest first."""
     added = {str(t.content): i for i, t in tokenizer.get_added_tokens_decoder().items()}
     spelled = (token for token in added if len(token.strip()) > 1)
     return {token: added[token] for token in sorted(spelled, key=len, reverse=True)}
 
 
 class PromptTokenizer:
-    """Turns prompts into ids. Thread-safe."""
+    """Converts prompts to token ids. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int = 0) -> None:
-        """`longest`: the most tokens of a prompt, for which a user's words are cut; 0: any."""
+        """`max_tokens`: cut user text so that a prompt has no more tokens; 0: no limit."""
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self.special_tokens = list_special_tokens(tokenizer)
@@ -64,21 +64,21 @@ class PromptTokenizer:
 
     @staticmethod
     def read(folder: Path, max_tokens: int = 0) -> PromptTokenizer:
-        """The tokenizer of a checkpoint, as it was saved; raises `EmbedderError`."""
+        """Load the tokenizer of a checkpoint as it was saved; raises `EmbedderError`."""
         from tokenizers import Tokenizer
 
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exceptions
             raise EmbedderError(
-                f"{folder / 'tokenizer.json'} cannot be read ({error}); the checkpoint is not whole"
+                f"{folder / 'tokenizer.json'} cannot be read ({error}); the checkpoint is incomplete"
             ) from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return PromptTokenizer(tokenizer, max_tokens)
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """The ids that the tokenizer gives for the whole prompt, with its BOS where it has one."""
+        """Return the ids of the whole prompt, with a BOS if the tokenizer adds one."""
         safe = [
             p if isinstance(p, str) else neutralize_special_tokens(p.text, self.special_tokens)
             for p in prompt
@@ -87,27 +87,27 @@ class PromptTokenizer:
         while 0 < self._max_tokens < len(ids):
             before, safe = safe, self._truncate_user_text(prompt, safe, len(ids) - self._max_tokens)
             if safe == before:
-                break  # no words are left to cut
+                break  # no user text is left to cut
             ids = self._tokenize("".join(safe))
         literal = "".join(piece for piece in prompt if isinstance(piece, str))
         if sum(i in self._special_ids for i in ids) != self._expected_special_tokens(literal):
-            raise EmbedderError("the text hides a special token of the model")
+            raise EmbedderError("the text contains a special token of the model")
         return ids
 
     def _tokenize(self, text: str) -> list[int]:
         try:
             ids: list[int] = self._tokenizer.encode(text).ids
-        except (TypeError, UnicodeEncodeError):  # what the library makes of it
-            raise EmbedderError("a text holds half a letter (a lone surrogate)") from None
+        except (TypeError, UnicodeEncodeError):  # from the library
+            raise EmbedderError("a text has a lone surrogate, which is not a character") from None
         return ids
 
     def truncate_text(self, text: str, max_tokens: int) -> str:
-        """The first `most` tokens of a user's words, nothing of them special."""
+        """Return the first `max_tokens` tokens of user text, without special tokens."""
         safe = neutralize_special_tokens(text, self.special_tokens)
         return self._drop_last_tokens(safe, max(0, len(self._offsets(safe)) - max_tokens))
 
     def _truncate_user_text(self, prompt: Prompt, safe: Sequence[str], excess: int) -> list[str]:
-        """`safe` with `over` tokens less of the user's longest words, cut at their end."""
+        """Cut `excess` tokens from the end of the longest user text."""
         user_pieces = [index for index, piece in enumerate(prompt) if isinstance(piece, UserText)]
         longest = max(user_pieces, key=lambda index: len(safe[index]))
         shortened = self._drop_last_tokens(safe[longest], excess)
@@ -125,5 +125,5 @@ class PromptTokenizer:
         return found
 
     def _count_special_tokens(self, text: str) -> int:
-        """Special tokens in a literal text."""
+        """Count the special tokens of a literal text."""
         return sum(i in self._special_ids for i in self._tokenizer.encode(text).ids)

@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: a picture at about its own resolution, 28 x 28 pixels a token.
+"""Qwen2-VL and Qwen2.5-VL: an image at about its own resolution, 28 x 28 pixels per token.
 
 https://arxiv.org/abs/2409.12191, https://arxiv.org/abs/2502.13923; transformers' `qwen2_vl`,
 `qwen2_5_vl`.
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 class Qwen2VL:
     """The architecture around a loaded model, with one-dimensional positions.
 
-    VLM2Vec's prompts hold the picture's token without `<|vision_start|>`; the authors' versions
-    then found no picture and counted positions as for text, so the checkpoints were trained so.
+    VLM2Vec's prompts have the image token without `<|vision_start|>`; the authors' versions then
+    found no image and counted positions as for text, so the checkpoints were trained this way.
     """
 
-    extra_tokens = 0  # a picture's tokens are all in the sequence
+    extra_tokens = 0  # all tokens of an image are in the sequence
 
     def __init__(
         self, model: Qwen2VLModel | Qwen2_5_VLModel, folder: Path, min_pixels: int, max_pixels: int
     ) -> None:
-        """A picture is brought to between `smallest` and `largest` pixels."""
+        """Images are resized to between `min_pixels` and `max_pixels`."""
         from transformers import Qwen2VLImageProcessorPil
 
         self.image_token = int(model.config.image_token_id)

@@ -1,8 +1,8 @@
-"""Attention within the segments of a sequence: Qwen's pictures, and Qwen2.5-VL's windows in them.
+"""Attention within the segments of a sequence: Qwen's images, and Qwen2.5-VL's windows in them.
 
-transformers attends to them one by one and asks the device for their lengths in every layer; with
-four large pictures, Qwen2.5-VL makes 827 calls in four layers. Segments of one length are a batch:
-20 calls, and the same numbers.
+transformers attends to them one by one and asks the device for their lengths in every layer: with
+four large images, Qwen2.5-VL makes 827 calls in four layers. Here segments of one length are a
+batch: 20 calls, and the same result.
 """
 
 from __future__ import annotations
@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-ATTENTION_NAME = (
-    "polylens_flash_segments"  # transformers tells segments only to what has flash in its name
-)
+ATTENTION_NAME = "polylens_flash_segments"  # transformers passes segments only to names with flash
 
 
 def install_segment_attention(vision: Any) -> None:
-    """Let the vision tower `vision` attend so."""
+    """Make the vision tower `vision` use this attention."""
     from torch.utils.weak import WeakTensorKeyDictionary
     from transformers import AttentionInterface
 
-    groups_by_bounds: Any = (
-        WeakTensorKeyDictionary()
-    )  # bounds are the same in all layers of a batch
+    groups_by_bounds: Any = WeakTensorKeyDictionary()  # all layers of a batch have the same bounds
 
     def attention(
         module: object,
@@ -44,7 +40,7 @@ def install_segment_attention(vision: Any) -> None:
 
 
 def group_segments(bounds: torch.Tensor) -> list[torch.Tensor]:
-    """(segments + 1,) bounds -> for each length that there is, (count, length) places."""
+    """Group (segments + 1,) bounds by length; each group is (count, length) positions."""
     import torch
 
     starts, lengths = bounds[:-1], bounds.diff()
@@ -62,7 +58,7 @@ def attend_segments(
     segments: list[torch.Tensor],
     scaling: float,
 ) -> torch.Tensor:
-    """(1, heads, n, dim) each -> (1, n, heads, dim); every place of n is in one of the segments."""
+    """Attend (1, heads, n, dim) within segments, which cover all n; returns (1, n, heads, dim)."""
     from torch.nn.functional import scaled_dot_product_attention
 
     out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])  # (n, heads, dim)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.families.starter.card import LANGUAGES
-from embedder.families.starter.lexicon import normalize_word
+from embedder.families.starter.text_tower import normalize_word
 
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 FLAGS = range(0x1F1E6, 0x1F200)

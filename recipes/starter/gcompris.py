@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedder.families.starter.card import LANGUAGES
-from embedder.families.starter.lexicon import normalize_word
+from embedder.families.starter.text_tower import normalize_word
 
 RCC = "usr/share/gcompris-qt/rcc/lang.rcc"
 FOLDER = "/gcompris/src/activities/lang/resource"

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from embedder.families.starter.lexicon import normalize_word
+from embedder.families.starter.text_tower import normalize_word
 from recipes.starter.annotations import Annotations, is_flag
 
 MIN_OVERLAP = 0.34  # of emoji, from which two words mean the same

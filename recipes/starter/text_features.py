@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from embedder.families.starter.lexicon import (
+from embedder.families.starter.text_tower import (
     HEAD_NOUN_WEIGHT,
     NounEmbeddings,
+    TextFeatures,
     TranslationLexicon,
+    embed_nouns,
     quantize_4bit,
 )
-from embedder.families.starter.text_tower import TextFeatures, embed_nouns
 from embedder.vectors import normalize
 from recipes.starter.lexicon import write_lexicon
 from recipes.starter.teacher import MeaningSpace

@@ -451,7 +451,7 @@ def test_siglip_instruction_is_ignored(siglip_model):
 
 
 def test_siglip_has_no_pixel_budget(siglip):
-    with pytest.raises(EmbedderError, match="sees every picture at one size"):
+    with pytest.raises(EmbedderError, match="takes every image at one size"):
         loaded(siglip, pixel_budget=4096)
 
 
@@ -506,7 +506,7 @@ def test_bert_equals_sentence_transformers(bert, bert_model):
 
 def test_bert_takes_no_picture(bert_model):
     assert bert_model.card.modalities == ("text",)
-    with pytest.raises(EmbedderError, match="reads texts only"):
+    with pytest.raises(EmbedderError, match="takes only texts"):
         bert_model.embed([CASES["square"]], "document")
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import embedder
 from embedder import EmbedderError, Input
-from embedder.families.starter.lexicon import (
+from embedder.families.starter.text_tower import (
     NounEmbeddings,
     TranslationLexicon,
     normalize_word,

@@ -71,7 +71,7 @@ def test_a_head_that_lacks_a_part(folder):
     weights = load_file(folder / HEAD_FILE.name)
     del weights["classes.mean"]
     save_file(weights, folder / HEAD_FILE.name)
-    with pytest.raises(EmbedderError, match=r"damaged: it lacks classes\.mean"):
+    with pytest.raises(EmbedderError, match=r"damaged: it has no classes\.mean"):
         embedder.load(str(folder)).embed(ITEMS, "query")
 
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from embedder.families.starter.family import ProjectionHead
-from embedder.families.starter.lexicon import NounEmbeddings, TranslationLexicon
-from embedder.families.starter.text_tower import TextFeatures
+from embedder.families.starter.text_tower import NounEmbeddings, TextFeatures, TranslationLexicon
 from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations
 from recipes.starter.gcompris import read_qt_resources, strip_article

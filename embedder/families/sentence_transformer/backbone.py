@@ -1,7 +1,7 @@
 """A model that sentence-transformers loads, as a backbone.
 
-Every text goes in as {"text": ...}: a bare string that is an address would be fetched, and one that
-is a picture's path would be opened.
+Every text is passed as {"text": ...}: sentence-transformers would fetch a plain string that is a URL,
+and open one that is the path of an image.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_INPUT_TOKENS = 8192  # tokens of an input in a prompted model: Qwen3-VL-Embedding's MAX_LENGTH
-DEFAULT_IMAGE_TOKENS = 1024  # tokens of a picture where a processor cannot tell
+DEFAULT_IMAGE_TOKENS = 1024  # tokens of an image if the processor cannot tell
 Features = dict[str, Any]
-"""What sentence-transformers makes of inputs, for one forward pass."""
+"""What sentence-transformers makes from inputs for one forward pass."""
 ASCII_LOWERCASE = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """A text in which nothing is special, pictures, the prompt that goes before them, the cost."""
+    """A text without special tokens, images, the prompt before them, and the tokens of all."""
 
     text: str | None
     images: tuple[Image, ...]
@@ -43,11 +43,11 @@ class PreparedInput:
 
 
 class SentenceTransformerBackbone:
-    """The backbone. A model with a chat template reads texts and pictures together; without one,
-    the unit vectors of an input's parts are added. A batch has one prompt, and pictures or none."""
+    """The backbone. A model with a chat template reads texts and images together; without one, the
+    unit vectors of an input's parts are added. The rows of a batch have the same prompt."""
 
     def __init__(self, card: ModelCard, model: Any, query_prompt: str = "") -> None:
-        """`model` is a SentenceTransformer; `query` its prompt for queries, where it saved none."""
+        """`query_prompt` is for queries, if the SentenceTransformer `model` has none."""
         from embedder.vlm.prompts import list_special_tokens
 
         self.card = card
@@ -79,7 +79,7 @@ class SentenceTransformerBackbone:
         text = item.text if item.has_text else None
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(
-                f"{self.card.name} reads texts only; choose a model that sees pictures, such as "
+                f"{self.card.name} takes only texts; choose a model that takes images, such as "
                 "google/siglip2-base-patch16-256"
             )
         image_tokens = sum(self._count_image_tokens(image.size) for image in item.images)
@@ -94,8 +94,8 @@ class SentenceTransformerBackbone:
         )
 
     def select_prompt(self, role: Role, instruction: str | None) -> str | None:
-        """What stands before an input, in a system turn where the model has a chat template. An
-        instruction takes its place there; other models were trained on their prompts alone."""
+        """Return the prompt before an input, which is a system turn if the model has a chat
+        template. An instruction replaces it there; other models know only their own prompts."""
         if instruction and self._has_chat_template:
             return self._sanitize(_punctuate(instruction))
         saved = self._model.prompts
@@ -108,9 +108,9 @@ class SentenceTransformerBackbone:
         return Bucket((ready.prompt or "", *parts), ready.tokens)
 
     def process(self, ready: PreparedInput) -> list[Features]:
-        """The features of each forward pass that the input's pictures take."""
+        """Return the features of each forward pass for the images of an input."""
         if not ready.images:
-            return []  # texts are quicker all at once
+            return []  # texts are faster all at once
         inputs = (
             [_combine_modalities(ready)]
             if self._has_chat_template
@@ -119,8 +119,8 @@ class SentenceTransformerBackbone:
         return [self._model.preprocess([one], prompt=ready.prompt) for one in inputs]
 
     def collate(self, items: Sequence[PreparedInput], processed: Sequence[list[Features]]) -> Batch:
-        """The features of each forward pass that the batch takes, named `pass.feature`, and the row
-        that each of its vectors belongs to."""
+        """Return the features of each forward pass, named `pass.feature`, with the row that each of
+        its vectors belongs to."""
         import torch
 
         batch: dict[str, Any] = {"count": len(items)}
@@ -137,7 +137,7 @@ class SentenceTransformerBackbone:
         return batch
 
     def _preprocess_texts(self, items: Sequence[PreparedInput]) -> list[tuple[list[int], Features]]:
-        """The rows that have a text, and the features of the texts."""
+        """Return the rows that have a text, and the features of the texts."""
         given = [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None]
         if not given:
             return []
@@ -145,14 +145,14 @@ class SentenceTransformerBackbone:
         return [([row for row, _ in given], features)]
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """(n, dim) on the device, not always of unit length."""
+        """Compute (n, dim) on the device, not always of unit norm."""
         count, passes = batch["count"], _unpack_passes(batch)
         rows = [features.pop("rows") for features in passes]
         states = [self._model.forward(features)["sentence_embedding"] for features in passes]
         return states[0] if self._has_chat_template else _sum_parts(count, rows, states)
 
     def _sanitize(self, text: str) -> str:
-        """`text` in the letters that the model was trained on, with no special token in it."""
+        """Lowercase `text` if the model was trained so, and break up special tokens."""
         from embedder.vlm.prompts import neutralize_special_tokens
 
         # The authors' tf.strings.lower leaves all but A-Z as they are.
@@ -161,8 +161,8 @@ class SentenceTransformerBackbone:
         )
 
     def _truncate(self, text: str, max_tokens: int) -> tuple[str, int]:
-        """`text` with at most `most` tokens, and their number; a model without a chat template cuts
-        texts by itself."""
+        """Cut `text` to `max_tokens`, and count its tokens; a model without a chat template cuts
+        texts itself."""
         encoding = self._tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
@@ -176,7 +176,7 @@ class SentenceTransformerBackbone:
         return text[: encoding["offset_mapping"][max_tokens - 1][1]], max_tokens
 
     def _count_image_tokens(self, size: tuple[int, int]) -> int:
-        """The tokens of a picture of `size`, which is width and height; raises `EmbedderError`."""
+        """Count the tokens of an image of `size` (width, height); raises `EmbedderError`."""
         images = self._transformer_module.processor.image_processor
         if not hasattr(images, "merge_size"):
             return self._fixed_image_tokens
@@ -188,7 +188,7 @@ class SentenceTransformerBackbone:
 
 
 def _combine_modalities(item: PreparedInput) -> dict[str, Any]:
-    """Pictures first, then the text, as Qwen3-VL-Embedding's authors have it."""
+    """Put images before the text, as Qwen3-VL-Embedding's authors do."""
     images = {"image": list(item.images)} if item.images else {}
     return {**images, **({} if item.text is None else {"text": item.text})}
 
@@ -205,8 +205,8 @@ def _unpack_passes(batch: Batch) -> list[dict[str, Any]]:
 def _sum_parts(
     count: int, rows: Sequence[torch.Tensor], states: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """(count, dim): for every row, the sum of its parts' unit vectors. Each pass has (m,) `rows`
-    and (m, dim) `states`."""
+    """Sum the unit vectors of every row's parts: (count, dim). Each pass has (m,) `rows` and
+    (m, dim) `states`."""
     import torch
     from torch.nn.functional import normalize
 
@@ -215,14 +215,14 @@ def _sum_parts(
 
 
 def _punctuate(instruction: str) -> str:
-    """An instruction as Qwen3-VL-Embedding's authors send it: closed by a mark."""
+    """End an instruction with a punctuation mark, as Qwen3-VL-Embedding's authors do."""
     stripped = instruction.strip()
     is_punctuated = not stripped or unicodedata.category(stripped[-1]).startswith("P")
     return stripped if is_punctuated else stripped + "."
 
 
 def _count_fixed_image_tokens(transformer: Any) -> int:
-    """The patches of a picture that a model always sees at one size."""
+    """Count the tokens of an image for a model of fixed resolution."""
     images: Any = getattr(transformer.processor, "image_processor", None)
     vision: Any = getattr(transformer.config, "vision_config", None)
     if hasattr(images, "max_num_patches"):

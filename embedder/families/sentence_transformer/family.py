@@ -1,11 +1,11 @@
-"""Whatever sentence-transformers 6 loads: SigLIP 2, Qwen3-VL-Embedding, one's own, texts alone.
+"""Everything sentence-transformers 6 loads: SigLIP 2, Qwen3-VL-Embedding, your own, text models.
 
-Here a folder's JSON files are read; the model itself is in `st_backbone`. An instruction replaces
-the prompt of a model with a chat template; dual encoders and models of texts alone ignore it.
+This module reads the JSON files; the model itself is in `backbone`. An instruction replaces the
+prompt of a model with a chat template; dual encoders and text models ignore it.
 
 Qwen3-VL-Embedding: https://github.com/QwenLM/Qwen3-VL-Embedding, https://arxiv.org/abs/2601.04720.
-A system turn with the instruction, a user turn with pictures before the text, then the assistant's
-turn opened; the state of the last token. SigLIP 2: https://arxiv.org/abs/2502.14786.
+A system turn with the instruction, a user turn with images before the text, the start of the
+assistant's turn; the state of the last token. SigLIP 2: https://arxiv.org/abs/2502.14786.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-VERSION = 1  # raised when prompts or preprocessing change
+VERSION = 1  # increase when prompts or preprocessing change
 DEFAULT_PROMPT = "Represent the user's input."  # what Qwen3-VL-Embedding saves as its prompt
 QUERY_PROMPT = "Retrieve images or text relevant to the user's query."  # its README's, for queries
 DEFAULT_DIMS = {
     "siglip": 768,
     "siglip2": 768,
     "clip": 512,
-}  # where config.json leaves out the usual
+}  # where config.json leaves out the default
 
-# The authors tell of over 30 languages and name none: large ones among those of Qwen3.
+# The authors mention over 30 languages without names: large ones of Qwen3's.
 QWEN3_LANGUAGES = (
     "ar", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja",
     "ko", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "ur", "vi", "zh",
@@ -75,7 +75,7 @@ def _make_qwen_card(size: str, dim: int, parameters: int, matryoshka: tuple[int,
         source=f"https://huggingface.co/{name}",
         image_side=1144,  # 1,280 tokens of 32 x 32 pixels
         parameters=parameters,
-        memory=int(parameters * 2 * 1.1 + 2e9),  # weights, and a batch of pictures
+        memory=int(parameters * 2 * 1.1 + 2e9),  # weights, and a batch of images
         matryoshka=matryoshka,
     )
 
@@ -100,12 +100,12 @@ CARDS = (
 
 
 def describe(name: str, settings: Settings) -> ModelCard:
-    """The card of a model, from its JSON files; may download it. Raises `EmbedderError`."""
+    """Return the card from the JSON files, which may be downloaded; raises `EmbedderError`."""
     return _build_card(name, locate(name), settings)
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
-    """Raises `EmbedderError`: a damaged folder, too little memory, no such device."""
+    """Load a model; raise `EmbedderError` for a damaged folder, device or too little memory."""
     from embedder.engine.engine import Engine
     from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
 
@@ -137,7 +137,7 @@ def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelC
 
 
 def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
-    """The model on its device, its processor as the model was trained."""
+    """Load the model on its device, with its processor set as in training."""
     from embedder.families.sentence_transformer import processors
     from embedder.vlm.loading import (
         check_memory,
@@ -159,7 +159,7 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
         model = _load_sentence_transformer(folder, settings, device, dtype)
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
-        raise EmbedderError(f"{card.name} begins with a {type(first).__name__}, not a Transformer")
+        raise EmbedderError(f"{card.name} starts with a {type(first).__name__}, not a Transformer")
     if "image" in card.modalities:
         processors.check_image_processor(first, folder)
     if checkpoint.adapter and folder != checkpoint.adapter:
@@ -183,15 +183,15 @@ def _load_sentence_transformer(
             model_kwargs={
                 "dtype": dtype,
                 "attn_implementation": "sdpa",
-                "device_map": str(device),  # straight to a GPU, without a copy in main memory
+                "device_map": str(device),  # directly to a GPU, without a copy in main memory
             },
         )
-    except (ImportError, TypeError, AttributeError) as error:  # a part that is not installed
+    except (ImportError, TypeError, AttributeError) as error:  # something is not installed
         raise EmbedderError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 
 def _model_folder(checkpoint: Checkpoint) -> Path:
-    """The folder to load: an adapter that sentence-transformers saved brings its own modules."""
+    """Return the folder to load: an adapter saved by sentence-transformers has its own modules."""
     adapter = checkpoint.adapter
     return adapter if adapter and (adapter / "modules.json").exists() else checkpoint.folder
 
@@ -201,7 +201,7 @@ def _read_optional_config(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _read_prompts(folder: Path) -> dict[str, str]:
-    """The prompts of a folder that say something."""
+    """Read the prompts of a folder that are not empty."""
     saved = _read_optional_config(folder, "config_sentence_transformers.json").get("prompts") or {}
     return {name: str(prompt) for name, prompt in saved.items() if prompt}
 
@@ -212,8 +212,8 @@ def _read_modules(folder: Path) -> list[dict[str, Any]]:
 
 
 def _detect_modalities(folder: Path, has_preprocessor: bool) -> tuple[tuple[str, ...], bool]:
-    """What a model takes, and whether it reads a text and a picture together. A folder saved before
-    sentence-transformers knew pictures says nothing of them, and takes texts alone."""
+    """Return what a model takes, and whether it reads text and images together. A folder saved
+    before sentence-transformers supported images does not mention them, and takes only texts."""
     modality_config = _read_optional_config(folder, "sentence_bert_config.json").get(
         "modality_config"
     )
@@ -228,7 +228,7 @@ def _detect_modalities(folder: Path, has_preprocessor: bool) -> tuple[tuple[str,
 
 
 def _detect_dim(folder: Path, checkpoint: Checkpoint) -> int:
-    """The length of vectors; raises `EmbedderError` where no file tells it."""
+    """Return the dim of the vectors; raise `EmbedderError` if no file has it."""
     dim_found = _read_optional_config(folder, "config_sentence_transformers.json").get(
         "truncate_dim"
     )
@@ -246,5 +246,5 @@ def _detect_dim(folder: Path, checkpoint: Checkpoint) -> int:
     dim_found = dim_found or text.get("hidden_size") or config.get("hidden_size")
     dim = int(dim_found or DEFAULT_DIMS.get(str(config.get("model_type")), 0))
     if not dim:
-        raise EmbedderError(f"no file in {folder} tells how long the model's vectors are")
+        raise EmbedderError(f"no file in {folder} has the dim of the model's vectors")
     return dim

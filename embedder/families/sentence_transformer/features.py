@@ -1,4 +1,4 @@
-"""Features of single inputs -> features of a batch, as if they had been prepared together."""
+"""Joins the features of single inputs to those of a batch, as if prepared together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ INPUT_IDS = "input_ids"
 
 
 def collate_features(features: Sequence[dict[str, Any]], tokenizer: Any) -> dict[str, Any]:
-    """What runs along the tokens, (1, length), is padded on the tokenizer's side; other tensors are
-    put one after the other; what is no tensor is the same in all."""
+    """Pad tensors of the shape of the ids, (1, length), on the tokenizer's side; concatenate other
+    tensors; keep other values, which are the same in all."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

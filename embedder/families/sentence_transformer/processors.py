@@ -1,6 +1,6 @@
-"""What stands in the way of a processor here: video, threads, and what a call quietly overrides.
+"""Workarounds for processors: video parts, threads, and options that calls override.
 
-Read in sentence-transformers 6.2's `Transformer` and transformers 5.23's processors.
+Checked against sentence-transformers 6.2's `Transformer` and transformers 5.23's processors.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SWAP_LOCK = threading.Lock()
 
 @contextmanager
 def without_video_processor() -> Iterator[None]:
-    """While this holds, sentence-transformers loads processors without their part for video, which
-    needs torchvision: AutoProcessor would fail for every Qwen-VL."""
+    """Make sentence-transformers load processors without their video part, which needs torchvision:
+    AutoProcessor would fail for every Qwen-VL."""
     from sentence_transformers.base.modules import transformer
 
     transformer_module: Any = transformer
@@ -40,7 +40,7 @@ def without_video_processor() -> Iterator[None]:
 
 
 class ImageOnlyAutoProcessor:
-    """In AutoProcessor's place: the processor that it would give, less its part for video."""
+    """Replaces AutoProcessor: loads the same processor without its video part."""
 
     @staticmethod
     def from_pretrained(folder: str, **options: Any) -> Any:
@@ -60,7 +60,7 @@ class ImageOnlyAutoProcessor:
 
 
 def _processor_class(folder: Path) -> Any:
-    """The class that a checkpoint names, or the one of its model's type."""
+    """Return the class that a checkpoint names, or the one for its model type."""
     import transformers
     from transformers.models.auto import processing_auto
 
@@ -78,17 +78,17 @@ def _processor_class(folder: Path) -> Any:
 
 
 def check_image_processor(transformer: Transformer, folder: Path) -> None:
-    """AutoProcessor gives a bare tokenizer, in silence, where it does not know the processor."""
+    """Raise `EmbedderError` if AutoProcessor returned only a tokenizer, as it does silently."""
     if not hasattr(transformer.processor, "image_processor"):
         raise EmbedderError(
-            f"{folder.name} is said to see pictures, but its processor is unknown here; its "
+            f"{folder.name} takes images, but its processor is unknown; its "
             "processor_config.json may be missing, or it needs --trust-remote-code"
         )
 
 
 def serialize_tokenizer_calls(tokenizer: Any) -> None:
-    """Let one thread at a time into `tokenizer`, which keeps padding and truncation in itself;
-    pictures are still prepared side by side."""
+    """Let only one thread at a time call `tokenizer`, which stores padding and truncation; images
+    are still prepared in parallel."""
     lock, tokenizer_class = threading.Lock(), type(tokenizer)
 
     def call(self: Any, *args: Any, **options: Any) -> Any:
@@ -99,10 +99,11 @@ def serialize_tokenizer_calls(tokenizer: Any) -> None:
 
 
 def apply_training_options(transformer: Transformer) -> None:
-    """SigLIP's texts as in training: closed by an end, padded on the right to the whole length, the
-    padding attended to (the last place is the embedding). A plain call pads to the longest.
+    """Process SigLIP's texts as in training: with an end token, padded on the right to the full
+    length, attending to the padding (the last position is the embedding). By default a call pads to
+    the longest text.
 
-    https://github.com/google-research/big_vision: texts of 64 tokens, the last of them the end.
+    https://github.com/google-research/big_vision: texts of 64 tokens, the last one the end token.
     """
     if transformer.config.model_type not in SIGLIP_TYPES:
         return
@@ -115,20 +116,20 @@ def apply_training_options(transformer: Transformer) -> None:
         transformer, "text", {**text, "truncation": True, "return_attention_mask": False}
     )
     images = transformer.processor.image_processor
-    if hasattr(images, "max_num_patches"):  # Siglip2Processor's call goes back to 256
+    if hasattr(images, "max_num_patches"):  # Siglip2Processor's call resets it to 256
         saved = {"max_num_patches": images.max_num_patches, "patch_size": images.patch_size}
         _set_call_options(transformer, "image", saved)
 
 
 def uses_gemma_tokenizer(transformer: Transformer) -> bool:
-    """Whether the texts are SigLIP 2's, in small letters, with Gemma's vocabulary."""
+    """Return whether texts are lowercase with Gemma's vocabulary, as in SigLIP 2."""
     if transformer.config.model_type not in SIGLIP_TYPES:
         return False
     return not type(transformer.processor.tokenizer).__name__.startswith("SiglipTokenizer")
 
 
 def set_pixel_budget(transformer: Transformer, max_pixels: int, name: str) -> None:
-    """Let a picture cost at most `pixels`; raises `EmbedderError` for a fixed resolution."""
+    """Limit the pixels per image; raise `EmbedderError` for a fixed resolution."""
     images: Any = getattr(transformer.processor, "image_processor", None)
     if hasattr(images, "max_num_patches"):
         images.max_num_patches = max(1, max_pixels // images.patch_size**2)
@@ -141,11 +142,11 @@ def set_pixel_budget(transformer: Transformer, max_pixels: int, name: str) -> No
 
 
 def fixed_resolution_message(name: str) -> str:
-    return f"{name} sees every picture at one size, so it has no pixel budget; leave it out"
+    return f"{name} takes every image at one size, so it has no pixel budget; leave it out"
 
 
 def read_max_pixels(saved: dict[str, Any]) -> int:
-    """The most pixels a picture costs, from a preprocessor's file; 0 for a fixed resolution."""
+    """Return the maximum of pixels from a preprocessor file; 0 for a fixed resolution."""
     if "max_num_patches" in saved:
         return int(saved["max_num_patches"]) * int(saved.get("patch_size", 16)) ** 2
     if "merge_size" not in saved:
@@ -154,13 +155,13 @@ def read_max_pixels(saved: dict[str, Any]) -> int:
 
 
 def read_image_side(saved: dict[str, Any]) -> int:
-    """The shorter side in pixels above which a picture holds nothing for the model."""
+    """Return the shorter side in pixels beyond which the model does not use an image."""
     size = saved.get("size", {})
     known = size if isinstance(size, int) else size.get("shortest_edge") or size.get("height")
     return isqrt(read_max_pixels(saved)) or int(known or 512)
 
 
 def _set_call_options(transformer: Transformer, modality: str, options: dict[str, Any]) -> None:
-    """Options that every call of the processor gets."""
+    """Set options for every call of the processor."""
     call_options: Any = transformer.processing_kwargs
     call_options[modality] = {**call_options.get(modality, {}), **options}

