@@ -650,7 +650,7 @@ def test_the_registry_finds_the_family(qwen, siglip):
 
 
 def test_a_length_that_was_not_trained_is_told(qwen):
-    with pytest.raises(EmbedderError, match="vectors dim 32, not 16"):
+    with pytest.raises(EmbedderError, match="dim 32, not 16"):
         family.describe(str(qwen), Settings(dim=16))
     assert family.describe(str(qwen), Settings(dim=32)).dim == 32
 
