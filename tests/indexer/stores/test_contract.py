@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,10 @@ def test_nearest_agrees_with_exact(filled, name):
         assert np.allclose([s for _, s in found], [s for _, s in right], atol=5e-3)
 
 
+def _match(match) -> models.Filter:
+    return models.Filter(must=[models.FieldCondition(key="kind", match=match)])
+
+
 def random_filter(rng, depth=2) -> dict:
     def condition():
         kind = rng.integers(4 if depth else 3)
@@ -171,40 +176,6 @@ def test_a_union_is_scored_by_every_query(filled):
         assert scores.keys() == expected.keys() >= own.keys()
         for id, score in expected.items():
             assert scores[id] == pytest.approx(score, abs=1e-5)
-
-
-def test_fusion_with_k_said(filled):
-    store, truth = filled
-    a, b = unit(np.random.default_rng(1)), unit(np.random.default_rng(2))
-    request = models.QueryRequest(
-        prefetch=[
-            models.Prefetch(query=a.tolist(), using="image", limit=50),
-            models.Prefetch(query=b.tolist(), using="image", limit=50),
-        ],
-        query=models.RrfQuery(rrf=models.Rrf(k=60)),
-        limit=5,
-    )
-    ranks: dict[str, float] = {}
-    for query in (a, b):
-        for place, (id, _) in enumerate(truth.nearest("image", query)[:50]):
-            ranks[id] = ranks.get(id, 0) + 1 / (60 + place + 1)
-    best = max(ranks.values())
-    assert ranks[str(store.query(request)[0].id)] == pytest.approx(best, rel=0.02)
-
-
-def test_diversity(filled):
-    store, _ = filled
-    query = unit(np.random.default_rng(5))
-    request = models.QueryRequest(
-        query=models.NearestQuery(
-            nearest=query.tolist(), mmr=models.Mmr(diversity=0.9, candidates_limit=50)
-        ),
-        using="image",
-        limit=8,
-    )
-    spread = [str(p.id) for p in store.query(request)]
-    assert len(set(spread)) == 8
-    assert spread != [id for id, _ in nearest(store, "image", query, limit=8)]
 
 
 def test_a_sample_is_random_and_whole(filled):
@@ -308,3 +279,22 @@ def test_numbers_of_more_than_64_bits(store):
 def test_ids_are_uuids(store):
     with pytest.raises(StoreError, match="UUID"):
         store.retrieve(["../../etc"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prefetch": models.Prefetch(query=[1.0] * DIM, using="image")}, "query with prefetch"),
+        ({"query": models.FusionQuery(fusion=models.Fusion.RRF)}, "score by fusion"),
+        ({"filter": _match(models.MatchText(text="a"))}, "match by text"),
+        ({"filter": _match(models.MatchValue(value=True))}, "treats true as 1"),
+        ({"filter": models.Filter(must=[models.HasVectorCondition(has_vector="image")])}, "filter"),
+    ],
+)
+def test_the_embedded_store_refuses_what_it_cannot_do(tmp_path, change, message):
+    (tmp_path / "c").mkdir()
+    with closing(open_store(tmp_path, "c")) as store:
+        store.ensure(SCHEMA)
+        request = models.QueryRequest(query=[1.0] * DIM, using="image").model_copy(update=change)
+        with pytest.raises(StoreError, match=message):
+            store.query(request)
