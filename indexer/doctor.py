@@ -125,8 +125,7 @@ class _StoredPoints:
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     place, name = open_backend(config), config.collection
     if not place.exists(name):
-        where = config.local_folder if not config.is_remote else redact_password(config.store)
-        missing = f"there is no collection {name!r} in {where}"
+        missing = f"there is no collection {name!r} in {redact_password(config.store)}"
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
     found = place.get_indexes(name).in_use
@@ -134,7 +133,7 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     yield Check("collection", "ok", f"{name}, made with {card.name} {card.revision}")
     yield from (
         _check_server(config)
-        if config.is_remote
+        if place.is_shared
         else _check_local_index(config, index, repair=repair)
     )
 

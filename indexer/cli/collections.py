@@ -88,12 +88,13 @@ def create(
     as_json: _options.Json = False,
 ) -> None:
     """Create an empty collection, with the layout that a server will use."""
+    from indexer.collections import open_backend
     from indexer.collections.collection import create_collection
     from indexer.collections.model import make_lazy_embedder
 
     config = _options.resolve_flags(collection=name, **flags)
     ignored = [f"--{option}" for option in _options.LAYOUT if flags[option]]
-    if ignored and not config.is_remote:
+    if ignored and not open_backend(config).is_shared:
         raise typer.BadParameter(
             f"{', '.join(ignored)}: for a collection on a server, not in a folder"
         )

@@ -69,11 +69,12 @@ def migrate(
 ) -> None:
     """Copy a collection to another store: from a folder to a server, back, or between two."""
     from indexer.cli._progress import show_progress, stop_on_signal
+    from indexer.collections import has_backend
     from indexer.transfer.migrate import migrate as move
 
     mode = _parse_mode(merge=merge, in_place=in_place)
     for store in (source, there):
-        if "://" in store and not store.startswith(("http://", "https://")):
+        if not has_backend(store):
             raise typer.BadParameter(f"{store}: a store is a folder or an http(s) URL")
     tenant, collection = flags.pop("tenant"), flags.pop("collection")
     begin = _options.resolve_flags(store=source, collection=collection, tenant=tenant)

@@ -81,6 +81,7 @@ def plan(
     as_json: _options.Json = False,
 ) -> None:
     """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
+    from indexer.collections import open_backend
     from indexer.config import parse_profile
     from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
     from indexer.planning.planner import plan as make_plan
@@ -114,7 +115,7 @@ def plan(
         gpu_hour=gpu_hour,
         node_month=node_month,
         collection=config.collection if flags["collection"] else COLLECTION_PLACEHOLDER,
-        url=redact_password(config.store) if config.is_remote else URL_PLACEHOLDER,
+        url=redact_password(config.store) if open_backend(config).is_shared else URL_PLACEHOLDER,
     )
     if request.load.points == 0:
         raise typer.BadParameter(

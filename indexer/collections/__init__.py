@@ -1,43 +1,49 @@
-"""Where collections are kept: in a folder, or on a Qdrant server."""
+"""Where collections are kept: in a folder, or on a Qdrant server.
+
+A new kind of store is a package in `indexer.stores`, a module here with its backend, and one line
+in `BACKENDS`.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from indexer.collections.backend import CollectionBackend, CollectionIndex, CollectionIndexes
 from indexer.config import Config
-from indexer.stores.qdrant.connection import Connection, Layout
+from indexer.stores.qdrant.connection import Layout
 
 __all__ = [
     "CollectionBackend",
     "CollectionIndex",
     "CollectionIndexes",
-    "make_connection",
+    "has_backend",
     "make_layout",
     "open_backend",
 ]
 
 
+BACKENDS = {
+    "": "indexer.collections.local:LocalBackend",
+    "http": "indexer.collections.qdrant:QdrantBackend",
+    "https": "indexer.collections.qdrant:QdrantBackend",
+}
+"""URL scheme of a store ("": a folder) -> module:class, whose `from_config` makes the backend."""
+
+
+def has_backend(store: str) -> bool:
+    """Whether the address of a store is a folder, or a URL with a known scheme."""
+    return _get_scheme(store) in BACKENDS
+
+
 def open_backend(config: Config) -> CollectionBackend:
-    """The place that the settings name; nothing is read yet."""
-    if config.is_remote:
-        from indexer.collections.qdrant import QdrantBackend
-
-        return QdrantBackend(make_connection(config), config.local_folder)
-    from indexer.collections.local import LocalBackend
-
-    return LocalBackend(config.local_folder)
+    """The backend of the store that the settings name; nothing is read yet."""
+    module, _, name = BACKENDS.get(_get_scheme(config.store), BACKENDS[""]).partition(":")
+    backend: CollectionBackend = getattr(import_module(module), name).from_config(config)
+    return backend
 
 
-def make_connection(config: Config) -> Connection:
-    """How the server of the settings is reached; with the key for reading, if there is no other."""
-    return Connection(
-        config.store,
-        config.qdrant_api_key or config.qdrant_read_api_key,
-        config.qdrant_grpc_port,
-        config.qdrant_ca,
-        config.qdrant_timeout,
-        config.qdrant_retry_seconds,
-        config.upload_concurrency,
-    )
+def _get_scheme(store: str) -> str:
+    return store.partition("://")[0] if "://" in store else ""
 
 
 def make_layout(config: Config, like: Layout = Layout()) -> Layout:  # noqa: B008

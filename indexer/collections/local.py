@@ -21,6 +21,7 @@ from indexer.collections.metadata_file import (
     write_metadata,
 )
 from indexer.collections.schema import make_schema
+from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.stores import count_points, open_store
 from indexer.stores.base import Store
@@ -34,6 +35,10 @@ class LocalBackend:
     root: Path
     is_shared: ClassVar[bool] = False
     upload_concurrency: ClassVar[int] = 1
+
+    @classmethod
+    def from_config(cls, config: Config) -> LocalBackend:
+        return cls(config.local_folder)
 
     @property
     def location(self) -> str:

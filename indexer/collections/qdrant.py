@@ -20,6 +20,7 @@ from embedder.types import ModelCard
 from indexer.collections.backend import CollectionIndex, CollectionIndexes, ServerCollection
 from indexer.collections.metadata_file import Meta, current_time, parse_card
 from indexer.collections.schema import FORMAT, make_schema
+from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.stores.base import Store
 from indexer.stores.qdrant.connection import Connection, Layout, redact_password
@@ -42,6 +43,20 @@ class QdrantBackend:
     connection: Connection
     local_root: Path
     is_shared: ClassVar[bool] = True
+
+    @classmethod
+    def from_config(cls, config: Config) -> QdrantBackend:
+        """With the API key for reading where there is no other."""
+        connection = Connection(
+            config.store,
+            config.qdrant_api_key or config.qdrant_read_api_key,
+            config.qdrant_grpc_port,
+            config.qdrant_ca,
+            config.qdrant_timeout,
+            config.qdrant_retry_seconds,
+            config.upload_concurrency,
+        )
+        return cls(connection, config.local_folder)
 
     @property
     def location(self) -> str:

@@ -38,7 +38,8 @@ def convert_filter(where: JsonObject | None) -> edge.Filter | None:
     if not where:
         return None
     _check_keys(where, set(CLAUSES), "filter by")
-    return edge.Filter(**{name: _convert_clause(where.get(name)) for name in CLAUSES})
+    must, should, must_not = (_convert_clause(where.get(name)) for name in CLAUSES)
+    return edge.Filter(must=must, should=should, must_not=must_not)
 
 
 def _convert_scoring(query: Any, using: str | None) -> Any:

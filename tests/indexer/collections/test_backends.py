@@ -1,4 +1,4 @@
-"""One suite for every place that keeps collections: a folder, a server."""
+"""One contract for every registered backend of collections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from indexer.collections import make_layout, open_backend
+from indexer.collections import BACKENDS, has_backend, make_layout, open_backend
 from indexer.collections.collection import (
     OpenCollection,
     create_collection,
@@ -20,10 +20,12 @@ from indexer.types import Record
 ID = "00000000-0000-0000-0000-000000000001"
 
 
-@pytest.fixture(params=["folder", pytest.param("server", marks=pytest.mark.server)])
+@pytest.fixture(params=sorted(set(BACKENDS.values())))
 def config(request, config):
-    if request.param == "folder":
+    """The settings of an empty store, for each registered backend."""
+    if request.param == "indexer.collections.local:LocalBackend":
         return config
+    assert request.param == "indexer.collections.qdrant:QdrantBackend", "a new one needs a store"
     qdrant = request.getfixturevalue("qdrant")
     name = qdrant.name("family")
     return replace(
@@ -164,3 +166,11 @@ def test_tenants_share_a_collection(config, card):
         assert opened.store.count() == 0
     with OpenCollection.open(bolt) as opened:
         assert opened.store.count() == 1
+
+
+def test_a_store_is_identified_by_its_address(config, place):
+    assert has_backend(config.store)
+    assert not has_backend("ftp://example.com")
+    assert open_backend(replace(config, collection="another")).location == place.location
+    assert place.upload_concurrency >= 1
+    assert place.is_shared == config.store.startswith("http")
