@@ -58,7 +58,7 @@ class OpenCollection:
     ) -> None:
         name, tenant = config.collection, config.tenant
         self.name, self.card, self.store, self.tenant = name, opened.card, store, tenant
-        self.is_shared = config.is_remote
+        self.is_shared = place.is_shared
         self._backend, self.active_index, self._is_build = place, opened, is_build
         self.path = tenant_dir(place.local_dir(name), tenant)
         self.thumbnail_dir = self.path / "thumbs"
