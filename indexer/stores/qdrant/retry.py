@@ -1,4 +1,4 @@
-"""Tries again, ever more rarely, until patience is at an end."""
+"""Repeats a call to a server with growing pauses, until a time limit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+
 from indexer.stores.qdrant.errors import TransientError, find_transient_error
 
 T = TypeVar("T")
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds; doubled from one to the other
-SLEEP_SLICE = 0.2  # seconds of sleep after which a stop is heard
+PAUSES = wait_exponential(multiplier=0.25, max=10.0)  # seconds; doubled from one to the other
+SLEEP_SLICE = 0.2  # seconds of sleep after which a stop is noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Clock:
 
 
 class RetryTimeoutError(Exception):
-    """Patience is at an end, or the work was stopped."""
+    """The time limit is over, or the work was stopped."""
 
     def __init__(self, fault: TransientError, waited: float) -> None:
         super().__init__(fault.message)
@@ -39,33 +41,56 @@ def call_with_retry(
     on_wait: Callable[[TransientError, float], None] = lambda *_: None,
     stop: threading.Event | None = None,
 ) -> T:
-    """What `operation` gives once it succeeds; it must do no harm when it runs twice.
+    """Return what `operation` gives once it succeeds; it must do no harm when it runs twice.
 
-    After a fault it is tried again for `patience` seconds; `on_wait` hears of each fault and of the
-    seconds since the first. Raises `GaveUpError`, and what is no fault as it came.
+    Args:
+        operation: The call.
+        retry_seconds: How long to try again, from the first failure; one more try at the end.
+        clock: The time.
+        on_wait: Called with each transient error and the seconds since the first.
+        stop: Ends the waiting when it is set.
+
+    Raises:
+        RetryTimeoutError: The last error was transient too. Other errors are raised unchanged.
     """
     first: float | None = None
-    pause = FIRST_PAUSE
-    while True:
-        try:
-            return operation()
-        except Exception as error:
-            fault = find_transient_error(error)
-            if fault is None:
-                raise
-            now = clock.now()
-            first = now if first is None else first
-            left = first + retry_seconds - now
-            if left <= 0 or (stop is not None and stop.is_set()):
-                raise RetryTimeoutError(fault, now - first) from error
-        on_wait(fault, now - first)
-        # whoever waits for the same server should not all come back at the same moment
-        wanted = max(pause * random.uniform(0.5, 1.0), fault.retry_after or 0.0)
-        _sleep(min(wanted, left), clock, stop)
-        pause = min(2 * pause, LONGEST_PAUSE)
 
+    def get_fault(state: RetryCallState) -> TransientError:
+        error = state.outcome.exception() if state.outcome else None
+        fault = find_transient_error(error) if isinstance(error, Exception) else None
+        return fault or TransientError("it failed")
 
-def _sleep(seconds: float, clock: Clock, stop: threading.Event | None) -> None:
-    end = clock.now() + seconds
-    while (left := end - clock.now()) > 0 and not (stop is not None and stop.is_set()):
-        clock.sleep(min(left, SLEEP_SLICE))
+    def measure_wait() -> float:
+        """Seconds since the first failure."""
+        nonlocal first
+        first = clock.now() if first is None else first
+        return clock.now() - first
+
+    def is_stopped() -> bool:
+        return stop is not None and stop.is_set()
+
+    def compute_pause(state: RetryCallState) -> float:
+        # clients that wait for the same server should not all return at the same moment
+        pause = PAUSES(state) * random.uniform(0.5, 1.0)
+        left = retry_seconds - measure_wait()
+        return max(0.0, min(max(pause, get_fault(state).retry_after or 0.0), left))
+
+    def give_up(state: RetryCallState) -> T:
+        error = state.outcome.exception() if state.outcome else None
+        raise RetryTimeoutError(get_fault(state), measure_wait()) from error
+
+    def sleep(seconds: float) -> None:
+        end = clock.now() + seconds
+        while (left := end - clock.now()) > 0 and not is_stopped():
+            clock.sleep(min(left, SLEEP_SLICE))
+
+    return Retrying(
+        retry=retry_if_exception(
+            lambda e: isinstance(e, Exception) and find_transient_error(e) is not None
+        ),
+        stop=lambda _: measure_wait() >= retry_seconds or is_stopped(),
+        wait=compute_pause,
+        sleep=sleep,
+        before_sleep=lambda state: on_wait(get_fault(state), measure_wait()),
+        retry_error_callback=give_up,
+    )(operation)
