@@ -45,7 +45,8 @@ def _check_payload(record: Record) -> int:
         raise StoreError(f"point {record.id}: its payload is not JSON ({error})") from None
     if size > MAX_PAYLOAD_BYTES:
         raise StoreError(
-            f"point {record.id}: its payload has {size:,} bytes, and {MAX_PAYLOAD_BYTES:,} are the limit"
+            f"point {record.id}: its payload has {size:,} bytes, and {MAX_PAYLOAD_BYTES:,} are "
+            "the limit"
         )
     return size
 

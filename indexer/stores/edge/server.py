@@ -1,9 +1,10 @@
-"""The process that owns a collection's shard and serves it: `python -m indexer.stores.edge.server PATH`.
+"""The process that owns a collection's shard and serves it.
 
-A Qdrant Edge shard belongs to one process and never releases Python's global lock. So each open
-collection has one keeper, and every program (an ingest, the app, a search, all at once) is its
-client over a local socket: one lock, one writer, no stall in anybody's interface, and a client that
-is killed takes nothing with it. It ends soon after its last client has left.
+It is started as `python -m indexer.stores.edge.server PATH`. A Qdrant Edge shard belongs to one
+process and never releases Python's global lock. So each open collection has one server process, and
+every program (an ingest, the app, a search, all at once) is its client over a local socket: there
+is one lock and one writer, no program blocks another, and killing a client does no harm. The
+process ends soon after its last client has left.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a new collection is kept on a server: `indexer.stores.qdrant.profiles.PROFILES` has the numbers.
+    """How a new collection is stored on a server; see `indexer.stores.qdrant.profiles.PROFILES`.
 
     `small`: all in RAM. `large`: originals on disk as float16, quantised in RAM to four bits a
     number. `huge`: to two bits, over shards and replicas. None is the profile's own.

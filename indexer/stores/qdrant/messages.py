@@ -42,8 +42,8 @@ def unavailable_error(connection: Connection, gave_up: RetryTimeoutError) -> Sto
     waited = f" for {gave_up.waited:.0f} s" if gave_up.waited >= 1 else ""
     return StoreUnavailableError(
         _redact(
-            f"no answer from Qdrant at {format_location(connection)}{waited} ({gave_up.fault.message}). Start "
-            f"the server, or correct --store or QDRANT_URL; {RETRY_HINT}",
+            f"no answer from Qdrant at {format_location(connection)}{waited} "
+            f"({gave_up.fault.message}). Start the server, or correct --store or QDRANT_URL; {RETRY_HINT}",
             connection,
         )
     )
@@ -57,8 +57,8 @@ def describe_error(error: Exception, connection: Connection) -> StoreError:
 def not_qdrant_error(connection: Connection, why: str) -> StoreError:
     return StoreError(
         _redact(
-            f"{format_location(connection)} answers, and is no Qdrant server ({why}): correct --store or "
-            "QDRANT_URL; Qdrant's own port is 6333, and 6334 for gRPC",
+            f"{format_location(connection)} answers, and is no Qdrant server ({why}): correct "
+            "--store or QDRANT_URL; Qdrant's own port is 6333, and 6334 for gRPC",
             connection,
         )
     )
