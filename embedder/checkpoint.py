@@ -1,6 +1,6 @@
-"""Where a model's files are, whose they are, and what tells them from others.
+"""Locates a model's files, detects their family, and computes their fingerprint.
 
-Nothing here imports torch: `indexer ingest` asks for a card before it knows whether it needs one.
+Nothing here imports torch: `indexer ingest` needs a card before it knows whether it needs a model.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ FAMILY_BY_MODEL_TYPE = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model's folder, and the folder of the adapter that goes on top of it."""
+    """A model's folder, and the folder of its adapter."""
 
     folder: Path
     adapter: Path | None = None
 
     @property
     def trained_dir(self) -> Path:
-        """The folder of what was trained: the adapter's, where there is one."""
+        """The folder of what was trained: the adapter's, if there is one."""
         return self.adapter or self.folder
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What stands beside a fine-tuned model."""
+        """The content of `polylens.json`, which is beside a fine-tuned model."""
         return (
             read_config(self.trained_dir, METADATA_FILE)
             if (self.trained_dir / METADATA_FILE).exists()
@@ -59,7 +59,7 @@ class Checkpoint:
 
     @property
     def base_model(self) -> str:
-        """The name of the model that it was made from; "" where nothing tells it."""
+        """The name of the model it was made from; "" if unknown."""
         adapted = _read_base_name(self.adapter) if self.adapter else ""
         return str(self.metadata.get("base") or adapted)
 
@@ -70,13 +70,13 @@ class Checkpoint:
 
     @property
     def commit(self) -> str | None:
-        """12 hex digits, where the Hugging Face cache tells it."""
+        """12 hex digits from the Hugging Face cache, or None."""
         found = re.search(r"/snapshots/([0-9a-f]{12})", self.trained_dir.as_posix())
         return found[1] if found else None
 
 
 def locate(name: str) -> Checkpoint:
-    """The files of the model called `name`; raises `EmbedderError`, `UnknownModelError`."""
+    """Locate the files of a model; raises `EmbedderError`, `UnknownModelError`."""
     folder = resolve_folder(name)
     if not (folder / ADAPTER_CONFIG).exists():
         return Checkpoint(folder)
@@ -84,7 +84,7 @@ def locate(name: str) -> Checkpoint:
 
 
 def resolve_folder(name: str) -> Path:
-    """A folder, a run's model, or the folder of a Hugging Face id, downloaded if need be."""
+    """Return a folder, a run's model, or the folder of a Hugging Face id, downloaded if needed."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return (
@@ -98,7 +98,7 @@ def resolve_folder(name: str) -> Path:
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """A JSON file of a checkpoint; raises `EmbedderError` where it is missing or damaged."""
+    """Read a JSON file of a checkpoint; raise `EmbedderError` if it is missing or damaged."""
     try:
         found: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
 
 
 def detect_family(folder: Path) -> str:
-    """The family of the model in `folder`; raises `EmbedderError` where it cannot be told."""
+    """Return the family of the model in `folder`; raise `EmbedderError` if it is unknown."""
     metadata = read_config(folder, METADATA_FILE) if (folder / METADATA_FILE).exists() else {}
     if "family" in metadata:
         return str(metadata["family"])
@@ -126,7 +126,7 @@ def detect_family(folder: Path) -> str:
 
 
 def compute_digest(folder: Path) -> str:
-    """32 hex digits of all that changes a model's vectors: configuration, tokenizer, weights.
+    """Hash everything that changes vectors, as 32 hex digits: configuration, tokenizer, weights.
 
     Of a file over 16 MiB, its size and 256 blocks at even distances are read: training changes
     every number of what it changes, and reading 20 GB whole would take longer than loading them.
@@ -150,14 +150,14 @@ def compute_digest(folder: Path) -> str:
 
 
 def compute_fingerprint(*parts: object) -> str:
-    """32 hex digits of `parts`."""
+    """Hash `parts` to 32 hex digits."""
     from blake3 import blake3
 
     return blake3(json.dumps([str(part) for part in parts]).encode()).hexdigest(16)
 
 
 def weight_bytes(folder: Path) -> int:
-    """The size of the weights on disk, in bytes."""
+    """Return the size of the weights on disk, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
@@ -230,7 +230,7 @@ def _find_cached(name: str) -> Path | None:
 
 
 def _has_all_weights(folder: Path) -> bool:
-    """Whether all weights are there: a download may have been cut off."""
+    """Return whether all weights are there: a download may have been interrupted."""
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
@@ -265,5 +265,5 @@ def _download(name: str) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what went wrong."""
+    """Return the first line of an error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

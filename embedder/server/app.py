@@ -1,4 +1,4 @@
-"""Routes, keys and errors: the service as an ASGI application."""
+"""Routes, keys and errors of the model server, an ASGI application."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(service: Service, api_key: str | None = None) -> Starlette:
-    """The application; without an `api_key` it serves anyone."""
+    """Create the application; without an `api_key` it serves anyone."""
     endpoint = Endpoints(service)
     routes = [
         Route("/v1/models", require_key(endpoint.models, api_key)),
@@ -39,7 +39,7 @@ def create_app(service: Service, api_key: str | None = None) -> Starlette:
 
 
 def require_key(handler: Handler, api_key: str | None) -> Handler:
-    """`handler` for those who bring the key; what it refuses, in OpenAI's shape."""
+    """Require the key for `handler`, and return its errors in OpenAI's format."""
 
     async def guarded(request: Request) -> Response:
         try:
@@ -53,7 +53,7 @@ def require_key(handler: Handler, api_key: str | None) -> Handler:
 
 
 def check_key(header: str, api_key: str) -> None:
-    """Takes the same time for every wrong key; raises `Refusal`."""
+    """Raise `HTTPError` for a wrong key, in constant time."""
     scheme, _, key = header.partition(" ")
     same = hmac.compare_digest(key.strip().encode(), api_key.encode())
     if scheme.lower() != "bearer" or not same:
@@ -69,14 +69,14 @@ def error_response(error: HTTPError) -> Response:
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
-    """A path or a method that is not there."""
+    """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
     return error_response(HTTPError(error.status_code, message))
 
 
 class Endpoints:
-    """What answers at each path."""
+    """The handlers of the paths."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -97,7 +97,7 @@ class Endpoints:
         return JSONResponse({"object": "list", "data": [model | {"polylens": asdict(card)}]})
 
     async def embeddings(self, request: Request) -> Response:
-        """Answers, counts and times a request, however it ends."""
+        """Answer, count and time a request, however it ends."""
         started = time.perf_counter()
         request.state.kind = "unknown"
         try:
@@ -106,7 +106,7 @@ class Endpoints:
             response = error_response(error)
         except ClientDisconnect:
             response = Response(status_code=CLIENT_CLOSED_REQUEST)
-        except Exception:  # the model's fault; what it was is not for strangers
+        except Exception:  # an error of the model; its message is not for clients
             log.exception("a request failed")
             response = error_response(HTTPError(500, "the server failed; its log says how"))
         metrics = self._service.metrics
@@ -129,16 +129,16 @@ class Endpoints:
 
 
 def read_declared_size(request: Request, max_bytes: int) -> int:
-    """Bytes of the body as its head says; as many as may be where it does not."""
+    """Return the content length; the maximum if the header is missing."""
     content_length = request.headers.get("content-length", "")
     return min(int(content_length), max_bytes) if content_length.isdigit() else max_bytes
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, of at most `most` bytes; raises `Refusal`.
+    """Read a body of at most `max_bytes`; raise `HTTPError` for a larger one.
 
-    What is too large is read to its end, if that is near, and forgotten: a client that is cut off
-    while it sends would not see why.
+    A body that is somewhat too large is read to its end and dropped: a client that is cut off while
+    it sends would not see the error.
     """
     parts, size = [], 0
     try:
@@ -157,6 +157,6 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 
 async def wait_for_disconnect(request: Request) -> None:
-    """Ends when the client goes away. To be asked once the body is read."""
+    """Return when the client disconnects; call it after the body is read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,8 +1,8 @@
-"""Requests of many clients -> batches for one model.
+"""Batches the requests of many clients for one model.
 
-A thread embeds; two, where a model can prepare one batch while it computes another. What arrives
-meanwhile is the next batch; when nothing is being embedded, a request starts at once. First come,
-first served; a batch has one role and one instruction.
+One thread embeds, or two if a model can prepare one batch while it computes another. What arrives
+during a batch is the next batch; an idle model starts at once. First come, first served; a batch
+has one role and one instruction.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from embedder.server.limits import HTTPError
 from embedder.server.metrics import Metrics
 from embedder.types import Embedder, Input, Role, Vectors
 
-GATHER_RATIO = 0.1  # of the last batch's time: how long those just answered may take to ask again
+GATHER_RATIO = 0.1  # of the last batch's time: how long to wait for the clients just answered
 
 Outcome: TypeAlias = NDArray[np.float32] | Exception
-"""(dim,), or why there is none."""
+"""A (dim,) vector, or the error."""
 
 
 @dataclass(eq=False, slots=True)
 class PendingRequest:
-    """A request in the queue. `taken` counts the inputs that went into a batch."""
+    """A request in the queue. `taken_count` inputs are already in batches."""
 
     inputs: Sequence[Input]
     role: Role
@@ -42,7 +42,7 @@ class PendingRequest:
 
     @property
     def batch_key(self) -> tuple[Role, str | None]:
-        """Only tickets of one kind share a batch."""
+        """Requests share a batch only if their keys are equal."""
         return self.role, self.instruction
 
     def take(self, max_inputs: int) -> Sequence[Input]:
@@ -51,7 +51,7 @@ class PendingRequest:
         return part
 
     def add_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        """The answer is there once all inputs are; an input that failed fails its request."""
+        """Complete the request once all inputs are done; a failed input fails it."""
         self.outcomes += outcomes
         if len(self.outcomes) < len(self.inputs):
             return
@@ -63,7 +63,7 @@ class PendingRequest:
 
 
 class Batcher:
-    """Embeds for many threads; `close` when done."""
+    """Embeds for many threads; `close` it when done."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Batcher:
         self._expected_inputs, self._hold_until = (
             0,
             0.0,
-        )  # inputs that a batch is held back for, and until when
+        )  # inputs that a batch waits for, and until when
         names = [f"batcher-{index}" for index in range(max_concurrency)]
         self._threads = [threading.Thread(target=self._run, name=n, daemon=True) for n in names]
         for thread in self._threads:
@@ -93,9 +93,9 @@ class Batcher:
     def submit(
         self, inputs: Sequence[Input], role: Role, instruction: str | None
     ) -> PendingRequest:
-        """A place in the queue; raises `Refusal` where it is full."""
+        """Put inputs in the queue; raise `HTTPError` if it is full."""
         pending = PendingRequest(inputs, role, instruction)
-        pending.future.set_running_or_notify_cancel()  # nobody can cancel it
+        pending.future.set_running_or_notify_cancel()  # it cannot be canceled
         with self._changed:
             if self._queued_inputs and self._queued_inputs + len(inputs) > self._max_queue:
                 self._metrics.rejected.labels("queue").inc()
@@ -108,12 +108,12 @@ class Batcher:
         return pending
 
     def discard(self, pending: PendingRequest) -> None:
-        """Forget what of `ticket` is not embedded yet: nobody waits for it."""
+        """Drop the inputs of `pending` that are not embedded yet."""
         with self._changed:
             self._remove(pending)
 
     def try_cancel(self, pending: PendingRequest) -> bool:
-        """Take `ticket` out of the queue, unless the model has begun with it."""
+        """Remove `pending` from the queue unless the model has started with it."""
         with self._changed:
             is_untouched = pending.taken_count == 0
             if is_untouched:
@@ -121,7 +121,7 @@ class Batcher:
             return is_untouched
 
     def close(self) -> None:
-        """Finish what is in the queue, and end."""
+        """Finish the queue, and end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -140,20 +140,20 @@ class Batcher:
     def _run(self) -> None:
         while not (self._closed and not self._pending):
             batch = self._next_batch()
-            if not batch:  # whoever was in the queue has left it
+            if not batch:  # the requests were canceled
                 continue
             started = time.perf_counter()
             self._embed_batch(batch)
             seconds = time.perf_counter() - started
             size = sum(len(part) for _, part in batch)
             self._metrics.observe_batch(size, seconds)
-            if len(self._threads) == 1:  # with more, the other one keeps the model busy
+            if len(self._threads) == 1:  # with two, the other one keeps the model busy
                 with self._changed:
                     self._delay_next_batch(size, seconds)
 
     def _delay_next_batch(self, size: int, seconds: float) -> None:
-        """Clients that wait for one answer before they ask again come in step with the batches: a
-        moment's patience makes the next one full. A client alone is never held back."""
+        """Wait briefly for clients that send one request after another, so that the next batch is
+        full. A single client never waits."""
         is_single_client = size == 1 and not self._queued_inputs
         self._expected_inputs = (
             0 if is_single_client else min(size + self._queued_inputs, self._max_batch)
@@ -161,7 +161,7 @@ class Batcher:
         self._hold_until = time.perf_counter() + GATHER_RATIO * seconds
 
     def _next_batch(self) -> list[tuple[PendingRequest, Sequence[Input]]]:
-        """Tickets with the inputs taken from each, once there are some; may be empty."""
+        """Wait for requests, and return them with the inputs taken; may be empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._closed)
             self._changed.wait_for(
@@ -196,7 +196,7 @@ class Batcher:
     def _embed_or_split(
         self, inputs: Sequence[Input], role: Role, instruction: str | None
     ) -> list[Outcome]:
-        """One for each input. A batch that fails is halved, until the bad input fails alone."""
+        """Embed, or halve a batch that fails until the bad input fails alone."""
         try:
             rows = self._embedder.embed(inputs, role, instruction)
             return [row for row, _ in zip(rows, inputs, strict=True)]

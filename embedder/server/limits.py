@@ -1,4 +1,4 @@
-"""What a server takes, and how it says no."""
+"""The limits of the server, and the error of a refused request."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """bytes: of a request, and 16 times that of all together; pixels: of a picture; inputs: of a
-    request; characters: of a text; queue: inputs that wait; seconds: that an input waits before the
-    model begins with it."""
+    """The most bytes per request (and 16 times that in flight), pixels per image, inputs per
+    request, characters per text, inputs in the queue, and seconds that an input waits there."""
 
     bytes: int = 32 << 20
     pixels: int = 50_000_000
@@ -20,12 +19,12 @@ class ServerLimits:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all requests in the house."""
+        """The most bytes of all requests in flight."""
         return 16 * self.bytes
 
 
 class HTTPError(Exception):
-    """A request that is not served. `retry` is when to ask again, in seconds."""
+    """A request is refused. `retry_after` is when to try again, in seconds."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class HTTPError(Exception):
 
     @property
     def body(self) -> dict[str, object]:
-        """The body, in the shape of OpenAI's errors."""
+        """The body in the format of OpenAI's errors."""
         kinds = {401: "authentication_error", 429: "rate_limit_error"}
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {

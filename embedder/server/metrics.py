@@ -1,4 +1,4 @@
-"""What `/metrics` tells, in Prometheus' format."""
+"""The Prometheus metrics of the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The measures of one server. Thread-safe."""
+    """The metrics of one server. Thread-safe."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

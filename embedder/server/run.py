@@ -1,7 +1,7 @@
-"""The process: its socket, the model loaded behind it, and its end.
+"""The server process: its socket, loading the model in the background, shutdown.
 
-The first SIGINT or SIGTERM drains: `/readyz` says 503, new requests are refused, those in the house
-are answered. The second, or 30 seconds, end it at once.
+The first SIGINT or SIGTERM drains: `/readyz` returns 503, new requests are refused, requests in
+flight are answered. The second, or 30 seconds, ends it at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from embedder.types import Embedder
 
 DRAIN_TIMEOUT = 30
 KEEP_ALIVE_TIMEOUT = (
-    75  # seconds; longer than load balancers keep theirs, so that they are who closes
+    75  # seconds; longer than load balancers keep connections, so that they close them
 )
 
 
@@ -37,10 +37,10 @@ def run_server(
     api_key: str | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve until a signal comes; `tell` gets what the person at the terminal should know.
+    """Serve until a signal; `notify` gets messages for the terminal.
 
-    Raises `EmbedderError` for a port that is taken and for a key that no header can hold, what
-    `load` raises, and `KeyboardInterrupt` after Ctrl-C.
+    Raises `EmbedderError` for a port in use or an invalid key, what `load` raises, and
+    `KeyboardInterrupt` after Ctrl-C.
     """
     if api_key and not (api_key.isascii() and api_key.isprintable()):
         raise EmbedderError("an API key is made of ASCII letters, digits and signs")
@@ -70,7 +70,7 @@ def run_server(
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A bound socket; raises `EmbedderError`."""
+    """Open a listening socket; raises `EmbedderError`."""
     try:
         family, kind, protocol, _, socket_address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -78,7 +78,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(socket_address)
-        listener.listen(128)  # whoever comes before the loop runs waits for it
+        listener.listen(128)  # connections before the loop runs wait in the backlog
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EmbedderError(f"cannot listen on {host}:{port} ({reason}); choose --port") from error
@@ -86,7 +86,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def client_url(listener: socket.socket) -> str:
-    """The URL that clients use."""
+    """Return the URL for clients."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
@@ -99,7 +99,7 @@ def is_loopback(host: str) -> bool:
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, that drains before it ends and answers while the model is being loaded."""
+    """A uvicorn server that drains before it ends, and answers while the model loads."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -111,7 +111,7 @@ class DrainingServer(uvicorn.Server):
     def load_in_background(
         self, load: Callable[[], Embedder], notify: Callable[[str], None], url: str
     ) -> None:
-        """Load the model in a thread; a failure ends the server."""
+        """Load the model in a thread; an error ends the server."""
 
         def load_model() -> None:
             try:
@@ -125,7 +125,7 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn's own would raise the signal again at the end: the exit status would be its."""
+        """Override uvicorn's handling, which raises the signal again and sets the exit status."""
         signals = (signal.SIGINT, signal.SIGTERM)
         previous_handlers = {
             number: signal.signal(number, self._handle_signal) for number in signals
@@ -144,6 +144,6 @@ class DrainingServer(uvicorn.Server):
         self._drain_deadline = time.monotonic() + DRAIN_TIMEOUT
 
     async def on_tick(self, counter: int) -> bool:
-        """Every 0.1 s: whether to end."""
+        """Return whether to end; called every 0.1 s."""
         drained = not self._service.in_flight or time.monotonic() > self._drain_deadline
         return await super().on_tick(counter) or (self._service.is_draining and drained)

@@ -1,7 +1,7 @@
-"""A request's JSON -> what to embed; vectors -> an answer's JSON.
+"""Parses requests and builds responses.
 
 OpenAI's embeddings (https://platform.openai.com/docs/api-reference/embeddings), and vLLM's
-`messages` form of them, which takes pictures as data URLs. Nothing is ever fetched.
+`messages` form, which takes images as data URLs. Nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ DATA_URL_PATTERN = re.compile(r"data:[\w.+/-]*(?:;[\w.+=-]+)*;base64,", re.I)
 
 @dataclass(frozen=True, slots=True)
 class RequestItem:
-    """One input: a text, the files of pictures, or both."""
+    """One input: a text, image files, or both."""
 
     text: str | None = None
     image_files: tuple[bytes, ...] = ()
 
     @property
     def modality(self) -> str:
-        """What the metrics call it."""
+        """The label in the metrics."""
         return "text" if not self.image_files else "both" if self.text else "image"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """A request. `form` is "input" or "messages"; `dimensions` None: all."""
+    """A request. `body_kind` is "input" or "messages"; `dimensions` None: all."""
 
     model: str
     items: tuple[RequestItem, ...]
@@ -51,7 +51,7 @@ class EmbeddingRequest:
 
 
 def parse_request(body: bytes, limits: ServerLimits) -> EmbeddingRequest:
-    """Raises `Refusal`."""
+    """Parse and validate a body; raises `HTTPError`."""
     request = _parse_json(body)
     body_kind = "messages" if request.get("messages") is not None else "input"
     if body_kind == "messages" and request.get("input") is not None:
@@ -73,12 +73,12 @@ def parse_request(body: bytes, limits: ServerLimits) -> EmbeddingRequest:
 
 
 def truncate_vectors(rows: Vectors, dim: int) -> Vectors:
-    """(n, d) -> the first `dim` numbers of each row, of unit length again."""
+    """Truncate (n, d) rows to `dim`, and normalize them again."""
     return rows if rows.shape[1] == dim else normalize(rows[:, :dim])
 
 
 def build_response(rows: Vectors, embedding_request: EmbeddingRequest, model: str) -> bytes:
-    """The answer's body. `usage` is 0: models here do not tell how many tokens they read."""
+    """Build the body. `usage` is 0: models here do not count tokens."""
     encode = _to_base64 if embedding_request.encoding == "base64" else _to_floats
     data = [
         {"object": "embedding", "index": index, "embedding": encode(row)}
@@ -90,7 +90,7 @@ def build_response(rows: Vectors, embedding_request: EmbeddingRequest, model: st
 
 
 def _to_base64(row: Vectors) -> str:
-    """Little-endian float32, as OpenAI's clients expect."""
+    """Encode little-endian float32, as OpenAI's clients expect."""
     return base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
 
 
@@ -122,7 +122,7 @@ def _parse_texts(value: Any, limits: ServerLimits) -> tuple[RequestItem, ...]:
 
 
 def _parse_messages(messages: Any, limits: ServerLimits) -> tuple[RequestItem, str | None]:
-    """The user's message, and the system's, which is the instruction."""
+    """Return the user's message, and the system message, which is the instruction."""
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise HTTPError(400, "'messages' is a list of messages", param="messages")
     roles = [message.get("role") for message in messages]
@@ -142,7 +142,7 @@ def _parse_messages(messages: Any, limits: ServerLimits) -> tuple[RequestItem, s
 
 
 def _parse_content(content: Any, limits: ServerLimits) -> RequestItem:
-    """A message's text parts, joined by lines, and its pictures."""
+    """Join the text parts of a message with newlines, and collect its images."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise HTTPError(400, "a message's content is a text or a list of parts", param="messages")
@@ -162,8 +162,8 @@ def _parse_content(content: Any, limits: ServerLimits) -> RequestItem:
 
 
 def _decode_data_url(url: str) -> bytes:
-    """The bytes in a data URL. No other URL is opened: a server that fetches what it is told to
-    can be made to read its own network and disk."""
+    """Decode a data URL. No other URL is opened: a server that fetches URLs from requests can be
+    made to read its own network and disk."""
     head = DATA_URL_PATTERN.match(url)
     if not head:
         raise HTTPError(

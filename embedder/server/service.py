@@ -1,4 +1,4 @@
-"""The loaded model and its queue: from a request's body to an answer's."""
+"""The loaded model and its queue: from a request body to a response body."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CLIENT_CLOSED_REQUEST = 499  # nginx' status for it; nobody reads it but the metrics
-INLINE_PARSE_BYTES = 64 << 10  # bytes that are parsed at once, without a thread
+CLIENT_CLOSED_REQUEST = 499  # nginx's status; only the metrics show it
+INLINE_PARSE_BYTES = 64 << 10  # bytes; smaller bodies are parsed without a thread
 DECODE_THREADS = 4
 
 
 class Service:
-    """Serves once `start` has been given a model; `draining` refuses what is new."""
+    """Serves after `start_model`; refuses new requests while `is_draining`."""
 
     def __init__(
         self, limits: ServerLimits, *, max_batch: int = 32, name: str | None = None
     ) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.is_draining = False
-        self.in_flight, self._in_flight_bytes = 0, 0  # requests in the house, and their bytes
+        self.in_flight, self._in_flight_bytes = 0, 0  # requests, and their bytes
         self._max_batch, self._name = max_batch, name
         self._decoders = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         self._model: tuple[ModelCard, Batcher] | None = None
@@ -59,7 +59,7 @@ class Service:
 
     @property
     def name(self) -> str:
-        """What the model is called by clients."""
+        """The name of the model for clients."""
         return self._name or self.card.name
 
     def start_model(self, embedder: Embedder) -> None:
@@ -75,16 +75,16 @@ class Service:
         self._model = (embedder.card, batcher)
 
     def close(self) -> None:
-        """Finish what is in the queue."""
+        """Finish the queue."""
         if self._model:
             self._model[1].close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.contextmanager
     def admit(self, size: int) -> Iterator[None]:
-        """A request of `size` bytes in the house, if it is let in; raises `Refusal`.
+        """Count a request of `size` bytes as in flight; raise `HTTPError` if it is refused.
 
-        For the event loop's thread alone.
+        Call it only in the event loop's thread.
         """
         self._require_model()
         if self.is_draining:
@@ -101,7 +101,7 @@ class Service:
             self.in_flight, self._in_flight_bytes = self.in_flight - 1, self._in_flight_bytes - size
 
     async def parse(self, body: bytes) -> EmbeddingRequest:
-        """Raises `Refusal`."""
+        """Parse a body; raises `HTTPError`."""
         if len(body) <= INLINE_PARSE_BYTES:
             embedding_request = parse_request(body, self.limits)
         else:
@@ -114,9 +114,9 @@ class Service:
     async def embed(
         self, embedding_request: EmbeddingRequest, disconnected: asyncio.Future[None]
     ) -> bytes:
-        """The answer's body. When `gone` is done, the client is, and nobody waits for it.
+        """Return the response body; stop when `disconnected` is done.
 
-        Raises `Refusal`.
+        Raises `HTTPError`.
         """
         inputs = [await self._decode_input(item) for item in embedding_request.items]
         pending = self._require_model()[1].submit(
@@ -179,7 +179,7 @@ class Service:
     async def _wait_for_vectors(
         self, pending: PendingRequest, disconnected: asyncio.Future[None]
     ) -> Vectors:
-        """The rows, once they are there; whoever does not get them leaves the queue."""
+        """Wait for the rows; a request that does not get them leaves the queue."""
         batcher = self._require_model()[1]
         rows = asyncio.wrap_future(pending.future)
         either: set[asyncio.Future[Any]] = {rows, disconnected}
@@ -205,6 +205,6 @@ class Service:
     async def _run_in_thread(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`call` in a thread, so that the event loop goes on."""
+        """Run `function` in a thread, so that the event loop goes on."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoders, partial(function, *args, **kwargs))
