@@ -33,8 +33,8 @@ CARDS = (
         composes=True,
         languages=LANGUAGES,
         license="MIT, Llama 3.2",
-        license_note="Llama 3.2's terms apply: no use by companies with over 700 million users, and "
-        "its image part is not licensed to people and companies in the European Union",
+        license_note="Llama 3.2's terms apply: no use by companies with over 700 million users, "
+        "and its image part is not licensed to people and companies in the European Union",
         source="https://huggingface.co/intfloat/mmE5-mllama-11b-instruct",
         fingerprint=UNPINNED,
         image_side=1120,

@@ -193,7 +193,7 @@ def _read_orientation(source: Image.Image) -> int:
 
 
 def to_upright_srgb(source: Image.Image, side: int) -> Image.Image:
-    """Convert a Pillow image, which stays as it is, to upright sRGB of that shorter side or more."""
+    """Convert a copy of a Pillow image to upright sRGB, reduced as by `reduce_image`."""
     return _to_upright_srgb(source.copy(), side, _read_orientation(source))
 
 

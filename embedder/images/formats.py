@@ -87,7 +87,7 @@ def unsupported_reason(name: str) -> str | None:
 
 
 def sniff_format(head: bytes) -> str | None:
-    """Return the format that the first bytes show: a key of `EXTENSIONS_BY_FORMAT`, "raw" or None."""
+    """Return the format of the first bytes: a key of `EXTENSIONS_BY_FORMAT`, "raw" or None."""
     for magic, name in MAGIC:
         if head.startswith(magic):
             return name

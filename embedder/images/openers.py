@@ -1,4 +1,4 @@
-"""Reads image headers: one Pillow class per format, with size checks before any pixel is decoded."""
+"""Reads image headers: one Pillow class per format, with size checks before decoding."""
 
 from __future__ import annotations
 

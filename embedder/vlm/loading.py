@@ -140,7 +140,8 @@ def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_available_ram()
     if needed > free:
         raise EmbedderError(
-            f"{folder.name} needs about {format_bytes(needed)} on {device} and {format_bytes(free)} are free; "
+            f"{folder.name} needs about {format_bytes(needed)} on {device} and "
+            f"{format_bytes(free)} are free; "
             "choose a smaller model (embedder models shows which fit), another --device, or "
             "--dtype bfloat16"
         )

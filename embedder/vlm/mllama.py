@@ -24,9 +24,10 @@ VISION_COST_DIVISOR = 4  # a patch costs about a quarter of what a token costs t
 class Mllama:
     """The architecture around a loaded model, for at most one image per input.
 
-    Texts and images never share a batch: rows of text would attend to the image of another row. transformers 4.54 and later record the vision encoder's states after each layer, not
-    before it, so the layers that the model was trained to read are one further on; they are set
-    back by one (see transformers' pull request 39785).
+    Texts and images never share a batch: rows of text would attend to the image of another row.
+    transformers 4.54 and later record the vision encoder's states after each layer, not before
+    it, so the layers that the model was trained to read are one further on; they are set back
+    by one (see transformers' pull request 39785).
     """
 
     def __init__(self, model: MllamaModel, folder: Path) -> None:

