@@ -86,8 +86,8 @@ class LocalBackend:
         path = self.local_dir(name)
         if (path / "shard").exists():
             raise CollectionError(
-                f"{path} holds points but no {METADATA_FILE}: restore that file from a backup, or delete "
-                "the folder and ingest again"
+                f"{path} holds points but no {METADATA_FILE}: restore that file from a backup, or "
+                "delete the folder and ingest again"
             )
         path.mkdir(parents=True, exist_ok=True)
         write_metadata(path, {"created": current_time(), "card": asdict(card)})

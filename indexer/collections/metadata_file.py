@@ -36,8 +36,8 @@ def read_metadata(path: Path) -> Meta:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CollectionError(
-            f"{path / METADATA_FILE} is damaged ({error}): restore it from a backup, or delete {path} and "
-            "ingest again; your pictures are not touched"
+            f"{path / METADATA_FILE} is damaged ({error}): restore it from a backup, or delete "
+            f"{path} and ingest again; your pictures are not touched"
         ) from error
     if version > FORMAT:
         raise CollectionError(

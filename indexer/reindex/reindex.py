@@ -196,8 +196,8 @@ def _get_or_start_build(
     found = place.get_indexes(name)
     if found.old is not None and found.old.card.fingerprint == card.fingerprint:
         raise CollectionError(
-            f"the index of {format_model(card)} is still there: type indexer reindex --rollback to switch "
-            "back to it, and indexer ingest FOLDER to bring it up to date"
+            f"the index of {format_model(card)} is still there: type indexer reindex --rollback to "
+            "switch back to it, and indexer ingest FOLDER to bring it up to date"
         )
     begun = found.building
     if begun is None:
@@ -205,8 +205,8 @@ def _get_or_start_build(
         return place.start_build(name, card, make_layout(config, place.get_layout(before)))
     if begun.card.fingerprint != card.fingerprint:
         raise CollectionError(
-            f"an index of {format_model(begun.card)} is half built, and another was asked for; go on "
-            f"with it: indexer reindex --model {begun.card.name}; or delete it: "
+            f"an index of {format_model(begun.card)} is half built, and another was asked for; "
+            f"go on with it: indexer reindex --model {begun.card.name}; or delete it: "
             "indexer reindex --forget"
         )
     return begun

@@ -43,7 +43,8 @@ def unavailable_error(connection: Connection, gave_up: RetryTimeoutError) -> Sto
     return StoreUnavailableError(
         _redact(
             f"no answer from Qdrant at {format_location(connection)}{waited} "
-            f"({gave_up.fault.message}). Start the server, or correct --store or QDRANT_URL; {RETRY_HINT}",
+            f"({gave_up.fault.message}). Start the server, or correct --store or "
+            f"QDRANT_URL; {RETRY_HINT}",
             connection,
         )
     )

@@ -62,7 +62,7 @@ def connection(request, qdrant) -> Connection:
 
 @pytest.fixture
 def opened(connection, time, qdrant):
-    """`opened(retry_seconds=...)` gives the store of a collection of this test's own: what an earlier
+    """`opened(retry_seconds=...)` gives the store of this test's own collection: what an earlier
     test gave up may still arrive."""
     servers, name = [], qdrant.name()
 
