@@ -66,7 +66,8 @@ def load_model(config: Config, card: ModelCard, threads: int = 0) -> Embedder:
     if model.card.fingerprint != card.fingerprint:
         raise CollectionError(
             f"collection {config.collection!r} was made with {format_model(card)}, and the "
-            f"installed {format_model(model.card)} is another; make its index anew while search goes on: "
+            f"installed {format_model(model.card)} is another; "
+            "make its index anew while search goes on: "
             + format_reindex_command(config, model.card.name)
         )
     return model
@@ -128,7 +129,7 @@ def _other_model_error(
 ) -> CollectionError:
     return CollectionError(
         f"collection {config.collection!r} was made with {format_model(made_with)}, and its "
-        f"vectors cannot be compared with those of {asked}. Leave out --model, --dim and --pixel-budget to "
-        "use the collection's own, or make its index anew while search goes on: "
+        f"vectors cannot be compared with those of {asked}. Leave out --model, --dim and "
+        "--pixel-budget to use the collection's own, or make its index anew while search goes on: "
         + format_reindex_command(config, name)
     )
