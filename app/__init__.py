@@ -1,1 +1,1 @@
-"""The Streamlit UI: a thin face over the indexer."""
+"""The Streamlit app on top of the indexer."""

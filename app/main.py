@@ -1,4 +1,4 @@
-"""The app's entry: `streamlit run app/main.py`. Pages from shell.py, pictures from media.py."""
+"""The entry point: `streamlit run app/main.py`. Pages come from layout.py, images from media.py."""
 
 from __future__ import annotations
 
