@@ -41,8 +41,8 @@ class Summary:
 class OpenCollection:
     """One index of a collection, its store open. Use as a context manager, or `close()` it.
 
-    `opened` is that index; `path` is the folder of what its owner keeps (votes, thumbnails),
-    `index` that of the index's catalogue. Where the settings name a tenant, both are the tenant's
+    `active_index` is that index; `path` is the folder of what its owner keeps (votes, thumbnails),
+    `index_dir` that of the index's catalog. Where the settings name a tenant, both are the tenant's
     own, and so is all that is seen of the store. One on a server is `shared`: other machines may
     write to it, of whose files this one knows what the payloads say.
     """
@@ -249,5 +249,5 @@ def measure_disk_usage(path: Path) -> int:
 def _allocated_bytes(path: str) -> int:
     try:
         return os.lstat(path).st_blocks * 512
-    except OSError:  # it has gone meanwhile
+    except OSError:  # it was deleted in the meantime
         return 0

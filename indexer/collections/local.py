@@ -119,7 +119,7 @@ class LocalBackend:
         path = self.local_dir(name)
         (path / METADATA_FILE).rename(
             path / f"{METADATA_FILE}.deleted"
-        )  # from here on it is no collection
+        )  # from here on it does not count as a collection
         shutil.rmtree(path, ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:

@@ -43,7 +43,7 @@ class LazyEmbedder:
 
 
 def make_settings(config: Config, card: ModelCard | None = None) -> Settings:
-    """How a model is loaded: for a new collection, or again for one that was `made_with` it."""
+    """How a model is loaded: for a new collection, or again for the collection of `card`."""
     return Settings(
         device=config.device,
         dtype=config.dtype,

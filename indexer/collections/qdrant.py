@@ -3,7 +3,7 @@
 The points of an index are in a collection of their own, `NAME@STAMP`, whose metadata hold its card.
 The alias `NAME` is the index in use, `NAME@old` the one before it, `NAME@new` the one that is being
 built; a switch changes all three in one request. Whoever reaches the server sees all of it: what is
-kept beside it on this machine (catalogue, thumbnails, votes) can be made anew.
+kept beside it on this machine (catalog, thumbnails, votes) can be rebuilt.
 """
 
 from __future__ import annotations

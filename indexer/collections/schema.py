@@ -16,5 +16,5 @@ FACETS = ("kind", "format", "folder", "year", "languages", "tags", "camera")
 
 
 def make_schema(dim: int) -> Schema:
-    """The schema of a collection whose model gives vectors of `dim` numbers."""
+    """The schema of a collection whose model gives vectors of `dim` values."""
     return Schema(((IMAGE, dim), (TEXT, dim)), (BM25,), KEYWORDS, INTEGERS, TENANT_KEY)

@@ -3,7 +3,7 @@
 Only `collection.json` says which is which, and it is replaced in one step: a crash leaves the
 collection before a switch or after it. A name is never given twice, so that a program that still
 has an old index open cannot come upon another under its path. Who changes anything here holds the
-collection for writing (`collection.writing`).
+collection for writing (`lock_for_writing`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def get_build(path: Path) -> IndexBuild | None:
         if file.parent not in in_use:
             try:
                 return IndexBuild(file.parent, parse_card(read_metadata(file.parent)))
-            except CollectionError:  # damaged: `forget` takes it away
+            except CollectionError:  # damaged: `delete_inactive` removes it
                 continue
     return None
 

@@ -22,7 +22,7 @@ class IndexDiff:
 
     `vanished`: their files are gone. `changed`: their files hold something else now. `lost`: their
     files are there, and the new index does without them; the reason is that of the skip, if it was
-    one. `silent`: pictures that had captions from a table and have none of those now.
+    one. `lost_captions`: images that had captions from a table and have none of those now.
     """
 
     vanished: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """A new index of a collection, with another model: built beside the one in use, then put in use.
 
-The building is an ingest of the collection's folders. Searches go on meanwhile, in the old index;
+The building is an ingest of the collection's folders. Searches continue in the old index;
 nothing else may write. A run that ends, however it does, is gone on with by the same call.
 """
 
@@ -47,7 +47,7 @@ class ReindexReport:
     points: tuple[int, int]  # in the old index and in the new one
     ingest: IngestReport
     diff: IndexDiff
-    checked: int  # points that were embedded anew and agree
+    checked: int  # points that were embedded again and agree
     switched: bool
 
 
@@ -60,7 +60,7 @@ def reindex(
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> ReindexReport | None:
-    """Make the collection's index anew with `embedder`; None where it has that model already.
+    """Rebuild the collection's index with `embedder`; None where it has that model already.
 
     `allow_missing`: switch although folders are missing, or files that are there come to nothing.
     Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; whatever

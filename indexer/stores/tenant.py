@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from indexer.errors import StoreError
 from indexer.stores.base import Schema, ScoredPoint, Store
 from indexer.types import Payload, Record
 
@@ -22,8 +23,8 @@ class TenantStore:
     """`store`, as `tenant` sees it; None is for the points that belong to nobody.
 
     The tenant is stamped on payloads as they are written, and taken off as they are read. An id is
-    a content's, and two tenants may have the same picture: within the store, a tenant's ids are
-    turned by a number of the tenant's own.
+    a content's, and two tenants may have the same image: within the store, a tenant's ids are
+    masked with a number of the tenant's own.
     """
 
     store: Store
@@ -144,14 +145,9 @@ class TenantStore:
         ]
 
     def _narrow_request(self, request: Any) -> Any:
-        """A query, or a stage of one, and all the stages that it draws from."""
-        stages = request.prefetch
-        if stages is not None:
-            many = stages if isinstance(stages, list) else [stages]
-            stages = [self._narrow_request(stage) for stage in many]
-        return request.model_copy(
-            update={"filter": self._with_tenant_filter(request.filter), "prefetch": stages}
-        )
+        if request.prefetch is not None:  # its stages would find the points of others
+            raise StoreError("a query with prefetch stages cannot be limited to a tenant")
+        return request.model_copy(update={"filter": self._with_tenant_filter(request.filter)})
 
 
 def _check_ids(ids: Sequence[str]) -> None:

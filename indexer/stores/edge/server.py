@@ -29,7 +29,7 @@ from indexer.stores.edge.state import SERVER_FILE, connect, write_private_json
 
 IDLE_TIMEOUT = 2.0  # seconds without a client before it ends; the next command finds it warm
 POLL_INTERVAL = 0.25  # seconds between two looks at what has changed
-LOCK_TIMEOUT = 60.0  # seconds to wait for a keeper that is closing
+LOCK_TIMEOUT = 60.0  # seconds to wait for another server process that is closing
 METHODS = frozenset(
     {"upsert", "patch", "delete", "query_batch", "retrieve", "scroll", "count", "facet", "flush"}
 )
@@ -75,11 +75,11 @@ class ShardServer:
             with self.lock:
                 return True, self.dispatch(*request)
         except ShardLostError as error:
-            self.ending.set()  # the next keeper opens the shard anew and replays its log
+            self.ending.set()  # the next process opens the shard again and replays its log
             return False, (type(error).__name__, str(error))
         except IndexerError as error:
             return False, (type(error).__name__, str(error))
-        except Exception as error:  # a keeper must not hang its clients
+        except Exception as error:  # clients must get an answer
             return False, (StoreError.__name__, f"{type(error).__name__}: {error}")
 
     def dispatch(self, method: str, arguments: tuple[object, ...]) -> object:
@@ -93,7 +93,7 @@ class ShardServer:
         return getattr(self.shard, method)(*arguments)
 
     def watch(self) -> None:
-        """Return when there is no more to do: no client, a signal, or no folder."""
+        """Return when the process can end: no client, a signal, or no folder."""
         while not self.ending.wait(POLL_INTERVAL):
             if not self.path.exists() or (self.shard and not (self.path / "shard").exists()):
                 os._exit(0)  # somebody deleted the points: there is nothing to save
@@ -107,25 +107,25 @@ class ShardServer:
 
 
 def run(path: Path) -> None:
-    """Serve the collection in `path`, or return where another keeper does."""
+    """Serve the collection in `path`, or return where another process does."""
     lock = _lock(path)
     if lock is None:
         return
     address = socket_address(path)
     Path(address).unlink(missing_ok=True)  # ours by the lock; who left it is dead
     key = secrets.token_bytes(32)
-    keeper = ShardServer(path)
+    server = ShardServer(path)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: keeper.ending.set())
+    signal.signal(signal.SIGTERM, lambda *_: server.ending.set())
     with connection.Listener(address, "AF_UNIX", backlog=64, authkey=key) as listener:
         write_private_json(
             path / SERVER_FILE, {"address": address, "key": key.hex(), "pid": os.getpid()}
         )
-        threading.Thread(target=keeper.serve, args=(listener,), daemon=True).start()
-        keeper.watch()
-        (path / SERVER_FILE).unlink(missing_ok=True)  # who comes now starts a new keeper
+        threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
+        server.watch()
+        (path / SERVER_FILE).unlink(missing_ok=True)  # new clients start a new process
     try:
-        keeper.close()
+        server.close()
     finally:
         sys.stderr.flush()
         os._exit(0)  # threads may still wait for clients
@@ -143,7 +143,7 @@ def socket_address(path: Path) -> str:
 
 
 def _lock(path: Path) -> IO[str] | None:
-    """The lock on the shard, or None where a live keeper has it."""
+    """The lock on the shard, or None where a running process has it."""
     file = (path / "keeper.lock").open("a+")
     deadline = time.monotonic() + LOCK_TIMEOUT
     while time.monotonic() < deadline:

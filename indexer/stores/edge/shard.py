@@ -1,7 +1,8 @@
 """One Qdrant Edge shard on disk, opened by the only process that may.
 
-Nothing unchecked comes this far (validate.py). A Rust panic is a BaseException that poisons the
-write-ahead log: it becomes `ShardLostError`, after which the shard must be opened anew.
+Only checked records come this far (stores/validation.py). A Rust panic is a BaseException that
+poisons the write-ahead log: it becomes `ShardLostError`, after which the
+shard must be opened again.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Shard:
 
 
 def _make_config(schema: Schema) -> edge.EdgeConfig:
-    """Sixteen bits a number and no graph: a scan that finds what exact numbers would.
+    """Store 16 bits per value and no graph: a scan finds what exact values would find.
 
     Eight bits take half the time and lose 1 to 2 in 100 of crowded neighbours.
     """

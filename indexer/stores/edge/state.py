@@ -50,7 +50,7 @@ def write_private_json(path: Path, plain: dict[str, object]) -> None:
 
 
 def connect(path: Path) -> connection.Connection | None:
-    """A connection to the live keeper of the collection in `path`, or None."""
+    """Connect to the running server process of the shard in `path`; None where there is none."""
     try:
         keeper = json.loads((path / SERVER_FILE).read_text("utf-8"))
         return connection.Client(keeper["address"], authkey=bytes.fromhex(keeper["key"]))

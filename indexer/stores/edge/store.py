@@ -1,4 +1,4 @@
-"""The embedded store: a client of the keeper that owns the shard, which it starts where needed."""
+"""The embedded store: a client of the process that owns the shard, started where needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from qdrant_client import models
 
-START_TIMEOUT = 60.0  # seconds a keeper may take to answer
+START_TIMEOUT = 60.0  # seconds the server process may take to answer
 
 
 class EdgeStore:
@@ -34,7 +34,7 @@ class EdgeStore:
         self._path = path
         self._schema: Schema | None = None
         self._connection: connection.Connection | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
 
     def ensure(self, schema: Schema) -> None:
@@ -107,7 +107,7 @@ class EdgeStore:
         self._call("flush")
 
     def close(self) -> None:
-        """Leave; the keeper flushes and ends when nobody else is there."""
+        """Leave; the server process flushes and ends after its last client."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -119,7 +119,7 @@ class EdgeStore:
         return self._schema
 
     def _call(self, method: str, *arguments: object) -> Any:
-        """Ask the keeper, and once more where it has died: every operation may be repeated."""
+        """Ask the server process, again if it has died: every operation may be repeated."""
         with self._lock:
             try:
                 return self._request(method, arguments)
@@ -155,8 +155,8 @@ class EdgeStore:
             live = connect(self._path)
             if live is not None:
                 return live
-            if self._keeper is None or self._keeper.poll() is not None:
-                self._keeper = _start_server(self._path)
+            if self._process is None or self._process.poll() is not None:
+                self._process = _start_server(self._path)
             time.sleep(wait)
             wait = min(wait * 1.3, 0.2)
         raise StoreError(
@@ -166,7 +166,7 @@ class EdgeStore:
 
 
 def _start_server(path: Path) -> subprocess.Popen[bytes]:
-    """A keeper that outlives us, and holds none of our pipes and terminals."""
+    """Start a server process that outlives us and holds none of our pipes or terminals."""
     root = Path(__file__).resolve().parents[3]  # where `-m indexer...` is found
     with (path / "keeper.log").open("wb") as log:
         return subprocess.Popen(
@@ -186,7 +186,7 @@ def _rebuild_error(name: str, message: str) -> IndexerError:
 
 
 def _dump_model(model: BaseModel | None) -> dict[str, Any] | None:
-    """The REST form: the keeper need not import qdrant-client."""
+    """The REST form: the server process need not import qdrant-client."""
     return None if model is None else model.model_dump(exclude_none=True, by_alias=True)
 
 

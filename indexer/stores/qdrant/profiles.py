@@ -35,7 +35,7 @@ class Profile:
 
 
 PROFILES = {
-    # To about a million points of 1024 numbers in 16 GB. Nothing is lost, nothing waits for a disk.
+    # To about a million points of dim 1024 in 16 GB. Nothing is lost, nothing waits for a disk.
     "small": Profile(
         datatype="float32",
         originals_on_disk=False,
@@ -58,7 +58,7 @@ PROFILES = {
         lookups_on_disk=True,
     ),
     # Beyond, over several machines: RAM holds a sixteenth of the vectors and nothing else. One bit
-    # would want vectors of 1000 numbers and more; a starter has 384. Six shards spread over two,
+    # would want vectors of dim 1000 and more; a starter has 384. Six shards spread over two,
     # three or six nodes; two replicas outlive the loss of one.
     "huge": Profile(
         datatype="float16",
@@ -88,7 +88,7 @@ STRICT_MODE: dict[str, Any] = {
     "search_allow_exact": True,
     "search_max_oversampling": 16.0,
     "search_max_hnsw_ef": 2048,
-    "search_max_batchsize": 128,  # `ServerStore` sends at most half of that
+    "search_max_batchsize": 128,  # `QdrantStore` sends at most half of that
     "upsert_max_batchsize": 1024,  # and a quarter of that
     "max_query_limit": 100_000,  # page 500 of a search asks for that many candidates
 }

@@ -81,8 +81,8 @@ class Server:
         reads (`is_read`), only after one has failed.
 
         `patience` is in seconds from the first failure (default: the connection's); `stop` ends the
-        waiting. Raises `StoreAwayError` when patience is at an end, `StoreError` at once for what
-        will not pass.
+        waiting. Raises `StoreUnavailableError` when the time is over, `StoreError` at once for an
+        error that is not transient.
         """
         patient = self.connection.retry_seconds if patience is None else patience
         client = self._ensure_client()
@@ -102,7 +102,7 @@ class Server:
         return result
 
     def close(self) -> None:
-        """End the connections; another call opens them anew."""
+        """End the connections; another call opens them again."""
         with self._lock:
             client, self._client = self._client, None
             self._met = self._checked = False

@@ -108,3 +108,13 @@ def test_an_id_that_is_none_is_refused(tenants):
     for call in (tenants["acme"].retrieve, tenants["acme"].delete):
         with pytest.raises(StoreError, match="UUID"):
             call(["../../etc"])
+
+
+def test_prefetch_stages_are_refused(tenants):
+    """They would find the points of other tenants."""
+    from indexer.errors import StoreError
+
+    vector = rows(1)[0].vectors["image"]
+    stage = models.Prefetch(query=vector.tolist(), using="image")
+    with pytest.raises(StoreError, match="prefetch"):
+        tenants["acme"].query(nearest(vector, prefetch=stage))
