@@ -42,6 +42,14 @@ def test_the_examples_of_the_page(checkout, capsys):
     assert len(EXAMPLES) == 5
 
 
+def test_the_example_of_the_readme(checkout, capsys):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (checkout / "samples").rename(checkout / "Pictures")
+    exec(compile(example.replace(', filters={"year": "2019..2022"}', ""), "README.md", "exec"), {})
+    assert "Pictures" in capsys.readouterr().out
+
+
 def test_every_public_name_is_documented_or_exported():
     import embedder
     import indexer
