@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ def run_program(
 ) -> int:
     """Run `app` with the program's arguments and give its exit code; nothing is raised.
 
-    `mistakes` are the errors whose messages are for the user. `debug` is asked when something has
-    failed: it, and `--debug`, bring the traceback.
+    `user_errors` are the errors whose messages are for the user. `is_debug` is called after an error:
+    it, or `--debug`, shows the traceback.
     """
     _escape_unencodable_output()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
     try:
         code = app(sys.argv[1:], prog_name=name, standalone_mode=False)
         sys.stdout.flush()
