@@ -29,8 +29,8 @@ def run_program(
 ) -> int:
     """Run `app` with the program's arguments and give its exit code; nothing is raised.
 
-    `user_errors` are the errors whose messages are for the user. `is_debug` is called after an error:
-    it, or `--debug`, shows the traceback.
+    `user_errors` are the errors whose messages are for the user. `is_debug` is asked after an
+    error: it, or `--debug`, shows the traceback.
     """
     _escape_unencodable_output()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
