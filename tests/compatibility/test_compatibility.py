@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from tests.programs import run_program
@@ -43,11 +45,26 @@ def recorded(request) -> Iterator[dict]:
     """The archive, unpacked where it was recorded; what that version answered."""
     if PLACE.resolve() != PLACE:
         pytest.skip(f"{PLACE} is a link here, and catalogs keep resolved paths")
-    shutil.rmtree(PLACE, ignore_errors=True)
-    PLACE.mkdir(parents=True)
-    subprocess.run(["tar", "-C", PLACE, "-xzf", request.param], check=True)
-    yield json.loads((PLACE / "expected.json").read_text("utf-8"))
-    shutil.rmtree(PLACE, ignore_errors=True)  # the shard's process may still write
+    with PLACE.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of these tests uses the same folder
+        shutil.rmtree(PLACE, ignore_errors=True)
+        PLACE.mkdir(parents=True)
+        subprocess.run(["tar", "-C", PLACE, "-xzf", request.param], check=True)
+        yield json.loads((PLACE / "expected.json").read_text("utf-8"))
+        stop_shard_servers()
+        shutil.rmtree(PLACE)
+
+
+def stop_shard_servers() -> None:
+    """They would outlive their folder for a moment, and meet the next test's."""
+    servers = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(argument.startswith(str(PLACE)) for argument in process.info["cmdline"] or ())
+    ]
+    for process in servers:
+        process.terminate()
+    psutil.wait_procs(servers, timeout=10)
 
 
 def check_search(found: dict, expected: dict) -> None:
