@@ -203,7 +203,7 @@ def test_a_device_that_is_not_there(checkpoint, device):
 def test_lengths_and_budgets_that_a_model_does_not_have(checkpoint):
     with pytest.raises(EmbedderError, match="dim 32, not 16"):
         embedder.load(str(checkpoint("e5v")), Settings(dim=16))
-    with pytest.raises(EmbedderError, match="save nothing"):
+    with pytest.raises(EmbedderError, match="saves nothing"):
         embedder.load(str(checkpoint("mme5")), Settings(pixel_budget=1000))
 
 

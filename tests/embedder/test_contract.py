@@ -58,7 +58,7 @@ def test_a_picture_and_words_are_neither_alone(found):
 
 @pytest.mark.parametrize("item", [Input(), Input(text=""), Input(text="  \n")])
 def test_nothing_to_embed(found, item):
-    with pytest.raises(EmbedderError, match="neither a text nor a picture"):
+    with pytest.raises(EmbedderError, match="neither a text nor an image"):
         found.embed([item], "query")
 
 

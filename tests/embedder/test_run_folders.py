@@ -123,7 +123,7 @@ def test_the_card_is_that_of_a_known_base(tmp_path):
         512,
     )
     (tmp_path / "polylens.json").write_text(json.dumps({**told, "languages": "all"}))
-    with pytest.raises(EmbedderError, match=r"polylens\.json .*: languages is no list of str"):
+    with pytest.raises(EmbedderError, match="languages is not a list of str"):
         derive_base_card(cards, "/run", like, 2048, Checkpoint(tmp_path))
     (tmp_path / "polylens.json").write_text(json.dumps({"family": "vlm2vec", "base": "nobody's"}))
     card = derive_base_card(cards, "/run", like, 2048, Checkpoint(tmp_path))

@@ -235,7 +235,7 @@ def test_writers_wait_and_searches_do_not(config, path, colours, folder):
 def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades, folder):
     with OpenCollection.open(config) as stale:
         reindex(config, shades)
-        with pytest.raises(CollectionError, match="re-indexed meanwhile"):
+        with pytest.raises(CollectionError, match="re-indexed in the meantime"):
             ingest([folder], stale, colours)
 
 

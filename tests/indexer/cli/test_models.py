@@ -154,7 +154,7 @@ def test_an_instruction_reaches_the_model(made, model, url):
     found = made.hits(path, "a longer dress", *told)
     assert found["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
     wrong = made("search", "a cat", "--instruction", "do", "--model", url, code=1)
-    assert "knows 'cirr' and 'fashioniq CATEGORY'" in wrong
+    assert "use 'cirr' or 'fashioniq CATEGORY'" in wrong
 
 
 def test_an_image_that_is_gone_is_added_by_its_vector(made, url):
