@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+
+# first imported here: it keeps the current folder, in which spawned processes start, and a test's
+# own folder is deleted
+import multiprocessing.process  # noqa: F401
 import os
 import shutil
 import sys
