@@ -59,11 +59,13 @@ def _catch_errors(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[
 
 
 def _check_python() -> Check:
-    found = ".".join(map(str, sys.version_info[:3]))
+    installed = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info >= MIN_PYTHON:
-        return Check("python", "ok", found)
+        return Check("python", "ok", installed)
     needed = ".".join(map(str, MIN_PYTHON))
-    return Check("python", "problem", f"{found} is too old", f"install Python {needed} or later")
+    return Check(
+        "python", "problem", f"{installed} is too old", f"install Python {needed} or later"
+    )
 
 
 def _check_packages() -> Iterator[Check]:
@@ -72,21 +74,21 @@ def _check_packages() -> Iterator[Check]:
 
     from packaging.requirements import Requirement
 
-    wrong, right = [], 0
+    problems, num_ok = [], 0
     for requirement in map(Requirement, _read_requirements()):
         try:
-            found = version(requirement.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            problems.append(f"{requirement.name} is missing")
             continue
-        if requirement.specifier.contains(found.partition("+")[0], prereleases=True):
-            right += 1
+        if requirement.specifier.contains(installed.partition("+")[0], prereleases=True):
+            num_ok += 1
         else:
-            wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
-    if wrong:
-        yield Check("packages", "problem", "; ".join(wrong), "pip install -r requirements.txt")
+            problems.append(f"{requirement.name} is {installed}, not {requirement.specifier}")
+    if problems:
+        yield Check("packages", "problem", "; ".join(problems), "pip install -r requirements.txt")
     else:
-        yield Check("packages", "ok", f"{right} as required")
+        yield Check("packages", "ok", f"{num_ok} as required")
 
 
 def _read_requirements() -> list[str]:
@@ -123,17 +125,17 @@ class _StoredPoints:
 
 
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
-    place, name = open_backend(config), config.collection
-    if not place.exists(name):
+    backend, name = open_backend(config), config.collection
+    if not backend.exists(name):
         missing = f"there is no collection {name!r} in {redact_password(config.store)}"
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
-    found = place.get_indexes(name).in_use
-    card, index = found.card, found.folder
+    active = backend.get_indexes(name).in_use
+    card, index = active.card, active.folder
     yield Check("collection", "ok", f"{name}, made with {card.name} {card.revision}")
     yield from (
         _check_server(config)
-        if place.is_shared
+        if backend.is_shared
         else _check_local_index(config, index, repair=repair)
     )
 
@@ -187,19 +189,19 @@ def _check_catalog(path: Path, counts: _StoredPoints, *, repair: bool) -> Check:
     if not file.exists():
         return Check("catalogue", "note", "is missing; the next ingest creates it")
     try:
-        with closing(Catalog(file)) as catalogue:
-            known = catalogue.count_points()
+        with closing(Catalog(file)) as catalog:
+            cataloged = catalog.count_points()
     except CollectionError as error:
         return (
             _delete_catalog(file)
             if repair
             else Check("catalogue", "problem", str(error), REPAIR_ADVICE)
         )
-    if known == counts.points:
-        return Check("catalogue", "ok", f"agrees with the store: {known} points")
+    if cataloged == counts.points:
+        return Check("catalogue", "ok", f"agrees with the store: {cataloged} points")
     if repair:
         return _delete_catalog(file)
-    detail = f"lists {known} points, and the store has {counts.points}"
+    detail = f"lists {cataloged} points, and the store has {counts.points}"
     return Check("catalogue", "problem", detail, REPAIR_ADVICE)
 
 
@@ -231,8 +233,8 @@ def _check_model(config: Config) -> Iterator[Check]:
     """Load the model, embed a word, and compare its fingerprint with the collection's."""
     import embedder
 
-    place, collection = open_backend(config), config.collection
-    made_with = place.get_indexes(collection).in_use.card if place.exists(collection) else None
+    backend, collection = open_backend(config), config.collection
+    made_with = backend.get_indexes(collection).in_use.card if backend.exists(collection) else None
     name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
     model = embedder.load(name, make_settings(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")

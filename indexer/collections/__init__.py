@@ -1,7 +1,7 @@
 """Where collections are kept: in a folder, or on a Qdrant server.
 
-A new kind of store is a package in `indexer.stores`, a module here with its backend, and one line
-in `BACKENDS`.
+To add a kind of store: add a package in `indexer.stores`, a module here with its backend, and one
+line in `BACKENDS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BACKENDS = {
     "http": "indexer.collections.qdrant:QdrantBackend",
     "https": "indexer.collections.qdrant:QdrantBackend",
 }
-"""URL scheme of a store ("": a folder) -> module:class, whose `from_config` makes the backend."""
+"""URL scheme of a store ("": a folder) -> module:class, whose `from_config` creates the backend."""
 
 
 def has_backend(store: str) -> bool:
@@ -36,7 +36,7 @@ def has_backend(store: str) -> bool:
 
 
 def open_backend(config: Config) -> CollectionBackend:
-    """The backend of the store that the settings name; nothing is read yet."""
+    """Return the backend of the configured store; reads nothing yet."""
     module, _, name = BACKENDS.get(_get_scheme(config.store), BACKENDS[""]).partition(":")
     backend: CollectionBackend = getattr(import_module(module), name).from_config(config)
     return backend
@@ -47,8 +47,8 @@ def _get_scheme(store: str) -> str:
 
 
 def make_layout(config: Config, like: Layout = Layout()) -> Layout:  # noqa: B008
-    """How a new index is laid out on a server; where the settings say nothing, `like` another."""
+    """Return the layout of a new index on a server; `like` supplies what is not configured."""
     profile = config.profile or like.profile
-    same = profile == like.profile  # another profile has shards of its own
+    same = profile == like.profile  # shards and replicas depend on the profile
     shards, replicas = (like.shards, like.replicas) if same else (None, None)
     return Layout(profile, config.shards or shards, config.replicas or replicas)

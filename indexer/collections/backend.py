@@ -1,8 +1,8 @@
-"""What a place does that keeps collections: which there are, and which of their indexes is in use.
+"""The interface of a backend: which collections exist, and which of their indexes is active.
 
-An index is what one model made of the files. A collection has one in use, perhaps the old one that
-it has replaced, and perhaps one that is being built. A switch is one step: whoever searches finds
-the old index or the new one, whole.
+An index holds the files as one model embedded them. A collection has an active index, and may have
+the previous one and one that is being built. A switch is atomic: a search uses either the old index
+or the complete new one.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CollectionIndex:
-    """One index: its points are in the store under `key`, its catalogue and errors in `folder`."""
+    """One index: its points are in the store under `key`, its catalog and errors in `folder`."""
 
-    key: str  # a path within the collection's folder, or a collection's own name on a server
+    key: str  # a path within the collection's folder, or the name of a collection on a server
     card: ModelCard
     created: str
     ingested: str | None
     folder: Path  # on this machine
-    found: ServerCollection | None = field(default=None, compare=False, repr=False)
+    server_collection: ServerCollection | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerCollection:
-    """What a server said of an index when it was resolved, so that nobody has to ask again."""
+    """What a server returned for an index when it was resolved; saves a second request."""
 
-    info: models.CollectionInfo | None  # None: this process has just created it
+    info: models.CollectionInfo | None  # None: created by this process just now
     metadata: dict[str, Any]
 
 
@@ -49,89 +49,89 @@ class CollectionIndexes:
 
 
 class CollectionBackend(Protocol):
-    """The collections of one store. Every method raises `IndexerError` in words for the user."""
+    """The collections of one store. Every method raises `IndexerError` with a message for users."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines reach the store: their disk, not ours, holds the points."""
+        """Whether other machines can use the store, which is not on this machine's disk."""
         ...
 
     @property
     def location(self) -> str:
-        """The store, always written in the same way."""
+        """The normalized location of the store; equal for equal stores."""
         ...
 
     @property
     def upload_concurrency(self) -> int:
-        """The number of uploads that may run at a time."""
+        """The maximum number of concurrent uploads."""
         ...
 
     def list_names(self) -> list[str]:
-        """The collections there are, sorted."""
+        """The names of all collections, sorted."""
         ...
 
     def exists(self, name: str) -> bool: ...
 
     def find(self, name: str) -> CollectionIndex | None:
-        """The active index, or None where there is no such collection; one request to a server.
+        """The active index, or None if the collection does not exist; one request to a server.
 
-        Raises `CollectionError` where it is damaged.
+        Raises `CollectionError` if it is damaged.
         """
         ...
 
     def get_indexes(self, name: str) -> CollectionIndexes:
-        """Raises `CollectionError` where there is no such collection, or it is damaged."""
+        """Raises `CollectionError` if the collection does not exist or is damaged."""
         ...
 
     def local_dir(self, name: str) -> Path:
-        """What is kept of the collection on this machine: thumbnails, votes, the writer's lock."""
+        """The collection's folder on this machine: thumbnails, votes, the write lock."""
         ...
 
     def get_layout(self, index: CollectionIndex) -> Layout:
-        """How it is laid out."""
+        """The layout of the index on a server."""
         ...
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        """A collection that is there, and empty."""
+        """Create an empty collection."""
         ...
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        """A new index, empty and not in use; of a collection that need not be there yet."""
+        """Create an empty, inactive index; the collection need not exist yet."""
         ...
 
     def get_build(self, name: str) -> CollectionIndex | None:
-        """The index that has been begun and is not in use, if there is one."""
+        """The index that is being built, if any."""
         ...
 
     def count_points(self, index: CollectionIndex) -> int | None:
-        """How many points it holds; None where only opening it can tell."""
+        """The number of points; None if the index must be opened to count them."""
         ...
 
     def switch(self, name: str, index: CollectionIndex) -> None:
-        """Put `index`, which was begun, in use. The one in use so far is kept as the old one, and
-        the one before that is deleted. The caller holds the collection for writing."""
+        """Activate `index`, which was being built. The active one is kept as the old one, and the
+        previous old one is deleted. The caller holds the write lock of the collection."""
         ...
 
     def rollback(self, name: str) -> ModelCard:
-        """Put the old index in use again and keep the other; the card of what is in use now."""
+        """Activate the old index and keep the other; returns the card of the active one."""
         ...
 
     def delete_inactive(self, name: str) -> list[ModelCard]:
-        """Delete the indexes that are not in use; the cards of those there were."""
+        """Delete the inactive indexes; returns their cards."""
         ...
 
     def collect_garbage(self, name: str) -> None:
-        """Delete what belongs to no index, as a crash may leave it."""
+        """Delete data that belongs to no index, for example after a crash."""
         ...
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
-        """Record that an ingest has ended now."""
+        """Record the current time as the end of the last ingest."""
         ...
 
     def delete(self, name: str) -> None:
-        """Delete the collection, all its indexes, and what is kept of it on this machine."""
+        """Delete the collection, all its indexes, and its local state."""
         ...
 
     def open(self, index: CollectionIndex) -> Store:
-        """The store of an index, ready: `ensure` has been called."""
+        """Open the store of an index and call its `ensure`."""
         ...

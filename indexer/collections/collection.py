@@ -17,63 +17,63 @@ from indexer.errors import CollectionError, DiskFullError, StoreBusyError
 from indexer.stores.base import Store
 from indexer.stores.tenant import TenantStore
 
-PAGE_SIZE = 1_000  # points deleted at a time
-SAMPLED_FILES = 16  # thumbnails of one folder whose size is asked
+PAGE_SIZE = 1_000  # points deleted per request
+SAMPLED_FILES = 16  # thumbnails per folder whose size is read
 MIN_FREE_BYTES = 200 << 20  # the store maps its files: a full disk would kill the process
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What can be told of a collection without opening its store."""
+    """What is known about a collection without opening its store."""
 
     name: str
-    path: Path  # what is kept of it on this machine
-    points: int | None  # None: only opening the store can tell
+    path: Path  # its folder on this machine
+    points: int | None  # None: the store must be opened to count them
     card: ModelCard
-    created: str  # when its index was begun: another index, another time
+    created: str  # when the active index was created
     ingested: str | None  # when the last ingest ended
-    bytes_on_disk: int  # of this machine
-    index: Path  # the folder of the catalogue of the index in use
-    old: CollectionIndex | None = None  # the index that `indexer reindex` has replaced
-    building: CollectionIndex | None = None  # the index that `indexer reindex` has begun
+    bytes_on_disk: int  # on this machine
+    index: Path  # the folder of the active index's catalog
+    old: CollectionIndex | None = None  # the index that `indexer reindex` replaced
+    building: CollectionIndex | None = None  # the index that `indexer reindex` is building
 
 
 class OpenCollection:
-    """One index of a collection, its store open. Use as a context manager, or `close()` it.
+    """One index of a collection with its open store. Use as a context manager, or `close()` it.
 
-    `active_index` is that index; `path` is the folder of what its owner keeps (votes, thumbnails),
-    `index_dir` that of the index's catalog. Where the settings name a tenant, both are the tenant's
-    own, and so is all that is seen of the store. One on a server is `shared`: other machines may
-    write to it, of whose files this one knows what the payloads say.
+    `active_index` is that index, `path` the folder of votes and thumbnails, and `index_dir` the
+    folder of the index's catalog. If the settings name a tenant, both folders and the visible
+    points are the tenant's own. A collection on a server is shared (`is_shared`): other machines
+    may write to it, and their files are known here only through the payloads.
     """
 
     def __init__(
         self,
         config: Config,
-        place: CollectionBackend,
-        opened: CollectionIndex,
+        backend: CollectionBackend,
+        index: CollectionIndex,
         store: Store,
         *,
         is_build: bool = False,
     ) -> None:
         name, tenant = config.collection, config.tenant
-        self.name, self.card, self.store, self.tenant = name, opened.card, store, tenant
-        self.is_shared = place.is_shared
-        self._backend, self.active_index, self._is_build = place, opened, is_build
-        self.path = tenant_dir(place.local_dir(name), tenant)
+        self.name, self.card, self.store, self.tenant = name, index.card, store, tenant
+        self.is_shared = backend.is_shared
+        self._backend, self.active_index, self._is_build = backend, index, is_build
+        self.path = tenant_dir(backend.local_dir(name), tenant)
         self.thumbnail_dir = self.path / "thumbs"
-        self.index_dir = tenant_dir(opened.folder, tenant)
+        self.index_dir = tenant_dir(index.folder, tenant)
 
     @staticmethod
     def open(config: Config, index: CollectionIndex | None = None) -> OpenCollection:
-        """Open what exists, `index` if it has been found already.
+        """Open an existing collection; pass `index` if it is already known.
 
-        Raises `CollectionError` where it is missing or does not fit.
+        Raises `CollectionError` if it is missing or was made with another model.
         """
         backend = open_backend(config)
         index = index or backend.find(config.collection)
         if index is None:
-            index = backend.get_indexes(config.collection).in_use  # the error says what there is
+            index = backend.get_indexes(config.collection).in_use  # the error lists the others
         check_model_settings(config, index.card)
         return OpenCollection.open_index(config, backend, index)
 
@@ -81,7 +81,7 @@ class OpenCollection:
     def open_or_create(
         config: Config, card: ModelCard, index: CollectionIndex | None = None
     ) -> OpenCollection:
-        """Open the collection, made with `card`, creating it where it is missing."""
+        """Open the collection made with `card`; create it if it is missing."""
         backend = open_backend(config)
         index = index or backend.find(config.collection) or create_index(config, card)
         check_same_model(config, index.card, card)
@@ -90,27 +90,27 @@ class OpenCollection:
     @staticmethod
     def open_index(
         config: Config,
-        place: CollectionBackend,
+        backend: CollectionBackend,
         index: CollectionIndex,
         *,
         is_build: bool = False,
     ) -> OpenCollection:
-        """Open an index, active, old, or being built (`is_build`). A tenant "" is for the points
-        that belong to nobody."""
-        store = place.open(index)
-        mine = store if config.tenant is None else TenantStore(store, config.tenant or None)
-        return OpenCollection(config, place, index, mine, is_build=is_build)
+        """Open an index that is active, old, or being built (`is_build`). The tenant "" selects the
+        points without a tenant."""
+        store = backend.open(index)
+        visible = store if config.tenant is None else TenantStore(store, config.tenant or None)
+        return OpenCollection(config, backend, index, visible, is_build=is_build)
 
     def mark_ingested(self) -> None:
-        """Record that an ingest has ended now."""
+        """Record the current time as the end of the last ingest."""
         self._backend.mark_ingested(self.name, self.active_index)
 
     @contextmanager
     def lock_for_writing(self) -> Iterator[None]:
-        """Hold the collection for one writer; raises `StoreBusyError`, `DiskFullError`,
-        `CollectionError` where it has been re-indexed since it was opened.
+        """Hold the write lock; raises `StoreBusyError`, `DiskFullError`, and `CollectionError` if
+        the collection was re-indexed since it was opened.
 
-        An index that is being built is locked by whoever builds it.
+        For an index that is being built, the caller of the build holds the lock.
         """
         self.index_dir.mkdir(parents=True, exist_ok=True)
         if self._is_build:
@@ -118,11 +118,11 @@ class OpenCollection:
             return
         with lock_for_writing(self._backend.local_dir(self.name)):
             index = self.active_index
-            is_new = index.found is not None and index.found.info is None
+            is_new = index.server_collection is not None and index.server_collection.info is None
             if not is_new and self._find_active_key() != index.key:
                 raise CollectionError(
-                    f"collection {self.name!r} has been re-indexed in the meantime; run the "
-                    "command again"
+                    f"collection {self.name!r} was re-indexed by another process; run the command "
+                    "again"
                 )
             yield
 
@@ -142,7 +142,7 @@ class OpenCollection:
 
 @contextmanager
 def lock_for_writing(path: Path) -> Iterator[None]:
-    """Hold the collection in `path` for one writer of this machine; raises `StoreBusyError`,
+    """Hold the write lock of the collection in `path` on this machine; raises `StoreBusyError`,
     `DiskFullError`."""
     import fcntl
 
@@ -154,57 +154,57 @@ def lock_for_writing(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise StoreBusyError(
                 f"another ingest, prune or reindex is writing to collection {path.name!r} "
-                f"({path}); wait until it has ended, then type the command again"
+                f"({path}); wait until it has finished, then run the command again"
             ) from None
         yield
 
 
 def create_collection(config: Config, card: ModelCard) -> None:
-    """Make an empty collection; raises `CollectionError` where it is there already."""
-    place, name = open_backend(config), config.collection
-    if place.exists(name):
+    """Create an empty collection; raises `CollectionError` if it already exists."""
+    backend, name = open_backend(config), config.collection
+    if backend.exists(name):
         raise CollectionError(
-            f"there is a collection {name!r} already; type: indexer status --collection {name}"
+            f"collection {name!r} already exists; see: indexer status --collection {name}"
         )
     create_index(config, card)
 
 
 def delete_collection(config: Config) -> None:
-    """Delete the collection, or what the tenant of the settings has of it."""
-    place, name = open_backend(config), config.collection
-    place.get_indexes(name)
-    with lock_for_writing(place.local_dir(name)):
+    """Delete the collection, or only the points of the configured tenant."""
+    backend, name = open_backend(config), config.collection
+    backend.get_indexes(name)
+    with lock_for_writing(backend.local_dir(name)):
         if not config.tenant:
-            place.delete(name)
+            backend.delete(name)
             return
-        with OpenCollection.open(replace(config, model=None, dim=None, pixel_budget=None)) as mine:
-            while page := mine.store.scroll(limit=PAGE_SIZE)[0]:
-                mine.store.delete([record.id for record in page])
-            mine.store.flush()
-        shutil.rmtree(mine.index_dir, ignore_errors=True)
-        shutil.rmtree(mine.path, ignore_errors=True)
+        with OpenCollection.open(replace(config, model=None, dim=None, pixel_budget=None)) as own:
+            while page := own.store.scroll(limit=PAGE_SIZE)[0]:
+                own.store.delete([record.id for record in page])
+            own.store.flush()
+        shutil.rmtree(own.index_dir, ignore_errors=True)
+        shutil.rmtree(own.path, ignore_errors=True)
 
 
 def list_collections(config: Config) -> list[Summary]:
-    """The collections of the store, by name. On this disk, small files alone are read."""
+    """The collections of the store, sorted by name. A local store is not opened."""
     return [summarize(config, name) for name in open_backend(config).list_names()]
 
 
 def summarize(config: Config, name: str | None = None) -> Summary:
-    """What a collection holds; raises `CollectionError` where it is not there, or damaged."""
-    place, name = open_backend(config), name or config.collection
-    found, path = place.get_indexes(name), place.local_dir(name)
+    """Describe a collection; raises `CollectionError` if it is missing or damaged."""
+    backend, name = open_backend(config), name or config.collection
+    indexes, path = backend.get_indexes(name), backend.local_dir(name)
     return Summary(
         name,
         tenant_dir(path, config.tenant),
-        None if config.tenant else place.count_points(found.in_use),
-        found.in_use.card,
-        found.in_use.created,
-        found.in_use.ingested,
+        None if config.tenant else backend.count_points(indexes.in_use),
+        indexes.in_use.card,
+        indexes.in_use.created,
+        indexes.in_use.ingested,
         measure_disk_usage(path),
-        tenant_dir(found.in_use.folder, config.tenant),
-        found.old,
-        found.building,
+        tenant_dir(indexes.in_use.folder, config.tenant),
+        indexes.old,
+        indexes.building,
     )
 
 
@@ -218,12 +218,12 @@ def create_index(config: Config, card: ModelCard) -> CollectionIndex:
 
 
 def tenant_dir(folder: Path, tenant: str | None) -> Path:
-    """What a tenant has of `folder`."""
+    """The tenant's part of `folder`."""
     return folder / "tenants" / tenant if tenant else folder
 
 
 def check_disk_space(path: Path, needed: int = MIN_FREE_BYTES) -> None:
-    """Raise `DiskFullError` where fewer than `needed` bytes are free."""
+    """Raise `DiskFullError` if fewer than `needed` bytes are free."""
     free = shutil.disk_usage(path).free
     if free < needed:
         raise DiskFullError(
@@ -233,21 +233,21 @@ def check_disk_space(path: Path, needed: int = MIN_FREE_BYTES) -> None:
 
 
 def measure_disk_usage(path: Path) -> int:
-    """Bytes really used, for the store's files are sparse; of many thumbnails, some stand for all.
+    """Measure the allocated bytes (the store's files are sparse); thumbnails are sampled.
 
-    A look at each of 100,000 would take longer than all else that `status` does.
+    Reading the size of 100,000 thumbnails would take longer than the rest of `status`.
     """
     total = 0
     for folder, _, names in os.walk(path):
         thumbnails = os.path.dirname(folder).endswith("thumbs")  # noqa: PTH120
-        looked = names[:: max(1, len(names) // SAMPLED_FILES)] if thumbnails else names
-        size = sum(_allocated_bytes(os.path.join(folder, name)) for name in looked)  # noqa: PTH118
-        total += size * len(names) // max(1, len(looked))
+        sampled = names[:: max(1, len(names) // SAMPLED_FILES)] if thumbnails else names
+        size = sum(_allocated_bytes(os.path.join(folder, name)) for name in sampled)  # noqa: PTH118
+        total += size * len(names) // max(1, len(sampled))
     return total
 
 
 def _allocated_bytes(path: str) -> int:
     try:
         return os.lstat(path).st_blocks * 512
-    except OSError:  # it was deleted in the meantime
+    except OSError:  # deleted since it was listed
         return 0

@@ -1,4 +1,4 @@
-"""Collections in a folder: each a folder of its own, told by its collection.json."""
+"""Collections in a folder: each is a subfolder with a collection.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from indexer.stores.qdrant.connection import Layout
 
 @dataclass(frozen=True, slots=True)
 class LocalBackend:
-    """The collections in the folder `root`. A layout means nothing here."""
+    """The collections in the folder `root`. Layouts do not apply here."""
 
     root: Path
     is_shared: ClassVar[bool] = False
@@ -57,9 +57,9 @@ class LocalBackend:
         return self.root / name
 
     def get_indexes(self, name: str) -> CollectionIndexes:
-        if not self.exists(name) and (self.root / METADATA_FILE).exists():  # an easy mistake
+        if not self.exists(name) and (self.root / METADATA_FILE).exists():  # a common mistake
             raise CollectionError(
-                f"{self.root} is the folder of one collection; name the store that it lies in: "
+                f"{self.root} is the folder of one collection; name the store that contains it: "
                 f"{self.root.parent} --collection {self.root.name}"
             )
         path = self.local_dir(name)
@@ -69,11 +69,11 @@ class LocalBackend:
 
     def get_build(self, name: str) -> CollectionIndex | None:
         path = self.local_dir(name)
-        begun = versions.get_build(path)
-        if begun is None:
+        build = versions.get_build(path)
+        if build is None:
             return None
         return _make_index(
-            path, {**read_metadata(begun.index), "index": str(begun.index.relative_to(path))}
+            path, {**read_metadata(build.index), "index": str(build.index.relative_to(path))}
         )
 
     def count_points(self, index: CollectionIndex) -> int | None:
@@ -112,14 +112,14 @@ class LocalBackend:
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
         path = self.local_dir(name)
-        place = index.folder if (index.folder / METADATA_FILE).exists() else path
-        write_metadata(place, {**read_metadata(place), "ingested": current_time()})
+        folder = index.folder if (index.folder / METADATA_FILE).exists() else path
+        write_metadata(folder, {**read_metadata(folder), "ingested": current_time()})
 
     def delete(self, name: str) -> None:
         path = self.local_dir(name)
         (path / METADATA_FILE).rename(
             path / f"{METADATA_FILE}.deleted"
-        )  # from here on it does not count as a collection
+        )  # from now on it is not a collection
         shutil.rmtree(path, ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:

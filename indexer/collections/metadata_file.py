@@ -1,8 +1,8 @@
-"""collection.json: with which model a collection was made, and which of its indexes is in use.
+"""collection.json: the model of a collection, and which of its indexes is active.
 
-An index is what one model made of the files: the shard, the catalogue, the list of skipped files. A
-collection's first one lies in the collection's own folder, a later one in `indexes/NAME` within it.
-The file is replaced in one step, so whoever opens the collection finds one index and its model.
+An index consists of the shard, the catalog, and the list of skipped files. The first index of a
+collection is in the collection's own folder, later ones in `indexes/NAME` below it. The file is
+replaced atomically, so a reader always sees one index and its model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Meta: TypeAlias = "dict[str, Any]"
 
 
 def read_metadata(path: Path) -> Meta:
-    """What the collection in `path` says of itself; raises `CollectionError`."""
+    """Read the metadata of the collection in `path`; raises `CollectionError`."""
     try:
         meta = json.loads((path / METADATA_FILE).read_text("utf-8"))
         version = int(meta["format"])
@@ -37,7 +37,7 @@ def read_metadata(path: Path) -> Meta:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CollectionError(
             f"{path / METADATA_FILE} is damaged ({error}): restore it from a backup, or delete "
-            f"{path} and ingest again; your pictures are not touched"
+            f"{path} and ingest again; your images are not touched"
         ) from error
     if version > FORMAT:
         raise CollectionError(
@@ -48,18 +48,18 @@ def read_metadata(path: Path) -> Meta:
 
 
 def write_metadata(path: Path, meta: Meta) -> None:
-    """Replace it, whole and on the disk; a program that knows one index alone must not read it."""
-    told = {**meta, "format": 2 if meta.get("index") else 1}
-    fresh = path / f"{METADATA_FILE}.{os.getpid()}"
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(told, file, indent=2, ensure_ascii=False)
+    """Replace the file atomically and durably; format 2 keeps out programs that know one index."""
+    content = {**meta, "format": 2 if meta.get("index") else 1}
+    temporary = path / f"{METADATA_FILE}.{os.getpid()}"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(path / METADATA_FILE)
+    temporary.replace(path / METADATA_FILE)
 
 
 def parse_card(meta: Meta) -> ModelCard:
-    """The card of the model that the index was made with."""
+    """Parse the card of the model that made the index."""
     known = {f.name for f in fields(ModelCard)}
     card = ModelCard(**{k: v for k, v in meta["card"].items() if k in known})
     return replace(
@@ -71,7 +71,7 @@ def parse_card(meta: Meta) -> ModelCard:
 
 
 def active_index_dir(path: Path, meta: Meta) -> Path:
-    """The folder of the index that is in use."""
+    """The folder of the active index."""
     return path / str(meta.get("index", ""))
 
 

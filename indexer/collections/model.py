@@ -1,7 +1,7 @@
-"""Which model a collection has, and how the settings load it.
+"""The model of a collection, and how it is loaded.
 
-What its vectors depend on (the model, their length, the pixel budget) comes from the collection
-where there is one; where it runs comes from the settings.
+What the vectors depend on (model, dim, pixel budget) comes from the collection if it exists; device
+and dtype come from the settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class LazyEmbedder:
-    """An embedder whose weights load when something must be embedded: a re-scan needs none."""
+    """An embedder that loads its weights on first use: a re-scan does not need them."""
 
     card: ModelCard
     load: Callable[[], Embedder]
@@ -37,13 +37,13 @@ class LazyEmbedder:
             if self.loaded is None:
                 try:
                     self.loaded = self.load()
-                except EmbedderError as error:  # no fault of the files in hand: end the run
+                except EmbedderError as error:  # not the fault of the current files: end the run
                     raise IndexerError(str(error)) from error
             return self.loaded
 
 
 def make_settings(config: Config, card: ModelCard | None = None) -> Settings:
-    """How a model is loaded: for a new collection, or again for the collection of `card`."""
+    """Make the settings of a model: for a new collection, or for the collection of `card`."""
     return Settings(
         device=config.device,
         dtype=config.dtype,
@@ -55,9 +55,9 @@ def make_settings(config: Config, card: ModelCard | None = None) -> Settings:
 
 
 def load_model(config: Config, card: ModelCard, threads: int = 0) -> Embedder:
-    """The model of a collection, with `threads` of this machine (0: as many as it wants).
+    """Load the model of a collection, with `threads` threads (0: the default).
 
-    Raises `CollectionError` where it is no longer the same, `EmbedderError` where it does not load.
+    Raises `CollectionError` if the model has changed, `EmbedderError` if it does not load.
     """
     import embedder
 
@@ -66,18 +66,18 @@ def load_model(config: Config, card: ModelCard, threads: int = 0) -> Embedder:
     if model.card.fingerprint != card.fingerprint:
         raise CollectionError(
             f"collection {config.collection!r} was made with {format_model(card)}, and the "
-            f"installed {format_model(model.card)} is another; "
-            "make its index anew while search goes on: "
+            f"installed model is {format_model(model.card)}; "
+            "rebuild the index while search goes on: "
             + format_reindex_command(config, model.card.name)
         )
     return model
 
 
 def check_model_settings(config: Config, card: ModelCard) -> None:
-    """Raise `CollectionError` where the settings name another model than the collection's."""
+    """Raise `CollectionError` if the settings name another model than the collection's."""
     name = config.model or card.name
     if config.dim not in (None, card.dim):
-        raise _other_model_error(config, card, f"vectors of {config.dim} numbers", name)
+        raise _other_model_error(config, card, f"vectors of dim {config.dim}", name)
     if config.pixel_budget not in (None, card.pixel_budget):
         raise _other_model_error(config, card, f"a pixel budget of {config.pixel_budget}", name)
     if config.model is None:
@@ -85,20 +85,20 @@ def check_model_settings(config: Config, card: ModelCard) -> None:
     import embedder
 
     try:
-        asked = embedder.describe_model(config.model, make_settings(config, card))
-    except EmbedderError:  # a model that has no such length or pixel budget is another
-        asked = embedder.describe_model(config.model, make_settings(config))
-    check_same_model(config, card, asked)
+        requested = embedder.describe_model(config.model, make_settings(config, card))
+    except EmbedderError:  # the model does not support this dim or pixel budget
+        requested = embedder.describe_model(config.model, make_settings(config))
+    check_same_model(config, card, requested)
 
 
 def check_same_model(config: Config, card: ModelCard, requested: ModelCard) -> None:
-    """Raise `CollectionError` where vectors of the two cannot be compared."""
+    """Raise `CollectionError` if the vectors of the two models cannot be compared."""
     if requested.fingerprint != card.fingerprint:
         raise _other_model_error(config, card, format_model(requested), requested.name)
 
 
 def make_lazy_embedder(config: Config, card: ModelCard | None) -> LazyEmbedder:
-    """The collection's model, or the one for a new collection; its weights are not loaded yet.
+    """Make an embedder of the collection's model, or of the model for a new collection.
 
     Raises `EmbedderError`, `CollectionError`.
     """
@@ -118,18 +118,18 @@ def format_model(card: ModelCard) -> str:
 
 
 def format_reindex_command(config: Config, name: str) -> str:
-    """What to type for an index made with the model called `name`."""
-    lengths = [("--dim", config.dim), ("--pixel-budget", config.pixel_budget)]
-    given = "".join(f" {flag} {value}" for flag, value in lengths if value is not None)
+    """The command that rebuilds the index with the model `name`."""
+    options = [("--dim", config.dim), ("--pixel-budget", config.pixel_budget)]
+    given = "".join(f" {flag} {value}" for flag, value in options if value is not None)
     return f"indexer reindex --model {name}{given} --collection {config.collection}"
 
 
 def _other_model_error(
-    config: Config, made_with: ModelCard, asked: str, name: str
+    config: Config, made_with: ModelCard, requested: str, name: str
 ) -> CollectionError:
     return CollectionError(
         f"collection {config.collection!r} was made with {format_model(made_with)}, and its "
-        f"vectors cannot be compared with those of {asked}. Leave out --model, --dim and "
-        "--pixel-budget to use the collection's own, or make its index anew while search goes on: "
+        f"vectors cannot be compared with those of {requested}. Leave out --model, --dim and "
+        "--pixel-budget to use the collection's own, or rebuild its index while search goes on: "
         + format_reindex_command(config, name)
     )

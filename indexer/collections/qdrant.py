@@ -1,9 +1,9 @@
-"""Collections on a Qdrant server: aliases say which of a collection's indexes is in use.
+"""Collections on a Qdrant server: aliases name the active index of each collection.
 
-The points of an index are in a collection of their own, `NAME@STAMP`, whose metadata hold its card.
-The alias `NAME` is the index in use, `NAME@old` the one before it, `NAME@new` the one that is being
-built; a switch changes all three in one request. Whoever reaches the server sees all of it: what is
-kept beside it on this machine (catalog, thumbnails, votes) can be rebuilt.
+The points of an index are in a server collection of their own, `NAME@STAMP`, whose metadata holds
+the model card. The alias `NAME` points to the active index, `NAME@old` to the previous one, and
+`NAME@new` to the one that is being built; a switch changes all three in one request. The catalog
+and the thumbnails are kept on this machine and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ T = TypeVar("T")
 METADATA_KEY = "polylens"  # the key of our metadata
 OLD, NEW = "@old", "@new"
 TIMESTAMP_FORMAT = "%Y%m%d-%H%M%S"
-ORPHAN_AGE = timedelta(days=1)  # a collection without an alias may be one that is being made
+ORPHAN_AGE = timedelta(days=1)  # a newer collection without an alias may still be in creation
 
 
 @dataclass(frozen=True, slots=True)
 class QdrantBackend:
-    """The collections of the server at `connection`; `state` is what is kept of them here."""
+    """The collections of the server at `connection`; `local_root` holds their local state."""
 
     connection: Connection
     local_root: Path
@@ -46,7 +46,7 @@ class QdrantBackend:
 
     @classmethod
     def from_config(cls, config: Config) -> QdrantBackend:
-        """With the API key for reading where there is no other."""
+        """Use the read API key if there is no other."""
         connection = Connection(
             config.store,
             config.qdrant_api_key or config.qdrant_read_api_key,
@@ -74,7 +74,7 @@ class QdrantBackend:
         return name in self._call(_list_aliases)
 
     def find(self, name: str) -> CollectionIndex | None:
-        """By the alias: its collection's metadata hold the collection's own name."""
+        """Resolve the alias in one request: the metadata has the server collection's name."""
         info = self._call(lambda client: _find_info(client, name), is_read=True)
         if info is None:
             return None
@@ -109,11 +109,11 @@ class QdrantBackend:
         return self._call(lambda client: int(client.count(index.key, exact=True).count))
 
     def get_layout(self, index: CollectionIndex) -> Layout:
-        found = index.found
-        if found is None or found.info is None:
-            found = self._make_index("", index.key).found
-        assert found and found.info
-        profile, params = str(found.metadata.get("profile", "small")), found.info.config.params
+        server = index.server_collection
+        if server is None or server.info is None:
+            server = self._make_index("", index.key).server_collection
+        assert server and server.info
+        profile, params = str(server.metadata.get("profile", "small")), server.info.config.params
         return Layout(profile, params.shard_number, params.replication_factor)
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
@@ -149,7 +149,7 @@ class QdrantBackend:
     def switch(self, name: str, index: CollectionIndex) -> None:
         aliases = self._call(_list_aliases)
         before, older = aliases.get(name), aliases.get(name + OLD)
-        same = before == index.key  # asked again, after an answer that was lost
+        same = before == index.key  # a retry after a lost response
         if not same:
             self._set_aliases({name: index.key, name + OLD: before or older, name + NEW: None})
         if before and older and not same:
@@ -157,49 +157,49 @@ class QdrantBackend:
         self.collect_garbage(name)
 
     def rollback(self, name: str) -> ModelCard:
-        found = self.get_indexes(name)
-        if found.old is None:
+        indexes = self.get_indexes(name)
+        if indexes.old is None:
             raise CollectionError(
                 f"collection {name!r} has no old index: it has not been re-indexed, or "
                 "indexer reindex --forget has deleted it"
             )
-        self._set_aliases({name: found.old.key, name + OLD: found.in_use.key})
-        return found.old.card
+        self._set_aliases({name: indexes.old.key, name + OLD: indexes.in_use.key})
+        return indexes.old.card
 
     def delete_inactive(self, name: str) -> list[ModelCard]:
         keys = [self._call(_list_aliases).get(name + which) for which in (OLD, NEW)]
-        gone = [self._make_index(name, key) for key in keys if key]
+        inactive = [self._make_index(name, key) for key in keys if key]
         self._set_aliases({name + OLD: None, name + NEW: None})
-        for index in gone:
+        for index in inactive:
             self._delete_collection(index.key)
             shutil.rmtree(index.folder, ignore_errors=True)
         self.collect_garbage(name)
-        return [index.card for index in gone]
+        return [index.card for index in inactive]
 
     def collect_garbage(self, name: str) -> None:
         def collections(client: QdrantClient) -> list[str]:
             return [one.name for one in client.get_collections().collections]
 
         used = set(self._call(_list_aliases).values())
-        mine = [key for key in self._call(collections) if key.startswith(f"{name}@")]
-        for key in mine:
+        own = [key for key in self._call(collections) if key.startswith(f"{name}@")]
+        for key in own:
             if key not in used and _get_age(key) > ORPHAN_AGE:
                 self._delete_collection(key)
         for folder in (self.local_dir(name) / "indexes").glob("*"):
-            if f"{name}@{folder.name}" not in {*used, *mine}:
+            if f"{name}@{folder.name}" not in {*used, *own}:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
-        found = index.found
-        meta = found.metadata if found else self._read_metadata(index.key)
+        server = index.server_collection
+        meta = server.metadata if server else self._read_metadata(index.key)
         change = {"key": index.key, "ingested": current_time()}
         self._write_metadata(index.key, {**meta, **change})
 
     def delete(self, name: str) -> None:
         aliases = self._call(_list_aliases)
-        ours = [alias for alias in (name, name + OLD, name + NEW) if alias in aliases]
-        self._set_aliases(dict.fromkeys(ours))
-        for alias in ours:
+        own = [alias for alias in (name, name + OLD, name + NEW) if alias in aliases]
+        self._set_aliases(dict.fromkeys(own))
+        for alias in own:
             self._delete_collection(aliases[alias])
         shutil.rmtree(self.local_dir(name), ignore_errors=True)
 
@@ -207,11 +207,11 @@ class QdrantBackend:
         from indexer.stores.qdrant.server import get_server
         from indexer.stores.qdrant.store import QdrantStore
 
-        found = index.found or self._make_index("", index.key).found
-        assert found is not None
-        layout = self.get_layout(index) if found.info else None
+        server = index.server_collection or self._make_index("", index.key).server_collection
+        assert server is not None
+        layout = self.get_layout(index) if server.info else None
         store = QdrantStore(
-            get_server(self.connection), index.key, layout, found.info, is_new=not found.info
+            get_server(self.connection), index.key, layout, server.info, is_new=not server.info
         )
         store.ensure(make_schema(index.card.dim))
         return store
@@ -222,19 +222,19 @@ class QdrantBackend:
         return get_server(self.connection).call(operation, is_read=is_read)
 
     def _make_index(
-        self, name: str, key: str, found: ServerCollection | None = None
+        self, name: str, key: str, server: ServerCollection | None = None
     ) -> CollectionIndex:
-        if found is None:
+        if server is None:
             info = self._call(lambda client: client.get_collection(key))
-            found = ServerCollection(info, self._read_metadata(key, info.config))
-        meta = found.metadata
+            server = ServerCollection(info, self._read_metadata(key, info.config))
+        meta = server.metadata
         folder = self.local_dir(name) / "indexes" / key.partition("@")[2]
         return CollectionIndex(
-            key, parse_card(meta), meta["created"], meta.get("ingested"), folder, found
+            key, parse_card(meta), meta["created"], meta.get("ingested"), folder, server
         )
 
     def _read_metadata(self, key: str, config: models.CollectionConfig | None = None) -> Meta:
-        """The metadata of an index; raises `CollectionError` where they are not ours."""
+        """Read the metadata of an index; raises `CollectionError` if it is not ours."""
         if config is None:
             config = self._call(lambda client: client.get_collection(key).config)
         try:
@@ -245,7 +245,7 @@ class QdrantBackend:
             raise CollectionError(
                 f"{key!r} on {redact_password(self.connection.url)} does not say which model its "
                 f"vectors are from ({error}): indexer ingest did not create it, or its metadata "
-                "were overwritten"
+                "was overwritten"
             ) from None
         if version > FORMAT:
             raise CollectionError(
@@ -259,11 +259,13 @@ class QdrantBackend:
         self._call(lambda client: client.update_collection(key, metadata=plain))
 
     def _set_aliases(self, wanted: dict[str, str | None]) -> None:
-        """Point each alias at its collection (None: nowhere), all in one step."""
+        """Point each alias at its collection (None: delete it), atomically."""
 
         def change(client: QdrantClient) -> None:
-            there = _list_aliases(client)
-            actions: list[models.AliasOperations] = [_delete_alias(a) for a in wanted if a in there]
+            existing = _list_aliases(client)
+            actions: list[models.AliasOperations] = [
+                _delete_alias(a) for a in wanted if a in existing
+            ]
             actions += [_create_alias(alias, key) for alias, key in wanted.items() if key]
             if actions:
                 client.update_collection_aliases(actions)
@@ -283,7 +285,7 @@ class QdrantBackend:
 
 
 def _list_aliases(client: QdrantClient) -> dict[str, str]:
-    """Alias -> the collection that it stands for."""
+    """Alias -> collection."""
     return {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
 
 
@@ -311,7 +313,7 @@ def _delete_alias(alias: str) -> models.DeleteAliasOperation:
 
 
 def _get_age(key: str) -> timedelta:
-    """How long ago a collection was begun, as its name tells; never, where it does not."""
+    """The age of a server collection, from the time in its name; 0 if it has none."""
     stamp = key.partition("@")[2].rpartition("-")[0]
     try:
         return datetime.now(UTC) - datetime.strptime(stamp, TIMESTAMP_FORMAT).replace(tzinfo=UTC)

@@ -6,7 +6,7 @@ from indexer.stores.base import Schema
 from indexer.stores.tenant import TENANT_KEY
 
 FORMAT = 2
-"""The newest layout that is read: 1 has one index, 2 may have another one in use."""
+"""The newest readable format: 1 has one index, 2 may have several."""
 
 IMAGE, TEXT, BM25 = "image", "text", "bm25"
 
@@ -16,5 +16,5 @@ FACETS = ("kind", "format", "folder", "year", "languages", "tags", "camera")
 
 
 def make_schema(dim: int) -> Schema:
-    """The schema of a collection whose model gives vectors of `dim` values."""
+    """The schema of a collection with vectors of `dim`."""
     return Schema(((IMAGE, dim), (TEXT, dim)), (BM25,), KEYWORDS, INTEGERS, TENANT_KEY)

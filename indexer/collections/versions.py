@@ -1,9 +1,8 @@
-"""The indexes of a collection: the one in use, the one before it, and one that is being built.
+"""The indexes of a local collection: the active one, the previous one, and one being built.
 
-Only `collection.json` says which is which, and it is replaced in one step: a crash leaves the
-collection before a switch or after it. A name is never given twice, so that a program that still
-has an old index open cannot come upon another under its path. Who changes anything here holds the
-collection for writing (`lock_for_writing`).
+Only `collection.json` says which is which, and it is replaced atomically, so a crash cannot leave a
+half-made switch. Names are never reused: a program that still has an old index open must not find
+another one under its path. Callers hold the write lock of the collection (`lock_for_writing`).
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ INDEX_KEYS = ("created", "ingested", "card", "index")  # what belongs to one ind
 
 @dataclass(frozen=True, slots=True)
 class IndexBuild:
-    """An index that has been begun and is not in use yet."""
+    """An index that is being built."""
 
     index: Path
     card: ModelCard
 
 
 def start_build(path: Path, card: ModelCard) -> Path:
-    """The folder of a new index, empty but for its own collection.json."""
+    """Create the folder of a new index, with a collection.json of its own; returns it."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     index = path / INDEXES / name
     index.mkdir(parents=True)
@@ -49,7 +48,7 @@ def start_build(path: Path, card: ModelCard) -> Path:
 
 
 def get_build(path: Path) -> IndexBuild | None:
-    """The index that has been begun, if there is one; perhaps the collection's first."""
+    """The index that is being built, if any; it may be the first one of the collection."""
     in_use = (
         _list_used_dirs(path, read_metadata(path)) if (path / METADATA_FILE).exists() else set()
     )
@@ -63,7 +62,7 @@ def get_build(path: Path) -> IndexBuild | None:
 
 
 def switch(path: Path, index: Path) -> None:
-    """Put `index` in use; the one in use so far is kept, and the one before that is deleted."""
+    """Activate `index`; the active one is kept as the old one, the previous old one is deleted."""
     old = (
         {"old": _select_index_keys(read_metadata(path))} if (path / METADATA_FILE).exists() else {}
     )
@@ -75,7 +74,7 @@ def switch(path: Path, index: Path) -> None:
 
 
 def rollback(path: Path) -> ModelCard:
-    """Put the old index in use again, and keep the other; the card of what is in use now."""
+    """Activate the old index and keep the other; returns the card of the active one."""
     meta = read_metadata(path)
     if "old" not in meta:
         raise CollectionError(
@@ -87,24 +86,24 @@ def rollback(path: Path) -> ModelCard:
 
 
 def delete_inactive(path: Path) -> list[ModelCard]:
-    """Delete the indexes that are not in use; the cards of those there were.
+    """Delete the inactive indexes; returns their cards.
 
-    The collection itself need not be there yet: its first index may be half built.
+    The collection itself need not exist yet: its first index may be incomplete.
     """
-    meta, begun = _read_existing(path), get_build(path)
+    meta, build = _read_existing(path), get_build(path)
     cards = [parse_card(meta["old"])] if "old" in meta else []
     for folder in set((path / INDEXES).glob("*")) - _list_used_dirs(path, meta):
         (folder / METADATA_FILE).unlink(missing_ok=True)
     if meta:
         write_metadata(path, {key: value for key, value in meta.items() if key != "old"})
     collect_garbage(path)
-    return [*cards, begun.card] if begun else cards
+    return [*cards, build.card] if build else cards
 
 
 def collect_garbage(path: Path) -> None:
-    """Delete what belongs to no index, as a crash may leave it.
+    """Delete folders that belong to no index, for example after a crash.
 
-    An index has a collection.json of its own while it is being built, and no longer.
+    Only an index that is being built has a collection.json of its own.
     """
     in_use = _list_used_dirs(path, _read_existing(path))
     for folder in (path / INDEXES).glob("*"):
@@ -117,9 +116,9 @@ def collect_garbage(path: Path) -> None:
 
 
 def _delete_metadata_first(path: Path) -> None:
-    """Delete the index that lies in the collection's own folder.
+    """Delete the index in the collection's own folder.
 
-    Its count is left behind: it keeps a program that has this index open from beginning a new one.
+    The point count stays, so that a program with this index open does not create a new shard.
     """
     write_state(path, ShardState(1, is_clean=True))
     for folder in (path, *path.glob("tenants/*")):
@@ -129,7 +128,7 @@ def _delete_metadata_first(path: Path) -> None:
 
 
 def _read_existing(path: Path) -> Meta:
-    """What the collection says of itself; nothing where it is not there yet."""
+    """The metadata of the collection; empty if it does not exist yet."""
     return read_metadata(path) if (path / METADATA_FILE).exists() else {}
 
 
@@ -138,5 +137,5 @@ def _select_index_keys(meta: Meta) -> Meta:
 
 
 def _list_used_dirs(path: Path, meta: Meta) -> set[Path]:
-    """The folders of the index in use and of the old one."""
+    """The folders of the active and the old index."""
     return {active_index_dir(path, one) for one in (meta, meta.get("old")) if one is not None}

@@ -1,4 +1,4 @@
-"""What a new index lacks of the old one, and why: gone from the disk, changed, or lost."""
+"""Compares a new index with the old one: which points are missing, and why."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Fate = Literal["vanished", "changed", "lost"]
 class IndexDiff:
     """Files of points of the old index that are not in the new one.
 
-    `vanished`: their files are gone. `changed`: their files hold something else now. `lost`: their
-    files are there, and the new index does without them; the reason is that of the skip, if it was
-    one. `lost_captions`: images that had captions from a table and have none of those now.
+    `vanished`: the files are gone. `changed`: the files have other content now. `lost`: the files
+    exist, but the new index lacks them; with the reason if they were skipped. `lost_captions`:
+    images that had captions from a table and no longer have any.
     """
 
     vanished: tuple[str, ...] = ()
@@ -37,24 +37,28 @@ def compare_indexes(
     skipped: Iterable[SkippedFile],
     on_page: Callable[[int], None] = lambda _: None,
 ) -> IndexDiff:
-    """Look for every point of `old` in `new`; `on_page` is told how many were looked for."""
+    """Look for every point of `old` in `new`; `on_page` gets the number of points so far."""
     reasons = {skip.path: skip for skip in skipped}
-    found: dict[Fate, dict[str, None]] = {"vanished": {}, "changed": {}, "lost": {}}
-    silent: list[str] = []
+    missing: dict[Fate, dict[str, None]] = {"vanished": {}, "changed": {}, "lost": {}}
+    lost_captions: list[str] = []
     seen = 0
-    with closing(Catalog(new.index_dir / "catalogue.db")) as catalogue:
+    with closing(Catalog(new.index_dir / "catalogue.db")) as catalog:
         for page in _iter_pages(old):
-            here = {record.id: record.payload for record in new.store.retrieve(list(page))}
+            existing = {record.id: record.payload for record in new.store.retrieve(list(page))}
             for id, payload in page.items():
                 path = payload["paths"][0]
-                if id in here:
-                    silent += [path] if _is_in_table(payload) and not _is_in_table(here[id]) else []
+                if id in existing:
+                    lost_captions += (
+                        [path] if _is_in_table(payload) and not _is_in_table(existing[id]) else []
+                    )
                 else:
-                    fate, path = _classify(payload, catalogue, reasons)
-                    found[fate][path] = None  # a document has many points
+                    fate, path = _classify(payload, catalog, reasons)
+                    missing[fate][path] = None  # a document has many points
             on_page(seen := seen + len(page))
-    lost = tuple(reasons.get(path) or SkippedFile(path, "not-reached") for path in found["lost"])
-    return IndexDiff(tuple(found["vanished"]), tuple(found["changed"]), lost, tuple(silent))
+    lost = tuple(reasons.get(path) or SkippedFile(path, "not-reached") for path in missing["lost"])
+    return IndexDiff(
+        tuple(missing["vanished"]), tuple(missing["changed"]), lost, tuple(lost_captions)
+    )
 
 
 def _iter_pages(old: OpenCollection) -> Iterator[Mapping[str, Payload]]:
@@ -66,21 +70,21 @@ def _iter_pages(old: OpenCollection) -> Iterator[Mapping[str, Payload]]:
             return
 
 
-def _classify(payload: Payload, catalogue: Catalog, skipped: Container[str]) -> tuple[Fate, str]:
-    """What became of a point, and the path that tells."""
-    there = [path for path in payload["paths"] if _is_available(path, catalogue, skipped)]
-    unknown = [path for path in there if catalogue.get_file(resolve_display_path(path)) is None]
+def _classify(payload: Payload, catalog: Catalog, skipped: Container[str]) -> tuple[Fate, str]:
+    """Return why a point is missing, and the path that shows it."""
+    available = [path for path in payload["paths"] if _is_available(path, catalog, skipped)]
+    unknown = [path for path in available if catalog.get_file(resolve_display_path(path)) is None]
     if unknown:
         return "lost", unknown[0]
-    return ("changed", there[0]) if there else ("vanished", payload["paths"][0])
+    return ("changed", available[0]) if available else ("vanished", payload["paths"][0])
 
 
-def _is_available(path: str, catalogue: Catalog, skipped: Container[str]) -> bool:
-    """Whether a file is on the disk. Of what lies elsewhere the ingest has just seen all: it is
-    there if it was indexed, or left out with a reason, be that of the archive that it lies in."""
+def _is_available(path: str, catalog: Catalog, skipped: Container[str]) -> bool:
+    """Whether a file exists. The ingest has just listed all remote files: one of them exists if it
+    was indexed, or if it or the archive that contains it was skipped."""
     if is_local_file(path):
         return not is_missing(resolve_display_path(path))
-    return catalogue.get_file(path) is not None or any(one in skipped for one in ancestors(path))
+    return catalog.get_file(path) is not None or any(one in skipped for one in ancestors(path))
 
 
 def _is_in_table(payload: Payload) -> bool:

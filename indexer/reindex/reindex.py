@@ -1,7 +1,7 @@
-"""A new index of a collection, with another model: built beside the one in use, then put in use.
+"""A new index of a collection, with another model: built next to the active one, then activated.
 
-The building is an ingest of the collection's folders. Searches continue in the old index;
-nothing else may write. A run that ends, however it does, is gone on with by the same call.
+The build is an ingest of the collection's folders. Searches continue in the old index; nothing else
+may write. The same call continues a run that was interrupted.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ MAX_TENANTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ReindexReport:
-    """What was built. `switched` is False where it was interrupted, or where something of the old
-    index would have been lost: then the old one is still in use, and the new one is kept."""
+    """What was built. `switched` is False if the run was interrupted, or if the new index would
+    lack something: then the old index stays active, and the new one is kept."""
 
     before: ModelCard
     after: ModelCard
@@ -60,33 +60,33 @@ def reindex(
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> ReindexReport | None:
-    """Rebuild the collection's index with `embedder`; None where it has that model already.
+    """Rebuild the collection's index with `embedder`; None if it has that model already.
 
-    `allow_missing`: switch although folders are missing, or files that are there come to nothing.
-    Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; whatever
-    happens, the index in use is whole.
+    `allow_missing`: switch even if folders are missing or existing files are not indexed.
+    Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; the active
+    index stays complete in any case.
     """
-    place, name = open_backend(config), config.collection
-    before = place.get_indexes(name).in_use
+    backend, name = open_backend(config), config.collection
+    before = backend.get_indexes(name).in_use
     if before.card.fingerprint == embedder.card.fingerprint:
         return None
     if config.tenant:
         raise CollectionError(
-            f"tenant {config.tenant!r} shares collection {name!r}, and one model has to do for all "
-            "of it: reindex without --tenant (POLYLENS_TENANT)"
+            f"tenant {config.tenant!r} shares collection {name!r}, which has one model for all "
+            "tenants: reindex without --tenant (POLYLENS_TENANT)"
         )
-    with lock_for_writing(place.local_dir(name)):
-        owners = [replace(config, tenant=share) for share in _list_tenants(place, before)]
+    with lock_for_writing(backend.local_dir(name)):
+        owners = [replace(config, tenant=share) for share in _list_tenants(backend, before)]
         sources = []
-        for own in owners:  # look at all before anything is begun
-            with OpenCollection.open_index(own, place, before) as old:
+        for own in owners:  # check all before the build starts
+            with OpenCollection.open_index(own, backend, before) as old:
                 sources.append(_list_roots(old, embedder.card, allow_missing=allow_missing))
-        index = _get_or_start_build(config, place, before, embedder.card)
+        index = _get_or_start_build(config, backend, before, embedder.card)
         reports = []
         for own, roots in zip(owners, sources, strict=True):
             with (
-                OpenCollection.open_index(own, place, before) as old,
-                OpenCollection.open_index(own, place, index, is_build=True) as new,
+                OpenCollection.open_index(own, backend, before) as old,
+                OpenCollection.open_index(own, backend, index, is_build=True) as new,
             ):
                 run = _Reindex(own, old, new, embedder, options or IngestOptions(), on_progress)
                 reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
@@ -94,20 +94,20 @@ def reindex(
                 break
         report = _merge_reports(reports)
         if report.switched:
-            place.switch(name, index)
+            backend.switch(name, index)
         return report
 
 
 def _list_hosts(old: OpenCollection) -> tuple[str, ...]:
-    """The hosts that the user has allowed the collection's lists to point to."""
-    with closing(Catalog(old.index_dir / "catalogue.db")) as catalogue:
-        return tuple(catalogue.list_hosts())
+    """The hosts that the user has allowed for the collection's URL lists."""
+    with closing(Catalog(old.index_dir / "catalogue.db")) as catalog:
+        return tuple(catalog.list_hosts())
 
 
-def _list_tenants(place: CollectionBackend, index: CollectionIndex) -> list[str | None]:
-    """Whose points are ingested, one after the other: all at once (None), or each tenant's and
-    then those of nobody ("")."""
-    store = place.open(index)
+def _list_tenants(backend: CollectionBackend, index: CollectionIndex) -> list[str | None]:
+    """The tenants to ingest in turn: None for all at once, or each tenant and then "" for the
+    points without a tenant."""
+    store = backend.open(index)
     try:
         if TenantStore(store, None).count() == store.count():
             return [None]
@@ -117,7 +117,7 @@ def _list_tenants(place: CollectionBackend, index: CollectionIndex) -> list[str 
 
 
 def _merge_reports(reports: Sequence[ReindexReport]) -> ReindexReport:
-    """One report of several shares; switched if all of them may be."""
+    """Merge the reports of several tenants; switched if all of them are."""
     first = reports[0]
     if len(reports) == 1:
         return first
@@ -130,12 +130,12 @@ def _merge_reports(reports: Sequence[ReindexReport]) -> ReindexReport:
         seconds={"total": round(sum(one.seconds.get("total", 0.0) for one in done), 3)},
     )
     lists = ("vanished", "changed", "lost", "lost_captions")
-    losses = IndexDiff(**{n: tuple(x for r in reports for x in getattr(r.diff, n)) for n in lists})
+    diff = IndexDiff(**{n: tuple(x for r in reports for x in getattr(r.diff, n)) for n in lists})
     return replace(
         first,
         points=(sum(r.points[0] for r in reports), sum(r.points[1] for r in reports)),
         ingest=ingest,
-        diff=losses,
+        diff=diff,
         checked=sum(report.checked for report in reports),
         switched=all(report.switched for report in reports),
     )
@@ -155,10 +155,10 @@ class _Reindex:
     def __call__(
         self, roots: list[str], stop: threading.Event, *, allow_missing: bool
     ) -> ReindexReport:
-        # it may have been begun days ago
-        how = replace(self.options, prune=True, allowed_hosts=_list_hosts(self.old))
+        # the build may have started days ago
+        options = replace(self.options, prune=True, allowed_hosts=_list_hosts(self.old))
         done = ingest_with_workers(
-            self.config, roots, self.new, self.embedder, how, self.on_progress, stop
+            self.config, roots, self.new, self.embedder, options, self.on_progress, stop
         )
         points = self.old.store.count(), self.new.store.count()
         report = ReindexReport(
@@ -166,54 +166,54 @@ class _Reindex:
         )
         if done.interrupted:
             return report
-        losses = compare_indexes(
+        diff = compare_indexes(
             self.old, self.new, done.skipped, self._make_progress_callback(points[0], done)
         )
-        report = replace(report, diff=losses)
+        report = replace(report, diff=diff)
         if stop.is_set():
             return replace(report, ingest=replace(done, interrupted=True))
-        if (losses.lost or losses.lost_captions) and not allow_missing:
+        if (diff.lost or diff.lost_captions) and not allow_missing:
             return report
         checked = verify_index(self.new, self.embedder, self.options)
         self.new.store.flush()
         return replace(report, checked=checked, switched=True)
 
     def _make_progress_callback(self, total: int, done: IngestReport) -> Callable[[int], None]:
-        def tell(seen: int) -> None:
+        def report(seen: int) -> None:
             if self.on_progress:
                 seconds = done.seconds.get("total", 0.0)
                 self.on_progress(IngestProgress("check", seen, total, len(done.skipped), seconds))
 
-        return tell
+        return report
 
 
 def _get_or_start_build(
-    config: Config, place: CollectionBackend, before: CollectionIndex, card: ModelCard
+    config: Config, backend: CollectionBackend, before: CollectionIndex, card: ModelCard
 ) -> CollectionIndex:
-    """The index to go on with, or a new one; raises `CollectionError`, `DiskFullError`."""
+    """Return the index to continue, or a new one; raises `CollectionError`, `DiskFullError`."""
     name = config.collection
-    place.collect_garbage(name)
-    found = place.get_indexes(name)
-    if found.old is not None and found.old.card.fingerprint == card.fingerprint:
+    backend.collect_garbage(name)
+    indexes = backend.get_indexes(name)
+    if indexes.old is not None and indexes.old.card.fingerprint == card.fingerprint:
         raise CollectionError(
-            f"the index of {format_model(card)} is still there: type indexer reindex --rollback to "
+            f"the index of {format_model(card)} still exists: run indexer reindex --rollback to "
             "switch back to it, and indexer ingest FOLDER to bring it up to date"
         )
-    begun = found.building
-    if begun is None:
-        check_disk_space(place.local_dir(name), MIN_FREE_BYTES + _estimate_bytes(before, card))
-        return place.start_build(name, card, make_layout(config, place.get_layout(before)))
-    if begun.card.fingerprint != card.fingerprint:
+    build = indexes.building
+    if build is None:
+        check_disk_space(backend.local_dir(name), MIN_FREE_BYTES + _estimate_bytes(before, card))
+        return backend.start_build(name, card, make_layout(config, backend.get_layout(before)))
+    if build.card.fingerprint != card.fingerprint:
         raise CollectionError(
-            f"an index of {format_model(begun.card)} is half built, and another was asked for; "
-            f"go on with it: indexer reindex --model {begun.card.name}; or delete it: "
+            f"an index of {format_model(build.card)} is half built, and another was requested; "
+            f"continue it: indexer reindex --model {build.card.name}; or delete it: "
             "indexer reindex --forget"
         )
-    return begun
+    return build
 
 
 def _estimate_bytes(before: CollectionIndex, card: ModelCard) -> int:
-    """What the new index may take on this disk, in bytes; its points may lie elsewhere."""
+    """The bytes that the new index may need on this disk; its points may be on a server."""
     return (
         measure_disk_usage(before.folder / "shard")
         * max(card.dim, before.card.dim)
@@ -222,17 +222,17 @@ def _estimate_bytes(before: CollectionIndex, card: ModelCard) -> int:
 
 
 def _list_roots(old: OpenCollection, card: ModelCard, *, allow_missing: bool) -> list[str]:
-    """The sources to ingest; raises `CollectionError` where the new index would lack much."""
-    with closing(Catalog(old.index_dir / "catalogue.db")) as catalogue:
-        known = {root: catalogue.count_under(root) for root in catalogue.list_roots()}
+    """List the sources to ingest; raises `CollectionError` if the new index would lack much."""
+    with closing(Catalog(old.index_dir / "catalogue.db")) as catalog:
+        known = {root: catalog.count_under(root) for root in catalog.list_roots()}
     if not known and old.store.count():
         raise CollectionError(
-            f"collection {old.name!r} no longer knows its folders (its catalogue is new); tell it: "
+            f"collection {old.name!r} no longer knows its folders (its catalog is new); run "
             "indexer ingest FOLDER (nothing is embedded twice), then reindex"
         )
     if "image" not in card.modalities and old.store.count(build_store_filter({"kind": ("image",)})):
         raise CollectionError(
-            f"{card.name} takes texts alone, and collection {old.name!r} has pictures; choose "
+            f"{card.name} embeds only text, and collection {old.name!r} has images; choose "
             "another model: embedder models"
         )
     absent = [
@@ -240,7 +240,7 @@ def _list_roots(old: OpenCollection, card: ModelCard, *, allow_missing: bool) ->
     ]
     if absent and not allow_missing:
         raise CollectionError(
-            f"missing or empty, as a disk that is not mounted is: {', '.join(absent)}; what lies "
-            "there would not be in the new index. Bring it back, or do without: --allow-missing"
+            f"missing or empty (a disk that is not mounted?): {', '.join(absent)}; the "
+            "new index would lack these files. Mount the disk, or go on without: --allow-missing"
         )
     return [root for root in known if is_root_available(root)]

@@ -58,7 +58,7 @@ def _check_counts(new: OpenCollection) -> tuple[list[str], tuple[str, ...]]:
         known, stored = catalog.count_points(), new.store.count()
         roots, hosts = catalog.list_roots(), catalog.list_hosts()
     if known != stored:
-        raise _mismatch_error(f"{known} points were written, and {stored} are there")
+        raise _mismatch_error(f"{known} points were written, and {stored} were found")
     return roots, hosts
 
 
@@ -109,6 +109,6 @@ def _embed_mean(inputs: Sequence[Input], embedder: Embedder) -> Vector:
 
 def _mismatch_error(reason: str) -> CollectionError:
     return CollectionError(
-        f"the new index does not hold what its model gives ({reason}), and the old one stays in "
-        "use; delete the new one with: indexer reindex --forget, then start again"
+        f"the new index does not hold what its model gives ({reason}), and the old one stays "
+        "active; delete the new one with: indexer reindex --forget, then start again"
     )

@@ -26,7 +26,10 @@ class Searcher:
 
     def __init__(self, collection: OpenCollection, embedder: Callable[[], Embedder]) -> None:
         self._store, self._embedder = collection.store, embedder
-        info = collection.active_index.found and collection.active_index.found.info
+        info = (
+            collection.active_index.server_collection
+            and collection.active_index.server_collection.info
+        )
         self._sampler = CalibrationSampler(
             collection.store,
             collection.card.dim,

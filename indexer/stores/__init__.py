@@ -1,4 +1,4 @@
-"""Where points live: embedded on this disk, on a Qdrant server, or in memory."""
+"""Stores of points: embedded on this disk, on a Qdrant server, or in memory."""
 
 from __future__ import annotations
 

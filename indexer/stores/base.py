@@ -1,4 +1,4 @@
-"""What a store does. It speaks `qdrant_client.models` for filters and queries."""
+"""The interface of a store; filters and queries are `qdrant_client.models`."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a collection holds: dense vectors by name and size, sparse ones, payload indexes."""
+    """The vectors and payload indexes of a collection."""
 
     dense: tuple[tuple[str, int], ...]  # (name, dim); cosine
     sparse: tuple[str, ...]  # with IDF
     keywords: tuple[str, ...]  # payload keys with a keyword index, which facets need
     integers: tuple[str, ...] = ()
-    tenant: str | None = None  # the payload key that says whose a point is
+    tenant: str | None = None  # the payload key of the tenant
 
 
 class ScoredPoint(NamedTuple):
-    """A point that a query found. `models.ScoredPoint` takes 10 µs to make; this takes none."""
+    """A point returned by a query; cheaper than `models.ScoredPoint`, which takes 10 µs."""
 
     id: str
     score: float
     payload: Payload | None
-    vectors: dict[str, Any]  # dense as lists, sparse as (indices, values); empty where not asked
+    vectors: dict[str, Any]  # dense as lists, sparse as (indices, values); empty unless requested
 
 
 class Store(Protocol):
-    """One collection of points. Every method raises `StoreError` in words for the user."""
+    """One collection of points. Every method raises `StoreError` with a message for users."""
 
     def ensure(self, schema: Schema) -> None:
-        """Create the collection and its payload indexes where they are missing."""
+        """Create the collection and its payload indexes if they are missing."""
         ...
 
     def upsert(self, records: Sequence[Record]) -> None:
-        """Write whole points. All are checked before any is written; acknowledged on return."""
+        """Insert or replace points, acknowledged on return. All are validated first."""
         ...
 
     def patch(self, records: Sequence[Record]) -> None:
-        """Replace the payload of points that exist, and those vectors that are given."""
+        """Replace the payload of existing points, and the vectors that are given."""
         ...
 
     def delete(self, ids: Sequence[str]) -> None: ...
@@ -54,15 +54,15 @@ class Store(Protocol):
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]: ...
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        """Score the union of what all `requests` find by each request's own query vector.
+        """Score the union of all results by each request's own query vector.
 
-        The requests have no prefetch stages. A point without the vector that a request uses is
-        missing from its answer.
+        The requests must not have prefetch stages. A point without the vector that a request uses
+        is missing from its result.
         """
         ...
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        """The points that exist among `ids`, in any order."""
+        """The existing points among `ids`, in any order."""
         ...
 
     def scroll(
@@ -73,7 +73,7 @@ class Store(Protocol):
         after: str | None = None,
         vectors: bool = False,
     ) -> tuple[list[Record], str | None]:
-        """One page of points by id, and where the next begins (None at the end)."""
+        """One page of points ordered by id, and the start of the next (None at the end)."""
         ...
 
     def count(self, where: models.Filter | None = None) -> int: ...
@@ -83,7 +83,7 @@ class Store(Protocol):
     ) -> list[tuple[str, int]]: ...
 
     def flush(self) -> None:
-        """Make everything acknowledged durable against a power cut."""
+        """Make all acknowledged writes durable against a power cut."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""qdrant-client's engine in memory, called as a server is: for tests."""
+"""qdrant-client's in-memory engine behind the interface of a server; for tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MemoryServer:
         stop: threading.Event | None = None,
         is_read: bool = False,
     ) -> T:
-        """What `operation` gives; raises `StoreError`."""
+        """Return the result of `operation`; raises `StoreError`."""
         from qdrant_client import QdrantClient
 
         with self._lock, warnings.catch_warnings():

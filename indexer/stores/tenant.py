@@ -1,4 +1,4 @@
-"""One tenant's points of a collection that several share: nothing else is seen or touched."""
+"""The points of one tenant in a shared collection; no other points are read or written."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from indexer.types import Payload, Record
 if TYPE_CHECKING:
     from qdrant_client import models
 
-TENANT_KEY = "tenant"  # the payload's key; on a server its index keeps a tenant's points together
+TENANT_KEY = "tenant"  # payload key; on a server its index stores a tenant's points together
 CLAUSES = ("must", "should", "must_not")
 
 
 @dataclass(frozen=True, slots=True)
 class TenantStore:
-    """`store`, as `tenant` sees it; None is for the points that belong to nobody.
+    """The view of `tenant` on `store`; None selects the points without a tenant.
 
-    The tenant is stamped on payloads as they are written, and taken off as they are read. An id is
-    a content's, and two tenants may have the same image: within the store, a tenant's ids are
-    masked with a number of the tenant's own.
+    The tenant is added to payloads on writing and removed on reading. Ids are derived from the
+    content, and two tenants may have the same image: within the store, ids are XORed with a mask
+    derived from the tenant's name.
     """
 
     store: Store
@@ -58,10 +58,10 @@ class TenantStore:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         _check_ids(ids)
-        found = self.store.retrieve([self._mask_id(id) for id in ids], vectors=vectors)
+        records = self.store.retrieve([self._mask_id(id) for id in ids], vectors=vectors)
         return [
             self._from_stored(record)
-            for record in found
+            for record in records
             if record.payload.get(TENANT_KEY) == self.tenant
         ]
 
@@ -94,7 +94,7 @@ class TenantStore:
         self.store.close()
 
     def _mask_id(self, id: str) -> str:
-        """From our id to the store's, and back."""
+        """Convert an id to the store's id, or back."""
         return str(uuid.UUID(int=uuid.UUID(id).int ^ self._id_mask))
 
     def _to_stored(self, records: Sequence[Record]) -> list[Record]:
@@ -113,25 +113,26 @@ class TenantStore:
     def _with_tenant_filter(self, where: models.Filter | None) -> models.Filter:
         from qdrant_client import models
 
-        mine: models.Condition
+        own: models.Condition
         if self.tenant is None:
-            mine = models.IsEmptyCondition(is_empty=models.PayloadField(key=TENANT_KEY))
+            own = models.IsEmptyCondition(is_empty=models.PayloadField(key=TENANT_KEY))
         else:
-            mine = models.FieldCondition(key=TENANT_KEY, match=models.MatchValue(value=self.tenant))
-        return models.Filter(must=[mine, self._mask_condition(where)] if where else [mine])
+            own = models.FieldCondition(key=TENANT_KEY, match=models.MatchValue(value=self.tenant))
+        return models.Filter(must=[own, self._mask_condition(where)] if where else [own])
 
     def _mask_condition(self, condition: Any) -> Any:
-        """A filter of ours, or a condition in it, with the store's ids."""
+        """Convert the ids in a filter, or in a condition of one, to the store's."""
         if hasattr(condition, "has_id"):
-            turned = [self._mask_id(str(id)) for id in condition.has_id]
-            return condition.model_copy(update={"has_id": turned})
+            masked = [self._mask_id(str(id)) for id in condition.has_id]
+            return condition.model_copy(update={"has_id": masked})
         groups = {name: getattr(condition, name, None) for name in CLAUSES}
         inner = {
             name: [
-                self._mask_condition(one) for one in (found if isinstance(found, list) else [found])
+                self._mask_condition(one)
+                for one in (clause if isinstance(clause, list) else [clause])
             ]
-            for name, found in groups.items()
-            if found
+            for name, clause in groups.items()
+            if clause
         }
         return condition.model_copy(update=inner) if inner else condition
 
@@ -145,13 +146,13 @@ class TenantStore:
         ]
 
     def _narrow_request(self, request: Any) -> Any:
-        if request.prefetch is not None:  # its stages would find the points of others
+        if request.prefetch is not None:  # its stages would not be limited to the tenant
             raise StoreError("a query with prefetch stages cannot be limited to a tenant")
         return request.model_copy(update={"filter": self._with_tenant_filter(request.filter)})
 
 
 def _check_ids(ids: Sequence[str]) -> None:
-    from indexer.stores.validation import check_ids  # it brings numpy, and `status` needs none
+    from indexer.stores.validation import check_ids  # imports numpy, which `status` does not need
 
     check_ids(ids)
 

@@ -1,4 +1,4 @@
-"""What a store refuses before it writes anything: the engine would take it and be damaged."""
+"""Validation of records before they are written: invalid ones would damage the engine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ MAX_PAYLOAD_BYTES = 1 << 20  # bytes of JSON
 
 
 def check_records(records: Sequence[Record], schema: Schema) -> list[int]:
-    """The bytes of each payload as JSON; raises `StoreError` for the first record that must not be
-    written; none is then."""
+    """Validate all records; returns the size of each payload as JSON, in bytes.
+
+    Raises `StoreError` for the first invalid record.
+    """
     dense, sizes = dict(schema.dense), []
     for record in records:
         check_id(record.id)
@@ -35,7 +37,7 @@ def check_id(id: str) -> None:
     try:
         uuid.UUID(id)
     except (ValueError, AttributeError, TypeError):
-        raise StoreError(f"{id!r} is no point's id: ids are UUIDs") from None
+        raise StoreError(f"{id!r} is not a valid point id: ids are UUIDs") from None
 
 
 def _check_payload(record: Record) -> int:
@@ -45,8 +47,7 @@ def _check_payload(record: Record) -> int:
         raise StoreError(f"point {record.id}: its payload is not JSON ({error})") from None
     if size > MAX_PAYLOAD_BYTES:
         raise StoreError(
-            f"point {record.id}: its payload has {size:,} bytes, and {MAX_PAYLOAD_BYTES:,} are "
-            "the limit"
+            f"point {record.id}: its payload has {size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
         )
     return size
 
@@ -65,17 +66,17 @@ def _check_vectors(record: Record, dense: Mapping[str, int], sparse: Sequence[st
 
 def _check_dense(vector: Vector, dim: int, where: str) -> None:
     if vector.shape != (dim,):
-        raise StoreError(f"{where}: shape {vector.shape}, and the collection's is ({dim},)")
+        raise StoreError(f"{where}: shape {vector.shape}, expected ({dim},)")
     if not np.isfinite(vector).all():
-        raise StoreError(f"{where}: it holds numbers that are not finite")
+        raise StoreError(f"{where}: it has values that are not finite")
 
 
 def _check_sparse(vector: SparseVector, where: str) -> None:
     if len(vector.indices) != len(vector.values):
         raise StoreError(f"{where}: {len(vector.indices)} indices, {len(vector.values)} values")
     if len(set(vector.indices)) != len(vector.indices):
-        raise StoreError(f"{where}: an index stands in it twice")
+        raise StoreError(f"{where}: an index occurs twice")
     if not all(0 <= index < 1 << 32 for index in vector.indices):
-        raise StoreError(f"{where}: an index is not a 32-bit number")
+        raise StoreError(f"{where}: an index is not an unsigned 32-bit integer")
     if not np.isfinite(vector.values).all():
-        raise StoreError(f"{where}: it holds numbers that are not finite")
+        raise StoreError(f"{where}: it has values that are not finite")

@@ -102,9 +102,7 @@ class Archive:
             raise self.damage_error(f"{name} is missing")
         size = self._members[name][1]
         if size > MAX_MEMBER_BYTES:
-            raise self.damage_error(
-                f"{name} has {size:,} bytes, and {MAX_MEMBER_BYTES:,} are the limit"
-            )
+            raise self.damage_error(f"{name} has {size:,} bytes; the limit is {MAX_MEMBER_BYTES:,}")
         return b"".join(self._iter_bytes(name))
 
     def unpack_local_state(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Copies what is kept of a collection on this machine: catalog, thumbnails and votes.
+"""Copies the local state of a collection: catalog, thumbnails and votes.
 
 With the catalog, the next ingest finds every file unchanged. Everything except the votes can be
 rebuilt, so what cannot be read is left behind.

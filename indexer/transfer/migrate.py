@@ -53,7 +53,7 @@ class TransferReport:
     points: int  # in the destination now
     copied: int  # by this run
     resumed: int = 0  # by earlier runs
-    kept: int = 0  # were in the destination already (merge)
+    kept: int = 0  # already in the destination (merge)
     checked: int = 0  # points compared
     catalogues: int = 0
     votes: int = 0
@@ -139,7 +139,7 @@ def transfer(
 
 
 def read_cursor(folder: Path) -> CopyCursor | None:
-    """The cursor kept in `folder`; None where none can be read."""
+    """The cursor kept in `folder`; None if it cannot be read."""
     try:
         return CopyCursor(**json.loads((folder / CURSOR_FILE).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -216,11 +216,11 @@ class _Transfer:
             expected, actual = PointCounts(report.points), PointCounts(store.count())
             reason = describe_difference(expected, actual, sample.records, store)
             if reason:
-                raise self._mismatch_error(reason, "the points from before are still there")
+                raise self._mismatch_error(reason, "the earlier points are still there")
             state = LocalState(target.path, target.index_dir)
             votes = copy_votes(self.source.local_state, state)
-        kept = self.source.counts.points - end.copied
-        return replace(report, kept=kept, checked=len(sample.records), votes=votes, done=True)
+        existing = self.source.counts.points - end.copied
+        return replace(report, kept=existing, checked=len(sample.records), votes=votes, done=True)
 
     def _get_or_start_build(self, *, replaces: bool) -> CollectionIndex:
         """Raises `CollectionError`, `DiskFullError`."""
@@ -292,7 +292,7 @@ class _Transfer:
     def _check_copy(self, store: Store, sample: list[Record]) -> None:
         """Raises `CollectionError` where the copy differs from the source."""
         self._report_progress("check", len(sample), None, time.monotonic())
-        outcome = f"the copy was not put in use. {self._restart_hint()}"
+        outcome = f"the copy was not activated. {self._restart_hint()}"
         if not self.source.is_unchanged():
             raise CollectionError(f"{self.source.label} has changed while it was read; {outcome}")
         reason = describe_difference(self.source.counts, count_points(store), sample, store)
@@ -333,11 +333,11 @@ def _check_destination(
         )
     if mode == "new":
         raise CollectionError(
-            f"{target} is there already, with the same model: add the points that it lacks with "
+            f"{target} already exists, with the same model: add the points that it lacks with "
             "--merge, replace it with --replace, or give the copy another name"
         )
     if mode == "replace" and to.tenant:
         raise CollectionError(
-            f"--replace would put tenant {to.tenant!r} in the place of everything in {target}; add "
+            f"--replace would replace everything in {target} by tenant {to.tenant!r}; add "
             "the points that the tenant lacks there with --merge"
         )

@@ -35,13 +35,13 @@ def pack_records(records: Sequence[Record], schema: Schema) -> dict[str, bytes]:
         parts[f"{name}.rows.npy"] = _dump_array(rows, np.int64)
         parts[f"{name}.npy"] = _dump_array(vectors, np.float32)
     for name in schema.sparse:
-        found = [
+        vectors_or_none = [
             vector if isinstance(vector, SparseVector) else None
             for vector in (r.vectors.get(name) for r in records)
         ]
-        indices = [i for vector in found if vector for i in vector.indices]
-        values = [x for vector in found if vector for x in vector.values]
-        parts[f"{name}.lengths.npy"] = _dump_lengths([v and v.indices for v in found])
+        indices = [i for vector in vectors_or_none if vector for i in vector.indices]
+        values = [x for vector in vectors_or_none if vector for x in vector.values]
+        parts[f"{name}.lengths.npy"] = _dump_lengths([v and v.indices for v in vectors_or_none])
         parts[f"{name}.indices.npy"] = _dump_array(indices, np.uint32)
         parts[f"{name}.values.npy"] = _dump_array(values, np.float32)
     text = "".join(f"{json.dumps(record.payload, ensure_ascii=False)}\n" for record in records)
@@ -76,9 +76,9 @@ def unpack_records(parts: Parts, schema: Schema) -> list[Record]:
 
 def pack_blobs(blobs: Iterable[bytes | None], name: str) -> dict[str, bytes]:
     """Some bytes for each point, or none."""
-    found = list(blobs)
-    data = b"".join(blob for blob in found if blob is not None)
-    return {f"{name}.lengths.npy": _dump_lengths(found), f"{name}.jpgs": data}
+    items = list(blobs)
+    data = b"".join(blob for blob in items if blob is not None)
+    return {f"{name}.lengths.npy": _dump_lengths(items), f"{name}.jpgs": data}
 
 
 def unpack_blobs(parts: Parts, name: str, count: int) -> list[bytes | None]:

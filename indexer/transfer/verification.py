@@ -22,11 +22,11 @@ def describe_difference(
     """Describe the first difference of the counts, or of the `sample` and the same points of
     `store`; None where there is none."""
     if expected.points != actual.points:
-        return f"{expected.points:,} points were expected, and {actual.points:,} are there"
+        return f"{expected.points:,} points were expected, and {actual.points:,} were found"
     for kind in sorted({*expected.kinds, *actual.kinds}):
         one, two = expected.kinds.get(kind, 0), actual.kinds.get(kind, 0)
         if one != two:
-            return f"{one:,} points of kind {kind!r} were expected, and {two:,} are there"
+            return f"{one:,} points of kind {kind!r} were expected, and {two:,} were found"
     copies = {r.id: r for r in store.retrieve([r.id for r in sample], vectors=True)}
     for record in sample:
         copy = copies.get(record.id)

@@ -163,7 +163,7 @@ def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
             assert stale.store.count() == 5
             reindex(config, model)
             open_backend(config).delete_inactive("default")
-            with pytest.raises(CollectionError, match="re-indexed, open it anew"):
+            with pytest.raises(CollectionError, match="re-indexed, open it again"):
                 for _ in range(100):  # until the keeper has noticed
                     stale.store.close()
                     time.sleep(0.1)
@@ -235,7 +235,7 @@ def test_writers_wait_and_searches_do_not(config, path, colours, folder):
 def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades, folder):
     with OpenCollection.open(config) as stale:
         reindex(config, shades)
-        with pytest.raises(CollectionError, match="re-indexed in the meantime"):
+        with pytest.raises(CollectionError, match="re-indexed by another process"):
             ingest([folder], stale, colours)
 
 
@@ -306,7 +306,7 @@ def test_vectors_that_the_model_does_not_give(config, path, colours):
             rows = super().embed(inputs, role, instruction)
             return np.roll(rows, drift[0], axis=1) * np.where(np.arange(48) % 2, 1, -1)[None]
 
-    with pytest.raises(CollectionError, match=r"cosine of .*old one stays in use"):
+    with pytest.raises(CollectionError, match=r"cosine of .*old one stays active"):
         reindex(config, Drifting(colours))
     assert best(config, colours) == "red.png"
 
@@ -314,7 +314,7 @@ def test_vectors_that_the_model_does_not_give(config, path, colours):
 def test_what_cannot_be(config, path, colours, shades, monkeypatch):
     texts = Shades(colours, "texts")
     texts.card = replace(texts.card, modalities=("text",))
-    with pytest.raises(CollectionError, match="takes texts alone"):
+    with pytest.raises(CollectionError, match="embeds only text"):
         reindex(config, texts)
     with pytest.raises(CollectionError, match="indexer ingest FOLDER"):
         reindex(replace(config, collection="other"), shades)

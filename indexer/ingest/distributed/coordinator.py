@@ -48,7 +48,7 @@ class Coordinator:
         self._address, self._batch_size = address, options.batch_size
         self._job = WorkerJob(
             config=config,
-            index=replace(index, found=None),  # a worker asks the server itself
+            index=replace(index, server_collection=None),  # a worker asks the server itself
             roots=tuple(_make_absolute(root) for root in roots),
             source_options=options.source_options,
             limits=options.limits,

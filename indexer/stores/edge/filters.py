@@ -1,8 +1,8 @@
 """Converts queries and filters of Qdrant's REST API to the classes of Qdrant Edge.
 
 The REST form is what `qdrant_client.models` dump: the process that owns the shard reads it without
-importing qdrant-client, which takes longer than the rest of its start. Only what this program asks
-is converted; `StoreError` for everything else.
+importing qdrant-client, which takes longer than the rest of its start. Only the features that
+this program uses are converted; others raise `StoreError`.
 """
 
 from __future__ import annotations

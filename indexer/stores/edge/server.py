@@ -2,9 +2,9 @@
 
 It is started as `python -m indexer.stores.edge.server PATH`. A Qdrant Edge shard belongs to one
 process and never releases Python's global lock. So each open collection has one server process, and
-every program (an ingest, the app, a search, all at once) is its client over a local socket: there
+every program (ingest, app, search, at the same time) is a client of it over a local socket: there
 is one lock and one writer, no program blocks another, and killing a client does no harm. The
-process ends soon after its last client has left.
+process ends soon after its last client has disconnected.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from indexer.stores.base import Schema
 from indexer.stores.edge.shard import Shard, ShardLostError
 from indexer.stores.edge.state import SERVER_FILE, connect, write_private_json
 
-IDLE_TIMEOUT = 2.0  # seconds without a client before it ends; the next command finds it warm
-POLL_INTERVAL = 0.25  # seconds between two looks at what has changed
+IDLE_TIMEOUT = 2.0  # seconds without a client before it ends
+POLL_INTERVAL = 0.25  # seconds between two checks
 LOCK_TIMEOUT = 60.0  # seconds to wait for another server process that is closing
 METHODS = frozenset(
     {"upsert", "patch", "delete", "query_batch", "retrieve", "scroll", "count", "facet", "flush"}
@@ -44,11 +44,11 @@ class ShardServer:
         self.shard: Shard | None = None
         self.lock = threading.Lock()  # around the shard
         self.clients: set[connection.Connection] = set()
-        self.left = time.monotonic()  # when the last client did
+        self.left = time.monotonic()  # when the last client disconnected
         self.ending = threading.Event()
 
     def serve(self, listener: connection.Listener) -> None:
-        """Accept clients, each in a thread of its own; daemons, for they must not hold the end."""
+        """Accept clients, each in a daemon thread, which does not delay the exit."""
         while not self.ending.is_set():
             try:
                 client = listener.accept()
@@ -58,7 +58,7 @@ class ShardServer:
             threading.Thread(target=self.handle_client, args=(client,), daemon=True).start()
 
     def handle_client(self, client: connection.Connection) -> None:
-        """Answer one client until it leaves, however it does."""
+        """Serve one client until it disconnects or dies."""
         try:
             while True:
                 client.send(self.handle_request(client.recv()))
@@ -70,7 +70,7 @@ class ShardServer:
             client.close()
 
     def handle_request(self, request: Request) -> tuple[bool, object]:
-        """(True, result), or (False, (the error's class, its message))."""
+        """Return (True, result) or (False, (name of the error class, message))."""
         try:
             with self.lock:
                 return True, self.dispatch(*request)
@@ -93,10 +93,10 @@ class ShardServer:
         return getattr(self.shard, method)(*arguments)
 
     def watch(self) -> None:
-        """Return when the process can end: no client, a signal, or no folder."""
+        """Return when the process should end: no client, a signal, or no folder."""
         while not self.ending.wait(POLL_INTERVAL):
             if not self.path.exists() or (self.shard and not (self.path / "shard").exists()):
-                os._exit(0)  # somebody deleted the points: there is nothing to save
+                os._exit(0)  # the points were deleted: nothing to save
             if not self.clients and time.monotonic() - self.left > IDLE_TIMEOUT:
                 return
 
@@ -107,12 +107,12 @@ class ShardServer:
 
 
 def run(path: Path) -> None:
-    """Serve the collection in `path`, or return where another process does."""
+    """Serve the collection in `path`, or return if another process does."""
     lock = _lock(path)
     if lock is None:
         return
     address = socket_address(path)
-    Path(address).unlink(missing_ok=True)  # ours by the lock; who left it is dead
+    Path(address).unlink(missing_ok=True)  # we hold the lock, so its owner is dead
     key = secrets.token_bytes(32)
     server = ShardServer(path)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,7 +132,7 @@ def run(path: Path) -> None:
 
 
 def socket_address(path: Path) -> str:
-    """A short path in a folder of this user's own: a socket's name may have about 100 bytes."""
+    """A short path in a private folder: socket paths are limited to about 100 bytes."""
     folder = Path(tempfile.gettempdir()) / f"polylens-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
@@ -143,7 +143,7 @@ def socket_address(path: Path) -> str:
 
 
 def _lock(path: Path) -> IO[str] | None:
-    """The lock on the shard, or None where a running process has it."""
+    """The lock on the shard, or None if a running process holds it."""
     file = (path / "keeper.lock").open("a+")
     deadline = time.monotonic() + LOCK_TIMEOUT
     while time.monotonic() < deadline:

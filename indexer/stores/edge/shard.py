@@ -1,8 +1,7 @@
-"""One Qdrant Edge shard on disk, opened by the only process that may.
+"""One Qdrant Edge shard on disk, opened by one process only.
 
-Only checked records come this far (stores/validation.py). A Rust panic is a BaseException that
-poisons the write-ahead log: it becomes `ShardLostError`, after which the
-shard must be opened again.
+All records have been validated (stores/validation.py). A Rust panic is a BaseException that poisons
+the write-ahead log: it becomes `ShardLostError`, after which the shard must be opened again.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from indexer.types import Payload, Record, SparseVector
 
 T = TypeVar("T")
 FLUSH_INTERVAL = 5_000  # points written between two flushes
-MIN_FREE_BYTES = 100 << 20  # a full disk ends the process: its files are mapped
-INDEXING_THRESHOLD = 1 << 40  # KB; a scan builds nothing, and 100k x 384 take 4 ms
+MIN_FREE_BYTES = 100 << 20  # the files are mapped: a full disk would kill the process
+INDEXING_THRESHOLD = 1 << 40  # KB; no graph: a scan of 100k x 384 takes 4 ms
 
 Row = tuple[str, float | None, Payload | None, dict[str, Any]]
 """(id, score, payload, vectors): dense as lists, sparse as (indices, values)."""
 
 
 class ShardLostError(StoreError):
-    """The engine failed inside; open the shard again."""
+    """The engine has panicked; the shard must be opened again."""
 
 
 class Shard:
@@ -50,8 +49,8 @@ class Shard:
             raise CollectionError(lost_points_message(self._path))
         folder.mkdir(parents=True, exist_ok=True)
         shard = edge.EdgeShard.create(str(folder), _make_config(schema))
-        words = schema.keywords + ((schema.tenant,) if schema.tenant else ())
-        for keys, kind in ((words, "Keyword"), (schema.integers, "Integer")):
+        keywords = schema.keywords + ((schema.tenant,) if schema.tenant else ())
+        for keys, kind in ((keywords, "Keyword"), (schema.integers, "Integer")):
             for key in keys:
                 index = edge.UpdateOperation.create_field_index(
                     key, getattr(edge.PayloadSchemaType, kind)
@@ -61,14 +60,14 @@ class Shard:
         return shard
 
     def _check_count(self) -> None:
-        """After a clean close the count must be what it was: corruption can be silent."""
+        """Compare the count with that of the last clean close: corruption can be silent."""
         state = read_state(self._path)
-        found = self.count(None)
-        if state and state.is_clean and state.points != found:
+        points = self.count(None)
+        if state and state.is_clean and state.points != points:
             raise CollectionError(
-                f"{self._path} is damaged: {state.points} points were saved and {found} are "
-                f"there. Restore a backup, or delete {self._path} and ingest again; your "
-                "pictures are not touched"
+                f"{self._path} is damaged: {state.points} points were saved, {points} were "
+                f"found. Restore a backup, or delete {self._path} and ingest again; your "
+                "images are not touched"
             )
         self._write_state(clean=False)
 
@@ -129,7 +128,7 @@ class Shard:
         return [(str(hit.value), int(hit.count)) for hit in response.hits]
 
     def flush(self) -> None:
-        """Everything written so far survives a power cut."""
+        """Make everything written so far durable."""
         _guard(self._shard.flush, "flush")
         self._dirty = 0
 
@@ -150,9 +149,9 @@ class Shard:
 
 
 def _make_config(schema: Schema) -> edge.EdgeConfig:
-    """Store 16 bits per value and no graph: a scan finds what exact values would find.
+    """Store 16 bits per value and no graph: a scan has the recall of exact values.
 
-    Eight bits take half the time and lose 1 to 2 in 100 of crowded neighbours.
+    Eight bits would take half the time and lose 1 to 2 % of the nearest neighbors in dense regions.
     """
     return edge.EdgeConfig(
         vectors={
@@ -183,7 +182,7 @@ def _guard(call: Callable[[], T], what: str) -> T:
     except Exception as error:
         raise StoreError(f"the embedded store could not {what}: {error}") from error
     except BaseException as error:  # a Rust panic
-        raise ShardLostError(f"the embedded store failed inside ({what}): {error}") from error
+        raise ShardLostError(f"the embedded store failed internally ({what}): {error}") from error
 
 
 def _check_disk_space(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The small files beside a shard: how many points it held, and who keeps it now. Stdlib alone."""
+"""The files next to a shard: its point count and server process. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SERVER_FILE = "keeper.json"
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """The points of a shard when it was last opened or closed; `clean` if it was closed."""
+    """The point count when the shard was last opened or closed; `is_clean` if it was closed."""
 
     points: int
     is_clean: bool
@@ -22,8 +22,8 @@ class ShardState:
 
 def read_state(path: Path) -> ShardState | None:
     try:
-        plain = json.loads((path / STATE_FILE).read_text("utf-8"))
-        return ShardState(int(plain["points"]), bool(plain["clean"]))
+        state = json.loads((path / STATE_FILE).read_text("utf-8"))
+        return ShardState(int(state["points"]), bool(state["clean"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -33,27 +33,27 @@ def write_state(path: Path, state: ShardState) -> None:
 
 
 def lost_points_message(path: Path) -> str:
-    """What to say where the points of `path` have gone."""
+    """The message for a collection whose points are missing."""
     return (
-        f"the points in {path} are gone. If the collection has been re-indexed, open it anew (type "
+        f"the points in {path} are gone. If the collection has been re-indexed, open it again (run "
         "the command again); otherwise restore a backup, or delete that folder and ingest again"
     )
 
 
-def write_private_json(path: Path, plain: dict[str, object]) -> None:
-    """Write JSON that only its owner may read, whole or not at all."""
-    fresh = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def write_private_json(path: Path, content: dict[str, object]) -> None:
+    """Write JSON atomically, readable only by its owner."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(plain, file)
-    fresh.replace(path)
+        json.dump(content, file)
+    temporary.replace(path)
 
 
 def connect(path: Path) -> connection.Connection | None:
-    """Connect to the running server process of the shard in `path`; None where there is none."""
+    """Connect to the running server process of the shard in `path`; None if there is none."""
     try:
-        keeper = json.loads((path / SERVER_FILE).read_text("utf-8"))
-        return connection.Client(keeper["address"], authkey=bytes.fromhex(keeper["key"]))
+        server = json.loads((path / SERVER_FILE).read_text("utf-8"))
+        return connection.Client(server["address"], authkey=bytes.fromhex(server["key"]))
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     except AuthenticationError:
@@ -61,7 +61,7 @@ def connect(path: Path) -> connection.Connection | None:
 
 
 def count_points(path: Path) -> int | None:
-    """How many points the collection in `path` holds; None where only opening it can tell."""
+    """The number of points in `path`; None if the shard must be opened to count them."""
     live = connect(path)
     if live is not None:
         with live:

@@ -1,4 +1,4 @@
-"""The embedded store: a client of the process that owns the shard, started where needed."""
+"""The embedded store: a client of the process that owns the shard, which it starts if needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START_TIMEOUT = 60.0  # seconds the server process may take to answer
 
 
 class EdgeStore:
-    """The collection in the folder `path`. Thread-safe; any number of processes may have one."""
+    """The collection in the folder `path`. Thread-safe; several processes may use it at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,8 +63,8 @@ class EdgeStore:
         return [[ScoredPoint(*row) for row in rows] for rows in answers]
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        """In two steps: a second scan for what another request found costs less here than a
-        prefetch stage, which would scan for each request again."""
+        """Run two steps: a second scan over the other requests' results is cheaper here than
+        prefetch stages, which would scan once per request."""
         from qdrant_client import models
 
         answers = self.query_batch(requests)
@@ -72,7 +72,7 @@ class EdgeStore:
         missing: dict[int, models.QueryRequest] = {}
         for number, (request, points) in enumerate(zip(requests, answers, strict=True)):
             ids = sorted(union - {point.id for point in points})
-            if ids and len(points) == request.limit:  # who gave fewer has no more to give
+            if ids and len(points) == request.limit:  # fewer than the limit: no more exist
                 among = models.Filter(must=[models.HasIdCondition(has_id=[*ids])])
                 change = {"filter": among, "limit": len(ids)}
                 missing[number] = request.model_copy(update=change)
@@ -107,7 +107,7 @@ class EdgeStore:
         self._call("flush")
 
     def close(self) -> None:
-        """Leave; the server process flushes and ends after its last client."""
+        """Disconnect; the server process flushes and ends after its last client."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -119,7 +119,7 @@ class EdgeStore:
         return self._schema
 
     def _call(self, method: str, *arguments: object) -> Any:
-        """Ask the server process, again if it has died: every operation may be repeated."""
+        """Send a request, once more if the process has died: every operation is idempotent."""
         with self._lock:
             try:
                 return self._request(method, arguments)
@@ -130,8 +130,8 @@ class EdgeStore:
             except (OSError, EOFError) as error:
                 self.close()
                 raise StoreError(
-                    f"the process that keeps {self._path} has died twice ({error!r}); see "
-                    f"{self._path / 'keeper.log'}, and type the command again"
+                    f"the server process of {self._path} has died twice ({error!r}); see "
+                    f"{self._path / 'keeper.log'}, and run the command again"
                 ) from error
 
     def _request(self, method: str, arguments: tuple[object, ...]) -> Any:
@@ -160,7 +160,7 @@ class EdgeStore:
             time.sleep(wait)
             wait = min(wait * 1.3, 0.2)
         raise StoreError(
-            f"the process that keeps {self._path} did not start within {START_TIMEOUT:.0f} s; see "
+            f"the server process of {self._path} did not start within {START_TIMEOUT:.0f} s; see "
             f"{self._path / 'keeper.log'}"
         )
 
@@ -186,7 +186,7 @@ def _rebuild_error(name: str, message: str) -> IndexerError:
 
 
 def _dump_model(model: BaseModel | None) -> dict[str, Any] | None:
-    """The REST form: the server process need not import qdrant-client."""
+    """Convert to the REST form, so that the server process need not import qdrant-client."""
     return None if model is None else model.model_dump(exclude_none=True, by_alias=True)
 
 

@@ -1,4 +1,4 @@
-"""Makes the client of a server: its key, its certificates, what else it sends."""
+"""Creates the client of a server: API key, certificates, headers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 GRPC_OPTIONS = {
-    "grpc.use_local_subchannel_pool": 1,  # else the client's three channels are one connection
-    # milliseconds; gRPC would let up to two minutes pass before it looks for a server again
+    "grpc.use_local_subchannel_pool": 1,  # else three channels share one connection
+    # milliseconds; gRPC's default waits up to two minutes before it reconnects
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 2000,
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 def make_client(connection: Connection) -> QdrantClient:
-    """A client that has sent nothing yet; raises `StoreError` for a key or a certificate that is
-    none.
+    """Create a client, without sending anything; raises `StoreError` for an invalid key or
+    certificate.
 
-    It is safe in threads. The key goes as a header: with `api_key` the client warns of every
-    address without TLS, the own machine's too.
+    It is thread-safe. The key is sent as a header: with `api_key` the client would warn about every
+    address without TLS, even localhost.
     """
     from qdrant_client import QdrantClient
 
@@ -48,22 +48,24 @@ def make_client(connection: Connection) -> QdrantClient:
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         headers=_make_headers(connection, parts),
         timeout=math.ceil(connection.timeout),
-        check_compatibility=False,  # a thread that warns; `Server` asks, and says what to do
+        check_compatibility=False,  # only warns, from a thread; `Server` checks the version
         verify=_make_ssl_context(connection) if parts.scheme == "https" else False,
         **grpc,
     )
     if connection.grpc_port is not None:
-        _ = client.grpc_points, client.grpc_collections  # made here, and not by two threads at once
+        _ = client.grpc_points, client.grpc_collections  # created here, before threads use it
     return client
 
 
 def _make_headers(connection: Connection, parts: SplitResult) -> dict[str, str]:
-    """Of REST and gRPC alike. The name and password are for a proxy that stands before Qdrant."""
+    """Make the headers of REST and gRPC. Name and password are for a proxy in front of Qdrant."""
     headers = {}
     if connection.api_key:
         headers["api-key"] = key = connection.api_key.strip()
         if not (key.isascii() and key.isprintable()):
-            raise StoreError("the API key holds what no key can hold: set QDRANT_API_KEY anew")
+            raise StoreError(
+                "the API key has characters that a key cannot have: correct QDRANT_API_KEY"
+            )
     if parts.username or parts.password:
         pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
@@ -71,12 +73,12 @@ def _make_headers(connection: Connection, parts: SplitResult) -> dict[str, str]:
 
 
 def _warn_about_plain_keys(connection: Connection, parts: SplitResult) -> None:
-    """Not of this machine, nor of a service beside us in the same composition."""
+    """Warn, except for this machine and services in the same Docker network."""
     host = parts.hostname or ""
-    near = "." not in host.strip("[]") or host.startswith("127.")
-    if connection.api_key and parts.scheme == "http" and not near:
+    is_local = "." not in host.strip("[]") or host.startswith("127.")
+    if connection.api_key and parts.scheme == "http" and not is_local:
         log.warning(
-            "the API key goes to %s unencrypted: use https:// where others may listen",
+            "the API key is sent to %s unencrypted: use https:// on networks you do not trust",
             redact_password(connection.url),
         )
 
@@ -92,7 +94,7 @@ def _make_ssl_context(connection: Connection) -> ssl.SSLContext:
 
 
 def _read_root_certificates(connection: Connection) -> bytes | None:
-    """What gRPC trusts; None: its own list."""
+    """The root certificates for gRPC; None: its default ones."""
     if connection.ca is None:
         return None
     _make_ssl_context(connection)

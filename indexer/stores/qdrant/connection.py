@@ -1,4 +1,4 @@
-"""How a Qdrant server is reached, and how a collection is laid out on it. Plain values."""
+"""The connection to a Qdrant server, and the layout of a collection on it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A Qdrant server by its URL, which may hold a name and a password for what stands before it.
+    """A Qdrant server; the URL may have a name and a password for a proxy in front of it.
 
     Times are in seconds.
     """
 
     url: str
     api_key: str | None = None
-    grpc_port: int | None = None  # None: REST alone
-    ca: str | None = None  # a PEM file; None: the authorities that everybody trusts
+    grpc_port: int | None = None  # None: REST only
+    ca: str | None = None  # a PEM file; None: the system's authorities
     timeout: float = 60.0  # of one request
-    retry_seconds: float = 120.0  # how long a server that is away or busy is waited for
+    retry_seconds: float = 120.0  # how long to retry while the server is away or busy
     upload_concurrency: int = 2  # uploads at a time
 
 
@@ -26,8 +26,8 @@ class Connection:
 class Layout:
     """How a new collection is stored on a server; see `indexer.stores.qdrant.profiles.PROFILES`.
 
-    `small`: all in RAM. `large`: originals on disk as float16, quantised in RAM to four bits a
-    number. `huge`: to two bits, over shards and replicas. None is the profile's own.
+    `small`: all in RAM. `large`: originals on disk as float16, quantized in RAM to four bits per
+    value. `huge`: two bits, with shards and replicas. None: the profile's default.
     """
 
     profile: str = "small"
@@ -36,7 +36,7 @@ class Layout:
 
 
 def redact_password(url: object) -> str:
-    """A store's URL without the password that may stand in it."""
+    """The URL of a store without its password."""
     parts = urlsplit(str(url))
     if not parts.password:
         return str(url)

@@ -1,6 +1,6 @@
-"""What goes wrong on the way to a server, and which of it is worth another try.
+"""Classifies the errors of a server: which are transient, and what they say.
 
-qdrant-client hands on what httpx, grpc and json raise, each in its own form.
+qdrant-client passes on the errors of httpx, grpc and json, each in its own form.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from ssl import SSLCertVerificationError, SSLError
 from typing import Any
 
-RETRYABLE_STATUSES = frozenset(
-    {408, 429, 500, 502, 503, 504}
-)  # HTTP statuses that may be gone next time
+RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})  # HTTP statuses of transient errors
 RETRYABLE_GRPC_CODES = frozenset(
     {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "CANCELLED"}
 )
@@ -24,54 +22,54 @@ GRPC_STATUS = {
     "ALREADY_EXISTS": 409,
     "UNIMPLEMENTED": 501,
 }
-"""gRPC's codes as the HTTP statuses that Qdrant gives for the same."""
+"""gRPC code -> the HTTP status that Qdrant uses for the same error."""
 
 
 class NotAppliedError(Exception):
-    """The server took a write and did not get round to it within the time of the request."""
+    """The server accepted a write but did not apply it before the request's timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransientError:
-    """Something that passes: what it was, and how many seconds the server asks to wait."""
+    """An error worth a retry, and the seconds that the server asks to wait."""
 
     message: str
     retry_after: float | None = None
 
 
 def find_transient_error(error: Exception) -> TransientError | None:
-    """The fault that `error` stands for; None where another try would end the same."""
+    """Return the transient error behind `error`; None if a retry would not help."""
     from httpx import RequestError, UnsupportedProtocol
     from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 
     source = root_cause(error)
     if isinstance(source, ResourceExhaustedResponse):
         return TransientError("it has too many requests", float(source.retry_after_s))
-    if isinstance(source, QdrantException):  # Retry-After is a date, which the client cannot read
+    if isinstance(source, QdrantException):  # Retry-After as a date, which the client cannot parse
         return TransientError("it has too many requests")
     if isinstance(source, NotAppliedError):
-        return TransientError("it has not applied what it was sent")
+        return TransientError("it has not applied the write")
     if isinstance(source, json.JSONDecodeError):
-        return TransientError("its answer broke off")
+        return TransientError("its response was cut off")
     if isinstance(source, RequestError):
-        lasting = isinstance(source, UnsupportedProtocol) or find_tls_error(source)
-        return None if lasting else TransientError(_describe(source))
+        permanent = isinstance(source, UnsupportedProtocol) or find_tls_error(source)
+        return None if permanent else TransientError(_describe(source))
     return _parse_response_error(source)
 
 
 def _parse_response_error(error: Exception) -> TransientError | None:
-    """What the server itself has said."""
+    """Parse an error response of the server."""
     code = get_grpc_code(error)
     if code is not None:
-        words = get_server_message(error)
-        passing = (
+        message = get_server_message(error)
+        is_transient = (
             code in RETRYABLE_GRPC_CODES
             and not find_tls_error(error)
-            and "larger than" not in words
+            and "larger than" not in message
         )
-        if "failed to connect" in words:  # to all addresses; last error: UNKNOWN: ipv4:...: why
-            words = words.rpartition(": ")[2]
-        return TransientError(words or code) if passing else None
+        if "failed to connect" in message:  # to all addresses; last error: UNKNOWN: ipv4:...: why
+            message = message.rpartition(": ")[2]
+        return TransientError(message or code) if is_transient else None
     status = get_status(error)
     if status in RETRYABLE_STATUSES:
         return TransientError(
@@ -82,9 +80,9 @@ def _parse_response_error(error: Exception) -> TransientError | None:
 
 
 def root_cause(error: Exception) -> Exception:
-    """What qdrant-client has wrapped."""
-    found = getattr(error, "source", None)
-    return found if isinstance(found, Exception) else error
+    """The error that qdrant-client has wrapped."""
+    source = getattr(error, "source", None)
+    return source if isinstance(source, Exception) else error
 
 
 def get_grpc_code(error: Exception) -> str | None:
@@ -94,7 +92,7 @@ def get_grpc_code(error: Exception) -> str | None:
 
 
 def get_status(error: Exception) -> int | None:
-    """The HTTP status, or the one that gRPC's code stands for."""
+    """The HTTP status, or the equivalent of the gRPC code."""
     code = get_grpc_code(error)
     if code is not None:
         return GRPC_STATUS.get(code)
@@ -103,7 +101,7 @@ def get_status(error: Exception) -> int | None:
 
 
 def get_server_message(error: Exception) -> str:
-    """The server's own words, on one line."""
+    """The server's message, on one line."""
     details: Any = getattr(error, "details", None)
     if callable(details):
         return _first_line(str(details() or ""))
@@ -115,10 +113,11 @@ def get_server_message(error: Exception) -> str:
 
 
 def find_tls_error(error: Exception) -> str | None:
-    """What is wrong with the encryption; a connection that merely broke off is none."""
+    """Describe a TLS error; None for other errors, such as a lost connection."""
     if get_grpc_code(error) is not None:
-        words = get_server_message(error)
-        return words if "CERTIFICATE_VERIFY_FAILED" in words or "SSL_ERROR" in words else None
+        message = get_server_message(error)
+        is_tls = "CERTIFICATE_VERIFY_FAILED" in message or "SSL_ERROR" in message
+        return message if is_tls else None
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, SSLCertVerificationError):
@@ -134,7 +133,7 @@ def _describe(error: Exception) -> str:
     from httpx import TimeoutException
 
     if isinstance(error, TimeoutException):
-        return "no answer in time"
+        return "the request timed out"
     return _first_line(re.sub(r"\[Errno -?\d+\] ", "", str(error))) or type(error).__name__
 
 

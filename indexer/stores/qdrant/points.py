@@ -1,4 +1,4 @@
-"""Records as points of qdrant-client, and back."""
+"""Converts records to points of qdrant-client, and back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from indexer.stores.memory import MemoryServer
     from indexer.stores.qdrant.server import Server
 
-DECIMALS = 8  # decimals of a unit vector's numbers: as good as float32, and half as long in JSON
+DECIMALS = 8  # of a unit vector's values: as precise as float32, half as long in JSON
 
 
 def make_upsert(
     server: Server | MemoryServer, collection: str, records: Sequence[Record]
 ) -> Callable[[QdrantClient], models.UpdateResult]:
-    """What upserts `records`, converted once however often it is tried."""
+    """Make the call that upserts `records`; they are converted once, even if it is retried."""
     if server.uses_grpc:
         return _make_grpc_upsert(collection, records, server.timeout)
     from qdrant_client import models
@@ -47,7 +47,7 @@ def to_rest_vectors(record: Record) -> dict[str, Any]:
 def _make_grpc_upsert(
     collection: str, records: Sequence[Record], timeout: float
 ) -> Callable[[QdrantClient], models.UpdateResult]:
-    """Takes a third of the time of points that the client converts."""
+    """Convert without the client, in a third of the time."""
     from qdrant_client import grpc
     from qdrant_client.conversions.conversion import GrpcToRest
 
@@ -81,7 +81,7 @@ def _to_grpc_point(record: Record) -> grpc.PointStruct:
 
 
 def clamp_integers(value: Any) -> Any:
-    """Whole numbers of more than 64 bits as floats, as the server reads them from JSON too."""
+    """Convert integers of more than 64 bits to floats, as the server does with JSON."""
     if isinstance(value, dict):
         return {key: clamp_integers(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

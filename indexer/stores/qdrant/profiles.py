@@ -1,8 +1,8 @@
-"""The profiles of collections on a server: what is in RAM, what is quantised, how queries make up.
+"""Storage profiles of collections on a server: what is in RAM, and how it is quantized.
 
-A number of a vector costs 4 bytes as it is and 2 as float16; quantised to four bits half a byte, to
-two bits a quarter. What quantisation mistakes, rescoring mends: a query takes `oversampling` times
-as many candidates from the quantised vectors as it wants, and orders them by the originals.
+A vector value takes 4 bytes as float32 and 2 as float16, half a byte quantized to four bits, and a
+quarter to two bits. Rescoring corrects the quantization error: a query takes `oversampling` times
+its limit of candidates from the quantized vectors and orders them by the original vectors.
 https://qdrant.tech/documentation/manage-data/quantization/
 """
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`bits` a number in RAM (None: not quantised); None of shards and replicas: the server's."""
+    """`bits` per value in RAM (None: not quantized); shards, replicas: None is the default."""
 
     datatype: str
     originals_on_disk: bool
     bits: str | None
-    graph_on_disk: bool  # HNSW's, about 150 bytes a point
+    graph_on_disk: bool  # HNSW, about 150 bytes per point
     payload_on_disk: bool
-    indexes_on_disk: bool  # of the payload and of words
-    lookups_on_disk: bool  # of LOOKUPS
+    indexes_on_disk: bool  # of payload keys and sparse vectors
+    lookups_on_disk: bool  # of LOOKUP_KEYS
     shards: int | None = None
     replicas: int | None = None
 
 
 PROFILES = {
-    # To about a million points of dim 1024 in 16 GB. Nothing is lost, nothing waits for a disk.
+    # Up to about a million points of dim 1024 in 16 GB. No quantization, no disk reads.
     "small": Profile(
         datatype="float32",
         originals_on_disk=False,
@@ -45,7 +45,7 @@ PROFILES = {
         indexes_on_disk=False,
         lookups_on_disk=False,
     ),
-    # To some ten millions: RAM holds an eighth of the vectors, the graph, and the facets. float16
+    # Up to tens of millions: RAM holds an eighth of the vectors, the graph, and the facets. float16
     # keeps a cosine to 1e-3 at worst, and halves what rescoring reads. TurboQuant's four bits are
     # within 1 to 2 points of int8's recall before rescoring, in half the RAM.
     "large": Profile(
@@ -57,9 +57,9 @@ PROFILES = {
         indexes_on_disk=False,
         lookups_on_disk=True,
     ),
-    # Beyond, over several machines: RAM holds a sixteenth of the vectors and nothing else. One bit
-    # would want vectors of dim 1000 and more; a starter has 384. Six shards spread over two,
-    # three or six nodes; two replicas outlive the loss of one.
+    # More, on several machines: RAM holds a sixteenth of the vectors and nothing else. One bit
+    # needs a dim of 1000 or more; the starter has 384. Six shards spread over two, three or six
+    # nodes; two replicas tolerate the loss of one node.
     "huge": Profile(
         datatype="float16",
         originals_on_disk=True,
@@ -74,29 +74,29 @@ PROFILES = {
 }
 
 LOOKUP_KEYS = frozenset({"content", "paths", "name"})
-"""Keys that nearly every point has a value of its own for: most of what indexes of the payload
-would take in RAM, and asked for when one file is looked up, not at every search."""
+"""Keys with a distinct value in nearly every point. They need most of the RAM of the payload
+indexes, and are used to look up a file, not in every search."""
 
 OVERSAMPLING = {"bits4": 2.0, "bits2": 3.0}
-"""Search already asks for 100 where it shows 20, so that little is wanted on top."""
-MAX_OVERSAMPLING = 4.0  # for a coarser quantisation, of somebody else's collection
+"""Search already requests 100 for a page of 20, so little oversampling is needed."""
+MAX_OVERSAMPLING = 4.0  # for coarser quantization, of a collection that was not created here
 
 STRICT_MODE: dict[str, Any] = {
     "enabled": True,
-    "unindexed_filtering_retrieve": True,  # people narrow by columns of their own tables
-    "unindexed_filtering_update": False,  # what is changed is named by its id
+    "unindexed_filtering_retrieve": True,  # users filter by columns of their own tables
+    "unindexed_filtering_update": False,  # updates name points by id
     "search_allow_exact": True,
     "search_max_oversampling": 16.0,
     "search_max_hnsw_ef": 2048,
-    "search_max_batchsize": 128,  # `QdrantStore` sends at most half of that
-    "upsert_max_batchsize": 1024,  # and a quarter of that
-    "max_query_limit": 100_000,  # page 500 of a search asks for that many candidates
+    "search_max_batchsize": 128,  # `QdrantStore` sends at most half of this
+    "upsert_max_batchsize": 1024,  # and a quarter of this
+    "max_query_limit": 100_000,  # page 500 of a search requests this many candidates
 }
-"""Limits that our own queries keep, and that a mistaken one meets before the server suffers."""
+"""Limits that our queries respect, and that protect the server from mistaken ones."""
 
 
 def resolve_profile(layout: Layout) -> Profile:
-    """Raises `ConfigError` for a profile that there is not."""
+    """Look up the profile; raises `ConfigError` for an unknown one."""
     try:
         return PROFILES[layout.profile]
     except KeyError:
@@ -106,7 +106,7 @@ def resolve_profile(layout: Layout) -> Profile:
 
 
 def make_collection_config(schema: Schema, layout: Layout) -> dict[str, Any]:
-    """The arguments of `create_collection`, but for its name."""
+    """Make the arguments of `create_collection`, except the name."""
     from qdrant_client import models
 
     profile = resolve_profile(layout)
@@ -119,7 +119,7 @@ def make_collection_config(schema: Schema, layout: Layout) -> dict[str, Any]:
         "on_disk_payload": profile.payload_on_disk,
         "shard_number": layout.shards or profile.shards,
         "replication_factor": replicas,
-        "write_consistency_factor": replicas and replicas // 2 + 1,  # most have it, or it failed
+        "write_consistency_factor": replicas and replicas // 2 + 1,  # a majority
         "strict_mode_config": models.StrictModeConfig(**STRICT_MODE),
     }
 
@@ -145,7 +145,7 @@ def _make_sparse_params(profile: Profile) -> models.SparseVectorParams:
 
 
 def _make_quantization(bits: str | None) -> models.TurboQuantization | None:
-    """In RAM whatever the originals do."""
+    """The quantized vectors are always in RAM."""
     from qdrant_client import models
 
     if bits is None:
@@ -158,38 +158,40 @@ def _make_quantization(bits: str | None) -> models.TurboQuantization | None:
 
 
 def make_payload_indexes(schema: Schema, layout: Layout) -> dict[str, Any]:
-    """Payload key -> its index. They must be there before the points: HNSW builds on them."""
+    """Payload key -> its index. They must exist before the points: HNSW uses them."""
     from qdrant_client import models
 
     profile = resolve_profile(layout)
     on_disk = profile.indexes_on_disk
 
-    def words(on_disk: bool, tenant: bool | None = None) -> models.KeywordIndexParams:
+    def make_keyword_index(on_disk: bool, tenant: bool | None = None) -> models.KeywordIndexParams:
         kind = models.KeywordIndexType.KEYWORD
         return models.KeywordIndexParams(type=kind, is_tenant=tenant, on_disk=on_disk)
 
-    seldom = LOOKUP_KEYS if profile.lookups_on_disk else frozenset()
-    indexes: dict[str, Any] = {key: words(on_disk or key in seldom) for key in schema.keywords}
+    lookups = LOOKUP_KEYS if profile.lookups_on_disk else frozenset()
+    indexes: dict[str, Any] = {
+        key: make_keyword_index(on_disk or key in lookups) for key in schema.keywords
+    }
     for key in schema.integers:
         kind = models.IntegerIndexType.INTEGER
         indexes[key] = models.IntegerIndexParams(type=kind, on_disk=on_disk)
     if schema.tenant:
-        indexes[schema.tenant] = words(on_disk, tenant=True)
+        indexes[schema.tenant] = make_keyword_index(on_disk, tenant=True)
     return indexes
 
 
-def make_search_params(found: models.CollectionInfo) -> models.SearchParams | None:
-    """What a query must say of a collection as it is found; None where it is not quantised."""
+def make_search_params(info: models.CollectionInfo) -> models.SearchParams | None:
+    """Make the search parameters of a collection; None if it is not quantized."""
     from qdrant_client import models
 
-    vectors = found.config.params.vectors
+    vectors = info.config.params.vectors
     own = [v.quantization_config for v in vectors.values()] if isinstance(vectors, dict) else []
-    quantised = [one for one in (found.config.quantization_config, *own) if one]
-    if not quantised:
+    quantizations = [one for one in (info.config.quantization_config, *own) if one]
+    if not quantizations:
         return None
     return models.SearchParams(
         quantization=models.QuantizationSearchParams(
-            rescore=True, oversampling=max(_get_oversampling(one) for one in quantised)
+            rescore=True, oversampling=max(_get_oversampling(one) for one in quantizations)
         )
     )
 

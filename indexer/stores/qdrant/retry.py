@@ -1,4 +1,4 @@
-"""Repeats a call to a server with growing pauses, until a time limit."""
+"""Retries a call to a server with exponential backoff, up to a time limit."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 from indexer.stores.qdrant.errors import TransientError, find_transient_error
 
 T = TypeVar("T")
-PAUSES = wait_exponential(multiplier=0.25, max=10.0)  # seconds; doubled from one to the other
-SLEEP_SLICE = 0.2  # seconds of sleep after which a stop is noticed
+PAUSES = wait_exponential(multiplier=0.25, max=10.0)  # seconds; doubled each time
+SLEEP_SLICE = 0.2  # seconds between checks for a stop
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time and the waiting, which tests replace."""
+    """Time and sleep; tests replace them."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
 
 class RetryTimeoutError(Exception):
-    """The time limit is over, or the work was stopped."""
+    """The time limit was reached, or the call was stopped."""
 
     def __init__(self, fault: TransientError, waited: float) -> None:
         super().__init__(fault.message)
@@ -41,12 +41,12 @@ def call_with_retry(
     on_wait: Callable[[TransientError, float], None] = lambda *_: None,
     stop: threading.Event | None = None,
 ) -> T:
-    """Return what `operation` gives once it succeeds; it must do no harm when it runs twice.
+    """Call `operation` until it succeeds, and return its result; it must be idempotent.
 
     Args:
         operation: The call.
-        retry_seconds: How long to try again, from the first failure; one more try at the end.
-        clock: The time.
+        retry_seconds: How long to retry after the first failure; with a last try at the end.
+        clock: Time and sleep.
         on_wait: Called with each transient error and the seconds since the first.
         stop: Ends the waiting when it is set.
 

@@ -1,4 +1,4 @@
-"""Makes a collection on a server, or says in what one that is there differs from what is wanted."""
+"""Creates a collection on a server, or checks that an existing one has the right schema."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def create_collection(
         try:
             client.create_collection(name, **arguments, metadata=metadata)
         except Exception as error:
-            if get_status(error) != 409:  # another process, or we: the answer was lost
+            if (
+                get_status(error) != 409
+            ):  # it exists: another process created it, or our response was lost
                 raise
 
     server.call(create)
@@ -48,10 +50,10 @@ def ensure_collection(
     layout: Layout,
     info: models.CollectionInfo | None = None,
 ) -> models.CollectionInfo:
-    """The collection `name`, with all its payload indexes; raises `StoreError`.
+    """Create the collection `name` and its payload indexes if missing; raises `StoreError`.
 
-    `info` is what the server said of it, where somebody has asked already. With a key that may only
-    read, a collection that exists is good enough as it is.
+    `info` is the server's description of it, if known. With a read-only key an existing collection
+    is used as it is.
     """
     if info is None:
         if not server.call(lambda client: client.collection_exists(name)):
@@ -76,8 +78,8 @@ def _create_indexes(server: Server | MemoryServer, name: str, missing: dict[str,
 
     if missing and not server.call(create):
         log.warning(
-            "collection %s has no index of %s, and the API key may not make one: facets of it "
-            "fail, and filters by it are slow",
+            "collection %s has no index on %s, and the API key may not create one: facets on it "
+            "fail, and filters on it are slow",
             name,
             ", ".join(missing),
         )
@@ -89,22 +91,22 @@ def _check_vectors(info: models.CollectionInfo, name: str, schema: Schema) -> No
     missing = [v for v, _ in schema.dense if v not in named]
     missing += [v for v in schema.sparse if v not in sparse]
     if missing:
-        there = ", ".join([*named, *sparse]) or "one without a name"
+        existing = ", ".join([*named, *sparse]) or "one without a name"
         raise StoreError(
             f"collection {name!r} on the server has no vectors {' and '.join(missing)} (it has "
-            f"{there}): it was not made by indexer ingest; choose another with --collection"
+            f"{existing}): it was not created by indexer ingest; choose another with --collection"
         )
     for vector, dim in schema.dense:
         if named[vector].size != dim:
             raise StoreError(
-                f"collection {name!r} on the server holds {vector} vectors of "
-                f"{named[vector].size} numbers, and the model gives {dim}: name the collection's "
+                f"collection {name!r} on the server has {vector} vectors of "
+                f"dim {named[vector].size}, and the model has dim {dim}: name the collection's "
                 "own model with --model, or another collection with --collection; indexer reindex "
                 "gives a collection another model"
             )
         if named[vector].distance != "Cosine":
             raise StoreError(
                 f"collection {name!r} on the server compares its {vector} vectors by "
-                f"{named[vector].distance.value}, and not by cosine: it was not made by indexer "
+                f"{named[vector].distance.value}, not by cosine: it was not created by indexer "
                 "ingest; choose another with --collection"
             )

@@ -1,4 +1,4 @@
-"""One Qdrant server as this process sees it: one client, one way to call it, one set of errors."""
+"""One Qdrant server: its client, retries, and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FIRST_CONTACT_SECONDS = 10.0  # seconds to wait for a server never seen: its address may be mistyped
-LOG_AFTER_SECONDS = 1.0  # seconds of waiting that nobody need hear of
+LOG_AFTER_SECONDS = 1.0  # seconds of waiting that are not logged
 log = logging.getLogger(__name__)
 
 
@@ -37,21 +37,21 @@ log = logging.getLogger(__name__)
 def get_server(connection: Connection) -> Server:
     """The process's one server at `connection`."""
     server = Server(connection)
-    atexit.register(server.close)  # gRPC complains of channels that only the end closes
+    atexit.register(server.close)  # gRPC complains about channels that are open at exit
     return server
 
 
 class Server:
-    """A Qdrant server. Thread-safe, and without a lock around calls: several may be under way."""
+    """A Qdrant server. Thread-safe; calls run concurrently."""
 
     def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
         self.connection = connection
         self._clock = clock or Clock()
         self._client: QdrantClient | None = None
         self._met = False  # it has answered
-        self._checked = False  # it is a Qdrant of a version for this client
-        self._waiting = False  # and the user has been told
-        self._answered = float("-inf")  # when an outage was told to be over
+        self._checked = False  # it is Qdrant, of a version that this client supports
+        self._waiting = False  # an outage has been logged
+        self._answered = float("-inf")  # when the end of the last outage was logged
         self._lock = threading.Lock()
 
     @property
@@ -74,35 +74,34 @@ class Server:
         stop: threading.Event | None = None,
         is_read: bool = False,
     ) -> T:
-        """Run `operation`, again and again while the server is away or busy: it must do no harm
-        when it runs twice.
+        """Run `operation`, with retries while the server is away or busy; it must be idempotent.
 
-        Before the first call that writes, the server's version is checked; where all calls are
-        reads (`is_read`), only after one has failed.
+        The server's version is checked before the first call that writes; for reads (`is_read`)
+        only after one has failed.
 
         `patience` is in seconds from the first failure (default: the connection's); `stop` ends the
-        waiting. Raises `StoreUnavailableError` when the time is over, `StoreError` at once for an
+        waiting. Raises `StoreUnavailableError` when the time is up, `StoreError` at once for an
         error that is not transient.
         """
-        patient = self.connection.retry_seconds if patience is None else patience
+        retry_seconds = self.connection.retry_seconds if patience is None else patience
         client = self._ensure_client()
         if not self._met:
-            patient = min(patient, FIRST_CONTACT_SECONDS)
+            retry_seconds = min(retry_seconds, FIRST_CONTACT_SECONDS)
         if not (self._checked or is_read):
-            self._check_server(client, patient, stop)
+            self._check_server(client, retry_seconds, stop)
         try:
-            result = self._call_with_retry(lambda: operation(client), patient, stop)
+            result = self._call_with_retry(lambda: operation(client), retry_seconds, stop)
         except StoreUnavailableError:
             raise
         except IndexerError:
-            if not self._checked:  # perhaps it is no Qdrant, or not one for this client
-                self._check_server(client, patient, stop)
+            if not self._checked:  # perhaps not Qdrant, or an unsupported version
+                self._check_server(client, retry_seconds, stop)
             raise
         self._met = True
         return result
 
     def close(self) -> None:
-        """End the connections; another call opens them again."""
+        """Close the connections; the next call opens them again."""
         with self._lock:
             client, self._client = self._client, None
             self._met = self._checked = False
@@ -118,11 +117,13 @@ class Server:
     def _check_server(
         self, client: QdrantClient, patience: float, stop: threading.Event | None
     ) -> None:
-        """Once: is it a Qdrant, and of a version that this client can talk to?"""
-        title, found = self._call_with_retry(lambda: self._get_version(client), patience, stop)
+        """Check once that it is Qdrant, of a version that this client supports."""
+        title, server_version = self._call_with_retry(
+            lambda: self._get_version(client), patience, stop
+        )
         if "qdrant" not in title.lower():
             raise not_qdrant_error(self.connection, f"it calls itself {title[:60]!r}")
-        _check_version(found, self.connection)
+        _check_version(server_version, self.connection)
         self._met = self._checked = True
 
     def _get_version(self, client: QdrantClient) -> tuple[str, str]:
@@ -130,30 +131,30 @@ class Server:
         from qdrant_client.http.exceptions import ResponseHandlingException
 
         try:
-            found = client.info()
+            info = client.info()
         except json.JSONDecodeError:
-            raise not_qdrant_error(self.connection, "its answer is no JSON") from None
+            raise not_qdrant_error(self.connection, "its response is not JSON") from None
         except ResponseHandlingException as error:
             if isinstance(error.source, ValidationError):
-                raise not_qdrant_error(self.connection, "it does not tell its version") from None
+                raise not_qdrant_error(self.connection, "its response has no version") from None
             raise
         except Exception as error:
             if find_transient_error(error) is None and get_status(error) not in (None, 401, 403):
                 raise not_qdrant_error(self.connection, f"status {get_status(error)}") from None
             raise
-        return found.title, found.version
+        return info.title, info.version
 
     def _call_with_retry(
         self, operation: Callable[[], T], patience: float, stop: threading.Event | None
     ) -> T:
-        def told(fault: TransientError, waited: float) -> None:
+        def on_wait(fault: TransientError, waited: float) -> None:
             self._log_retry(fault, waited, patience)
 
         try:
-            result = call_with_retry(operation, patience, self._clock, told, stop)
-        except RetryTimeoutError as gave_up:
+            result = call_with_retry(operation, patience, self._clock, on_wait, stop)
+        except RetryTimeoutError as timeout:
             self._waiting = False
-            raise unavailable_error(self.connection, gave_up) from gave_up
+            raise unavailable_error(self.connection, timeout) from timeout
         except IndexerError:
             raise
         except Exception as error:
@@ -166,7 +167,7 @@ class Server:
         return result
 
     def _log_retry(self, fault: TransientError, waited: float, patience: float) -> None:
-        """Once an outage, however many calls are waiting, and whichever is through first."""
+        """Log once per outage, however many calls are waiting."""
         began = self._clock.now() - waited
         if waited < LOG_AFTER_SECONDS or began <= self._answered:
             return
@@ -181,15 +182,16 @@ class Server:
             )
 
 
-def _check_version(found: str, connection: Connection) -> None:
-    """Client and server talk when their minor versions are the same, or neighbours."""
-    ours, theirs = _parse_version(version("qdrant-client")), _parse_version(found)
+def _check_version(server_version: str, connection: Connection) -> None:
+    """Client and server are compatible if their minor versions differ by at most one."""
+    ours, theirs = _parse_version(version("qdrant-client")), _parse_version(server_version)
     if theirs is None:
-        raise not_qdrant_error(connection, f"version {found[:60]!r}")
+        raise not_qdrant_error(connection, f"version {server_version[:60]!r}")
     if ours is None or (ours[0] == theirs[0] and abs(ours[1] - theirs[1]) <= 1):
         return
     raise StoreError(
-        f"Qdrant at {format_location(connection)} is version {found}, and this program's client is "
+        f"Qdrant at {format_location(connection)} is version {server_version}, and this program's "
+        f"client is "
         f"{ours[0]}.{ours[1]}: install a server {ours[0]}.{ours[1]} (image "
         f"qdrant/qdrant:v{ours[0]}.{ours[1]}.0), or here: pip install "
         f"'qdrant-client=={theirs[0]}.{theirs[1]}.*'"

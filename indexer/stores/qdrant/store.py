@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from indexer.stores.qdrant.server import Server
 
 T = TypeVar("T")
-MAX_IDS = 1000  # a request
-MAX_VECTORS = 256  # points a request that asks for vectors
-MAX_QUERIES = 64  # a request
+MAX_IDS = 1000  # per request
+MAX_VECTORS = 256  # points per request with vectors
+MAX_QUERIES = 64  # per request
 
 
 class QdrantStore:
-    """The collection, or alias, `collection` of a server. Thread-safe; calls run side by side."""
+    """The collection, or alias, `collection` of a server. Thread-safe; calls run concurrently."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class QdrantStore:
         info: models.CollectionInfo | None = None,
         is_new: bool = False,
     ) -> None:
-        """`info` is what the server said of it, where somebody has asked already; `is_new`: it has
-        just been created, with its indexes."""
+        """`info` is the server's description of it, if known; `is_new`: it has just been created,
+        with its indexes."""
         self._server, self._name, self._layout = server, collection, layout or Layout()
         self._info, self._is_new = info, is_new
         self._schema: Schema | None = None
@@ -70,29 +70,29 @@ class QdrantStore:
 
     def upsert(self, records: Sequence[Record]) -> None:
         parts = list(split_records(records, check_records(records, self._require_schema())))
-        if len(parts) == 1:  # in this thread, where Ctrl-C is heard at once
+        if len(parts) == 1:  # in this thread, so that Ctrl-C works at once
             self._write(parts[0])
         else:
             for _ in upload(self, parts, self._server.upload_concurrency):
                 pass
 
     def send(self, records: Sequence[Record], stop: threading.Event) -> None:
-        """`upsert` in one of several streams, which gives up waiting when `stop` is set."""
+        """`upsert` in one of several threads; ends the waiting when `stop` is set."""
         for part in split_records(records, check_records(records, self._require_schema())):
             self._write(part, stop)
 
     def _write(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         try:
             write = make_upsert(self._server, self._name, records)
-        except ValueError as error:  # half a surrogate pair, say
+        except ValueError as error:  # for example an unpaired surrogate
             raise StoreError(f"a point cannot be sent to the server: {error}") from error
         self._server.call(lambda client: _check_applied([write(client)]), stop=stop)
 
     def patch(self, records: Sequence[Record]) -> None:
         sizes = check_records(records, self._require_schema())
         for part in split_records(records, sizes):
-            known = self._find_existing([one.id for one in part])
-            self._update([step for one in part if one.id in known for step in _make_patch(one)])
+            existing = self._find_existing([one.id for one in part])
+            self._update([step for one in part if one.id in existing for step in _make_patch(one)])
 
     def _find_existing(self, ids: Sequence[str]) -> set[str]:
         points = self._server.call(lambda client: client.retrieve(self._name, list(ids), False))
@@ -118,9 +118,9 @@ class QdrantStore:
         return self.query_batch([request])[0]
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        told = [self._add_search_params(request) for request in requests]
+        prepared = [self._add_search_params(request) for request in requests]
         answers: list[models.QueryResponse] = []
-        for part in _chunks(told, MAX_QUERIES):
+        for part in _chunks(prepared, MAX_QUERIES):
 
             def ask(client: QdrantClient, part: Any = part) -> list[models.QueryResponse]:
                 return client.query_batch_points(self._name, part)
@@ -129,7 +129,7 @@ class QdrantStore:
         return [[parse_scored_point(point) for point in answer.points] for answer in answers]
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        """In one request: what the others find is each request's prefetch stage."""
+        """Run one request, with all requests as prefetch stages of each."""
         from qdrant_client import models
 
         stages = [
@@ -142,7 +142,7 @@ class QdrantStore:
         )
 
     def _add_search_params(self, request: Any) -> Any:
-        """A query, or a stage of one, that says how the collection's vectors are to be used."""
+        """Add the collection's search parameters to a query, or to a stage of one."""
         if self._search_params is None:
             return request
         change: dict[str, Any] = {}
@@ -159,14 +159,14 @@ class QdrantStore:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)
-        found: list[Record] = []
+        records: list[Record] = []
         for part in _chunks(ids, MAX_VECTORS if vectors else MAX_IDS):
 
             def read(client: QdrantClient, part: Any = part) -> list[models.Record]:
                 return client.retrieve(self._name, part, True, vectors)
 
-            found += map(parse_record, self._read(read))
-        return found
+            records += map(parse_record, self._read(read))
+        return records
 
     def scroll(
         self,
@@ -186,20 +186,20 @@ class QdrantStore:
         )
 
     def count(self, where: models.Filter | None = None) -> int:
-        found = self._read(lambda client: client.count(self._name, where, exact=True))
-        return int(found.count)
+        result = self._read(lambda client: client.count(self._name, where, exact=True))
+        return int(result.count)
 
     def facet(
         self, key: str, where: models.Filter | None = None, limit: int = 20
     ) -> list[tuple[str, int]]:
-        found = self._read(lambda client: client.facet(self._name, key, where, limit, exact=True))
-        return [(str(hit.value), hit.count) for hit in found.hits]
+        result = self._read(lambda client: client.facet(self._name, key, where, limit, exact=True))
+        return [(str(hit.value), hit.count) for hit in result.hits]
 
     def flush(self) -> None:
-        """A server has written what it has acknowledged."""
+        """Does nothing: acknowledged writes are durable on a server."""
 
     def close(self) -> None:
-        """The server's connections are the process's, and stay."""
+        """Does nothing: the connections are shared within the process."""
 
     def _require_schema(self) -> Schema:
         if self._schema is None:
@@ -218,7 +218,7 @@ def _make_patch(one: Record) -> Iterator[models.UpdateOperation]:
 
 
 def _check_applied(results: Sequence[models.UpdateResult]) -> None:
-    """`acknowledged` is in the server's log, `completed` is applied; else it is sent again."""
+    """Raise for writes that timed out; `acknowledged` and `completed` ones are durable."""
     if any(result.status == "wait_timeout" for result in results):
         raise NotAppliedError
 

@@ -1,6 +1,6 @@
-"""Uploads in several streams: as many batches under way as there are streams, and as many ready.
+"""Uploads batches concurrently, and reads as many ahead.
 
-qdrant-client's own `upload_points` hides what fails in its workers, and may hang when one dies.
+qdrant-client's own `upload_points` hides the errors of its workers, and may hang when one dies.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from indexer.errors import StoreError
 from indexer.stores.base import Store
 from indexer.types import Record, SparseVector
 
-MAX_POINTS = 256  # a request
-MAX_BYTES = 16 << 20  # a request; a server takes 32 MB unless it is told otherwise
-BYTES_PER_VALUE = 12  # bytes of a vector's number in JSON; four over gRPC
+MAX_POINTS = 256  # per request
+MAX_BYTES = 16 << 20  # per request; the server's default limit is 32 MB
+BYTES_PER_VALUE = 12  # in JSON; four over gRPC
 
 Send = Callable[[Sequence[Record], threading.Event], None]
-"""Write a batch, and give up waiting when the event is set."""
+"""Write a batch; setting the event ends the waiting."""
 
 
 def upload(
     store: Store, batches: Iterable[Sequence[Record]], concurrency: int
 ) -> Iterator[list[Record]]:
-    """Upsert `batches`, `streams` at a time; each is given back once the store has it, in order.
+    """Upsert `batches`, `concurrency` at a time; yields each, in order, once it is acknowledged.
 
-    At most twice as many batches as streams are in hand. When one fails, no other is begun; those
-    under way end, and its error says how many points of the upload were acknowledged in all:
-    the ones given back, and perhaps some of later batches. Raises `StoreError`.
+    At most `2 * concurrency` batches are held in memory. After a failure no other batch is started,
+    the running ones finish, and the error says how many points of the upload were acknowledged:
+    those yielded, and perhaps some of later batches. Raises `StoreError`.
     """
     send: Send = getattr(store, "send", None) or (lambda batch, _: store.upsert(batch))
     run = Uploader(send)
@@ -38,12 +38,12 @@ def upload(
         return
     if not isinstance(run.failure, StoreError):
         raise run.failure
-    told = f"{run.failure}; {run.acknowledged:,} points of this upload were acknowledged"
-    raise type(run.failure)(told) from run.failure
+    message = f"{run.failure}; {run.acknowledged:,} points of this upload were acknowledged"
+    raise type(run.failure)(message) from run.failure
 
 
 class Uploader:
-    """One upload: how many points the store has acknowledged, and what first went wrong."""
+    """One upload: the number of acknowledged points, and the first error."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -54,24 +54,24 @@ class Uploader:
     def upload(
         self, batches: Iterable[Sequence[Record]], concurrency: int
     ) -> Iterator[list[Record]]:
-        """The batches that are acknowledged, in order, up to the first that is not."""
-        flying: deque[tuple[Sequence[Record], Future[bool]]] = deque()
+        """Yield the acknowledged batches, in order, up to the first failure."""
+        pending: deque[tuple[Sequence[Record], Future[bool]]] = deque()
         with ThreadPoolExecutor(concurrency, "upload") as pool:
             try:
                 for batch in batches:
-                    flying.append((batch, pool.submit(self._run, batch)))
-                    if len(flying) < 2 * concurrency:
+                    pending.append((batch, pool.submit(self._run, batch)))
+                    if len(pending) < 2 * concurrency:
                         continue
-                    first, done = flying.popleft()
+                    first, done = pending.popleft()
                     if not done.result():
                         return
                     yield list(first)
-                while flying:
-                    first, done = flying.popleft()
+                while pending:
+                    first, done = pending.popleft()
                     if not done.result():
                         return
                     yield list(first)
-            finally:  # after Ctrl-C too: nobody should go on waiting for the server
+            finally:  # also after Ctrl-C: stop waiting for the server
                 self._stop.set()
 
     def _run(self, batch: Sequence[Record]) -> bool:
@@ -90,19 +90,19 @@ class Uploader:
 
 
 def split_records(records: Sequence[Record], payloads: Sequence[int]) -> Iterator[Sequence[Record]]:
-    """`records` in requests of a good size; `payloads` are the bytes of each payload."""
-    start, weight = 0, 0
-    for place, (record, payload) in enumerate(zip(records, payloads, strict=True)):
+    """Split `records` into requests; `payloads` are the sizes of the payloads in bytes."""
+    start, total = 0, 0
+    for end, (record, payload) in enumerate(zip(records, payloads, strict=True)):
         size = payload + sum(_vector_bytes(vector) for vector in record.vectors.values())
-        full = place - start == MAX_POINTS or weight + size > MAX_BYTES
-        if full and place > start:
-            yield records[start:place]
-            start, weight = place, 0
-        weight += size
+        full = end - start == MAX_POINTS or total + size > MAX_BYTES
+        if full and end > start:
+            yield records[start:end]
+            start, total = end, 0
+        total += size
     if start < len(records):
         yield records[start:]
 
 
 def _vector_bytes(vector: object) -> int:
-    numbers = 2 * len(vector.values) if isinstance(vector, SparseVector) else len(vector)  # type: ignore[arg-type]
-    return BYTES_PER_VALUE * numbers
+    values = 2 * len(vector.values) if isinstance(vector, SparseVector) else len(vector)  # type: ignore[arg-type]
+    return BYTES_PER_VALUE * values

@@ -177,7 +177,7 @@ def test_lost_points_are_noticed(folder):
     store.close()
     wait_until(lambda: not alive(pid))
     (folder / "c" / "shard.json").write_text('{"points": 9, "clean": true}')
-    with pytest.raises(CollectionError, match=r"damaged.*9 points.*5 are"):
+    with pytest.raises(CollectionError, match=r"damaged.*9 points.*5 were"):
         opened(folder)
 
 

@@ -187,14 +187,14 @@ def test_strict_mode_lets_our_own_queries_through(server):
     shelf = models.FieldCondition(key="meta.shelf", match=models.MatchValue(value="3"))
     wide = models.FieldCondition(key="width", range=models.Range(gte=600))
     assert store.count(models.Filter(must=[shelf, wide])) == 1
-    with pytest.raises(StoreError, match="ask for less"):
+    with pytest.raises(StoreError, match="request less"):
         store.query(models.QueryRequest(query=[1.0, 0, 0, 0], using="image", limit=200_000))
 
 
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        (replace(SCHEMA, dense=(("image", 4), ("text", 8))), "of 4 numbers, and the model gives 8"),
+        (replace(SCHEMA, dense=(("image", 4), ("text", 8))), "of dim 4, and the model has dim 8"),
         (replace(SCHEMA, dense=(("image", 4), ("sound", 4))), "no vectors sound"),
         (replace(SCHEMA, sparse=("bm25", "splade")), "no vectors splade"),
     ],
@@ -229,9 +229,9 @@ def test_keys(server, qdrant, caplog):
     with caplog.at_level(logging.WARNING, "indexer"):
         again = opened(Server(replace(server.connection, api_key="read-key")))
     assert again.count() == 1, "reading goes on without an index"
-    assert "no index of kind" in caplog.text
+    assert "no index on kind" in caplog.text
     told = refused(server, api_key="full\nkey")
-    assert "set QDRANT_API_KEY anew" in told and "full" not in told
+    assert "correct QDRANT_API_KEY" in told and "full" not in told
 
 
 @pytest.mark.needs_faults
@@ -292,7 +292,7 @@ def page():
 )
 def test_what_is_no_qdrant(page, status, body):
     server = Server(Connection(f"http://{page(status, body)}", retry_seconds=60))
-    with pytest.raises(StoreError, match="is no Qdrant server"):
+    with pytest.raises(StoreError, match="is not a Qdrant server"):
         server.call(lambda client: client.get_collections())
 
 

@@ -262,7 +262,7 @@ def test_a_server_that_is_written_to_meanwhile(source, server):
             with OpenCollection.open(server) as collection:
                 collection.store.upsert([Record(str(uuid.UUID(int=1)), {}, {"kind": "text"})])
 
-    with pytest.raises(CollectionError, match=r"has changed while it was read.*not put in use"):
+    with pytest.raises(CollectionError, match=r"has changed while it was read.*not activated"):
         migrate(server, there, on_progress=meddle)
     assert not open_backend(there).exists(there.collection)
     with pytest.raises(CollectionError, match=r"as it was"):
@@ -333,7 +333,7 @@ def other_kind(records):
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (without_one, "900 points were expected, and 896 are there"),
+        (without_one, "900 points were expected, and 896 were found"),
         (other_kind, "points of kind .film. were expected|of kind"),
         (turned, "has another image vector"),
         (other_words, "has another bm25 vector"),
@@ -345,7 +345,7 @@ def test_a_store_that_spoils_what_it_is_given(source, server, spoil, why):
     place = Sabotaged(open_backend(server), spoil)
     with (
         open_source_collection(source) as points,
-        pytest.raises(CollectionError, match=f"(?s){why}.*not put in"),
+        pytest.raises(CollectionError, match=f"(?s){why}.*not activated"),
     ):
         transfer(points, place, server)
     assert not open_backend(server).exists(server.collection)
@@ -385,7 +385,7 @@ def test_one_tenant_of_several(source, server, everything):
     assert migrate(replace(shops, tenant="acme"), acme).points == 2
     assert {r.payload["name"] for r in everything(server).values()} == {"shared", "acme"}
     assert {r.payload["tenant"] for r in everything(server).values()} == {"acme"}
-    with pytest.raises(CollectionError, match="--replace would put tenant 'bolt'"):
+    with pytest.raises(CollectionError, match=r"--replace would replace .* by tenant 'bolt'"):
         migrate(replace(shops, tenant="bolt"), bolt, "replace")
     assert migrate(replace(shops, tenant="bolt"), bolt, "merge").copied == 2
     assert len(everything(server)) == 4

@@ -239,7 +239,7 @@ def test_a_member_twice(file, tmp_path, folder):
 
 def test_a_member_that_is_too_large(file, tmp_path, folder, monkeypatch):
     monkeypatch.setattr("indexer.transfer.archive.MAX_MEMBER_BYTES", 1000)
-    refused(file, folder, r"bytes, and 1,000 are the limit")
+    refused(file, folder, r"bytes; the limit is 1,000")
 
 
 def test_a_newer_format(file, tmp_path, folder):
@@ -333,7 +333,7 @@ def test_numbers_that_are_not_finite(file, tmp_path, server):
 def test_fewer_points_than_it_says(file, tmp_path, server):
     parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000001")}
     path = written(tmp_path / "bad.tar", parts)
-    refused(path, server, "900 points were expected, and 512 are there")
+    refused(path, server, "900 points were expected, and 512 were found")
     parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000000")}
     path = written(tmp_path / "bad.tar", parts)
     refused(path, server, "some of its points are missing")

@@ -63,7 +63,7 @@ def test_snapshot_and_restore(type_, source, server, tmp_path):
     )
     assert code == 0
     assert f"'{server.collection}' in {server.store} has 900 points" in out
-    with pytest.raises(CollectionError, match=r"'family' in .* is there already"):
+    with pytest.raises(CollectionError, match=r"'family' in .* already exists"):
         type_("restore", str(file), "--store", source.store)
 
 
