@@ -274,16 +274,18 @@ class Collection:
             embedder = LazyEmbedder(index.card, self.load_model)
         else:
             embedder = make_lazy_embedder(self.config, None)
-        with self._open_for_ingest(embedder.card, dry_run=options.dry_run) as (config, opened):
-            report = ingest_with_workers(
-                config, sources, opened, embedder, options, on_progress, stop
-            )
-            self.errors_file = opened.index_dir / ERRORS_FILE
+        try:
+            with self._open_for_ingest(embedder.card, dry_run=options.dry_run) as (config, opened):
+                report = ingest_with_workers(
+                    config, sources, opened, embedder, options, on_progress, stop
+                )
+                self.errors_file = opened.index_dir / ERRORS_FILE
+        finally:
+            self.close()  # what was known of the store is out of date
         if index is None and embedder.loaded is not None:
             future: Future[Embedder] = Future()
             future.set_result(embedder.loaded)
             self._model = (embedder.card.fingerprint, future)
-        self.close()  # what was known of the store is out of date
         return report
 
     def preload_model(self) -> None:

@@ -1,0 +1,106 @@
+"""The public class `indexer.Collection`, with the small embedder of tests/embedders.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder.families import registry
+from indexer import Collection, CollectionError, ConfigError, IndexerError, Part, QueryError
+
+
+@pytest.fixture
+def collection(tmp_path, monkeypatch) -> Collection:
+    """A collection that does not exist yet."""
+    families = (registry.Family("colours", "tests.embedders"),)
+    monkeypatch.setattr(registry, "FAMILIES", families)
+    with Collection.open("walls", store=tmp_path / "store", model="colours") as opened:
+        yield opened
+
+
+@pytest.fixture
+def walls(tmp_path, photo) -> Path:
+    """Three images, each of one color."""
+    for color in ("red", "green", "blue"):
+        photo(tmp_path / "walls" / f"{color}.png", color)
+    return tmp_path / "walls"
+
+
+def names(results) -> list[str]:
+    return [Path(hit.path).stem for hit in results]
+
+
+def test_ingest_then_search(collection, walls, photo):
+    assert not collection.exists()
+    assert len(collection) == 0
+    assert collection.ingest(walls).added == 3
+    assert len(collection) == 3
+    assert names(collection.search("red", limit=1)) == ["red"]
+    photo(walls / "black.png", "black")
+    assert collection.ingest(str(walls)).added == 1
+    assert names(collection.search("black", limit=1)) == ["black"]
+
+
+def test_what_a_query_may_be(collection, walls):
+    collection.ingest(walls)
+    blue = Image.new("RGB", (40, 40), "blue")
+    for query in (
+        blue,
+        walls / "blue.png",
+        {"image": blue},
+        {"image": str(walls / "blue.png")},
+        ["blue", blue],
+        [{"text": "blue", "weight": 2}, {"text": "red", "weight": -1}],
+        Part(text="blue"),
+    ):
+        assert names(collection.search(query, limit=1)) == ["blue"], query
+    (hit,) = collection.search("blue", limit=1)
+    assert names(collection.search({"id": hit.id}, limit=1)) != ["blue"]
+    assert len(collection.search()) == 3
+    assert names(collection.search(filters={"name": ["red.png", "blue.png"]}, limit=9)) != []
+    assert len(collection.search(filters={"name": "red.png"})) == 1
+
+
+@pytest.mark.parametrize("query", [5, {"words": "red"}, {}, {"text": "red", "id": "x"}, [None]])
+def test_what_a_query_may_not_be(collection, walls, query):
+    collection.ingest(walls)
+    with pytest.raises(QueryError):
+        collection.search(query)
+
+
+def test_before_the_first_ingest(collection):
+    with pytest.raises(CollectionError, match="there is no collection 'walls'"):
+        collection.search("red")
+    with pytest.raises(IndexerError, match="does not exist"):
+        collection.ingest("/nowhere")
+    assert not collection.exists()
+
+
+def test_a_dry_run_makes_nothing(collection, walls):
+    assert collection.ingest(walls, dry_run=True).added == 3
+    assert not collection.exists()
+
+
+def test_an_ingest_that_is_interrupted_leaves_what_it_has_written(collection, walls):
+    def interrupt(progress):
+        if progress.done == progress.total:  # all is written
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collection.ingest(walls, on_progress=interrupt)
+    assert collection.exists()
+    assert len(collection) == 3
+    assert collection.ingest(walls).files == 3
+
+
+def test_settings(tmp_path):
+    with pytest.raises(ConfigError, match="colour"):
+        Collection.open("walls", store=tmp_path, colour="red")
+
+
+def test_a_closed_collection_opens_again(collection, walls):
+    collection.ingest(walls)
+    collection.close()
+    assert names(collection.search("green", limit=1)) == ["green"]
