@@ -12,6 +12,7 @@ The command line is a thin layer over this module.
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +65,6 @@ class Collection:
         self.errors_file: Path | None = None  # where the last ingest listed the skipped files
         self._lock = threading.RLock()
         self._index: CollectionIndex | None = None
-        self._is_resolved = False  # whether `_index` is known
         self._opened: OpenCollection | None = None
         self._searcher: Searcher | None = None
         self._model: tuple[str, Future[Embedder]] | None = None  # (fingerprint, model)
@@ -233,7 +233,6 @@ class Collection:
             if self._opened is not None:
                 self._opened.close()
             self._opened = self._searcher = self._index = None
-            self._is_resolved = False
 
     def __enter__(self) -> Collection:
         return self
@@ -268,6 +267,7 @@ class Collection:
 
         # a missing source must not leave an empty collection behind
         SourceSet.open(sources, options.source_options).check_readable()
+        self.close()  # what is known of the store may be out of date
         index = self._find()
         if index is not None:
             check_model_settings(self.config, index.card)
@@ -275,7 +275,7 @@ class Collection:
         else:
             embedder = make_lazy_embedder(self.config, None)
         try:
-            with self._open_for_ingest(embedder.card, dry_run=options.dry_run) as (config, opened):
+            with self._open_for_ingest(embedder.card, index, options.dry_run) as (config, opened):
                 report = ingest_with_workers(
                     config, sources, opened, embedder, options, on_progress, stop
                 )
@@ -332,9 +332,8 @@ class Collection:
 
     def _find(self) -> CollectionIndex | None:
         with self._lock:
-            if not self._is_resolved:
+            if self._index is None:  # another process may have created it in the meantime
                 self._index = open_backend(self.config).find(self.name)
-                self._is_resolved = True
             return self._index
 
     def _find_or_fail(self) -> CollectionIndex:
@@ -345,10 +344,10 @@ class Collection:
 
     @contextmanager
     def _open_for_ingest(
-        self, card: ModelCard, *, dry_run: bool
+        self, card: ModelCard, index: CollectionIndex | None, dry_run: bool
     ) -> Iterator[tuple[Config, OpenCollection]]:
         """A dry run creates no collection: where there is none, it gets a temporary one."""
-        if dry_run and not self.exists():
+        if dry_run and index is None:
             with TemporaryDirectory(prefix="polylens-") as folder:
                 config = replace(self.config, store=folder)
                 with OpenCollection.open_or_create(config, card) as opened:
@@ -356,7 +355,7 @@ class Collection:
             return
         with self._lock:
             if self._opened is None:
-                index = self._find() or create_index(self.config, card)
+                index = index or create_index(self.config, card)
                 self._opened = OpenCollection.open(self.config, index)
         yield self.config, self._opened
 
@@ -434,18 +433,29 @@ def _to_part(item: QueryItem, side: int) -> Part:
             f"{', '.join(map(str, item)) or 'nothing'}"
         )
     image, label = item.get("image"), str(item.get("text") or item.get("id") or "image")
+    if image is not None and not isinstance(image, str | Path | Image):
+        raise QueryError(f"an image is a path or a PIL image, not {type(image).__name__}")
     if image is not None and not isinstance(image, Image):
         from indexer.search.query_syntax import read_query_image
 
         label = Path(image).name
         image = read_query_image(Path(image).expanduser(), side)
-    weight = float(item.get("weight", 1.0))
+    try:
+        weight = float(item.get("weight", 1.0))
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not math.isfinite(weight) or not all(
+        isinstance(item[key], str) for key in given if key != "image"
+    ):
+        raise QueryError("text and id of a part are strings, and its weight is a finite number")
     label = str(item.get("label", label))
     return Part(text=item.get("text"), image=image, id=item.get("id"), weight=weight, label=label)
 
 
 def _to_filters(filters: Mapping[str, FilterValue]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(filters, Mapping):
+        raise QueryError("filters map payload keys to values, as in {'kind': 'image'}")
     return {
-        key: tuple(map(str, value)) if isinstance(value, list | tuple | set) else (str(value),)
+        str(key): tuple(map(str, value)) if isinstance(value, list | tuple | set) else (str(value),)
         for key, value in filters.items()
     }

@@ -63,11 +63,32 @@ def test_what_a_query_may_be(collection, walls):
     assert len(collection.search(filters={"name": "red.png"})) == 1
 
 
-@pytest.mark.parametrize("query", [5, {"words": "red"}, {}, {"text": "red", "id": "x"}, [None]])
+MALFORMED = (
+    *(5, {"words": "red"}, {}, {"text": "red", "id": "x"}, [None], {"text": 5}, {"image": 5}),
+    *({"text": "a", "weight": "x"}, {"text": "a", "weight": None}),
+)
+
+
+@pytest.mark.parametrize("query", MALFORMED)
 def test_what_a_query_may_not_be(collection, walls, query):
     collection.ingest(walls)
     with pytest.raises(QueryError):
         collection.search(query)
+
+
+def test_a_collection_that_another_process_has_created(collection, walls):
+    assert not collection.exists()
+    with Collection(collection.config) as other:
+        assert other.ingest(walls).added == 3
+    assert collection.exists()
+    report = collection.ingest(walls)
+    assert (report.added, report.unchanged) == (0, 3)
+
+
+def test_filters_that_are_none(collection, walls):
+    collection.ingest(walls)
+    with pytest.raises(QueryError, match="filters map"):
+        collection.search("red", filters="kind=image")
 
 
 def test_before_the_first_ingest(collection):
