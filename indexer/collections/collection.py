@@ -78,12 +78,10 @@ class OpenCollection:
         return OpenCollection.open_index(config, backend, index)
 
     @staticmethod
-    def open_or_create(
-        config: Config, card: ModelCard, index: CollectionIndex | None = None
-    ) -> OpenCollection:
+    def open_or_create(config: Config, card: ModelCard) -> OpenCollection:
         """Open the collection made with `card`; create it if it is missing."""
         backend = open_backend(config)
-        index = index or backend.find(config.collection) or create_index(config, card)
+        index = backend.find(config.collection) or create_index(config, card)
         check_same_model(config, index.card, card)
         return OpenCollection.open_index(config, backend, index)
 
