@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.programs import run_program
+
+
+@pytest.fixture(autouse=True)
+def own_main_module(monkeypatch) -> None:
+    """Streamlit makes its script `__main__`; processes spawned later would run that script."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,7 @@ def test_concurrent_processes_lose_no_vote(tmp_path):
         voter.start()
     for voter in voters:
         voter.join(60)
+    assert [voter.exitcode for voter in voters] == [0, 0]
     assert {v.id for v in read_votes(tmp_path)} == {
         f"{name}{i}" for name in "ab" for i in range(40)
     }
