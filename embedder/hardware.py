@@ -56,9 +56,8 @@ def _query_gpu_memory() -> tuple[int, ...]:
     return tuple(int(line) << 20 for line in result.stdout.split() if line.isdigit())
 
 
-def format_bytes(byte_count: int) -> str:
+def format_bytes(amount: float) -> str:
     """Bytes as people say them: 1234567 -> 1.2 MB."""
-    amount = float(byte_count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if amount < 1000:
             return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"

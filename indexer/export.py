@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.collections.schema import IMAGE, TEXT
-from indexer.search.filters import build_store_filter
+from indexer.search.query_syntax import build_store_filter
 from indexer.stores.base import Store
 from indexer.types import Filters, Payload, Record, SparseVector
 

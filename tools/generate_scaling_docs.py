@@ -12,14 +12,19 @@ from embedder.hardware import format_bytes
 from indexer.errors import IndexerError
 from indexer.planning import constants as of
 from indexer.planning.embedding import (
-    DEFAULT_UTILIZATION,
     MODEL_COSTS,
     EmbeddingEstimate,
-    EmbeddingHardware,
     estimate_embedding,
 )
-from indexer.planning.planner import NODE_RAM, DeploymentPlan, PlanRequest, plan
-from indexer.planning.report import format_count, format_days, format_number
+from indexer.planning.planner import (
+    NODE_RAM,
+    DeploymentPlan,
+    PlanRequest,
+    format_count,
+    format_days,
+    format_number,
+    plan,
+)
 from indexer.planning.sizing import (
     CollectionLoad,
     list_components,
@@ -67,7 +72,7 @@ def _profile_rows(name: str) -> Rows:
     for images in IMAGE_COUNTS:
         for dim in DIMS:
             found = size_cluster(CollectionLoad(images, 0, 0.0, dim), name, None, NODE_RAM)
-            sizes = [format_bytes(int(found.ram)), format_bytes(int(found.disk)), str(found.nodes)]
+            sizes = [format_bytes(found.ram), format_bytes(found.disk), str(found.nodes)]
             last = [found.decided, str(found.shards or 1), str(found.replicas)]
             yield [format_count(images), str(dim), *sizes, *last]
 
@@ -107,7 +112,7 @@ def _embedded_rows() -> Rows:
         most = round(max_points(dim), -3)
         there = size_embedded_store(CollectionLoad(most, 0, 0.0, dim))
         million = size_embedded_store(CollectionLoad(10**6, 0, 0.0, dim)).search_ms
-        sizes = [format_bytes(int(there.disk)), format_bytes(int(there.ram))]
+        sizes = [format_bytes(there.disk), format_bytes(there.ram)]
         yield [str(dim), f"{most:,}", *sizes, f"{million:.0f} ms"]
 
 
@@ -141,11 +146,7 @@ def _embedding_rows() -> Rows:
 
 def _estimate_on_gpu(gpu: str, name: str, images: int) -> EmbeddingEstimate:
     card = next(card for card in list_models() if card.name == name)
-    found = estimate_embedding(
-        CollectionLoad(images, 0, 0.0, card.dim),
-        card,
-        EmbeddingHardware(gpu, 1, DEFAULT_UTILIZATION, None),
-    )
+    found = estimate_embedding(CollectionLoad(images, 0, 0.0, card.dim), card, gpu=gpu)
     if found is None:
         raise IndexerError(f"{name} has no cost in indexer/planning/embedding.py")
     return found
@@ -165,7 +166,7 @@ def _upload_rows() -> Rows:
             found = _plan_images(images, dim)
             sent = found.upload
             ends = [format_number(sent.points_per_second), format_days(sent.days)]
-            wire = [format_bytes(int(sent.grpc)), format_bytes(int(sent.rest))]
+            wire = [format_bytes(sent.grpc), format_bytes(sent.rest)]
             yield [
                 format_count(images),
                 str(dim),
@@ -182,8 +183,8 @@ def _local_rows() -> Rows:
         found = _plan_images(images, 384).here
         yield [
             format_count(images),
-            format_bytes(int(found.catalogue)),
-            format_bytes(int(found.thumbnails)),
+            format_bytes(found.catalogue),
+            format_bytes(found.thumbnails),
         ]
 
 
@@ -221,8 +222,8 @@ def _laion_rows() -> Rows:
         "ids and versions": float(LAION_POINTS * of.ID_TRACKER_BYTES),
     }
     yield ["RAM of", "planner"]
-    yield from ([name, format_bytes(int(part))] for name, part in ram.items())
-    yield ["total", format_bytes(int(sum(ram.values())))]
+    yield from ([name, format_bytes(part)] for name, part in ram.items())
+    yield ["total", format_bytes(sum(ram.values()))]
 
 
 TABLES: dict[str, Callable[[], Rows]] = {

@@ -22,7 +22,7 @@ from finetune.data.collection_pairs import side_from_payload
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side
 from indexer.collections.schema import IMAGE, TEXT
 from indexer.ids import make_point_ids
-from indexer.search.rerank import DUPLICATE_COSINE
+from indexer.search.searcher import DUPLICATE_COSINE
 from indexer.types import Vector
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class CollectionIndex:
     ) -> list[list[Candidate]]:
         from qdrant_client import models
 
-        from indexer.search.filters import build_store_filter
+        from indexer.search.query_syntax import build_store_filter
 
         channels = {True: (IMAGE, "image"), False: (TEXT, "text")}
         requests = []

@@ -23,8 +23,8 @@ from finetune.synthesis.journal import JobOutcome
 from finetune.synthesis.samples import POSITIVE, QUERY, Rejected, Sample, SampleImage
 from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
-from indexer.search.filters import build_store_filter
-from indexer.search.rerank import DUPLICATE_COSINE
+from indexer.search.query_syntax import build_store_filter
+from indexer.search.searcher import DUPLICATE_COSINE
 
 if TYPE_CHECKING:
     from indexer.stores.base import Store

@@ -83,9 +83,13 @@ def plan(
     """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
     from indexer.collections import open_backend
     from indexer.config import parse_profile
-    from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
+    from indexer.planning.planner import (
+        COLLECTION_PLACEHOLDER,
+        URL_PLACEHOLDER,
+        PlanRequest,
+        parse_count,
+    )
     from indexer.planning.planner import plan as make_plan
-    from indexer.planning.report import parse_count
     from indexer.stores.qdrant.connection import redact_password
 
     _check_finite(
@@ -179,15 +183,14 @@ def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
 
 
 def _print_plan(deployment: DeploymentPlan) -> None:
-    from indexer.planning.report import format_sections, format_table
+    from indexer.planning.planner import format_sections, format_table
 
     print_fields(format_sections(deployment))
     print()
     print_table(*format_table(deployment))
     print()
-    parts = deployment.size.pieces.items()
     sizes = [
-        (name, format_bytes(int(part["disk"])), format_bytes(int(part["ram"])))
-        for name, part in parts
+        (name, format_bytes(part["disk"]), format_bytes(part["ram"]))
+        for name, part in deployment.size.pieces.items()
     ]
     print_table((f"one copy, {deployment.size.profile}", "disk", "RAM"), sizes)

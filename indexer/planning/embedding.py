@@ -61,15 +61,6 @@ GPUS: Mapping[str, GpuSpec] = {
 }
 
 
-class EmbeddingHardware(NamedTuple):
-    """The machines that embed: `gpus` of a kind, at a share of their peak, for at most `days`."""
-
-    gpu: str
-    gpus: int
-    utilization: float
-    days: float | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingEstimate:
     """The time that embedding takes.
@@ -93,42 +84,46 @@ class EmbeddingEstimate:
 
 
 def estimate_embedding(
-    load: CollectionLoad, card: ModelCard | None, hardware: EmbeddingHardware
+    load: CollectionLoad,
+    card: ModelCard | None,
+    *,
+    gpu: str,
+    gpus: int = 1,
+    utilization: float = DEFAULT_UTILIZATION,
+    days: float | None = None,
 ) -> EmbeddingEstimate | None:
-    """Estimate the time; None if the cost of the model is not known."""
+    """Estimate the time; None if the cost of the model is not known.
+
+    `utilization` is the share of a GPU's peak that the model reaches; `days` is the time allowed.
+    """
     if card is None:
         return None
     if card.name == DEFAULT_MODEL:
-        return _estimate_starter(load, hardware)
+        return _estimate_starter(load, days)
     cost = MODEL_COSTS.get(card.name)
-    return _estimate_on_gpus(load, card, cost, hardware) if cost else None
-
-
-def _estimate_on_gpus(
-    load: CollectionLoad, card: ModelCard, cost: ModelCost, hardware: EmbeddingHardware
-) -> EmbeddingEstimate:
-    gpu = GPUS[hardware.gpu]
-    tflops = gpu.peak_tflops * hardware.utilization
+    if cost is None:
+        return None
+    tflops = GPUS[gpu].peak_tflops * utilization
     captions = load.images * load.captions + load.texts * cost.passage_factor
     tflop = load.images * cost.image_tflop + captions * cost.caption_tflop
     device_days = tflop / tflops / SECONDS_PER_DAY
     rate = tflops / cost.image_tflop
     cpu_seconds = (of.DECODE_MS + cost.preprocess_ms) / 1e3
     return EmbeddingEstimate(
-        device=hardware.gpu.upper(),
-        devices=hardware.gpus,
+        device=gpu.upper(),
+        devices=gpus,
         basis="estimate",
         rate=rate,
         device_days=device_days,
-        days=device_days / hardware.gpus,
-        needed=_count_devices(device_days, hardware.days),
+        days=device_days / gpus,
+        needed=_count_devices(device_days, days),
         cpu_days=load.images * cpu_seconds / SECONDS_PER_DAY,
         cores=rate * cpu_seconds,
-        fits=card.memory <= gpu.memory,
+        fits=card.memory <= GPUS[gpu].memory,
     )
 
 
-def _estimate_starter(load: CollectionLoad, hardware: EmbeddingHardware) -> EmbeddingEstimate:
+def _estimate_starter(load: CollectionLoad, days: float | None) -> EmbeddingEstimate:
     """Use the measured speed of whole ingests: core-seconds = cores / images per second."""
     texts = load.images * load.captions + load.texts
     seconds = load.images / of.STARTER_IMAGES_PER_SECOND + texts / of.STARTER_TEXTS_PER_SECOND
@@ -140,7 +135,7 @@ def _estimate_starter(load: CollectionLoad, hardware: EmbeddingHardware) -> Embe
         rate=of.STARTER_IMAGES_PER_SECOND / of.STARTER_CORES,
         device_days=core_days,
         days=core_days / of.STARTER_CORES,
-        needed=_count_devices(core_days, hardware.days),
+        needed=_count_devices(core_days, days),
         cpu_days=core_days,
         cores=1.0,
         fits=True,

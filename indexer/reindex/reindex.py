@@ -29,7 +29,7 @@ from indexer.ingest.types import IngestOptions
 from indexer.paths import display_path
 from indexer.reindex.diff import IndexDiff, compare_indexes
 from indexer.reindex.verify import verify_index
-from indexer.search.filters import build_store_filter
+from indexer.search.query_syntax import build_store_filter
 from indexer.sources import is_root_available
 from indexer.stores.tenant import TENANT_KEY, TenantStore
 from indexer.types import IngestProgress, IngestReport

@@ -12,6 +12,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice, pairwise
 
 from indexer.types import SparseVector
 
@@ -29,28 +30,26 @@ WORD_PATTERN = re.compile(  # with the vowel marks of Indic and South-East Asian
 def tokenize(text: str) -> Iterator[str]:
     """Split `text` into words, without case, width, and Latin, Greek and Cyrillic accents."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    spaced = UNSPACED_SCRIPTS.sub(lambda match: " " + " ".join(_bigrams(match[0])) + " ", folded)
+    spaced = UNSPACED_SCRIPTS.sub(lambda match: f" {_split_into_bigrams(match[0])} ", folded)
     for word in WORD_PATTERN.findall(spaced):
         yield _strip_accents(word)
 
 
 def build_document_vector(text: str) -> SparseVector:
     """Build the vector of a document: the saturated frequency of each token."""
-    counts = Counter(
-        _hash_token(word) for word, _ in zip(tokenize(text), range(MAX_TOKENS), strict=False)
-    )
+    counts = Counter(map(_hash_token, islice(tokenize(text), MAX_TOKENS)))
     length = K1 * (1 - B + B * sum(counts.values()) / AVERAGE_LENGTH)
-    return _to_sparse_vector({index: tf * (K1 + 1) / (tf + length) for index, tf in counts.items()})
+    return to_sparse_vector({index: tf * (K1 + 1) / (tf + length) for index, tf in counts.items()})
 
 
 def build_query_vector(text: str) -> SparseVector:
     """Build the vector of a query: weight 1 for each token."""
-    return _to_sparse_vector({_hash_token(word): 1.0 for word in tokenize(text)})
+    return to_sparse_vector({_hash_token(word): 1.0 for word in tokenize(text)})
 
 
-def _bigrams(run: str) -> list[str]:
+def _split_into_bigrams(run: str) -> str:
     """`犬が走る` -> 犬が が走 走る; a single character stays as it is."""
-    return [run[i : i + 2] for i in range(len(run) - 1)] or [run]
+    return " ".join(map("".join, pairwise(run))) or run
 
 
 def _strip_accents(word: str) -> str:
@@ -64,6 +63,7 @@ def _hash_token(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass"))
 
 
-def _to_sparse_vector(values: dict[int, float]) -> SparseVector:
+def to_sparse_vector(values: dict[int, float]) -> SparseVector:
+    """Make a vector of index -> value."""
     indices = tuple(sorted(values))
     return SparseVector(indices, tuple(values[index] for index in indices))

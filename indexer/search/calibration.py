@@ -22,7 +22,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,17 +128,15 @@ class CalibrationSampler:
             sample = self._sample
             if sample and time.monotonic() - self._checked_at < CHECK_INTERVAL_SECONDS:
                 return sample
-            points = self._count(is_first=sample is None)
+            points, self._num_points = self._num_points, None  # only the first time
+            if points is None:
+                points = self._store.count()
             sample = sample or self._read()
             if sample is None or not sample.is_valid(points):
                 sample = self._draw(points)
+                self._write(sample)
             self._sample, self._checked_at = sample, time.monotonic()
             return sample
-
-    def _count(self, *, is_first: bool) -> int:
-        if is_first and self._num_points is not None:
-            return self._num_points
-        return self._store.count()
 
     def _draw(self, points: int) -> CalibrationSample:
         from qdrant_client import models
@@ -157,9 +154,7 @@ class CalibrationSampler:
             name: np.asarray(vectors, dtype=np.float32).reshape(-1, self._dim)
             for name, vectors in rows.items()
         }
-        sample = CalibrationSample(arrays, points, time.time())
-        self._write(sample)
-        return sample
+        return CalibrationSample(arrays, points, time.time())
 
     def _read(self) -> CalibrationSample | None:
         """The sample that another process drew; None if there is none that is usable."""
@@ -181,11 +176,10 @@ class CalibrationSampler:
             return
         temporary = self._file.with_suffix(f".{os.getpid()}")
         numbers = {"points": sample.points, "sampled_at": sample.sampled_at}
-        arrays: dict[str, Any] = {**sample.vectors, **numbers}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **sample.vectors, **numbers)
             temporary.replace(self._file)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,14 +12,27 @@ from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.search.calibration import CalibrationSampler, is_significant
-from indexer.search.filters import build_store_filter
-from indexer.search.query_vectors import QueryVectors, embed_query
-from indexer.search.rerank import RankedRecord, group_duplicates, mmr
-from indexer.search.retrieval import Candidate, retrieve_candidates
-from indexer.types import Filters, Hit, Payload, Query, SearchResults
+from indexer.search.query_syntax import build_store_filter
+from indexer.search.retrieval import Candidate, QueryVectors, embed_query, retrieve_candidates
+from indexer.types import Filters, Hit, Query, Record, SearchResults, Vector
 
 MIN_CANDIDATES = 100  # per channel
 MIN_MMR_POOL = 100  # candidates to diversify
+DUPLICATE_COSINE = 0.97  # from here on, two images look the same
+
+
+@dataclass(slots=True)
+class RankedRecord:
+    """A candidate with its point, and the ids of its lower-ranked duplicates."""
+
+    candidate: Candidate
+    record: Record
+    duplicates: list[str] = field(default_factory=list)
+
+    @property
+    def vector(self) -> Vector:
+        vectors = self.record.vectors
+        return np.asarray(vectors.get(IMAGE, vectors.get(TEXT)), dtype=np.float32)
 
 
 class Searcher:
@@ -26,10 +40,8 @@ class Searcher:
 
     def __init__(self, collection: OpenCollection, embedder: Callable[[], Embedder]) -> None:
         self._store, self._embedder = collection.store, embedder
-        info = (
-            collection.active_index.server_collection
-            and collection.active_index.server_collection.info
-        )
+        on_server = collection.active_index.server_collection
+        info = on_server and on_server.info
         self._sampler = CalibrationSampler(
             collection.store,
             collection.card.dim,
@@ -48,17 +60,16 @@ class Searcher:
             return SearchResults((), 0.0, is_significant=True, has_more=False)
         search = self._search_parts if query.parts else self._list_points
         hits, significant, more = search(query)
-        took = (time.perf_counter() - start) * 1e3
-        return SearchResults(tuple(hits), round(took, 2), significant, more)
+        took_ms = round((time.perf_counter() - start) * 1e3, 2)
+        return SearchResults(tuple(hits), took_ms, significant, more)
 
     def facets(
         self, filters: Filters | None = None, limit: int = 20
     ) -> dict[str, list[tuple[str, int]]]:
         """Count the most common values of each facet, under the filters of the other facets."""
-        filters_by_key = dict(filters or {})
         counts = {}
         for key in FACETS:
-            others = {k: v for k, v in filters_by_key.items() if k != key}
+            others = {k: v for k, v in (filters or {}).items() if k != key}
             counts[key] = self._store.facet(key, build_store_filter(others), limit)
         return {key: values for key, values in counts.items() if values}
 
@@ -69,7 +80,7 @@ class Searcher:
         )
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
-        store_filter = build_store_filter(query.filters) if query.filters else None
+        store_filter = build_store_filter(query.filters)
         ranked = retrieve_candidates(self._store, vectors, store_filter, depth)
         significant = bool(ranked) and is_significant(ranked[0].z, sample.points)
         page = self._rerank(ranked, query, end + 1)
@@ -106,31 +117,77 @@ class Searcher:
 
 
 def _make_hit(found: RankedRecord, query: QueryVectors) -> Hit:
-    ranked, record = found.candidate, found.record
-    explanation: Payload = {
-        "parts": _explain_parts(found, query),
-        "channels": {name: round(score, 4) for name, score in ranked.channel_scores.items()},
-    }
-    return Hit(
-        record.id, round(ranked.score, 4), record.payload, explanation, tuple(found.duplicates)
-    )
-
-
-def _explain_parts(found: RankedRecord, query: QueryVectors) -> list[Mapping[str, object]]:
-    """The influence of each part on this hit; the absolute values of the shares add up to 1."""
+    """Explain the hit too: the shares of the parts; their absolute values add up to 1."""
     channel = IMAGE if IMAGE in found.record.vectors else TEXT
-    cosines = [float(np.dot(part.vector, found.vector)) for part in query.parts]
+    median = query.distributions[channel].median
+    cosines = [float(np.dot(vector, found.vector)) for _, vector in query.parts]
     pulls = [
-        part.part.weight * (cosine - query.distributions[channel].median)
-        for part, cosine in zip(query.parts, cosines, strict=True)
+        part.weight * (cosine - median)
+        for (part, _), cosine in zip(query.parts, cosines, strict=True)
     ]
-    total = sum(abs(pull) for pull in pulls) or 1.0
-    return [
+    total = sum(map(abs, pulls)) or 1.0
+    parts = [
         {
-            "label": part.part.label,
-            "weight": part.part.weight,
+            "label": part.label,
+            "weight": part.weight,
             "score": round(cosine, 4),
             "share": round(pull / total, 4),
         }
-        for part, cosine, pull in zip(query.parts, cosines, pulls, strict=True)
+        for (part, _), cosine, pull in zip(query.parts, cosines, pulls, strict=True)
     ]
+    scores = found.candidate.channel_scores
+    channels = {name: round(score, 4) for name, score in scores.items()}
+    return Hit(
+        found.record.id,
+        round(found.candidate.score, 4),
+        found.record.payload,
+        {"parts": parts, "channels": channels},
+        tuple(found.duplicates),
+    )
+
+
+def group_duplicates(ranked: Sequence[RankedRecord]) -> list[RankedRecord]:
+    """Group images that look alike, and chunks of one text, behind the best ranked of them."""
+    kept: list[RankedRecord] = []
+    dim = len(ranked[0].vector) if ranked else 0
+    image_vectors = np.zeros((len(ranked), dim), dtype=np.float32)  # rows of `kept`; 0 for texts
+    texts: dict[str, RankedRecord] = {}
+    for item in ranked:
+        first = item
+        if item.record.payload.get("kind") == "text":
+            first = texts.setdefault(item.record.payload["content"], item)
+        else:
+            cosines = image_vectors @ item.vector  # (n,)
+            closest = int(np.argmax(cosines))
+            if cosines[closest] >= DUPLICATE_COSINE:
+                first = kept[closest]
+            else:
+                image_vectors[len(kept)] = item.vector
+        if first is item:
+            kept.append(item)
+        else:
+            first.duplicates.append(item.record.id)
+    return kept
+
+
+def mmr(ranked: Sequence[RankedRecord], diversity: float) -> list[RankedRecord]:
+    """Order by maximal marginal relevance (Carbonell and Goldstein 1998).
+
+    The next one is argmax (1 - diversity) * score - diversity * max cosine with those chosen, with
+    scores scaled to [0, 1] over the candidates.
+    """
+    if diversity <= 0 or len(ranked) < 3:
+        return list(ranked)
+    vectors = np.stack([item.vector for item in ranked])  # (n, dim)
+    z = np.array([item.candidate.z for item in ranked])
+    relevance = (z - z.min()) / (np.ptp(z) or 1.0)  # (n,)
+    nearest = np.zeros(len(ranked))  # cosine with the nearest chosen
+    remaining = np.ones(len(ranked), dtype=bool)
+    order = []
+    for _ in ranked:
+        gain = np.where(remaining, (1 - diversity) * relevance - diversity * nearest, -np.inf)
+        best = int(np.argmax(gain))
+        order.append(best)
+        remaining[best] = False
+        nearest = np.maximum(nearest, vectors @ vectors[best])
+    return [ranked[i] for i in order]

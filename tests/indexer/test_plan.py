@@ -23,7 +23,7 @@ from indexer.collections.schema import INTEGERS, KEYWORDS
 from indexer.planning import PlanRequest, plan
 from indexer.planning import constants as of
 from indexer.planning.embedding import MODEL_COSTS
-from indexer.planning.report import format_count, format_days, format_number, parse_count
+from indexer.planning.planner import format_count, format_days, format_number, parse_count
 from indexer.planning.sizing import (
     CollectionLoad,
     count_shards,
