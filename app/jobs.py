@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.services import choose_model, get_decode_limits, get_settings
+from app.services import choose_model, get_settings
 from embedder import EmbedderError
 from finetune.run_dir import RunInfo
 from indexer.collections.collection import OpenCollection
@@ -58,12 +58,7 @@ class IngestJob:
     def _ingest(self) -> IngestReport:
         config = replace(get_settings(), collection=self.collection)
         embedder = choose_model(self.collection, self.model)
-        options = IngestOptions(
-            limits=get_decode_limits(),
-            batch_size=config.batch,
-            decode_threads=config.decode_threads,
-            prune=self.prune,
-        )
+        options = IngestOptions.from_config(config, prune=self.prune)
         with OpenCollection.open_or_create(config, embedder.card) as collection:
             return ingest_with_workers(
                 config, [self.folder], collection, embedder, options, self._on_progress, self.stop

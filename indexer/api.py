@@ -17,7 +17,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +31,8 @@ from indexer.collections.model import (
     load_model,
     make_lazy_embedder,
 )
-from indexer.errors import QueryError
+from indexer.errors import IndexerError, QueryError
+from indexer.ids import hash_content
 from indexer.paths import display_path, is_local_file
 from indexer.types import IngestProgress, IngestReport, Part, Query, SearchResults
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from indexer.collections import CollectionIndex
     from indexer.config import Config
     from indexer.ingest.prune import PruneReport
-    from indexer.ingest.types import IngestOptions
     from indexer.search.searcher import Searcher
 
 QueryItem: TypeAlias = "str | Path | Image | Part | Mapping[str, Any]"
@@ -123,7 +123,7 @@ class Collection:
 
     def ingest(
         self,
-        *sources: str | Path,
+        *sources: str | Path | Sequence[str | Path],
         prune: bool = False,
         dry_run: bool = False,
         on_progress: Callable[[IngestProgress], None] | None = None,
@@ -136,7 +136,8 @@ class Collection:
         report's `skipped` with a reason; the rest goes on.
 
         Args:
-            *sources: What to read, as on the command line: `~/Pictures`, `s3://bucket/photos`.
+            *sources: What to read, as on the command line: `~/Pictures`, `s3://bucket/photos`; or
+                lists of these.
             prune: Remove the points whose files are gone from these sources.
             dry_run: Report what would be done, and write nothing.
             on_progress: Called a few times a second.
@@ -148,17 +149,40 @@ class Collection:
                 another process that is writing to this collection.
             EmbedderError: The model cannot be loaded.
         """
-        from embedder.images.decode import DecodeLimits
+        from indexer.ingest.pipeline import ERRORS_FILE, ingest_with_workers
         from indexer.ingest.types import IngestOptions
+        from indexer.sources import SourceSet
 
-        config = self.config
-        defaults = {
-            "limits": DecodeLimits(config.max_bytes, config.max_pixels),
-            "batch_size": config.batch,
-            "decode_threads": config.decode_threads,
-        }
-        ingest_options = IngestOptions(prune=prune, dry_run=dry_run, **{**defaults, **options})
-        return self.run_ingest(sources, ingest_options, on_progress, stop)
+        addresses: list[str | Path] = []
+        for source in sources:
+            addresses += [source] if isinstance(source, str | Path) else source
+        if not addresses:
+            raise IndexerError("ingest needs a source: a folder, an archive, a table or a URL")
+        ingest_options = IngestOptions.from_config(
+            self.config, prune=prune, dry_run=dry_run, **options
+        )
+        # a missing source must not leave an empty collection behind
+        SourceSet.open(addresses, ingest_options.source_options).check_readable()
+        self.close()  # what is known of the store may be out of date
+        index = self._find()
+        if index is not None:
+            check_model_settings(self.config, index.card)
+            embedder = LazyEmbedder(index.card, self.load_model)
+        else:
+            embedder = make_lazy_embedder(self.config, None)
+        try:
+            with self._open_for_ingest(embedder.card, index, dry_run) as (config, opened):
+                report = ingest_with_workers(
+                    config, addresses, opened, embedder, ingest_options, on_progress, stop
+                )
+                self.errors_file = opened.index_dir / ERRORS_FILE
+        finally:
+            self.close()  # what was known of the store is out of date
+        if index is None and embedder.loaded is not None:
+            future: Future[Embedder] = Future()
+            future.set_result(embedder.loaded)
+            self._model = (embedder.card.fingerprint, future)
+        return report
 
     def search(
         self,
@@ -188,12 +212,18 @@ class Collection:
             The hits of one page, best first; it can be iterated over.
 
         Raises:
-            QueryError: A part or a filter that cannot be understood.
+            QueryError: A part, a filter or a number that the search cannot use.
             CollectionError: The collection does not exist yet.
         """
-        side = self.card.image_side
-        parts = tuple(_to_part(item, side) for item in _to_items(query))
-        return self.run_query(
+        if limit < 0 or offset < 0:
+            raise QueryError(f"limit and offset are 0 or more, not {limit} and {offset}")
+        if not 0 <= diversity <= 1:
+            raise QueryError(f"diversity is a number from 0 to 1, not {diversity}")
+        items = () if query is None else query if isinstance(query, list | tuple) else (query,)
+        parts = tuple(_to_part(item, self.card.image_side) for item in items)
+        if any(part.id is None for part in parts):
+            self._start_loading_model()  # while the store opens
+        return self._get_searcher().search(
             Query(
                 parts=parts,
                 filters=_to_filters(filters or {}),
@@ -210,7 +240,9 @@ class Collection:
 
         Takes the keywords of `search`. A file that is not in the collection is embedded.
         """
-        return self.search(self.resolve_example(str(what)), **options)
+        id = self._find_point(str(what))
+        example = {"image": what} if id is None else {"id": id, "label": str(what)}
+        return self.search(example, **options)
 
     def facets(
         self, filters: Mapping[str, FilterValue] | None = None, limit: int = 20
@@ -250,85 +282,49 @@ class Collection:
                 self._opened = OpenCollection.open(self.config, self._find_or_fail())
             return self._opened
 
-    def run_query(self, query: Query) -> SearchResults:
-        """Answer a query that has been parsed already; `search` is the short way."""
-        return self._get_searcher().search(query)
+    def load_model(self) -> Embedder:
+        """The collection's model, loaded once; raises `EmbedderError`, `CollectionError`."""
+        return self._start_loading_model().result()
 
-    def run_ingest(
-        self,
-        sources: Sequence[str | Path],
-        options: IngestOptions,
-        on_progress: Callable[[IngestProgress], None] | None = None,
-        stop: threading.Event | None = None,
-    ) -> IngestReport:
-        """Ingest with all options; `ingest` is the short way."""
-        from indexer.ingest.pipeline import ERRORS_FILE, ingest_with_workers
-        from indexer.sources import SourceSet
-
-        # a missing source must not leave an empty collection behind
-        SourceSet.open(sources, options.source_options).check_readable()
-        self.close()  # what is known of the store may be out of date
-        index = self._find()
-        if index is not None:
-            check_model_settings(self.config, index.card)
-            embedder = LazyEmbedder(index.card, self.load_model)
-        else:
-            embedder = make_lazy_embedder(self.config, None)
-        try:
-            with self._open_for_ingest(embedder.card, index, options.dry_run) as (config, opened):
-                report = ingest_with_workers(
-                    config, sources, opened, embedder, options, on_progress, stop
-                )
-                self.errors_file = opened.index_dir / ERRORS_FILE
-        finally:
-            self.close()  # what was known of the store is out of date
-        if index is None and embedder.loaded is not None:
-            future: Future[Embedder] = Future()
-            future.set_result(embedder.loaded)
-            self._model = (embedder.card.fingerprint, future)
-        return report
-
-    def preload_model(self) -> None:
-        """Start loading the model in a thread, while something else is done."""
+    def _start_loading_model(self) -> Future[Embedder]:
         card = self.card
         with self._lock:
             if self._model is None or self._model[0] != card.fingerprint:
                 future: Future[Embedder] = Future()
+
+                def load() -> None:
+                    try:
+                        future.set_result(load_model(self.config, card))
+                    except BaseException as error:
+                        future.set_exception(error)
+
                 self._model = (card.fingerprint, future)
-                load = threading.Thread(
-                    target=_fill, args=(future, lambda: load_model(self.config, card)), daemon=True
-                )
-                load.start()
+                threading.Thread(target=load, daemon=True).start()
+            return self._model[1]
 
-    def load_model(self) -> Embedder:
-        """The collection's model, loaded once; raises `EmbedderError`, `CollectionError`."""
-        self.preload_model()
-        assert self._model is not None
-        return self._model[1].result()
-
-    def find_point(self, what: str) -> str | None:
+    def _find_point(self, what: str) -> str | None:
         """The id of the point that `what` names: an id, or the path or content of its file.
 
         Returns None for a file that is not in the collection; raises `QueryError` for an id that is
         not there, and for what is neither an id nor a file.
         """
-        try:
-            id = str(uuid.UUID(what.removeprefix("id:")))
-        except ValueError:
-            return self._find_file(what)
-        if not self.opened.store.retrieve([id]):
-            raise QueryError(f"the collection {self.name!r} has no point {id}")
-        return id
+        from embedder.images.decode import read_file
+        from indexer.skip_reasons import UnusableFileError
 
-    def resolve_example(self, what: str) -> Part:
-        """The point that `what` names, or the image at that path, as a part of a query."""
-        from indexer.search.query_syntax import read_query_image
-
-        id = self.find_point(what)
+        id = _parse_id(what.removeprefix("id:"))
         if id is not None:
-            return Part(id=id, label=what)
+            if not self.opened.store.retrieve([id]):
+                raise QueryError(f"the collection {self.name!r} has no point {id}")
+            return id
         path = Path(what).expanduser()
-        return Part(image=read_query_image(path, self.card.image_side), label=path.name)
+        named = str(path.absolute()) if is_local_file(what) else what
+        found = self._find_first("paths", display_path(named))
+        if found is None and path.is_file():
+            with suppress(UnusableFileError):  # the search says what is wrong with it
+                found = self._find_first("content", hash_content(read_file(str(path))))
+        if found is None and not path.exists():
+            raise QueryError(f"{display_path(what)!r} is neither a point's id nor a file")
+        return found
 
     def _find(self) -> CollectionIndex | None:
         with self._lock:
@@ -367,16 +363,6 @@ class Collection:
                 self._searcher = Searcher(self.opened, self.load_model)
             return self._searcher
 
-    def _find_file(self, what: str) -> str | None:
-        path = Path(what).expanduser()
-        named = str(path.absolute()) if is_local_file(what) else what
-        found = self._find_first("paths", display_path(named))
-        if found is None and path.is_file():
-            found = self._find_first("content", _hash_file(path))
-        if found is None and not path.exists():
-            raise QueryError(f"{display_path(what)!r} is neither a point's id nor a file")
-        return found
-
     def _find_first(self, key: str, value: str) -> str | None:
         from indexer.search.query_syntax import build_store_filter
 
@@ -384,72 +370,57 @@ class Collection:
         return records[0].id if records else None
 
 
-def _fill(future: Future[Embedder], load: Callable[[], Embedder]) -> None:
-    try:
-        future.set_result(load())
-    except BaseException as error:
-        future.set_exception(error)
-
-
-def _hash_file(path: Path) -> str:
-    from embedder.images.decode import read_file
-    from indexer.ids import hash_content
-    from indexer.skip_reasons import UnusableFileError
-
-    try:
-        return hash_content(read_file(str(path)))
-    except UnusableFileError as error:
-        raise QueryError(f"{path} cannot be searched with: {error.detail}") from error
-
-
-def _to_items(query: QueryItem | Sequence[QueryItem] | None) -> Sequence[QueryItem]:
-    if query is None:
-        return ()
-    if isinstance(query, list | tuple):
-        return query
-    return (query,)  # type: ignore[return-value]
-
-
-def _to_part(item: QueryItem, side: int) -> Part:
+def _to_part(item: Any, side: int) -> Part:
     """Images get about `side` pixels on the shorter side; raises `QueryError`."""
     from PIL.Image import Image
 
-    if isinstance(item, Part):
-        return item
+    from indexer.search.query_syntax import read_query_image
+
     if isinstance(item, str):
-        item = {"text": item}
+        item = Part(text=item)
     elif isinstance(item, Path | Image):
         item = {"image": item}
-    if not isinstance(item, Mapping):
+    if isinstance(item, Mapping):
+        try:
+            item = Part(**item)
+        except TypeError:
+            raise QueryError(
+                "the keys of a part are text, image, id, weight and label; got "
+                + ", ".join(map(str, item))
+            ) from None
+    if not isinstance(item, Part):
         raise QueryError(
             f"a query cannot be made from {type(item).__name__}: give text, a pathlib.Path, a PIL "
             "image, a dict or a Part"
         )
-    unknown = set(item) - {"text", "image", "id", "weight", "label"}
-    given = [key for key in ("text", "image", "id") if item.get(key) is not None]
-    if unknown or len(given) != 1:
-        raise QueryError(
-            f"a part of a query has exactly one of text, image and id, and a weight; got "
-            f"{', '.join(map(str, item)) or 'nothing'}"
-        )
-    image, label = item.get("image"), str(item.get("text") or item.get("id") or "image")
-    if image is not None and not isinstance(image, str | Path | Image):
-        raise QueryError(f"an image is a path or a PIL image, not {type(image).__name__}")
-    if image is not None and not isinstance(image, Image):
-        from indexer.search.query_syntax import read_query_image
-
-        label = Path(image).name
-        image = read_query_image(Path(image).expanduser(), side)
+    given = [value for value in (item.text, item.image, item.id) if value is not None]
+    if len(given) != 1:
+        raise QueryError(f"a part has exactly one of text, image and id; got {len(given)} of them")
+    content: Any = given[0]
+    image, label = None, content
+    if item.image is not None:
+        if not isinstance(content, str | Path | Image):
+            raise QueryError(f"an image is a path or a PIL image, not {type(content).__name__}")
+        label = "image" if isinstance(content, Image) else Path(content).name
+        image = read_query_image(content, side)
+    elif not (isinstance(content, str) and content.strip()):
+        raise QueryError("the text or the id of a part is a string that is not empty")
+    if item.id is not None and not _parse_id(item.id):
+        raise QueryError(f"{item.id!r} is not the id of a point: ids are UUIDs")
     try:
-        weight = float(item.get("weight", 1.0))
+        weight = float(item.weight)
     except (TypeError, ValueError):
         weight = math.nan
-    if not math.isfinite(weight) or not all(
-        isinstance(item[key], str) for key in given if key != "image"
-    ):
-        raise QueryError("text and id of a part are strings, and its weight is a finite number")
-    label = str(item.get("label", label))
-    return Part(text=item.get("text"), image=image, id=item.get("id"), weight=weight, label=label)
+    if not math.isfinite(weight):
+        raise QueryError(f"the weight of a part is a finite number, not {item.weight!r}")
+    return replace(item, image=image, weight=weight, label=item.label or label)
+
+
+def _parse_id(text: str) -> str | None:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
 
 
 def _to_filters(filters: Mapping[str, FilterValue]) -> dict[str, tuple[str, ...]]:

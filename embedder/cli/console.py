@@ -11,14 +11,37 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import typer
 
 FAILED, SKIPPED, INTERRUPTED = 1, 3, 130
 DEBUG_FLAG = "--debug"
+
+
+def make_app(help: str, examples: str) -> typer.Typer:
+    """A program without commands yet, with `--version` and `--debug` before the command's name."""
+    app = typer.Typer(
+        help=help, epilog=examples, no_args_is_help=True, pretty_exceptions_enable=False
+    )
+
+    @app.callback()
+    def program_options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Print the version.", callback=_print_version, is_eager=True
+            ),
+        ] = False,
+        debug: Annotated[  # read by `run_program`
+            bool, typer.Option(DEBUG_FLAG, help="Show the traceback of an error.")
+        ] = False,
+    ) -> None:
+        pass
+
+    return app
 
 
 def run_program(
@@ -32,7 +55,9 @@ def run_program(
     `user_errors` are the errors whose messages are for the user. `is_debug` is asked after an
     error: it, or `--debug`, shows the traceback.
     """
-    _escape_unencodable_output()
+    for stream in (sys.stdout, sys.stderr):  # escape what the terminal cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
     try:
         code = app(sys.argv[1:], prog_name=name, standalone_mode=False)
@@ -53,6 +78,31 @@ def write_json(plain: object) -> None:
     """One JSON object on stdout, on one line."""
     readable = "utf" in (sys.stdout.encoding or "").lower()
     print(json.dumps(plain, ensure_ascii=not readable), flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with a head on a terminal; elsewhere a line a row, tabs between, no head."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print(*row, sep="\t")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False, emoji=False).print(table)
+
+
+def print_fields(fields: Mapping[str, str]) -> None:
+    """A name and its value a line; no table library, so that `status` is quick."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print(f"{name:<{width}}  {value}")
 
 
 def print_note(text: str) -> None:
@@ -78,8 +128,7 @@ def get_version() -> str:
         return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
 
 
-def print_version(wanted: bool) -> None:
-    """The callback of every program's `--version`."""
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"polylens {get_version()}")
         raise typer.Exit
@@ -88,7 +137,9 @@ def print_version(wanted: bool) -> None:
 def _report_error(error: Exception, name: str, user_errors: tuple[type[Exception], ...]) -> int:
     if isinstance(error, typer.TyperException):
         if str(error):  # without a command, the help has been shown instead
-            _print_error(error.format_message(), _usage_hint(error, name))
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else name
+            _print_error(error.format_message(), f"type: {command} --help")
         return error.exit_code
     if isinstance(error, user_errors):
         _print_error(str(error))
@@ -106,21 +157,5 @@ def _print_error(message: str, hint: str = "") -> None:
     print_note(f"error: {message}")
     if hint:
         print_note(hint)
-    if "--json" in _before_separator(sys.argv[1:]):
+    if "--json" in sys.argv[: sys.argv.index("--") if "--" in sys.argv else None]:
         write_json({"error": message})
-
-
-def _usage_hint(error: Any, name: str) -> str:
-    context = getattr(error, "ctx", None)
-    return f"type: {context.command_path if context else name} --help"
-
-
-def _before_separator(arguments: list[str]) -> list[str]:
-    return arguments[: arguments.index("--")] if "--" in arguments else arguments
-
-
-def _escape_unencodable_output() -> None:
-    """A terminal that cannot show a letter gets an escape instead of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")

@@ -13,6 +13,7 @@ import typer
 from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 MODEL_PANEL = "The model"
 API_KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
 
@@ -42,45 +43,56 @@ def make_option(row: Setting, *names: str, parse: bool = False, **keywords: Any)
 
 
 def inject(
-    target: str, options: Mapping[str, Any], build: Callable[..., object]
+    target: str, build: Callable[..., object], options: Mapping[str, Any] | None = None
 ) -> Callable[[Command], Command]:
-    """A decorator for a command: it takes `options` (parameter -> annotation) beside its own.
+    """A decorator for a command: it takes the parameters of `build` as options beside its own.
 
-    Their values do not reach the command; `build(**values)` does, as the parameter `target`.
+    Their values do not reach the command; what `build` makes of them does, as the parameter
+    `target`. `options` (parameter -> annotation) are taken instead of the parameters of `build`.
     """
 
     def decorate(command: Command) -> Command:
+        if options is None:
+            added = _read_parameters(build)
+        else:
+            added = [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=False if get_args(annotation)[0] is bool else None,
+                    annotation=annotation,
+                )
+                for name, annotation in options.items()
+            ]
+
         @functools.wraps(command)
         def run(**values: object) -> None:
-            chosen = {name: values.pop(name) for name in options}
+            chosen = {parameter.name: values.pop(parameter.name) for parameter in added}
             command(**values, **{target: build(**chosen)})
 
-        # typer reads annotations from the signature, so they may not be strings; that of `target`
-        # is often imported for type checking alone
-        own = {k: v for k, v in command.__annotations__.items() if k != target}
-        hints = get_type_hints(
-            SimpleNamespace(__annotations__=own), command.__globals__, include_extras=True
-        )
-        keyword_only = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            parameter.replace(kind=keyword_only, annotation=hints[parameter.name])
-            for parameter in inspect.signature(command).parameters.values()
-            if parameter.name != target
-        ]
-        parameters += [
-            inspect.Parameter(
-                name,
-                keyword_only,
-                default=False if get_args(annotation)[0] is bool else None,
-                annotation=annotation,
-            )
-            for name, annotation in options.items()
-        ]
+        parameters = _read_parameters(command, target) + added
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
 
     return decorate
+
+
+def _read_parameters(function: Callable[..., object], without: str = "") -> list[inspect.Parameter]:
+    """The parameters with their annotations as objects, which typer needs; all keyword-only.
+
+    The types of the parameter `without` and of what is returned may be imported for type checking
+    alone.
+    """
+    own = {k: v for k, v in function.__annotations__.items() if k not in (without, "return")}
+    hints = get_type_hints(
+        SimpleNamespace(__annotations__=own), function.__globals__, include_extras=True
+    )
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.name in own
+    ]
 
 
 def complete_model_name(incomplete: str) -> list[str]:
@@ -122,4 +134,4 @@ def takes_model_settings(*names: str) -> Callable[[Command], Command]:
         return Settings(**values, api_key=model_api_key)
 
     chosen = names or tuple(MODEL_OPTIONS)
-    return inject("settings", {name: MODEL_OPTIONS[name] for name in chosen}, build)
+    return inject("settings", build, {name: MODEL_OPTIONS[name] for name in chosen})

@@ -12,9 +12,14 @@ import typer
 
 from embedder.api import describe_model, list_models, load
 from embedder.cli import options
-from embedder.cli.console import print_note, print_version, run_program, write_json
-from embedder.cli.output import print_fields, print_table
-from embedder.cli.serve import SERVE_EXAMPLES, serve
+from embedder.cli.console import (
+    make_app,
+    print_fields,
+    print_note,
+    print_table,
+    run_program,
+    write_json,
+)
 from embedder.errors import EmbedderError
 from embedder.families.registry import DEFAULT_MODEL
 from embedder.hardware import format_bytes
@@ -59,26 +64,20 @@ Examples:
   embedder info
   embedder info --model starter --json
 """
+SERVE_EXAMPLES = """
+Examples:
 
+  embedder serve
+  embedder serve --model intfloat/mmE5-mllama-11b-instruct --device cuda
+  POLYLENS_SERVE_API_KEY=secret embedder serve --host 0.0.0.0 --port 80
+  indexer ingest ~/Pictures --model http://localhost:8100/v1
+"""
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-app = typer.Typer(help=HELP, epilog=EXAMPLES, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True),
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Options before the command's name; `run_program` of embedder.cli.console reads --debug."""
+app = make_app(HELP, EXAMPLES)
 
 
 @app.command(epilog=MODELS_EXAMPLES)
-def models(as_json: Json = False) -> None:
+def models(as_json: options.Json = False) -> None:
     """List the known models."""
     print_models(as_json=as_json)
 
@@ -92,10 +91,10 @@ def print_models(name: str | None = None, *, as_json: bool) -> None:
     from embedder.hardware import detect_memory
 
     memory = detect_memory()
-    columns = ("model", "dim", "takes", "composes", "parameters", "memory", "runs here", "licence")
+    columns = ("model", "dim", "takes", "composes", "parameters", "memory", "runs here", "license")
     print_table(columns, [_format_row(card, memory) for card in found])
     if sys.stdout.isatty() and any(card.license_note for card in found):
-        print_note("* more is to be known: embedder info --model NAME")
+        print_note("* see the note: embedder info --model NAME")
 
 
 def find_card(name: str) -> ModelCard:
@@ -119,7 +118,7 @@ def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
 
 
 @app.command(epilog=INFO_EXAMPLES)
-def info(model: options.Model = DEFAULT_MODEL, as_json: Json = False) -> None:
+def info(model: options.Model = DEFAULT_MODEL, as_json: options.Json = False) -> None:
     """Show everything that is known about a model."""
     card = find_card(model)
     if as_json:
@@ -165,7 +164,7 @@ def embed(
         bool, typer.Option("--int8", help="Integers from -127 to 127 in that array.")
     ] = False,
     model: options.Model = DEFAULT_MODEL,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print the vectors of texts and images: texts first, in the order given."""
     if role not in ROLES:
@@ -229,7 +228,55 @@ def _print_vectors(
             print(label.replace("\t", " "), *(f"{value:.6f}" for value in row), sep="\t")
 
 
-app.command(epilog=SERVE_EXAMPLES)(serve)
+@app.command(epilog=SERVE_EXAMPLES)
+@options.takes_model_settings()
+def serve(
+    settings: Settings,
+    model: options.Model = DEFAULT_MODEL,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")
+    ] = 8100,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", envvar="POLYLENS_SERVE_API_KEY", help="The key that clients must send."
+        ),
+    ] = None,
+    served_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of the model for clients.")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs per batch.")] = 32,
+    max_queue: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs that may wait.")] = 512,
+    max_wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Seconds an input may wait.")
+    ] = 60,
+    max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Bytes per request.")] = 32
+    << 20,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Pixels per image.")
+    ] = 50_000_000,
+    max_inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs per request.")] = 256,
+    max_characters: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Characters per text.")
+    ] = 100_000,
+) -> None:
+    """Serve a model to other programs, with the API of OpenAI's embeddings."""
+    from embedder.server.limits import ServerLimits
+    from embedder.server.run import run_server
+    from embedder.server.service import Service
+
+    limits = ServerLimits(max_bytes, max_pixels, max_inputs, max_characters, max_queue, max_wait)
+    run_server(
+        lambda: load(model, settings),
+        Service(limits, max_batch=max_batch, name=served_name),
+        host=host,
+        port=port,
+        api_key=api_key or None,
+        notify=print_note,
+    )
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ BENCHMARK_OPTIONS: dict[str, Any] = {
 
 def takes_benchmark_flags(command: Callable[..., None]) -> Callable[..., None]:
     """A decorator: the command has the options of a benchmark, and gets `benchmark_flags`."""
-    return inject("benchmark_flags", BENCHMARK_OPTIONS, _check_benchmark_flags)(command)
+    return inject("benchmark_flags", _check_benchmark_flags, BENCHMARK_OPTIONS)(command)
 
 
 def _check_benchmark_flags(**flags: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedder.cli import options
-from embedder.cli.console import replace_unprintable, write_json
+from embedder.cli.console import print_table, replace_unprintable, write_json
 from embedder.types import Settings
 from finetune.cli._options import Json, print_location, show_progress, takes_benchmark_flags
 from finetune.cli.evaluate import drawn_captions_dir, evaluate_model
@@ -73,7 +73,6 @@ def compare(
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    from embedder.cli.output import print_table
     from finetune.evaluation.render import (
         COMPARISON_HEAD,
         comparison_headline,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedder.cli import options
-from embedder.cli.console import print_note, replace_unprintable, write_json
+from embedder.cli.console import print_note, print_table, replace_unprintable, write_json
 from embedder.families.registry import DEFAULT_MODEL
 from embedder.types import Settings
 from finetune.cli._options import Json, print_location, show_progress, takes_benchmark_flags
@@ -93,7 +93,6 @@ def drawn_captions_dir(out: Path | None) -> Iterator[Path]:
 
 
 def _print_report(report: EvaluationReport) -> None:
-    from embedder.cli.output import print_table
     from finetune.evaluation.render import metric_table, report_note
 
     head, rows = metric_table(report)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import print_note, replace_unprintable, write_json
-from embedder.cli.output import print_table
+from embedder.cli.console import print_note, print_table, replace_unprintable, write_json
 from finetune.cli._options import Images, Out, ProgressPrinter, check_output_path
 from finetune.errors import DataError
 from indexer.cli import _options

@@ -16,10 +16,10 @@ from embedder.cli.console import (
     FAILED,
     INTERRUPTED,
     print_note,
+    print_table,
     replace_unprintable,
     write_json,
 )
-from embedder.cli.output import print_table
 from finetune.cli._options import ProgressPrinter
 from finetune.errors import FinetuneError
 from indexer.cli import _options

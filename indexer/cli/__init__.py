@@ -1,5 +1,43 @@
-"""The console script `indexer`: a thin face over the library, one module a group of commands."""
+"""The program `indexer`: its commands, and its exit codes."""
 
-from indexer.cli.program import app, main
+from __future__ import annotations
 
-__all__ = ["app", "main"]
+import sys
+
+from embedder.cli.console import make_app, run_program
+from embedder.errors import EmbedderError
+from indexer.cli import collections, export, ingest, plan, reindex, search, status, transfer
+from indexer.config import load_config
+from indexer.errors import IndexerError
+
+HELP = """
+Search your own images and texts: in any language, by text, by an image, or by both.
+
+Results go to stdout, progress and messages to stderr. Settings come from flags, POLYLENS_*
+variables, .env and polylens.toml, in this order; see indexer config show.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 some files were skipped, 130 interrupted.
+"""
+EXAMPLES = """
+Examples:
+
+  indexer ingest ~/Pictures
+  indexer search "a red bicycle"
+  indexer search beach -people 2:sunset
+  indexer search photo.jpg "but at night"
+"""
+
+app = make_app(HELP, EXAMPLES)
+for command in (ingest, reindex, search, status, collections, transfer, export, plan):
+    app.add_typer(command.app)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_program(app, "indexer", (IndexerError, EmbedderError), _is_debug))
+
+
+def _is_debug() -> bool:
+    try:
+        return load_config(warn=lambda _: None).debug
+    except IndexerError:
+        return False

@@ -40,26 +40,36 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", ric
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; do nothing.")]
-Manifest = Annotated[
-    Path | None,
-    typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the images."),
-]
-Frames = Annotated[bool, typer.Option("--frames", help="Embed several frames of an animation.")]
-FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow links to folders.")]
-AllowHost = Annotated[
-    list[str] | None,
-    typer.Option(metavar="HOST", help="Also fetch images that lists point to on this host."),
-]
+
+
+def takes_ingest_options(command: Command) -> Command:
+    """A decorator for what reads sources: the command gets `ingest_options`, a dict."""
+    return inject("ingest_options", _build_ingest_options)(command)
+
+
+def _build_ingest_options(
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the images."),
+    ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Embed several frames of an animation.")
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links to folders.")
+    ] = False,
+) -> dict[str, Any]:
+    return {"manifest": manifest, "embed_frames": frames, "follow_links": follow_links}
 
 
 def takes_config(*names: str) -> Callable[[Command], Command]:
     """A decorator: the command has the flags of the settings `names`, and gets `config`."""
-    return inject("config", {name: _annotate(name) for name in names}, resolve_flags)
+    return inject("config", resolve_flags, {name: _annotate(name) for name in names})
 
 
 def takes_flags(*names: str) -> Callable[[Command], Command]:
     """The same for a command that resolves the settings itself: it gets `flags`, a dict."""
-    return inject("flags", {name: _annotate(name) for name in names}, dict)
+    return inject("flags", dict, {name: _annotate(name) for name in names})
 
 
 def resolve_flags(*, quiet: bool = False, **flags: object) -> Config:

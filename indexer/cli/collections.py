@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import print_note, write_json
-from embedder.cli.output import print_table
+from embedder.cli.console import print_note, print_table, write_json
 from indexer.cli import _options
 
 if TYPE_CHECKING:

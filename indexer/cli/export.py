@@ -17,8 +17,6 @@ from indexer.cli.search import Where
 
 if TYPE_CHECKING:
     from indexer.config import Config
-    from indexer.export import ExportRow
-    from indexer.types import Query
 
 app = typer.Typer()
 
@@ -56,34 +54,28 @@ def export(
     as_json: _options.Json = False,
 ) -> None:
     """Write points, their payloads and vectors, to a file or to stdout."""
+    from indexer.api import Collection
     from indexer.export import export as write
+    from indexer.export import iterate_all_rows, iterate_hit_rows
     from indexer.search.query_syntax import parse_filters, parse_parts
-    from indexer.types import Query
 
     if form not in FORMATS:
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
     if as_json and output is None:
         raise typer.BadParameter("--json reports on a file; name it with --output")
-    query = Query(parse_parts(search or []), filters=parse_filters(where or []), limit=limit)
-    with _open_rows(config, query) as rows, _open_output(output) as out:
-        count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]
+    parts, filters = parse_parts(search or []), parse_filters(where or [])
+    with Collection(config) as collection:
+        if parts:
+            hits = collection.search(parts, filters=filters, limit=limit).hits
+            rows = iterate_hit_rows(collection.opened.store, hits)
+        else:
+            rows = iterate_all_rows(collection.opened.store, filters)
+        with _open_output(output) as out:
+            count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]
     if as_json:
         write_json({"points": count, "format": form, "output": str(output)})
     elif output is not None:
         print_note(f"{count} points written to {replace_unprintable(str(output))}")
-
-
-@contextmanager
-def _open_rows(config: Config, query: Query) -> Iterator[Iterator[ExportRow]]:
-    from indexer.api import Collection
-    from indexer.export import iterate_all_rows, iterate_hit_rows
-
-    with Collection(config) as collection:
-        if query.parts:
-            hits = collection.run_query(query).hits
-            yield iterate_hit_rows(collection.opened.store, hits)
-        else:
-            yield iterate_all_rows(collection.opened.store, query.filters)
 
 
 @contextmanager

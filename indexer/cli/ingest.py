@@ -1,4 +1,4 @@
-"""`indexer ingest`: index the images and texts of folders, archives, tables and URLs."""
+"""`indexer ingest` and `indexer prune`: bring a collection up to date with its files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from embedder.cli.console import (
     write_json,
 )
 from indexer.cli import _options
+from indexer.config import Config
 
 if TYPE_CHECKING:
-    from indexer.config import Config
     from indexer.types import IngestReport, SkippedFile
 
 app = typer.Typer()
@@ -25,7 +25,7 @@ app = typer.Typer()
 COUNTS = ("added", "updated", "unchanged", "moved", "removed")
 MAX_SHOWN = 10  # files of one list
 
-EXAMPLES = """
+INGEST_EXAMPLES = """
 Examples:
 
   indexer ingest ~/Pictures ~/Documents/notes
@@ -39,12 +39,23 @@ Examples:
 Files that cannot be used are skipped, listed and counted: exit status 3. Ctrl-C stops after the
 current batch, with everything saved: exit status 130.
 """
+PRUNE_EXAMPLES = """
+Examples:
+
+  indexer prune --dry-run
+  indexer prune --collection family --json
+
+A folder that is missing or empty, such as a disk that is not mounted, keeps its points. Files at
+URLs, in archives and in tables are not checked: indexer ingest SOURCE --prune does that.
+"""
 
 
-@app.command(epilog=EXAMPLES)
+@app.command(epilog=INGEST_EXAMPLES)
 @_options.takes_config(*_options.READING, *_options.EMBEDDING, *_options.SHARED)
+@_options.takes_ingest_options
 def ingest(
     config: Config,
+    ingest_options: dict[str, Any],
     folders: Annotated[
         list[str],
         typer.Argument(metavar="SOURCE", help="Folders, archives, tables; also URLs: s3://..."),
@@ -53,37 +64,32 @@ def ingest(
         bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
     ] = False,
     dry_run: _options.DryRun = False,
-    manifest: _options.Manifest = None,
-    frames: _options.Frames = False,
-    follow_links: _options.FollowLinks = False,
-    allow_host: _options.AllowHost = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Also fetch images that lists point to on this host."),
+    ] = None,
     quiet: _options.Quiet = False,
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
     """Index the images and texts of folders; unchanged files take almost no time."""
-    from embedder.images.decode import DecodeLimits
     from indexer.api import Collection
     from indexer.cli._progress import show_progress, stop_on_signal
-    from indexer.ingest.types import IngestOptions
 
-    ingest_options = IngestOptions(
-        limits=DecodeLimits(config.max_bytes, config.max_pixels),
-        batch_size=config.batch,
-        decode_threads=config.decode_threads,
-        prune=prune,
-        dry_run=dry_run,
-        embed_frames=frames,
-        manifest=manifest,
-        follow_links=follow_links,
-        allowed_hosts=tuple(allow_host or ()),
-    )
     with (
         Collection(config) as collection,
         stop_on_signal() as stop,
         show_progress(quiet=quiet) as show,
     ):
-        report = collection.run_ingest(folders, ingest_options, show, stop)
+        report = collection.ingest(
+            *folders,
+            prune=prune,
+            dry_run=dry_run,
+            on_progress=show,
+            stop=stop,
+            allowed_hosts=tuple(allow_host or ()),
+            **ingest_options,
+        )
         errors = collection.errors_file
     if as_json:
         write_json(ingest_to_json(report))
@@ -126,3 +132,40 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
     total = f" in {report.seconds['total']:.1f} s" if "total" in report.seconds else ""
     stopped = "interrupted; " if report.interrupted else ""
     print(f"{stopped}{report.files} files{total}: {counts}, {len(report.skipped)} skipped")
+
+
+@app.command(epilog=PRUNE_EXAMPLES)
+@_options.takes_config(*_options.SHARED)
+def prune(
+    config: Config,
+    dry_run: _options.DryRun = False,
+    verbose: _options.Verbose = False,
+    as_json: _options.Json = False,
+) -> None:
+    """Remove the points whose files are gone from the disk."""
+    from indexer.api import Collection
+
+    with Collection(config) as collection:
+        report = collection.prune(dry_run=dry_run)
+    for root in report.missing_roots:
+        print_note(f"{replace_unprintable(root)} is missing or empty; its points are kept")
+    if report.not_checked:
+        print_note(
+            f"{report.not_checked} paths at URLs, in archives and in tables were not checked; "
+            "indexer ingest SOURCE --prune does that"
+        )
+    if as_json:
+        write_json(
+            {
+                "removed": report.removed,
+                "paths": list(report.paths),
+                "absent": list(report.missing_roots),
+                "elsewhere": report.not_checked,
+                "dry_run": dry_run,
+            }
+        )
+        return
+    for path in report.paths if verbose or dry_run else ():
+        print(replace_unprintable(path))
+    would = "would be removed" if dry_run else "removed"
+    print(f"{report.removed} {would} with {len(report.paths)} paths")

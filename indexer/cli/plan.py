@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from embedder.cli.console import write_json
-from embedder.cli.output import print_fields, print_table
+from embedder.cli.console import print_fields, print_table, write_json
 from embedder.hardware import format_bytes
 from indexer.cli import _options
 

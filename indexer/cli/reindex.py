@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +18,10 @@ from embedder.cli.console import (
 )
 from indexer.cli import _options
 from indexer.cli.ingest import MAX_SHOWN, ingest_to_json, print_report, skipped_to_json
+from indexer.config import Config
 
 if TYPE_CHECKING:
     from indexer.collections import CollectionBackend
-    from indexer.config import Config
     from indexer.reindex.reindex import ReindexReport
 
 app = typer.Typer()
@@ -43,8 +43,10 @@ would lack files that the old one has, the old one stays in use: exit status 1.
 
 @app.command(epilog=EXAMPLES)
 @_options.takes_config(*_options.READING, *_options.EMBEDDING, "store", "collection", "model")
+@_options.takes_ingest_options
 def reindex(
     config: Config,
+    ingest_options: dict[str, Any],
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Switch back to the old index.")
     ] = False,
@@ -55,15 +57,11 @@ def reindex(
         bool,
         typer.Option("--allow-missing", help="Continue without folders and files that are gone."),
     ] = False,
-    manifest: _options.Manifest = None,
-    frames: _options.Frames = False,
-    follow_links: _options.FollowLinks = False,
     quiet: _options.Quiet = False,
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
     """Build a collection's index again with another model, then switch to it; keep the old one."""
-    from embedder.images.decode import DecodeLimits
     from indexer.api import Collection
     from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.collections.model import make_lazy_embedder
@@ -77,21 +75,13 @@ def reindex(
         return
     if config.model is None:
         raise typer.BadParameter("name the new model: --model NAME (embedder models lists names)")
-    ingest_options = IngestOptions(
-        limits=DecodeLimits(config.max_bytes, config.max_pixels),
-        batch_size=config.batch,
-        decode_threads=config.decode_threads,
-        embed_frames=frames,
-        manifest=manifest,
-        follow_links=follow_links,
-    )
     card = Collection(config).card  # a missing collection is an error before the model loads
     embedder = make_lazy_embedder(config, None)
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = build(
             config,
             embedder,
-            ingest_options,
+            IngestOptions.from_config(config, **ingest_options),
             allow_missing=allow_missing,
             on_progress=show,
             stop=stop,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,31 +11,23 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from embedder.cli.console import print_note, replace_unprintable, write_json
+from embedder.cli.options import Command, inject
 from indexer.cli import _options
+from indexer.config import Config
 
 if TYPE_CHECKING:
-    from indexer.api import Collection
-    from indexer.config import Config
-    from indexer.types import Hit, Payload, Query, SearchResults
+    from indexer.types import Hit, Part, Payload, SearchResults
 
 app = typer.Typer()
 
 BAR_WIDTH = 8  # characters of a score's bar
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many hits.")]
-Offset = Annotated[int, typer.Option(min=0, help="How many of the best hits to skip.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
         help="A filter: kind=image, year=2019..2022, tags=a,b. May be repeated.",
     ),
-]
-Diversity = Annotated[
-    float, typer.Option(min=0, max=1, help="0: the best hits; 1: as different as possible.")
-]
-Fold = Annotated[
-    bool, typer.Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them.")
 ]
 
 SEARCH_EXAMPLES = """
@@ -91,10 +83,40 @@ def put_options_first(args: Sequence[str], flags: set[str], valued: set[str]) ->
     return [*options, "--", *parts]
 
 
+def takes_page_options(command: Command) -> Command:
+    """A decorator: the command gets `page`, keywords of `Collection.search`."""
+    return inject("page", _build_page_options)(command)
+
+
+def _build_page_options(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many hits.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the best hits to skip.")] = 0,
+    where: Where = None,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="0: the best hits; 1: as different as possible.")
+    ] = 0.0,
+    fold: Annotated[
+        bool,
+        typer.Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them."),
+    ] = True,
+) -> dict[str, Any]:
+    from indexer.search.query_syntax import parse_filters
+
+    return {
+        "limit": limit,
+        "offset": offset,
+        "filters": parse_filters(where or []),
+        "diversity": diversity,
+        "group_duplicates": fold,
+    }
+
+
 @app.command(cls=SignedArgumentsCommand, epilog=SEARCH_EXAMPLES)
 @_options.takes_config(*_options.SHARED)
+@takes_page_options
 def search(
     config: Config,
+    page: dict[str, Any],
     parts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -105,11 +127,6 @@ def search(
     image: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
     ] = None,
-    limit: Limit = 20,
-    offset: Offset = 0,
-    where: Where = None,
-    diversity: Diversity = 0.0,
-    fold: Fold = True,
     instruction: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
@@ -119,85 +136,67 @@ def search(
 ) -> None:
     """Find images and texts by text in any language, by images, or by both together."""
     from indexer.api import Collection
-    from indexer.search.query_syntax import parse_filters, parse_parts, read_query_image
-    from indexer.types import Part, Query
+    from indexer.search.query_syntax import parse_parts
 
+    images = image or []
     written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
-    if not (any(map(str.strip, written)) or image or where):
+    if not (any(map(str.strip, written)) or images or page["filters"]):
         raise typer.BadParameter("say what to look for: text, an image, or --where")
     with Collection(config) as collection:
-        side = collection.card.image_side
-        images = [Part(image=read_query_image(path, side), label=path.name) for path in image or []]
-        query = Query(
-            (*parse_parts(written, side), *images),
-            filters=parse_filters(where or []),
-            limit=limit,
-            offset=offset,
-            diversity=diversity,
-            group_duplicates=fold,
-            instruction=instruction,
-        )
-        written += map(str, image or [])
-        print_results(collection, query, written, as_json=as_json, verbose=verbose)
+        query: list[Part | Path] = [*parse_parts(written, collection.card.image_side), *images]
+        results = collection.search(query, instruction=instruction, **page)
+    print_results([*written, *map(str, images)], page, results, as_json=as_json, verbose=verbose)
 
 
 @app.command(epilog=SIMILAR_EXAMPLES)
 @_options.takes_config(*_options.SHARED)
+@takes_page_options
 def similar(
     config: Config,
+    page: dict[str, Any],
     what: Annotated[
         str, typer.Argument(metavar="ID_OR_PATH", help="A point's id, or the path of any image.")
     ],
-    limit: Limit = 20,
-    offset: Offset = 0,
-    where: Where = None,
-    diversity: Diversity = 0.0,
-    fold: Fold = True,
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
 ) -> None:
     """Find what is similar to an image or a text: one of the collection, or any image on disk."""
     from indexer.api import Collection
-    from indexer.search.query_syntax import parse_filters
-    from indexer.types import Query
 
     with Collection(config) as collection:
-        query = Query(
-            (collection.resolve_example(what),),
-            filters=parse_filters(where or []),
-            limit=limit,
-            offset=offset,
-            diversity=diversity,
-            group_duplicates=fold,
-        )
-        print_results(collection, query, [what], as_json=as_json, verbose=verbose)
+        results = collection.similar(what, **page)
+    print_results([what], page, results, as_json=as_json, verbose=verbose)
 
 
 def print_results(
-    collection: Collection, query: Query, written: Sequence[str], *, as_json: bool, verbose: bool
+    written: Sequence[str],
+    page: Mapping[str, Any],
+    results: SearchResults,
+    *,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
-    """Search, and print the hits."""
-    if any(part.id is None for part in query.parts):
-        collection.preload_model()  # while the store opens
-    results = collection.run_query(query)
+    """Print the hits; `written` are the parts of the query as the user wrote them."""
     if as_json:
-        write_json(results_to_json(written, query, results))
+        write_json(results_to_json(written, page, results))
         return
     if not results.hits:
-        print_note("Nothing was found." if query.parts else "The collection is empty.")
+        print_note("Nothing was found." if any(written) else "The collection is empty.")
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
-    print_hits(query, results, verbose=verbose)
+    print_hits(page, results, verbose=verbose)
 
 
-def results_to_json(written: Sequence[str], query: Query, results: SearchResults) -> dict[str, Any]:
-    """The object that `search --json` prints; `written` are the parts as the user wrote them."""
+def results_to_json(
+    written: Sequence[str], page: Mapping[str, Any], results: SearchResults
+) -> dict[str, Any]:
+    """The object that `search --json` prints."""
     return {
         "query": {
             "parts": list(written),
-            "where": {key: list(values) for key, values in query.filters.items()},
-            "limit": query.limit,
-            "offset": query.offset,
+            "where": {key: list(values) for key, values in page["filters"].items()},
+            "limit": page["limit"],
+            "offset": page["offset"],
         },
         "took_ms": results.took_ms,
         "matches": results.is_significant,
@@ -219,18 +218,18 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
     }
 
 
-def print_hits(query: Query, results: SearchResults, *, verbose: bool) -> None:
+def print_hits(page: Mapping[str, Any], results: SearchResults, *, verbose: bool) -> None:
     """A table on a terminal; elsewhere a line per hit: score, path and caption between tabs."""
     if not sys.stdout.isatty():
         for hit in results.hits:
             print(hit.score, _format_path(hit), _format_caption(hit.payload), sep="\t")
         return
-    _print_table(query, results, verbose)
-    more = f"; next page: --offset {query.offset + query.limit}" if results.has_more else ""
+    _print_table(results, page["offset"], verbose)
+    more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
     print_note(f"{len(results.hits)} hits in {results.took_ms:.0f} ms{more}")
 
 
-def _print_table(query: Query, results: SearchResults, verbose: bool) -> None:
+def _print_table(results: SearchResults, offset: int, verbose: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -241,7 +240,7 @@ def _print_table(query: Query, results: SearchResults, verbose: bool) -> None:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     best = max((hit.score for hit in results.hits), default=1.0)
-    for number, hit in enumerate(results.hits, query.offset + 1):
+    for number, hit in enumerate(results.hits, offset + 1):
         text = Text(_format_path(hit), style="bold")
         for line in _detail_lines(hit, verbose):
             text.append(f"\n{line}", style="dim not bold")

@@ -1,4 +1,4 @@
-"""`indexer status` and `indexer models`: what there is, without opening a store if possible."""
+"""`indexer status`, `models`, `doctor` and `config`: what there is, and whether it is in order."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import replace_unprintable, write_json
-from embedder.cli.output import print_fields
+from embedder.cli.console import (
+    FAILED,
+    print_fields,
+    print_table,
+    replace_unprintable,
+    write_json,
+)
 from embedder.hardware import format_bytes
 from indexer.cli import _options
 from indexer.paths import display_path
 
 if TYPE_CHECKING:
     from indexer.collections.collection import Summary
-    from indexer.config import Config
+    from indexer.config import Config, Resolved
 
 app = typer.Typer()
+config_app = typer.Typer(help="Show the settings in use.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
 
+STATE_MARKS = {"ok": "ok", "note": "--", "problem": "!!"}
 MAX_CATALOG_BYTES = 64 << 20  # counting a larger catalog would take too long
 
 STATUS_EXAMPLES = """
@@ -36,6 +44,18 @@ Examples:
 
   indexer models
   indexer models --json
+"""
+DOCTOR_EXAMPLES = """
+Examples:
+
+  indexer doctor
+  indexer doctor --collection family --repair
+"""
+CONFIG_EXAMPLES = """
+Examples:
+
+  indexer config show
+  POLYLENS_BATCH=64 indexer config show --json
 """
 
 
@@ -135,3 +155,60 @@ def _query_catalog(catalog: Path, query: str) -> list[tuple[Any, ...]]:
             return db.execute(query).fetchall()
     except (ValueError, sqlite3.Error):
         return []
+
+
+@app.command(epilog=DOCTOR_EXAMPLES)
+@_options.takes_config("store", "collection", "model")
+def doctor(
+    config: Config,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Delete broken files that the next ingest rebuilds.")
+    ] = False,
+    as_json: _options.Json = False,
+) -> None:
+    """Check the installation, the collection and the model, and say how to fix each problem."""
+    from indexer.doctor import run_checks
+
+    checks = []
+    for check in run_checks(config, repair=repair):
+        checks.append(check)
+        if not as_json:
+            detail = replace_unprintable(check.detail)
+            print(f"{STATE_MARKS[check.state]}  {check.name:<11} {detail}")
+            if check.advice:
+                print(f"    {'':<11} type: {replace_unprintable(check.advice)}")
+    ok = not any(check.state == "problem" for check in checks)
+    if as_json:
+        write_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+    if not ok:
+        raise typer.Exit(FAILED)
+
+
+@config_app.command(epilog=CONFIG_EXAMPLES)
+@_options.takes_flags("store", "collection", "model")
+def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
+    """Show each setting, its value, and where it came from; secrets are masked."""
+    from indexer.config import load_settings
+
+    _options.resolve_flags(**flags)
+    rows = [(s.name, _mask(s), s.origin) for s in load_settings(flags, warn=lambda _: None)]
+    if as_json:
+        write_json({name: {"value": v, "origin": origin} for name, v, origin in rows})
+        return
+    print_table(
+        ("setting", "value", "from"),
+        [
+            (name, "" if v is None else replace_unprintable(str(v)), origin)
+            for name, v, origin in rows
+        ],
+    )
+
+
+def _mask(setting: Resolved) -> object:
+    """The value, without secrets."""
+    from indexer.config import SETTINGS
+    from indexer.stores.qdrant.connection import redact_password
+
+    if SETTINGS[setting.name].secret and setting.value:
+        return "***"
+    return redact_password(str(setting.value)) if setting.name == "store" else setting.value

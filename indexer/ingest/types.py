@@ -19,6 +19,7 @@ from indexer.types import Payload
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from indexer.config import Config
     from indexer.types import Vector
 
 NOT_READ_HERE = -1
@@ -50,6 +51,16 @@ class IngestOptions:
     manifest: Path | None = None
     follow_links: bool = False
     allowed_hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def from_config(cls, config: Config, **options: Any) -> IngestOptions:
+        """Take from the settings what `options` leave out."""
+        from_settings: dict[str, Any] = {
+            "limits": DecodeLimits(config.max_bytes, config.max_pixels),
+            "batch_size": config.batch,
+            "decode_threads": config.decode_threads,
+        }
+        return cls(**from_settings | options)
 
     @property
     def source_options(self) -> SourceOptions:

@@ -64,16 +64,19 @@ def parse_part(argument: str, side: int = DEFAULT_IMAGE_SIDE) -> Part:
     return Part(text=rest, weight=weight, label=rest)
 
 
-def read_query_image(path: Path, side: int = DEFAULT_IMAGE_SIDE) -> Image:
-    """Read the image at `path`, upright RGB; raises `QueryError` where it cannot be read."""
-    from embedder.images.decode import DecodeLimits, decode_image, read_file
-    from indexer.skip_reasons import UnusableFileError
+def read_query_image(source: str | Path | Image, side: int = DEFAULT_IMAGE_SIDE) -> Image:
+    """Return a PIL image, or the image at a path, as upright RGB; raises `QueryError`."""
+    from embedder.images.decode import decode_image, read_file, to_upright_srgb
 
+    name = str(source) if isinstance(source, str | Path) else "the image"
     try:
-        limits = DecodeLimits()
-        return decode_image(read_file(str(path), limits), side=side, limits=limits).image
-    except UnusableFileError as error:
-        raise QueryError(f"{path} cannot be searched with: {error.detail}") from error
+        if isinstance(source, str | Path):
+            return decode_image(read_file(str(Path(source).expanduser())), side=side).image
+        if 0 in source.size:
+            raise ValueError("it has no pixels")
+        return to_upright_srgb(source, side)
+    except Exception as error:  # Pillow has no common error for closed and broken images
+        raise QueryError(f"{name} cannot be searched with: {error}") from error
 
 
 def _is_image_file(path: Path) -> bool:

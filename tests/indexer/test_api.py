@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,24 @@ def test_what_a_query_may_be(collection, walls):
     assert len(collection.search(filters={"name": "red.png"})) == 1
 
 
+def closed_image() -> Image.Image:
+    image = Image.new("RGB", (40, 40))
+    image.close()
+    return image
+
+
+def truncated_image() -> Image.Image:
+    file = BytesIO()
+    Image.effect_noise((200, 200), 50).save(file, "PNG")
+    return Image.open(BytesIO(file.getvalue()[:1000]))
+
+
 MALFORMED = (
     *(5, {"words": "red"}, {}, {"text": "red", "id": "x"}, [None], {"text": 5}, {"image": 5}),
-    *({"text": "a", "weight": "x"}, {"text": "a", "weight": None}),
+    *({"text": "a", "weight": "x"}, {"text": "a", "weight": None}, {"id": "x"}, {"id": " "}),
+    *("", "  ", {"text": ""}, Part(), Part(text=""), Part(text="red", id="x"), ["red", ""]),
+    *(closed_image(), truncated_image(), Image.new("RGB", (0, 0)), Image.new("L", (0, 5))),
+    *({"image": closed_image()}, Part(image=truncated_image())),
 )
 
 
@@ -74,6 +90,35 @@ def test_what_a_query_may_not_be(collection, walls, query):
     collection.ingest(walls)
     with pytest.raises(QueryError):
         collection.search(query)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"offset": -1}, "limit and offset are 0 or more"),
+        ({"limit": -1}, "limit and offset are 0 or more"),
+        ({"diversity": -0.1}, "diversity is a number from 0 to 1"),
+        ({"diversity": 1.5}, "diversity is a number from 0 to 1"),
+        ({"diversity": float("nan")}, "diversity is a number from 0 to 1"),
+    ],
+)
+def test_numbers_out_of_range(collection, walls, options, message):
+    collection.ingest(walls)
+    for search in (collection.search, lambda **page: collection.search("red", **page)):
+        with pytest.raises(QueryError, match=message):
+            search(**options)
+
+
+def test_ingest_without_sources_creates_nothing(collection):
+    for sources in ((), ([],)):
+        with pytest.raises(IndexerError, match="ingest needs a source"):
+            collection.ingest(*sources)
+    assert not collection.exists()
+
+
+def test_ingest_takes_a_list_of_sources(collection, walls, photo):
+    photo(walls.parent / "more" / "black.png", "black")
+    assert collection.ingest([walls, walls.parent / "more"]).added == 4
 
 
 def test_a_collection_that_another_process_has_created(collection, walls):

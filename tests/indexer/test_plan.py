@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from embedder import list_models
-from indexer.cli.program import app
+from indexer.cli import app
 from indexer.collections.schema import INTEGERS, KEYWORDS
 from indexer.planning import PlanRequest, plan
 from indexer.planning import constants as of

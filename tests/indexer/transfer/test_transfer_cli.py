@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from typer.testing import CliRunner
 
+from indexer.cli import app
 from indexer.cli._progress import Rate, format_progress
-from indexer.cli.program import app
 from indexer.errors import CollectionError
 from indexer.types import IngestProgress
 

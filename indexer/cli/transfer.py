@@ -1,14 +1,16 @@
-"""`indexer migrate` and `indexer restore`: copy a collection from a store, or from a snapshot."""
+"""`indexer migrate`, `snapshot` and `restore`: copy a collection between stores, or to a file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedder.cli.console import INTERRUPTED, print_note, write_json
+from embedder.cli.console import INTERRUPTED, print_note, replace_unprintable, write_json
+from embedder.cli.options import Command, inject
 from indexer.cli import _options
 
 if TYPE_CHECKING:
@@ -30,6 +32,16 @@ finds either the old collection or the complete new one. Ctrl-C saves and stops,
 the same command continues. Votes and the catalog of files are copied too, so the next ingest there
 finds every file unchanged.
 """
+SNAPSHOT_EXAMPLES = """
+Examples:
+
+  indexer snapshot
+  indexer snapshot --collection family -o /mnt/backup/family.polylens.tar
+  indexer snapshot --store http://localhost:6333 --thumbs
+
+The file appears complete or not at all. It holds captions and the paths of the images, but not the
+images.
+"""
 RESTORE_EXAMPLES = """
 Examples:
 
@@ -41,18 +53,32 @@ The whole file is read and compared with its digests before anything is written.
 you trust: a search loads the model that the file names.
 """
 
-Merge = Annotated[
-    bool, typer.Option("--merge", help="Add the points that the collection there lacks.")
-]
-Replace = Annotated[
-    bool, typer.Option("--replace", help="Replace the collection that is there with the copy.")
-]
+
+def takes_mode(command: Command) -> Command:
+    """A decorator: the command has --merge and --replace, and gets `mode`."""
+    return inject("mode", _choose_mode)(command)
+
+
+def _choose_mode(
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add the points that the collection there lacks.")
+    ] = False,
+    in_place: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace the collection that is there with the copy."),
+    ] = False,
+) -> Mode:
+    if merge and in_place:
+        raise typer.BadParameter("give either --merge or --replace, not both")
+    return "merge" if merge else "replace" if in_place else "new"
 
 
 @app.command(epilog=MIGRATE_EXAMPLES)
 @_options.takes_flags(*_options.LAYOUT, "collection", "tenant")
+@takes_mode
 def migrate(
     flags: dict[str, Any],
+    mode: Mode,
     source: Annotated[
         str, typer.Argument(metavar="SRC", help="The store to read: a folder or a server's URL.")
     ],
@@ -62,8 +88,6 @@ def migrate(
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="Another name for it there.")
     ] = None,
-    merge: Merge = False,
-    in_place: Replace = False,
     quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
@@ -72,7 +96,6 @@ def migrate(
     from indexer.collections import has_backend
     from indexer.transfer.migrate import migrate as move
 
-    mode = _parse_mode(merge=merge, in_place=in_place)
     for store in (source, there):
         if not has_backend(store):
             raise typer.BadParameter(f"{store}: a store is a folder or an http(s) URL")
@@ -88,15 +111,65 @@ def migrate(
     output_transfer(end, report, as_json=as_json)
 
 
+@app.command(epilog=SNAPSHOT_EXAMPLES)
+@_options.takes_config("store", "collection", "tenant")
+def snapshot(
+    config: Config,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            show_default="this folder",
+            help="The file; a folder gets NAME-DATE-TIME.polylens.tar.",
+        ),
+    ] = None,
+    thumbs: Annotated[bool, typer.Option("--thumbs", help="Include the thumbnails.")] = False,
+    quiet: _options.Quiet = False,
+    as_json: _options.Json = False,
+) -> None:
+    """Write a collection to one file, from which restore creates it in any store."""
+    from embedder.hardware import format_bytes
+    from indexer.cli._progress import format_duration, show_progress, stop_on_signal
+    from indexer.transfer.snapshot import snapshot as write
+
+    path = (output or Path()).absolute()
+    if path.is_dir():
+        path /= f"{config.collection}-{datetime.now(UTC):%Y%m%d-%H%M%S}.polylens.tar"
+    with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
+        report = write(config, path, thumbs=thumbs, on_progress=show, stop=stop)
+    if report is None:
+        print_note("stopped; the unfinished file was deleted")
+        raise typer.Exit(INTERRUPTED)
+    if as_json:
+        write_json(
+            {
+                "file": str(path),
+                "collection": config.collection,
+                "points": report.points,
+                "bytes": report.bytes,
+                "catalogues": report.catalogues,
+                "votes": report.votes,
+                "seconds": round(report.seconds, 3),
+            }
+        )
+        return
+    print(
+        f"{replace_unprintable(str(path))}: {report.points:,} points of {config.collection!r}, "
+        f"{format_bytes(report.bytes)}, in {format_duration(report.seconds)}"
+    )
+
+
 @app.command(epilog=RESTORE_EXAMPLES)
 @_options.takes_flags(*_options.LAYOUT, "store", "collection", "tenant")
+@takes_mode
 def restore(
     flags: dict[str, Any],
+    mode: Mode,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A file that indexer snapshot wrote.")
     ],
-    merge: Merge = False,
-    in_place: Replace = False,
     quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
@@ -105,7 +178,6 @@ def restore(
     from indexer.transfer.restore import read_collection_name
     from indexer.transfer.restore import restore as move
 
-    mode = _parse_mode(merge=merge, in_place=in_place)
     config = _options.resolve_flags(**flags)
     config = (
         config if flags["collection"] else replace(config, collection=read_collection_name(file))
@@ -113,12 +185,6 @@ def restore(
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = move(file, config, mode, on_progress=show, stop=stop)
     output_transfer(config, report, as_json=as_json)
-
-
-def _parse_mode(*, merge: bool, in_place: bool) -> Mode:
-    if merge and in_place:
-        raise typer.BadParameter("give either --merge or --replace, not both")
-    return "merge" if merge else "replace" if in_place else "new"
 
 
 def output_transfer(config: Config, report: TransferReport, *, as_json: bool) -> None:
