@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +18,14 @@ from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection, check_disk_space
 from indexer.collections.model import make_settings
 from indexer.config import Config
-from indexer.errors import IndexerError
-from indexer.stores.edge.state import read_state
+from indexer.errors import CollectionError, IndexerError
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
+from indexer.stores.base import iterate_records
+from indexer.stores.edge.state import SERVER_FILE, read_state
 from indexer.stores.qdrant.connection import redact_password
 
 MIN_PYTHON = (3, 11)
-PAGE_SIZE = 1_000
+REPAIR_ADVICE = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
 
 CheckState = Literal["ok", "note", "problem"]
 
@@ -36,18 +40,20 @@ class Check:
     advice: str = ""
 
 
-def run_checks(config: Config, *, repair: bool = False, model: bool = True) -> Iterator[Check]:
+NO_CATALOG = Check("catalogue", "note", "is missing; the next ingest creates it")
+
+
+def run_checks(config: Config, *, repair: bool = False) -> Iterator[Check]:
     """Run the checks one by one; a problem that they find is not raised.
 
     `repair` deletes what the next ingest rebuilds: a catalog that does not match the store, and
-    thumbnails of points that are gone. `model` False skips loading the model.
+    thumbnails of points that are gone.
     """
     yield _check_python()
-    yield from _check_packages()
+    yield _check_packages()
     yield from _catch_errors("disk", lambda: _check_disk(config))
     yield from _catch_errors("collection", lambda: _check_collection(config, repair=repair))
-    if model:
-        yield from _catch_errors("model", lambda: _check_model(config))
+    yield from _catch_errors("model", lambda: _check_model(config))
 
 
 def _catch_errors(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
@@ -59,26 +65,22 @@ def _catch_errors(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[
 
 
 def _check_python() -> Check:
-    installed = ".".join(map(str, sys.version_info[:3]))
+    installed = platform.python_version()
     if sys.version_info >= MIN_PYTHON:
         return Check("python", "ok", installed)
-    needed = ".".join(map(str, MIN_PYTHON))
-    return Check(
-        "python", "problem", f"{installed} is too old", f"install Python {needed} or later"
-    )
+    advice = f"install Python {'.'.join(map(str, MIN_PYTHON))} or later"
+    return Check("python", "problem", f"{installed} is too old", advice)
 
 
-def _check_packages() -> Iterator[Check]:
+def _check_packages() -> Check:
     """Compare each requirement with the installed version."""
-    from importlib.metadata import PackageNotFoundError, version
-
     from packaging.requirements import Requirement
 
     problems, num_ok = [], 0
     for requirement in map(Requirement, _read_requirements()):
         try:
-            installed = version(requirement.name)
-        except PackageNotFoundError:
+            installed = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
             problems.append(f"{requirement.name} is missing")
             continue
         if requirement.specifier.contains(installed.partition("+")[0], prereleases=True):
@@ -86,18 +88,16 @@ def _check_packages() -> Iterator[Check]:
         else:
             problems.append(f"{requirement.name} is {installed}, not {requirement.specifier}")
     if problems:
-        yield Check("packages", "problem", "; ".join(problems), "pip install -r requirements.txt")
-    else:
-        yield Check("packages", "ok", f"{num_ok} as required")
+        advice = "pip install -r requirements.txt"
+        return Check("packages", "problem", "; ".join(problems), advice)
+    return Check("packages", "ok", f"{num_ok} as required")
 
 
 def _read_requirements() -> list[str]:
     """The requirements of the distribution, or of a checkout's requirements.txt."""
-    from importlib.metadata import PackageNotFoundError, requires
-
     try:
-        lines = requires("polylens") or []
-    except PackageNotFoundError:
+        lines = metadata.requires("polylens") or []
+    except metadata.PackageNotFoundError:
         lines = (Path(__file__).parents[1] / "requirements.txt").read_text("utf-8").splitlines()
     plain = (line.partition("#")[0].strip() for line in lines if "extra ==" not in line)
     return [line for line in plain if line]
@@ -107,21 +107,12 @@ def _check_disk(config: Config) -> Iterator[Check]:
     folder = config.local_folder
     while not folder.exists():
         folder = folder.parent
-    if not os.access(folder, os.W_OK):
-        yield Check(
-            "disk", "problem", f"{folder} cannot be written to", "choose another with --store"
-        )
-        return
-    check_disk_space(folder)
-    yield Check("disk", "ok", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free at {folder}")
-
-
-@dataclass(slots=True)
-class _StoredPoints:
-    """The points of a store: their count, and their ids."""
-
-    points: int
-    ids: set[str] = field(default_factory=set)
+    if os.access(folder, os.W_OK):
+        check_disk_space(folder)
+        yield Check("disk", "ok", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free at {folder}")
+    else:
+        detail = f"{folder} cannot be written to"
+        yield Check("disk", "problem", detail, "choose another with --store")
 
 
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
@@ -131,84 +122,54 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
     active = backend.get_indexes(name).in_use
-    card, index = active.card, active.folder
-    yield Check("collection", "ok", f"{name}, made with {card.name} {card.revision}")
-    yield from (
-        _check_server(config)
-        if backend.is_shared
-        else _check_local_index(config, index, repair=repair)
-    )
+    yield Check("collection", "ok", f"{name}, made with {active.card.name} {active.card.revision}")
+    state = None if backend.is_shared else read_state(active.folder)
+    if state is not None and not state.is_clean and not (active.folder / SERVER_FILE).exists():
+        yield Check("closed", "note", "was not closed properly; the store recovered")
+    check_points = _check_server if backend.is_shared else _check_local_index
+    with OpenCollection.open(config, active) as opened:
+        yield from check_points(config, opened, repair)
 
 
-def _check_server(config: Config) -> Iterator[Check]:
+def _check_server(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
     """Ask a server for its count; listing millions of points would take too long."""
-    with OpenCollection.open(config) as opened:
-        points = opened.store.count()
-        yield Check("store", "ok", f"{redact_password(config.store)} answers; {points} points")
-        if not (opened.index_dir / "catalogue.db").exists():
-            yield Check("catalogue", "note", "is missing; the next ingest creates it")
+    points = opened.store.count()
+    yield Check("store", "ok", f"{redact_password(config.store)} answers; {points} points")
+    if not (opened.index_dir / CATALOG_FILE).exists():
+        yield NO_CATALOG
 
 
-def _check_local_index(config: Config, index: Path, *, repair: bool) -> Iterator[Check]:
-    path = config.local_folder / config.collection
-    state = read_state(index)
-    with OpenCollection.open(config) as opened:
-        if state is not None and not state.is_clean and not (index / "keeper.json").exists():
-            yield Check("closed", "note", "was not closed properly; the store recovered")
-        counts = _StoredPoints(opened.store.count(), _list_ids(opened))
-        if counts.points != len(counts.ids):
-            yield Check(
-                "store",
-                "problem",
-                f"counts {counts.points} points and lists {len(counts.ids)}",
-                f"restore a backup, or delete {path} and ingest again",
-            )
-        else:
-            yield Check("store", "ok", f"opens; {counts.points} points")
-        with opened.lock_for_writing():
-            yield _check_catalog(opened.index_dir, counts, repair=repair)
-            yield _check_thumbnails(opened.thumbnail_dir, counts, repair=repair)
+def _check_local_index(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
+    points, ids = opened.store.count(), {record.id for record in iterate_records(opened.store)}
+    if points == len(ids):
+        yield Check("store", "ok", f"opens; {points} points")
+    else:
+        yield Check(
+            "store",
+            "problem",
+            f"counts {points} points and lists {len(ids)}",
+            f"restore a backup, or delete {config.local_folder / config.collection} and ingest "
+            "again",
+        )
+    with opened.lock_for_writing():
+        yield _check_catalog(opened.index_dir / CATALOG_FILE, points, repair)
+        yield _check_thumbnails(opened.thumbnail_dir, ids, repair)
 
 
-def _list_ids(collection: OpenCollection) -> set[str]:
-    ids: set[str] = set()
-    after = None
-    while True:
-        records, after = collection.store.scroll(limit=PAGE_SIZE, after=after)
-        ids.update(record.id for record in records)
-        if after is None:
-            return ids
-
-
-def _check_catalog(path: Path, counts: _StoredPoints, *, repair: bool) -> Check:
+def _check_catalog(file: Path, points: int, repair: bool) -> Check:
     """Content that the catalog lists and the store lost would never be ingested again."""
-    from indexer.errors import CollectionError
-    from indexer.ingest.catalog import Catalog
-
-    file = path / "catalogue.db"
     if not file.exists():
-        return Check("catalogue", "note", "is missing; the next ingest creates it")
+        return NO_CATALOG
     try:
         with closing(Catalog(file)) as catalog:
             cataloged = catalog.count_points()
+        if cataloged == points:
+            return Check("catalogue", "ok", f"agrees with the store: {points} points")
+        detail = f"lists {cataloged} points, and the store has {points}"
     except CollectionError as error:
-        return (
-            _delete_catalog(file)
-            if repair
-            else Check("catalogue", "problem", str(error), REPAIR_ADVICE)
-        )
-    if cataloged == counts.points:
-        return Check("catalogue", "ok", f"agrees with the store: {cataloged} points")
-    if repair:
-        return _delete_catalog(file)
-    detail = f"lists {cataloged} points, and the store has {counts.points}"
-    return Check("catalogue", "problem", detail, REPAIR_ADVICE)
-
-
-REPAIR_ADVICE = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
-
-
-def _delete_catalog(file: Path) -> Check:
+        detail = str(error)
+    if not repair:
+        return Check("catalogue", "problem", detail, REPAIR_ADVICE)
     for suffix in ("", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     return Check(
@@ -216,17 +177,16 @@ def _delete_catalog(file: Path) -> Check:
     )
 
 
-def _check_thumbnails(thumbs: Path, counts: _StoredPoints, *, repair: bool) -> Check:
-    orphans = [file for file in thumbs.glob("*/*.jpg") if file.stem not in counts.ids]
+def _check_thumbnails(folder: Path, ids: Collection[str], repair: bool) -> Check:
+    orphans = [file for file in folder.glob("*/*.jpg") if file.stem not in ids]
     if not orphans:
         return Check("thumbnails", "ok", "all belong to a point")
-    if repair:
-        for file in orphans:
-            file.unlink(missing_ok=True)
-        return Check("thumbnails", "note", f"{len(orphans)} of points that are gone were deleted")
-    return Check(
-        "thumbnails", "note", f"{len(orphans)} of points that are gone", "indexer doctor --repair"
-    )
+    detail = f"{len(orphans)} of points that are gone"
+    if not repair:
+        return Check("thumbnails", "note", detail, "indexer doctor --repair")
+    for file in orphans:
+        file.unlink(missing_ok=True)
+    return Check("thumbnails", "note", f"{detail} were deleted")
 
 
 def _check_model(config: Config) -> Iterator[Check]:
@@ -238,13 +198,13 @@ def _check_model(config: Config) -> Iterator[Check]:
     name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
     model = embedder.load(name, make_settings(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")
-    if made_with is not None and model.card.fingerprint != made_with.fingerprint:
-        yield Check(
-            "model",
-            "problem",
-            f"{name} is not what the collection was made with "
-            f"({model.card.fingerprint[:12]}, not {made_with.fingerprint[:12]})",
-            f"indexer reindex --model {name} --collection {config.collection}",
-        )
+    if made_with is None or model.card.fingerprint == made_with.fingerprint:
+        yield Check("model", "ok", f"{name} loads and embeds to {rows.shape[1]} dimensions")
         return
-    yield Check("model", "ok", f"{name} loads and embeds to {rows.shape[1]} dimensions")
+    yield Check(
+        "model",
+        "problem",
+        f"{name} is not what the collection was made with "
+        f"({model.card.fingerprint[:12]}, not {made_with.fingerprint[:12]})",
+        f"indexer reindex --model {name} --collection {config.collection}",
+    )

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +21,6 @@ from indexer.types import Filters
 
 VOTES_FILE = "feedback.jsonl"
 IMAGES_FOLDER = "feedback"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +56,9 @@ class Vote:
     vote: int
     path: str | None = None  # an image's
     text: str | None = None  # a chunk's
-    time: str = field(default_factory=_now, compare=False)  # ISO 8601, UTC
+    time: str = field(  # ISO 8601, UTC
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False
+    )
 
 
 def record_vote(folder: Path, vote: Vote) -> None:
@@ -69,10 +66,16 @@ def record_vote(folder: Path, vote: Vote) -> None:
 
     Raises `StoreError` if it cannot be saved; earlier votes stay.
     """
+    import fcntl
+
     try:
-        with (folder / VOTES_FILE).open("a+b", buffering=0) as file, _lock_file(file.fileno()):
+        with (folder / VOTES_FILE).open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
             line = _serialize_vote(folder, vote)
-            file.write(line if _ends_with_newline(file.fileno()) else b"\n" + line)
+            size = os.fstat(file.fileno()).st_size
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # cut by a crash
+                line = b"\n" + line
+            file.write(line)
             os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(
@@ -96,7 +99,7 @@ def read_votes(folder: Path) -> list[Vote]:
 
 
 def locate_image_copy(folder: Path, image: Path) -> Path:
-    """The path of the copy, in the collection's `folder`, of `picture`; raises `OSError`."""
+    """The path of the copy, in the collection's `folder`, of `image`; raises `OSError`."""
     return folder / IMAGES_FOLDER / f"{hash_content(image.read_bytes())}{image.suffix.lower()}"
 
 
@@ -118,7 +121,15 @@ def _iterate_votes(folder: Path) -> Iterator[Vote]:
 
 def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:
     """Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for an invalid row."""
-    parts = tuple(_parse_part(folder, part) for part in row["query"]["parts"])
+    parts = tuple(
+        VotedQueryPart(
+            text=part.get("text"),
+            image=str(folder / part["image"]) if part.get("image") else None,
+            id=part.get("id"),
+            weight=float(part.get("weight", 1.0)),
+        )
+        for part in row["query"]["parts"]
+    )
     where = {str(key): tuple(map(str, v)) for key, v in row["query"].get("where", {}).items()}
     return Vote(
         query=VotedQuery(parts, where),
@@ -131,49 +142,26 @@ def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:
     )
 
 
-def _parse_part(folder: Path, row: Mapping[str, Any]) -> VotedQueryPart:
-    image = str(folder / row["image"]) if row.get("image") else None
-    return VotedQueryPart(row.get("text"), image, row.get("id"), float(row.get("weight", 1.0)))
-
-
 def _serialize_vote(folder: Path, vote: Vote) -> bytes:
+    parts = [asdict(_copy_image(folder, part)) for part in vote.query.parts]
     query = {
-        "parts": [_serialize_part(folder, part) for part in vote.query.parts],
-        "where": {key: list(values) for key, values in vote.query.filters.items()},
+        "parts": [{k: v for k, v in part.items() if v is not None} for part in parts],
+        "where": vote.query.filters,
     }
     point = {"id": vote.id, "content": vote.content, "path": vote.path, "text": vote.text}
     row = {"time": vote.time, "query": query, **point, "vote": vote.vote}
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _serialize_part(folder: Path, part: VotedQueryPart) -> dict[str, object]:
-    image = _copy_image(folder, Path(part.image)) if part.image else None
-    return {k: v for k, v in asdict(replace(part, image=image)).items() if v is not None}
-
-
-def _copy_image(folder: Path, image: Path) -> str:
-    """Keep a copy of `picture`, called by its content; returns its path from `folder` on."""
+def _copy_image(folder: Path, part: VotedQueryPart) -> VotedQueryPart:
+    """`part` with the collection's own copy of its image, as a path from `folder` on."""
+    if not part.image:
+        return part
+    image = Path(part.image)
     copy = locate_image_copy(folder, image)
     if not copy.exists():
         copy.parent.mkdir(exist_ok=True)
         temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
         shutil.copyfile(image, temporary)
         temporary.replace(copy)
-    return f"{IMAGES_FOLDER}/{copy.name}"
-
-
-def _ends_with_newline(file: int) -> bool:
-    """Whether the last line is complete; a crash may have cut it."""
-    size = os.fstat(file).st_size
-    return size == 0 or os.pread(file, 1, size - 1) == b"\n"
-
-
-@contextmanager
-def _lock_file(file: int) -> Iterator[None]:
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    return replace(part, image=f"{IMAGES_FOLDER}/{copy.name}")

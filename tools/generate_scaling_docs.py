@@ -11,11 +11,6 @@ from embedder import DEFAULT_MODEL, list_models
 from embedder.hardware import format_bytes
 from indexer.errors import IndexerError
 from indexer.planning import constants as of
-from indexer.planning.embedding import (
-    MODEL_COSTS,
-    EmbeddingEstimate,
-    estimate_embedding,
-)
 from indexer.planning.planner import (
     NODE_RAM,
     DeploymentPlan,
@@ -31,6 +26,11 @@ from indexer.planning.sizing import (
     max_points,
     size_cluster,
     size_embedded_store,
+)
+from indexer.planning.timing import (
+    MODEL_COSTS,
+    EmbeddingEstimate,
+    estimate_embedding,
 )
 from indexer.stores.qdrant.profiles import PROFILES
 
@@ -148,7 +148,7 @@ def _estimate_on_gpu(gpu: str, name: str, images: int) -> EmbeddingEstimate:
     card = next(card for card in list_models() if card.name == name)
     found = estimate_embedding(CollectionLoad(images, 0, 0.0, card.dim), card, gpu=gpu)
     if found is None:
-        raise IndexerError(f"{name} has no cost in indexer/planning/embedding.py")
+        raise IndexerError(f"{name} has no cost in indexer/planning/timing.py")
     return found
 
 

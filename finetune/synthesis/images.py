@@ -25,12 +25,12 @@ from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
 from indexer.search.query_syntax import build_store_filter
 from indexer.search.searcher import DUPLICATE_COSINE
+from indexer.stores.base import iterate_records
 
 if TYPE_CHECKING:
     from indexer.stores.base import Store
     from indexer.types import Record
 
-PAGE_SIZE = 1000
 MAX_NEIGHBORS = 64  # before near-duplicates are dropped
 IMAGE_FILTER = {"kind": ("image",)}
 NUM_REFERENCE_IMAGES = 1_000  # that a text is compared with
@@ -47,20 +47,14 @@ class CollectionImages:
     @staticmethod
     def from_store(store: Store, name: str) -> CollectionImages:
         """List the images of collection `name`; raises `FinetuneError` if there are none."""
-        ids: list[str] = []
-        after: str | None = None
         images_only = build_store_filter(IMAGE_FILTER)
-        while True:
-            records, after = store.scroll(images_only, limit=PAGE_SIZE, after=after)
-            ids += [record.id for record in records]
-            if after is None:
-                break
+        ids = sorted(record.id for record in iterate_records(store, images_only))
         if not ids:
             raise FinetuneError(
                 f"collection {name!r} has no pictures; add some with: indexer ingest FOLDER "
                 f"--collection {name}"
             )
-        return CollectionImages(store, tuple(sorted(ids)))
+        return CollectionImages(store, tuple(ids))
 
     def get_image(self, id: str) -> SampleImage:
         """Return an image whose file exists; raises `Rejected`."""

@@ -154,7 +154,7 @@ def _parse_ram(value: object) -> int:
 
 
 def _check_gpu(name: str) -> str:
-    from indexer.planning.embedding import GPUS
+    from indexer.planning.timing import GPUS
 
     if name.lower() not in GPUS:
         raise typer.BadParameter(f"--gpu {name}: expected one of {', '.join(GPUS)}")

@@ -10,18 +10,19 @@ from embedder import DEFAULT_MODEL, ModelCard
 from embedder.hardware import format_bytes
 from embedder.settings import parse_size
 from indexer.planning import constants as of
-from indexer.planning.embedding import (
-    DEFAULT_UTILIZATION,
-    SECONDS_PER_DAY,
-    EmbeddingEstimate,
-    estimate_embedding,
-)
 from indexer.planning.sizing import (
     ClusterSize,
     CollectionLoad,
     EmbeddedStoreSize,
     size_cluster,
     size_embedded_store,
+)
+from indexer.planning.timing import (
+    DEFAULT_UTILIZATION,
+    EmbeddingEstimate,
+    UploadEstimate,
+    estimate_embedding,
+    estimate_upload,
 )
 from indexer.stores.qdrant.profiles import PROFILES
 
@@ -57,21 +58,6 @@ class PlanRequest:
     @property
     def load(self) -> CollectionLoad:
         return CollectionLoad(self.images, self.texts, self.captions, self.dim)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadEstimate:
-    """Bytes of one upload of the whole collection; `days` of the server alone, without embedding.
-
-    `basis` is "given" or "estimate".
-    """
-
-    grpc: float
-    rest: float
-    between_nodes: float
-    points_per_second: float
-    days: float
-    basis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +143,7 @@ def plan(request: PlanRequest) -> DeploymentPlan:
             float(load.images * of.THUMBNAIL_BYTES),
         ),
         embedding=embedding,
-        upload=_estimate_upload(load, size, request.points_per_second),
+        upload=estimate_upload(load, size, request.points_per_second),
         costs=CostEstimate(gpu_cost, node_cost),
         commands=tuple(_build_commands(request, chosen, size)),
         notes=tuple(_collect_notes(load, embedding, is_local=is_local)),
@@ -241,29 +227,6 @@ def _collect_notes(
     if load.points >= MANY_POINTS:
         notes.append("the catalog of files is one SQLite file on the machine that ingests")
     return notes
-
-
-def _estimate_upload(
-    load: CollectionLoad, size: ClusterSize, measured_rate: float | None
-) -> UploadEstimate:
-    """Estimate the upload: the nodes index while vectors arrive, each copy by itself.
-
-    A node indexes about 4,000 vectors of dim 512 per second; the time grows with dim.
-    """
-    payload = load.payload * of.WIRE_PAYLOAD_FACTOR
-    values = load.vectors * load.dim
-    node_rate = of.VECTORS_INDEXED_PER_SECOND * of.INDEXING_BENCHMARK_DIM / load.dim
-    vector_rate = node_rate * size.nodes / size.replicas
-    rate = measured_rate or vector_rate * load.points / load.vectors
-    grpc = values * of.GRPC_BYTES_PER_VALUE + payload
-    return UploadEstimate(
-        grpc=grpc,
-        rest=values * of.REST_BYTES_PER_VALUE + payload,
-        between_nodes=grpc * (size.replicas - 1),
-        points_per_second=rate,
-        days=load.points / rate / SECONDS_PER_DAY,
-        basis="given" if measured_rate else "estimate",
-    )
 
 
 def parse_count(value: object) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -10,6 +10,8 @@ from indexer.types import Payload, Record
 
 if TYPE_CHECKING:
     from qdrant_client import models
+
+PAGE_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,15 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def iterate_records(
+    store: Store, where: models.Filter | None = None, *, vectors: bool = False
+) -> Iterator[Record]:
+    """Every point of `store` that matches `where`, ordered by id, a page at a time."""
+    after = None
+    while True:
+        records, after = store.scroll(where, limit=PAGE_SIZE, after=after, vectors=vectors)
+        yield from records
+        if after is None:
+            return

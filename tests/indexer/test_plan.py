@@ -22,7 +22,6 @@ from indexer.cli import app
 from indexer.collections.schema import INTEGERS, KEYWORDS
 from indexer.planning import PlanRequest, plan
 from indexer.planning import constants as of
-from indexer.planning.embedding import MODEL_COSTS
 from indexer.planning.planner import format_count, format_days, format_number, parse_count
 from indexer.planning.sizing import (
     CollectionLoad,
@@ -34,6 +33,7 @@ from indexer.planning.sizing import (
     size_cluster,
     sum_components,
 )
+from indexer.planning.timing import MODEL_COSTS
 from indexer.search.bm25 import build_document_vector
 from indexer.stores.qdrant.profiles import PROFILES
 from tools.generate_scaling_docs import render_tables

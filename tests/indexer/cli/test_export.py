@@ -55,6 +55,16 @@ def test_numpy(library, tmp_path):
             np.testing.assert_allclose(image, row["vectors"]["image"], atol=1e-6)
 
 
+def test_numpy_without_points(library, tmp_path):
+    out = tmp_path / "out.npz"
+    library.json("export", "--format", "npz", "--where", "year=1066", "--output", out)
+    archive = np.load(out)
+    assert archive["ids"].shape == (0,)
+    assert archive["image"].shape == archive["text"].shape == (0, 0)
+    assert archive["image"].dtype == np.float32
+    assert archive["payloads.jsonl"] == b""
+
+
 def test_csv(library):
     done = library("export", "--format", "csv")
     rows = {row["path"].rpartition("/")[2]: row for row in csv.DictReader(io.StringIO(done.stdout))}

@@ -1,4 +1,4 @@
-"""How long embedding takes: on GPUs from counted operations, with the starter as measured.
+"""How long embedding and uploading take: on GPUs by counted operations, the starter as measured.
 
 Operations are the mean over a corpus of 48 images of many shapes and 200 captions
 (bench/embed_corpus.py), counted with bench/embed_flops.py on models of the published shapes. CPU
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from embedder import DEFAULT_MODEL, ModelCard
 from indexer.planning import constants as of
-from indexer.planning.sizing import CollectionLoad
+from indexer.planning.sizing import ClusterSize, CollectionLoad
 
 DEFAULT_UTILIZATION = 0.4  # of a GPU's peak; an assumption: no GPU was available to measure
 SECONDS_PER_DAY = 86_400
@@ -83,6 +83,21 @@ class EmbeddingEstimate:
     fits: bool  # the model fits the device's memory
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadEstimate:
+    """Bytes of one upload of the whole collection; `days` of the server alone, without embedding.
+
+    `basis` is "given" or "estimate".
+    """
+
+    grpc: float
+    rest: float
+    between_nodes: float
+    points_per_second: float
+    days: float
+    basis: str
+
+
 def estimate_embedding(
     load: CollectionLoad,
     card: ModelCard | None,
@@ -144,3 +159,26 @@ def _estimate_starter(load: CollectionLoad, days: float | None) -> EmbeddingEsti
 
 def _count_devices(device_days: float, days: float | None) -> int | None:
     return max(1, math.ceil(device_days / days)) if days else None
+
+
+def estimate_upload(
+    load: CollectionLoad, size: ClusterSize, measured_rate: float | None
+) -> UploadEstimate:
+    """Estimate the upload: the nodes index while vectors arrive, each copy by itself.
+
+    A node indexes about 4,000 vectors of dim 512 per second; the time grows with dim.
+    """
+    payload = load.payload * of.WIRE_PAYLOAD_FACTOR
+    values = load.vectors * load.dim
+    node_rate = of.VECTORS_INDEXED_PER_SECOND * of.INDEXING_BENCHMARK_DIM / load.dim
+    vector_rate = node_rate * size.nodes / size.replicas
+    rate = measured_rate or vector_rate * load.points / load.vectors
+    grpc = values * of.GRPC_BYTES_PER_VALUE + payload
+    return UploadEstimate(
+        grpc=grpc,
+        rest=values * of.REST_BYTES_PER_VALUE + payload,
+        between_nodes=grpc * (size.replicas - 1),
+        points_per_second=rate,
+        days=load.points / rate / SECONDS_PER_DAY,
+        basis="given" if measured_rate else "estimate",
+    )
