@@ -22,7 +22,7 @@ from bench.embed_flops import peak_flops, total_flops
 from bench.embed_models import PLANS, Built, build
 from bench.embed_reference import BATCH, Reference
 from bench.resource_usage import ResourceUsage, measure_usage
-from embedder.engine.batching import compute_padding_ratio
+from embedder.engine import Bucket, count_tokens
 from embedder.types import Input, Role, Settings
 
 ROLES: dict[str, Role] = {"texts": "document", "images": "document", "composed": "query"}
@@ -140,6 +140,13 @@ def _describe_inputs(built: Built, items: Sequence[Input], role: Role) -> Json:
         "padding": compute_padding_ratio(buckets, engine.plan_batches(buckets)),
         "reference_padding": compute_padding_ratio(buckets, fixed),
     }
+
+
+def compute_padding_ratio(buckets: Sequence[Bucket], batches: Sequence[Sequence[int]]) -> float:
+    """Compute padding as a share of all that `batches` compute."""
+    computed = sum(count_tokens([buckets[i] for i in batch]) for batch in batches)
+    wanted = sum(bucket.tokens + bucket.extra_tokens for bucket in buckets)
+    return 1 - wanted / computed if computed else 0.0
 
 
 def _mixed_padding(built: Built) -> float:

@@ -21,7 +21,7 @@ import embedder
 from bench import embed_configs
 from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json
 from bench.embed_corpus import SCRIPTS
-from embedder.engine.engine import Engine
+from embedder.engine import Engine
 from embedder.types import Settings
 from embedder.vlm.loading import select_device
 

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 
 import psutil
 
-import embedder.families.starter.family
+import embedder.families.starter.model
 from bench.null_embedder import NullEmbedder
 from bench.report import publish, render_table
-from embedder.server.limits import ServerLimits
 from embedder.server.run import run_server
+from embedder.server.schemas import ServerLimits
 from embedder.server.service import Service
 from embedder.types import Embedder, Input, Role, Vectors
 
@@ -47,7 +47,7 @@ class SleepingEmbedder(NullEmbedder):
 MODELS = {
     "null": NullEmbedder,
     "device": SleepingEmbedder,
-    "starter": embedder.families.starter.family.Starter,
+    "starter": embedder.families.starter.model.Starter,
 }
 
 

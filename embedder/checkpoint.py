@@ -19,14 +19,10 @@ METADATA_FILE = "polylens.json"  # written beside a fine-tuned model: {"family":
 RUN_FILE = "run.json"  # of a fine-tuning run's folder, whose model is in `model`
 PROVENANCE_KEYS = ("base", "base_model_name_or_path", "languages", "matryoshka")  # change no vector
 DIGESTED_PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
-DOWNLOAD_PATTERNS = [
-    pattern for pattern in DIGESTED_PATTERNS if pattern != "*.bin"
-]  # the same weights as safetensors
+# "*.bin" has the same weights as the safetensors
+DOWNLOAD_PATTERNS = [pattern for pattern in DIGESTED_PATTERNS if pattern != "*.bin"]
 IGNORE_PATTERNS = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
-BLOCK_SIZE, MAX_BLOCKS = (
-    1 << 16,
-    256,
-)  # what is read of a large file: 256 blocks of 64 KiB, 16 MiB in all
+BLOCK_SIZE, MAX_BLOCKS = 1 << 16, 256  # what is read of a large file: 16 MiB in all
 
 FAMILY_BY_MODEL_TYPE = {
     "qwen2_vl": "vlm2vec",
@@ -51,11 +47,7 @@ class Checkpoint:
     @property
     def metadata(self) -> dict[str, Any]:
         """The content of `polylens.json`, which is beside a fine-tuned model."""
-        return (
-            read_config(self.trained_dir, METADATA_FILE)
-            if (self.trained_dir / METADATA_FILE).exists()
-            else {}
-        )
+        return read_optional_config(self.trained_dir, METADATA_FILE)
 
     @property
     def base_model(self) -> str:
@@ -87,11 +79,8 @@ def resolve_folder(name: str) -> Path:
     """Return a folder, a run's model, or the folder of a Hugging Face id, downloaded if needed."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return (
-            _find_run_model(folder.absolute())
-            if (folder / RUN_FILE).exists()
-            else folder.absolute()
-        )
+        folder = folder.absolute()
+        return _find_run_model(folder) if (folder / RUN_FILE).exists() else folder
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
     return _find_cached(name) or _download(name)
@@ -108,9 +97,14 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     return found
 
 
+def read_optional_config(folder: Path, name: str) -> dict[str, Any]:
+    """Read a JSON file of a checkpoint; empty if there is none."""
+    return read_config(folder, name) if (folder / name).exists() else {}
+
+
 def detect_family(folder: Path) -> str:
     """Return the family of the model in `folder`; raise `EmbedderError` if it is unknown."""
-    metadata = read_config(folder, METADATA_FILE) if (folder / METADATA_FILE).exists() else {}
+    metadata = read_optional_config(folder, METADATA_FILE)
     if "family" in metadata:
         return str(metadata["family"])
     if (folder / ADAPTER_CONFIG).exists():
@@ -130,18 +124,17 @@ def compute_digest(folder: Path) -> str:
 
     Of a file over 16 MiB, its size and 256 blocks at even distances are read: training changes
     every number of what it changes, and reading 20 GB whole would take longer than loading them.
-    Of a fine-tuned model, what is told of it alone does not count: its base may be moved.
+    `PROVENANCE_KEYS` of a fine-tuned model do not count: its base may be moved.
     """
     from blake3 import blake3
 
     hasher = blake3()
-    for file in _list_digested_files(folder):
+    patterns = [f"{parent}{name}" for name in DIGESTED_PATTERNS for parent in ("", "[0-9]_*/")]
+    for file in sorted({file for pattern in patterns for file in folder.glob(pattern)}):
         hasher.update(file.relative_to(folder).as_posix().encode() + b"\0")
         if file.name in (ADAPTER_CONFIG, METADATA_FILE) and (folder / METADATA_FILE).exists():
-            config = read_config(folder, file.name)
-            hasher.update(
-                repr(sorted((k, v) for k, v in config.items() if k not in PROVENANCE_KEYS)).encode()
-            )
+            config = read_config(folder, file.name).items()
+            hasher.update(repr(sorted(i for i in config if i[0] not in PROVENANCE_KEYS)).encode())
             continue
         hasher.update(str(file.stat().st_size).encode() + b"\0")
         for block in _read_blocks(file):
@@ -162,7 +155,7 @@ def weight_bytes(folder: Path) -> int:
 
 
 def _find_run_model(run: Path) -> Path:
-    """The folder of a fine-tuning run's model; raises `EmbedderError` where there is none yet."""
+    """Return the folder of a fine-tuning run's model; raise `EmbedderError` if there is none."""
     model = run / "model"
     if any((model / name).exists() for name in (METADATA_FILE, ADAPTER_CONFIG, "config.json")):
         return model
@@ -173,15 +166,15 @@ def _find_run_model(run: Path) -> Path:
 
 
 def _locate_base(folder: Path) -> Path:
-    """The folder of the model that the adapter in `folder` adapts; raises `EmbedderError`."""
+    """Return the folder of the model that the adapter in `folder` adapts."""
     name = _read_base_name(folder)
     sibling = folder / name
     try:
         base = resolve_folder(str(sibling) if sibling.is_dir() else name)
     except UnknownModelError as error:
         raise EmbedderError(
-            f"{folder} is an adapter of {name}, which is not there: bring that model back, or "
-            f"write where it is, as base_model_name_or_path, into {folder / ADAPTER_CONFIG}"
+            f"{folder} is an adapter of {name}, which is missing: restore that model, or write "
+            f"its new place as base_model_name_or_path into {folder / ADAPTER_CONFIG}"
         ) from error
     if (base / ADAPTER_CONFIG).exists():
         raise EmbedderError(
@@ -192,17 +185,10 @@ def _locate_base(folder: Path) -> Path:
 
 
 def _read_base_name(folder: Path) -> str:
-    """The name of what the adapter in `folder` adapts; raises `EmbedderError`."""
     name = read_config(folder, ADAPTER_CONFIG).get("base_model_name_or_path")
     if not name:
         raise EmbedderError(f"{folder / ADAPTER_CONFIG} does not say what it adapts")
     return str(name)
-
-
-def _list_digested_files(folder: Path) -> list[Path]:
-    found = {file for pattern in DIGESTED_PATTERNS for file in folder.glob(pattern)}
-    found |= {file for pattern in DIGESTED_PATTERNS for file in folder.glob(f"[0-9]_*/{pattern}")}
-    return sorted(found)
 
 
 def _read_blocks(file: Path) -> Iterator[bytes]:
@@ -221,12 +207,10 @@ def _find_cached(name: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(
-            snapshot_download(name, local_files_only=True, allow_patterns=DOWNLOAD_PATTERNS)
-        )
+        found = snapshot_download(name, local_files_only=True, allow_patterns=DOWNLOAD_PATTERNS)
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    return folder if _has_all_weights(folder) else None
+    return Path(found) if _has_all_weights(Path(found)) else None
 
 
 def _has_all_weights(folder: Path) -> bool:
@@ -243,19 +227,16 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(
-                name, allow_patterns=DOWNLOAD_PATTERNS, ignore_patterns=IGNORE_PATTERNS
-            )
-        )
+        patterns: Any = {"allow_patterns": DOWNLOAD_PATTERNS, "ignore_patterns": IGNORE_PATTERNS}
+        return Path(snapshot_download(name, **patterns))
     except hub.GatedRepoError:
         raise EmbedderError(
-            f"{name} is given only to who accepts its terms: accept them at "
+            f"{name} can be downloaded only after you accept its terms: accept them at "
             f"https://huggingface.co/{name}, then type: hf auth login"
         ) from None
     except (hub.RepositoryNotFoundError, hub.HFValidationError):
         raise UnknownModelError(
-            f"Hugging Face has no model {name!r} that you may see; `embedder models` lists names"
+            f"Hugging Face has no model {name!r} for you; `embedder models` lists names"
         ) from None
     except Exception as error:  # requests, httpx, hub and OS errors: no network, in many words
         raise EmbedderError(

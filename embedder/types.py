@@ -16,6 +16,15 @@ if TYPE_CHECKING:  # importing numpy would double the time of `indexer status`
 Vectors: TypeAlias = "NDArray[np.float32]"
 """(n, dim) float32 rows of unit L2 norm."""
 
+
+def normalize(rows: NDArray[np.float32]) -> Vectors:
+    """Scale (..., dim) rows to unit L2 norm; a row of zeros stays as it is."""
+    import numpy as np
+
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(norms, 1e-9), dtype=np.float32)
+
+
 Role = Literal["query", "document"]
 ROLES: tuple[str, ...] = get_args(Role)
 

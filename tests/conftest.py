@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import embedder
-from embedder.engine.engine import Engine
+from embedder.engine import Engine
 from embedder.types import Settings
 from indexer.config import Config, load_config
 from tests.embedders import ColorEmbedder

@@ -27,6 +27,9 @@ from embedder.model_card import UNPINNED, find_preset
 from embedder.types import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from embedder.hardware import MachineMemory
     from embedder.types import Input, ModelCard, Vectors
 
@@ -209,12 +212,21 @@ def _build_inputs(
 def _save_npy(vectors: Vectors, npy: Path, as_int8: bool) -> None:
     import numpy as np
 
-    from embedder.vectors import quantize_int8
-
     rows = quantize_int8(vectors) if as_int8 else vectors
     with npy.open("wb") as file:
         np.save(file, rows)
     print_note(f"{rows.shape[0]} x {rows.shape[1]} {rows.dtype} written to {npy}")
+
+
+def quantize_int8(rows: Vectors) -> NDArray[np.int8]:
+    """Quantize (n, dim) unit rows to -127..127, each row by its own largest component.
+
+    Cosines differ from those of the floats by about 1 / (127 sqrt(dim)).
+    """
+    import numpy as np
+
+    scale = 127 / np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12)
+    return np.asarray(np.rint(rows * scale), dtype=np.int8)
 
 
 def _print_vectors(
@@ -264,8 +276,8 @@ def serve(
     ] = 100_000,
 ) -> None:
     """Serve a model to other programs, with the API of OpenAI's embeddings."""
-    from embedder.server.limits import ServerLimits
     from embedder.server.run import run_server
+    from embedder.server.schemas import ServerLimits
     from embedder.server.service import Service
 
     limits = ServerLimits(max_bytes, max_pixels, max_inputs, max_characters, max_queue, max_wait)

@@ -1,19 +1,21 @@
 """JSON over HTTP to one server: transient failures are retried, others are one clear error.
 
+A model's name is its server's address, `http://host:8000/v1`, or `http://host:8000/v1#MODEL`.
 Nothing is ever sent to a host that the user did not name: redirects are not followed.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-from embedder.client.address import Address
-from embedder.errors import EmbedderError, UnavailableError
+from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -25,7 +27,51 @@ RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
 UNAVAILABLE_STATUSES = {401, 403, 404, 429, 502, 503, 504}
 INITIAL_BACKOFF = 0.5  # seconds; doubled from attempt to attempt
 MAX_BACKOFF = 60.0  # if a server asks for more, the request fails
+DEFAULT_PORTS = {"http": 80, "https": 443}
+EXAMPLE = "http://localhost:8000/v1 or http://localhost:8000/v1#MODEL"
 API_KEY_HINT = "set POLYLENS_MODEL_API_KEY to the server's API key"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is. `url` and `model_name` have no credentials: they are shown and stored."""
+
+    url: str
+    model: str | None
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+    def model_name(self, model: str) -> str:
+        return f"{self.url}#{model}"
+
+    @property
+    def is_local(self) -> bool:
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def parse_address(name: str) -> Address:
+    """Parse a model's name and normalize its URL; raises `UnknownModelError`."""
+    try:
+        parts = urlsplit(name.strip())
+        port = parts.port
+    except ValueError as error:
+        raise UnknownModelError(f"a server's address is wrong ({error}); type {EXAMPLE}") from None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise UnknownModelError(f"a server's address has no host; type {EXAMPLE}")
+    if parts.query:
+        raise UnknownModelError(f"a server's address cannot have a '?'; type {EXAMPLE}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    shown_port = f":{port}" if port and port != DEFAULT_PORTS[parts.scheme] else ""
+    return Address(
+        url=f"{parts.scheme}://{host}{shown_port}{parts.path.rstrip('/')}",
+        model=unquote(parts.fragment) or None,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+    )
 
 
 class ServerError(EmbedderError):
@@ -53,10 +99,12 @@ class ServerClient:
         import httpx  # 0.1 s
 
         self.url = address.url
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise EmbedderError("the API key has a character that no key has; type it again")
         basic = httpx.BasicAuth(address.user, address.password) if address.user else None
         self._timeout = timeout
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {_validate_key(api_key)}"} if api_key else {},
+            headers={"Authorization": f"Bearer {api_key.strip()}"} if api_key else {},
             auth=None if api_key else basic,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
@@ -79,14 +127,15 @@ class ServerClient:
     def _send(self, method: str, path: str, body: dict[str, Any] | None, attempts: int) -> Any:
         from tenacity import Retrying, retry_if_result, stop_after_attempt
 
+        def should_retry(result: Response | str) -> bool:
+            return isinstance(result, str) or result.status_code in RETRIED_STATUSES
+
         retry = Retrying(
-            retry=retry_if_result(
-                lambda result: isinstance(result, str) or result.status_code in RETRIED_STATUSES
-            ),
+            retry=retry_if_result(should_retry),
             stop=stop_after_attempt(attempts),
             wait=self._compute_backoff,
             sleep=time.sleep,
-            retry_error_callback=partial(self._raise_failure, attempts),
+            retry_error_callback=self._raise_failure,
         )
         response: Any = retry(self._send_once, method, path, body)
         return self._parse_response(response)
@@ -104,8 +153,9 @@ class ServerClient:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             return sanitize_message(str(error)) or type(error).__name__
 
-    def _raise_failure(self, attempts: int, state: RetryCallState) -> Response:
+    def _raise_failure(self, state: RetryCallState) -> Any:
         result = state.outcome.result() if state.outcome else ""
+        attempts = state.attempt_number
         times = f"{attempts} attempts" if attempts > 1 else "one attempt"
         if isinstance(result, str):
             raise build_error(f"{self.url} cannot be reached ({result}), after {times}")
@@ -118,11 +168,8 @@ class ServerClient:
         if not isinstance(result, str):
             requested = parse_retry_after(result.headers.get("retry-after", ""))
             if requested is not None and requested > MAX_BACKOFF:
-                message = read_error_message(result)
-                raise build_error(
-                    f"{self.url} asks to wait {requested:.0f} seconds: {message}",
-                    result.status_code,
-                )
+                message = f"asks to wait {requested:.0f} seconds: {read_error_message(result)}"
+                raise build_error(f"{self.url} {message}", result.status_code)
             if requested is not None:
                 return requested
         jitter: float = random.uniform(0.5, 1.5)
@@ -180,9 +227,3 @@ def parse_retry_after(value: str) -> float | None:
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max((date - datetime.now(UTC)).total_seconds(), 0.0)
-
-
-def _validate_key(key: str) -> str:
-    if not (key.isascii() and key.isprintable()):
-        raise EmbedderError("the API key has a character that no key has; type it again")
-    return key.strip()

@@ -9,10 +9,10 @@ such as "fashioniq dress".
 
 from __future__ import annotations
 
-from embedder.checkpoint import Checkpoint, locate, read_config
+from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.model_card import UNPINNED, derive_base_card, finalize_card
+from embedder.model_card import UNPINNED, build_card
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
@@ -22,8 +22,6 @@ PROMPT_PREFIX = "<|start_header_id|>user<|end_header_id|>\n\n"
 PROMPT_SUFFIX = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
 FASHIONIQ_PREFIX = "fashioniq "
 
-# what Llama 3 was tuned on, and more
-LLAMA3_LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "pt", "th")
 CARDS = (
     ModelCard(
         name="royokong/e5-v",
@@ -32,7 +30,7 @@ CARDS = (
         dim=4096,
         modalities=("text", "image"),
         composes=True,
-        languages=LLAMA3_LANGUAGES,
+        languages=("de", "en", "es", "fr", "hi", "it", "pt", "th"),  # Llama 3 was tuned on them
         license="none stated",
         license_note="the weights have no license and derive from Llama 3: ask before selling",
         source="https://huggingface.co/royokong/e5-v",
@@ -46,37 +44,24 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
-    return _build_card(name, locate(name), settings)
-
-
-def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
-    dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    return finalize_card(
-        derive_base_card(CARDS, name, CARDS[0], dim, checkpoint),
-        name,
-        checkpoint,
-        settings,
-        VERSION,
-    )
+    return build_card(CARDS, name, locate(name), settings, VERSION)
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
     """Load a checkpoint; raises `EmbedderError`."""
-    from embedder.engine.engine import Engine
+    from embedder.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
     from embedder.vlm.llava_next import LlavaNext
     from embedder.vlm.loading import load_model
 
     checkpoint = locate(name)
-    card = _build_card(name, checkpoint, settings)
+    card = build_card(CARDS, name, checkpoint, settings, VERSION)
     model = load_model(checkpoint, settings)
     architecture = LlavaNext(
         model, checkpoint.folder, legacy_layout=True, pixel_budget=settings.pixel_budget
     )
-    prompt_tokenizer = PromptTokenizer.read(checkpoint.folder)
-    return Engine(
-        VisionLanguageBackbone(card, architecture, prompt_tokenizer, render_prompt), settings
-    )
+    tokenizer = PromptTokenizer.read(checkpoint.folder)
+    return Engine(VisionLanguageBackbone(card, architecture, tokenizer, render_prompt), settings)
 
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:

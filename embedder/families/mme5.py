@@ -6,13 +6,12 @@ image is the text alone.
 
 from __future__ import annotations
 
-from embedder.checkpoint import Checkpoint, locate, read_config
+from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.families import mmeb_prompts
-from embedder.model_card import UNPINNED, derive_base_card, finalize_card
+from embedder.model_card import UNPINNED, build_card
 from embedder.types import Input, ModelCard, Role, Settings
-from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
+from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText, default_instruction
 
 VERSION = 1  # increase when prompts or preprocessing change
 MAX_PROMPT_TOKENS = 256  # tokens of a prompt
@@ -46,53 +45,34 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
-    return _build_card(name, _locate(name, settings), settings)
-
-
-def _locate(name: str, settings: Settings) -> Checkpoint:
     if settings.pixel_budget:
         raise EmbedderError(
             "mmE5 always computes four tiles per image, so a pixel budget saves nothing; "
             "leave --pixel-budget out"
         )
-    return locate(name)
-
-
-def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
-    dim = int(read_config(checkpoint.folder)["text_config"].get("hidden_size", 4096))
-    return finalize_card(
-        derive_base_card(CARDS, name, CARDS[0], dim, checkpoint),
-        name,
-        checkpoint,
-        settings,
-        VERSION,
-    )
+    return build_card(CARDS, name, locate(name), settings, VERSION)
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
     """Load a checkpoint; raises `EmbedderError`."""
-    from embedder.engine.engine import Engine
+    from embedder.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
     from embedder.vlm.loading import load_model
     from embedder.vlm.mllama import Mllama
 
-    checkpoint = _locate(name, settings)
-    card = _build_card(name, checkpoint, settings)
+    card, checkpoint = describe(name, settings), locate(name)
     architecture = Mllama(load_model(checkpoint, settings), checkpoint.folder)
-    prompt_tokenizer = PromptTokenizer.read(checkpoint.folder, MAX_PROMPT_TOKENS)
-    return Engine(
-        VisionLanguageBackbone(card, architecture, prompt_tokenizer, render_prompt), settings
-    )
+    tokenizer = PromptTokenizer.read(checkpoint.folder, MAX_PROMPT_TOKENS)
+    return Engine(VisionLanguageBackbone(card, architecture, tokenizer, render_prompt), settings)
 
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """Return the prompt for one input. The tokenizer adds its own beginning."""
     if len(item.images) > 1:
         raise EmbedderError("mmE5 takes one image per input")
-    prefix_instruction = instruction or mmeb_prompts.default_instruction(item, role)
+    instruction = instruction or default_instruction(item, role)
     start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
-    instruction_part = (
-        [UserText(prefix_instruction + (" " if item.text else ""))] if prefix_instruction else []
-    )
-    text_part = [UserText(item.text)] if item.text else []
-    return [start, *instruction_part, *text_part, *(["\n"] if prefix_instruction else [])]
+    text = [UserText(item.text)] if item.text else []
+    if not instruction:
+        return [start, *text]
+    return [start, UserText(instruction + " " if text else instruction), *text, "\n"]

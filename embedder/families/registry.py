@@ -31,11 +31,11 @@ class Family:
 
 
 FAMILIES = (
-    Family("starter", "embedder.families.starter.family"),
+    Family("starter", "embedder.families.starter"),
     Family("e5v", "embedder.families.e5v"),
     Family("vlm2vec", "embedder.families.vlm2vec"),
     Family("mme5", "embedder.families.mme5"),
-    Family("sentence_transformer", "embedder.families.sentence_transformer.family"),
+    Family("sentence_transformer", "embedder.families.sentence_transformer"),
     Family("remote", "embedder.families.remote"),
 )
 

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from embedder.checkpoint import METADATA_FILE, Checkpoint, locate, read_config
+from embedder.checkpoint import (
+    METADATA_FILE,
+    Checkpoint,
+    locate,
+    read_config,
+    read_optional_config,
+)
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.families import mmeb_prompts
-from embedder.model_card import UNPINNED, derive_base_card, finalize_card
+from embedder.model_card import UNPINNED, build_card
 from embedder.types import Input, ModelCard, Role, Settings
-from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
+from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText, default_instruction
 
 if TYPE_CHECKING:
-    from embedder.vlm.backbone import Architecture, Size
+    from embedder.vlm.backbone import Architecture, RenderPrompt, Size
 
 VERSION = 1  # increase when prompts or preprocessing change
 PIXELS_PER_TOKEN = 28 * 28  # of Qwen2-VL
@@ -53,23 +58,22 @@ _CARD = ModelCard(
     composes=True,
     languages=("en", "zh"),
     license="Apache-2.0",
-    source="https://huggingface.co/",
+    source="",
     fingerprint=UNPINNED,
     image_side=1344,
 )
 
 
-def _make_preset(name: str, dim: int, parameters_in_billions: float, **other: Any) -> ModelCard:
+def _make_preset(name: str, dim: int, parameters_in_billions: float, note: str = "") -> ModelCard:
     parameters = int(parameters_in_billions * 1e9)
-    memory = int(parameters * 2 * 1.1 + 2e9)  # weights, and a batch of images
     return replace(
         _CARD,
         name=name,
         dim=dim,
+        license_note=note,
+        source=f"https://huggingface.co/{name}",
         parameters=parameters,
-        memory=memory,
-        source=_CARD.source + name,
-        **other,
+        memory=int(parameters * 2 * 1.1 + 2e9),  # weights, and a batch of images
     )
 
 
@@ -79,7 +83,7 @@ CARDS = (
     _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-2B", 1536, 2.2),
     _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-7B", 3584, 8.3),
     _make_preset("TIGER-Lab/VLM2Vec-LLaVa-Next", 4096, 7.6),
-    _make_preset("TIGER-Lab/VLM2Vec-Full", 3072, 4.2, license_note=REMOTE_CODE_NOTE),
+    _make_preset("TIGER-Lab/VLM2Vec-Full", 3072, 4.2, REMOTE_CODE_NOTE),
 )
 RECIPES = {
     "VLM2Vec/VLM2Vec-V2.0": QWEN_V2,
@@ -91,36 +95,27 @@ IMAGE_TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_v
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
-    return _build_card(name, locate(name), settings)
-
-
-def _build_card(name: str, checkpoint: Checkpoint, settings: Settings) -> ModelCard:
-    config = read_config(checkpoint.folder)
-    text = config.get("text_config", config)
-    dim = int(text.get("hidden_size", config.get("hidden_size", 0)) or 4096)
+    checkpoint = locate(name)
     version = f"{VERSION} {detect_recipe(name, checkpoint)}"
-    return finalize_card(
-        derive_base_card(CARDS, name, _CARD, dim, checkpoint), name, checkpoint, settings, version
-    )
+    return build_card(CARDS, name, checkpoint, settings, version, template=_CARD)
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
     """Load a checkpoint; raises `EmbedderError`."""
-    from embedder.engine.engine import Engine
+    from embedder.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
 
-    checkpoint = locate(name)
+    card, checkpoint = describe(name, settings), locate(name)
     model_type = str(read_config(checkpoint.folder).get("model_type"))
     if model_type == "phi3_v":
         from embedder.families.vlm2vec_phi import IMAGE_TOKEN, load_phi
 
-        card = _build_card(name, checkpoint, settings)
         return load_phi(card, checkpoint, settings, make_prompt_renderer(IMAGE_TOKEN, 1))
     if model_type not in IMAGE_TOKENS:
         raise EmbedderError(f"{name} is a {model_type} model, which VLM2Vec does not support")
     recipe = detect_recipe(name, checkpoint)
     backbone = VisionLanguageBackbone(
-        _build_card(name, checkpoint, settings),
+        card,
         _load_architecture(model_type, checkpoint, recipe, settings),
         PromptTokenizer.read(checkpoint.folder),
         make_prompt_renderer(IMAGE_TOKENS[model_type], recipe.version),
@@ -133,41 +128,31 @@ def detect_recipe(name: str, checkpoint: Checkpoint) -> Recipe:
     """Return what `polylens.json` of the model or its base says; else the recipe of a known model
     in its name, its base's or its folder's; else the newest."""
     for folder in (checkpoint.trained_dir, checkpoint.folder):
-        metadata = read_config(folder, METADATA_FILE) if (folder / METADATA_FILE).exists() else {}
-        if not metadata.keys() & {"version", "square", "pixels"}:
-            continue
-        pixels = metadata.get("pixels", QWEN_V2.pixels)
-        return Recipe(
-            int(metadata.get("version", 2)), int(metadata.get("square", 0)), tuple(pixels)
-        )
+        metadata = read_optional_config(folder, METADATA_FILE)
+        if metadata.keys() & {"version", "square", "pixels"}:
+            pixels = tuple(metadata.get("pixels", QWEN_V2.pixels))
+            return Recipe(int(metadata.get("version", 2)), int(metadata.get("square", 0)), pixels)
     if read_config(checkpoint.folder).get("model_type") == "llava_next":
         return LLAVA
     searched_names = f"{name} {checkpoint.base_model} {checkpoint.trained_dir}".lower()
-    candidates = (
-        recipe
-        for model_name, recipe in RECIPES.items()
-        if model_name.split("/")[1].lower() in searched_names
-    )
-    return next(candidates, QWEN_V2)
+    for model_name, recipe in RECIPES.items():
+        if model_name.split("/")[1].lower() in searched_names:
+            return recipe
+    return QWEN_V2
 
 
-def make_prompt_renderer(
-    image_token: str, version: int
-) -> Callable[[Input, Role, str | None], Prompt]:
+def make_prompt_renderer(image_token: str, version: int) -> RenderPrompt:
     """Make the prompts of a backbone with that image token."""
 
     def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
         if len(item.images) > 1:
             raise EmbedderError("VLM2Vec takes one image per input")
-        prefix_instruction = instruction or mmeb_prompts.default_instruction(item, role)
-        text = " ".join(part for part in (prefix_instruction, item.text) if part)
-        ends_with_newline = version == 2 and role == "query"
-        image_part = [f"{image_token} "] if item.images else []
-        return [
-            *image_part,
-            UserText(text.replace(" \n", "\n") if ends_with_newline else text),
-            *["\n"] * ends_with_newline,
-        ]
+        instruction = instruction or default_instruction(item, role)
+        text = " ".join(part for part in (instruction, item.text) if part)
+        image = [f"{image_token} "] if item.images else []
+        if version == 2 and role == "query":
+            return [*image, UserText(text.replace(" \n", "\n")), "\n"]
+        return [*image, UserText(text)]
 
     return render_prompt
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint
 from embedder.encoding import EmbeddingModel
-from embedder.engine.backbone import Batch, Bucket
+from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.backbone import RenderPrompt, select_last_token
@@ -36,7 +36,7 @@ def load_phi(
             f"{card.name} runs Python code that comes with its weights; read that code, then give "
             "--trust-remote-code, or choose another model (see embedder models)"
         )
-    from embedder.engine.engine import Engine
+    from embedder.engine import Engine
 
     return Engine(PhiBackbone(card, checkpoint, settings, render_prompt), settings)
 

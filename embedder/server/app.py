@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from embedder.server.limits import HTTPError
+from embedder.server.schemas import HTTPError
 from embedder.server.service import CLIENT_CLOSED_REQUEST, Service
 
 Handler = Callable[[Request], Awaitable[Response]]

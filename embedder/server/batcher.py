@@ -13,19 +13,47 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from embedder.server.limits import HTTPError
-from embedder.server.metrics import Metrics
+from embedder.server.schemas import HTTPError
 from embedder.types import Embedder, Input, Role, Vectors
 
 GATHER_RATIO = 0.1  # of the last batch's time: how long to wait for the clients just answered
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Outcome: TypeAlias = NDArray[np.float32] | Exception
 """A (dim,) vector, or the error."""
+
+
+class Metrics:
+    """The Prometheus metrics of one server. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        options: dict[str, Any] = {"registry": self._registry, "namespace": "polylens"}
+        seconds = {**options, "buckets": SECONDS_BUCKETS}
+        self.requests = Counter("requests", "Requests answered.", ("kind", "code"), **options)
+        self.inputs = Counter("inputs", "Inputs taken in.", ("kind",), **options)
+        self.rejected = Counter("rejected", "Requests refused when busy.", ("reason",), **options)
+        self.queued_inputs = Gauge("queue_inputs", "Inputs that wait for the model.", **options)
+        self.batch_sizes = Histogram(
+            "batch_size", "Inputs in a batch.", buckets=SIZE_BUCKETS, **options
+        )
+        self.request_seconds = Histogram(
+            "request_seconds", "A request, from its head to the response.", **seconds
+        )
+        self.queue_seconds = Histogram(
+            "queue_seconds", "A request's wait for the model.", **seconds
+        )
+        self.model_seconds = Histogram("model_seconds", "The model, a batch.", **seconds)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
 
 
 @dataclass(eq=False, slots=True)
@@ -79,12 +107,9 @@ class Batcher:
         self._max_batch, self._max_queue = max_batch, max_queue
         self._changed = threading.Condition()
         self._pending: deque[PendingRequest] = deque()
-        self._queued_inputs = 0  # inputs
+        self._queued_inputs = 0
         self._closed = False
-        self._expected_inputs, self._hold_until = (
-            0,
-            0.0,
-        )  # inputs that a batch waits for, and until when
+        self._expected_inputs, self._hold_until = 0, 0.0  # what a batch waits for, and until when
         names = [f"batcher-{index}" for index in range(max_concurrency)]
         self._threads = [threading.Thread(target=self._run, name=n, daemon=True) for n in names]
         for thread in self._threads:
@@ -146,7 +171,8 @@ class Batcher:
             self._embed_batch(batch)
             seconds = time.perf_counter() - started
             size = sum(len(part) for _, part in batch)
-            self._metrics.observe_batch(size, seconds)
+            self._metrics.batch_sizes.observe(size)
+            self._metrics.model_seconds.observe(seconds)
             if len(self._threads) == 1:  # with two, the other one keeps the model busy
                 with self._changed:
                     self._delay_next_batch(size, seconds)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from embedder.errors import EmbedderError, UnusableFileError
-from embedder.server.batcher import Batcher, PendingRequest
-from embedder.server.limits import HTTPError, ServerLimits
-from embedder.server.metrics import Metrics
+from embedder.server.batcher import Batcher, Metrics, PendingRequest
 from embedder.server.schemas import (
     EmbeddingRequest,
+    HTTPError,
     RequestItem,
+    ServerLimits,
     build_response,
     parse_request,
     truncate_vectors,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from embedder.engine.backbone import Batch, Bucket
+from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.types import Input, ModelCard, Role
 from embedder.vlm.prompts import Prompt, PromptTokenizer

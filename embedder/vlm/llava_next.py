@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from embedder.engine.backbone import Batch
+from embedder.engine import Batch
 from embedder.vlm.backbone import Size
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.engine.backbone import Batch
+from embedder.engine import Batch
 from embedder.vlm.backbone import Size, too_narrow_error
 
 if TYPE_CHECKING:

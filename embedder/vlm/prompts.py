@@ -3,6 +3,9 @@
 A prompt is tokenized as a whole, because byte-pair encodings join characters across borders: for
 Llama 3 ".\\n" is one token, and a text and its suffix tokenized apart would not be what the model
 was trained on. Special tokens that a user's text spells are broken up first.
+
+The instructions here are those of MMEB (https://arxiv.org/abs/2410.05160), which VLM2Vec and mmE5
+were trained with, for the kinds of search here.
 """
 
 from __future__ import annotations
@@ -15,9 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.errors import EmbedderError
+from embedder.types import Input, Role
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+TEXT_QUERY = "Find me an everyday image that matches the given caption:"
+IMAGE_QUERY = "Find a day-to-day image that looks similar to the provided image."
+COMPOSED_QUERY = "Given an image, find a similar everyday image with the described changes:"
+IMAGE_DOCUMENT = "Represent the given image."
+CAPTIONED_DOCUMENT = "Represent the given image with related text information:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +41,26 @@ Prompt = Sequence[str | UserText]
 """Literal pieces, which may have special tokens, and user text."""
 
 
+def default_instruction(item: Input, role: Role) -> str:
+    """Return MMEB's instruction for a kind of input; a text document has none."""
+    if role == "query":
+        if not item.images:
+            return TEXT_QUERY
+        return COMPOSED_QUERY if item.text else IMAGE_QUERY
+    if not item.images:
+        return ""
+    return CAPTIONED_DOCUMENT if item.text else IMAGE_DOCUMENT
+
+
 def neutralize_special_tokens(text: str, tokens: Collection[str]) -> str:
     """Put a space in every special token that `text` spells, also in compatibility forms
     (full-width "＜image＞"), which a tokenizer's normalizer could turn into one."""
     for token in tokens:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     folded = unicodedata.normalize("NFKC", text)
-    return (
-        neutralize_special_tokens(folded, tokens)
-        if any(token in folded for token in tokens)
-        else text
-    )
+    if any(token in folded for token in tokens):
+        return neutralize_special_tokens(folded, tokens)
+    return text
 
 
 def list_special_tokens(tokenizer: Tokenizer) -> dict[str, int]:

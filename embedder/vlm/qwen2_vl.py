@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.engine.backbone import Batch
-from embedder.vlm import segment_attention
+from embedder.engine import Batch
 from embedder.vlm.backbone import Size, too_narrow_error
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
     from transformers import Qwen2_5_VLModel, Qwen2VLModel
+
+ATTENTION_NAME = "polylens_flash_segments"  # transformers passes segments only to names with flash
 
 
 class Qwen2VL:
@@ -41,7 +42,7 @@ class Qwen2VL:
             folder, min_pixels=min_pixels, max_pixels=max_pixels
         )
         self._pixel_range = min_pixels, max_pixels
-        segment_attention.install_segment_attention(model.visual)
+        install_segment_attention(model.visual)
 
     @property
     def device(self) -> torch.device:
@@ -79,3 +80,62 @@ class Qwen2VL:
         out = self.model(input_ids=ids, position_ids=positions, use_cache=False, **pixels)
         states: torch.Tensor = out.last_hidden_state
         return states
+
+
+def install_segment_attention(vision: Any) -> None:
+    """Make the vision tower `vision` attend within the segments of a sequence at once.
+
+    transformers attends to the segments (images, and Qwen2.5-VL's windows in them) one by one and
+    asks the device for their lengths in every layer: with four large images, Qwen2.5-VL makes 827
+    calls in four layers. Here segments of one length are a batch: 20 calls, and the same result.
+    """
+    from torch.utils.weak import WeakTensorKeyDictionary
+    from transformers import AttentionInterface
+
+    groups_by_bounds: Any = WeakTensorKeyDictionary()  # all layers of a batch have the same bounds
+
+    def attention(
+        module: object,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: None = None,
+        **given: Any,
+    ) -> tuple[torch.Tensor, None]:
+        bounds = given["cu_seq_lens_q"]
+        if bounds not in groups_by_bounds:
+            groups_by_bounds[bounds] = group_segments(bounds)
+        return attend_segments(query, key, value, groups_by_bounds[bounds], given["scaling"]), None
+
+    AttentionInterface.register(ATTENTION_NAME, attention)
+    vision.config._attn_implementation = ATTENTION_NAME
+
+
+def group_segments(bounds: torch.Tensor) -> list[torch.Tensor]:
+    """Group (segments + 1,) bounds by length; each group is (count, length) positions."""
+    import torch
+
+    starts, lengths = bounds[:-1], bounds.diff()
+    return [
+        starts[lengths == length][:, None] + torch.arange(length, device=bounds.device)
+        for length in sorted(set(lengths.tolist()))
+        if length
+    ]
+
+
+def attend_segments(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    segments: list[torch.Tensor],
+    scaling: float,
+) -> torch.Tensor:
+    """Attend (1, heads, n, dim) within segments, which cover all n; returns (1, n, heads, dim)."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])  # (n, heads, dim)
+    for rows in segments:  # (count, length)
+        queries, keys, values = (x[0][:, rows].transpose(0, 1) for x in (query, key, value))
+        attended = scaled_dot_product_attention(queries, keys, values, scale=scaling)
+        out[rows] = attended.transpose(1, 2)  # from (count, heads, length, dim)
+    return out[None]

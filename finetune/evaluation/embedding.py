@@ -8,10 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from embedder.engine.engine import default_worker_count
+from embedder.engine import default_worker_count
 from embedder.errors import EmbedderError, UnavailableError
-from embedder.types import Embedder, Input, Role, Vectors
-from embedder.vectors import normalize
+from embedder.types import Embedder, Input, Role, Vectors, normalize
 from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark

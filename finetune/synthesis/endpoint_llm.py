@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from embedder.client.address import Address, parse_address
 from embedder.client.embeddings import encode_data_url
 from embedder.client.http import (
     RETRIED_STATUSES,
+    Address,
+    parse_address,
     parse_retry_after,
     read_error_message,
     sanitize_message,

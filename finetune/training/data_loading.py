@@ -19,9 +19,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
-from embedder.engine.backbone import Backbone, Batch
-from embedder.engine.batching import plan_batches
-from embedder.engine.engine import default_worker_count
+from embedder.engine import Backbone, Batch, default_worker_count, plan_batches
 from embedder.types import Role
 from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.training.negatives import HardNegatives, hash_item

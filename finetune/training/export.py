@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.checkpoint import METADATA_FILE, detect_family, locate, read_config
-from embedder.families.sentence_transformer import family as sentence_transformer
+from embedder.families import sentence_transformer
 from embedder.types import Settings
 from embedder.vlm.loading import (
     check_memory,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from embedder.engine.backbone import Batch
+from embedder.engine import Batch
 from embedder.errors import EmbedderError
 from embedder.types import Settings
 from embedder.vlm.backbone import Size

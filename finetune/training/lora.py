@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embedder.checkpoint import METADATA_FILE
-from embedder.engine.backbone import Backbone
+from embedder.engine import Backbone
 from finetune.errors import FinetuneError
 from finetune.training.presets import LoraSettings
 from finetune.training.trainable import Trainable

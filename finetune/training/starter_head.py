@@ -25,9 +25,9 @@ from torch import Tensor
 
 import embedder
 from embedder.checkpoint import METADATA_FILE
-from embedder.engine.backbone import Batch, Bucket
-from embedder.families.starter.card import HEAD_FILE
-from embedder.families.starter.family import ProjectionHead, Starter
+from embedder.engine import Batch, Bucket
+from embedder.families.starter import HEAD_FILE
+from embedder.families.starter.model import ProjectionHead, Starter
 from embedder.types import Input, ModelCard, Role, Settings
 from finetune.training.starter_module import StarterModule
 from finetune.training.trainable import Trainable
@@ -84,7 +84,7 @@ class Features:
 
 
 class StarterHeadBackbone:
-    """An `embedder.engine.backbone.Backbone`; all the work is in `prepare`, which does it once."""
+    """An `embedder.engine.Backbone`; all the work is in `prepare`, which does it once."""
 
     def __init__(self, starter: Starter, module: StarterModule, cache: Path | None) -> None:
         self._starter, self._module = starter, module

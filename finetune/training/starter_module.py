@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from embedder.families.starter.family import ProjectionHead
-from embedder.families.starter.text_tower import DIM
+from embedder.families.starter import DIM
+from embedder.families.starter.model import ProjectionHead
 
 Array = NDArray[np.float32]
 Weights = Mapping[str, Tensor]

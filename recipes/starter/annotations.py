@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.families.starter.card import LANGUAGES
+from embedder.families.starter import LANGUAGES
 from embedder.families.starter.text_tower import normalize_word
 
 SKIN_TONES = range(0x1F3FB, 0x1F400)

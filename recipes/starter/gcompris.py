@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedder.families.starter.card import LANGUAGES
+from embedder.families.starter import LANGUAGES
 from embedder.families.starter.text_tower import normalize_word
 
 RCC = "usr/share/gcompris-qt/rcc/lang.rcc"

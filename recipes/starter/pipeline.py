@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from embedder.families.starter import card
-from embedder.families.starter.family import ProjectionHead
+from embedder.families import starter as card
+from embedder.families.starter.model import ProjectionHead
 from embedder.families.starter.vision_tower import TOWERS
-from embedder.vectors import normalize
+from embedder.types import normalize
 from recipes.starter.labeled_images import held_out_emoji
 from recipes.starter.report import render_report
 from recipes.starter.text_features import TextFeaturizer
@@ -45,7 +45,7 @@ def build_head(work: Path, out: Path | None, steps: int | None, log: Log) -> str
 def train_head(
     data: TrainingData, featurizer: TextFeaturizer, recipe: HeadConfig, log: Log
 ) -> dict[str, Array]:
-    """Train; the weights as `embedder.families.starter.family.ProjectionHead` reads them."""
+    """Train; the weights as `embedder.families.starter.model.ProjectionHead` reads them."""
     log("embedding the words")
     vision = _fit_whitening(data.train)
     plain = ProjectionHead({**vision, "conse.temperature": _scalar(recipe.temperature)})

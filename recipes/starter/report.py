@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from embedder.families.starter.family import ProjectionHead
+from embedder.families.starter.model import ProjectionHead
 from recipes.starter.recall import Recall, mean_non_english, measure_recall
 from recipes.starter.text_features import TextFeaturizer
 from recipes.starter.tower_features import ImageFeatureSet

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.vectors import normalize
+from embedder.types import normalize
 from recipes.starter.wordnet import Synset
 
 Array = NDArray[np.float32]

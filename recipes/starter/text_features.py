@@ -15,9 +15,8 @@ from embedder.families.starter.text_tower import (
     TextFeatures,
     TranslationLexicon,
     embed_nouns,
-    quantize_4bit,
 )
-from embedder.vectors import normalize
+from embedder.types import normalize
 from recipes.starter.lexicon import write_lexicon
 from recipes.starter.teacher import MeaningSpace
 from recipes.starter.tower_features import TextEmbeddingCache
@@ -85,3 +84,10 @@ def _build_vocabulary(meaning_space: MeaningSpace) -> tuple[list[str], Array]:
                 continue
         kept.append(place)
     return [meaning_space.words[place] for place in kept], meaning_space.rows[kept]
+
+
+def quantize_4bit(rows: Array) -> tuple[NDArray[np.uint8], Array]:
+    """Quantize (n, 384) rows to codes (n, 192) and scales (n,), as `NounEmbeddings` reads them."""
+    scales = np.abs(rows).max(axis=1) / 7.5
+    steps = np.clip(np.round(rows / scales[:, None] + 7.5), 0, 15).astype(np.uint8)
+    return steps[:, 0::2] | steps[:, 1::2] << 4, scales

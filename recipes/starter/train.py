@@ -63,7 +63,7 @@ class CaptionFeatures:
 
 
 class HeadModule(nn.Module):
-    """The head in torch; `embedder.families.starter.family.ProjectionHead` is the same in numpy."""
+    """The head in torch; `embedder.families.starter.model.ProjectionHead` is the same in numpy."""
 
     def __init__(self, classes: Tensor, config: HeadConfig) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.families.starter.card import PREPROCESSING_VERSION
+from embedder.families.starter import PREPROCESSING_VERSION
 from recipes.starter.annotations import Annotations, read_annotations
 from recipes.starter.gcompris import read_word_lists
 from recipes.starter.imagenet_classes import ClassName, read_classes

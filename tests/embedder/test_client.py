@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.client.address import parse_address
 from embedder.client.embeddings import encode_data_url, parse_vectors
-from embedder.client.http import ServerClient, sanitize_message
+from embedder.client.http import ServerClient, parse_address, sanitize_message
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.families import remote
 from embedder.images.color import reduce_image

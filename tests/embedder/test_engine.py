@@ -18,12 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embedder
-from embedder.engine.backbone import Bucket
-from embedder.engine.batching import compute_padding_ratio, plan_batches
-from embedder.engine.engine import Engine
+from bench.embed_measure import compute_padding_ratio
+from embedder.cli.program import quantize_int8
+from embedder.engine import Bucket, Engine, plan_batches
 from embedder.errors import EmbedderError
-from embedder.types import Input, ModelCard, Settings
-from embedder.vectors import normalize, quantize_int8
+from embedder.types import Input, ModelCard, Settings, normalize
 
 ROOT = Path(__file__).parents[2]
 CARD = ModelCard(

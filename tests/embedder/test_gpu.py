@@ -8,8 +8,7 @@ import tiny
 import torch
 
 import embedder
-from embedder.engine.backbone import Bucket
-from embedder.engine.engine import Engine
+from embedder.engine import Bucket, Engine
 from embedder.types import Input, ModelCard, Settings
 
 pytestmark = [

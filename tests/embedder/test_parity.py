@@ -13,8 +13,7 @@ import pytest
 import tiny
 
 from embedder.families.e5v import join_fashioniq_captions
-from embedder.types import Input
-from embedder.vectors import normalize
+from embedder.types import Input, normalize
 
 FORMS = [
     (family, form) for family in tiny.FAMILIES for form in tiny.fixture(family)["forms"] or [None]

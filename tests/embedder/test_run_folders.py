@@ -15,8 +15,8 @@ from peft import LoraConfig, get_peft_model
 import embedder
 from embedder.checkpoint import Checkpoint, locate
 from embedder.errors import EmbedderError
+from embedder.families import sentence_transformer as family
 from embedder.families import vlm2vec
-from embedder.families.sentence_transformer import family
 from embedder.model_card import derive_base_card
 from embedder.types import Input, Settings
 
@@ -112,21 +112,21 @@ def test_the_card_is_that_of_a_known_base(tmp_path):
     told = {"family": "sentence_transformer", "base": qwen.name}
     (tmp_path / "polylens.json").write_text(json.dumps(told))
     like = vlm2vec._CARD
-    card = derive_base_card(cards, "/run", like, qwen.dim, Checkpoint(tmp_path))
+    card = derive_base_card(cards, "/run", Checkpoint(tmp_path), like, qwen.dim)
     assert (card.license, card.languages, card.memory) == (
         qwen.license, qwen.languages, qwen.memory
     )  # fmt: skip
     assert (card.matryoshka, card.source, card.name) == (qwen.matryoshka, "/run", "")
     (tmp_path / "polylens.json").write_text(json.dumps({**told, "matryoshka": [512, 256, 4096]}))
-    assert derive_base_card(cards, "/run", like, 2048, Checkpoint(tmp_path)).matryoshka == (
+    assert derive_base_card(cards, "/run", Checkpoint(tmp_path), like, 2048).matryoshka == (
         256,
         512,
     )
     (tmp_path / "polylens.json").write_text(json.dumps({**told, "languages": "all"}))
     with pytest.raises(EmbedderError, match="languages is not a list of str"):
-        derive_base_card(cards, "/run", like, 2048, Checkpoint(tmp_path))
+        derive_base_card(cards, "/run", Checkpoint(tmp_path), like, 2048)
     (tmp_path / "polylens.json").write_text(json.dumps({"family": "vlm2vec", "base": "nobody's"}))
-    card = derive_base_card(cards, "/run", like, 2048, Checkpoint(tmp_path))
+    card = derive_base_card(cards, "/run", Checkpoint(tmp_path), like, 2048)
     assert (card.license, card.parameters) == (like.license, 0)
 
 
@@ -136,7 +136,7 @@ def test_a_base_that_is_gone(make_run, checkpoint):
     told = json.loads(file.read_text())
     file.write_text(json.dumps({**told, "base_model_name_or_path": "/nowhere/model"}))
     with pytest.raises(
-        EmbedderError, match=r"adapter of /nowhere/model, which is not there: bring"
+        EmbedderError, match=r"adapter of /nowhere/model, which is missing: restore"
     ):
         embedder.load(str(run), CPU)
     (run / "model" / "polylens.json").unlink()  # the family cannot be told either

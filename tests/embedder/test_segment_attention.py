@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from embedder.vlm.segment_attention import attend_segments, group_segments
+from embedder.vlm.qwen2_vl import attend_segments, group_segments
 
 
 @pytest.mark.parametrize("lengths", [[4, 4, 7, 1, 4], [5], [3, 0, 3]])

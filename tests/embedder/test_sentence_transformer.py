@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import embedder
 from embedder import EmbedderError, Input, Settings
-from embedder.families.sentence_transformer import family
+from embedder.families import sentence_transformer as family
 
 WORDS = [
     "a red square on a blue beach at sunset, with two dogs",
@@ -666,7 +666,7 @@ def test_presets_say_what_they_are():
 def test_a_card_needs_no_torch(qwen):
     code = (
         "import sys; from embedder import Settings; "
-        "from embedder.families.sentence_transformer.family import describe; "
+        "from embedder.families.sentence_transformer import describe; "
         f"describe({str(qwen)!r}, Settings()); "
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
     )

@@ -24,9 +24,8 @@ from PIL import Image
 
 from embedder.errors import EmbedderError
 from embedder.families import remote
-from embedder.families.starter.family import Starter
-from embedder.server.batcher import Batcher
-from embedder.server.metrics import Metrics
+from embedder.families.starter.model import Starter
+from embedder.server.batcher import Batcher, Metrics
 from embedder.types import Input, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from embedder.families.starter.text_tower import (
     NounEmbeddings,
     TranslationLexicon,
     normalize_word,
-    quantize_4bit,
 )
 from embedder.families.starter.vision_tower import crop_plain_margin
+from recipes.starter.text_features import quantize_4bit
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -148,7 +148,7 @@ def test_text_needs_no_eyes():
 def test_the_card_knows_its_head():
     import hashlib
 
-    from embedder.families.starter import card
+    from embedder.families import starter as card
 
     data = b"".join(path.read_bytes() for path in card.SHIPPED_FILES)
     digest = hashlib.sha256(data).hexdigest()[:32]

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.errors import UnknownModelError
-from embedder.families.starter.card import CARDS, HEAD_FILE
+from embedder.families.starter import CARDS, HEAD_FILE
 
 ITEMS = [Input("a dog"), Input("собака"), Input("katze")]
 
@@ -81,9 +81,16 @@ def test_a_head_that_is_none(folder):
         embedder.load(str(folder)).embed(ITEMS, "query")
 
 
-@pytest.mark.parametrize("settings", [Settings("cuda"), Settings(dim=64), Settings(pixel_budget=9)])
-def test_settings_it_has_no_use_for(folder, settings):
-    with pytest.raises(EmbedderError, match="the starter"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings("cuda"), "the starter model runs on the CPU, not on 'cuda'"),
+        (Settings(dim=64), "the starter has vectors of dim 384, not 64"),
+        (Settings(pixel_budget=9), "the starter .* has no pixel budget; leave --pixel-budget out$"),
+    ],
+)
+def test_unsupported_settings_are_refused(folder, settings, message):
+    with pytest.raises(EmbedderError, match=message):
         embedder.load(str(folder), settings)
 
 

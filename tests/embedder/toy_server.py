@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.errors import EmbedderError
-from embedder.server.limits import ServerLimits
 from embedder.server.run import run_server
+from embedder.server.schemas import ServerLimits
 from embedder.server.service import Service
 from embedder.types import Input, ModelCard, Role, Vectors
 

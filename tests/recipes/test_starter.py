@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.families.starter.family import ProjectionHead
+from embedder.families.starter.model import ProjectionHead
 from embedder.families.starter.text_tower import NounEmbeddings, TextFeatures, TranslationLexicon
 from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations

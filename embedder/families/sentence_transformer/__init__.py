@@ -1,1 +1,229 @@
-"""Sentence_transformer."""
+"""Everything sentence-transformers 6 loads: SigLIP 2, Qwen3-VL-Embedding, your own, text models.
+
+Here the JSON files are read; the model itself is in `backbone`. An instruction replaces the
+prompt of a model with a chat template; dual encoders and text models ignore it.
+
+Qwen3-VL-Embedding: https://github.com/QwenLM/Qwen3-VL-Embedding, https://arxiv.org/abs/2601.04720.
+A system turn with the instruction, a user turn with images before the text, the start of the
+assistant's turn; the state of the last token. SigLIP 2: https://arxiv.org/abs/2502.14786.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedder.checkpoint import (
+    Checkpoint,
+    first_line,
+    locate,
+    read_config,
+    read_optional_config,
+)
+from embedder.encoding import EmbeddingModel
+from embedder.errors import EmbedderError
+from embedder.families.sentence_transformer.processors import (
+    fixed_resolution_message,
+    read_image_side,
+    read_max_pixels,
+)
+from embedder.model_card import UNPINNED, build_card
+from embedder.types import ModelCard, Settings
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+PROMPTS_FILE = "config_sentence_transformers.json"
+VERSION = 1  # increase when prompts or preprocessing change
+DEFAULT_PROMPT = "Represent the user's input."  # what Qwen3-VL-Embedding saves as its prompt
+QUERY_PROMPT = "Retrieve images or text relevant to the user's query."  # its README's, for queries
+DEFAULT_DIMS = {"siglip": 768, "siglip2": 768, "clip": 512}  # where config.json leaves them out
+
+# The authors mention over 30 languages without names: large ones of Qwen3's.
+QWEN3_LANGUAGES = (
+    "ar", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja",
+    "ko", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "ur", "vi", "zh",
+)  # fmt: skip
+# WebLI's 109 languages: the 36 of Crossmodal-3600, on which the authors measure.
+XM3600_LANGUAGES = (
+    "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu",
+    "id", "it", "ja", "ko", "mi", "nl", "no", "pl", "pt", "quz", "ro", "ru", "sv", "sw", "te", "th",
+    "tr", "uk", "vi", "zh",
+)  # fmt: skip
+
+_CARD = ModelCard(
+    name="",
+    family="sentence_transformer",
+    revision=UNPINNED,
+    dim=0,
+    modalities=("text", "image"),
+    composes=True,
+    languages=(),
+    license="see its page",
+    source="",
+    fingerprint=UNPINNED,
+)
+
+
+def _make_qwen_card(size: str, dim: int, parameters: int, matryoshka: tuple[int, ...]) -> ModelCard:
+    name = f"Qwen/Qwen3-VL-Embedding-{size}"
+    return replace(
+        _CARD,
+        name=name,
+        dim=dim,
+        languages=QWEN3_LANGUAGES,
+        license="Apache-2.0",
+        source=f"https://huggingface.co/{name}",
+        image_side=1144,  # 1,280 tokens of 32 x 32 pixels
+        parameters=parameters,
+        memory=int(parameters * 2 * 1.1 + 2e9),  # weights, and a batch of images
+        matryoshka=matryoshka,
+    )
+
+
+CARDS = (
+    replace(
+        _CARD,
+        name="google/siglip2-base-patch16-256",
+        dim=768,
+        composes=False,
+        languages=XM3600_LANGUAGES,
+        license="Apache-2.0",
+        license_note="reads the first 64 tokens of a text, about 40 words",
+        source="https://huggingface.co/google/siglip2-base-patch16-256",
+        image_side=256,
+        parameters=375_000_000,
+        memory=1_300_000_000,
+    ),
+    _make_qwen_card("2B", 2048, 2_130_000_000, (64, 128, 256, 512, 768, 1024, 1536)),
+    _make_qwen_card("8B", 4096, 8_140_000_000, (64, 128, 256, 512, 768, 1024, 1536, 2048, 3072)),
+)
+
+
+def describe(name: str, settings: Settings) -> ModelCard:
+    """Return the card from the JSON files, which may be downloaded; raises `EmbedderError`."""
+    checkpoint = locate(name)
+    folder = _model_folder(checkpoint)
+    saved = read_optional_config(folder, "preprocessor_config.json")
+    image_side, budget = read_image_side(saved), settings.pixel_budget
+    if budget and not read_max_pixels(saved):
+        raise EmbedderError(fixed_resolution_message(name))
+    template, dim = replace(_CARD, image_side=image_side), _detect_dim(folder, checkpoint)
+    card = build_card(CARDS, name, checkpoint, settings, VERSION, template=template, dim=dim)
+    modalities, composes = _detect_modalities(folder, bool(saved))
+    return replace(
+        card,
+        modalities=modalities,
+        composes=composes,
+        image_side=max(1, int(budget**0.5)) if budget else card.image_side,
+    )
+
+
+def load(name: str, settings: Settings) -> EmbeddingModel:
+    """Load a model; raise `EmbedderError` for a damaged folder, device or too little memory."""
+    from embedder.engine import Engine
+    from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
+
+    card, checkpoint = describe(name, settings), locate(name)
+    model = _load_model(checkpoint, card, settings)
+    prompts = read_optional_config(_model_folder(checkpoint), PROMPTS_FILE).get("prompts") or {}
+    has_only_default = {k: v for k, v in prompts.items() if v} == {"default": DEFAULT_PROMPT}
+    query_prompt = QUERY_PROMPT if has_only_default else ""
+    return Engine(SentenceTransformerBackbone(card, model, query_prompt), settings)
+
+
+def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
+    """Load the model on its device, with its processor set as in training."""
+    from embedder.families.sentence_transformer import processors
+    from embedder.vlm.loading import (
+        check_memory,
+        check_weights_loaded,
+        merge_adapter,
+        select_device,
+        silence_transformers,
+        wrap_load_errors,
+    )
+
+    folder, (device, dtype) = _model_folder(checkpoint), select_device(settings)
+    check_memory(checkpoint.folder, device, dtype)
+    with (
+        silence_transformers(),
+        wrap_load_errors(folder),
+        check_weights_loaded(folder),
+        processors.without_video_processor(),
+    ):
+        model = _load_sentence_transformer(folder, settings, device, dtype)
+    first: Any = model[0]
+    if not hasattr(first, "processing_kwargs"):
+        raise EmbedderError(f"{card.name} starts with a {type(first).__name__}, not a Transformer")
+    if "image" in card.modalities:
+        processors.check_image_processor(first, folder)
+    if checkpoint.adapter and folder != checkpoint.adapter:
+        merge_adapter(first.model, checkpoint.adapter)
+    processors.apply_training_options(first)
+    if settings.pixel_budget:
+        processors.set_pixel_budget(first, settings.pixel_budget, card.name)
+    return model.eval().requires_grad_(False)
+
+
+def _load_sentence_transformer(
+    folder: Path, settings: Settings, device: torch.device, dtype: torch.dtype
+) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={
+                "dtype": dtype,
+                "attn_implementation": "sdpa",
+                "device_map": str(device),  # directly to a GPU, without a copy in main memory
+            },
+        )
+    except (ImportError, TypeError, AttributeError) as error:  # something is not installed
+        raise EmbedderError(f"{folder} cannot be loaded: {first_line(error)}") from error
+
+
+def _model_folder(checkpoint: Checkpoint) -> Path:
+    """Return the folder to load: an adapter saved by sentence-transformers has its own modules."""
+    adapter = checkpoint.adapter
+    return adapter if adapter and (adapter / "modules.json").exists() else checkpoint.folder
+
+
+def _read_modules(folder: Path) -> list[dict[str, Any]]:
+    modules: Any = read_optional_config(folder, "modules.json")
+    return list(modules)
+
+
+def _detect_modalities(folder: Path, has_preprocessor: bool) -> tuple[tuple[str, ...], bool]:
+    """Return what a model takes, and whether it reads text and images together. A folder saved
+    before sentence-transformers supported images does not mention them, and takes only texts."""
+    saved = read_optional_config(folder, "sentence_bert_config.json").get("modality_config")
+    if saved is not None:
+        return ("text", "image") if "image" in saved else ("text",), "message" in saved
+    if _read_modules(folder) or not has_preprocessor:
+        return ("text",), False
+    templates = (folder / "chat_template.jinja", folder / "chat_template.json")
+    return ("text", "image"), any(template.exists() for template in templates)
+
+
+def _detect_dim(folder: Path, checkpoint: Checkpoint) -> int:
+    """Return the dim of the vectors; raise `EmbedderError` if no file has it."""
+    found = read_optional_config(folder, PROMPTS_FILE).get("truncate_dim")
+    for module in reversed(_read_modules(folder)):
+        path = module["path"]
+        module_config = read_optional_config(folder / path, "config.json") if path else {}
+        for key in ("out_features", "embedding_dimension", "word_embedding_dimension"):
+            found = found or module_config.get(key)
+    config = read_config(checkpoint.folder)
+    text = config.get("text_config", {})
+    found = found or config.get("projection_dim") or text.get("projection_size")
+    found = found or text.get("hidden_size") or config.get("hidden_size")
+    dim = int(found or DEFAULT_DIMS.get(str(config.get("model_type")), 0))
+    if not dim:
+        raise EmbedderError(f"no file in {folder} has the dim of the model's vectors")
+    return dim

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from embedder.engine.backbone import Batch, Bucket
+from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
-from embedder.families.sentence_transformer.features import collate_features
 from embedder.families.sentence_transformer.processors import (
     serialize_tokenizer_calls,
     uses_gemma_tokenizer,
@@ -84,14 +83,12 @@ class SentenceTransformerBackbone:
             )
         image_tokens = sum(self._count_image_tokens(image.size) for image in item.images)
         prompt = self.select_prompt(role, instruction)
-        text, text_tokens = (
-            self._truncate(self._sanitize(text), MAX_INPUT_TOKENS - image_tokens)
-            if text
-            else (None, 0)
-        )
-        return PreparedInput(
-            text, item.images, prompt, image_tokens + text_tokens + len(prompt or "") // 4
-        )
+        text_tokens = 0
+        if text:
+            max_tokens = MAX_INPUT_TOKENS - image_tokens
+            text, text_tokens = self._truncate(self._sanitize(text), max_tokens)
+        tokens = image_tokens + text_tokens + len(prompt or "") // 4
+        return PreparedInput(text, item.images, prompt, tokens)
 
     def select_prompt(self, role: Role, instruction: str | None) -> str | None:
         """Return the prompt before an input, which is a system turn if the model has a chat
@@ -111,11 +108,10 @@ class SentenceTransformerBackbone:
         """Return the features of each forward pass for the images of an input."""
         if not ready.images:
             return []  # texts are faster all at once
-        inputs = (
-            [_combine_modalities(ready)]
-            if self._has_chat_template
-            else [{"image": i} for i in ready.images]
-        )
+        inputs: list[Features] = [{"image": image} for image in ready.images]
+        if self._has_chat_template:  # images before the text, as Qwen3-VL-Embedding's authors do
+            text = {} if ready.text is None else {"text": ready.text}
+            inputs = [{"image": list(ready.images), **text}]
         return [self._model.preprocess([one], prompt=ready.prompt) for one in inputs]
 
     def collate(self, items: Sequence[PreparedInput], processed: Sequence[list[Features]]) -> Batch:
@@ -123,26 +119,20 @@ class SentenceTransformerBackbone:
         its vectors belongs to."""
         import torch
 
-        batch: dict[str, Any] = {"count": len(items)}
+        passes: list[tuple[list[int], Features]] = []
         image_features = [one for row in processed for one in row]
-        rows = [row for row, ones in enumerate(processed) for _ in ones]
-        passes = (
-            [(rows, collate_features(image_features, self._tokenizer))] if image_features else []
-        )
-        if not (image_features and self._has_chat_template):
-            passes += self._preprocess_texts(items)
-        for index, (owners, features) in enumerate(passes):
+        if image_features:
+            rows = [row for row, ones in enumerate(processed) for _ in ones]
+            passes.append((rows, collate_features(image_features, self._tokenizer)))
+        text_rows = [row for row, item in enumerate(items) if item.text is not None]
+        if text_rows and not (image_features and self._has_chat_template):
+            texts = [{"text": items[row].text} for row in text_rows]
+            passes.append((text_rows, self._model.preprocess(texts, prompt=items[0].prompt)))
+        batch: dict[str, Any] = {"count": len(items)}
+        for index, (rows, features) in enumerate(passes):
             batch |= {f"{index}.{name}": value for name, value in features.items()}
-            batch[f"{index}.rows"] = torch.tensor(owners)
+            batch[f"{index}.rows"] = torch.tensor(rows)
         return batch
-
-    def _preprocess_texts(self, items: Sequence[PreparedInput]) -> list[tuple[list[int], Features]]:
-        """Return the rows that have a text, and the features of the texts."""
-        given = [(row, {"text": i.text}) for row, i in enumerate(items) if i.text is not None]
-        if not given:
-            return []
-        features = self._model.preprocess([text for _, text in given], prompt=items[0].prompt)
-        return [([row for row, _ in given], features)]
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Compute (n, dim) on the device, not always of unit norm."""
@@ -187,10 +177,31 @@ class SentenceTransformerBackbone:
         return int(patches) // int(images.merge_size) ** 2
 
 
-def _combine_modalities(item: PreparedInput) -> dict[str, Any]:
-    """Put images before the text, as Qwen3-VL-Embedding's authors do."""
-    images = {"image": list(item.images)} if item.images else {}
-    return {**images, **({} if item.text is None else {"text": item.text})}
+def collate_features(features: Sequence[Features], tokenizer: Any) -> Features:
+    """Join the features of single inputs to those of a batch, as if prepared together.
+
+    Pad tensors of the shape of the ids, (1, length), on the tokenizer's side; concatenate other
+    tensors; keep other values, which are the same in all.
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    out: Features = {}
+    ids = features[0].get("input_ids")
+    for name, first in features[0].items():
+        values = [one[name] for one in features]
+        if not isinstance(first, torch.Tensor):
+            out[name] = first
+        elif ids is not None and first.shape == ids.shape:
+            out[name] = pad_sequence(
+                [value[0] for value in values],
+                batch_first=True,
+                padding_value=tokenizer.pad_token_id if name == "input_ids" else 0,
+                padding_side=tokenizer.padding_side,
+            )
+        else:
+            out[name] = torch.cat(values)
+    return out
 
 
 def _unpack_passes(batch: Batch) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.checkpoint import read_config
+from embedder.checkpoint import read_config, read_optional_config
 from embedder.errors import EmbedderError
 
 if TYPE_CHECKING:
@@ -51,12 +51,10 @@ class ImageOnlyAutoProcessor:
         if plain is None or VIDEO_PROCESSOR not in plain.get_attributes():
             return auto.from_pretrained(folder, **options)
         parts = [part for part in plain.get_attributes() if part != VIDEO_PROCESSOR]
-        body = {
-            "get_attributes": classmethod(lambda _: list(parts)),
-            "__module__": plain.__module__,
-        }
-        still: Any = type(plain.__name__, (plain,), body)
-        return still.from_pretrained(folder, **options)
+        get_attributes = classmethod(lambda _: list(parts))
+        body = {"get_attributes": get_attributes, "__module__": plain.__module__}
+        image_only: Any = type(plain.__name__, (plain,), body)
+        return image_only.from_pretrained(folder, **options)
 
 
 def _processor_class(folder: Path) -> Any:
@@ -65,9 +63,7 @@ def _processor_class(folder: Path) -> Any:
     from transformers.models.auto import processing_auto
 
     for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        class_name = (
-            read_config(folder, file).get("processor_class") if (folder / file).exists() else None
-        )
+        class_name = read_optional_config(folder, file).get("processor_class")
         if class_name:
             return getattr(transformers, class_name, None)
     if not (folder / "preprocessor_config.json").exists():
@@ -111,10 +107,9 @@ def apply_training_options(transformer: Transformer) -> None:
     if uses_gemma_tokenizer(transformer):
         tokenizer.add_bos_token, tokenizer.add_eos_token = False, True
     length = transformer.config.text_config.max_position_embeddings
-    text = {"padding": "max_length", "max_length": length, "padding_side": "right"}
-    _set_call_options(
-        transformer, "text", {**text, "truncation": True, "return_attention_mask": False}
-    )
+    padding = {"padding": "max_length", "max_length": length, "padding_side": "right"}
+    options = {**padding, "truncation": True, "return_attention_mask": False}
+    _set_call_options(transformer, "text", options)
     images = transformer.processor.image_processor
     if hasattr(images, "max_num_patches"):  # Siglip2Processor's call resets it to 256
         saved = {"max_num_patches": images.max_num_patches, "patch_size": images.patch_size}

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import EmbedderError
-from embedder.vectors import normalize
+from embedder.families.starter import DIM
+from embedder.types import normalize
 
-DIM = 384
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
 MAX_WORDS = 6  # longer texts are sentences, and are not looked up
 MAX_ENTRY_CHARACTERS = 8  # of an entry in a script without spaces
@@ -69,20 +69,14 @@ class TextTower:
         cleaned = [_sanitize(text) for text in texts]
         english = [self._lexicon.translate(text) for text in cleaned]
         translated_rows = [i for i, word in enumerate(english) if word]
-        rows = self._encode_centered(
-            [*cleaned, *(english[i] for i in translated_rows)]
-        )  # (n + known, 384)
+        with self._lock:
+            rows = self._model.query([*cleaned, *(english[i] for i in translated_rows)])
+        rows = normalize(rows - self._mean)  # (n + translated, 384)
         translated = np.zeros((len(texts), DIM), np.float32)
         translated[translated_rows] = rows[len(texts) :]
         english_or_text = [word or text for word, text in zip(english, cleaned, strict=True)]
-        return TextFeatures(
-            rows[: len(texts)], translated, embed_nouns(self._noun_embeddings, english_or_text)
-        )
-
-    def _encode_centered(self, texts: Sequence[str]) -> Array:
-        with self._lock:
-            rows = self._model.query(list(texts))
-        return normalize(rows - self._mean)
+        meaning = embed_nouns(self._noun_embeddings, english_or_text)
+        return TextFeatures(rows[: len(texts)], translated, meaning)
 
 
 def embed_nouns(noun_embeddings: NounEmbeddings, english_texts: Sequence[str]) -> Array:
@@ -204,10 +198,3 @@ class NounEmbeddings:
         codes = self._codes[list(indices)]  # (n, 192)
         rows = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(indices), -1)  # (n, 384)
         return np.asarray((rows - 7.5) * self._scales[list(indices), None], np.float32)
-
-
-def quantize_4bit(rows: Array) -> tuple[NDArray[np.uint8], Array]:
-    """Quantize (n, 384) rows to codes (n, 192) and scales (n,), as `NounEmbeddings` reads them."""
-    scales = np.abs(rows).max(axis=1) / 7.5
-    steps = np.clip(np.round(rows / scales[:, None] + 7.5), 0, 15).astype(np.uint8)
-    return steps[:, 0::2] | steps[:, 1::2] << 4, scales

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedder.families import mmeb_prompts
+from embedder.vlm.prompts import COMPOSED_QUERY
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
@@ -50,7 +50,7 @@ def _build(
         side = Side(
             str(entry["caption"]),
             documents.sides[reference].image,
-            instruction or mmeb_prompts.COMPOSED_QUERY,
+            instruction or COMPOSED_QUERY,
         )
         candidates = tuple(indices[member] for member in entry["img_set"]["members"])
         queries.append(

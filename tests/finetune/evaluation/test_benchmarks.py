@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from embedder.vectors import normalize
+from embedder.types import normalize
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark

@@ -10,8 +10,7 @@ import time
 import pytest
 from PIL import Image
 
-from embedder.client.address import parse_address
-from embedder.client.http import parse_retry_after
+from embedder.client.http import parse_address, parse_retry_after
 from finetune.synthesis import endpoint_llm as module
 from finetune.synthesis.endpoint_llm import (
     SENT_HEADERS,

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import embedder
-from embedder.engine.engine import Engine
+from embedder.engine import Engine
 from embedder.types import Input, Settings
 from finetune.data.pairs import Pair
 from finetune.training import trainer

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 import embedder
 from embedder import EmbedderError, Input, Settings
-from embedder.engine.engine import Engine
-from embedder.families.starter.card import HEAD_FILE
-from embedder.families.starter.family import TENSOR_NAMES, ProjectionHead
+from embedder.engine import Engine
+from embedder.families.starter import HEAD_FILE
+from embedder.families.starter.model import TENSOR_NAMES, ProjectionHead
 from finetune.training.starter_head import (
     FeatureCache,
     StarterHead,

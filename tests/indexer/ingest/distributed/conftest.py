@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from embedder.server.app import create_app
-from embedder.server.limits import ServerLimits
+from embedder.server.schemas import ServerLimits
 from embedder.server.service import Service
 from tests.embedders import ColorEmbedder
 

@@ -1,10 +1,8 @@
-"""The starter: text in about 100 languages and images in one space, offline, on a CPU.
+"""The starter's head and its embedder.
 
-A small head, made by `python -m recipes.starter` and kept beside this file, joins a text tower and
-two vision towers from PyPI packages. An image is embedded by ConSE (Norouzi et al. 2013,
-https://arxiv.org/abs/1312.5650), the class names of a classifier weighted by their probabilities,
-and by a perceptron on the towers' features. docs/starter.md has figures. A folder with
-`polylens.json` and a head of its own is the starter adapted by `finetune train`.
+The head joins the text tower and the two vision towers. An image is embedded by ConSE (Norouzi et
+al. 2013, https://arxiv.org/abs/1312.5650), the class names of a classifier weighted by their
+probabilities, and by a perceptron on the towers' features. docs/starter.md has figures.
 """
 
 from __future__ import annotations
@@ -18,18 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.families.starter.card import (
-    CARDS,
-    HEAD_FILE,
-    LEXICON_FILE,
-    NOUN_EMBEDDINGS_FILE,
-    VERSION,
-)
+from embedder.families.starter import CARDS, DIM, HEAD_FILE, LEXICON_FILE, NOUN_EMBEDDINGS_FILE
 from embedder.families.starter.text_tower import (
-    DIM,
     NounEmbeddings,
     TextFeatures,
     TextTower,
@@ -41,14 +31,10 @@ from embedder.families.starter.vision_tower import (
     VisionTower,
     prepare_images,
 )
-from embedder.model_card import derive_base_card, finalize_card
-from embedder.types import Input, ModelCard, Role, Settings, Vectors, check_role
-from embedder.vectors import normalize
+from embedder.types import Input, ModelCard, Role, Vectors, check_role, normalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["CARDS", "Starter", "describe", "load"]
 
 Array = NDArray[np.float32]
 T = TypeVar("T")
@@ -62,36 +48,6 @@ TENSOR_NAMES = frozenset(
     ]
 )
 """The names of a head's tensors."""
-
-
-def describe(name: str = "starter", settings: Settings | None = None) -> ModelCard:
-    """Return the card of the starter, or of an adapted one in a folder.
-
-    Raises `EmbedderError` for settings it does not support, `UnknownModelError` for a folder that
-    does not exist.
-    """
-    settings = settings or Settings()
-    if settings.device not in (None, "cpu"):
-        raise EmbedderError(f"the starter model runs on the CPU, not on {settings.device!r}")
-    if settings.pixel_budget or settings.dim not in (None, DIM):
-        raise EmbedderError(
-            f"the starter has no pixel budget, and its vectors have dim {DIM}, not {settings.dim}"
-        )
-    if name == CARDS[0].name:
-        return CARDS[0]
-    checkpoint = locate(name)
-    card = derive_base_card(CARDS, name, CARDS[0], DIM, checkpoint)
-    return finalize_card(card, name, checkpoint, settings, VERSION)
-
-
-def load(name: str = "starter", settings: Settings | None = None) -> EmbeddingModel:
-    """Load the starter, or an adapted one in a folder; its towers are loaded on first use.
-
-    Raises `EmbedderError`, `UnknownModelError`.
-    """
-    card, threads = describe(name, settings), settings.workers if settings else 0
-    head = HEAD_FILE if card is CARDS[0] else locate(name).folder / HEAD_FILE.name
-    return Starter(card, head, threads)
 
 
 class ProjectionHead:
@@ -109,15 +65,13 @@ class ProjectionHead:
         try:
             tensors = load_file(path)
         except FileNotFoundError:
-            raise EmbedderError(
-                f"{path.parent} is not a starter model: it has no {path.name}"
-            ) from None
+            message = f"{path.parent} is not a starter model: it has no {path.name}"
+            raise EmbedderError(message) from None
         except (OSError, SafetensorError) as error:
             raise EmbedderError(f"{path} cannot be read: {error}") from error
-        if TENSOR_NAMES - tensors.keys():
-            raise EmbedderError(
-                f"{path} is damaged: it has no {', '.join(TENSOR_NAMES - tensors.keys())}"
-            )
+        missing = TENSOR_NAMES - tensors.keys()
+        if missing:
+            raise EmbedderError(f"{path} is damaged: it has no {', '.join(missing)}")
         return ProjectionHead({name: tensor.astype(np.float32) for name, tensor in tensors.items()})
 
     def __getitem__(self, name: str) -> Array:
@@ -133,9 +87,8 @@ class ProjectionHead:
         english = normalize(features.english @ self["text.map"] + self["text.bias"])
         meaning = normalize(features.meaning @ self["words.map"])
         has_english = features.english.any(axis=1, keepdims=True)
-        combined = normalize(
-            normalize(text + has_english * english) + float(self["words.weight"][0]) * meaning
-        )
+        sentence = normalize(text + has_english * english)
+        combined = normalize(sentence + float(self["words.weight"][0]) * meaning)
         return normalize(combined - self["text.centre"])
 
     def project_image(self, features: Sequence[Array], logits: Sequence[Array]) -> Array:
@@ -145,9 +98,8 @@ class ProjectionHead:
 
     def embed_class_names(self, logits: Sequence[Array]) -> Array:
         """Embed n images by the names of their classes (ConSE): (n, 384) unit rows."""
-        return normalize(
-            self.average_probabilities(logits) @ self["classes"] - self["classes.mean"]
-        )
+        probabilities = self.average_probabilities(logits)
+        return normalize(probabilities @ self["classes"] - self["classes.mean"])
 
     def whiten(self, features: Sequence[Array]) -> Array:
         """Standardize log(1 + x) and rotate it to each tower's 384 main axes: (n, 768)."""

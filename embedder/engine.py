@@ -1,24 +1,26 @@
-"""Runs a backbone: batches by cost, prepared on the CPU ahead of the device."""
+"""Runs a backbone: batches by cost, prepared on the CPU ahead of the device.
+
+A family gives a `Backbone` to the `Engine`, which turns it into an embedder.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.encoding import EmbeddingModel
-from embedder.engine.backbone import Backbone, Batch, Bucket
-from embedder.engine.batching import count_tokens, plan_batches
 from embedder.errors import EmbedderError
-from embedder.types import Input, Role, Settings, Vectors, check_role
-from embedder.vectors import normalize
+from embedder.types import Input, ModelCard, Role, Settings, Vectors, check_role, normalize
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +28,57 @@ if TYPE_CHECKING:
 MIN_BATCHES, MIN_BATCH_TOKENS = 4, 4_096  # a call is split into 4 batches or smaller-than-that ones
 PREFETCH_BATCHES = 4  # batches prepared while one is on the device
 DEFAULT_BATCH_TOKENS = {"cuda": 32_768, "cpu": 4_096, "mps": 8_192}  # halved if memory runs out
+MAX_PADDING_RATIO = 0.03  # the most padding in a batch, as a share of what it computes
+FREE_PADDING_TOKENS = 64  # padded tokens that cost less than another batch would
+
+T = TypeVar("T")
+
+Batch: TypeAlias = Mapping[str, Any]
+"""Keyword arguments of a model. Tensors are moved to its device, all else stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What an input costs.
+
+    Only inputs of the same `key` share a batch. In it, each costs as many tokens as the longest,
+    and `extra_tokens` for what is not in the sequence, such as tiles.
+    """
+
+    key: Hashable
+    tokens: int
+    extra_tokens: int = 0
+
+
+class Backbone(Protocol[T]):
+    """A loaded model. `T` is a prepared input: token ids, and images not yet resized.
+
+    All but `forward` runs on the CPU, `process` and `collate` in several threads at once.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> T:
+        """Tokenize an input; raise `EmbedderError` for one that the model cannot take."""
+        ...
+
+    def bucket(self, ready: T) -> Bucket: ...
+
+    def process(self, ready: T) -> Any:
+        """Do the costly part of one input, such as resizing its images."""
+        ...
+
+    def collate(self, items: Sequence[T], processed: Sequence[Any]) -> Batch:
+        """Pad the tensors of a batch, on the CPU."""
+        ...
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Compute (n, dim) on the device, before truncation and normalization."""
+        ...
 
 
 @dataclass(slots=True)
@@ -44,11 +97,10 @@ class Engine(EmbeddingModel):
     def __init__(self, backbone: Backbone[Any], settings: Settings | None = None) -> None:
         settings = settings or Settings()
         self.backbone, self.card = backbone, backbone.card
-        self._workers = settings.workers or default_worker_count()
-        self._budget = settings.batch_tokens or DEFAULT_BATCH_TOKENS.get(
-            backbone.device.type, 4_096
-        )
-        self._item_pool = ThreadPoolExecutor(self._workers, thread_name_prefix="item")
+        default_budget = DEFAULT_BATCH_TOKENS.get(backbone.device.type, 4_096)
+        self._budget = settings.batch_tokens or default_budget
+        workers = settings.workers or default_worker_count()
+        self._item_pool = ThreadPoolExecutor(workers, thread_name_prefix="item")
         self._batch_pool = ThreadPoolExecutor(PREFETCH_BATCHES, thread_name_prefix="batch")
         self._forward_lock = threading.Lock()
         self.timing = Timing()
@@ -80,30 +132,40 @@ class Engine(EmbeddingModel):
         self.timing.prepare += time.perf_counter() - start
         return self._run(ready, buckets)
 
+    def plan_batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
+        """Split a call into batches of indices; a few at least, so that the device starts with the
+        first while the others are prepared."""
+        share = sum(bucket.tokens + bucket.extra_tokens for bucket in buckets) // MIN_BATCHES
+        return plan_batches(buckets, min(self._budget, max(share, MIN_BATCH_TOKENS)))
+
     def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
         """Collate in threads ahead of the device; if memory runs out, plan smaller batches."""
         import torch
 
         waiting = deque(self.plan_batches(buckets))
-        computed: list[tuple[list[int], torch.Tensor]] = []
+        order: list[int] = []
+        computed: list[torch.Tensor] = []
         with torch.inference_mode():
             for rows, collated in self._prefetch(waiting, ready):
-                states = self._forward(self._wait_for_batch(collated))
+                start = time.perf_counter()
+                batch = collated.result()
+                self.timing.wait += time.perf_counter() - start
+                states = self._forward(batch)
                 if states is not None:
-                    computed.append((rows, states))
+                    order += rows
+                    computed.append(states)
                     continue
                 self._halve_budget(rows, buckets)
                 rest = rows + [row for later in waiting for row in later]
                 waiting.clear()
                 replanned = self.plan_batches([buckets[row] for row in rest])
                 waiting.extend([rest[index] for index in batch] for batch in replanned)
-            return self._gather_rows(computed, len(ready))
-
-    def plan_batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
-        """Split a call into batches of indices; a few at least, so that the device starts with the
-        first while the others are prepared."""
-        share = sum(bucket.tokens + bucket.extra_tokens for bucket in buckets) // MIN_BATCHES
-        return plan_batches(buckets, min(self._budget, max(share, MIN_BATCH_TOKENS)))
+            start = time.perf_counter()
+            states = torch.cat(computed).cpu()
+            self.timing.device += time.perf_counter() - start
+        out = np.empty(states.shape, dtype=np.float32)
+        out[order] = states.numpy()
+        return out
 
     def _prefetch(
         self, waiting: deque[list[int]], ready: Sequence[Any]
@@ -123,12 +185,6 @@ class Engine(EmbeddingModel):
         if self.backbone.device.type != "cuda":
             return batch
         return {name: v.pin_memory() if _is_tensor(v) else v for name, v in batch.items()}
-
-    def _wait_for_batch(self, collated: Future[Batch]) -> Batch:
-        start = time.perf_counter()
-        batch = collated.result()
-        self.timing.wait += time.perf_counter() - start
-        return batch
 
     def _forward(self, batch: Batch) -> torch.Tensor | None:
         """Start computing (rows, dim); None if memory ran out."""
@@ -160,24 +216,47 @@ class Engine(EmbeddingModel):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _gather_rows(
-        self, computed: Sequence[tuple[list[int], torch.Tensor]], count: int
-    ) -> NDArray[np.float32]:
-        import torch
 
-        start = time.perf_counter()
-        states = torch.cat([rows for _, rows in computed]).cpu().numpy()
-        self.timing.device += time.perf_counter() - start
-        out = np.empty((count, states.shape[1]), dtype=np.float32)
-        out[[row for rows, _ in computed for row in rows]] = states
-        return out
+def plan_batches(buckets: Sequence[Bucket], budget: int) -> list[list[int]]:
+    """Group inputs into batches.
+
+    Returns:
+        Indices of `buckets` in batches of one key, of at most `budget` tokens with their padding,
+        the most expensive batch first, so that memory runs out at once or never.
+    """
+    order = sorted(range(len(buckets)), key=lambda i: (str(buckets[i].key), -buckets[i].tokens))
+    grouped = groupby(order, key=lambda i: buckets[i].key)
+    batches = [batch for _, group in grouped for batch in _split_run(list(group), buckets, budget)]
+    return sorted(batches, key=lambda batch: -count_tokens([buckets[i] for i in batch]))
+
+
+def count_tokens(batch: Sequence[Bucket]) -> int:
+    """Count the tokens that a batch computes, with its padding."""
+    return len(batch) * max(b.tokens for b in batch) + sum(b.extra_tokens for b in batch)
 
 
 def default_worker_count() -> int:
     """Return how many threads prepare images: the cores of this process, at most 8."""
-    import os
-
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+def _split_run(order: Sequence[int], buckets: Sequence[Bucket], budget: int) -> Iterator[list[int]]:
+    """Split `order`, whose tokens fall: the first input of a batch is its longest."""
+    batch: list[int] = []
+    used = extra_tokens = 0
+    for index in order:
+        bucket = buckets[index]
+        computed = (buckets[batch[0]].tokens if batch else 0) * (len(batch) + 1)
+        padding = computed - used - bucket.tokens
+        is_full = computed + extra_tokens + bucket.extra_tokens > budget
+        max_padding = max(FREE_PADDING_TOKENS, MAX_PADDING_RATIO * (computed + extra_tokens))
+        if batch and (is_full or padding > max_padding):
+            yield batch
+            batch, used, extra_tokens = [], 0, 0
+        batch.append(index)
+        used, extra_tokens = used + bucket.tokens, extra_tokens + bucket.extra_tokens
+    if batch:
+        yield batch
 
 
 def _is_tensor(value: object) -> bool:
