@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -125,6 +125,9 @@ class SkippedFile:
     path: str
     reason: str
     detail: str = ""
+
+
+SkipCallback: TypeAlias = "Callable[[SkippedFile], None]"
 
 
 @dataclass(frozen=True, slots=True)

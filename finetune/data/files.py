@@ -118,7 +118,7 @@ def _read_json_lines(path: Path) -> RowIterator:
 
 
 def _read_csv(path: Path) -> RowIterator:
-    from indexer.captions.encoding import decode_text
+    from indexer.captions.normalize import decode_text
 
     csv.field_size_limit(1 << 24)  # characters in a cell
     text = decode_text(path.read_bytes())

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from indexer.captions.encoding import decode_text
 from indexer.captions.normalize import (
+    FileCaptions,
+    decode_text,
     make_caption,
     merge_captions,
     normalize_tags,
     normalize_text,
     split_tags,
 )
-from indexer.captions.xmp import XmpData, parse_xmp
+from indexer.captions.xmp import parse_xmp
 from indexer.types import Caption
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ IptcData = dict[tuple[int, int], list[str]]
 Coordinates = tuple[float | None, float | None]
 
 NO_COORDINATES: Coordinates = (None, None)
+NO_XMP = (FileCaptions(), "")
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 IMAGE_DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
@@ -63,7 +65,7 @@ class EmbeddedMetadata:
 def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
     """Read the metadata of a file that Pillow has opened. A damaged part counts as absent."""
     exif = _call_or_default(image.getexif, None)
-    xmp = _call_or_default(lambda: _read_xmp(image), XmpData())
+    xmp, xmp_taken = _call_or_default(lambda: _read_xmp(image), NO_XMP)
     no_iptc: IptcData = {}
     iptc = _call_or_default(lambda: _read_iptc(image), no_iptc)
     base = {tag: exif[tag] for tag in BASE_TAGS if tag in exif} if exif else {}
@@ -81,7 +83,7 @@ def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
     return EmbeddedMetadata(
         merge_captions(captions),
         normalize_tags([*xmp.tags, *iptc.get(IPTC_KEYWORD, []), *keywords]),
-        _parse_taken(details) or _to_iso_date(xmp.taken or ""),
+        _parse_taken(details) or _to_iso_date(xmp_taken),
         _format_camera(base),
         *_call_or_default(lambda: _parse_coordinates(gps), NO_COORDINATES),
     )
@@ -180,13 +182,13 @@ def _parse_degrees(value: object, side: object, negative: str) -> float:
     return round(-size if str(side).strip("\0 ").upper() == negative else size, 6)
 
 
-def _read_xmp(image: Image) -> XmpData:
+def _read_xmp(image: Image) -> tuple[FileCaptions, str]:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if not packet and hasattr(image, "tag_v2"):
         packet = image.tag_v2.get(XMP_TIFF)
     if isinstance(packet, str):
         packet = packet.encode()
-    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else XmpData()
+    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else NO_XMP
 
 
 def _read_iptc(image: Image) -> IptcData:

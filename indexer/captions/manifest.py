@@ -7,18 +7,20 @@ import json
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import StringIO
 from itertools import chain, repeat
-from pkgutil import resolve_name
 
-from indexer.captions.encoding import decode_text
-from indexer.captions.normalize import merge_captions, parse_language_tag
-from indexer.captions.registry import MANIFEST_READERS, CaptionData, Row, RowReader
+from indexer.captions.normalize import (
+    FileCaptions,
+    Row,
+    decode_text,
+    merge_file_captions,
+    parse_language_tag,
+)
 from indexer.captions.sidecar import CAPTION_KEYS, TAG_KEYS, parse_caption_key, parse_fields
-from indexer.types import Caption
 
 FILE_COLUMNS = ("file_name", "file", "filename", "path", "filepath", "image", "image_path")
 LANGUAGE_COLUMNS = ("language", "lang")
@@ -65,7 +67,7 @@ def parse_rows(
     if len(data) > MAX_BYTES:
         raise ValueError(f"a manifest of more than {MAX_BYTES >> 20} MB")
     extension = name.lower().rpartition(".")[2]
-    read_rows: RowReader = resolve_name(MANIFEST_READERS.get(extension, MANIFEST_READERS["csv"]))
+    read_rows = MANIFEST_READERS.get(extension, read_delimited)
     column = ""
     for row in read_rows(decode_text(data), extension, columns):
         column = column if column in row else _find_file_column(row, columns)
@@ -88,18 +90,13 @@ def hash_rows(rows: Sequence[Row]) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def parse_caption_rows(rows: Iterable[Row], image_name: str) -> CaptionData:
+def parse_caption_rows(rows: Iterable[Row], image_name: str) -> FileCaptions:
     """Return the captions, tags and metadata of an image's rows; later rows win in metadata."""
-    captions: list[Caption] = []
-    tags: list[str] = []
-    meta: dict[str, str | int | float] = {}
+    parts = []
     for row in rows:
         language, fields = _pop_language(row)
-        data = parse_fields(fields, language, CAPTION_SOURCE, image_name)
-        captions += data.captions
-        tags += data.tags
-        meta |= data.meta
-    return CaptionData(merge_captions(captions), tuple(dict.fromkeys(tags)), meta)
+        parts.append(parse_fields(fields, language, CAPTION_SOURCE, image_name))
+    return merge_file_captions(parts)
 
 
 def read_delimited(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -128,6 +125,16 @@ def read_json_lines(text: str, extension: str, columns: Sequence[str]) -> Iterat
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield parse_json_row(line, number)
+
+
+MANIFEST_READERS: Mapping[str, Callable[[str, str, Sequence[str]], Iterator[Row]]] = {
+    "csv": read_delimited,
+    "tsv": read_delimited,
+    "jsonl": read_json_lines,
+    "ndjson": read_json_lines,
+}
+"""Extension -> function of (text, extension, names of the column with the file) that yields the
+rows, or raises `ValueError`. A new format is one line here."""
 
 
 def parse_json_row(line: str, number: int) -> Row:

@@ -1,19 +1,32 @@
-"""Normalization of what people and cameras wrote: text, captions, tags, language tags."""
+"""What is written about a file, and its normalization: encodings, captions, tags, languages."""
 
 from __future__ import annotations
 
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from indexer.types import Caption
+
+Row = Mapping[str, object]
+"""A row of a table: column -> value."""
 
 MAX_CAPTION_CHARACTERS = 2000
 MAX_CAPTIONS = 32
 MAX_TAG_CHARACTERS = 100
 MAX_TAGS = 64
 MAX_METADATA_ITEMS = 64
+
+BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+KANA_PATTERN = re.compile("[\u3040-\u30ff]")
+JAPANESE_PATTERN = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e]")
 
 CONTROL_PATTERN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]+"
@@ -49,6 +62,72 @@ LANGUAGE_CODES = frozenset(_LANGUAGE_LIST.split())
 LANGUAGE_TAG_PATTERN = re.compile(
     r"(?P<language>[a-z]{2,3})(-[a-z]{4})?(-([a-z]{2}|\d{3}))?(-([a-z\d]{5,8}|\d[a-z\d]{3}))*"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FileCaptions:
+    """What is written about a file, in one place or in all.
+
+    `stamp` changes with everything that is written about it, and is "" if there is nothing.
+    """
+
+    captions: tuple[Caption, ...] = ()
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str | int | float] = field(default_factory=dict)
+    stamp: str = ""
+
+
+def merge_file_captions(parts: Iterable[FileCaptions], stamp: str = "") -> FileCaptions:
+    """Return what `parts` say together; in the metadata later parts win."""
+    parts = list(parts)
+    meta = {key: value for part in parts for key, value in part.meta.items()}
+    return FileCaptions(
+        merge_captions(caption for part in parts for caption in part.captions),
+        tuple(dict.fromkeys(tag for part in parts for tag in part.tags)),
+        dict(list(meta.items())[:MAX_METADATA_ITEMS]),
+        stamp,
+    )
+
+
+def decode_text(data: bytes) -> str:
+    """Decode `data` by its byte order mark, as UTF-8, or in the most likely legacy encoding.
+
+    Raises:
+        ValueError: `data` holds control bytes, so it is not text.
+    """
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    if CONTROL_BYTES.search(data):
+        raise ValueError("it contains control bytes, so it is not text")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode(_detect_encoding(data), "replace")
+
+
+def _detect_encoding(data: bytes) -> str:
+    for encoding in ("cp932", "euc_jp"):
+        if _is_japanese(data, encoding):
+            return encoding
+    if len(data) >= 64:  # statistics on less are worse than the most common answer
+        from charset_normalizer import from_bytes
+
+        best = from_bytes(data[:65536]).best()
+        if best is not None:
+            return best.encoding
+    return "cp1252"
+
+
+def _is_japanese(data: bytes, encoding: str) -> bool:
+    """Whether most of what is not ASCII decodes to kana and kanji."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    non_ascii = sum(ord(c) > 127 for c in text)
+    kana, japanese = len(KANA_PATTERN.findall(text)), len(JAPANESE_PATTERN.findall(text))
+    return kana > 0.15 * non_ascii and japanese > 0.8 * non_ascii
 
 
 def parse_language_tag(text: str) -> str | None:

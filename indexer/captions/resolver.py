@@ -7,32 +7,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Protocol
 
+from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
 from indexer.captions.manifest import (
+    MANIFEST_READERS,
     Manifest,
     hash_rows,
     parse_caption_rows,
     parse_manifest,
 )
-from indexer.captions.normalize import MAX_METADATA_ITEMS, merge_captions, parse_language_tag
-from indexer.captions.registry import (
-    MANIFEST_READERS,
-    SIDECAR_PARSERS,
-    CaptionData,
-    Row,
-    SidecarParser,
-)
+from indexer.captions.normalize import FileCaptions, Row, merge_file_captions, parse_language_tag
+from indexer.captions.sidecar import parse_json, parse_text
+from indexer.captions.xmp import parse_xmp_sidecar
 from indexer.errors import IndexerError
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError
-from indexer.types import Caption, SkippedFile
+from indexer.types import SkipCallback, SkippedFile
+
+SIDECAR_PARSERS: Mapping[str, Callable[[bytes, str | None, str], FileCaptions]] = {
+    "txt": parse_text,
+    "json": parse_json,
+    "xmp": parse_xmp_sidecar,
+}
+"""Extension -> function of (data, language in the file's name, image's name) that raises
+`ValueError`. A new format is one parser, and one line here."""
 
 MANIFEST_STEMS = frozenset({"captions", "metadata", "manifest"})
 MAX_CACHED_FOLDERS = 256
@@ -41,62 +43,50 @@ MAX_FILE_BYTES = 1 << 30
 TAKEOUT_SUFFIX = ".supplemental-metadata"  # of Google Takeout: x.jpg.supplemental-metadata.json
 
 
-@dataclass(frozen=True, slots=True)
-class FileCaptions:
-    """Everything written about a file. `stamp` changes with it and is "" if there is nothing."""
-
-    captions: tuple[Caption, ...] = ()
-    tags: tuple[str, ...] = ()
-    meta: dict[str, str | int | float] = field(default_factory=dict)
-    stamp: str = ""
-
-
-class CaptionFiles(Protocol):
-    """Access to caption files: on the disk, in an archive, in a bucket."""
-
-    def list_sidecars(self, path: str) -> list[tuple[str, str]]:
-        """Return the names of an image's sidecars, each with a stamp that changes when it does."""
-        ...
-
-    def list_manifests(self, folder: str) -> list[str]:
-        """Return the paths of the manifests in a folder."""
-        ...
-
-    def read(self, file: str) -> bytes:
-        """Return a caption file's bytes, b"" for an empty one; raises `ValueError`."""
-        ...
-
-    def display_path(self, path: str) -> str:
-        """Return a path as the user knows it."""
-        ...
-
-
 class CaptionResolver:
     """Finds and parses the sidecars and manifest rows of the files under `roots`, for one run.
 
     Manifests apply to their folder and those below, up to the root. One `manifest` that the user
     names applies to all files: its rows may name them by path or by bare file name. A caption file
     that cannot be read is reported to `on_skip`, and its image goes without it.
+
+    It reads folders on this machine; a subclass lists and reads the files of another place.
     """
 
     def __init__(
         self,
         roots: Sequence[Path],
-        on_skip: Callable[[SkippedFile], None],
+        on_skip: SkipCallback | None = None,
         manifest: Path | None = None,
-        files: CaptionFiles | None = None,
     ) -> None:
-        self._on_skip = on_skip
+        self._on_skip = on_skip or (lambda _: None)
         self._reported: set[str] = set()
         real_roots = map(os.path.realpath, roots)
         self._roots = {r if os.path.isdir(r) else os.path.dirname(r) for r in real_roots}
-        self._files = files or LocalCaptionFiles()
+        self._list_folder = lru_cache(maxsize=MAX_CACHED_FOLDERS)(_list_folder)
         self._read_manifest = lru_cache(maxsize=MAX_CACHED_FOLDERS)(self._parse_manifest)
         self._named_manifest = _load_named_manifest(manifest) if manifest else None
 
+    def list_sidecars(self, path: str) -> list[tuple[str, str]]:
+        """Return the names of an image's sidecars, each with a stamp that changes when it does."""
+        folder, name = os.path.split(path)
+        return self._list_folder(folder)[0].get(name, [])
+
+    def list_manifests(self, folder: str) -> list[str]:
+        """Return the paths of the manifests in a folder."""
+        return self._list_folder(folder)[1]
+
+    def read_file(self, file: str) -> bytes:
+        """Return a caption file's bytes, b"" for an empty one; raises `ValueError`."""
+        return _read_caption_file(file)
+
+    def to_catalog_path(self, path: str) -> str:
+        """Return a path as the catalog and the user know it."""
+        return path
+
     def compute_stamp(self, path: str) -> str:
         """Return what changes when something written about `path` does; reads no sidecar."""
-        sidecars = self._files.list_sidecars(path)
+        sidecars = self.list_sidecars(path)
         rows = self._find_rows(path)
         if not sidecars and not rows:
             return ""
@@ -106,20 +96,12 @@ class CaptionResolver:
     def load_captions(self, path: str) -> FileCaptions:
         """Read everything written about the file at `path`."""
         folder, name = os.path.split(path)
-        sidecars = self._files.list_sidecars(path)
+        sidecars = self.list_sidecars(path)
         parts = [self._parse_sidecar(os.path.join(folder, file), name) for file, _ in sidecars]
         rows = self._find_rows(path)
         if rows:
             parts.append(parse_caption_rows(rows, name))
-        if not parts:
-            return FileCaptions()
-        meta = {key: value for part in parts for key, value in part.meta.items()}
-        return FileCaptions(
-            merge_captions(caption for part in parts for caption in part.captions),
-            tuple(dict.fromkeys(tag for part in parts for tag in part.tags)),
-            dict(list(meta.items())[:MAX_METADATA_ITEMS]),
-            self.compute_stamp(path),
-        )
+        return merge_file_captions(parts, self.compute_stamp(path)) if parts else FileCaptions()
 
     def _find_rows(self, path: str) -> list[Row]:
         rows: list[Row] = []
@@ -128,11 +110,11 @@ class CaptionResolver:
             file, manifest = self._named_manifest
             relative = os.path.relpath(path, os.path.dirname(file))
             from_roots = [os.path.relpath(path, root) for root in sorted(self._roots)]
-            shown = self._files.display_path(path)
+            shown = self.to_catalog_path(path)
             rows += manifest.find(shown, path, relative, *from_roots, name)
         relative_name = name
         while True:
-            for file in self._files.list_manifests(folder):
+            for file in self.list_manifests(folder):
                 if not self._named_manifest or file != self._named_manifest[0]:
                     rows += self._read_manifest(file).find(relative_name)
             parent, last = os.path.split(folder)
@@ -142,58 +124,23 @@ class CaptionResolver:
 
     def _parse_manifest(self, file: str) -> Manifest:
         try:
-            return parse_manifest(os.path.basename(file), self._files.read(file))
+            return parse_manifest(os.path.basename(file), self.read_file(file))
         except ValueError as error:
             self._report_skip(file, str(error))
             return Manifest({})
 
-    def _parse_sidecar(self, file: str, image_name: str) -> CaptionData:
+    def _parse_sidecar(self, file: str, image_name: str) -> FileCaptions:
         try:
-            return parse_sidecar(os.path.basename(file), self._files.read(file), image_name)
+            return parse_sidecar(os.path.basename(file), self.read_file(file), image_name)
         except ValueError as error:
             self._report_skip(file, str(error))
-            return CaptionData()
+            return FileCaptions()
 
     def _report_skip(self, file: str, detail: str) -> None:
         if file not in self._reported:  # a manifest may be read again
             self._reported.add(file)
-            shown = display_path(self._files.display_path(file))
+            shown = display_path(self.to_catalog_path(file))
             self._on_skip(SkippedFile(shown, "bad-sidecar", detail))
-
-
-@dataclass(frozen=True, slots=True)
-class _FolderListing:
-    """The sidecars (name, stamp) of each image in a folder, and its manifests."""
-
-    sidecars: dict[str, list[tuple[str, str]]]
-    manifests: list[str]
-
-
-class LocalCaptionFiles:
-    """The caption files in the folders on this machine."""
-
-    def __init__(self) -> None:
-        self._list_folder = lru_cache(maxsize=MAX_CACHED_FOLDERS)(_list_folder)
-
-    def list_sidecars(self, path: str) -> list[tuple[str, str]]:
-        folder, name = os.path.split(path)
-        return self._list_folder(folder).sidecars.get(name, [])
-
-    def list_manifests(self, folder: str) -> list[str]:
-        return self._list_folder(folder).manifests
-
-    def read(self, file: str) -> bytes:
-        from embedder.images.decode import DecodeLimits, read_file
-
-        try:
-            return read_file(file, DecodeLimits(max_bytes=MAX_FILE_BYTES))
-        except UnusableFileError as error:
-            if error.reason == "empty":
-                return b""
-            raise ValueError(error.detail) from None
-
-    def display_path(self, path: str) -> str:
-        return path
 
 
 def match_sidecars(names: Iterable[str]) -> dict[str, list[str]]:
@@ -229,14 +176,13 @@ def is_manifest(name: str) -> bool:
     return stem in MANIFEST_STEMS and extension in MANIFEST_READERS
 
 
-def parse_sidecar(name: str, data: bytes, image_name: str) -> CaptionData:
+def parse_sidecar(name: str, data: bytes, image_name: str) -> FileCaptions:
     """Parse the sidecar called `name` of an image; raises `ValueError` with a message for users."""
     if len(data) > MAX_SIDECAR_BYTES:
         raise ValueError(f"a caption file of more than {MAX_SIDECAR_BYTES >> 20} MB")
-    parse: SidecarParser = resolve_name(SIDECAR_PARSERS[get_extension(name)])
     parts = name.split(".")
     language = parse_language_tag(parts[-2]) if len(parts) > 2 else None  # x.ja.txt -> "ja"
-    return parse(data, language, image_name)
+    return SIDECAR_PARSERS[get_extension(name)](data, language, image_name)
 
 
 def _find_described_images(sidecar: str, images: Mapping[str, list[str]]) -> list[str]:
@@ -247,25 +193,35 @@ def _find_described_images(sidecar: str, images: Mapping[str, list[str]]) -> lis
     return images.get(head, []) if dot and parse_language_tag(tail) else []
 
 
-def _list_folder(folder: str) -> _FolderListing:
+def _list_folder(folder: str) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
+    """Return the sidecars (name, stamp) of each image in a folder, and its manifests."""
     try:
         with os.scandir(folder) as listing:
             entries = {entry.name: entry for entry in listing if entry.name[0] != "."}
     except OSError:
-        return _FolderListing({}, [])  # the walk reports it
-    matches = match_sidecars(entries)
-    stamps = {n: _stamp_entry(entries[n]) for n in {n for names in matches.values() for n in names}}
-    sidecars = {image: [(n, stamps[n]) for n in names] for image, names in matches.items()}
-    manifests = sorted(os.path.join(folder, name) for name in entries if is_manifest(name))
-    return _FolderListing(sidecars, manifests)
+        return {}, []  # the walk reports it
+    sidecars = {
+        image: [(name, _stamp_entry(entries[name])) for name in names]
+        for image, names in match_sidecars(entries).items()
+    }
+    return sidecars, sorted(os.path.join(folder, name) for name in entries if is_manifest(name))
 
 
 def _stamp_entry(entry: os.DirEntry[str]) -> str:
     try:
-        status = entry.stat()
+        status = entry.stat()  # the system is asked once for each entry
     except OSError:
         return f"{entry.name} unreadable"
     return f"{entry.name} {status.st_mtime_ns} {status.st_size}"
+
+
+def _read_caption_file(path: str) -> bytes:
+    try:
+        return read_file(path, DecodeLimits(max_bytes=MAX_FILE_BYTES))
+    except UnusableFileError as error:
+        if error.reason == "empty":
+            return b""
+        raise ValueError(error.detail) from None
 
 
 def _load_named_manifest(manifest: Path) -> tuple[str, Manifest]:
@@ -284,4 +240,4 @@ def _load_named_manifest(manifest: Path) -> tuple[str, Manifest]:
 @lru_cache(maxsize=1)
 def _parse_named_manifest(path: str, mtime_ns: int, size: int) -> Manifest:
     """Parse it once for all sources of a run."""
-    return parse_manifest(os.path.basename(path), LocalCaptionFiles().read(path))
+    return parse_manifest(os.path.basename(path), _read_caption_file(path))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from indexer.captions.encoding import decode_text
 from indexer.captions.normalize import (
     MAX_METADATA_ITEMS,
+    FileCaptions,
+    decode_text,
     make_caption,
     merge_captions,
     normalize_tags,
@@ -16,7 +17,6 @@ from indexer.captions.normalize import (
     split_tags,
     to_payload_value,
 )
-from indexer.captions.registry import CaptionData
 from indexer.types import Caption
 
 CAPTION_SOURCE = "sidecar"
@@ -25,13 +25,13 @@ TAG_KEYS = ("tags", "keywords")
 LANGUAGE_LINE_PATTERN = re.compile(r"\s*([A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)\s*[:：]\s*(.*)")
 
 
-def parse_text(data: bytes, language: str | None, image_name: str) -> CaptionData:
+def parse_text(data: bytes, language: str | None, image_name: str) -> FileCaptions:
     """Parse a text sidecar: a caption a paragraph, or a caption a language (`en: ...` lines)."""
     text = decode_text(data)
     first = LANGUAGE_LINE_PATTERN.match(text.lstrip())
     if language or not first or not parse_language_tag(first[1]):
         paragraphs = re.split(r"\n\s*\n", text)
-        return CaptionData(
+        return FileCaptions(
             merge_captions(make_caption(p, language, CAPTION_SOURCE) for p in paragraphs)
         )
     blocks: list[tuple[str, list[str]]] = []
@@ -42,12 +42,12 @@ def parse_text(data: bytes, language: str | None, image_name: str) -> CaptionDat
             blocks.append((tag, [match[2]]))
         elif blocks:
             blocks[-1][1].append(line)
-    return CaptionData(
+    return FileCaptions(
         merge_captions(make_caption("\n".join(lines), tag, CAPTION_SOURCE) for tag, lines in blocks)
     )
 
 
-def parse_json(data: bytes, language: str | None, image_name: str) -> CaptionData:
+def parse_json(data: bytes, language: str | None, image_name: str) -> FileCaptions:
     """Parse a JSON sidecar, as `parse_fields` reads its value."""
     try:
         value: object = json.loads(decode_text(data))
@@ -58,7 +58,7 @@ def parse_json(data: bytes, language: str | None, image_name: str) -> CaptionDat
     return parse_fields(value, language, CAPTION_SOURCE, image_name)
 
 
-def parse_fields(value: object, language: str | None, source: str, image_name: str) -> CaptionData:
+def parse_fields(value: object, language: str | None, source: str, image_name: str) -> FileCaptions:
     """Read captions, tags and metadata from a JSON value or the columns of a row.
 
     Args:
@@ -70,7 +70,7 @@ def parse_fields(value: object, language: str | None, source: str, image_name: s
     if not isinstance(value, dict) or (
         value and all(parse_language_tag(str(key)) for key in value)
     ):
-        return CaptionData(_parse_captions(value, language, source))
+        return FileCaptions(_parse_captions(value, language, source))
     captions: list[Caption] = []
     tag_values: list[str] = []
     meta: dict[str, str | int | float] = {}
@@ -86,7 +86,7 @@ def parse_fields(value: object, language: str | None, source: str, image_name: s
                 meta[meta_key] = plain
     name_text = normalize_text(image_name).casefold()
     described = (c for c in captions if c.text.casefold() != name_text)
-    return CaptionData(merge_captions(described), normalize_tags(tag_values), meta)
+    return FileCaptions(merge_captions(described), normalize_tags(tag_values), meta)
 
 
 def parse_caption_key(key: str) -> tuple[str, str | None]:

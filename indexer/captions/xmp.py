@@ -6,16 +6,15 @@ Adobe, XMP Specification Part 1 (ISO 16684-1); the IPTC Photo Metadata Standard 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indexer.captions.normalize import (
+    FileCaptions,
     make_caption,
     merge_captions,
     normalize_tags,
     parse_language_tag,
 )
-from indexer.captions.registry import CaptionData
 from indexer.types import Caption
 
 if TYPE_CHECKING:
@@ -41,27 +40,24 @@ DATE_PROPERTIES = (f"{EXIF}DateTimeOriginal", f"{PHOTOSHOP}DateCreated")
 RELEVANT_WORDS = (b"title", b"description", b"subject", b"Headline", b"Accessibility", b"Date")
 
 
-@dataclass(frozen=True, slots=True)
-class XmpData:
-    """What a packet says. `taken` is as written: ISO 8601 if the writer follows the standard."""
-
-    captions: tuple[Caption, ...] = ()
-    tags: tuple[str, ...] = ()
-    taken: str | None = None
-
-
-def parse_xmp_sidecar(data: bytes, language: str | None, image_name: str) -> CaptionData:
+def parse_xmp_sidecar(data: bytes, language: str | None, image_name: str) -> FileCaptions:
     """Parse an XMP sidecar; its captions name their own languages."""
-    xmp = parse_xmp(data, "sidecar")
-    return CaptionData(xmp.captions, xmp.tags)
+    return parse_xmp(data, "sidecar")[0]
 
 
-def parse_xmp(packet: bytes, source: str) -> XmpData:
-    """Parse an XMP packet; raises `ValueError` for broken XML, entities and huge packets."""
+def parse_xmp(packet: bytes, source: str) -> tuple[FileCaptions, str]:
+    """Parse an XMP packet.
+
+    Returns:
+        Its captions and tags, and when the image was taken: as written, "" if it does not say.
+
+    Raises:
+        ValueError: Broken XML, entities, or a huge packet.
+    """
     if len(packet) > MAX_BYTES:
         raise ValueError(f"an XMP packet of more than {MAX_BYTES >> 20} MB")
     if not any(word in packet for word in RELEVANT_WORDS) and b"\0" not in packet[:8]:
-        return XmpData()
+        return FileCaptions(), ""
     root = _parse_xml(packet)
     captions: list[Caption | None] = []
     tag_values: list[str] = []
@@ -73,8 +69,8 @@ def parse_xmp(packet: bytes, source: str) -> XmpData:
             tag_values.append(text)
         elif name in DATE_PROPERTIES:
             dates.setdefault(name, text.strip())
-    taken = next((dates[name] for name in DATE_PROPERTIES if dates.get(name)), None)
-    return XmpData(merge_captions(captions), normalize_tags(tag_values), taken)
+    taken = next((dates[name] for name in DATE_PROPERTIES if dates.get(name)), "")
+    return FileCaptions(merge_captions(captions), normalize_tags(tag_values)), taken
 
 
 def _parse_xml(packet: bytes) -> Element:

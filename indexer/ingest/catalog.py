@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions
 from indexer.errors import CollectionError
 from indexer.ingest.types import CatalogContent, CatalogFile, PendingFile
 from indexer.paths import container_of, is_local_file, is_within

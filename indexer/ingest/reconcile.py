@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions
 from indexer.ingest.payload import build_payload, keyword_text, texts_to_embed
 from indexer.ingest.types import (
     NOT_READ_HERE,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.images.decode import DecodeLimits
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions
 from indexer.ids import make_point_ids
 from indexer.sources.base import SourceOptions
 from indexer.types import Payload

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from embedder.images.decode import DecodeLimits
-from embedder.images.formats import FileKind
-from indexer.captions.resolver import FileCaptions
+from embedder.images.formats import (
+    RAW_ADVICE,
+    FileKind,
+    detect_kind,
+    sniff_format,
+    unsupported_reason,
+)
+from indexer.captions.normalize import FileCaptions
+from indexer.errors import IndexerError
 from indexer.paths import is_web, redact_url
 from indexer.skip_reasons import UnusableFileError
-from indexer.sources.http.client import HttpClient
-from indexer.types import SkippedFile
+from indexer.sources.http_client import HttpClient
+from indexer.types import SkipCallback
 
-SkipCallback = Callable[[SkippedFile], None]
+IGNORED_NAMES = frozenset(
+    {"@eaDir", "__MACOSX", "Thumbs.db", "$RECYCLE.BIN", "System Volume Information"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +60,18 @@ class SourcePart:
     stamp: str | None = None
 
 
-class Source(Protocol):
+class Source(ABC):
     """One folder, bucket, archive, table or list. Can be pickled; reads in any process and thread.
 
-    `root` is how the catalog and payloads show it, without credentials: an absolute path or a
-    URL. A path is `root` itself, or continues it with "/" or "#".
-    """
-
-    @property
-    def root(self) -> str: ...
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether the paths are files on this machine that can be looked up one by one."""
-        ...
-
-    def check_readable(self) -> None:
-        """Raise `IndexerError` with a message for the user if it cannot be read."""
-        ...
-
-    def is_available(self) -> bool:
-        """Whether there is anything in it; a disk that is not mounted is not available."""
-        ...
-
-    def list_parts(self) -> Iterable[SourcePart]:
-        """Return the parts; raises `IndexerError`."""
-        ...
-
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
-        """Yield the images and texts of a part, in order.
-
-        A problem with one file goes to `on_skip` under its path; a problem with everything that
-        follows in the part, under the part's name. Raises `IndexerError` if it cannot be listed.
-        """
-        ...
-
-    def compute_stamp(self, path: str) -> str:
-        """Return what changes when something written about the file does, or when the file itself
-        changes without a change of its size and time."""
-        ...
-
-    def load_captions(self, path: str) -> FileCaptions:
-        """Return everything written about a file; its `stamp` is `compute_stamp(path)`."""
-        ...
-
-    def read(self, path: str, limits: DecodeLimits) -> bytes:
-        """Return the file's bytes; raises `UnusableFileError`."""
-        ...
-
-
-class BaseSource:
-    """What the sources share: an address (which may hold credentials) and its redacted root.
-
     Args:
-        address: A path or a URL.
+        address: A path or a URL, which may hold credentials.
         options: How to read it.
         on_skip: Gets the caption files that cannot be read.
+
+    Attributes:
+        root: How the catalog and payloads show the address, without credentials: an absolute path
+            or a URL. A path in the source is `root` itself, or continues it with "/" or "#".
+        is_folder: Whether the paths are files on this machine that can be looked up one by one.
     """
 
     is_folder = False
@@ -123,13 +89,70 @@ class BaseSource:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._address, self._options)
 
+    @abstractmethod
+    def check_readable(self) -> None:
+        """Raise `IndexerError` with a message for the user if it cannot be read."""
+
+    def is_available(self) -> bool:
+        """Whether there is anything in it; a disk that is not mounted is not available."""
+        try:
+            return self._has_content()
+        except (IndexerError, UnusableFileError):
+            return False
+
+    @abstractmethod
+    def _has_content(self) -> bool: ...
+
     def list_parts(self) -> Iterable[SourcePart]:
+        """Return the parts; raises `IndexerError`."""
         return (SourcePart(self.root),)
+
+    @abstractmethod
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+        """Yield the images and texts of a part, in order.
+
+        A problem with one file goes to `on_skip` under its path; a problem with everything that
+        follows in the part, under the part's name. Raises `IndexerError` if it cannot be listed.
+        """
+
+    @abstractmethod
+    def compute_stamp(self, path: str) -> str:
+        """Return what changes when something written about the file does, or when the file itself
+        changes without a change of its size and time."""
+
+    @abstractmethod
+    def load_captions(self, path: str) -> FileCaptions:
+        """Return everything written about a file; its `stamp` is `compute_stamp(path)`."""
+
+    @abstractmethod
+    def read(self, path: str, limits: DecodeLimits) -> bytes:
+        """Return the file's bytes; raises `UnusableFileError`."""
 
     @cached_property
     def _http(self) -> HttpClient:
         origin = self._address if is_web(self._address) else None
         return HttpClient(origin, self._options.allowed_hosts)
+
+
+def identify_file(name: str, read_head: Callable[[], bytes]) -> FileKind | None:
+    """Return a file's kind, by its first bytes if its name does not tell; None if it is neither.
+
+    Raises:
+        UnusableFileError: "unsupported": an image that another program has to convert.
+    """
+    advice, kind = unsupported_reason(name), detect_kind(name)
+    if not advice and kind is None:
+        format = sniff_format(read_head())
+        advice = RAW_ADVICE if format == "raw" else None
+        kind = "image" if format else None
+    if advice:
+        raise UnusableFileError("unsupported", advice)
+    return kind
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or a folder of this name is ignored: hidden, or a system's own."""
+    return name.startswith(".") or name in IGNORED_NAMES
 
 
 def check_size(size: int, limit: int) -> int:

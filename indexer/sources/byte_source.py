@@ -16,7 +16,7 @@ from indexer.sources.filesystem import (
     open_filesystem,
     parse_mtime_ns,
 )
-from indexer.sources.http.client import HttpClient
+from indexer.sources.http_client import HttpClient
 
 READ_AHEAD_BYTES = 4 << 20  # for files that are not on this machine
 UNLIMITED = 1 << 62

@@ -1,4 +1,4 @@
-"""A bucket's prefix or an archive, listed once into a temporary file, and the images in it.
+"""Sources that are listed once into a temporary file: a bucket's prefix, an archive.
 
 Entry paths start with "/", the root of the source.
 """
@@ -8,35 +8,34 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from embedder.images.formats import (
-    RAW_ADVICE,
-    SNIFF_BYTES,
-    detect_kind,
-    get_extension,
-    sniff_format,
-    unsupported_reason,
-)
+from embedder.images.formats import SNIFF_BYTES, get_extension
+from indexer.captions.normalize import FileCaptions
 from indexer.captions.resolver import (
     MAX_FILE_BYTES,
     CaptionResolver,
-    FileCaptions,
     find_sidecars,
     is_manifest,
     match_sidecars,
 )
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError
-from indexer.sources.base import DiscoveredFile, SkipCallback
-from indexer.sources.local import is_ignored
-from indexer.types import SkippedFile
+from indexer.sources.base import (
+    DiscoveredFile,
+    Source,
+    SourcePart,
+    identify_file,
+    is_ignored,
+)
+from indexer.types import SkipCallback, SkippedFile
 
 PAGE_SIZE = 1000
 MAX_MTIME_NS = 9 * 10**18  # since 1970; an archive may claim any time
@@ -72,26 +71,28 @@ def make_entry(path: str, size: int, mtime_ns: int, etag: str, offset: int = 0) 
 class Listing:
     """Entries on disk. Thread-safe. Of two entries with one path the later counts, as in tar."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry]) -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect("", check_same_thread=False)
         self._db.execute(CREATE_TABLE)
         self._manifests: dict[str, set[str]] = {}
-        source = iter(entries)
-        while page := list(islice(source, PAGE_SIZE)):
-            self._insert(page)
+        remaining = iter(entries)
+        while page := list(islice(remaining, PAGE_SIZE)):
+            rows = [(os.fsencode(e.folder), os.fsencode(e.name), *e[2:]) for e in page]
+            self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
+            for entry in page:
+                if is_manifest(entry.name):
+                    self._manifests.setdefault(entry.folder, set()).add(entry.name)
 
     def __iter__(self) -> Iterator[list[Entry]]:
         """Yield the entries by folder and name, grouped by the name up to its first dot.
 
         An image and its sidecars are in one group: in byte order nothing comes between them.
         """
-        yield from (
-            list(group)
-            for _, group in groupby(
-                self._iterate_entries(), key=lambda e: (e.folder, e.name.partition(".")[0])
-            )
-        )
+        for _, group in groupby(
+            self._iterate_entries(), key=lambda e: (e.folder, e.name.partition(".")[0])
+        ):
+            yield list(group)
 
     def get(self, path: str) -> Entry | None:
         folder, _, name = path.rpartition("/")
@@ -114,14 +115,6 @@ class Listing:
         base = folder.rstrip("/")
         return [f"{base}/{name}" for name in sorted(self._manifests.get(base, ()))]
 
-    def _insert(self, page: list[Entry]) -> None:
-        rows = [(os.fsencode(e.folder), os.fsencode(e.name), *e[2:]) for e in page]
-        with self._lock:
-            self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
-        for entry in page:
-            if is_manifest(entry.name):
-                self._manifests.setdefault(entry.folder, set()).add(entry.name)
-
     def _iterate_entries(self) -> Iterator[Entry]:
         folder, name = b"", b""
         while page := self._select(
@@ -136,105 +129,95 @@ class Listing:
         return [Entry(os.fsdecode(row[0]), os.fsdecode(row[1]), *row[2:]) for row in rows]
 
 
-Fetch = Callable[[Entry, int], bytes]
-"""(entry, n) -> at most the first n bytes of an entry; raises `UnusableFileError`."""
+class ListedSource(Source):
+    """A source that is listed as a whole before anything in it is read."""
 
+    @abstractmethod
+    def list_entries(self, on_skip: SkipCallback) -> Iterator[Entry]: ...
 
-@dataclass(frozen=True, slots=True)
-class ListedCaptionFiles:
-    """The caption files in a listing. `to_catalog_path` gives the path that the catalog knows."""
+    @abstractmethod
+    def fetch(self, entry: Entry, max_bytes: int) -> bytes:
+        """Return at most the first `max_bytes` of an entry; raises `UnusableFileError`."""
 
-    listing: Listing
-    fetch: Fetch
-    to_catalog_path: Callable[[str], str]
+    @abstractmethod
+    def to_catalog_path(self, listing_path: str) -> str: ...
 
-    def list_sidecars(self, path: str) -> list[tuple[str, str]]:
-        siblings = {entry.name: entry for entry in self.listing.siblings(path)}
-        names = match_sidecars(siblings).get(path.rpartition("/")[2], [])
-        return [(name, f"{name} {siblings[name].etag}") for name in names]
+    @abstractmethod
+    def to_listing_path(self, path: str) -> str: ...
 
-    def list_manifests(self, folder: str) -> list[str]:
-        return self.listing.list_manifests(folder)
-
-    def read(self, file: str) -> bytes:
-        entry = self.listing.get(file)
-        if entry is None:
-            raise ValueError("it no longer exists")
-        try:
-            return self.fetch(entry, MAX_FILE_BYTES) if entry.size else b""
-        except UnusableFileError as error:
-            raise ValueError(error.detail) from None
-
-    def display_path(self, path: str) -> str:
-        return self.to_catalog_path(path)
-
-
-class ListedFiles:
-    """The images and texts of a listing, and what is written about them.
-
-    Args:
-        listing: The listed entries.
-        fetch: Reads them.
-        to_catalog_path: Gives the path that the catalog knows.
-        on_skip: Gets the caption files that cannot be read.
-        manifest: The table of captions that the user named.
-    """
-
-    def __init__(
-        self,
-        listing: Listing,
-        fetch: Fetch,
-        to_catalog_path: Callable[[str], str],
-        on_skip: SkipCallback,
-        manifest: Path | None,
-    ) -> None:
-        self.listing, self._fetch, self._to_catalog_path = listing, fetch, to_catalog_path
-        files = ListedCaptionFiles(listing, fetch, to_catalog_path)
-        self._captions = CaptionResolver([Path("/")], on_skip, manifest, files)
-
-    def discover(self, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
         """Yield what a walk of the same files would.
 
         Unlike a walk, it reads a file's first bytes only if its name has no extension.
         """
-        is_hidden = lru_cache(maxsize=8)(_is_hidden_folder)
-        for group in self.listing:
-            if is_hidden(group[0].folder):
+        self._listing = Listing(self.list_entries(on_skip))
+        self._captions = _ListedCaptions(self, self._listing)
+        for group in self._listing:
+            if any(is_ignored(part) for part in group[0].folder.split("/") if part):
                 continue
             sidecars = find_sidecars(entry.name for entry in group)
             for entry in group:
-                if entry.name not in sidecars and not is_ignored(entry.name):
-                    file = self._identify_entry(entry, on_skip)
-                    if file:
-                        yield file
+                if entry.name in sidecars or is_ignored(entry.name):
+                    continue
+                path = self.to_catalog_path(entry.path)
+                try:
+                    kind = identify_file(entry.name, partial(self._read_head, entry))
+                except UnusableFileError as error:
+                    on_skip(SkippedFile(display_path(path), error.reason, error.detail))
+                    continue
+                if kind:
+                    yield DiscoveredFile(path, entry.size, entry.mtime_ns, kind)
 
     def compute_stamp(self, path: str) -> str:
-        """Return a stamp of the file itself and of everything written about it."""
-        entry = self.listing.get(path)
-        text = f"{entry.etag if entry else ''} {self._captions.compute_stamp(path)}"
+        listing_path = self.to_listing_path(path)
+        entry = self._listing.get(listing_path)
+        text = f"{entry.etag if entry else ''} {self._captions.compute_stamp(listing_path)}"
         return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
     def load_captions(self, path: str) -> FileCaptions:
-        return replace(self._captions.load_captions(path), stamp=self.compute_stamp(path))
+        captions = self._captions.load_captions(self.to_listing_path(path))
+        return replace(captions, stamp=self.compute_stamp(path))
 
-    def _identify_entry(self, entry: Entry, on_skip: SkipCallback) -> DiscoveredFile | None:
-        path = self._to_catalog_path(entry.path)
-        advice, kind = unsupported_reason(entry.name), detect_kind(entry.name)
-        if not advice and kind is None and not get_extension(entry.name) and entry.size:
-            format = self._sniff_entry(entry)
-            advice = RAW_ADVICE if format == "raw" else None
-            kind = "image" if format else None
-        if advice:
-            on_skip(SkippedFile(display_path(path), "unsupported", advice))
-            return None
-        return DiscoveredFile(path, entry.size, entry.mtime_ns, kind) if kind else None
+    @cached_property
+    def _listing(self) -> Listing:
+        return Listing(self.list_entries(lambda _: None))
 
-    def _sniff_entry(self, entry: Entry) -> str | None:
+    @cached_property
+    def _captions(self) -> _ListedCaptions:
+        return _ListedCaptions(self, self._listing)
+
+    def _read_head(self, entry: Entry) -> bytes:
+        if get_extension(entry.name) or not entry.size:
+            return b""
         try:
-            return sniff_format(self._fetch(entry, SNIFF_BYTES))
+            return self.fetch(entry, SNIFF_BYTES)
         except UnusableFileError:
-            return None
+            return b""
 
 
-def _is_hidden_folder(folder: str) -> bool:
-    return any(is_ignored(part) for part in folder.split("/") if part)
+class _ListedCaptions(CaptionResolver):
+    """The captions of a listed source."""
+
+    def __init__(self, source: ListedSource, listing: Listing) -> None:
+        super().__init__([Path("/")], source._on_skip, source._options.manifest)
+        self._source, self._listing = source, listing
+
+    def to_catalog_path(self, path: str) -> str:
+        return self._source.to_catalog_path(path)
+
+    def list_sidecars(self, path: str) -> list[tuple[str, str]]:
+        siblings = {entry.name: entry for entry in self._listing.siblings(path)}
+        names = match_sidecars(siblings).get(path.rpartition("/")[2], [])
+        return [(name, f"{name} {siblings[name].etag}") for name in names]
+
+    def list_manifests(self, folder: str) -> list[str]:
+        return self._listing.list_manifests(folder)
+
+    def read_file(self, file: str) -> bytes:
+        entry = self._listing.get(file)
+        if entry is None:
+            raise ValueError("it no longer exists")
+        try:
+            return self._source.fetch(entry, MAX_FILE_BYTES) if entry.size else b""
+        except UnusableFileError as error:
+            raise ValueError(error.detail) from None

@@ -12,32 +12,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from embedder.images.decode import DecodeLimits, read_file
-from embedder.images.formats import (
-    RAW_ADVICE,
-    SNIFF_BYTES,
-    detect_kind,
-    sniff_format,
-    unsupported_reason,
-)
-from indexer.captions.resolver import CaptionResolver, FileCaptions, find_sidecars
+from embedder.images.formats import SNIFF_BYTES, detect_kind, unsupported_reason
+from indexer.captions.normalize import FileCaptions
+from indexer.captions.resolver import CaptionResolver, find_sidecars
 from indexer.errors import IndexerError
 from indexer.paths import display_path
-from indexer.skip_reasons import SkipReason
+from indexer.skip_reasons import SkipReason, UnusableFileError
 from indexer.sources.base import (
-    BaseSource,
     DiscoveredFile,
-    SkipCallback,
+    Source,
     SourceOptions,
     SourcePart,
+    identify_file,
+    is_ignored,
 )
-from indexer.types import SkippedFile
-
-IGNORED_NAMES = frozenset(
-    {"@eaDir", "__MACOSX", "Thumbs.db", "$RECYCLE.BIN", "System Volume Information"}
-)
+from indexer.types import SkipCallback, SkippedFile
 
 
-class LocalSource(BaseSource):
+class LocalSource(Source):
     """A folder, or a file. `address` is a real path.
 
     The folders of one run share `captions` and `visited`.
@@ -62,7 +54,7 @@ class LocalSource(BaseSource):
     def check_readable(self) -> None:
         resolve_root(Path(self.root))
 
-    def is_available(self) -> bool:
+    def _has_content(self) -> bool:
         return is_path_available(self.root)
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
@@ -133,11 +125,6 @@ def is_path_available(root: str) -> bool:
             return any(True for _ in entries)
     except OSError:
         return False
-
-
-def is_ignored(name: str) -> bool:
-    """Whether a walk ignores a file or a folder of this name."""
-    return name.startswith(".") or name in IGNORED_NAMES
 
 
 def _walk_reaches(outer: str, inner: str) -> bool:
@@ -220,21 +207,17 @@ class _Walker:
             yield file
 
     def identify_file(self, path: str, name: str, status: os.stat_result) -> DiscoveredFile | None:
-        advice, kind = unsupported_reason(name), detect_kind(name)
-        if advice:
-            self.report_skip(path, "unsupported", advice)
+        is_regular = stat.S_ISREG(status.st_mode)
+        try:
+            kind = identify_file(name, lambda: _read_head(path) if is_regular else b"")
+        except UnusableFileError as error:
+            self.report_skip(path, error.reason, error.detail)
             return None
-        if not stat.S_ISREG(status.st_mode):
-            if kind:
-                file_type = _describe_file_type(status)
-                self.report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
+        if kind and not is_regular:
+            types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+            file_type = types.get(stat.S_IFMT(status.st_mode), "a device")
+            self.report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
             return None
-        if kind is None:
-            format = sniff_format(_read_head(path))
-            if format == "raw":
-                self.report_skip(path, "unsupported", RAW_ADVICE)
-                return None
-            kind = "image" if format else None
         return DiscoveredFile(path, status.st_size, status.st_mtime_ns, kind) if kind else None
 
     def is_first_visit(self, folder: str) -> bool:
@@ -268,11 +251,6 @@ def _describe_os_error(entry: os.DirEntry[str], error: OSError) -> str:
     if entry.is_symlink() and error.errno == errno.ENOENT:
         return "a link to a file that does not exist"
     return error.strerror or str(error)
-
-
-def _describe_file_type(status: os.stat_result) -> str:
-    types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return types.get(stat.S_IFMT(status.st_mode), "a device")
 
 
 def _read_head(path: str) -> bytes:

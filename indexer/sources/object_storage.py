@@ -7,62 +7,46 @@ from functools import cached_property
 from typing import Any
 
 from embedder.images.decode import DecodeLimits
-from indexer.captions.resolver import FileCaptions
 from indexer.errors import IndexerError
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import (
-    BaseSource,
-    DiscoveredFile,
-    SkipCallback,
-    SourcePart,
-    check_size,
-)
+from indexer.sources.base import DiscoveredFile, SourcePart, check_size
 from indexer.sources.filesystem import (
     build_etag,
     describe_error,
     open_filesystem,
     parse_mtime_ns,
 )
-from indexer.sources.listing import PAGE_SIZE, Entry, ListedFiles, Listing, make_entry
+from indexer.sources.listing import PAGE_SIZE, Entry, ListedSource, make_entry
+from indexer.types import SkipCallback
 
 
-class ObjectStorageSource(BaseSource):
+class ObjectStorageSource(ListedSource):
     """All files under a URL such as s3://bucket/prefix; listed again in every run, page by page."""
 
     def check_readable(self) -> None:
-        if next(self._iterate_entries(), None) is None:
+        if not self._has_content():
             raise IndexerError(f"{self.root}: there is nothing there; check the name")
 
-    def is_available(self) -> bool:
-        try:
-            return next(self._iterate_entries(), None) is not None
-        except (IndexerError, UnusableFileError):
-            return False
+    def _has_content(self) -> bool:
+        return any(True for _ in self.list_entries(lambda _: None))
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
-        self.__dict__.pop("_files", None)
-        for file in self._files.discover(on_skip):
+        for file in super().discover(part, on_skip):
             if not self._is_file or file.path == self.root:
                 yield file
 
-    def compute_stamp(self, path: str) -> str:
-        return self._files.compute_stamp(self._to_listing_path(path))
-
-    def load_captions(self, path: str) -> FileCaptions:
-        return self._files.load_captions(self._to_listing_path(path))
-
     def read(self, path: str, limits: DecodeLimits) -> bytes:
         fs, base = self._filesystem_and_path
-        key = base + self._to_listing_path(path) if path != self.root else base
-        files = self.__dict__.get("_files")  # a worker reads without listing
-        entry = files.listing.get(self._to_listing_path(path)) if files else None
+        listing_path = self.to_listing_path(path)
+        key = base + listing_path if path != self.root else base
+        listing = self.__dict__.get("_listing")  # a worker reads without listing
+        entry = listing.get(listing_path) if listing else None
         try:
             size = entry.size if entry else int(fs.info(key)["size"] or 0)
-        except Exception as error:
-            raise unreadable(describe_error(error, self._address)) from None
-        check_size(size, limits.max_bytes)
-        try:
+            check_size(size, limits.max_bytes)
             data = bytes(fs.cat_file(key))
+        except UnusableFileError:
+            raise
         except Exception as error:
             raise unreadable(describe_error(error, self._address)) from None
         if len(data) != size:
@@ -74,14 +58,7 @@ class ObjectStorageSource(BaseSource):
         fs, path = open_filesystem(self._address)
         return fs, path.rstrip("/")
 
-    @cached_property
-    def _files(self) -> ListedFiles:
-        listing = Listing(self._iterate_entries())
-        return ListedFiles(
-            listing, self._fetch, self._to_catalog_path, self._on_skip, self._options.manifest
-        )
-
-    def _iterate_entries(self) -> Iterator[Entry]:
+    def list_entries(self, on_skip: SkipCallback) -> Iterator[Entry]:
         """List the files; raises `IndexerError` if that fails, in the middle as well."""
         fs, base = self._filesystem_and_path
         try:
@@ -95,7 +72,7 @@ class ObjectStorageSource(BaseSource):
         except Exception as error:
             raise IndexerError(f"{self.root}: {describe_error(error, self._address)}") from None
 
-    def _fetch(self, entry: Entry, max_bytes: int) -> bytes:
+    def fetch(self, entry: Entry, max_bytes: int) -> bytes:
         fs, base = self._filesystem_and_path
         base = base.rpartition("/")[0] if self._is_file else base
         try:
@@ -103,13 +80,13 @@ class ObjectStorageSource(BaseSource):
         except Exception as error:
             raise unreadable(describe_error(error, self._address)) from None
 
-    def _to_listing_path(self, path: str) -> str:
+    def to_listing_path(self, path: str) -> str:
         rest = path[len(self.root) :]
         if not rest:
             return "/" + path.rpartition("/")[2]  # the root is one file
         return rest if rest.startswith("/") else f"/{rest}"
 
-    def _to_catalog_path(self, listing_path: str) -> str:
+    def to_catalog_path(self, listing_path: str) -> str:
         if self._is_file:
             return self.root.rpartition("/")[0] + listing_path
         return self.root + (listing_path[1:] if self.root.endswith("/") else listing_path)

@@ -15,24 +15,19 @@ from urllib.parse import urljoin
 
 from embedder.images.decode import DecodeLimits, read_file
 from indexer.captions.manifest import parse_caption_rows
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
 from indexer.paths import display_path, is_web, redact_row_urls, redact_url, url_scheme
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import (
-    BaseSource,
-    DiscoveredFile,
-    SkipCallback,
-    SourcePart,
-    check_size,
-)
+from indexer.sources.base import DiscoveredFile, Source, SourcePart, check_size
 from indexer.sources.byte_source import FileStat, make_byte_source
 from indexer.sources.image_table import ImageTable, open_table
+from indexer.types import SkipCallback
 
 ROW_DIGITS = 8  # so that paths sort in the order of the rows
 
 
-class ParquetSource(BaseSource):
+class ParquetSource(Source):
     """A Parquet or Arrow file, or a folder of `datasets`. Paths are `FILE#ROW`."""
 
     def check_readable(self) -> None:
@@ -42,12 +37,8 @@ class ParquetSource(BaseSource):
         for file in files:
             self._open_table(file)
 
-    def is_available(self) -> bool:
-        try:
-            files = self._list_files()
-            return any(make_byte_source(file, self._http).stat().size for file in files)
-        except (IndexerError, UnusableFileError):
-            return False
+    def _has_content(self) -> bool:
+        return any(make_byte_source(file, self._http).stat().size for file in self._list_files())
 
     def list_parts(self) -> list[SourcePart]:
         self._stats.clear()

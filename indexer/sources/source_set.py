@@ -1,19 +1,21 @@
-"""The sources of one run or of a collection: opened by address, asked by path."""
+"""The types of sources, and the sources of one run or of a collection."""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from math import prod
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from embedder.images.decode import DecodeLimits, read_file
-from indexer.captions.resolver import CaptionResolver, FileCaptions
+from indexer.captions.normalize import FileCaptions
+from indexer.captions.resolver import CaptionResolver
 from indexer.errors import IndexerError
 from indexer.paths import (
     ancestors,
@@ -25,11 +27,44 @@ from indexer.paths import (
     url_scheme,
 )
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import SkipCallback, Source, SourceOptions
+from indexer.sources.base import Source, SourceOptions
 from indexer.sources.local import LocalSource, distinct_roots, resolve_root
-from indexer.sources.registry import LIST_EXTENSIONS, SOURCE_TYPES, Place, SourceType
+from indexer.types import SkipCallback
 
-BRACES_PATTERN = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+Place = Literal["local", "web", "filesystem"]
+"""This machine, http(s), or another file system that fsspec knows."""
+
+ANYWHERE: tuple[Place, ...] = ("local", "web", "filesystem")
+TAR_EXTENSIONS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
+LIST_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
+DATASET_FILES = (("dataset_dict.json",), ("dataset_info.json", "state.json"))
+
+
+class SourceType(NamedTuple):
+    """A class of sources, and which addresses it reads.
+
+    Without `extensions` and `folders` it reads every address of its places. `folders` are sets of
+    files that mark a local folder as such a source.
+    """
+
+    target: str  # module:class
+    places: tuple[Place, ...]
+    extensions: tuple[str, ...] = ()
+    folders: tuple[tuple[str, ...], ...] = ()
+
+
+# The first that matches. A new type is one module with a `Source` class, and one line here; if its
+# paths are `FILE#MEMBER`, its extension is added to `indexer.paths.MEMBER_PATTERN` too.
+SOURCE_TYPES = (
+    SourceType("indexer.sources.tar:TarSource", ANYWHERE, TAR_EXTENSIONS),
+    SourceType("indexer.sources.parquet:ParquetSource", ANYWHERE, (".parquet",)),
+    SourceType("indexer.sources.parquet:ParquetSource", ("local",), (".arrow",), DATASET_FILES),
+    SourceType("indexer.sources.url_list:UrlListSource", ("web",), LIST_EXTENSIONS),
+    SourceType("indexer.sources.object_storage:ObjectStorageSource", ("filesystem",)),
+    SourceType("indexer.sources.local:LocalSource", ("local",)),
+)
+
+BRACES_PATTERN = re.compile(r"\{(?:(\d{1,18})\.\.(\d{1,18})|([^{}]*,[^{}]*))\}")
 MAX_EXPANDED_NAMES = 100_000
 
 
@@ -37,9 +72,7 @@ class SourceSet:
     """Sources by their roots, sorted. Can be pickled; captions are then read again."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._by_root: Mapping[str, Source] = {
-            source.root: source for source in sorted(sources, key=lambda source: source.root)
-        }
+        self._by_root = {s.root: s for s in sorted(sources, key=lambda source: source.root)}
 
     @staticmethod
     def open(
@@ -59,7 +92,7 @@ class SourceSet:
         """
         options = options or SourceOptions()
         if options.allowed_hosts:
-            from indexer.sources.http.allowlist import parse_allowed_hosts
+            from indexer.sources.allowlist import parse_allowed_hosts
 
             parse_allowed_hosts(options.allowed_hosts)
         opened = [
@@ -68,14 +101,19 @@ class SourceSet:
             for address in expand_argument(argument)
         ]
         folders = distinct_roots([Path(source.root) for source in opened if source.is_folder])
-        others = [source for source in opened if not source.is_folder]
-        roots = {source.root for source in others}
-        others = [
-            source
-            for source in others
-            if not any(is_within(source.root, root) for root in roots - {source.root})
-        ]
-        return SourceSet([*_open_folders(folders, options, on_skip), *others])
+        captions = CaptionResolver(list(map(Path, folders)), on_skip, options.manifest)
+        visited: set[tuple[int, int]] = set()
+        others = {source.root: source for source in opened if not source.is_folder}
+        return SourceSet(
+            [
+                *(LocalSource(root, options, on_skip, captions, visited) for root in folders),
+                *(
+                    source
+                    for root, source in others.items()
+                    if not any(is_within(root, other) for other in others if other != root)
+                ),
+            ]
+        )
 
     @staticmethod
     def from_roots(roots: Sequence[str], options: SourceOptions | None = None) -> SourceSet:
@@ -197,18 +235,6 @@ def _open_roots(roots: tuple[str, ...], hosts: tuple[str, ...]) -> SourceSet:
     return SourceSet.from_roots(roots, SourceOptions(allowed_hosts=hosts))
 
 
-def _open_folders(
-    roots: Sequence[str], options: SourceOptions, on_skip: SkipCallback | None
-) -> list[Source]:
-    """Open folders that share a caption resolver and the set of folders that links lead to."""
-    if not roots:
-        return []
-    paths = [Path(root) for root in roots]
-    captions = CaptionResolver(paths, on_skip or (lambda _: None), options.manifest)
-    visited: set[tuple[int, int]] = set()
-    return [LocalSource(root, options, on_skip, captions, visited) for root in roots]
-
-
 def expand_argument(argument: str | Path) -> list[str]:
     """Expand braces and wildcards; a path that exists as it is written stays as it is."""
     address = str(argument)
@@ -239,26 +265,20 @@ def _expand_wildcards(name: str) -> list[str]:
 
 def expand_braces(address: str) -> list[str]:
     """Expand `train-{000..099}.tar` and `{a,b}.tar`; raises `IndexerError` for too many names."""
-    choices = [_brace_choices(match) for match in BRACES_PATTERN.finditer(address)]
-    _check_expansion(redact_url(address), prod(len(choice) for choice in choices))
-    literals = BRACES_PATTERN.sub("\0", address).split("\0")
-    return [
-        "".join(part for pair in zip(literals, (*chosen, ""), strict=True) for part in pair)
-        for chosen in product(*choices)
+    pieces = BRACES_PATTERN.split(address)  # a text, the groups of a match, a text, ...
+    texts, firsts = pieces[::4], pieces[1::4]
+    choices: list[Sequence[int | str]] = [
+        alternatives.split(",") if first is None else range(int(first), int(last) + 1)
+        for first, last, alternatives in zip(firsts, pieces[2::4], pieces[3::4], strict=True)
     ]
-
-
-def _brace_choices(match: re.Match[str]) -> Sequence[str]:
-    first, last, alternatives = match.groups()
-    if alternatives is not None:
-        return str(alternatives).split(",")
-    numbers = range(int(first), int(last) + 1)
-    _check_expansion(match[0], len(numbers))
-    return [f"{number:0{len(first)}}" for number in numbers]
-
-
-def _check_expansion(text: str, count: int) -> None:
+    count = prod(map(len, choices))
     if count > MAX_EXPANDED_NAMES:
         raise IndexerError(
-            f"{text} expands to {count:,} names; the limit is {MAX_EXPANDED_NAMES:,}"
+            f"{redact_url(address)} expands to {count:,} names; the limit is {MAX_EXPANDED_NAMES:,}"
         )
+    widths = [len(first or "") for first in firsts]
+    names = []
+    for values in product(*choices):
+        padded = [str(value).zfill(width) for value, width in zip(values, widths, strict=True)]
+        names.append("".join(chain.from_iterable(zip(texts, [*padded, ""], strict=True))))
+    return names

@@ -11,26 +11,18 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from embedder.images.decode import DecodeLimits
-from indexer.captions.resolver import FileCaptions
 from indexer.errors import IndexerError
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import (
-    BaseSource,
-    DiscoveredFile,
-    SkipCallback,
-    SourceOptions,
-    SourcePart,
-    check_size,
-)
+from indexer.sources.base import SourceOptions, SourcePart, check_size
 from indexer.sources.byte_source import ByteSource, FileStat, make_byte_source, open_buffered
-from indexer.sources.listing import Entry, ListedFiles, Listing, make_entry
-from indexer.types import SkippedFile
+from indexer.sources.listing import Entry, ListedSource, make_entry
+from indexer.types import SkipCallback, SkippedFile
 
 BLOCK_BYTES = 512
 
 
-class TarSource(BaseSource):
+class TarSource(ListedSource):
     """One archive, here or at a URL. Paths are `ARCHIVE#MEMBER`."""
 
     def __init__(
@@ -60,32 +52,20 @@ class TarSource(BaseSource):
                 "as a plain .tar"
             ) from None
 
-    def is_available(self) -> bool:
-        try:
-            return self._byte_source.stat().size > 0
-        except (IndexerError, UnusableFileError):
-            return False
+    def _has_content(self) -> bool:
+        return self._byte_source.stat().size > 0
 
     def list_parts(self) -> tuple[SourcePart]:
         self.check_readable()
-        self.__dict__.pop("_stat", None)
+        self._stat = self._byte_source.stat()
         return (SourcePart(self.root, self._stat.etag),)
 
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
-        self.__dict__["_files"] = files = self._list_members(on_skip)
-        yield from files.discover(on_skip)
-
-    def compute_stamp(self, path: str) -> str:
-        return self._files.compute_stamp(self._to_listing_path(path))
-
-    def load_captions(self, path: str) -> FileCaptions:
-        return self._files.load_captions(self._to_listing_path(path))
-
     def read(self, path: str, limits: DecodeLimits) -> bytes:
-        entry = self._files.listing.get(self._to_listing_path(path))
+        entry = self._listing.get(self.to_listing_path(path))
         if entry is None:
             raise unreadable("the archive no longer has this member")
-        return self._fetch(entry, check_size(entry.size, limits.max_bytes))
+        check_size(entry.size, limits.max_bytes)
+        return self.fetch(entry, entry.size)
 
     @cached_property
     def _byte_source(self) -> ByteSource:
@@ -95,17 +75,7 @@ class TarSource(BaseSource):
     def _stat(self) -> FileStat:
         return self._byte_source.stat()
 
-    @cached_property
-    def _files(self) -> ListedFiles:
-        return self._list_members(lambda _: None)
-
-    def _list_members(self, on_skip: SkipCallback) -> ListedFiles:
-        listing = Listing(self._iterate_members(on_skip))
-        return ListedFiles(
-            listing, self._fetch, self._to_catalog_path, self._on_skip, self._options.manifest
-        )
-
-    def _iterate_members(self, on_skip: SkipCallback) -> Iterator[Entry]:
+    def list_entries(self, on_skip: SkipCallback) -> Iterator[Entry]:
         """Yield the regular files with their offsets; a defect is reported and ends the list."""
         defect = ""
         try:
@@ -136,17 +106,17 @@ class TarSource(BaseSource):
                 mtime_ns = int(member.mtime * 1_000_000_000)
                 yield make_entry(path, member.size, mtime_ns, etag, member.offset_data)
 
-    def _fetch(self, entry: Entry, max_bytes: int) -> bytes:
+    def fetch(self, entry: Entry, max_bytes: int) -> bytes:
         size = min(max_bytes, entry.size)
         data = self._byte_source.read(entry.offset, entry.offset + size)
         if len(data) != size:
             raise unreadable("the archive changed while being read; ingest again")
         return data
 
-    def _to_listing_path(self, path: str) -> str:
+    def to_listing_path(self, path: str) -> str:
         return "/" + path[len(self.root) + 1 :]
 
-    def _to_catalog_path(self, listing_path: str) -> str:
+    def to_catalog_path(self, listing_path: str) -> str:
         return f"{self.root}#{listing_path[1:]}"
 
 

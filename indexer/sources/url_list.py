@@ -18,20 +18,13 @@ from indexer.captions.manifest import (
     parse_caption_rows,
     parse_rows,
 )
-from indexer.captions.registry import Row
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions, Row
 from indexer.errors import IndexerError
 from indexer.paths import canonicalize_url, redact_row_urls
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import (
-    BaseSource,
-    DiscoveredFile,
-    SkipCallback,
-    SourcePart,
-    check_size,
-)
+from indexer.sources.base import DiscoveredFile, Source, SourcePart, check_size
 from indexer.sources.image_table import URL_COLUMNS
-from indexer.types import SkippedFile
+from indexer.types import SkipCallback, SkippedFile
 
 
 @dataclass(slots=True)
@@ -42,7 +35,7 @@ class _ListedImage:
     rows: list[Row] = field(default_factory=list)
 
 
-class UrlListSource(BaseSource):
+class UrlListSource(Source):
     """Images at the URLs of a list. Paths are `LIST#URL`, relative to the list's folder.
 
     An image is fetched once: a change behind its URL is not noticed, a change of its row is.
@@ -51,11 +44,8 @@ class UrlListSource(BaseSource):
     def check_readable(self) -> None:
         _ = self._images
 
-    def is_available(self) -> bool:
-        try:
-            return bool(self._images)
-        except (IndexerError, UnusableFileError):
-            return False
+    def _has_content(self) -> bool:
+        return bool(self._images)
 
     def list_parts(self) -> tuple[SourcePart]:
         return (SourcePart(self.root, blake2b(self._list_bytes, digest_size=12).hexdigest()),)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.captions.manifest import parse_caption_rows, parse_manifest
-from indexer.captions.registry import MANIFEST_READERS, SIDECAR_PARSERS, CaptionData
-from indexer.captions.resolver import is_manifest, match_sidecars, parse_sidecar
+from indexer.captions.manifest import MANIFEST_READERS, parse_caption_rows, parse_manifest
+from indexer.captions.normalize import FileCaptions
+from indexer.captions.resolver import SIDECAR_PARSERS, is_manifest, match_sidecars, parse_sidecar
 
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -24,7 +24,7 @@ MANIFESTS = {
 }
 
 
-def texts(data: CaptionData) -> list[str]:
+def texts(data: FileCaptions) -> list[str]:
     return [caption.text for caption in data.captions]
 
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.captions.normalize import parse_language_tag
+from indexer.captions.normalize import FileCaptions, parse_language_tag
 from indexer.captions.resolver import (
     CaptionResolver,
-    FileCaptions,
     is_manifest,
     match_sidecars,
     parse_sidecar,

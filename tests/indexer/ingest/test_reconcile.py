@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions
 from indexer.ingest.embed_stage import EmbedFailedError
 from indexer.ingest.payload import build_payload
 from indexer.ingest.reconcile import (

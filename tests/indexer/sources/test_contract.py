@@ -13,7 +13,7 @@ from indexer.errors import IndexerError
 from indexer.paths import is_within
 from indexer.skip_reasons import UnusableFileError
 from indexer.sources import SourceSet, open_source
-from indexer.sources.registry import SOURCE_TYPES
+from indexer.sources.source_set import SOURCE_TYPES
 
 LIMITS = DecodeLimits()
 

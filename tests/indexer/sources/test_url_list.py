@@ -8,8 +8,8 @@ from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.skip_reasons import UnusableFileError
 from indexer.sources import SourceOptions, SourceSet, open_source, read_original
-from indexer.sources.http.allowlist import HostPolicy, is_public_address
-from indexer.sources.http.client import HttpClient
+from indexer.sources.allowlist import HostPolicy, is_public_address
+from indexer.sources.http_client import HttpClient
 
 
 def test_a_list_with_captions(site, run, stored, make_image):

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from indexer.captions.resolver import FileCaptions
+from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
 from indexer.ingest.distributed.messages import BatchResult, FileResult, FileTask, TaskBatch
 from indexer.ingest.distributed.worker_pool import MAX_FAILURES, WorkerPool

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.paths import redact_url
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.http.allowlist import HostPolicy, Resolver, resolve_host
+from indexer.sources.allowlist import HostPolicy, Resolver, resolve_host
 
 if TYPE_CHECKING:
     import httpcore
