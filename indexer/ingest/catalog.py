@@ -17,8 +17,9 @@ from typing import Any
 
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import CollectionError
-from indexer.ingest.types import CatalogContent, CatalogFile, PendingFile
+from indexer.ingest.types import CatalogContent, CatalogFile
 from indexer.paths import container_of, is_local_file, is_within
+from indexer.sources import SourceFile
 from indexer.types import Caption
 
 CATALOG_FILE = "catalogue.db"
@@ -126,17 +127,17 @@ class Catalog:
 
     # Pending files
 
-    def add_pending(self, file: PendingFile) -> None:
+    def add_pending(self, file: SourceFile) -> None:
         row = (os.fsencode(file.path), file.size, file.mtime_ns, file.kind)
         self._execute("INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?)", *row)
 
     def count_pending(self) -> int:
         return int(self._fetch("SELECT count(*) FROM pending")[0][0])
 
-    def iter_pending(self) -> Iterator[PendingFile]:
+    def iter_pending(self) -> Iterator[SourceFile]:
         """The pending files by path; paged, so that writing goes on between."""
         for row in self._iter_rows("pending"):
-            yield PendingFile(os.fsdecode(row[0]), *row[1:])
+            yield SourceFile(os.fsdecode(row[0]), *row[1:])
 
     # Files and contents
 

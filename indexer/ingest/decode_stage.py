@@ -22,12 +22,11 @@ from indexer.ingest.types import (
     CatalogContent,
     CatalogFile,
     DecodedFile,
-    PendingFile,
     StageTimer,
 )
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError
-from indexer.sources import SourceSet
+from indexer.sources import SourceFile, SourceSet
 from indexer.types import SkippedFile
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class DecodeStage:
         self._claimed: set[str] = set()
         self._lock = threading.Lock()
 
-    def decode(self, pending: PendingFile, *, force: bool = False) -> DecodedFile | SkippedFile:
+    def decode(self, pending: SourceFile, *, force: bool = False) -> DecodedFile | SkippedFile:
         """Decode one file; `force` decodes it even where its content is known.
 
         Never raises for what a file holds: an unusable file is a `SkippedFile` with its reason.
@@ -71,7 +70,7 @@ class DecodeStage:
             return SkippedFile(display_path(pending.path), error.reason, error.detail)
 
     def decode_ahead(
-        self, pending: Iterable[PendingFile], *, threads: int, ahead: int
+        self, pending: Iterable[SourceFile], *, threads: int, ahead: int
     ) -> Generator[DecodedFile | SkippedFile]:
         """Decode in threads, in order, at most `ahead` files before the caller asks for them."""
         with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
@@ -91,7 +90,7 @@ class DecodeStage:
         with self._lock:
             self._claimed.discard(content_id)
 
-    def _decode(self, pending: PendingFile, *, force: bool) -> DecodedFile:
+    def _decode(self, pending: SourceFile, *, force: bool) -> DecodedFile:
         with self._timer("read"):
             data = self.sources.read(pending.path, self._limits)
             content_id = hash_content(data)
@@ -116,7 +115,7 @@ class DecodeStage:
             self._claimed.add(content_id)
             return True
 
-    def _decode_image(self, pending: PendingFile, file: CatalogFile, data: bytes) -> DecodedFile:
+    def _decode_image(self, pending: SourceFile, file: CatalogFile, data: bytes) -> DecodedFile:
         side, limits = self._image_side, self._limits
         with self._timer("decode"):
             decoded = decode_image(
@@ -133,7 +132,7 @@ class DecodeStage:
         content = CatalogContent(file.content_id, 0, [base])
         return DecodedFile(pending=pending, file=file, new_content=content, images=images)
 
-    def _decode_document(self, pending: PendingFile, file: CatalogFile, data: bytes) -> DecodedFile:
+    def _decode_document(self, pending: SourceFile, file: CatalogFile, data: bytes) -> DecodedFile:
         with self._timer("decode"):
             chunks = chunk_document(data)
             base = chunk_payloads(chunks, file.path, file.content_id, len(data))

@@ -38,10 +38,10 @@ from indexer.ingest.reconcile import (
     take_vectors,
 )
 from indexer.ingest.scan import Scan
-from indexer.ingest.types import DecodedFile, IngestOptions, PendingFile, StageTimer
+from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.ingest.write_stage import COMMIT_INTERVAL, WriteStage
 from indexer.paths import display_path
-from indexer.sources import SourceSet
+from indexer.sources import SourceFile, SourceSet
 from indexer.types import IngestProgress, IngestReport, SkippedFile
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ class _Pipeline:
         self._on_progress(IngestProgress(stage, done, total, skipped, seconds, display_path(path)))
 
 
-def _take_until(stop: threading.Event, pending: Iterable[PendingFile]) -> Iterator[PendingFile]:
+def _take_until(stop: threading.Event, pending: Iterable[SourceFile]) -> Iterator[SourceFile]:
     for item in pending:
         if stop.is_set():
             return

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Generator, Iterator
 
 from indexer.ingest.catalog import Catalog
-from indexer.ingest.types import PendingFile
 from indexer.paths import display_path, is_within
 from indexer.sources import Source, SourcePart, SourceSet
 from indexer.types import SkippedFile
@@ -62,9 +61,7 @@ class Scan:
             stamp = source.compute_stamp(file.path)
             self._catalog.mark_seen(file.path)
             if not self._catalog.is_unchanged(file.path, file.size, file.mtime_ns, stamp):
-                self._catalog.add_pending(
-                    PendingFile(file.path, file.size, file.mtime_ns, file.kind)
-                )
+                self._catalog.add_pending(file)
             yield file.path
         self._listed.append(part)
         name = display_path(part.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from embedder.images.decode import DecodeLimits
 from indexer.captions.normalize import FileCaptions
 from indexer.ids import make_point_ids
-from indexer.sources.base import SourceOptions
+from indexer.sources import SourceFile, SourceOptions
 from indexer.types import Payload
 
 if TYPE_CHECKING:
@@ -68,16 +68,6 @@ class IngestOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingFile:
-    """A path that is new or has changed: the scan stage's output."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
 class CatalogFile:
     """One path as it was when it was last read. `stamp` changes with its caption files."""
 
@@ -110,7 +100,7 @@ class DecodedFile:
     embedded.
     """
 
-    pending: PendingFile
+    pending: SourceFile
     file: CatalogFile
     new_content: CatalogContent | None = None  # None: the content is known already
     images: tuple[Image, ...] = ()

@@ -17,10 +17,10 @@ from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.embed_stage import EmbedFailedError, embed_each, mean_vector, require_vector
 from indexer.ingest.payload import texts_to_embed
-from indexer.ingest.types import DecodedFile, IngestOptions, PendingFile
+from indexer.ingest.types import DecodedFile, IngestOptions
 from indexer.paths import is_local_file, resolve_display_path
 from indexer.search.searcher import Searcher
-from indexer.sources import SourceSet
+from indexer.sources import SourceFile, SourceSet
 from indexer.types import Part, Payload, Query, Record, Vector
 
 SAMPLE_SIZE = 16  # points that are embedded again
@@ -92,7 +92,7 @@ def _decode_images(payload: Payload, decode_stage: DecodeStage) -> tuple[Image, 
         path = resolve_display_path(shown) if is_local_file(shown) else shown
         if decode_stage.sources.source_for(path) is None:
             continue
-        decoded = decode_stage.decode(PendingFile(path, 0, 0, "image"), force=True)
+        decoded = decode_stage.decode(SourceFile(path, 0, 0, "image"), force=True)
         if isinstance(decoded, DecodedFile) and decoded.file.content_id == payload["content"]:
             return decoded.images
     return ()

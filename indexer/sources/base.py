@@ -30,8 +30,8 @@ IGNORED_NAMES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class DiscoveredFile:
-    """An image or a text file. A local `path` is absolute and may hold undecodable bytes."""
+class SourceFile:
+    """An image or a text of a source. A local `path` is absolute and may hold undecodable bytes."""
 
     path: str
     size: int
@@ -108,7 +108,7 @@ class Source(ABC):
         return (SourcePart(self.root),)
 
     @abstractmethod
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         """Yield the images and texts of a part, in order.
 
         A problem with one file goes to `on_skip` under its path; a problem with everything that

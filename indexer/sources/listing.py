@@ -29,8 +29,8 @@ from indexer.captions.resolver import (
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError
 from indexer.sources.base import (
-    DiscoveredFile,
     Source,
+    SourceFile,
     SourcePart,
     identify_file,
     is_ignored,
@@ -145,7 +145,7 @@ class ListedSource(Source):
     @abstractmethod
     def to_listing_path(self, path: str) -> str: ...
 
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         """Yield what a walk of the same files would.
 
         Unlike a walk, it reads a file's first bytes only if its name has no extension.
@@ -166,7 +166,7 @@ class ListedSource(Source):
                     on_skip(SkippedFile(display_path(path), error.reason, error.detail))
                     continue
                 if kind:
-                    yield DiscoveredFile(path, entry.size, entry.mtime_ns, kind)
+                    yield SourceFile(path, entry.size, entry.mtime_ns, kind)
 
     def compute_stamp(self, path: str) -> str:
         listing_path = self.to_listing_path(path)

@@ -19,8 +19,8 @@ from indexer.errors import IndexerError
 from indexer.paths import display_path
 from indexer.skip_reasons import SkipReason, UnusableFileError
 from indexer.sources.base import (
-    DiscoveredFile,
     Source,
+    SourceFile,
     SourceOptions,
     SourcePart,
     identify_file,
@@ -57,7 +57,7 @@ class LocalSource(Source):
     def _has_content(self) -> bool:
         return is_path_available(self.root)
 
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         follow = self._options.follow_links
         return walk([Path(self.root)], on_skip, follow_links=follow, visited=self._visited)
 
@@ -77,7 +77,7 @@ def walk(
     *,
     follow_links: bool = False,
     visited: set[tuple[int, int]] | None = None,
-) -> Iterator[DiscoveredFile]:
+) -> Iterator[SourceFile]:
     """Find the images and texts under `roots`, each file once, folder by folder, sorted by name.
 
     Hidden files, known system files, sidecars, and files that are neither by name nor by content
@@ -145,7 +145,7 @@ class _Walker:
         # (device, inode) of folders; used only when following links
         self.visited: set[tuple[int, int]] = set() if visited is None else visited
 
-    def walk(self, start_paths: Sequence[str]) -> Iterator[DiscoveredFile]:
+    def walk(self, start_paths: Sequence[str]) -> Iterator[SourceFile]:
         for start in start_paths:
             if not os.path.isdir(start):
                 yield from self.walk_file(start)
@@ -158,7 +158,7 @@ class _Walker:
                     yield from self.walk_folder(folder, folders)
                     stack.extend(reversed(folders))
 
-    def walk_file(self, path: str) -> Iterator[DiscoveredFile]:
+    def walk_file(self, path: str) -> Iterator[SourceFile]:
         """Check a file that the user named: it is never ignored silently."""
         name = os.path.basename(path)
         try:
@@ -171,7 +171,7 @@ class _Walker:
         elif stat.S_ISREG(status.st_mode) and not unsupported_reason(name):
             self.report_skip(path, "unsupported", "neither an image nor a text")
 
-    def walk_folder(self, path: str, folders: list[str]) -> Iterator[DiscoveredFile]:
+    def walk_folder(self, path: str, folders: list[str]) -> Iterator[SourceFile]:
         """Yield the files of one folder; add its subfolders to `folders`."""
         try:
             with os.scandir(path) as listing:
@@ -188,7 +188,7 @@ class _Walker:
             elif entry.name not in sidecars:
                 yield from self.check_entry(entry, folders)
 
-    def check_entry(self, entry: os.DirEntry[str], folders: list[str]) -> Iterator[DiscoveredFile]:
+    def check_entry(self, entry: os.DirEntry[str], folders: list[str]) -> Iterator[SourceFile]:
         try:
             status = entry.stat()
         except OSError as error:
@@ -206,7 +206,7 @@ class _Walker:
         if file:
             yield file
 
-    def identify_file(self, path: str, name: str, status: os.stat_result) -> DiscoveredFile | None:
+    def identify_file(self, path: str, name: str, status: os.stat_result) -> SourceFile | None:
         is_regular = stat.S_ISREG(status.st_mode)
         try:
             kind = identify_file(name, lambda: _read_head(path) if is_regular else b"")
@@ -218,7 +218,7 @@ class _Walker:
             file_type = types.get(stat.S_IFMT(status.st_mode), "a device")
             self.report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
             return None
-        return DiscoveredFile(path, status.st_size, status.st_mtime_ns, kind) if kind else None
+        return SourceFile(path, status.st_size, status.st_mtime_ns, kind) if kind else None
 
     def is_first_visit(self, folder: str) -> bool:
         """Whether this walk has not seen `folder` before; links can lead to it twice."""

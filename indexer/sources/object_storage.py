@@ -9,7 +9,7 @@ from typing import Any
 from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import DiscoveredFile, SourcePart, check_size
+from indexer.sources.base import SourceFile, SourcePart, check_size
 from indexer.sources.filesystem import (
     build_etag,
     describe_error,
@@ -30,7 +30,7 @@ class ObjectStorageSource(ListedSource):
     def _has_content(self) -> bool:
         return any(True for _ in self.list_entries(lambda _: None))
 
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         for file in super().discover(part, on_skip):
             if not self._is_file or file.path == self.root:
                 yield file

@@ -19,7 +19,7 @@ from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
 from indexer.paths import display_path, is_web, redact_row_urls, redact_url, url_scheme
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import DiscoveredFile, Source, SourcePart, check_size
+from indexer.sources.base import Source, SourceFile, SourcePart, check_size
 from indexer.sources.byte_source import FileStat, make_byte_source
 from indexer.sources.image_table import ImageTable, open_table
 from indexer.types import SkipCallback
@@ -47,11 +47,11 @@ class ParquetSource(Source):
             SourcePart(redact_url(file), self._stat_file(file).etag) for file in self._list_files()
         ]
 
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         file = self._part_address(part.name)
         mtime_ns = self._stat_file(file).mtime_ns
         for row in range(self._open_table(file).num_rows):
-            yield DiscoveredFile(f"{part.name}#{row:0{ROW_DIGITS}}", 0, mtime_ns, "image")
+            yield SourceFile(f"{part.name}#{row:0{ROW_DIGITS}}", 0, mtime_ns, "image")
 
     def compute_stamp(self, path: str) -> str:
         return self._stat_file(self._part_address(path.rpartition("#")[0])).etag

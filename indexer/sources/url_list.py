@@ -22,7 +22,7 @@ from indexer.captions.normalize import FileCaptions, Row
 from indexer.errors import IndexerError
 from indexer.paths import canonicalize_url, redact_row_urls
 from indexer.skip_reasons import UnusableFileError, unreadable
-from indexer.sources.base import DiscoveredFile, Source, SourcePart, check_size
+from indexer.sources.base import Source, SourceFile, SourcePart, check_size
 from indexer.sources.image_table import URL_COLUMNS
 from indexer.types import SkipCallback, SkippedFile
 
@@ -50,7 +50,7 @@ class UrlListSource(Source):
     def list_parts(self) -> tuple[SourcePart]:
         return (SourcePart(self.root, blake2b(self._list_bytes, digest_size=12).hexdigest()),)
 
-    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[DiscoveredFile]:
+    def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         for path, image in self._images.items():
             name = posixpath.basename(unquote(urlsplit(image.url).path))
             advice = unsupported_reason(name)
@@ -61,7 +61,7 @@ class UrlListSource(Source):
             except UnusableFileError as error:
                 on_skip(SkippedFile(path, error.reason, error.detail))
                 continue
-            yield DiscoveredFile(path, 0, 0, detect_kind(name) or "image")
+            yield SourceFile(path, 0, 0, detect_kind(name) or "image")
 
     def compute_stamp(self, path: str) -> str:
         image = self._images.get(path)

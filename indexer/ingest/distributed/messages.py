@@ -9,8 +9,8 @@ from pathlib import Path
 from embedder.images.decode import DecodeLimits
 from indexer.collections import CollectionIndex
 from indexer.config import Config
-from indexer.ingest.types import DecodedFile, PendingFile
-from indexer.sources import SourceOptions
+from indexer.ingest.types import DecodedFile
+from indexer.sources import SourceFile, SourceOptions
 from indexer.types import SkippedFile
 
 
@@ -32,7 +32,7 @@ class FileTask:
     """A file to decode and embed. If it still holds the content that the catalog has for it, only
     its captions have changed, and it is not decoded."""
 
-    file: PendingFile
+    file: SourceFile
     known_content_id: str | None = None
 
 

@@ -27,8 +27,8 @@ from indexer.ingest.types import (
     CatalogContent,
     CatalogFile,
     DecodedFile,
-    PendingFile,
 )
+from indexer.sources import SourceFile
 from indexer.types import Caption, Record
 
 BASE = {"kind": "image", "captions": [], "tags": [], "content": "x"}
@@ -80,7 +80,7 @@ def make_file(path: str, *captions: str, content_id: str = "x", size: int = 1) -
 
 def make_decoded(file: CatalogFile, *, new: bool = False) -> DecodedFile:
     return DecodedFile(
-        pending=PendingFile(file.path, file.size, file.mtime_ns, "image"),
+        pending=SourceFile(file.path, file.size, file.mtime_ns, "image"),
         file=file,
         new_content=make_content(file.content_id) if new else None,
         images=(IMAGE,) if new else (),
@@ -227,7 +227,7 @@ def test_a_new_image_is_embedded_with_its_captions():
 def test_vectors_of_a_worker_are_taken():
     row = np.ones(4, np.float32)
     item = DecodedFile(
-        pending=PendingFile("a", 1, 0, "image"),
+        pending=SourceFile("a", 1, 0, "image"),
         file=make_file("a", "red"),
         new_content=make_content(),
         image_vector=row,

@@ -10,7 +10,7 @@ import pytest
 
 from indexer.errors import IndexerError
 from indexer.paths import display_path, resolve_display_path
-from indexer.sources.base import DiscoveredFile
+from indexer.sources import SourceFile
 from indexer.sources.local import distinct_roots, walk
 from indexer.types import SkippedFile
 
@@ -23,7 +23,7 @@ def touch(path: Path, data: bytes = JPEG) -> Path:
     return path
 
 
-def walked(*roots: Path, **options: bool) -> tuple[list[DiscoveredFile], dict[str, SkippedFile]]:
+def walked(*roots: Path, **options: bool) -> tuple[list[SourceFile], dict[str, SkippedFile]]:
     skips: list[SkippedFile] = []
     found = list(walk(roots, skips.append, **options))
     assert len({s.path for s in skips}) == len(skips)
@@ -45,7 +45,7 @@ def test_a_discovered_file_has_size_and_time(tmp_path):
     path = touch(tmp_path / "a.jpg")
     os.utime(path, ns=(1, 1_700_000_000_123_456_789))
     found, skips = walked(tmp_path)
-    assert found == [DiscoveredFile(str(path), len(JPEG), 1_700_000_000_123_456_789, "image")]
+    assert found == [SourceFile(str(path), len(JPEG), 1_700_000_000_123_456_789, "image")]
     assert not skips
 
 

@@ -21,8 +21,8 @@ from indexer.ids import hash_content, make_point_ids
 from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker import Worker
 from indexer.ingest.pipeline import ingest
-from indexer.ingest.types import DecodedFile, PendingFile
-from indexer.sources import SourceOptions
+from indexer.ingest.types import DecodedFile
+from indexer.sources import SourceFile, SourceOptions
 from indexer.types import IngestReport, Record, SkippedFile
 
 
@@ -77,7 +77,7 @@ def make_worker(config, collection, folder) -> Callable[[], Worker]:
 def make_batch(*paths: Path) -> TaskBatch:
     def make_task(path: Path) -> FileTask:
         status = path.stat()
-        return FileTask(PendingFile(str(path), status.st_size, status.st_mtime_ns, "image"))
+        return FileTask(SourceFile(str(path), status.st_size, status.st_mtime_ns, "image"))
 
     return TaskBatch(tuple(make_task(path) for path in paths))
 

@@ -11,7 +11,8 @@ from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
 from indexer.ingest.distributed.messages import BatchResult, FileResult, FileTask, TaskBatch
 from indexer.ingest.distributed.worker_pool import MAX_FAILURES, WorkerPool
-from indexer.ingest.types import CatalogFile, DecodedFile, PendingFile
+from indexer.ingest.types import CatalogFile, DecodedFile
+from indexer.sources import SourceFile
 from indexer.types import SkippedFile
 
 pytestmark = pytest.mark.usefixtures("ray")
@@ -36,7 +37,7 @@ def make_spawn(at_start: str = ""):
         def embed(self, rows: int) -> int:
             return rows
 
-    def _decode(pending: PendingFile) -> DecodedFile:
+    def _decode(pending: SourceFile) -> DecodedFile:
         file = CatalogFile(pending.path, 1, 1, "", "content", FileCaptions())
         return DecodedFile(pending=pending, file=file)
 
@@ -44,7 +45,7 @@ def make_spawn(at_start: str = ""):
 
 
 def make_batches(*paths: str, size: int = 16) -> list[TaskBatch]:
-    tasks = tuple(FileTask(PendingFile(path, 1, 1, "image")) for path in paths)
+    tasks = tuple(FileTask(SourceFile(path, 1, 1, "image")) for path in paths)
     return [TaskBatch(tasks[i : i + size]) for i in range(0, len(tasks), size)]
 
 
