@@ -50,19 +50,22 @@ class IngestJob:
         self.progress = progress
 
     def _run(self) -> None:
+        config = replace(get_settings(), collection=self.collection)
+        options = IngestOptions.from_config(config, prune=self.prune)
         try:
-            self.report = self._ingest()
+            embedder = choose_model(self.collection, self.model)
+            with OpenCollection.open_or_create(config, embedder.card) as collection:
+                self.report = ingest_with_workers(
+                    config,
+                    [self.folder],
+                    collection,
+                    embedder,
+                    options,
+                    self._on_progress,
+                    self.stop,
+                )
         except (IndexerError, EmbedderError) as error:
             self.error = str(error)
-
-    def _ingest(self) -> IngestReport:
-        config = replace(get_settings(), collection=self.collection)
-        embedder = choose_model(self.collection, self.model)
-        options = IngestOptions.from_config(config, prune=self.prune)
-        with OpenCollection.open_or_create(config, embedder.card) as collection:
-            return ingest_with_workers(
-                config, [self.folder], collection, embedder, options, self._on_progress, self.stop
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

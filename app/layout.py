@@ -1,4 +1,4 @@
-"""The frame of every page: title, style, navigation."""
+"""The frame of every page: title, style, navigation, and errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from app.views import library, quality, search
+from embedder import EmbedderError
+from indexer.errors import IndexerError
 
 HERE = Path(__file__).parent
 
@@ -24,4 +26,7 @@ pages = {
     ),
 }
 st.session_state["pages"] = pages  # so that one page can lead to the other
-st.navigation(list(pages.values()), position="top").run()
+try:
+    st.navigation(list(pages.values()), position="top").run()
+except (IndexerError, EmbedderError) as error:
+    st.error(str(error), icon=":material/error:")

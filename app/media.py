@@ -1,36 +1,49 @@
 """Images by URL: thumbnails, originals in a format that browsers show, and images of queries.
 
 `/picture/thumb/COLLECTION/ID`, `/picture/original/COLLECTION/ID`, `/picture/query/NAME`. An id
-names a point, and only the files of that point are ever read.
+names a point, and only the files of that point are ever read. Images that somebody searched with
+are kept for a while, so that a link can refer to them.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.services import get_decode_limits, local_dir, open_collection
-from app.uploads import find_upload
+from app.services import (
+    get_decode_limits,
+    get_settings,
+    local_dir,
+    open_searcher,
+    summarize_collections,
+)
 from embedder.images.decode import decode_image
 from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, QueryError
+from indexer.ids import hash_content
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
 from indexer.paths import is_local_file, resolve_display_path
+from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
 from indexer.skip_reasons import UnusableFileError
 from indexer.sources import read_original
 
 CACHE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content
 BROWSER_TYPES = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif")}
 MAX_SIDE = 2048  # pixels of the shorter side of an encoded original
+MAX_UPLOAD_BYTES = 200 << 20  # of all uploads; the oldest are deleted first
+UPLOAD_NAME_PATTERN = re.compile(r"[0-9a-f]{32}")
+UPLOAD_IS_GONE = "The picture of this search was deleted; drop it in again."
 
 
 def build_routes() -> Sequence[BaseRoute]:
@@ -114,7 +127,7 @@ def _parse_request(request: Request) -> tuple[str, str]:
 
 def _point_paths(name: str, id: str) -> list[str]:
     try:
-        records = open_collection(name).collection.store.retrieve([id])
+        records = open_searcher(name).collection.store.retrieve([id])
     except IndexerError:
         return []
     return [path for record in records for path in record.payload["paths"]]
@@ -123,7 +136,7 @@ def _point_paths(name: str, id: str) -> list[str]:
 def _ingest_sources(name: str) -> tuple[list[str], tuple[str, ...]]:
     """The sources of a collection, and the hosts that it may be read from."""
     try:
-        path = open_collection(name).collection.index_dir / CATALOG_FILE
+        path = open_searcher(name).collection.index_dir / CATALOG_FILE
         with closing(Catalog(path)) as catalog:
             return catalog.list_roots(), catalog.list_hosts()
     except IndexerError:
@@ -138,3 +151,54 @@ def _not_found() -> Response:
         'font-family="sans-serif" font-size="11" fill="#888">not on this disk</text></svg>'
     )
     return Response(card, 404, {"Cache-Control": "no-store"}, "image/svg+xml")
+
+
+def save_upload(data: bytes) -> str:
+    """Save the image in `data` at the size that the collections' models need, and return its name.
+
+    Raises `QueryError` where it cannot be decoded.
+    """
+    sides = [summary.card.image_side for summary in summarize_collections()]
+    side = max(sides, default=DEFAULT_IMAGE_SIDE)
+    try:
+        image = decode_image(data, side=side, limits=get_decode_limits()).image
+    except UnusableFileError as error:
+        raise QueryError(f"This file cannot be searched with: {error.detail}") from error
+    name = hash_content(data)[:32]
+    path = _upload_dir() / f"{name}.png"
+    if not path.exists():
+        buffer = BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+        path.write_bytes(buffer.getvalue())
+        _delete_oldest()
+    return name
+
+
+def find_upload(name: str) -> Path | None:
+    """The path of an upload, or None."""
+    path = _upload_dir() / f"{name}.png"
+    return path if UPLOAD_NAME_PATTERN.fullmatch(name) and path.is_file() else None
+
+
+def open_upload(name: str) -> Image.Image:
+    """The image of an upload; raises `QueryError` where it was deleted."""
+    path = find_upload(name)
+    if path is None:
+        raise QueryError(UPLOAD_IS_GONE)
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _upload_dir() -> Path:
+    folder = get_settings().local_folder / ".queries"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _delete_oldest() -> None:
+    uploads = sorted(_upload_dir().glob("*.png"), key=lambda p: p.stat().st_mtime, reverse=True)
+    total = 0
+    for path in uploads:
+        total += path.stat().st_size
+        if total > MAX_UPLOAD_BYTES:
+            path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,14 +15,6 @@ from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
 
 MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionSession:
-    """An open collection and its searcher."""
-
-    collection: OpenCollection
-    searcher: Searcher
 
 
 @lru_cache(maxsize=1)
@@ -66,20 +58,17 @@ def load_collection_model(card: ModelCard) -> Embedder:
     return load_model(replace(get_settings(), model=None), card)
 
 
-def open_collection(name: str) -> CollectionSession:
-    """The collection called `name`, with the index that is active now."""
-    return _open_index(
-        name, replace(open_backend(get_search_settings()).get_indexes(name).in_use, ingested=None)
-    )
+def open_searcher(name: str) -> Searcher:
+    """Open the collection called `name`, with the index that is active now."""
+    index = open_backend(get_search_settings()).get_indexes(name).in_use
+    return _open_index(name, replace(index, ingested=None))
 
 
 @lru_cache(maxsize=8)
-def _open_index(name: str, index: CollectionIndex) -> CollectionSession:
+def _open_index(name: str, index: CollectionIndex) -> Searcher:
     config = replace(get_search_settings(), collection=name, model=None)
     collection = OpenCollection.open_index(config, open_backend(config), index)
-    return CollectionSession(
-        collection, Searcher(collection, lambda: load_collection_model(collection.card))
-    )
+    return Searcher(collection, lambda: load_collection_model(collection.card))
 
 
 def choose_model(name: str, chosen: str | None = None) -> Embedder:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from app.uploads import open_upload
+from app.media import open_upload
 from indexer.search.query_syntax import PREFIX_PATTERN, parse_filters
 from indexer.types import Part, Query
 

@@ -26,11 +26,8 @@ REFRESH_SECONDS = 1.0
 def show() -> None:
     """Show the whole page."""
     st.html('<h1 class="pl-title pl-left">Library</h1>')
-    try:
-        _show_collections()
-        _show_add_form()
-    except (IndexerError, EmbedderError) as error:
-        st.error(str(error), icon=":material/error:")
+    _show_collections()
+    _show_add_form()
 
 
 @st.fragment(run_every=5.0)

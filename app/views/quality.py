@@ -13,7 +13,6 @@ import streamlit as st
 from app import runs, votes
 from app.services import summarize_collections
 from app.views import quality_comparison, quality_evaluation, quality_worst_queries
-from embedder import EmbedderError
 from finetune.errors import FinetuneError
 from finetune.run_dir import RunDir, RunInfo
 from indexer.errors import IndexerError
@@ -37,23 +36,20 @@ finetune evaluate pairs.test.jsonl --model RUN
 def show() -> None:
     """Show the whole page."""
     st.html('<h1 class="pl-title pl-left">Quality</h1>')
-    try:
-        listed = runs.list_all()
-        if listed:
-            selected = _select_run(listed)
-            _show_runs(selected.folder)
-            st.divider()
-            _show_run(selected)
-        else:
-            st.html(
-                '<p class="pl-lead pl-left">This page shows whether a model of your own is better. '
-                "There is no run yet. Three commands make one:</p>"
-            )
-            st.code(FIRST_STEPS.strip(), language="sh")
-        _show_votes()
-        _show_added_runs()
-    except (IndexerError, EmbedderError) as error:
-        st.error(str(error), icon=":material/error:")
+    listed = runs.list_all()
+    if listed:
+        selected = _select_run(listed)
+        _show_runs(selected.folder)
+        st.divider()
+        _show_run(selected)
+    else:
+        st.html(
+            '<p class="pl-lead pl-left">This page shows whether a model of your own is better. '
+            "There is no run yet. Three commands make one:</p>"
+        )
+        st.code(FIRST_STEPS.strip(), language="sh")
+    _show_votes()
+    _show_added_runs()
 
 
 def _select_run(listed: list[RunInfo]) -> RunInfo:

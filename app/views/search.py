@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import PurePath
 
 import streamlit as st
 
-from app import state, uploads
-from app.components import gallery, sidebar, vote_buttons
-from app.media import thumbnail_url
-from app.services import CollectionSession, list_names, open_collection
-from app.state import QueryChip, Search
-from embedder import EmbedderError
-from indexer.errors import IndexerError
+from app import state, votes
+from app.media import save_upload, thumbnail_url
+from app.services import list_names, open_searcher
+from app.state import PAGE_SIZES, QueryChip, Search
+from app.views import gallery
+from indexer.search.query_syntax import parse_filters
+from indexer.search.searcher import Searcher
 from indexer.types import SearchResults
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
+MAX_FACET_VALUES = 12
 UPLOAD_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "avif", "heic", "heif", "tif", "tiff", "bmp"]
+FACET_TITLES = {
+    "kind": "Kind",
+    "folder": "Folder",
+    "year": "Year",
+    "languages": "Caption language",
+    "tags": "Tag",
+    "camera": "Camera",
+    "format": "Format",
+}
 
 
 def show() -> None:
     """Show the page that the address describes."""
-    try:
-        names = list_names()
-        if not names:
-            _show_welcome()
-            return
-        _show_page(names)
-    except (IndexerError, EmbedderError) as error:
-        st.error(str(error), icon=":material/error:")
-
-
-def _show_page(names: list[str]) -> None:
+    names = list_names()
+    if not names:
+        _show_welcome()
+        return
     search = state.read_url()
     if search.collection not in names:
         search = replace(search, collection="default" if "default" in names else names[0])
@@ -41,14 +46,15 @@ def _show_page(names: list[str]) -> None:
             st.html('<h1 class="pl-title">What are you looking for?</h1>')
         _show_search_box(search)
         _show_chips(search)
-    session = open_collection(search.collection)
-    search = sidebar.show(search, names, session)
-    results = _search(session, search)
-    _show_results(search, results, session)
+    searcher = open_searcher(search.collection)
+    _show_sidebar(search, names, searcher)
+    with st.spinner("Searching…", show_time=False):
+        results = searcher.search(search.to_query())
+    _show_results(search, results, searcher)
     if search.chips:
-        vote_buttons.handle_votes(search)
+        votes.handle_votes(search)
     if search.open_id:
-        gallery.show_dialog(search, session)
+        gallery.show_dialog(search, searcher)
 
 
 def _show_search_box(search: Search) -> None:
@@ -63,7 +69,7 @@ def _show_search_box(search: Search) -> None:
         return
     text = given if isinstance(given, str) else given.text
     for file in [] if isinstance(given, str) else given.files:
-        search = search.with_chip(QueryChip(f"img:{uploads.save_upload(file.getvalue())}"))
+        search = search.with_chip(QueryChip(f"img:{save_upload(file.getvalue())}"))
     if text and text.strip():
         search = search.with_chip(state.parse_param(text.strip()))
     state.navigate(search)
@@ -118,14 +124,72 @@ def _escape_markdown(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+!|:$~" else c for c in text)
 
 
-def _search(session: CollectionSession, search: Search) -> SearchResults:
-    with st.spinner("Searching…", show_time=False):
-        return session.searcher.search(search.to_query())
+def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
+    """Show the collection, the filters, and how to show the hits; a change is a new search."""
+    with st.sidebar:
+        if len(names) > 1:
+            chosen = st.selectbox("Collection", names, index=names.index(search.collection))
+            if chosen != search.collection:
+                portable = (chip for chip in search.chips if not chip.value.startswith("id:"))
+                state.navigate(Search(collection=chosen, chips=tuple(portable)))
+        _show_filters(search, searcher)
+        _show_display_options(search)
 
 
-def _show_results(search: Search, results: SearchResults, session: CollectionSession) -> None:
+def _show_filters(search: Search, searcher: Searcher) -> None:
+    filters = parse_filters(search.filters)
+    facets = searcher.facets(filters, MAX_FACET_VALUES)
+    for key, title in FACET_TITLES.items():
+        counts = dict(facets.get(key, []))
+        chosen = [value for value in filters.get(key, ()) if value]
+        if len(counts) < 2 and not chosen:
+            continue
+        options = list(dict.fromkeys([*counts, *chosen]))
+        picked = st.pills(
+            title,
+            options,
+            selection_mode="multi",
+            default=chosen,
+            format_func=partial(_format_option, key, counts),
+            key=f"facet-{key}-{'|'.join(chosen)}",
+        )
+        if set(picked) != set(chosen):
+            state.navigate(_with_filter(search, key, list(picked)))
+
+
+def _format_option(key: str, counts: dict[str, int], value: str) -> str:
+    name = PurePath(value).name or value if key == "folder" else value
+    return f"{name} {counts.get(value, 0)}"
+
+
+def _with_filter(search: Search, key: str, values: list[str]) -> Search:
+    others = tuple(f for f in search.filters if f.partition("=")[0] != key)
+    return replace(search, filters=others + tuple(f"{key}={value}" for value in values), page=1)
+
+
+def _show_display_options(search: Search) -> None:
+    st.divider()
+    fold = st.toggle("Fold near-duplicates", value=search.fold, key=f"fold-{search.fold}")
+    diversity = st.slider(
+        "Diversity",
+        0.0,
+        1.0,
+        search.diversity,
+        0.1,
+        key=f"mix-{search.diversity}",
+        help="Higher shows results that differ more from each other.",
+    )
+    size = st.segmented_control(
+        "Results a page", PAGE_SIZES, default=search.size, key=f"size-{search.size}"
+    )
+    changed = replace(search, fold=fold, diversity=float(diversity), size=size or search.size)
+    if changed != search:
+        state.navigate(replace(changed, page=1))
+
+
+def _show_results(search: Search, results: SearchResults, searcher: Searcher) -> None:
     if not results.hits:
-        _show_no_results(search, session)
+        _show_no_results(search, searcher)
         return
     if search.chips and not results.is_significant:
         st.html(
@@ -159,8 +223,8 @@ def _show_welcome() -> None:
         st.html("<p class='pl-lead'>or type <code>indexer ingest FOLDER</code></p>")
 
 
-def _show_no_results(search: Search, session: CollectionSession) -> None:
-    if session.collection.store.count() == 0:
+def _show_no_results(search: Search, searcher: Searcher) -> None:
+    if searcher.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
         return
     st.html('<div class="pl-note"><b>Nothing matches</b> these filters.</div>')

@@ -39,7 +39,7 @@ class Searcher:
     """Searches one collection. Thread-safe; the model loads when a query first needs it."""
 
     def __init__(self, collection: OpenCollection, embedder: Callable[[], Embedder]) -> None:
-        self._store, self._embedder = collection.store, embedder
+        self.collection, self._store, self._embedder = collection, collection.store, embedder
         on_server = collection.active_index.server_collection
         info = on_server and on_server.info
         self._sampler = CalibrationSampler(

@@ -9,9 +9,8 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.media import build_routes, original_url, thumbnail_url
-from app.services import open_collection
-from app.uploads import save_upload
+from app.media import build_routes, original_url, save_upload, thumbnail_url
+from app.services import open_searcher
 from indexer.errors import QueryError
 from indexer.ingest.thumbnails import thumbnail_path
 
@@ -23,7 +22,7 @@ def client(app_store) -> TestClient:
 
 @pytest.fixture
 def cat(app_store) -> str:
-    records, _ = open_collection("default").collection.store.scroll(limit=1000)
+    records, _ = open_searcher("default").collection.store.scroll(limit=1000)
     return next(r.id for r in records if r.payload["name"] == "chelsea.jpg")
 
 

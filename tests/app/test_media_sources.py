@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.media import build_routes, original_url, thumbnail_url
-from app.services import get_search_settings, open_collection
+from app.services import get_search_settings, open_searcher
 from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
@@ -31,7 +31,7 @@ def archived(empty_store, tmp_path, colours) -> Iterator[dict[str, str]]:
             archive.addfile(info, io.BytesIO(out.getvalue()))
     with OpenCollection.open_or_create(load_config(), colours.card) as collection:
         ingest([tmp_path / "x.tar"], collection, colours)
-    records, _ = open_collection("default").collection.store.scroll(limit=10)
+    records, _ = open_searcher("default").collection.store.scroll(limit=10)
     yield {record.payload["name"]: record.id for record in records}
     get_search_settings.cache_clear()
 
@@ -45,7 +45,7 @@ def test_members_of_an_archive_are_shown(archived):
 
 
 def test_a_thumbnail_of_a_member_is_made_again(archived):
-    collection = open_collection("default").collection
+    collection = open_searcher("default").collection
     id = archived["b.png"]
     (collection.thumbnail_dir / id[:2] / f"{id}.jpg").unlink()
     client = TestClient(Starlette(routes=list(build_routes())))

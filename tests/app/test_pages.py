@@ -114,7 +114,7 @@ def test_the_library_ingests_a_folder(empty_store, tmp_path, photo):
 def test_a_collection_is_made_with_the_chosen_model(empty_store, tmp_path, photo, checkpoint):
     """And a search there puts a picture and words through that model together."""
     from app import jobs
-    from app.services import open_collection
+    from app.services import open_searcher
     from indexer.types import Part, Query
 
     photo(tmp_path / "pictures" / "a.jpg", "red")
@@ -123,10 +123,10 @@ def test_a_collection_is_made_with_the_chosen_model(empty_store, tmp_path, photo
     job = jobs.start_ingest("default", tmp_path / "pictures", model=name, prune=False)
     job.wait(90)
     assert job.error == ""
-    here = open_collection("default")
+    here = open_searcher("default")
     assert here.collection.card.name == name
     words = Part(text="at night", label="at night")
-    found = here.searcher.search(Query((Part(id=_id_of("a.jpg"), label="a"), words)))
+    found = here.search(Query((Part(id=_id_of("a.jpg"), label="a"), words)))
     assert [hit.payload["name"] for hit in found.hits] == ["b.jpg"]
     assert len(found.hits[0].explanation["parts"]) == 1, "one input, not two vectors added"
     other = jobs.start_ingest("default", tmp_path / "pictures", model="starter", prune=False)
@@ -141,7 +141,7 @@ def _library() -> None:
 
 
 def _id_of(name: str) -> str:
-    from app.services import open_collection
+    from app.services import open_searcher
 
-    records, _ = open_collection("default").collection.store.scroll(limit=1000)
+    records, _ = open_searcher("default").collection.store.scroll(limit=1000)
     return next(r.id for r in records if r.payload["name"] == name)

@@ -156,9 +156,9 @@ def test_a_file_of_pairs_must_be_there(empty_store, run_folder, page):
 
 
 def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
-    from app.services import open_collection
+    from app.services import open_searcher
 
-    records, _ = open_collection("default").collection.store.scroll(limit=3)
+    records, _ = open_searcher("default").collection.store.scroll(limit=3)
     search = Search(collection="default", chips=(QueryChip("counted"),))
     try:
         for record, vote in zip(records, (1, 1, -1), strict=True):

@@ -11,9 +11,9 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import votes
-from app.services import open_collection
+from app.media import find_upload, save_upload
+from app.services import open_searcher
 from app.state import QueryChip, Search, parse_param
-from app.uploads import find_upload, save_upload
 from indexer import feedback
 
 SHELL = Path(__file__).parents[2] / "app" / "layout.py"
@@ -29,7 +29,7 @@ CATS = search_for((QueryChip("cat"),))
 @pytest.fixture
 def record(app_store):
     """The cat; the votes of the test are forgotten after it."""
-    records, _ = open_collection("default").collection.store.scroll(limit=1000)
+    records, _ = open_searcher("default").collection.store.scroll(limit=1000)
     yield next(r for r in records if r.payload["name"] == "chelsea.jpg")
     (app_store / "default" / "feedback.jsonl").unlink(missing_ok=True)
 

@@ -11,10 +11,9 @@ from typing import Any
 import streamlit as st
 
 from app import state, votes
-from app.components import vote_buttons
 from app.media import original_url, thumbnail_url
-from app.services import CollectionSession
 from app.state import QueryChip, Search
+from indexer.search.searcher import Searcher
 from indexer.types import Hit, Payload, Query, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
@@ -28,7 +27,7 @@ def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
             with st.container(key=f"card-{hit.id}", gap=None):
                 html = render_card(search, hit)
                 if search.chips:
-                    html += vote_buttons.render_buttons(search, hit.id, voted.get(hit.id, 0))
+                    html += votes.render_buttons(search, hit.id, voted.get(hit.id, 0))
                 st.html(html)
                 if st.button(f"Open {hit.payload['name']}", key=f"open-{hit.id}", width="stretch"):
                     state.navigate(replace(search, open_id=hit.id))
@@ -70,10 +69,10 @@ def _render_preview(search: Search, hit: Hit) -> str:
     )
 
 
-def show_dialog(search: Search, session: CollectionSession) -> None:
+def show_dialog(search: Search, searcher: Searcher) -> None:
     """Show the hit that the address names in a dialog, if the collection has it."""
     try:
-        records = session.collection.store.retrieve([search.open_id])
+        records = searcher.collection.store.retrieve([search.open_id])
     except Exception:  # the id comes from the address
         records = []
     if not records:
@@ -82,7 +81,7 @@ def show_dialog(search: Search, session: CollectionSession) -> None:
 
     @st.dialog(choose_title(record.payload)[:80] or "Result", width="large", on_dismiss=_close)
     def dialog() -> None:
-        _show_hit(search, record, session)
+        _show_hit(search, record, searcher)
 
     dialog()
 
@@ -91,13 +90,13 @@ def _close() -> None:
     state.write_url(replace(state.read_url(), open_id=""))
 
 
-def _show_hit(search: Search, record: Record, session: CollectionSession) -> None:
+def _show_hit(search: Search, record: Record, searcher: Searcher) -> None:
     picture, facts = st.columns([3, 2], gap="large")
     with picture:
         _show_image(search, record)
         _show_actions(search, record)
     with facts:
-        _show_explanation(search, record, session)
+        _show_explanation(search, record, searcher)
         _show_captions(record.payload)
         _show_facts(record.payload)
 
@@ -117,7 +116,7 @@ def _show_actions(search: Search, record: Record) -> None:
     with st.container(horizontal=True, key="ways"):
         if search.chips:
             vote = votes.load_votes(search).get(record.id, 0)
-            st.html(vote_buttons.render_buttons(search, record.id, vote), width="content")
+            st.html(votes.render_buttons(search, record.id, vote), width="content")
         if st.button("More like this", icon=":material/auto_awesome_motion:", type="primary"):
             state.navigate(Search(collection=search.collection, chips=(this,)))
         if st.button("Add words to this picture", icon=":material/add_notes:"):
@@ -126,8 +125,8 @@ def _show_actions(search: Search, record: Record) -> None:
             state.navigate(replace(search.with_chip(replace(this, weight=-1.0)), open_id=""))
 
 
-def _show_explanation(search: Search, record: Record, session: CollectionSession) -> None:
-    hit = _find_hit(search, record, session)
+def _show_explanation(search: Search, record: Record, searcher: Searcher) -> None:
+    hit = _find_hit(search, record, searcher)
     if hit is None:
         return
     st.markdown("##### Why it was found")
@@ -140,14 +139,14 @@ def _show_explanation(search: Search, record: Record, session: CollectionSession
     )
 
 
-def _find_hit(search: Search, record: Record, session: CollectionSession) -> Hit | None:
+def _find_hit(search: Search, record: Record, searcher: Searcher) -> Hit | None:
     """The hit for this record: the same query, filtered to its content."""
     if not search.chips:
         return None
     query = search.to_query()
     only = {"content": (str(record.payload["content"]),)}
     same_content = Query(query.parts, filters=only, limit=50, group_duplicates=False)
-    found = session.searcher.search(same_content).hits
+    found = searcher.search(same_content).hits
     return next((hit for hit in found if hit.id == record.id), None)
 
 
