@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
-from app.services import file_version, get_settings
+from app.services import cache_by_file, get_settings
 from finetune.evaluation.report import (
     AFTER,
     BEFORE,
     COMPARISON,
-    QUERIES,
     EvaluationReport,
     MetricChange,
     MetricEstimate,
@@ -97,29 +95,16 @@ def read_result(folder: Path) -> Result:
     )
 
 
-def find_query_results(folder: Path, ids: Sequence[str]) -> dict[str, QueryResult]:
-    """What the evaluation in `folder` found for the queries `ids`; raises `DataError`."""
-    path = folder / QUERIES
-    return _find_query_results(path, file_version(path), tuple(ids))
+@cache_by_file(maxsize=8)
+def find_query_results(file: Path, ids: tuple[str, ...]) -> dict[str, QueryResult]:
+    """What the evaluation whose results are in `file` found for `ids`; raises `DataError`."""
+    return {result.id: result for result in iter_query_results(file) if result.id in ids}
 
 
-def find_hardest_ids(folder: Path) -> tuple[str, ...]:
+@cache_by_file(maxsize=8)
+def find_hardest_ids(file: Path) -> tuple[str, ...]:
     """The queries whose first relevant document ranks lowest; raises `DataError`."""
-    path = folder / QUERIES
-    return _find_hardest_ids(path, file_version(path))
-
-
-@lru_cache(maxsize=8)
-def _find_query_results(
-    path: Path, version: tuple[int, int], ids: tuple[str, ...]
-) -> dict[str, QueryResult]:
-    wanted = set(ids)
-    return {result.id: result for result in iter_query_results(path) if result.id in wanted}
-
-
-@lru_cache(maxsize=8)
-def _find_hardest_ids(path: Path, version: tuple[int, int]) -> tuple[str, ...]:
-    return tuple(result.id for result in find_hardest(iter_query_results(path), MAX_HARDEST))
+    return tuple(result.id for result in find_hardest(iter_query_results(file), MAX_HARDEST))
 
 
 def _read_report(folder: Path) -> EvaluationReport:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import TypeVar
 
 from embedder import DEFAULT_MODEL, Embedder, ModelCard, describe_model
 from embedder.images.decode import DecodeLimits
@@ -13,6 +15,8 @@ from indexer.collections.collection import OpenCollection, Summary, list_collect
 from indexer.collections.model import check_model_settings, load_model, make_settings
 from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
+
+T = TypeVar("T")
 
 MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
 
@@ -86,10 +90,23 @@ def choose_model(name: str, chosen: str | None = None) -> Embedder:
     )
 
 
-def file_version(path: Path) -> tuple[int, int]:
-    """Time and size of a file: a key for caches of what it holds."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+def cache_by_file(maxsize: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Cache what a function makes of a file, its first argument, until the file changes."""
+
+    def decorate(read: Callable[..., T]) -> Callable[..., T]:
+        @lru_cache(maxsize)
+        def read_version(version: tuple[int, int], path: Path, *args: Hashable) -> T:
+            return read(path, *args)
+
+        @wraps(read)
+        def read_cached(path: Path, *args: Hashable) -> T:
+            try:
+                status = path.stat()
+                version = status.st_mtime_ns, status.st_size
+            except OSError:
+                version = 0, 0
+            return read_version(version, path, *args)
+
+        return read_cached
+
+    return decorate

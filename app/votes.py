@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from hashlib import blake2b
 from html import escape
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.media import UPLOAD_IS_GONE, find_upload
-from app.services import file_version, local_dir, open_searcher
+from app.services import cache_by_file, local_dir, open_searcher
 from app.state import QueryChip, Search
 from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
@@ -25,8 +24,6 @@ from indexer.feedback import Vote, VotedQuery, VotedQueryPart
 from indexer.paths import resolve_display_path
 from indexer.search.query_syntax import parse_filters
 from indexer.types import Record
-
-Key = frozenset[VotedQueryPart]
 
 LABELS = {1: "Thumbs up", -1: "Thumbs down"}
 HELP = "Stored on this machine, with the collection; a model can be trained on it (page Quality)."
@@ -56,18 +53,32 @@ _component = st.components.v2.component("polylens_thumbs", js=JS)
 def load_votes(search: Search) -> Mapping[str, int]:
     """1 or -1 for each point with a vote for this search; empty where votes cannot be read."""
     folder = local_dir(search.collection)
-    parts = (_with_stored_image(folder, _to_voted_part(chip)) for chip in search.chips)
-    query = VotedQuery(tuple(parts))
+    parts = frozenset(
+        # an image is compared with the collection's own copy of it
+        replace(part, image=str(feedback.locate_image_copy(folder, Path(part.image))))
+        if part.image
+        else part
+        for part in map(_to_voted_part, search.chips)
+    )
     with suppress(StoreError):
-        return _load_by_query(folder).get(query.key, {})
+        return _read_by_query(folder / feedback.VOTES_FILE).get(parts, {})
     return {}
 
 
 def count_votes(collection: str) -> tuple[int, int]:
     """How many thumbs up and down the collection has; raises `StoreError`."""
-    folder = local_dir(collection)
-    votes = [vote for hits in _load_by_query(folder).values() for vote in hits.values()]
+    by_query = _read_by_query(local_dir(collection) / feedback.VOTES_FILE)
+    votes = [vote for by_id in by_query.values() for vote in by_id.values()]
     return votes.count(1), votes.count(-1)
+
+
+@cache_by_file(maxsize=8)
+def _read_by_query(file: Path) -> dict[frozenset[VotedQueryPart], dict[str, int]]:
+    """All votes of a collection: the query -> a point's id -> its vote."""
+    by_query: dict[frozenset[VotedQueryPart], dict[str, int]] = {}
+    for vote in feedback.read_votes(file.parent):
+        by_query.setdefault(vote.query.key, {})[vote.id] = vote.vote
+    return by_query
 
 
 def record_vote(search: Search, record: Record, vote: int) -> None:
@@ -97,32 +108,17 @@ def _to_voted_part(chip: QueryChip) -> VotedQueryPart:
     return VotedQueryPart(image=str(path), weight=chip.weight)
 
 
-def _with_stored_image(folder: Path, part: VotedQueryPart) -> VotedQueryPart:
-    """`part` as votes refer to it: an image by the collection's own copy."""
-    if not part.image:
-        return part
-    return replace(part, image=str(feedback.locate_image_copy(folder, Path(part.image))))
-
-
-def _load_by_query(folder: Path) -> Mapping[Key, Mapping[str, int]]:
-    return _load_version(folder, file_version(folder / feedback.VOTES_FILE))
-
-
-@lru_cache(maxsize=8)
-def _load_version(folder: Path, version: tuple[int, int]) -> Mapping[Key, Mapping[str, int]]:
-    """All votes of a collection, read again when the file has another version."""
-    by_query: dict[Key, dict[str, int]] = {}
-    for vote in feedback.read_votes(folder):
-        by_query.setdefault(vote.query.key, {})[vote.id] = vote.vote
-    return by_query
-
-
 def render_buttons(search: Search, id: str, vote: int) -> str:
     """The two buttons of a hit as HTML, the one of `vote` pressed."""
+    buttons = "".join(
+        f'<button type="button" data-vote="{value}" '
+        f'aria-pressed="{"true" if value == vote else "false"}" '
+        f'aria-label="{label}" title="{label}. {HELP}"></button>'
+        for value, label in LABELS.items()
+    )
     return (
         f'<span class="pl-thumbs" data-id="{escape(id, quote=True)}" '
-        f'data-asked="{_search_key(search)}">'
-        f"{_render_button(1, vote)}{_render_button(-1, vote)}</span>"
+        f'data-asked="{_search_key(search)}">{buttons}</span>'
     )
 
 
@@ -154,11 +150,3 @@ def _search_key(search: Search) -> str:
     """A short key of the query."""
     query = (search.collection, search.chips, search.filters)
     return blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _render_button(value: int, vote: int) -> str:
-    pressed = "true" if value == vote else "false"
-    return (
-        f'<button type="button" data-vote="{value}" aria-pressed="{pressed}" '
-        f'aria-label="{LABELS[value]}" title="{LABELS[value]}. {HELP}"></button>'
-    )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any
 
 import streamlit as st
 
@@ -14,7 +13,7 @@ from app import state, votes
 from app.media import original_url, thumbnail_url
 from app.state import QueryChip, Search
 from indexer.search.searcher import Searcher
-from indexer.types import Hit, Payload, Query, Record
+from indexer.types import Hit, Payload, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
 
@@ -65,7 +64,7 @@ def _render_preview(search: Search, hit: Hit) -> str:
         return f'<blockquote class="pl-text">{text}</blockquote>'
     return (
         f'<img loading="lazy" src="{thumbnail_url(search.collection, hit.id)}" '
-        f'alt="{escape(choose_title(hit.payload, search), quote=True)}">'
+        f'alt="{escape(choose_title(hit.payload, search))}">'
     )
 
 
@@ -93,21 +92,18 @@ def _close() -> None:
 def _show_hit(search: Search, record: Record, searcher: Searcher) -> None:
     picture, facts = st.columns([3, 2], gap="large")
     with picture:
-        _show_image(search, record)
+        if record.payload["kind"] == "text":
+            st.html(f'<blockquote class="pl-full">{escape(record.payload["text"])}</blockquote>')
+        else:
+            url = original_url(search.collection, record.id)
+            alt = escape(choose_title(record.payload))
+            image = f'<img class="pl-large" src="{url}" alt="{alt}">'
+            st.html(f'<a href="{url}" target="_blank">{image}</a>')
         _show_actions(search, record)
     with facts:
         _show_explanation(search, record, searcher)
         _show_captions(record.payload)
         _show_facts(record.payload)
-
-
-def _show_image(search: Search, record: Record) -> None:
-    if record.payload["kind"] == "text":
-        st.html(f'<blockquote class="pl-full">{escape(record.payload["text"])}</blockquote>')
-        return
-    url = original_url(search.collection, record.id)
-    alt = escape(choose_title(record.payload), quote=True)
-    st.html(f'<a href="{url}" target="_blank"><img class="pl-large" src="{url}" alt="{alt}"></a>')
 
 
 def _show_actions(search: Search, record: Record) -> None:
@@ -117,21 +113,35 @@ def _show_actions(search: Search, record: Record) -> None:
         if search.chips:
             vote = votes.load_votes(search).get(record.id, 0)
             st.html(votes.render_buttons(search, record.id, vote), width="content")
-        if st.button("More like this", icon=":material/auto_awesome_motion:", type="primary"):
-            state.navigate(Search(collection=search.collection, chips=(this,)))
-        if st.button("Add words to this picture", icon=":material/add_notes:"):
+        more = st.button("More like this", icon=":material/auto_awesome_motion:", type="primary")
+        add = st.button("Add words to this picture", icon=":material/add_notes:")
+        if more or add:  # the words are typed on the page of this picture
             state.navigate(Search(collection=search.collection, chips=(this,)))
         if st.button("Not like this", icon=":material/block:"):
             state.navigate(replace(search.with_chip(replace(this, weight=-1.0)), open_id=""))
 
 
 def _show_explanation(search: Search, record: Record, searcher: Searcher) -> None:
-    hit = _find_hit(search, record, searcher)
+    """Show the shares of the parts and channels: the same query, filtered to this content."""
+    if not search.chips:
+        return
+    query = replace(
+        search.to_query(),
+        filters={"content": (str(record.payload["content"]),)},
+        limit=50,
+        offset=0,
+        group_duplicates=False,
+    )
+    hit = next((hit for hit in searcher.search(query) if hit.id == record.id), None)
     if hit is None:
         return
     st.markdown("##### Why it was found")
     for part in hit.explanation["parts"]:
-        st.html(_render_bar(part["label"], part["share"]))
+        side, percent = "for" if part["share"] >= 0 else "against", part["share"] * 100
+        st.html(
+            f'<div class="pl-bar"><span>{escape(part["label"])}</span>'
+            f'<i class="{side}" style="width:{abs(percent):.0f}%"></i><b>{percent:+.0f}%</b></div>'
+        )
     channels = hit.explanation["channels"]
     labels = {"image": "by sight", "text": "by its caption", "bm25": "by its words"}
     st.caption(
@@ -139,34 +149,11 @@ def _show_explanation(search: Search, record: Record, searcher: Searcher) -> Non
     )
 
 
-def _find_hit(search: Search, record: Record, searcher: Searcher) -> Hit | None:
-    """The hit for this record: the same query, filtered to its content."""
-    if not search.chips:
-        return None
-    query = search.to_query()
-    only = {"content": (str(record.payload["content"]),)}
-    same_content = Query(query.parts, filters=only, limit=50, group_duplicates=False)
-    found = searcher.search(same_content).hits
-    return next((hit for hit in found if hit.id == record.id), None)
-
-
-def _render_bar(label: str, share: float) -> str:
-    side = "for" if share >= 0 else "against"
-    return (
-        f'<div class="pl-bar"><span>{escape(label)}</span>'
-        f'<i class="{side}" style="width:{abs(share) * 100:.0f}%"></i>'
-        f"<b>{share * 100:+.0f}%</b></div>"
-    )
-
-
 def _show_captions(payload: Payload) -> None:
-    captions: Sequence[Mapping[str, Any]] = payload["captions"]
-    if captions:
+    if payload["captions"]:
         st.markdown("##### Captions")
-        rows = "".join(
-            f"<dt>{escape(c['language'] or '–')}</dt><dd>{escape(c['text'])}</dd>" for c in captions
-        )
-        st.html(f'<dl class="pl-facts">{rows}</dl>')
+        captions = ((c["language"] or "–", c["text"]) for c in payload["captions"])
+        st.html(f'<dl class="pl-facts">{_render_terms(captions)}</dl>')
 
 
 def _show_facts(payload: Payload) -> None:
@@ -177,9 +164,13 @@ def _show_facts(payload: Payload) -> None:
         "Camera": payload.get("camera", ""),
         "Size": " · ".join(filter(None, [size, kilobytes, payload["format"]])),
         "Tags": ", ".join(payload["tags"]),
-        **{key: str(value) for key, value in payload.get("meta", {}).items()},
+        **payload.get("meta", {}),
     }
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items() if v)
+    terms = _render_terms((key, str(value)) for key, value in facts.items() if str(value))
     paths = "".join(f"<dd><code>{escape(path)}</code></dd>" for path in payload["paths"])
     st.markdown("##### About it")
-    st.html(f'<dl class="pl-facts">{rows}<dt>Files</dt>{paths}</dl>')
+    st.html(f'<dl class="pl-facts">{terms}<dt>Files</dt>{paths}</dl>')
+
+
+def _render_terms(terms: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in terms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import streamlit as st
 
 from app.runs import Result, find_hardest_ids, find_query_results
-from app.services import file_version, get_decode_limits
+from app.services import cache_by_file, get_decode_limits
 from app.views.quality_comparison import format_direction, select_result
 from embedder.images.decode import decode_image, read_file
-from finetune.evaluation.report import AFTER, BEFORE, DocumentRef, QueryResult
+from finetune.evaluation.report import AFTER, BEFORE, QUERIES, DocumentRef, QueryResult
 from finetune.run_dir import RunInfo
 from indexer.paths import resolve_display_path
 from indexer.skip_reasons import UnusableFileError
@@ -32,23 +31,23 @@ def show(run: RunInfo) -> None:
     result = select_result(run)
     if result is None:
         return
-    folder = result.folder / AFTER if result.before else result.folder
-    ids = _select_queries(result, folder)
+    file = (result.folder / AFTER if result.before else result.folder) / QUERIES
+    ids = _select_queries(result, file)
     if not ids:
         st.html('<div class="pl-note">Every query finds a relevant document first.</div>')
         return
-    after = find_query_results(folder, ids)
-    before = find_query_results(result.folder / BEFORE, ids) if result.before else {}
+    after = find_query_results(file, ids)
+    before = find_query_results(result.folder / BEFORE / QUERIES, ids) if result.before else {}
     for id in _paginate([id for id in ids if id in after], str(result.folder)):
         with st.container(border=True, key=f"query-{result.folder}-{id}"):
             _show_query(after[id], before.get(id))
 
 
-def _select_queries(result: Result, folder: Path) -> tuple[str, ...]:
+def _select_queries(result: Result, file: Path) -> tuple[str, ...]:
     if not result.worst:
         if result.before:
             st.caption("No query ranks its first relevant document lower. These are the hardest.")
-        return find_hardest_ids(folder)
+        return find_hardest_ids(file)
     kind = st.segmented_control(
         "Which queries",
         [MOST_FALLEN, HARDEST],
@@ -57,7 +56,7 @@ def _select_queries(result: Result, folder: Path) -> tuple[str, ...]:
         key=f"worst-{result.folder}",
         label_visibility="collapsed",
     )
-    return find_hardest_ids(folder) if kind == HARDEST else result.worst
+    return find_hardest_ids(file) if kind == HARDEST else result.worst
 
 
 def _paginate(ids: Sequence[str], key: str) -> Sequence[str]:
@@ -71,7 +70,11 @@ def _paginate(ids: Sequence[str], key: str) -> Sequence[str]:
 
 
 def _show_query(after: QueryResult, before: QueryResult | None) -> None:
-    ranks = " → ".join(_format_rank(one.rank) for one in (before, after) if one)
+    ranks = " → ".join(
+        "not found" if result.rank is None else f"place {result.rank:,}"
+        for result in (before, after)
+        if result
+    )
     facts = " · ".join(filter(None, [format_direction(after.direction), after.language]))
     words = f"<h4>{escape(after.text)}</h4>" if after.text else ""
     st.html(f'<div class="pl-query">{words}<p>{escape(facts)} · <b>{escape(ranks)}</b></p></div>')
@@ -80,10 +83,6 @@ def _show_query(after: QueryResult, before: QueryResult | None) -> None:
             _show_documents("Asked with", [{"text": None, "image": after.image}])
         _show_documents("Should be found", after.relevant[:2])
         _show_documents("Was found", after.found[:DOCUMENTS_SHOWN], after.relevant)
-
-
-def _format_rank(rank: int | None) -> str:
-    return "not found" if rank is None else f"place {rank:,}"
 
 
 def _show_documents(
@@ -100,7 +99,7 @@ def _show_documents(
 def _show_document(document: DocumentRef, *, is_relevant: bool) -> None:
     text, image = document["text"] or "", document["image"]
     words = text[:MAX_TEXT] + "…" * (len(text) > MAX_TEXT)
-    preview = make_preview(image) if image else None
+    preview = make_preview(Path(resolve_display_path(image))) if image else None
     if preview:
         st.image(preview, width=WIDTH, alt=words or Path(image or "").name)
     elif image:
@@ -112,17 +111,12 @@ def _show_document(document: DocumentRef, *, is_relevant: bool) -> None:
         st.html('<p class="pl-small pl-right">✓ right</p>')
 
 
-def make_preview(path: str) -> bytes | None:
-    """A small JPEG of the image at `path`; None where it cannot be shown."""
-    file = resolve_display_path(path)
-    return _make_preview(file, file_version(Path(file)))
-
-
-@lru_cache(maxsize=512)
-def _make_preview(path: str, version: tuple[int, int]) -> bytes | None:
+@cache_by_file(maxsize=512)
+def make_preview(file: Path) -> bytes | None:
+    """A small JPEG of the image in `file`; None where it cannot be shown."""
     limits = get_decode_limits()
     try:
-        image = decode_image(read_file(path, limits), side=SIDE, limits=limits).image
+        image = decode_image(read_file(str(file), limits), side=SIDE, limits=limits).image
     except UnusableFileError:
         return None
     image.thumbnail((2 * SIDE, 2 * SIDE))

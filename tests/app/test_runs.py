@@ -109,11 +109,13 @@ def test_damaged_results_are_named(run_folder, name, text):
 
 def test_answers_of_the_worst_and_the_hardest(run_folder):
     folder = run_folder / "evaluation" / "held-out"
-    results = runs.find_query_results(folder / "after", runs.read_result(folder).worst)
+    results = runs.find_query_results(
+        folder / "after" / "queries.jsonl", runs.read_result(folder).worst
+    )
     assert {id: result.rank for id, result in results.items()} == {"a": 3}
     assert results["a"].found[1]["text"] == "something else"
-    assert runs.find_hardest_ids(folder / "after") == ("a",), "b is found first"
-    assert runs.find_hardest_ids(folder / "before") == ("b",)
+    assert runs.find_hardest_ids(folder / "after" / "queries.jsonl") == ("a",), "b is found first"
+    assert runs.find_hardest_ids(folder / "before" / "queries.jsonl") == ("b",)
 
 
 def test_a_verdict_is_beyond_chance_or_not():
