@@ -23,6 +23,7 @@ from indexer.captions.normalize import (
 from indexer.captions.sidecar import CAPTION_KEYS, TAG_KEYS, parse_caption_key, parse_fields
 
 FILE_COLUMNS = ("file_name", "file", "filename", "path", "filepath", "image", "image_path")
+URL_COLUMNS = ("url", "image_url", "img_url", "uri", "src")
 LANGUAGE_COLUMNS = ("language", "lang")
 MAX_BYTES = 1 << 30
 CAPTION_SOURCE = "manifest"

@@ -6,25 +6,37 @@ only if the user has named its host.
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
-from collections.abc import Iterator
-from functools import cached_property
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from embedder.images.decode import DecodeLimits, read_file
-from indexer.captions.manifest import parse_caption_rows
+from embedder.images.formats import SNIFF_BYTES, sniff_format
+from indexer.captions.manifest import FILE_COLUMNS, URL_COLUMNS, parse_caption_rows
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
 from indexer.paths import display_path, is_web, redact_row_urls, redact_url, url_scheme
 from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import Source, SourceFile, SourcePart, check_size
-from indexer.sources.byte_source import FileStat, make_byte_source
-from indexer.sources.image_table import ImageTable, open_table
+from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
 from indexer.types import SkipCallback
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ROW_DIGITS = 8  # so that paths sort in the order of the rows
+MAX_CACHED_CHUNKS = 4  # two of images, two of fields: threads decode on both sides of a border
+IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "bytes")
 
 
 class ParquetSource(Source):
@@ -60,7 +72,7 @@ class ParquetSource(Source):
         name, _, row = path.rpartition("#")
         fields = self._open_table(self._part_address(name)).read_fields(int(row))
         data = parse_caption_rows([redact_row_urls(fields)], name)
-        return FileCaptions(data.captions, data.tags, dict(data.meta), self.compute_stamp(path))
+        return replace(data, stamp=self.compute_stamp(path))
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
         name, _, row = path.rpartition("#")
@@ -83,37 +95,33 @@ class ParquetSource(Source):
 
     def _read_reference(self, file: str, reference: str, limits: DecodeLimits) -> bytes:
         """Read the image that a row points to."""
-        if url_scheme(reference):
-            return self._http.get(reference, limits.max_bytes).data
-        if is_web(file):
+        if url_scheme(reference) or is_web(file):
             return self._http.get(urljoin(file, reference), limits.max_bytes).data
         path = posixpath.join(posixpath.dirname(file), reference)
         if url_scheme(file):
-            if ".." in reference.split("/") or reference.startswith("/"):
-                raise _not_beside_table(reference)
-            byte_source = make_byte_source(path, self._http)
-            return byte_source.read(0, check_size(byte_source.stat().size, limits.max_bytes))
-        base = os.path.realpath(os.path.dirname(file))  # noqa: PTH120
-        if not os.path.realpath(path).startswith(base + os.sep):
-            raise _not_beside_table(reference)
-        return read_file(path, limits)
+            is_beside = ".." not in reference.split("/") and not reference.startswith("/")
+        else:
+            base = os.path.realpath(os.path.dirname(file))  # noqa: PTH120
+            is_beside = os.path.realpath(path).startswith(base + os.sep)
+        if not is_beside:
+            raise unreadable(f"{reference} is not beside the table, so it is not read")
+        if not url_scheme(file):
+            return read_file(path, limits)
+        byte_source = make_byte_source(path, self._http)
+        return byte_source.read(0, check_size(byte_source.stat().size, limits.max_bytes))
 
     def _open_table(self, file: str) -> ImageTable:
         if file not in self._tables:
-            local = None if url_scheme(file) else file
-            try:
+            with _raise_indexer_error(file):
+                is_arrow = not url_scheme(file) and file.endswith(".arrow")
                 byte_source = make_byte_source(file, self._http)
-                self._tables[file] = open_table(byte_source, redact_url(file), local)
-            except UnusableFileError as error:
-                raise IndexerError(f"{display_path(redact_url(file))}: {error.detail}") from None
+                self._tables[file] = _open_arrow(file) if is_arrow else _open_parquet(byte_source)
         return self._tables[file]
 
     def _stat_file(self, file: str) -> FileStat:
         if file not in self._stats:
-            try:
+            with _raise_indexer_error(file):
                 self._stats[file] = make_byte_source(file, self._http).stat()
-            except UnusableFileError as error:
-                raise IndexerError(f"{display_path(redact_url(file))}: {error.detail}") from None
         return self._stats[file]
 
     @cached_property
@@ -133,5 +141,139 @@ class ParquetSource(Source):
         return [str(path) for path in sorted(Path(self._address).glob("**/data-*.arrow"))]
 
 
-def _not_beside_table(reference: str) -> UnusableFileError:
-    return unreadable(f"{reference} is not beside the table, so it is not read")
+@contextmanager
+def _raise_indexer_error(file: str) -> Iterator[None]:
+    """Turn whatever is wrong with a table into an `IndexerError`."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (UnusableFileError, pa.ArrowException, OSError, ValueError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise IndexerError(f"{display_path(redact_url(file))}: {detail}") from None
+
+
+class ImageTable:
+    """An open Parquet or Arrow file. Thread-safe; raises what pyarrow raises.
+
+    Args:
+        schema: Its columns.
+        chunk_rows: How many rows each chunk has.
+        read_chunk: Reads these columns of a chunk.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        chunk_rows: list[int],
+        read_chunk: Callable[[int, tuple[str, ...]], pa.Table],
+    ) -> None:
+        self._schema = schema
+        self._first_rows = [0, *accumulate(chunk_rows)]
+        self._read_chunk = lru_cache(maxsize=MAX_CACHED_CHUNKS)(read_chunk)
+        self._lock = threading.Lock()
+        self._image_column = self._find_image_column()
+
+    @property
+    def num_rows(self) -> int:
+        return self._first_rows[-1]
+
+    def read_image(self, row: int) -> object:
+        """Return the row's image: bytes, a path or a URL, or {"bytes", "path"}."""
+        return self._read_row(row, (self._image_column,))[self._image_column]
+
+    def read_fields(self, row: int) -> dict[str, object]:
+        """Return the other columns of a row without bytes; class labels by their names."""
+        others = tuple(name for name in self._schema.names if name != self._image_column)
+        result: dict[str, object] = {}
+        for key, value in self._read_row(row, others).items() if others else ():
+            items = value.values() if isinstance(value, dict) else [value]
+            if value is None or any(isinstance(item, bytes) for item in items):
+                continue
+            names = self._class_names.get(key, [])
+            if isinstance(value, int) and 0 <= value < len(names):
+                result[key] = names[value]
+            else:
+                result[key] = value
+        return result
+
+    @cached_property
+    def _class_names(self) -> dict[str, list[str]]:
+        """The names of integer class labels, as Hugging Face's `datasets` stores them."""
+        try:
+            features = json.loads((self._schema.metadata or {})[b"huggingface"])["info"]["features"]
+            return {k: v["names"] for k, v in features.items() if v.get("_type") == "ClassLabel"}
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def _read_row(self, row: int, columns: tuple[str, ...]) -> dict[str, object]:
+        chunk_index = bisect_right(self._first_rows, row) - 1
+        with self._lock:
+            chunk = self._read_chunk(chunk_index, columns)
+        rows: list[dict[str, object]] = chunk.slice(
+            row - self._first_rows[chunk_index], 1
+        ).to_pylist()
+        return rows[0]
+
+    def _find_image_column(self) -> str:
+        """Find the image column: by its name, else the one whose bytes are an image."""
+        by_name = {field.name.lower(): field for field in self._schema}
+        for name in (*IMAGE_COLUMNS, *URL_COLUMNS, *FILE_COLUMNS):
+            field = by_name.get(name)
+            if field is not None and (_holds_images(field) or _holds_text(field)):
+                return str(field.name)
+        columns = [
+            str(field.name)
+            for field in self._schema
+            if _holds_images(field) and self._contains_image(field.name)
+        ]
+        if len(columns) == 1:
+            return columns[0]
+        raise ValueError(
+            f"it has no image column, only {', '.join(self._schema.names[:20])}; expected a column "
+            f"of bytes, paths or URLs called {', '.join(IMAGE_COLUMNS[:4])}, file_name or url"
+        )
+
+    def _contains_image(self, column: str) -> bool:
+        if not self.num_rows:
+            return False
+        value = self._read_row(0, (column,))[column]
+        data = value.get("bytes") if isinstance(value, dict) else value
+        return isinstance(data, bytes) and sniff_format(data[:SNIFF_BYTES]) is not None
+
+
+def _open_parquet(byte_source: ByteSource) -> ImageTable:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(byte_source.open(), pre_buffer=not byte_source.is_local)
+    groups = range(file.metadata.num_row_groups)
+    chunk_rows = [file.metadata.row_group(i).num_rows for i in groups]
+    return ImageTable(
+        file.schema_arrow, chunk_rows, lambda i, names: file.read_row_group(i, columns=names)
+    )
+
+
+def _open_arrow(path: str) -> ImageTable:
+    import pyarrow as pa
+
+    source = pa.memory_map(path)
+    try:
+        table = pa.ipc.open_stream(source).read_all()
+    except pa.ArrowInvalid:
+        source.seek(0)
+        table = pa.ipc.open_file(source).read_all()
+    return ImageTable(table.schema, [table.num_rows], lambda _, names: table.select(names))
+
+
+def _holds_images(field: pa.Field) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(field.type):
+        return any(field.type.get_field_index(name) >= 0 for name in ("bytes", "path"))
+    return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
+
+
+def _holds_text(field: pa.Field) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(field.type) or pa.types.is_large_string(field.type))

@@ -15,7 +15,7 @@ from indexer.errors import IndexerError
 from indexer.paths import display_path
 from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import SourceOptions, SourcePart, check_size
-from indexer.sources.byte_source import ByteSource, FileStat, make_byte_source, open_buffered
+from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
 from indexer.sources.listing import Entry, ListedSource, make_entry
 from indexer.types import SkipCallback, SkippedFile
 
@@ -80,7 +80,7 @@ class TarSource(ListedSource):
         defect = ""
         try:
             with (
-                open_buffered(self._byte_source) as file,
+                self._byte_source.open() as file,
                 tarfile.open(fileobj=file, mode="r:") as tar,
             ):
                 yield from self._iterate_entries(tar, on_skip)

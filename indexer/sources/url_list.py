@@ -14,6 +14,7 @@ from embedder.images.formats import detect_kind, unsupported_reason
 from indexer.captions.manifest import (
     FILE_COLUMNS,
     MAX_BYTES,
+    URL_COLUMNS,
     hash_rows,
     parse_caption_rows,
     parse_rows,
@@ -23,7 +24,6 @@ from indexer.errors import IndexerError
 from indexer.paths import canonicalize_url, redact_row_urls
 from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import Source, SourceFile, SourcePart, check_size
-from indexer.sources.image_table import URL_COLUMNS
 from indexer.types import SkipCallback, SkippedFile
 
 

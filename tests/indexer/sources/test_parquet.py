@@ -46,7 +46,7 @@ def test_rows_with_bytes(parquet, run, stored):
 def test_an_unchanged_table_is_not_read_again(parquet, run, monkeypatch):
     pq.write_table(pq.read_table(parquet).slice(0, 2), parquet)
     assert run(parquet) == {"added": 2}
-    monkeypatch.setattr("indexer.sources.parquet.open_table", None)
+    monkeypatch.setattr("indexer.sources.parquet.ImageTable", None)
     assert run(parquet) == {"unchanged": 2}
 
 
