@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from finetune.errors import DataError
 from indexer.cli import _options
 
 if TYPE_CHECKING:
-    from finetune.data.merge_pairs import MergedPairs
+    from finetune.data.files import MergedPairs
     from finetune.data.pairs import Pair, SourcePairs
     from finetune.data.split import TrainTestSplit
     from indexer.config import Config
@@ -79,8 +80,7 @@ def pairs(
     check_output_path(out)
 
     from finetune.data.collection_pairs import from_collection, from_feedback
-    from finetune.data.files import iter_pairs, write_pairs
-    from finetune.data.merge_pairs import merge_pairs
+    from finetune.data.files import iter_pairs, merge_pairs, write_pairs
     from finetune.data.pairs import ContentKeys, SourcePairs
     from finetune.data.split import hold_out
     from indexer.collections.collection import OpenCollection
@@ -108,7 +108,7 @@ def pairs(
 
 
 def _no_pairs_error(merged: MergedPairs) -> DataError:
-    from finetune.data.merge_pairs import describe_missing
+    from finetune.data.files import describe_missing
 
     if merged.missing:
         missing = describe_missing(merged.missing)
@@ -165,11 +165,9 @@ def _to_json(
 
 
 def _counts_to_json(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    from finetune.data.merge_pairs import count_pairs
-
     return [
         {"direction": direction, "language": language or None, "pairs": count}
-        for (direction, language), count in sorted(count_pairs(pairs).items())
+        for (direction, language), count in sorted(_count_pairs(pairs).items())
     ]
 
 
@@ -180,10 +178,8 @@ def _print_result(
     halves: TrainTestSplit | None,
 ) -> None:
     """Print counts by direction and language to stdout, the rest to stderr."""
-    from finetune.data.merge_pairs import count_pairs
-
     parts = list(_list_parts(out, halves))
-    counts = [count_pairs(part) for part in (merged.pairs, *(part for _, _, part, _ in parts))]
+    counts = [_count_pairs(part) for part in (merged.pairs, *(part for _, _, part, _ in parts))]
     rows = [
         [direction, language or "-", *(str(count[direction, language]) for count in counts)]
         for direction, language in sorted(counts[0])
@@ -206,6 +202,11 @@ def _print_result(
     for _, path, part, groups in parts:
         about = f"{len(part)} of them, about {_pluralize(groups, 'item')}"
         print_note(f"{about}, to {replace_unprintable(str(path))}")
+
+
+def _count_pairs(pairs: Sequence[Pair]) -> Counter[tuple[str, str]]:
+    """Count pairs by direction and language; "" is an unknown language."""
+    return Counter((pair.direction, pair.language or "") for pair in pairs)
 
 
 def _pluralize(count: int, noun: str) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,16 +80,7 @@ def from_collection(
     if not pairs:
         raise DataError(_no_pairs_message(collection.name, left_out, bool(points)))
     if both_ways:
-        pairs += [
-            Pair(
-                pair.positive,
-                pair.query,
-                language=pair.language,
-                item=pair.item,
-                dataset=pair.dataset,
-            )
-            for pair in pairs
-        ]
+        pairs += [replace(pair, query=pair.positive, positive=pair.query) for pair in pairs]
     return SourcePairs(pairs, left_out)
 
 
@@ -131,10 +123,9 @@ def _assign_items(points: Sequence[CaptionedPoint]) -> list[str]:
     items = [str(record.payload["content"]) for record, _, _ in points]
     with_image = [i for i, (record, _, _) in enumerate(points) if IMAGE in record.vectors]
     vectors = np.array([points[i][0].vectors[IMAGE] for i in with_image], np.float32)  # (n, dim)
-    sets = group_near_duplicates(vectors)
-    firsts = [items[with_image[sets.find(row)]] for row in range(len(with_image))]
-    for index, item in zip(with_image, firsts, strict=True):
-        items[index] = item
+    for rows in group_near_duplicates(vectors).groups():
+        for row in rows:
+            items[with_image[row]] = items[with_image[rows[0]]]
     return items
 
 
@@ -193,7 +184,7 @@ def _query_pairs(
     left_out[TARGET_MISSING] += sum(side is None for _, side in sides)
     negatives = tuple(side for vote, side in sides if side is not None and vote.vote < 0)
     return [
-        Pair(query, side, negatives, language=None, item=vote.content, dataset=collection.name)
+        Pair(query, side, negatives, item=vote.content, dataset=collection.name)
         for vote, side in sides
         if side is not None and vote.vote > 0
     ]
@@ -201,11 +192,12 @@ def _query_pairs(
 
 def _query_side(query: VotedQuery, collection: OpenCollection) -> Side | None:
     """Join the positive parts of a query; None if one is gone or there are two images."""
-    sides = [_part_side(part, collection) for part in query.parts if part.weight > 0]
-    images = [side.image for side in sides if side and side.image]
-    text = ", ".join(side.text for side in sides if side and side.text)
-    if not sides or None in sides or len(images) > 1:
+    parts = [_part_side(part, collection) for part in query.parts if part.weight > 0]
+    sides = [side for side in parts if side is not None]
+    images = [side.image for side in sides if side.image]
+    if not sides or len(sides) < len(parts) or len(images) > 1:
         return None
+    text = ", ".join(side.text for side in sides if side.text)
     return Side(text or None, images[0] if images else None)
 
 

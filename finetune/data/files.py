@@ -1,4 +1,4 @@
-"""Reads and writes pairs in files and folders.
+"""Reads, merges and writes pairs in files and folders.
 
 The formats are JSON lines, CSV, TSV, Parquet, folders of those, and what `datasets` saves. Rows are
 read by `finetune.data.formats`.
@@ -6,27 +6,43 @@ read by `finetune.data.formats`.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from io import StringIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from finetune.data.formats import columns, mmeb
-from finetune.data.formats.columns import Row
-from finetune.data.merge_pairs import describe_missing, drop_missing
-from finetune.data.pairs import Pair
+from finetune.data.formats import Row, parse_row, to_row
+from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, SourcePairs
+from finetune.data.perceptual_hash import PerceptualHash, compute_hashes
 from finetune.errors import DataError
 from finetune.run_dir import write_text_atomic
-from indexer.captions.manifest import parse_json_row
+from indexer.captions.manifest import iterate_delimited, parse_json_row
+from indexer.captions.normalize import decode_text
 
 RowIterator = Iterator[tuple[str, Row]]
 """Yields rows with their position, such as "line 12"."""
 
+MAX_PATHS_SHOWN = 3
 ROW_BATCH = 1000  # rows in memory at a time
 SHARD_SUFFIX = re.compile(r"-\d+-of-\d+$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergedPairs:
+    """The usable pairs.
+
+    `missing`, `damaged`: paths of images whose pairs were dropped, the latter with the reason;
+    `duplicates`: repeated pairs that were dropped; `hashes`: perceptual hashes by path.
+    """
+
+    pairs: list[Pair]
+    missing: list[str]
+    damaged: dict[str, str]
+    duplicates: int
+    hashes: Mapping[str, PerceptualHash] = field(repr=False)
 
 
 def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
@@ -42,7 +58,7 @@ def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
     pairs = list(iter_pairs(path, images))
     if not pairs:
         raise DataError(f"there are no pairs in {path}")
-    _, missing = drop_missing(pairs)
+    _, missing = _drop_missing(pairs)
     if missing:
         raise DataError(
             f"{describe_missing(missing)}; pass their folder with --images, or drop their pairs: "
@@ -57,20 +73,56 @@ def iter_pairs(path: Path, images: Path | None = None) -> Iterator[Pair]:
         root = (images or table.parent).expanduser().absolute()
         for where, row in read_rows(table):
             try:
-                if mmeb.is_mmeb(row):
-                    yield mmeb.parse_row(row, root, dataset)
-                else:
-                    yield from columns.parse_row(row, root, dataset)
+                yield from parse_row(row, root, dataset)
             except DataError as error:
                 raise DataError(f"{table}, {where}: {error}") from None
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
     """Write `pairs` as JSON lines and return their number; a failure leaves the old file."""
-    lines = [json.dumps(mmeb.to_row(pair), ensure_ascii=False) + "\n" for pair in pairs]
+    lines = [json.dumps(to_row(pair), ensure_ascii=False) + "\n" for pair in pairs]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(path, "".join(lines))
     return len(lines)
+
+
+def merge_pairs(
+    sources: Iterable[SourcePairs],
+    content_keys: ContentKeys,
+    *,
+    check: bool = True,
+    on_progress: ProgressCallback = lambda done, total: None,
+) -> MergedPairs:
+    """Merge the pairs of `sources`; each usable pair is kept once, with its item.
+
+    With `check` each image is decoded at a small size, otherwise it only has to exist. Raises
+    `DataError` if an image cannot be read any more.
+    """
+    usable, missing = _drop_missing(pair for source in sources for pair in source.pairs)
+    hashes: dict[str, PerceptualHash] = {}
+    damaged: dict[str, str] = {}
+    if check:
+        paths = [path for pair in usable for path in pair.image_paths]
+        paths += [side.image for pair in usable for side in pair.negatives if side.image]
+        hashes, damaged = compute_hashes(list(dict.fromkeys(paths)), on_progress)
+        usable = _keep_usable(usable, lambda path: path not in damaged)
+    distinct: dict[Pair, Pair] = {}  # without the dataset's name, which may differ
+    for pair in usable:
+        keyed = replace(pair, item=content_keys.item_of(pair))
+        distinct.setdefault(replace(keyed, dataset=""), keyed)
+    return MergedPairs(
+        pairs=list(distinct.values()),
+        missing=missing,
+        damaged=damaged,
+        duplicates=len(usable) - len(distinct),
+        hashes=hashes,
+    )
+
+
+def describe_missing(missing: Sequence[str]) -> str:
+    """Describe missing images: 12 pictures are missing, such as a.jpg, b.jpg, c.jpg."""
+    count = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
+    return f"{count} missing, such as {', '.join(missing[:MAX_PATHS_SHOWN])}"
 
 
 def find_tables(path: Path) -> list[tuple[Path, str]]:
@@ -110,6 +162,34 @@ def read_rows(table: Path) -> RowIterator:
         raise DataError(f"{table}: {reason}") from error
 
 
+def _drop_missing(pairs: Iterable[Pair]) -> tuple[list[Pair], list[str]]:
+    """Drop the pairs whose images do not exist; also returns the missing paths, sorted."""
+    missing: set[str] = set()
+
+    @cache
+    def exists(path: str) -> bool:
+        found = Path(path).is_file()
+        if not found:
+            missing.add(path)
+        return found
+
+    return _keep_usable(pairs, exists), sorted(missing)
+
+
+def _keep_usable(pairs: Iterable[Pair], is_usable: Callable[[str], bool]) -> list[Pair]:
+    """Keep pairs whose query and positive are usable, with their usable negatives."""
+    kept = []
+    for pair in pairs:
+        sides = (pair.query, pair.positive, *pair.negatives)
+        query, positive, *rest = [not side.image or is_usable(side.image) for side in sides]
+        if query and positive:
+            negatives = zip(pair.negatives, rest, strict=True)
+            kept.append(
+                replace(pair, negatives=tuple(side for side, usable in negatives if usable))
+            )
+    return kept
+
+
 def _read_json_lines(path: Path) -> RowIterator:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
@@ -118,27 +198,17 @@ def _read_json_lines(path: Path) -> RowIterator:
 
 
 def _read_csv(path: Path) -> RowIterator:
-    from indexer.captions.normalize import decode_text
-
-    csv.field_size_limit(1 << 24)  # characters in a cell
-    text = decode_text(path.read_bytes())
-    first = text.partition("\n")[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
-    lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    header = next(lines, [])
-    start = lines.line_num + 1
-    try:
-        for cells in lines:
-            if any(cell.strip() for cell in cells):
-                if len(cells) > len(header):
-                    raise ValueError(
-                        f"line {start}: {len(cells)} cells under {len(header)} columns; put a "
-                        "cell with a delimiter in quotes"
-                    )
-                yield f"line {start}", dict(zip(header, cells, strict=False))
-            start = lines.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"line {lines.line_num}: {error}") from None
+    lines = iterate_delimited(decode_text(path.read_bytes()), path.suffix.lower()[1:])
+    _, header = next(lines, (0, []))
+    for number, cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > len(header):
+            raise ValueError(
+                f"line {number}: {len(cells)} cells under {len(header)} columns; put a cell with a "
+                "delimiter in quotes"
+            )
+        yield f"line {number}", dict(zip(header, cells, strict=False))
 
 
 def _read_parquet(path: Path) -> RowIterator:

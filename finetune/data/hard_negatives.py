@@ -69,16 +69,18 @@ class DocumentIndex:
 
     def __init__(self, sides: Sequence[Side], embed: EmbedSides, content_keys: ContentKeys) -> None:
         self._content_keys = content_keys
-        distinct = {content_keys.hash_side(side): side for side in reversed(sides)}
-        self._sides = list(reversed(distinct.values()))
-        self._rows = {key: i for i, key in enumerate(reversed(distinct))}
+        distinct: dict[int, Side] = {}
+        for side in sides:
+            distinct.setdefault(content_keys.hash_side(side), side)
+        self._sides = list(distinct.values())
+        self._rows = {key: row for row, key in enumerate(distinct)}
         self._vectors = embed(self._sides, "document")  # (m, dim)
         self._has_image = np.array([bool(side.image) for side in self._sides], dtype=bool)
 
     def lookup_vectors(self, sides: Sequence[Side]) -> dict[int, Vector]:
-        keys = [self._content_keys.hash_side(side) for side in sides]
-        rows = [(i, self._rows.get(key)) for i, key in enumerate(keys)]
-        return {i: self._vectors[row] for i, row in rows if row is not None}
+        keys = map(self._content_keys.hash_side, sides)
+        rows = {i: self._rows[key] for i, key in enumerate(keys) if key in self._rows}
+        return {i: self._vectors[row] for i, row in rows.items()}
 
     def search(
         self, queries: Vectors, has_image: Sequence[bool], limit: int
@@ -123,11 +125,9 @@ class CollectionIndex:
 
         from indexer.search.query_syntax import build_store_filter
 
-        channels = {True: (IMAGE, "image"), False: (TEXT, "text")}
-        requests = []
-        for query, image_wanted in zip(queries, has_image, strict=True):
-            channel, kind = channels[image_wanted]
-            request = models.QueryRequest(
+        channels = [(IMAGE, "image") if wanted else (TEXT, "text") for wanted in has_image]
+        requests = [
+            models.QueryRequest(
                 query=query.tolist(),
                 using=channel,
                 filter=build_store_filter({"kind": (kind,)}),
@@ -135,30 +135,25 @@ class CollectionIndex:
                 with_payload=True,
                 with_vector=[channel],
             )
-            requests.append(request)
-        answers = []
-        for points in self._store.query_batch(requests):
-            sides = [(point, side_from_payload(point.payload or {})) for point in points]
-            answers.append(
-                [
-                    Candidate(
-                        side,
-                        point.score,
-                        np.asarray(next(iter(point.vectors.values())), np.float32),
-                    )
-                    for point, side in sides
-                    if side is not None
-                ]
-            )
-        return answers
+            for query, (channel, kind) in zip(queries, channels, strict=True)
+        ]
+        answers = self._store.query_batch(requests)
+        return [
+            [
+                Candidate(side, point.score, np.asarray(point.vectors[channel], np.float32))
+                for point in points
+                if (side := side_from_payload(point.payload or {})) is not None
+            ]
+            for points, (channel, _) in zip(answers, channels, strict=True)
+        ]
 
 
 def _top_rows(scores: Vector, limit: int) -> list[int]:
     """Return the indices of the highest finite scores (m,), highest first."""
-    top: Iterable[int]
-    top = np.argpartition(-scores, limit)[:limit] if limit < len(scores) else range(len(scores))
-    best = sorted(top, key=lambda row: (-scores[row], row))
-    return [int(row) for row in best if np.isfinite(scores[row])]
+    limit = min(limit, len(scores))
+    top = np.argpartition(-scores, limit - 1)[:limit]
+    best: list[int] = top[np.lexsort((top, -scores[top]))].tolist()
+    return [row for row in best if np.isfinite(scores[row])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,16 +204,17 @@ def mine_hard_negatives(
     miner = _Miner(pairs, embed, indexes, selection, content_keys or ContentKeys(), excluded)
     out: list[Pair] = []
     without: Counter[str] = Counter()
+    found = 0
     for start in range(0, len(pairs), QUERY_BATCH):
         rows = range(start, min(start + QUERY_BATCH, len(pairs)))
         for row, candidates in zip(rows, miner.find_candidates(rows), strict=True):
             chosen, reason = miner.select_negatives(row, candidates)
-            without[reason] += not chosen
+            found += len(chosen)
+            if not chosen:
+                without[reason] += 1
             out.append(replace(pairs[row], negatives=pairs[row].negatives + chosen))
         on_progress(rows.stop, len(pairs))
-    before = sum(len(pair.negatives) for pair in pairs)
-    found = sum(len(pair.negatives) for pair in out) - before
-    return MinedPairs(out, found, {reason: n for reason, n in without.items() if n})
+    return MinedPairs(out, found, without)
 
 
 class _Miner:
@@ -238,21 +234,32 @@ class _Miner:
         self._excluded_keys = frozenset(map(self._hash_side, excluded))
         self._items = [content_keys.item_of(pair) for pair in pairs]
         self._query_keys = [self._hash_side(pair.query) for pair in pairs]
-        self._pairs_by_query: dict[int, list[int]] = defaultdict(list)
-        self._items_by_document: dict[int, set[str]] = defaultdict(set)
         self._positive_keys = [self._hash_side(pair.positive) for pair in pairs]
+        self._rows_by_query: dict[int, list[int]] = defaultdict(list)
+        self._items_by_document: dict[int, set[str]] = defaultdict(set)
         for row in range(len(pairs)):
-            self._pairs_by_query[self._query_keys[row]].append(row)
+            self._rows_by_query[self._query_keys[row]].append(row)
             self._items_by_document[self._positive_keys[row]].add(self._items[row])
-        self._queries = _embed_queries([pair.query for pair in pairs], embed)  # (n, dim)
-        positives = [pair.positive for pair in pairs]
-        self._positives = _embed_positives(positives, embed, indexes)  # (n, dim)
+        distinct = {pair.query: None for pair in pairs}
+        queries = dict(zip(distinct, embed(list(distinct), "query"), strict=True))
+        self._queries = np.stack([queries[pair.query] for pair in pairs])  # (n, dim)
+        self._positives = self._lookup_positives(embed)  # (n, dim)
+
+    def _lookup_positives(self, embed: EmbedSides) -> Vectors:
+        """Return (n, dim) vectors from the indexes, or embedded if they have none."""
+        sides = [pair.positive for pair in self._pairs]
+        found: dict[int, Vector] = {}
+        for index in self._indexes:
+            found |= index.lookup_vectors(sides)
+        missing = list(dict.fromkeys(side for i, side in enumerate(sides) if i not in found))
+        embedded = dict(zip(missing, embed(missing, "document"), strict=True)) if missing else {}
+        return np.stack([found[i] if i in found else embedded[s] for i, s in enumerate(sides)])
 
     def find_candidates(self, rows: range) -> list[list[Candidate]]:
         """Return the candidates of each pair from all indexes, best first."""
         queries = self._queries[rows.start : rows.stop]
         has_image = [bool(self._pairs[row].positive.image) for row in rows]
-        positive_count = max(len(self._pairs_by_query[self._query_keys[row]]) for row in rows)
+        positive_count = max(len(self._rows_by_query[self._query_keys[row]]) for row in rows)
         last = self._selection.last_rank
         limit = min(last + positive_count + EXTRA_CANDIDATES, max(MAX_CANDIDATES, last))
         answers = [index.search(queries, has_image, limit) for index in self._indexes]
@@ -267,7 +274,7 @@ class _Miner:
         positive_score = float(self._queries[row] @ self._positives[row])
         # below zero, too, this is less than the positive's score
         max_score = positive_score - abs(positive_score) * (1 - selection.max_positive_ratio)
-        positive_rows = self._pairs_by_query[self._query_keys[row]]
+        positive_rows = self._rows_by_query[self._query_keys[row]]
         excluded = {self._positive_keys[p] for p in positive_rows}
         excluded |= {self._hash_side(side) for side in pair.negatives}
         excluded |= {self._query_keys[row]} | self._excluded_keys
@@ -289,21 +296,3 @@ class _Miner:
                 chosen.append(replace(candidate.side, instruction=pair.positive.instruction))
         reason = ALL_ABOVE_MAX_SCORE if rank >= selection.first_rank else TOO_FEW_DOCUMENTS
         return tuple(chosen), reason
-
-
-def _embed_queries(sides: Sequence[Side], embed: EmbedSides) -> Vectors:
-    """Embed queries as (n, dim), equal ones once."""
-    rows = {side: row for row, side in enumerate(dict.fromkeys(sides))}
-    return embed(list(rows), "query")[[rows[side] for side in sides]]
-
-
-def _embed_positives(
-    sides: Sequence[Side], embed: EmbedSides, indexes: Sequence[CandidateIndex]
-) -> Vectors:
-    """Return (n, dim) vectors from the indexes, or embedded if they have none."""
-    found: dict[int, Vector] = {}
-    for index in indexes:
-        found |= index.lookup_vectors(sides)
-    missing = list(dict.fromkeys(side for i, side in enumerate(sides) if i not in found))
-    embedded = dict(zip(missing, embed(missing, "document"), strict=True)) if missing else {}
-    return np.stack([found[i] if i in found else embedded[side] for i, side in enumerate(sides)])

@@ -34,14 +34,11 @@ class PerceptualHash:
     pixels: NDArray[np.uint8]
 
 
-def compute_hash(path: str) -> PerceptualHash | UnusableFileError:
-    """Hash the image at `path`; returns the error if it cannot be decoded."""
+def compute_hash(path: str) -> PerceptualHash:
+    """Hash the image at `path`; raises `UnusableFileError` if it cannot be decoded."""
     from embedder.images.decode import decode_image, read_file
 
-    try:
-        image = decode_image(read_file(path), side=64).image
-    except UnusableFileError as error:
-        return error
+    image = decode_image(read_file(path), side=64).image
     box = Image.Resampling.BOX
     gray = np.asarray(image.convert("L").resize((9, 8), box), np.int16)  # (8, 9)
     packed_edges = np.packbits(gray[:, 1:] - gray[:, :-1] > MIN_EDGE)  # (8,) bytes
@@ -51,14 +48,19 @@ def compute_hash(path: str) -> PerceptualHash | UnusableFileError:
 
 def compute_hashes(
     paths: Sequence[str], on_progress: ProgressCallback = lambda done, total: None
-) -> dict[str, PerceptualHash | UnusableFileError]:
-    """Hash the images at `paths`; returns hashes or errors by path."""
-    hashes: dict[str, PerceptualHash | UnusableFileError] = {}
+) -> tuple[dict[str, PerceptualHash], dict[str, str]]:
+    """Hash the images at `paths`; returns hashes and, where one cannot be decoded, errors."""
+    hashes: dict[str, PerceptualHash] = {}
+    errors: dict[str, str] = {}
     with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
-        for path, image_hash in zip(paths, pool.map(compute_hash, paths), strict=True):
-            hashes[path] = image_hash
-            on_progress(len(hashes), len(paths))
-    return hashes
+        futures = [pool.submit(compute_hash, path) for path in paths]
+        for done, (path, future) in enumerate(zip(paths, futures, strict=True), 1):
+            try:
+                hashes[path] = future.result()
+            except UnusableFileError as error:
+                errors[path] = str(error)
+            on_progress(done, len(paths))
+    return hashes, errors
 
 
 def find_near_duplicates(hashes: Sequence[PerceptualHash]) -> Iterator[tuple[int, int]]:

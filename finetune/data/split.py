@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from finetune.data.pairs import ContentKeys, Pair, normalize_text
 from finetune.data.perceptual_hash import PerceptualHash, compute_hashes, find_near_duplicates
 from finetune.errors import DataError
-from indexer.skip_reasons import UnusableFileError
 
 MIN_WORDS = 4  # of a copied text; shorter ones ("cat", "a red bag") name many things
 UNSPACED_SCRIPTS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -49,22 +48,11 @@ class DisjointSets:
 def group_pairs(
     pairs: Sequence[Pair],
     content_keys: ContentKeys,
-    hashes: Mapping[str, PerceptualHash | UnusableFileError] | None = None,
+    hashes: Mapping[str, PerceptualHash] | None = None,
 ) -> list[list[int]]:
     """Group pairs of one item, with copies or near-duplicates of one image, or with one long text.
 
-    Negatives join nothing.
-
-    Args:
-        pairs: The pairs to group.
-        content_keys: Caches the images' content.
-        hashes: Perceptual hashes by path, if computed already.
-
-    Returns:
-        Indices of the pairs of each group.
-
-    Raises:
-        DataError: An image cannot be read.
+    Negatives join nothing. Returns the indices of the pairs of each group.
     """
     sets = DisjointSets(len(pairs))
     first_by_key: dict[str, int] = {}
@@ -74,15 +62,10 @@ def group_pairs(
             sets.union(index, first_by_key.setdefault(key, index))
         for path in pair.image_paths:
             owners.setdefault(content_keys.hash_file(path), (index, path))
-    hashes = hashes or compute_hashes([path for _, path in owners.values()])
-    indices, hashed = [], []
-    for index, path in owners.values():
-        image_hash = hashes.get(path)
-        if isinstance(image_hash, PerceptualHash):
-            indices.append(index)
-            hashed.append(image_hash)
-    for i, j in find_near_duplicates(hashed):
-        sets.union(indices[i], indices[j])
+    hashes = hashes or compute_hashes([path for _, path in owners.values()])[0]
+    hashed = [(index, hashes[path]) for index, path in owners.values() if path in hashes]
+    for i, j in find_near_duplicates([image_hash for _, image_hash in hashed]):
+        sets.union(hashed[i][0], hashed[j][0])
     return sets.groups()
 
 
@@ -112,21 +95,12 @@ class TrainTestSplit:
     groups: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class PairGroup:
-    """Pairs that stay together: their indices, counts by language, and a random sort key."""
-
-    rows: tuple[int, ...]
-    languages: Counter[str]
-    draw_key: bytes
-
-
 def hold_out(
     pairs: Sequence[Pair],
     share: float = 0.2,
     seed: int = 0,
     content_keys: ContentKeys | None = None,
-    hashes: Mapping[str, PerceptualHash | UnusableFileError] | None = None,
+    hashes: Mapping[str, PerceptualHash] | None = None,
 ) -> TrainTestSplit:
     """Hold out about `share` of the pairs, in whole groups.
 
@@ -144,83 +118,75 @@ def hold_out(
         DataError: There is only one group, or an image cannot be read.
     """
     keys = content_keys or ContentKeys()
-    groups = group_pairs(pairs, keys, hashes)
-    pair_groups = [_make_group(pairs, rows, keys, seed) for rows in groups]
-    if len(pair_groups) < 2:
+
+    def draw_key(rows: Sequence[int]) -> bytes:
+        seeded = f"{seed} {min(keys.item_of(pairs[row]) for row in rows)}"
+        return blake2b(seeded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    groups = sorted(group_pairs(pairs, keys, hashes), key=draw_key)
+    if len(groups) < 2:
         raise DataError(
             f"no pairs can be held out: all {len(pairs)} pairs share an item, a picture or a "
             "text; add pairs about other things, or leave out --split"
         )
-    held_out = _GroupSampler(pair_groups, share).select_held_out()
-    held_rows = {row for group in held_out for row in group.rows}
+    languages = [Counter(pairs[row].language or "" for row in rows) for rows in groups]
+    held_out = _GroupSampler(languages, share).select_held_out()
+    held_rows = {row for index in held_out for row in groups[index]}
     return TrainTestSplit(
         [pair for row, pair in enumerate(pairs) if row not in held_rows],
         [pair for row, pair in enumerate(pairs) if row in held_rows],
-        (len(pair_groups) - len(held_out), len(held_out)),
+        (len(groups) - len(held_out), len(held_out)),
     )
 
 
-def _make_group(
-    pairs: Sequence[Pair], rows: Sequence[int], content_keys: ContentKeys, seed: int
-) -> PairGroup:
-    first_item = min(content_keys.item_of(pairs[row]) for row in rows)
-    seeded = f"{seed} {first_item}".encode("utf-8", "surrogatepass")
-    languages = Counter(pairs[row].language or "" for row in rows)
-    return PairGroup(tuple(rows), languages, blake2b(seeded, digest_size=16).digest())
-
-
 class _GroupSampler:
-    """Draws the held-out groups, language by language, starting with the rarest."""
+    """Draws the held-out groups, language by language, starting with the rarest.
 
-    def __init__(self, pair_groups: Sequence[PairGroup], share: float) -> None:
-        self._groups = sorted(pair_groups, key=lambda group: group.draw_key)
-        self._share = share
+    `groups`: each group's number of pairs by language, in random order.
+    """
+
+    def __init__(self, groups: Sequence[Counter[str]], share: float) -> None:
+        self._groups, self._share = groups, share
         self._held: dict[int, bool] = {}  # index of a group -> whether it is held out
-        self._groups_by_language: dict[str, list[int]] = {}
-        for index, group in enumerate(self._groups):
-            for language in group.languages:
-                self._groups_by_language.setdefault(language, []).append(index)
+        self._groups_by_language: dict[str, list[int]] = defaultdict(list)
+        for index, languages in enumerate(groups):
+            for language in languages:
+                self._groups_by_language[language].append(index)
 
-    def select_held_out(self) -> list[PairGroup]:
+    def select_held_out(self) -> list[int]:
         by_size = sorted(self._groups_by_language.items(), key=lambda item: (len(item[1]), item[0]))
         for language, members in by_size:
             if len(members) > 1:
-                self._draw_groups(members, language)
-        undecided = [i for i in range(len(self._groups)) if i not in self._held]
-        self._draw_groups(undecided, None)
-        self._balance_sides(list(range(len(self._groups))))
-        return [group for index, group in enumerate(self._groups) if self._held[index]]
+                self._draw_groups({index: self._groups[index][language] for index in members})
+        undecided = [index for index in range(len(self._groups)) if index not in self._held]
+        self._draw_groups({index: self._groups[index].total() for index in undecided})
+        self._balance_sides(range(len(self._groups)))
+        return [index for index, is_held in self._held.items() if is_held]
 
-    def _draw_groups(self, members: list[int], language: str | None) -> None:
-        """Decide on the undecided members, up to the share of the language's pairs."""
-        sizes = {i: self._count_pairs(i, language) for i in members}
+    def _draw_groups(self, sizes: Mapping[int, int]) -> None:
+        """Decide on the undecided groups, up to the share of the pairs counted in `sizes`."""
         target = self._share * sum(sizes.values())
-        taken = sum(sizes[i] for i in members if self._held.get(i))
-        for index in members:
+        taken = sum(size for index, size in sizes.items() if self._held.get(index))
+        for index, size in sizes.items():
             if index not in self._held:
-                self._held[index] = taken + sizes[index] / 2 <= target
-                taken += sizes[index] * self._held[index]
-        self._balance_sides(members)
+                self._held[index] = taken + size / 2 <= target
+                taken += size * self._held[index]
+        self._balance_sides(sizes)
 
-    def _balance_sides(self, members: list[int]) -> None:
+    def _balance_sides(self, members: Collection[int]) -> None:
         """Move the smallest possible member to the other side if all are on one side."""
-        sides = {self._held[index] for index in members}
-        if len(members) < 2 or len(sides) == 2:
+        if len(members) < 2 or len({self._held[index] for index in members}) == 2:
             return
         switchable = [index for index in members if self._can_switch_sides(index)]
         if switchable:
-            index = min(switchable, key=lambda i: (len(self._groups[i].rows), i))
+            index = min(switchable, key=lambda i: (self._groups[i].total(), i))
             self._held[index] = not self._held[index]
 
     def _can_switch_sides(self, index: int) -> bool:
         """Tell whether each language on both sides stays on both without this group."""
-        for language in self._groups[index].languages:
+        for language in self._groups[index]:
             others = [i for i in self._groups_by_language[language] if i != index]
             sides = {self._held[i] for i in others if i in self._held}
             if sides and self._held[index] not in sides:
                 return False
         return True
-
-    def _count_pairs(self, index: int, language: str | None) -> int:
-        group = self._groups[index]
-        return len(group.rows) if language is None else group.languages[language]

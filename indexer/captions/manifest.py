@@ -100,25 +100,40 @@ def parse_caption_rows(rows: Iterable[Row], image_name: str) -> FileCaptions:
     return merge_file_captions(parts)
 
 
-def read_delimited(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Read CSV or TSV; a .csv may be delimited by semicolons or tabs."""
+def iterate_delimited(text: str, extension: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the cells of each row of CSV or TSV, the header included.
+
+    A .csv may be delimited by semicolons or tabs.
+
+    Raises:
+        ValueError: A row cannot be read; the message is for the user.
+    """
     csv.field_size_limit(1 << 24)  # characters in a cell
     first = text.partition("\n")[0]
     delimiter = "\t" if extension == "tsv" else max(",;\t", key=first.count)
     lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+    start = 1
     try:
-        header = next(lines, [])
-        if header:
-            _find_file_column(header, columns)
-        converters = [
-            (name, str if name.lower() in columns or _holds_text(name) else _parse_number)
-            for name in header
-        ]
         for cells in lines:
-            row = zip(converters, chain(cells, repeat("")), strict=False)  # pads short rows
-            yield {name: convert(cell) for (name, convert), cell in row}
+            yield start, cells
+            start = lines.line_num + 1
     except csv.Error as error:
         raise ValueError(f"line {lines.line_num}: {error}") from None
+
+
+def read_delimited(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Read the rows of CSV or TSV."""
+    lines = iterate_delimited(text, extension)
+    _, header = next(lines, (0, []))
+    if header:
+        _find_file_column(header, columns)
+    converters = [
+        (name, str if name.lower() in columns or _holds_text(name) else _parse_number)
+        for name in header
+    ]
+    for _, cells in lines:
+        row = zip(converters, chain(cells, repeat("")), strict=False)  # pads short rows
+        yield {name: convert(cell) for (name, convert), cell in row}
 
 
 def read_json_lines(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:

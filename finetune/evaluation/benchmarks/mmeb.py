@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.files import read_rows
-from finetune.data.formats.mmeb import split_instruction
+from finetune.data.formats import split_instruction
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet

@@ -7,7 +7,7 @@ from PIL import Image
 
 from embedder.families import mme5, vlm2vec
 from embedder.types import Input
-from finetune.data.formats.mmeb import parse_row, split_instruction
+from finetune.data.formats import parse_row, split_instruction
 
 PICTURE = Image.new("RGB", (8, 8))
 IMAGE = "<|image_1|>\n"
@@ -58,7 +58,8 @@ def row(request, tmp_path):
         "pos_text": pos,
         "pos_image_path": "b.jpg" if pos_pictured else "",
     }
-    return request.param, parse_row(line, tmp_path)
+    (pair,) = parse_row(line, tmp_path)
+    return request.param, pair
 
 
 def test_vlm2vec_prompts_equal_the_authors(row):
@@ -129,7 +130,7 @@ def test_documents_keep_their_colons():
 
 
 def test_plain_rows_in_these_columns_have_no_instructions(tmp_path):
-    pair = parse_row({"qry": "Rome: a street", "pos_image_path": "b.jpg"}, tmp_path)
+    (pair,) = parse_row({"qry": "Rome: a street", "pos_image_path": "b.jpg"}, tmp_path)
     assert (pair.query.text, pair.query.instruction) == ("Rome: a street", None)
 
 
@@ -140,5 +141,5 @@ def test_an_instruction_column_is_used_unchanged(tmp_path):
         "pos_text": "",
         "pos_image_path": "b.jpg",
     }
-    pair = parse_row(row, tmp_path)
+    (pair,) = parse_row(row, tmp_path)
     assert (pair.query.text, pair.query.instruction) == (row["qry"], "Find it:")

@@ -1,1 +1,0 @@
-"""Formats of rows: named columns, and those of MMEB."""
