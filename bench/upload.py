@@ -23,10 +23,10 @@ from bench.report import publish, render_table
 from bench.transfer import start_stand_in
 from indexer.collections.schema import BM25, IMAGE, make_schema
 from indexer.config import load_config
-from indexer.stores.qdrant.connection import Connection
+from indexer.stores.qdrant.client import Connection
 from indexer.stores.qdrant.server import Server
 from indexer.stores.qdrant.store import QdrantStore
-from indexer.stores.qdrant.upload import upload
+from indexer.stores.upload import upload
 from indexer.types import Record, SparseVector
 
 NAME = "polylens-bench-upload"

@@ -20,9 +20,8 @@ from indexer.collections.model import make_settings
 from indexer.config import Config
 from indexer.errors import CollectionError, IndexerError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.stores.base import iterate_records
+from indexer.stores.base import iterate_records, redact_password
 from indexer.stores.edge.state import SERVER_FILE, read_state
-from indexer.stores.qdrant.connection import redact_password
 
 MIN_PYTHON = (3, 11)
 REPAIR_ADVICE = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"

@@ -153,7 +153,7 @@ def _summary_to_json(found: Summary, tenants: dict[str, int]) -> dict[str, objec
 
 def _count_tenants(config: Config, name: str) -> dict[str, int]:
     from indexer.collections.collection import OpenCollection
-    from indexer.stores.tenant import TENANT_KEY
+    from indexer.stores.base import TENANT_KEY
 
     plain = replace(config, collection=name, tenant=None, model=None, dim=None, pixel_budget=None)
     with OpenCollection.open(plain) as opened:

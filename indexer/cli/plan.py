@@ -89,7 +89,7 @@ def plan(
         parse_count,
     )
     from indexer.planning.planner import plan as make_plan
-    from indexer.stores.qdrant.connection import redact_password
+    from indexer.stores.base import redact_password
 
     _check_finite(
         captions=captions,

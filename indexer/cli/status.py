@@ -65,7 +65,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
     from indexer.collections import open_backend
     from indexer.collections.collection import OpenCollection, summarize
-    from indexer.stores.qdrant.connection import redact_password
+    from indexer.stores.base import redact_password
 
     found = summarize(config)
     points = found.points
@@ -207,7 +207,7 @@ def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
 def _mask(setting: Resolved) -> object:
     """The value, without secrets."""
     from indexer.config import SETTINGS
-    from indexer.stores.qdrant.connection import redact_password
+    from indexer.stores.base import redact_password
 
     if SETTINGS[setting.name].secret and setting.value:
         return "***"

@@ -190,7 +190,7 @@ def restore(
 def output_transfer(config: Config, report: TransferReport, *, as_json: bool) -> None:
     """Print the report, and the next command where there is one."""
     from indexer.cli._progress import format_duration
-    from indexer.stores.qdrant.connection import redact_password
+    from indexer.stores.base import redact_password
     from indexer.transfer.source import format_location
 
     if as_json:
@@ -211,7 +211,7 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
 
 
 def _transfer_to_json(config: Config, report: TransferReport) -> dict[str, object]:
-    from indexer.stores.qdrant.connection import redact_password
+    from indexer.stores.base import redact_password
 
     return {
         "store": redact_password(config.store),

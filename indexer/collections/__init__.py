@@ -1,7 +1,8 @@
 """Where collections are kept: in a folder, or on a Qdrant server.
 
-To add a kind of store: add a package in `indexer.stores`, a module here with its backend, and one
-line in `BACKENDS`.
+To add a kind of store: add one package, with a `Store` (`indexer.stores.base`) and a backend
+(`indexer.collections.backend`), and one line in `BACKENDS`. The tests of both interfaces run over
+`BACKENDS`; a fixture in tests/indexer/conftest.py gives them an empty store.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib import import_module
 
 from indexer.collections.backend import CollectionBackend, CollectionIndex, CollectionIndexes
 from indexer.config import Config
-from indexer.stores.qdrant.connection import Layout
+from indexer.stores.base import Layout
 
 __all__ = [
     "CollectionBackend",
@@ -20,7 +21,6 @@ __all__ = [
     "make_layout",
     "open_backend",
 ]
-
 
 BACKENDS = {
     "": "indexer.collections.local:LocalBackend",

@@ -7,16 +7,24 @@ or the complete new one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from embedder.types import ModelCard
-from indexer.stores.base import Store
-from indexer.stores.qdrant.connection import Layout
+from indexer.errors import CollectionError
+from indexer.stores.base import Layout, Store
 
 if TYPE_CHECKING:
     from qdrant_client import models
+
+Meta: TypeAlias = "dict[str, Any]"
+"""What is stored of an index: format, created, card, ingested, and where it is."""
+
+TIMESTAMP_FORMAT = "%Y%m%d-%H%M%S"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class ServerCollection:
     """What a server returned for an index when it was resolved; saves a second request."""
 
     info: models.CollectionInfo | None  # None: created by this process just now
-    metadata: dict[str, Any]
+    metadata: Meta
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,11 @@ class CollectionBackend(Protocol):
         ...
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        """Create an empty collection."""
+        """Create an empty collection; the caller holds its write lock.
+
+        Returns the index of the existing one, perhaps of another model, if another process or
+        machine has created it in the meantime.
+        """
         ...
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
@@ -135,3 +147,41 @@ class CollectionBackend(Protocol):
     def open(self, index: CollectionIndex) -> Store:
         """Open the store of an index and call its `ensure`."""
         ...
+
+
+def parse_card(meta: Meta) -> ModelCard:
+    """Parse the card of the model that made the index."""
+    known = {f.name for f in fields(ModelCard)}
+    card = ModelCard(**{k: v for k, v in meta["card"].items() if k in known})
+    return replace(
+        card,
+        modalities=tuple(card.modalities),
+        languages=tuple(card.languages),
+        matryoshka=tuple(card.matryoshka),
+    )
+
+
+def current_time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def make_index_name() -> str:
+    """Names are never reused: a program that still has an old index open must not find another one
+    in its place."""
+    return f"{datetime.now(UTC):{TIMESTAMP_FORMAT}}-{secrets.token_hex(2)}"
+
+
+def missing_error(name: str, where: str, existing: Iterable[str]) -> CollectionError:
+    """`where` is the store, as in "in /home/ada/polylens"; `existing` are its collections."""
+    others = ", ".join(sorted(existing))
+    return CollectionError(
+        f"there is no collection {name!r} {where}; type: indexer ingest FOLDER"
+        + (f", or name one of these with --collection: {others}" if others else "")
+    )
+
+
+def no_old_index_error(name: str) -> CollectionError:
+    return CollectionError(
+        f"collection {name!r} has no old index: it has not been re-indexed, or "
+        "indexer reindex --forget has deleted it"
+    )

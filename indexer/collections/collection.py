@@ -15,7 +15,6 @@ from indexer.collections.model import check_model_settings, check_same_model
 from indexer.config import Config
 from indexer.errors import CollectionError, DiskFullError, StoreBusyError
 from indexer.stores.base import Store
-from indexer.stores.tenant import TenantStore
 
 PAGE_SIZE = 1_000  # points deleted per request
 SAMPLED_FILES = 16  # thumbnails per folder whose size is read
@@ -60,6 +59,8 @@ class OpenCollection:
         self.name, self.card, self.store, self.tenant = name, index.card, store, tenant
         self.is_shared = backend.is_shared
         self._backend, self.active_index, self._is_build = backend, index, is_build
+        server = index.server_collection
+        self._is_new = server is not None and server.info is None  # saves a request
         self.path = tenant_dir(backend.local_dir(name), tenant)
         self.thumbnail_dir = self.path / "thumbs"
         self.index_dir = tenant_dir(index.folder, tenant)
@@ -96,8 +97,11 @@ class OpenCollection:
         """Open an index that is active, old, or being built (`is_build`). The tenant "" selects the
         points without a tenant."""
         store = backend.open(index)
-        visible = store if config.tenant is None else TenantStore(store, config.tenant or None)
-        return OpenCollection(config, backend, index, visible, is_build=is_build)
+        if config.tenant is not None:
+            from indexer.stores.tenant import TenantStore
+
+            store = TenantStore(store, config.tenant or None)
+        return OpenCollection(config, backend, index, store, is_build=is_build)
 
     def mark_ingested(self) -> None:
         """Record the current time as the end of the last ingest."""
@@ -106,27 +110,35 @@ class OpenCollection:
     @contextmanager
     def lock_for_writing(self) -> Iterator[None]:
         """Hold the write lock; raises `StoreBusyError`, `DiskFullError`, and `CollectionError` if
-        the collection was re-indexed since it was opened.
+        the collection was re-indexed or deleted since it was opened.
 
         For an index that is being built, the caller of the build holds the lock.
         """
-        self.index_dir.mkdir(parents=True, exist_ok=True)
         if self._is_build:
+            self.index_dir.mkdir(parents=True, exist_ok=True)
             yield
             return
-        with lock_for_writing(self._backend.local_dir(self.name)):
-            index = self.active_index
-            is_new = index.server_collection is not None and index.server_collection.info is None
-            if not is_new and self._find_active_key() != index.key:
-                raise CollectionError(
-                    f"collection {self.name!r} was re-indexed by another process; run the command "
-                    "again"
-                )
+        folder = self._backend.local_dir(self.name)
+        if not folder.exists():  # locking would create the folder of a deleted collection
+            self._check_active()
+        with lock_for_writing(folder):
+            if not self._is_new:
+                self._check_active()
+            self._is_new = False
+            self.index_dir.mkdir(parents=True, exist_ok=True)
             yield
 
-    def _find_active_key(self) -> str | None:
-        index = self._backend.find(self.name)
-        return index.key if index else None
+    def _check_active(self) -> None:
+        found, own = self._backend.find(self.name), self.active_index
+        if found is None:
+            raise CollectionError(
+                f"collection {self.name!r} was deleted by another process; to create it again, run "
+                "the command again"
+            )
+        if (found.key, found.created, found.card) != (own.key, own.created, own.card):
+            raise CollectionError(
+                f"collection {self.name!r} was re-indexed by another process; run the command again"
+            )
 
     def close(self) -> None:
         self.store.close()
@@ -207,12 +219,15 @@ def summarize(config: Config, name: str | None = None) -> Summary:
 
 
 def create_index(config: Config, card: ModelCard) -> CollectionIndex:
-    """Create the collection that the settings name, which does not exist; returns its index."""
+    """Create the collection that the settings name, which does not exist; returns its index.
+
+    Raises `CollectionError` if another process has just created it with another model.
+    """
     backend = open_backend(config)
-    folder = backend.local_dir(config.collection)
-    folder.mkdir(parents=True, exist_ok=True)
-    check_disk_space(folder)
-    return backend.create(config.collection, card, make_layout(config))
+    with lock_for_writing(backend.local_dir(config.collection)):
+        index = backend.create(config.collection, card, make_layout(config))
+    check_same_model(config, index.card, card)
+    return index
 
 
 def tenant_dir(folder: Path, tenant: str | None) -> Path:

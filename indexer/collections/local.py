@@ -1,7 +1,15 @@
-"""Collections in a folder: each is a subfolder with a collection.json."""
+"""Collections in a folder: each is a subfolder with a collection.json.
+
+An index consists of the shard, the catalog, and the list of skipped files. The first index of a
+collection is in the collection's own folder, later ones in `indexes/NAME` below it. Only
+`collection.json` says which one is active, and it is replaced atomically: a reader always sees one
+index and its model, and a crash cannot leave a half-made switch. An index that is being built has a
+collection.json of its own. Whoever changes indexes holds the write lock (`lock_for_writing`).
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -9,23 +17,25 @@ from pathlib import Path
 from typing import ClassVar
 
 from embedder.types import ModelCard
-from indexer.collections import versions
-from indexer.collections.backend import CollectionIndex, CollectionIndexes
-from indexer.collections.metadata_file import (
-    METADATA_FILE,
+from indexer.collections.backend import (
+    CollectionIndex,
+    CollectionIndexes,
     Meta,
-    active_index_dir,
     current_time,
+    make_index_name,
+    missing_error,
+    no_old_index_error,
     parse_card,
-    read_metadata,
-    write_metadata,
 )
-from indexer.collections.schema import make_schema
+from indexer.collections.schema import FORMAT, make_schema
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores import count_points, open_store
-from indexer.stores.base import Store
-from indexer.stores.qdrant.connection import Layout
+from indexer.stores.base import Layout, Store
+from indexer.stores.edge.state import ShardState, count_points, write_state
+
+METADATA_FILE = "collection.json"
+INDEXES = "indexes"
+INDEX_KEYS = ("created", "ingested", "card", "index")  # what belongs to one index
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +67,28 @@ class LocalBackend:
         return self.root / name
 
     def get_indexes(self, name: str) -> CollectionIndexes:
-        if not self.exists(name) and (self.root / METADATA_FILE).exists():  # a common mistake
+        path = self.local_dir(name)
+        meta = _read_existing(path)
+        if not meta and (self.root / METADATA_FILE).exists():  # a common mistake
             raise CollectionError(
                 f"{self.root} is the folder of one collection; name the store that contains it: "
                 f"{self.root.parent} --collection {self.root.name}"
             )
-        path = self.local_dir(name)
-        meta = read_metadata(path)
+        if not meta:
+            raise missing_error(name, f"in {self.root}", self.list_names())
         old = _make_index(path, meta["old"]) if "old" in meta else None
         return CollectionIndexes(_make_index(path, meta), old, self.get_build(name))
 
     def get_build(self, name: str) -> CollectionIndex | None:
         path = self.local_dir(name)
-        build = versions.get_build(path)
-        if build is None:
-            return None
-        return _make_index(
-            path, {**read_metadata(build.index), "index": str(build.index.relative_to(path))}
-        )
+        in_use = _list_used_dirs(path)
+        for file in sorted((path / INDEXES).glob(f"*/{METADATA_FILE}")):
+            if file.parent not in in_use:
+                try:
+                    return _read_build(path, file.parent)
+                except CollectionError:  # damaged: `delete_inactive` removes it
+                    continue
+        return None
 
     def count_points(self, index: CollectionIndex) -> int | None:
         return count_points(index.folder)
@@ -84,6 +98,8 @@ class LocalBackend:
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
         path = self.local_dir(name)
+        if self.exists(name):
+            return self.get_indexes(name).in_use
         if (path / "shard").exists():
             raise CollectionError(
                 f"{path} holds points but no {METADATA_FILE}: restore that file from a backup, or "
@@ -94,42 +110,130 @@ class LocalBackend:
         return self.get_indexes(name).in_use
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        path = self.local_dir(name)
-        index = versions.start_build(path, card)
-        return _make_index(path, {**read_metadata(index), "index": str(index.relative_to(path))})
+        folder = self.local_dir(name) / INDEXES / make_index_name()
+        folder.mkdir(parents=True)
+        write_metadata(folder, {"created": current_time(), "card": asdict(card)})
+        return _read_build(self.local_dir(name), folder)
 
     def switch(self, name: str, index: CollectionIndex) -> None:
-        versions.switch(self.local_dir(name), index.folder)
+        path = self.local_dir(name)
+        meta, new = _read_existing(path), {**read_metadata(index.folder), "index": index.key}
+        old = {"old": _select_index_keys(meta)} if meta else {}
+        write_metadata(path, {**_select_index_keys(new), **old})
+        self.collect_garbage(name)
 
     def rollback(self, name: str) -> ModelCard:
-        return versions.rollback(self.local_dir(name))
+        path, old = self.local_dir(name), self.get_indexes(name).old
+        if old is None:
+            raise no_old_index_error(name)
+        meta = read_metadata(path)
+        write_metadata(path, {**_select_index_keys(meta["old"]), "old": _select_index_keys(meta)})
+        return old.card
 
     def delete_inactive(self, name: str) -> list[ModelCard]:
-        return versions.delete_inactive(self.local_dir(name))
+        """The collection need not exist yet: its first index may be incomplete."""
+        path = self.local_dir(name)
+        meta, build = _read_existing(path), self.get_build(name)
+        cards = [parse_card(meta["old"])] if "old" in meta else []
+        for folder in set((path / INDEXES).glob("*")) - _list_used_dirs(path):
+            (folder / METADATA_FILE).unlink(missing_ok=True)
+        if meta:
+            write_metadata(path, {key: value for key, value in meta.items() if key != "old"})
+        self.collect_garbage(name)
+        return [*cards, build.card] if build else cards
 
     def collect_garbage(self, name: str) -> None:
-        versions.collect_garbage(self.local_dir(name))
+        path = self.local_dir(name)
+        in_use = _list_used_dirs(path)
+        for folder in (path / INDEXES).glob("*"):
+            if folder in in_use:
+                (folder / METADATA_FILE).unlink(missing_ok=True)
+            elif not (folder / METADATA_FILE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        if path not in in_use and (path / "shard").exists():
+            _delete_first_index(path)
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
-        path = self.local_dir(name)
-        folder = index.folder if (index.folder / METADATA_FILE).exists() else path
+        is_build = (index.folder / METADATA_FILE).exists()
+        folder = index.folder if is_build else self.local_dir(name)
         write_metadata(folder, {**read_metadata(folder), "ingested": current_time()})
 
     def delete(self, name: str) -> None:
         path = self.local_dir(name)
-        (path / METADATA_FILE).rename(
-            path / f"{METADATA_FILE}.deleted"
-        )  # from now on it is not a collection
+        # from now on it is not a collection
+        (path / METADATA_FILE).rename(path / f"{METADATA_FILE}.deleted")
         shutil.rmtree(path, ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:
-        store = open_store(index.folder.parent, index.folder.name)
+        from indexer.stores.edge.store import EdgeStore
+
+        store = EdgeStore(index.folder)
         store.ensure(make_schema(index.card.dim))
         return store
 
 
+def read_metadata(path: Path) -> Meta:
+    """Read the metadata of the collection or index in `path`; raises `CollectionError`."""
+    try:
+        meta = json.loads((path / METADATA_FILE).read_text("utf-8"))
+        version = int(meta["format"])
+        parse_card(meta)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CollectionError(
+            f"{path / METADATA_FILE} is damaged ({error}): restore it from a backup, or delete "
+            f"{path} and ingest again; your images are not touched"
+        ) from error
+    if version > FORMAT:
+        raise CollectionError(
+            f"collection {path.name!r} has format {version}, and this program reads up to "
+            f"{FORMAT}: update it (pip install --upgrade polylens)"
+        )
+    return dict(meta)
+
+
+def write_metadata(path: Path, meta: Meta) -> None:
+    """Replace the file atomically and durably; format 2 keeps out programs that know one index."""
+    content = {**meta, "format": 2 if meta.get("index") else 1}
+    temporary = path / f"{METADATA_FILE}.{os.getpid()}"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path / METADATA_FILE)
+
+
+def _read_existing(path: Path) -> Meta:
+    """The metadata of the collection; empty if it does not exist yet."""
+    return read_metadata(path) if (path / METADATA_FILE).exists() else {}
+
+
+def _read_build(path: Path, folder: Path) -> CollectionIndex:
+    return _make_index(path, {**read_metadata(folder), "index": str(folder.relative_to(path))})
+
+
 def _make_index(path: Path, meta: Meta) -> CollectionIndex:
-    key = os.fspath(meta.get("index", ""))
-    return CollectionIndex(
-        key, parse_card(meta), meta["created"], meta.get("ingested"), active_index_dir(path, meta)
-    )
+    key = str(meta.get("index", ""))
+    return CollectionIndex(key, parse_card(meta), meta["created"], meta.get("ingested"), path / key)
+
+
+def _select_index_keys(meta: Meta) -> Meta:
+    return {key: meta[key] for key in INDEX_KEYS if key in meta}
+
+
+def _list_used_dirs(path: Path) -> set[Path]:
+    """The folders of the active and the old index; never less than the collection's own folder
+    if the collection does not exist, since points without a collection.json are not garbage."""
+    meta = _read_existing(path)
+    return {path / one.get("index", "") for one in (meta, meta.get("old")) if one is not None}
+
+
+def _delete_first_index(path: Path) -> None:
+    """Delete the index in the collection's own folder.
+
+    The point count stays, so that a program with this index open does not create a new shard.
+    """
+    write_state(path, ShardState(1, is_clean=True))
+    for folder in (path, *path.glob("tenants/*")):
+        for file in (*folder.glob("catalogue.db*"), folder / "errors.jsonl"):
+            file.unlink(missing_ok=True)
+    shutil.rmtree(path / "shard", ignore_errors=True)

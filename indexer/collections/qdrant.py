@@ -1,30 +1,40 @@
 """Collections on a Qdrant server: aliases name the active index of each collection.
 
-The points of an index are in a server collection of their own, `NAME@STAMP`, whose metadata holds
-the model card. The alias `NAME` points to the active index, `NAME@old` to the previous one, and
-`NAME@new` to the one that is being built; a switch changes all three in one request. The catalog
-and the thumbnails are kept on this machine and can be rebuilt.
+The points of an index are in a server collection of their own, `NAME@STAMP` (the first one is
+`NAME@first`), whose metadata holds the model card. The alias `NAME` points to the active index,
+`NAME@old` to the previous one, and `NAME@new` to the one that is being built; a switch changes all
+three in one request. The catalog and the thumbnails are kept on this machine and can be rebuilt.
 """
 
 from __future__ import annotations
 
-import secrets
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from embedder.types import ModelCard
-from indexer.collections.backend import CollectionIndex, CollectionIndexes, ServerCollection
-from indexer.collections.metadata_file import Meta, current_time, parse_card
+from indexer.collections.backend import (
+    TIMESTAMP_FORMAT,
+    CollectionIndex,
+    CollectionIndexes,
+    Meta,
+    ServerCollection,
+    current_time,
+    make_index_name,
+    missing_error,
+    no_old_index_error,
+    parse_card,
+)
 from indexer.collections.schema import FORMAT, make_schema
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores.base import Store
-from indexer.stores.qdrant.connection import Connection, Layout, redact_password
-from indexer.stores.qdrant.errors import get_grpc_code, get_status
+from indexer.stores.base import Layout, Store, redact_password
+from indexer.stores.qdrant.client import Connection
+from indexer.stores.qdrant.errors import get_status
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -32,7 +42,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 METADATA_KEY = "polylens"  # the key of our metadata
 OLD, NEW = "@old", "@new"
-TIMESTAMP_FORMAT = "%Y%m%d-%H%M%S"
+FIRST = "first"
+"""The stamp of a collection's first index: the server creates it only once, so that two machines
+that ingest into a new collection at the same time share it."""
 ORPHAN_AGE = timedelta(days=1)  # a newer collection without an alias may still be in creation
 
 
@@ -67,8 +79,7 @@ class QdrantBackend:
         return self.connection.upload_concurrency
 
     def list_names(self) -> list[str]:
-        aliases = self._call(_list_aliases)
-        return sorted(name for name, key in aliases.items() if key.startswith(f"{name}@"))
+        return _list_names(self._call(_list_aliases))
 
     def exists(self, name: str) -> bool:
         return name in self._call(_list_aliases)
@@ -78,25 +89,19 @@ class QdrantBackend:
         info = self._call(lambda client: _find_info(client, name), is_read=True)
         if info is None:
             return None
-        meta = self._read_metadata(name, info.config)
-        key = meta.get("key")
-        if meta.get("name") != name or not key:  # made by an earlier version, or copied
-            aliases = self._call(_list_aliases)
-            if name not in aliases:
-                raise CollectionError(self._missing_message(name, aliases))
-            key = aliases[name]
-        return self._make_index(name, key, ServerCollection(info, meta))
+        server = self._parse_metadata(name, info)
+        key = server.metadata.get("key")
+        if server.metadata.get("name") != name or not key:  # made by an earlier version, or copied
+            key = self._list_keys(name)[0]
+        return self._make_index(name, key, server)
 
     def local_dir(self, name: str) -> Path:
         return self.local_root / name
 
     def get_indexes(self, name: str) -> CollectionIndexes:
-        aliases = self._call(_list_aliases)
-        if name not in aliases:
-            raise CollectionError(self._missing_message(name, aliases))
-        old, new = aliases.get(name + OLD), aliases.get(name + NEW)
+        in_use, old, new = self._list_keys(name)
         return CollectionIndexes(
-            self._make_index(name, aliases[name]),
+            self._make_index(name, in_use),
             self._make_index(name, old) if old else None,
             self._make_index(name, new) if new else None,
         )
@@ -111,28 +116,35 @@ class QdrantBackend:
     def get_layout(self, index: CollectionIndex) -> Layout:
         server = index.server_collection
         if server is None or server.info is None:
-            server = self._make_index("", index.key).server_collection
-        assert server and server.info
+            server = self._describe(index.key)
+        assert server.info
         profile, params = str(server.metadata.get("profile", "small")), server.info.config.params
         return Layout(profile, params.shard_number, params.replication_factor)
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        index = self._create_index(name, card, layout)
+        index = self._create_index(name, FIRST, card, layout)
+        if index.server_collection and index.server_collection.info:  # another process was faster
+            found = self.find(name)
+            if found is not None:
+                return found
         self._call(
             lambda client: client.update_collection_aliases([_create_alias(name, index.key)])
         )
         return index
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        index = self._create_index(name, card, layout)
+        index = self._create_index(name, make_index_name(), card, layout)
         self._set_aliases({name + NEW: index.key})
         return index
 
-    def _create_index(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+    def _create_index(
+        self, name: str, stamp: str, card: ModelCard, layout: Layout
+    ) -> CollectionIndex:
+        """Create the server collection, or return the existing one of that stamp."""
         from indexer.stores.qdrant.schema import create_collection
         from indexer.stores.qdrant.server import get_server
 
-        key = f"{name}@{datetime.now(UTC):{TIMESTAMP_FORMAT}}-{secrets.token_hex(2)}"
+        key = f"{name}@{stamp}"
         meta = {
             "name": name,
             "key": key,
@@ -141,10 +153,10 @@ class QdrantBackend:
             "profile": layout.profile,
             "format": FORMAT,
         }
-        create_collection(
+        is_new = create_collection(
             get_server(self.connection), key, make_schema(card.dim), layout, {METADATA_KEY: meta}
         )
-        return self._make_index(name, key, ServerCollection(None, meta))
+        return self._make_index(name, key, ServerCollection(None, meta) if is_new else None)
 
     def switch(self, name: str, index: CollectionIndex) -> None:
         aliases = self._call(_list_aliases)
@@ -159,56 +171,53 @@ class QdrantBackend:
     def rollback(self, name: str) -> ModelCard:
         indexes = self.get_indexes(name)
         if indexes.old is None:
-            raise CollectionError(
-                f"collection {name!r} has no old index: it has not been re-indexed, or "
-                "indexer reindex --forget has deleted it"
-            )
+            raise no_old_index_error(name)
         self._set_aliases({name: indexes.old.key, name + OLD: indexes.in_use.key})
         return indexes.old.card
 
     def delete_inactive(self, name: str) -> list[ModelCard]:
-        keys = [self._call(_list_aliases).get(name + which) for which in (OLD, NEW)]
-        inactive = [self._make_index(name, key) for key in keys if key]
+        aliases = self._call(_list_aliases)
+        inactive = self._make_indexes(name, (aliases.get(name + which) for which in (OLD, NEW)))
         self._set_aliases({name + OLD: None, name + NEW: None})
         for index in inactive:
             self._delete_collection(index.key)
-            shutil.rmtree(index.folder, ignore_errors=True)
         self.collect_garbage(name)
         return [index.card for index in inactive]
 
     def collect_garbage(self, name: str) -> None:
-        def collections(client: QdrantClient) -> list[str]:
+        def list_keys(client: QdrantClient) -> list[str]:
             return [one.name for one in client.get_collections().collections]
 
-        used = set(self._call(_list_aliases).values())
-        own = [key for key in self._call(collections) if key.startswith(f"{name}@")]
-        for key in own:
-            if key not in used and _get_age(key) > ORPHAN_AGE:
+        aliases = self._call(_list_aliases)
+        for key in self._call(list_keys):
+            is_orphan = key.startswith(f"{name}@") and key not in aliases.values()
+            is_replaced = key == f"{name}@{FIRST}" and name in aliases
+            if is_orphan and (is_replaced or _get_age(key) > ORPHAN_AGE):
                 self._delete_collection(key)
-        for folder in (self.local_dir(name) / "indexes").glob("*"):
-            if f"{name}@{folder.name}" not in {*used, *own}:
-                shutil.rmtree(folder, ignore_errors=True)
+        used = self._make_indexes(name, (aliases.get(name + which) for which in ("", OLD, NEW)))
+        for folder in set((self.local_dir(name) / "indexes").glob("*")) - {i.folder for i in used}:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
-        server = index.server_collection
-        meta = server.metadata if server else self._read_metadata(index.key)
-        change = {"key": index.key, "ingested": current_time()}
-        self._write_metadata(index.key, {**meta, **change})
+        server = index.server_collection or self._describe(index.key)
+        change = {"key": index.key, "ingested": current_time(), "format": FORMAT}
+        metadata = {METADATA_KEY: {**server.metadata, **change}}
+        self._call(lambda client: client.update_collection(index.key, metadata=metadata))
 
     def delete(self, name: str) -> None:
         aliases = self._call(_list_aliases)
-        own = [alias for alias in (name, name + OLD, name + NEW) if alias in aliases]
-        self._set_aliases(dict.fromkeys(own))
-        for alias in own:
-            self._delete_collection(aliases[alias])
+        keys = {f"{name}@{FIRST}", *(aliases.get(name + which) for which in (OLD, NEW))}
+        # the active one comes last: until it is gone, with its alias, the command can be repeated
+        for key in (*(keys - {aliases.get(name)}), aliases.get(name)):
+            if key:
+                self._delete_collection(key)
         shutil.rmtree(self.local_dir(name), ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:
         from indexer.stores.qdrant.server import get_server
         from indexer.stores.qdrant.store import QdrantStore
 
-        server = index.server_collection or self._make_index("", index.key).server_collection
-        assert server is not None
+        server = index.server_collection or self._describe(index.key)
         layout = self.get_layout(index) if server.info else None
         store = QdrantStore(
             get_server(self.connection), index.key, layout, server.info, is_new=not server.info
@@ -221,24 +230,36 @@ class QdrantBackend:
 
         return get_server(self.connection).call(operation, is_read=is_read)
 
+    def _list_keys(self, name: str) -> tuple[str, str | None, str | None]:
+        """The keys of the active index, the old one, and the one that is being built."""
+        aliases = self._call(_list_aliases)
+        if name not in aliases:
+            where = f"on {redact_password(self.connection.url)}"
+            raise missing_error(name, where, _list_names(aliases))
+        return aliases[name], aliases.get(name + OLD), aliases.get(name + NEW)
+
+    def _make_indexes(self, name: str, keys: Iterable[str | None]) -> list[CollectionIndex]:
+        return [self._make_index(name, key) for key in keys if key]
+
     def _make_index(
         self, name: str, key: str, server: ServerCollection | None = None
     ) -> CollectionIndex:
-        if server is None:
-            info = self._call(lambda client: client.get_collection(key))
-            server = ServerCollection(info, self._read_metadata(key, info.config))
-        meta = server.metadata
-        folder = self.local_dir(name) / "indexes" / key.partition("@")[2]
+        server = server or self._describe(key)
+        meta, stamp = server.metadata, key.partition("@")[2]
+        if stamp == FIRST:  # not the folder of a deleted collection of this name
+            stamp = re.sub(r"\D", "", meta["created"])
+        folder = self.local_dir(name) / "indexes" / stamp
         return CollectionIndex(
             key, parse_card(meta), meta["created"], meta.get("ingested"), folder, server
         )
 
-    def _read_metadata(self, key: str, config: models.CollectionConfig | None = None) -> Meta:
-        """Read the metadata of an index; raises `CollectionError` if it is not ours."""
-        if config is None:
-            config = self._call(lambda client: client.get_collection(key).config)
+    def _describe(self, key: str) -> ServerCollection:
+        return self._parse_metadata(key, self._call(lambda client: client.get_collection(key)))
+
+    def _parse_metadata(self, key: str, info: models.CollectionInfo) -> ServerCollection:
+        """Raises `CollectionError` if the server collection is not ours."""
         try:
-            meta: Meta = dict((config.metadata or {})[METADATA_KEY])
+            meta: Meta = dict((info.config.metadata or {})[METADATA_KEY])
             version = int(meta["format"])
             parse_card(meta)
         except (KeyError, TypeError, ValueError) as error:
@@ -252,19 +273,18 @@ class QdrantBackend:
                 f"{key!r} has format {version}, and this program reads up to {FORMAT}: update it "
                 "(pip install --upgrade polylens)"
             )
-        return meta
-
-    def _write_metadata(self, key: str, meta: Meta) -> None:
-        plain = {METADATA_KEY: {**meta, "format": FORMAT}}
-        self._call(lambda client: client.update_collection(key, metadata=plain))
+        return ServerCollection(info, meta)
 
     def _set_aliases(self, wanted: dict[str, str | None]) -> None:
         """Point each alias at its collection (None: delete it), atomically."""
+        from qdrant_client import models
 
         def change(client: QdrantClient) -> None:
             existing = _list_aliases(client)
             actions: list[models.AliasOperations] = [
-                _delete_alias(a) for a in wanted if a in existing
+                models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+                for alias in wanted
+                if alias in existing
             ]
             actions += [_create_alias(alias, key) for alias, key in wanted.items() if key]
             if actions:
@@ -275,25 +295,21 @@ class QdrantBackend:
     def _delete_collection(self, key: str) -> None:
         self._call(lambda client: client.delete_collection(key))
 
-    def _missing_message(self, name: str, aliases: dict[str, str]) -> str:
-        others = ", ".join(sorted(n for n, key in aliases.items() if key.startswith(f"{n}@")))
-        return (
-            f"there is no collection {name!r} on {redact_password(self.connection.url)}; "
-            "type: indexer ingest FOLDER"
-            + (f", or name one of these with --collection: {others}" if others else "")
-        )
-
 
 def _list_aliases(client: QdrantClient) -> dict[str, str]:
     """Alias -> collection."""
     return {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
 
 
+def _list_names(aliases: dict[str, str]) -> list[str]:
+    return sorted(name for name, key in aliases.items() if key.startswith(f"{name}@"))
+
+
 def _find_info(client: QdrantClient, name: str) -> models.CollectionInfo | None:
     try:
         return client.get_collection(name)
     except Exception as error:
-        if get_status(error) == 404 or get_grpc_code(error) == "NOT_FOUND":
+        if get_status(error) == 404:
             return None
         raise
 
@@ -304,12 +320,6 @@ def _create_alias(alias: str, key: str) -> models.CreateAliasOperation:
     return models.CreateAliasOperation(
         create_alias=models.CreateAlias(collection_name=key, alias_name=alias)
     )
-
-
-def _delete_alias(alias: str) -> models.DeleteAliasOperation:
-    from qdrant_client import models
-
-    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
 
 
 def _get_age(key: str) -> timedelta:

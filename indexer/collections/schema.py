@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.stores.base import Schema
-from indexer.stores.tenant import TENANT_KEY
+from indexer.stores.base import TENANT_KEY, Schema
 
 FORMAT = 2
 """The newest readable format: 1 has one index, 2 may have several."""

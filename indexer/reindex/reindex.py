@@ -31,7 +31,8 @@ from indexer.reindex.diff import IndexDiff, compare_indexes
 from indexer.reindex.verify import verify_index
 from indexer.search.query_syntax import build_store_filter
 from indexer.sources import is_root_available
-from indexer.stores.tenant import TENANT_KEY, TenantStore
+from indexer.stores.base import TENANT_KEY
+from indexer.stores.tenant import TenantStore
 from indexer.types import IngestProgress, IngestReport
 
 MAX_TENANTS = 100_000

@@ -1,17 +1,28 @@
-"""The interface of a store; filters and queries are `qdrant_client.models`."""
+"""The interface of a store, and the checks of what is written: invalid records would damage it.
+
+Filters and queries are `qdrant_client.models`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
-from indexer.types import Payload, Record
+from indexer.errors import StoreError
+from indexer.types import Payload, Record, SparseVector, Vector
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
-PAGE_SIZE = 500
+TENANT_KEY = "tenant"  # payload key; on a server its index stores a tenant's points together
+MAX_PAYLOAD_BYTES = 1 << 20  # bytes of JSON
+PAGE_SIZE = 500  # points read at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,19 @@ class Schema:
     keywords: tuple[str, ...]  # payload keys with a keyword index, which facets need
     integers: tuple[str, ...] = ()
     tenant: str | None = None  # the payload key of the tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a new collection is stored on a server; see `indexer.stores.qdrant.profiles.PROFILES`.
+
+    `small`: all in RAM. `large`: originals on disk as float16, quantized in RAM to four bits per
+    value. `huge`: two bits, with shards and replicas. None: the profile's default.
+    """
+
+    profile: str = "small"
+    shards: int | None = None
+    replicas: int | None = None
 
 
 class ScoredPoint(NamedTuple):
@@ -41,8 +65,11 @@ class Store(Protocol):
         """Create the collection and its payload indexes if they are missing."""
         ...
 
-    def upsert(self, records: Sequence[Record]) -> None:
-        """Insert or replace points, acknowledged on return. All are validated first."""
+    def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
+        """Insert or replace points, acknowledged on return. All are validated first.
+
+        `stop` ends the waiting for a server that is away when another thread sets it.
+        """
         ...
 
     def patch(self, records: Sequence[Record]) -> None:
@@ -101,3 +128,73 @@ def iterate_records(
         yield from records
         if after is None:
             return
+
+
+def check_records(records: Sequence[Record], schema: Schema) -> list[int]:
+    """Validate all records; returns the size of each payload as JSON, in bytes.
+
+    Raises `StoreError` for the first invalid record.
+    """
+    dense = dict(schema.dense)
+    check_ids(record.id for record in records)
+    for record in records:
+        _check_vectors(record, dense, schema.sparse)
+    return [_check_payload(record) for record in records]
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    for id in ids:
+        try:
+            uuid.UUID(id)
+        except (ValueError, AttributeError, TypeError):
+            raise StoreError(f"{id!r} is not a valid point id: ids are UUIDs") from None
+
+
+def _check_payload(record: Record) -> int:
+    try:
+        size = len(json.dumps(record.payload, allow_nan=False).encode("utf-8"))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"point {record.id}: its payload is not JSON ({error})") from None
+    if size > MAX_PAYLOAD_BYTES:
+        raise StoreError(
+            f"point {record.id}: its payload has {size:,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}"
+        )
+    return size
+
+
+def _check_vectors(record: Record, dense: Mapping[str, int], sparse: Sequence[str]) -> None:
+    for name, vector in record.vectors.items():
+        where = f"point {record.id}, vector {name!r}"
+        if isinstance(vector, SparseVector) and name in sparse:
+            _check_sparse(vector, where)
+        elif not isinstance(vector, SparseVector) and name in dense:
+            _check_dense(vector, dense[name], where)
+        else:
+            known = ", ".join([*dense, *sparse])
+            raise StoreError(f"{where}: the collection has no such vector; it has {known}")
+
+
+def _check_dense(vector: Vector, dim: int, where: str) -> None:
+    import numpy as np  # not needed by `status`
+
+    if vector.shape != (dim,):
+        raise StoreError(f"{where}: shape {vector.shape}, expected ({dim},)")
+    if not np.isfinite(vector).all():
+        raise StoreError(f"{where}: it has values that are not finite")
+
+
+def _check_sparse(vector: SparseVector, where: str) -> None:
+    if len(vector.indices) != len(vector.values):
+        raise StoreError(f"{where}: {len(vector.indices)} indices, {len(vector.values)} values")
+    if len(set(vector.indices)) != len(vector.indices):
+        raise StoreError(f"{where}: an index occurs twice")
+    if not all(0 <= index < 1 << 32 for index in vector.indices):
+        raise StoreError(f"{where}: an index is not an unsigned 32-bit integer")
+    if not all(map(math.isfinite, vector.values)):
+        raise StoreError(f"{where}: it has values that are not finite")
+
+
+def redact_password(url: object) -> str:
+    """The address of a store without its password."""
+    password = urlsplit(str(url)).password
+    return str(url).replace(f":{password}@", ":***@", 1) if password else str(url)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import StoreError
-from indexer.stores.base import Schema, ScoredPoint, Store
+from indexer.stores.base import TENANT_KEY, Schema, ScoredPoint, Store, check_ids
 from indexer.types import Payload, Record
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
-TENANT_KEY = "tenant"  # payload key; on a server its index stores a tenant's points together
 CLAUSES = ("must", "should", "must_not")
 
 
@@ -37,8 +37,8 @@ class TenantStore:
     def ensure(self, schema: Schema) -> None:
         self.store.ensure(schema)
 
-    def upsert(self, records: Sequence[Record]) -> None:
-        self.store.upsert(self._to_stored(records))
+    def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
+        self.store.upsert(self._to_stored(records), stop)
 
     def patch(self, records: Sequence[Record]) -> None:
         own = {record.id for record in self.retrieve([record.id for record in records])}
@@ -51,13 +51,13 @@ class TenantStore:
         return self.query_batch([request])[0]
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        return self._from_answers(self.store.query_batch(self._narrow_requests(requests)))
+        return self._from_answers(self.store.query_batch([*map(self._narrow_request, requests)]))
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        return self._from_answers(self.store.query_union(self._narrow_requests(requests)))
+        return self._from_answers(self.store.query_union([*map(self._narrow_request, requests)]))
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        _check_ids(ids)
+        check_ids(ids)
         records = self.store.retrieve([self._mask_id(id) for id in ids], vectors=vectors)
         return [
             self._from_stored(record)
@@ -98,7 +98,7 @@ class TenantStore:
         return str(uuid.UUID(int=uuid.UUID(id).int ^ self._id_mask))
 
     def _to_stored(self, records: Sequence[Record]) -> list[Record]:
-        _check_ids([record.id for record in records])
+        check_ids([record.id for record in records])
         stamp = {TENANT_KEY: self.tenant} if self.tenant else {}
         return [
             replace(record, id=self._mask_id(record.id), payload={**record.payload, **stamp})
@@ -136,9 +136,6 @@ class TenantStore:
         }
         return condition.model_copy(update=inner) if inner else condition
 
-    def _narrow_requests(self, requests: Sequence[models.QueryRequest]) -> list[Any]:
-        return [self._narrow_request(request) for request in requests]
-
     def _from_answers(self, answers: list[list[ScoredPoint]]) -> list[list[ScoredPoint]]:
         return [
             [p._replace(id=self._mask_id(p.id), payload=_strip_tenant(p.payload)) for p in points]
@@ -149,12 +146,6 @@ class TenantStore:
         if request.prefetch is not None:  # its stages would not be limited to the tenant
             raise StoreError("a query with prefetch stages cannot be limited to a tenant")
         return request.model_copy(update={"filter": self._with_tenant_filter(request.filter)})
-
-
-def _check_ids(ids: Sequence[str]) -> None:
-    from indexer.stores.validation import check_ids  # imports numpy, which `status` does not need
-
-    check_ids(ids)
 
 
 def _make_id_mask(tenant: str) -> int:

@@ -18,7 +18,7 @@ from indexer import feedback
 from indexer.collections.collection import tenant_dir
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.thumbnails import thumbnail_path
-from indexer.stores.tenant import TENANT_KEY
+from indexer.stores.base import TENANT_KEY
 from indexer.types import Record
 
 SCHEMA_QUERY = "SELECT type, name, tbl_name, sql FROM main.sqlite_master ORDER BY name"

@@ -26,9 +26,8 @@ from indexer.collections.collection import (
 from indexer.collections.model import format_model
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores.base import Store
-from indexer.stores.qdrant.connection import Layout, redact_password
-from indexer.stores.qdrant.upload import upload
+from indexer.stores.base import Layout, Store, redact_password
+from indexer.stores.upload import upload
 from indexer.transfer.local_state import LocalState, copy_catalogs, copy_thumbnails, copy_votes
 from indexer.transfer.source import (
     Page,

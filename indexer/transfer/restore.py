@@ -20,13 +20,13 @@ from typing import Any
 
 from embedder.types import ModelCard
 from indexer.collections import open_backend
+from indexer.collections.backend import parse_card
 from indexer.collections.collection import lock_for_writing
-from indexer.collections.metadata_file import parse_card
 from indexer.collections.schema import make_schema
 from indexer.config import Config, parse_name
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE
-from indexer.stores.validation import check_records
+from indexer.stores.base import check_records
 from indexer.transfer.archive import FIRST, Archive
 from indexer.transfer.local_state import LocalState, is_valid_catalog
 from indexer.transfer.migrate import Mode, TransferReport, transfer

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from embedder.cli.console import get_version
 from indexer import feedback
+from indexer.collections.backend import current_time
 from indexer.collections.collection import MIN_FREE_BYTES, check_disk_space, tenant_dir
-from indexer.collections.metadata_file import current_time
 from indexer.collections.schema import make_schema
 from indexer.config import Config
 from indexer.errors import CollectionError

@@ -12,8 +12,7 @@ from indexer.collections import CollectionBackend, CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores.base import Store
-from indexer.stores.qdrant.connection import redact_password
+from indexer.stores.base import Store, redact_password
 from indexer.transfer.local_state import LocalState
 from indexer.types import Record
 

@@ -330,13 +330,13 @@ def test_what_cannot_be(config, path, colours, shades, monkeypatch):
 
 
 STEPS = {  # name: (where kill -9 comes, whether the new index is in use afterwards)
-    "begin": ("indexer.collections.versions.write_metadata", False),
+    "begin": ("indexer.collections.local.write_metadata", False),
     "compare": ("indexer.reindex.reindex.compare_indexes", False),
-    "switch": ("indexer.collections.versions.switch", False),
-    "sweep": ("indexer.collections.versions._delete_metadata_first", True),
+    "switch": ("indexer.collections.local.LocalBackend.switch", False),
+    "sweep": ("indexer.collections.local._delete_first_index", True),
 }
 DRIVER = """
-import importlib, os, sys
+import os, pkgutil, sys
 from indexer.config import load_config
 from indexer.reindex.reindex import reindex
 from tests.embedders import ColorEmbedder
@@ -345,7 +345,7 @@ from tests.indexer.test_reindex import Shades
 store, name, where = sys.argv[1:]
 place, _, function = where.rpartition(".")
 if where:
-    setattr(importlib.import_module(place), function, lambda *_, **__: os.kill(os.getpid(), 9))
+    setattr(pkgutil.resolve_name(place), function, lambda *_, **__: os.kill(os.getpid(), 9))
 report = reindex(load_config({"store": store}), Shades(ColorEmbedder(), name))
 print("switched" if report.switched else "not")
 """

@@ -1,6 +1,6 @@
 """One Qdrant Edge shard on disk, opened by one process only.
 
-All records have been validated (stores/validation.py). A Rust panic is a BaseException that poisons
+All records have been validated (`check_records`). A Rust panic is a BaseException that poisons
 the write-ahead log: it becomes `ShardLostError`, after which the shard must be opened again.
 """
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from indexer import errors
 from indexer.errors import CollectionError, IndexerError, StoreError
-from indexer.stores.base import Schema, ScoredPoint
+from indexer.stores.base import Schema, ScoredPoint, check_ids, check_records
 from indexer.stores.edge.state import connect, lost_points_message
-from indexer.stores.validation import check_ids, check_records
 from indexer.types import Record, SparseVector, Vector
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class EdgeStore:
         self._schema = schema
         self._call("ensure", schema)
 
-    def upsert(self, records: Sequence[Record]) -> None:
+    def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         if records:
             check_records(records, self._require_schema())
             self._call("upsert", list(records))

@@ -1,4 +1,4 @@
-"""Creates the client of a server: API key, certificates, headers."""
+"""How to reach a server, and its client: API key, certificates, headers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import base64
 import logging
 import math
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from indexer.errors import StoreError
-from indexer.stores.qdrant.connection import Connection, redact_password
+from indexer.stores.base import redact_password
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -24,6 +25,22 @@ GRPC_OPTIONS = {
     "grpc.max_reconnect_backoff_ms": 2000,
 }
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A Qdrant server; the URL may have a name and a password for a proxy in front of it.
+
+    Times are in seconds.
+    """
+
+    url: str
+    api_key: str | None = None
+    grpc_port: int | None = None  # None: REST only
+    ca: str | None = None  # a PEM file; None: the system's authorities
+    timeout: float = 60.0  # of one request
+    retry_seconds: float = 120.0  # how long to retry while the server is away or busy
+    upload_concurrency: int = 2  # uploads at a time
 
 
 def make_client(connection: Connection) -> QdrantClient:

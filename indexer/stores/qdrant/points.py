@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +13,34 @@ from indexer.types import Payload, Record, SparseVector, Vector
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, grpc, models
 
-    from indexer.stores.memory import MemoryServer
     from indexer.stores.qdrant.server import Server
 
+MAX_POINTS = 256  # per request
+MAX_BYTES = 16 << 20  # per request; the server's default limit is 32 MB
+BYTES_PER_VALUE = 12  # in JSON; four over gRPC
 DECIMALS = 8  # of a unit vector's values: as precise as float32, half as long in JSON
 
 
+def split_records(records: Sequence[Record], payloads: Sequence[int]) -> Iterator[Sequence[Record]]:
+    """Split `records` into requests; `payloads` are the sizes of the payloads in bytes."""
+    start, total = 0, 0
+    for end, (record, payload) in enumerate(zip(records, payloads, strict=True)):
+        values = sum(
+            2 * len(vector.values) if isinstance(vector, SparseVector) else len(vector)
+            for vector in record.vectors.values()
+        )
+        size = payload + BYTES_PER_VALUE * values
+        full = end - start == MAX_POINTS or total + size > MAX_BYTES
+        if full and end > start:
+            yield records[start:end]
+            start, total = end, 0
+        total += size
+    if start < len(records):
+        yield records[start:]
+
+
 def make_upsert(
-    server: Server | MemoryServer, collection: str, records: Sequence[Record]
+    server: Server, collection: str, records: Sequence[Record]
 ) -> Callable[[QdrantClient], models.UpdateResult]:
     """Make the call that upserts `records`; they are converted once, even if it is retried."""
     if server.uses_grpc:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ConfigError
-from indexer.stores.base import Schema
-from indexer.stores.qdrant.connection import Layout
+from indexer.stores.base import Layout, Schema
 
 if TYPE_CHECKING:
     from qdrant_client import models

@@ -11,7 +11,11 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
-from indexer.stores.qdrant.errors import TransientError, find_transient_error
+from indexer.stores.qdrant.errors import (
+    RetryTimeoutError,
+    TransientError,
+    find_transient_error,
+)
 
 T = TypeVar("T")
 PAUSES = wait_exponential(multiplier=0.25, max=10.0)  # seconds; doubled each time
@@ -24,14 +28,6 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-
-
-class RetryTimeoutError(Exception):
-    """The time limit was reached, or the call was stopped."""
-
-    def __init__(self, fault: TransientError, waited: float) -> None:
-        super().__init__(fault.message)
-        self.fault, self.waited = fault, waited
 
 
 def call_with_retry(

@@ -6,45 +6,46 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import StoreError
-from indexer.stores.base import Schema
-from indexer.stores.qdrant.connection import Layout
+from indexer.stores.base import Layout, Schema
 from indexer.stores.qdrant.errors import get_status
 from indexer.stores.qdrant.profiles import make_collection_config, make_payload_indexes
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
-    from indexer.stores.memory import MemoryServer
     from indexer.stores.qdrant.server import Server
 
 log = logging.getLogger(__name__)
 
 
 def create_collection(
-    server: Server | MemoryServer,
+    server: Server,
     name: str,
     schema: Schema,
     layout: Layout,
     metadata: dict[str, Any] | None = None,
-) -> None:
-    """Create the collection `name` with its payload indexes; raises `StoreError`."""
+) -> bool:
+    """Create the collection `name` with its payload indexes; raises `StoreError`.
+
+    Returns False if it exists: another process created it, or the response to us was lost.
+    """
     arguments = make_collection_config(schema, layout)
 
-    def create(client: QdrantClient) -> None:
+    def create(client: QdrantClient) -> bool:
         try:
-            client.create_collection(name, **arguments, metadata=metadata)
+            return client.create_collection(name, **arguments, metadata=metadata)
         except Exception as error:
-            if (
-                get_status(error) != 409
-            ):  # it exists: another process created it, or our response was lost
+            if get_status(error) != 409:
                 raise
+            return False
 
-    server.call(create)
+    is_new = server.call(create)
     _create_indexes(server, name, make_payload_indexes(schema, layout))
+    return is_new
 
 
 def ensure_collection(
-    server: Server | MemoryServer,
+    server: Server,
     name: str,
     schema: Schema,
     layout: Layout,
@@ -65,7 +66,7 @@ def ensure_collection(
     return info
 
 
-def _create_indexes(server: Server | MemoryServer, name: str, missing: dict[str, Any]) -> None:
+def _create_indexes(server: Server, name: str, missing: dict[str, Any]) -> None:
     def create(client: QdrantClient) -> bool:
         try:
             for key, index in missing.items():

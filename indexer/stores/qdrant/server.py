@@ -13,16 +13,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 from indexer.errors import IndexerError, StoreError, StoreUnavailableError
-from indexer.stores.qdrant.client import make_client
-from indexer.stores.qdrant.connection import Connection
-from indexer.stores.qdrant.errors import TransientError, find_transient_error, get_status
-from indexer.stores.qdrant.messages import (
+from indexer.stores.qdrant.client import Connection, make_client
+from indexer.stores.qdrant.errors import (
+    RetryTimeoutError,
+    TransientError,
     describe_error,
+    find_transient_error,
     format_location,
+    get_status,
     not_qdrant_error,
     unavailable_error,
 )
-from indexer.stores.qdrant.retry import Clock, RetryTimeoutError, call_with_retry
+from indexer.stores.qdrant.retry import Clock, call_with_retry
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -70,7 +72,7 @@ class Server:
         self,
         operation: Callable[[QdrantClient], T],
         *,
-        patience: float | None = None,
+        retry_seconds: float | None = None,
         stop: threading.Event | None = None,
         is_read: bool = False,
     ) -> T:
@@ -79,11 +81,12 @@ class Server:
         The server's version is checked before the first call that writes; for reads (`is_read`)
         only after one has failed.
 
-        `patience` is in seconds from the first failure (default: the connection's); `stop` ends the
+        `retry_seconds` are from the first failure (default: the connection's); `stop` ends the
         waiting. Raises `StoreUnavailableError` when the time is up, `StoreError` at once for an
         error that is not transient.
         """
-        retry_seconds = self.connection.retry_seconds if patience is None else patience
+        if retry_seconds is None:
+            retry_seconds = self.connection.retry_seconds
         client = self._ensure_client()
         if not self._met:
             retry_seconds = min(retry_seconds, FIRST_CONTACT_SECONDS)
@@ -115,11 +118,11 @@ class Server:
             return self._client
 
     def _check_server(
-        self, client: QdrantClient, patience: float, stop: threading.Event | None
+        self, client: QdrantClient, retry_seconds: float, stop: threading.Event | None
     ) -> None:
         """Check once that it is Qdrant, of a version that this client supports."""
         title, server_version = self._call_with_retry(
-            lambda: self._get_version(client), patience, stop
+            lambda: self._get_version(client), retry_seconds, stop
         )
         if "qdrant" not in title.lower():
             raise not_qdrant_error(self.connection, f"it calls itself {title[:60]!r}")
@@ -145,13 +148,13 @@ class Server:
         return info.title, info.version
 
     def _call_with_retry(
-        self, operation: Callable[[], T], patience: float, stop: threading.Event | None
+        self, operation: Callable[[], T], retry_seconds: float, stop: threading.Event | None
     ) -> T:
         def on_wait(fault: TransientError, waited: float) -> None:
-            self._log_retry(fault, waited, patience)
+            self._log_retry(fault, waited, retry_seconds)
 
         try:
-            result = call_with_retry(operation, patience, self._clock, on_wait, stop)
+            result = call_with_retry(operation, retry_seconds, self._clock, on_wait, stop)
         except RetryTimeoutError as timeout:
             self._waiting = False
             raise unavailable_error(self.connection, timeout) from timeout
@@ -166,7 +169,7 @@ class Server:
             log.warning("%s answers again", format_location(self.connection))
         return result
 
-    def _log_retry(self, fault: TransientError, waited: float, patience: float) -> None:
+    def _log_retry(self, fault: TransientError, waited: float, retry_seconds: float) -> None:
         """Log once per outage, however many calls are waiting."""
         began = self._clock.now() - waited
         if waited < LOG_AFTER_SECONDS or began <= self._answered:
@@ -178,7 +181,7 @@ class Server:
                 "waiting for %s: %s (at most %.0f s; Ctrl-C stops)",
                 format_location(self.connection),
                 fault.message,
-                patience,
+                retry_seconds,
             )
 
 

@@ -1,4 +1,4 @@
-"""A collection on a Qdrant server, or in memory for tests."""
+"""A collection on a Qdrant server."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import StoreError
-from indexer.stores.base import Schema, ScoredPoint
-from indexer.stores.qdrant.connection import Layout
+from indexer.stores.base import Layout, Schema, ScoredPoint, check_ids, check_records
 from indexer.stores.qdrant.errors import NotAppliedError
 from indexer.stores.qdrant.points import (
     clamp_integers,
     make_upsert,
     parse_record,
     parse_scored_point,
+    split_records,
     to_rest_vectors,
 )
 from indexer.stores.qdrant.profiles import make_search_params
 from indexer.stores.qdrant.schema import ensure_collection
-from indexer.stores.qdrant.upload import split_records, upload
-from indexer.stores.validation import check_ids, check_records
+from indexer.stores.upload import upload
 from indexer.types import Record
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
-    from indexer.stores.memory import MemoryServer
     from indexer.stores.qdrant.server import Server
 
 T = TypeVar("T")
@@ -41,7 +39,7 @@ class QdrantStore:
 
     def __init__(
         self,
-        server: Server | MemoryServer,
+        server: Server,
         collection: str,
         layout: Layout | None = None,
         info: models.CollectionInfo | None = None,
@@ -68,20 +66,16 @@ class QdrantStore:
     def _read(self, operation: Callable[[QdrantClient], T]) -> T:
         return self._server.call(operation, is_read=True)
 
-    def upsert(self, records: Sequence[Record]) -> None:
+    def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         parts = list(split_records(records, check_records(records, self._require_schema())))
-        if len(parts) == 1:  # in this thread, so that Ctrl-C works at once
-            self._write(parts[0])
-        else:
+        if len(parts) > 1 and stop is None:
             for _ in upload(self, parts, self._server.upload_concurrency):
                 pass
-
-    def send(self, records: Sequence[Record], stop: threading.Event) -> None:
-        """`upsert` in one of several threads; ends the waiting when `stop` is set."""
-        for part in split_records(records, check_records(records, self._require_schema())):
+            return
+        for part in parts:  # in this thread, so that Ctrl-C works at once
             self._write(part, stop)
 
-    def _write(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
+    def _write(self, records: Sequence[Record], stop: threading.Event | None) -> None:
         try:
             write = make_upsert(self._server, self._name, records)
         except ValueError as error:  # for example an unpaired surrogate
@@ -91,14 +85,14 @@ class QdrantStore:
     def patch(self, records: Sequence[Record]) -> None:
         sizes = check_records(records, self._require_schema())
         for part in split_records(records, sizes):
-            existing = self._find_existing([one.id for one in part])
-            self._update([step for one in part if one.id in existing for step in _make_patch(one)])
+            self._patch(part)
 
-    def _find_existing(self, ids: Sequence[str]) -> set[str]:
-        points = self._server.call(lambda client: client.retrieve(self._name, list(ids), False))
-        return {str(point.id) for point in points}
+    def _patch(self, records: Sequence[Record]) -> None:
+        ids = [record.id for record in records]
+        points = self._server.call(lambda client: client.retrieve(self._name, ids, False))
+        existing = {str(point.id) for point in points}
+        steps = [step for one in records if one.id in existing for step in _make_patch(one)]
 
-    def _update(self, steps: Sequence[models.UpdateOperation]) -> None:
         def update(client: QdrantClient) -> None:
             _check_applied(client.batch_update_points(self._name, steps, wait=True))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexer.collections.schema import make_schema
-from indexer.stores.qdrant.connection import Layout
+from indexer.stores.base import Layout
 from indexer.stores.qdrant.profiles import make_payload_indexes
 from indexer.stores.qdrant.server import get_server
 

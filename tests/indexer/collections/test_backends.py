@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,27 +17,20 @@ from indexer.collections.collection import (
     list_collections,
     summarize,
 )
-from indexer.errors import CollectionError
+from indexer.errors import CollectionError, StoreBusyError
 from indexer.types import Record
 
 ID = "00000000-0000-0000-0000-000000000001"
 
 
-@pytest.fixture(params=sorted(set(BACKENDS.values())))
+KINDS = [next(s for s in BACKENDS if BACKENDS[s] == b) for b in dict.fromkeys(BACKENDS.values())]
+"""A scheme of each registered kind of store."""
+
+
+@pytest.fixture(params=KINDS)
 def config(request, config):
     """The settings of an empty store, for each registered backend."""
-    if request.param == "indexer.collections.local:LocalBackend":
-        return config
-    assert request.param == "indexer.collections.qdrant:QdrantBackend", "a new one needs a store"
-    qdrant = request.getfixturevalue("qdrant")
-    name = qdrant.name("family")
-    return replace(
-        config,
-        store=qdrant.url,
-        qdrant_api_key=qdrant.api_key,
-        collection=name,
-        qdrant_retry_seconds=5,
-    )
+    return replace(config, **request.getfixturevalue(f"{request.param or 'folder'}_store"))
 
 
 @pytest.fixture
@@ -88,6 +84,64 @@ def test_a_collection_from_its_making_to_its_end(config, place, name, card):
     assert not place.local_dir(name).exists()
     with pytest.raises(CollectionError, match="no collection"):
         delete_collection(config)
+
+
+def test_a_collection_deleted_by_another_process(config, place, name, card):
+    """Who has it open still creates nothing, and the name can be used again."""
+    with OpenCollection.open_or_create(config, card) as opened:
+        for _ in range(2):
+            with opened.lock_for_writing():
+                opened.store.upsert([Record(ID, {}, {"kind": "text"})])
+        delete_collection(config)
+        with pytest.raises(CollectionError, match="deleted"), opened.lock_for_writing():
+            pytest.fail("it is gone")
+        assert not place.local_dir(name).exists()
+        with OpenCollection.open_or_create(config, card) as new, new.lock_for_writing():
+            assert new.store.count() == 0
+
+
+def test_a_collection_deleted_and_created_again(config, name, card, other):
+    with OpenCollection.open_or_create(config, card) as opened:
+        with opened.lock_for_writing():
+            pass
+        delete_collection(config)
+        create_collection(config, other)
+        with pytest.raises(CollectionError, match="re-indexed"), opened.lock_for_writing():
+            pytest.fail("it is another collection")
+
+
+@pytest.mark.parametrize("same_model", [True, False])
+def test_two_first_ingests_at_the_same_time(
+    config, place, name, card, other, same_model, monkeypatch
+):
+    """Both find no collection. The second uses that of the first, or is refused: whatever has been
+    written can be found."""
+    both_have_looked = threading.Barrier(2, timeout=30)
+    find = type(place).find
+
+    def find_together(self, name):
+        found = find(self, name)
+        if threading.current_thread() is not threading.main_thread() and found is None:
+            both_have_looked.wait()
+        return found
+
+    monkeypatch.setattr(type(place), "find", find_together)
+
+    def write_point(number: int) -> str | None:
+        model = card if same_model or not number else other
+        try:
+            with OpenCollection.open_or_create(config, model) as opened:
+                opened.store.upsert([Record(str(uuid.UUID(int=number + 1)), {}, {"kind": "text"})])
+        except (StoreBusyError, CollectionError):
+            return None
+        return str(uuid.UUID(int=number + 1))
+
+    with ThreadPoolExecutor(2) as pool:
+        written = {id for id in pool.map(write_point, range(2)) if id}
+    assert written
+    assert same_model or len(written) == 1
+    with OpenCollection.open(config) as opened:
+        assert {record.id for record in opened.store.scroll()[0]} == written
 
 
 def test_an_index_is_built_beside_and_switched_to(config, place, name, card, other):

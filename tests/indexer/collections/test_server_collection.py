@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +13,15 @@ import numpy as np
 import pytest
 
 from indexer.collections import make_layout, open_backend
-from indexer.collections.collection import OpenCollection, summarize
+from indexer.collections.collection import OpenCollection, delete_collection, summarize
 from indexer.errors import CollectionError, StoreError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
 from indexer.reindex.reindex import reindex
 from indexer.search.searcher import Searcher
-from indexer.types import Part, Query
+from indexer.stores.base import Layout
+from indexer.types import Part, Query, Record
 
 COLOURS = ("red", "green", "blue", "white", "black")
 
@@ -98,6 +102,43 @@ def test_another_machine_sees_the_same_and_embeds_nothing_again(
     report = run(config, colours, folder)
     assert (report.added, report.unchanged) == (0, 6)
     assert sum(colours.calls) == embedded
+
+
+def test_two_machines_create_one_collection_at_the_same_time(config, colours, tmp_path):
+    """They share its index, whose model is that of the first."""
+    name, other = config.collection, Shades(colours).card
+    machines = [replace(open_backend(config), local_root=tmp_path / n) for n in ("a", "b", "c")]
+    assert [machine.find(name) for machine in machines] == [None] * 3
+    with ThreadPoolExecutor(2) as pool:
+        indexes = [*pool.map(lambda m: m.create(name, colours.card, Layout()), machines[:2])]
+    assert indexes[0].key == indexes[1].key
+    for number, (machine, index) in enumerate(zip(machines, indexes, strict=False)):
+        with closing(machine.open(index)) as store:
+            store.upsert([Record(str(uuid.UUID(int=number + 1)), {}, {"kind": "text"})])
+    assert summarize(config).points == 2
+    assert machines[2].create(name, other, Layout()).card == colours.card
+
+
+def test_a_creation_that_was_interrupted_is_continued(config, colours):
+    """The server collection has been created, and the alias has not."""
+    backend = open_backend(config)
+    backend.create(config.collection, colours.card, Layout())
+    backend._set_aliases({config.collection: None})
+    assert not backend.exists(config.collection)
+    with OpenCollection.open_or_create(config, colours.card) as opened:
+        assert opened.store.count() == 0
+    assert backend.list_names() == [config.collection]
+
+
+def test_a_deleted_collection_leaves_nothing_to_the_next(config, colours, folder, qdrant):
+    """Not even its first index, which a new index had replaced when a deletion was cut off."""
+    run(config, colours, folder)
+    backend, name = open_backend(config), config.collection
+    index = backend.start_build(name, colours.card, Layout())
+    backend._set_aliases({name: index.key, name + "@new": None})
+    delete_collection(config)
+    assert not backend._call(lambda client: client.get_collections().collections)
+    assert run(config, colours, folder).added == 6
 
 
 def test_two_machines_know_of_one_anothers_files(config, colours, photo, monkeypatch, tmp_path):

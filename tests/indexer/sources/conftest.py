@@ -18,7 +18,8 @@ from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import make_schema
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.stores import MEMORY_LOCATION, Layout, open_store
+from indexer.stores.base import Layout
+from tests.memory_store import open_memory_store
 
 
 def make_image_bytes(look: int | str = 0, form: str = "PNG", size=(24, 16)) -> bytes:
@@ -49,8 +50,7 @@ def collection(config, colours) -> Iterator[OpenCollection]:
     """Its points are in memory: what is tested here is what comes before."""
     place = open_backend(config)
     index = place.create(config.collection, colours.card, Layout())
-    store = open_store(MEMORY_LOCATION, config.collection)
-    store.ensure(make_schema(colours.card.dim))
+    store = open_memory_store(make_schema(colours.card.dim))
     with OpenCollection(config, place, index, store) as opened:
         yield opened
 

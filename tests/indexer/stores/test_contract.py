@@ -5,22 +5,26 @@ from __future__ import annotations
 import importlib.util
 import uuid
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qdrant_client import models
 
+from indexer.collections import BACKENDS, open_backend
+from indexer.collections.schema import make_schema
 from indexer.errors import StoreError
-from indexer.stores import MEMORY_LOCATION, Connection, Schema, open_store
+from indexer.stores.base import Layout
+from indexer.stores.edge.store import EdgeStore
 from indexer.types import Record, SparseVector
+from tests.memory_store import open_memory_store
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).with_name("exact.py"))
 exact = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(exact)
 
 DIM = 32
-SCHEMA = Schema((("image", DIM), ("text", DIM)), ("bm25",), ("kind", "tags", "folder"), ("year",))
 
 
 def unit(rng) -> np.ndarray:
@@ -45,33 +49,24 @@ def make(count: int, seed: int = 0) -> list[Record]:
     return records
 
 
-KINDS = [
-    "edge",
-    "memory",
-    pytest.param("rest", marks=pytest.mark.server),
-    pytest.param("grpc", marks=pytest.mark.server),
-]
+KINDS = [next(s for s in BACKENDS if BACKENDS[s] == b) for b in dict.fromkeys(BACKENDS.values())]
+"""A scheme of each registered kind of store."""
 
 
-@pytest.fixture(params=KINDS)
-def store(request, tmp_path):
-    name, location = "c", tmp_path
-    (tmp_path / "c").mkdir()
+@pytest.fixture(
+    params=[pytest.param(k, marks=pytest.mark.server if k else ()) for k in [*KINDS, "grpc"]]
+    + ["memory"]
+)
+def store(request, config, colours):
+    """An empty collection in each registered kind of store."""
     if request.param == "memory":
-        location = MEMORY_LOCATION
-    elif request.param != "edge":
-        qdrant = request.getfixturevalue("qdrant")
-        port = qdrant.grpc_port if request.param == "grpc" else None
-        if request.param == "grpc" and port is None:
-            pytest.skip("the server's gRPC port is not known: POLYLENS_QDRANT_GRPC_PORT")
-        name, location = (
-            qdrant.name(),
-            Connection(qdrant.url, qdrant.api_key, port, retry_seconds=5),
-        )
-    opened = open_store(location, name)
-    opened.ensure(SCHEMA)
-    yield opened
-    opened.close()
+        yield open_memory_store(make_schema(DIM))
+        return
+    settings = request.getfixturevalue(f"{request.param or 'folder'}_store")
+    backend = open_backend(replace(config, **settings))
+    index = backend.create(settings["collection"], replace(colours.card, dim=DIM), Layout())
+    with closing(backend.open(index)) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -292,9 +287,8 @@ def test_ids_are_uuids(store):
     ],
 )
 def test_the_embedded_store_refuses_what_it_cannot_do(tmp_path, change, message):
-    (tmp_path / "c").mkdir()
-    with closing(open_store(tmp_path, "c")) as store:
-        store.ensure(SCHEMA)
+    with closing(EdgeStore(tmp_path)) as store:
+        store.ensure(make_schema(DIM))
         request = models.QueryRequest(query=[1.0] * DIM, using="image").model_copy(update=change)
         with pytest.raises(StoreError, match=message):
             store.query(request)

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from indexer.errors import CollectionError, DiskFullError, StoreError
-from indexer.stores import Schema, count_points, open_store
+from indexer.stores.base import Schema
+from indexer.stores.edge.state import count_points
+from indexer.stores.edge.store import EdgeStore
 from indexer.types import Record
 
 SCHEMA = Schema((("image", 8),), ("bm25",), ("kind",))
@@ -39,7 +41,7 @@ def folder(tmp_path) -> Path:
 
 
 def opened(folder: Path):
-    store = open_store(folder, "c")
+    store = EdgeStore(folder / "c")
     store.ensure(SCHEMA)
     return store
 
@@ -144,8 +146,9 @@ def test_sigterm_saves(folder):
 
 def test_it_holds_no_pipe_of_its_parent(folder):
     script = (
-        "import sys; from pathlib import Path; from indexer.stores import Schema, open_store\n"
-        "store = open_store(Path(sys.argv[1]), 'c')\n"
+        "import sys; from pathlib import Path; from indexer.stores.base import Schema\n"
+        "from indexer.stores.edge.store import EdgeStore\n"
+        "store = EdgeStore(Path(sys.argv[1]) / 'c')\n"
         "store.ensure(Schema((('image', 8),), (), ()))\n"
         "print('done')"
     )

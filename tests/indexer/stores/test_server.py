@@ -16,12 +16,16 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from indexer.errors import ConfigError, StoreError, StoreUnavailableError
-from indexer.stores import Connection, Layout, Schema, open_store
-from indexer.stores.qdrant.connection import redact_password
-from indexer.stores.qdrant.points import _to_grpc_point
+from indexer.stores.base import Layout, Schema, redact_password
+from indexer.stores.qdrant.client import Connection
+from indexer.stores.qdrant.points import (
+    MAX_BYTES,
+    MAX_POINTS,
+    _to_grpc_point,
+    split_records,
+)
 from indexer.stores.qdrant.server import Server, get_server
 from indexer.stores.qdrant.store import QdrantStore
-from indexer.stores.qdrant.upload import MAX_BYTES, MAX_POINTS, split_records
 from indexer.types import Record, SparseVector
 
 SCHEMA = Schema((("image", 4), ("text", 4)), ("bm25",), ("kind",), ("year",), "tenant")
@@ -352,9 +356,6 @@ def test_tls_where_there_is_none(qdrant):
 def test_a_process_has_one_client(qdrant):
     one = Connection(qdrant.url, qdrant.api_key)
     assert get_server(one) is get_server(Connection(qdrant.url, qdrant.api_key))
-    assert (
-        open_store(one, "a")._server is open_store(qdrant.url, "b", api_key=qdrant.api_key)._server
-    )
 
 
 def test_many_threads_at_once(server):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from indexer.errors import StoreError, StoreUnavailableError
-from indexer.stores import Connection, Schema
+from indexer.stores.base import Schema
+from indexer.stores.qdrant.client import Connection
 from indexer.stores.qdrant.retry import Clock
 from indexer.stores.qdrant.server import Server
 from indexer.stores.qdrant.store import QdrantStore
-from indexer.stores.qdrant.upload import upload
+from indexer.stores.upload import upload
 from indexer.types import Record
 
 pytestmark = pytest.mark.needs_faults
@@ -94,7 +95,7 @@ def test_faults_are_outlived(qdrant, opened, kind):
 
 
 @pytest.mark.parametrize("kind", ["503", "reset-before", "half"])
-def test_without_patience_a_fault_is_an_error(qdrant, opened, kind):
+def test_without_retries_a_fault_is_an_error(qdrant, opened, kind):
     """Which shows that it is the tries again that outlive them."""
     store = opened(retry_seconds=0)
     qdrant.faults.next(1, kind, "upsert")

@@ -11,9 +11,13 @@ import pytest
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from indexer.stores.qdrant.connection import Connection
-from indexer.stores.qdrant.errors import NotAppliedError, find_transient_error
-from indexer.stores.qdrant.retry import Clock, RetryTimeoutError, call_with_retry
+from indexer.stores.qdrant.client import Connection
+from indexer.stores.qdrant.errors import (
+    NotAppliedError,
+    RetryTimeoutError,
+    find_transient_error,
+)
+from indexer.stores.qdrant.retry import Clock, call_with_retry
 from indexer.stores.qdrant.server import Server
 
 
@@ -64,7 +68,7 @@ def test_the_server_says_how_long_to_wait():
     assert failing.calls == [0, pytest.approx(17)]
 
 
-def test_no_longer_than_patience_even_then():
+def test_no_longer_than_the_limit_even_then():
     time = Time()
     failing = Failing(time, *[ResourceExhaustedResponse("busy", 17)] * 9)
     with pytest.raises(RetryTimeoutError) as caught:
@@ -73,7 +77,7 @@ def test_no_longer_than_patience_even_then():
     assert caught.value.waited == pytest.approx(30)
 
 
-def test_patience_begins_with_the_first_failure():
+def test_the_limit_begins_with_the_first_failure():
     time = Time()
 
     def slow() -> None:
@@ -85,7 +89,7 @@ def test_patience_begins_with_the_first_failure():
     assert time.now - 100 == pytest.approx(60 + 0.25 + 60 + 0.5 + 60, abs=1)
 
 
-def test_without_patience_there_is_one_try():
+def test_without_retries_there_is_one_try():
     time = Time()
     failing = Failing(time, answer(503))
     with pytest.raises(RetryTimeoutError):

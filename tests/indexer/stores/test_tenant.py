@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from indexer.stores import Schema, open_store
+from indexer.stores.base import Schema
+from indexer.stores.edge.store import EdgeStore
 from indexer.stores.tenant import TenantStore
 from indexer.types import Record, SparseVector
+from tests.memory_store import open_memory_store
 
 DIM = 8
 SCHEMA = Schema((("image", DIM), ("text", DIM)), ("bm25",), ("kind", "tags"), ("year",))
@@ -27,10 +29,9 @@ def rows(seed: int, count: int = 12) -> list[Record]:
     return out
 
 
-@pytest.fixture(params=["edge", ":memory:"])
+@pytest.fixture(params=["edge", "memory"])
 def shared(request, tmp_path):
-    (tmp_path / "c").mkdir()
-    store = open_store(tmp_path if request.param == "edge" else request.param, "c")
+    store = EdgeStore(tmp_path) if request.param == "edge" else open_memory_store(SCHEMA)
     store.ensure(SCHEMA)
     yield store
     store.close()

@@ -283,16 +283,14 @@ class Sabotaged:
 
 
 class Spoilt:
-    send = None  # all that is written goes through upsert
-
     def __init__(self, store, spoil) -> None:
         self._store, self._spoil = store, spoil
 
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    def upsert(self, records):
-        self._store.upsert(self._spoil(list(records)))
+    def upsert(self, records, stop=None):
+        self._store.upsert(self._spoil(list(records)), stop)
 
 
 def without_one(records):

@@ -1,4 +1,4 @@
-"""qdrant-client's in-memory engine behind the interface of a server; for tests."""
+"""A store in memory: qdrant-client's own engine in place of a server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from indexer.errors import IndexerError, StoreError
+from indexer.stores.base import Schema
+from indexer.stores.qdrant.store import QdrantStore
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 T = TypeVar("T")
+
+
+def open_memory_store(schema: Schema) -> QdrantStore:
+    """An empty collection."""
+    store = QdrantStore(MemoryServer(), "c")
+    store.ensure(schema)
+    return store
 
 
 class MemoryServer:
@@ -30,7 +39,7 @@ class MemoryServer:
         self,
         operation: Callable[[QdrantClient], T],
         *,
-        patience: float | None = None,
+        retry_seconds: float | None = None,
         stop: threading.Event | None = None,
         is_read: bool = False,
     ) -> T:
