@@ -25,10 +25,9 @@ from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
 from indexer.search.query_syntax import build_store_filter
 from indexer.search.searcher import DUPLICATE_COSINE
-from indexer.stores.base import iterate_records
+from indexer.stores.base import Store, iterate_records
 
 if TYPE_CHECKING:
-    from indexer.stores.base import Store
     from indexer.types import Record
 
 MAX_NEIGHBORS = 64  # before near-duplicates are dropped
@@ -81,7 +80,7 @@ class CollectionImages:
             with_vector=[IMAGE],
         )
         kept = []
-        for hit in self.store.query(request):
+        for hit in self.store.query_batch([request])[0]:
             row = np.asarray(hit.vectors[IMAGE], np.float32)
             if hit.id != id and max(float(row @ v) for v in kept_vectors) < DUPLICATE_COSINE:
                 kept_vectors.append(row)

@@ -21,6 +21,7 @@ from indexer.ingest.types import DecodedFile, IngestOptions
 from indexer.paths import is_local_file, resolve_display_path
 from indexer.search.searcher import Searcher
 from indexer.sources import SourceFile, SourceSet
+from indexer.stores.base import sample_records
 from indexer.types import Part, Payload, Query, Record, Vector
 
 SAMPLE_SIZE = 16  # points that are embedded again
@@ -42,7 +43,7 @@ def verify_index(new: OpenCollection, embedder: Embedder, options: IngestOptions
     decode_stage = DecodeStage(
         sources, options.limits, embedder.card.image_side, embed_frames=options.embed_frames
     )
-    records = _sample_points(new)
+    records = sample_records(new.store, SAMPLE_SIZE)
     checked = sum(_check_point(record, decode_stage, embedder) for record in records)
     searcher = Searcher(new, lambda: embedder)
     for record in [r for r in records if texts_to_embed(r.payload)][:NUM_SEARCHES]:
@@ -60,15 +61,6 @@ def _check_counts(new: OpenCollection) -> tuple[list[str], tuple[str, ...]]:
     if known != stored:
         raise _mismatch_error(f"{known} points were written, and {stored} were found")
     return roots, hosts
-
-
-def _sample_points(new: OpenCollection) -> list[Record]:
-    from qdrant_client import models
-
-    request = models.QueryRequest(
-        query=models.SampleQuery(sample=models.Sample.RANDOM), limit=SAMPLE_SIZE
-    )
-    return new.store.retrieve([point.id for point in new.store.query(request)], vectors=True)
 
 
 def _check_point(record: Record, decode_stage: DecodeStage, embedder: Embedder) -> bool:

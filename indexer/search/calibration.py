@@ -147,7 +147,7 @@ class CalibrationSampler:
             with_vector=[IMAGE, TEXT],
         )
         rows: dict[str, list[list[float]]] = {IMAGE: [], TEXT: []}
-        for point in self._store.query(request):
+        for point in self._store.query_batch([request])[0]:
             for name, vector in point.vectors.items():
                 rows[name].append(vector)
         arrays = {

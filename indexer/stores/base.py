@@ -78,8 +78,6 @@ class Store(Protocol):
 
     def delete(self, ids: Sequence[str]) -> None: ...
 
-    def query(self, request: models.QueryRequest) -> list[ScoredPoint]: ...
-
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]: ...
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
@@ -128,6 +126,15 @@ def iterate_records(
         yield from records
         if after is None:
             return
+
+
+def sample_records(store: Store, size: int) -> list[Record]:
+    """`size` points drawn at random, or all; with vectors."""
+    from qdrant_client import models
+
+    request = models.QueryRequest(query=models.SampleQuery(sample=models.Sample.RANDOM), limit=size)
+    (points,) = store.query_batch([request])
+    return store.retrieve([point.id for point in points], vectors=True)
 
 
 def check_records(records: Sequence[Record], schema: Schema) -> list[int]:

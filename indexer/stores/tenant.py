@@ -47,9 +47,6 @@ class TenantStore:
     def delete(self, ids: Sequence[str]) -> None:
         self.store.delete([self._mask_id(record.id) for record in self.retrieve(ids)])
 
-    def query(self, request: models.QueryRequest) -> list[ScoredPoint]:
-        return self.query_batch([request])[0]
-
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         return self._from_answers(self.store.query_batch([*map(self._narrow_request, requests)]))
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -80,11 +80,10 @@ def migrate(
     source: Config,
     to: Config,
     mode: Mode = "new",
-    *,
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> TransferReport:
-    """Copy the collection of `source` to that of `to`; see `transfer`.
+    """Copy the collection of `source` to that of `to`; see `Transfer`.
 
     The source is only read, and locked against other writers on this machine. Raises
     `CollectionError`, `StoreError`, `StoreBusyError`, `DiskFullError`.
@@ -99,42 +98,7 @@ def migrate(
         open_source_collection(source) as points,
         lock_for_writing(backend.local_dir(to.collection)),
     ):
-        return transfer(points, backend, to, mode, on_progress=on_progress, stop=stop)
-
-
-def transfer(
-    source: PointSource,
-    backend: CollectionBackend,
-    to: Config,
-    mode: Mode = "new",
-    *,
-    on_progress: Callable[[IngestProgress], None] | None = None,
-    stop: threading.Event | None = None,
-) -> TransferReport:
-    """Make the collection `to.collection` of `backend` out of `source`.
-
-    Where the collection exists, with the same model: "merge" adds the points that it lacks,
-    "replace" activates the copy and keeps the old index, "new" fails. The caller has locked the
-    collection for writing.
-
-    Raises:
-        CollectionError: The request does not fit what exists, or the copy differs from the source:
-            then it is not activated.
-        StoreError, DiskFullError: The destination cannot be written.
-    """
-    exists = backend.exists(to.collection)
-    if exists:
-        _check_destination(source, backend, to, mode)
-    run = _Transfer(
-        source=source,
-        backend=backend,
-        to=to,
-        on_progress=on_progress or (lambda _: None),
-        stop=stop or threading.Event(),
-        started=time.monotonic(),
-    )
-    report = run.merge() if exists and mode == "merge" else run.build(replaces=exists)
-    return replace(report, seconds=time.monotonic() - run.started)
+        return Transfer(points, backend, to, mode, on_progress, stop).run()
 
 
 def read_cursor(folder: Path) -> CopyCursor | None:
@@ -153,25 +117,47 @@ def write_cursor(folder: Path, cursor: CopyCursor) -> None:
     temporary.replace(folder / CURSOR_FILE)
 
 
-def missing_points(pages: Iterable[Page], store: Store) -> Iterator[Page]:
+def select_missing(pages: Iterable[Page], store: Store) -> Iterator[Page]:
     """The same pages without the points that `store` has already."""
     for page in pages:
         existing = {r.id for r in store.retrieve([record.id for record in page.records])}
         yield page._replace(records=[r for r in page.records if r.id not in existing])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Transfer:
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Makes the collection `to.collection` of `backend` out of `source`.
+
+    Where the collection exists, with the same model: "merge" adds the points that it lacks,
+    "replace" activates the copy and keeps the old index, "new" fails. The caller has locked the
+    collection for writing.
+    """
+
     source: PointSource
     backend: CollectionBackend
     to: Config
-    on_progress: Callable[[IngestProgress], None]
-    stop: threading.Event
-    started: float
+    mode: Mode = "new"
+    on_progress: Callable[[IngestProgress], None] | None = None
+    stop: threading.Event | None = None
+    _started: float = field(default_factory=time.monotonic, init=False)
 
-    def build(self, *, replaces: bool) -> TransferReport:
+    def run(self) -> TransferReport:
+        """Copy, or continue a copy.
+
+        Raises:
+            CollectionError: The request does not fit what exists, or the copy differs from the
+                source: then it is not activated.
+            StoreError, DiskFullError: The destination cannot be written.
+        """
+        exists = self.backend.exists(self.to.collection)
+        if exists:
+            self._check_destination()
+        report = self._merge() if exists and self.mode == "merge" else self._build(exists)
+        return replace(report, seconds=time.monotonic() - self._started)
+
+    def _build(self, replaces: bool) -> TransferReport:
         """Build a new index, check and activate it."""
-        name, index = self.to.collection, self._get_or_start_build(replaces=replaces)
+        name, index = self.to.collection, self._get_or_start_build(replaces)
         with OpenCollection.open_index(self.to, self.backend, index, is_build=True) as new:
             start = self._load_cursor(index, new.store)
             sample = self.source.sample(SAMPLE_SIZE)
@@ -199,14 +185,14 @@ class _Transfer:
             done=True,
         )
 
-    def merge(self) -> TransferReport:
+    def _merge(self) -> TransferReport:
         """Add the points and votes that the active index lacks."""
         index = self.backend.get_indexes(self.to.collection).in_use
         with OpenCollection.open_index(self.to, self.backend, index) as target:
             store = target.store
             before = store.count()
-            sample = next(missing_points([Page(self.source.sample(SAMPLE_SIZE), None)], store))
-            pages = missing_points(self.source.iter_pages(), store)
+            sample = next(select_missing([Page(self.source.sample(SAMPLE_SIZE), None)], store))
+            pages = select_missing(self.source.iter_pages(), store)
             end = self._copy(target, pages, CopyCursor(self.source.identity), None)
             report = TransferReport(points=before + end.copied, copied=end.copied)
             if not end.done:
@@ -216,12 +202,33 @@ class _Transfer:
             reason = describe_difference(expected, actual, sample.records, store)
             if reason:
                 raise self._mismatch_error(reason, "the earlier points are still there")
-            state = LocalState(target.path, target.index_dir)
-            votes = copy_votes(self.source.local_state, state)
+            votes = copy_votes(self.source.local_state, LocalState(target.path, target.index_dir))
         existing = self.source.counts.points - end.copied
         return replace(report, kept=existing, checked=len(sample.records), votes=votes, done=True)
 
-    def _get_or_start_build(self, *, replaces: bool) -> CollectionIndex:
+    def _check_destination(self) -> None:
+        """Raises `CollectionError` where the collection can be neither merged nor replaced."""
+        to, target = self.to, format_location(self.to)
+        card = self.backend.get_indexes(to.collection).in_use.card
+        if card.fingerprint != self.source.card.fingerprint:
+            raise CollectionError(
+                f"{target} was made with {format_model(card)}, and {self.source.label} with "
+                f"{format_model(self.source.card)}: their vectors cannot be compared. Give the "
+                "copy another name, or rebuild one of them with the other's model: indexer reindex "
+                "--model NAME"
+            )
+        if self.mode == "new":
+            raise CollectionError(
+                f"{target} already exists, with the same model: add the points that it lacks with "
+                "--merge, replace it with --replace, or give the copy another name"
+            )
+        if self.mode == "replace" and to.tenant:
+            raise CollectionError(
+                f"--replace would replace everything in {target} by tenant {to.tenant!r}; add "
+                "the points that the tenant lacks there with --merge"
+            )
+
+    def _get_or_start_build(self, replaces: bool) -> CollectionIndex:
         """Raises `CollectionError`, `DiskFullError`."""
         name, card = self.to.collection, self.source.card
         build = self.backend.get_build(name)
@@ -232,10 +239,10 @@ class _Transfer:
         if not self.backend.is_shared:  # a server looks after its own disk
             needed = BYTES_PER_VALUE * self.source.counts.points * card.dim
             check_disk_space(self.backend.local_dir(name), MIN_FREE_BYTES + needed)
-        current = (
-            self.backend.get_layout(self.backend.get_indexes(name).in_use) if replaces else Layout()
-        )
-        return self.backend.start_build(name, card, make_layout(self.to, current))
+        layout = Layout()
+        if replaces:
+            layout = self.backend.get_layout(self.backend.get_indexes(name).in_use)
+        return self.backend.start_build(name, card, make_layout(self.to, layout))
 
     def _load_cursor(self, index: CollectionIndex, store: Store) -> CopyCursor:
         """Where to continue, or the beginning; raises `CollectionError` where the unfinished index
@@ -264,18 +271,17 @@ class _Transfer:
         With `index`, the cursor is saved there whenever a page and all before it are acknowledged.
         `stop` ends the copy when the points under way have arrived.
         """
-        total, started = self.source.counts.points, time.monotonic()
-        state = LocalState(target.path, target.index_dir)
+        started, state = time.monotonic(), LocalState(target.path, target.index_dir)
         sent: deque[Page] = deque()
 
         def read_batches() -> Iterator[list[Record]]:
             for page in pages:
-                if self.stop.is_set():
+                if self.stop is not None and self.stop.is_set():
                     return
                 sent.append(page)
                 yield page.records
 
-        self._report_progress("begin", cursor.copied, total, started)
+        self._report_progress("begin", cursor.copied, started)
         if cursor.done:
             return cursor
         for _ in upload(target.store, read_batches(), self.backend.upload_concurrency):
@@ -285,12 +291,12 @@ class _Transfer:
             copy_thumbnails(self.source.local_state, state, page.records)
             if index is not None:
                 write_cursor(index.folder, cursor)
-            self._report_progress("copy", copied, total, started)
+            self._report_progress("copy", copied, started)
         return cursor
 
     def _check_copy(self, store: Store, sample: list[Record]) -> None:
         """Raises `CollectionError` where the copy differs from the source."""
-        self._report_progress("check", len(sample), None, time.monotonic())
+        self._report_progress("check", len(sample), time.monotonic())
         outcome = f"the copy was not activated. {self._restart_hint()}"
         if not self.source.is_unchanged():
             raise CollectionError(f"{self.source.label} has changed while it was read; {outcome}")
@@ -315,28 +321,8 @@ class _Transfer:
             f"--collection {self.to.collection}; then run the command again"
         )
 
-    def _report_progress(self, stage: str, done: int, total: int | None, started: float) -> None:
-        self.on_progress(IngestProgress(stage, done, total, 0, time.monotonic() - started))
-
-
-def _check_destination(
-    source: PointSource, backend: CollectionBackend, to: Config, mode: Mode
-) -> None:
-    """Raises `CollectionError` where the existing collection can be neither merged nor replaced."""
-    card, target = backend.get_indexes(to.collection).in_use.card, format_location(to)
-    if card.fingerprint != source.card.fingerprint:
-        raise CollectionError(
-            f"{target} was made with {format_model(card)}, and {source.label} with "
-            f"{format_model(source.card)}: their vectors cannot be compared. Give the copy another "
-            "name, or rebuild one of them with the other's model: indexer reindex --model NAME"
-        )
-    if mode == "new":
-        raise CollectionError(
-            f"{target} already exists, with the same model: add the points that it lacks with "
-            "--merge, replace it with --replace, or give the copy another name"
-        )
-    if mode == "replace" and to.tenant:
-        raise CollectionError(
-            f"--replace would replace everything in {target} by tenant {to.tenant!r}; add "
-            "the points that the tenant lacks there with --merge"
-        )
+    def _report_progress(self, stage: str, done: int, started: float) -> None:
+        if self.on_progress:
+            total = self.source.counts.points if stage != "check" else None
+            seconds = time.monotonic() - started
+            self.on_progress(IngestProgress(stage, done, total, 0, seconds))

@@ -29,7 +29,7 @@ from indexer.ingest.catalog import CATALOG_FILE
 from indexer.stores.base import check_records
 from indexer.transfer.archive import FIRST, Archive
 from indexer.transfer.local_state import LocalState, is_valid_catalog
-from indexer.transfer.migrate import Mode, TransferReport, transfer
+from indexer.transfer.migrate import Mode, Transfer, TransferReport
 from indexer.transfer.serialization import unpack_blobs, unpack_records
 from indexer.transfer.snapshot import FORMAT_VERSION
 from indexer.transfer.source import PAGE_SIZE, Page, PointCounts
@@ -54,14 +54,13 @@ def restore(
     path: Path,
     to: Config,
     mode: Mode = "new",
-    *,
     on_progress: Callable[[IngestProgress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> TransferReport:
-    """Make the collection of `to` out of the file `path`; see `transfer`.
+    """Make the collection of `to` out of the file `path`; see `Transfer`.
 
     Raises `CollectionError` for a file that is not a snapshot, or is damaged, before anything is
-    written; and what `transfer` raises.
+    written; and what `Transfer.run` raises.
     """
     backend, started = open_backend(to), time.monotonic()
 
@@ -79,7 +78,7 @@ def restore(
             try:
                 archive.unpack_local_state(scratch)
                 source = SnapshotSource(archive, header, scratch)
-                return transfer(source, backend, to, mode, on_progress=on_progress, stop=stop)
+                return Transfer(source, backend, to, mode, on_progress, stop).run()
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 

@@ -12,7 +12,7 @@ from indexer.collections import CollectionBackend, CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores.base import Store, redact_password
+from indexer.stores.base import Store, redact_password, sample_records
 from indexer.transfer.local_state import LocalState
 from indexer.types import Record
 
@@ -84,12 +84,7 @@ class CollectionSource:
                 return
 
     def sample(self, size: int) -> list[Record]:
-        from qdrant_client import models
-
-        query = models.SampleQuery(sample=models.Sample.RANDOM)
-        store = self._collection.store
-        points = store.query(models.QueryRequest(query=query, limit=size))
-        return store.retrieve([point.id for point in points], vectors=True)
+        return sample_records(self._collection.store, size)
 
     def is_unchanged(self) -> bool:
         """Another machine may have written to a collection on a server."""

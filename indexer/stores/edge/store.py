@@ -54,9 +54,6 @@ class EdgeStore:
         check_ids(ids)
         self._call("delete", list(ids))
 
-    def query(self, request: models.QueryRequest) -> list[ScoredPoint]:
-        return self.query_batch([request])[0]
-
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         answers = self._call("query_batch", [_dump_model(request) for request in requests])
         return [[ScoredPoint(*row) for row in rows] for rows in answers]

@@ -108,9 +108,6 @@ class QdrantStore:
 
             self._server.call(delete)
 
-    def query(self, request: models.QueryRequest) -> list[ScoredPoint]:
-        return self.query_batch([request])[0]
-
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         prepared = [self._add_search_params(request) for request in requests]
         answers: list[models.QueryResponse] = []

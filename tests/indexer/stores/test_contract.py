@@ -78,7 +78,7 @@ def filled(store):
 
 def nearest(store, name, query, where=None, limit=10):
     request = models.QueryRequest(query=query.tolist(), using=name, filter=where, limit=limit)
-    return [(str(p.id), p.score) for p in store.query(request)]
+    return [(str(p.id), p.score) for p in store.query_batch([request])[0]]
 
 
 @pytest.mark.parametrize("name", ["image", "text"])
@@ -139,7 +139,7 @@ def test_filtered_search_agrees_with_exact(filled):
 def test_words_are_found_and_rare_ones_count_more(filled):
     store, _ = filled
     query = models.SparseVector(indices=[3, 110], values=[1.0, 1.0])
-    found = store.query(models.QueryRequest(query=query, using="bm25", limit=5))
+    found = store.query_batch([models.QueryRequest(query=query, using="bm25", limit=5)])[0]
     assert str(found[0].id) == str(uuid.UUID(int=11))
 
 
@@ -167,7 +167,7 @@ def test_a_union_is_scored_by_every_query(filled):
         scores = {point.id: point.score for point in points}
         among = models.Filter(must=[models.HasIdCondition(has_id=sorted(union))])
         asked = request.model_copy(update={"filter": among, "limit": len(union)})
-        expected = {point.id: point.score for point in store.query(asked)}
+        expected = {point.id: point.score for point in store.query_batch([asked])[0]}
         assert scores.keys() == expected.keys() >= own.keys()
         for id, score in expected.items():
             assert scores[id] == pytest.approx(score, abs=1e-5)
@@ -178,7 +178,7 @@ def test_a_sample_is_random_and_whole(filled):
     request = models.QueryRequest(
         query=models.SampleQuery(sample=models.Sample.RANDOM), limit=50, with_vector=["image"]
     )
-    first, second = ({str(p.id) for p in store.query(request)} for _ in range(2))
+    first, second = ({str(p.id) for p in store.query_batch([request])[0]} for _ in range(2))
     assert len(first) == len(second) == 50
     assert first != second
 
@@ -291,4 +291,4 @@ def test_the_embedded_store_refuses_what_it_cannot_do(tmp_path, change, message)
         store.ensure(make_schema(DIM))
         request = models.QueryRequest(query=[1.0] * DIM, using="image").model_copy(update=change)
         with pytest.raises(StoreError, match=message):
-            store.query(request)
+            store.query_batch([request])[0]

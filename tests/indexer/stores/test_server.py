@@ -181,7 +181,7 @@ def test_what_is_not_quantised_is_asked_plainly(server):
     heard = Heard(server)
     store = QdrantStore(heard, "c")
     store.ensure(SCHEMA)
-    store.query(models.QueryRequest(query=[1.0, 0, 0, 0], using="image"))
+    store.query_batch([models.QueryRequest(query=[1.0, 0, 0, 0], using="image")])[0]
     assert heard.asked[0].params is None
 
 
@@ -192,7 +192,9 @@ def test_strict_mode_lets_our_own_queries_through(server):
     wide = models.FieldCondition(key="width", range=models.Range(gte=600))
     assert store.count(models.Filter(must=[shelf, wide])) == 1
     with pytest.raises(StoreError, match="request less"):
-        store.query(models.QueryRequest(query=[1.0, 0, 0, 0], using="image", limit=200_000))
+        store.query_batch(
+            [models.QueryRequest(query=[1.0, 0, 0, 0], using="image", limit=200_000)]
+        )[0]
 
 
 @pytest.mark.parametrize(

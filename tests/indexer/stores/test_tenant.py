@@ -81,14 +81,16 @@ def nearest(vector, **more) -> models.QueryRequest:
 def test_queries_and_filters_are_limited_to_the_tenant(tenants):
     vector = rows(1)[0].vectors["image"]
     for seed, store in enumerate(tenants.values()):
-        found = store.query(nearest(vector))
+        found = store.query_batch([nearest(vector)])[0]
         assert {p.payload["from"] for p in found} == {seed}
         assert len(found) == 12
     some = [r.id for r in rows(0)[:3]]
     among = models.Filter(must=[models.HasIdCondition(has_id=some)])
     nested = models.Filter(should=[among, models.Filter(must_not=[among])])
-    assert {p.id for p in tenants["bolt"].query(nearest(vector, filter=among))} == set(some)
-    assert len(tenants["bolt"].query(nearest(vector, filter=nested))) == 12
+    assert {p.id for p in tenants["bolt"].query_batch([nearest(vector, filter=among)])[0]} == set(
+        some
+    )
+    assert len(tenants["bolt"].query_batch([nearest(vector, filter=nested)])[0]) == 12
     assert tenants["bolt"].count(models.Filter(must_not=[among])) == 9
 
 
@@ -118,4 +120,4 @@ def test_prefetch_stages_are_refused(tenants):
     vector = rows(1)[0].vectors["image"]
     stage = models.Prefetch(query=vector.tolist(), using="image")
     with pytest.raises(StoreError, match="prefetch"):
-        tenants["acme"].query(nearest(vector, prefetch=stage))
+        tenants["acme"].query_batch([nearest(vector, prefetch=stage)])[0]

@@ -27,7 +27,7 @@ from indexer.ingest.catalog import Catalog
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.search.searcher import Searcher
-from indexer.transfer.migrate import migrate, read_cursor, transfer
+from indexer.transfer.migrate import Transfer, migrate, read_cursor
 from indexer.transfer.source import PAGE_SIZE, open_source_collection
 from indexer.transfer.verification import MAX_CHORD
 from indexer.types import Part, Query, Record, SparseVector
@@ -345,7 +345,7 @@ def test_a_store_that_spoils_what_it_is_given(source, server, spoil, why):
         open_source_collection(source) as points,
         pytest.raises(CollectionError, match=f"(?s){why}.*not activated"),
     ):
-        transfer(points, place, server)
+        Transfer(points, place, server).run()
     assert not open_backend(server).exists(server.collection)
 
 
@@ -356,7 +356,7 @@ def test_a_store_that_spoils_what_is_merged(source, server):
         open_source_collection(source) as points,
         pytest.raises(CollectionError, match="another image vector"),
     ):
-        transfer(points, place, server, "merge")
+        Transfer(points, place, server, "merge").run()
 
 
 @pytest.mark.needs_faults
