@@ -63,6 +63,10 @@ def original_url(collection: str, id: str) -> str:
     return f"picture/original/{collection}/{id}"
 
 
+def upload_url(name: str) -> str:
+    return f"picture/query/{name}"
+
+
 def serve_thumbnail(request: Request) -> Response:
     """A point's thumbnail, made from its file where it is missing."""
     name, id = _parse_request(request)

@@ -78,6 +78,9 @@ class Search:
     def with_chip(self, chip: QueryChip) -> Search:
         return self.with_chips(*self.chips, chip)
 
+    def replace_chip(self, index: int, *chips: QueryChip) -> Search:
+        return self.with_chips(*self.chips[:index], *chips, *self.chips[index + 1 :])
+
 
 def parse_param(text: str) -> QueryChip:
     """Parse a part of a query. Unlike on the command line, text is never the path of a file."""

@@ -34,11 +34,11 @@ export default function ({ setTriggerValue }) {
   const press = (event) => {
     const button = event.target.closest("[data-vote]");
     if (!button) return;
-    const { id, asked } = button.parentElement.dataset;
+    const { id, query } = button.parentElement.dataset;
     const vote = button.getAttribute("aria-pressed") === "true" ? 0 : Number(button.dataset.vote);
     for (const thumb of document.querySelectorAll(`.pl-thumbs[data-id="${id}"] [data-vote]`))
       thumb.setAttribute("aria-pressed", Number(thumb.dataset.vote) === vote);
-    presses.push({ number: ++number, id, asked, vote });
+    presses.push({ number: ++number, id, query, vote });
     setTriggerValue("presses", presses.slice(-100));
   };
   document.addEventListener("click", press);
@@ -46,7 +46,7 @@ export default function ({ setTriggerValue }) {
   return () => document.removeEventListener("click", press);
 }
 """
-LAST_PRESS_KEY, SEARCHES_KEY = "thumbs-seen", "thumbs-asked"  # in the session state
+LAST_PRESS_KEY, SEARCHES_KEY = "last-press", "voted-searches"  # in the session state
 _component = st.components.v2.component("polylens_thumbs", js=JS)
 
 
@@ -118,7 +118,7 @@ def render_buttons(search: Search, id: str, vote: int) -> str:
     )
     return (
         f'<span class="pl-thumbs" data-id="{escape(id, quote=True)}" '
-        f'data-asked="{_search_key(search)}">{buttons}</span>'
+        f'data-query="{_search_key(search)}">{buttons}</span>'
     )
 
 
@@ -133,8 +133,8 @@ def handle_votes(search: Search) -> None:
     searches[_search_key(search)] = search
     last = st.session_state.get(LAST_PRESS_KEY, 0)
     for press in _component(key="thumbs", on_presses_change=lambda: None).presses or ():
-        if press["number"] > last and press["asked"] in searches and press["vote"] in {-1, 0, 1}:
-            _record(searches[press["asked"]], str(press["id"]), press["vote"])
+        if press["number"] > last and press["query"] in searches and press["vote"] in {-1, 0, 1}:
+            _record(searches[press["query"]], str(press["id"]), press["vote"])
             st.session_state[LAST_PRESS_KEY] = press["number"]
 
 

@@ -46,8 +46,8 @@ def render_card(search: Search, hit: Hit) -> str:
 def choose_title(payload: Payload, search: Search | None = None) -> str:
     """A caption, preferably in the script of the query, else the name of the file."""
     captions = [str(caption["text"]) for caption in payload.get("captions") or []]
-    asked = {_script(p.value) for p in search.chips if not p.is_image} if search else set()
-    alike = [text for text in captions if _script(text) in asked]
+    scripts = {_script(p.value) for p in search.chips if not p.is_image} if search else set()
+    alike = [text for text in captions if _script(text) in scripts]
     return (alike or captions or [str(payload["name"])])[0]
 
 
@@ -90,8 +90,8 @@ def _close() -> None:
 
 
 def _show_hit(search: Search, record: Record, searcher: Searcher) -> None:
-    picture, facts = st.columns([3, 2], gap="large")
-    with picture:
+    preview, facts = st.columns([3, 2], gap="large")
+    with preview:
         if record.payload["kind"] == "text":
             st.html(f'<blockquote class="pl-full">{escape(record.payload["text"])}</blockquote>')
         else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from altair import LayerChart
 
 REFRESH_SECONDS = 3.0
-MAX_COLLAPSED = 6  # runs that are listed until all are asked for
+MAX_COLLAPSED = 6  # runs that are listed until all are wanted
 MAX_POINTS = 500  # of a loss curve
 SMOOTHING = 40  # the moving mean spans 1/40 of the curve to either side
 COLOR = "#0d9488"  # of the curve; legible on light and on dark
@@ -195,7 +195,7 @@ def _show_votes() -> None:
     for name, (up, down) in counts.items():
         if up or down:
             st.html(
-                f'<p class="pl-thumbs-told"><b>{escape(name)}</b> {up:,} up · {down:,} down, '
+                f'<p class="pl-vote-counts"><b>{escape(name)}</b> {up:,} up · {down:,} down, '
                 "stored on this machine</p>"
             )
             option = "" if name == "default" else f" --collection {name}"

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from app.runs import Result, read_result
 from finetune.errors import DataError
-from finetune.evaluation.report import (
-    EvaluationReport,
-    MetricChange,
-    MetricEstimate,
-    MetricGroup,
-)
+from finetune.evaluation.report import EvaluationReport, MetricChange
 from finetune.run_dir import RunDir, RunInfo
 
 if TYPE_CHECKING:
@@ -36,18 +30,6 @@ METRICS = {
     "mrr": "1 over the rank of the first relevant document",
     "spearman": "the rank correlation of the similarities with people's ratings",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """A value of 0..100 with its interval; `name` is its row, `when` is before or after."""
-
-    name: str
-    when: str
-    value: float
-    low: float
-    high: float
-    queries: int
 
 
 def show(run: RunInfo) -> None:
@@ -162,44 +144,40 @@ def _show_headline(result: Result, name: str) -> None:
     )
 
 
-def _make_bars(result: Result, direction: str, name: str) -> list[Bar]:
-    """The bars of one direction, the largest group first."""
+def _make_bars(result: Result, direction: str, name: str) -> list[dict[str, Any]]:
+    """The bars of one direction, the largest group first: values of 0..100 with intervals."""
     bars = []
     for when, report in _reports(result):
         groups = [g for g in report.groups if g.direction == direction and name in g.metrics]
-        several = len({group.dataset for group in groups}) > 1
+        with_dataset = len({group.dataset for group in groups}) > 1
         for group in sorted(groups, key=lambda group: -group.queries):
-            one = group.metrics[name]
-            bars.append(
-                Bar(
-                    name=_name_row(group, several),
-                    when=when,
-                    value=100 * one.mean,
-                    low=100 * one.low,
-                    high=100 * one.high,
-                    queries=group.queries,
-                )
-            )
+            names = [group.dataset if with_dataset else None, group.language]
+            estimate = group.metrics[name]
+            bar = {
+                "name": " · ".join(filter(None, names)) or "all",
+                "when": when,
+                "value": 100 * estimate.mean,
+                "low": 100 * estimate.low,
+                "high": 100 * estimate.high,
+                "queries": group.queries,
+            }
+            bars.append(bar)
     return bars
 
 
-def _name_row(group: MetricGroup[MetricEstimate], with_dataset: bool) -> str:
-    parts = [group.dataset if with_dataset else None, group.language]
-    return " · ".join(filter(None, parts)) or "all"
-
-
-def _draw_bars(bars: Sequence[Bar], metric: str, *, dark: bool) -> LayerChart:
+def _draw_bars(bars: Sequence[dict[str, Any]], metric: str, *, dark: bool) -> LayerChart:
     """A row for each name, with a bar before and one after, each with its interval."""
     import altair as alt
 
-    whens = [when for when in COLORS if any(bar.when == when for bar in bars)]
-    low, high = min(0.0, *(bar.low for bar in bars)), max(*(bar.high for bar in bars), 1.0)
+    whens = [when for when in COLORS if any(bar["when"] == when for bar in bars)]
+    low = min(0.0, *(bar["low"] for bar in bars))
+    high = max(1.0, *(bar["high"] for bar in bars))
     domain = (low, 100.0 if high > 50 else high * 1.05)  # below 0 where a correlation is
     colors = alt.Scale(domain=whens, range=[COLORS[when] for when in whens])
-    base = alt.Chart(alt.InlineData(values=[asdict(bar) for bar in bars])).encode(
+    base = alt.Chart(alt.InlineData(values=list(bars))).encode(
         y=alt.Y(
             "name:N",
-            sort=list(dict.fromkeys(bar.name for bar in bars)),
+            sort=list(dict.fromkeys(bar["name"] for bar in bars)),
             title=None,
             axis=alt.Axis(ticks=False, domain=False),
         ),

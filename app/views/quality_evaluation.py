@@ -33,22 +33,23 @@ def _show_form(run: RunInfo) -> None:
             help="Pairs that no training has seen: JSONL, CSV or Parquet. Made by "
             "finetune pairs --split.",
         )
+        others = [str(other.folder) for other in runs.list_all() if other.status == "done"]
+        models = list(
+            dict.fromkeys([str(run.folder), *others, *(card.name for card in list_models())])
+        )
+        baselines = dict.fromkeys([run.base or DEFAULT_MODEL, *models[1:], NO_BASELINE])
         first, second = st.columns(2)
         after = first.selectbox(
-            "Model", _list_models(run), accept_new_options=True, help="A run, or any model's name."
+            "Model", models, accept_new_options=True, help="A run, or any model's name."
         )
         before = second.selectbox(
             "Beside it",
-            [*_list_baselines(run), NO_BASELINE],
+            list(baselines),
             accept_new_options=True,
             help="The model that it is compared with.",
         )
         limit = st.number_input(
-            "Queries",
-            min_value=1,
-            value=None,
-            placeholder="All",
-            help="How many, at random.",
+            "Queries", min_value=1, value=None, placeholder="All", help="How many, at random."
         )
         reverse = st.checkbox("Evaluate each pair in the other direction too")
         submitted = st.form_submit_button("Evaluate", type="primary", disabled=_is_running())
@@ -56,23 +57,15 @@ def _show_form(run: RunInfo) -> None:
         path = Path(pairs.strip()).expanduser()
         if not pairs.strip() or not path.exists():
             raise IndexerError(f"there is no file of pairs {pairs!r} on this machine")
-        beside = None if before == NO_BASELINE else before
         request = EvaluationRequest(
-            after=after, before=beside, pairs=path.absolute(), reverse=reverse, limit=limit
+            after=after,
+            before=None if before == NO_BASELINE else before,
+            pairs=path.absolute(),
+            reverse=reverse,
+            limit=limit,
         )
         jobs.start_evaluation(run, request)
         st.rerun()
-
-
-def _list_models(run: RunInfo) -> list[str]:
-    """The run itself, the other runs, and the models that have a name."""
-    others = [str(other.folder) for other in runs.list_all() if other.status == "done"]
-    return list(dict.fromkeys([str(run.folder), *others, *(card.name for card in list_models())]))
-
-
-def _list_baselines(run: RunInfo) -> list[str]:
-    """The run's base first."""
-    return list(dict.fromkeys([run.base or DEFAULT_MODEL, *_list_models(run)[1:]]))
 
 
 def _is_running() -> bool:
@@ -85,23 +78,15 @@ def _show_progress() -> None:
     if job is None:
         return
     if job.is_running:
-        _show_running(job)
+        st.progress(job.fraction_done, job.last_line or "Loading the model…")
+        st.caption(f"{job.run.name} on {job.request.pairs.name} · {job.seconds:,.0f} seconds")
+        if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):
+            job.stop()
+            st.rerun(scope="fragment")
         return
     if st.session_state.get("evaluation-seen") != str(job.out):
         st.session_state["evaluation-seen"] = str(job.out)
         st.rerun()  # enables the form
-    _show_outcome(job)
-
-
-def _show_running(job: EvaluationJob) -> None:
-    st.progress(job.fraction_done, job.last_line or "Loading the model…")
-    st.caption(f"{job.run.name} on {job.request.pairs.name} · {job.seconds:,.0f} seconds")
-    if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):
-        job.stop()
-        st.rerun(scope="fragment")
-
-
-def _show_outcome(job: EvaluationJob) -> None:
     if job.stopped:
         st.info("Stopped; nothing was written.", icon=":material/stop_circle:")
     elif job.error:

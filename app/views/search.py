@@ -9,7 +9,7 @@ from pathlib import PurePath
 import streamlit as st
 
 from app import state, votes
-from app.media import save_upload, thumbnail_url
+from app.media import save_upload, thumbnail_url, upload_url
 from app.services import list_names, open_searcher
 from app.state import PAGE_SIZES, QueryChip, Search
 from app.views import gallery
@@ -67,11 +67,10 @@ def _show_search_box(search: Search) -> None:
     )
     if not given:
         return
-    text = given if isinstance(given, str) else given.text
-    for file in [] if isinstance(given, str) else given.files:
+    for file in given.files:
         search = search.with_chip(QueryChip(f"img:{save_upload(file.getvalue())}"))
-    if text and text.strip():
-        search = search.with_chip(state.parse_param(text.strip()))
+    if given.text.strip():
+        search = search.with_chip(state.parse_param(given.text.strip()))
     state.navigate(search)
 
 
@@ -87,10 +86,11 @@ def _show_chips(search: Search) -> None:
 
 
 def _show_chip(search: Search, index: int, chip: QueryChip) -> None:
-    others = search.chips[:index], search.chips[index + 1 :]
     with st.popover(_label(chip), key=f"piece-{index}", width="content"):
         if chip.is_image:
-            st.html(f'<img class="pl-piece" src="{_image_url(search, chip)}" alt="">')
+            kind, _, name = chip.value.partition(":")
+            url = upload_url(name) if kind == "img" else thumbnail_url(search.collection, name)
+            st.html(f'<img class="pl-piece" src="{url}" alt="">')
         else:
             st.markdown(f"**{_escape_markdown(chip.value)}**")
         key = f"{index}-{chip.param}"
@@ -99,15 +99,9 @@ def _show_chip(search: Search, index: int, chip: QueryChip) -> None:
         negative = st.toggle("Not like this", value=chip.weight < 0, key=f"not-{key}")
         if (chosen, negative) != (size, chip.weight < 0):
             weight = -float(chosen) if negative else float(chosen)
-            changed = replace(chip, weight=weight)
-            state.navigate(search.with_chips(*others[0], changed, *others[1]))
+            state.navigate(search.replace_chip(index, replace(chip, weight=weight)))
         if st.button("Remove", icon=":material/delete:", key=f"remove-{key}"):
-            state.navigate(search.with_chips(*others[0], *others[1]))
-
-
-def _image_url(search: Search, chip: QueryChip) -> str:
-    kind, _, name = chip.value.partition(":")
-    return f"picture/query/{name}" if kind == "img" else thumbnail_url(search.collection, name)
+            state.navigate(search.replace_chip(index))
 
 
 def _label(chip: QueryChip) -> str:
@@ -154,17 +148,14 @@ def _show_filters(search: Search, searcher: Searcher) -> None:
             key=f"facet-{key}-{'|'.join(chosen)}",
         )
         if set(picked) != set(chosen):
-            state.navigate(_with_filter(search, key, list(picked)))
+            others = (one for one in search.filters if one.partition("=")[0] != key)
+            chosen_filters = (*others, *(f"{key}={value}" for value in picked))
+            state.navigate(replace(search, filters=chosen_filters, page=1))
 
 
 def _format_option(key: str, counts: dict[str, int], value: str) -> str:
     name = PurePath(value).name or value if key == "folder" else value
     return f"{name} {counts.get(value, 0)}"
-
-
-def _with_filter(search: Search, key: str, values: list[str]) -> Search:
-    others = tuple(f for f in search.filters if f.partition("=")[0] != key)
-    return replace(search, filters=others + tuple(f"{key}={value}" for value in values), page=1)
 
 
 def _show_display_options(search: Search) -> None:

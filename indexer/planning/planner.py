@@ -166,10 +166,8 @@ def _choose_profile(
         )
     small, large, huge = sizes
     if small.whole:
-        return (
-            small.profile,
-            "everything fits into the RAM of one node, so nothing waits for a disk",
-        )
+        reason = "everything fits into the RAM of one node, so nothing waits for a disk"
+        return small.profile, reason
     if large.nodes <= MAX_LARGE_NODES:
         return large.profile, (
             "RAM holds the quantized vectors and the graphs; the originals are on disk and rescore "

@@ -161,18 +161,20 @@ def count_shards(nodes: int, points: int) -> int:
     return DEFAULT_SHARDS if DEFAULT_SHARDS % nodes == 0 and nodes < DEFAULT_SHARDS else 2 * nodes
 
 
-def list_components(
-    load: CollectionLoad, profile: Profile, hnsw_m: int = of.HNSW_M
-) -> list[StorageComponent]:
+def list_components(load: CollectionLoad, profile: Profile) -> list[StorageComponent]:
     """List the structures of one copy of the collection, without headroom."""
     payload = load.payload * of.PAYLOAD_STORE_FACTOR
     words = load.words * of.SPARSE_INDEX_WORD_BYTES
+    facets = payload_index_bytes(load, of.INDEXED_BYTES - of.LOOKUP_BYTES)
+    lookups = payload_index_bytes(load, of.LOOKUP_BYTES)
+    # links, and a quarter more for those that searches with a filter follow (measured)
+    graphs = load.vectors * of.HNSW_M * of.LINK_BYTES * of.FILTER_LINK_FACTOR
     sizes = [  # name, bytes, whether they are in RAM
-        ("original vectors", *original_vector_bytes(load, profile)),
+        ("original vectors", original_vector_bytes(load, profile), not profile.originals_on_disk),
         ("quantised vectors", quantized_vector_bytes(load, profile), True),
-        ("HNSW graphs", hnsw_graph_bytes(load, hnsw_m), not profile.graph_on_disk),
-        ("facets, indexed", facet_index_bytes(load), not profile.indexes_on_disk),
-        ("look-ups, indexed", lookup_index_bytes(load), not profile.lookups_on_disk),
+        ("HNSW graphs", graphs, not profile.graph_on_disk),
+        ("facets, indexed", facets, not profile.indexes_on_disk),
+        ("look-ups, indexed", lookups, not profile.lookups_on_disk),
         ("words, stored", sparse_vector_bytes(load), False),
         ("words, indexed", words, not profile.indexes_on_disk),
         ("ids and versions", float(load.points * of.ID_TRACKER_BYTES), True),
@@ -182,10 +184,9 @@ def list_components(
     return [*components, StorageComponent("payload", payload, payload_ram)]
 
 
-def original_vector_bytes(load: CollectionLoad, profile: Profile) -> tuple[float, bool]:
-    """Return slots x dim x bytes per value (DOCS: dense_size), and whether they are in RAM."""
-    size = float(load.slots * load.dim * BYTES_PER_VALUE[profile.datatype])
-    return size, not profile.originals_on_disk
+def original_vector_bytes(load: CollectionLoad, profile: Profile) -> float:
+    """Return slots x dim x bytes per value (DOCS: dense_size)."""
+    return float(load.slots * load.dim * BYTES_PER_VALUE[profile.datatype])
 
 
 def quantized_vector_bytes(load: CollectionLoad, profile: Profile) -> float:
@@ -195,20 +196,9 @@ def quantized_vector_bytes(load: CollectionLoad, profile: Profile) -> float:
     return load.slots * (load.dim * BITS_PER_VALUE[profile.bits] / 8 + of.QUANTIZED_EXTRA_BYTES)
 
 
-def hnsw_graph_bytes(load: CollectionLoad, hnsw_m: int = of.HNSW_M) -> float:
-    """Return vectors x 2 m x 4 x 1.2 (DOCS: hnsw_size), and a quarter more for the links that
-    searches with a filter follow (measured)."""
-    return load.vectors * hnsw_m * of.LINK_BYTES * of.FILTER_LINK_FACTOR
-
-
-def facet_index_bytes(load: CollectionLoad) -> float:
-    """Return the bytes of the indexes that filters use."""
-    return load.points * (of.INDEXED_BYTES - of.LOOKUP_BYTES) * of.PAYLOAD_INDEX_FACTOR
-
-
-def lookup_index_bytes(load: CollectionLoad) -> float:
-    """Return the bytes of the indexes that find single files."""
-    return load.points * of.LOOKUP_BYTES * of.PAYLOAD_INDEX_FACTOR
+def payload_index_bytes(load: CollectionLoad, field_bytes: int) -> float:
+    """Return the bytes of the indexes of fields with `field_bytes` per point."""
+    return load.points * field_bytes * of.PAYLOAD_INDEX_FACTOR
 
 
 def sparse_vector_bytes(load: CollectionLoad) -> float:
@@ -226,7 +216,7 @@ def sum_components(components: Sequence[StorageComponent], replicas: int) -> tup
 def size_embedded_store(load: CollectionLoad) -> EmbeddedStoreSize:
     """Size the embedded store: files on the local disk, searched in full."""
     vector_bytes = load.slots * load.dim * of.EMBEDDED_BYTES_PER_VALUE
-    index_bytes = sparse_vector_bytes(load) + facet_index_bytes(load) + lookup_index_bytes(load)
+    index_bytes = sparse_vector_bytes(load) + payload_index_bytes(load, of.INDEXED_BYTES)
     return EmbeddedStoreSize(
         disk=vector_bytes + load.payload + index_bytes + of.EMBEDDED_WAL_BYTES,
         ram=float(vector_bytes + index_bytes),

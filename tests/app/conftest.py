@@ -78,8 +78,8 @@ def run_folder(tmp_path, photo) -> Path:
     (folder / "README.md").write_text("# shop\n\n![x](https://example.org/x.png) the card\n")
     for when, recall, ranks in (("before", 0.4, (1, 2)), ("after", 0.65, (3, 1))):
         write_json(result / when / "report.json", report_json(when, recall))
-        asked = zip("ab", ranks, strict=True)
-        lines = [query_json(id, rank, str(red), str(gone)) for id, rank in asked]
+        ranked = zip("ab", ranks, strict=True)
+        lines = [query_json(id, rank, str(red), str(gone)) for id, rank in ranked]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (result / when / "queries.jsonl").write_text(text)
     names = ("before", "after", "difference", "low", "high", "p")
@@ -158,6 +158,6 @@ def query_json(id: str, rank: int, red: str, gone: str) -> dict:
     }
 
 
-def write_json(path: Path, told: object) -> None:
+def write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(value))

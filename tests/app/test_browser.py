@@ -236,7 +236,7 @@ def test_the_library_takes_the_name_of_any_model(
     until(browser, lambda: "1 added" in browser.find_element(By.TAG_NAME, "body").text, 60)
 
 
-def test_a_thumb_is_kept_over_a_reload_and_taken_back(browser, address, library):
+def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library):
     kept = library / "default" / "feedback.jsonl"
 
     def thumbs() -> list:
@@ -280,15 +280,15 @@ def test_a_thumb_is_kept_over_a_reload_and_taken_back(browser, address, library)
 def test_the_quality_page_shows_a_run(browser, address, run_folder):
     browser.get(f"{address}/quality")
 
-    def told() -> str:
+    def page_text() -> str:
         return browser.find_element(By.TAG_NAME, "body").text
 
-    until(browser, lambda: "Better, beyond chance: recall@10 rose by 25.0 points" in told())
+    until(browser, lambda: "Better, beyond chance: recall@10 rose by 25.0 points" in page_text())
     until(
         browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, ".vega-embed svg, canvas")) >= 2
     )
     press(browser, "Worst queries")
-    until(browser, lambda: "Was found" in told())
+    until(browser, lambda: "Was found" in page_text())
     script = (
         "const shown = [...document.querySelectorAll('[data-testid=stImage] img')];"
         "return shown.length === 2 && shown.every(i => i.complete && i.naturalWidth > 0)"
@@ -296,20 +296,20 @@ def test_the_quality_page_shows_a_run(browser, address, run_folder):
     until(browser, lambda: browser.execute_script(script))
 
 
-def test_a_run_under_way_is_shown_as_it_goes_on(browser, address, run_folder):
+def test_a_running_training_is_refreshed(browser, address, run_folder):
     def note(status: str) -> None:
-        told = json.loads((run_folder / "run.json").read_text())
-        (run_folder / "run.json").write_text(json.dumps({**told, "status": status}))
+        metadata = json.loads((run_folder / "run.json").read_text())
+        (run_folder / "run.json").write_text(json.dumps({**metadata, "status": status}))
 
-    def told() -> str:
+    def page_text() -> str:
         return browser.find_element(By.TAG_NAME, "body").text
 
     note("training")
     browser.get(f"{address}/quality")
-    until(browser, lambda: "Step 10 · loss 2.0000" in told())
-    assert "indexer reindex" not in told()
+    until(browser, lambda: "Step 10 · loss 2.0000" in page_text())
+    assert "indexer reindex" not in page_text()
     with (run_folder / "log.jsonl").open("a") as log:
         log.write('{"step": 11, "loss": 1.75}\n')
-    until(browser, lambda: "Step 11 · loss 1.7500" in told())
+    until(browser, lambda: "Step 11 · loss 1.7500" in page_text())
     note("done")
-    until(browser, lambda: f"indexer reindex --model {run_folder}" in told())
+    until(browser, lambda: f"indexer reindex --model {run_folder}" in page_text())

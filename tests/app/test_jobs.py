@@ -48,7 +48,7 @@ def test_the_result_is_written_below_the_run(run, pairs):
     assert RunDir(run.folder).list_evaluations()[0] == job.out
 
 
-def test_what_goes_wrong_is_told_as_the_command_tells_it(run, pairs):
+def test_the_error_of_the_command_is_shown(run, pairs):
     pairs.write_text("no pairs at all")
     job = jobs.start_evaluation(run, EvaluationRequest(after="starter", before=None, pairs=pairs))
     job.wait(60)
@@ -69,7 +69,7 @@ def test_it_can_be_stopped(run, pairs):
     assert not (job.out / "comparison.json").exists()
 
 
-def test_names_are_never_taken_for_options(run, tmp_path):
+def test_names_are_never_read_as_options(run, tmp_path):
     wish = EvaluationRequest(
         after="--help", before="--json", pairs=tmp_path / "-p.jsonl", reverse=True, limit=5
     )
@@ -79,7 +79,7 @@ def test_names_are_never_taken_for_options(run, tmp_path):
     assert line[7:] == ["--", "--json", "--help", str(tmp_path / "-p.jsonl")]
 
 
-def test_a_result_never_falls_on_an_older_one(run, pairs):
+def test_a_result_never_replaces_an_older_one(run, pairs):
     (run.folder / "evaluation" / "pairs.test-beside-e5-v").mkdir(parents=True)
     job = jobs.start_evaluation(
         run, EvaluationRequest(after="starter", before="royokong/e5-v", pairs=pairs)

@@ -26,7 +26,7 @@ def cat(app_store) -> str:
     return next(r.id for r in records if r.payload["name"] == "chelsea.jpg")
 
 
-def test_a_thumbnail_is_small_upright_and_may_be_kept(client, cat):
+def test_a_thumbnail_is_small_upright_and_cacheable(client, cat):
     answer = client.get("/" + thumbnail_url("default", cat))
     assert answer.status_code == 200
     assert "immutable" in answer.headers["cache-control"]
@@ -65,7 +65,7 @@ def test_nothing_else_is_served(client, path):
     assert client.get(path).status_code == 404
 
 
-def test_a_query_picture_is_kept_and_served(client):
+def test_an_upload_is_stored_and_served(client):
     buffer = BytesIO()
     Image.new("RGB", (900, 600), "red").save(buffer, "TIFF")
     name = save_upload(buffer.getvalue())
@@ -73,6 +73,6 @@ def test_a_query_picture_is_kept_and_served(client):
     assert answer.headers["content-type"] == "image/png"
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words(app_store):
+def test_a_file_that_is_not_an_image_is_a_readable_error(app_store):
     with pytest.raises(QueryError, match="cannot be searched with"):
         save_upload(b"no picture at all")

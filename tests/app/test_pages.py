@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-SHELL = Path(__file__).parents[2] / "app" / "layout.py"
+LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def page():
     """`page(q=[...])` runs the Search page with that address."""
 
     def run(**address) -> AppTest:
-        tested = AppTest.from_file(str(SHELL), default_timeout=60)
+        tested = AppTest.from_file(str(LAYOUT), default_timeout=60)
         for key, value in address.items():
             tested.query_params[key] = value
         tested.run()
@@ -53,7 +53,7 @@ def test_words_find_pictures_in_japanese(app_store, page):
     assert {"chelsea.jpg", "grey-cat.jpg", "black-cat.webp"} <= set(found[:5])
 
 
-def test_a_part_can_be_unwanted(app_store, page):
+def test_a_negative_part_excludes(app_store, page):
     plain, without = (
         opens(page(q=["cat"])),
         opens(page(q=["cat", "-2:id:" + _id_of("chelsea.jpg")])),
@@ -72,23 +72,23 @@ def test_pages_follow_each_other(app_store, page):
     assert not set(first) & set(second)
 
 
-def test_nonsense_is_told_to_match_nothing(app_store, page):
+def test_a_query_that_matches_nothing_is_marked(app_store, page):
     tested = page(q=["quantum chromodynamics of gauge fields"])
     assert "Nothing here really matches" in shown(tested)
     assert opens(tested), "the closest are shown all the same"
 
 
-def test_a_picture_that_is_gone_is_an_error_in_words(app_store, page):
+def test_a_deleted_upload_is_a_readable_error(app_store, page):
     tested = page(q=["img:" + "0" * 32])
     assert "was deleted" in tested.error[0].value
 
 
-def test_an_unknown_point_is_an_error_in_words(app_store, page):
+def test_an_unknown_point_is_a_readable_error(app_store, page):
     tested = page(q=["id:00000000-0000-0000-0000-000000000000"])
     assert "no point" in tested.error[0].value
 
 
-def test_a_damaged_collection_is_an_error_in_words(tmp_path, empty_store, page):
+def test_a_damaged_collection_is_a_readable_error(tmp_path, empty_store, page):
     (empty_store / "default").mkdir(parents=True)
     (empty_store / "default" / "collection.json").write_text("{")
     assert "damaged" in page().error[0].value

@@ -74,12 +74,12 @@ def test_another_metric_may_be_no_better(empty_store, run_folder, page):
 
 def test_the_worst_queries_show_what_was_found(empty_store, run_folder, page):
     tested = page("Worst queries")
-    told = html(tested)
-    assert "place 1 → place 3" in told
-    assert "&lt;b&gt;query&lt;/b&gt; a" in told, "a query's text is no HTML"
-    assert "gone.jpg<br>cannot be shown" in told
-    assert "something else" in told
-    assert told.count("✓ right") == 1
+    page_html = html(tested)
+    assert "place 1 → place 3" in page_html
+    assert "&lt;b&gt;query&lt;/b&gt; a" in page_html, "a query's text is no HTML"
+    assert "gone.jpg<br>cannot be shown" in page_html
+    assert "something else" in page_html
+    assert page_html.count("✓ right") == 1
     assert len(tested.image) == 2, "the red one, as it should be and as it was found"
     control(tested, "Which queries").set_value("Hardest now").run()
     assert not tested.exception
@@ -91,9 +91,9 @@ def test_the_loss_curve_and_the_model_card(empty_store, run_folder, page):
     assert any("the card" in m.value and "![" not in m.value for m in card), "no foreign pictures"
 
 
-def test_a_run_under_way_opens_with_its_loss(empty_store, run_folder, page):
-    told = json.loads((run_folder / "run.json").read_text())
-    (run_folder / "run.json").write_text(json.dumps({**told, "status": "training"}))
+def test_a_running_training_opens_with_its_loss(empty_store, run_folder, page):
+    metadata = json.loads((run_folder / "run.json").read_text())
+    (run_folder / "run.json").write_text(json.dumps({**metadata, "status": "training"}))
     tested = page()
     assert control(tested, "What to see").value == "Training"
     assert "indexer reindex" not in code(tested)
@@ -108,7 +108,7 @@ def test_a_run_under_way_opens_with_its_loss(empty_store, run_folder, page):
         "evaluation/held-out/after/report.json",
     ],
 )
-def test_damaged_files_are_told_in_words(empty_store, run_folder, page, name):
+def test_damaged_files_are_a_readable_error(empty_store, run_folder, page, name):
     (run_folder / name).write_text('{"format": 1, ')
     tested = page()
     assert f"{name} is damaged or incomplete" in tested.warning[0].value
@@ -121,11 +121,13 @@ def test_only_runs_that_are_listed_are_read(empty_store, run_folder, tmp_path, p
     assert ">hid<" not in html(page(run=str(hidden)))
 
 
-def test_another_run_is_chosen(empty_store, run_folder, page):
+def test_another_run_can_be_selected(empty_store, run_folder, page):
     older = run_folder.parent / "older"
     older.mkdir()
-    told = (run_folder / "run.json").read_text().replace("2026", "2025").replace("shop", "older")
-    (older / "run.json").write_text(told)
+    metadata = (
+        (run_folder / "run.json").read_text().replace("2026", "2025").replace("shop", "older")
+    )
+    (older / "run.json").write_text(metadata)
     tested = page()
     assert '<h2 class="pl-run">shop</h2>' in html(tested)
     next(b for b in tested.button if b.label == "Show").click().run()
@@ -134,7 +136,7 @@ def test_another_run_is_chosen(empty_store, run_folder, page):
     assert "has not been evaluated yet" in html(tested)
 
 
-def test_a_folder_elsewhere_is_added(empty_store, run_folder, tmp_path, page):
+def test_a_run_in_another_folder_is_added(empty_store, run_folder, tmp_path, page):
     moved = tmp_path / "moved"
     run_folder.rename(moved)
     tested = page()

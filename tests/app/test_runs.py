@@ -38,13 +38,13 @@ def test_runs_are_listed_newest_first(run_folder):
 
 
 @pytest.mark.parametrize("text", ['{"format": 1, "na', "[]", "{}", '{"base": 7}', "\x00\xff"])
-def test_a_half_written_run_is_named_as_such(run_folder, text):
+def test_a_half_written_run_has_an_error(run_folder, text):
     (run_folder / "run.json").write_text(text)
     (run,) = runs.list_all()
     assert "run.json is damaged" in run.error
 
 
-def test_runs_elsewhere_are_added_and_forgotten(run_folder, tmp_path):
+def test_runs_in_other_folders_are_added_and_forgotten(run_folder, tmp_path):
     moved = tmp_path / "elsewhere" / "shop"
     moved.parent.mkdir()
     run_folder.rename(moved)
@@ -70,7 +70,7 @@ def test_losses_are_thinned_and_cut_lines_are_left_out(run_folder):
     assert RunDir(run_folder).read_losses(500)[-1] == (4999, 1.0)
 
 
-def test_a_run_that_has_gone_silent_is_told(run_folder):
+def test_a_run_that_stopped_writing_is_stalled(run_folder):
     again(run_folder, status="training")
     assert not runs.is_stalled(runs.list_all()[0])
     long_ago = time.time() - 2 * STALLED_SECONDS
@@ -100,14 +100,14 @@ def test_an_evaluation_alone_is_read_too(run_folder):
 
 @pytest.mark.parametrize("name", ["comparison.json", "before/report.json", "after/report.json"])
 @pytest.mark.parametrize("text", ["{", '{"overall": 1, "metrics": {}}', "null"])
-def test_damaged_results_are_named(run_folder, name, text):
+def test_damaged_results_are_an_error(run_folder, name, text):
     folder = run_folder / "evaluation" / "held-out"
     (folder / name).write_text(text)
     with pytest.raises(DataError, match=name):
         runs.read_result(folder)
 
 
-def test_answers_of_the_worst_and_the_hardest(run_folder):
+def test_results_of_the_worst_and_the_hardest_queries(run_folder):
     folder = run_folder / "evaluation" / "held-out"
     results = runs.find_query_results(
         folder / "after" / "queries.jsonl", runs.read_result(folder).worst
@@ -136,7 +136,7 @@ def test_a_verdict_is_beyond_chance_or_not():
     assert "did not change" in describe_change("mrr", same)
 
 
-def test_directions_and_metrics_are_said_in_words():
+def test_directions_and_metrics_are_described():
     assert format_direction("t2i") == "Words to pictures"
     assert format_direction("it2i") == "Pictures with words to pictures"
     assert format_direction("odd") == "odd"

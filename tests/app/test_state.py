@@ -9,7 +9,7 @@ from app.state import QueryChip, Search, parse_param
 
 
 @pytest.mark.parametrize(
-    "piece",
+    "chip",
     [
         QueryChip("a red dress"),
         QueryChip("people", -1.0),
@@ -22,8 +22,8 @@ from app.state import QueryChip, Search, parse_param
         QueryChip("12:30 at the station"),
     ],
 )
-def test_a_piece_survives_the_address(piece):
-    assert parse_param(piece.param) == piece
+def test_a_chip_survives_the_address(chip):
+    assert parse_param(chip.param) == chip
 
 
 def test_what_is_typed_may_carry_a_sign_and_a_weight():

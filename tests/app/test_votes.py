@@ -16,7 +16,7 @@ from app.services import open_searcher
 from app.state import QueryChip, Search, parse_param
 from indexer import feedback
 
-SHELL = Path(__file__).parents[2] / "app" / "layout.py"
+LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
 
 def search_for(chips, **more) -> Search:
@@ -34,7 +34,7 @@ def record(app_store):
     (app_store / "default" / "feedback.jsonl").unlink(missing_ok=True)
 
 
-def test_a_vote_is_kept_and_taken_back(record, app_store):
+def test_a_vote_is_stored_and_withdrawn(record, app_store):
     votes.record_vote(CATS, record, 1)
     assert votes.load_votes(CATS) == {record.id: 1}
     assert votes.count_votes("default") == (1, 0)
@@ -55,7 +55,7 @@ def test_a_vote_belongs_to_its_query(record):
     }
 
 
-def test_a_dropped_picture_is_kept_with_the_collection(record, app_store):
+def test_an_uploaded_image_is_stored_with_the_collection(record, app_store):
     buffer = BytesIO()
     Image.new("RGB", (90, 60), "red").save(buffer, "PNG")
     name = save_upload(buffer.getvalue())
@@ -84,7 +84,7 @@ def test_votes_that_cannot_be_read_hide_no_hits(record, app_store):
 
 def pressed(**address) -> list[str]:
     """The thumbs on the page, `true` for those that are pressed."""
-    tested = AppTest.from_file(str(SHELL), default_timeout=60)
+    tested = AppTest.from_file(str(LAYOUT), default_timeout=60)
     for key, value in address.items():
         tested.query_params[key] = value
     tested.run()
@@ -100,6 +100,6 @@ def test_a_search_shows_thumbs_and_browsing_does_not(record):
     assert pressed(q=["cat"])[:4] == ["false", "true", "false", "false"], "the cat comes first"
 
 
-def test_the_large_view_has_them_too(record):
+def test_the_dialog_has_thumbs_too(record):
     assert pressed(open=record.id) == []
     assert pressed(q=["cat"], open=record.id) == ["false"] * 50

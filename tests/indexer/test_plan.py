@@ -48,7 +48,7 @@ def bytes_a_point(load: CollectionLoad, profile: str) -> dict[str, tuple[float, 
     return {part.name: (part.disk / load.points, part.ram / load.points) for part in parts}
 
 
-def asked(images: int, dim: int = 384, **more) -> PlanRequest:
+def make_request(images: int, dim: int = 384, **more) -> PlanRequest:
     return PlanRequest(images=images, dim=dim, **more)
 
 
@@ -79,9 +79,7 @@ def test_what_is_on_disk_takes_no_ram():
 def test_the_example_in_qdrants_docs():
     """Two million vectors of dim 768: 5.72 GiB, and 0.72 at four bits but for their 8 bytes."""
     load = CollectionLoad(M, 0, 0.0, 768)
-    assert original_vector_bytes(load, PROFILES["small"])[0] / 2**30 == pytest.approx(
-        5.72, abs=0.005
-    )
+    assert original_vector_bytes(load, PROFILES["small"]) / 2**30 == pytest.approx(5.72, abs=0.005)
     four = quantized_vector_bytes(load, PROFILES["large"]) - 2 * M * of.QUANTIZED_EXTRA_BYTES
     assert four / 2**30 == pytest.approx(0.72, abs=0.005)
 
@@ -102,11 +100,11 @@ def test_copies_and_headroom():
 
 
 def test_the_profiles_are_those_of_the_store():
-    """A profile's bytes follow its line in stores/layout.py, and every line has bytes."""
+    """A profile's bytes follow its line in stores/qdrant/profiles.py, and every line has bytes."""
     load = CollectionLoad(M, 0, 0.0, 384)
     coarser = replace(PROFILES["large"], bits="bits2")
     assert quantized_vector_bytes(load, coarser) == 2 * M * (384 / 4 + 8)
-    assert original_vector_bytes(load, replace(coarser, datatype="float32"))[0] == 2 * M * 384 * 4
+    assert original_vector_bytes(load, replace(coarser, datatype="float32")) == 2 * M * 384 * 4
     assert all(list_components(load, profile) for profile in PROFILES.values())
 
 
@@ -156,35 +154,35 @@ def test_shards_spread_evenly(nodes, points, wanted):
     ],
 )
 def test_the_simplest_sufficient_profile_is_chosen(images, dim, chosen):
-    assert plan(asked(images, dim)).chosen == chosen
+    assert plan(make_request(images, dim)).chosen == chosen
 
 
 def test_a_requested_profile_is_planned():
-    found = plan(asked(M, profile="huge"))
+    found = plan(make_request(M, profile="huge"))
     assert (found.chosen, found.size.profile) == ("huge", "huge")
-    assert plan(asked(M, replicas=2)).chosen == "small"  # the embedded store has no copies
+    assert plan(make_request(M, replicas=2)).chosen == "small"  # the embedded store has no copies
 
 
 def test_the_commands():
-    assert plan(asked(1000, card=KNOWN["starter"])).commands == (
+    assert plan(make_request(1000, card=KNOWN["starter"])).commands == (
         "indexer ingest FOLDER --collection NAME",
     )
     qwen = KNOWN["Qwen/Qwen3-VL-Embedding-2B"]
-    _, create, ingest = plan(asked(100 * M, 1024, card=qwen)).commands
+    _, create, ingest = plan(make_request(100 * M, 1024, card=qwen)).commands
     assert create == (
         "indexer collections create NAME --model Qwen/Qwen3-VL-Embedding-2B --dim 1024 "
         "--profile large --shards 14 --replicas 2"
     )
     assert ingest.endswith("--workers ray://HEAD:10001")
-    once = plan(asked(100 * M, profile="huge", replicas=1)).commands[1]
+    once = plan(make_request(100 * M, profile="huge", replicas=1)).commands[1]
     assert once.endswith("--profile huge --shards 12 --replicas 1")  # its own would be 2
-    assert "--replicas" not in plan(asked(100 * M, profile="huge")).commands[1]
+    assert "--replicas" not in plan(make_request(100 * M, profile="huge")).commands[1]
 
 
 def test_the_embedded_store_follows_the_benchmarks():
     assert estimate_search_ms(38_400_000) == 13.1
     assert estimate_search_ms(384_000_000) == pytest.approx(51.6)
-    found = plan(asked(M)).embedded
+    found = plan(make_request(M)).embedded
     assert found.fits
     assert estimate_search_ms(found.limit * 384) == pytest.approx(100, abs=0.1)
     assert found.disk > found.ram > M * 2 * 384 * 2
@@ -192,7 +190,7 @@ def test_the_embedded_store_follows_the_benchmarks():
 
 def test_days_of_a_gpu():
     """31.5 x 10^12 operations per image at 40 % of 989 x 10^12 per second."""
-    found = plan(asked(M, 4096, card=KNOWN["royokong/e5-v"], gpus=4, days=0.25)).embedding
+    found = plan(make_request(M, 4096, card=KNOWN["royokong/e5-v"], gpus=4, days=0.25)).embedding
     assert found.basis == "estimate"
     assert found.rate == pytest.approx(989 * 0.4 / 31.5)
     assert found.device_days == pytest.approx(M * 31.5 / (989 * 0.4) / 86_400)
@@ -204,56 +202,59 @@ def test_days_of_a_gpu():
 
 def test_captions_cost_operations_and_each_is_embedded():
     model = KNOWN["Qwen/Qwen3-VL-Embedding-2B"]
-    bare = plan(asked(M, 2048, card=model)).embedding.device_days
-    spoken = plan(asked(M, 2048, card=model, captions=1.5, texts=10)).embedding.device_days
+    bare = plan(make_request(M, 2048, card=model)).embedding.device_days
+    spoken = plan(make_request(M, 2048, card=model, captions=1.5, texts=10)).embedding.device_days
     more = (1.5 * M + 10 * 12) * 0.133 / (989 * 0.4) / 86_400
     assert spoken - bare == pytest.approx(more)
 
 
 def test_the_starter_is_marked_as_measured():
-    found = plan(asked(M, card=KNOWN["starter"], texts=M)).embedding
+    found = plan(make_request(M, card=KNOWN["starter"], texts=M)).embedding
     assert (found.device, found.basis) == ("core", "measured")
     assert found.days == pytest.approx((M / 39.1 + M / 131) / 86_400)
 
 
 def test_a_model_that_does_not_fit_gets_a_note():
-    found = plan(asked(M, 4096, card=KNOWN["intfloat/mmE5-mllama-11b-instruct"], gpu="l4"))
+    found = plan(make_request(M, 4096, card=KNOWN["intfloat/mmE5-mllama-11b-instruct"], gpu="l4"))
     assert not found.embedding.fits
     assert any("does not fit into one L4" in note for note in found.notes)
 
 
 def test_a_fast_model_gets_a_note_about_the_cpu():
-    found = plan(asked(M, 768, card=KNOWN["google/siglip2-base-patch16-256"]))
+    found = plan(make_request(M, 768, card=KNOWN["google/siglip2-base-patch16-256"]))
     assert any("cores would keep one H100 busy" in note for note in found.notes)
 
 
 def test_every_known_model_but_two_has_a_cost():
     assert KNOWN.keys() - MODEL_COSTS.keys() == {"starter", "TIGER-Lab/VLM2Vec-Full"}
     assert MODEL_COSTS.keys() <= KNOWN.keys()
-    unknown = plan(asked(M, 3072, card=KNOWN["TIGER-Lab/VLM2Vec-Full"]))
+    unknown = plan(make_request(M, 3072, card=KNOWN["TIGER-Lab/VLM2Vec-Full"]))
     assert unknown.embedding is None
     assert any("is not known" in note for note in unknown.notes)
 
 
 def test_upload_bytes_and_speed():
     """Three nodes, two copies, 4,000 vectors of dim 512 per second each."""
-    found = plan(asked(M, 1024, profile="large", replicas=2)).upload
+    found = plan(make_request(M, 1024, profile="large", replicas=2)).upload
     assert found.grpc == M * (1024 * 4 + 370 * 1.2)
     assert found.rest == M * (1024 * 21 + 370 * 1.2)
     assert found.between_nodes == found.grpc
     assert found.points_per_second == 4000 * 512 / 1024 * 3 / 2
-    seen = plan(asked(86_400 * 10, points_per_second=10.0)).upload
+    seen = plan(make_request(86_400 * 10, points_per_second=10.0)).upload
     assert (seen.days, seen.basis) == (1.0, "given")
 
 
 def test_costs_use_the_given_prices():
     model = KNOWN["royokong/e5-v"]
-    found = plan(asked(10 * M, 4096, card=model, gpu_hour=2.0, node_month=100.0))
+    found = plan(make_request(10 * M, 4096, card=model, gpu_hour=2.0, node_month=100.0))
     assert found.costs.embedding == pytest.approx(found.embedding.device_days * 24 * 2)
     assert found.costs.nodes_a_month == 300
-    none = plan(asked(10 * M, 4096, card=model)).costs
+    none = plan(make_request(10 * M, 4096, card=model)).costs
     assert (none.embedding, none.nodes_a_month) == (None, None)
-    assert plan(asked(1000, card=KNOWN["starter"], node_month=100.0)).costs.nodes_a_month is None
+    assert (
+        plan(make_request(1000, card=KNOWN["starter"], node_month=100.0)).costs.nodes_a_month
+        is None
+    )
 
 
 def test_numbers_are_parsed_and_formatted():
