@@ -70,11 +70,11 @@ def evaluate_model(
 ) -> EvaluationReport:
     """Evaluate model `name` on the benchmark that the flags describe."""
     from embedder import describe_model, load
-    from finetune.evaluation.evaluate import BenchmarkRequest, build_benchmark
+    from finetune.evaluation.evaluate import build_benchmark
     from finetune.evaluation.evaluate import evaluate as run_evaluation
 
-    request = BenchmarkRequest(path=path, **benchmark_flags)
-    benchmark = build_benchmark(request, describe_model(name, settings).family, drawn_dir)
+    family = describe_model(name, settings).family
+    benchmark = build_benchmark(path, family, drawn_dir, **benchmark_flags)
     model = load(name, settings)
     try:
         return run_evaluation(model, benchmark, out, on_progress)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from blake3 import blake3
 
 from embedder.types import Role
-from finetune.data.pairs import Side
+from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError
+
+RECALL_METRICS = ("recall@1", "recall@5", "recall@10", "recall@50")
+HIT_METRICS = ("hit@1", "hit@5", "hit@10")
+RANK_METRICS = ("ndcg@10", "map", "mrr")
+SPEARMAN = "spearman"
+"""The one metric that a single query does not have; see bootstrap.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +140,6 @@ def compute_digest(benchmark: Benchmark) -> str:
     Images count by file name, so that a benchmark may be in another folder. Instructions do not
     count, since models differ in what they follow.
     """
-    from blake3 import blake3
-
     hasher = blake3()
     for query in benchmark.queries:
         relevant = sorted(query.relevant.items())
@@ -147,3 +152,114 @@ def compute_digest(benchmark: Benchmark) -> str:
 
 def _side_content(side: Side) -> tuple[str, str]:
     return side.text or "", Path(side.image).name if side.image else ""
+
+
+def benchmark_from_pairs(
+    pairs: Sequence[Pair],
+    name: str,
+    source: str,
+    distractors: Iterable[Pair] = (),
+    reverse: bool = False,
+) -> Benchmark:
+    """Build a benchmark from a user's own pairs.
+
+    Queries of equal content are one query with several relevant documents, in each language that
+    they are tagged with. A query ranks all documents of the kind that its relevant documents have;
+    the captions of an image, those in its own language. A query's own content is not relevant to
+    it unless the pairs say so.
+
+    Args:
+        pairs: Their queries are asked, their positives and negatives are documents.
+        name: Of the benchmark.
+        source: Where the pairs are from, for messages.
+        distractors: Pairs whose sides are documents too.
+        reverse: Ask each pair the other way round as well.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    builder = _PairBenchmarkBuilder()
+    for pair in [*pairs, *map(_reverse_pair, pairs)] if reverse else pairs:
+        builder.add_pair(pair)
+    for pair in distractors:
+        builder.add_distractors(pair)
+    queries = builder.build_queries()
+    several = any(len(query.relevant) > 1 for query in queries)
+    return Benchmark(
+        name=name,
+        source=source,
+        main="recall@10",
+        metrics=(*RECALL_METRICS, *(HIT_METRICS if several else ()), *RANK_METRICS),
+        queries=queries,
+        documents=tuple(builder.documents.sides),
+    )
+
+
+def _reverse_pair(pair: Pair) -> Pair:
+    """The positive becomes the query; instructions and negatives were for the other direction."""
+    query, positive = (replace(side, instruction=None) for side in (pair.query, pair.positive))
+    return replace(pair, query=positive, positive=query, negatives=())
+
+
+class _PairBenchmarkBuilder:
+    """Collects queries and documents while pairs are read."""
+
+    def __init__(self) -> None:
+        self._keys = ContentKeys()
+        self.documents = DocumentSet(lambda side: (self._keys.hash_side(side), side.instruction))
+        # of each query: its relevant documents over all languages, each language's first pair
+        self._relevant: dict[tuple[int, str, str], dict[int, int]] = {}
+        self._pairs: dict[tuple[int, str, str], dict[str | None, Pair]] = {}
+        # documents that are ranked together, in order
+        self._pools: dict[tuple[str, str, str | None], dict[int, None]] = {}
+
+    def add_pair(self, pair: Pair) -> None:
+        key = (self._keys.hash_side(pair.query), pair.direction, pair.dataset)
+        self._relevant.setdefault(key, {})[self._add_document(pair, pair.positive)] = 1
+        self._pairs.setdefault(key, {}).setdefault(pair.language, pair)
+        for negative in pair.negatives:
+            self._add_document(pair, negative)
+
+    def add_distractors(self, pair: Pair) -> None:
+        """Add the sides of a pair to the documents of their kind, in every data set."""
+        for side in (pair.query, pair.positive, *pair.negatives):
+            for (kind, _, language), pool in self._pools.items():
+                if kind == side.kind and language in (None, pair.language):
+                    document = replace(side, instruction=pair.positive.instruction)
+                    pool[self.documents.add(document)] = None
+
+    def build_queries(self) -> tuple[BenchmarkQuery, ...]:
+        candidates = {key: tuple(pool) for key, pool in self._pools.items()}
+        queries: list[BenchmarkQuery] = []
+        for key, pairs in self._pairs.items():
+            for pair in pairs.values():
+                pool = _pool_key(pair, pair.positive)
+                relevant = {i: 1 for i in self._relevant[key] if i in self._pools[pool]}
+                own = self.documents.find(
+                    replace(pair.query, instruction=pair.positive.instruction)
+                )
+                queries.append(
+                    BenchmarkQuery(
+                        id=str(len(queries) + 1),
+                        sides=(pair.query,),
+                        relevant=relevant,
+                        direction=pair.direction,
+                        language=pair.language,
+                        dataset=pair.dataset,
+                        cluster=self._keys.item_of(pair),
+                        candidates=candidates[pool],
+                        exclude=frozenset({own} if own is not None and own not in relevant else ()),
+                    )
+                )
+        return tuple(queries)
+
+    def _add_document(self, pair: Pair, side: Side) -> int:
+        index = self.documents.add(side)
+        self._pools.setdefault(_pool_key(pair, side), {})[index] = None
+        return index
+
+
+def _pool_key(pair: Pair, document: Side) -> tuple[str, str, str | None]:
+    """Kind and data set; of the captions of an image also the language."""
+    is_caption = document.kind == "t" and bool(pair.query.image)
+    return document.kind, pair.dataset, pair.language if is_caption else None

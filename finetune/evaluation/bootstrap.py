@@ -6,12 +6,12 @@ independent trials, and treating them so would make intervals too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.evaluation.metrics import SPEARMAN
+from finetune.evaluation.benchmark import SPEARMAN
 from finetune.evaluation.report import MetricChange, MetricEstimate, QueryResult
 
 Floats = NDArray[np.float64]
@@ -20,12 +20,13 @@ ResultParts = Sequence[Sequence[QueryResult]]
 
 RESAMPLES = 10_000
 MAX_CHUNK_VALUES = 1 << 22
+SEED = 0  # the same for all models, so that their resamples may be subtracted
 
 
 def estimate_metrics(parts: ResultParts, metrics: Sequence[str]) -> Mapping[str, MetricEstimate]:
     """Each metric over `parts`, with its interval."""
-    mean = _macro_mean([_point_estimate(part, metrics) for part in parts])
-    low, high = percentile_interval(_macro_mean([_bootstrap(part, metrics) for part in parts]))
+    mean = _macro_mean(_point_estimate, metrics, parts)
+    low, high = percentile_interval(_macro_mean(_bootstrap, metrics, parts))
     if SPEARMAN not in metrics:
         low, high = clopper_pearson(mean, low, high, _count_clusters(parts))
     columns = zip(metrics, mean, low, high, strict=True)
@@ -40,56 +41,46 @@ def compare_metrics(
     Every resample draws the same queries for both, so that queries that are hard for both do not
     widen the interval of the difference.
     """
-    old, new = (
-        _macro_mean([_point_estimate(part, metrics) for part in parts]) for parts in (before, after)
+    old, new = (_macro_mean(_point_estimate, metrics, parts) for parts in (before, after))
+    difference = new - old
+    low, high = percentile_interval(
+        _macro_mean(_bootstrap, metrics, after) - _macro_mean(_bootstrap, metrics, before)
     )
-    resampled = [
-        _macro_mean([_bootstrap(part, metrics) for part in parts]) for parts in (after, before)
-    ]
-    low, high = percentile_interval(resampled[0] - resampled[1])
     if SPEARMAN not in metrics:  # differences are in -1..1
-        shares = ((new - old + 1) / 2, (low + 1) / 2, (high + 1) / 2)
+        shares = ((bound + 1) / 2 for bound in (difference, low, high))
         low, high = (2 * bound - 1 for bound in clopper_pearson(*shares, _count_clusters(before)))
-    pairs = zip(before, after, strict=True)
-    null = _macro_mean([_null_distribution(one, two, metrics) for one, two in pairs])
-    p = compute_p_value(new - old, null)
-    columns = zip(metrics, old, new, new - old, low, high, p, strict=True)
+    p = compute_p_value(difference, _macro_mean(_null_distribution, metrics, before, after))
+    columns = zip(metrics, old, new, difference, low, high, p, strict=True)
     return {name: MetricChange(*map(float, values)) for name, *values in columns}
 
 
-def encode_clusters(clusters: Sequence[str]) -> NDArray[np.int64]:
-    """(n,) the clusters as integers from 0."""
-    codes: NDArray[np.int64] = np.unique(np.array(clusters), return_inverse=True)[1].reshape(-1)
-    return codes
-
-
-def resample_counts(clusters: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
+def resample_counts(clusters: int) -> Iterator[Floats]:
     """How often each cluster is drawn in each resample, in chunks of (resamples, clusters)."""
-    rng = np.random.default_rng(seed)
-    for rows in _chunks(clusters, resamples):
+    rng = np.random.default_rng(SEED)
+    for rows in _chunk_sizes(clusters):
         drawn = rng.integers(0, clusters, (rows, clusters))
         drawn += np.arange(rows)[:, None] * clusters
         counts = np.bincount(drawn.reshape(-1), minlength=rows * clusters)
         yield counts.reshape(rows, clusters).astype(np.float64)
 
 
-def random_signs(clusters: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
+def random_signs(clusters: int) -> Iterator[Floats]:
     """1 or -1 for each cluster, in chunks of (resamples, clusters)."""
-    rng = np.random.default_rng(seed)
-    for rows in _chunks(clusters, resamples):
+    rng = np.random.default_rng(SEED)
+    for rows in _chunk_sizes(clusters):
         signs = rng.integers(0, 2, (rows, clusters), dtype=np.int8)
         yield signs.astype(np.float64) * 2 - 1
 
 
-def bootstrap_means(values: Floats, clusters: NDArray[np.int64], seed: int = 0) -> Floats:
+def bootstrap_means(values: Floats, clusters: NDArray[np.int64]) -> Floats:
     """(resamples, m) the means of `values` (n, m) where whole clusters are drawn with replacement.
 
-    The cluster bootstrap (Davison and Hinkley 1997, section 3.8). The same seed and clusters give
-    the same draws, so that the resamples of two models may be subtracted.
+    The cluster bootstrap (Davison and Hinkley 1997, section 3.8). `clusters` (n,) are numbered from
+    0. The same clusters give the same draws.
     """
     sums = _cluster_sums(values, clusters)
     sizes = np.bincount(clusters, minlength=len(sums)).astype(np.float64)
-    counts = resample_counts(len(sums), seed)
+    counts = resample_counts(len(sums))
     return np.concatenate([(drawn @ sums) / (drawn @ sizes)[:, None] for drawn in counts])
 
 
@@ -111,14 +102,13 @@ def clopper_pearson(
     return np.where(mean >= 1, bound, low), np.where(mean <= 0, 1 - bound, high)
 
 
-def sign_flip(differences: Floats, clusters: NDArray[np.int64], seed: int = 0) -> Floats:
+def sign_flip(differences: Floats, clusters: NDArray[np.int64]) -> Floats:
     """(resamples, m) means of `differences` (n, m) with the sign of each cluster drawn at random.
 
     The distribution where neither model is better (Fisher's randomization test, paired).
     """
     sums = _cluster_sums(differences, clusters)
-    signs = random_signs(len(sums), seed)
-    return np.concatenate([chunk @ sums for chunk in signs]) / len(differences)
+    return np.concatenate([signs @ sums for signs in random_signs(len(sums))]) / len(differences)
 
 
 def compute_p_value(observed: Floats, null: Floats) -> Floats:
@@ -129,37 +119,87 @@ def compute_p_value(observed: Floats, null: Floats) -> Floats:
 
 def spearman_correlation(scores: Floats, gold: Floats) -> float:
     """The correlation of the ranks of `scores` (n,) and `gold` (n,); 0 where one is constant."""
-    return float(_weighted_pearson(_ranks(scores), _ranks(gold), np.ones((1, len(gold))))[0])
+    once = np.ones((1, len(gold)))
+    return float(_weighted_pearson(_midranks(scores, once), _midranks(gold, once), once)[0])
 
 
-def bootstrap_spearman(scores: Floats, gold: Floats, seed: int = 0) -> Floats:
+def bootstrap_spearman(scores: Floats, gold: Floats) -> Floats:
     """(resamples, 1) correlations where pairs are drawn with replacement and ranked again."""
     correlations = [
         _weighted_pearson(_midranks(scores, counts), _midranks(gold, counts), counts)
-        for counts in resample_counts(len(gold), seed)
+        for counts in resample_counts(len(gold))
     ]
     return np.concatenate(correlations)[:, None]
 
 
-def permute_spearman(before: Floats, after: Floats, gold: Floats, seed: int = 0) -> Floats:
+def permute_spearman(before: Floats, after: Floats, gold: Floats) -> Floats:
     """(resamples, 1) differences of the correlations where the two ranks of each pair are swapped
     between the models at random: the distribution where neither model is better."""
-    old, new, gold_ranks = map(_ranks, (before, after, gold))
+    once = np.ones((1, len(gold)))
+    old, new, gold_ranks = (_midranks(values, once) for values in (before, after, gold))
     differences = []
-    for signs in random_signs(len(gold), seed):
-        ones = np.ones_like(signs)
-        gold_rows = np.broadcast_to(gold_ranks, signs.shape)
-        first, second = np.where(signs > 0, new, old), np.where(signs > 0, old, new)
-        differences.append(
-            _weighted_pearson(first, gold_rows, ones) - _weighted_pearson(second, gold_rows, ones)
+    for signs in random_signs(len(gold)):
+        first, second = (
+            _weighted_pearson(np.where(signs * side > 0, new, old), gold_ranks, np.ones_like(signs))
+            for side in (1, -1)
         )
+        differences.append(first - second)
     return np.concatenate(differences)[:, None]
 
 
-def _chunks(clusters: int, resamples: int) -> Iterator[int]:
+def _macro_mean(
+    statistic: Callable[..., Floats], metrics: Sequence[str], *models: ResultParts
+) -> Floats:
+    """The mean over parts of `statistic`, which takes the metrics and the part of each model."""
+    parts = zip(*models, strict=True)
+    return np.asarray(np.mean([statistic(metrics, *part) for part in parts], axis=0))
+
+
+def _point_estimate(metrics: Sequence[str], part: Sequence[QueryResult]) -> Floats:
+    if SPEARMAN in metrics:
+        return np.array([spearman_correlation(*_scores_and_gold(part))])
+    return np.asarray(_metric_table(metrics, part).mean(axis=0))
+
+
+def _bootstrap(metrics: Sequence[str], part: Sequence[QueryResult]) -> Floats:
+    if SPEARMAN in metrics:
+        return bootstrap_spearman(*_scores_and_gold(part))
+    return bootstrap_means(_metric_table(metrics, part), _number_clusters(part))
+
+
+def _null_distribution(
+    metrics: Sequence[str], before: Sequence[QueryResult], after: Sequence[QueryResult]
+) -> Floats:
+    if SPEARMAN in metrics:
+        return permute_spearman(_scores_and_gold(before)[0], *_scores_and_gold(after))
+    differences = _metric_table(metrics, after) - _metric_table(metrics, before)
+    return sign_flip(differences, _number_clusters(before))
+
+
+def _metric_table(metrics: Sequence[str], part: Sequence[QueryResult]) -> Floats:
+    """(results, metrics)"""
+    return np.array([[result.metrics[name] for name in metrics] for result in part], np.float64)
+
+
+def _scores_and_gold(part: Sequence[QueryResult]) -> tuple[Floats, Floats]:
+    """(results,) and (results,)"""
+    scores, gold = np.array([(result.scores[0], result.gold) for result in part], np.float64).T
+    return scores, gold
+
+
+def _number_clusters(part: Sequence[QueryResult]) -> NDArray[np.int64]:
+    """(results,) each result's cluster, numbered from 0."""
+    return np.unique([result.cluster for result in part], return_inverse=True)[1].reshape(-1)
+
+
+def _count_clusters(parts: ResultParts) -> int:
+    return sum(len({result.cluster for result in part}) for part in parts)
+
+
+def _chunk_sizes(clusters: int) -> Iterator[int]:
     size = max(1, MAX_CHUNK_VALUES // clusters)
-    for start in range(0, resamples, size):
-        yield min(size, resamples - start)
+    for start in range(0, RESAMPLES, size):
+        yield min(size, RESAMPLES - start)
 
 
 def _cluster_sums(values: Floats, clusters: NDArray[np.int64]) -> Floats:
@@ -168,63 +208,13 @@ def _cluster_sums(values: Floats, clusters: NDArray[np.int64]) -> Floats:
     return sums
 
 
-def _count_clusters(parts: ResultParts) -> int:
-    return sum(len({result.cluster for result in part}) for part in parts)
-
-
-def _macro_mean(parts: Sequence[Floats]) -> Floats:
-    return np.asarray(np.mean(np.stack(parts), axis=0))
-
-
-def _point_estimate(part: Sequence[QueryResult], metrics: Sequence[str]) -> Floats:
-    if SPEARMAN in metrics:
-        return np.array([spearman_correlation(_scores(part), _gold(part))])
-    return np.asarray(_metric_table(part, metrics).mean(axis=0))
-
-
-def _bootstrap(part: Sequence[QueryResult], metrics: Sequence[str]) -> Floats:
-    if SPEARMAN in metrics:
-        return bootstrap_spearman(_scores(part), _gold(part))
-    clusters = encode_clusters([result.cluster for result in part])
-    return bootstrap_means(_metric_table(part, metrics), clusters)
-
-
-def _null_distribution(
-    before: Sequence[QueryResult], after: Sequence[QueryResult], metrics: Sequence[str]
-) -> Floats:
-    if SPEARMAN in metrics:
-        return permute_spearman(_scores(before), _scores(after), _gold(before))
-    differences = _metric_table(after, metrics) - _metric_table(before, metrics)
-    return sign_flip(differences, encode_clusters([result.cluster for result in before]))
-
-
-def _metric_table(part: Sequence[QueryResult], metrics: Sequence[str]) -> Floats:
-    """(results, metrics)"""
-    return np.array([[result.metrics[name] for name in metrics] for result in part], np.float64)
-
-
-def _scores(part: Sequence[QueryResult]) -> Floats:
-    return np.array([result.scores[0] for result in part], np.float64)
-
-
-def _gold(part: Sequence[QueryResult]) -> Floats:
-    return np.array([result.gold for result in part], np.float64)
-
-
-def _ranks(values: Floats) -> Floats:
-    """(1, n)"""
-    return _midranks(values, np.ones((1, len(values))))
-
-
 def _midranks(values: Floats, counts: Floats) -> Floats:
     """(r, n) the rank of each of `values` (n,) in r samples that hold it `counts` (r, n) times."""
-    distinct, inverse = np.unique(values, return_inverse=True)
-    totals = np.zeros((len(counts), len(distinct)))
-    for row, weights in enumerate(counts):
-        totals[row] = np.bincount(inverse, weights=weights, minlength=len(distinct))
-    below = np.cumsum(totals, axis=1) - totals
-    ranks: Floats = (below + (totals + 1) / 2)[:, inverse]
-    return ranks
+    ordered = np.sort(values)
+    drawn = np.pad(counts[:, np.argsort(values)].cumsum(axis=1), ((0, 0), (1, 0)))
+    below = drawn[:, np.searchsorted(ordered, values, "left")]
+    up_to = drawn[:, np.searchsorted(ordered, values, "right")]
+    return np.asarray((below + up_to + 1) / 2)
 
 
 def _weighted_pearson(x: Floats, y: Floats, weights: Floats) -> Floats:

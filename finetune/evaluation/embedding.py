@@ -23,79 +23,62 @@ EmbedFunction = Callable[[Sequence[Input], Role, str | None], Vectors]
 
 
 def embed_queries(embedder: Embedder, benchmark: Benchmark, progress: Progress) -> Vectors:
-    """(queries, dim) unit rows; equal queries are embedded once."""
+    """(queries, dim) unit rows; equal queries are embedded once.
+
+    Raises `FinetuneError` where states are to be added and the model does not give them.
+    """
     query_sides = [query.sides for query in benchmark.queries]
     index_of = {sides: index for index, sides in enumerate(dict.fromkeys(query_sides))}
     flat = [side for sides in index_of for side in sides]
     if len(flat) == len(index_of):
         rows = embed_sides(embedder, flat, benchmark.role, progress, "queries")
     else:
+        states = getattr(embedder, "states", None)
+        if states is None:
+            raise FinetuneError(
+                f"this benchmark adds states before normalization, and {embedder.card.name} does "
+                "not give them; load the model itself, on one device"
+            )
+        rows = embed_sides(embedder, flat, benchmark.role, progress, "queries", states)
         starts = np.cumsum([0, *(len(sides) for sides in index_of)])[:-1]
-        states = _embed_states(embedder, flat, benchmark.role, progress)
-        rows = normalize(np.add.reduceat(states, starts, axis=0))
+        rows = normalize(np.add.reduceat(rows[:, : embedder.card.dim], starts, axis=0))
     return rows[[index_of[sides] for sides in query_sides]]
 
 
 def embed_sides(
-    embedder: Embedder, sides: Sequence[Side], role: Role, progress: Progress, noun: str
-) -> Vectors:
-    """(n, dim) unit rows in the order of `sides`, one call for each instruction and chunk."""
-    return _embed_rows(embedder, embedder.embed, sides, role, progress, noun)
-
-
-def _embed_states(
-    embedder: Embedder, sides: Sequence[Side], role: Role, progress: Progress
-) -> Vectors:
-    """(n, dim) rows before normalization."""
-    states = getattr(embedder, "states", None)
-    if states is None:
-        raise FinetuneError(
-            f"this benchmark adds states before normalization, and {embedder.card.name} does not "
-            "give them; load the model itself, on one device"
-        )
-    return _embed_rows(embedder, states, sides, role, progress, "queries")[:, : embedder.card.dim]
-
-
-def _embed_rows(
     embedder: Embedder,
-    embed: EmbedFunction,
     sides: Sequence[Side],
     role: Role,
     progress: Progress,
     noun: str,
+    embed: EmbedFunction | None = None,
 ) -> Vectors:
+    """(n, dim) rows in the order of `sides`, one call of `embed` for each instruction and chunk.
+
+    Without `embed` they are the embedder's unit rows.
+    """
     by_instruction: dict[str | None, list[int]] = {}
     for index, side in enumerate(sides):
         by_instruction.setdefault(side.instruction, []).append(index)
-    chunks: list[tuple[list[int], Vectors]] = []
-    done = 0
+    order: list[int] = []
+    chunks: list[Vectors] = []
     progress(f"{embedder.card.name}: {len(sides)} {noun}")
     for instruction, indices in by_instruction.items():
-        start = 0
         for inputs in _load_inputs([sides[i] for i in indices], embedder.card.image_side):
-            rows = _embed_chunk(embed, inputs, role, instruction)
-            chunks.append((indices[start : start + len(inputs)], rows))
-            start += len(inputs)
-            done += len(inputs)
-            progress(f"{embedder.card.name}: {done} of {len(sides)} {noun}")
-    dim = chunks[0][1].shape[1] if chunks else embedder.card.dim
-    out = np.zeros((len(sides), dim), np.float32)
-    for where, rows in chunks:
-        out[where] = rows
-    return out
-
-
-def _embed_chunk(
-    embed: EmbedFunction, inputs: list[Input], role: Role, instruction: str | None
-) -> Vectors:
-    try:
-        return embed(inputs, role, instruction)
-    except UnavailableError:
-        raise
-    except EmbedderError as error:
-        if instruction is None:
-            raise
-        raise FinetuneError(f"{error}; --plain leaves all instructions out") from error
+            try:
+                chunks.append((embed or embedder.embed)(inputs, role, instruction))
+            except UnavailableError:
+                raise
+            except EmbedderError as error:
+                if instruction is None:
+                    raise
+                raise FinetuneError(f"{error}; --plain leaves all instructions out") from error
+            progress(f"{embedder.card.name}: {sum(map(len, chunks))} of {len(sides)} {noun}")
+        order += indices
+    if not chunks:
+        return np.zeros((0, embedder.card.dim), np.float32)
+    rows = np.concatenate(chunks)
+    return rows[np.argsort(order)]
 
 
 def _load_inputs(sides: Sequence[Side], image_side: int) -> Iterator[list[Input]]:

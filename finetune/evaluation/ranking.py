@@ -1,15 +1,21 @@
-"""Ranks documents by exact dot products; ties count against the relevant document."""
+"""Ranks documents by exact dot products, and computes metrics of the rankings.
+
+Ties count against the relevant document. Metrics are computed by ir-measures
+(https://ir-measur.es) with trec_eval.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.types import Vectors
-from finetune.evaluation.benchmark import BenchmarkQuery
+from finetune.errors import FinetuneError
+from finetune.evaluation.benchmark import SPEARMAN, BenchmarkQuery
 
 MAX_DEPTH = 1000  # documents in a ranking, as in trec_eval; the rest counts as not found
 TIE_TOLERANCE = 1e-6  # of a cosine; float32 dot products of one pair vary less than this
@@ -42,7 +48,7 @@ def rank_queries(
         if candidates is None:
             pool, rows = np.arange(len(document_vectors)), document_vectors
         else:
-            pool = np.array(sorted(set(candidates)))
+            pool = np.unique(candidates)
             rows = document_vectors[pool]
         block_size = max(1, MAX_SCORES // max(1, len(pool)))
         for start in range(0, len(indices), block_size):
@@ -56,37 +62,77 @@ def rank_documents(
     scores: NDArray[np.float32], pool: NDArray[np.int64], query: BenchmarkQuery
 ) -> Ranking:
     """Rank the documents `pool` (n,), in ascending order, by `scores` (n,) float32."""
-    lowered = scores.copy()
-    relevant = _positions(pool, query.relevant)
-    lowered[relevant] -= TIE_TOLERANCE
-    lowered[_positions(pool, query.exclude)] = -np.inf
+    is_relevant = np.isin(pool, list(query.relevant))
+    lowered = np.where(is_relevant, scores - np.float32(TIE_TOLERANCE), scores)
+    lowered[np.isin(pool, list(query.exclude))] = -np.inf
     top = _top_k(lowered, min(MAX_DEPTH, int(np.isfinite(lowered).sum())))
     rank = None
-    if len(relevant):  # irrelevant documents with the best relevant one's score come first
-        best = lowered[relevant].max()
-        rank = int((lowered >= best).sum() - (lowered[relevant] >= best).sum()) + 1
+    if is_relevant.any():  # irrelevant documents with the best relevant one's score come first
+        best = lowered[is_relevant].max()
+        rank = int((lowered[~is_relevant] >= best).sum()) + 1
     return Ranking(pool[top], scores[top], rank)
 
 
-def _positions(pool: NDArray[np.int64], documents: object) -> NDArray[np.int64]:
-    """The positions in `pool` of those of `documents` that are in it."""
-    wanted = np.fromiter(documents, np.int64)  # type: ignore[call-overload]
-    positions = np.searchsorted(pool, wanted)
-    present = positions < len(pool)
-    present[present] = pool[positions[present]] == wanted[present]
-    found: NDArray[np.int64] = positions[present]
-    return found
+def compute_metrics(
+    rankings: Sequence[tuple[Mapping[int, int], Sequence[int]]], metrics: Sequence[str]
+) -> list[dict[str, float]]:
+    """Compute `metrics` for each query, in 0..1.
+
+    recall@k: the share of the relevant documents in the first k. hit@k: 1 if there is any, which
+    papers on Flickr30K and COCO call recall. precision@k: the share of the first k that is
+    relevant. ndcg@k: grades are gains, discounted by log2(1 + rank). map: the mean precision at
+    the relevant documents; a missing one counts 0. mrr: 1 / the rank of the first relevant one.
+
+    Args:
+        rankings: For each query the grades of its relevant documents, and the documents that were
+            ranked for it, best first.
+        metrics: Names such as recall@10; Spearman's correlation is left out.
+
+    Raises:
+        FinetuneError: A metric is unknown.
+    """
+    import ir_measures
+
+    values: list[dict[str, float]] = [{} for _ in rankings]
+    names = {_parse_metric(name): name for name in metrics if name != SPEARMAN}
+    if not names:
+        return values
+    qrels: dict[str, dict[str, int]] = {}
+    run: dict[str, dict[str, float]] = {}
+    for n, (relevant, documents) in enumerate(rankings):
+        values[n] = dict.fromkeys(names.values(), 0.0)
+        qrels[str(n)] = {str(document): grade for document, grade in relevant.items()}
+        # documents below the last relevant one change no metric
+        last = max((rank for rank, one in enumerate(documents) if one in relevant), default=0)
+        # ranks as scores: trec_eval would break ties of scores by the documents' names
+        run[str(n)] = {str(one): -float(rank) for rank, one in enumerate(documents[: last + 1])}
+    for value in ir_measures.iter_calc(list(names), qrels, run):
+        values[int(value.query_id)][names[value.measure]] = float(value.value)
+    return values
 
 
 def _top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """The positions of the `k` highest scores, best first; of equal ones, the earlier."""
-    if k == 0:
-        return np.zeros(0, np.int64)
     chosen = np.arange(len(scores))
-    if k < len(scores):
+    if 0 < k < len(scores):
         least = np.partition(scores, -k)[-k]
         above = np.flatnonzero(scores > least)
         tied = np.flatnonzero(scores == least)[: k - len(above)]
         chosen = np.sort(np.concatenate([above, tied]))
-    order = np.argsort(-scores[chosen], kind="stable")
+    order = np.argsort(-scores[chosen], kind="stable")[:k]
     return np.asarray(chosen[order], dtype=np.int64)
+
+
+def _parse_metric(name: str) -> Any:
+    from ir_measures import AP, RR, P, R, Success, nDCG
+
+    family, _, depth = name.partition("@")
+    without_depth = {"map": AP, "mrr": RR}
+    with_depth = {"recall": R, "hit": Success, "precision": P, "ndcg": nDCG}
+    if family in without_depth and not depth:
+        return without_depth[family]
+    if family in with_depth and depth.isdecimal() and int(depth) > 0:
+        return with_depth[family] @ int(depth)
+    raise FinetuneError(
+        f"unknown metric {name!r}; known are recall@k, hit@k, precision@k, ndcg@k, map and mrr"
+    )

@@ -5,8 +5,9 @@ The templates are in templates/. An HTML page is one file: style, plots and thum
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from markupsafe import Markup
 
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from finetune.evaluation.metrics import SPEARMAN
+from finetune.evaluation.benchmark import SPEARMAN
 from finetune.evaluation.report import (
     COMPARISON,
     QUERIES,
@@ -33,7 +34,6 @@ from finetune.evaluation.report import (
     find_hardest,
     find_regressions,
     report_to_dict,
-    write_json,
     write_query_results,
 )
 from finetune.run_dir import write_text_atomic
@@ -59,7 +59,6 @@ REPORT_NOTE_MACRO = "Metrics over all queries are the unweighted mean of the dat
 
 def write_report_files(report: EvaluationReport, folder: Path) -> None:
     """Write report.json, queries.jsonl, report.md and report.html; raises `OSError`."""
-    folder.mkdir(parents=True, exist_ok=True)
     head, rows = metric_table(report)
     values: dict[str, Any] = {
         "report": report,
@@ -70,15 +69,13 @@ def write_report_files(report: EvaluationReport, folder: Path) -> None:
         "hardest": find_hardest(report.results, MAX_QUERIES),
         "plots": _report_plots(report),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     write_query_results(folder / QUERIES, report.results)
-    write_text_atomic(folder / "report.md", render("report.md", **values))
-    write_text_atomic(folder / "report.html", render("report.html", **values))
-    write_json(folder / REPORT, report_to_dict(report))
+    _write_pages(values, folder / REPORT, report_to_dict(report))
 
 
 def write_comparison_files(comparison: Comparison, folder: Path) -> None:
     """Write comparison.json, comparison.md and comparison.html; raises `OSError`."""
-    folder.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {
         "comparison": comparison,
         "headline": comparison_headline(comparison),
@@ -93,9 +90,8 @@ def write_comparison_files(comparison: Comparison, folder: Path) -> None:
         "max_queries": MAX_QUERIES,
         "bars": _comparison_bars(comparison),
     }
-    write_text_atomic(folder / "comparison.md", render("comparison.md", **values))
-    write_text_atomic(folder / "comparison.html", render("comparison.html", **values))
-    write_json(folder / COMPARISON, comparison_to_dict(comparison))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_pages(values, folder / COMPARISON, comparison_to_dict(comparison))
 
 
 def render(name: str, **values: Any) -> str:
@@ -105,31 +101,36 @@ def render(name: str, **values: Any) -> str:
 
 def metric_table(report: EvaluationReport) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of the table of metrics: all queries, the means, each group."""
-    rows = [("all", str(report.benchmark.queries), report.metrics)]
-    rows += [(f"mean of {name}", "", metrics) for name, metrics in report.means.items()]
-    if len(report.groups) > 1:
-        rows += [(n, str(group.queries), group.metrics) for n, group in name_groups(report.groups)]
-    cells = [
-        [
-            # the interval of the main metric alone, or the table would be too wide to read
-            format_estimate(value) if metric == report.main else format_percent(value.mean)
-            for metric, value in metrics.items()
-        ]
-        for _, _, metrics in rows
+
+    def format_cell(name: str, value: MetricEstimate) -> str:
+        # the interval of the main metric alone, or the table would be too wide to read
+        return format_estimate(value) if name == report.main else format_percent(value.mean)
+
+    rows = [
+        [label, count, *(format_cell(name, value) for name, value in metrics.items())]
+        for label, count, metrics in _table_rows(report, report.metrics)
     ]
-    head = ["", "queries", *report.metrics]
-    return head, [[name, count, *row] for (name, count, _), row in zip(rows, cells, strict=True)]
+    return ["", "queries", *report.metrics], rows
 
 
 def comparison_table(comparison: Comparison) -> list[list[str]]:
     """The rows of the table of the main metric, under `COMPARISON_HEAD`."""
-    rows = [("all", str(comparison.benchmark.queries), comparison.overall)]
-    rows += [(f"mean of {name}", "", changes) for name, changes in comparison.means.items()]
-    if len(comparison.groups) > 1:
-        rows += [
-            (n, str(group.queries), group.metrics) for n, group in name_groups(comparison.groups)
-        ]
-    return [[name, count, *change_cells(changes[comparison.main])] for name, count, changes in rows]
+    return [
+        [label, count, *change_cells(changes[comparison.main])]
+        for label, count, changes in _table_rows(comparison, comparison.overall)
+    ]
+
+
+def _table_rows(
+    report: EvaluationReport | Comparison, overall: Mapping[str, Metric]
+) -> list[tuple[str, str, Mapping[str, Metric]]]:
+    """Label, number of queries and metrics of all queries, of the means, of each group."""
+    means: Mapping[str, Any] = report.means
+    groups: Sequence[MetricGroup[Any]] = report.groups if len(report.groups) > 1 else ()
+    rows = [("all", str(report.benchmark.queries), overall)]
+    rows += [(f"mean of {name}", "", metrics) for name, metrics in means.items()]
+    rows += [(name, str(group.queries), group.metrics) for name, group in name_groups(groups)]
+    return rows
 
 
 def comparison_headline(comparison: Comparison) -> str:
@@ -224,8 +225,7 @@ def _report_plots(report: EvaluationReport) -> list[tuple[str, list[dict[str, An
     for name, group in name_groups(report.groups):
         value = group.metrics[report.main]
         label = name.replace(group.direction, "").strip() or "all"
-        bar = {"name": label, "value": value.mean, "low": value.low, "high": value.high}
-        plots.setdefault(group.direction, []).append({**bar, "kind": "plain"})
+        plots.setdefault(group.direction, []).append(_bar(label, value.mean, value, "plain"))
     return [(f"{report.main}, {direction}", bars) for direction, bars in plots.items()]
 
 
@@ -233,14 +233,23 @@ def _comparison_bars(comparison: Comparison) -> list[dict[str, Any]]:
     """The difference in the main metric, over all queries and of each group."""
     changes = {"all": comparison.overall[comparison.main]}
     if len(comparison.groups) > 1:
-        changes |= {
-            name: group.metrics[comparison.main] for name, group in name_groups(comparison.groups)
-        }
-    return [
-        {"name": name, "value": change.difference, "low": change.low, "high": change.high,
-         "kind": {0: "before", 1: "good", -1: "bad"}[change.sign]}
-        for name, change in changes.items()
-    ]  # fmt: skip
+        for name, group in name_groups(comparison.groups):
+            changes[name] = group.metrics[comparison.main]
+    kinds = {0: "before", 1: "good", -1: "bad"}
+    return [_bar(name, c.difference, c, kinds[c.sign]) for name, c in changes.items()]
+
+
+def _bar(
+    name: str, value: float, interval: MetricEstimate | MetricChange, kind: str
+) -> dict[str, Any]:
+    return {"name": name, "value": value, "low": interval.low, "high": interval.high, "kind": kind}
+
+
+def _write_pages(values: dict[str, Any], path: Path, fields: dict[str, Any]) -> None:
+    """Write the JSON file `path`, and beside it the Markdown and HTML pages of that name."""
+    for suffix in (".md", ".html"):
+        write_text_atomic(path.with_suffix(suffix), render(f"{path.stem}{suffix}", **values))
+    write_text_atomic(path, json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
 
 
 @lru_cache(maxsize=512)
@@ -268,7 +277,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "md": escape_markdown,
         "percent": format_percent,
-        "signed": format_signed,
         "group": format_group,
     }
     environment.globals["thumbnail"] = _encode_thumbnail

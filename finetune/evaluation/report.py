@@ -11,8 +11,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
@@ -66,6 +65,7 @@ class MetricChange:
 
 
 Metric = TypeVar("Metric", MetricEstimate, MetricChange)
+Report = TypeVar("Report")
 
 
 class DocumentRef(TypedDict):
@@ -86,7 +86,7 @@ class QueryResult:
     id: str
     direction: str
     language: str | None
-    dataset: str
+    dataset: str | None
     cluster: str
     text: str | None
     image: str | None
@@ -136,7 +136,7 @@ class EvaluationReport:
     """One model on one benchmark.
 
     `metrics` is over all queries, `means` over groups of data sets, each data set with the same
-    weight. `main` is the metric reported first.
+    weight. `main` is the metric reported first. `results` may be left in queries.jsonl.
     """
 
     created: str
@@ -146,7 +146,7 @@ class EvaluationReport:
     metrics: Mapping[str, MetricEstimate]
     means: Mapping[str, Mapping[str, MetricEstimate]]
     groups: tuple[MetricGroup[MetricEstimate], ...]
-    results: tuple[QueryResult, ...]
+    results: tuple[QueryResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,26 +171,21 @@ class Comparison:
 
 def report_to_dict(report: EvaluationReport) -> dict[str, Any]:
     """What report.json holds."""
-    return {"format": FORMAT, **_without(asdict(replace(report, results=())), "results")}
+    fields = {"format": FORMAT, **asdict(replace(report, results=()))}
+    del fields["results"]
+    return fields
 
 
 def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """What comparison.json holds."""
-    fields = _without(asdict(replace(comparison, pairs=())), "pairs")
-    return {"format": FORMAT, **fields, "verdict": comparison.overall[comparison.main].verdict}
+    fields = {"format": FORMAT, **asdict(replace(comparison, pairs=()))}
+    del fields["pairs"]
+    return {**fields, "verdict": comparison.overall[comparison.main].verdict}
 
 
-def write_json(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write report.json or comparison.json; raises `OSError`."""
-    write_text_atomic(path, json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
-
-
-def write_query_results(path: Path, results: Sequence[QueryResult]) -> None:
+def write_query_results(path: Path, results: Iterable[QueryResult]) -> None:
     """Write queries.jsonl; raises `OSError`."""
-    lines = (
-        json.dumps({**asdict(result), "dataset": result.dataset or None}, ensure_ascii=False)
-        for result in results
-    )
+    lines = (json.dumps(asdict(result), ensure_ascii=False) for result in results)
     write_text_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -203,7 +198,9 @@ def iter_query_results(path: Path) -> Iterator[QueryResult]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
-                yield _parse_result(json.loads(line))
+                fields = json.loads(line)
+                sequences = {name: tuple(fields[name]) for name in ("relevant", "found", "scores")}
+                yield QueryResult(**{**fields, **sequences})
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is not what finetune evaluate writes ({error}); evaluate again"
@@ -247,8 +244,7 @@ def read_report(folder: Path, *, with_results: bool = True) -> EvaluationReport:
             f"{folder} holds no evaluation; to compare models, name what to evaluate them on: "
             "finetune compare BEFORE AFTER pairs.test.jsonl"
         )
-    with _parsing(path, MetricEstimate) as fields:
-        report = EvaluationReport(**{**fields, "model": ModelInfo(**fields["model"])}, results=())
+    report = _read_file(path, EvaluationReport, MetricEstimate)
     if not with_results:
         return report
     return replace(report, results=tuple(iter_query_results(folder / QUERIES)))
@@ -260,15 +256,11 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         DataError: The folder holds no comparison, or one that cannot be read.
     """
-    with _parsing(folder / COMPARISON, MetricChange) as fields:
-        models = {name: ModelInfo(**fields[name]) for name in (BEFORE, AFTER)}
-        worst = tuple(fields["worst"])
-        return Comparison(**{**_without(fields, "verdict"), **models, "worst": worst})
+    return _read_file(folder / COMPARISON, Comparison, MetricChange)
 
 
-@contextmanager
-def _parsing(path: Path, metric: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """The fields of a report or a comparison, with those that both have parsed."""
+def _read_file(path: Path, report: Callable[..., Report], metric: Callable[..., Any]) -> Report:
+    """The `report` in a JSON file, whose metrics are of the type `metric`; raises `DataError`."""
 
     def parse_metrics(values: dict[str, Any]) -> dict[str, Any]:
         return {name: metric(**value) for name, value in values.items()}
@@ -277,24 +269,18 @@ def _parsing(path: Path, metric: Callable[..., Any]) -> Iterator[dict[str, Any]]
     try:
         if fields.pop("format") != FORMAT:
             raise DataError(f"{path} was written by another version of Polylens; evaluate again")
+        fields.pop("verdict", None)
         means = {name: tuple(sets) for name, sets in fields["benchmark"]["means"].items()}
         fields["benchmark"] = BenchmarkInfo(**{**fields["benchmark"], "means": means})
-        for name in {"metrics", "overall"} & fields.keys():
-            fields[name] = parse_metrics(fields[name])
         fields["means"] = {name: parse_metrics(one) for name, one in fields["means"].items()}
         fields["groups"] = tuple(
             MetricGroup(**{**group, "metrics": parse_metrics(group["metrics"])})
             for group in fields["groups"]
         )
-        yield fields
+        parsers = {"metrics": parse_metrics, "overall": parse_metrics, "worst": tuple}
+        parsers |= dict.fromkeys(("model", BEFORE, AFTER), lambda model: ModelInfo(**model))
+        for name in parsers.keys() & fields.keys():
+            fields[name] = parsers[name](fields[name])
+        return report(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not what finetune writes ({error!r}); evaluate again") from None
-
-
-def _parse_result(fields: dict[str, Any]) -> QueryResult:
-    sequences = {name: tuple(fields[name]) for name in ("relevant", "found", "scores")}
-    return QueryResult(**{**fields, **sequences, "dataset": fields["dataset"] or ""})
-
-
-def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in fields.items() if key != name}

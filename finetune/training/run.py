@@ -18,8 +18,8 @@ from embedder.types import ModelCard, Settings
 from finetune.data.files import read_pairs, write_pairs
 from finetune.data.pairs import ContentKeys, Pair
 from finetune.data.split import hold_out
+from finetune.evaluation.benchmark import benchmark_from_pairs
 from finetune.evaluation.evaluate import compare, evaluate
-from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.render import (
     change_cells,
     format_group,

@@ -11,15 +11,15 @@ from finetune.evaluation.benchmarks.files import BenchmarkFiles
 
 BENCHMARKS = {
     "mmeb": "mmeb:load",
-    "xtd": "xtd:load",
-    "xm3600": "xm3600:load",
-    "flickr30k": "karpathy:flickr30k",
-    "coco": "karpathy:coco",
+    "xtd": "captions:xtd",
+    "xm3600": "captions:xm3600",
+    "flickr30k": "captions:flickr30k",
+    "coco": "captions:coco",
     "flickr30k-drawn": "drawn:flickr30k",
     "coco-drawn": "drawn:coco",
-    "cirr": "cirr:load",
-    "cirr-subset": "cirr:subset",
-    "fashioniq": "fashioniq:load",
+    "cirr": "composed:cirr",
+    "cirr-subset": "composed:cirr_subset",
+    "fashioniq": "composed:fashioniq",
     "sts": "sts:load",
 }
 """Name -> module of this package, and its function from `BenchmarkFiles` to a `Benchmark`."""

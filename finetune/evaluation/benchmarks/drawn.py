@@ -8,6 +8,7 @@ pixels that begin 20 pixels from the left, centered vertically.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark
-from finetune.evaluation.benchmarks import karpathy
+from finetune.evaluation.benchmarks import captions
 from finetune.evaluation.benchmarks.files import E5V, BenchmarkFiles
 
 INSTRUCTION = "Represent the given image."  # MMEB's for an image that is looked for
@@ -28,13 +29,13 @@ METRIC_COMPATIBLE = ("Arial.ttf", "arial.ttf", "LiberationSans-Regular.ttf", "Ar
 
 
 def flickr30k(files: BenchmarkFiles) -> Benchmark:
-    """Raises `FinetuneError`, `DataError`."""
-    return _draw_captions(karpathy.flickr30k(files), files)
+    """Flickr30K, drawn; raises `FinetuneError`."""
+    return _draw_captions(captions.flickr30k(files), files)
 
 
 def coco(files: BenchmarkFiles) -> Benchmark:
-    """Raises `FinetuneError`, `DataError`."""
-    return _draw_captions(karpathy.coco(files), files)
+    """COCO, drawn; raises `FinetuneError`."""
+    return _draw_captions(captions.coco(files), files)
 
 
 def _draw_captions(benchmark: Benchmark, files: BenchmarkFiles) -> Benchmark:
@@ -72,10 +73,8 @@ def find_font(path: Path | None) -> Path:
     """The font file `path`, or an installed font that is as wide as Arial; raises
     `FinetuneError`."""
     for name in [str(path)] if path else METRIC_COMPATIBLE:
-        try:
+        with suppress(OSError):
             return Path(str(ImageFont.truetype(name, FONT_SIZE).path))
-        except OSError:
-            continue
     if path:
         raise FinetuneError(f"{path} is not a readable font; give --font a .ttf file")
     raise FinetuneError(

@@ -45,8 +45,9 @@ def load(files: BenchmarkFiles) -> Benchmark:
     documents, queries = DocumentSet(), list[BenchmarkQuery]()
     for name, paths in tables.items():
         queries += read_queries(name, paths, files, documents)
-    options = {"macro": True, "means": META_TASKS}
-    return files.build("MMEB", "precision@1", METRICS, queries, documents, **options)
+    return files.build(
+        "MMEB", "precision@1", METRICS, queries, documents, macro=True, means=META_TASKS
+    )
 
 
 def find_tables(path: Path) -> dict[str, list[Path]]:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
+from finetune.evaluation.benchmark import SPEARMAN, Benchmark, BenchmarkQuery, DocumentSet
 from finetune.evaluation.benchmarks.files import BenchmarkFiles, read_lines
-from finetune.evaluation.metrics import SPEARMAN
 
 URL = "https://github.com/facebookresearch/SentEval"
 COLUMNS = ("score", "sentence1", "sentence2")
@@ -49,8 +48,9 @@ def load(files: BenchmarkFiles) -> Benchmark:
         for name, pairs in sets.items()
         for number, (score, first, second) in enumerate(pairs, 1)
     ]
-    options = {"macro": True, "role": "document"}
-    return files.build("STS", SPEARMAN, (SPEARMAN,), queries, documents, **options)
+    return files.build(
+        "STS", SPEARMAN, (SPEARMAN,), queries, documents, macro=True, role="document"
+    )
 
 
 def _read_file(path: Path) -> Iterator[tuple[str, list[ScoredPair]]]:

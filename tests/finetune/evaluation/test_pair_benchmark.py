@@ -10,9 +10,13 @@ import pytest
 
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
-from finetune.evaluation.benchmark import compute_digest, sample_queries, strip_instructions
+from finetune.evaluation.benchmark import (
+    benchmark_from_pairs,
+    compute_digest,
+    sample_queries,
+    strip_instructions,
+)
 from finetune.evaluation.evaluate import compare, evaluate
-from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.report import read_report
 
 NAMES = ("red", "green", "blue", "white", "black")

@@ -8,8 +8,12 @@ import pytest
 from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import BenchmarkQuery
-from finetune.evaluation.metrics import JudgedRanking, compute_metrics
-from finetune.evaluation.ranking import MAX_DEPTH, rank_documents, rank_queries
+from finetune.evaluation.ranking import (
+    MAX_DEPTH,
+    compute_metrics,
+    rank_documents,
+    rank_queries,
+)
 
 WORDS = (Side(text="?"),)
 
@@ -99,7 +103,7 @@ def test_a_collapsed_model_finds_nothing():
 
 
 def one(relevant, found, *metrics):
-    (values,) = compute_metrics([JudgedRanking(relevant, found)], metrics)
+    (values,) = compute_metrics([(relevant, found)], metrics)
     return [values[name] for name in metrics]
 
 
@@ -135,4 +139,4 @@ def test_an_empty_ranking_scores_zero():
 
 def test_unknown_metric():
     with pytest.raises(FinetuneError, match="recall@k"):
-        compute_metrics([JudgedRanking({1: 1}, [1])], ["f1"])
+        compute_metrics([({1: 1}, [1])], ["f1"])

@@ -9,8 +9,8 @@ import pytest
 
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
+from finetune.evaluation.benchmark import benchmark_from_pairs
 from finetune.evaluation.evaluate import compare, evaluate
-from finetune.evaluation.pair_benchmark import benchmark_from_pairs
 from finetune.evaluation.render import _environment
 from finetune.evaluation.report import iter_query_results, read_comparison, read_report
 
