@@ -22,12 +22,14 @@ from embedder.vlm.backbone import VisionLanguageBackbone
 from embedder.vlm.prompts import PromptTokenizer
 from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.training.data_loading import Collator
-from finetune.training.language_model import TextOnlyModel
-from finetune.training.lora import LoraAdapter, enable_gradient_checkpointing
-from finetune.training.losses import CachedContrastiveLoss
-from finetune.training.negatives import KnownPositives
+from finetune.training.loading import TextOnlyModel
+from finetune.training.losses import CachedContrastiveLoss, KnownPositives
 from finetune.training.presets import PRESETS
-from finetune.training.trainable import TrainableModule
+from finetune.training.trainable import (
+    LoraAdapter,
+    TrainableModule,
+    enable_gradient_checkpointing,
+)
 from finetune.training.trainer import STEP_TOKENS
 
 NO_LIMIT = 1 << 40  # tokens: a mini-batch that holds every batch
@@ -57,8 +59,7 @@ def _measure_steps(
         model,
         KnownPositives(pairs, content_keys),
         adapter.penalty,
-        temperature=preset.temperature,
-        hard_negatives=preset.hard_negatives,
+        preset,
         autocast=torch.bfloat16 if device.type == "cuda" else None,
     )
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)

@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from blake3 import blake3
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor
 from torch.utils.data import SequentialSampler
@@ -22,7 +23,7 @@ from torch.utils.data import SequentialSampler
 from embedder.engine import Backbone, Batch, default_worker_count, plan_batches
 from embedder.types import Role
 from finetune.data.pairs import ContentKeys, Pair, Side
-from finetune.training.negatives import HardNegatives, hash_item
+from finetune.training.presets import HardNegatives
 
 
 class InterleavedBatchSampler(DefaultBatchSampler):
@@ -74,11 +75,10 @@ class StepInputs(TypedDict):
     mini_batches: MiniBatches
     queries: Tensor  # (q,) int64: inputs
     documents: Tensor  # (d,) int64: inputs; the positives in the order of the queries come first
-    owner: Tensor  # (d,) int64: the row of a hard negative's query; -1 for positives
+    owners: Tensor  # (h,) int64: the rows of the queries that the hard negatives belong to
     query_keys: Tensor  # (q,) int64: content
     document_keys: Tensor  # (d,) int64
-    query_items: Tensor  # (q,) int64: what they are about; 0 where unknown
-    document_items: Tensor  # (d,) int64
+    items: Tensor  # (q,) int64: what the pairs are about; 0 where unknown
 
 
 class Collator:
@@ -107,7 +107,6 @@ class Collator:
         use_hard = self._hard_negatives != "none"
         hard = [(r, side) for r, pair in enumerate(pairs) for side in pair.negatives if use_hard]
         documents = [pair.positive for pair in pairs] + [side for _, side in hard]
-        items = [hash_item(pair.item) for pair in pairs]
         inputs: list[tuple[Side, Role]] = [(pair.query, "query") for pair in pairs]
         inputs += [(document, "document") for document in documents]
         unique = list(dict.fromkeys(inputs))
@@ -119,11 +118,10 @@ class Collator:
             "mini_batches": MiniBatches(batches),
             "queries": torch.tensor([number_of[one] for one in inputs[:count]]),
             "documents": torch.tensor([number_of[one] for one in inputs[count:]]),
-            "owner": torch.tensor([-1] * count + [row for row, _ in hard]),
+            "owners": torch.tensor([row for row, _ in hard], dtype=torch.int64),
             "query_keys": torch.tensor(keys[:count]),
             "document_keys": torch.tensor(keys[count:]),
-            "query_items": torch.tensor(items),
-            "document_items": torch.tensor(items + [0] * len(hard)),
+            "items": torch.tensor([hash_item(pair.item) for pair in pairs]),
         }
 
     def _mini_batches(self, inputs: Sequence[tuple[Side, Role]]) -> tuple[list[Batch], list[int]]:
@@ -146,3 +144,8 @@ class Collator:
         if self._cache is not None:
             self._cache[key] = prepared
         return prepared
+
+
+def hash_item(item: str) -> int:
+    """63 bits of an item's name; 0 for none."""
+    return int.from_bytes(blake3(item.encode()).digest(8), "big") >> 1 if item else 0

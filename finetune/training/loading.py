@@ -4,21 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import embedder
 from embedder.checkpoint import locate
+from embedder.engine.backbone import Batch
+from embedder.errors import EmbedderError
 from embedder.families import e5v, vlm2vec
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
 from embedder.types import Input, ModelCard, Role, Settings
-from embedder.vlm.backbone import VisionLanguageBackbone
+from embedder.vlm.backbone import Size, VisionLanguageBackbone
+from embedder.vlm.loading import (
+    check_missing_weights,
+    select_device,
+    silence_transformers,
+    wrap_load_errors,
+)
 from embedder.vlm.prompts import Prompt, PromptTokenizer
 from finetune.errors import FinetuneError
-from finetune.training.language_model import load_language_model
-from finetune.training.lora import LoraAdapter, enable_gradient_checkpointing
 from finetune.training.presets import Recipe
-from finetune.training.trainable import Trainable
+from finetune.training.trainable import LoraAdapter, Trainable, enable_gradient_checkpointing
+
+LANGUAGE_MODEL_KEYS = {r"^language_model\.model\.": "", r"^model\.language_model\.": ""}  # old, new
+
+
+class TextOnlyModel:
+    """An `embedder.vlm.backbone.Architecture` that takes no images.
+
+    E5-V is trained on texts alone (https://arxiv.org/abs/2407.12580, section 3.3), since its prompt
+    maps images and texts to one space.
+    """
+
+    image_token = -1
+    extra_tokens = 0
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    def batch_key(self, image_count: int) -> str:
+        return "text"
+
+    def count_image_tokens(self, size: Size) -> int:
+        raise EmbedderError("this recipe trains on texts alone, without images")
+
+    def preprocess_image(self, image: Any) -> dict[str, Any]:
+        raise AssertionError("`count_image_tokens` has refused the image")
+
+    def collate_images(self, images: Any, ids: torch.Tensor) -> Batch:
+        raise AssertionError("`count_image_tokens` has refused the image")
+
+    def compute_hidden_states(self, ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        """(n, length) int64 -> (n, length, dim), after the last norm."""
+        states: torch.Tensor = self.model(input_ids=ids, use_cache=False).last_hidden_state
+        return states
 
 
 def load_trainable(
@@ -45,8 +92,8 @@ def load_trainable(
     checkpoint = locate(recipe.model.removeprefix(prefix))
     if checkpoint.adapter is not None:
         raise FinetuneError(
-            f"{recipe.model} is an adapter; merge it first (finetune export RUN --merged), and "
-            "train the merged model"
+            f"{recipe.model} is an adapter; merge it first (finetune export RUN --out FOLDER), "
+            "and train the merged model"
         )
     backbone, body = _load_backbone(recipe, card, checkpoint.folder, settings)
     if recipe.checkpointing:
@@ -83,14 +130,50 @@ def _load_backbone(
 def _load_text_only(
     recipe: Recipe, card: ModelCard, folder: Path, settings: Settings
 ) -> VisionLanguageBackbone:
+    """Load the language model of a LLaVA-NeXT checkpoint, without its vision tower.
+
+    The weights may be quantized to nf4 (QLoRA, https://arxiv.org/abs/2305.14314).
+    """
+    from transformers import AutoConfig, AutoModel
+
     if card.family != "e5v":
         raise FinetuneError(
             f"text_only is for E5-V, which learns about images from texts, and {card.name} is a "
             f"{card.family} model; add --set text_only=false"
         )
-    model = load_language_model(folder, settings, four_bits=recipe.quantize == "nf4")
+    device, dtype = select_device(settings)
+    with silence_transformers(), wrap_load_errors(folder):
+        load: Any = AutoModel.from_pretrained
+        model, report = load(
+            folder,
+            config=AutoConfig.from_pretrained(folder).text_config,
+            key_mapping=LANGUAGE_MODEL_KEYS,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            device_map={"": device},
+            output_loading_info=True,
+            quantization_config=_nf4_config(dtype) if recipe.quantize == "nf4" else None,
+        )
+    check_missing_weights(folder, report["missing_keys"])
+    language_model = TextOnlyModel(model.eval().requires_grad_(False))
     tokenizer = PromptTokenizer.read(folder)
-    return VisionLanguageBackbone(card, model, tokenizer, e5v.render_prompt)
+    return VisionLanguageBackbone(card, language_model, tokenizer, e5v.render_prompt)
+
+
+def _nf4_config(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise FinetuneError(
+            "weights in four bits need bitsandbytes; install it with pip install bitsandbytes, or "
+            "add --set quantize=none"
+        )
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_use_double_quant=True,
+    )
 
 
 def _truncate_texts(backbone: VisionLanguageBackbone, max_tokens: int) -> None:

@@ -4,30 +4,55 @@ The loss is InfoNCE (van den Oord et al. 2018, https://arxiv.org/abs/1807.03748,
 of the three papers are this one with different candidates and temperatures: E5-V takes all
 positives and all hard negatives of a batch (tau 0.05), VLM2Vec all positives (tau 0.02), mmE5 all
 positives and a query's own hard negatives (tau 0.02).
+
+A document that is known to be relevant to a query anywhere in the data, or that is about the
+query's own item, is a false negative and masked. A document that is in the batch twice counts once.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.gradcache import CachedLossMixin, RandContext
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from embedder.engine import Batch
+from embedder.engine.backbone import Batch
+from finetune.data.pairs import ContentKeys, Pair
 from finetune.training.data_loading import StepInputs
 from finetune.training.distributed import all_gather_variable, world_size
-from finetune.training.negatives import (
-    HardNegatives,
-    KnownPositives,
-    mask_candidates,
-    mask_hard_negatives,
-)
+from finetune.training.presets import Recipe
+
+Keys = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class KnownPositives:
+    """The relevant documents of each query in all of the data, by content."""
+
+    def __init__(self, pairs: Sequence[Pair], content_keys: ContentKeys) -> None:
+        self._positives: dict[int, set[int]] = defaultdict(set)
+        for pair in pairs:
+            query = content_keys.hash_side(pair.query)
+            self._positives[query].add(content_keys.hash_side(pair.positive))
+
+    def matches(self, queries: Keys, documents: Keys) -> Mask:
+        """(q, d): whether the document is known to be relevant to the query, or is the query."""
+        columns: dict[int, list[int]] = defaultdict(list)
+        for column, key in enumerate(documents.tolist()):
+            columns[key].append(column)
+        mask = np.zeros((len(queries), len(documents)), dtype=np.bool_)
+        for row, key in enumerate(queries.tolist()):
+            for document in (self._positives.get(key, set()) | {key}) & columns.keys():
+                mask[row, columns[document]] = True
+        return mask
 
 
 class CachedContrastiveLoss(CachedLossMixin, nn.Module):
@@ -47,21 +72,16 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
         embedder: SentenceTransformer,
         known_positives: KnownPositives,
         penalty: Callable[[], Tensor | None],
-        *,
-        temperature: float,
-        hard_negatives: HardNegatives,
-        dims: Sequence[int] = (),
-        symmetric: bool = False,
+        recipe: Recipe,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """`penalty` is added to the loss. `dims`: shorter vectors whose loss counts as much as that
-        of the whole. `symmetric`: each positive must find its query as well. `autocast`: the dtype
-        to compute in, None for the weights' own."""
+        """`penalty` is added to the loss. Of `recipe` the temperature, the hard negatives,
+        `matryoshka` and `both_ways` are used. `autocast`: the dtype to compute in, None for the
+        weights' own."""
         super().__init__()
         self.embedder = embedder  # the trainer would replace a child called `model` by its wrapper
         self._known_positives, self._penalty = known_positives, penalty
-        self._temperature, self._hard_negatives = temperature, hard_negatives
-        self._dims, self._symmetric, self._autocast = tuple(dims), symmetric, autocast
+        self._recipe, self._autocast = recipe, autocast
 
     @property
     def model(self) -> SentenceTransformer:
@@ -106,42 +126,41 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
 
     def loss_of_rows(self, rows: Tensor, step: StepInputs) -> Tensor:
         """The loss over the rows of all processes; `rows` (n, dim) are this one's."""
-        count = len(step["queries"])
+        count, temperature = len(step["queries"]), self._recipe.temperature
         documents = rows[step["documents"]]
         queries = all_gather_variable(rows[step["queries"]])
         positives = all_gather_variable(documents[:count])
-        hard_negatives = all_gather_variable(documents[count:])
+        candidates = torch.cat([positives, all_gather_variable(documents[count:])])
         forward_mask, backward_mask = self._candidate_masks(step)
-        dims = sorted({*self._dims, rows.shape[1]})
-        candidates = torch.cat([positives, hard_negatives])
-        loss = matryoshka_info_nce(queries, candidates, forward_mask, self._temperature, dims)
-        if not self._symmetric:
-            return loss
-        other = matryoshka_info_nce(positives, queries, backward_mask, self._temperature, dims)
-        return (loss + other) / 2
+        dims = sorted({*self._recipe.matryoshka, rows.shape[1]})
+        loss = info_nce(queries, candidates, forward_mask, temperature, dims)
+        if self._recipe.both_ways:
+            loss = (loss + info_nce(positives, queries, backward_mask, temperature, dims)) / 2
+        return loss
 
     def _candidate_masks(self, step: StepInputs) -> tuple[Tensor, Tensor]:
         """Which candidates each query has, (queries, documents) of all processes, and which each
         positive has, (positives, queries)."""
         count = len(step["queries"])
-        owner = all_gather_variable(step["owner"][count:] + _first_query_row(step))
-        query_keys, query_items, document_keys, document_items = (
-            _to_numpy(values)
+        query_keys, items, positive_keys, hard_keys, owners = (
+            all_gather_variable(values).cpu().numpy()
             for values in (
-                all_gather_variable(step["query_keys"]),
-                all_gather_variable(step["query_items"]),
-                _gather_documents(step["document_keys"], count),
-                _gather_documents(step["document_items"], count),
+                step["query_keys"],
+                step["items"],
+                step["document_keys"][:count],
+                step["document_keys"][count:],
+                step["owners"] + _first_query_row(step),
             )
         )
-        total = len(query_keys)
-        owners = np.concatenate([np.full(total, -1), _to_numpy(owner)])
+        document_keys, total = np.concatenate([positive_keys, hard_keys]), len(query_keys)
+        document_items = np.pad(items, (0, len(hard_keys)))
         known = self._known_positives.matches(query_keys, document_keys)
-        candidates = mask_hard_negatives(owners, total, self._hard_negatives)
-        forward = mask_candidates(candidates, known, document_keys, query_items, document_items)
+        candidates = np.ones((total, len(document_keys)), dtype=np.bool_)
+        if self._recipe.hard_negatives == "own":
+            candidates[:, total:] = owners == np.arange(total)[:, None]
+        forward = mask_candidates(candidates, known, document_keys, items, document_items)
         every = np.ones((total, total), dtype=np.bool_)
-        items = document_items[:total]
-        backward = mask_candidates(every, known[:, :total].T, query_keys, items, query_items)
+        backward = mask_candidates(every, known[:, :total].T, query_keys, items, items)
         device = step["query_keys"].device
         return torch.from_numpy(forward).to(device), torch.from_numpy(backward).to(device)
 
@@ -154,31 +173,55 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
 
 
 def info_nce(
-    queries: Tensor, documents: Tensor, candidate_mask: Tensor, temperature: float
-) -> Tensor:
-    """The mean cross-entropy of each query's positive among its candidates.
-
-    `queries` (q, dim) and `documents` (d, dim) of any norm; the positives come first, in the order
-    of the queries. `candidate_mask` (q, d) bool, True for the positives.
-    """
-    scores = F.normalize(queries, dim=1) @ F.normalize(documents, dim=1).T  # (q, d)
-    logits = (scores / temperature).masked_fill(~candidate_mask, float("-inf"))
-    return F.cross_entropy(logits, torch.arange(len(queries), device=queries.device))
-
-
-def matryoshka_info_nce(
     queries: Tensor,
     documents: Tensor,
     candidate_mask: Tensor,
     temperature: float,
-    dims: Sequence[int],
+    dims: Sequence[int] = (),
 ) -> Tensor:
-    """The mean of `info_nce` over vectors truncated to each of `dims` (Kusupati et al. 2022,
-    https://arxiv.org/abs/2205.13147, with equal weights)."""
-    losses = [
-        info_nce(queries[:, :dim], documents[:, :dim], candidate_mask, temperature) for dim in dims
-    ]
+    """The mean cross-entropy of each query's positive among its candidates.
+
+    `queries` (q, dim) and `documents` (d, dim) of any norm; the positives come first, in the order
+    of the queries. `candidate_mask` (q, d) bool, True for the positives. With `dims`, the mean over
+    vectors truncated to each of them (Kusupati et al. 2022, https://arxiv.org/abs/2205.13147, with
+    equal weights).
+    """
+    target = torch.arange(len(queries), device=queries.device)
+    losses = []
+    for dim in dims or [queries.shape[1]]:
+        rows, columns = (F.normalize(part[:, :dim], dim=1) for part in (queries, documents))
+        logits = (rows @ columns.T / temperature).masked_fill(~candidate_mask, float("-inf"))
+        losses.append(F.cross_entropy(logits, target))
     return torch.stack(losses).mean()
+
+
+def mask_candidates(
+    candidates: Mask,
+    known_positives: Mask,
+    document_keys: Keys,
+    query_items: Keys,
+    document_items: Keys,
+) -> Mask:
+    """(q, d): the `candidates` without false negatives and duplicates.
+
+    Each query's own positive, the document in the column of the query's row, always stays. Items of
+    0 are unknown and match nothing.
+    """
+    items = query_items[:, None]
+    same_item = (items == document_items[None]) & (items != 0)
+    mask = drop_duplicates(candidates & ~known_positives & ~same_item, document_keys)
+    np.fill_diagonal(mask, True)
+    return mask
+
+
+def drop_duplicates(mask: Mask, keys: Keys) -> Mask:
+    """`mask` with only the first document of each key in each row."""
+    out = mask.copy()
+    values, counts = np.unique(keys, return_counts=True)
+    for key in values[counts > 1]:
+        columns = np.flatnonzero(keys == key)
+        out[:, columns] &= out[:, columns].cumsum(axis=1) == 1
+    return out
 
 
 def _scale_by_world_size(loss: Tensor) -> Tensor:
@@ -188,11 +231,6 @@ def _scale_by_world_size(loss: Tensor) -> Tensor:
     return loss if world == 1 else loss * world - (loss * (world - 1)).detach()
 
 
-def _gather_documents(values: Tensor, count: int) -> Tensor:
-    """Values of the documents of all processes: positives first, then hard negatives."""
-    return torch.cat([all_gather_variable(values[:count]), all_gather_variable(values[count:])])
-
-
 def _first_query_row(step: StepInputs) -> int:
     """The row of this process's first query among those of all processes."""
     if world_size() == 1:
@@ -200,8 +238,3 @@ def _first_query_row(step: StepInputs) -> int:
     rank = torch.distributed.get_rank()
     ranks = all_gather_variable(torch.full_like(step["queries"], rank))
     return int((ranks < rank).sum())
-
-
-def _to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = tensor.cpu().numpy()
-    return array

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 
 from finetune.errors import FinetuneError
-from finetune.training.negatives import HardNegatives
+
+HardNegatives = Literal["all", "own", "none"]
+"""For which queries a pair's hard negatives are candidates: all, its own, none."""
 
 POSITIVE = ("batch", "rate", "temperature", "clip", "save_every", "log_every", "lora.rank")
 NON_NEGATIVE = ("steps", "epochs", "sub_batch", "warmup", "decay", "longest", "step_tokens", "seed")
 CHOICES = {
     "schedule": ("linear", "cosine", "constant_with_warmup"),
-    "hard_negatives": ("all", "own", "none"),
+    "hard_negatives": get_args(HardNegatives),
     "quantize": ("none", "nf4"),
 }
 
@@ -127,23 +130,19 @@ def _apply_overrides(settings: Any, overrides: Mapping[str, Any], prefix: str = 
     return replace(settings, **changes)
 
 
-def _coerce(name: str, default: object, value: Any) -> Any:
+def _coerce(name: str, default: Any, value: Any) -> Any:
     """`value` with the type of `default`."""
-    if isinstance(default, tuple) and isinstance(value, Sequence) and not isinstance(value, str):
+    kind = type(default)
+    if kind in (bool, str) and type(value) is kind:
+        return value
+    if kind is tuple and isinstance(value, (list, tuple)):
         if all(type(one) is int and one > 0 for one in value):
             return tuple(value)
-    elif isinstance(default, bool) or isinstance(value, bool):
-        if isinstance(default, bool) and isinstance(value, bool):
-            return value
-    elif isinstance(default, (int, float)) and isinstance(value, (int, float, str)):
-        try:
+    elif kind in (int, float) and type(value) in (int, float, str):
+        with suppress(ValueError):
             number = float(value)  # YAML reads 1e-5 as a string
-        except ValueError:
-            number = math.nan
-        if math.isfinite(number) and (isinstance(default, float) or number.is_integer()):
-            return type(default)(number)
-    elif isinstance(default, str) and isinstance(value, str):
-        return value
+            if math.isfinite(number) and (kind is float or number.is_integer()):
+                return kind(number)
     raise FinetuneError(f"{name} cannot be {value!r}; the default is {default!r}")
 
 

@@ -21,8 +21,8 @@ from finetune.data.split import hold_out
 from finetune.evaluation.benchmark import benchmark_from_pairs
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.render import (
-    change_cells,
-    format_group,
+    COMPARISON_HEAD,
+    comparison_table,
     render,
     render_loss_curve,
 )
@@ -147,8 +147,7 @@ def exclude_test_items(
     """The `pairs` that share neither an item nor an image with `tests`."""
 
     def images(pair: Pair) -> set[str]:
-        paths = (side.image for side in (pair.query, pair.positive))
-        return {content_keys.hash_file(path) for path in paths if path}
+        return set(map(content_keys.hash_file, pair.image_paths))
 
     test_items = {content_keys.item_of(pair) for pair in tests}
     test_images = set[str]().union(*map(images, tests))
@@ -196,16 +195,7 @@ def _render_model_card(
         "version": get_version(),
         "languages": Counter(languages).most_common(),
         "comparison": comparison,
-        "rows": [],
+        "head": COMPARISON_HEAD,
+        "rows": comparison_table(comparison) if comparison else [],
     }
-    if comparison:
-        groups = [("all", comparison.benchmark.queries, comparison.overall)]
-        groups += [
-            (format_group(group, with_dataset=False), group.queries, group.metrics)
-            for group in comparison.groups
-        ]
-        for name, queries, changes in groups:
-            before, after, difference, interval, _ = change_cells(changes[comparison.main])
-            cells = [name, f"{queries:,}", before, after, f"{difference} ({interval})"]
-            values["rows"].append(cells)
     return render("model_card.md", **values)

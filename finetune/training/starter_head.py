@@ -8,10 +8,10 @@ that is worth.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,10 +25,10 @@ from torch import Tensor
 
 import embedder
 from embedder.checkpoint import METADATA_FILE
-from embedder.engine import Batch, Bucket
-from embedder.families.starter import HEAD_FILE
-from embedder.families.starter.model import ProjectionHead, Starter
-from embedder.types import Input, ModelCard, Role, Settings
+from embedder.engine.backbone import Batch, Bucket
+from embedder.families.starter.card import HEAD_FILE
+from embedder.families.starter.family import ProjectionHead, Starter
+from embedder.types import Input, Role, Settings
 from finetune.training.starter_module import StarterModule
 from finetune.training.trainable import Trainable
 
@@ -44,19 +44,39 @@ def load_starter_head(name: str, settings: Settings, cache: Path | None = None) 
     return StarterHead(starter, cache)
 
 
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the towers compute from one input."""
+
+    text: Array | None  # (3, 384), the parts of `TextFeatures`
+    images: tuple[Array, ...]  # (1152,): 768 whitened features, 384 of the class names' embedding
+
+
 class StarterHead(Trainable):
-    """The starter with a head that is trained."""
+    """The starter with a head that is trained; also its own `embedder.engine.backbone.Backbone`.
+
+    All the work is in `prepare`, which does it once for each text and image.
+    """
 
     cacheable = True
 
     def __init__(self, starter: Starter, cache: Path | None = None) -> None:
-        self._starter = starter
+        self._starter, self.card = starter, starter.card
+        self.device = torch.device("cpu")
         self.module: StarterModule = StarterModule(starter.head)
-        self.backbone: StarterHeadBackbone = StarterHeadBackbone(starter, self.module, cache)
+        self.backbone = self
+        version = starter.card.fingerprint[-12:]
+        self._texts = FeatureCache((3, 384), cache / f"texts-{version}.bin" if cache else None)
+        self._images = FeatureCache((1152,), cache / f"pictures-{version}.bin" if cache else None)
 
     def precompute(self, texts: Sequence[str]) -> None:
         """Takes half the time of one text after the other."""
-        self.backbone.precompute_texts(texts)
+        new = [text for text in texts if text_key(text) not in self._texts]
+        for start in range(0, len(new), TEXT_BATCH):
+            chunk = new[start : start + TEXT_BATCH]
+            rows = np.stack(self._starter.extract_text_features(chunk), axis=1)  # (n, 3, 384)
+            for text, row in zip(chunk, rows, strict=True):
+                self._texts.put(text_key(text), row)
 
     def penalty(self) -> Tensor:
         return self.module.forgetting_penalty()
@@ -67,47 +87,12 @@ class StarterHead(Trainable):
         folder.mkdir(parents=True, exist_ok=True)
         weights = {n: w.astype(np.float16) for n, w in self._starter.head.weights.items()}
         save_file({**weights, **self.module.trained_weights()}, folder / HEAD_FILE.name)
-        card = self._starter.card
+        card = self.card
         metadata = {"family": card.family, "base": card.name, "languages": card.languages}
         (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n", "utf-8")
 
     def restore(self, folder: Path) -> None:
         self.module.restore(ProjectionHead.read(folder / HEAD_FILE.name))
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What the towers compute from one input."""
-
-    text: Array | None  # (3, 384), the parts of `TextFeatures`
-    images: tuple[Array, ...]  # (1152,): 768 whitened features, 384 of the class names' embedding
-
-
-class StarterHeadBackbone:
-    """An `embedder.engine.Backbone`; all the work is in `prepare`, which does it once."""
-
-    def __init__(self, starter: Starter, module: StarterModule, cache: Path | None) -> None:
-        self._starter, self._module = starter, module
-        version = starter.card.fingerprint[-12:]
-        self._texts = FeatureCache((3, 384), cache / f"texts-{version}.bin" if cache else None)
-        self._images = FeatureCache((1152,), cache / f"pictures-{version}.bin" if cache else None)
-
-    @property
-    def card(self) -> ModelCard:
-        return self._starter.card
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def precompute_texts(self, texts: Sequence[str]) -> None:
-        """Compute and keep the features of texts that are not cached yet."""
-        new = [text for text in texts if text_key(text) not in self._texts]
-        for start in range(0, len(new), TEXT_BATCH):
-            chunk = new[start : start + TEXT_BATCH]
-            rows = np.stack(self._starter.extract_text_features(chunk), axis=1)  # (n, 3, 384)
-            for text, row in zip(chunk, rows, strict=True):
-                self._texts.put(text_key(text), row)
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> Features:
         """The same for both roles and any instruction; raises `EmbedderError` for an empty one."""
@@ -140,8 +125,7 @@ class StarterHeadBackbone:
 
     def forward(self, batch: Batch) -> Tensor:
         """(n, 384), not normalized."""
-        names = ("count", "text_rows", "texts", "image_rows", "images", "shares")
-        rows: Tensor = self._module(**{name: batch[name] for name in names})
+        rows: Tensor = self.module(batch)
         return rows
 
     def _encode_text(self, text: str) -> Array:
@@ -172,7 +156,10 @@ class FeatureCache:
         self._rows: dict[bytes, Array] = {}
         self._lock = threading.Lock()
         if file and file.exists():
-            self._read(file)
+            records = np.fromfile(file, [("key", f"V{KEY_SIZE}"), ("row", "<f4", shape)])
+            # without the incomplete record, or those that follow would be shifted
+            os.truncate(file, records.nbytes)
+            self._rows = {record["key"].tobytes(): record["row"] for record in records}
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._rows
@@ -191,17 +178,6 @@ class FeatureCache:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 with self._file.open("ab") as stream:
                     stream.write(key + row.astype("<f4").tobytes())
-
-    def _read(self, file: Path) -> None:
-        data = file.read_bytes()
-        size = KEY_SIZE + 4 * prod(self._shape)
-        complete = len(data) - len(data) % size
-        if complete < len(data):  # or the records that follow would be shifted
-            with file.open("r+b") as stream:
-                stream.truncate(complete)
-        for start in range(0, complete, size):
-            row = np.frombuffer(data, "<f4", prod(self._shape), start + KEY_SIZE)
-            self._rows[data[start : start + KEY_SIZE]] = row.reshape(self._shape)
 
 
 def text_key(text: str) -> bytes:

@@ -9,6 +9,7 @@ look much like noise.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,23 +53,16 @@ class StarterModule(nn.Module):
         zeros = {_parameter_name(name): torch.zeros(head[name].shape) for name in RATE_SCALES}
         self.deltas = nn.ParameterDict(zeros)
 
-    def forward(
-        self,
-        count: int,
-        text_rows: Tensor,
-        texts: Tensor,
-        image_rows: Tensor,
-        images: Tensor,
-        shares: Tensor,
-    ) -> Tensor:
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """(count, 384): the unit row of a text plus the mean of the unit rows of its images.
 
         `texts` (t, 3, 384) belong to the rows `text_rows` (t,), `images` (i, 1152) with the weights
         `shares` (i,) to the rows `image_rows` (i,).
         """
-        rows = texts.new_zeros(count, DIM)
-        rows = rows.index_add(0, text_rows, self.encode_text(texts))
-        return rows.index_add(0, image_rows, self.encode_image(images) * shares[:, None])
+        texts, images = self.encode_text(batch["texts"]), self.encode_image(batch["images"])
+        rows = texts.new_zeros(batch["count"], DIM)
+        rows = rows.index_add(0, batch["text_rows"], texts)
+        return rows.index_add(0, batch["image_rows"], images * batch["shares"][:, None])
 
     def encode_text(self, texts: Tensor) -> Tensor:
         """(n, 3, 384) -> (n, 384) unit rows, as `ProjectionHead.project_text`."""

@@ -1,16 +1,26 @@
-"""What the trainer needs of a model, and its form as a sentence-transformers module."""
+"""Models in training: what the trainer needs of them, and LoRA around the backbone that embeds."""
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
-from embedder.engine import Backbone
+from embedder.checkpoint import METADATA_FILE
+from embedder.engine.backbone import Backbone
+from finetune.errors import FinetuneError
+from finetune.training.presets import LoraSettings
+
+LORA_WEIGHTS = "adapter_model.safetensors"
+VISION_NAMES = ("vision", "visual", "projector", "image")  # in names outside the language model
 
 
 class Trainable(ABC):
@@ -50,3 +60,88 @@ class TrainableModule(InputModule):
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
         self._trainable.save(Path(output_path))
+
+
+class LoraAdapter(Trainable):
+    """Adds LoRA to linear layers of `body`, which `backbone` embeds with."""
+
+    def __init__(
+        self,
+        backbone: Backbone[Any],
+        body: nn.Module,
+        base: str,
+        metadata: Mapping[str, Any],
+        lora: LoraSettings,
+    ) -> None:
+        """`base` is the name that `embedder.load` finds the base by; `metadata` is for
+        polylens.json."""
+        self.backbone, self._metadata = backbone, {**metadata, "base": base}
+        target_modules = find_target_modules(body, vision=lora.vision)
+        config = LoraConfig(
+            base_model_name_or_path=base,
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            use_dora=lora.dora,
+            init_lora_weights="gaussian" if lora.gaussian else True,
+            target_modules=target_modules,
+            exclude_modules=find_non_linear_matches(body, target_modules),
+        )
+        self.module: PeftModel = PeftModel(body, config)
+
+    def save(self, folder: Path) -> None:
+        """Write `adapter_config.json`, `adapter_model.safetensors` and `polylens.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # peft's default, "auto", would ask the hub about the base
+        trained = get_peft_model_state_dict(self.module, save_embedding_layers=False)
+        weights = {name: tensor.contiguous() for name, tensor in trained.items()}
+        save_file(weights, folder / LORA_WEIGHTS)
+        config: Any = self.module.peft_config["default"]
+        config.save_pretrained(str(folder))
+        text = json.dumps(self._metadata, indent=2, ensure_ascii=False)
+        (folder / METADATA_FILE).write_text(text, "utf-8")
+
+    def restore(self, folder: Path) -> None:
+        set_peft_model_state_dict(self.module, load_file(folder / LORA_WEIGHTS))
+
+
+def find_target_modules(body: nn.Module, *, vision: bool) -> str:
+    """A regex for the linear layers to adapt; raises `FinetuneError` where there are none.
+
+    A list of their last names would match the layers of the vision tower, which have the same.
+    """
+    linear = [name for name, module in body.named_modules() if isinstance(module, nn.Linear)]
+    targets = [name for name in linear if vision or not any(part in name for part in VISION_NAMES)]
+    if not targets:
+        raise FinetuneError("this model has no linear layers that LoRA could adapt")
+    suffixes = "|".join(sorted({re.escape(_name_suffix(name)) for name in targets}))
+    exclude = "" if vision else f"(?!.*(?:{'|'.join(VISION_NAMES)}))"
+    return rf"{exclude}(?:.*\.)?(?:{suffixes})"
+
+
+def find_non_linear_matches(body: nn.Module, pattern: str) -> list[str]:
+    """What `pattern` matches that is not a linear layer, such as a convolution called `proj`."""
+    return [
+        name
+        for name, module in body.named_modules()
+        if re.fullmatch(pattern, name) and not isinstance(module, nn.Linear)
+    ]
+
+
+def enable_gradient_checkpointing(body: nn.Module) -> None:
+    """Keep only each layer's input for the backward pass; raises `FinetuneError` where the model
+    does not support it."""
+    enable: Any = getattr(body, "gradient_checkpointing_enable", None)
+    try:
+        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except (TypeError, ValueError) as error:
+        raise FinetuneError(
+            f"{type(body).__name__} has no gradient checkpointing; add --set checkpointing=false"
+        ) from error
+
+
+def _name_suffix(name: str) -> str:
+    """`mlp.fc1` -> `fc1`, `merger.mlp.0` -> `mlp.0`: a number alone would match entire blocks."""
+    parts = name.split(".")
+    last = max(index for index, part in enumerate(parts) if not part.isdigit() or index == 0)
+    return ".".join(parts[last:])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,25 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from embedder.errors import EmbedderError
 from embedder.families.registry import find_family_name
 from embedder.types import Settings
-from finetune.data.pairs import ContentKeys, Pair, Side
+from finetune.data.pairs import ContentKeys, Pair
 from finetune.errors import DataError, FinetuneError
 from finetune.run_dir import RunDir
-from finetune.training.callbacks import EpochCallback, InterruptCallback, LogCallback
 from finetune.training.data_loading import Collator, InterleavedBatchSampler
-from finetune.training.distributed import average_gradients, init_processes, use_local_device
+from finetune.training.distributed import (
+    any_rank,
+    average_gradients,
+    init_processes,
+    use_local_device,
+    world_size,
+)
 from finetune.training.loading import load_trainable
-from finetune.training.losses import CachedContrastiveLoss
-from finetune.training.negatives import KnownPositives
+from finetune.training.losses import CachedContrastiveLoss, KnownPositives
 from finetune.training.presets import Recipe
 from finetune.training.trainable import Trainable, TrainableModule
 
 STEP_TOKENS = {"cuda": 16_384, "cpu": 4_096}  # of a mini-batch
 GPU_WORKERS = 4  # processes that prepare batches for a GPU
+REPEAT_SECONDS = 2.0  # torchrun sends its processes a second copy of the terminal's signal
 
 
 def train(
@@ -51,13 +59,13 @@ def train(
     set_seed(recipe.seed)  # LoRA's initial weights are random
     languages = sorted({pair.language for pair in pairs if pair.language})
     model = load_trainable(recipe, settings, run_dir.folder / "cache", languages)
-    model.precompute(sorted({s.text for pair in pairs for s in _sides(pair) if s.text}))
+    sides = (side for pair in pairs for side in (pair.query, pair.positive, *pair.negatives))
+    model.precompute(sorted({side.text for side in sides if side.text}))
     interrupts = InterruptCallback()
     checkpoint = run_dir.last_checkpoint()
     try:
-        trainer = _build_trainer(model, pairs, recipe, run_dir, settings, content_keys)
-        batch = trainer.args.per_device_train_batch_size * PartialState().num_processes
-        trainer.add_callback(LogCallback(run_dir, batch, progress))
+        trainer = ContrastiveTrainer(model, pairs, recipe, run_dir, settings, content_keys)
+        trainer.add_callback(LogCallback(run_dir, progress))
         trainer.add_callback(interrupts)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
@@ -67,7 +75,8 @@ def train(
             f"step_tokens={tokens // 2}, which computes the same batch in smaller pieces"
         ) from error
     except (DataError, EmbedderError) as error:
-        raise type(error)(_last_message(error)) from None
+        *traceback, last = str(error).strip().splitlines()  # of a worker process, if any
+        raise type(error)(last.split(": ", 1)[-1] if traceback else last) from None
     finally:
         interrupts.restore_handlers()
     if interrupts.stopped:
@@ -83,7 +92,10 @@ def validate_pairs(pairs: Sequence[Pair], recipe: Recipe) -> None:
     if len(pairs) < 2:
         raise DataError(f"{len(pairs)} pairs are too few to train on; at least 2 are needed")
     if recipe.text_only:
-        with_images = sum(any(side.image for side in _sides(pair)) for pair in pairs)
+        with_images = sum(
+            any(side.image for side in (pair.query, pair.positive, *pair.negatives))
+            for pair in pairs
+        )
         if with_images:
             raise DataError(
                 f"{with_images} of {len(pairs)} pairs have images, and {recipe.preset} learns from "
@@ -98,26 +110,47 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
 
     def __init__(
         self,
-        *,
-        trainable: Trainable,
-        model: SentenceTransformer,
-        arguments: Arguments,
-        sampler: InterleavedBatchSampler,
-        collator: Collator,
-        loss: CachedContrastiveLoss,
+        model: Trainable,
+        pairs: Sequence[Pair],
+        recipe: Recipe,
+        run_dir: RunDir,
+        settings: Settings,
+        content_keys: ContentKeys,
     ) -> None:
-        self._trainable, self._sampler = trainable, sampler
-        rows = Dataset.from_dict({"row": list(range(len(sampler.sampler)))})  # type: ignore[arg-type]
-        callbacks: list[TrainerCallback] = [EpochCallback(sampler)]
+        device, processes = model.backbone.device, PartialState().num_processes
+        if recipe.batch % processes:
+            raise FinetuneError(
+                f"a batch of {recipe.batch} pairs cannot be shared by {processes} processes; give "
+                f"a --batch that {processes} divides"
+            )
+        size = max(1, min(recipe.batch, len(pairs)) // processes)
+        datasets = [pair.dataset for pair in pairs]
+        self._trainable = model
+        self._sampler = InterleavedBatchSampler(datasets, size, recipe.sub_batch, recipe.seed)
+        wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=str(device))
+        collator = Collator(
+            pairs,
+            model.backbone,
+            content_keys,
+            recipe.hard_negatives,
+            _mini_batch_tokens(recipe, model),
+            cache=model.cacheable,
+        )
+        # adapters are kept in float32
+        bfloat16 = settings.dtype == "bfloat16" or (
+            settings.dtype is None and device.type == "cuda"
+        )
+        known_positives = KnownPositives(pairs, content_keys)
+        autocast = torch.bfloat16 if bfloat16 else None
         super().__init__(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
+            model=wrapped,
+            args=_training_arguments(recipe, run_dir, size, len(self._sampler), device),
+            train_dataset=Dataset.from_dict({"row": list(range(len(pairs)))}),
             data_collator=collator,  # type: ignore[arg-type]
-            loss=loss,
-            callbacks=callbacks,
+            loss=CachedContrastiveLoss(wrapped, known_positives, model.penalty, recipe, autocast),
         )
         self.remove_callback(PrinterCallback)
+        self.add_callback(EpochCallback(self._sampler))
 
     def collect_features(self, inputs: Any) -> Any:
         """A step goes to the loss as it is."""
@@ -146,51 +179,77 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
         self._trainable.restore(Path(resume_from_checkpoint) / "model")
 
 
-def _build_trainer(
-    model: Trainable,
-    pairs: Sequence[Pair],
-    recipe: Recipe,
-    run_dir: RunDir,
-    settings: Settings,
-    content_keys: ContentKeys,
-) -> ContrastiveTrainer:
-    device = model.backbone.device
-    processes = PartialState().num_processes
-    if recipe.batch % processes:
-        raise FinetuneError(
-            f"a batch of {recipe.batch} pairs cannot be shared by {processes} processes; give a "
-            f"--batch that {processes} divides"
+class LogCallback(TrainerCallback):
+    """Writes the log, and reports progress."""
+
+    def __init__(self, run_dir: RunDir, progress: Callable[[str], None]) -> None:
+        self._run_dir, self._progress = run_dir, progress
+        self._start_time, self._first_step = 0.0, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._start_time, self._first_step = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_log |= state.global_step == state.max_steps  # also the last step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if not state.is_world_process_zero or "loss" not in (logs or {}):
+            return
+        step, steps, loss = state.global_step, state.max_steps, logs["loss"]
+        seconds = time.monotonic() - self._start_time
+        rate = logs.get("learning_rate")
+        self._run_dir.append_log(
+            {"step": step, "loss": loss, "lr": rate, "seconds": round(seconds, 1)}
         )
-    size = max(1, min(recipe.batch, len(pairs)) // processes)
-    datasets = [pair.dataset for pair in pairs]
-    sampler = InterleavedBatchSampler(datasets, size, recipe.sub_batch, recipe.seed)
-    wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=str(device))
-    # adapters are kept in float32
-    bfloat16 = settings.dtype == "bfloat16" or (settings.dtype is None and device.type == "cuda")
-    return ContrastiveTrainer(
-        trainable=model,
-        model=wrapped,
-        arguments=_training_arguments(recipe, run_dir, size, len(sampler), device),
-        sampler=sampler,
-        collator=Collator(
-            pairs,
-            model.backbone,
-            content_keys,
-            recipe.hard_negatives,
-            _mini_batch_tokens(recipe, model),
-            cache=model.cacheable,
-        ),
-        loss=CachedContrastiveLoss(
-            wrapped,
-            KnownPositives(pairs, content_keys),
-            model.penalty,
-            temperature=recipe.temperature,
-            hard_negatives=recipe.hard_negatives,
-            dims=recipe.matryoshka,
-            symmetric=recipe.both_ways,
-            autocast=torch.bfloat16 if bfloat16 else None,
-        ),
-    )
+        step_seconds = max(seconds / max(1, step - self._first_step), 1e-9)
+        speed = args.per_device_train_batch_size * args.world_size / step_seconds
+        left = timedelta(seconds=round(step_seconds * (steps - step)))
+        self._progress(
+            f"step {step} of {steps}, loss {float(loss):.4f}, {speed:.0f} pairs/s, {left} left"
+        )
+
+
+class InterruptCallback(TrainerCallback):
+    """Ctrl-C and SIGTERM save a checkpoint after the current step and end the run; a second signal
+    ends it immediately."""
+
+    def __init__(self) -> None:
+        self.stopped, self._first_signal = False, 0.0
+        self._previous: dict[int, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._stop)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.restore_handlers()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.stopped = any_rank(self.stopped, args.device)  # or the others would wait for this one
+        if self.stopped:
+            control.should_save = control.should_training_stop = True
+
+    def restore_handlers(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _stop(self, *_: Any) -> None:
+        now = time.monotonic()
+        repeat_seconds = REPEAT_SECONDS if world_size() > 1 else 0
+        if self._first_signal and now - self._first_signal >= repeat_seconds:
+            self.restore_handlers()
+            raise KeyboardInterrupt
+        self._first_signal, self.stopped = self._first_signal or now, True
+
+
+class EpochCallback(TrainerCallback):
+    """Gives the sampler its epoch; the trainer does so only where it has not wrapped it."""
+
+    def __init__(self, sampler: InterleavedBatchSampler) -> None:
+        self._sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._sampler.set_epoch(int(state.epoch or 0))
 
 
 def _training_arguments(
@@ -232,15 +291,5 @@ def _training_arguments(
     )
 
 
-def _sides(pair: Pair) -> Sequence[Side]:
-    return (pair.query, pair.positive, *pair.negatives)
-
-
 def _mini_batch_tokens(recipe: Recipe, model: Trainable) -> int:
     return recipe.step_tokens or STEP_TOKENS.get(model.backbone.device.type, 4_096)
-
-
-def _last_message(error: Exception) -> str:
-    """The message, without the traceback that a worker process puts before it."""
-    *before, last = str(error).strip().splitlines()
-    return last.split(": ", 1)[-1] if before else last

@@ -22,8 +22,7 @@ from finetune.run_dir import RunDir
 from finetune.training import trainer
 from finetune.training.data_loading import Collator, StepInputs
 from finetune.training.loading import load_trainable
-from finetune.training.losses import CachedContrastiveLoss
-from finetune.training.negatives import KnownPositives
+from finetune.training.losses import CachedContrastiveLoss, KnownPositives
 from finetune.training.presets import Recipe, resolve_recipe
 from finetune.training.trainable import TrainableModule
 from finetune.training.trainer import train
@@ -81,13 +80,13 @@ def mixed(tmp_path, photo) -> list[Pair]:
 
 @pytest.fixture
 def contrast() -> Callable[..., CachedContrastiveLoss]:
-    """`contrast(pairs, temperature=.., hard_negatives=..)` is the loss, without a model or around
-    `model`."""
+    """`contrast(pairs, temperature=.., hard_negatives=..)` is the loss of a recipe, without a model
+    or around `model`."""
 
     def make(pairs: Sequence[Pair] = (), model: torch.nn.Module | None = None, **options):
         known = KnownPositives(pairs, ContentKeys())
-        options = {"temperature": 1.0, "hard_negatives": "all", **options}
-        return CachedContrastiveLoss(model or torch.nn.Identity(), known, lambda: None, **options)
+        recipe = Recipe(**{"temperature": 1.0, "hard_negatives": "all", **options})
+        return CachedContrastiveLoss(model or torch.nn.Identity(), known, lambda: None, recipe)
 
     return make
 

@@ -97,5 +97,5 @@ def test_repeated_inputs_are_computed_once(texts, step_of):
 def test_mini_batches_stay_in_main_memory(texts, step_of):
     """The trainer moves the indices of a step to the device, and not its images."""
     step = send_to_device(step_of(texts[:3]), "meta")
-    assert step["queries"].device.type == step["owner"].device.type == "meta"
+    assert step["queries"].device.type == step["owners"].device.type == "meta"
     assert {part["ids"].device.type for part in step["mini_batches"].batches} == {"cpu"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from finetune.training.losses import info_nce, matryoshka_info_nce
+from finetune.training.losses import info_nce
 
 EVERY = torch.ones(4, 4, dtype=torch.bool)
 
@@ -67,7 +67,7 @@ def test_truncated_dims_have_equal_weights():
     unit, temperature = torch.eye(4), 0.1
     whole = math.log(math.exp(10) + 3) - 10
     cut = (2 * whole + 2 * math.log(4)) / 4
-    loss = matryoshka_info_nce(unit, unit, EVERY, temperature, [2, 4])
+    loss = info_nce(unit, unit, EVERY, temperature, [2, 4])
     assert loss.item() == pytest.approx((cut + whole) / 2)
 
 
@@ -80,7 +80,7 @@ def test_symmetric_loss(contrast, step_of, texts):
     forth = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
     one_way = contrast(temperature=0.5, hard_negatives="none").loss_of_rows(rows, step)
     assert one_way.item() == pytest.approx(forth)
-    both = contrast(temperature=0.5, hard_negatives="none", symmetric=True).loss_of_rows(rows, step)
+    both = contrast(temperature=0.5, hard_negatives="none", both_ways=True).loss_of_rows(rows, step)
     assert both.item() == pytest.approx((forth + math.log(2)) / 2)
 
 
@@ -92,7 +92,9 @@ def test_matryoshka_dims_beside_the_full_dim(contrast, step_of, texts):
     cut = [
         contrast_by_hand(normalize(queries[:, :n]), normalize(documents[:, :n])) for n in (2, 3, 6)
     ]
-    loss = contrast(temperature=1.0, hard_negatives="none", dims=(2, 3)).loss_of_rows(rows, step)
+    loss = contrast(temperature=1.0, hard_negatives="none", matryoshka=(2, 3)).loss_of_rows(
+        rows, step
+    )
     assert loss.item() == pytest.approx(sum(cut) / 3, abs=1e-6)
 
 

@@ -9,13 +9,8 @@ import pytest
 import torch
 
 from finetune.data.pairs import ContentKeys, Pair, Side
-from finetune.training.negatives import (
-    KnownPositives,
-    drop_duplicates,
-    hash_item,
-    mask_candidates,
-    mask_hard_negatives,
-)
+from finetune.training.data_loading import hash_item
+from finetune.training.losses import KnownPositives, drop_duplicates, mask_candidates
 
 PAIRS = [
     Pair(Side("red"), Side("rot")),
@@ -40,11 +35,11 @@ def undecided(candidates: list[int]) -> float:
 def zero(contrast, step_of):
     """The loss of a batch of embeddings that say nothing; `pairs` is all of the data."""
 
-    def loss(batch, pairs=None, hard="all", **told) -> float:
+    def loss(batch, pairs=None, hard="all", **options) -> float:
         step = step_of(batch, hard)
         count = int(max(step["queries"].max(), step["documents"].max())) + 1
         return (
-            contrast(pairs or batch, hard_negatives=hard, **told)
+            contrast(pairs or batch, hard_negatives=hard, **options)
             .loss_of_rows(torch.zeros(count, 4), step)
             .item()
         )
@@ -131,14 +126,10 @@ def test_symmetric_loss_masks_by_the_same_rules(zero):
     """Both ways. "rot" has "red" and "blue", then "crimson" and "blue"; "rouge" has "crimson",
     "red" and "blue"; "blau" has "red" once, "crimson" and "blue"."""
     forth, back = undecided([2, 3, 2, 3]), undecided([2, 2, 3, 3])
-    assert zero(PAIRS, symmetric=True) == pytest.approx((forth + back) / 2)
+    assert zero(PAIRS, both_ways=True) == pytest.approx((forth + back) / 2)
 
 
-def test_mask_hard_negatives_and_drop_duplicates():
-    owner = np.array([-1, -1, 0, 1])
-    assert mask_hard_negatives(owner, 2, "own").astype(int).tolist() == [[1, 1, 1, 0], [1, 1, 0, 1]]
-    assert mask_hard_negatives(owner, 2, "none").astype(int).tolist() == [[1, 1, 0, 0]] * 2
-    assert mask_hard_negatives(owner, 2, "all").all()
+def test_only_the_first_of_equal_documents_counts():
     mask = np.array([[1, 1, 1, 1], [0, 1, 1, 0]], bool)
     kept = drop_duplicates(mask, np.array([7, 7, 8, 7]))
     assert kept.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]

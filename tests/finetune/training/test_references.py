@@ -23,17 +23,16 @@ def tensors() -> dict[str, torch.Tensor]:
     return {name: torch.tensor(RECORDED[name]) for name in SIDES}
 
 
-def step(count: int, owner: list[int]) -> dict[str, torch.Tensor]:
+def step(count: int, owners: list[int]) -> dict[str, torch.Tensor]:
     """Queries, positives and hard negatives in this order, with different contents."""
-    total = 2 * count + len(owner)
+    total = 2 * count + len(owners)
     return {
         "queries": torch.arange(count),
         "documents": torch.arange(count, total),
-        "owner": torch.tensor([-1] * count + owner),
+        "owners": torch.tensor(owners, dtype=torch.int64),
         "query_keys": torch.arange(1, count + 1),
         "document_keys": torch.arange(count + 1, total + 1),
-        "query_items": torch.zeros(count, dtype=torch.int64),
-        "document_items": torch.zeros(total - count, dtype=torch.int64),
+        "items": torch.zeros(count, dtype=torch.int64),
     }
 
 
@@ -45,9 +44,9 @@ def test_losses_and_gradients_equal_the_authors(contrast, tensors, preset):
     used = torch.tensor([2 * row + n for row in range(count) for n in range(each)], dtype=int)
     negatives = tensors["negatives"][used]
     rows = torch.cat([tensors["queries"], tensors["positives"], negatives]).requires_grad_()
-    loss = contrast(
-        temperature=recipe.temperature, hard_negatives=recipe.hard_negatives
-    ).loss_of_rows(rows, step(count, [row for row in range(count) for _ in range(each)]))
+    owners = [row for row in range(count) for _ in range(each)]
+    options = {"temperature": recipe.temperature, "hard_negatives": recipe.hard_negatives}
+    loss = contrast(**options).loss_of_rows(rows, step(count, owners))
     assert loss.item() == pytest.approx(recorded["loss"], rel=1e-5)
     loss.backward()
     expected = [torch.tensor(recorded[name]) for name in SIDES]

@@ -24,8 +24,8 @@ from finetune.data.files import read_pairs
 from finetune.data.pairs import ContentKeys
 from finetune.run_dir import RunDir
 from finetune.training import trainer
-from finetune.training.callbacks import LogCallback
 from finetune.training.presets import resolve_recipe
+from finetune.training.trainer import LogCallback
 
 
 class NormLoggingCallback(LogCallback):
