@@ -47,7 +47,7 @@ def compare_metrics(
         _macro_mean(_bootstrap, metrics, after) - _macro_mean(_bootstrap, metrics, before)
     )
     if SPEARMAN not in metrics:  # differences are in -1..1
-        shares = ((bound + 1) / 2 for bound in (difference, low, high))
+        shares = ((difference + 1) / 2, (low + 1) / 2, (high + 1) / 2)
         low, high = (2 * bound - 1 for bound in clopper_pearson(*shares, _count_clusters(before)))
     p = compute_p_value(difference, _macro_mean(_null_distribution, metrics, before, after))
     columns = zip(metrics, old, new, difference, low, high, p, strict=True)

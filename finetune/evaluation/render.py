@@ -200,12 +200,7 @@ def escape_markdown(text: str) -> Markup:
 
 def render_loss_curve(points: Sequence[tuple[int, float]]) -> str:
     """(step, loss) in the order of steps -> SVG that follows the light or dark of its page."""
-    steps = [step for step, _ in points] or [0]
-    losses = [loss for _, loss in points] or [0.0]
-    low, high, last = min(losses), max(losses), max(steps[-1], 1)
-    return render(
-        "loss.svg", points=points, steps=steps, losses=losses, low=low, high=high, last=last
-    )
+    return render("loss.svg", points=points or [(0, 0.0)])
 
 
 def change_cells(change: MetricChange) -> list[str]:

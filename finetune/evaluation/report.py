@@ -256,7 +256,8 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         DataError: The folder holds no comparison, or one that cannot be read.
     """
-    return _read_file(folder / COMPARISON, Comparison, MetricChange)
+    comparison = _read_file(folder / COMPARISON, Comparison, MetricChange)
+    return replace(comparison, worst=tuple(comparison.worst))
 
 
 def _read_file(path: Path, report: Callable[..., Report], metric: Callable[..., Any]) -> Report:
@@ -277,10 +278,10 @@ def _read_file(path: Path, report: Callable[..., Report], metric: Callable[..., 
             MetricGroup(**{**group, "metrics": parse_metrics(group["metrics"])})
             for group in fields["groups"]
         )
-        parsers = {"metrics": parse_metrics, "overall": parse_metrics, "worst": tuple}
-        parsers |= dict.fromkeys(("model", BEFORE, AFTER), lambda model: ModelInfo(**model))
-        for name in parsers.keys() & fields.keys():
-            fields[name] = parsers[name](fields[name])
+        for name in {"metrics", "overall"} & fields.keys():
+            fields[name] = parse_metrics(fields[name])
+        for name in {"model", BEFORE, AFTER} & fields.keys():
+            fields[name] = ModelInfo(**fields[name])
         return report(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not what finetune writes ({error!r}); evaluate again") from None

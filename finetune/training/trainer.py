@@ -61,15 +61,15 @@ def train(
     model = load_trainable(recipe, settings, run_dir.folder / "cache", languages)
     sides = (side for pair in pairs for side in (pair.query, pair.positive, *pair.negatives))
     model.precompute(sorted({side.text for side in sides if side.text}))
+    tokens = recipe.step_tokens or STEP_TOKENS.get(model.backbone.device.type, 4_096)
     interrupts = InterruptCallback()
     checkpoint = run_dir.last_checkpoint()
     try:
-        trainer = ContrastiveTrainer(model, pairs, recipe, run_dir, settings, content_keys)
+        trainer = ContrastiveTrainer(model, pairs, recipe, run_dir, settings, content_keys, tokens)
         trainer.add_callback(LogCallback(run_dir, progress))
         trainer.add_callback(interrupts)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
-        tokens = _mini_batch_tokens(recipe, model)
         raise FinetuneError(
             f"the device has too little memory for mini-batches of {tokens} tokens; add --set "
             f"step_tokens={tokens // 2}, which computes the same batch in smaller pieces"
@@ -116,7 +116,9 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
         run_dir: RunDir,
         settings: Settings,
         content_keys: ContentKeys,
+        tokens: int,
     ) -> None:
+        """`tokens`: of a mini-batch."""
         device, processes = model.backbone.device, PartialState().num_processes
         if recipe.batch % processes:
             raise FinetuneError(
@@ -133,7 +135,7 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
             model.backbone,
             content_keys,
             recipe.hard_negatives,
-            _mini_batch_tokens(recipe, model),
+            tokens,
             cache=model.cacheable,
         )
         # adapters are kept in float32
@@ -289,7 +291,3 @@ def _training_arguments(
         disable_tqdm=True,
         report_to="none",
     )
-
-
-def _mini_batch_tokens(recipe: Recipe, model: Trainable) -> int:
-    return recipe.step_tokens or STEP_TOKENS.get(model.backbone.device.type, 4_096)

@@ -74,13 +74,13 @@ def _read_cirr(
             for key in ("reference", "target_hard")
         )
         text = str(require_field(entry, "caption", captions))
-        image = documents.sides[reference].image
+        reference_image = documents.sides[reference].image
         members = require_field(require_field(entry, "img_set", captions), "members", captions)
         candidates = tuple(_find_image(one, indices, captions, split) for one in members)
         queries.append(
             BenchmarkQuery(
                 id=str(require_field(entry, "pairid", captions)),
-                sides=(Side(text, image, instruction or COMPOSED_QUERY),),
+                sides=(Side(text, reference_image, instruction or COMPOSED_QUERY),),
                 relevant={target: 1},
                 direction="it2i",
                 language="en",
