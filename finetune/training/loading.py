@@ -12,7 +12,7 @@ import torch
 
 import embedder
 from embedder.checkpoint import locate
-from embedder.engine.backbone import Batch
+from embedder.engine import Batch
 from embedder.errors import EmbedderError
 from embedder.families import e5v, vlm2vec
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone

@@ -24,7 +24,7 @@ from sentence_transformers.base.losses.gradcache import CachedLossMixin, RandCon
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from embedder.engine.backbone import Batch
+from embedder.engine import Batch
 from finetune.data.pairs import ContentKeys, Pair
 from finetune.training.data_loading import StepInputs
 from finetune.training.distributed import all_gather_variable, world_size

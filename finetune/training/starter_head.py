@@ -25,9 +25,9 @@ from torch import Tensor
 
 import embedder
 from embedder.checkpoint import METADATA_FILE
-from embedder.engine.backbone import Batch, Bucket
-from embedder.families.starter.card import HEAD_FILE
-from embedder.families.starter.family import ProjectionHead, Starter
+from embedder.engine import Batch, Bucket
+from embedder.families.starter import HEAD_FILE
+from embedder.families.starter.model import ProjectionHead, Starter
 from embedder.types import Input, Role, Settings
 from finetune.training.starter_module import StarterModule
 from finetune.training.trainable import Trainable
@@ -53,7 +53,7 @@ class Features:
 
 
 class StarterHead(Trainable):
-    """The starter with a head that is trained; also its own `embedder.engine.backbone.Backbone`.
+    """The starter with a head that is trained; also its own `embedder.engine.Backbone`.
 
     All the work is in `prepare`, which does it once for each text and image.
     """

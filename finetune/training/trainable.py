@@ -15,7 +15,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
 from embedder.checkpoint import METADATA_FILE
-from embedder.engine.backbone import Backbone
+from embedder.engine import Backbone
 from finetune.errors import FinetuneError
 from finetune.training.presets import LoraSettings
 
