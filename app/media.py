@@ -29,13 +29,11 @@ from app.services import (
 from embedder.images.decode import decode_image
 from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
-from indexer.errors import IndexerError, QueryError
-from indexer.ids import hash_content
+from indexer.errors import IndexerError, QueryError, UnusableFileError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
-from indexer.paths import is_local_file, resolve_display_path
+from indexer.paths import hash_content, is_local_file, resolve_display_path
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
-from indexer.skip_reasons import UnusableFileError
 from indexer.sources import read_original
 
 CACHE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content

@@ -32,8 +32,7 @@ from indexer.collections.model import (
     make_lazy_embedder,
 )
 from indexer.errors import IndexerError, QueryError
-from indexer.ids import hash_content
-from indexer.paths import display_path, is_local_file
+from indexer.paths import display_path, hash_content, is_local_file
 from indexer.types import IngestProgress, IngestReport, Part, Query, SearchResults
 
 if TYPE_CHECKING:
@@ -309,7 +308,7 @@ class Collection:
         not there, and for what is neither an id nor a file.
         """
         from embedder.images.decode import read_file
-        from indexer.skip_reasons import UnusableFileError
+        from indexer.errors import UnusableFileError
 
         id = _parse_id(what.removeprefix("id:"))
         if id is not None:

@@ -1,4 +1,6 @@
-"""The errors of the indexer: each message says what failed, where, and what to do next.
+"""The errors of the indexer, and the reasons why a file is skipped.
+
+Each message says what failed, where, and what to do next.
 
 IndexerError
 ├── ConfigError        a setting, a flag or an environment variable is wrong
@@ -8,7 +10,31 @@ IndexerError
 │   ├── StoreBusyError another process holds what this one needs
 │   └── StoreUnavailableError the server has not answered in time
 └── DiskFullError      too little free disk space to write safely
+
+`UnusableFileError` carries the reason why one file is skipped.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from embedder.errors import UnusableFileError as UnusableFileError  # noqa: PLC0414
+
+SKIP_REASONS: Mapping[str, str] = {
+    "unreadable": "it could not be opened or read, or it changed while being read",
+    "not-a-regular-file": "a pipe, a socket or a device with the name of an image",
+    "empty": "it has no content",
+    "too-large": "it has more bytes than --max-bytes allows",
+    "too-many-pixels": "it has more pixels than --max-pixels allows",
+    "corrupt": "its content is not an image, or a damaged one",
+    "truncated": "the end of the image is missing",
+    "unsupported": "the format is not supported",
+    "not-text": "it has the name of a text file, but is not text",
+    "bad-sidecar": "a caption file that cannot be read; the image itself is indexed",
+    "link-cycle": "a link that leads back to a folder that contains it",
+    "remote": "it is at a URL whose host was not allowed, so it was not fetched",
+    "embed-failed": "the model failed on it",
+}
 
 
 class IndexerError(Exception):
@@ -41,3 +67,8 @@ class StoreUnavailableError(StoreError):
 
 class DiskFullError(IndexerError):
     """Too little free disk space to write safely."""
+
+
+def unreadable(detail: object) -> UnusableFileError:
+    """Return the error of a file that cannot be read."""
+    return UnusableFileError("unreadable", str(detail))

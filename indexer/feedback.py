@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.errors import StoreError
-from indexer.ids import hash_content
+from indexer.paths import hash_content
 from indexer.types import Filters
 
 VOTES_FILE = "feedback.jsonl"

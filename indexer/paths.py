@@ -1,4 +1,6 @@
-"""Paths as the catalog and payloads show them: of a local file, at a URL, or inside a container.
+"""How contents are named: by ids that follow from their bytes, and by the paths that hold them.
+
+Paths are as the catalog and payloads show them: of a local file, at a URL, or inside a container.
 
 /home/a/cat.jpg    s3://bucket/pets/cat.jpg    https://host/list.csv#pets/cat.jpg
 /data/train.tar#pets/cat.jpg                   s3://bucket/train.parquet#00000012
@@ -9,10 +11,12 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from urllib.parse import parse_qsl, urlsplit
 
+NAMESPACE = uuid.UUID("6f1d2c1e-5f0e-5a53-9a54-706f6c796c65")
 URL_PATTERN = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 MEMBER_PATTERN = re.compile(
     r"(?P<container>.+?\.(?:tar|parquet|arrow)|https?://[^#]+\.(?:csv|tsv|jsonl|ndjson|txt))"
@@ -29,6 +33,19 @@ SECRET_PARAMETER_PATTERN = re.compile(
     r"awsaccesskeyid|googleaccessid|hdnts|hmac|e|exp|nonce|timestamp|ts",
     re.IGNORECASE,
 )
+
+
+def hash_content(data: bytes) -> str:
+    """The BLAKE3 hash of a file's bytes, in hex."""
+    from blake3 import blake3
+
+    return blake3(data).hexdigest()
+
+
+def make_point_ids(content_id: str, num_chunks: int = 0) -> list[str]:
+    """The ids of an image (one) or of a document's chunks (one each), as UUIDv5."""
+    names = [f"{content_id}/{i}" for i in range(num_chunks)] if num_chunks else [content_id]
+    return [str(uuid.uuid5(NAMESPACE, name)) for name in names]
 
 
 def display_path(path: str) -> str:

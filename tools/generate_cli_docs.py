@@ -15,7 +15,7 @@ from typer.main import get_command
 import embedder.cli.program
 import finetune.cli
 import indexer.cli
-from indexer.skip_reasons import SKIP_REASONS
+from indexer.errors import SKIP_REASONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}  # told once for `indexer`

@@ -15,8 +15,8 @@ from app.views.quality_comparison import format_direction, select_result
 from embedder.images.decode import decode_image, read_file
 from finetune.evaluation.report import AFTER, BEFORE, QUERIES, DocumentRef, QueryResult
 from finetune.run_dir import RunInfo
+from indexer.errors import UnusableFileError
 from indexer.paths import resolve_display_path
-from indexer.skip_reasons import UnusableFileError
 
 QUERIES_PER_PAGE = 5
 DOCUMENTS_SHOWN = 5  # of each query

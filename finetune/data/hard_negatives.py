@@ -21,7 +21,7 @@ from embedder.types import Role, Vectors
 from finetune.data.collection_pairs import side_from_payload
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side
 from indexer.collections.schema import IMAGE, TEXT
-from indexer.ids import make_point_ids
+from indexer.paths import make_point_ids
 from indexer.search.searcher import DUPLICATE_COSINE
 from indexer.types import Vector
 

@@ -45,7 +45,7 @@ class Side:
         """Convert to an embedder's input, with the image opened; raises `DataError`."""
         from embedder.images.decode import decode_image, read_file
         from embedder.types import Input
-        from indexer.skip_reasons import UnusableFileError
+        from indexer.errors import UnusableFileError
 
         if not self.image:
             return Input(self.text)
@@ -120,8 +120,8 @@ class ContentKeys:
     def hash_file(self, path: str) -> str:
         """Return the indexer's content id of an image, BLAKE3 in hex; raises `DataError`."""
         from embedder.images.decode import read_file
-        from indexer.ids import hash_content
-        from indexer.skip_reasons import UnusableFileError
+        from indexer.errors import UnusableFileError
+        from indexer.paths import hash_content
 
         try:
             status = Path(path).stat()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from finetune.data.pairs import ProgressCallback
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import UnusableFileError
 
 BANDS = 8  # of 8 bits: hashes that differ in fewer bits than there are bands share a band
 MIN_EDGE = 2  # gray levels between neighbors, so that flat areas add no noise

@@ -45,7 +45,7 @@ from finetune.synthesis.report import (
 from finetune.synthesis.samples import Rejected, Sample
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import load_model
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import UnusableFileError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -23,9 +23,8 @@ from indexer.captions.manifest import (
 from indexer.captions.normalize import FileCaptions, Row, merge_file_captions, parse_language_tag
 from indexer.captions.sidecar import parse_json, parse_text
 from indexer.captions.xmp import parse_xmp_sidecar
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path
-from indexer.skip_reasons import UnusableFileError
 from indexer.types import SkipCallback, SkippedFile
 
 SIDECAR_PARSERS: Mapping[str, Callable[[bytes, str | None, str], FileCaptions]] = {

@@ -22,7 +22,7 @@ from indexer.config import Config
 
 if TYPE_CHECKING:
     from indexer.collections import CollectionBackend
-    from indexer.reindex.reindex import ReindexReport
+    from indexer.reindex import ReindexReport
 
 app = typer.Typer()
 
@@ -66,7 +66,7 @@ def reindex(
     from indexer.cli._progress import show_progress, stop_on_signal
     from indexer.collections.model import make_lazy_embedder
     from indexer.ingest.types import IngestOptions
-    from indexer.reindex.reindex import reindex as build
+    from indexer.reindex import reindex as build
 
     if rollback and forget:
         raise typer.BadParameter("--rollback needs the old index, and --forget deletes it")

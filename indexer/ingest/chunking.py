@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from indexer.captions.normalize import decode_text
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import UnusableFileError
 
 MAX_CHUNK_CHARS = 1000
 MAX_CHUNKS = 200

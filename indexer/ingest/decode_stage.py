@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from embedder.images.decode import DecodeLimits, decode_frames, decode_image
 from indexer.captions.embedded import read_embedded_metadata
-from indexer.ids import hash_content, make_point_ids
+from indexer.errors import UnusableFileError
 from indexer.ingest.chunking import chunk_document
 from indexer.ingest.payload import chunk_payloads, image_payload
 from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail
@@ -24,8 +24,7 @@ from indexer.ingest.types import (
     DecodedFile,
     StageTimer,
 )
-from indexer.paths import display_path
-from indexer.skip_reasons import UnusableFileError
+from indexer.paths import display_path, hash_content, make_point_ids
 from indexer.sources import SourceFile, SourceSet
 from indexer.types import SkippedFile
 

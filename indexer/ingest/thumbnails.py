@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from PIL.Image import Resampling
 
 from embedder.images.decode import DecodeLimits, decode_image
-from indexer.ids import hash_content, make_point_ids
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import UnusableFileError
+from indexer.paths import hash_content, make_point_ids
 from indexer.sources import read_original
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.images.decode import DecodeLimits
 from indexer.captions.normalize import FileCaptions
-from indexer.ids import make_point_ids
+from indexer.paths import make_point_ids
 from indexer.sources import SourceFile, SourceOptions
 from indexer.types import Payload
 

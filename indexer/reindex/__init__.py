@@ -1,1 +1,246 @@
-"""A new index of a collection with another model, built beside the active one."""
+"""A new index of a collection, with another model: built next to the active one, then activated.
+
+The build is an ingest of the collection's folders. Searches continue in the old index; nothing else
+may write. The same call continues a run that was interrupted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from embedder.types import Embedder, ModelCard
+from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
+from indexer.collections.collection import (
+    MIN_FREE_BYTES,
+    OpenCollection,
+    check_disk_space,
+    lock_for_writing,
+    measure_disk_usage,
+)
+from indexer.collections.model import format_model
+from indexer.config import Config
+from indexer.errors import CollectionError
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
+from indexer.ingest.pipeline import ingest_with_workers
+from indexer.ingest.types import IngestOptions
+from indexer.paths import display_path
+from indexer.reindex.checks import IndexDiff, compare_indexes, verify_index
+from indexer.search.query_syntax import build_store_filter
+from indexer.sources import is_root_available
+from indexer.stores.base import TENANT_KEY
+from indexer.stores.tenant import TenantStore
+from indexer.types import IngestProgress, IngestReport
+
+MAX_TENANTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What was built. `switched` is False if the run was interrupted, or if the new index would
+    lack something: then the old index stays active, and the new one is kept."""
+
+    before: ModelCard
+    after: ModelCard
+    points: tuple[int, int]  # in the old index and in the new one
+    ingest: IngestReport
+    diff: IndexDiff
+    checked: int  # points that were embedded again and agree
+    switched: bool
+
+
+def reindex(
+    config: Config,
+    embedder: Embedder,
+    options: IngestOptions | None = None,
+    *,
+    allow_missing: bool = False,
+    on_progress: Callable[[IngestProgress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> ReindexReport | None:
+    """Rebuild the collection's index with `embedder`; None if it has that model already.
+
+    `allow_missing`: switch even if folders are missing or existing files are not indexed.
+    Raises `CollectionError`, `StoreBusyError`, `DiskFullError` and what `ingest` raises; the active
+    index stays complete in any case.
+    """
+    backend, name = open_backend(config), config.collection
+    before = backend.get_indexes(name).in_use
+    if before.card.fingerprint == embedder.card.fingerprint:
+        return None
+    if config.tenant:
+        raise CollectionError(
+            f"tenant {config.tenant!r} shares collection {name!r}, which has one model for all "
+            "tenants: reindex without --tenant (POLYLENS_TENANT)"
+        )
+    with lock_for_writing(backend.local_dir(name)):
+        owners = [replace(config, tenant=share) for share in _list_tenants(backend, before)]
+        sources = []
+        for own in owners:  # check all before the build starts
+            with OpenCollection.open_index(own, backend, before) as old:
+                sources.append(_list_roots(old, embedder.card, allow_missing=allow_missing))
+        index = _get_or_start_build(config, backend, before, embedder.card)
+        reports = []
+        for own, roots in zip(owners, sources, strict=True):
+            with (
+                OpenCollection.open_index(own, backend, before) as old,
+                OpenCollection.open_index(own, backend, index, is_build=True) as new,
+            ):
+                run = _Reindex(own, old, new, embedder, options or IngestOptions(), on_progress)
+                reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
+            if reports[-1].ingest.interrupted:
+                break
+        report = _merge_reports(reports)
+        if report.switched:
+            backend.switch(name, index)
+        return report
+
+
+def _list_hosts(old: OpenCollection) -> tuple[str, ...]:
+    """The hosts that the user has allowed for the collection's URL lists."""
+    with closing(Catalog(old.index_dir / CATALOG_FILE)) as catalog:
+        return tuple(catalog.list_hosts())
+
+
+def _list_tenants(backend: CollectionBackend, index: CollectionIndex) -> list[str | None]:
+    """The tenants to ingest in turn: None for all at once, or each tenant and then "" for the
+    points without a tenant."""
+    store = backend.open(index)
+    try:
+        if TenantStore(store, None).count() == store.count():
+            return [None]
+        return [*(name for name, _ in store.facet(TENANT_KEY, limit=MAX_TENANTS)), ""]
+    finally:
+        store.close()
+
+
+def _merge_reports(reports: Sequence[ReindexReport]) -> ReindexReport:
+    """Merge the reports of several tenants; switched if all of them are."""
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    done = [report.ingest for report in reports]
+    counts = ("added", "updated", "unchanged", "moved", "removed", "files")
+    ingest = replace(
+        done[-1],
+        **{name: sum(getattr(one, name) for one in done) for name in counts},
+        skipped=tuple(skip for one in done for skip in one.skipped),
+        seconds={"total": round(sum(one.seconds.get("total", 0.0) for one in done), 3)},
+    )
+    lists = ("vanished", "changed", "lost", "lost_captions")
+    diff = IndexDiff(**{n: tuple(x for r in reports for x in getattr(r.diff, n)) for n in lists})
+    return replace(
+        first,
+        points=(sum(r.points[0] for r in reports), sum(r.points[1] for r in reports)),
+        ingest=ingest,
+        diff=diff,
+        checked=sum(report.checked for report in reports),
+        switched=all(report.switched for report in reports),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reindex:
+    """Build, compare, check."""
+
+    config: Config
+    old: OpenCollection
+    new: OpenCollection
+    embedder: Embedder
+    options: IngestOptions
+    on_progress: Callable[[IngestProgress], None] | None
+
+    def __call__(
+        self, roots: list[str], stop: threading.Event, *, allow_missing: bool
+    ) -> ReindexReport:
+        # the build may have started days ago
+        options = replace(self.options, prune=True, allowed_hosts=_list_hosts(self.old))
+        done = ingest_with_workers(
+            self.config, roots, self.new, self.embedder, options, self.on_progress, stop
+        )
+        points = self.old.store.count(), self.new.store.count()
+        report = ReindexReport(
+            self.old.card, self.new.card, points, done, IndexDiff(), 0, switched=False
+        )
+        if done.interrupted:
+            return report
+        diff = compare_indexes(
+            self.old, self.new, done.skipped, self._make_progress_callback(points[0], done)
+        )
+        report = replace(report, diff=diff)
+        if stop.is_set():
+            return replace(report, ingest=replace(done, interrupted=True))
+        if (diff.lost or diff.lost_captions) and not allow_missing:
+            return report
+        checked = verify_index(self.new, self.embedder, self.options)
+        self.new.store.flush()
+        return replace(report, checked=checked, switched=True)
+
+    def _make_progress_callback(self, total: int, done: IngestReport) -> Callable[[int], None]:
+        def report(seen: int) -> None:
+            if self.on_progress:
+                seconds = done.seconds.get("total", 0.0)
+                self.on_progress(IngestProgress("check", seen, total, len(done.skipped), seconds))
+
+        return report
+
+
+def _get_or_start_build(
+    config: Config, backend: CollectionBackend, before: CollectionIndex, card: ModelCard
+) -> CollectionIndex:
+    """Return the index to continue, or a new one; raises `CollectionError`, `DiskFullError`."""
+    name = config.collection
+    backend.collect_garbage(name)
+    indexes = backend.get_indexes(name)
+    if indexes.old is not None and indexes.old.card.fingerprint == card.fingerprint:
+        raise CollectionError(
+            f"the index of {format_model(card)} still exists: run indexer reindex --rollback to "
+            "switch back to it, and indexer ingest FOLDER to bring it up to date"
+        )
+    build = indexes.building
+    if build is None:
+        check_disk_space(backend.local_dir(name), MIN_FREE_BYTES + _estimate_bytes(before, card))
+        return backend.start_build(name, card, make_layout(config, backend.get_layout(before)))
+    if build.card.fingerprint != card.fingerprint:
+        raise CollectionError(
+            f"an index of {format_model(build.card)} is half built, and another was requested; "
+            f"continue it: indexer reindex --model {build.card.name}; or delete it: "
+            "indexer reindex --forget"
+        )
+    return build
+
+
+def _estimate_bytes(before: CollectionIndex, card: ModelCard) -> int:
+    """The bytes that the new index may need on this disk; its points may be on a server."""
+    return (
+        measure_disk_usage(before.folder / "shard")
+        * max(card.dim, before.card.dim)
+        // before.card.dim
+    )
+
+
+def _list_roots(old: OpenCollection, card: ModelCard, *, allow_missing: bool) -> list[str]:
+    """List the sources to ingest; raises `CollectionError` if the new index would lack much."""
+    with closing(Catalog(old.index_dir / CATALOG_FILE)) as catalog:
+        known = {root: catalog.count_under(root) for root in catalog.list_roots()}
+    if not known and old.store.count():
+        raise CollectionError(
+            f"collection {old.name!r} no longer knows its folders (its catalog is new); run "
+            "indexer ingest FOLDER (nothing is embedded twice), then reindex"
+        )
+    if "image" not in card.modalities and old.store.count(build_store_filter({"kind": ("image",)})):
+        raise CollectionError(
+            f"{card.name} embeds only text, and collection {old.name!r} has images; choose "
+            "another model: embedder models"
+        )
+    absent = [
+        f"{display_path(r)} ({n} files)" for r, n in known.items() if n and not is_root_available(r)
+    ]
+    if absent and not allow_missing:
+        raise CollectionError(
+            f"missing or empty (a disk that is not mounted?): {', '.join(absent)}; the "
+            "new index would lack these files. Mount the disk, or go on without: --allow-missing"
+        )
+    return [root for root in known if is_root_available(root)]

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from indexer.errors import IndexerError
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import IndexerError, UnusableFileError
 
 if TYPE_CHECKING:
     import httpx

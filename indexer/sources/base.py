@@ -18,9 +18,8 @@ from embedder.images.formats import (
     unsupported_reason,
 )
 from indexer.captions.normalize import FileCaptions
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import is_web, redact_url
-from indexer.skip_reasons import UnusableFileError
 from indexer.sources.http_client import HttpClient
 from indexer.types import SkipCallback
 

@@ -15,9 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, unreadable
 from indexer.paths import is_web, redact_text, redact_url, url_scheme
-from indexer.skip_reasons import unreadable
 from indexer.sources.http_client import HttpClient
 
 READ_AHEAD_BYTES = 4 << 20  # for files that are not on this machine

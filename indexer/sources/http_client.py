@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from indexer.errors import UnusableFileError, unreadable
 from indexer.paths import redact_url
-from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.allowlist import HostPolicy, Resolver, resolve_host
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from indexer.captions.resolver import (
     is_manifest,
     match_sidecars,
 )
+from indexer.errors import UnusableFileError
 from indexer.paths import display_path
-from indexer.skip_reasons import UnusableFileError
 from indexer.sources.base import (
     Source,
     SourceFile,

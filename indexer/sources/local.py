@@ -15,9 +15,8 @@ from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import SNIFF_BYTES, detect_kind, unsupported_reason
 from indexer.captions.normalize import FileCaptions
 from indexer.captions.resolver import CaptionResolver, find_sidecars
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path
-from indexer.skip_reasons import SkipReason, UnusableFileError
 from indexer.sources.base import (
     Source,
     SourceFile,
@@ -243,7 +242,7 @@ class _Walker:
         self.report_skip(link, "link-cycle", detail)
         return True
 
-    def report_skip(self, path: str, reason: SkipReason, detail: str) -> None:
+    def report_skip(self, path: str, reason: str, detail: str) -> None:
         self.on_skip(SkippedFile(display_path(path), reason, detail))
 
 

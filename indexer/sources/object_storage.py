@@ -7,8 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from embedder.images.decode import DecodeLimits
-from indexer.errors import IndexerError
-from indexer.skip_reasons import UnusableFileError, unreadable
+from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.sources.base import SourceFile, SourcePart, check_size
 from indexer.sources.filesystem import (
     build_etag,

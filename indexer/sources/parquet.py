@@ -24,9 +24,8 @@ from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.captions.manifest import FILE_COLUMNS, URL_COLUMNS, parse_caption_rows
 from indexer.captions.normalize import FileCaptions
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.paths import display_path, is_web, redact_row_urls, redact_url, url_scheme
-from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import Source, SourceFile, SourcePart, check_size
 from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
 from indexer.types import SkipCallback

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from embedder.images.decode import DecodeLimits, read_file
 from indexer.captions.normalize import FileCaptions
 from indexer.captions.resolver import CaptionResolver
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.paths import (
     ancestors,
     display_path,
@@ -26,7 +26,6 @@ from indexer.paths import (
     resolve_display_path,
     url_scheme,
 )
-from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import Source, SourceOptions
 from indexer.sources.local import LocalSource, distinct_roots, resolve_root
 from indexer.types import SkipCallback

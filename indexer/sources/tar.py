@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from embedder.images.decode import DecodeLimits
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.paths import display_path
-from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import SourceOptions, SourcePart, check_size
 from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
 from indexer.sources.listing import Entry, ListedSource, make_entry

@@ -20,9 +20,8 @@ from indexer.captions.manifest import (
     parse_rows,
 )
 from indexer.captions.normalize import FileCaptions, Row
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.paths import canonicalize_url, redact_row_urls
-from indexer.skip_reasons import UnusableFileError, unreadable
 from indexer.sources.base import Source, SourceFile, SourcePart, check_size
 from indexer.types import SkipCallback, SkippedFile
 

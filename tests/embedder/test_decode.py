@@ -25,7 +25,7 @@ from embedder.images.decode import (
     decode_image,
     read_file,
 )
-from indexer.skip_reasons import SKIP_REASONS
+from indexer.errors import SKIP_REASONS
 
 # 64 x 48 by x265: stored upright with irot 3, and EXIF that says orientation 6 (as phones write)
 HEIC = base64.b64decode(

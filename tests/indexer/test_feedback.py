@@ -17,7 +17,7 @@ from indexer.feedback import (
     read_votes,
     record_vote,
 )
-from indexer.ids import hash_content
+from indexer.paths import hash_content
 
 CATS = VotedQuery((VotedQueryPart(text="cats"),))
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from embedder.images.decode import DecodeLimits, decode_image, read_file
+from indexer.errors import UnusableFileError
 from indexer.paths import display_path
-from indexer.skip_reasons import UnusableFileError
 from indexer.sources.local import walk
 from indexer.types import SkippedFile
 

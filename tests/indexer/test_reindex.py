@@ -27,7 +27,7 @@ from indexer.collections.schema import IMAGE
 from indexer.errors import CollectionError, DiskFullError, IndexerError, StoreBusyError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.reindex.reindex import reindex
+from indexer.reindex import reindex
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 from tests.programs import ROOT
@@ -331,14 +331,14 @@ def test_what_cannot_be(config, path, colours, shades, monkeypatch):
 
 STEPS = {  # name: (where kill -9 comes, whether the new index is in use afterwards)
     "begin": ("indexer.collections.local.write_metadata", False),
-    "compare": ("indexer.reindex.reindex.compare_indexes", False),
+    "compare": ("indexer.reindex.compare_indexes", False),
     "switch": ("indexer.collections.local.LocalBackend.switch", False),
     "sweep": ("indexer.collections.local._delete_first_index", True),
 }
 DRIVER = """
 import os, pkgutil, sys
 from indexer.config import load_config
-from indexer.reindex.reindex import reindex
+from indexer.reindex import reindex
 from tests.embedders import ColorEmbedder
 from tests.indexer.test_reindex import Shades
 

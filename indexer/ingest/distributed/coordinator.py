@@ -15,8 +15,8 @@ from indexer.config import Config
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.distributed import ray_cluster
-from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.ray_cluster import LOCAL_PREFIX
+from indexer.ingest.distributed.worker import BatchResult, FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker_pool import WorkerPool
 from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail_bytes
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer

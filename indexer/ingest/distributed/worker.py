@@ -1,35 +1,81 @@
-"""A worker: reads, decodes and embeds the files of one batch after another."""
+"""A worker: reads, decodes and embeds the files of one batch after another.
+
+All that it takes and returns can be pickled.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from embedder import Embedder, EmbedderError, Input, Role, Vectors
-from indexer.collections import open_backend
+from embedder.images.decode import DecodeLimits
+from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import load_model
+from indexer.config import Config
 from indexer.errors import IndexerError
 from indexer.ingest.decode_stage import DecodeStage
-from indexer.ingest.distributed.messages import (
-    BatchResult,
-    FileResult,
-    FileTask,
-    TaskBatch,
-    WorkerJob,
-)
 from indexer.ingest.embed_stage import EmbedFailedError, embed_each, require_vector
 from indexer.ingest.payload import build_payload, texts_to_embed
 from indexer.ingest.thumbnails import encode_thumbnail
 from indexer.ingest.types import DecodedFile, StageTimer
 from indexer.paths import display_path
-from indexer.sources import SourceSet
+from indexer.sources import SourceFile, SourceOptions, SourceSet
 from indexer.types import SkippedFile, Vector
 
 EMBED_BATCH = 32  # inputs per call of the model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerJob:
+    """What every worker of a run gets once. `config` and `roots` may hold keys: never show them."""
+
+    config: Config
+    index: CollectionIndex
+    roots: tuple[str | Path, ...]  # as the user named them, absolute
+    source_options: SourceOptions
+    limits: DecodeLimits
+    embed_frames: bool
+    decode_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileTask:
+    """A file to decode and embed. If it still holds the content that the catalog has for it, only
+    its captions have changed, and it is not decoded."""
+
+    file: SourceFile
+    known_content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """Files that a worker gets at once; `failures` counts the workers that died with them."""
+
+    tasks: tuple[FileTask, ...]
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """A file with its vectors and without its images, or why it is skipped."""
+
+    item: DecodedFile | SkippedFile
+    thumbnail: bytes | None = None  # a JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a worker returns for a batch. `skips` are of caption files."""
+
+    files: list[FileResult]
+    skips: tuple[SkippedFile, ...] = ()
+    seconds: Mapping[str, float] | None = None  # by stage
 
 
 class Worker:

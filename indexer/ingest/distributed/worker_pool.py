@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from embedder.types import Vectors
 from indexer.errors import IndexerError
-from indexer.ingest.distributed.messages import BatchResult, FileResult, TaskBatch
+from indexer.ingest.distributed.worker import BatchResult, FileResult, TaskBatch
 from indexer.paths import display_path
 from indexer.types import SkippedFile
 

@@ -11,9 +11,9 @@ from PIL import Image
 from finetune.data.collection_pairs import from_collection, group_near_duplicates
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
-from indexer.ids import hash_content
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
+from indexer.paths import hash_content
 
 
 def picture(folder, name: str) -> Side:

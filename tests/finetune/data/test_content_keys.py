@@ -8,7 +8,7 @@ import pytest
 
 from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.errors import DataError
-from indexer.ids import hash_content
+from indexer.paths import hash_content
 
 
 def test_case_width_and_spacing_do_not_matter():

@@ -8,7 +8,7 @@ from finetune.data.collection_pairs import from_feedback
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart, record_vote
-from indexer.ids import hash_content, make_point_ids
+from indexer.paths import hash_content, make_point_ids
 
 
 def asked(*parts: VotedQueryPart) -> VotedQuery:

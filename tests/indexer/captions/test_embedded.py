@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import IFDRational
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer.captions.embedded import EmbeddedMetadata, read_embedded_metadata
 from indexer.captions.normalize import PLACEHOLDER_PATTERN
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import UnusableFileError
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*:Warning:PIL\..*")  # as decode.py does
 

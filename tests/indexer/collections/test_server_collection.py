@@ -18,7 +18,7 @@ from indexer.errors import CollectionError, StoreError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
-from indexer.reindex.reindex import reindex
+from indexer.reindex import reindex
 from indexer.search.searcher import Searcher
 from indexer.stores.base import Layout
 from indexer.types import Part, Query, Record

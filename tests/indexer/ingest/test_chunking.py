@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexer.errors import UnusableFileError
 from indexer.ingest.chunking import MAX_CHUNK_CHARS, MAX_CHUNKS, chunk_document
-from indexer.skip_reasons import UnusableFileError
 
 
 @pytest.mark.parametrize(

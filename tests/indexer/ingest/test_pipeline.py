@@ -15,12 +15,12 @@ import pytest
 from embedder.errors import EmbedderError, UnavailableError
 from indexer.collections.collection import OpenCollection
 from indexer.errors import CollectionError, IndexerError, StoreBusyError
-from indexer.ids import hash_content, make_point_ids
 from indexer.ingest import pipeline
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
+from indexer.paths import hash_content, make_point_ids
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import os
 import pytest
 from PIL import Image
 
-from indexer.ids import hash_content, make_point_ids
 from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path, write_thumbnail
+from indexer.paths import hash_content, make_point_ids
 
 ID = "ab5df625-bc76-5e19-8e8b-000000000000"
 

@@ -9,9 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedder.images.decode import DecodeLimits
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import is_within
-from indexer.skip_reasons import UnusableFileError
 from indexer.sources import SourceSet, open_source
 from indexer.sources.source_set import SOURCE_TYPES
 

@@ -7,8 +7,7 @@ import pickle
 import pytest
 
 from embedder.images.decode import DecodeLimits
-from indexer.errors import IndexerError
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.sources import SourceSet, open_source, read_original
 
 

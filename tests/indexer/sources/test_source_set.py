@@ -10,7 +10,7 @@ import pytest
 from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
-from indexer.reindex.diff import compare_indexes
+from indexer.reindex.checks import compare_indexes
 from indexer.sources import SourceSet
 
 

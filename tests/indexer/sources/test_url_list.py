@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedder.images.decode import DecodeLimits
-from indexer.errors import IndexerError
-from indexer.skip_reasons import UnusableFileError
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.sources import SourceOptions, SourceSet, open_source, read_original
 from indexer.sources.allowlist import HostPolicy, is_public_address
 from indexer.sources.http_client import HttpClient

@@ -23,7 +23,7 @@ from indexer.errors import IndexerError
 from indexer.ingest.distributed.coordinator import Coordinator
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
-from indexer.reindex.reindex import reindex
+from indexer.reindex import reindex
 from indexer.types import IngestProgress, IngestReport, Record
 
 REMOTE = Config(store="http://127.0.0.1:9")

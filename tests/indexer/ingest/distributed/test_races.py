@@ -17,11 +17,10 @@ from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import make_lazy_embedder
 from indexer.config import Config, load_config
-from indexer.ids import hash_content, make_point_ids
-from indexer.ingest.distributed.messages import BatchResult, FileTask, TaskBatch, WorkerJob
-from indexer.ingest.distributed.worker import Worker
+from indexer.ingest.distributed.worker import BatchResult, FileTask, TaskBatch, Worker, WorkerJob
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import DecodedFile
+from indexer.paths import hash_content, make_point_ids
 from indexer.sources import SourceFile, SourceOptions
 from indexer.types import IngestReport, Record, SkippedFile
 

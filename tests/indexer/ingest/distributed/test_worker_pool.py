@@ -9,7 +9,7 @@ import pytest
 
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
-from indexer.ingest.distributed.messages import BatchResult, FileResult, FileTask, TaskBatch
+from indexer.ingest.distributed.worker import BatchResult, FileResult, FileTask, TaskBatch
 from indexer.ingest.distributed.worker_pool import MAX_FAILURES, WorkerPool
 from indexer.ingest.types import CatalogFile, DecodedFile
 from indexer.sources import SourceFile
