@@ -78,24 +78,18 @@ class HostPolicy:
             return True
         if self._origin_host and self._origin_host[0] == host:
             return bool(self._origin_is_private)
-        is_literal = host in {*addresses, "localhost"}  # the user wrote the address itself
-        return (bool(self._origin_is_private) or is_literal) and not any(
-            map(_is_link_local, addresses)
-        )
+        if any(ipaddress.ip_address(a.partition("%")[0]).is_link_local for a in addresses):
+            return False
+        # or the user wrote the address itself
+        return bool(self._origin_is_private) or host in {*addresses, "localhost"}
 
     def _is_host_allowed(self, url: httpx.URL) -> bool:
-        host = _host_and_port(url)
-        origin = self._origin_host
-        is_same_name = origin is not None and origin[0] == host[0]
-        return (
-            host in self._allowed_hosts
-            or host == origin
-            or (
-                is_same_name
-                and origin is not None
-                and {origin[1], host[1]} <= set(DEFAULT_PORTS.values())
-            )
-        )
+        host, origin = _host_and_port(url), self._origin_host
+        if host in self._allowed_hosts or host == origin:
+            return True
+        if origin is None or origin[0] != host[0]:
+            return False
+        return {origin[1], host[1]} <= set(DEFAULT_PORTS.values())
 
     @cached_property
     def _origin_host(self) -> HostPort | None:
@@ -116,30 +110,24 @@ def is_public_address(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _is_link_local(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_link_local
-
-
 def parse_allowed_hosts(hosts: Sequence[str]) -> set[HostPort]:
     """Return the hosts of `--allow-host` with their ports; raises `IndexerError`."""
-    return {allowed for host in hosts for allowed in _parse_allowed_host(host)}
-
-
-def _parse_allowed_host(host: str) -> list[HostPort]:
-    """`--allow-host` as hosts with ports; raises `IndexerError`."""
     import httpx
 
-    try:
-        url = httpx.URL(f"https://{host}")
-    except httpx.InvalidURL:
-        url = httpx.URL("https://")
-    if not url.host or url.path not in {"", "/"} or url.userinfo or "://" in host:
-        raise IndexerError(
-            f"--allow-host: {host!r} is not a host; expected for example images.example.org"
-        )
-    explicit = host.rpartition(":")[2].isdigit() and not host.endswith("]")
-    ports = [url.port or 443] if explicit else list(DEFAULT_PORTS.values())
-    return [(url.raw_host.decode(), port) for port in ports]
+    allowed: set[HostPort] = set()
+    for host in hosts:
+        try:
+            url = httpx.URL(f"https://{host}")
+        except httpx.InvalidURL:
+            url = httpx.URL("https://")
+        if not url.host or url.path not in {"", "/"} or url.userinfo or "://" in host:
+            raise IndexerError(
+                f"--allow-host: {host!r} is not a host; expected for example images.example.org"
+            )
+        has_port = host.rpartition(":")[2].isdigit() and not host.endswith("]")
+        ports = [url.port or 443] if has_port else DEFAULT_PORTS.values()
+        allowed.update((url.raw_host.decode(), port) for port in ports)
+    return allowed
 
 
 def _host_and_port(url: httpx.URL) -> HostPort:

@@ -20,7 +20,6 @@ from indexer.paths import is_web, redact_text, redact_url, url_scheme
 from indexer.sources.http_client import HttpClient
 
 READ_AHEAD_BYTES = 4 << 20  # for files that are not on this machine
-UNLIMITED = 1 << 62
 PACKAGE_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 CREDENTIALS_HELP = {  # by extra
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket, "
@@ -127,9 +126,12 @@ class _WebFile(ByteSource):
     def __init__(self, address: str, http: HttpClient) -> None:
         self._address, self._http = address, http
 
+    def stat(self) -> FileStat:
+        return self._initial_stat
+
     @cached_property
     def _initial_stat(self) -> FileStat:
-        response = self._http.get(self._address, limit=UNLIMITED, end=1)
+        response = self._http.get(self._address, limit=1, start=0)
         headers, size = response.headers, ""
         if response.is_partial:
             size = headers.get("content-range", "").rpartition("/")[2]
@@ -140,12 +142,9 @@ class _WebFile(ByteSource):
         mtime_ns = parse_mtime_ns({"last-modified": modified})
         return FileStat(int(size), mtime_ns, f"{size} {headers.get('etag', '')} {modified}")
 
-    def stat(self) -> FileStat:
-        return self._initial_stat
-
     def read(self, start: int, end: int) -> bytes:
-        end = min(end, self._initial_stat.size)
-        return self._http.get(self._address, UNLIMITED, start, end).data if end > start else b""
+        size = min(end, self._initial_stat.size) - start
+        return self._http.get(self._address, size, start).data if size > 0 else b""
 
 
 class _RangeReader(io.RawIOBase):

@@ -55,14 +55,13 @@ class HttpClient:
     def policy(self) -> HostPolicy:
         return HostPolicy(self.origin, self.allowed_hosts, self.resolve)
 
-    def get(self, url: str, limit: int, start: int = 0, end: int | None = None) -> HttpResponse:
-        """Fetch the bytes of [start, end) from `url`.
+    def get(self, url: str, limit: int, start: int | None = None) -> HttpResponse:
+        """Fetch a file, or a range of it.
 
         Args:
             url: A URL of an allowed host.
-            limit: The largest number of bytes; a longer file is an error.
-            start: The first byte.
-            end: The end of the range; None for the end of the file.
+            limit: The largest number of bytes. A longer file is an error, unless `start` is given.
+            start: Fetch the `limit` bytes that begin here.
 
         Raises:
             UnusableFileError: "remote" for a host that is not allowed, "too-large", "unreadable".
@@ -82,71 +81,75 @@ class HttpClient:
             reraise=True,
         )
         try:
-            return retrying(self._get_with_redirects, url, limit, start, end)
+            return retrying(self._get_with_redirects, url, limit, start)
         except _RetryableError as error:
             raise unreadable(f"{redact_url(url)}: {error}") from None
 
-    def _get_with_redirects(
-        self, url: str, limit: int, start: int, end: int | None
-    ) -> HttpResponse:
+    def _get_with_redirects(self, url: str, limit: int, start: int | None) -> HttpResponse:
         import httpcore
 
         deadline = time.monotonic() + self.max_seconds
         target = self.policy.check_url(url)
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                response = self._request(target, limit, start, end, deadline)
+                response = self._request(target, limit, start, deadline)
             except (httpcore.NetworkError, httpcore.TimeoutException) as error:
                 raise _RetryableError(str(error) or type(error).__name__) from None
             except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
                 raise unreadable(f"{target.host}: {error}") from None
             if isinstance(response, HttpResponse):
                 return response
-            target = self._check_redirect(target, response)
+            bare_url = target.copy_with(username=None, password=None)
+            try:
+                target = self.policy.check_url(str(bare_url.join(response)))
+            except UnusableFileError as error:
+                detail = f"it redirects elsewhere; {error.detail}"
+                raise UnusableFileError(error.reason, detail) from None
         raise unreadable(f"{redact_url(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _check_redirect(self, url: httpx.URL, location: str) -> httpx.URL:
-        bare_url = url.copy_with(username=None, password=None)
-        try:
-            return self.policy.check_url(str(bare_url.join(location)))
-        except UnusableFileError as error:
-            detail = f"it redirects elsewhere; {error.detail}"
-            raise UnusableFileError(error.reason, detail) from None
-
     def _request(
-        self, url: httpx.URL, limit: int, start: int, end: int | None, deadline: float
+        self, url: httpx.URL, limit: int, start: int | None, deadline: float
     ) -> HttpResponse | str:
         """Send one request; return the response, or the location that it redirects to."""
-        is_range = start > 0 or end is not None
-        headers = [
-            ("Host", url.netloc.decode()),
-            ("User-Agent", "polylens"),
-            ("Accept", "*/*"),
-            ("Accept-Encoding", "identity"),
-        ]
-        if is_range:
-            headers.append(("Range", f"bytes={start}-{'' if end is None else end - 1}"))
+        headers = {
+            "Host": url.netloc.decode(),
+            "User-Agent": "polylens",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        }
+        if start is not None:
+            headers["Range"] = f"bytes={start}-{start + limit - 1}"
         if url.userinfo:
             credentials = f"{url.username}:{url.password}".encode()
-            headers.append(("Authorization", f"Basic {b64encode(credentials).decode()}"))
-        bare_url = str(url.copy_with(username=None, password=None, fragment=None))
+            headers["Authorization"] = f"Basic {b64encode(credentials).decode()}"
         with self._pool.stream(
-            "GET", bare_url, headers=headers, extensions={"timeout": TIMEOUTS}
+            "GET",
+            str(url.copy_with(username=None, password=None, fragment=None)),
+            headers=list(headers.items()),
+            extensions={"timeout": TIMEOUTS},
         ) as response:
             fields = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}
             if response.status in REDIRECT_STATUSES and "location" in fields:
                 return fields["location"]
             _check_status(response.status, fields, url)
             is_partial = response.status == 206
-            if is_range and not is_partial and start:
+            if start and not is_partial:
                 raise unreadable(
                     f"{url.host} does not serve ranges of a file: download it, and ingest that"
                 )
-            max_bytes = limit if end is None else min(limit, end - start)
-            truncate = end is not None and not is_partial
-            chunks = response.iter_stream()
-            data = _read_limited(chunks, max_bytes, limit, deadline, truncate=truncate)
-            return HttpResponse(data, fields, is_partial)
+            data = bytearray()
+            for chunk in response.iter_stream():
+                data += chunk
+                if len(data) > limit and start is not None:
+                    break
+                if len(data) > limit:
+                    raise UnusableFileError(
+                        "too-large",
+                        f"more than {limit:,} bytes, the limit: raise it with --max-bytes",
+                    )
+                if time.monotonic() > deadline:
+                    raise unreadable("the server is too slow")
+            return HttpResponse(bytes(data[:limit]), fields, is_partial)
 
     @cached_property
     def _pool(self) -> httpcore.ConnectionPool:
@@ -182,9 +185,6 @@ class _PolicyBackend:
                 continue
         return httpcore.SyncBackend().connect_tcp(addresses[-1], port, *args, **options)
 
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
 
 def _check_status(status: int, headers: Mapping[str, str], url: httpx.URL) -> None:
     if status in RETRY_STATUSES:
@@ -195,21 +195,3 @@ def _check_status(status: int, headers: Mapping[str, str], url: httpx.URL) -> No
         raise unreadable(f"{url.host} answers {status}")
     if headers.get("content-encoding", "identity") != "identity":
         raise unreadable(f"{url.host} sends it compressed")
-
-
-def _read_limited(
-    chunks: Any, max_bytes: int, limit: int, deadline: float, *, truncate: bool
-) -> bytes:
-    """Read at most `max_bytes`; more is an error, unless `truncate` cuts what was not asked for."""
-    data = bytearray()
-    for chunk in chunks:
-        data += chunk
-        if len(data) > max_bytes:
-            if truncate:
-                return bytes(data[:max_bytes])
-            raise UnusableFileError(
-                "too-large", f"more than {limit:,} bytes, the limit: raise it with --max-bytes"
-            )
-        if time.monotonic() > deadline:
-            raise unreadable("the server is too slow")
-    return bytes(data)
