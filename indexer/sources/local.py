@@ -1,7 +1,7 @@
 """Folders and files on this machine: the walk that finds images and texts, and their source."""
 
 # Paths are strings here, as the system spells them: a Path for each of a million files is slow.
-# ruff: noqa: PTH112, PTH113, PTH116, PTH119, PTH120, PTH206
+# ruff: noqa: PTH112, PTH113, PTH116, PTH119, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -57,8 +57,7 @@ class LocalSource(Source):
         return is_path_available(self.root)
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
-        follow = self._options.follow_links
-        return walk([Path(self.root)], on_skip, follow_links=follow, visited=self._visited)
+        return Walk(on_skip, self._options.follow_links, self._visited).run([Path(self.root)])
 
     def compute_stamp(self, path: str) -> str:
         return self._captions.compute_stamp(path)
@@ -68,32 +67,6 @@ class LocalSource(Source):
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
         return read_file(path, limits)
-
-
-def walk(
-    roots: Sequence[Path],
-    on_skip: SkipCallback,
-    *,
-    follow_links: bool = False,
-    visited: set[tuple[int, int]] | None = None,
-) -> Iterator[SourceFile]:
-    """Find the images and texts under `roots`, each file once, folder by folder, sorted by name.
-
-    Hidden files, known system files, sidecars, and files that are neither by name nor by content
-    an image or a text are ignored.
-
-    Args:
-        roots: Folders and files.
-        on_skip: Gets what cannot be read.
-        follow_links: Follow links to folders too; links to files are always followed.
-        visited: Folders of other walks, as (device, inode); with `follow_links` they are not
-            walked again.
-
-    Raises:
-        IndexerError: A root does not exist; raised before anything else happens.
-    """
-    start_paths = distinct_roots(roots)
-    return _Walker(on_skip, follow_links, visited).walk(start_paths)
 
 
 def distinct_roots(roots: Sequence[Path]) -> list[str]:
@@ -128,49 +101,62 @@ def is_path_available(root: str) -> bool:
 
 def _walk_reaches(outer: str, inner: str) -> bool:
     """Whether walking `outer` reaches `inner`; both are real paths, so no link lies between."""
-    prefix = outer if outer.endswith(os.sep) else outer + os.sep
-    if outer == inner or not inner.startswith(prefix):
+    path = Path(inner)
+    if outer == inner or not path.is_relative_to(outer):
         return False
-    return not any(is_ignored(part) for part in inner[len(prefix) :].split(os.sep))
+    return not any(map(is_ignored, path.relative_to(outer).parts))
 
 
-class _Walker:
-    """One walk. It keeps its own stack of folders, so deep trees cost no recursion."""
+class Walk:
+    """Finds images and texts, each file once, folder by folder, sorted by name.
+
+    Hidden files, known system files, sidecars, and files that are neither by name nor by content
+    an image or a text are ignored. Deep trees cost no recursion.
+
+    Args:
+        on_skip: Gets what cannot be read.
+        follow_links: Follow links to folders too; links to files are always followed.
+        visited: Folders of other walks, as (device, inode); with `follow_links` they are not
+            walked again.
+    """
 
     def __init__(
-        self, on_skip: SkipCallback, follow_links: bool, visited: set[tuple[int, int]] | None
+        self,
+        on_skip: SkipCallback,
+        follow_links: bool = False,
+        visited: set[tuple[int, int]] | None = None,
     ) -> None:
-        self.on_skip, self.follow_links = on_skip, follow_links
-        # (device, inode) of folders; used only when following links
-        self.visited: set[tuple[int, int]] = set() if visited is None else visited
+        self._on_skip, self._follow_links = on_skip, follow_links
+        self._visited: set[tuple[int, int]] = set() if visited is None else visited
 
-    def walk(self, start_paths: Sequence[str]) -> Iterator[SourceFile]:
-        for start in start_paths:
+    def run(self, roots: Sequence[Path]) -> Iterator[SourceFile]:
+        """Yield the files under `roots`; raises `IndexerError` if a root does not exist."""
+        for start in distinct_roots(roots):
             if not os.path.isdir(start):
-                yield from self.walk_file(start)
+                yield from self._walk_file(start)
                 continue
             stack = [start]
             while stack:
                 folder = stack.pop()
-                if self.is_first_visit(folder):
+                if self._is_first_visit(folder):
                     folders: list[str] = []
-                    yield from self.walk_folder(folder, folders)
+                    yield from self._walk_folder(folder, folders)
                     stack.extend(reversed(folders))
 
-    def walk_file(self, path: str) -> Iterator[SourceFile]:
+    def _walk_file(self, path: str) -> Iterator[SourceFile]:
         """Check a file that the user named: it is never ignored silently."""
         name = os.path.basename(path)
         try:
             status = os.stat(path)
         except OSError as error:
-            return self.report_skip(path, "unreadable", error.strerror or str(error))
-        file = self.identify_file(path, name, status)
+            return self._report_skip(path, "unreadable", error.strerror or str(error))
+        file = self._identify(path, name, status)
         if file:
             yield file
         elif stat.S_ISREG(status.st_mode) and not unsupported_reason(name):
-            self.report_skip(path, "unsupported", "neither an image nor a text")
+            self._report_skip(path, "unsupported", "neither an image nor a text")
 
-    def walk_folder(self, path: str, folders: list[str]) -> Iterator[SourceFile]:
+    def _walk_folder(self, path: str, folders: list[str]) -> Iterator[SourceFile]:
         """Yield the files of one folder; add its subfolders to `folders`."""
         try:
             with os.scandir(path) as listing:
@@ -179,88 +165,78 @@ class _Walker:
                     key=lambda entry: entry.name,
                 )
         except OSError as error:
-            return self.report_skip(path, "unreadable", f"folder: {error.strerror or error}")
+            return self._report_skip(path, "unreadable", f"folder: {error.strerror or error}")
         sidecars = find_sidecars(entry.name for entry in entries)
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             elif entry.name not in sidecars:
-                yield from self.check_entry(entry, folders)
+                yield from self._check_entry(entry, folders)
 
-    def check_entry(self, entry: os.DirEntry[str], folders: list[str]) -> Iterator[SourceFile]:
+    def _check_entry(self, entry: os.DirEntry[str], folders: list[str]) -> Iterator[SourceFile]:
         try:
             status = entry.stat()
         except OSError as error:
-            if detect_kind(entry.name):
-                if error.errno == errno.ELOOP:
-                    self.report_skip(entry.path, "link-cycle", "a link to itself")
-                else:
-                    self.report_skip(entry.path, "unreadable", _describe_os_error(entry, error))
-            return
+            if not detect_kind(entry.name):
+                return
+            if error.errno == errno.ELOOP:
+                return self._report_skip(entry.path, "link-cycle", "a link to itself")
+            detail = error.strerror or str(error)
+            if error.errno == errno.ENOENT and entry.is_symlink():
+                detail = "a link to a file that does not exist"
+            return self._report_skip(entry.path, "unreadable", detail)
         if stat.S_ISDIR(status.st_mode):  # a link to a folder
-            if self.follow_links and not self.is_link_cycle(entry.path):
+            if self._follow_links and not self._is_link_cycle(entry.path):
                 folders.append(entry.path)
             return
-        file = self.identify_file(entry.path, entry.name, status)
+        file = self._identify(entry.path, entry.name, status)
         if file:
             yield file
 
-    def identify_file(self, path: str, name: str, status: os.stat_result) -> SourceFile | None:
+    def _identify(self, path: str, name: str, status: os.stat_result) -> SourceFile | None:
         is_regular = stat.S_ISREG(status.st_mode)
         try:
             kind = identify_file(name, lambda: _read_head(path) if is_regular else b"")
         except UnusableFileError as error:
-            self.report_skip(path, error.reason, error.detail)
+            self._report_skip(path, error.reason, error.detail)
             return None
         if kind and not is_regular:
             types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
             file_type = types.get(stat.S_IFMT(status.st_mode), "a device")
-            self.report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
+            self._report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
             return None
         return SourceFile(path, status.st_size, status.st_mtime_ns, kind) if kind else None
 
-    def is_first_visit(self, folder: str) -> bool:
+    def _is_first_visit(self, folder: str) -> bool:
         """Whether this walk has not seen `folder` before; links can lead to it twice."""
-        if not self.follow_links:
+        if not self._follow_links:
             return True
         try:
             status = os.stat(folder)
         except OSError:
             return True  # listing it fails too, and reports it
         key = (status.st_dev, status.st_ino)
-        is_new = key not in self.visited
-        self.visited.add(key)
+        is_new = key not in self._visited
+        self._visited.add(key)
         return is_new
 
-    def is_link_cycle(self, link: str) -> bool:
+    def _is_link_cycle(self, link: str) -> bool:
         target = os.path.realpath(link)
-        if not (os.path.realpath(os.path.dirname(link)) + os.sep).startswith(
-            target.rstrip(os.sep) + os.sep
-        ):
+        if not Path(os.path.realpath(os.path.dirname(link))).is_relative_to(target):
             return False
         detail = f"a link back to {display_path(target)}, which contains it"
-        self.report_skip(link, "link-cycle", detail)
+        self._report_skip(link, "link-cycle", detail)
         return True
 
-    def report_skip(self, path: str, reason: str, detail: str) -> None:
-        self.on_skip(SkippedFile(display_path(path), reason, detail))
-
-
-def _describe_os_error(entry: os.DirEntry[str], error: OSError) -> str:
-    if entry.is_symlink() and error.errno == errno.ENOENT:
-        return "a link to a file that does not exist"
-    return error.strerror or str(error)
+    def _report_skip(self, path: str, reason: str, detail: str) -> None:
+        self._on_skip(SkippedFile(display_path(path), reason, detail))
 
 
 def _read_head(path: str) -> bytes:
     """Return the first bytes of a file, b"" if they cannot be read. Never waits on a pipe."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(file, "rb", buffering=0) as opened:
+            return opened.read(SNIFF_BYTES) or b""
     except OSError:
         return b""
-    try:
-        return os.read(file, SNIFF_BYTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)

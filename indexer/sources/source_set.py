@@ -21,6 +21,7 @@ from indexer.paths import (
     ancestors,
     display_path,
     is_local_file,
+    is_web,
     is_within,
     redact_url,
     resolve_display_path,
@@ -50,6 +51,15 @@ class SourceType(NamedTuple):
     places: tuple[Place, ...]
     extensions: tuple[str, ...] = ()
     folders: tuple[tuple[str, ...], ...] = ()
+
+    def reads(self, address: str, place: Place) -> bool:
+        """Whether sources of this type read an address of a place."""
+        if place not in self.places or not (self.extensions or self.folders):
+            return place in self.places
+        folder = Path(address)
+        if place == "local" and folder.is_dir():
+            return any(all((folder / f).is_file() for f in files) for files in self.folders)
+        return redact_url(address).lower().endswith(self.extensions)
 
 
 # The first that matches. A new type is one module with a `Source` class, and one line here; if its
@@ -176,26 +186,15 @@ def open_source(
 
             open_filesystem(address)  # raises with the reason
         address = resolve_root(Path(address))
-    place: Place = "local"
-    if scheme:
-        place = "web" if scheme in {"http", "https"} else "filesystem"
+    place: Place = "web" if is_web(address) else "filesystem" if scheme else "local"
     for source_type in SOURCE_TYPES:
-        if place in source_type.places and _matches(source_type, address, place):
+        if source_type.reads(address, place):
             source: Source = resolve_name(source_type.target)(address, options, on_skip)
             return source
     raise IndexerError(
         f"{redact_url(address)}: folders on the web cannot be listed; name a list of images "
         f"({', '.join(LIST_EXTENSIONS)}), a .tar or a .parquet"
     )
-
-
-def _matches(source_type: SourceType, address: str, place: Place) -> bool:
-    if not source_type.extensions and not source_type.folders:
-        return True
-    if place == "local" and Path(address).is_dir():
-        folder = Path(address)
-        return any(all((folder / f).is_file() for f in files) for files in source_type.folders)
-    return redact_url(address).lower().endswith(source_type.extensions)
 
 
 def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
@@ -248,10 +247,9 @@ def expand_argument(argument: str | Path) -> list[str]:
 
 
 def _expand_wildcards(name: str) -> list[str]:
-    scheme = url_scheme(name)
-    if not glob.has_magic(name) or scheme in {"http", "https"}:
+    if not glob.has_magic(name) or is_web(name):
         return [name]
-    if not scheme:
+    if not url_scheme(name):
         return sorted(glob.glob(str(Path(name).expanduser())))  # noqa: PTH207
     from indexer.sources.filesystem import describe_error, open_filesystem
 

@@ -15,7 +15,7 @@ from PIL import Image
 from embedder.images.decode import DecodeLimits, decode_image, read_file
 from indexer.errors import UnusableFileError
 from indexer.paths import display_path
-from indexer.sources.local import walk
+from indexer.sources.local import Walk
 from indexer.types import SkippedFile
 
 LIMITS = DecodeLimits(max_bytes=1 << 20)
@@ -109,7 +109,7 @@ if os.geteuid() == 0:  # root reads it all the same
 def test_everything_in_a_hostile_folder_is_a_picture_or_a_reason(hostile):
     skips: list[SkippedFile] = []
     pictures = {}
-    for found in walk([hostile], skips.append, follow_links=True):
+    for found in Walk(skips.append, follow_links=True).run([hostile]):
         try:
             picture = decode_image(read_file(found.path, LIMITS), side=120, limits=LIMITS)
         except UnusableFileError as error:

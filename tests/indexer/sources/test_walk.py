@@ -11,7 +11,7 @@ import pytest
 from indexer.errors import IndexerError
 from indexer.paths import display_path, resolve_display_path
 from indexer.sources import SourceFile
-from indexer.sources.local import distinct_roots, walk
+from indexer.sources.local import Walk, distinct_roots
 from indexer.types import SkippedFile
 
 JPEG = b"\xff\xd8\xff\xe0 as far as a walk can see"
@@ -25,7 +25,7 @@ def touch(path: Path, data: bytes = JPEG) -> Path:
 
 def walked(*roots: Path, **options: bool) -> tuple[list[SourceFile], dict[str, SkippedFile]]:
     skips: list[SkippedFile] = []
-    found = list(walk(roots, skips.append, **options))
+    found = list(Walk(skips.append, **options).run(roots))
     assert len({s.path for s in skips}) == len(skips)
     return found, {Path(s.path).name: s for s in skips}
 
@@ -95,7 +95,7 @@ def test_unsupported_formats_say_what_to_do(tmp_path):
 def test_a_missing_root_stops_the_walk_at_once(tmp_path):
     touch(tmp_path / "a.jpg")
     with pytest.raises(IndexerError, match="no-such-folder"):
-        walk([tmp_path, tmp_path / "no-such-folder"], lambda skip: None)
+        next(Walk(lambda skip: None).run([tmp_path, tmp_path / "no-such-folder"]))
 
 
 def test_a_single_file_is_a_root(tmp_path):
@@ -205,7 +205,7 @@ def test_a_folder_that_vanishes_while_walking_is_reported(tmp_path):
     touch(tmp_path / "a/1.jpg")
     touch(tmp_path / "b/2.jpg")
     skips: list[SkippedFile] = []
-    walking = walk([tmp_path], skips.append)
+    walking = Walk(skips.append).run([tmp_path])
     assert Path(next(walking).path).name == "1.jpg"
     (tmp_path / "b/2.jpg").unlink()
     (tmp_path / "b").rmdir()
@@ -285,7 +285,7 @@ def test_a_path_longer_than_the_system_allows_is_reported(tmp_path):
 def test_the_walk_streams(tmp_path):
     for i in range(3):
         touch(tmp_path / f"{i}/a.jpg")
-    walking = walk([tmp_path], lambda skip: None)
+    walking = Walk(lambda skip: None).run([tmp_path])
     next(walking)
     touch(tmp_path / "2/b.jpg")  # seen, since that folder is not listed yet
     assert len(list(walking)) == 3
