@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 FAILED, SKIPPED, INTERRUPTED = 1, 3, 130
 DEBUG_FLAG = "--debug"
@@ -31,12 +32,10 @@ def make_app(help: str, examples: str) -> typer.Typer:
     def program_options(
         version: Annotated[
             bool,
-            typer.Option(
-                "--version", help="Print the version.", callback=_print_version, is_eager=True
-            ),
+            Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
         ] = False,
         debug: Annotated[  # read by `run_program`
-            bool, typer.Option(DEBUG_FLAG, help="Show the traceback of an error.")
+            bool, Option(DEBUG_FLAG, help="Show the traceback of an error.")
         ] = False,
     ) -> None:
         pass

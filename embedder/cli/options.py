@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer import Option
 
 from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 MODEL_PANEL = "The model"
 API_KEY_VARIABLE = "POLYLENS_MODEL_API_KEY"
 
@@ -39,7 +40,7 @@ def make_option(row: Setting, *names: str, parse: bool = False, **keywords: Any)
     }
     if parse and row.parse is not str:
         own["parser"] = convert
-    return typer.Option(*names, **own | keywords)
+    return Option(*names, **own | keywords)
 
 
 def inject(

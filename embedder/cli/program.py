@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from embedder.api import describe_model, list_models, load
 from embedder.cli import options
@@ -145,26 +146,26 @@ def embed(
     settings: Settings,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="Texts; if there are none, the lines of stdin."),
+        Argument(metavar="TEXT", help="Texts; if there are none, the lines of stdin."),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
+        list[Path] | None, Option(metavar="PATH", help="An image; may be repeated.")
     ] = None,
     together: Annotated[
-        bool, typer.Option("--together", help="One vector for all texts and images.")
+        bool, Option("--together", help="One vector for all texts and images.")
     ] = False,
     role: Annotated[
-        str, typer.Option(metavar="|".join(ROLES), help="What the vectors are for.")
+        str, Option(metavar="|".join(ROLES), help="What the vectors are for.")
     ] = "query",
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
+        Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
     ] = None,
     npy: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write an (n, dim) array to this file.")
+        Path | None, Option(metavar="PATH", help="Write an (n, dim) array to this file.")
     ] = None,
     as_int8: Annotated[
-        bool, typer.Option("--int8", help="Integers from -127 to 127 in that array.")
+        bool, Option("--int8", help="Integers from -127 to 127 in that array.")
     ] = False,
     model: options.Model = DEFAULT_MODEL,
     as_json: options.Json = False,
@@ -245,34 +246,29 @@ def _print_vectors(
 def serve(
     settings: Settings,
     model: options.Model = DEFAULT_MODEL,
-    host: Annotated[
-        str, typer.Option(metavar="HOST", help="The address to listen on.")
-    ] = "127.0.0.1",
+    host: Annotated[str, Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")
+        int, Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")
     ] = 8100,
     api_key: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="KEY", envvar="POLYLENS_SERVE_API_KEY", help="The key that clients must send."
         ),
     ] = None,
     served_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The name of the model for clients.")
+        str | None, Option(metavar="NAME", help="The name of the model for clients.")
     ] = None,
-    max_batch: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs per batch.")] = 32,
-    max_queue: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs that may wait.")] = 512,
+    max_batch: Annotated[int, Option(metavar="N", min=1, help="Inputs per batch.")] = 32,
+    max_queue: Annotated[int, Option(metavar="N", min=1, help="Inputs that may wait.")] = 512,
     max_wait: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Seconds an input may wait.")
+        float, Option(metavar="SECONDS", min=0, help="Seconds an input may wait.")
     ] = 60,
-    max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Bytes per request.")] = 32
-    << 20,
-    max_pixels: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Pixels per image.")
-    ] = 50_000_000,
-    max_inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Inputs per request.")] = 256,
+    max_bytes: Annotated[int, Option(metavar="N", min=1, help="Bytes per request.")] = 32 << 20,
+    max_pixels: Annotated[int, Option(metavar="N", min=1, help="Pixels per image.")] = 50_000_000,
+    max_inputs: Annotated[int, Option(metavar="N", min=1, help="Inputs per request.")] = 256,
     max_characters: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Characters per text.")
+        int, Option(metavar="N", min=1, help="Characters per text.")
     ] = 100_000,
 ) -> None:
     """Serve a model to other programs, with the API of OpenAI's embeddings."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from embedder.cli.console import print_note, replace_unprintable
 from embedder.cli.options import inject
@@ -18,44 +19,43 @@ from embedder.cli.options import inject
 PROGRESS_INTERVAL = 10.0  # seconds between two lines that are not on a terminal
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write: a JSON Lines file.")
+    Path, Option("--out", "-o", metavar="FILE", help="Where to write: a JSON Lines file.")
 ]
 Images = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where the pictures are, if not beside the table."),
+    Path | None, Option(metavar="FOLDER", help="Where the pictures are, if not beside the table.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 
 BENCHMARK_OPTIONS: dict[str, Any] = {
     "benchmark": Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="PATH is a published dataset: mmeb, xtd, xm3600, flickr30k, coco, "
             "flickr30k-drawn, coco-drawn, cirr, cirr-subset, fashioniq, sts.",
         ),
     ],
     "among": Annotated[
-        Path | None, typer.Option(metavar="FILE", help="More pairs to search among, both sides.")
+        Path | None, Option(metavar="FILE", help="More pairs to search among, both sides.")
     ],
-    "reverse": Annotated[bool, typer.Option("--reverse", help="Search in both directions.")],
+    "reverse": Annotated[bool, Option("--reverse", help="Search in both directions.")],
     "limit": Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Use this many queries, drawn at random.")
+        int | None, Option(min=1, metavar="N", help="Use this many queries, drawn at random.")
     ],
     "seed": Annotated[
-        int | None, typer.Option(metavar="N", help="The seed of --limit.", show_default="0")
+        int | None, Option(metavar="N", help="The seed of --limit.", show_default="0")
     ],
     "images": Images,
     "font": Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="The font of drawn captions.",
             show_default="Arial, or Liberation Sans",
         ),
     ],
     "without_instructions": Annotated[
-        bool, typer.Option("--plain", help="Leave out instructions, for models without them.")
+        bool, Option("--plain", help="Leave out instructions, for models without them.")
     ],
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli import options
 from embedder.cli.console import print_table, replace_unprintable, write_json
@@ -33,17 +34,14 @@ Examples:
 def compare(
     settings: Settings,
     benchmark_flags: dict[str, Any],
-    before: Annotated[
-        str, typer.Argument(help="A model, or an evaluation's folder.", metavar="BEFORE")
-    ],
-    after: Annotated[str, typer.Argument(help="Another of the same kind.", metavar="AFTER")],
+    before: Annotated[str, Argument(help="A model, or an evaluation's folder.", metavar="BEFORE")],
+    after: Annotated[str, Argument(help="Another of the same kind.", metavar="AFTER")],
     path: Annotated[
-        Path | None,
-        typer.Argument(help="For models: what to evaluate them on.", metavar="PATH"),
+        Path | None, Argument(help="For models: what to evaluate them on.", metavar="PATH")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where to write the comparison and both evaluations."),
+        Option(metavar="FOLDER", help="Where to write the comparison and both evaluations."),
     ] = None,
     as_json: Json = False,
 ) -> None:

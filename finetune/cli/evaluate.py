@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli import options
 from embedder.cli.console import print_note, print_table, replace_unprintable, write_json
@@ -37,10 +38,10 @@ Examples:
 def evaluate(
     settings: Settings,
     benchmark_flags: dict[str, Any],
-    path: Annotated[Path, typer.Argument(help="A file of pairs, or a published dataset's folder.")],
+    path: Annotated[Path, Argument(help="A file of pairs, or a published dataset's folder.")],
     model: options.Model = DEFAULT_MODEL,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to write the report and results.")
+        Path | None, Option(metavar="FOLDER", help="Where to write the report and results.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli import options
 from embedder.cli.console import print_note, write_json
@@ -23,10 +24,10 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write it; a new folder.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="A run's folder.")],
+    out: Annotated[Path, Option(metavar="FOLDER", help="Where to write it; a new folder.")],
     adapter: Annotated[
-        bool, typer.Option("--adapter", help="Write only the adapter, without its base.")
+        bool, Option("--adapter", help="Write only the adapter, without its base.")
     ] = False,
     dtype: options.Dtype = None,
     as_json: Json = False,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli.console import print_note, replace_unprintable, write_json
 from embedder.families.registry import DEFAULT_MODEL
@@ -36,27 +37,23 @@ MODEL_FLAGS = ("model", "device", "dtype", "trust_remote_code", "model_api_key")
 @_options.takes_flags(*MODEL_FLAGS, "store", "collection")
 def mine(
     flags: dict[str, Any],
-    file: Annotated[Path, typer.Argument(metavar="PAIRS", help="A table of pairs.")],
+    file: Annotated[Path, Argument(metavar="PAIRS", help="A table of pairs.")],
     out: Out,
     in_collection: Annotated[
-        bool, typer.Option("--from-collection", help="Search the collection, too.")
+        bool, Option("--from-collection", help="Search the collection, too.")
     ] = False,
     among: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Search this table of pairs, too.")
+        Path | None, Option(metavar="FILE", help="Search this table of pairs, too.")
     ] = None,
     never: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Pairs that give no negatives (held out).")
+        Path | None, Option(metavar="FILE", help="Pairs that give no negatives (held out).")
     ] = None,
-    per_query: Annotated[int, typer.Option(min=1, metavar="N", help="Negatives a pair.")] = 1,
-    rank_from: Annotated[
-        int, typer.Option(min=1, metavar="N", help="The best rank of a negative.")
-    ] = 1,
-    rank_to: Annotated[
-        int, typer.Option(min=1, metavar="N", help="The lowest rank of a negative.")
-    ] = 50,
+    per_query: Annotated[int, Option(min=1, metavar="N", help="Negatives a pair.")] = 1,
+    rank_from: Annotated[int, Option(min=1, metavar="N", help="The best rank of a negative.")] = 1,
+    rank_to: Annotated[int, Option(min=1, metavar="N", help="The lowest rank of a negative.")] = 50,
     ceiling: Annotated[
         float,
-        typer.Option(
+        Option(
             min=0.0,
             max=1.0,
             metavar="SHARE",

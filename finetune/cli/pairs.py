@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli.console import print_note, print_table, replace_unprintable, write_json
 from finetune.cli._options import Images, Out, ProgressPrinter, check_output_path
@@ -39,34 +40,31 @@ def pairs(
     config: Config,
     out: Out,
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILES", help="Tables of pairs, or folders of tables."),
+        list[Path] | None, Argument(metavar="FILES", help="Tables of pairs, or folders of tables.")
     ] = None,
     captions: Annotated[
-        bool, typer.Option("--from-collection", help="Use the collection's captions.")
+        bool, Option("--from-collection", help="Use the collection's captions.")
     ] = False,
-    feedback: Annotated[
-        bool, typer.Option("--from-feedback", help="Use the votes in the app.")
-    ] = False,
+    feedback: Annotated[bool, Option("--from-feedback", help="Use the votes in the app.")] = False,
     both_ways: Annotated[
-        bool, typer.Option("--both-ways", help="Add pairs from picture to caption.")
+        bool, Option("--both-ways", help="Add pairs from picture to caption.")
     ] = False,
     texts: Annotated[
-        bool, typer.Option("--texts", help="Pair the captions of one picture, without the picture.")
+        bool, Option("--texts", help="Pair the captions of one picture, without the picture.")
     ] = False,
     images: Images = None,
     split: Annotated[
         float | None,
-        typer.Option(
+        Option(
             min=0.01,
             max=0.99,
             metavar="SHARE",
             help="Hold out this share in FILE.test.jsonl; the rest goes to FILE.train.jsonl.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another split.")] = 0,
+    seed: Annotated[int, Option(metavar="N", help="Another seed gives another split.")] = 0,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Open each picture to find damaged ones.")
+        bool, Option("--check/--no-check", help="Open each picture to find damaged ones.")
     ] = True,
     as_json: _options.Json = False,
 ) -> None:

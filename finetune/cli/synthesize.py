@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from embedder.cli.console import (
     FAILED,
@@ -47,9 +48,8 @@ Examples:
   finetune synthesize --write-prompts prompts       to edit, then: --prompts prompts
 """
 
-Option = typer.Option
-LLMOption = partial(typer.Option, rich_help_panel="The language model")
-CostOption = partial(typer.Option, rich_help_panel="Time and money")
+LLMOption = partial(Option, rich_help_panel="The language model")
+CostOption = partial(Option, rich_help_panel="Time and money")
 KEY_VARIABLES = ["POLYLENS_LLM_API_KEY", "OPENAI_API_KEY"]
 
 Money = partial(CostOption, min=0.0, metavar="MONEY")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli import options
 from embedder.cli.console import print_note, write_json
@@ -35,19 +36,18 @@ Examples:
 def train(
     settings: Settings,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files of pairs; see finetune pairs.")
+        list[Path], Argument(metavar="FILE...", help="Files of pairs; see finetune pairs.")
     ],
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"The preset: {PRESETS}.", show_default="starter-head"),
+        Option(metavar="NAME", help=f"The preset: {PRESETS}.", show_default="starter-head"),
     ] = None,
     config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A YAML recipe; the preset fills in the rest."),
+        Path | None, Option(metavar="FILE", help="A YAML recipe; the preset fills in the rest.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME|FOLDER",
             help="The model to adapt.",
             show_default="the preset's",
@@ -56,34 +56,30 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FOLDER",
             help="The run's folder; an interrupted run resumes there.",
             show_default="a new one in POLYLENS_RUNS",
         ),
     ] = None,
     test: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Pairs to evaluate on, before and after."),
+        list[Path] | None, Option(metavar="FILE", help="Pairs to evaluate on, before and after.")
     ] = None,
     hold_out: Annotated[
-        float,
-        typer.Option(min=0, max=0.9, help="Without --test, hold out this share of the pairs."),
+        float, Option(min=0, max=0.9, help="Without --test, hold out this share of the pairs.")
     ] = 0.1,
     images: Images = None,
-    batch: Annotated[int | None, typer.Option(help="Pairs in a step.", metavar="N")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the pairs.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps, instead of epochs.", metavar="N")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="The peak learning rate.")] = None,
+    batch: Annotated[int | None, Option(help="Pairs in a step.", metavar="N")] = None,
+    epochs: Annotated[float | None, Option(help="Passes over the pairs.")] = None,
+    steps: Annotated[int | None, Option(help="Steps, instead of epochs.", metavar="N")] = None,
+    rate: Annotated[float | None, Option(help="The peak learning rate.")] = None,
     matryoshka: Annotated[
         str | None,
-        typer.Option(metavar="N,N", help="Dims that vectors may be truncated to, such as 256,512."),
+        Option(metavar="N,N", help="Dims that vectors may be truncated to, such as 256,512."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set", metavar="NAME=VALUE", help="Any other recipe setting, such as lora.rank=8."
         ),
     ] = None,
@@ -100,13 +96,7 @@ def train(
     run = RunDir((out or _new_run_dir(recipe.preset)).expanduser().absolute())
     request = TrainingData(files=files, tests=test or [], hold_out=hold_out, images=images)
     with silence_transformers():
-        outcome = run_training(
-            request,
-            recipe,
-            run,
-            settings,
-            print_note,
-        )
+        outcome = run_training(request, recipe, run, settings, print_note)
     _print_outcome(outcome, as_json)
 
 

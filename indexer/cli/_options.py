@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from embedder.cli.console import print_note
 from embedder.cli.options import Command, complete_model_name, inject, make_option
@@ -36,10 +37,10 @@ def complete_collection(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; do nothing.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Show more.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Show what would be done; do nothing.")]
 
 
 def takes_ingest_options(command: Command) -> Command:
@@ -50,13 +51,13 @@ def takes_ingest_options(command: Command) -> Command:
 def _build_ingest_options(
     manifest: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="A CSV or JSONL file with captions for the images."),
+        Option(metavar="PATH", help="A CSV or JSONL file with captions for the images."),
     ] = None,
     frames: Annotated[
-        bool, typer.Option("--frames", help="Embed several frames of an animation.")
+        bool, Option("--frames", help="Embed several frames of an animation.")
     ] = False,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow links to folders.")
+        bool, Option("--follow-links", help="Follow links to folders.")
     ] = False,
 ) -> dict[str, Any]:
     return {"manifest": manifest, "embed_frames": frames, "follow_links": follow_links}

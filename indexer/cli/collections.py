@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli.console import print_note, print_table, write_json
 from indexer.cli import _options
@@ -19,7 +20,7 @@ app = typer.Typer()
 collections_app = typer.Typer(help="List, create and delete collections.", no_args_is_help=True)
 app.add_typer(collections_app, name="collections")
 
-Name = Annotated[str, typer.Argument(help="The collection.")]
+Name = Annotated[str, Argument(help="The collection.")]
 
 LIST_EXAMPLES = """
 Examples:
@@ -50,9 +51,7 @@ Images and texts are not touched. With --tenant, only what belongs to that tenan
 @_options.takes_flags("store")
 def list_(
     flags: dict[str, Any],
-    tenants: Annotated[
-        bool, typer.Option("--tenants", help="Also count each tenant's points.")
-    ] = False,
+    tenants: Annotated[bool, Option("--tenants", help="Also count each tenant's points.")] = False,
     as_json: _options.Json = False,
 ) -> None:
     """List the collections of a store, with their points and models."""
@@ -81,11 +80,7 @@ def list_(
 @_options.takes_flags(
     "dim", "pixel_budget", "trust_remote_code", *_options.LAYOUT, "store", "model"
 )
-def create(
-    flags: dict[str, Any],
-    name: Name,
-    as_json: _options.Json = False,
-) -> None:
+def create(flags: dict[str, Any], name: Name, as_json: _options.Json = False) -> None:
     """Create an empty collection, with the layout that a server will use."""
     from indexer.collections import open_backend
     from indexer.collections.collection import create_collection
@@ -110,7 +105,7 @@ def create(
 def delete(
     flags: dict[str, Any],
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: _options.Json = False,
 ) -> None:
     """Delete a collection: its points, and its files on this machine."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from embedder.cli.console import print_note, replace_unprintable, write_json
 from indexer.cli import _options
@@ -36,21 +37,17 @@ Examples:
 def export(
     config: Config,
     form: Annotated[
-        str, typer.Option("--format", metavar="|".join(FORMATS), help="The format.")
+        str, Option("--format", metavar="|".join(FORMATS), help="The format.")
     ] = "jsonl",
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="The file; stdout if not given."),
+        Path | None, Option("--output", "-o", metavar="PATH", help="The file; stdout if not given.")
     ] = None,
     search: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PART", help="Only the hits of a search; may be repeated."),
+        list[str] | None, Option(metavar="PART", help="Only the hits of a search; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Hits of the search.")] = 100,
+    limit: Annotated[int, Option("--limit", "-n", min=1, help="Hits of the search.")] = 100,
     where: Where = None,
-    vectors: Annotated[
-        bool, typer.Option("--vectors/--no-vectors", help="With the vectors.")
-    ] = True,
+    vectors: Annotated[bool, Option("--vectors/--no-vectors", help="With the vectors.")] = True,
     as_json: _options.Json = False,
 ) -> None:
     """Write points, their payloads and vectors, to a file or to stdout."""

@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from embedder.cli.console import (
-    INTERRUPTED,
-    SKIPPED,
-    print_note,
-    replace_unprintable,
-    write_json,
-)
+from embedder.cli.console import INTERRUPTED, SKIPPED, print_note, replace_unprintable, write_json
 from indexer.cli import _options
 from indexer.config import Config
 
@@ -57,16 +52,15 @@ def ingest(
     config: Config,
     ingest_options: dict[str, Any],
     folders: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE", help="Folders, archives, tables; also URLs: s3://..."),
+        list[str], Argument(metavar="SOURCE", help="Folders, archives, tables; also URLs: s3://...")
     ],
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove points whose files are gone from the folders.")
+        bool, Option("--prune", help="Remove points whose files are gone from the folders.")
     ] = False,
     dry_run: _options.DryRun = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="Also fetch images that lists point to on this host."),
+        Option(metavar="HOST", help="Also fetch images that lists point to on this host."),
     ] = None,
     quiet: _options.Quiet = False,
     verbose: _options.Verbose = False,

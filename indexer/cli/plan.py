@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer import Option
 
 from embedder.cli.console import print_fields, print_table, write_json
 from embedder.hardware import format_bytes
@@ -37,45 +38,38 @@ Examples:
 @_options.takes_flags("dim", "store", "collection", "model")
 def plan(
     flags: dict[str, Any],
-    images: Annotated[str, typer.Option(metavar="N", help="Images, such as 100M or 1B.")],
-    texts: Annotated[
-        str, typer.Option(metavar="N", help="Chunks of text; a short text is one.")
-    ] = "0",
+    images: Annotated[str, Option(metavar="N", help="Images, such as 100M or 1B.")],
+    texts: Annotated[str, Option(metavar="N", help="Chunks of text; a short text is one.")] = "0",
     captions: Annotated[
-        float, typer.Option(min=0, metavar="N", help="Captions per image, on average.")
+        float, Option(min=0, metavar="N", help="Captions per image, on average.")
     ] = 0.0,
     profile: Annotated[
         str | None,
-        typer.Option(
-            metavar="small|large|huge", help="Plan for this profile, not for the best one."
-        ),
+        Option(metavar="small|large|huge", help="Plan for this profile, not for the best one."),
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Copies of each shard.")
+        int | None, Option(min=1, metavar="N", help="Copies of each shard.")
     ] = None,
-    node_ram: Annotated[str, typer.Option(metavar="SIZE", help="RAM of a node.")] = "64GB",
+    node_ram: Annotated[str, Option(metavar="SIZE", help="RAM of a node.")] = "64GB",
     gpu: Annotated[
-        str, typer.Option(metavar="NAME", help="The GPU that embeds, such as a100, l40s or l4.")
+        str, Option(metavar="NAME", help="The GPU that embeds, such as a100, l40s or l4.")
     ] = "h100",
-    gpus: Annotated[int, typer.Option(min=1, metavar="N", help="How many GPUs.")] = 1,
+    gpus: Annotated[int, Option(min=1, metavar="N", help="How many GPUs.")] = 1,
     days: Annotated[
-        float | None, typer.Option(min=0.001, metavar="N", help="Days that the embedding may take.")
+        float | None, Option(min=0.001, metavar="N", help="Days that the embedding may take.")
     ] = None,
     utilisation: Annotated[
         float,
-        typer.Option(
-            min=0.01, max=1, metavar="N", help="Share of a GPU's peak that the model reaches."
-        ),
+        Option(min=0.01, max=1, metavar="N", help="Share of a GPU's peak that the model reaches."),
     ] = 0.4,
     points_per_second: Annotated[
-        float | None,
-        typer.Option(min=0.1, metavar="N", help="The upload speed measured on your server."),
+        float | None, Option(min=0.1, metavar="N", help="The upload speed measured on your server.")
     ] = None,
     gpu_hour: Annotated[
-        float | None, typer.Option(min=0, metavar="PRICE", help="Cost of a GPU per hour.")
+        float | None, Option(min=0, metavar="PRICE", help="Cost of a GPU per hour.")
     ] = None,
     node_month: Annotated[
-        float | None, typer.Option(min=0, metavar="PRICE", help="Cost of a node per month.")
+        float | None, Option(min=0, metavar="PRICE", help="Cost of a node per month.")
     ] = None,
     as_json: _options.Json = False,
 ) -> None:

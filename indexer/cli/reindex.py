@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from embedder.cli.console import (
     FAILED,
@@ -47,15 +48,12 @@ would lack files that the old one has, the old one stays in use: exit status 1.
 def reindex(
     config: Config,
     ingest_options: dict[str, Any],
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Switch back to the old index.")
-    ] = False,
+    rollback: Annotated[bool, Option("--rollback", help="Switch back to the old index.")] = False,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Delete the old index, and an unfinished new one.")
+        bool, Option("--forget", help="Delete the old index, and an unfinished new one.")
     ] = False,
     allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Continue without folders and files that are gone."),
+        bool, Option("--allow-missing", help="Continue without folders and files that are gone.")
     ] = False,
     quiet: _options.Quiet = False,
     verbose: _options.Verbose = False,

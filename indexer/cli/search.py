@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperCommand, TyperOption
 
 from embedder.cli.console import print_note, replace_unprintable, write_json
@@ -24,7 +25,7 @@ BAR_WIDTH = 8  # characters of a score's bar
 
 Where = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         metavar="KEY=VALUE",
         help="A filter: kind=image, year=2019..2022, tags=a,b. May be repeated.",
     ),
@@ -89,15 +90,14 @@ def takes_page_options(command: Command) -> Command:
 
 
 def _build_page_options(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many hits.")] = 20,
-    offset: Annotated[int, typer.Option(min=0, help="How many of the best hits to skip.")] = 0,
+    limit: Annotated[int, Option("--limit", "-n", min=1, help="How many hits.")] = 20,
+    offset: Annotated[int, Option(min=0, help="How many of the best hits to skip.")] = 0,
     where: Where = None,
     diversity: Annotated[
-        float, typer.Option(min=0, max=1, help="0: the best hits; 1: as different as possible.")
+        float, Option(min=0, max=1, help="0: the best hits; 1: as different as possible.")
     ] = 0.0,
     fold: Annotated[
-        bool,
-        typer.Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them."),
+        bool, Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them.")
     ] = True,
 ) -> dict[str, Any]:
     from indexer.search.query_syntax import parse_filters
@@ -119,17 +119,17 @@ def search(
     page: dict[str, Any],
     parts: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             help="Text, an image's path or id:ID, with an optional sign and weight: "
             "-people, 2:sunset, -0.5:photo.jpg. A single - reads text from stdin."
         ),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
+        list[Path] | None, Option(metavar="PATH", help="An image; may be repeated.")
     ] = None,
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
+        Option(metavar="TEXT", help="What to look for, for models that follow instructions."),
     ] = None,
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,
@@ -155,7 +155,7 @@ def similar(
     config: Config,
     page: dict[str, Any],
     what: Annotated[
-        str, typer.Argument(metavar="ID_OR_PATH", help="A point's id, or the path of any image.")
+        str, Argument(metavar="ID_OR_PATH", help="A point's id, or the path of any image.")
     ],
     verbose: _options.Verbose = False,
     as_json: _options.Json = False,

@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
-from embedder.cli.console import (
-    FAILED,
-    print_fields,
-    print_table,
-    replace_unprintable,
-    write_json,
-)
+from embedder.cli.console import FAILED, print_fields, print_table, replace_unprintable, write_json
 from embedder.hardware import format_bytes
 from indexer.cli import _options
 from indexer.paths import display_path
@@ -162,7 +157,7 @@ def _query_catalog(catalog: Path, query: str) -> list[tuple[Any, ...]]:
 def doctor(
     config: Config,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Delete broken files that the next ingest rebuilds.")
+        bool, Option("--repair", help="Delete broken files that the next ingest rebuilds.")
     ] = False,
     as_json: _options.Json = False,
 ) -> None:

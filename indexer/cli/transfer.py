@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from embedder.cli.console import INTERRUPTED, print_note, replace_unprintable, write_json
 from embedder.cli.options import Command, inject
@@ -61,11 +62,10 @@ def takes_mode(command: Command) -> Command:
 
 def _choose_mode(
     merge: Annotated[
-        bool, typer.Option("--merge", help="Add the points that the collection there lacks.")
+        bool, Option("--merge", help="Add the points that the collection there lacks.")
     ] = False,
     in_place: Annotated[
-        bool,
-        typer.Option("--replace", help="Replace the collection that is there with the copy."),
+        bool, Option("--replace", help="Replace the collection that is there with the copy.")
     ] = False,
 ) -> Mode:
     if merge and in_place:
@@ -80,13 +80,13 @@ def migrate(
     flags: dict[str, Any],
     mode: Mode,
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="The store to read: a folder or a server's URL.")
+        str, Argument(metavar="SRC", help="The store to read: a folder or a server's URL.")
     ],
     there: Annotated[
-        str, typer.Argument(metavar="DST", help="The store to write to: a folder or a URL.")
+        str, Argument(metavar="DST", help="The store to write to: a folder or a URL.")
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="NAME", help="Another name for it there.")
+        str | None, Option("--to", metavar="NAME", help="Another name for it there.")
     ] = None,
     quiet: _options.Quiet = False,
     as_json: _options.Json = False,
@@ -117,7 +117,7 @@ def snapshot(
     config: Config,
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             metavar="PATH",
@@ -125,7 +125,7 @@ def snapshot(
             help="The file; a folder gets NAME-DATE-TIME.polylens.tar.",
         ),
     ] = None,
-    thumbs: Annotated[bool, typer.Option("--thumbs", help="Include the thumbnails.")] = False,
+    thumbs: Annotated[bool, Option("--thumbs", help="Include the thumbnails.")] = False,
     quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
@@ -167,9 +167,7 @@ def snapshot(
 def restore(
     flags: dict[str, Any],
     mode: Mode,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that indexer snapshot wrote.")
-    ],
+    file: Annotated[Path, Argument(metavar="FILE", help="A file that indexer snapshot wrote.")],
     quiet: _options.Quiet = False,
     as_json: _options.Json = False,
 ) -> None:
