@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,7 @@ import typer
 from typer import Option
 
 FAILED, SKIPPED, INTERRUPTED = 1, 3, 130
+NOTE_INTERVAL = 10.0  # seconds between two notes of `PeriodicNotes`
 DEBUG_FLAG = "--debug"
 
 
@@ -83,7 +86,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table with a head on a terminal; elsewhere a line a row, tabs between, no head."""
     if not sys.stdout.isatty():
         for row in rows:
-            print(*row, sep="\t")
+            print(*map(replace_unprintable, row), sep="\t")
         return
     from rich.console import Console
     from rich.table import Table
@@ -93,7 +96,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(replace_unprintable(cell)) for cell in row))
     Console(highlight=False, emoji=False).print(table)
 
 
@@ -101,12 +104,29 @@ def print_fields(fields: Mapping[str, str]) -> None:
     """A name and its value a line; no table library, so that `status` is quick."""
     width = max(map(len, fields))
     for name, value in fields.items():
-        print(f"{name:<{width}}  {value}")
+        print_line(f"{name:<{width}}  {value}")
+
+
+def print_line(text: str) -> None:
+    """A line of the result."""
+    print(replace_unprintable(text))
 
 
 def print_note(text: str) -> None:
     """A line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    print(replace_unprintable(text), file=sys.stderr, flush=True)
+
+
+@dataclass(slots=True)
+class PeriodicNotes:
+    """Prints the latest of many notes, every ten seconds: progress for a log."""
+
+    last: float = field(default_factory=time.monotonic)
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() - self.last >= NOTE_INTERVAL:
+            self.last = time.monotonic()
+            print_note(text)
 
 
 def replace_unprintable(text: str) -> str:
@@ -153,7 +173,8 @@ def _report_error(error: Exception, name: str, user_errors: tuple[type[Exception
 
 
 def _print_error(message: str, hint: str = "") -> None:
-    print_note(f"error: {message}")
+    for line in f"error: {message}".splitlines():
+        print_note(line)
     if hint:
         print_note(hint)
     if "--json" in sys.argv[: sys.argv.index("--") if "--" in sys.argv else None]:

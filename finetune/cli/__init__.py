@@ -6,7 +6,7 @@ import sys
 
 from embedder.cli.console import make_app, run_program
 from embedder.errors import EmbedderError
-from finetune.cli import compare, evaluate, export, mine, pairs, synthesize, train
+from finetune.cli import evaluate, mine, pairs, synthesize, train
 from finetune.errors import FinetuneError
 from indexer.errors import IndexerError
 
@@ -25,7 +25,7 @@ Examples:
 """
 
 app = make_app(HELP, EXAMPLES)
-for command in (pairs, mine, train, export, evaluate, compare, synthesize):
+for command in (pairs, mine, train, evaluate, synthesize):
     app.add_typer(command.app)
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Option
 
-from embedder.cli.console import print_note, replace_unprintable
+from embedder.cli.console import PeriodicNotes, print_note, replace_unprintable
 from embedder.cli.options import inject
-
-PROGRESS_INTERVAL = 10.0  # seconds between two lines that are not on a terminal
 
 Out = Annotated[
     Path, Option("--out", "-o", metavar="FILE", help="Where to write: a JSON Lines file.")
@@ -71,27 +67,11 @@ def _check_benchmark_flags(**flags: Any) -> dict[str, Any]:
     return {**flags, "seed": flags["seed"] or 0}
 
 
-@dataclass(slots=True)
-class ProgressPrinter:
-    """Prints progress to stderr, a line every ten seconds."""
-
-    label: str = ""
-    last_printed: float = field(default_factory=time.monotonic)
-
-    def __call__(self, done: int, total: int) -> None:
-        self.print_line(f"{self.label}: {done} of {total}")
-
-    def print_line(self, text: str) -> None:
-        if time.monotonic() - self.last_printed >= PROGRESS_INTERVAL:
-            self.last_printed = time.monotonic()
-            print_note(replace_unprintable(text))
-
-
 @contextmanager
 def show_progress() -> Iterator[Callable[[str], None]]:
     """Show progress: one changing line on a terminal, otherwise a line now and then."""
     if not sys.stderr.isatty():
-        yield ProgressPrinter().print_line
+        yield PeriodicNotes()
         return
     from rich.console import Console
 
@@ -107,4 +87,4 @@ def check_output_path(out: Path) -> None:
 
 def print_location(out: Path | None, file_name: str) -> None:
     if out is not None:
-        print_note(f"written to {replace_unprintable(str(out / file_name))}")
+        print_note(f"written to {out / file_name}")

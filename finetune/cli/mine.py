@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import print_note, replace_unprintable, write_json
+from embedder.cli.console import PeriodicNotes, print_note, write_json
 from embedder.families.registry import DEFAULT_MODEL
-from finetune.cli._options import Images, Out, ProgressPrinter, check_output_path
+from finetune.cli._options import Images, Out, check_output_path
 from indexer.cli import _options
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def mine(
     selection = NegativeSelection(
         first_rank=rank_from, last_rank=rank_to, max_positive_ratio=ceiling, per_pair=per_query
     )
+    print_progress = PeriodicNotes()
     with _open_indexes(config, documents, content_keys, in_collection) as (indexes, embed):
         mined = mine_hard_negatives(
             pairs,
@@ -93,7 +94,7 @@ def mine(
             selection,
             content_keys,
             excluded=[side for pair in held_out for side in (pair.query, pair.positive)],
-            on_progress=ProgressPrinter("mining"),
+            on_progress=lambda done, total: print_progress(f"mining: {done} of {total}"),
         )
     write_pairs(out, mined.pairs)
     if as_json:
@@ -102,8 +103,7 @@ def mine(
         return
     for reason, count in mined.without_negatives.items():
         print_note(f"{count} of {len(mined.pairs)} pairs got no negatives: {reason}")
-    path = replace_unprintable(str(out))
-    print_note(f"{mined.found} negatives added to {len(mined.pairs)} pairs in {path}")
+    print_note(f"{mined.found} negatives added to {len(mined.pairs)} pairs in {out}")
     if not mined.found:
         print_note("pass more documents with --among FILE, or a higher --ceiling")
 
@@ -133,10 +133,10 @@ def _open_indexes(
 def _make_embed(model: Embedder) -> EmbedSides:
     from finetune.evaluation.embedding import embed_sides
 
-    on_progress = ProgressPrinter().print_line
+    print_progress = PeriodicNotes()
 
     def embed(sides: Sequence[Side], role: Role) -> Vectors:
         noun = "documents" if role == "document" else "queries"
-        return embed_sides(model, sides, role, on_progress, noun)
+        return embed_sides(model, sides, role, print_progress, noun)
 
     return embed

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import print_note, print_table, replace_unprintable, write_json
-from finetune.cli._options import Images, Out, ProgressPrinter, check_output_path
+from embedder.cli.console import PeriodicNotes, print_note, print_table, write_json
+from finetune.cli._options import Images, Out, check_output_path
 from finetune.errors import DataError
 from indexer.cli import _options
 
@@ -91,8 +91,13 @@ def pairs(
                 sources[f"captions of {collection.name}"] = found
             if feedback:
                 sources[f"feedback on {collection.name}"] = from_feedback(collection)
-    content_keys, progress = ContentKeys(), ProgressPrinter("checking pictures")
-    merged = merge_pairs(sources.values(), content_keys, check=check, on_progress=progress)
+    content_keys, print_progress = ContentKeys(), PeriodicNotes()
+    merged = merge_pairs(
+        sources.values(),
+        content_keys,
+        check=check,
+        on_progress=lambda done, total: print_progress(f"checking pictures: {done} of {total}"),
+    )
     if not merged.pairs:
         raise _no_pairs_error(merged)
     halves = hold_out(merged.pairs, split, seed, content_keys, merged.hashes) if split else None
@@ -185,21 +190,21 @@ def _print_result(
     print_table(["direction", "language", "pairs", *(name for name, *_ in parts)], rows)
     for name, source in sources.items():
         for reason, count in (+source.left_out).items():
-            print_note(f"{replace_unprintable(name)}: left out {count} x {reason}")
+            print_note(f"{name}: left out {count} x {reason}")
     for problem, paths in (("missing", merged.missing), ("damaged", list(merged.damaged))):
         if paths:
             print_note(f"left out the pairs of {len(paths)} x picture that is {problem}:")
         for image in paths[:MAX_PATHS_SHOWN]:
-            print_note(f"  {replace_unprintable(image)}")
+            print_note(f"  {image}")
         if len(paths) > MAX_PATHS_SHOWN:
             print_note(f"  and {len(paths) - MAX_PATHS_SHOWN} more; --json lists them all")
     if merged.duplicates:
         print_note(f"left out {merged.duplicates} x duplicate pair")
     written = _pluralize(len(merged.pairs), "pair")
-    print_note(f"{written} written to {replace_unprintable(str(out))}")
+    print_note(f"{written} written to {out}")
     for _, path, part, groups in parts:
         about = f"{len(part)} of them, about {_pluralize(groups, 'item')}"
-        print_note(f"{about}, to {replace_unprintable(str(path))}")
+        print_note(f"{about}, to {path}")
 
 
 def _count_pairs(pairs: Sequence[Pair]) -> Counter[tuple[str, str]]:

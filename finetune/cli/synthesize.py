@@ -16,12 +16,12 @@ from typer import Option
 from embedder.cli.console import (
     FAILED,
     INTERRUPTED,
+    PeriodicNotes,
+    print_line,
     print_note,
     print_table,
-    replace_unprintable,
     write_json,
 )
-from finetune.cli._options import ProgressPrinter
 from finetune.errors import FinetuneError
 from indexer.cli import _options
 
@@ -213,7 +213,8 @@ def _copy_prompts(folder: Path, as_json: bool) -> None:
     if as_json:
         write_json({"prompts": paths})
     else:
-        print("\n".join(map(replace_unprintable, paths)))
+        for path in paths:
+            print_line(path)
 
 
 def _print_plan(session: SynthesisSession, as_json: bool) -> None:
@@ -278,7 +279,7 @@ def _describe_cost(session: SynthesisSession, estimate: CostEstimate) -> str:
 
 def _make_progress(session: SynthesisSession) -> Callable[[JobOutcome], None]:
     """Report progress, and the cost of the rest once it can be measured."""
-    printer = ProgressPrinter()
+    print_progress = PeriodicNotes()
     measured = not session.pending_jobs or session.estimate_remaining().measured
 
     def report(_: JobOutcome) -> None:
@@ -288,7 +289,7 @@ def _make_progress(session: SynthesisSession) -> Callable[[JobOutcome], None]:
             print_note(f"remaining: {_describe_cost(session, estimate)}")
         outcomes = session.outcomes.values()
         kept = sum(outcome.sample is not None for outcome in outcomes)
-        printer.print_line(f"{len(outcomes)} of {len(session.jobs)} done, {kept} kept")
+        print_progress(f"{len(outcomes)} of {len(session.jobs)} done, {kept} kept")
 
     return report
 
@@ -297,16 +298,13 @@ def _print_report(report: SynthesisReport, out: Path, as_json: bool) -> None:
     if as_json:
         write_json({**report.to_dict(), "out": str(out)})
         return
-    print(
-        f"{report.written} pairs in {replace_unprintable(str(out))}, from "
-        f"{_count_samples(report.done)}"
-    )
+    print_line(f"{report.written} pairs in {out}, from {_count_samples(report.done)}")
     for reason, number in report.rejected.items():
         print(f"  {number} rejected: {reason}")
     if report.cost is not None:
         print(f"cost: {report.cost:.2f}")
     for error, number in report.lost.items():
-        print_note(f"{number} requests failed: {replace_unprintable(error)}")
+        print_note(f"{number} requests failed: {error}")
     if report.status in STATUS_ADVICE:
         remaining = _count_samples(report.planned - report.done)
         print_note(f"{STATUS_ADVICE[report.status]}; remaining: {remaining}")

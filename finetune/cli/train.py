@@ -1,4 +1,4 @@
-"""`finetune train`: adapt a model to pairs."""
+"""`finetune train` and `export`: adapt a model to pairs, and write it for other programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer()
 
 PRESETS = "e5v-text, vlm2vec, mme5, starter-head"
 
-EXAMPLES = """
+TRAIN_EXAMPLES = """
 Examples:
 
   finetune train pairs.train.jsonl --test pairs.test.jsonl --out runs/first
@@ -29,9 +29,15 @@ Examples:
   finetune train nli.csv --preset e5v-text --batch 256 --set lora.rank=16 --out runs/e5v
   torchrun --nproc-per-node 8 -m finetune train mmeb.jsonl --preset mme5 --out runs/mme5
 """
+EXPORT_EXAMPLES = """
+Examples:
+
+  finetune export runs/qwen --out exported/qwen
+  finetune export runs/qwen --out exported/qwen-adapter --adapter
+"""
 
 
-@app.command(epilog=EXAMPLES)
+@app.command(epilog=TRAIN_EXAMPLES)
 @options.takes_model_settings("device", "dtype", "trust_remote_code")
 def train(
     settings: Settings,
@@ -153,3 +159,28 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
         )
     print(f"{outcome.pairs:,} pairs, {outcome.steps:,} steps, {outcome.seconds:,.0f} s: {folder}")
     print_note(f"to use it, run: indexer reindex --model {folder}")
+
+
+@app.command(epilog=EXPORT_EXAMPLES)
+def export(
+    run: Annotated[Path, Argument(metavar="RUN", help="A run's folder.")],
+    out: Annotated[Path, Option(metavar="FOLDER", help="Where to write it; a new folder.")],
+    adapter: Annotated[
+        bool, Option("--adapter", help="Write only the adapter, without its base.")
+    ] = False,
+    dtype: options.Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's model for other programs: merged into its base, or only the adapter."""
+    from embedder.vlm.loading import silence_transformers
+    from finetune.training.export import export_adapter, export_merged
+
+    with silence_transformers():
+        if adapter:
+            export_adapter(run, out)
+        else:
+            export_merged(run, out, dtype)
+    if as_json:
+        write_json({"out": str(out.absolute()), "merged": not adapter})
+    else:
+        print_note(f"wrote {out}; to use it, run: indexer reindex --model {out}")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from embedder.cli.console import print_note, replace_unprintable
+from embedder.cli.console import PeriodicNotes, print_note, replace_unprintable
 from indexer.types import IngestProgress
 
-LINE_INTERVAL = 10.0  # seconds between two lines off a terminal
 STAGES = {
     "scan": "looking for files",
     "ingest": "indexing",
@@ -61,7 +59,8 @@ def show_progress(*, quiet: bool) -> Iterator[ProgressCallback]:
         with _show_bar() as show:
             yield show
     else:
-        yield LinePrinter()
+        rate, notes = Rate(), PeriodicNotes()
+        yield lambda now: notes(f"{STAGES[now.stage]}: {format_progress(now, *rate(now))}")
 
 
 @dataclass(slots=True)
@@ -82,20 +81,6 @@ class Rate:
         speed = (now.done - self.first) / spent if spent > 0 else 0.0
         left = (now.total - now.done) / speed if speed and now.total is not None else None
         return speed, left
-
-
-@dataclass(slots=True)
-class LinePrinter:
-    """A line every ten seconds, for logs."""
-
-    rate: Rate = field(default_factory=Rate)
-    last: float = field(default_factory=time.monotonic)
-
-    def __call__(self, now: IngestProgress) -> None:
-        speed, left = self.rate(now)
-        if time.monotonic() - self.last >= LINE_INTERVAL:
-            self.last = time.monotonic()
-            print_note(f"{STAGES[now.stage]}: {format_progress(now, speed, left)}")
 
 
 def format_progress(now: IngestProgress, speed: float, left: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from embedder.cli.console import print_note, replace_unprintable, write_json
+from embedder.cli.console import print_note, write_json
 from indexer.cli import _options
 from indexer.cli.search import Where
 
@@ -72,7 +72,7 @@ def export(
     if as_json:
         write_json({"points": count, "format": form, "output": str(output)})
     elif output is not None:
-        print_note(f"{count} points written to {replace_unprintable(str(output))}")
+        print_note(f"{count} points written to {output}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import INTERRUPTED, SKIPPED, print_note, replace_unprintable, write_json
+from embedder.cli.console import INTERRUPTED, SKIPPED, print_line, print_note, write_json
 from indexer.cli import _options
 from indexer.config import Config
 
@@ -118,8 +118,8 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
         print_note(f"time in all threads: {times}")
     listed = report.skipped if verbose else report.skipped[:MAX_SHOWN]
     for skipped in listed:
-        detail = f": {replace_unprintable(skipped.detail)}" if skipped.detail else ""
-        print_note(f"skipped {replace_unprintable(skipped.path)} ({skipped.reason}{detail})")
+        detail = f": {skipped.detail}" if skipped.detail else ""
+        print_note(f"skipped {skipped.path} ({skipped.reason}{detail})")
     if len(report.skipped) > len(listed):
         print_note(f"... and {len(report.skipped) - len(listed)} more; all of them: {errors}")
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
@@ -142,7 +142,7 @@ def prune(
     with Collection(config) as collection:
         report = collection.prune(dry_run=dry_run)
     for root in report.missing_roots:
-        print_note(f"{replace_unprintable(root)} is missing or empty; its points are kept")
+        print_note(f"{root} is missing or empty; its points are kept")
     if report.not_checked:
         print_note(
             f"{report.not_checked} paths at URLs, in archives and in tables were not checked; "
@@ -160,6 +160,6 @@ def prune(
         )
         return
     for path in report.paths if verbose or dry_run else ():
-        print(replace_unprintable(path))
+        print_line(path)
     would = "would be removed" if dry_run else "removed"
     print(f"{report.removed} {would} with {len(report.paths)} paths")

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import (
-    FAILED,
-    INTERRUPTED,
-    SKIPPED,
-    print_note,
-    replace_unprintable,
-    write_json,
-)
+from embedder.cli.console import FAILED, INTERRUPTED, SKIPPED, print_note, write_json
 from indexer.cli import _options
 from indexer.cli.ingest import MAX_SHOWN, ingest_to_json, print_report, skipped_to_json
 from indexer.config import Config
@@ -149,7 +142,7 @@ def _print_files(what: str, paths: Sequence[str], verbose: bool) -> None:
     listed = paths if verbose else paths[:MAX_SHOWN]
     print_note(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} {what}:")
     for path in listed:
-        print_note(f"  {replace_unprintable(path)}")
+        print_note(f"  {path}")
     if len(paths) > len(listed):
         print_note(f"  ... and {len(paths) - len(listed)} more; --verbose lists them")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import FAILED, print_fields, print_table, replace_unprintable, write_json
+from embedder.cli.console import FAILED, print_fields, print_line, print_table, write_json
 from embedder.hardware import format_bytes
 from indexer.cli import _options
 from indexer.paths import display_path
@@ -95,7 +95,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
         "collection": found.name,
         "store": store,
         **({"tenant": config.tenant} if config.tenant else {}),
-        "from": replace_unprintable(", ".join(roots)) or "nothing yet",
+        "from": ", ".join(roots) or "nothing yet",
         "points": f"{points} ({by_kind})" if by_kind else str(points),
         "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} dimensions",
         "on disk": f"{format_bytes(found.bytes_on_disk)} in {found.path}",
@@ -168,10 +168,9 @@ def doctor(
     for check in run_checks(config, repair=repair):
         checks.append(check)
         if not as_json:
-            detail = replace_unprintable(check.detail)
-            print(f"{STATE_MARKS[check.state]}  {check.name:<11} {detail}")
+            print_line(f"{STATE_MARKS[check.state]}  {check.name:<11} {check.detail}")
             if check.advice:
-                print(f"    {'':<11} type: {replace_unprintable(check.advice)}")
+                print_line(f"    {'':<11} type: {check.advice}")
     ok = not any(check.state == "problem" for check in checks)
     if as_json:
         write_json({"ok": ok, "checks": [asdict(check) for check in checks]})
@@ -192,10 +191,7 @@ def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
         return
     print_table(
         ("setting", "value", "from"),
-        [
-            (name, "" if v is None else replace_unprintable(str(v)), origin)
-            for name, v, origin in rows
-        ],
+        [(name, "" if v is None else str(v), origin) for name, v, origin in rows],
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import INTERRUPTED, print_note, replace_unprintable, write_json
+from embedder.cli.console import INTERRUPTED, print_line, print_note, write_json
 from embedder.cli.options import Command, inject
 from indexer.cli import _options
 
@@ -155,8 +155,8 @@ def snapshot(
             }
         )
         return
-    print(
-        f"{replace_unprintable(str(path))}: {report.points:,} points of {config.collection!r}, "
+    print_line(
+        f"{path}: {report.points:,} points of {config.collection!r}, "
         f"{format_bytes(report.bytes)}, in {format_duration(report.seconds)}"
     )
 

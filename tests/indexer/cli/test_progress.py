@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.cli._progress import LinePrinter, Rate, format_duration, format_progress
+from indexer.cli._progress import Rate, format_duration, format_progress, show_progress
 from indexer.types import IngestProgress
 
 
@@ -45,11 +45,13 @@ def test_durations(seconds, said):
     assert format_duration(seconds) == said
 
 
-def test_without_a_terminal_a_line_now_and_then(capsys):
-    lines = LinePrinter()
-    lines(at("ingest", 1, 9, 1.0))
-    assert capsys.readouterr().err == ""
-    lines.last -= 11
-    lines(at("ingest", 2, 9, 2.0))
-    lines(at("ingest", 3, 9, 2.1))
+def test_without_a_terminal_a_line_now_and_then(capsys, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with show_progress(quiet=False) as show:
+        show(at("ingest", 1, 9, 1.0))
+        assert capsys.readouterr().err == ""
+        clock[0] += 11
+        show(at("ingest", 2, 9, 2.0))
+        show(at("ingest", 3, 9, 2.1))
     assert capsys.readouterr().err.splitlines() == ["indexing: 2 of 9 files, 1.0/s, 0:07 left"]
