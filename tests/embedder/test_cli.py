@@ -82,7 +82,7 @@ def test_a_line_a_vector():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["embed", "cat", "--model", "nobody"], 1, "nobody"),
         (["info", "--model", "nobody"], 1, "nobody"),
@@ -94,21 +94,21 @@ def test_a_line_a_vector():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_mistakes(arguments, code, said, tmp_path):
+def test_mistakes(arguments, code, message, tmp_path):
     (tmp_path / "README.md").write_text("no picture")
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_what_a_model_can_be_told(checkpoint, tmp_path, photo):
-    """Instruction, length, budget and numbers reach a model from a folder."""
+def test_settings_of_a_model(checkpoint, tmp_path, photo):
+    """Instruction, dim and pixel budget reach a model from a folder."""
     folder = checkpoint("vlm2vec-qwen2vl", "V2")
     plain = vectors("a red wall", "--model", folder)
-    told = vectors("a red wall", "--model", folder, "--instruction", "Find a wall:")
-    assert np.abs(plain - told).max() > 1e-3
+    instructed = vectors("a red wall", "--model", folder, "--instruction", "Find a wall:")
+    assert np.abs(plain - instructed).max() > 1e-3
     done = run("embed", "a red wall", "--model", folder, "--dim", 7)
     assert done.returncode == 1
     assert ", not 7" in done.stderr

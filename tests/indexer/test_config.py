@@ -52,7 +52,7 @@ def test_qdrants_own_variables(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ({"collection": "../etc"}, "1-64 letters"),
         ({"max_bytes": "many"}, "200MB"),
@@ -60,8 +60,8 @@ def test_qdrants_own_variables(monkeypatch):
         ({"store": ""}, "folder"),
     ],
 )
-def test_a_wrong_value_is_named(flags, says):
-    with pytest.raises(ConfigError, match=says):
+def test_a_wrong_value_is_named(flags, message):
+    with pytest.raises(ConfigError, match=message):
         load_config(flags)
 
 

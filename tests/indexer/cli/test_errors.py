@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["status"], "indexer ingest FOLDER"),
         (["search", "sea"], "indexer ingest FOLDER"),
@@ -21,11 +21,11 @@ import pytest
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_failure_names_the_fix(indexer, arguments, said):
+def test_a_failure_names_the_fix(indexer, arguments, message):
     done = indexer(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

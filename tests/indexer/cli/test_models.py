@@ -46,7 +46,7 @@ class Indexer:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, checkpoint):
+def runner(tmp_path_factory, checkpoint):
     """Five images, indexed with a copy of the tiny E5-V."""
     folder = tmp_path_factory.mktemp("vlm")
     (folder / "pictures").mkdir()
@@ -59,110 +59,110 @@ def made(tmp_path_factory, checkpoint):
 
 
 @pytest.fixture(scope="module")
-def url(made):
+def url(runner):
     """The same model behind `embedder serve`, loaded once for many commands."""
     command = [sys.executable, "-m", "embedder", "serve", "--model", "model", "--port", "0"]
-    served = {**made.environment, "POLYLENS_SERVE_API_KEY": "secret"}
+    served = {**runner.environment, "POLYLENS_SERVE_API_KEY": "secret"}
     server = subprocess.Popen(
-        command, env=served, cwd=made.folder, stderr=subprocess.PIPE, text=True
+        command, env=served, cwd=runner.folder, stderr=subprocess.PIPE, text=True
     )
-    made.environment["POLYLENS_MODEL_API_KEY"] = "secret"
+    runner.environment["POLYLENS_MODEL_API_KEY"] = "secret"
     yield next(line for line in server.stderr if "http://" in line).split()[-1]
     server.terminate()
     assert server.wait(20) == 0
 
 
-def test_text_is_compared_with_the_models_own_vectors(made, model):
+def test_text_is_compared_with_the_models_own_vectors(runner, model):
     names = ["square", "wide", "tall", "small", "large"]
     pictures = [Input(images=(tiny.picture(name),)) for name in names]
     words = model("e5v").embed([Input(text="a cat")], "query")[0]
     cosines = model("e5v").embed(pictures, "document") @ words
     wanted = {f"{name}.png": float(cosine) for name, cosine in zip(names, cosines, strict=True)}
-    found = made.hits("a cat")
+    found = runner.hits("a cat")
     assert found == pytest.approx(wanted, abs=2e-3)  # the store keeps 16 bits a number
     assert list(found) == sorted(wanted, key=wanted.get, reverse=True)
 
 
-def test_an_unchanged_scan_needs_no_weights(made):
-    weights = made.folder / "model" / "model.safetensors"
-    weights.rename(made.folder / "away")
+def test_an_unchanged_scan_needs_no_weights(runner):
+    weights = runner.folder / "model" / "model.safetensors"
+    weights.rename(runner.folder / "away")
     try:
-        made("ingest", "pictures", "--quiet")
+        runner("ingest", "pictures", "--quiet")
     finally:
-        (made.folder / "away").rename(weights)
+        (runner.folder / "away").rename(weights)
 
 
-def test_another_model_or_dim_is_refused_with_the_fix(made, checkpoint):
-    other = made("ingest", "pictures", "--model", checkpoint("mme5"), code=1)
+def test_another_model_or_dim_is_refused_with_the_fix(runner, checkpoint):
+    other = runner("ingest", "pictures", "--model", checkpoint("mme5"), code=1)
     assert "cannot be compared" in other
     assert f"indexer reindex --model {checkpoint('mme5')} --collection default" in other
-    assert "a pixel budget of 5000" in made("ingest", "pictures", "--pixel-budget", 5000, code=1)
-    assert "dim 32, not 16" in made(
+    assert "a pixel budget of 5000" in runner("ingest", "pictures", "--pixel-budget", 5000, code=1)
+    assert "dim 32, not 16" in runner(
         "ingest", "pictures", "--collection", "new", "--model", "model", "--dim", 16, code=1
     )
-    assert not (made.folder / "store" / "new").exists()
+    assert not (runner.folder / "store" / "new").exists()
 
 
-def test_the_pixel_budget_stays_with_the_collection(made):
+def test_the_pixel_budget_stays_with_the_collection(runner):
     budget = ("--collection", "cheap", "--model", "model", "--pixel-budget", "4k")
-    made("ingest", "pictures", *budget, "--quiet")
-    made("ingest", "pictures", "--collection", "cheap", "--quiet")
-    shown = json.loads(made("status", "--collection", "cheap", "--json"))
+    runner("ingest", "pictures", *budget, "--quiet")
+    runner("ingest", "pictures", "--collection", "cheap", "--quiet")
+    shown = json.loads(runner("status", "--collection", "cheap", "--json"))
     assert shown["card"]["pixel_budget"] == 4000
-    assert made.hits("a cat", "--collection", "cheap") != made.hits("a cat")
+    assert runner.hits("a cat", "--collection", "cheap") != runner.hits("a cat")
 
 
-def test_a_server_and_a_folder_are_one_model(made, model, url):
+def test_a_server_and_a_folder_are_one_model(runner, model, url):
     """A collection made with the folder is searched through the server, and the other way."""
     query = model("e5v").embed([Input("a cat")], "query")[0]
     tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
-    here = made.hits("a cat", "--model", url)
+    here = runner.hits("a cat", "--model", url)
     assert here["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
     far = ("--collection", "far", "--model", url)
-    made("ingest", "pictures", *far, "--quiet")
-    assert made.hits("a cat", "--collection", "far") == pytest.approx(here, abs=5e-3)
+    runner("ingest", "pictures", *far, "--quiet")
+    assert runner.hits("a cat", "--collection", "far") == pytest.approx(here, abs=5e-3)
 
 
-def test_a_server_requires_its_key(made, url):
-    key = made.environment.pop("POLYLENS_MODEL_API_KEY")
+def test_a_server_requires_its_key(runner, url):
+    key = runner.environment.pop("POLYLENS_MODEL_API_KEY")
     try:
-        assert "POLYLENS_MODEL_API_KEY" in made("search", "a cat", "--model", url, code=1)
+        assert "POLYLENS_MODEL_API_KEY" in runner("search", "a cat", "--model", url, code=1)
     finally:
-        made.environment["POLYLENS_MODEL_API_KEY"] = key
+        runner.environment["POLYLENS_MODEL_API_KEY"] = key
 
 
-def test_an_image_with_text_is_embedded_as_one_input(made, model, url):
+def test_an_image_with_text_is_embedded_as_one_input(runner, model, url):
     """By its path or by its id, not as a sum of two vectors."""
-    path = made.folder / "pictures" / "wide.png"
+    path = runner.folder / "pictures" / "wide.png"
     both = Input("at night", (tiny.picture("wide"),))
     query = model("e5v").embed([both], "query")[0]
     tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
-    found = made.hits(path, "at night", "--model", url)
+    found = runner.hits(path, "at night", "--model", url)
     assert found["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
-    by_id = made.hits(f"id:{made.id(path)}", "at night", "--model", url)
+    by_id = runner.hits(f"id:{runner.id(path)}", "at night", "--model", url)
     assert by_id["tall.png"] == pytest.approx(found["tall.png"], abs=1e-3)
-    assert "wide.png" not in by_id, "what the query is made from is no answer"
+    assert "wide.png" not in by_id, "what the query is runner from is no answer"
 
 
-def test_an_instruction_reaches_the_model(made, model, url):
+def test_an_instruction_reaches_the_model(runner, model, url):
     """E5-V's names one of the prompts of its paper, and others are refused."""
-    path = made.folder / "pictures" / "wide.png"
+    path = runner.folder / "pictures" / "wide.png"
     both = Input("a longer dress", (tiny.picture("wide"),))
     query = model("e5v").embed([both], "query", "fashioniq dress")[0]
     tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
-    told = ("--instruction", "fashioniq dress", "--model", url)
-    found = made.hits(path, "a longer dress", *told)
+    with_instruction = ("--instruction", "fashioniq dress", "--model", url)
+    found = runner.hits(path, "a longer dress", *with_instruction)
     assert found["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
-    wrong = made("search", "a cat", "--instruction", "do", "--model", url, code=1)
+    wrong = runner("search", "a cat", "--instruction", "do", "--model", url, code=1)
     assert "use 'cirr' or 'fashioniq CATEGORY'" in wrong
 
 
-def test_an_image_that_is_gone_is_added_by_its_vector(made, url):
-    path = made.folder / "pictures" / "wide.png"
-    id = made.id(path)
-    path.rename(made.folder / "wide.png")
+def test_an_image_that_is_gone_is_added_by_its_vector(runner, url):
+    path = runner.folder / "pictures" / "wide.png"
+    id = runner.id(path)
+    path.rename(runner.folder / "wide.png")
     try:
-        found = made.hits(f"id:{id}", "at night", "--model", url)
+        found = runner.hits(f"id:{id}", "at night", "--model", url)
         assert set(found) == {"tall.png", "square.png", "small.png", "large.png"}
     finally:
-        (made.folder / "wide.png").rename(path)
+        (runner.folder / "wide.png").rename(path)

@@ -21,7 +21,7 @@ def test_the_rate_excludes_the_scan():
 
 
 @pytest.mark.parametrize(
-    ("now", "speed", "left", "said"),
+    ("now", "speed", "left", "message"),
     [
         (
             at("ingest", 120, 900, 4, 3),
@@ -34,15 +34,15 @@ def test_the_rate_excludes_the_scan():
         (at("scan", 0, None, 1.0, 2), 0.0, None, "2 skipped"),
     ],
 )
-def test_the_line(now, speed, left, said):
-    assert format_progress(now, speed, left) == said
+def test_the_line(now, speed, left, message):
+    assert format_progress(now, speed, left) == message
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0:00"), (59.6, "1:00"), (90, "1:30"), (3723, "1:02:03")]
+    ("seconds", "message"), [(0, "0:00"), (59.6, "1:00"), (90, "1:30"), (3723, "1:02:03")]
 )
-def test_durations(seconds, said):
-    assert format_duration(seconds) == said
+def test_durations(seconds, message):
+    assert format_duration(seconds) == message
 
 
 def test_without_a_terminal_a_line_now_and_then(capsys, monkeypatch):

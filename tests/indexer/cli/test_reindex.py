@@ -92,7 +92,7 @@ def test_files_that_the_new_index_would_lose(indexed, pictures):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--rollback", "--forget"], 2, "--forget deletes it"),
         (["--model", "shades", "--collection", "nobody"], 1, "no collection 'nobody'"),
@@ -100,9 +100,9 @@ def test_files_that_the_new_index_would_lose(indexed, pictures):
         (["--rollback", "--collection", "nobody"], 1, "no collection 'nobody'"),
     ],
 )
-def test_wrong_usage(library, arguments, code, said):
+def test_wrong_usage(library, arguments, code, message):
     done = library("reindex", *arguments)
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
 
 

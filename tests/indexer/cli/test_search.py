@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-def found(answer: dict) -> list[str]:
+def file_names(answer: dict) -> list[str]:
     return [Path(hit["path"]).name for hit in answer["hits"]]
 
 
@@ -31,21 +31,21 @@ def test_the_shape_of_the_answer(library):
 
 def test_an_image_as_a_part_and_as_an_option(library, tmp_path, photo):
     query = photo(tmp_path / "query.png", (0, 0, 250))
-    assert found(library.json("search", query))[0] == "blue.png"
-    assert found(library.json("search", "--image", query))[0] == "blue.png"
-    assert found(library.json("search", f"-{query}"))[-1] == "blue.png"
+    assert file_names(library.json("search", query))[0] == "blue.png"
+    assert file_names(library.json("search", "--image", query))[0] == "blue.png"
+    assert file_names(library.json("search", f"-{query}"))[-1] == "blue.png"
 
 
 def test_pages(library):
-    everything = found(library.json("search", "red", "--no-fold"))
-    pages = [found(library.json("search", "red", "-n", "2", "--offset", o)) for o in ("0", "2")]
+    everything = file_names(library.json("search", "red", "--no-fold"))
+    pages = [file_names(library.json("search", "red", "-n", "2", "--offset", o)) for o in ("0", "2")]
     assert [*pages[0], *pages[1]] == everything
 
 
 def test_filters(library):
-    assert found(library.json("search", "white", "--where", "kind=text")) == ["note.md"]
+    assert file_names(library.json("search", "white", "--where", "kind=text")) == ["note.md"]
     browse = library.json("search", "--where", "name=red.png,blue.png")
-    assert sorted(found(browse)) == ["blue.png", "red.png"]
+    assert sorted(file_names(browse)) == ["blue.png", "red.png"]
     done = library("search", "white", "--where", "kind")
     assert done.returncode == 1
     assert "key=value" in done.stderr
@@ -54,7 +54,7 @@ def test_filters(library):
 def test_text_from_stdin(library):
     answer = library.json("search", "-", stdin="red\n")
     assert answer["query"]["parts"] == ["red"]
-    assert found(answer)[0] == "red.png"
+    assert file_names(answer)[0] == "red.png"
 
 
 def test_without_a_terminal_a_hit_is_a_line(library):
@@ -86,34 +86,34 @@ def test_nothing_matches_well(indexer, tmp_path, photo):
 def test_similar_by_id_by_path_and_by_content(indexed, pictures, tmp_path):
     id = indexed.json("search", "red")["hits"][0]["id"]
     by_id = indexed.json("similar", id)
-    assert "red.png" not in found(by_id)
+    assert "red.png" not in file_names(by_id)
     assert by_id["hits"]
-    assert found(indexed.json("similar", f"id:{id}")) == found(by_id)
-    assert found(indexed.json("similar", "pictures/red.png")) == found(by_id)
+    assert file_names(indexed.json("similar", f"id:{id}")) == file_names(by_id)
+    assert file_names(indexed.json("similar", "pictures/red.png")) == file_names(by_id)
     shutil.copy(pictures / "red.png", tmp_path / "copy.png")
-    assert found(indexed.json("similar", "copy.png")) == found(by_id)
+    assert file_names(indexed.json("similar", "copy.png")) == file_names(by_id)
     (pictures / "red.png").unlink()
-    assert found(indexed.json("similar", pictures / "red.png")) == found(by_id)
+    assert file_names(indexed.json("similar", pictures / "red.png")) == file_names(by_id)
 
 
 def test_similar_to_an_image_that_is_not_indexed(library, tmp_path, photo):
     other = photo(tmp_path / "other.png", (0, 0, 240))
-    assert found(library.json("similar", other))[0] == "blue.png"
+    assert file_names(library.json("similar", other))[0] == "blue.png"
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("nothing.jpg", "neither a point's id nor a file"),
         ("00000000-0000-5000-8000-000000000000", "no point"),
         ("notes.bin", "cannot be searched with"),
     ],
 )
-def test_similar_to_nothing(library, tmp_path, what, said):
+def test_similar_to_nothing(library, tmp_path, what, message):
     (tmp_path / "notes.bin").write_bytes(b"\0\1\2")
     done = library("similar", tmp_path / what if "." in what else what)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def on_a_terminal(indexed, *arguments: object, **environment: str) -> str:

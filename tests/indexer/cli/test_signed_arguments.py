@@ -42,7 +42,7 @@ def test_any_order(order):
         (["--limt", "5"], ["--limt"], ["5"]),  # the parser says what is wrong
     ],
 )
-def test_options_and_parts_are_told_apart(arguments, options, parts):
+def test_options_and_parts_are_distinguished(arguments, options, parts):
     assert split(*arguments) == (options, parts)
 
 
@@ -74,7 +74,7 @@ def test_the_program_accepts_them(library, line):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["sea", "--limt", "5"], "--limt"),
         (["sea", "--limit"], "--limit"),
@@ -83,8 +83,8 @@ def test_the_program_accepts_them(library, line):
         ([], "what to look for"),
     ],
 )
-def test_a_mistake_is_wrong_usage(indexer, arguments, said):
+def test_a_mistake_is_wrong_usage(indexer, arguments, message):
     done = indexer("search", *arguments)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
