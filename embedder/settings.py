@@ -5,16 +5,15 @@ The rest of the table is `indexer.config.Config`, one field per setting.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 SIZE_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9} | {
     "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30
 }  # fmt: skip
-REQUIRED = object()
-"""The default of a setting whose value is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,9 @@ class Setting:
     """One row of the settings table. Its name is the key in polylens.toml.
 
     `parse` turns what was written into the value, or raises `ValueError` with what was expected.
-    `default_text` is for people, where the default depends on something. `env` are environment
-    variables that set it beside POLYLENS_NAME. `old_names` are still read, with a warning.
+    `default` is the value or a function that computes it, and `default_text` is for people, where
+    it depends on something. `env` are environment variables that set it beside POLYLENS_NAME.
+    `old_names` are still read, with a warning.
     """
 
     help: str
@@ -38,13 +38,15 @@ class Setting:
 
     def field(self) -> Any:
         """A dataclass field that carries this row."""
-        default = MISSING if self.default is REQUIRED else self.default
-        return field(default=default, metadata={"setting": self})
+        return field(default_factory=self.compute_default, metadata={"setting": self})
+
+    def compute_default(self) -> object:
+        return self.default() if callable(self.default) else self.default
 
     @property
     def shown_default(self) -> str:
         """The default as people write it; empty where there is none."""
-        if self.default_text or self.default in (None, REQUIRED):
+        if self.default_text or self.default is None:
             return self.default_text
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default).lower()
 
@@ -57,18 +59,17 @@ def parse_size(value: object) -> int:
     return int(float(match[1]) * SIZE_SUFFIXES[match[2] or ""])
 
 
-def parse_nonnegative_int(value: object) -> int:
-    count = int(str(value))
-    if count < 0:
-        raise ValueError("expected 0 or more")
-    return count
+def parse_int(minimum: int, maximum: float = math.inf) -> Callable[[object], int]:
+    """Return the parser of a whole number in a range."""
 
+    def parse(value: object) -> int:
+        number = int(str(value))
+        if not minimum <= number <= maximum:
+            upper = "or more" if maximum == math.inf else f"to {maximum}"
+            raise ValueError(f"expected {minimum} {upper}")
+        return number
 
-def parse_positive_int(value: object) -> int:
-    count = parse_nonnegative_int(value)
-    if count == 0:
-        raise ValueError("expected 1 or more")
-    return count
+    return parse
 
 
 def parse_bool(value: object) -> bool:
@@ -99,7 +100,7 @@ MODEL_SETTINGS: Mapping[str, Setting] = {
     ),
     "dim": Setting(
         "Dimensions that vectors are cut to, where the model was trained for it.",
-        parse_positive_int,
+        parse_int(1),
         "N",
         default_text="the model's",
         example="512",

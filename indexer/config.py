@@ -19,11 +19,9 @@ from pathlib import Path
 
 from embedder.settings import (
     MODEL_SETTINGS,
-    REQUIRED,
     Setting,
     parse_bool,
-    parse_nonnegative_int,
-    parse_positive_int,
+    parse_int,
     parse_size,
 )
 from indexer.errors import ConfigError
@@ -68,13 +66,6 @@ def parse_seconds(value: object) -> float:
     return seconds
 
 
-def parse_port(value: object) -> int:
-    port = parse_positive_int(value)
-    if port > 65535:
-        raise ValueError("expected a port, 1 to 65535")
-    return port
-
-
 def parse_profile(value: object) -> str:
     if value not in PROFILES:
         raise ValueError(f"expected one of {', '.join(PROFILES)}")
@@ -109,7 +100,7 @@ class Config:
         "Where collections are: a folder, or a Qdrant server's URL.",
         parse_store,
         "PATH|URL",
-        REQUIRED,
+        default_store,
         default_text="your data folder",
         example="~/image-index",
         env=("QDRANT_URL",),
@@ -141,7 +132,7 @@ class Config:
     ).field()
     qdrant_grpc_port: int | None = Setting(
         "The server's gRPC port, for faster uploads.",
-        parse_port,
+        parse_int(1, 65535),
         "PORT",
         default_text="none: REST",
         example="6334",
@@ -165,7 +156,7 @@ class Config:
     ).field()
     upload_concurrency: int = Setting(
         "Uploads to a server at the same time.",
-        parse_positive_int,
+        parse_int(1),
         "N",
         2,
         old_names=("qdrant_streams",),
@@ -178,14 +169,14 @@ class Config:
     ).field()
     shards: int | None = Setting(
         "Shards of a new collection on a server.",
-        parse_positive_int,
+        parse_int(1),
         "N",
         default_text="the profile's",
         example="6",
     ).field()
     replicas: int | None = Setting(
         "Copies of each shard, on as many servers.",
-        parse_positive_int,
+        parse_int(1),
         "N",
         default_text="the profile's",
         example="2",
@@ -200,11 +191,11 @@ class Config:
         "Skip larger images.", parse_size, "N", 150_000_000, default_text="150M"
     ).field()
     batch: int = Setting(
-        "Files per batch: half are embedded while half are written.", parse_positive_int, "N", 64
+        "Files per batch: half are embedded while half are written.", parse_int(1), "N", 64
     ).field()
     decode_threads: int = Setting(
         "Threads that decode images; 0 means one per core, at most 8.",
-        parse_nonnegative_int,
+        parse_int(0),
         "N",
         0,
     ).field()
@@ -219,7 +210,7 @@ class Config:
         "The folder of fine-tuning runs, for the Quality page.",
         parse_path,
         "FOLDER",
-        "",
+        lambda: str(Path(default_store()) / "runs"),
         default_text="`runs` in your data folder",
         example="~/runs",
     ).field()
@@ -283,16 +274,15 @@ def load_settings(
     flags: Mapping[str, object] | None = None, warn: Callable[[str], None] = _warn
 ) -> list[Resolved]:
     """Each setting with its origin, in the order of the table; raises `ConfigError`."""
-    found = {name: Resolved(name, _default(name), "default") for name in SETTINGS}
+    found = {
+        name: Resolved(name, row.compute_default(), "default") for name, row in SETTINGS.items()
+    }
     for origin, values in _read_sources(flags or {}):
-        for name in [key for key in values if key in RENAMED]:
-            if origin != "flag":
+        for name in sorted(values, key=lambda name: name not in RENAMED):  # a new name wins
+            if name in RENAMED and origin != "flag":
                 warn(_describe_renaming(name, origin))
-            for new_name, value in _parse_renamed(name, values[name], origin).items():
+            for new_name, value in _parse_value(name, values[name], origin).items():
                 found[new_name] = Resolved(new_name, value, origin)
-        for name, raw in values.items():
-            if name not in RENAMED:
-                found[name] = Resolved(name, _parse_value(name, raw, origin), origin)
     return list(found.values())
 
 
@@ -302,35 +292,21 @@ def _describe_renaming(name: str, origin: str) -> str:
     return f"{old} (from {origin}) is an old name: use {' or '.join(new)}"
 
 
-def _parse_renamed(name: str, raw: object, origin: str) -> dict[str, object]:
-    if name != "workers":
-        [new] = RENAMED[name]
-        return {new: _parse_value(new, raw, origin)}
-    value = _call_parser("workers", WORKERS, raw, origin)
-    cluster = isinstance(value, str)
-    return {"decode_threads": 0 if cluster else value, "cluster": value if cluster else None}
-
-
-def _parse_value(name: str, raw: object, origin: str) -> object:
-    if name not in SETTINGS:
+def _parse_value(name: str, raw: object, origin: str) -> dict[str, object]:
+    """The values of the settings that `name` sets: one, or the two of --workers."""
+    new_name = RENAMED.get(name, (name,))[0]
+    row = WORKERS if name == "workers" else SETTINGS.get(new_name)
+    if row is None:
         known = ", ".join(SETTINGS)
         raise ConfigError(f"{origin} sets {name!r}, which is not a setting; known: {known}")
-    return _call_parser(name, SETTINGS[name], raw, origin)
-
-
-def _call_parser(name: str, row: Setting, raw: object, origin: str) -> object:
     try:
-        return row.parse(raw)
+        value = row.parse(raw)
     except ValueError as error:
         raise ConfigError(f"{name} = {raw!r} (from {origin}): {error}") from error
-
-
-def _default(name: str) -> object:
-    if name == "store":
-        return default_store()
-    if name == "runs":
-        return str(Path(default_store()) / "runs")
-    return SETTINGS[name].default
+    if name != "workers":
+        return {new_name: value}
+    cluster = isinstance(value, str)
+    return {"decode_threads": 0 if cluster else value, "cluster": value if cluster else None}
 
 
 def _read_sources(flags: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:

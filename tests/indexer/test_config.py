@@ -56,7 +56,7 @@ def test_qdrants_own_variables(monkeypatch):
     [
         ({"collection": "../etc"}, "1-64 letters"),
         ({"max_bytes": "many"}, "200MB"),
-        ({"batch": "-1"}, "0 or more"),
+        ({"batch": "-1"}, "1 or more"),
         ({"store": ""}, "folder"),
     ],
 )
