@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from indexer.cli._progress import Rate, format_duration, format_progress, show_progress
@@ -46,7 +48,7 @@ def test_durations(seconds, message):
 
 
 def test_without_a_terminal_a_line_now_and_then(capsys, monkeypatch):
-    clock = [100.0]
+    clock = [time.monotonic()]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     with show_progress(quiet=False) as show:
         show(at("ingest", 1, 9, 1.0))
