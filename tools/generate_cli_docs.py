@@ -18,7 +18,7 @@ import indexer.cli
 from indexer.errors import SKIP_REASONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
-COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}  # described once for `indexer`
+COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}  # once for `indexer`
 SECTION = re.compile(r"^### ([^\n]*)\n(.*?)(?=^##|\Z)", re.M | re.S)
 
 SKIP_TABLE = re.compile(r"(^## Why a file is skipped\n\n)(?:^\|.*\n)+", re.M)

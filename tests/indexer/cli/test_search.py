@@ -38,7 +38,8 @@ def test_an_image_as_a_part_and_as_an_option(library, tmp_path, photo):
 
 def test_pages(library):
     everything = file_names(library.json("search", "red", "--no-fold"))
-    pages = [file_names(library.json("search", "red", "-n", "2", "--offset", o)) for o in ("0", "2")]
+    page = ("search", "red", "-n", "2", "--offset")
+    pages = [file_names(library.json(*page, offset)) for offset in ("0", "2")]
     assert [*pages[0], *pages[1]] == everything
 
 
