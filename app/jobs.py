@@ -15,10 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.services import choose_model, get_settings
+from app.services import get_settings, load_collection_model
 from embedder import EmbedderError
 from finetune.run_dir import RunInfo
+from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
+from indexer.collections.model import make_lazy_embedder
 from indexer.errors import IndexerError
 from indexer.ingest.pipeline import ingest_with_workers
 from indexer.ingest.types import IngestOptions
@@ -50,11 +52,15 @@ class IngestJob:
         self.progress = progress
 
     def _run(self) -> None:
-        config = replace(get_settings(), collection=self.collection)
+        settings = get_settings()
+        model = self.model or settings.model
+        config = replace(settings, collection=self.collection, model=model)
         options = IngestOptions.from_config(config, prune=self.prune)
         try:
-            embedder = choose_model(self.collection, self.model)
-            with OpenCollection.open_or_create(config, embedder.card) as collection:
+            index = open_backend(config).find(self.collection)
+            card = make_lazy_embedder(config, index.card if index else None).card
+            embedder = load_collection_model(card)  # before an empty collection is created
+            with OpenCollection.open_or_create(config, card) as collection:
                 self.report = ingest_with_workers(
                     config,
                     [self.folder],

@@ -72,15 +72,6 @@ def forget(folder: Path) -> None:
     _write_added({*list_added()} - {folder})
 
 
-def read_card(folder: Path) -> str:
-    """The model card as Markdown; empty where there is none."""
-    try:
-        with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
-            return file.read(200_000)
-    except OSError:
-        return ""
-
-
 def read_result(folder: Path) -> Result:
     """The comparison or evaluation in `folder`; raises `DataError`."""
     if not (folder / COMPARISON).is_file():

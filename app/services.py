@@ -8,11 +8,11 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar
 
-from embedder import DEFAULT_MODEL, Embedder, ModelCard, describe_model
+from embedder import Embedder, ModelCard
 from embedder.images.decode import DecodeLimits
 from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection, Summary, list_collections, tenant_dir
-from indexer.collections.model import check_model_settings, load_model, make_settings
+from indexer.collections.model import load_model
 from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
 
@@ -73,21 +73,6 @@ def _open_index(name: str, index: CollectionIndex) -> Searcher:
     config = replace(get_search_settings(), collection=name, model=None)
     collection = OpenCollection.open_index(config, open_backend(config), index)
     return Searcher(collection, lambda: load_collection_model(collection.card))
-
-
-def choose_model(name: str, chosen: str | None = None) -> Embedder:
-    """The model of a collection, or the one that a new collection gets.
-
-    Raises `EmbedderError`; `CollectionError` where the collection has another model than `chosen`.
-    """
-    cards = {found.name: found.card for found in summarize_collections()}
-    config = replace(get_settings(), collection=name, model=chosen or get_settings().model)
-    if name in cards:
-        check_model_settings(config, cards[name])
-        return load_collection_model(cards[name])
-    return load_collection_model(
-        describe_model(config.model or DEFAULT_MODEL, make_settings(config))
-    )
 
 
 def cache_by_file(maxsize: int) -> Callable[[Callable[..., T]], Callable[..., T]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 3.0
 MAX_COLLAPSED = 6  # runs that are listed until all are wanted
 MAX_POINTS = 500  # of a loss curve
+MAX_CARD_LENGTH = 200_000  # characters
 SMOOTHING = 40  # the moving mean spans 1/40 of the curve to either side
 COLOR = "#0d9488"  # of the curve; legible on light and on dark
 TONES = {"done": "good", "training": "busy", "stopped": "calm", "failed": "bad"}
@@ -170,13 +171,15 @@ def _draw_loss(points: Sequence[tuple[int, float]]) -> LayerChart:
         .mark_line(strokeWidth=2.5, color=COLOR)
         .encode(y=alt.Y("mean:Q", title="loss"))
     )
-    layers: LayerChart = (raw + smooth).properties(height=280)
-    return layers
+    chart: LayerChart = (raw + smooth).properties(height=280)
+    return chart
 
 
 def _show_card(run: RunInfo) -> None:
-    text = runs.read_card(run.folder)
-    if not text:
+    try:
+        with (run.folder / "README.md").open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_CARD_LENGTH)
+    except OSError:
         st.caption("There is no model card yet: it is written when the training ends.")
         return
     with st.container(border=True, key="model-card"):

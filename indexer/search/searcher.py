@@ -91,18 +91,13 @@ class Searcher:
         """Load as many candidates as it takes to fill `limit` places after grouping duplicates."""
         depth = max(2 * limit, MIN_MMR_POOL) if query.diversity > 0 else limit + limit // 2
         while True:
-            records = self._load_records(ranked[:depth])
-            kept = group_duplicates(records) if query.group_duplicates else records
+            ids = [candidate.id for candidate in ranked[:depth]]
+            records = {record.id: record for record in self._store.retrieve(ids, vectors=True)}
+            loaded = [RankedRecord(c, records[c.id]) for c in ranked[:depth] if c.id in records]
+            kept = group_duplicates(loaded) if query.group_duplicates else loaded
             if len(kept) >= limit or depth >= len(ranked):
                 return mmr(kept, query.diversity)
             depth *= 2
-
-    def _load_records(self, ranked: list[Candidate]) -> list[RankedRecord]:
-        records = {
-            record.id: record
-            for record in self._store.retrieve([r.id for r in ranked], vectors=True)
-        }
-        return [RankedRecord(r, records[r.id]) for r in ranked if r.id in records]
 
     def _list_points(self, query: Query) -> tuple[list[Hit], bool, bool]:
         where = build_store_filter(query.filters)
