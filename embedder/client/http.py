@@ -46,11 +46,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(urlsplit(self.url).hostname or "")
 
 
 def parse_address(name: str) -> Address:
@@ -72,6 +68,14 @@ def parse_address(name: str) -> Address:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class ServerError(EmbedderError):

@@ -7,7 +7,6 @@ code was written for transformers 4; if it does not run with this version, the e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint
@@ -38,32 +37,22 @@ def load_phi(
         )
     from embedder.engine import Engine
 
-    return Engine(PhiBackbone(card, checkpoint, settings, render_prompt), settings)
+    processor, model = _load_remote_code(checkpoint, settings)
+    return Engine(PhiBackbone(card, processor, model, render_prompt), settings)
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedInput:
-    """A prompt and its image."""
-
-    text: str
-    images: tuple[Image, ...]
+PreparedInput = tuple[str, tuple["Image", ...]]
+"""A prompt and its images."""
 
 
 class PhiBackbone:
     """The checkpoint's own processor and model; the processor takes one row at a time."""
 
     def __init__(
-        self,
-        card: ModelCard,
-        checkpoint: Checkpoint,
-        settings: Settings,
-        render_prompt: RenderPrompt,
+        self, card: ModelCard, processor: Any, model: Any, render_prompt: RenderPrompt
     ) -> None:
-        from embedder.vlm.loading import select_device
-
         self.card, self._render_prompt = card, render_prompt
-        device, dtype = select_device(settings)
-        self._processor, self._model = _load_remote_code(checkpoint, device, dtype)
+        self._processor, self._model = processor, model
         self._special_tokens = list_special_tokens(self._processor.tokenizer.backend_tokenizer)
 
     @property
@@ -73,22 +62,21 @@ class PhiBackbone:
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
         item.validate()
-        pieces = self._render_prompt(item, role, instruction)
         special = [*self._special_tokens, IMAGE_TOKEN]
-        safe_pieces = [
-            neutralize_special_tokens(p.text, special) if isinstance(p, UserText) else p
-            for p in pieces
+        pieces = [
+            neutralize_special_tokens(piece.text, special) if isinstance(piece, UserText) else piece
+            for piece in self._render_prompt(item, role, instruction)
         ]
-        return PreparedInput("".join(safe_pieces), item.images)
+        return "".join(pieces), item.images
 
     def bucket(self, ready: PreparedInput) -> Bucket:
-        return Bucket(
-            len(ready.images), len(ready.text) // 3 + MAX_IMAGE_TOKENS * len(ready.images)
-        )
+        text, images = ready
+        return Bucket(len(images), len(text) // 3 + MAX_IMAGE_TOKENS * len(images))
 
     def process(self, ready: PreparedInput) -> Mapping[str, torch.Tensor]:
+        text, images = ready
         row: Mapping[str, torch.Tensor]
-        row = self._processor(ready.text, list(ready.images) or None, return_tensors="pt")
+        row = self._processor(text, list(images) or None, return_tensors="pt")
         return row
 
     def collate(
@@ -125,14 +113,14 @@ class PhiBackbone:
         return select_last_token(states, last)
 
 
-def _load_remote_code(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
-) -> tuple[Any, Any]:
+def _load_remote_code(checkpoint: Checkpoint, settings: Settings) -> tuple[Any, Any]:
     """Load processor and model; whatever their code raises becomes one sentence."""
     import transformers
 
+    from embedder.vlm.loading import select_device
+
     transformers_any: Any = transformers
-    folder = checkpoint.folder
+    folder, (device, dtype) = checkpoint.folder, select_device(settings)
     try:
         processor = transformers_any.AutoProcessor.from_pretrained(
             folder, trust_remote_code=True, num_crops=NUM_CROPS

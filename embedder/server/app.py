@@ -35,44 +35,35 @@ def create_app(service: Service, api_key: str | None = None) -> Starlette:
         Route("/readyz", endpoint.readyz),
         Route("/metrics", endpoint.metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: handle_http_exception})
+    handlers = {HTTPException: handle_error, HTTPError: handle_error}
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def require_key(handler: Handler, api_key: str | None) -> Handler:
-    """Require the key for `handler`, and return its errors in OpenAI's format."""
+    """Require the key for `handler`, compared in constant time."""
 
     async def guarded(request: Request) -> Response:
-        try:
-            if api_key:
-                check_key(request.headers.get("authorization", ""), api_key)
-            return await handler(request)
-        except HTTPError as refusal:
-            return error_response(refusal)
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        is_same = not api_key or hmac.compare_digest(key.strip().encode(), api_key.encode())
+        if api_key and not (is_same and scheme.lower() == "bearer"):
+            message = "the API key is missing or wrong: Authorization: Bearer KEY"
+            raise HTTPError(401, message, code="invalid_api_key")
+        return await handler(request)
 
     return guarded
 
 
-def check_key(header: str, api_key: str) -> None:
-    """Raise `HTTPError` for a wrong key, in constant time."""
-    scheme, _, key = header.partition(" ")
-    same = hmac.compare_digest(key.strip().encode(), api_key.encode())
-    if scheme.lower() != "bearer" or not same:
-        raise HTTPError(
-            401,
-            "the API key is missing or wrong: Authorization: Bearer KEY",
-            code="invalid_api_key",
-        )
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Answer a refused request, or an unknown path or method, in OpenAI's format."""
+    if isinstance(error, HTTPException):
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        error = HTTPError(error.status_code, message)
+    assert isinstance(error, HTTPError)
+    return error_response(error)
 
 
 def error_response(error: HTTPError) -> Response:
     return JSONResponse(error.body, error.status, error.headers)
-
-
-async def handle_http_exception(request: Request, error: Exception) -> Response:
-    """Answer an unknown path or method."""
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    return error_response(HTTPError(error.status_code, message))
 
 
 class Endpoints:

@@ -7,7 +7,6 @@ flight are answered. The second, or 30 seconds, ends it at once.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import signal
 import socket
 import threading
@@ -17,15 +16,14 @@ from types import FrameType
 
 import uvicorn
 
+from embedder.client.http import is_loopback
 from embedder.errors import EmbedderError
 from embedder.server.app import create_app
 from embedder.server.service import Service
 from embedder.types import Embedder
 
 DRAIN_TIMEOUT = 30
-KEEP_ALIVE_TIMEOUT = (
-    75  # seconds; longer than load balancers keep connections, so that they close them
-)
+KEEP_ALIVE_TIMEOUT = 75  # seconds; longer than load balancers', so that they close connections
 
 
 def run_server(
@@ -91,13 +89,6 @@ def client_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it ends, and answers while the model loads."""
 
@@ -127,9 +118,7 @@ class DrainingServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Override uvicorn's handling, which raises the signal again and sets the exit status."""
         signals = (signal.SIGINT, signal.SIGTERM)
-        previous_handlers = {
-            number: signal.signal(number, self._handle_signal) for number in signals
-        }
+        previous_handlers = {n: signal.signal(n, self._handle_signal) for n in signals}
         try:
             yield
         finally:

@@ -12,13 +12,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any
 
 from embedder.client.embeddings import is_utf8_encodable
-from embedder.types import Role, Vectors, normalize
+from embedder.types import ROLES, Role, Vectors, check_role
 
 ENCODINGS = ("float", "base64")
-ROLES = get_args(Role)
 DATA_URL_PATTERN = re.compile(r"data:[\w.+/-]*(?:;[\w.+=-]+)*;base64,", re.I)
 
 
@@ -65,14 +64,9 @@ class HTTPError(Exception):
         """The body in the format of OpenAI's errors."""
         kinds = {401: "authentication_error", 429: "rate_limit_error"}
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        return {
-            "error": {
-                "message": self.message,
-                "type": kinds.get(self.status, kind),
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        kind = kinds.get(self.status, kind)
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,55 +101,53 @@ def parse_request(body: bytes, limits: ServerLimits) -> EmbeddingRequest:
     body_kind = "messages" if request.get("messages") is not None else "input"
     if body_kind == "messages" and request.get("input") is not None:
         raise HTTPError(400, "give either 'input' or 'messages'", param="messages")
+    instruction = None
     if body_kind == "messages":
-        item, system_instruction = _parse_messages(request["messages"], limits)
+        item, instruction = _parse_messages(request["messages"], limits)
         items: tuple[RequestItem, ...] = (item,)
     else:
-        items, system_instruction = _parse_texts(request.get("input"), limits), None
+        items = _parse_texts(request.get("input"), limits)
+    if request.get("instruction"):
+        instruction = _validate_text(request["instruction"], "instruction", limits)
+    dimensions = request.get("dimensions")
+    if dimensions is not None and (type(dimensions) is not int or dimensions <= 0):
+        raise HTTPError(400, "'dimensions' is a whole number above 0", param="dimensions")
     return EmbeddingRequest(
         model=_validate_text(request.get("model"), "model", limits),
         items=items,
         body_kind=body_kind,
-        role=cast(Role, _parse_choice(request, "input_type", ROLES, "query")),
-        instruction=_parse_instruction(request, limits) or system_instruction,
+        role=check_role(_parse_choice(request, "input_type", ROLES, "query")),
+        instruction=instruction,
         encoding=_parse_choice(request, "encoding_format", ENCODINGS, "float"),
-        dimensions=_parse_dimensions(request.get("dimensions")),
+        dimensions=dimensions,
     )
 
 
-def truncate_vectors(rows: Vectors, dim: int) -> Vectors:
-    """Truncate (n, d) rows to `dim`, and normalize them again."""
-    return rows if rows.shape[1] == dim else normalize(rows[:, :dim])
+def build_response(rows: Vectors, request: EmbeddingRequest, model: str) -> bytes:
+    """Build the body: vectors as lists of numbers, or as base64 of little-endian float32.
 
-
-def build_response(rows: Vectors, embedding_request: EmbeddingRequest, model: str) -> bytes:
-    """Build the body. `usage` is 0: models here do not count tokens."""
-    encode = _to_base64 if embedding_request.encoding == "base64" else _to_floats
+    `usage` is 0: models here do not count tokens.
+    """
+    if request.encoding == "base64":
+        vectors: list[Any] = [base64.b64encode(row.astype("<f4")).decode("ascii") for row in rows]
+    else:
+        vectors = rows.tolist()
     data = [
-        {"object": "embedding", "index": index, "embedding": encode(row)}
-        for index, row in enumerate(rows)
+        {"object": "embedding", "index": index, "embedding": vector}
+        for index, vector in enumerate(vectors)
     ]
     usage = {"prompt_tokens": 0, "total_tokens": 0}
     response = {"object": "list", "data": data, "model": model, "usage": usage}
     return json.dumps(response, separators=(",", ":")).encode()
 
 
-def _to_base64(row: Vectors) -> str:
-    """Encode little-endian float32, as OpenAI's clients expect."""
-    return base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
-
-
-def _to_floats(row: Vectors) -> list[float]:
-    return cast(list[float], row.tolist())
-
-
 def _parse_json(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        raise HTTPError(400, "the request's body is no JSON") from None
+        raise HTTPError(400, "the body of the request is not JSON") from None
     if not isinstance(request, dict):
-        raise HTTPError(400, "the request's body is no JSON object")
+        raise HTTPError(400, "the body of the request is not a JSON object")
     return request
 
 
@@ -166,9 +158,8 @@ def _parse_texts(value: Any, limits: ServerLimits) -> tuple[RequestItem, ...]:
     if isinstance(texts[0], int | list):
         raise HTTPError(400, "'input' is token ids; send the text itself", param="input")
     if len(texts) > limits.inputs:  # 413: a client may halve its batch
-        raise HTTPError(
-            413, f"{len(texts)} inputs; at most {limits.inputs} a request", param="input"
-        )
+        message = f"{len(texts)} inputs; at most {limits.inputs} per request"
+        raise HTTPError(413, message, param="input")
     return tuple(RequestItem(_validate_text(text, "input", limits)) for text in texts)
 
 
@@ -181,15 +172,13 @@ def _parse_messages(messages: Any, limits: ServerLimits) -> tuple[RequestItem, s
         raise HTTPError(
             400, "'messages' is one user message, after a system message or not", param="messages"
         )
-    by_role = {
-        message["role"]: _parse_content(message.get("content"), limits) for message in messages
-    }
-    if by_role.get("system", RequestItem()).image_files:
-        raise HTTPError(400, "a system message holds text alone", param="messages")
-    item = by_role["user"]
+    by_role = {m["role"]: _parse_content(m.get("content"), limits) for m in messages}
+    item, system = by_role["user"], by_role.get("system", RequestItem())
+    if system.image_files:
+        raise HTTPError(400, "a system message has only text", param="messages")
     if item.text is None and not item.image_files:
         raise HTTPError(400, "the user message is empty", param="messages")
-    return item, by_role.get("system", RequestItem()).text
+    return item, system.text
 
 
 def _parse_content(content: Any, limits: ServerLimits) -> RequestItem:
@@ -217,32 +206,23 @@ def _decode_data_url(url: str) -> bytes:
     made to read its own network and disk."""
     head = DATA_URL_PATTERN.match(url)
     if not head:
-        raise HTTPError(
-            400,
-            "a picture is a data URL in base64, data:image/png;base64,...; nothing is fetched",
-            param="messages",
-        )
+        message = "an image is a data URL in base64, data:image/png;base64,...; nothing is fetched"
+        raise HTTPError(400, message, param="messages")
     try:
         return base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError):
-        raise HTTPError(400, "a picture's data URL is no base64", param="messages") from None
+        raise HTTPError(400, "an image's data URL is not base64", param="messages") from None
 
 
 def _validate_text(value: Any, param: str, limits: ServerLimits) -> str:
     if not isinstance(value, str) or not value.strip():
         raise HTTPError(400, f"{param!r} must not be empty, and is text", param=param)
     if len(value) > limits.characters:
-        raise HTTPError(
-            400, f"a text of {len(value)} characters; at most {limits.characters}", param=param
-        )
+        message = f"a text of {len(value)} characters; at most {limits.characters}"
+        raise HTTPError(400, message, param=param)
     if not is_utf8_encodable(value):
-        raise HTTPError(400, f"{param!r} holds half a letter (a lone surrogate)", param=param)
+        raise HTTPError(400, f"{param!r} has a lone surrogate, not a character", param=param)
     return value
-
-
-def _parse_instruction(request: dict[str, Any], limits: ServerLimits) -> str | None:
-    value = request.get("instruction")
-    return _validate_text(value, "instruction", limits) if value else None
 
 
 def _parse_choice(request: dict[str, Any], param: str, choices: Sequence[str], default: str) -> str:
@@ -252,9 +232,3 @@ def _parse_choice(request: dict[str, Any], param: str, choices: Sequence[str], d
     if value not in choices:
         raise HTTPError(400, f"{param!r} is one of {', '.join(choices)}", param=param)
     return str(value)
-
-
-def _parse_dimensions(value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return value
-    raise HTTPError(400, "'dimensions' is a whole number above 0", param="dimensions")

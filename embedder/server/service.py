@@ -7,8 +7,7 @@ import contextlib
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,18 +16,15 @@ from embedder.server.batcher import Batcher, Metrics, PendingRequest
 from embedder.server.schemas import (
     EmbeddingRequest,
     HTTPError,
-    RequestItem,
     ServerLimits,
     build_response,
     parse_request,
-    truncate_vectors,
 )
-from embedder.types import Embedder, Input, ModelCard, Vectors
+from embedder.types import Embedder, Input, ModelCard, Vectors, normalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status; only the metrics show it
@@ -103,84 +99,63 @@ class Service:
     async def parse(self, body: bytes) -> EmbeddingRequest:
         """Parse a body; raises `HTTPError`."""
         if len(body) <= INLINE_PARSE_BYTES:
-            embedding_request = parse_request(body, self.limits)
+            request = parse_request(body, self.limits)
         else:
-            embedding_request = await self._run_in_thread(parse_request, body, self.limits)
-        self._validate(embedding_request)
-        for item in embedding_request.items:
+            request = await self._run_in_thread(parse_request, body, self.limits)
+        self._validate(request)
+        for item in request.items:
             self.metrics.inputs.labels(item.modality).inc()
-        return embedding_request
+        return request
 
-    async def embed(
-        self, embedding_request: EmbeddingRequest, disconnected: asyncio.Future[None]
-    ) -> bytes:
-        """Return the response body; stop when `disconnected` is done.
-
-        Raises `HTTPError`.
-        """
-        inputs = [await self._decode_input(item) for item in embedding_request.items]
-        pending = self._require_model()[1].submit(
-            inputs, embedding_request.role, embedding_request.instruction
-        )
-        rows = await self._wait_for_vectors(pending, disconnected)
+    async def embed(self, request: EmbeddingRequest, disconnected: asyncio.Future[None]) -> bytes:
+        """Return the response body; stop when `disconnected` is done. Raises `HTTPError`."""
+        inputs = []
+        for item in request.items:
+            decoded = [await self._run_in_thread(self._decode, file) for file in item.image_files]
+            inputs.append(Input(item.text, tuple(decoded)))
+        card, batcher = self._require_model()
+        pending = batcher.submit(inputs, request.role, request.instruction)
+        rows = await self._wait_for_vectors(batcher, pending, disconnected)
         if not np.isfinite(rows).all():
-            raise HTTPError(500, "the model gave numbers that are not finite")
-        return build_response(
-            truncate_vectors(rows, embedding_request.dimensions or self.card.dim),
-            embedding_request,
-            self.name,
-        )
+            raise HTTPError(500, "the model computed a vector that is not finite")
+        dim = request.dimensions or card.dim
+        rows = rows if rows.shape[1] == dim else normalize(rows[:, :dim])
+        return build_response(rows, request, self.name)
 
     def _require_model(self) -> tuple[ModelCard, Batcher]:
         if self._model is None:
-            raise HTTPError(
-                503, "the model is being loaded; try again", code="loading", retry_after=5
-            )
+            message = "the model is being loaded; try again"
+            raise HTTPError(503, message, code="loading", retry_after=5)
         return self._model
 
-    def _validate(self, embedding_request: EmbeddingRequest) -> None:
+    def _validate(self, request: EmbeddingRequest) -> None:
         card = self.card
-        if embedding_request.model not in {self.name, card.name}:
-            raise HTTPError(
-                404,
-                f"the model {embedding_request.model!r} does not exist here; served: {self.name}",
-                code="model_not_found",
-                param="model",
-            )
-        if (
-            any(item.image_files for item in embedding_request.items)
-            and "image" not in card.modalities
-        ):
-            raise HTTPError(400, f"{self.name} takes texts, not pictures", param="messages")
+        if request.model not in {self.name, card.name}:
+            message = f"the model {request.model!r} does not exist here; served: {self.name}"
+            raise HTTPError(404, message, code="model_not_found", param="model")
+        has_images = any(item.image_files for item in request.items)
+        if has_images and "image" not in card.modalities:
+            raise HTTPError(400, f"{self.name} takes texts, not images", param="messages")
         dims = {card.dim, *(smaller for smaller in card.matryoshka if smaller < card.dim)}
-        if embedding_request.dimensions not in (None, *dims):
+        if request.dimensions not in (None, *dims):
             known = ", ".join(map(str, sorted(dims)))
             raise HTTPError(400, f"'dimensions' of {self.name}: {known}", param="dimensions")
 
-    async def _decode_input(self, item: RequestItem) -> Input:
-        images = [await self._run_in_thread(self._decode_file, file) for file in item.image_files]
-        return Input(item.text, tuple(images))
-
-    def _decode_file(self, file: bytes) -> Image:
+    def _decode(self, file: bytes) -> Image:
         from embedder.images.decode import DecodeLimits, decode_image
 
         limits = DecodeLimits(max_pixels=self.limits.pixels)
         try:
             return decode_image(file, side=self.card.image_side, limits=limits).image
         except UnusableFileError as error:
-            too_large = error.reason == "too-many-pixels"
-            raise HTTPError(
-                400,
-                f"an image cannot be read: {error.detail}",
-                code="image_too_large" if too_large else None,
-                param="messages",
-            ) from None
+            code = "image_too_large" if error.reason == "too-many-pixels" else None
+            message = f"an image cannot be read: {error.detail}"
+            raise HTTPError(400, message, code=code, param="messages") from None
 
     async def _wait_for_vectors(
-        self, pending: PendingRequest, disconnected: asyncio.Future[None]
+        self, batcher: Batcher, pending: PendingRequest, disconnected: asyncio.Future[None]
     ) -> Vectors:
         """Wait for the rows; a request that does not get them leaves the queue."""
-        batcher = self._require_model()[1]
         rows = asyncio.wrap_future(pending.future)
         either: set[asyncio.Future[Any]] = {rows, disconnected}
         try:
@@ -188,12 +163,11 @@ class Service:
             if not rows.done() and not disconnected.done():
                 if batcher.try_cancel(pending):
                     self.metrics.rejected.labels("timeout").inc()
-                    raise HTTPError(
-                        503, "it waited too long; try again", code="timeout", retry_after=5
-                    )
-                await asyncio.wait(either, return_when=FIRST_COMPLETED)  # the model is at it
+                    message = "it waited too long; try again"
+                    raise HTTPError(503, message, code="timeout", retry_after=5)
+                await asyncio.wait(either, return_when=FIRST_COMPLETED)  # the model has started
             if not rows.done():
-                raise HTTPError(CLIENT_CLOSED_REQUEST, "the client is gone")
+                raise HTTPError(CLIENT_CLOSED_REQUEST, "the client has disconnected")
             return rows.result()
         except EmbedderError as error:
             raise HTTPError(400, str(error)) from error
@@ -202,9 +176,6 @@ class Service:
                 batcher.discard(pending)
                 rows.cancel()
 
-    async def _run_in_thread(
-        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def _run_in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function` in a thread, so that the event loop goes on."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, partial(function, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *args)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
@@ -35,44 +35,44 @@ def too_narrow_error(size: Size) -> EmbedderError:
     )
 
 
-class Architecture(Protocol):
+class Architecture:
     """How a model takes images. All but `compute_hidden_states` runs on the CPU, in threads."""
 
-    @property
-    def model(self) -> Any:
-        """The torch module."""
-        ...
+    extra_tokens = 0
+    """What an image costs besides its tokens in the sequence, in tokens."""
+
+    def __init__(self, model: Any, image_token: int) -> None:
+        self.model: Any = model  # the torch module
+        self.image_token = image_token
 
     @property
-    def image_token(self) -> int: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def count_image_tokens(self, size: Size) -> int:
-        """Return the tokens of an image of `size` in the sequence; raises `EmbedderError`."""
-        ...
-
-    @property
-    def extra_tokens(self) -> int:
-        """What an image costs besides its tokens in the sequence, in tokens."""
-        ...
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
 
     def batch_key(self, image_count: int) -> Hashable:
         """Return a key for rows with that many images; rows of a batch share it."""
-        ...
+        return "any"  # rows with and without images do not affect each other
+
+    def count_image_tokens(self, size: Size) -> int:
+        """Return the tokens of an image of `size` in the sequence; raises `EmbedderError`."""
+        raise NotImplementedError
 
     def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """Return the tensors of one image."""
-        ...
+        raise NotImplementedError
 
     def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
         """Return the model's arguments for all images of a batch whose rows are `ids`."""
-        ...
+        import torch
+
+        return {name: torch.cat([image[name] for image in images]) for name in images[0]}
 
     def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         """Return (n, length, dim) after the last norm, of (n, length) int64 ids."""
-        ...
+        out = self.model(input_ids=ids, use_cache=False, **pixels)
+        states: torch.Tensor = out.last_hidden_state
+        return states
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,6 @@ class PreparedInput:
     ids: tuple[int, ...]
     images: tuple[Image, ...]
     sizes: tuple[Size, ...]
-
-    def resize_images(self) -> list[Image]:
-        """Resize the images; bicubic, as the families do."""
-        pairs = zip(self.images, self.sizes, strict=True)
-        return [i if i.size == size else i.resize(size) for i, size in pairs]
 
 
 class VisionLanguageBackbone:
@@ -118,28 +113,23 @@ class VisionLanguageBackbone:
         item.validate()
         ids = self.prompt_tokenizer.encode(self.render_prompt(item, role, instruction))
         sizes = tuple(self._resize(image.size) for image in item.images)
-        token_counts = [self.architecture.count_image_tokens(size) for size in sizes]
-        return PreparedInput(
-            tuple(self._expand_image_tokens(ids, token_counts)), item.images, sizes
-        )
-
-    def _expand_image_tokens(self, ids: Sequence[int], token_counts: Sequence[int]) -> list[int]:
-        """Repeat each image token as often as its image has tokens."""
-        token, rest, out = self.architecture.image_token, iter(token_counts), list[int]()
-        for i in ids:
-            out += [i] * (next(rest) if i == token else 1)
-        return out
+        token_counts = iter([self.architecture.count_image_tokens(size) for size in sizes])
+        expanded: list[int] = []  # each image token as often as its image has tokens
+        for token in ids:
+            is_image = token == self.architecture.image_token
+            expanded += [token] * (next(token_counts) if is_image else 1)
+        return PreparedInput(tuple(expanded), item.images, sizes)
 
     def bucket(self, ready: PreparedInput) -> Bucket:
-        image_count = len(ready.images)
-        batch_key, extra_tokens = (
-            self.architecture.batch_key(image_count),
-            self.architecture.extra_tokens,
-        )
-        return Bucket(batch_key, len(ready.ids), image_count * extra_tokens)
+        architecture, image_count = self.architecture, len(ready.images)
+        extra_tokens = image_count * architecture.extra_tokens
+        return Bucket(architecture.batch_key(image_count), len(ready.ids), extra_tokens)
 
     def process(self, ready: PreparedInput) -> list[Mapping[str, Any]]:
-        return [self.architecture.preprocess_image(image) for image in ready.resize_images()]
+        """Resize the images, bicubic as the families do, and preprocess them."""
+        pairs = zip(ready.images, ready.sizes, strict=True)
+        resized = [i if i.size == size else i.resize(size) for i, size in pairs]
+        return [self.architecture.preprocess_image(image) for image in resized]
 
     def collate(
         self, items: Sequence[PreparedInput], processed: Sequence[list[Mapping[str, Any]]]

@@ -11,7 +11,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from embedder.engine import Batch
-from embedder.vlm.backbone import Size
+from embedder.vlm.backbone import Architecture, Size
 
 if TYPE_CHECKING:
     import torch
@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from transformers import LlavaNextModel
 
 
-class LlavaNext:
+class LlavaNext(Architecture):
     """The architecture around a loaded model.
 
     `legacy_layout`: lay out tiles as transformers 4.41 did, which swapped the height and width of
     the grid, cut patches of padding without rounding, and had margins one pixel too small. E5-V was
     trained this way, and its vectors differ without it.
     """
-
-    extra_tokens = 0  # all tokens of an image are in the sequence
 
     def __init__(
         self,
@@ -38,28 +36,18 @@ class LlavaNext:
         pixel_budget: int | None = None,
     ) -> None:
         config: Any = model.config
-        mutable: Any = model  # one method of the instance is replaced
-        self.image_token = int(config.image_token_id)
-        self.model, self._legacy_layout = model, legacy_layout
+        super().__init__(model, int(config.image_token_id))
+        self._legacy_layout = legacy_layout
         self._processor = _load_processor(folder, legacy_layout)
         self._tile_size = int(config.vision_config.image_size)
-        self._patches_per_side = self._tile_size // int(
-            config.vision_config.patch_size
-        )  # patches in a tile's side
+        self._patches_per_side = self._tile_size // int(config.vision_config.patch_size)
         self._grids = filter_grids(config.image_grid_pinpoints, self._tile_size, pixel_budget)
         config.image_grid_pinpoints = self._grids
         self._processor.image_grid_pinpoints = self._grids
-        mutable.pack_image_features = MethodType(self._pack_image_features, model)
-        if self.image_token >= mutable.get_input_embeddings().num_embeddings:
+        self.model.pack_image_features = MethodType(self._pack_image_features, model)
+        if self.image_token >= self.model.get_input_embeddings().num_embeddings:
             # Old checkpoints have no row for it. Its values do not matter: images replace it.
             model.resize_token_embeddings(self.image_token + 1, mean_resizing=False)
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    def batch_key(self, image_count: int) -> str:
-        return "any"  # rows with and without images do not affect each other
 
     def count_image_tokens(self, size: Size) -> int:
         top, left, rows, columns = self._compute_layout(size)
@@ -97,14 +85,9 @@ class LlavaNext:
         import torch
 
         return {
-            "pixel_values": torch.cat([picture["pixel_values"] for picture in images]),
-            "image_sizes": [picture["image_size"] for picture in images],
+            "pixel_values": torch.cat([image["pixel_values"] for image in images]),
+            "image_sizes": [image["image_size"] for image in images],
         }
-
-    def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
-        out = self.model(input_ids=ids, use_cache=False, **pixels)
-        states: torch.Tensor = out.last_hidden_state
-        return states
 
     def _pack_image_features(
         self,

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DTYPES = ("bfloat16", "float16", "float32")
-UNUSED_WEIGHTS = (
-    "lm_head",
-    "pooler.dense",
-)  # do not affect vectors, and are often left out
+UNUSED_WEIGHTS = ("lm_head", "pooler.dense")  # do not affect vectors, and are often left out
 MEMORY_FACTOR = 1.15  # of the weights: the least for weights and a batch
 
 
@@ -76,35 +73,24 @@ def merge_adapter(model: nn.Module, folder: Path) -> None:
     Adapters were saved with older layouts: `model.layers` is `language_model.layers` now, and an
     adapter of the language model alone names only that. Each is put where its names fit.
     """
-    from peft import LoraConfig, PeftModel
+    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     weights = load_file(folder / "adapter_model.safetensors")
     names = {name for name, _ in model.named_modules()}
     mapped = {_map_adapter_key(key, names): tensor for key, tensor in weights.items()}
-    if None in mapped or len(mapped) != len(weights):
+    if "" in mapped or len(mapped) != len(weights):
         raise EmbedderError(f"the adapter in {folder} was made for another model than its base")
     config = LoraConfig.from_pretrained(str(folder))
-    config.target_modules = sorted({_module_name(key) for key in mapped if key})
+    config.target_modules = sorted({_module_name(key) for key in mapped})
     config.inference_mode = True
     with silence_transformers():
         adapted = PeftModel(model, config)
-        _load_adapter_weights(
-            adapted, {key: tensor for key, tensor in mapped.items() if key}, folder
-        )
+        prefixed = {f"base_model.model.{key}": tensor for key, tensor in mapped.items()}
+        result: Any = set_peft_model_state_dict(adapted, prefixed)
+        if result.unexpected_keys or any("lora_" in key for key in result.missing_keys):
+            raise EmbedderError(f"the adapter in {folder} does not fit its base model")
         adapted.merge_and_unload(safe_merge=True)
-
-
-def _load_adapter_weights(
-    adapted: nn.Module, weights: dict[str, torch.Tensor], folder: Path
-) -> None:
-    from peft import set_peft_model_state_dict
-
-    prefixed = {f"base_model.model.{key}": tensor for key, tensor in weights.items()}
-    result: Any = set_peft_model_state_dict(adapted, prefixed)
-    missing = [key for key in result.missing_keys if "lora_" in key]
-    if result.unexpected_keys or missing:
-        raise EmbedderError(f"the adapter in {folder} does not fit its base model")
 
 
 def _module_name(key: str) -> str:
@@ -112,8 +98,8 @@ def _module_name(key: str) -> str:
     return key.split(".lora_", 1)[0]
 
 
-def _map_adapter_key(key: str, names: Iterable[str]) -> str | None:
-    """Map an adapter's key to the current layout; None if there is no such module."""
+def _map_adapter_key(key: str, names: Iterable[str]) -> str:
+    """Map an adapter's key to the current layout; "" if there is no such module."""
     bare = key.removeprefix("base_model.model.")
     for old, new in (
         ("", ""),
@@ -127,7 +113,7 @@ def _map_adapter_key(key: str, names: Iterable[str]) -> str | None:
             candidate = new + bare[len(old) :]
             if _module_name(candidate) in names:
                 return candidate
-    return None
+    return ""
 
 
 def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
@@ -141,9 +127,8 @@ def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None
     if needed > free:
         raise EmbedderError(
             f"{folder.name} needs about {format_bytes(needed)} on {device} and "
-            f"{format_bytes(free)} are free; "
-            "choose a smaller model (embedder models shows which fit), another --device, or "
-            "--dtype bfloat16"
+            f"{format_bytes(free)} are free; choose a smaller model (embedder models shows which "
+            "fit), another --device, or --dtype bfloat16"
         )
 
 
@@ -175,50 +160,40 @@ def wrap_load_errors(folder: Path) -> Iterator[None]:
 def check_weights_loaded(folder: Path) -> Iterator[None]:
     """Raise `EmbedderError` if transformers logs that weights are missing and were initialized at
     random: a model loaded by another library reports it only in the log."""
+    missing: list[str] = []
+
+    def collect_missing(record: logging.LogRecord) -> bool:
+        """Read rows such as `language_model.layers.0.mlp.up_proj.weight | MISSING |`."""
+        rows = [row.split("|") for row in record.getMessage().splitlines()]
+        missing.extend(row[0].strip() for row in rows if len(row) > 1 and "MISSING" in row[1])
+        return False  # not for the terminal
+
     log = logging.getLogger("transformers.modeling_utils")
-    report = _MissingWeightsHandler()
-    level, propagate = log.level, log.propagate
-    log.addHandler(report)
+    level = log.level
+    log.addFilter(collect_missing)
     log.setLevel(logging.WARNING)
-    log.propagate = False
     try:
         yield
     finally:
-        log.removeHandler(report)
+        log.removeFilter(collect_missing)
         log.setLevel(level)
-        log.propagate = propagate
-    check_missing_weights(folder, report.missing)
-
-
-class _MissingWeightsHandler(logging.Handler):
-    """Collects keys from rows such as `language_model.layers.0.mlp.up_proj.weight | MISSING |`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.missing: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        rows = [row.split("|") for row in record.getMessage().splitlines()]
-        self.missing += [row[0].strip() for row in rows if len(row) > 1 and "MISSING" in row[1]]
+    check_missing_weights(folder, missing)
 
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
     """Silence the reports and future warnings of transformers: the checks here cover them."""
-    from transformers.utils import logging as module
+    import transformers
 
-    transformers_logging: Any = module
-    previous_verbosity, had_progress_bar = (
-        transformers_logging.get_verbosity(),
-        transformers_logging.is_progress_bar_enabled(),
-    )
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
+    log: Any = transformers.utils.logging
+    verbosity, had_progress_bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(logging.ERROR)
+    log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        transformers_logging.set_verbosity(previous_verbosity)
+        log.set_verbosity(verbosity)
         if had_progress_bar:
-            transformers_logging.enable_progress_bar()
+            log.enable_progress_bar()

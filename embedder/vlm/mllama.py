@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.engine import Batch
-from embedder.vlm.backbone import Size, too_narrow_error
+from embedder.vlm.backbone import Architecture, Size, too_narrow_error
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VISION_COST_DIVISOR = 4  # a patch costs about a quarter of what a token costs the language model
 
 
-class Mllama:
+class Mllama(Architecture):
     """The architecture around a loaded model, for at most one image per input.
 
     Texts and images never share a batch: rows of text would attend to the image of another row.
@@ -33,18 +33,12 @@ class Mllama:
     def __init__(self, model: MllamaModel, folder: Path) -> None:
         from transformers import MllamaImageProcessorPil
 
-        self.image_token = int(model.config.image_token_id)
-        self.model = model
+        super().__init__(model, int(model.config.image_token_id))
         self._processor: Any = MllamaImageProcessorPil.from_pretrained(folder)
         vision = model.vision_model
         vision.intermediate_layers_indices = [i - 1 for i in vision.intermediate_layers_indices]
-        self.extra_tokens = (
-            int(vision.num_patches) * int(vision.config.max_num_tiles) // VISION_COST_DIVISOR
-        )
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
+        patches = int(vision.num_patches) * int(vision.config.max_num_tiles)
+        self.extra_tokens = patches // VISION_COST_DIVISOR
 
     def batch_key(self, image_count: int) -> int:
         return image_count
@@ -57,24 +51,17 @@ class Mllama:
     def preprocess_image(self, image: Image) -> Mapping[str, Any]:
         """`pixel_values` (1, 1, tiles, 3, side, side), and what describes the tiles."""
         processed = self._processor(images=[[image]], return_tensors="pt")
-        return {
-            "pixel_values": processed["pixel_values"].to(self.model.dtype),
-            "aspect_ratio_ids": processed["aspect_ratio_ids"],
-            "aspect_ratio_mask": processed["aspect_ratio_mask"],
-        }
+        pixels = processed["pixel_values"].to(self.model.dtype)
+        tiles = {name: processed[name] for name in ("aspect_ratio_ids", "aspect_ratio_mask")}
+        return {"pixel_values": pixels, **tiles}
 
     def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
         """Stack the images, one row each, with `cross_attention_mask` (n, length, 1, tiles): text
         sees the image from its token on."""
         import torch
 
-        stacked = {name: torch.cat([p[name] for p in images]) for name in images[0]}
+        stacked = super().collate_images(images, ids)
         sees_image = (ids == self.image_token).cumsum(1) > 0  # (n, length)
         tiles = stacked["aspect_ratio_mask"] > 0  # (n, 1, tiles)
         mask = (sees_image[:, :, None, None] & tiles[:, None]).to(torch.int64)
         return {**stacked, "cross_attention_mask": mask}
-
-    def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
-        out = self.model(input_ids=ids, use_cache=False, **pixels)
-        states: torch.Tensor = out.last_hidden_state
-        return states

@@ -6,12 +6,11 @@ https://arxiv.org/abs/2409.12191, https://arxiv.org/abs/2502.13923; transformers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.engine import Batch
-from embedder.vlm.backbone import Size, too_narrow_error
+from embedder.vlm.backbone import Architecture, Size, too_narrow_error
 
 if TYPE_CHECKING:
     import torch
@@ -21,14 +20,12 @@ if TYPE_CHECKING:
 ATTENTION_NAME = "polylens_flash_segments"  # transformers passes segments only to names with flash
 
 
-class Qwen2VL:
+class Qwen2VL(Architecture):
     """The architecture around a loaded model, with one-dimensional positions.
 
     VLM2Vec's prompts have the image token without `<|vision_start|>`; the authors' versions then
     found no image and counted positions as for text, so the checkpoints were trained this way.
     """
-
-    extra_tokens = 0  # all tokens of an image are in the sequence
 
     def __init__(
         self, model: Qwen2VLModel | Qwen2_5_VLModel, folder: Path, min_pixels: int, max_pixels: int
@@ -36,20 +33,12 @@ class Qwen2VL:
         """Images are resized to between `min_pixels` and `max_pixels`."""
         from transformers import Qwen2VLImageProcessorPil
 
-        self.image_token = int(model.config.image_token_id)
-        self.model = model
+        super().__init__(model, int(model.config.image_token_id))
         self._processor = Qwen2VLImageProcessorPil.from_pretrained(
             folder, min_pixels=min_pixels, max_pixels=max_pixels
         )
         self._pixel_range = min_pixels, max_pixels
         install_segment_attention(model.visual)
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    def batch_key(self, image_count: int) -> str:
-        return "any"
 
     def count_image_tokens(self, size: Size) -> int:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -68,18 +57,11 @@ class Qwen2VL:
         patches = processed["pixel_values"].to(self.model.dtype)
         return {"pixel_values": patches, "image_grid_thw": processed["image_grid_thw"]}
 
-    def collate_images(self, images: Sequence[Mapping[str, Any]], ids: torch.Tensor) -> Batch:
-        import torch
-
-        return {name: torch.cat([p[name] for p in images]) for name in images[0]}
-
     def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         import torch
 
         positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
-        out = self.model(input_ids=ids, position_ids=positions, use_cache=False, **pixels)
-        states: torch.Tensor = out.last_hidden_state
-        return states
+        return super().compute_hidden_states(ids, position_ids=positions, **pixels)
 
 
 def install_segment_attention(vision: Any) -> None:

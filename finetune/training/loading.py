@@ -12,12 +12,11 @@ import torch
 
 import embedder
 from embedder.checkpoint import locate
-from embedder.engine import Batch
 from embedder.errors import EmbedderError
 from embedder.families import e5v, vlm2vec
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
 from embedder.types import Input, ModelCard, Role, Settings
-from embedder.vlm.backbone import Size, VisionLanguageBackbone
+from embedder.vlm.backbone import Architecture, Size, VisionLanguageBackbone
 from embedder.vlm.loading import (
     check_missing_weights,
     select_device,
@@ -32,40 +31,18 @@ from finetune.training.trainable import LoraAdapter, Trainable, enable_gradient_
 LANGUAGE_MODEL_KEYS = {r"^language_model\.model\.": "", r"^model\.language_model\.": ""}  # old, new
 
 
-class TextOnlyModel:
-    """An `embedder.vlm.backbone.Architecture` that takes no images.
+class TextOnlyModel(Architecture):
+    """An architecture that takes no images.
 
     E5-V is trained on texts alone (https://arxiv.org/abs/2407.12580, section 3.3), since its prompt
     maps images and texts to one space.
     """
 
-    image_token = -1
-    extra_tokens = 0
-
     def __init__(self, model: Any) -> None:
-        self.model = model
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.model.device
-        return device
-
-    def batch_key(self, image_count: int) -> str:
-        return "text"
+        super().__init__(model, image_token=-1)
 
     def count_image_tokens(self, size: Size) -> int:
         raise EmbedderError("this recipe trains on texts alone, without images")
-
-    def preprocess_image(self, image: Any) -> dict[str, Any]:
-        raise AssertionError("`count_image_tokens` has refused the image")
-
-    def collate_images(self, images: Any, ids: torch.Tensor) -> Batch:
-        raise AssertionError("`count_image_tokens` has refused the image")
-
-    def compute_hidden_states(self, ids: torch.Tensor, **_: Any) -> torch.Tensor:
-        """(n, length) int64 -> (n, length, dim), after the last norm."""
-        states: torch.Tensor = self.model(input_ids=ids, use_cache=False).last_hidden_state
-        return states
 
 
 def load_trainable(

@@ -303,7 +303,7 @@ def test_pictures_in_many_formats_are_one_picture(served):
 
 def test_a_model_of_texts_takes_no_pictures(toys):
     answer = post(toys, {"model": "toy", "messages": picture(data_url(png(noise(1))))}, key=None)
-    assert answer.status_code == 400 and "not pictures" in answer.text
+    assert answer.status_code == 400 and "not images" in answer.text
 
 
 # the queue
