@@ -21,6 +21,19 @@ UNPINNED = "main"
 """The revision of a card whose weights have not been read."""
 
 
+def make_preset(name: str, family: str, dim: int, parameters: int, **details: Any) -> ModelCard:
+    """Make the card of a Hugging Face model, before anything is read of it."""
+    defaults: dict[str, Any] = {
+        "revision": UNPINNED,
+        "fingerprint": UNPINNED,
+        "modalities": ("text", "image"),
+        "composes": True,
+        "source": f"https://huggingface.co/{name}",
+        "memory": int(parameters * 2 * 1.1 + 2e9),  # the weights, and a batch of images
+    }
+    return ModelCard(name, family, dim=dim, parameters=parameters, **defaults | details)
+
+
 def find_preset(cards: Sequence[ModelCard], name: str) -> ModelCard | None:
     """Return the card of that name, if there is one."""
     return next((card for card in cards if card.name == name), None)
@@ -33,7 +46,7 @@ def build_card(
     settings: Settings,
     version: object,
     *,
-    template: ModelCard | None = None,
+    template: ModelCard,
     dim: int | None = None,
 ) -> ModelCard:
     """Build the card of a family's model; raise `EmbedderError` for a `dim` it does not have.
@@ -41,10 +54,10 @@ def build_card(
     Args:
         cards: The presets of the family.
         version: Changes with the family's prompts and preprocessing.
-        template: For a model that is not made from a preset; default: the first preset.
+        template: For a model that is not made from a preset.
         dim: Of the model's vectors; default: the hidden size in its configuration.
     """
-    card = derive_base_card(cards, name, checkpoint, template or cards[0], dim)
+    card = derive_base_card(cards, name, checkpoint, template, dim)
     card_name = name if card.name == name else _reloadable_name(name, card.family, checkpoint)
     card = replace(card, name=card_name)
     dim, digest = validate_dim(card, settings.dim), checkpoint.digest

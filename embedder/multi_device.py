@@ -27,6 +27,9 @@ CHUNK_SIZE = 64  # inputs a device gets at once: enough for its own batching
 WORKER_PROGRAM = (
     "import sys; sys.path[:] = {path!r}; from embedder.multi_device import main; main({fd})"
 )
+PROCESS_DIED = (
+    "a device's process has died, perhaps out of memory; give fewer devices, or a smaller model"
+)
 
 
 class MultiDeviceEmbedder(EmbeddingModel):
@@ -37,7 +40,7 @@ class MultiDeviceEmbedder(EmbeddingModel):
         names = [part.strip() for part in (settings.device or "").split(",") if part.strip()]
         self._workers = [DeviceWorker(name, replace(settings, device=device)) for device in names]
         try:
-            cards = [worker.wait_until_loaded() for worker in self._workers]
+            cards = [worker.receive() for worker in self._workers]
         except BaseException:
             self.close()
             raise
@@ -75,19 +78,15 @@ class DeviceWorker:
     """A model in a process of its own, used by one caller at a time."""
 
     def __init__(self, name: str, settings: Settings) -> None:
-        ours, theirs = Pipe()
-        code = WORKER_PROGRAM.format(path=sys.path, fd=theirs.fileno())
+        self._connection, worker_end = Pipe()
+        self._lock = threading.Lock()
+        descriptor = worker_end.fileno()
+        code = WORKER_PROGRAM.format(path=sys.path, fd=descriptor)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            [sys.executable, "-c", code], pass_fds=[descriptor], stdin=subprocess.DEVNULL
         )
-        theirs.close()
-        self._connection, self._lock = ours, threading.Lock()
+        worker_end.close()
         self._connection.send((name, settings))
-
-    def wait_until_loaded(self) -> ModelCard:
-        """Return the model's card; raise what loading raised."""
-        card: ModelCard = self._receive()
-        return card
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the model's `embed`; raise what it raised, `UnavailableError` for a dead process."""
@@ -95,8 +94,18 @@ class DeviceWorker:
             try:
                 self._connection.send(arguments)
             except OSError:
-                raise _process_died_error() from None
-            return self._receive()
+                raise UnavailableError(PROCESS_DIED) from None
+            return self.receive()
+
+    def receive(self) -> Any:
+        """Return the model's card at first, then what `embed` returned; raise what it raised."""
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise UnavailableError(PROCESS_DIED) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """End the process once it is idle."""
@@ -106,15 +115,6 @@ class DeviceWorker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def _receive(self) -> Any:
-        try:
-            answer = self._connection.recv()
-        except (EOFError, OSError):
-            raise _process_died_error() from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 def main(fd: int) -> None:
@@ -138,9 +138,3 @@ def main(fd: int) -> None:
                 connection.send(error)
     except (EOFError, OSError):
         return  # the caller is gone
-
-
-def _process_died_error() -> UnavailableError:
-    return UnavailableError(
-        "a device's process has died, perhaps out of memory; give fewer devices, or a smaller model"
-    )

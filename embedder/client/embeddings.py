@@ -137,12 +137,10 @@ def parse_vectors(response: Any, count: int, dim: int | None) -> Vectors:
     if len(data) != count:
         raise EmbedderError(f"the server returned {len(data)} vectors for {count} inputs")
     rows = [_decode_vector(row.get("embedding")) for row in _sort_by_index(data)]
-    expected_dim = len(rows[0]) if dim is None else dim
-    wrong_dim = next((len(row) for row in rows if len(row) != expected_dim), None)
-    if wrong_dim is not None:
-        raise EmbedderError(
-            f"the server returned a vector of dim {wrong_dim} instead of {expected_dim}"
-        )
+    expected = dim or len(rows[0])
+    for row in rows:
+        if len(row) != expected:
+            raise EmbedderError(f"the server returned a vector of dim {len(row)}, not {expected}")
     vectors = np.stack(rows)
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and (norms > 0).all()):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.model_card import UNPINNED, build_card
+from embedder.model_card import build_card, make_preset
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText
 
@@ -23,20 +23,15 @@ PROMPT_SUFFIX = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
 FASHIONIQ_PREFIX = "fashioniq "
 
 CARDS = (
-    ModelCard(
-        name="royokong/e5-v",
+    make_preset(
+        "royokong/e5-v",
         family="e5v",
-        revision=UNPINNED,
         dim=4096,
-        modalities=("text", "image"),
-        composes=True,
+        parameters=8_360_000_000,
         languages=("de", "en", "es", "fr", "hi", "it", "pt", "th"),  # Llama 3 was tuned on them
         license="none stated",
         license_note="the weights have no license and derive from Llama 3: ask before selling",
-        source="https://huggingface.co/royokong/e5-v",
-        fingerprint=UNPINNED,
         image_side=1008,
-        parameters=8_360_000_000,
         memory=19_500_000_000,
     ),
 )
@@ -44,7 +39,7 @@ CARDS = (
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`."""
-    return build_card(CARDS, name, locate(name), settings, VERSION)
+    return build_card(CARDS, name, locate(name), settings, VERSION, template=CARDS[0])
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:
@@ -54,8 +49,7 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
     from embedder.vlm.llava_next import LlavaNext
     from embedder.vlm.loading import load_model
 
-    checkpoint = locate(name)
-    card = build_card(CARDS, name, checkpoint, settings, VERSION)
+    card, checkpoint = describe(name, settings), locate(name)
     model = load_model(checkpoint, settings)
     architecture = LlavaNext(
         model, checkpoint.folder, legacy_layout=True, pixel_budget=settings.pixel_budget

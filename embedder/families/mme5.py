@@ -9,7 +9,7 @@ from __future__ import annotations
 from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.model_card import UNPINNED, build_card
+from embedder.model_card import build_card, make_preset
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText, default_instruction
 
@@ -23,21 +23,16 @@ LANGUAGES = (
     "uk", "ur", "vi", "zh",
 )  # fmt: skip
 CARDS = (
-    ModelCard(
-        name="intfloat/mmE5-mllama-11b-instruct",
+    make_preset(
+        "intfloat/mmE5-mllama-11b-instruct",
         family="mme5",
-        revision=UNPINNED,
         dim=4096,
-        modalities=("text", "image"),
-        composes=True,
+        parameters=10_600_000_000,
         languages=LANGUAGES,
         license="MIT, Llama 3.2",
         license_note="Llama 3.2's terms apply: no use by companies with over 700 million users, "
         "and its image part is not licensed to people and companies in the European Union",
-        source="https://huggingface.co/intfloat/mmE5-mllama-11b-instruct",
-        fingerprint=UNPINNED,
         image_side=1120,
-        parameters=10_600_000_000,
         memory=25_500_000_000,
     ),
 )
@@ -50,7 +45,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
             "mmE5 always computes four tiles per image, so a pixel budget saves nothing; "
             "leave --pixel-budget out"
         )
-    return build_card(CARDS, name, locate(name), settings, VERSION)
+    return build_card(CARDS, name, locate(name), settings, VERSION, template=CARDS[0])
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:

@@ -14,9 +14,10 @@ What is sent:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -157,32 +158,26 @@ def _read_polylens_card(
     address: Address, model: str, card_json: dict[str, Any], settings: Settings
 ) -> tuple[ModelCard, RequestFormat]:
     """Return the card that `embedder serve` sends, under the name that leads to it."""
-    card = replace(_parse_card(card_json), name=address.model_name(model), family="remote")
+    card = _parse_card({**card_json, "name": address.model_name(model), "family": "remote"})
     if settings.pixel_budget not in (None, card.pixel_budget):
         raise EmbedderError(f"{address.url} runs with a pixel budget of {card.pixel_budget}")
     dim = validate_dim(card, settings.dim)
     request_format = RequestFormat(model, is_polylens=True, dim=dim, image_side=card.image_side)
-    if dim == card.dim:
-        return card, request_format
-    truncated = replace(
-        card,
-        dim=dim,
-        matryoshka=tuple(smaller for smaller in card.matryoshka if smaller < dim),
-        fingerprint=compute_fingerprint(card.fingerprint, "cut to", dim),
-    )
-    return truncated, replace(request_format, dimensions=dim)
+    if dim != card.dim:
+        matryoshka = tuple(smaller for smaller in card.matryoshka if smaller < dim)
+        fingerprint = compute_fingerprint(card.fingerprint, "cut to", dim)
+        card = replace(card, dim=dim, matryoshka=matryoshka, fingerprint=fingerprint)
+        request_format = replace(request_format, dimensions=dim)
+    return card, request_format
 
 
 def _parse_card(card_json: dict[str, Any]) -> ModelCard:
     """Build a card from JSON; fields of newer servers are ignored."""
-    names = {field.name for field in fields(ModelCard)}
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in card_json.items()
-        if name in names
-    }
+    names = card_json.keys() & {field.name for field in fields(ModelCard)}
+    values = {name: card_json[name] for name in names}
+    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     try:
-        card = ModelCard(**values)
+        card = ModelCard(**values | tuples)
         if min(card.dim, card.image_side) > 0 and card.fingerprint and "text" in card.modalities:
             return card
         raise TypeError("a value is out of range")
@@ -196,30 +191,21 @@ def _detect_format(
     """Try `messages` with an image, then texts; return the format and the dim of the vectors."""
     from PIL import Image
 
-    text = Input(PROBE_TEXT)
     image = Input(images=(Image.new("RGB", (PROBE_SIDE, PROBE_SIDE), "gray"),))
-    with_messages = replace(request_format, uses_messages=True)
-    result = _try_format(
-        server, with_messages, lambda calls: (calls.embed_input(text), calls.embed_input(image))[1]
-    ) or _try_format(server, request_format, lambda calls: calls.embed_texts([PROBE_TEXT]))
-    if result is None:  # once more, for the server's own message
-        calls = EmbeddingCalls(server, request_format, attempts=1)
-        return request_format, calls.embed_texts([PROBE_TEXT]).shape[1]
-    return result
-
-
-def _try_format(
-    server: ServerClient, request_format: RequestFormat, send: Callable[[EmbeddingCalls], Vectors]
-) -> tuple[RequestFormat, int] | None:
-    """Return the format with a known encoding, and the dim; None if the server refuses it."""
-    for encoding in ("base64", "float"):
-        attempt = replace(request_format, encoding=encoding)
+    for uses_messages, encoding in product((True, False), ("base64", "float")):
+        attempt = replace(request_format, uses_messages=uses_messages, encoding=encoding)
+        calls = EmbeddingCalls(server, attempt, attempts=2)
         try:
-            return attempt, send(EmbeddingCalls(server, attempt, attempts=2)).shape[1]
+            if not uses_messages:
+                return attempt, calls.embed_texts([PROBE_TEXT]).shape[1]
+            calls.embed_input(Input(PROBE_TEXT))
+            return attempt, calls.embed_input(image).shape[1]
         except ServerError as error:
             if error.status not in UNSUPPORTED_STATUSES:
                 raise
-    return None
+    # once more, for the server's own message
+    calls = EmbeddingCalls(server, request_format, attempts=1)
+    return request_format, calls.embed_texts([PROBE_TEXT]).shape[1]
 
 
 def _build_card(address: Address, request_format: RequestFormat, dim: int) -> ModelCard:
@@ -237,7 +223,7 @@ def _build_card(address: Address, request_format: RequestFormat, dim: int) -> Mo
         modalities=("text", "image") if request_format.uses_messages else ("text",),
         composes=request_format.uses_messages,
         languages=(),
-        license="not told by the server",
+        license="not stated by the server",
         source=address.url,
         fingerprint=f"remote-{digest}",
         image_side=request_format.image_side,

@@ -8,7 +8,8 @@ newline.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from embedder.checkpoint import (
@@ -20,7 +21,7 @@ from embedder.checkpoint import (
 )
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.model_card import UNPINNED, build_card
+from embedder.model_card import build_card, make_preset
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText, default_instruction
 
@@ -49,41 +50,26 @@ LLAVA = Recipe(1, square=1344)
 QWEN_V1 = Recipe(1, square=1344, pixels=(256 * PIXELS_PER_TOKEN, 1280 * PIXELS_PER_TOKEN))
 QWEN_V2 = Recipe(2)
 
-_CARD = ModelCard(
-    name="",
+_make_preset = partial(
+    make_preset,
     family="vlm2vec",
-    revision=UNPINNED,
-    dim=0,
-    modalities=("text", "image"),
-    composes=True,
     languages=("en", "zh"),
     license="Apache-2.0",
-    source="",
-    fingerprint=UNPINNED,
     image_side=1344,
 )
-
-
-def _make_preset(name: str, dim: int, parameters_in_billions: float, note: str = "") -> ModelCard:
-    parameters = int(parameters_in_billions * 1e9)
-    return replace(
-        _CARD,
-        name=name,
-        dim=dim,
-        license_note=note,
-        source=f"https://huggingface.co/{name}",
-        parameters=parameters,
-        memory=int(parameters * 2 * 1.1 + 2e9),  # weights, and a batch of images
-    )
-
-
+_CARD = _make_preset("", dim=0, parameters=0)
 REMOTE_CODE_NOTE = "needs --trust-remote-code: the model's code comes with its weights"
 CARDS = (
-    _make_preset("VLM2Vec/VLM2Vec-V2.0", 1536, 2.2),
-    _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-2B", 1536, 2.2),
-    _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-7B", 3584, 8.3),
-    _make_preset("TIGER-Lab/VLM2Vec-LLaVa-Next", 4096, 7.6),
-    _make_preset("TIGER-Lab/VLM2Vec-Full", 3072, 4.2, REMOTE_CODE_NOTE),
+    _make_preset("VLM2Vec/VLM2Vec-V2.0", dim=1536, parameters=2_200_000_000),
+    _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-2B", dim=1536, parameters=2_200_000_000),
+    _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-7B", dim=3584, parameters=8_300_000_000),
+    _make_preset("TIGER-Lab/VLM2Vec-LLaVa-Next", dim=4096, parameters=7_600_000_000),
+    _make_preset(
+        "TIGER-Lab/VLM2Vec-Full",
+        dim=3072,
+        parameters=4_200_000_000,
+        license_note=REMOTE_CODE_NOTE,
+    ),
 )
 RECIPES = {
     "VLM2Vec/VLM2Vec-V2.0": QWEN_V2,

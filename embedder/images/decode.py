@@ -75,17 +75,16 @@ def read_file(path: str, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
         UnusableFileError: It cannot be read, is not a regular file, is empty or too large.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
         # opening a socket, or a device without a driver, fails with ENXIO
-        raise UnusableFileError("unreadable", error.strerror or str(error)) from None
-    try:
-        size = _checked_size(os.fstat(file), limits)
-        data = _read_exactly(file, size)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            size = _checked_size(os.fstat(descriptor), limits)
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(size + 1)  # one more if the file has grown
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnusableFileError("unreadable", error.strerror or str(error)) from None
-    finally:
-        os.close(file)
     if len(data) != size:
         raise UnusableFileError("unreadable", "it changed while being read; try again")
     return data
@@ -165,23 +164,10 @@ def _checked_size(status: os.stat_result, limits: DecodeLimits) -> int:
     if status.st_size == 0:
         raise UnusableFileError("empty", "0 bytes")
     if status.st_size > limits.max_bytes:
-        raise UnusableFileError(
-            "too-large",
-            f"{status.st_size:,} bytes; the limit is {limits.max_bytes:,}: "
-            "raise it with --max-bytes",
-        )
+        size, limit = f"{status.st_size:,}", f"{limits.max_bytes:,}"
+        message = f"{size} bytes; the limit is {limit}: raise it with --max-bytes"
+        raise UnusableFileError("too-large", message)
     return status.st_size
-
-
-def _read_exactly(file: int, size: int) -> bytes:
-    """Read `size` bytes; one more if the file has grown, fewer if it has shrunk."""
-    data = os.read(file, size + 1)
-    while len(data) < size:  # a signal, or more than 2 GB
-        more = os.read(file, size + 1 - len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _read_orientation(source: Image.Image) -> int:
@@ -216,11 +202,9 @@ def _wrap_decode_errors(data: bytes, format: str, limits: DecodeLimits) -> Itera
     except UnusableFileError:
         raise
     except Image.DecompressionBombError:
-        raise UnusableFileError(
-            "too-many-pixels",
-            f"it, or an image inside it, has more than {limits.max_pixels:,} pixels: "
-            "raise the limit with --max-pixels",
-        ) from None
+        problem = f"it, or an image inside it, has more than {limits.max_pixels:,} pixels"
+        message = f"{problem}: raise the limit with --max-pixels"
+        raise UnusableFileError("too-many-pixels", message) from None
     except MemoryError:
         raise UnusableFileError("too-many-pixels", "not enough memory to decode it") from None
     except Exception as error:

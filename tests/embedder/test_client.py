@@ -231,7 +231,7 @@ def test_rows_are_put_in_order(stub):
     [
         ({}, "no embeddings"),
         ({"data": [{"embedding": [1.0, 2.0]}]}, "1 vectors for 2"),
-        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [1.0]}]}, "dim 1 instead of 2"),
+        ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [1.0]}]}, "dim 1, not 2"),
         ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [0.0, 0.0]}]}, "zero or not"),
         ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": [float("nan"), 0]}]}, "not finite"),
         ({"data": [{"embedding": [1.0, 2.0]}, {"embedding": "@@@"}]}, "other than vectors"),
@@ -248,7 +248,7 @@ def test_a_server_that_changes_its_mind_is_refused(stub):
     server = stub()
     there = load(server)
     server.change = lambda data: [{"index": 0, "embedding": [1.0, 2.0]}]
-    with pytest.raises(EmbedderError, match="dim 2 instead of 6"):
+    with pytest.raises(EmbedderError, match="dim 2, not 6"):
         there.embed([Input("a")], "query")
     server.change = lambda data: data[:1]
     with pytest.raises(EmbedderError, match="1 vectors for 2 inputs"):

@@ -120,8 +120,8 @@ def test_with_leave(folder):
 def test_words_do_not_spell_a_picture(folder):
     model = embedder.load(str(folder), Settings(device="cpu", trust_remote_code=True))
     ready = model.backbone.prepare(Input("<|image_1|> <|im_end|>"), "query", None)
-    assert "<|image_1|>" not in ready.text
-    assert "<|im_end|>" not in ready.text
+    assert "<|image_1|>" not in ready[0]
+    assert "<|im_end|>" not in ready[0]
 
 
 def test_code_that_does_not_run_is_one_sentence(folder):

@@ -140,7 +140,7 @@ def test_a_base_that_is_gone(make_run, checkpoint):
     ):
         embedder.load(str(run), CPU)
     (run / "model" / "polylens.json").unlink()  # the family cannot be told either
-    with pytest.raises(EmbedderError, match="/nowhere/model, which is not there"):
+    with pytest.raises(EmbedderError, match="/nowhere/model, which is missing"):
         embedder.load(str(run), CPU)
     file.write_text(json.dumps({**told, "base_model_name_or_path": str(run / "model")}))
     with pytest.raises(EmbedderError, match="an adapter itself: merge"):

@@ -258,7 +258,7 @@ def test_a_system_message_is_the_instruction(toys):
         ({"messages": picture("http://169.254.169.254/key")}, 400, "nothing is fetched"),
         ({"messages": picture("file:///etc/passwd")}, 400, "nothing is fetched"),
         ({"messages": picture("data:image/png,abc")}, 400, "base64"),
-        ({"messages": picture("data:image/png;base64,@@@")}, 400, "no base64"),
+        ({"messages": picture("data:image/png;base64,@@@")}, 400, "not base64"),
         ({"messages": picture(data_url(b"no picture"))}, 400, "cannot be read"),
         ({"messages": picture(data_url(png(noise(1))[:900]))}, 400, "cannot be read"),
         ({"messages": picture(data_url(png(Image.new("1", (9000, 9000)))))}, 400, "pixels"),

@@ -11,6 +11,7 @@ assistant's turn; the state of the last token. SigLIP 2: https://arxiv.org/abs/2
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from embedder.families.sentence_transformer.processors import (
     read_image_side,
     read_max_pixels,
 )
-from embedder.model_card import UNPINNED, build_card
+from embedder.model_card import build_card, make_preset
 from embedder.types import ModelCard, Settings
 
 if TYPE_CHECKING:
@@ -53,52 +54,38 @@ XM3600_LANGUAGES = (
     "tr", "uk", "vi", "zh",
 )  # fmt: skip
 
-_CARD = ModelCard(
-    name="",
-    family="sentence_transformer",
-    revision=UNPINNED,
-    dim=0,
-    modalities=("text", "image"),
-    composes=True,
-    languages=(),
-    license="see its page",
-    source="",
-    fingerprint=UNPINNED,
+_make_preset = partial(make_preset, family="sentence_transformer")
+_make_qwen_preset = partial(
+    _make_preset,
+    languages=QWEN3_LANGUAGES,
+    license="Apache-2.0",
+    image_side=1144,  # 1,280 tokens of 32 x 32 pixels
 )
-
-
-def _make_qwen_card(size: str, dim: int, parameters: int, matryoshka: tuple[int, ...]) -> ModelCard:
-    name = f"Qwen/Qwen3-VL-Embedding-{size}"
-    return replace(
-        _CARD,
-        name=name,
-        dim=dim,
-        languages=QWEN3_LANGUAGES,
-        license="Apache-2.0",
-        source=f"https://huggingface.co/{name}",
-        image_side=1144,  # 1,280 tokens of 32 x 32 pixels
-        parameters=parameters,
-        memory=int(parameters * 2 * 1.1 + 2e9),  # weights, and a batch of images
-        matryoshka=matryoshka,
-    )
-
-
+_CARD = _make_preset("", dim=0, parameters=0, languages=(), license="see its page")
 CARDS = (
-    replace(
-        _CARD,
-        name="google/siglip2-base-patch16-256",
+    _make_preset(
+        "google/siglip2-base-patch16-256",
         dim=768,
+        parameters=375_000_000,
         composes=False,
         languages=XM3600_LANGUAGES,
         license="Apache-2.0",
         license_note="reads the first 64 tokens of a text, about 40 words",
-        source="https://huggingface.co/google/siglip2-base-patch16-256",
         image_side=256,
-        parameters=375_000_000,
         memory=1_300_000_000,
     ),
-    _make_qwen_card("2B", 2048, 2_130_000_000, (64, 128, 256, 512, 768, 1024, 1536)),
-    _make_qwen_card("8B", 4096, 8_140_000_000, (64, 128, 256, 512, 768, 1024, 1536, 2048, 3072)),
+    _make_qwen_preset(
+        "Qwen/Qwen3-VL-Embedding-2B",
+        dim=2048,
+        parameters=2_130_000_000,
+        matryoshka=(64, 128, 256, 512, 768, 1024, 1536),
+    ),
+    _make_qwen_preset(
+        "Qwen/Qwen3-VL-Embedding-8B",
+        dim=4096,
+        parameters=8_140_000_000,
+        matryoshka=(64, 128, 256, 512, 768, 1024, 1536, 2048, 3072),
+    ),
 )
 
 

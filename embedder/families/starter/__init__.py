@@ -68,7 +68,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
         raise EmbedderError(f"the starter has vectors of dim {DIM}, not {settings.dim}")
     if name == CARDS[0].name:
         return CARDS[0]
-    return build_card(CARDS, name, locate(name), settings, VERSION, dim=DIM)
+    return build_card(CARDS, name, locate(name), settings, VERSION, template=CARDS[0], dim=DIM)
 
 
 def load(name: str, settings: Settings) -> EmbeddingModel:

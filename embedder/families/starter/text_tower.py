@@ -13,9 +13,10 @@ import lzma
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ UNSPACED_SCRIPTS = re.compile(
 PLURAL_SUFFIXES = (("", ""), ("s", ""), ("es", ""), ("ies", "y"))
 
 Array = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class TextFeatures(NamedTuple):
@@ -119,32 +121,34 @@ class TranslationLexicon:
             return self._entries[folded]
         if " " in folded:
             words = folded.split()
-            return " ".join(self._match_entries(words, " ", 3)) if len(words) <= MAX_WORDS else ""
+            if len(words) > MAX_WORDS:
+                return ""
+            return " ".join(match_longest(words, " ", 3, partial(self._find, min_kana=2)))
         if UNSPACED_SCRIPTS.search(folded) and len(folded) <= 2 * MAX_ENTRY_CHARACTERS:
-            return " ".join(self._match_entries(list(folded), "", MAX_ENTRY_CHARACTERS))
+            find = partial(self._find, min_kana=3)
+            return " ".join(match_longest(folded, "", MAX_ENTRY_CHARACTERS, find))
         return ""
 
-    def _match_entries(
-        self, pieces: Sequence[str], separator: str, max_pieces: int
-    ) -> Iterator[str]:
-        """Match the longest entries first, from the left."""
-        start = 0
-        while start < len(pieces):
-            for end in range(min(len(pieces), start + max_pieces), start, -1):
-                word = separator.join(pieces[start:end])
-                if word in self._entries and _is_meaningful(word, separator):
-                    yield self._entries[word]
-                    start = end
-                    break
-            else:
-                start += 1
+    def _find(self, word: str, min_kana: int) -> str | None:
+        """Return the translation of a word that has a meaning of its own: Han, or not short."""
+        min_length = 1 if word >= "\u3400" else min_kana if word >= "\u3040" else 3
+        return self._entries.get(word) if len(word) >= min_length else None
 
 
-def _is_meaningful(word: str, separator: str) -> bool:
-    """Return whether a match carries meaning: short kana inside a word and articles do not."""
-    if word >= "\u3400":  # Han
-        return True
-    return len(word) > (1 if separator and word >= "\u3040" else 2)
+def match_longest(
+    pieces: Sequence[str], separator: str, max_pieces: int, find: Callable[[str], T | None]
+) -> Iterator[T]:
+    """Yield what `find` returns for joined pieces, the longest first, from the left."""
+    start = 0
+    while start < len(pieces):
+        for end in range(min(len(pieces), start + max_pieces), start, -1):
+            found = find(separator.join(pieces[start:end]))
+            if found is not None:
+                yield found
+                start = end
+                break
+        else:
+            start += 1
 
 
 class NounEmbeddings:
@@ -166,25 +170,16 @@ class NounEmbeddings:
     def embed(self, text: str) -> Array | None:
         """Return the mean (384,) of the nouns in a short English text; None if it has none."""
         words = normalize_word(text).split()
-        rows_found = list(self._find_nouns(words)) if len(words) <= MAX_WORDS else []
-        if not rows_found:
+        found = (
+            list(match_longest(words, " ", 2, self._find_row)) if len(words) <= MAX_WORDS else []
+        )
+        if not found:
             return None
-        rows = self._dequantize(rows_found)
+        codes = self._codes[found]  # (n, 192)
+        steps = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(found), -1)  # (n, 384)
+        rows = np.asarray((steps - 7.5) * self._scales[found, None], np.float32)
         rows[-1] *= HEAD_NOUN_WEIGHT
         return np.asarray(rows.sum(0) / np.linalg.norm(rows.sum(0)), np.float32)
-
-    def _find_nouns(self, words: Sequence[str]) -> Iterator[int]:
-        """Yield the rows of the nouns in `words`, a pair before its parts."""
-        start = 0
-        while start < len(words):
-            for length in (2, 1):
-                row = self._find_row(" ".join(words[start : start + length]))
-                if row is not None and start + length <= len(words):
-                    yield row
-                    start += length
-                    break
-            else:
-                start += 1
 
     def _find_row(self, word: str) -> int | None:
         """Return the row of `word` or of its singular; None for very short words."""
@@ -193,8 +188,3 @@ class NounEmbeddings:
             if word.endswith(suffix) and len(singular) > 2 and singular in self._row_by_word:
                 return self._row_by_word[singular]
         return None
-
-    def _dequantize(self, indices: Sequence[int]) -> Array:
-        codes = self._codes[list(indices)]  # (n, 192)
-        rows = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(indices), -1)  # (n, 384)
-        return np.asarray((rows - 7.5) * self._scales[list(indices), None], np.float32)

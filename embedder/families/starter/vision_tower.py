@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,12 @@ class VisionTower:
 
     def _to_pixels(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Resize each image to the square, without cropping: (n, 3, side, side)."""
-        side = self.spec.side
-        rows = [np.asarray(_resize_square(image, side), dtype=np.float32) for image in images]
-        return np.stack(rows).transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0  # (n, 3, h, w)
+        from PIL.Image import Resampling
+
+        size = self.spec.side, self.spec.side
+        resized = [i.resize(size, Resampling.BILINEAR, reducing_gap=2.0) for i in images]
+        rows = np.stack([np.asarray(image, dtype=np.float32) for image in resized])
+        return rows.transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0
 
 
 def _import_onnxruntime() -> Any:
@@ -98,12 +102,6 @@ def _import_onnxruntime() -> Any:
         )
     os.environ.setdefault(TELEMETRY_VARIABLE, "1")  # noqa: TID251
     return import_module("onnxruntime")
-
-
-def _resize_square(image: Image, side: int) -> Image:
-    from PIL.Image import Resampling
-
-    return image.resize((side, side), Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def prepare_images(images: Sequence[Image]) -> list[Image]:
@@ -135,8 +133,7 @@ def crop_plain_margin(image: Image) -> Image:
 
 def _background_color(image: Image) -> tuple[int, int, int] | None:
     """Return the mean color of the corners; None if they differ."""
-    right, bottom = image.width - 1, image.height - 1
-    points = ((0, 0), (right, 0), (0, bottom), (right, bottom))
+    points = product((0, image.width - 1), (0, image.height - 1))
     corners = np.array([image.getpixel(point) for point in points])  # (4, 3)
     if (corners.max(0) - corners.min(0)).max() > BACKGROUND_TOLERANCE:
         return None
