@@ -149,11 +149,6 @@ def compute_fingerprint(*parts: object) -> str:
     return blake3(json.dumps([str(part) for part in parts]).encode()).hexdigest(16)
 
 
-def weight_bytes(folder: Path) -> int:
-    """Return the size of the weights on disk, in bytes."""
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-
-
 def _find_run_model(run: Path) -> Path:
     """Return the folder of a fine-tuning run's model; raise `EmbedderError` if there is none."""
     model = run / "model"

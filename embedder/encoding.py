@@ -70,15 +70,11 @@ class EmbeddingModel(ABC):
     def _encode(self, items: Any, role: Role, instruction: str | None) -> NDArray[np.float32]:
         import numpy as np
 
-        single, side = is_item(items), self.card.image_side
+        side = self.card.image_side
+        single = isinstance(items, str | Path | Mapping | Input) or _is_image(items)
         inputs = [to_input(item, side) for item in ([items] if single else items)]
         vectors = self.embed(inputs, role, instruction)
         return np.asarray(vectors[0]) if single else vectors
-
-
-def is_item(value: object) -> bool:
-    """Return whether `value` is one `Item`; otherwise it should be an iterable of them."""
-    return isinstance(value, str | Path | Mapping | Input) or _is_image(value)
 
 
 def to_input(item: Item, side: int) -> Input:

@@ -18,8 +18,9 @@ def convert_to_srgb(image: Image.Image, side: int) -> Image.Image:
     image = reduce_image(_to_8_bit(image), side)
     if image.mode in {"RGBA", "LA"}:
         image = _flatten_on_white(image)
-    if profile:
-        image = _apply_profile(image, profile)
+    if profile and len(profile) <= MAX_PROFILE_BYTES and image.mode in PROFILE_COLOR_SPACES:
+        transform = _build_transform(profile, image.mode)
+        image = transform.apply(image) if transform else image
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -66,13 +67,6 @@ def _flatten_on_white(image: Image.Image) -> Image.Image:
     return background
 
 
-def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    if len(profile) > MAX_PROFILE_BYTES or image.mode not in PROFILE_COLOR_SPACES:
-        return image
-    transform = _build_transform(profile, image.mode)
-    return transform.apply(image) if transform else image
-
-
 @lru_cache(maxsize=32)
 def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the transform from `profile` to sRGB.
@@ -87,12 +81,11 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB")
         cube = _build_color_cube(mode)
-        before, after = (
-            np.asarray(i, np.int16) for i in (cube.convert("RGB"), transform.apply(cube))
-        )
+        after = np.asarray(transform.apply(cube), np.int16)
+        change = np.abs(after - np.asarray(cube.convert("RGB"), np.int16)).max()
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return transform if np.abs(after - before).max() > 2 else None
+    return transform if change > 2 else None
 
 
 def _build_color_cube(mode: str) -> Image.Image:

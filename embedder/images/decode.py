@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from embedder.errors import UnusableFileError
 from embedder.images.color import convert_to_srgb
@@ -117,10 +117,9 @@ def decode_image(
         with _limit_large_decodes(source):
             source.load()
             metadata = read_metadata(source) if read_metadata else None
-            # After loading: Pillow rotates TIFF itself and drops the tag; so does libheif.
-            orientation = _read_orientation(source)
-            image = _to_upright_srgb(source, side, orientation)
-        if orientation >= 5:
+            image = to_upright_srgb(source, side)
+        # Read after loading: Pillow rotates TIFF itself and drops the tag; so does libheif.
+        if _read_orientation(source) >= 5:
             width, height = height, width
         return DecodedImage(
             image=image,
@@ -149,7 +148,7 @@ def decode_frames(data: bytes, count: int, *, side: int, limits: DecodeLimits) -
                 source.seek(number)
                 limits.check_pixels(source.size)
                 source.load()
-                images.append(_to_upright_srgb(source, side, _read_orientation(source)))
+                images.append(to_upright_srgb(source, side))
         return images
 
 
@@ -179,16 +178,13 @@ def _read_orientation(source: Image.Image) -> int:
 
 
 def to_upright_srgb(source: Image.Image, side: int) -> Image.Image:
-    """Convert a copy of a Pillow image to upright sRGB, reduced as by `reduce_image`."""
-    return _to_upright_srgb(source.copy(), side, _read_orientation(source))
-
-
-def _to_upright_srgb(source: Image.Image, side: int, orientation: int) -> Image.Image:
-    """Shrink, convert and rotate; copy the pixels only where that changes them."""
+    """Convert a Pillow image to upright sRGB, reduced as by `reduce_image`: always a new image."""
+    source.load()
     image = convert_to_srgb(source, side)
+    orientation = _read_orientation(source)
     if orientation in TRANSPOSE:
         image = image.transpose(TRANSPOSE[orientation])
-    elif isinstance(image, ImageFile.ImageFile):
+    elif image is source:
         image = image.copy()  # releases the decoder and the bytes of the file
     image.info = {}  # the profile and comments belong to the source
     return image

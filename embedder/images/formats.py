@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Literal
 
 FileKind = Literal["image", "text"]
@@ -97,7 +96,8 @@ def sniff_format(head: bytes) -> str | None:
         return "avif" if general and b"avi" in head[16:] else ISO_BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
-    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and 12 <= _read_u32(head, 14) <= 200:
+    header_size = int.from_bytes(head[14:18], "little")  # of a BMP
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and 12 <= header_size <= 200:
         return "bmp"
     if head[:1] == b"P" and head[1:2] in b"123456fF" and head[2:3].isspace():
         return "ppm"
@@ -108,7 +108,3 @@ def is_svg(data: bytes) -> bool:
     """Return whether a text file is an SVG drawing: its root element is near the beginning."""
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     return head.startswith(b"<") and b"<svg" in head
-
-
-def _read_u32(head: bytes, at: int) -> int:
-    return int(struct.unpack_from("<I", head, at)[0]) if len(head) >= at + 4 else 0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.checkpoint import Checkpoint, first_line, read_config, weight_bytes
+from embedder.checkpoint import Checkpoint, first_line, read_config
 from embedder.errors import EmbedderError
 from embedder.hardware import format_bytes, read_available_ram
 from embedder.types import Settings
@@ -122,7 +122,8 @@ def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None
 
     config = read_config(folder)
     saved = {"float32": 4}.get(str(config.get("dtype", config.get("torch_dtype", "float32"))), 2)
-    needed = int(weight_bytes(folder) * dtype.itemsize / saved * MEMORY_FACTOR)
+    on_disk = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    needed = int(on_disk * dtype.itemsize / saved * MEMORY_FACTOR)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_available_ram()
     if needed > free:
         raise EmbedderError(
