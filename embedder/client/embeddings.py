@@ -17,7 +17,7 @@ import numpy as np
 
 from embedder.client.http import MAX_ATTEMPTS, ServerClient, ServerError
 from embedder.errors import EmbedderError
-from embedder.images.color import reduce_image
+from embedder.images.decode import reduce_image
 from embedder.types import Input, Role, Vectors
 
 if TYPE_CHECKING:

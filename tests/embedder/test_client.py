@@ -19,7 +19,7 @@ from embedder.client.embeddings import encode_data_url, parse_vectors
 from embedder.client.http import ServerClient, parse_address, sanitize_message
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.families import remote
-from embedder.images.color import reduce_image
+from embedder.images.decode import reduce_image
 from embedder.types import Input, Settings
 
 DIM = 6

@@ -210,12 +210,12 @@ def test_a_png_colour_that_is_declared_transparent_is_white(mode):
 
 
 def test_premultiplied_and_rare_modes():
-    from embedder.images.color import convert_to_srgb
+    from embedder.images.decode import to_upright_srgb
 
     for mode in ("La", "RGBa", "RGBX", "YCbCr", "HSV", "LAB", "CMYK", "PA", "I;16", "I", "F", "1"):
-        assert convert_to_srgb(Image.new(mode, (40, 30)), 30).mode == "RGB", mode
+        assert to_upright_srgb(Image.new(mode, (40, 30)), 30).mode == "RGB", mode
     clear = Image.new("RGBA", (4, 4), (9, 9, 9, 0)).convert("RGBa")
-    assert convert_to_srgb(clear, 4).getpixel((0, 0)) == (255, 255, 255)
+    assert to_upright_srgb(clear, 4).getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM"])
@@ -327,7 +327,7 @@ def test_a_grey_profile_is_applied(format, mode):
 
 
 def test_an_srgb_profile_costs_no_conversion():
-    from embedder.images.color import _build_transform
+    from embedder.images.decode import _build_transform
 
     assert _build_transform(profile(swap=False), "RGB") is None
     assert _build_transform(profile(swap=True), "RGB") is not None
