@@ -41,7 +41,7 @@ def copy(checkpoint, tmp_path):
         ("vlm2vec-qwen25vl", "V2", "vlm2vec"),
     ],
 )
-def test_the_family_is_told_from_the_folder(copy, family, form, served):
+def test_the_family_is_detected_from_the_folder(copy, family, form, served):
     folder = copy(family, form)
     (folder / "polylens.json").unlink(missing_ok=True)
     assert detect_family(folder) == served
@@ -73,7 +73,7 @@ def test_what_changes_vectors_changes_the_fingerprint(copy):
     assert embedder.describe_model(str(folder), CPU).fingerprint != before
 
 
-def test_how_a_vlm2vec_was_trained_is_told_by_its_name_or_its_file(copy, tmp_path):
+def test_the_vlm2vec_recipe_is_detected_from_name_or_metadata(copy, tmp_path):
     folder = copy("vlm2vec-qwen2vl", "V2")
     before = embedder.describe_model(str(folder), CPU).fingerprint
     (folder / "polylens.json").unlink()
@@ -81,8 +81,8 @@ def test_how_a_vlm2vec_was_trained_is_told_by_its_name_or_its_file(copy, tmp_pat
     assert newest == vlm2vec.QWEN_V2
     named = folder.rename(tmp_path / "VLM2Vec-Qwen2VL-2B")
     assert vlm2vec.detect_recipe(str(named), Checkpoint(named)) == vlm2vec.QWEN_V1
-    said = {"family": "vlm2vec", "version": 2, "square": 56, "pixels": [784, 7840]}
-    (named / "polylens.json").write_text(json.dumps(said))
+    metadata = {"family": "vlm2vec", "version": 2, "square": 56, "pixels": [784, 7840]}
+    (named / "polylens.json").write_text(json.dumps(metadata))
     recipe = vlm2vec.detect_recipe(str(named), Checkpoint(named))
     assert recipe == vlm2vec.Recipe(2, 56, (784, 7840))
     assert embedder.describe_model(str(named), CPU).fingerprint != before
@@ -133,7 +133,7 @@ def test_an_adapter_is_merged(checkpoint, tmp_path, family, layout, dora):
     assert loaded.card.name == str(tmp_path)
 
 
-def test_an_adapter_of_another_model(checkpoint, tmp_path):
+def test_an_adapter_of_another_model_is_refused(checkpoint, tmp_path):
     (tmp_path / "adapter_config.json").write_text(
         json.dumps({"peft_type": "LORA", "r": 2, "base_model_name_or_path": str(checkpoint("e5v"))})
     )
@@ -143,7 +143,7 @@ def test_an_adapter_of_another_model(checkpoint, tmp_path):
         embedder.load(str(tmp_path), CPU)
 
 
-def test_weights_that_are_missing(copy):
+def test_missing_weights_are_reported(copy):
     folder = copy("e5v")
     weights = load_file(folder / "model.safetensors")
     save_file(dict(list(weights.items())[:-3]), folder / "model.safetensors", {"format": "pt"})
@@ -151,7 +151,7 @@ def test_weights_that_are_missing(copy):
         embedder.load(str(folder), CPU)
 
 
-def test_a_damaged_file(copy):
+def test_a_damaged_file_is_reported(copy):
     folder = copy("e5v")
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
@@ -163,18 +163,18 @@ def test_a_damaged_file(copy):
         embedder.load(str(folder), CPU)
 
 
-def test_a_folder_that_is_no_model(tmp_path):
+def test_a_folder_without_a_model_is_reported(tmp_path):
     with pytest.raises(EmbedderError, match=r"no config\.json"):
         embedder.load(str(tmp_path), CPU)
 
 
-def test_no_such_model():
+def test_an_unknown_model_is_reported():
     with pytest.raises(UnknownModelError, match="known models: starter"):
         embedder.load("strater")
 
 
 @pytest.mark.parametrize("name", ["royokong/e5-v", "somebody/something"])
-def test_no_network(name, monkeypatch):
+def test_a_missing_network_is_reported(name, monkeypatch):
     """A known id and an unknown one, neither on this machine."""
     from huggingface_hub import constants
 
@@ -186,7 +186,7 @@ def test_no_network(name, monkeypatch):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_too_little_memory(checkpoint, monkeypatch):
+def test_too_little_memory_is_reported(checkpoint, monkeypatch):
     import embedder.vlm.loading as loading
 
     monkeypatch.setattr(loading, "read_available_ram", lambda: 1000)
@@ -195,19 +195,19 @@ def test_too_little_memory(checkpoint, monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cuda:9", "nonsense"])
-def test_a_device_that_is_not_there(checkpoint, device):
+def test_a_missing_device_is_reported(checkpoint, device):
     with pytest.raises(EmbedderError, match=device):
         embedder.load(str(checkpoint("e5v")), Settings(device=device))
 
 
-def test_lengths_and_budgets_that_a_model_does_not_have(checkpoint):
+def test_unsupported_dims_and_budgets_are_refused(checkpoint):
     with pytest.raises(EmbedderError, match="dim 32, not 16"):
         embedder.load(str(checkpoint("e5v")), Settings(dim=16))
     with pytest.raises(EmbedderError, match="saves nothing"):
         embedder.load(str(checkpoint("mme5")), Settings(pixel_budget=1000))
 
 
-def test_a_pixel_budget_makes_pictures_cheaper(checkpoint, model):
+def test_a_pixel_budget_reduces_image_tokens(checkpoint, model):
     large = Input(images=(tiny.picture("large"),))
     for family, form, budget in (("e5v", None, 4000), ("vlm2vec-qwen2vl", "V2", 10_000)):
         small = embedder.load(str(checkpoint(family, form)), Settings("cpu", pixel_budget=budget))

@@ -88,8 +88,8 @@ class Stub:
             return 400, {"error": {"message": f"{form} is not known"}}
         if body["encoding_format"] not in self.encodings:
             return 422, {"detail": "no such encoding"}
-        asked = body.get("input") or [json.dumps(body["messages"])]
-        rows = [row(text)[: body.get("dimensions")] for text in asked]
+        requested = body.get("input") or [json.dumps(body["messages"])]
+        rows = [row(text)[: body.get("dimensions")] for text in requested]
         data = [{"index": i, "embedding": self._encoded(r, body)} for i, r in enumerate(rows)]
         return 200, {"object": "list", "model": body["model"], "data": self.change(data)}
 
@@ -110,14 +110,14 @@ def unit(rows: list[np.ndarray]) -> np.ndarray:
 
 @pytest.fixture
 def stub():
-    made: list[Stub] = []
+    vectors: list[Stub] = []
 
     def make(*knows: str, models: tuple[str, ...] = ("m",)) -> Stub:
-        made.append(Stub(knows or ("input",), models))
-        return made[-1]
+        vectors.append(Stub(knows or ("input",), models))
+        return vectors[-1]
 
     yield make
-    for server in made:
+    for server in vectors:
         server.close()
 
 
@@ -142,7 +142,7 @@ def test_addresses_have_one_spelling_and_hide_credentials():
             parse_address(wrong)
 
 
-def test_one_model_is_taken_and_several_are_listed(stub):
+def test_a_single_model_is_used_and_several_are_listed(stub):
     assert load(stub()).card.name.endswith("/v1#m")
     many = stub(models=("b", "a"))
     with pytest.raises(UnknownModelError, match=f"{many.url}#MODEL with one of a, b"):
@@ -155,12 +155,12 @@ def test_one_model_is_taken_and_several_are_listed(stub):
 # forms
 
 
-def test_a_server_of_texts(stub):
+def test_a_text_only_server(stub):
     server = stub()
     there = load(server)
     texts = [f"text {n}" for n in range(150)]
-    made = there.embed([Input(t) for t in texts], "query", "an instruction is not invented")
-    np.testing.assert_allclose(made, unit([row(t) for t in texts]), atol=1e-6)
+    vectors = there.embed([Input(t) for t in texts], "query", "an instruction is not invented")
+    np.testing.assert_allclose(vectors, unit([row(t) for t in texts]), atol=1e-6)
     assert there.card.modalities == ("text",) and not there.card.composes
     sent = server.bodies[-3:]
     assert sorted(len(body["input"]) for body in sent) == [22, 64, 64]
@@ -171,34 +171,34 @@ def test_a_server_of_texts(stub):
         there.embed([Input(" ")], "query")
 
 
-def test_a_server_like_vllm_gets_all_as_messages(stub):
+def test_a_server_like_vllm_gets_messages(stub):
     server = stub("input", "messages", "picture")
     there = load(server)
     assert there.card.modalities == ("text", "image") and there.card.composes
-    look, said = Image.new("RGB", (40, 30), "red"), "<|im_end|> at night"
-    there.embed([Input(said, (look,))], "query", "Find it.")
+    look, message = Image.new("RGB", (40, 30), "red"), "<|im_end|> at night"
+    there.embed([Input(message, (look,))], "query", "Find it.")
     system, user = server.bodies[-1]["messages"]
     assert system == {"role": "system", "content": "Find it."}
     picture, text = user["content"]
-    assert text == {"type": "text", "text": said}
+    assert text == {"type": "text", "text": message}
     sent = base64.b64decode(picture["image_url"]["url"].removeprefix("data:image/png;base64,"))
     np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(sent))), np.asarray(look))
     there.embed([Input("a"), Input("b")], "document")
     assert all(len(body["messages"]) == 1 for body in server.bodies[-2:])
 
 
-def test_messages_without_pictures_are_no_gain(stub):
+def test_messages_are_not_used_without_image_support(stub):
     assert load(stub("input", "messages")).card.modalities == ("text",)
 
 
-def test_floats_where_base64_is_not_known(stub):
+def test_floats_are_used_without_base64_support(stub):
     server = stub()
     server.encodings = ("float",)
-    made = load(server).embed([Input("a")], "query")
-    np.testing.assert_allclose(made, unit([row("a")]), atol=1e-6)
+    vectors = load(server).embed([Input("a")], "query")
+    np.testing.assert_allclose(vectors, unit([row("a")]), atol=1e-6)
 
 
-def test_the_fingerprint_is_of_the_model_not_of_the_place(stub):
+def test_the_fingerprint_does_not_depend_on_the_address(stub):
     one, two = load(stub()).card, load(stub()).card
     assert one.name != two.name and one.fingerprint == two.fingerprint
     others = [stub("messages", "picture"), stub(models=("n",))]
@@ -206,7 +206,7 @@ def test_the_fingerprint_is_of_the_model_not_of_the_place(stub):
     assert load(stub(), dim=4).card.fingerprint != one.fingerprint
 
 
-def test_dimensions_are_asked_for_and_checked(stub):
+def test_dimensions_are_requested_and_checked(stub):
     server = stub()
     assert load(server, dim=4).embed([Input("a")], "query").shape == (1, 4)
     assert server.bodies[-1]["dimensions"] == 4
@@ -219,15 +219,15 @@ def test_dimensions_are_asked_for_and_checked(stub):
 # answers
 
 
-def test_rows_are_put_in_order(stub):
+def test_rows_are_sorted_by_index(stub):
     server = stub()
     server.change = lambda data: data[::-1]
-    made = load(server).embed([Input("a"), Input("b"), Input("c")], "query")
-    np.testing.assert_allclose(made, unit([row("a"), row("b"), row("c")]), atol=1e-6)
+    vectors = load(server).embed([Input("a"), Input("b"), Input("c")], "query")
+    np.testing.assert_allclose(vectors, unit([row("a"), row("b"), row("c")]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "message"),
     [
         ({}, "no embeddings"),
         ({"data": [{"embedding": [1.0, 2.0]}]}, "1 vectors for 2"),
@@ -239,12 +239,12 @@ def test_rows_are_put_in_order(stub):
         ({"data": [{"index": 1, "embedding": [1.0]}] * 2}, "not numbered"),
     ],
 )
-def test_wrong_vectors_are_refused(reply, said):
-    with pytest.raises(EmbedderError, match=said):
+def test_wrong_vectors_are_refused(reply, message):
+    with pytest.raises(EmbedderError, match=message):
         parse_vectors(reply, 2, 2)
 
 
-def test_a_server_that_changes_its_mind_is_refused(stub):
+def test_a_changed_dim_is_refused(stub):
     server = stub()
     there = load(server)
     server.change = lambda data: [{"index": 0, "embedding": [1.0, 2.0]}]
@@ -263,14 +263,14 @@ def failing(status: int, times: int, wait: str = "0") -> list[Answer]:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_what_passes_is_tried_again(stub, status):
+def test_transient_failures_are_retried(stub, status):
     server = stub()
     there = load(server)
     server.first = failing(status, 4)
     assert there.embed([Input("a")], "query").shape == (1, DIM)
 
 
-def test_retry_after_is_waited_for(stub):
+def test_retry_after_is_respected(stub):
     server = stub()
     there = load(server)
     server.first = failing(503, 1, "1")
@@ -279,7 +279,7 @@ def test_retry_after_is_waited_for(stub):
     assert 0.9 < time.perf_counter() - start < 3
 
 
-def test_it_gives_up_with_the_servers_words(stub):
+def test_the_last_failure_has_the_servers_message(stub):
     server = stub()
     there = load(server)
     server.first = failing(503, 9)
@@ -291,7 +291,7 @@ def test_it_gives_up_with_the_servers_words(stub):
         there.embed([Input("a")], "query")
 
 
-def test_a_connection_that_breaks_is_made_again(stub):
+def test_a_broken_connection_is_retried(stub):
     server = stub()
     there = load(server)
     broken = threading.Event()
@@ -306,7 +306,7 @@ def test_a_connection_that_breaks_is_made_again(stub):
     assert there.embed([Input("a")], "query").shape == (1, DIM) and broken.is_set()
 
 
-def test_nobody_at_home():
+def test_an_unreachable_server_is_reported():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -314,7 +314,7 @@ def test_nobody_at_home():
         remote.describe(url.replace("http://", "http://me:hidden@"), Settings())
 
 
-def test_a_slow_server_is_not_asked_twice(stub):
+def test_a_read_timeout_is_not_retried(stub):
     server = stub()
     there = load(server, timeout=0.3)
     server.change = lambda data: time.sleep(0.8) or data
@@ -334,7 +334,7 @@ def test_a_redirect_is_not_followed(stub):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_is_missing(stub, status):
+def test_a_missing_key_is_reported(stub, status):
     server = stub()
     there = load(server, api_key="k")
     assert server.headers[-1]["Authorization"] == "Bearer k"
@@ -352,17 +352,17 @@ def test_credentials_in_the_address_are_sent_and_not_shown(stub):
     assert "hidden" not in str(there.card)
 
 
-def test_other_refusals_are_one_error(stub):
+def test_other_refusals_are_one_clear_error(stub):
     server = stub()
     there = load(server)
-    for answer, said in [
+    for answer, message in [
         ((400, {"detail": "too long"}), "status 400: too long"),
         ((404, {"message": "no model"}), "status 404: no model"),
         ((200, b"<html>"), "does not answer with JSON"),
         ((418, b"tea"), "status 418: tea"),
     ]:
         server.first = [answer]
-        with pytest.raises(EmbedderError, match=said):
+        with pytest.raises(EmbedderError, match=message):
             there.embed([Input("a")], "query")
 
 
@@ -372,14 +372,14 @@ def test_a_batch_that_is_too_large_is_halved(stub):
     answer = server.answer
     server.answer = lambda body: (413, {}) if len(body["input"]) > 3 else answer(body)
     texts = [f"t{n}" for n in range(10)]
-    made = there.embed([Input(t) for t in texts], "query")
-    np.testing.assert_allclose(made, unit([row(t) for t in texts]), atol=1e-6)
+    vectors = there.embed([Input(t) for t in texts], "query")
+    np.testing.assert_allclose(vectors, unit([row(t) for t in texts]), atol=1e-6)
     server.answer = lambda body: (413, {})
     with pytest.raises(EmbedderError, match="413"):
         there.embed([Input("a")], "query")
 
 
-def test_a_server_that_is_none_is_told(stub):
+def test_a_server_without_the_api_is_reported(stub):
     server = stub("nothing")
     with pytest.raises(EmbedderError, match="input is not known"):
         load(server)
@@ -388,7 +388,7 @@ def test_a_server_that_is_none_is_told(stub):
 # pictures
 
 
-def test_small_pictures_are_exact_and_large_ones_close():
+def test_small_images_are_sent_exactly_and_large_ones_closely():
     grain = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     for size, kind, most in [((512, 512), "png", 0), ((800, 600), "jpeg", 4)]:
         look = Image.fromarray(grain).resize(size, Image.Resampling.BICUBIC)
@@ -399,12 +399,12 @@ def test_small_pictures_are_exact_and_large_ones_close():
         assert change.mean() <= most
 
 
-def test_pictures_shrink_to_what_the_model_can_use():
+def test_images_are_reduced_to_what_the_model_uses():
     assert reduce_image(Image.new("RGB", (1000, 530)), 260).size == (500, 265)
     assert reduce_image(Image.new("RGB", (1000, 500)), 260).size == (1000, 500)
 
 
-def test_what_a_server_says_cannot_steer_a_terminal():
+def test_server_messages_cannot_control_a_terminal():
     assert sanitize_message("a\x1b]0;x\x07\nb" + "c" * 999) == "a]0;x b" + "c" * 293
 
 

@@ -16,7 +16,7 @@ TEXTS = ("a cat", "two dogs in the snow", "雪の中の犬")
 
 
 @pytest.fixture(params=FAMILIES)
-def found(request, model):
+def loaded(request, model):
     if request.param == "starter":
         return embedder.load("starter")
     return model(request.param, FORMS.get(request.param))
@@ -32,42 +32,42 @@ def mixed() -> list[Input]:
 
 
 @pytest.mark.parametrize("role", ["query", "document"])
-def test_unit_rows_of_the_cards_length(found, role):
-    rows = found.embed(mixed(), role)
-    assert rows.shape == (len(mixed()), found.card.dim)
+def test_rows_are_unit_vectors_of_the_cards_dim(loaded, role):
+    rows = loaded.embed(mixed(), role)
+    assert rows.shape == (len(mixed()), loaded.card.dim)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
-def test_alone_as_in_any_batch(found):
+def test_vectors_do_not_depend_on_the_batch(loaded):
     items = mixed()
-    together = found.embed(items, "document")
-    backwards = found.embed(items[::-1], "document")[::-1]
-    alone = np.concatenate([found.embed([item], "document") for item in items])
+    together = loaded.embed(items, "document")
+    backwards = loaded.embed(items[::-1], "document")[::-1]
+    alone = np.concatenate([loaded.embed([item], "document") for item in items])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(backwards, alone, atol=1e-5)
 
 
-def test_a_picture_and_words_are_neither_alone(found):
+def test_an_image_with_text_differs_from_each_alone(loaded):
     picture, words = Input(images=(tiny.picture("wide"),)), Input(text="at night")
     both = Input("at night", picture.images)
-    rows = found.embed([picture, words, both], "query")
+    rows = loaded.embed([picture, words, both], "query")
     assert rows[2] @ rows[0] < 0.9999
     assert rows[2] @ rows[1] < 0.9999
 
 
 @pytest.mark.parametrize("item", [Input(), Input(text=""), Input(text="  \n")])
-def test_nothing_to_embed(found, item):
+def test_an_empty_input_is_refused(loaded, item):
     with pytest.raises(EmbedderError, match="neither a text nor an image"):
-        found.embed([item], "query")
+        loaded.embed([item], "query")
 
 
-def test_no_inputs_at_all(found):
-    assert found.embed([], "query").shape == (0, found.card.dim)
+def test_no_inputs_give_no_rows(loaded):
+    assert loaded.embed([], "query").shape == (0, loaded.card.dim)
 
 
-def test_the_card_is_whole(found):
-    card = found.card
+def test_the_card_is_complete(loaded):
+    card = loaded.card
     assert card.family in {family.name for family in embedder.families.registry.FAMILIES}
     assert card.fingerprint not in ("", "main")
     assert card.revision

@@ -113,12 +113,17 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_gives_the_same_upright_rgb_picture(format):
-    found = decode_image(FORMATS[format], side=48)
-    assert (found.format, found.width, found.height, found.frame_count) == (format, 64, 48, 1)
-    assert found.image.mode == "RGB"
-    assert type(found.image) is Image.Image, "no decoder with the file's bytes is held"
-    assert difference(found.image) < 4
+def test_every_format_gives_the_same_upright_rgb_image(format):
+    decoded = decode_image(FORMATS[format], side=48)
+    assert (decoded.format, decoded.width, decoded.height, decoded.frame_count) == (
+        format,
+        64,
+        48,
+        1,
+    )
+    assert decoded.image.mode == "RGB"
+    assert type(decoded.image) is Image.Image, "no decoder with the file's bytes is held"
+    assert difference(decoded.image) < 4
 
 
 def test_a_general_container_may_hold_avif():
@@ -127,28 +132,28 @@ def test_a_general_container_may_hold_avif():
     assert decode_image(data[:8] + b"mif1" + data[12:], side=48).format == "avif"
 
 
-def test_a_jpeg_with_a_second_picture_behind_it_is_one_picture():
+def test_a_jpeg_followed_by_a_second_image_is_one_image():
     data = encoded(picture(), "MPO", save_all=True, append_images=[picture().rotate(180)])
-    found = decode_image(data, side=48)
-    assert (found.format, found.frame_count) == ("jpeg", 1)
-    assert difference(found.image) < 6
+    decoded = decode_image(data, side=48)
+    assert (decoded.format, decoded.frame_count) == ("jpeg", 1)
+    assert difference(decoded.image) < 6
 
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "LZW"])
-def test_all_eight_orientations_give_one_picture(format, orientation):
+def test_all_eight_orientations_give_the_same_image(format, orientation):
     stored = picture() if orientation == 1 else picture().transpose(STORED[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"compression": "tiff_lzw"} if format == "LZW" else {}
     data = encoded(stored, "TIFF" if format == "LZW" else format, exif=exif, **options)
-    found = decode_image(data, side=48)
-    assert (found.width, found.height) == found.image.size == (64, 48)
-    assert difference(found.image) < 4
+    decoded = decode_image(data, side=48)
+    assert (decoded.width, decoded.height) == decoded.image.size == (64, 48)
+    assert difference(decoded.image) < 4
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
-def test_an_orientation_that_does_not_exist_is_none(value):
+def test_an_unknown_orientation_is_ignored(value):
     exif = Image.Exif()
     exif[0x0112] = value
     assert difference(decode_image(encoded(picture(), "PNG", exif=exif), side=48).image) == 0
@@ -166,17 +171,17 @@ def test_an_orientation_that_does_not_exist_is_none(value):
     ],
 )
 def test_a_jpeg_is_shrunk_while_decoding_to_no_less_than_the_side(size, side, expected):
-    found = decode_image(encoded(Image.new("RGB", size), "JPEG"), side=side)
-    assert found.image.size == expected
-    assert (found.width, found.height) == size
+    decoded = decode_image(encoded(Image.new("RGB", size), "JPEG"), side=side)
+    assert decoded.image.size == expected
+    assert (decoded.width, decoded.height) == size
 
 
 @pytest.mark.parametrize(
     ("side", "expected"), [(100, (150, 100)), (60, (100, 67)), (101, (300, 200))]
 )
-def test_other_formats_are_reduced_by_whole_factors_afterwards(side, expected):
-    found = decode_image(encoded(Image.new("RGB", (300, 200)), "PNG"), side=side)
-    assert found.image.size == expected
+def test_other_formats_are_reduced_by_whole_factors(side, expected):
+    decoded = decode_image(encoded(Image.new("RGB", (300, 200)), "PNG"), side=side)
+    assert decoded.image.size == expected
 
 
 @pytest.mark.parametrize(
@@ -190,23 +195,23 @@ def test_other_formats_are_reduced_by_whole_factors_afterwards(side, expected):
         (Image.new("RGBA", (64, 48), (0, 0, 255, 0)), "GIF"),
     ],
 )
-def test_what_is_transparent_is_white(image, format):
+def test_transparent_pixels_become_white(image, format):
     options = {"lossless": True} if format == "WEBP" else {}
-    found = decode_image(encoded(image, format, **options), side=48)
-    assert difference(found.image, np.full((48, 64, 3), 255)) < 2
+    decoded = decode_image(encoded(image, format, **options), side=48)
+    assert difference(decoded.image, np.full((48, 64, 3), 255)) < 2
 
 
-def test_half_transparent_black_is_grey():
-    found = decode_image(encoded(Image.new("RGBA", (64, 48), (0, 0, 0, 128)), "PNG"), side=48)
-    assert found.image.getpixel((0, 0)) == pytest.approx((127, 127, 127), abs=1)
+def test_half_transparent_black_becomes_gray():
+    decoded = decode_image(encoded(Image.new("RGBA", (64, 48), (0, 0, 0, 128)), "PNG"), side=48)
+    assert decoded.image.getpixel((0, 0)) == pytest.approx((127, 127, 127), abs=1)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
-def test_a_png_colour_that_is_declared_transparent_is_white(mode):
+def test_a_transparent_png_color_becomes_white(mode):
     transparent = (0, 0, 0) if mode == "RGB" else 0
     image = Image.new(mode, (64, 48), transparent)
-    found = decode_image(encoded(image, "PNG", transparency=transparent), side=48)
-    assert found.image.getpixel((5, 5)) == (255, 255, 255)
+    decoded = decode_image(encoded(image, "PNG", transparency=transparent), side=48)
+    assert decoded.image.getpixel((5, 5)) == (255, 255, 255)
 
 
 def test_premultiplied_and_rare_modes():
@@ -221,9 +226,9 @@ def test_premultiplied_and_rare_modes():
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bits_are_scaled_and_not_clipped(format):
     ramp = np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64)
-    found = decode_image(encoded(Image.fromarray(ramp), format), side=48)
-    grey = np.asarray(found.image)[..., 0]
-    assert difference(found.image, np.repeat((ramp >> 8)[..., None], 3, axis=2)) <= 1
+    decoded = decode_image(encoded(Image.fromarray(ramp), format), side=48)
+    grey = np.asarray(decoded.image)[..., 0]
+    assert difference(decoded.image, np.repeat((ramp >> 8)[..., None], 3, axis=2)) <= 1
     assert len(np.unique(grey)) > 200
 
 
@@ -237,7 +242,7 @@ def test_floats_of_any_range_are_scaled(top):
     assert np.all(np.diff(np.sort(grey.reshape(-1)).astype(int)) <= 1), "no gap, nothing clipped"
 
 
-def test_one_bit_and_palette_pictures():
+def test_one_bit_and_palette_images():
     checks = Image.fromarray((np.indices((48, 64)).sum(0) % 2 * 255).astype(np.uint8)).convert("1")
     for format in ("PNG", "TIFF", "BMP", "GIF", "PPM"):
         assert set(np.unique(np.asarray(decode_image(encoded(checks, format), side=48).image))) == {
@@ -269,9 +274,9 @@ def profile(swap: bool) -> bytes:
 def test_a_profile_is_applied(format):
     swapped = UPRIGHT[..., [1, 0, 2]]
     data = encoded(Image.fromarray(swapped), format, icc_profile=profile(swap=True), quality=95)
-    found = decode_image(data, side=48)
-    assert difference(found.image) < 5
-    assert "icc_profile" not in found.image.info
+    decoded = decode_image(data, side=48)
+    assert difference(decoded.image) < 5
+    assert "icc_profile" not in decoded.image.info
 
 
 D50 = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
@@ -312,18 +317,18 @@ def test_a_cmyk_profile_is_applied(format):
         (255, 0, 0, 0): (254, 0, 0),
     }.items():
         data = encoded(Image.new("CMYK", (64, 48), inks), format, icc_profile=cmyk_profile())
-        found = decode_image(data, side=48).image.getpixel((9, 9))
-        assert found == pytest.approx(expected, abs=8), inks
+        decoded = decode_image(data, side=48).image.getpixel((9, 9))
+        assert decoded == pytest.approx(expected, abs=8), inks
 
 
 @pytest.mark.parametrize(
     ("format", "mode"), [("JPEG", "L"), ("PNG", "L"), ("TIFF", "L"), ("PNG", "LA")]
 )
-def test_a_grey_profile_is_applied(format, mode):
+def test_a_gray_profile_is_applied(format, mode):
     linear = icc(b"GRAY", {b"kTRC": b"curv" + bytes(8), b"wtpt": b"XYZ " + bytes(4) + D50})
     image = Image.new(mode, (64, 48), 55 if mode == "L" else (55, 255))
-    found = decode_image(encoded(image, format, icc_profile=linear), side=48).image
-    assert found.getpixel((9, 9)) == pytest.approx((128, 128, 128), abs=2)  # 55 is linear light
+    decoded = decode_image(encoded(image, format, icc_profile=linear), side=48).image
+    assert decoded.getpixel((9, 9)) == pytest.approx((128, 128, 128), abs=2)  # 55 is linear light
 
 
 def test_an_srgb_profile_costs_no_conversion():
@@ -334,16 +339,16 @@ def test_an_srgb_profile_costs_no_conversion():
 
 
 @pytest.mark.parametrize("broken", [b"", b"no profile", profile(swap=True)[:200], bytes(5 << 20)])
-def test_a_broken_profile_is_no_reason_to_refuse(broken):
+def test_a_broken_profile_is_ignored(broken):
     assert (
         difference(decode_image(encoded(picture(), "TIFF", icc_profile=broken), side=48).image) == 0
     )
 
 
-def test_an_rgb_profile_on_a_grey_picture_is_ignored():
+def test_an_rgb_profile_on_a_gray_image_is_ignored():
     grey = picture().convert("L")
-    found = decode_image(encoded(grey, "PNG", icc_profile=profile(swap=True)), side=48)
-    assert difference(found.image, np.asarray(grey.convert("RGB"))) == 0
+    decoded = decode_image(encoded(grey, "PNG", icc_profile=profile(swap=True)), side=48)
+    assert difference(decoded.image, np.asarray(grey.convert("RGB"))) == 0
 
 
 def animation(format: str, count: int = 6) -> bytes:
@@ -354,11 +359,11 @@ def animation(format: str, count: int = 6) -> bytes:
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
-def test_an_animation_shows_its_first_frame_and_counts_the_others(format):
+def test_an_animation_gives_its_first_frame_and_a_frame_count(format):
     data = animation(format)
-    found = decode_image(data, side=48)
-    assert found.frame_count == 6
-    assert found.image.getpixel((3, 3))[0] < 8
+    decoded = decode_image(data, side=48)
+    assert decoded.frame_count == 6
+    assert decoded.image.getpixel((3, 3))[0] < 8
     later = [
         image.getpixel((3, 3))[0]
         for image in decode_frames(data, 2, side=48, limits=DecodeLimits())
@@ -366,18 +371,18 @@ def test_an_animation_shows_its_first_frame_and_counts_the_others(format):
     assert later == pytest.approx([80, 160], abs=8)
 
 
-def test_a_still_has_no_later_frames():
+def test_a_still_image_has_no_later_frames():
     assert decode_frames(FORMATS["jpeg"], 3, side=48, limits=DecodeLimits()) == []
 
 
-def test_a_gif_of_a_million_frames_is_counted_up_to_a_bound():
+def test_gif_frames_are_counted_up_to_a_limit():
     data = FORMATS["gif"][:-1]
     empty_frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x00"
     assert decode_image(data + empty_frame * 1_000_000 + b";", side=48).frame_count == 1000
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f not in {"ico", "qoi", "tga"}])
-def test_a_truncated_file_says_so(format):
+def test_a_truncated_file_is_reported_as_truncated(format):
     big = Image.effect_noise((200, 150), 80).convert("RGB")
     data = HEIC if format == "heic" else encoded(big, format.upper())
     assert refused(data[: len(data) * 2 // 3]).reason in {"truncated", "corrupt"}
@@ -401,7 +406,7 @@ def test_a_truncated_file_says_so(format):
         (bytes(1000), "corrupt"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_its_reason(data, reason):
+def test_files_that_are_not_images_are_refused_with_a_reason(data, reason):
     assert refused(data).reason == reason
 
 
@@ -428,20 +433,20 @@ def test_the_limit_on_pixels_can_be_raised_and_lowered():
     )
 
 
-def test_a_huge_picture_inside_of_a_small_icon_is_refused():
+def test_a_huge_image_in_a_small_icon_is_refused():
     inner = png(20_000, 20_000, png_chunk(b"IDAT", zlib.compress(b"\0")))
     entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
     assert refused(struct.pack("<HHH", 0, 1, 1) + entry + inner).reason == "too-many-pixels"
 
 
-def test_a_progressive_jpeg_of_endless_scans_is_refused():
+def test_a_progressive_jpeg_with_too_many_scans_is_refused():
     data = encoded(Image.new("L", (64, 48)), "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
     scan = data[start:-2]
     assert "scans" in refused(data[:start] + scan * 1000 + b"\xff\xd9").detail
 
 
-def test_bombs_in_a_png_text_or_profile_are_refused_or_ignored_but_never_unpacked():
+def test_compression_bombs_in_png_metadata_are_not_unpacked():
     bomb = zlib.compress(bytes(200 << 20), 9)
     pixels = png_chunk(b"IDAT", zlib.compress(bytes(65 * 48)))
     for chunk in (
@@ -452,7 +457,7 @@ def test_bombs_in_a_png_text_or_profile_are_refused_or_ignored_but_never_unpacke
         assert refused(png(64, 48, chunk, pixels)).reason == "corrupt"
 
 
-def test_a_png_with_a_long_text_is_a_picture():
+def test_a_png_with_a_long_text_is_decoded():
     text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"word " * 600_000))
     pixels = png_chunk(b"IDAT", zlib.compress(bytes(65 * 48)))
     assert decode_image(png(64, 48, text, pixels), side=48).width == 64
@@ -468,16 +473,16 @@ def test_nothing_is_printed_about_damaged_files(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_damaged_exif_is_no_reason_to_refuse():
+def test_damaged_exif_is_ignored():
     for junk in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
-        found = decode_image(encoded(picture(), "JPEG", exif=junk, quality=95), side=48)
-        assert difference(found.image) < 4
+        decoded = decode_image(encoded(picture(), "JPEG", exif=junk, quality=95), side=48)
+        assert difference(decoded.image) < 4
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_flipped_bytes_give_a_picture_or_a_reason(format, data):
+def test_flipped_bytes_give_an_image_or_a_reason(format, data):
     damaged = bytearray(FORMATS[format])
     places = st.integers(0, len(damaged) - 1)
     flips = st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)
@@ -485,30 +490,30 @@ def test_flipped_bytes_give_a_picture_or_a_reason(format, data):
         damaged[place] = value
     damaged = damaged[: data.draw(st.integers(len(damaged) // 2, len(damaged)))]
     try:
-        found = decode_image(bytes(damaged), side=32, limits=DecodeLimits(max_pixels=1_000_000))
+        decoded = decode_image(bytes(damaged), side=32, limits=DecodeLimits(max_pixels=1_000_000))
     except UnusableFileError as error:
         assert error.reason in SKIP_REASONS
     else:
-        assert isinstance(found, DecodedImage)
-        assert found.image.mode == "RGB"
+        assert isinstance(decoded, DecodedImage)
+        assert decoded.image.mode == "RGB"
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([data[:12] for data in FORMATS.values()]), st.binary(max_size=300))
-def test_garbage_behind_a_good_beginning_gives_a_picture_or_a_reason(head, tail):
+def test_garbage_after_a_valid_header_gives_an_image_or_a_reason(head, tail):
     try:
         decode_image(head + tail, side=32, limits=DecodeLimits(max_pixels=1_000_000))
     except UnusableFileError as error:
         assert error.reason in SKIP_REASONS
 
 
-def test_a_heic_whose_item_type_is_no_text_does_not_end_the_process():
+def test_a_heic_with_a_non_text_item_type_does_not_crash():
     damaged = HEIC.replace(b"Exif\0", b"\xff\xff\xff\x7f\0", 1)
     assert damaged != HEIC
     assert refused(damaged).reason == "corrupt"
 
 
-def test_a_large_picture_leaves_room_for_others():
+def test_large_images_are_decoded_one_at_a_time():
     from embedder.images import decode as module
 
     big = encoded(Image.new("L", (8000, 6000)), "PNG")
@@ -521,7 +526,7 @@ def test_a_large_picture_leaves_room_for_others():
         module._large_image_lock.acquire()
 
 
-def test_read_gives_a_file_whole(tmp_path):
+def test_read_file_returns_all_bytes(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(os.urandom(300_000))
     assert read_file(str(path)) == path.read_bytes()
@@ -533,7 +538,7 @@ def unreadable(path: Path, limits: DecodeLimits = DEFAULTS) -> str:
     return caught.value.reason
 
 
-def test_read_refuses_what_is_missing_empty_too_large_or_no_file(tmp_path):
+def test_read_file_refuses_missing_empty_large_and_special_files(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "big.jpg").write_bytes(bytes(101))
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -545,7 +550,7 @@ def test_read_refuses_what_is_missing_empty_too_large_or_no_file(tmp_path):
     assert unreadable(Path("/dev/zero")) == "not-a-regular-file"
 
 
-def test_a_sparse_file_of_a_terabyte_is_refused_unread(tmp_path):
+def test_a_sparse_terabyte_file_is_refused_without_reading(tmp_path):
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(1 << 40)
     assert unreadable(tmp_path / "huge.jpg") == "too-large"
@@ -566,9 +571,11 @@ def test_a_file_that_changes_while_being_read_is_refused(tmp_path, monkeypatch):
     assert unreadable(path) == "unreadable"
 
 
-def test_decoding_in_many_threads_gives_what_one_gives():
+def test_decoding_is_thread_safe():
     data = encoded(picture(), "TIFF", icc_profile=profile(swap=True))
     expected = np.asarray(decode_image(data, side=48).image)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: np.asarray(decode_image(data, side=48).image), range(200)))
-    assert all(np.array_equal(one, expected) for one in found)
+        decoded = list(
+            pool.map(lambda _: np.asarray(decode_image(data, side=48).image), range(200))
+        )
+    assert all(np.array_equal(one, expected) for one in decoded)

@@ -81,7 +81,7 @@ def test_rows_come_in_the_order_of_the_inputs():
     np.testing.assert_allclose(engine.embed(inputs, "query"), expected(inputs), atol=1e-6)
 
 
-def test_memory_that_runs_out_loses_nothing():
+def test_running_out_of_memory_loses_nothing():
     backbone = Counting(limit=500)
     engine = Engine(backbone, Settings(batch_tokens=100_000))
     inputs = texts(*[100] * 50, *[7] * 50)
@@ -92,26 +92,26 @@ def test_memory_that_runs_out_loses_nothing():
     assert engine.timing.halved == halved, "what was learnt of the memory is kept"
 
 
-def test_one_input_too_many_is_said_in_a_sentence():
+def test_an_input_too_large_for_memory_is_reported():
     engine = Engine(Counting(limit=50), Settings())
     with pytest.raises(EmbedderError, match="--pixel-budget"):
         engine.embed(texts(100), "query")
 
 
-def test_a_bad_input_and_none_at_all():
+def test_a_bad_input_and_no_inputs():
     engine = Engine(Counting())
     with pytest.raises(EmbedderError, match="bad text"):
         engine.embed([Input(text="good"), Input(text="bad")], "query")
     assert engine.embed([], "query").shape == (0, 4)
 
 
-def test_batches_are_made_in_threads():
+def test_batches_are_prepared_in_threads():
     backbone = Counting()
     Engine(backbone, Settings(workers=3, batch_tokens=10)).embed(texts(*[9] * 40), "query")
     assert {name.split("_")[0] for name in backbone.threads} == {"item", "batch"}
 
 
-def test_calls_from_many_threads():
+def test_calls_are_thread_safe():
     engine = Engine(Counting(limit=400), Settings(batch_tokens=5000))
     calls = [texts(*np.random.default_rng(i).integers(1, 90, 40)) for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -121,14 +121,14 @@ def test_calls_from_many_threads():
             np.testing.assert_allclose(rows, expected(inputs), atol=1e-6)
 
 
-def test_numbers_that_are_not_finite_are_an_error():
+def test_vectors_that_are_not_finite_are_an_error():
     backbone = Counting()
     backbone.forward = lambda batch: batch["rows"] * float("nan")
     with pytest.raises(EmbedderError, match="finite"):
         Engine(backbone).embed(texts(3), "query")
 
 
-def test_shorter_vectors_are_cut_and_brought_to_length_one():
+def test_truncated_vectors_are_normalized():
     backbone = Counting()
     backbone.card = replace(CARD, dim=2)
     rows = Engine(backbone).embed(texts(3, 4), "query")
@@ -148,7 +148,7 @@ def test_int8_keeps_cosines():
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 400)), max_size=80),
     st.integers(1, 2000),
 )
-def test_plans_hold_each_input_once_within_the_budget(pairs, budget):
+def test_plans_have_each_input_once_within_the_budget(pairs, budget):
     buckets = [Bucket(key, tokens) for key, tokens in pairs]
     batches = plan_batches(buckets, budget)
     assert sorted(i for batch in batches for i in batch) == list(range(len(buckets)))
@@ -158,19 +158,19 @@ def test_plans_hold_each_input_once_within_the_budget(pairs, budget):
         assert len(batch) == 1 or longest * len(batch) <= budget
 
 
-def test_what_is_beside_the_sequence_counts():
+def test_extra_tokens_count():
     """Mllama's tiles are not among a picture's tokens, and cost most."""
     buckets = [Bucket("picture", 10, 1000)] * 9
     assert [len(batch) for batch in plan_batches(buckets, 3100)] == [3, 3, 3]
 
 
-def test_a_call_with_pictures_is_cut_so_that_the_device_starts_early():
+def test_a_call_is_split_so_that_the_device_starts_early():
     backbone = Counting()
     Engine(backbone, Settings(batch_tokens=100_000)).embed(texts(*[1000] * 32), "query")
     assert len(backbone.batches) == 4
 
 
-def test_mllamas_pictures_are_dear(model):
+def test_mllama_images_have_extra_tokens(model):
     backbone = model("mme5").backbone
     picture = backbone.prepare(Input(images=(tiny.picture("wide"),)), "document", None)
     words = backbone.prepare(Input(text="a cat"), "document", None)
@@ -193,7 +193,7 @@ def test_little_is_padding(model, budget):
 
 
 @pytest.mark.parametrize("family", ["e5v", "mme5", "vlm2vec-llava"])
-def test_alone_and_in_a_batch_at_bfloat16(checkpoint, family):
+def test_batches_agree_at_bfloat16(checkpoint, family):
     """Cosine at least 0.9999, whatever shares the batch."""
     form = "V1" if "llava" in family else None
     folder = checkpoint(family, form)
@@ -204,7 +204,7 @@ def test_alone_and_in_a_batch_at_bfloat16(checkpoint, family):
     assert (alone * model.embed(inputs, "document")).sum(axis=1).min() >= 0.9999
 
 
-def test_several_devices_give_the_same(checkpoint, model):
+def test_several_devices_agree_with_one(checkpoint, model):
     """A process each; here both are the CPU."""
     inputs = [Input(text=f"{i} cats") for i in range(9)] + [Input(images=(tiny.picture("wide"),))]
     both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
@@ -219,12 +219,12 @@ def test_several_devices_give_the_same(checkpoint, model):
         both.close()
 
 
-def test_a_device_that_cannot_load_is_said(checkpoint):
+def test_a_device_that_cannot_load_is_reported(checkpoint):
     with pytest.raises(EmbedderError, match="nonsense"):
         embedder.load(str(checkpoint("e5v")), Settings(device="cpu,nonsense"))
 
 
-def test_a_device_that_dies_is_said(checkpoint):
+def test_a_dead_device_process_is_reported(checkpoint):
     both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
     both._workers[1]._process.kill()
     both._workers[1]._process.wait()

@@ -33,20 +33,20 @@ def on_gpu(checkpoint):
     )
 
 
-def least_cosine(ours, others) -> float:
-    return float((ours * others).sum(axis=1).min())
+def least_cosine(on_device, others) -> float:
+    return float((on_device * others).sum(axis=1).min())
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 0.9999), ("bfloat16", 0.999)])
-def test_a_gpu_gives_what_the_cpu_gives(model, on_gpu, family, form, dtype, least):
-    ours = on_gpu(family, form, dtype=dtype).embed(INPUTS, "document")
-    assert least_cosine(ours, model(family, form).embed(INPUTS, "document")) >= least
+def test_gpu_and_cpu_agree(model, on_gpu, family, form, dtype, least):
+    on_device = on_gpu(family, form, dtype=dtype).embed(INPUTS, "document")
+    assert least_cosine(on_device, model(family, form).embed(INPUTS, "document")) >= least
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_company_does_not_matter(on_gpu, family, form, dtype):
+def test_vectors_do_not_depend_on_the_batch(on_gpu, family, form, dtype):
     engine = on_gpu(family, form, dtype=dtype)
     alone = np.concatenate([engine.embed([item], "document") for item in INPUTS])
     together = engine.embed(INPUTS * 3, "document")[: len(INPUTS)]
@@ -85,7 +85,7 @@ class Hungry:
         return batch["rows"]
 
 
-def test_memory_that_really_runs_out_loses_nothing():
+def test_running_out_of_gpu_memory_loses_nothing():
     whole = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (256 << 20)) / whole)
@@ -102,7 +102,7 @@ def test_memory_that_really_runs_out_loses_nothing():
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
-def test_two_gpus_give_what_one_gives(on_gpu):
+def test_two_gpus_and_one_agree(on_gpu):
     one = on_gpu("e5v", None).embed(INPUTS * 20, "document")
     two = on_gpu("e5v", None, device="cuda:0,cuda:1")
     try:

@@ -24,10 +24,10 @@ class Hub(BaseHTTPRequestHandler):
     """What huggingface_hub asks for: a repository's list of files, and the files."""
 
     folder: Path
-    asked: list[str]
+    paths: list[str]
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.paths.append(self.path)
         if self.path.startswith("/api/models/somebody/gated"):
             self.refuse(403, "GatedRepo")
         elif self.path.startswith(f"/api/models/{NAME}/tree/"):
@@ -76,13 +76,13 @@ def digest(data: bytes) -> str:
 @contextmanager
 def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Its address, and the paths that it is asked for."""
-    asked: list[str] = []
-    handler = type("Handler", (Hub,), {"folder": folder, "asked": asked})
+    paths: list[str] = []
+    handler = type("Handler", (Hub,), {"folder": folder, "paths": paths})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", paths
     finally:
         server.shutdown()
         thread.join()
@@ -91,10 +91,10 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 def embed(name: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "embedder", "embed", "a cat", "--json", "--model", name]
-    ours = {"HF_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    variables = {"HF_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         command,
-        env={**os.environ, **ours, **environment},
+        env={**os.environ, **variables, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -102,23 +102,23 @@ def embed(name: str, home: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
-def test_a_model_is_downloaded_once_and_then_there_without_a_network(checkpoint, model, tmp_path):
+def test_a_model_is_downloaded_once_and_then_works_offline(checkpoint, model, tmp_path):
     from embedder.types import Input
 
-    with hub(checkpoint("e5v")) as (address, asked):
+    with hub(checkpoint("e5v")) as (address, paths):
         done = embed(NAME, tmp_path, HF_ENDPOINT=address)
         assert done.returncode == 0, done.stderr
-        assert any(path.endswith("model.safetensors") for path in asked)
+        assert any(path.endswith("model.safetensors") for path in paths)
     again = embed(NAME, tmp_path, HF_ENDPOINT=address)
     assert again.returncode == 0, again.stderr
-    wanted = model("e5v").embed([Input(text="a cat")], "query")[0]
+    expected = model("e5v").embed([Input(text="a cat")], "query")[0]
     for answer in (done, again):
-        told = json.loads(answer.stdout)
-        assert told["model"] == NAME
-        assert told["vectors"][0] == pytest.approx(wanted.tolist(), abs=1e-5)
+        output = json.loads(answer.stdout)
+        assert output["model"] == NAME
+        assert output["vectors"][0] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_a_download_that_was_cut_off_is_gone_on_with(tmp_path):
+def test_an_interrupted_download_is_resumed(tmp_path):
     """A large model lies in parts, and an index says which there are."""
     from embedder.checkpoint import _has_all_weights
 
@@ -131,15 +131,15 @@ def test_a_download_that_was_cut_off_is_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("somebody/gated", "https://huggingface.co/somebody/gated, then type: hf auth login"),
         ("somebody/nothing", "Hugging Face has no model 'somebody/nothing'"),
     ],
 )
-def test_what_is_not_given_is_said_in_a_sentence(checkpoint, tmp_path, name, said):
+def test_failed_downloads_are_one_clear_error(checkpoint, tmp_path, name, message):
     with hub(checkpoint("e5v")) as (address, _):
         done = embed(name, tmp_path, HF_ENDPOINT=address)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

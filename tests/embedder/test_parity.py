@@ -25,47 +25,51 @@ OTHERWISE = {  # where we do something else on purpose; docs/models.md tells use
 
 
 def cases(family: str, form: str | None) -> list[dict]:
-    found = [case for case in tiny.fixture(family)["cases"] if case.get("form") == form]
-    return [c for c in found if c["kind"] != "fashioniq" and c["name"] not in OTHERWISE]
+    recording = [case for case in tiny.fixture(family)["cases"] if case.get("form") == form]
+    return [c for c in recording if c["kind"] != "fashioniq" and c["name"] not in OTHERWISE]
 
 
-def instruction(found: dict) -> str | None:
-    prompt = found.get("prompt", "")
+def instruction(recording: dict) -> str | None:
+    prompt = recording.get("prompt", "")
     if prompt.startswith("fashioniq"):
-        return f"fashioniq {found['category']}"
-    return "cirr" if prompt.startswith("cirr") else found["instruction"]
+        return f"fashioniq {recording['category']}"
+    return "cirr" if prompt.startswith("cirr") else recording["instruction"]
 
 
-def given(found: dict) -> Input:
-    images = (tiny.picture(found["picture"]),) if found["picture"] else ()
-    return Input(found["text"], images)
-
-
-@pytest.mark.parametrize(("family", "form"), FORMS)
-def test_each_alone(model, family, form):
-    for found in cases(family, form):
-        vector = model(family, form).embed([given(found)], found["role"], instruction(found))[0]
-        close(vector, family, found["name"])
+def as_input(recording: dict) -> Input:
+    images = (tiny.picture(recording["picture"]),) if recording["picture"] else ()
+    return Input(recording["text"], images)
 
 
 @pytest.mark.parametrize(("family", "form"), FORMS)
-def test_all_in_one_call(model, family, form):
+def test_recorded_vectors_one_by_one(model, family, form):
+    for recording in cases(family, form):
+        vector = model(family, form).embed(
+            [as_input(recording)], recording["role"], instruction(recording)
+        )[0]
+        close(vector, family, recording["name"])
+
+
+@pytest.mark.parametrize(("family", "form"), FORMS)
+def test_recorded_vectors_in_one_call(model, family, form):
     """Texts and pictures mixed, as the engine batches them, for each role and instruction."""
-    key = lambda found: (found["role"], instruction(found) or "")  # noqa: E731
-    for (role, told), group in groupby(sorted(cases(family, form), key=key), key=key):
+    key = lambda recording: (recording["role"], instruction(recording) or "")  # noqa: E731
+    for (role, instruction_text), group in groupby(sorted(cases(family, form), key=key), key=key):
         some = list(group)
-        vectors = model(family, form).embed([given(found) for found in some], role, told or None)
-        for found, vector in zip(some, vectors, strict=True):
-            close(vector, family, found["name"])
+        vectors = model(family, form).embed(
+            [as_input(recording) for recording in some], role, instruction_text or None
+        )
+        for recording, vector in zip(some, vectors, strict=True):
+            close(vector, family, recording["name"])
 
 
 @pytest.mark.parametrize(("family", "form"), FORMS)
 def test_token_ids(model, family, form):
-    for found in cases(family, form):
+    for recording in cases(family, form):
         backbone = model(family, form).backbone
-        ready = backbone.prepare(given(found), found["role"], instruction(found))
-        recorded = tiny.expected(family)[f"{found['name']}__ids"]
-        assert collapsed(ready.ids, family) == collapsed(recorded, family), found["name"]
+        ready = backbone.prepare(as_input(recording), recording["role"], instruction(recording))
+        recorded = tiny.expected(family)[f"{recording['name']}__ids"]
+        assert collapsed(ready.ids, family) == collapsed(recorded, family), recording["name"]
 
 
 def collapsed(ids: Sequence[int], family: str) -> list[int]:
@@ -77,11 +81,11 @@ def collapsed(ids: Sequence[int], family: str) -> list[int]:
 
 def test_fashioniq_sums_both_orders(model):
     """The authors add the states of both orders of a change's captions."""
-    found = case("e5v", "fashioniq_both")
-    texts = join_fashioniq_captions(*found["captions"])
-    inputs = [Input(text, (tiny.picture(found["picture"]),)) for text in texts]
-    states = model("e5v", None).states(inputs, "query", instruction(found))
-    close(normalize(states.sum(axis=0, keepdims=True))[0], "e5v", found["name"])
+    recording = case("e5v", "fashioniq_both")
+    texts = join_fashioniq_captions(*recording["captions"])
+    inputs = [Input(text, (tiny.picture(recording["picture"]),)) for text in texts]
+    states = model("e5v", None).states(inputs, "query", instruction(recording))
+    close(normalize(states.sum(axis=0, keepdims=True))[0], "e5v", recording["name"])
 
 
 def case(family: str, name: str) -> dict:

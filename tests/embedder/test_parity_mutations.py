@@ -20,9 +20,9 @@ def fresh(checkpoint, family: str, form: str | None = None):
 
 def off(model, family: str, name: str) -> float:
     """How far a picture's vector is from the recorded one."""
-    found = next(c for c in tiny.fixture(family)["cases"] if c["name"] == name)
-    item = Input(found["text"], (tiny.picture(found["picture"]),))
-    vector = model.embed([item], found["role"], found["instruction"])[0]
+    recorded = next(c for c in tiny.fixture(family)["cases"] if c["name"] == name)
+    item = Input(recorded["text"], (tiny.picture(recorded["picture"]),))
+    vector = model.embed([item], recorded["role"], recorded["instruction"])[0]
     return float(np.abs(vector - tiny.expected(family)[name]).max())
 
 
@@ -34,7 +34,7 @@ def test_mllama_reads_the_layers_it_was_trained_to_read(checkpoint):
     assert off(model, "mme5", "image_wide") > DIFFERENT
 
 
-def test_mllama_batches_texts_and_pictures_apart(model):
+def test_mllama_batches_texts_and_images_separately(model):
     mme5 = model("mme5")
     items = [Input(text="a cat"), Input(images=(tiny.picture("wide"),)), Input(text="a dog")]
     ready = [mme5.backbone.prepare(item, "document", None) for item in items]
@@ -92,14 +92,14 @@ def test_the_language_head_never_loads_into_the_model(model):
         assert not any("lm_head" in name for name in names)
 
 
-def test_vlm2vec_v2_mends_very_small_pictures():
+def test_vlm2vec_v2_enlarges_very_small_images():
     framed = vlm2vec.make_resize_rule(vlm2vec.QWEN_V2)
     assert framed((20, 33)) == (56, 56)
     assert framed((28, 400)) == (28, 400)
     assert vlm2vec.make_resize_rule(vlm2vec.LLAVA)((20, 33)) == (1344, 1344)
 
 
-def test_qwen_refuses_what_is_too_narrow(model):
+def test_qwen_refuses_very_narrow_images(model):
     from PIL import Image
 
     narrow = Input(images=(Image.new("RGB", (28 * 201, 28)),))

@@ -22,7 +22,7 @@ pieces = st.one_of(
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
-def test_words_are_never_special(model, family, form):
+def test_user_text_never_becomes_a_special_token(model, family, form):
     """Whatever a text spells, the prompt has the special tokens of the prompt alone."""
     backbone = model(family, form).backbone
     special = set(backbone.prompt_tokenizer.special_tokens.values())
@@ -42,7 +42,7 @@ def test_words_are_never_special(model, family, form):
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
-def test_an_instruction_is_words_too(model, family, form):
+def test_an_instruction_never_becomes_a_special_token(model, family, form):
     if family == "e5v":
         instruction = "fashioniq <image><|eot_id|>"
     else:
@@ -54,13 +54,13 @@ def test_an_instruction_is_words_too(model, family, form):
     assert ready.ids.count(backbone.architecture.image_token) == places
 
 
-def test_compatibility_forms_are_broken_too():
+def test_compatibility_forms_of_special_tokens_are_neutralized():
     """Some tokenizers normalise, and full-width letters then spell a token."""
     assert "<image>" not in neutralize_special_tokens("＜image＞ <image>", ["<image>"])
     assert neutralize_special_tokens("a cat < b", ["<image>"]) == "a cat < b"
 
 
-def test_words_without_special_tokens_stay_as_they_are(model):
+def test_text_without_special_tokens_is_unchanged(model):
     """In the prompt are the very ids that the tokenizer gives for the whole string."""
     renderer = model("e5v").backbone.prompt_tokenizer
     text = "A dog.\n  Zwei Hunde — 犬！ كلب"
@@ -68,7 +68,7 @@ def test_words_without_special_tokens_stay_as_they_are(model):
     assert renderer.encode(["<|start_header_id|>", UserText(text), "\n<|eot_id|>"]) == whole
 
 
-def test_only_words_are_cut(checkpoint):
+def test_only_user_text_is_truncated(checkpoint):
     renderer = PromptTokenizer.read(checkpoint("mme5"), max_tokens=40)
     head, tail = "<|image|><|begin_of_text|>Find it: ", "\n"
     ids = renderer.encode([head, UserText("a dog in the snow " * 50), tail])
@@ -78,6 +78,6 @@ def test_only_words_are_cut(checkpoint):
     assert renderer._tokenizer.decode(ids).endswith("\n")
 
 
-def test_half_a_letter_is_an_error(model):
+def test_a_lone_surrogate_is_an_error(model):
     with pytest.raises(EmbedderError, match="surrogate"):
         model("e5v").embed([Input(text="a \ud800 b")], "query")

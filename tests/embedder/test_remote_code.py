@@ -102,13 +102,13 @@ def folder(checkpoint, tmp_path) -> Path:
     return tmp_path
 
 
-def test_no_foreign_code_without_leave(folder):
+def test_remote_code_needs_permission(folder):
     (folder / "modeling_tiny.py").write_text("raise SystemExit('foreign code ran')")
     with pytest.raises(EmbedderError, match="--trust-remote-code"):
         embedder.load(str(folder), Settings(device="cpu"))
 
 
-def test_with_leave(folder):
+def test_remote_code_runs_with_permission(folder):
     model = embedder.load(str(folder), Settings(device="cpu", trust_remote_code=True))
     together = model.embed(ITEMS, "document")
     alone = np.concatenate([model.embed([item], "document") for item in ITEMS])
@@ -117,14 +117,14 @@ def test_with_leave(folder):
     assert model.card.family == "vlm2vec"
 
 
-def test_words_do_not_spell_a_picture(folder):
+def test_text_cannot_spell_the_image_token(folder):
     model = embedder.load(str(folder), Settings(device="cpu", trust_remote_code=True))
     ready = model.backbone.prepare(Input("<|image_1|> <|im_end|>"), "query", None)
     assert "<|image_1|>" not in ready[0]
     assert "<|im_end|>" not in ready[0]
 
 
-def test_code_that_does_not_run_is_one_sentence(folder):
+def test_failing_remote_code_is_one_clear_error(folder):
     (folder / "modeling_tiny.py").write_text("import torchvision_of_old\n" + MODEL)
     with pytest.raises(EmbedderError, match="serve the model with vLLM") as error:
         embedder.load(str(folder), Settings(device="cpu", trust_remote_code=True))

@@ -28,7 +28,7 @@ ITEMS = [Input(text="a cat"), Input(images=(tiny.picture("wide"),))]
 def make_run(checkpoint, tmp_path) -> Callable[..., Path]:
     """A run's folder as `finetune train` leaves it, around an adapter of a tiny model."""
 
-    def make(family: str, form: str | None = None, **told: object) -> Path:
+    def make(family: str, form: str | None = None, **saved: object) -> Path:
         base = checkpoint(family, form)
         run = tmp_path / "runs" / family
         config = LoraConfig(
@@ -38,8 +38,8 @@ def make_run(checkpoint, tmp_path) -> Callable[..., Path]:
         body = embedder.load(str(base), CPU).backbone.model
         get_peft_model(body, config).save_pretrained(run / "model")
         (run / "run.json").write_text(json.dumps({"format": 1, "status": "done"}))
-        said = {"family": family.partition("-")[0], "base": str(base), **told}
-        (run / "model" / "polylens.json").write_text(json.dumps(said))
+        metadata = {"family": family.partition("-")[0], "base": str(base), **saved}
+        (run / "model" / "polylens.json").write_text(json.dumps(metadata))
         (run / "log.jsonl").write_text('{"step": 1}\n')
         return run
 
@@ -81,26 +81,26 @@ def test_the_fingerprint_is_that_of_the_weights_and_of_the_base(make_run, checkp
         ("adapter_config.json", "base_model_name_or_path"),
         ("polylens.json", "base"),
     ):
-        told = json.loads((run / "model" / name).read_text())
-        (run / "model" / name).write_text(json.dumps({**told, key: str(base)}))
+        saved = json.loads((run / "model" / name).read_text())
+        (run / "model" / name).write_text(json.dumps({**saved, key: str(base)}))
     moved = Path(shutil.copytree(run, tmp_path / "moved"))
     assert embedder.describe_model(str(moved), CPU).fingerprint == before
     config = json.loads((base / "preprocessor_config.json").read_text())
     (base / "preprocessor_config.json").write_text(json.dumps({**config, "image_mean": [0, 0, 0]}))
     assert embedder.describe_model(str(moved), CPU).fingerprint != before
-    told = json.loads((run / "model" / "adapter_config.json").read_text())
-    (run / "model" / "adapter_config.json").write_text(json.dumps({**told, "lora_alpha": 99}))
+    saved = json.loads((run / "model" / "adapter_config.json").read_text())
+    (run / "model" / "adapter_config.json").write_text(json.dumps({**saved, "lora_alpha": 99}))
     shutil.rmtree(base)
     base.symlink_to(checkpoint("e5v"))
     assert embedder.describe_model(str(run), CPU).fingerprint != before
 
 
-def test_how_it_sees_comes_from_its_base(make_run, checkpoint):
+def test_the_recipe_comes_from_the_base(make_run, checkpoint):
     """The base's polylens.json holds where the run's own does not say otherwise."""
     base = checkpoint("vlm2vec-qwen2vl", "V1")
-    wanted = vlm2vec.detect_recipe(str(base), Checkpoint(base))
+    expected = vlm2vec.detect_recipe(str(base), Checkpoint(base))
     run = make_run("vlm2vec-qwen2vl", "V1")
-    assert vlm2vec.detect_recipe(str(run), locate(str(run))) == wanted
+    assert vlm2vec.detect_recipe(str(run), locate(str(run))) == expected
     run = make_run("vlm2vec-qwen2vl", "V1", version=2, square=56, pixels=[784, 7840])
     assert vlm2vec.detect_recipe(str(run), locate(str(run))) == vlm2vec.Recipe(2, 56, (784, 7840))
 
@@ -109,20 +109,20 @@ def test_the_card_is_that_of_a_known_base(tmp_path):
     """Licence, languages, lengths, memory; what is told beside the weights comes first."""
     cards = family.CARDS
     qwen = cards[1]
-    told = {"family": "sentence_transformer", "base": qwen.name}
-    (tmp_path / "polylens.json").write_text(json.dumps(told))
+    saved = {"family": "sentence_transformer", "base": qwen.name}
+    (tmp_path / "polylens.json").write_text(json.dumps(saved))
     like = vlm2vec._CARD
     card = derive_base_card(cards, "/run", Checkpoint(tmp_path), like, qwen.dim)
     assert (card.license, card.languages, card.memory) == (
         qwen.license, qwen.languages, qwen.memory
     )  # fmt: skip
     assert (card.matryoshka, card.source, card.name) == (qwen.matryoshka, "/run", "")
-    (tmp_path / "polylens.json").write_text(json.dumps({**told, "matryoshka": [512, 256, 4096]}))
+    (tmp_path / "polylens.json").write_text(json.dumps({**saved, "matryoshka": [512, 256, 4096]}))
     assert derive_base_card(cards, "/run", Checkpoint(tmp_path), like, 2048).matryoshka == (
         256,
         512,
     )
-    (tmp_path / "polylens.json").write_text(json.dumps({**told, "languages": "all"}))
+    (tmp_path / "polylens.json").write_text(json.dumps({**saved, "languages": "all"}))
     with pytest.raises(EmbedderError, match="languages is not a list of str"):
         derive_base_card(cards, "/run", Checkpoint(tmp_path), like, 2048)
     (tmp_path / "polylens.json").write_text(json.dumps({"family": "vlm2vec", "base": "nobody's"}))
@@ -130,11 +130,11 @@ def test_the_card_is_that_of_a_known_base(tmp_path):
     assert (card.license, card.parameters) == (like.license, 0)
 
 
-def test_a_base_that_is_gone(make_run, checkpoint):
+def test_a_missing_base_is_reported(make_run, checkpoint):
     run = make_run("e5v")
     file = run / "model" / "adapter_config.json"
-    told = json.loads(file.read_text())
-    file.write_text(json.dumps({**told, "base_model_name_or_path": "/nowhere/model"}))
+    saved = json.loads(file.read_text())
+    file.write_text(json.dumps({**saved, "base_model_name_or_path": "/nowhere/model"}))
     with pytest.raises(
         EmbedderError, match=r"adapter of /nowhere/model, which is missing: restore"
     ):
@@ -142,19 +142,19 @@ def test_a_base_that_is_gone(make_run, checkpoint):
     (run / "model" / "polylens.json").unlink()  # the family cannot be told either
     with pytest.raises(EmbedderError, match="/nowhere/model, which is missing"):
         embedder.load(str(run), CPU)
-    file.write_text(json.dumps({**told, "base_model_name_or_path": str(run / "model")}))
+    file.write_text(json.dumps({**saved, "base_model_name_or_path": str(run / "model")}))
     with pytest.raises(EmbedderError, match="an adapter itself: merge"):
         embedder.describe_model(f"e5v:{run}", CPU)
 
 
-def test_a_run_without_a_model_yet(tmp_path):
+def test_a_run_without_a_model_is_reported(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"status": "training"}))
     (tmp_path / "model").mkdir()
     with pytest.raises(EmbedderError, match=r"fine-tuning run \(training\) that has no model yet"):
         embedder.load(str(tmp_path), CPU)
 
 
-def test_a_family_of_the_future(tmp_path):
+def test_an_unknown_family_is_reported(tmp_path):
     (tmp_path / "polylens.json").write_text(json.dumps({"family": "telepathy"}))
     with pytest.raises(EmbedderError, match="family 'telepathy', which this version"):
         embedder.load(str(tmp_path), CPU)

@@ -12,7 +12,7 @@ from embedder.vlm.qwen2_vl import attend_segments, group_segments
 
 
 @pytest.mark.parametrize("lengths", [[4, 4, 7, 1, 4], [5], [3, 0, 3]])
-def test_each_segment_sees_itself_alone(lengths):
+def test_segments_attend_only_within_themselves(lengths):
     torch.manual_seed(0)
     bounds = torch.tensor([0, *lengths]).cumsum(0)
     query, key, value = torch.randn(3, 1, 2, sum(lengths), 8)
@@ -23,13 +23,13 @@ def test_each_segment_sees_itself_alone(lengths):
         torch.testing.assert_close(out[:, start:end], alone)
 
 
-def test_there_is_one_group_a_length():
+def test_segments_are_grouped_by_length():
     bounds = torch.tensor([0, 4, 8, 15, 16, 20])
     assert sorted(tuple(rows.shape) for rows in group_segments(bounds)) == [(1, 1), (1, 7), (3, 4)]
 
 
 @pytest.mark.parametrize("form", [("vlm2vec-qwen2vl", "V2"), ("vlm2vec-qwen25vl", "V2")])
-def test_a_vision_tower_makes_few_calls(model, monkeypatch, form):
+def test_a_vision_tower_makes_few_attention_calls(model, monkeypatch, form):
     """tests/embedder/test_parity.py says that its numbers are right."""
     import tiny
 

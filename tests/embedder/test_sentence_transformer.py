@@ -178,9 +178,9 @@ def siglip(tmp_path_factory) -> Path:
 
     tokenizer = GemmaTokenizer(vocab=vocabulary, merges=[])
     tokenizer.save_pretrained(folder)
-    said = json.loads((folder / "tokenizer_config.json").read_text())
-    said |= {"tokenizer_class": "GemmaTokenizer", "processor_class": "SiglipProcessor"}
-    write(folder / "tokenizer_config.json", said)
+    saved_config = json.loads((folder / "tokenizer_config.json").read_text())
+    saved_config |= {"tokenizer_class": "GemmaTokenizer", "processor_class": "SiglipProcessor"}
+    write(folder / "tokenizer_config.json", saved_config)
     towers = {
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -328,7 +328,7 @@ def test_qwen_in_mixed_batches(qwen_model, qwen_recipe):
 
 
 @pytest.mark.parametrize("pictures", [True, False])
-def test_qwen_pads_without_a_trace(qwen_model, qwen_recipe, pictures):
+def test_qwen_padding_does_not_change_vectors(qwen_model, qwen_recipe, pictures):
     """All in one batch, however unlike; pictures are prepared one by one."""
     backbone = qwen_model.backbone
     cases = [case for case in CASES.values() if bool(case.images) == pictures]
@@ -339,11 +339,11 @@ def test_qwen_pads_without_a_trace(qwen_model, qwen_recipe, pictures):
     close(rows, [qwen_recipe(case) for case in cases])
 
 
-def test_qwen_queries_are_told_to_retrieve(qwen_model, qwen_recipe):
+def test_qwen_queries_have_the_retrieval_prompt(qwen_model, qwen_recipe):
     close(qwen_model.embed([CASES["text"]], "query")[0], qwen_recipe(CASES["text"], QUERY))
 
 
-def test_qwen_instruction_takes_the_prompts_place(qwen_model, qwen_recipe):
+def test_qwen_instruction_replaces_the_prompt(qwen_model, qwen_recipe):
     given = qwen_model.embed([CASES["composed"]], "query", " find the same house ")[0]
     close(given, qwen_recipe(CASES["composed"], "find the same house."))
 
@@ -357,11 +357,11 @@ def test_qwen_equals_sentence_transformers(qwen, qwen_model):
     with without_video_processor():
         plain = SentenceTransformer(str(qwen), device="cpu")
     inputs = [{"text": "two dogs"}, {"image": WIDE}, {"image": WIDE, "text": "make it greener"}]
-    ours = [Input("two dogs"), Input(images=(WIDE,)), Input("make it greener", (WIDE,))]
-    close(qwen_model.embed(ours, "document"), plain.encode(inputs))
+    vectors = [Input("two dogs"), Input(images=(WIDE,)), Input("make it greener", (WIDE,))]
+    close(qwen_model.embed(vectors, "document"), plain.encode(inputs))
 
 
-def test_qwen_cost_is_what_is_computed(qwen_model):
+def test_qwen_token_counts_match_the_computation(qwen_model):
     backbone = qwen_model.backbone
     cases = [backbone.prepare(case, "document", None) for case in CASES.values()]
     lengths = [collated(backbone, [ready])["0.input_ids"].shape[1] for ready in cases]
@@ -369,7 +369,7 @@ def test_qwen_cost_is_what_is_computed(qwen_model):
     assert max(overheads) - min(overheads) <= 8  # what a turn and a picture's marks take
 
 
-def test_qwen_budget_lessens_tokens(qwen):
+def test_qwen_pixel_budget_reduces_tokens(qwen):
     small = loaded(qwen, pixel_budget=16 * 1024)
     ready = small.backbone.prepare(CASES["large"], "document", None)
     grid = collated(small.backbone, [ready])["0.image_grid_thw"][0]
@@ -378,12 +378,12 @@ def test_qwen_budget_lessens_tokens(qwen):
     assert small.card.image_side == 128
 
 
-def test_qwen_narrow_picture_is_told(qwen_model):
+def test_qwen_refuses_a_narrow_image(qwen_model):
     with pytest.raises(EmbedderError, match="too narrow"):
         qwen_model.embed([Input(images=(Image.new("RGB", (3000, 10)),))], "document")
 
 
-def test_long_words_are_cut_and_the_template_stays(qwen_model, monkeypatch):
+def test_long_texts_are_truncated_and_the_template_stays(qwen_model, monkeypatch):
     monkeypatch.setattr("embedder.families.sentence_transformer.backbone.MAX_INPUT_TOKENS", 20)
     backbone = qwen_model.backbone
     ready = backbone.prepare(CASES["long"], "document", None)
@@ -425,11 +425,11 @@ def test_siglip_text(siglip_model, siglip_recipe, text):
 
 
 @pytest.mark.parametrize("image", [SQUARE, WIDE, LARGE], ids=["square", "wide", "large"])
-def test_siglip_picture(siglip_model, siglip_recipe, image):
+def test_siglip_image(siglip_model, siglip_recipe, image):
     close(siglip_model.embed([Input(images=(image,))], "document")[0], siglip_recipe(image))
 
 
-def test_siglip_adds_what_it_cannot_read_together(siglip_model, siglip_recipe):
+def test_siglip_adds_the_vectors_of_parts(siglip_model, siglip_recipe):
     inputs = [CASES["composed"], Input("a"), Input(images=(SQUARE, WIDE)), CASES["several"]]
     sums = [
         siglip_recipe("make it greener") + siglip_recipe(WIDE),
@@ -440,14 +440,14 @@ def test_siglip_adds_what_it_cannot_read_together(siglip_model, siglip_recipe):
     close(siglip_model.embed(inputs, "query"), [row / np.linalg.norm(row) for row in sums])
 
 
-def test_siglip_leaves_other_capitals_alone(siglip_model):
+def test_siglip_lowercases_only_ascii(siglip_model):
     """The authors' tf.strings.lower knows A to Z."""
     assert siglip_model.backbone.prepare(Input("ÄB"), "query", None).text == "Äb"
 
 
 def test_siglip_instruction_is_ignored(siglip_model):
-    told = siglip_model.embed([Input("a")], "query", "find a house")
-    close(told, siglip_model.embed([Input("a")], "document"))
+    error = siglip_model.embed([Input("a")], "query", "find a house")
+    close(error, siglip_model.embed([Input("a")], "document"))
 
 
 def test_siglip_has_no_pixel_budget(siglip):
@@ -484,11 +484,11 @@ def test_naflex_keeps_its_saved_patches(siglip, tmp_path):
     backbone = model.backbone
     batch = collated(backbone, [backbone.prepare(CASES["large"], "document", None)])
     assert batch["0.pixel_values"].shape[1] == 16
-    ours = model.embed([Input(images=(LARGE,))], "document")[0]
+    vectors = model.embed([Input(images=(LARGE,))], "document")[0]
     with torch.no_grad():
         ready = images(images=[LARGE], return_tensors="pt", max_num_patches=16)
         out = Siglip2Model.from_pretrained(tmp_path).eval().get_image_features(**ready)
-    close(ours, torch.nn.functional.normalize(out.pooler_output[0], dim=0).numpy())
+    close(vectors, torch.nn.functional.normalize(out.pooler_output[0], dim=0).numpy())
 
 
 def test_bert_equals_sentence_transformers(bert, bert_model):
@@ -504,7 +504,7 @@ def test_bert_equals_sentence_transformers(bert, bert_model):
     assert np.abs(bert_model.embed(inputs, "query", "x") - found).max() < 1e-5
 
 
-def test_bert_takes_no_picture(bert_model):
+def test_bert_refuses_an_image(bert_model):
     assert bert_model.card.modalities == ("text",)
     with pytest.raises(EmbedderError, match="takes only texts"):
         bert_model.embed([CASES["square"]], "document")
@@ -536,7 +536,7 @@ def test_an_address_and_a_path_are_texts(kind, request, tmp_path, monkeypatch):
         ("bert_model", "two [SEP] dogs [CLS][MASK]"),
     ],
 )
-def test_words_never_become_special(kind, text, request):
+def test_text_never_becomes_special_tokens(kind, text, request):
     backbone = request.getfixturevalue(kind).backbone
     special = set(backbone._tokenizer.all_special_ids) - {backbone._tokenizer.unk_token_id}
 
@@ -550,7 +550,7 @@ def test_words_never_become_special(kind, text, request):
     assert count("a", text) == count("two dogs")
 
 
-def test_threads_share_a_tokenizer(qwen_model):
+def test_the_tokenizer_is_thread_safe(qwen_model):
     """It keeps its padding in itself: unlocked, an input made ready would unpad another's batch."""
     backbone = qwen_model.backbone
     ready = [backbone.prepare(CASES[name], "document", None) for name in ("text", "long")]
@@ -583,16 +583,16 @@ def test_an_adapter_is_merged(qwen, tmp_path):
     adapted.save_pretrained(tmp_path)
     recipe = QwenRecipe(qwen)
     before, recipe.model = recipe(CASES["wide"]), adapted.merge_and_unload().eval()
-    ours = loaded(tmp_path).embed([CASES["wide"]], "document")[0]
-    close(ours, recipe(CASES["wide"]))
-    assert np.abs(ours - before).max() > 0.01
+    vectors = loaded(tmp_path).embed([CASES["wide"]], "document")[0]
+    close(vectors, recipe(CASES["wide"]))
+    assert np.abs(vectors - before).max() > 0.01
 
 
-def test_an_unknown_processor_is_told(siglip, tmp_path):
+def test_an_unknown_processor_is_reported(siglip, tmp_path):
     folder = copied(siglip, tmp_path)
     for name in ("preprocessor_config.json", "tokenizer_config.json"):
-        said = json.loads((folder / name).read_text())
-        write(folder / name, {**said, "processor_class": "NobodysProcessor"})
+        saved_config = json.loads((folder / name).read_text())
+        write(folder / name, {**saved_config, "processor_class": "NobodysProcessor"})
     with pytest.raises(EmbedderError, match="processor"):
         loaded(folder)
 
@@ -604,16 +604,16 @@ def copied(folder: Path, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_folder_is_told(qwen, tmp_path, lost):
+def test_a_damaged_folder_is_reported(qwen, tmp_path, lost):
     folder = copied(qwen, tmp_path)
     (folder / lost).write_bytes(b"{")
-    with pytest.raises(EmbedderError) as told:
+    with pytest.raises(EmbedderError) as error:
         loaded(folder)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["qwen", "siglip", "bert"])
-def test_weights_that_are_missing_are_told(kind, request, tmp_path):
+def test_missing_weights_are_reported(kind, request, tmp_path):
     """They would be drawn at random, with a line in a log."""
     folder = copied(request.getfixturevalue(kind), tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
@@ -624,13 +624,13 @@ def test_weights_that_are_missing_are_told(kind, request, tmp_path):
         loaded(folder)
 
 
-def test_too_little_memory_is_told(qwen, monkeypatch):
+def test_too_little_memory_is_reported(qwen, monkeypatch):
     monkeypatch.setattr("embedder.vlm.loading.read_available_ram", lambda: 1)
     with pytest.raises(EmbedderError, match="smaller model"):
         loaded(qwen)
 
 
-def test_an_empty_input_is_told(siglip_model):
+def test_an_empty_input_is_reported(siglip_model):
     with pytest.raises(EmbedderError, match="neither"):
         siglip_model.embed([Input("  ")], "query")
 
@@ -649,13 +649,13 @@ def test_the_registry_finds_the_family(qwen, siglip):
         assert card.family == "sentence_transformer"
 
 
-def test_a_length_that_was_not_trained_is_told(qwen):
+def test_an_untrained_dim_is_refused(qwen):
     with pytest.raises(EmbedderError, match="dim 32, not 16"):
         family.describe(str(qwen), Settings(dim=16))
     assert family.describe(str(qwen), Settings(dim=32)).dim == 32
 
 
-def test_presets_say_what_they_are():
+def test_presets_have_complete_cards():
     cards = {card.name: card for card in family.CARDS}
     small = cards["google/siglip2-base-patch16-256"]
     assert (small.dim, small.composes, small.image_side) == (768, False, 256)

@@ -171,7 +171,7 @@ def test_openais_client_understands_refusals(client, served):
 # our client
 
 
-def test_our_client_gives_what_the_model_gives(served, starter):
+def test_the_remote_family_gives_the_models_vectors(served, starter):
     there = remote.load(served, Settings(api_key=KEY))
     inputs = [Input(f"a cat and {n} dogs") for n in range(50)]  # more than a request may hold
     inputs += [Input(images=(noise(1),)), Input("at night", (noise(2), noise(3)))]
@@ -180,14 +180,14 @@ def test_our_client_gives_what_the_model_gives(served, starter):
     assert there.embed([], "query").shape == (0, 384)
 
 
-def test_our_client_takes_over_the_card(served, starter):
+def test_the_remote_family_uses_the_servers_card(served, starter):
     card = remote.describe(served.upper().replace("/V1", "/v1/"), Settings(api_key=KEY))
     assert card.name == f"{served}#starter" and card.family == "remote"
     for field in ("fingerprint", "languages", "modalities", "composes", "image_side", "dim"):
         assert getattr(card, field) == getattr(starter.card, field)
 
 
-def test_our_client_says_what_the_server_says(served):
+def test_the_remote_family_shows_the_servers_errors(served):
     with pytest.raises(EmbedderError, match="POLYLENS_MODEL_API_KEY"):
         remote.load(served, Settings(api_key="wrong"))
     with pytest.raises(EmbedderError, match="dim 384, not 64"):
@@ -212,7 +212,7 @@ def test_32_clients_get_their_own_vectors(served, starter):
     assert seen["polylens_batch_size_sum"] > seen["polylens_batch_size_count"]  # some shared one
 
 
-def test_role_instruction_and_length_reach_the_model(toys):
+def test_role_instruction_and_dim_reach_the_model(toys):
     there = remote.load(toys, Settings())
     whole = there.embed([Input("a")], "document", "find")
     assert not np.allclose(whole, there.embed([Input("a")], "document"))
@@ -237,7 +237,7 @@ def test_a_system_message_is_the_instruction(toys):
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "said"),
+    ("body", "status", "message"),
     [
         ({"input": [1, 2, 3]}, 400, "token ids"),
         ({"input": [[1, 2]]}, 400, "token ids"),
@@ -265,14 +265,14 @@ def test_a_system_message_is_the_instruction(toys):
         ({"messages": picture(data_url(png(Image.new("1", (900, 900)))))}, 400, "900 x 900"),
     ],
 )
-def test_refusals_say_why_in_openais_shape(served, body, status, said):
+def test_refusals_have_openais_format(served, body, status, message):
     answer = post(served, {"model": "starter", **body})
     assert answer.status_code == status
     error = answer.json()["error"]
-    assert said in error["message"] and error["type"] == "invalid_request_error"
+    assert message in error["message"] and error["type"] == "invalid_request_error"
 
 
-def test_bodies_that_are_no_request(served):
+def test_invalid_bodies_are_refused(served):
     headers = {"Authorization": f"Bearer {KEY}"}
     half = b'{"model": "starter", "input": "\\ud800"}'
     assert "surrogate" in httpx.post(f"{served}/embeddings", content=half, headers=headers).text
@@ -283,7 +283,7 @@ def test_bodies_that_are_no_request(served):
     assert httpx.get(f"{served}/nothing").json()["error"]["message"]
 
 
-def test_pictures_in_many_formats_are_one_picture(served):
+def test_image_formats_give_the_same_vector(served):
     def row(data: bytes) -> np.ndarray:
         answer = post(served, {"model": "starter", "messages": picture(data_url(data))})
         return np.array(answer.json()["data"][0]["embedding"])
@@ -301,7 +301,7 @@ def test_pictures_in_many_formats_are_one_picture(served):
     assert row(png(few)) @ row(png(few.convert("RGB"))) > 0.9999
 
 
-def test_a_model_of_texts_takes_no_pictures(toys):
+def test_a_text_model_refuses_images(toys):
     answer = post(toys, {"model": "toy", "messages": picture(data_url(png(noise(1))))}, key=None)
     assert answer.status_code == 400 and "not images" in answer.text
 
@@ -322,7 +322,7 @@ def test_a_bad_text_fails_alone():
         assert counted(url)["polylens_batch_size_count"] <= 3
 
 
-def test_a_full_queue_turns_away_and_a_long_wait_ends():
+def test_a_full_queue_refuses_and_a_long_wait_times_out():
     with toy(queue=3, batch=1, seconds=0.6) as (url, _), ThreadPoolExecutor(8) as pool:
         busy = pool.submit(ask, url, "sleep 1.2")
         time.sleep(0.2)
@@ -339,7 +339,7 @@ def test_a_full_queue_turns_away_and_a_long_wait_ends():
         assert seen["polylens_batch_size_sum"] == 1 and seen["polylens_queue_inputs"] == 0
 
 
-def test_who_hangs_up_is_not_embedded():
+def test_a_disconnected_client_is_not_embedded():
     with toy(batch=1) as (url, _), ThreadPoolExecutor(2) as pool:
         busy = pool.submit(ask, url, "sleep 0.8")
         time.sleep(0.2)
@@ -358,7 +358,7 @@ def test_a_request_larger_than_a_batch(toys):
     assert len(rows) == 100 and np.allclose(rows[77], alone)
 
 
-def test_two_lanes_embed_at_once():
+def test_two_threads_embed_at_once():
     """And each client still gets its own."""
     both = threading.Barrier(2, timeout=10)
 
@@ -376,7 +376,7 @@ def test_two_lanes_embed_at_once():
     assert last.future.result(10).shape == (1, 8)
 
 
-def test_a_ticket_that_is_dropped_while_a_batch_gathers():
+def test_a_request_canceled_while_a_batch_gathers():
     class Slow:
         def embed(self, inputs, role, instruction=None):
             time.sleep(0.5 * (len(inputs) > 1))
@@ -424,7 +424,7 @@ def until(done, seconds: float = 10) -> None:
         time.sleep(0.05)
 
 
-def test_it_lives_before_it_is_ready():
+def test_health_is_ok_before_the_model_is_ready():
     port = free_port()
     process = start("-c", LOADING.format(folder=str(TOY.parent), port=port))
     url = f"http://127.0.0.1:{port}/v1"
@@ -467,21 +467,21 @@ def test_sigterm_drains():
 
 def serve_fails(*words: object) -> str:
     process = start("-m", "embedder", "serve", *words)
-    told = process.stderr.read()
+    output = process.stderr.read()
     assert process.wait(20) == 1
-    return told
+    return output
 
 
-def test_a_port_that_is_taken_and_a_model_that_is_not_there():
+def test_a_used_port_and_a_missing_model_are_reported():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        told = serve_fails("--port", listener.getsockname()[1])
-        assert "choose --port" in told and told.count("\n") == 1
+        output = serve_fails("--port", listener.getsockname()[1])
+        assert "choose --port" in output and output.count("\n") == 1
     assert "no model or folder is called 'nope'" in serve_fails("--model", "nope", "--port", 0)
 
 
-def test_ctrl_c_and_the_warning_of_an_open_door():
+def test_ctrl_c_and_the_warning_without_a_key():
     process = start("-m", "embedder", "serve", "--host", "0.0.0.0", "--port", 0)
     assert "--api-key" in process.stderr.readline()
     address(process)

@@ -64,20 +64,20 @@ ODD = (
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_no_text_is_too_odd(starter, text):
+def test_unusual_texts_are_embedded(starter, text):
     row = starter.embed([Input(text=text)], "query")
     assert np.isfinite(row).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-def test_no_picture_mode_is_too_odd(starter, mode):
+def test_unusual_image_modes_are_embedded(starter, mode):
     source = picture().convert("L") if mode == "I;16" else picture()
     row = starter.embed([Input(images=(source.convert(mode),))], "document")
     assert np.isfinite(row).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 2), (260, 260), (2000, 1500)])
-def test_no_picture_size_is_too_odd(starter, size):
+def test_unusual_image_sizes_are_embedded(starter, size):
     assert np.isfinite(starter.embed([Input(images=(Image.new("RGB", size),))], "document")).all()
 
 
@@ -92,7 +92,7 @@ def test_another_device_is_refused():
         embedder.load("starter", embedder.Settings(device="cuda"))
 
 
-def test_words_of_many_languages_lie_together(starter):
+def test_translations_are_close_together(starter):
     words = ["dog", "Hund", "chien", "perro", "犬", "собака", "كلب", "개"]
     others = ["airplane", "Flugzeug", "飛行機", "самолёт"]
     dogs = starter.embed([Input(text=w) for w in words], "query")
@@ -108,7 +108,7 @@ ASKED = {
 }
 
 
-def test_words_find_their_picture(starter):
+def test_texts_find_their_image(starter):
     """Photographs that the head never saw, in the languages of their finders."""
     pictures = [Image.open(next(SAMPLES.rglob(f"{name}.[jw]*"))).convert("RGB") for name in ASKED]
     images = starter.embed([Input(images=(image,)) for image in pictures], "document")
@@ -117,7 +117,7 @@ def test_words_find_their_picture(starter):
         assert ((rows @ images.T).argmax(1) == place).all(), words
 
 
-def test_threads_may_share_it(starter):
+def test_it_is_thread_safe(starter):
     right = starter.embed([Input(text="a horse"), Input(images=(picture(),))], "query")
     wrong = []
 
@@ -134,7 +134,7 @@ def test_threads_may_share_it(starter):
     assert not wrong
 
 
-def test_text_needs_no_eyes():
+def test_texts_do_not_load_the_vision_towers():
     """A search by words must not wait for torch or the vision towers."""
     script = (
         "import sys, embedder; from embedder import Input\n"
@@ -145,7 +145,7 @@ def test_text_needs_no_eyes():
     assert out.stdout == "[]\n"
 
 
-def test_the_card_knows_its_head():
+def test_the_card_matches_the_shipped_head():
     import hashlib
 
     from embedder.families import starter as card
@@ -186,7 +186,7 @@ def lexicon() -> TranslationLexicon:
         ("", ""),
     ],
 )
-def test_the_lexicon_hears_words(lexicon, text, english):
+def test_the_lexicon_translates_words(lexicon, text, english):
     assert lexicon.translate(text) == english
 
 
@@ -218,7 +218,7 @@ def vocabulary(nouns) -> NounEmbeddings:
         ("a pig in a house", "pig", "house"),
     ],
 )
-def test_the_vocabulary_knows_nouns(vocabulary, nouns, text, first, last):
+def test_nouns_are_embedded(vocabulary, nouns, text, first, last):
     """The last noun counts half as much again."""
     right = 1.5 * nouns[last] + (nouns[first] if first else 0)
     meaning = vocabulary.embed(text)
@@ -228,11 +228,11 @@ def test_the_vocabulary_knows_nouns(vocabulary, nouns, text, first, last):
 
 
 @pytest.mark.parametrize("text", ["", "blue", "a", "a house of six or more words here"])
-def test_the_vocabulary_is_silent_elsewhere(vocabulary, text):
+def test_texts_without_nouns_have_no_noun_embedding(vocabulary, text):
     assert vocabulary.embed(text) is None
 
 
-def test_what_stands_on_a_plain_ground_moves_close():
+def test_a_subject_on_a_plain_background_is_cropped():
     small = Image.new("RGB", (400, 300), "white")
     small.paste("red", (300, 40, 340, 100))
     close = crop_plain_margin(small)
@@ -251,11 +251,11 @@ def test_what_stands_on_a_plain_ground_moves_close():
         Image.linear_gradient("L").convert("RGB"),
     ],
 )
-def test_a_picture_without_a_margin_stays(image):
+def test_an_image_without_a_margin_is_unchanged(image):
     assert crop_plain_margin(image) is image
 
 
-def test_a_speck_is_no_thing():
+def test_a_speck_is_not_cropped_to():
     image = Image.new("RGB", (90, 60), "white")
     image.putpixel((40, 30), (0, 0, 0))
     assert crop_plain_margin(image) is image

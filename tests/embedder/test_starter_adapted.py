@@ -21,17 +21,17 @@ ITEMS = [Input("a dog"), Input("собака"), Input("katze")]
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """The starter with another bias for its texts."""
-    made = tmp_path / "mine"
-    made.mkdir()
+    adapted = tmp_path / "mine"
+    adapted.mkdir()
     weights = load_file(HEAD_FILE)
     weights["text.bias"] = weights["text.bias"] + np.float16(0.05)
-    save_file(weights, made / HEAD_FILE.name)
-    told = {"family": "starter", "base": "starter", "languages": ["de", "cy"]}
-    (made / "polylens.json").write_text(json.dumps(told))
-    return made
+    save_file(weights, adapted / HEAD_FILE.name)
+    metadata = {"family": "starter", "base": "starter", "languages": ["de", "cy"]}
+    (adapted / "polylens.json").write_text(json.dumps(metadata))
+    return adapted
 
 
-def test_it_is_found_by_its_folder(folder):
+def test_it_is_loaded_by_its_folder(folder):
     model = embedder.load(str(folder))
     card = model.card
     assert (card.name, card.family, card.dim) == (str(folder), "starter", 384)
@@ -43,7 +43,7 @@ def test_it_is_found_by_its_folder(folder):
     assert np.abs(rows - plain).max() > 1e-3
 
 
-def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(folder, tmp_path):
+def test_the_fingerprint_depends_on_weights_not_location(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     same = embedder.describe_model(str(moved)).fingerprint
     assert same == embedder.describe_model(str(folder)).fingerprint
@@ -61,13 +61,13 @@ def test_a_runs_folder_is_its_model(folder, tmp_path):
     np.testing.assert_array_equal(rows, embedder.load(str(folder)).embed(ITEMS, "query"))
 
 
-def test_a_folder_without_a_head(folder):
+def test_a_folder_without_a_head_is_reported(folder):
     (folder / HEAD_FILE.name).unlink()
     with pytest.raises(EmbedderError, match="has no starter_head"):
         embedder.load(str(folder)).embed(ITEMS, "query")
 
 
-def test_a_head_that_lacks_a_part(folder):
+def test_a_head_with_missing_tensors_is_reported(folder):
     weights = load_file(folder / HEAD_FILE.name)
     del weights["classes.mean"]
     save_file(weights, folder / HEAD_FILE.name)
@@ -75,7 +75,7 @@ def test_a_head_that_lacks_a_part(folder):
         embedder.load(str(folder)).embed(ITEMS, "query")
 
 
-def test_a_head_that_is_none(folder):
+def test_a_damaged_head_is_reported(folder):
     (folder / HEAD_FILE.name).write_bytes(b"nothing")
     with pytest.raises(EmbedderError, match="cannot be read"):
         embedder.load(str(folder)).embed(ITEMS, "query")
@@ -94,6 +94,6 @@ def test_unsupported_settings_are_refused(folder, settings, message):
         embedder.load(str(folder), settings)
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(UnknownModelError, match="no folder"):
         embedder.load(f"starter:{tmp_path / 'nowhere'}")

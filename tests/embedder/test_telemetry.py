@@ -68,5 +68,5 @@ def test_no_telemetry_file_is_written(tmp_path, graphs):
     assert written(tmp_path / "cache") == set()
 
 
-def test_an_import_that_came_first_is_warned_of(tmp_path, graphs):
+def test_an_earlier_import_causes_a_warning(tmp_path, graphs):
     assert "ORT_DISABLE_TELEMETRY=1" in run(tmp_path / "cache", graphs, "import onnxruntime")

@@ -57,14 +57,17 @@ def load(seconds: float) -> Toy:
 
 
 def main() -> None:
-    given = {k: float(v) if "." in v else int(v) for k, v in (w.split("=") for w in sys.argv[1:])}
-    delay, batch = given.pop("load", 0), given.pop("batch", 32)
+    options = {k: float(v) if "." in v else int(v) for k, v in (w.split("=") for w in sys.argv[1:])}
+    delay, batch = options.pop("load", 0), options.pop("batch", 32)
 
-    def tell(text: str) -> None:
+    def notify(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     run_server(
-        lambda: load(delay), Service(ServerLimits(**given), max_batch=batch), port=0, notify=tell
+        lambda: load(delay),
+        Service(ServerLimits(**options), max_batch=batch),
+        port=0,
+        notify=notify,
     )
 
 

@@ -92,8 +92,8 @@ def _tokenizer(family: str, make: Callable[[], dict[str, Any]]) -> dict[str, int
     path = tiny.HERE / f"{family}.tokenizer.json"
     if not path.exists():
         path.write_text(json.dumps(make(), ensure_ascii=False) + "\n", encoding="utf-8")
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return {token["content"]: token["id"] for token in told["added_tokens"]}
+    output = json.loads(path.read_text(encoding="utf-8"))
+    return {token["content"]: token["id"] for token in output["added_tokens"]}
 
 
 def _decoder(ids: dict[str, int]) -> dict[str, Any]:
@@ -523,8 +523,12 @@ def cases_mme5() -> list[Case]:
         _case(f"image_{name}", "image", "document", "images", instruction=TARGET, picture=name)
         for name in tiny.SIZES
     ]
-    asked = (("wide", "What is in the image"), ("tall", "犬はどこ？"), ("square", TEXTS["long"]))
-    for name, text in asked:
+    questions = (
+        ("wide", "What is in the image"),
+        ("tall", "犬はどこ？"),
+        ("square", TEXTS["long"]),
+    )
+    for name, text in questions:
         more = {"instruction": ASK, "text": text, "picture": name}
         cases.append(_case(f"ask_{name}", "composed", "query", "images", **more))
     for name in ("large", "small"):
@@ -544,22 +548,22 @@ def cases_mme5() -> list[Case]:
 
 
 def _load(kind: Any, folder: Path) -> Any:
-    model, told = kind.from_pretrained(
+    model, output = kind.from_pretrained(
         folder,
         torch_dtype=torch.float32,
         attn_implementation="eager",
         output_loading_info=True,
     )
-    assert not told["missing_keys"], told["missing_keys"]
-    assert not told["unexpected_keys"], told["unexpected_keys"]
-    assert not told["mismatched_keys"], told["mismatched_keys"]
+    assert not output["missing_keys"], output["missing_keys"]
+    assert not output["unexpected_keys"], output["unexpected_keys"]
+    assert not output["mismatched_keys"], output["mismatched_keys"]
     return model.eval()
 
 
 def _states(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     with torch.no_grad():
-        told = model(**inputs, output_hidden_states=True, return_dict=True)
-    last: torch.Tensor = told.hidden_states[-1]  # [batch, tokens, dim]
+        output = model(**inputs, output_hidden_states=True, return_dict=True)
+    last: torch.Tensor = output.hidden_states[-1]  # [batch, tokens, dim]
     return last
 
 

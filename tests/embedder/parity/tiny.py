@@ -150,11 +150,13 @@ def metaspace_tokenizer(special: list[str]) -> dict[str, Any]:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    told = _finish(tokenizer, special, "<s>")
-    told["pre_tokenizer"] = None
-    kept = {"<unk>", "<s>", "</s>", *special}
-    told["added_tokens"] = [token for token in told["added_tokens"] if token["content"] in kept]
-    return told
+    saved = _finish(tokenizer, special, "<s>")
+    saved["pre_tokenizer"] = None
+    allowed = {"<unk>", "<s>", "</s>", *special}
+    saved["added_tokens"] = [
+        token for token in saved["added_tokens"] if token["content"] in allowed
+    ]
+    return saved
 
 
 def _finish(tokenizer: Tokenizer, special: list[str], bos: str | None) -> dict[str, Any]:
@@ -172,9 +174,9 @@ def _finish(tokenizer: Tokenizer, special: list[str], bos: str | None) -> dict[s
         )
         both = processors.Sequence([level, template])
         tokenizer.post_processor = template if bos == "<s>" else both
-    told: dict[str, Any] = json.loads(tokenizer.to_str())
+    saved: dict[str, Any] = json.loads(tokenizer.to_str())
     if bos is None:
-        told["normalizer"] = {"type": "NFC"}
-    merges = told["model"]["merges"]  # as strings: tokenizers 0.19 reads no pairs
-    told["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in merges]
-    return told
+        saved["normalizer"] = {"type": "NFC"}
+    merges = saved["model"]["merges"]  # as strings: tokenizers 0.19 reads no pairs
+    saved["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in merges]
+    return saved
