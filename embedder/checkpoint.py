@@ -91,7 +91,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
     except FileNotFoundError:
-        raise EmbedderError(f"{folder} is no model: it has no {name}") from None
+        raise EmbedderError(f"{folder} is not a model: it has no {name}") from None
     except (OSError, ValueError) as error:
         raise EmbedderError(f"{folder / name} cannot be read: {error}") from error
     return found
@@ -113,7 +113,7 @@ def detect_family(folder: Path) -> str:
         return "sentence_transformer"
     config = read_config(folder)
     model_type = str(config.get("model_type"))
-    if model_type == "llava_next":  # E5-V stands on Llama 3, VLM2Vec on Mistral
+    if model_type == "llava_next":  # E5-V is based on Llama 3, VLM2Vec on Mistral
         text = config.get("text_config", {}).get("model_type", "llama")
         return "e5v" if text == "llama" else "vlm2vec"
     return FAMILY_BY_MODEL_TYPE.get(model_type, "sentence_transformer")
@@ -156,7 +156,7 @@ def _find_run_model(run: Path) -> Path:
         return model
     state = read_config(run, RUN_FILE).get("status", "of unknown state")
     raise EmbedderError(
-        f"{run} is a fine-tuning run ({state}) that has no model yet; let it end first"
+        f"{run} is a fine-tuning run ({state}) that has no model yet; let it finish"
     )
 
 

@@ -124,9 +124,8 @@ class Batcher:
         with self._changed:
             if self._queued_inputs and self._queued_inputs + len(inputs) > self._max_queue:
                 self._metrics.rejected.labels("queue").inc()
-                raise HTTPError(
-                    429, "too many requests wait; try again", code="busy", retry_after=1
-                )
+                message = "too many requests wait; try again"
+                raise HTTPError(429, message, code="busy", retry_after=1)
             self._pending.append(pending)
             self._add_queued_inputs(len(inputs))
             self._changed.notify_all()
@@ -181,9 +180,8 @@ class Batcher:
         """Wait briefly for clients that send one request after another, so that the next batch is
         full. A single client never waits."""
         is_single_client = size == 1 and not self._queued_inputs
-        self._expected_inputs = (
-            0 if is_single_client else min(size + self._queued_inputs, self._max_batch)
-        )
+        expected = 0 if is_single_client else size + self._queued_inputs
+        self._expected_inputs = min(expected, self._max_batch)
         self._hold_until = time.perf_counter() + GATHER_RATIO * seconds
 
     def _next_batch(self) -> list[tuple[PendingRequest, Sequence[Input]]]:
