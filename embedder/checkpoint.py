@@ -155,9 +155,7 @@ def _find_run_model(run: Path) -> Path:
     if any((model / name).exists() for name in (METADATA_FILE, ADAPTER_CONFIG, "config.json")):
         return model
     state = read_config(run, RUN_FILE).get("status", "of unknown state")
-    raise EmbedderError(
-        f"{run} is a fine-tuning run ({state}) that has no model yet; let it finish"
-    )
+    raise EmbedderError(f"{run} is a fine-tuning run ({state}) without a model; let it finish")
 
 
 def _locate_base(folder: Path) -> Path:

@@ -149,11 +149,13 @@ def wrap_load_errors(folder: Path) -> Iterator[None]:
     import torch
     from safetensors import SafetensorError
 
+    damaged = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+    not_installed = (ImportError, TypeError, AttributeError)
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise EmbedderError(f"{folder.name} does not fit in the device's memory") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*damaged, *not_installed) as error:
         raise EmbedderError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 

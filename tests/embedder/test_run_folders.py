@@ -150,7 +150,7 @@ def test_a_missing_base_is_reported(make_run, checkpoint):
 def test_a_run_without_a_model_is_reported(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"status": "training"}))
     (tmp_path / "model").mkdir()
-    with pytest.raises(EmbedderError, match=r"fine-tuning run \(training\) that has no model yet"):
+    with pytest.raises(EmbedderError, match=r"fine-tuning run \(training\) without a model"):
         embedder.load(str(tmp_path), CPU)
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import (
     Checkpoint,
-    first_line,
     locate,
     read_config,
     read_optional_config,
@@ -33,7 +32,6 @@ from embedder.model_card import build_card, make_preset
 from embedder.types import ModelCard, Settings
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
 
 PROMPTS_FILE = "config_sentence_transformers.json"
@@ -123,6 +121,8 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
     """Load the model on its device, with its processor set as in training."""
+    from sentence_transformers import SentenceTransformer
+
     from embedder.families.sentence_transformer import processors
     from embedder.vlm.loading import (
         check_memory,
@@ -141,7 +141,16 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
         check_weights_loaded(folder),
         processors.without_video_processor(),
     ):
-        model = _load_sentence_transformer(folder, settings, device, dtype)
+        model = SentenceTransformer(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={
+                "dtype": dtype,
+                "attn_implementation": "sdpa",
+                "device_map": str(device),  # directly to a GPU, without a copy in main memory
+            },
+        )
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
         raise EmbedderError(f"{card.name} starts with a {type(first).__name__}, not a Transformer")
@@ -153,26 +162,6 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     if settings.pixel_budget:
         processors.set_pixel_budget(first, settings.pixel_budget, card.name)
     return model.eval().requires_grad_(False)
-
-
-def _load_sentence_transformer(
-    folder: Path, settings: Settings, device: torch.device, dtype: torch.dtype
-) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        return SentenceTransformer(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=settings.trust_remote_code,
-            model_kwargs={
-                "dtype": dtype,
-                "attn_implementation": "sdpa",
-                "device_map": str(device),  # directly to a GPU, without a copy in main memory
-            },
-        )
-    except (ImportError, TypeError, AttributeError) as error:  # something is not installed
-        raise EmbedderError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 
 def _model_folder(checkpoint: Checkpoint) -> Path:
