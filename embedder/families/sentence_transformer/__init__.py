@@ -24,7 +24,6 @@ from embedder.checkpoint import (
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.families.sentence_transformer.processors import (
-    fixed_resolution_message,
     read_image_side,
     read_max_pixels,
 )
@@ -94,7 +93,9 @@ def describe(name: str, settings: Settings) -> ModelCard:
     saved = read_optional_config(folder, "preprocessor_config.json")
     image_side, budget = read_image_side(saved), settings.pixel_budget
     if budget and not read_max_pixels(saved):
-        raise EmbedderError(fixed_resolution_message(name))
+        raise EmbedderError(
+            f"{name} takes every image at one size, so it has no pixel budget; leave it out"
+        )
     template, dim = replace(_CARD, image_side=image_side), _detect_dim(folder, checkpoint)
     card = build_card(CARDS, name, checkpoint, settings, VERSION, template=template, dim=dim)
     modalities, composes = _detect_modalities(folder, bool(saved))
@@ -120,7 +121,6 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 
 def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
-    """Load the model on its device, with its processor set as in training."""
     from sentence_transformers import SentenceTransformer
 
     from embedder.families.sentence_transformer import processors
@@ -154,13 +154,17 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
         raise EmbedderError(f"{card.name} starts with a {type(first).__name__}, not a Transformer")
-    if "image" in card.modalities:
-        processors.check_image_processor(first, folder)
+    if "image" in card.modalities and not hasattr(first.processor, "image_processor"):
+        # AutoProcessor silently returns only a tokenizer for a processor it does not know
+        raise EmbedderError(
+            f"{folder.name} takes images, but its processor is unknown; its "
+            "processor_config.json may be missing, or it needs --trust-remote-code"
+        )
     if checkpoint.adapter and folder != checkpoint.adapter:
         merge_adapter(first.model, checkpoint.adapter)
     processors.apply_training_options(first)
     if settings.pixel_budget:
-        processors.set_pixel_budget(first, settings.pixel_budget, card.name)
+        processors.set_pixel_budget(first, settings.pixel_budget)
     return model.eval().requires_grad_(False)
 
 

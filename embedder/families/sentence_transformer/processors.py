@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import read_config, read_optional_config
-from embedder.errors import EmbedderError
 
 if TYPE_CHECKING:
     from sentence_transformers.base.modules import Transformer
@@ -73,15 +72,6 @@ def _processor_class(folder: Path) -> Any:
     return getattr(transformers, str(names.PROCESSOR_MAPPING_NAMES.get(model_type)), None)
 
 
-def check_image_processor(transformer: Transformer, folder: Path) -> None:
-    """Raise `EmbedderError` if AutoProcessor returned only a tokenizer, as it does silently."""
-    if not hasattr(transformer.processor, "image_processor"):
-        raise EmbedderError(
-            f"{folder.name} takes images, but its processor is unknown; its "
-            "processor_config.json may be missing, or it needs --trust-remote-code"
-        )
-
-
 def serialize_tokenizer_calls(tokenizer: Any) -> None:
     """Let only one thread at a time call `tokenizer`, which stores padding and truncation; images
     are still prepared in parallel."""
@@ -123,21 +113,15 @@ def uses_gemma_tokenizer(transformer: Transformer) -> bool:
     return not type(transformer.processor.tokenizer).__name__.startswith("SiglipTokenizer")
 
 
-def set_pixel_budget(transformer: Transformer, max_pixels: int, name: str) -> None:
-    """Limit the pixels per image; raise `EmbedderError` for a fixed resolution."""
-    images: Any = getattr(transformer.processor, "image_processor", None)
+def set_pixel_budget(transformer: Transformer, max_pixels: int) -> None:
+    """Limit the pixels per image of a processor without a fixed resolution."""
+    images: Any = transformer.processor.image_processor
     if hasattr(images, "max_num_patches"):
         images.max_num_patches = max(1, max_pixels // images.patch_size**2)
         _set_call_options(transformer, "image", {"max_num_patches": images.max_num_patches})
-    elif hasattr(images, "merge_size"):
+    else:
         min_pixels = min(images.size["shortest_edge"], max_pixels)
         images.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
-    else:
-        raise EmbedderError(fixed_resolution_message(name))
-
-
-def fixed_resolution_message(name: str) -> str:
-    return f"{name} takes every image at one size, so it has no pixel budget; leave it out"
 
 
 def read_max_pixels(saved: dict[str, Any]) -> int:

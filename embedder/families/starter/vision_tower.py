@@ -155,19 +155,20 @@ def export_cached(spec: TowerSpec) -> Path:
 
 
 def _export_onnx(spec: TowerSpec, path: Path) -> None:
-    try:
-        network = _build_network(spec)
-    except ImportError as error:
-        raise EmbedderError(
-            f"the starter model needs {error.name}; type: pip install -r requirements.txt"
-        ) from error
-    import torch
+    # the packages print and warn
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            network = _build_network(spec)
+        except ImportError as error:
+            raise EmbedderError(
+                f"the starter model needs {error.name}; type: pip install -r requirements.txt"
+            ) from error
+        import torch
 
-    pixels = torch.zeros(1, 3, spec.side, spec.side)
-    with _suppress_output():
         torch.onnx.export(
             network,
-            (pixels,),
+            (torch.zeros(1, 3, spec.side, spec.side),),
             str(path),
             dynamo=False,  # the other exporter needs onnxscript and has no advantage here
             opset_version=17,
@@ -194,13 +195,4 @@ def _build_network(spec: TowerSpec) -> Any:
             features = self.network.extract_features(pixels).mean((2, 3))  # (n, 1280)
             return features, self.network._fc(features)  # (n, 1000)
 
-    with _suppress_output():
-        return FeaturesAndLogits().eval()
-
-
-@contextlib.contextmanager
-def _suppress_output() -> Any:
-    """Hide what the packages print."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    return FeaturesAndLogits().eval()
