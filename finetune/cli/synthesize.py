@@ -152,11 +152,11 @@ def synthesize(
             "--llm is needed: a server's model, or a folder without --endpoint"
         )
 
-    from finetune.synthesis.endpoint_llm import LLMOptions, describe_destination, open_llm
     from finetune.synthesis.languages import parse_language_weights, parse_weights
+    from finetune.synthesis.llm import LLMOptions, describe_destination
     from finetune.synthesis.pipeline import SynthesisOptions, open_session
+    from finetune.synthesis.plan import COMBINATIONS
     from finetune.synthesis.report import Prices
-    from finetune.synthesis.samples import COMBINATIONS
     from indexer.cli._progress import stop_on_signal
 
     config = _options.resolve_flags(**flags)
@@ -196,8 +196,7 @@ def synthesize(
                     print_note(f"warning: {warning}")
             _confirm_cost(session, yes)
             with stop_on_signal() as stop:
-                language_model = open_llm(llm_options, stop) if session.pending_jobs else None
-                report = session.run(language_model, stop, _make_progress(session))
+                report = session.run(llm_options, stop, _make_progress(session))
     except KeyboardInterrupt:  # the second Ctrl-C: do not wait for the requests in flight
         sys.stderr.flush()
         os._exit(INTERRUPTED)
@@ -296,7 +295,7 @@ def _make_progress(session: SynthesisSession) -> Callable[[JobOutcome], None]:
 
 def _print_report(report: SynthesisReport, out: Path, as_json: bool) -> None:
     if as_json:
-        write_json({**report.to_dict(), "out": str(out)})
+        write_json({**asdict(report), "out": str(out)})
         return
     print_line(f"{report.written} pairs in {out}, from {_count_samples(report.done)}")
     for reason, number in report.rejected.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from finetune.synthesis.languages import LANGUAGES, Language, is_plausible_language
 from finetune.synthesis.llm import Reply
+from finetune.synthesis.plan import NEGATIVE, POSITIVE, QUERY, Combination, Rejected
 from finetune.synthesis.prompt_templates import (
     INSTRUCTION,
     REVISED,
@@ -17,7 +18,6 @@ from finetune.synthesis.prompt_templates import (
     Schema,
     find_mismatch,
 )
-from finetune.synthesis.samples import NEGATIVE, POSITIVE, QUERY, Combination, Rejected
 from indexer.captions.normalize import normalize_text
 
 MAX_TEXT_CHARS = 20_000  # read of each text, before its length is checked

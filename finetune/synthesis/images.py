@@ -19,8 +19,8 @@ import numpy as np
 from embedder.client.embeddings import is_utf8_encodable
 from embedder.types import Embedder, Input, Vectors
 from finetune.errors import FinetuneError
-from finetune.synthesis.journal import JobOutcome
-from finetune.synthesis.samples import POSITIVE, QUERY, Rejected, Sample, SampleImage
+from finetune.synthesis.journal import JobOutcome, Sample
+from finetune.synthesis.plan import POSITIVE, QUERY, Rejected, SampleImage
 from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
 from indexer.search.query_syntax import build_store_filter

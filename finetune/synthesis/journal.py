@@ -1,4 +1,4 @@
-"""The journal of a run: a JSON line per finished job, on disk before the next job starts.
+"""Samples, and the journal of a run: a JSON line per job, on disk before the next one starts.
 
 The first line names the plan. A process that is killed loses the requests in flight; a torn last
 line is cut off when the journal is opened.
@@ -6,16 +6,54 @@ line is cut off when the journal is opened.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
-from finetune.synthesis.samples import Sample
+from finetune.synthesis.plan import NEGATIVE, POSITIVE, QUERY, SampleImage
 
 JOURNAL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A revised sample. `texts` and `pictures` are keyed by role: query, positive, negative.
+
+    The field names are the keys of the journal's JSON.
+    """
+
+    task: str
+    language: str | None  # None: there is no text besides the instruction
+    item: str  # content id of the anchor image
+    instruction: str
+    texts: Mapping[str, str]
+    pictures: Mapping[str, SampleImage]
+
+    def to_pair(self) -> Pair:
+        """Convert to the training pair."""
+        return Pair(
+            query=self._side(QUERY, self.instruction),
+            positive=self._side(POSITIVE),
+            negatives=(self._side(NEGATIVE),),
+            language=self.language,
+            item=self.item,
+            dataset=f"synthetic-{self.task}",
+        )
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> Sample:
+        pictures = {role: SampleImage(**image) for role, image in fields["pictures"].items()}
+        return Sample(**{**fields, "pictures": pictures})
+
+    def _side(self, role: str, instruction: str | None = None) -> Side:
+        image = self.pictures.get(role)
+        return Side(self.texts.get(role), image.path if image else None, instruction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +73,7 @@ class JobOutcome:
         tokens = {"in": self.tokens_in, "out": self.tokens_out}
         common = {"job": self.job, "by": self.llm, "tokens": tokens}
         if self.sample is not None:
-            return {**common, "kept": self.sample.to_dict()}
+            return {**common, "kept": asdict(self.sample)}
         return {**common, "rejected": self.reason, "detail": self.detail}
 
     @staticmethod
@@ -61,8 +99,13 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = path.open("a+b")
         try:
-            _lock_file(self._file, path)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.outcomes = self._read(plan)
+        except BlockingIOError:
+            self._file.close()
+            raise FinetuneError(
+                f"another finetune synthesize is writing to {path}; wait, or choose another --out"
+            ) from None
         except BaseException:
             self._file.close()
             raise
@@ -82,8 +125,7 @@ class Journal:
         self._file.seek(0)
         data = self._file.read()
         complete_lines = data[: data.rfind(b"\n") + 1]
-        if len(complete_lines) < len(data):
-            self._file.truncate(len(complete_lines))
+        self._file.truncate(len(complete_lines))
         lines = [self._parse_line(line, n) for n, line in enumerate(complete_lines.splitlines(), 1)]
         if len(lines) < 2:  # nothing is done, so any plan may start here
             self._file.truncate(0)
@@ -95,11 +137,8 @@ class Journal:
                 "collection's images have changed. Repeat the original command, or choose another "
                 "--out"
             )
-        return self._parse_outcomes(lines[1:])
-
-    def _parse_outcomes(self, lines: list[dict[str, Any]]) -> dict[int, JobOutcome]:
         try:
-            return {outcome.job: outcome for outcome in map(JobOutcome.from_dict, lines)}
+            return {outcome.job: outcome for outcome in map(JobOutcome.from_dict, lines[1:])}
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self._path} is not a synthesis journal ({error!r})") from None
 
@@ -115,14 +154,3 @@ class Journal:
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-
-
-def _lock_file(file: IO[bytes], path: Path) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FinetuneError(
-            f"another finetune synthesize is writing to {path}; wait, or choose another --out"
-        ) from None

@@ -11,24 +11,29 @@ from embedder.errors import EmbedderError
 from embedder.families.sentence_transformer.processors import ImageOnlyAutoProcessor
 from embedder.types import Settings
 from embedder.vlm.loading import check_memory, select_device, silence_transformers, wrap_load_errors
-from finetune.synthesis.llm import LanguageModelError, Reply, Request, RequestFailedError
+from finetune.synthesis.llm import (
+    LanguageModelError,
+    LLMOptions,
+    Reply,
+    Request,
+    RequestFailedError,
+)
 
 
 class LocalLLM:
     """One model, which answers one request at a time."""
 
-    def __init__(
-        self, name: str, settings: Settings, *, max_tokens: int = 3000, temperature: float = 1.0
-    ) -> None:
-        """`name`: a checkpoint's folder or Hugging Face id. Raises `LanguageModelError`."""
-        self.name = name
-        self._options: dict[str, Any] = {"max_new_tokens": max_tokens, "do_sample": temperature > 0}
-        if temperature:
-            self._options["temperature"] = temperature
+    def __init__(self, options: LLMOptions) -> None:
+        """Load the model; raises `LanguageModelError`."""
+        self.name = options.llm
+        self._options: dict[str, Any] = {"max_new_tokens": options.max_tokens, "do_sample": False}
+        if options.temperature:
+            self._options |= {"do_sample": True, "temperature": options.temperature}
         self._lock = threading.Lock()
         try:
-            folder = resolve_folder(name)
+            folder = resolve_folder(self.name)
             self._processor = _load_processor(folder)
+            settings = Settings(device=options.device, dtype=options.dtype)
             self._model = _load_model(folder, settings)
             if getattr(self._processor, "patch_size", 0) is None:  # LLaVA's older processors
                 config = self._model.config

@@ -6,8 +6,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +18,17 @@ from finetune.errors import FinetuneError
 from finetune.run_dir import write_text_atomic
 from finetune.synthesis.checks import check_sample, fold_text, parse_revised
 from finetune.synthesis.images import CollectionImages, filter_by_agreement
-from finetune.synthesis.journal import JobOutcome, Journal
+from finetune.synthesis.journal import JobOutcome, Journal, Sample
 from finetune.synthesis.llm import (
+    EndpointLLM,
     LanguageModel,
+    LLMOptions,
     Reply,
     Request,
     RequestFailedError,
     RunStoppedError,
 )
-from finetune.synthesis.plan import ImageSource, SampleJob, SynthesisPlan, choose_images
+from finetune.synthesis.plan import ImageSource, Rejected, SampleJob, SynthesisPlan, choose_images
 from finetune.synthesis.prompt_templates import (
     INSTRUCTION,
     PromptTemplates,
@@ -40,9 +42,7 @@ from finetune.synthesis.report import (
     SynthesisReport,
     build_report,
     estimate_cost,
-    total_cost,
 )
-from finetune.synthesis.samples import Rejected, Sample
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import load_model
 from indexer.errors import UnusableFileError
@@ -112,7 +112,7 @@ def generate_sample(
         sample = Sample(
             task=job.combination.task,
             language=job.language.code if texts else None,
-            item=images[job.combination.anchor_role].content,
+            item=images[job.combination.image_roles[0]].content,
             instruction=instruction,
             texts=texts,
             pictures=images,
@@ -144,16 +144,14 @@ def _load_image(path: str, max_side: int) -> Image:
 class SynthesisRunner:
     """Runs the jobs that are not in the journal, several at once.
 
-    `budget` limits the cost, by the mean cost of the answers so far. `stop` ends the run after the
-    requests in flight. `request_errors`: messages of failed requests, whose jobs stay pending.
+    The budget limits the cost, by the mean cost of the answers so far. `stop` ends the run after
+    the requests in flight. `request_errors`: messages of failed requests, whose jobs stay pending.
     """
 
+    options: SynthesisOptions
     journal: Journal
     generate: Callable[[SampleJob], JobOutcome]
-    parallel: int
     stop: threading.Event
-    prices: Prices = field(default_factory=Prices)
-    budget: float | None = None
     over_budget: bool = field(default=False, init=False)
     request_errors: list[str] = field(default_factory=list, init=False)
     _spent: float = field(default=0.0, init=False)
@@ -174,10 +172,10 @@ class SynthesisRunner:
         pending = iter([job for job in jobs if job.number not in self.journal.outcomes])
         in_flight: set[Future[JobOutcome]] = set()
         fatal_error: Exception | None = None
-        pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="synthesis")
+        pool = ThreadPoolExecutor(self.options.parallel, thread_name_prefix="synthesis")
         try:
             while True:
-                while len(in_flight) < self.parallel:
+                while len(in_flight) < self.options.parallel:
                     job = self._next_job(pending, len(in_flight))
                     if job is None:
                         break
@@ -202,15 +200,16 @@ class SynthesisRunner:
         if self.stop.is_set() or self.over_budget:
             return None
         job = next(pending, None)
-        if job is not None and self.budget is not None:
-            cost = self.prices.compute_cost(2 * TYPICAL_ANSWER_TOKENS, TYPICAL_ANSWER_TOKENS)
+        prices, budget = self.options.prices, self.options.budget
+        if job is not None and budget is not None:
+            cost = prices.compute_cost(2 * TYPICAL_ANSWER_TOKENS, TYPICAL_ANSWER_TOKENS)
             if self._answers:
                 cost = self._spent / self._answers
-            self.over_budget = self._spent + cost * (in_flight + 1) > self.budget
+            self.over_budget = self._spent + cost * (in_flight + 1) > budget
         return None if self.over_budget else job
 
     def _record_cost(self, outcome: JobOutcome) -> None:
-        self._spent += self.prices.compute_cost(outcome.tokens_in, outcome.tokens_out)
+        self._spent += self.options.prices.total_cost([outcome])
         self._answers += outcome.tokens_out > 0
 
     def _find_fatal(self, error: BaseException) -> Exception | None:
@@ -234,6 +233,15 @@ class SynthesisRunner:
             self._seen_keys.add(key)
         self.journal.add(outcome)
         return outcome
+
+
+def open_llm(options: LLMOptions, stop: threading.Event) -> LanguageModel:
+    """Open the model; nothing is sent before the first request. Raises `LanguageModelError`."""
+    if options.endpoint is not None:
+        return EndpointLLM(options, stop)
+    from finetune.synthesis.local_llm import LocalLLM
+
+    return LocalLLM(options)
 
 
 def _duplicate_key(sample: Sample) -> str:
@@ -269,7 +277,7 @@ class SynthesisSession:
 
     @property
     def cost_so_far(self) -> float:
-        return total_cost(self.outcomes.values(), self.options.prices)
+        return self.options.prices.total_cost(self.outcomes.values())
 
     def estimate_remaining(self) -> CostEstimate:
         """Estimate the cost of the pending jobs."""
@@ -278,49 +286,46 @@ class SynthesisSession:
 
     def run(
         self,
-        llm: LanguageModel | None,
+        llm_options: LLMOptions,
         stop: threading.Event,
         on_outcome: Callable[[JobOutcome], None] = lambda _: None,
     ) -> SynthesisReport:
         """Run the pending jobs, then write the pairs and the report of all jobs so far.
 
-        Raises `LanguageModelError`, `RequestFailedError`, and errors of the collection; the pairs
-        and the report are written even then.
+        Raises `LanguageModelError`, `RequestFailedError`, and errors of the collection. The pairs
+        and the report are written even then, unless the model cannot be opened.
         """
-        options, runner = self.options, None
-        if llm is not None and self.journal is not None:
-            runner = SynthesisRunner(
-                journal=self.journal,
-                generate=partial(
-                    generate_sample,
-                    source=self.images,
-                    prompts=self.prompts,
-                    llm=llm,
-                    image_side=options.image_side,
-                ),
-                parallel=options.parallel,
-                stop=stop,
-                prices=options.prices,
-                budget=options.budget,
-            )
+        if self.journal is None or not self.pending_jobs:
+            return self._write_results("complete")
+        llm = open_llm(llm_options, stop)
+        runner = SynthesisRunner(
+            options=self.options,
+            journal=self.journal,
+            generate=partial(
+                generate_sample,
+                source=self.images,
+                prompts=self.prompts,
+                llm=llm,
+                image_side=self.options.image_side,
+            ),
+            stop=stop,
+        )
         try:
-            for outcome in runner.run(self.jobs) if runner else ():
-                on_outcome(outcome)
+            with closing(llm):
+                for outcome in runner.run(self.jobs):
+                    on_outcome(outcome)
         except FinetuneError:
-            self._write_results("failed", llm, runner)
+            self._write_results("failed", runner.request_errors)
             raise
-        status = "interrupted" if stop.is_set() else "incomplete"
         if not self.pending_jobs:
             status = "complete"
-        elif runner is not None and runner.over_budget:
+        elif runner.over_budget:
             status = "budget"
-        return self._write_results(status, llm, runner)
+        else:
+            status = "interrupted" if stop.is_set() else "incomplete"
+        return self._write_results(status, runner.request_errors)
 
-    def _write_results(
-        self, status: str, llm: LanguageModel | None, runner: SynthesisRunner | None
-    ) -> SynthesisReport:
-        if llm is not None:
-            llm.close()
+    def _write_results(self, status: str, request_errors: Sequence[str] = ()) -> SynthesisReport:
         options = self.options
         outcomes = [self.outcomes[number] for number in sorted(self.outcomes)]
         kept = [outcome for outcome in outcomes if outcome.sample is not None]
@@ -334,10 +339,10 @@ class SynthesisSession:
             status=status,
             plan=self.plan.fingerprint,
             planned=max(len(self.jobs), len(outcomes)),
-            lost=runner.request_errors if runner else (),
+            lost=request_errors,
             prices=options.prices,
         )
-        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+        text = json.dumps(asdict(report), indent=2, ensure_ascii=False)
         write_text_atomic(options.report_path, text + "\n")
         return report
 

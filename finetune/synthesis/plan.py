@@ -1,6 +1,6 @@
 """The plan of a run: its jobs, the same for the same seed, images and settings.
 
-Each job draws a task, a combination, a language and images, as in mmE5, section 3.1
+Each job draws a task, a combination, a language and images, as in mmE5, section 3
 (https://arxiv.org/abs/2502.08468). A job depends only on the jobs before it, so a plan can be
 extended.
 """
@@ -18,18 +18,68 @@ from blake3 import blake3
 
 from finetune.errors import FinetuneError
 from finetune.synthesis.languages import LANGUAGES, Language
-from finetune.synthesis.samples import (
-    COMBINATIONS,
-    NEGATIVE,
-    POSITIVE,
-    QUERY,
-    Combination,
-    Rejected,
-    SampleImage,
-)
 
+QUERY, POSITIVE, NEGATIVE = "query", "positive", "negative"
 POSITIVE_NEIGHBORS = 4  # nearest neighbors that a positive is drawn from
 NEGATIVE_NEIGHBORS = 12  # the next ones, that a hard negative is drawn from
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A task with the kinds of its two sides: `i` an image, `t` text, `it` both."""
+
+    task: str
+    query: str
+    document: str
+
+    @property
+    def name(self) -> str:
+        """The name as mmE5 writes it: `IT->T`."""
+        return f"{self.query}->{self.document}".upper()
+
+    @property
+    def image_roles(self) -> tuple[str, ...]:
+        """Roles of the images that the language model sees.
+
+        The first is that of the anchor, which is drawn at random; the others are its neighbors.
+        """
+        return self._roles("i")
+
+    @property
+    def text_roles(self) -> tuple[str, ...]:
+        """Roles of the texts that the language model writes besides the instruction."""
+        return self._roles("t")
+
+    def _roles(self, kind: str) -> tuple[str, ...]:
+        query = (QUERY,) if kind in self.query else ()
+        return query + ((POSITIVE, NEGATIVE) if kind in self.document else ())
+
+
+COMBINATIONS = {
+    task: tuple(Combination(task, *kinds.split(">")) for kinds in names.split())
+    for task, names in {
+        "classification": "i>t it>t",
+        "vqa": "it>t",
+        "retrieval": "i>t it>t t>it t>i i>i it>i it>it",
+    }.items()
+}
+
+
+class Rejected(Exception):  # noqa: N818  an outcome, not an error
+    """A sample that is not kept. `reason` is counted in the report, `detail` is for debugging."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True, slots=True)
+class SampleImage:
+    """A point of the collection: its id, the id of its content, and the path of its file."""
+
+    id: str
+    content: str
+    path: str
 
 
 class ImageSource(Protocol):
@@ -68,13 +118,8 @@ class SynthesisPlan:
     @property
     def fingerprint(self) -> str:
         """Digest of everything that decides the jobs, 32 hex digits."""
-        parts = [
-            self.seed,
-            dict(self.tasks),
-            dict(self.languages),
-            self.dependencies,
-            list(self.ids),
-        ]
+        weights = (dict(self.tasks), dict(self.languages))
+        parts = [self.seed, *weights, self.dependencies, list(self.ids)]
         return blake3(json.dumps(parts).encode()).hexdigest(16)
 
     def iter_jobs(self, number_of_jobs: int) -> Iterator[SampleJob]:
@@ -121,19 +166,19 @@ def choose_images(job: SampleJob, source: ImageSource) -> dict[str, SampleImage]
     A positive that is not the anchor is one of its nearest neighbors, a hard negative one of the
     next nearest.
     """
-    images = {job.combination.anchor_role: source.get_image(job.anchor_id)}
-    missing_roles = [role for role in job.combination.image_roles if role not in images]
-    if not missing_roles:
+    anchor_role, *other_roles = job.combination.image_roles
+    images = {anchor_role: source.get_image(job.anchor_id)}
+    if not other_roles:
         return images
     rng = random.Random(job.seed)
     neighbors = source.find_neighbors(job.anchor_id)
-    positive_count = (
-        min(POSITIVE_NEIGHBORS, max(1, len(neighbors) // 3)) if POSITIVE in missing_roles else 0
-    )
+    positive_count = 0
+    if POSITIVE in other_roles:
+        positive_count = min(POSITIVE_NEIGHBORS, max(1, len(neighbors) // 3))
     negative_candidates = neighbors[positive_count : positive_count + NEGATIVE_NEIGHBORS]
     if not negative_candidates:
         raise Rejected("no neighbours", "too few pictures in the collection are like it")
-    if POSITIVE in missing_roles:
+    if POSITIVE in other_roles:
         images[POSITIVE] = source.get_image(rng.choice(neighbors[:positive_count]))
     images[NEGATIVE] = source.get_image(rng.choice(negative_candidates))
-    return {role: images[role] for role in (QUERY, POSITIVE, NEGATIVE) if role in images}
+    return images

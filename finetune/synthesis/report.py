@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import ceil
-from typing import Any
+from dataclasses import dataclass
 
 from finetune.synthesis.journal import JobOutcome
+from finetune.synthesis.llm import estimate_tokens
 from finetune.synthesis.plan import SampleJob
 from finetune.synthesis.prompt_templates import PromptTemplates
 
-CHARS_PER_TOKEN = 4  # of English, the language of the prompts
-PATCH_PIXELS = 28  # a token per 28 x 28 pixels, as Qwen-VL counts; OpenAI's tiles come to the same
 TYPICAL_ANSWER_TOKENS = 1_200
 MIN_MEASURED_ANSWERS = 10
 REPORT_VERSION = 1
@@ -33,20 +30,12 @@ class Prices:
 
     def compute_cost(self, tokens_in: float, tokens_out: float) -> float:
         """Return the cost; 0 if no price is known."""
-        million = 1e6
         total = tokens_in * (self.input_price or 0.0) + tokens_out * (self.output_price or 0.0)
-        return total / million
+        return total / 1e6
 
-
-def total_cost(outcomes: Iterable[JobOutcome], prices: Prices) -> float:
-    """Return what `outcomes` have cost."""
-    return sum(prices.compute_cost(outcome.tokens_in, outcome.tokens_out) for outcome in outcomes)
-
-
-def estimate_tokens(text: str, sizes: Iterable[tuple[int, int]] = ()) -> int:
-    """Estimate the tokens of a text and of images with these widths and heights in pixels."""
-    patches = (ceil(w / PATCH_PIXELS) * ceil(h / PATCH_PIXELS) for w, h in sizes)
-    return ceil(len(text) / CHARS_PER_TOKEN) + sum(patches)
+    def total_cost(self, outcomes: Iterable[JobOutcome]) -> float:
+        """Return what `outcomes` have cost."""
+        return sum(self.compute_cost(one.tokens_in, one.tokens_out) for one in outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,25 +61,20 @@ def estimate_cost(
     per answer.
     """
     answered = [outcome for outcome in done if outcome.tokens_out]
-    if len(answered) >= MIN_MEASURED_ANSWERS:
+    measured = len(answered) >= MIN_MEASURED_ANSWERS
+    if measured:
         scale = len(jobs) / len(answered)
-        return CostEstimate(
-            jobs=len(jobs),
-            tokens_in=round(sum(outcome.tokens_in for outcome in answered) * scale),
-            tokens_out=round(sum(outcome.tokens_out for outcome in answered) * scale),
-            measured=True,
-        )
-    tokens_in = 0
-    counts = Counter(job.combination for job in jobs)
-    for job in {job.combination: job for job in jobs}.values():  # one stands for its combination
-        sizes = [(image_side, image_side)] * len(job.combination.image_roles)
-        request = prompts.system + prompts.build_request(job)
-        tokens_in += counts[job.combination] * estimate_tokens(request, sizes)
+        tokens_in = round(sum(outcome.tokens_in for outcome in answered) * scale)
+        tokens_out = round(sum(outcome.tokens_out for outcome in answered) * scale)
+    else:
+        tokens_in, tokens_out = 0, TYPICAL_ANSWER_TOKENS * len(jobs)
+        counts = Counter(job.combination for job in jobs)
+        for job in {job.combination: job for job in jobs}.values():  # stands for its combination
+            sizes = [(image_side, image_side)] * len(job.combination.image_roles)
+            request = prompts.system + prompts.build_request(job)
+            tokens_in += counts[job.combination] * estimate_tokens(request, sizes)
     return CostEstimate(
-        jobs=len(jobs),
-        tokens_in=tokens_in,
-        tokens_out=TYPICAL_ANSWER_TOKENS * len(jobs),
-        measured=False,
+        jobs=len(jobs), tokens_in=tokens_in, tokens_out=tokens_out, measured=measured
     )
 
 
@@ -117,9 +101,6 @@ class SynthesisReport:
     tokens: Mapping[str, int]
     cost: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def build_report(
     outcomes: Sequence[JobOutcome],
@@ -132,23 +113,27 @@ def build_report(
     prices: Prices,
 ) -> SynthesisReport:
     """Summarize all `outcomes`; `kept` are those whose pairs are written."""
-    rejected = Counter(outcome.reason for outcome in outcomes if outcome.sample is None)
-    below = sum(outcome.sample is not None for outcome in outcomes) - len(kept)
     samples = [outcome.sample for outcome in kept if outcome.sample]
+    rejected = Counter(outcome.reason for outcome in outcomes if outcome.sample is None)
+    rejected[BELOW_MIN_AGREEMENT] = len(outcomes) - rejected.total() - len(samples)
     return SynthesisReport(
         status=status,
         plan=plan,
-        llms=dict(Counter(outcome.llm for outcome in kept).most_common()),
+        llms=_count(outcome.llm for outcome in kept),
         planned=planned,
         done=len(outcomes),
         written=len(samples),
-        rejected=dict((rejected + Counter({BELOW_MIN_AGREEMENT: below})).most_common()),
-        lost=dict(Counter(lost).most_common()),
-        tasks=dict(Counter(sample.task for sample in samples).most_common()),
-        languages=dict(Counter(s.language for s in samples if s.language).most_common()),
+        rejected=_count(rejected.elements()),
+        lost=_count(lost),
+        tasks=_count(sample.task for sample in samples),
+        languages=_count(sample.language for sample in samples if sample.language),
         tokens={
             "in": sum(outcome.tokens_in for outcome in outcomes),
             "out": sum(outcome.tokens_out for outcome in outcomes),
         },
-        cost=round(total_cost(outcomes, prices), 4) if prices.is_complete else None,
+        cost=round(prices.total_cost(outcomes), 4) if prices.is_complete else None,
     )
+
+
+def _count(items: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(items).most_common())

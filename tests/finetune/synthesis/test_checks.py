@@ -9,8 +9,8 @@ import pytest
 from finetune.synthesis.checks import check_sample, parse_revised
 from finetune.synthesis.languages import LANGUAGES, is_plausible_language
 from finetune.synthesis.llm import Reply
+from finetune.synthesis.plan import COMBINATIONS, Rejected
 from finetune.synthesis.prompt_templates import EVALUATION, INTERPRETATION, answer_schema
-from finetune.synthesis.samples import COMBINATIONS, Rejected
 
 CLASSES, VQA = COMBINATIONS["classification"][0], COMBINATIONS["vqa"][0]
 SEARCH = COMBINATIONS["retrieval"][1]  # IT->T

@@ -10,8 +10,8 @@ from finetune.synthesis.images import (
     filter_by_agreement,
     matching_text_and_image,
 )
-from finetune.synthesis.journal import JobOutcome
-from finetune.synthesis.samples import Sample, SampleImage
+from finetune.synthesis.journal import JobOutcome, Sample
+from finetune.synthesis.plan import SampleImage
 from indexer.collections.collection import OpenCollection
 from indexer.ingest.pipeline import ingest
 

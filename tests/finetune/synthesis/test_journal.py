@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from finetune.errors import DataError, FinetuneError
-from finetune.synthesis.journal import JobOutcome, Journal
-from finetune.synthesis.samples import Sample, SampleImage
+from finetune.synthesis.journal import JobOutcome, Journal, Sample
+from finetune.synthesis.plan import SampleImage
 
 SAMPLE = Sample(
     task="vqa",

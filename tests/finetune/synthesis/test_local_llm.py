@@ -8,11 +8,9 @@ import threading
 import pytest
 from PIL import Image
 
-from embedder.types import Settings
-from finetune.synthesis.endpoint_llm import LLMOptions, open_llm
 from finetune.synthesis.journal import Journal
 from finetune.synthesis.languages import parse_language_weights
-from finetune.synthesis.llm import LanguageModelError, Request
+from finetune.synthesis.llm import LanguageModelError, LLMOptions, Request
 from finetune.synthesis.local_llm import LocalLLM
 from finetune.synthesis.pipeline import SynthesisOptions, SynthesisSession
 from finetune.synthesis.plan import SynthesisPlan
@@ -27,6 +25,10 @@ CHAT = """{% for message in messages %}{{ message.role }}:
 {% for part in message.content %}{{ "PICTURE" if part.type == "image" else part.text }}
 {% endfor %}{% endfor %}assistant:
 """
+
+
+def choose(folder, **options) -> LLMOptions:
+    return LLMOptions(endpoint=None, llm=str(folder), device="cpu", **options)
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_random_text_is_rejected(talkative, family, gallery, short, tmp_path):
     stop = threading.Event()
     plan = SynthesisPlan(ids=gallery.ids, tasks=options.tasks, languages=options.languages)
     jobs = list(plan.iter_jobs(2))
-    choice = LLMOptions(endpoint=None, llm=str(talkative(family)), max_tokens=8, device="cpu")
+    choice = choose(talkative(family), max_tokens=8)
     with Journal(options.journal_path, plan.fingerprint) as journal:
         opened = SynthesisSession(
             options=options,
@@ -78,7 +80,7 @@ def test_random_text_is_rejected(talkative, family, gallery, short, tmp_path):
             jobs=jobs,
             journal=journal,
         )
-        report = opened.run(open_llm(choice, stop), stop)
+        report = opened.run(choice, stop)
     assert report.lost == {}
     assert (report.status, report.done, report.written) == ("complete", 2, 0)
     assert set(report.rejected) <= {"not JSON", "cut off"}
@@ -88,11 +90,11 @@ def test_random_text_is_rejected(talkative, family, gallery, short, tmp_path):
 
 def test_a_model_without_a_chat_template(checkpoint):
     with pytest.raises(LanguageModelError, match="has no chat template"):
-        LocalLLM(str(checkpoint("vlm2vec-qwen2vl")), Settings(device="cpu"))
+        LocalLLM(choose(checkpoint("vlm2vec-qwen2vl")))
 
 
 def test_a_seed_makes_generation_reproducible(talkative, photo, tmp_path):
-    model = LocalLLM(str(talkative("vlm2vec-llava")), Settings(device="cpu"), max_tokens=12)
+    model = LocalLLM(choose(talkative("vlm2vec-llava"), max_tokens=12))
     with Image.open(photo(tmp_path / "a.png", 1)) as picture:
         requests = [
             Request(system="s", text="t", images=(picture,), schema={}, seed=seed)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from finetune.data.files import read_pairs
-from finetune.synthesis import endpoint_llm as module
-from finetune.synthesis.endpoint_llm import LLMOptions, open_llm
+from finetune.synthesis import llm as module
 from finetune.synthesis.journal import JobOutcome, Journal
 from finetune.synthesis.languages import parse_language_weights
-from finetune.synthesis.llm import LanguageModelError, RequestFailedError
+from finetune.synthesis.llm import LanguageModelError, LLMOptions, RequestFailedError
 from finetune.synthesis.pipeline import (
     SynthesisOptions,
     SynthesisRunner,
@@ -58,9 +58,7 @@ def synthesized(chat, gallery, tmp_path):
                 jobs=jobs,
                 journal=journal,
             )
-            llm_options = LLMOptions(endpoint=chat.url, llm="a-model")
-            llm = open_llm(llm_options, stop) if session.pending_jobs else None
-            return session.run(llm, stop)
+            return session.run(LLMOptions(endpoint=chat.url, llm="a-model"), stop)
 
     run.out = out
     return run
@@ -90,7 +88,7 @@ def test_every_job_gives_a_pair(synthesized, chat):
     assert all(pair.item and pair.query.instruction and pair.negatives for pair in pairs)
     shown = [len(seen.pictures) for seen in chat.seen]
     assert set(shown) == {1, 2, 3}
-    assert json.loads(synthesized.out.with_name("out.report.json").read_text()) == report.to_dict()
+    assert json.loads(synthesized.out.with_name("out.report.json").read_text()) == asdict(report)
 
 
 def test_pictures_are_scaled_down(synthesized, chat):
@@ -234,12 +232,12 @@ def test_jobs_start_one_by_one_and_errors_end_the_run(tmp_path):
             raise ZeroDivisionError
         return JobOutcome(job=job.number, reason="refused")
 
+    options = SynthesisOptions(
+        out=tmp_path / "out", count=30, tasks=TASKS, languages=plan.languages, parallel=2
+    )
     with Journal(tmp_path / "journal", "plan") as journal:
         runner = SynthesisRunner(
-            journal=journal,
-            generate=generate,
-            parallel=2,
-            stop=threading.Event(),
+            options=options, journal=journal, generate=generate, stop=threading.Event()
         )
         with pytest.raises(ZeroDivisionError):
             list(runner.run(jobs))

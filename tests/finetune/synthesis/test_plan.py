@@ -9,8 +9,7 @@ import pytest
 
 from finetune.errors import FinetuneError
 from finetune.synthesis.languages import LANGUAGES, parse_language_weights, parse_weights
-from finetune.synthesis.plan import SynthesisPlan, choose_images
-from finetune.synthesis.samples import COMBINATIONS, Rejected
+from finetune.synthesis.plan import COMBINATIONS, Rejected, SynthesisPlan, choose_images
 
 IDS = tuple("abcdefghij")
 TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}
@@ -88,7 +87,7 @@ def test_images_by_role(gallery):
     for job in plan(ids=gallery.ids).iter_jobs(120):
         found = choose_images(job, gallery)
         assert tuple(found) == job.combination.image_roles
-        assert found[job.combination.anchor_role].id == job.anchor_id
+        assert found[job.combination.image_roles[0]].id == job.anchor_id
         ids = [picture.id for picture in found.values()]
         assert len(set(ids)) == len(ids)
         assert not any(frozenset((a, b)) in twins for a in ids for b in ids)

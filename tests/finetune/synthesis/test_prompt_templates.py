@@ -8,7 +8,7 @@ import pytest
 
 from finetune.errors import FinetuneError
 from finetune.synthesis.languages import LANGUAGES
-from finetune.synthesis.plan import SampleJob
+from finetune.synthesis.plan import COMBINATIONS, SampleJob
 from finetune.synthesis.prompt_templates import (
     DEFAULT_PROMPTS,
     FILES,
@@ -18,7 +18,6 @@ from finetune.synthesis.prompt_templates import (
     load_prompts,
     sketch_schema,
 )
-from finetune.synthesis.samples import COMBINATIONS
 
 ALL = [kind for kinds in COMBINATIONS.values() for kind in kinds]
 EACH = pytest.mark.parametrize("kind", ALL, ids=lambda kind: f"{kind.task} {kind.name}")

@@ -10,20 +10,23 @@ import time
 import pytest
 from PIL import Image
 
-from embedder.client.http import parse_address, parse_retry_after
-from finetune.synthesis import endpoint_llm as module
-from finetune.synthesis.endpoint_llm import (
+from embedder.client.http import parse_retry_after
+from finetune.synthesis import llm as module
+from finetune.synthesis.llm import (
     SENT_HEADERS,
     EndpointLLM,
+    LanguageModelError,
     LLMOptions,
     RateLimiter,
+    Request,
+    RequestFailedError,
     RequestFormat,
+    RunStoppedError,
     describe_destination,
-    open_llm,
 )
-from finetune.synthesis.llm import LanguageModelError, Request, RequestFailedError, RunStoppedError
+from finetune.synthesis.pipeline import open_llm
+from finetune.synthesis.plan import COMBINATIONS
 from finetune.synthesis.prompt_templates import answer_schema
-from finetune.synthesis.samples import COMBINATIONS
 
 SCHEMA = answer_schema(COMBINATIONS["vqa"][0])
 REQUEST = Request(
@@ -40,22 +43,17 @@ def quick(monkeypatch):
 def connect(chat):
     """`connect(answer, ...)`: a client of a server with these answers; the last one repeats."""
 
-    def build(*answers, timeout=5.0, key=None, rate_limiter=None) -> EndpointLLM:
+    def build(*answers, **options) -> EndpointLLM:
         if answers:
             chat.answer = lambda _, number: answers[min(number, len(answers) - 1)]
-        return EndpointLLM(
-            parse_address(chat.url),
-            "a-model",
-            rate_limiter or RateLimiter(),
-            api_key=key,
-            timeout=timeout,
-        )
+        given = {"endpoint": chat.url, "llm": "a-model", "timeout": 5.0, **options}
+        return EndpointLLM(LLMOptions(**given), threading.Event())
 
     return build
 
 
 def test_what_is_sent(connect, chat):
-    reply = connect(chat.Answer("words"), key="secret").generate(REQUEST)
+    reply = connect(chat.Answer("words"), api_key="secret").generate(REQUEST)
     assert (reply.text, reply.tokens_in, reply.tokens_out) == ("words", 2000, 500)
     assert not (reply.truncated or reply.refused)
     (seen,) = chat.seen
@@ -81,10 +79,9 @@ def test_nothing_else_is_sent(connect, chat, monkeypatch):
     connect(chat.Answer("words")).generate(REQUEST)
     (seen,) = chat.seen
     assert {name.lower() for name in seen.headers} <= SENT_HEADERS
-    address = parse_address(chat.url.replace("://", "://user:p%40ss@"))
-    EndpointLLM(address, "a-model", RateLimiter()).generate(REQUEST)
+    connect(endpoint=chat.url.replace("://", "://user:p%40ss@")).generate(REQUEST)
     assert chat.seen[1].headers["Authorization"] == "Basic dXNlcjpwQHNz"
-    connect(key="secret").generate(REQUEST)
+    connect(api_key="secret").generate(REQUEST)
     assert chat.seen[2].headers["Authorization"] == "Bearer secret"
 
 
@@ -231,10 +228,11 @@ def test_a_request_that_is_rejected_in_every_format(connect, chat):
 
 
 def test_requests_per_minute(connect, chat):
-    client = connect(chat.Answer("words"), rate_limiter=RateLimiter(requests_per_minute=300))
+    client = connect(chat.Answer("words"), requests_per_minute=300)
+    start = time.monotonic()
     for _ in range(5):
         client.generate(REQUEST)
-    assert chat.seen[4].at - chat.seen[1].at >= 0.58  # 3 gaps of 0.2 s, after the first request
+    assert chat.seen[4].at - start >= 0.8  # 4 gaps of 0.2 s
 
 
 def test_stopping_ends_the_waiting():
