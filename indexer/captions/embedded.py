@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.captions.normalize import (
     FileCaptions,
@@ -22,19 +22,15 @@ from indexer.captions.xmp import parse_xmp
 from indexer.types import Caption
 
 if TYPE_CHECKING:
-    from PIL.Image import Exif, Image
+    from PIL.Image import Image
 
 T = TypeVar("T")
+D = TypeVar("D")
 IptcData = dict[tuple[int, int], list[str]]
-Coordinates = tuple[float | None, float | None]
-
-NO_COORDINATES: Coordinates = (None, None)
-NO_XMP = (FileCaptions(), "")
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 IMAGE_DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
 XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
-BASE_TAGS = (IMAGE_DESCRIPTION, MAKE, MODEL, XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT)
 DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x9003, 0x9004
 OFFSET_TIME_ORIGINAL, USER_COMMENT = 0x9011, 0x9286
 IPTC_RESOURCE = 0x0404  # of Photoshop's block in a JPEG
@@ -64,32 +60,30 @@ class EmbeddedMetadata:
 
 def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
     """Read the metadata of a file that Pillow has opened. A damaged part counts as absent."""
-    exif = _call_or_default(image.getexif, None)
-    xmp, xmp_taken = _call_or_default(lambda: _read_xmp(image), NO_XMP)
-    no_iptc: IptcData = {}
-    iptc = _call_or_default(lambda: _read_iptc(image), no_iptc)
-    base = {tag: exif[tag] for tag in BASE_TAGS if tag in exif} if exif else {}
-    details = _read_ifd(exif, EXIF_IFD)
-    gps = _read_ifd(exif, GPS_IFD)
+    no_exif: Mapping[int, object] = {}
+    exif = _call_or_default(image.getexif, no_exif)
+    details, gps = _read_ifd(exif, EXIF_IFD), _read_ifd(exif, GPS_IFD)
+    xmp, xmp_taken = _call_or_default(lambda: _read_xmp(image), (FileCaptions(), ""))
+    iptc: IptcData = _call_or_default(lambda: _read_iptc(image), {})
     texts = [
         *(text for key in (IPTC_TITLE, IPTC_HEADLINE, IPTC_CAPTION) for text in iptc.get(key, [])),
-        _decode_exif_ascii(base.get(IMAGE_DESCRIPTION)),
-        *(_decode_windows_text(base.get(tag)) for tag in (XP_TITLE, XP_SUBJECT, XP_COMMENT)),
+        _decode_exif_ascii(exif.get(IMAGE_DESCRIPTION)),
+        *(_decode_windows_text(exif.get(tag)) for tag in (XP_TITLE, XP_SUBJECT, XP_COMMENT)),
         _decode_user_comment(details.get(USER_COMMENT)),
         *(text for key in PNG_TEXTS if isinstance(text := image.info.get(key), str)),
     ]
     captions = [*xmp.captions, *(make_caption(text, None, CAPTION_SOURCE) for text in texts)]
-    keywords = split_tags(_decode_windows_text(base.get(XP_KEYWORDS)))
+    keywords = split_tags(_decode_windows_text(exif.get(XP_KEYWORDS)))
     return EmbeddedMetadata(
         merge_captions(captions),
         normalize_tags([*xmp.tags, *iptc.get(IPTC_KEYWORD, []), *keywords]),
         _parse_taken(details) or _to_iso_date(xmp_taken),
-        _format_camera(base),
-        *_call_or_default(lambda: _parse_coordinates(gps), NO_COORDINATES),
+        _format_camera(exif),
+        *_call_or_default(lambda: _parse_coordinates(gps), (None, None)),
     )
 
 
-def _call_or_default(read: Callable[[], T], default: T) -> T:
+def _call_or_default(read: Callable[[], T], default: D) -> T | D:
     """Call `read`; return `default` if the bytes are damaged in any of the many ways."""
     try:
         return read()
@@ -97,18 +91,19 @@ def _call_or_default(read: Callable[[], T], default: T) -> T:
         return default
 
 
-def _read_ifd(exif: Exif | None, tag: int) -> dict[int, object]:
-    if exif is None or tag not in exif:
-        return {}
+def _read_ifd(exif: Any, tag: int) -> dict[int, object]:
     return _call_or_default(lambda: dict(exif.get_ifd(tag)), {})
+
+
+def _decode_text_or_empty(data: bytes) -> str:
+    return _call_or_default(lambda: decode_text(data), "")
 
 
 def _decode_exif_ascii(value: object) -> str:
     """Decode EXIF's ASCII, which Pillow reads as Latin-1 and which usually is UTF-8."""
     if not isinstance(value, str):
         return ""
-    raw = value.encode("latin-1", "ignore").rstrip(b"\0")
-    return _call_or_default(lambda: decode_text(raw), "")
+    return _decode_text_or_empty(value.encode("latin-1", "ignore").rstrip(b"\0"))
 
 
 def _decode_windows_text(value: object) -> str:
@@ -128,7 +123,7 @@ def _decode_user_comment(value: object) -> str:
     if code.startswith(b"JIS"):
         return text.decode("iso2022_jp", "ignore")
     text = text if code.startswith((b"ASCII", b"\0")) else value
-    return _call_or_default(lambda: decode_text(text.rstrip(b"\0 ")), "")
+    return _decode_text_or_empty(text.rstrip(b"\0 "))
 
 
 def _decode_utf16(text: bytes) -> str:
@@ -159,25 +154,23 @@ def _to_iso_date(text: str, offset: str = "") -> str | None:
     return taken.isoformat(timespec="seconds") if 1800 <= taken.year <= 2200 else None
 
 
-def _format_camera(base: dict[int, object]) -> str | None:
-    make, model = (normalize_text(_decode_exif_ascii(base.get(tag)), 64) for tag in (MAKE, MODEL))
+def _format_camera(exif: Mapping[int, object]) -> str | None:
+    make, model = (normalize_text(_decode_exif_ascii(exif.get(tag)), 64) for tag in (MAKE, MODEL))
     brand = make.split(" ")[0].casefold()
     if not make or model.casefold().startswith(brand):
         return model or None
     return f"{make} {model}".strip()
 
 
-def _parse_coordinates(gps: dict[int, object]) -> Coordinates:
-    if not {1, 2, 3, 4} <= gps.keys():
-        return NO_COORDINATES
+def _parse_coordinates(gps: dict[int, Any]) -> tuple[float, float]:
+    """Return latitude and longitude; raises any error if they are absent or impossible."""
     latitude, longitude = _parse_degrees(gps[2], gps[1], "S"), _parse_degrees(gps[4], gps[3], "W")
-    valid = abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude, longitude) != (0, 0)
-    return (latitude, longitude) if valid else NO_COORDINATES
+    if abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude, longitude) != (0, 0):
+        return latitude, longitude
+    raise ValueError("not a place")
 
 
-def _parse_degrees(value: object, side: object, negative: str) -> float:
-    if not isinstance(value, tuple):
-        raise ValueError("not degrees, minutes, seconds")
+def _parse_degrees(value: tuple[Any, ...], side: object, negative: str) -> float:
     size: float = sum(float(part) / 60**i for i, part in enumerate(value[:3]))
     return round(-size if str(side).strip("\0 ").upper() == negative else size, 6)
 
@@ -188,7 +181,7 @@ def _read_xmp(image: Image) -> tuple[FileCaptions, str]:
         packet = image.tag_v2.get(XMP_TIFF)
     if isinstance(packet, str):
         packet = packet.encode()
-    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else NO_XMP
+    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else (FileCaptions(), "")
 
 
 def _read_iptc(image: Image) -> IptcData:
@@ -205,11 +198,8 @@ def _read_iptc(image: Image) -> IptcData:
         record, dataset, length = struct.unpack_from(">BBH", data, at + 1)
         datasets.setdefault((record, dataset), []).append(data[at + 5 : at + 5 + length])
         at += 5 + length
-    utf8 = UTF8_ESCAPE in datasets.get(IPTC_CHARSET, [b""])[0]
-    return {key: [_decode_iptc_text(v, utf8) for v in values] for key, values in datasets.items()}
-
-
-def _decode_iptc_text(value: bytes, utf8: bool) -> str:
-    if utf8:
-        return value.decode("utf-8", "replace")
-    return _call_or_default(lambda: decode_text(value), "")
+    is_utf8 = UTF8_ESCAPE in datasets.get(IPTC_CHARSET, [b""])[0]
+    return {
+        key: [v.decode("utf-8", "replace") if is_utf8 else _decode_text_or_empty(v) for v in values]
+        for key, values in datasets.items()
+    }

@@ -154,23 +154,18 @@ def make_caption(text: str, language: str | None, source: str) -> Caption | None
 
 def merge_captions(captions: Iterable[Caption | None]) -> tuple[Caption, ...]:
     """Remove duplicates and keep the order; of two equal texts the one with a language wins."""
-    merged: dict[tuple[str, str | None], Caption] = {}
+    merged: list[Caption] = []
+    positions: dict[str, dict[str | None, int]] = {}  # text -> language -> position
     for caption in captions:
         if caption is None:
             continue
-        text = caption.text.casefold()
-        if caption.language is None and any(known == text for known, _ in merged):
+        known = positions.setdefault(caption.text.casefold(), {})
+        if caption.language in known or (known and caption.language is None):
             continue
-        if caption.language is not None and (text, None) in merged:
-            # the caption with a language takes the place of the one without
-            merged = {
-                ((text, caption.language) if key == (text, None) else key): (
-                    caption if key == (text, None) else value
-                )
-                for key, value in merged.items()
-            }
-        merged.setdefault((text, caption.language), caption)
-    return tuple(merged.values())[:MAX_CAPTIONS]
+        position = known.pop(None, len(merged))
+        merged[position : position + 1] = [caption]  # appends, or takes the place of the other
+        known[caption.language] = position
+    return tuple(merged[:MAX_CAPTIONS])
 
 
 def normalize_tags(values: Iterable[str]) -> tuple[str, ...]:

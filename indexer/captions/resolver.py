@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
 from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
@@ -26,6 +27,8 @@ from indexer.captions.xmp import parse_xmp_sidecar
 from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path
 from indexer.types import SkipCallback, SkippedFile
+
+T = TypeVar("T")
 
 SIDECAR_PARSERS: Mapping[str, Callable[[bytes, str | None, str], FileCaptions]] = {
     "txt": parse_text,
@@ -63,7 +66,9 @@ class CaptionResolver:
         real_roots = map(os.path.realpath, roots)
         self._roots = {r if os.path.isdir(r) else os.path.dirname(r) for r in real_roots}
         self._list_folder = lru_cache(maxsize=MAX_CACHED_FOLDERS)(_list_folder)
-        self._read_manifest = lru_cache(maxsize=MAX_CACHED_FOLDERS)(self._parse_manifest)
+        self._read_manifest = lru_cache(maxsize=MAX_CACHED_FOLDERS)(
+            lambda file: self._parse(file, parse_manifest, Manifest({}))
+        )
         self._named_manifest = _load_named_manifest(manifest) if manifest else None
 
     def list_sidecars(self, path: str) -> list[tuple[str, str]]:
@@ -95,8 +100,11 @@ class CaptionResolver:
     def load_captions(self, path: str) -> FileCaptions:
         """Read everything written about the file at `path`."""
         folder, name = os.path.split(path)
-        sidecars = self.list_sidecars(path)
-        parts = [self._parse_sidecar(os.path.join(folder, file), name) for file, _ in sidecars]
+        parse = partial(parse_sidecar, image_name=name)
+        parts = [
+            self._parse(os.path.join(folder, sidecar), parse, FileCaptions())
+            for sidecar, _ in self.list_sidecars(path)
+        ]
         rows = self._find_rows(path)
         if rows:
             parts.append(parse_caption_rows(rows, name))
@@ -121,25 +129,16 @@ class CaptionResolver:
                 return rows
             folder, relative_name = parent, f"{last}/{relative_name}"
 
-    def _parse_manifest(self, file: str) -> Manifest:
+    def _parse(self, file: str, parse: Callable[[str, bytes], T], default: T) -> T:
+        """Read and parse a caption file; report it and return `default` if that fails."""
         try:
-            return parse_manifest(os.path.basename(file), self.read_file(file))
+            return parse(os.path.basename(file), self.read_file(file))
         except ValueError as error:
-            self._report_skip(file, str(error))
-            return Manifest({})
-
-    def _parse_sidecar(self, file: str, image_name: str) -> FileCaptions:
-        try:
-            return parse_sidecar(os.path.basename(file), self.read_file(file), image_name)
-        except ValueError as error:
-            self._report_skip(file, str(error))
-            return FileCaptions()
-
-    def _report_skip(self, file: str, detail: str) -> None:
-        if file not in self._reported:  # a manifest may be read again
-            self._reported.add(file)
-            shown = display_path(self.to_catalog_path(file))
-            self._on_skip(SkippedFile(shown, "bad-sidecar", detail))
+            if file not in self._reported:  # a manifest may be read again
+                self._reported.add(file)
+                shown = display_path(self.to_catalog_path(file))
+                self._on_skip(SkippedFile(shown, "bad-sidecar", str(error)))
+            return default
 
 
 def match_sidecars(names: Iterable[str]) -> dict[str, list[str]]:
@@ -229,10 +228,8 @@ def _load_named_manifest(manifest: Path) -> tuple[str, Manifest]:
     try:
         status = os.stat(path)
         return path, _parse_named_manifest(path, status.st_mtime_ns, status.st_size)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except ValueError as error:
-        reason = str(error)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
     raise IndexerError(f"the manifest {display_path(str(manifest))}: {reason}")
 
 

@@ -201,7 +201,7 @@ def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
     """Whether there is anything at a root of the catalog; asks the server that it is on."""
     try:
         return open_source(root, SourceOptions(allowed_hosts=tuple(hosts))).is_available()
-    except (IndexerError, UnusableFileError):
+    except IndexerError:
         return False
 
 

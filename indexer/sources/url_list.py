@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from urllib.parse import unquote, urljoin, urlsplit
@@ -75,8 +75,7 @@ class UrlListSource(Source):
             return FileCaptions()
         url = canonicalize_url(image.url)
         data = parse_caption_rows(map(redact_row_urls, image.rows), posixpath.basename(url))
-        meta = {**data.meta, "url": url}
-        return FileCaptions(data.captions, data.tags, meta, self.compute_stamp(path))
+        return replace(data, meta={**data.meta, "url": url}, stamp=self.compute_stamp(path))
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
         image = self._images.get(path)
