@@ -73,7 +73,7 @@ def make_records(count: int, dim: int) -> list[Record]:
 
 def upload_ours(server: Server, store: QdrantStore, points: Sequence[Record]) -> None:
     batches = (points[start : start + BATCH] for start in range(0, len(points), BATCH))
-    for _ in upload(store, batches, server.upload_concurrency):
+    for _ in upload(store, batches, server.connection.upload_concurrency):
         pass
 
 

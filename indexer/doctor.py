@@ -15,12 +15,12 @@ from typing import Literal
 
 from embedder.errors import EmbedderError
 from indexer.collections import open_backend
-from indexer.collections.collection import OpenCollection, check_disk_space
+from indexer.collections.collection import OpenCollection
 from indexer.collections.model import make_settings
 from indexer.config import Config
 from indexer.errors import CollectionError, IndexerError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.stores.base import iterate_records, redact_password
+from indexer.stores.base import check_disk_space, iterate_records, redact_password
 from indexer.stores.edge.state import SERVER_FILE, read_state
 
 MIN_PYTHON = (3, 11)

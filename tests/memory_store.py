@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from indexer.errors import IndexerError, StoreError
 from indexer.stores.base import Schema
+from indexer.stores.qdrant.client import Connection
 from indexer.stores.qdrant.store import QdrantStore
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ def open_memory_store(schema: Schema) -> QdrantStore:
 class MemoryServer:
     """Has the methods of `Server`. The engine is not thread-safe: one call at a time."""
 
-    upload_concurrency = 1
-    uses_grpc = False
-    timeout = 0.0  # none
+    connection = Connection("memory", upload_concurrency=1)
 
     def __init__(self) -> None:
         self._client: QdrantClient | None = None

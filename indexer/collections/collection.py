@@ -13,12 +13,11 @@ from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
 from indexer.collections.model import check_model_settings, check_same_model
 from indexer.config import Config
-from indexer.errors import CollectionError, DiskFullError, StoreBusyError
-from indexer.stores.base import Store
+from indexer.errors import CollectionError, StoreBusyError
+from indexer.stores.base import Store, check_disk_space
 
 PAGE_SIZE = 1_000  # points deleted per request
 SAMPLED_FILES = 16  # thumbnails per folder whose size is read
-MIN_FREE_BYTES = 200 << 20  # the store maps its files: a full disk would kill the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,16 +232,6 @@ def create_index(config: Config, card: ModelCard) -> CollectionIndex:
 def tenant_dir(folder: Path, tenant: str | None) -> Path:
     """The tenant's part of `folder`."""
     return folder / "tenants" / tenant if tenant else folder
-
-
-def check_disk_space(path: Path, needed: int = MIN_FREE_BYTES) -> None:
-    """Raise `DiskFullError` if fewer than `needed` bytes are free."""
-    free = shutil.disk_usage(path).free
-    if free < needed:
-        raise DiskFullError(
-            f"only {free >> 20} MB are free on the disk of {path}; {needed >> 20} MB are "
-            "needed to write safely: free some space, or choose another disk with --store"
-        )
 
 
 def measure_disk_usage(path: Path) -> int:

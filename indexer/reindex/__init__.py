@@ -13,13 +13,7 @@ from dataclasses import dataclass, replace
 
 from embedder.types import Embedder, ModelCard
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
-from indexer.collections.collection import (
-    MIN_FREE_BYTES,
-    OpenCollection,
-    check_disk_space,
-    lock_for_writing,
-    measure_disk_usage,
-)
+from indexer.collections.collection import OpenCollection, lock_for_writing, measure_disk_usage
 from indexer.collections.model import format_model
 from indexer.config import Config
 from indexer.errors import CollectionError
@@ -30,7 +24,7 @@ from indexer.paths import display_path
 from indexer.reindex.checks import IndexDiff, compare_indexes, verify_index
 from indexer.search.query_syntax import build_store_filter
 from indexer.sources import is_root_available
-from indexer.stores.base import TENANT_KEY
+from indexer.stores.base import MIN_FREE_BYTES, TENANT_KEY, check_disk_space
 from indexer.stores.tenant import TenantStore
 from indexer.types import IngestProgress, IngestReport
 

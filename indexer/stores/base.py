@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from indexer.errors import StoreError
+from indexer.errors import DiskFullError, StoreError
 from indexer.types import Payload, Record, SparseVector, Vector
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 TENANT_KEY = "tenant"  # payload key; on a server its index stores a tenant's points together
 MAX_PAYLOAD_BYTES = 1 << 20  # bytes of JSON
+MIN_FREE_BYTES = 200 << 20  # the store maps its files: a full disk would kill the process
 PAGE_SIZE = 500  # points read at a time
 
 
@@ -199,6 +202,16 @@ def _check_sparse(vector: SparseVector, where: str) -> None:
         raise StoreError(f"{where}: an index is not an unsigned 32-bit integer")
     if not all(map(math.isfinite, vector.values)):
         raise StoreError(f"{where}: it has values that are not finite")
+
+
+def check_disk_space(path: Path, needed: int = MIN_FREE_BYTES) -> None:
+    """Raise `DiskFullError` if fewer than `needed` bytes are free."""
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise DiskFullError(
+            f"only {free >> 20} MB are free on the disk of {path}; {needed >> 20} MB are "
+            "needed to write safely: free some space, or choose another disk with --store"
+        )
 
 
 def redact_password(url: object) -> str:

@@ -17,27 +17,29 @@ from pathlib import Path
 from typing import Literal
 
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
-from indexer.collections.collection import (
-    MIN_FREE_BYTES,
-    OpenCollection,
-    check_disk_space,
-    lock_for_writing,
-)
+from indexer.collections.collection import OpenCollection, lock_for_writing
 from indexer.collections.model import format_model
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores.base import Layout, Store, redact_password
+from indexer.stores.base import (
+    MIN_FREE_BYTES,
+    Layout,
+    Store,
+    check_disk_space,
+    redact_password,
+)
 from indexer.stores.upload import upload
 from indexer.transfer.local_state import LocalState, copy_catalogs, copy_thumbnails, copy_votes
 from indexer.transfer.source import (
+    SAMPLE_SIZE,
     Page,
     PointCounts,
     PointSource,
     count_points,
+    describe_difference,
     format_location,
     open_source_collection,
 )
-from indexer.transfer.verification import SAMPLE_SIZE, describe_difference
 from indexer.types import IngestProgress, Record
 
 Mode = Literal["new", "merge", "replace"]

@@ -20,11 +20,12 @@ from pathlib import Path
 from embedder.cli.console import get_version
 from indexer import feedback
 from indexer.collections.backend import current_time
-from indexer.collections.collection import MIN_FREE_BYTES, check_disk_space, tenant_dir
+from indexer.collections.collection import tenant_dir
 from indexer.collections.schema import make_schema
 from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE
+from indexer.stores.base import MIN_FREE_BYTES, check_disk_space
 from indexer.transfer.archive import FIRST, LOCAL_NAME_PATTERN, ArchiveWriter
 from indexer.transfer.local_state import LocalState, copy_catalog
 from indexer.transfer.serialization import pack_blobs, pack_records

@@ -6,15 +6,14 @@ the write-ahead log: it becomes `ShardLostError`, after which the shard must be 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import qdrant_edge as edge  # noqa: TID253  only the shard's process imports this module
 
-from indexer.errors import CollectionError, DiskFullError, StoreError
-from indexer.stores.base import Schema
+from indexer.errors import CollectionError, StoreError
+from indexer.stores.base import Schema, check_disk_space
 from indexer.stores.edge import filters
 from indexer.stores.edge.state import ShardState, lost_points_message, read_state, write_state
 from indexer.types import Payload, Record, SparseVector
@@ -138,7 +137,7 @@ class Shard:
         _guard(self._shard.close, "close")
 
     def _update(self, points: int, operation: edge.UpdateOperation) -> None:
-        _check_disk_space(self._path)
+        check_disk_space(self._path, MIN_FREE_BYTES)
         _guard(lambda: self._shard.update(operation), "write")
         self._dirty += points
         if self._dirty >= FLUSH_INTERVAL:
@@ -183,15 +182,6 @@ def _guard(call: Callable[[], T], what: str) -> T:
         raise StoreError(f"the embedded store could not {what}: {error}") from error
     except BaseException as error:  # a Rust panic
         raise ShardLostError(f"the embedded store failed internally ({what}): {error}") from error
-
-
-def _check_disk_space(path: Path) -> None:
-    free = shutil.disk_usage(path).free
-    if free < MIN_FREE_BYTES:
-        raise DiskFullError(
-            f"only {free >> 20} MB are free on the disk of {path}; {MIN_FREE_BYTES >> 20} MB are "
-            "needed to write safely: free some space, or choose another disk with --store"
-        )
 
 
 def _to_wire(record: Record) -> dict[str, Any]:

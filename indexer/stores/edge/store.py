@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer import errors
-from indexer.errors import CollectionError, IndexerError, StoreError
+from indexer.errors import CollectionError, StoreError
 from indexer.stores.base import Schema, ScoredPoint, check_ids, check_records
 from indexer.stores.edge.state import connect, lost_points_message
 from indexer.types import Record, SparseVector, Vector
@@ -117,18 +117,16 @@ class EdgeStore:
     def _call(self, method: str, *arguments: object) -> Any:
         """Send a request, once more if the process has died: every operation is idempotent."""
         with self._lock:
-            try:
-                return self._request(method, arguments)
-            except (OSError, EOFError):
-                self.close()
-            try:
-                return self._request(method, arguments)
-            except (OSError, EOFError) as error:
-                self.close()
-                raise StoreError(
-                    f"the server process of {self._path} has died twice ({error!r}); see "
-                    f"{self._path / 'keeper.log'}, and run the command again"
-                ) from error
+            for _ in range(2):
+                try:
+                    return self._request(method, arguments)
+                except (OSError, EOFError) as error:
+                    self.close()
+                    failure = error
+            raise StoreError(
+                f"the server process of {self._path} has died twice ({failure!r}); see "
+                f"{self._path / 'keeper.log'}, and run the command again"
+            ) from failure
 
     def _request(self, method: str, arguments: tuple[object, ...]) -> Any:
         if self._connection is None:
@@ -140,7 +138,7 @@ class EdgeStore:
         if ok:
             return answer
         name, message = answer
-        raise _rebuild_error(name, message)
+        raise getattr(errors, name, StoreError)(message)
 
     def _connect(self) -> connection.Connection:
         if not self._path.is_dir():
@@ -173,12 +171,6 @@ def _start_server(path: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
         )
-
-
-def _rebuild_error(name: str, message: str) -> IndexerError:
-    kind = getattr(errors, name, StoreError)
-    error: IndexerError = kind(message)
-    return error
 
 
 def _dump_model(model: BaseModel | None) -> dict[str, Any] | None:

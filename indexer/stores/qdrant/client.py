@@ -54,19 +54,21 @@ def make_client(connection: Connection) -> QdrantClient:
 
     parts = urlsplit(connection.url)
     _warn_about_plain_keys(connection, parts)
+    verify = _make_ssl_context(connection) if parts.scheme == "https" or connection.ca else False
     grpc: dict[str, Any] = {}
     if connection.grpc_port is not None:
-        grpc = {"prefer_grpc": True, "grpc_port": connection.grpc_port}
-        grpc["grpc_options"] = {
-            **GRPC_OPTIONS,
-            "root_certificates": _read_root_certificates(connection),
+        authorities = Path(connection.ca).read_bytes() if connection.ca else None
+        grpc = {
+            "prefer_grpc": True,
+            "grpc_port": connection.grpc_port,
+            "grpc_options": {**GRPC_OPTIONS, "root_certificates": authorities},
         }
     client = QdrantClient(
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         headers=_make_headers(connection, parts),
         timeout=math.ceil(connection.timeout),
         check_compatibility=False,  # only warns, from a thread; `Server` checks the version
-        verify=_make_ssl_context(connection) if parts.scheme == "https" else False,
+        verify=verify,
         **grpc,
     )
     if connection.grpc_port is not None:
@@ -108,11 +110,3 @@ def _make_ssl_context(connection: Connection) -> ssl.SSLContext:
             f"qdrant_ca = {connection.ca} cannot be read: {error}; it is a file in PEM form with "
             "the certificate of the server's authority"
         ) from None
-
-
-def _read_root_certificates(connection: Connection) -> bytes | None:
-    """The root certificates for gRPC; None: its default ones."""
-    if connection.ca is None:
-        return None
-    _make_ssl_context(connection)
-    return Path(connection.ca).read_bytes()

@@ -29,6 +29,8 @@ GRPC_STATUS = {
     "UNIMPLEMENTED": 501,
 }
 """gRPC code -> the HTTP status that Qdrant uses for the same error."""
+REFUSED = "Qdrant at {location} refused: {message}"
+FAILED = "Qdrant at {location} failed: {message}"
 STATUS_HINTS = {
     401: "{location} {wanted}: set QDRANT_API_KEY to the right one (and QDRANT_READ_API_KEY, "
     "where it is set)",
@@ -39,15 +41,18 @@ STATUS_HINTS = {
     "max_request_size_mb",
 }
 """By HTTP status."""
-HINT_TEMPLATE = "Qdrant at {location} refused: {message}"
-HINT_TEMPLATES = {
+MESSAGE_HINTS = {
     "dimension": "{location} has vectors of another dim ({message}): name the collection's own "
     "model, or another collection with --collection",
     "larger than": "{location} does not accept requests of this size ({message})",
-    "imit exceeded": HINT_TEMPLATE + "; request less, for example with a narrower --where",
+    "imit exceeded": REFUSED + "; request less, for example with a narrower --where",
 }
 """By a phrase in the server's message."""
-RETRY_HINT = "then run the same command again: it continues where it stopped"
+TLS_VERSION_HINT = "{location} does not speak TLS ({message}): write http:// instead of https://"
+CERTIFICATE_HINT = (
+    "the certificate of {location} is not trusted ({message}): name the file of its authority with "
+    "POLYLENS_QDRANT_CA, or use the host name that the certificate is for"
+)
 
 
 class NotAppliedError(Exception):
@@ -73,13 +78,12 @@ class RetryTimeoutError(Exception):
 def find_transient_error(error: Exception) -> TransientError | None:
     """Return the transient error behind `error`; None if a retry would not help."""
     from httpx import RequestError, UnsupportedProtocol
-    from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+    from qdrant_client.common.client_exceptions import QdrantException
 
     source = root_cause(error)
-    if isinstance(source, ResourceExhaustedResponse):
-        return TransientError("it has too many requests", float(source.retry_after_s))
-    if isinstance(source, QdrantException):  # Retry-After as a date, which the client cannot parse
-        return TransientError("it has too many requests")
+    if isinstance(source, QdrantException):
+        seconds = getattr(source, "retry_after_s", None)  # None: a date, which the client ignores
+        return TransientError("it has too many requests", seconds)
     if isinstance(source, NotAppliedError):
         return TransientError("it has not applied the write")
     if isinstance(source, json.JSONDecodeError):
@@ -92,9 +96,8 @@ def find_transient_error(error: Exception) -> TransientError | None:
 
 def _parse_response_error(error: Exception) -> TransientError | None:
     """Parse an error response of the server."""
-    code = get_grpc_code(error)
+    code, message = get_grpc_code(error), get_server_message(error)
     if code is not None:
-        message = get_server_message(error)
         is_transient = (
             code in RETRYABLE_GRPC_CODES
             and not find_tls_error(error)
@@ -105,10 +108,7 @@ def _parse_response_error(error: Exception) -> TransientError | None:
         return TransientError(message or code) if is_transient else None
     status = get_status(error)
     if status in RETRYABLE_STATUSES:
-        return TransientError(
-            f"status {status}"
-            + (f": {get_server_message(error)}" if get_server_message(error) else "")
-        )
+        return TransientError(f"status {status}" + (f": {message}" if message else ""))
     return None
 
 
@@ -186,61 +186,42 @@ def format_location(connection: Connection) -> str:
 def unavailable_error(connection: Connection, timeout: RetryTimeoutError) -> StoreError:
     """Describe a server that did not answer before the retries ended."""
     waited = f" for {timeout.waited:.0f} s" if timeout.waited >= 1 else ""
-    return StoreUnavailableError(
-        _redact(
-            f"no answer from Qdrant at {format_location(connection)}{waited} "
-            f"({timeout.fault.message}). Start the server, or correct --store or "
-            f"QDRANT_URL; {RETRY_HINT}",
-            connection,
-        )
+    text = (
+        f"no answer from Qdrant at {format_location(connection)}{waited} "
+        f"({timeout.fault.message}). Start the server, or correct --store or QDRANT_URL; then run "
+        "the same command again: it continues where it stopped"
     )
+    return StoreUnavailableError(_redact(text, connection))
+
+
+def not_qdrant_error(connection: Connection, why: str) -> StoreError:
+    text = (
+        f"{format_location(connection)} answers, but is not a Qdrant server ({why}): correct "
+        "--store or QDRANT_URL; Qdrant's default port is 6333, or 6334 for gRPC"
+    )
+    return StoreError(_redact(text, connection))
 
 
 def describe_error(error: Exception, connection: Connection) -> StoreError:
     """Describe an error that is not transient."""
-    return StoreError(_redact(_format_error(root_cause(error), connection), connection))
-
-
-def not_qdrant_error(connection: Connection, why: str) -> StoreError:
-    return StoreError(
-        _redact(
-            f"{format_location(connection)} answers, but is not a Qdrant server ({why}): correct "
-            "--store or QDRANT_URL; Qdrant's default port is 6333, or 6334 for gRPC",
-            connection,
-        )
-    )
-
-
-def _format_error(error: Exception, connection: Connection) -> str:
-    location, status, message = (
-        format_location(connection),
-        get_status(error),
-        get_server_message(error),
-    )
-    tls_error = find_tls_error(error)
+    error = root_cause(error)
+    message, tls_error, status = get_server_message(error), find_tls_error(error), get_status(error)
     if tls_error:
-        return _format_tls_error(location, tls_error)
-    if status in STATUS_HINTS:
-        wanted = "wants an API key" if connection.api_key is None else "refused the API key"
-        return STATUS_HINTS[status].format(
-            location=location, message=message or "forbidden", wanted=wanted
-        )
-    if message:
-        return next(
-            (hint for word, hint in HINT_TEMPLATES.items() if word in message), HINT_TEMPLATE
-        ).format(location=location, message=message)
-    return (
-        f"Qdrant at {location} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        message = tls_error
+        template = TLS_VERSION_HINT if "version" in tls_error.lower() else CERTIFICATE_HINT
+    elif status in STATUS_HINTS:
+        template = STATUS_HINTS[status]
+    elif message:
+        hints = (hint for phrase, hint in MESSAGE_HINTS.items() if phrase in message)
+        template = next(hints, REFUSED)
+    else:
+        template, message = FAILED, f"{type(error).__name__}: {_first_line(str(error))}"
+    text = template.format(
+        location=format_location(connection),
+        message=message or "forbidden",
+        wanted="wants an API key" if connection.api_key is None else "refused the API key",
     )
-
-
-def _format_tls_error(location: str, tls_error: str) -> str:
-    if "version" in tls_error.lower():
-        return f"{location} does not speak TLS ({tls_error}): write http:// instead of https://"
-    return (
-        f"the certificate of {location} is not trusted ({tls_error}): name the file of its "
-        "authority with POLYLENS_QDRANT_CA, or use the host name that the certificate is for"
-    )
+    return StoreError(_redact(text, connection))
 
 
 def _redact(text: str, connection: Connection) -> str:

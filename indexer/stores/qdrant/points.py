@@ -43,8 +43,8 @@ def make_upsert(
     server: Server, collection: str, records: Sequence[Record]
 ) -> Callable[[QdrantClient], models.UpdateResult]:
     """Make the call that upserts `records`; they are converted once, even if it is retried."""
-    if server.uses_grpc:
-        return _make_grpc_upsert(collection, records, server.timeout)
+    if server.connection.grpc_port is not None:
+        return _make_grpc_upsert(collection, records, server.connection.timeout)
     from qdrant_client import models
 
     points = [

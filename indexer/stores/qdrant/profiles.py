@@ -23,27 +23,19 @@ class Profile:
     """`bits` per value in RAM (None: not quantized); shards, replicas: None is the default."""
 
     datatype: str
-    originals_on_disk: bool
-    bits: str | None
-    graph_on_disk: bool  # HNSW, about 150 bytes per point
-    payload_on_disk: bool
-    indexes_on_disk: bool  # of payload keys and sparse vectors
-    lookups_on_disk: bool  # of LOOKUP_KEYS
+    originals_on_disk: bool = False
+    bits: str | None = None
+    graph_on_disk: bool = False  # HNSW, about 150 bytes per point
+    payload_on_disk: bool = False
+    indexes_on_disk: bool = False  # of payload keys and sparse vectors
+    lookups_on_disk: bool = False  # of LOOKUP_KEYS
     shards: int | None = None
     replicas: int | None = None
 
 
 PROFILES = {
     # Up to about a million points of dim 1024 in 16 GB. No quantization, no disk reads.
-    "small": Profile(
-        datatype="float32",
-        originals_on_disk=False,
-        bits=None,
-        graph_on_disk=False,
-        payload_on_disk=False,
-        indexes_on_disk=False,
-        lookups_on_disk=False,
-    ),
+    "small": Profile(datatype="float32"),
     # Up to tens of millions: RAM holds an eighth of the vectors, the graph, and the facets. float16
     # keeps a cosine to 1e-3 at worst, and halves what rescoring reads. TurboQuant's four bits are
     # within 1 to 2 points of int8's recall before rescoring, in half the RAM.
@@ -51,9 +43,7 @@ PROFILES = {
         datatype="float16",
         originals_on_disk=True,
         bits="bits4",
-        graph_on_disk=False,
         payload_on_disk=True,
-        indexes_on_disk=False,
         lookups_on_disk=True,
     ),
     # More, on several machines: RAM holds a sixteenth of the vectors and nothing else. One bit

@@ -56,18 +56,6 @@ class Server:
         self._answered = float("-inf")  # when the end of the last outage was logged
         self._lock = threading.Lock()
 
-    @property
-    def upload_concurrency(self) -> int:
-        return self.connection.upload_concurrency
-
-    @property
-    def timeout(self) -> float:
-        return self.connection.timeout
-
-    @property
-    def uses_grpc(self) -> bool:
-        return self.connection.grpc_port is not None
-
     def call(
         self,
         operation: Callable[[QdrantClient], T],

@@ -69,7 +69,7 @@ class QdrantStore:
     def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         parts = list(split_records(records, check_records(records, self._require_schema())))
         if len(parts) > 1 and stop is None:
-            for _ in upload(self, parts, self._server.upload_concurrency):
+            for _ in upload(self, parts, self._server.connection.upload_concurrency):
                 pass
             return
         for part in parts:  # in this thread, so that Ctrl-C works at once

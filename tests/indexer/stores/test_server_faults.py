@@ -135,7 +135,7 @@ def test_gone_in_the_middle_and_back(qdrant, opened, time, caplog):
     assert whole(store)
     told = [r.getMessage() for r in caplog.records if r.name.startswith("indexer")]
     # gRPC's channels come back each in its own time, and time goes a hundred times as fast here
-    assert len(told) == 2 or store._server.uses_grpc, "once an outage, not once a stream"
+    assert len(told) == 2 or store._server.connection.grpc_port, "once an outage, not once a stream"
     assert told[0].startswith(f"waiting for {qdrant.url}") and "at most 600 s" in told[0]
     assert told[1].endswith("answers again")
 

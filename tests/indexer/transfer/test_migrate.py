@@ -28,8 +28,7 @@ from indexer.ingest.pipeline import ingest
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.search.searcher import Searcher
 from indexer.transfer.migrate import Transfer, migrate, read_cursor
-from indexer.transfer.source import PAGE_SIZE, open_source_collection
-from indexer.transfer.verification import MAX_CHORD
+from indexer.transfer.source import MAX_CHORD, PAGE_SIZE, open_source_collection
 from indexer.types import Part, Query, Record, SparseVector
 
 POINTS = 900  # of the collection that is moved
