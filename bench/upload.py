@@ -21,6 +21,7 @@ from qdrant_client import models
 
 from bench.report import publish, render_table
 from bench.transfer import start_stand_in
+from indexer.collections import open_backend
 from indexer.collections.schema import BM25, IMAGE, make_schema
 from indexer.config import load_config
 from indexer.stores.qdrant.client import Connection
@@ -39,7 +40,7 @@ UploadMethod = Callable[[Server, QdrantStore, Sequence[Record]], None]
 def start_server() -> Iterator[Connection]:
     """The user's server, or the stand-in for as long as it is needed."""
     config = load_config()
-    if config.is_remote:
+    if open_backend(config).is_shared:
         port = config.qdrant_grpc_port or 6334
         yield Connection(config.store, config.qdrant_api_key, port, config.qdrant_ca)
         return
@@ -160,10 +161,10 @@ def main() -> None:
 
 
 def _describe_server() -> str:
-    if load_config().is_remote:
+    if open_backend(load_config()).is_shared:
         return "The server was a Qdrant server."
     return (
-        "No Qdrant server was at hand:\nthe server was the stand-in of the tests, over "
+        "No Qdrant server was available:\nthe server was the stand-in of the tests, over "
         "qdrant-client's local engine, in a process of its own,\nso it is the client's cost that "
         "is measured; the points a second are a slow engine's."
     )

@@ -49,9 +49,7 @@ def parse_store(value: object) -> str:
     text = str(value).strip()
     if not text:
         raise ValueError("expected a folder or an http(s) URL")
-    if text.startswith(("http://", "https://")):
-        return text.rstrip("/")
-    return parse_path(text)
+    return text.rstrip("/") if "://" in text else parse_path(text)
 
 
 def parse_path(value: object) -> str:
@@ -219,13 +217,9 @@ class Config:
     ).field()
 
     @property
-    def is_remote(self) -> bool:
-        return self.store.startswith(("http://", "https://"))
-
-    @property
     def local_folder(self) -> Path:
         """The folder of this store's collections; for a server, of what is kept here beside it."""
-        if not self.is_remote:
+        if "://" not in self.store:
             return Path(self.store)
         return Path(default_store()) / "servers" / re.sub(r"[^A-Za-z0-9.-]+", "_", self.store)
 

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from indexer.collections.backend import CollectionBackend, CollectionIndex, CollectionIndexes
 from indexer.config import Config
+from indexer.errors import ConfigError
 from indexer.stores.base import Layout
 
 __all__ = [
@@ -36,8 +37,16 @@ def has_backend(store: str) -> bool:
 
 
 def open_backend(config: Config) -> CollectionBackend:
-    """Return the backend of the configured store; reads nothing yet."""
-    module, _, name = BACKENDS.get(_get_scheme(config.store), BACKENDS[""]).partition(":")
+    """Return the backend of the configured store; reads nothing yet.
+
+    Raises `ConfigError` for a URL with an unknown scheme.
+    """
+    if not has_backend(config.store):
+        raise ConfigError(
+            f"store = {config.store!r}: expected a folder, or a URL that begins with "
+            + " or ".join(f"{scheme}://" for scheme in BACKENDS if scheme)
+        )
+    module, _, name = BACKENDS[_get_scheme(config.store)].partition(":")
     backend: CollectionBackend = getattr(import_module(module), name).from_config(config)
     return backend
 

@@ -46,7 +46,7 @@ def test_qdrants_own_variables(monkeypatch):
     config = load_config()
     assert config.store == "http://localhost:6333"
     assert config.qdrant_api_key == "secret"
-    assert config.is_remote
+    assert "servers" in config.local_folder.parts
     monkeypatch.setenv("POLYLENS_STORE", "/data")
     assert load_config().store == "/data"
 

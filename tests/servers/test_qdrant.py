@@ -262,7 +262,7 @@ def test_aliases_change_all_or_none(client):
     assert [a.alias_name for a in client.get_aliases().aliases] == ["a"]
 
 
-def test_a_collection_is_as_it_was_told(client):
+def test_a_collection_is_as_requested(client):
     client.create_collection(
         "c",
         {
@@ -340,7 +340,7 @@ def refused(status: int, code: grpc.StatusCode, ask) -> None:
     assert found in (status, code)
 
 
-def test_a_missing_collection_in_qdrants_words(qdrant):
+def test_a_missing_collection_has_qdrants_message(qdrant):
     with pytest.raises(UnexpectedResponse) as caught:
         connect(qdrant).count("x")
     told = caught.value.structured()["status"]["error"]
@@ -427,7 +427,7 @@ def test_faults(client, qdrant, kind, applied):
 
 
 @pytest.mark.needs_faults
-def test_unapplied(client, qdrant):
+def test_writes_that_are_not_applied(client, qdrant):
     fill(client)
     qdrant.faults.next(1, "unapplied", path="upsert")
     told = client.upsert("c", [models.PointStruct(id=1, vector={})])
@@ -452,7 +452,7 @@ def test_slow(client, qdrant):
 
 
 @pytest.mark.needs_faults
-def test_gone_and_back(client, qdrant):
+def test_stop_and_start(client, qdrant):
     fill(client)
     ports = (qdrant.url, qdrant.grpc_port)
     qdrant.stop()
@@ -465,7 +465,7 @@ def test_gone_and_back(client, qdrant):
 
 
 @pytest.mark.needs_faults
-def test_gone_after_some_writes(client, qdrant):
+def test_stop_after_some_writes(client, qdrant):
     fill(client)
     qdrant.kill_after(2, "upsert")
     for number in (1, 2):

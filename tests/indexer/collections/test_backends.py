@@ -17,7 +17,7 @@ from indexer.collections.collection import (
     list_collections,
     summarize,
 )
-from indexer.errors import CollectionError, StoreBusyError
+from indexer.errors import CollectionError, ConfigError, StoreBusyError
 from indexer.types import Record
 
 ID = "00000000-0000-0000-0000-000000000001"
@@ -58,7 +58,7 @@ def write(config, place, index) -> None:
         opened.store.upsert([Record(ID, {}, {"kind": "text"})])
 
 
-def test_a_collection_from_its_making_to_its_end(config, place, name, card):
+def test_a_collection_from_creation_to_deletion(config, place, name, card):
     assert name not in place.list_names()
     assert not place.exists(name)
     with pytest.raises(CollectionError, match=rf"no collection '{name}'.*indexer ingest FOLDER"):
@@ -144,7 +144,7 @@ def test_two_first_ingests_at_the_same_time(
         assert {record.id for record in opened.store.scroll()[0]} == written
 
 
-def test_an_index_is_built_beside_and_switched_to(config, place, name, card, other):
+def test_an_index_is_built_and_switched_to(config, place, name, card, other):
     create_collection(config, card)
     index = place.start_build(name, other, make_layout(config))
     found = place.get_indexes(name)
@@ -178,7 +178,7 @@ def test_the_index_before_the_old_one_is_deleted(config, place, name, card, othe
     assert len(list((place.local_dir(name) / "indexes").glob("*"))) <= 2
 
 
-def test_an_index_of_a_collection_that_is_not_there_yet(config, place, name, card):
+def test_an_index_of_a_collection_that_does_not_exist_yet(config, place, name, card):
     index = place.start_build(name, card, make_layout(config))
     assert place.get_build(name) == index
     assert not place.exists(name)
@@ -191,7 +191,7 @@ def test_an_index_of_a_collection_that_is_not_there_yet(config, place, name, car
         assert opened.store.count() == 1
 
 
-def test_half_built_it_can_be_forgotten(config, place, name, card, other):
+def test_a_build_can_be_deleted(config, place, name, card, other):
     create_collection(config, card)
     place.start_build(name, other, make_layout(config))
     assert place.delete_inactive(name) == [other]
@@ -225,6 +225,8 @@ def test_tenants_share_a_collection(config, card):
 def test_a_store_is_identified_by_its_address(config, place):
     assert has_backend(config.store)
     assert not has_backend("ftp://example.com")
+    with pytest.raises(ConfigError, match="expected a folder, or a URL that begins with http://"):
+        open_backend(replace(config, store="ftp://example.com"))
     assert open_backend(replace(config, collection="another")).location == place.location
     assert place.upload_concurrency >= 1
     assert place.is_shared == config.store.startswith("http")

@@ -90,7 +90,7 @@ def test_ingest_search_change_and_prune(config, colours, folder):
         assert collection.store.count() == 5
 
 
-def test_another_machine_sees_the_same_and_embeds_nothing_again(
+def test_another_machine_sees_the_same_and_embeds_nothing(
     config, colours, folder, monkeypatch, tmp_path
 ):
     run(config, colours, folder)
@@ -141,7 +141,7 @@ def test_a_deleted_collection_leaves_nothing_to_the_next(config, colours, folder
     assert run(config, colours, folder).added == 6
 
 
-def test_two_machines_know_of_one_anothers_files(config, colours, photo, monkeypatch, tmp_path):
+def test_two_machines_know_each_others_files(config, colours, photo, monkeypatch, tmp_path):
     here, there = photo(tmp_path / "a/red.png", "red"), photo(tmp_path / "b/red.png", "red")
     others = [photo(tmp_path / folder / "blue.png", "blue") for folder in "ab"]  # folders not empty
 
@@ -207,7 +207,7 @@ def test_another_model_and_back(config, colours, folder):
     assert run(config, colours, folder).unchanged == 6
 
 
-def test_a_new_index_is_laid_out_as_the_old_one_was(config, colours, folder):
+def test_a_new_index_has_the_layout_of_the_old_one(config, colours, folder):
     run(replace(config, profile="large", shards=3), colours, folder)
     place = open_backend(config)
     first = place.get_layout(place.get_indexes(config.collection).in_use)
@@ -220,7 +220,7 @@ def test_a_new_index_is_laid_out_as_the_old_one_was(config, colours, folder):
     assert (other.profile, other.shards) == ("small", 1)
 
 
-def test_a_new_index_is_gone_on_with(config, colours, folder, photo, monkeypatch, tmp_path):
+def test_an_interrupted_reindex_continues(config, colours, folder, photo, monkeypatch, tmp_path):
     for i in range(12):
         photo(folder / f"{i}.png", i)
     run(config, colours, folder)
@@ -235,7 +235,7 @@ def test_a_new_index_is_gone_on_with(config, colours, folder, photo, monkeypatch
     assert report.points == (18, 18)
 
 
-def test_an_orphan_of_a_crash_is_swept_when_it_is_old(config, colours, qdrant):
+def test_an_old_orphan_of_a_crash_is_deleted(config, colours, qdrant):
     from qdrant_client import QdrantClient
 
     place, name = open_backend(config), config.collection
@@ -256,7 +256,7 @@ def test_an_orphan_of_a_crash_is_swept_when_it_is_old(config, colours, qdrant):
     client.delete_collection(fresh)
 
 
-def test_metadata_that_were_overwritten(config, colours, qdrant):
+def test_overwritten_metadata(config, colours, qdrant):
     from qdrant_client import QdrantClient
 
     with OpenCollection.open_or_create(config, colours.card):
@@ -273,7 +273,7 @@ def test_metadata_that_were_overwritten(config, colours, qdrant):
 
 
 @pytest.mark.needs_faults
-def test_the_server_goes_and_comes_back_in_the_middle(config, colours, folder, photo, qdrant):
+def test_the_server_stops_and_comes_back_during_an_ingest(config, colours, folder, photo, qdrant):
     for i in range(30):
         photo(folder / f"{i}.png", i)
     with OpenCollection.open_or_create(config, colours.card) as collection:
@@ -303,7 +303,7 @@ def test_the_server_stays_away(config, colours, folder, photo, qdrant):
 
 
 @pytest.mark.needs_faults
-def test_a_key_that_may_only_read(config, colours, folder, qdrant):
+def test_a_read_only_key(config, colours, folder, qdrant):
     qdrant.require("full", "reader")
     full = replace(config, qdrant_api_key="full")
     run(full, colours, folder)

@@ -136,14 +136,14 @@ def test_filtered_search_agrees_with_exact(filled):
     assert [id for id, _ in found][:2] == [id for id, _ in truth.nearest("image", query, plain)][:2]
 
 
-def test_words_are_found_and_rare_ones_count_more(filled):
+def test_rare_words_count_more(filled):
     store, _ = filled
     query = models.SparseVector(indices=[3, 110], values=[1.0, 1.0])
     found = store.query_batch([models.QueryRequest(query=query, using="bm25", limit=5)])[0]
     assert str(found[0].id) == str(uuid.UUID(int=11))
 
 
-def test_several_queries_in_one_message(filled):
+def test_several_queries_in_one_request(filled):
     store, _ = filled
     query = unit(np.random.default_rng(1))
     requests = [
@@ -193,7 +193,7 @@ def test_facets_count(filled):
     )
 
 
-def test_scroll_pages_meet_every_point_once(filled):
+def test_scroll_pages_contain_every_point_once(filled):
     store, truth = filled
     seen, after = [], None
     while True:
@@ -224,7 +224,7 @@ def test_patch_keeps_what_is_not_given(store):
     assert np.allclose(found.vectors["image"], record.vectors["image"], atol=5e-3)
 
 
-def test_patch_makes_no_ghosts(store):
+def test_patch_creates_no_points(store):
     store.patch([make(1)[0]])
     assert store.count() == 0
 
@@ -247,7 +247,7 @@ def test_delete(filled):
         ({"bm25": SparseVector((1, 1), (1.0, 2.0))}, "twice"),
     ],
 )
-def test_what_would_damage_the_store_is_refused_whole(store, vectors, says):
+def test_a_batch_with_an_invalid_record_is_refused(store, vectors, says):
     good = make(3)
     bad = Record(str(uuid.UUID(int=99)), vectors, {})
     with pytest.raises(StoreError, match=says):
@@ -255,7 +255,7 @@ def test_what_would_damage_the_store_is_refused_whole(store, vectors, says):
     assert store.count() == 0
 
 
-def test_a_payload_that_is_no_json_or_too_large_is_refused(store):
+def test_an_invalid_or_too_large_payload_is_refused(store):
     for payload in ({"x": object()}, {"x": float("nan")}, {"x": "y" * (2 << 20)}):
         with pytest.raises(StoreError, match="payload"):
             store.upsert([Record(str(uuid.UUID(int=1)), {}, payload)])

@@ -80,7 +80,7 @@ def test_it_ends_when_its_last_client_has_left(folder):
     assert json.loads((folder / "c" / "shard.json").read_text()) == {"points": 5, "clean": True}
 
 
-def test_two_stores_share_one_keeper(folder):
+def test_two_stores_share_one_server_process(folder):
     first, second = opened(folder), opened(folder)
     first.upsert(points(0, 5))
     assert second.count() == 5
@@ -184,7 +184,7 @@ def test_lost_points_are_noticed(folder):
         opened(folder)
 
 
-def test_a_damaged_shard_is_an_error_in_words(folder):
+def test_a_damaged_shard_is_an_error_with_advice(folder):
     store = opened(folder)
     store.upsert(points(0, 50))
     pid = keeper(folder)
@@ -209,7 +209,7 @@ def test_a_full_disk_is_refused_before_writing(folder, monkeypatch):
     here.close()
 
 
-def test_a_client_killed_in_mid_message_hurts_nobody(folder):
+def test_a_client_killed_during_a_message_affects_no_other(folder):
     store = opened(folder)
     script = (
         "import sys, os; from pathlib import Path; from indexer.stores.edge.state import connect\n"

@@ -101,12 +101,12 @@ def test_huge_is_in_shards_and_replicas(server, given, wanted):
     assert found.hnsw_config.on_disk
 
 
-def test_a_profile_that_there_is_not(server):
+def test_an_unknown_profile(server):
     with pytest.raises(ConfigError, match="small, large, huge"):
         opened(server, profile="tiny")
 
 
-def test_payload_indexes_are_there_before_points(server):
+def test_payload_indexes_exist_before_points(server):
     opened(server)
     found = info(server).payload_schema
     assert {key: one.data_type.value for key, one in found.items()} == {
@@ -118,7 +118,7 @@ def test_payload_indexes_are_there_before_points(server):
     assert not found["kind"].params.is_tenant
 
 
-def test_indexes_that_are_missing_are_made(server):
+def test_missing_indexes_are_created(server):
     opened(server)
     server.call(lambda client: client.delete_payload_index("c", "year"))
     opened(server)
@@ -150,7 +150,7 @@ class _Listening:
 
 
 @pytest.mark.parametrize(("profile", "oversampling"), [("large", 2.0), ("huge", 3.0)])
-def test_queries_say_how_much_to_rescore(server, profile, oversampling):
+def test_queries_request_oversampling(server, profile, oversampling):
     opened(server, profile=profile, replicas=1)
     heard = Heard(server)
     store = QdrantStore(heard, "c")  # whoever comes later need not know the profile
@@ -177,7 +177,7 @@ def test_queries_say_how_much_to_rescore(server, profile, oversampling):
     assert fused.prefetch[0].prefetch.params.quantization == wanted
 
 
-def test_what_is_not_quantised_is_asked_plainly(server):
+def test_unquantized_collections_get_no_search_params(server):
     heard = Heard(server)
     store = QdrantStore(heard, "c")
     store.ensure(SCHEMA)
@@ -185,7 +185,7 @@ def test_what_is_not_quantised_is_asked_plainly(server):
     assert heard.asked[0].params is None
 
 
-def test_strict_mode_lets_our_own_queries_through(server):
+def test_strict_mode_allows_our_own_queries(server):
     store = opened(server)
     store.upsert([replace(POINT, payload={"meta": {"shelf": "3"}, "width": 640})])
     shelf = models.FieldCondition(key="meta.shelf", match=models.MatchValue(value="3"))
@@ -211,7 +211,7 @@ def test_another_collection_of_that_name(server, schema, says):
         opened(server, schema)
 
 
-def test_a_collection_that_is_gone(server):
+def test_a_deleted_collection(server):
     store = opened(server)
     server.call(lambda client: client.delete_collection("c"))
     for ask in (store.count, lambda: store.upsert([POINT]), store.scroll):
@@ -241,7 +241,7 @@ def test_keys(server, qdrant, caplog):
 
 
 @pytest.mark.needs_faults
-def test_a_key_is_not_sent_in_the_clear_unnoticed(qdrant, caplog):
+def test_an_unencrypted_key_is_warned_about(qdrant, caplog):
     with caplog.at_level(logging.WARNING, "indexer"):
         for host in ("localhost", "127.0.0.1", "qdrant"):
             Server(Connection(f"http://{host}:1", "k"))._ensure_client()
@@ -296,7 +296,7 @@ def page():
         (404, b"Not Found"),
     ],
 )
-def test_what_is_no_qdrant(page, status, body):
+def test_another_program_than_qdrant(page, status, body):
     server = Server(Connection(f"http://{page(status, body)}", retry_seconds=60))
     with pytest.raises(StoreError, match="is not a Qdrant server"):
         server.call(lambda client: client.get_collections())
@@ -322,7 +322,7 @@ def test_versions(page, major, minor, fits):
     assert f"'qdrant-client=={theirs}.*'" in told
 
 
-def test_name_and_password_are_for_what_stands_before_it(page):
+def test_name_and_password_are_sent_to_a_proxy(page):
     body = b'{"title": "qdrant", "version": "1.20.0"}'
     server = Server(Connection(f"http://me:p%40ss@{page(200, body)}", "k"))
     server.call(lambda _: None)
@@ -349,7 +349,7 @@ def test_tls(secure_qdrant, tmp_path, over):
 
 
 @pytest.mark.needs_faults
-def test_tls_where_there_is_none(qdrant):
+def test_tls_with_a_server_without_it(qdrant):
     server = Server(Connection(qdrant.url.replace("http:", "https:"), retry_seconds=60))
     with pytest.raises(StoreError, match="http:// instead of https://"):
         server.call(lambda client: client.get_collections())
@@ -373,7 +373,7 @@ def test_many_threads_at_once(server):
 
 
 @pytest.mark.needs_faults
-def test_two_that_make_it_at_the_same_time(connection, qdrant):
+def test_two_stores_create_it_at_the_same_time(connection, qdrant):
     """The first to ask finds none, and the other has made it meanwhile."""
     first, second = Server(connection), Server(connection)
     seen = threading.Barrier(2)
@@ -404,13 +404,13 @@ def test_two_that_make_it_at_the_same_time(connection, qdrant):
     assert not errors
 
 
-def test_a_payload_that_no_message_can_hold(server):
+def test_a_payload_that_cannot_be_encoded(server):
     store = opened(server)
     with pytest.raises(StoreError, match="surrogate"):
         store.upsert([replace(POINT, payload={"name": "\ud800"})])
 
 
-def test_pieces_by_number_and_by_size():
+def test_split_by_number_and_by_size():
     small = [POINT] * (MAX_POINTS + 1)
     assert [len(p) for p in split_records(small, [10] * len(small))] == [MAX_POINTS, 1]
     third = MAX_BYTES // 3
@@ -420,7 +420,7 @@ def test_pieces_by_number_and_by_size():
 
 
 @pytest.mark.parametrize("dim", [1, 31, 32, 384, 4096])
-def test_our_own_grpc_points_are_the_clients(dim):
+def test_our_own_grpc_points_equal_the_clients(dim):
     row = np.random.default_rng(dim).standard_normal(dim).astype(np.float32)
     words = SparseVector((1, 7), (0.5, 1.0))
     payload = {"tags": ["a"], "year": 2020, "meta": {"x": None, "y": 1.5, "z": True}}

@@ -86,7 +86,7 @@ def whole(store: QdrantStore) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["429", "503", "500", "reset-before", "reset-after", "half"])
-def test_faults_are_outlived(qdrant, opened, kind):
+def test_faults_are_retried(qdrant, opened, kind):
     store = opened()
     qdrant.faults.next(3, kind, "upsert")
     store.upsert(points())
@@ -103,14 +103,14 @@ def test_without_retries_a_fault_is_an_error(qdrant, opened, kind):
         store.upsert(points())
 
 
-def test_a_slow_answer_is_asked_for_again(qdrant, opened):
+def test_a_slow_response_is_requested_again(qdrant, opened):
     store = opened(timeout=1)
     qdrant.faults.next(1, "slow", "upsert", delay=1.3)
     store.upsert(points())
     assert whole(store)
 
 
-def test_reads_are_asked_again_too(qdrant, opened):
+def test_reads_are_retried_too(qdrant, opened):
     store = opened()
     store.upsert(points())
     for kind in ("503", "reset-before", "half", "malformed"):
@@ -118,7 +118,7 @@ def test_reads_are_asked_again_too(qdrant, opened):
         assert store.count() == COUNT
 
 
-def test_a_wait_is_as_long_as_the_server_asks(qdrant, opened, time):
+def test_a_pause_is_as_long_as_the_server_asks(qdrant, opened, time):
     store = opened()
     before = time.clock.now()
     qdrant.faults.next(1, "429", "count", retry_after=20)
@@ -126,7 +126,7 @@ def test_a_wait_is_as_long_as_the_server_asks(qdrant, opened, time):
     assert time.clock.now() - before >= 20
 
 
-def test_gone_in_the_middle_and_back(qdrant, opened, time, caplog):
+def test_a_server_that_stops_and_comes_back(qdrant, opened, time, caplog):
     store = opened()
     qdrant.kill_after(2, "upsert")
     time.after, time.then = time.slept + 10, qdrant.start
@@ -140,7 +140,7 @@ def test_gone_in_the_middle_and_back(qdrant, opened, time, caplog):
     assert told[1].endswith("answers again")
 
 
-def test_gone_for_longer_than_anybody_waits(qdrant, opened):
+def test_a_server_that_stays_away(qdrant, opened):
     store = opened(retry_seconds=30)
     qdrant.kill_after(2, "upsert")
     with pytest.raises(StoreUnavailableError) as caught:
@@ -156,14 +156,14 @@ def test_gone_for_longer_than_anybody_waits(qdrant, opened):
     assert whole(store)
 
 
-def test_never_seen_it_is_not_waited_for_long(qdrant, connection, time):
+def test_a_server_never_seen_is_not_waited_for_long(qdrant, connection, time):
     qdrant.stop()
     store = QdrantStore(Server(connection, time.clock), "c")
     with pytest.raises(StoreUnavailableError, match="for 10 s"):
         store.ensure(SCHEMA)
 
 
-def test_an_upload_gives_back_what_is_acknowledged(opened):
+def test_an_upload_yields_acknowledged_batches(opened):
     store = opened()
     batches = [points()[start : start + 100] for start in range(0, COUNT, 100)]
     given = [[r.id for r in batch] for batch in upload(store, iter(batches), 3)]
@@ -171,7 +171,7 @@ def test_an_upload_gives_back_what_is_acknowledged(opened):
     assert whole(store)
 
 
-def test_an_upload_reads_no_further_than_it_must(opened):
+def test_an_upload_reads_few_batches_ahead(opened):
     store, read = opened(), []
 
     def batches():
@@ -185,7 +185,7 @@ def test_an_upload_reads_no_further_than_it_must(opened):
     assert len(list(running)) == 19
 
 
-def test_an_upload_that_fails_tells_of_the_others(qdrant, opened):
+def test_a_failed_upload_counts_acknowledged_points(qdrant, opened):
     store, begun = opened(retry_seconds=0), []
 
     def batches():
@@ -207,7 +207,7 @@ def test_an_upload_that_fails_tells_of_the_others(qdrant, opened):
     assert opened().count() >= acknowledged
 
 
-def test_an_upload_that_is_left_stops_waiting(qdrant, opened, time):
+def test_a_closed_upload_stops_waiting(qdrant, opened, time):
     store = opened(retry_seconds=10_000)
     qdrant.kill_after(1, "upsert")
     running = upload(store, [points()[i : i + 100] for i in range(0, COUNT, 100)], 1)
@@ -217,7 +217,7 @@ def test_an_upload_that_is_left_stops_waiting(qdrant, opened, time):
     assert real_time.monotonic() - began < 5
 
 
-def test_an_error_that_does_not_pass_is_not_repeated(qdrant, opened):
+def test_a_permanent_error_is_not_retried(qdrant, opened):
     store = opened()
     store._server.call(lambda client: client.delete_collection(store._name))
     with pytest.raises(StoreError, match="no such collection") as caught:

@@ -97,7 +97,7 @@ def test_without_retries_there_is_one_try():
     assert failing.calls == [0]
 
 
-def test_an_outage_is_told_once_although_one_call_is_through_before_another(caplog):
+def test_an_outage_is_logged_once_for_several_calls(caplog):
     time = Time()
     server = Server(Connection("http://127.0.0.1:1"), time.clock)
     calls = []
@@ -128,7 +128,7 @@ def test_a_stop_ends_the_waiting():
     assert time.now - 100 < 1
 
 
-def test_ctrl_c_comes_through():
+def test_ctrl_c_is_not_retried():
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -154,12 +154,12 @@ LASTING = [
 
 
 @pytest.mark.parametrize("error", PASSING, ids=repr)
-def test_what_passes(error):
+def test_transient_errors(error):
     assert find_transient_error(error).message
 
 
 @pytest.mark.parametrize("error", LASTING, ids=repr)
-def test_what_does_not(error):
+def test_permanent_errors(error):
     assert find_transient_error(error) is None
     time = Time()
     failing = Failing(time, error)
@@ -168,7 +168,7 @@ def test_what_does_not(error):
     assert failing.calls == [0]
 
 
-def test_the_servers_words_are_told():
+def test_the_server_message_is_passed_on():
     error = answer(503, b'{"status": {"error": "Service\\nis in recovery mode"}}')
     assert find_transient_error(error).message == "status 503: Service is in recovery mode"
     assert find_transient_error(answer(502, b"<html>Bad gateway</html>")).message == "status 502"

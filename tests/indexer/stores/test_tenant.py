@@ -60,7 +60,7 @@ def test_each_has_its_own_points_under_the_same_ids(shared, tenants):
     assert dict(tenants["acme"].facet("tags")) == {"t0": 6, "t1": 6}
 
 
-def test_scrolling_meets_ones_own(tenants):
+def test_scrolling_returns_the_tenants_own_points(tenants):
     for seed, store in enumerate(tenants.values()):
         seen, after = [], None
         while True:
@@ -94,7 +94,7 @@ def test_queries_and_filters_are_limited_to_the_tenant(tenants):
     assert tenants["bolt"].count(models.Filter(must_not=[among])) == 9
 
 
-def test_patching_and_deleting_touch_ones_own(shared, tenants):
+def test_patching_and_deleting_change_own_points_only(shared, tenants):
     first = rows(0)[0]
     tenants["acme"].patch([Record(first.id, {}, {"kind": "patched"})])
     assert tenants["acme"].retrieve([first.id])[0].payload == {"kind": "patched"}
@@ -105,7 +105,7 @@ def test_patching_and_deleting_touch_ones_own(shared, tenants):
     assert shared.count() == 24, "no ghost"
 
 
-def test_an_id_that_is_none_is_refused(tenants):
+def test_an_invalid_id_is_refused(tenants):
     from indexer.errors import StoreError
 
     for call in (tenants["acme"].retrieve, tenants["acme"].delete):

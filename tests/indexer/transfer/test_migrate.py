@@ -97,7 +97,7 @@ def test_the_next_ingest_embeds_nothing_and_searches_find_the_same(
     assert (report.added, report.unchanged) == (0, 3)
 
 
-def test_stopped_and_gone_on_with(source, server, monkeypatch, same):
+def test_an_interrupted_copy_continues(source, server, monkeypatch, same):
     monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
     stop = threading.Event()
 
@@ -134,7 +134,7 @@ main()
 """
 
 
-def test_kill_9_costs_what_was_under_way(source, folder, same):
+def test_kill_9_loses_only_unacknowledged_pages(source, folder, same):
     words = ["migrate", source.store, folder.store, "--collection", "family", "--quiet"]
     done = subprocess.run([sys.executable, "-c", KILLED, *words], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -147,7 +147,7 @@ def test_kill_9_costs_what_was_under_way(source, folder, same):
     assert same(source, folder)
 
 
-def test_points_that_a_power_cut_has_cost_are_copied_again(source, server, monkeypatch):
+def test_points_lost_by_a_power_cut_are_copied_again(source, server, monkeypatch):
     monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
     stop = threading.Event()
     migrate(source, server, on_progress=lambda now: now.stage == "copy" and stop.set(), stop=stop)
@@ -158,7 +158,7 @@ def test_points_that_a_power_cut_has_cost_are_copied_again(source, server, monke
     assert (report.resumed, report.copied) == (0, POINTS)
 
 
-def test_what_is_half_built_of_something_else_is_not_gone_on_with(source, server, monkeypatch):
+def test_a_build_of_something_else_is_not_continued(source, server, monkeypatch):
     monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
     stop = threading.Event()
     name = server.collection
@@ -177,7 +177,7 @@ def test_what_is_half_built_of_something_else_is_not_gone_on_with(source, server
         migrate(other, server)
 
 
-def test_a_collection_that_is_there(source, server, everything):
+def test_an_existing_collection(source, server, everything):
     card = open_backend(source).get_indexes("family").in_use.card
     create_collection(server, card)
     with pytest.raises(CollectionError, match=r"--merge.*--replace"):
@@ -194,7 +194,7 @@ def test_a_collection_that_is_there(source, server, everything):
         migrate(source, source, "replace")
 
 
-def test_merged_into_a_collection_that_is_there(source, server, everything):
+def test_merge_into_an_existing_collection(source, server, everything):
     there = server
     with OpenCollection.open(source) as collection:
         shared = collection.store.scroll(limit=3, vectors=True)[0]
@@ -221,7 +221,7 @@ def test_another_model_is_refused(source, folder):
             migrate(source, folder, mode)
 
 
-def test_slips(source, folder, tmp_path):
+def test_wrong_sources(source, folder, tmp_path):
     with pytest.raises(CollectionError, match=r"no collection 'family'"):
         migrate(folder, replace(folder, collection="two"))
     inner = replace(source, store=f"{source.store}/family")
@@ -232,7 +232,7 @@ def test_slips(source, folder, tmp_path):
     assert not open_backend(folder).exists("family")
 
 
-def test_nobody_writes_meanwhile(source, server):
+def test_both_collections_are_locked_during_a_copy(source, server):
     with lock_for_writing(open_backend(source).local_dir("family")), pytest.raises(StoreBusyError):
         migrate(source, server)
 
@@ -252,7 +252,7 @@ def test_nobody_writes_meanwhile(source, server):
     assert migrate(source, server, on_progress=write).done
 
 
-def test_a_server_that_is_written_to_meanwhile(source, server):
+def test_a_server_that_is_written_to_during_a_copy(source, server):
     migrate(source, server)
     there = replace(server, collection=f"{server.collection}-2")
 
@@ -268,8 +268,8 @@ def test_a_server_that_is_written_to_meanwhile(source, server):
         migrate(server, there)
 
 
-class Sabotaged:
-    """A place whose stores do something else than they are told."""
+class CorruptingBackend:
+    """A backend whose stores write something else than they are given."""
 
     def __init__(self, place, spoil) -> None:
         self._place, self._spoil = place, spoil
@@ -278,10 +278,10 @@ class Sabotaged:
         return getattr(self._place, name)
 
     def open(self, index):
-        return Spoilt(self._place.open(index), self._spoil)
+        return CorruptingStore(self._place.open(index), self._spoil)
 
 
-class Spoilt:
+class CorruptingStore:
     def __init__(self, store, spoil) -> None:
         self._store, self._spoil = store, spoil
 
@@ -338,8 +338,8 @@ def other_kind(records):
         (no_image, "has vectors"),
     ],
 )
-def test_a_store_that_spoils_what_it_is_given(source, server, spoil, why):
-    place = Sabotaged(open_backend(server), spoil)
+def test_a_store_that_changes_what_is_written(source, server, spoil, why):
+    place = CorruptingBackend(open_backend(server), spoil)
     with (
         open_source_collection(source) as points,
         pytest.raises(CollectionError, match=f"(?s){why}.*not activated"),
@@ -348,9 +348,9 @@ def test_a_store_that_spoils_what_it_is_given(source, server, spoil, why):
     assert not open_backend(server).exists(server.collection)
 
 
-def test_a_store_that_spoils_what_is_merged(source, server):
+def test_a_store_that_changes_what_is_merged(source, server):
     create_collection(server, open_backend(source).get_indexes("family").in_use.card)
-    place = Sabotaged(open_backend(server), turned)
+    place = CorruptingBackend(open_backend(server), turned)
     with (
         open_source_collection(source) as points,
         pytest.raises(CollectionError, match="another image vector"),
@@ -394,7 +394,7 @@ def test_the_tolerance_is_a_cosine_of_0_9999():
     assert abs(float(np.linalg.norm(one - other)) - MAX_CHORD) < 1e-4
 
 
-def test_a_first_index_that_is_half_built_can_be_forgotten(source, folder):
+def test_an_unfinished_first_index_can_be_deleted(source, folder):
     place, card = open_backend(folder), open_backend(source).get_indexes("family").in_use.card
     index = place.start_build("family", card, make_layout(folder))
     assert place.delete_inactive("family") == [card]

@@ -80,7 +80,7 @@ def test_there_and_back(source, file, where, request, same):
         assert not (opened.path / ".restoring").exists()
 
 
-def test_stopped_and_gone_on_with(file, server, monkeypatch, everything):
+def test_an_interrupted_copy_continues(file, server, monkeypatch, everything):
     monkeypatch.setattr("indexer.transfer.restore.PAGE_SIZE", 64)
     stop = threading.Event()
     first = restore(file, server, on_progress=lambda p: p.stage == "copy" and stop.set(), stop=stop)
@@ -90,7 +90,7 @@ def test_stopped_and_gone_on_with(file, server, monkeypatch, everything):
     assert len(everything(server)) == POINTS
 
 
-def test_over_a_collection_that_is_there(source, file, server, everything):
+def test_restore_to_an_existing_collection(source, file, server, everything):
     card = open_backend(source).get_indexes("family").in_use.card
     create_collection(server, card)
     with pytest.raises(CollectionError, match=r"--merge.*--replace"):
@@ -104,7 +104,7 @@ def test_over_a_collection_that_is_there(source, file, server, everything):
         restore(file, other, "replace")
 
 
-def test_a_snapshot_of_nothing(config, source, tmp_path, server, everything):
+def test_a_snapshot_of_an_empty_collection(config, source, tmp_path, server, everything):
     create_collection(config, open_backend(source).get_indexes("family").in_use.card)
     assert snapshot(config, tmp_path / "none.tar").points == 0
     report = restore(tmp_path / "none.tar", server)
@@ -112,7 +112,7 @@ def test_a_snapshot_of_nothing(config, source, tmp_path, server, everything):
     assert everything(server) == {}
 
 
-def test_it_is_there_whole_or_not_at_all(source, tmp_path):
+def test_the_file_is_complete_or_missing(source, tmp_path):
     stop = threading.Event()
     stop.set()
     assert snapshot(source, tmp_path / "a.tar", stop=stop) is None
@@ -130,7 +130,7 @@ def test_it_is_there_whole_or_not_at_all(source, tmp_path):
     assert not list(tmp_path.glob(".a.tar*"))
 
 
-def test_many_bytes_are_several_chunks(source, tmp_path, monkeypatch):
+def test_large_chunks_are_split(source, tmp_path, monkeypatch):
     monkeypatch.setattr("indexer.transfer.snapshot.MAX_MEMBER_BYTES", 60_000)
     snapshot(source, tmp_path / "small.tar")
     with tarfile.open(tmp_path / "small.tar") as tar:
@@ -169,14 +169,14 @@ def refused(path, config, why: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 100, 512, 5000, -1, -1024, -2000])
-def test_cut_short(file, tmp_path, folder, size):
+def test_a_truncated_file(file, tmp_path, folder, size):
     data = file.read_bytes()
     (tmp_path / "cut.tar").write_bytes(data[:size])
     refused(tmp_path / "cut.tar", folder, "cannot be restored.*Nothing has been changed")
     assert not (tmp_path / "there").exists(), "nothing was begun"
 
 
-def test_a_byte_that_has_turned(file, tmp_path, folder):
+def test_a_changed_byte(file, tmp_path, folder):
     data = bytearray(file.read_bytes())
     place = data.index(b"0.png")
     data[place] ^= 1
@@ -185,7 +185,7 @@ def test_a_byte_that_has_turned(file, tmp_path, folder):
     assert not (tmp_path / "there").exists()
 
 
-def test_what_is_no_snapshot(tmp_path, folder):
+def test_other_files_than_snapshots(tmp_path, folder):
     for name, data in {"a": b"hello " * 200, "b": bytes(4096)}.items():
         (tmp_path / name).write_bytes(data)
         refused(tmp_path / name, folder, "cannot be restored")
@@ -210,14 +210,14 @@ def test_what_is_no_snapshot(tmp_path, folder):
         "points/" + "x" * 200,
     ],
 )
-def test_names_that_lead_elsewhere(file, tmp_path, folder, name):
+def test_names_outside_the_archive(file, tmp_path, folder, name):
     path = written(tmp_path / "bad.tar", {**members(file), name: b"x"})
     refused(path, folder, "does not belong there|is not a plain file")
     assert {p.name for p in tmp_path.iterdir()} <= {"bad.tar"}
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, b"S", b"L"])
-def test_members_that_are_no_files(file, tmp_path, folder, kind):
+def test_members_that_are_not_files(file, tmp_path, folder, kind):
     with tarfile.open(tmp_path / "bad.tar", "w", format=tarfile.GNU_FORMAT) as tar:
         for name, data in members(file).items():
             info = tarfile.TarInfo(name)
@@ -228,7 +228,7 @@ def test_members_that_are_no_files(file, tmp_path, folder, kind):
     refused(tmp_path / "bad.tar", folder, "not a plain file|not belong|cannot be restored")
 
 
-def test_a_member_twice(file, tmp_path, folder):
+def test_a_duplicate_member(file, tmp_path, folder):
     path = written(tmp_path / "bad.tar", members(file))
     with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as tar:
         info = tarfile.TarInfo("snapshot.json")
@@ -313,7 +313,7 @@ def integers(*rows: int) -> bytes:
         ("payloads.jsonl", b"{}\n" * 511),
     ],
 )
-def test_arrays_that_are_none(file, tmp_path, server, monkeypatch, end, data):
+def test_invalid_arrays(file, tmp_path, server, monkeypatch, end, data):
     monkeypatch.chdir(tmp_path)
     parts = members(file)
     assert f"points/00000000.{end}" in parts
@@ -330,7 +330,7 @@ def test_numbers_that_are_not_finite(file, tmp_path, server):
     refused(path, server, "not finite")
 
 
-def test_fewer_points_than_it_says(file, tmp_path, server):
+def test_fewer_points_than_the_header_says(file, tmp_path, server):
     parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000001")}
     path = written(tmp_path / "bad.tar", parts)
     refused(path, server, "900 points were expected, and 512 were found")
@@ -339,7 +339,7 @@ def test_fewer_points_than_it_says(file, tmp_path, server):
     refused(path, server, "some of its points are missing")
 
 
-def test_a_catalogue_with_a_trigger_is_left_behind(file, tmp_path, server):
+def test_a_catalog_with_a_trigger_is_not_restored(file, tmp_path, server):
     parts = members(file)
     evil = tmp_path / "evil.db"
     evil.write_bytes(parts["local/catalogue.db"])
@@ -351,7 +351,7 @@ def test_a_catalogue_with_a_trigger_is_left_behind(file, tmp_path, server):
         assert restore(path, server, "replace").catalogues == 0
 
 
-def test_votes_that_name_other_files_are_left_behind(file, tmp_path, server):
+def test_votes_that_name_other_files_are_not_restored(file, tmp_path, server):
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"a secret")
     parts = members(file)

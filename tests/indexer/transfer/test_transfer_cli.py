@@ -102,7 +102,7 @@ def test_wrong_usage(words, why):
     assert why in " ".join(done.stderr.replace("│", "").split())
 
 
-def test_the_rate_of_what_is_gone_on_with():
+def test_the_rate_of_a_continued_copy():
     rate = Rate()
     assert rate(IngestProgress("begin", 500, 1000, 0, 0.0)) == (0.0, None)
     speed, left = rate(IngestProgress("copy", 600, 1000, 0, 10.0))
