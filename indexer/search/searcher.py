@@ -74,13 +74,13 @@ class Searcher:
         return {key: values for key, values in counts.items() if values}
 
     def _search_parts(self, query: Query) -> tuple[list[Hit], bool, bool]:
+        store_filter = build_store_filter(query.filters)  # may fail; loading a model takes long
         sample = self._sampler()
         vectors = embed_query(
             query.parts, self._embedder, self._store, sample.vectors, query.instruction
         )
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
-        store_filter = build_store_filter(query.filters)
         ranked = retrieve_candidates(self._store, vectors, store_filter, depth)
         significant = bool(ranked) and is_significant(ranked[0].z, sample.points)
         page = self._rerank(ranked, query, end + 1)

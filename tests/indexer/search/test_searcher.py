@@ -112,6 +112,14 @@ def test_a_point_query_needs_no_model_and_excludes_itself(collection):
         searcher.search(Query((Part(id="00000000-0000-0000-0000-000000000000"),)))
 
 
+def test_a_malformed_filter_is_an_error_before_the_model_loads(collection):
+    def no_model():
+        raise AssertionError("the model was loaded")
+
+    with pytest.raises(QueryError, match="year is a number"):
+        Searcher(collection, no_model).search(Query((text("red"),), filters={"year": ("soon",)}))
+
+
 def test_parts_that_cancel_out_are_an_error(searcher):
     with pytest.raises(QueryError, match="cancel"):
         searcher.search(Query((text("red"), text("red", -1.0))))
