@@ -18,7 +18,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,12 +76,12 @@ class RunDir:
             FinetuneError: run.json is damaged.
         """
         path = self.folder / "run.json"
-        try:
-            return dict(json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
+        if not path.exists():
             return {}
-        except (OSError, ValueError, TypeError) as error:
-            raise FinetuneError(f"{path} is damaged ({error}); choose another --out") from error
+        try:
+            return read_json_object(path)
+        except DataError as error:
+            raise FinetuneError(f"{error}, or choose another --out") from error
 
     def start(self, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         """Create the directory, or resume one that a run with the same recipe and data left.
@@ -120,7 +121,14 @@ class RunDir:
 
     def read_log(self) -> list[dict[str, Any]]:
         """Read the log in the order of steps; of a repeated step, the later line counts."""
-        lines = {line["step"]: line for line in _read_lines(self.folder / "log.jsonl")}
+        lines: dict[int, dict[str, Any]] = {}
+        path = self.folder / "log.jsonl"
+        text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+        for line in text.splitlines():
+            with suppress(ValueError, RecursionError):  # a crash cut this line
+                fields = json.loads(line)
+                if isinstance(fields, dict) and isinstance(fields.get("step"), int):
+                    lines[fields["step"]] = fields
         return [lines[step] for step in sorted(lines)]
 
     def read_losses(self, max_points: int | None = None) -> list[tuple[int, float]]:
@@ -194,7 +202,14 @@ def list_runs(root: Path) -> list[RunDir]:
 
 def describe_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """The paths of a run's data, with a digest of their contents."""
-    return [{"path": str(path.absolute()), "blake3": _hash_files(path)} for path in paths]
+    described = []
+    for path in paths:
+        hasher = blake3()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                hasher.update_mmap(str(file))
+        described.append({"path": str(path.absolute()), "blake3": hasher.hexdigest(16)})
+    return described
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -219,28 +234,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
             f"{path} is damaged or incomplete ({error}); if nothing is writing it now, create it "
             "again with finetune"
         ) from error
-
-
-def _hash_files(path: Path) -> str:
-    hasher = blake3()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            hasher.update_mmap(str(file))
-    return hasher.hexdigest(16)
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text("utf-8", "surrogateescape")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError):  # a crash cut this line
-            continue
-        if isinstance(fields, dict) and isinstance(fields.get("step"), int):
-            yield fields
 
 
 def _is_complete(checkpoint: Path) -> bool:

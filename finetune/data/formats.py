@@ -37,42 +37,12 @@ EXPECTED_COLUMNS = (
     "image and caption; or MMEB's qry, qry_image_path, pos_text, pos_image_path"
 )
 MMEB_COLUMNS = {"qry", "qry_image_path", "pos_text", "pos_image_path"}
-# of MMEB (https://arxiv.org/abs/2410.05160), without the period or colon that only some rows have
-KNOWN_INSTRUCTIONS = (
-    "Represent the given image",
-    "Represent the given image with related text information",
-    "Represent the given Wikipedia image with related text information",
-    "Represent the given cropped image of the object",
-    "Represent the given image for classification",
-    "Represent the given image for binary classification to determine whether it constitutes "
-    "hateful speech or not",
-    "Represent the given news image with the following caption for domain classification",
-    "Represent the given image with the following question",
-    "Represent the given dialogue about an image, which is used for image retrieval",
-    "Identify the object shown in the image",
-    "Identify the scene shown in the image",
-    "Identify the country depicted in the image",
-    "Find me an everyday image that matches the given caption",
-    "Find an image caption describing the given everyday image",
-    "Find a caption for the news in the given photo",
-    "Find a day-to-day image that looks similar to the provided image",
-    "Find a Wikipedia image that answers this question",
-    "Find a news image that matches the provided caption",
-    "Find an image to match the fashion image and style note",
-    "Find the document image that can answer the given query",
-    "Given an image, find a similar everyday image with the described changes",
-    "Retrieve an image of this news caption",
-    "Retrieve a Wikipedia image-description pair that provides evidence for the question of this "
-    "image",
-    "Select the portion of the image that isolates the object labeled as",
-    "Select the portion of the image that follows the language expressions",
-    "Select the portion of the image that answers the question",
-    "Crop the image to to isolate the object labeled as",
-)
 IMAGE_TOKEN = re.compile(  # VLM2Vec's for each backbone, and mmE5's
     r"\A\s*(?:<\|image_\d+\|>|<image>|<\|image_pad\|>|<\|image\|>)\s*(?:<\|begin_of_text\|>\s*)?"
 )
-_STEMS = "|".join(map(re.escape, sorted(KNOWN_INSTRUCTIONS, key=len, reverse=True)))
+# of MMEB (https://arxiv.org/abs/2410.05160), without the period or colon that only some rows have
+KNOWN_INSTRUCTIONS = Path(__file__).with_name("mmeb_instructions.txt").read_text("utf-8")
+_STEMS = "|".join(map(re.escape, sorted(KNOWN_INSTRUCTIONS.splitlines(), key=len, reverse=True)))
 INSTRUCTION = re.compile(rf'(?:{_STEMS})(?:[.:](?=\s|$)|(?=\s*$|\s*\n|\s*"))')
 # up to a colon, or the first line
 OTHER_INSTRUCTION = re.compile(r"([^\n]*?:)[^\S\n]+(?=\S)|([^\n]+)\n\s*(?=\S)")

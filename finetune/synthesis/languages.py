@@ -1,17 +1,19 @@
 """The languages that samples are written in: their weights and scripts.
 
-The list is that of XLM-R (https://arxiv.org/abs/1911.02116, appendix A), as in mmE5. Languages with
-more written text are drawn more often.
+The list in languages.csv is that of XLM-R (https://arxiv.org/abs/1911.02116, appendix A), as in
+mmE5. Languages with more written text are drawn more often.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
+from pathlib import Path
 
 from finetune.errors import FinetuneError
 
@@ -31,69 +33,14 @@ class Language:
     scripts: tuple[str, ...]
 
 
-# weight, scripts: code:name ...
-LANGUAGE_TABLE = """
-20 LATIN: en:English
-5 LATIN: de:German es:Spanish fr:French it:Italian pt:Portuguese
-5 CJK|IDEOGRAPHIC: zh:Chinese
-5 HIRAGANA|KATAKANA|CJK|KATAKANA-HIRAGANA|IDEOGRAPHIC: ja:Japanese
-5 HANGUL: ko:Korean
-5 CYRILLIC: ru:Russian
-5 ARABIC: ar:Arabic
-5 DEVANAGARI: hi:Hindi
-3 LATIN: cs:Czech da:Danish fi:Finnish hu:Hungarian id:Indonesian nl:Dutch no:Norwegian
-    pl:Polish ro:Romanian sv:Swedish tr:Turkish vi:Vietnamese
-3 CYRILLIC: bg:Bulgarian uk:Ukrainian
-3 ARABIC: fa:Persian
-3 GREEK: el:Greek
-3 HEBREW: he:Hebrew
-3 THAI: th:Thai
-3 BENGALI: bn:Bengali
-2 LATIN: ca:Catalan et:Estonian fil:Filipino hr:Croatian lt:Lithuanian lv:Latvian ms:Malay
-    sk:Slovak sl:Slovenian sw:Swahili
-2 CYRILLIC|LATIN: sr:Serbian
-2 ARABIC: ur:Urdu
-2 TAMIL: ta:Tamil
-2 TELUGU: te:Telugu
-2 DEVANAGARI: mr:Marathi
-1 LATIN: af:Afrikaans az:Azerbaijani br:Breton bs:Bosnian cy:Welsh eo:Esperanto eu:Basque
-    fy:Western_Frisian ga:Irish gd:Scottish_Gaelic gl:Galician ha:Hausa is:Icelandic jv:Javanese
-    la:Latin mg:Malagasy om:Oromo so:Somali sq:Albanian su:Sundanese xh:Xhosa
-1 LATIN|CYRILLIC: uz:Uzbek
-1 LATIN|ARABIC: ku:Kurdish
-1 CYRILLIC: be:Belarusian kk:Kazakh ky:Kyrgyz mk:Macedonian mn:Mongolian
-1 ARABIC: ps:Pashto sd:Sindhi ug:Uyghur
-1 DEVANAGARI: ne:Nepali sa:Sanskrit
-1 BENGALI: as:Assamese
-1 HEBREW: yi:Yiddish
-1 ETHIOPIC: am:Amharic
-1 ARMENIAN: hy:Armenian
-1 GEORGIAN: ka:Georgian
-1 GUJARATI: gu:Gujarati
-1 GURMUKHI: pa:Punjabi
-1 KANNADA: kn:Kannada
-1 KHMER: km:Khmer
-1 LAO: lo:Lao
-1 MALAYALAM: ml:Malayalam
-1 MYANMAR: my:Burmese
-1 ORIYA: or:Odia
-1 SINHALA: si:Sinhala
-"""
+def _read_languages() -> Iterator[Language]:
+    table = Path(__file__).with_name("languages.csv").read_text("utf-8")
+    for row in csv.DictReader(table.splitlines()):
+        scripts = tuple(row["scripts"].split())
+        yield Language(row["code"], row["name"], int(row["weight"]), scripts)
 
 
-def _parse_table() -> Iterator[Language]:
-    weight = 0
-    scripts: tuple[str, ...] = ()
-    for line in LANGUAGE_TABLE.strip().splitlines():
-        words = line.split()
-        if not line.startswith(" "):
-            weight, scripts = int(words.pop(0)), tuple(words.pop(0).rstrip(":").split("|"))
-        for word in words:
-            code, name = word.split(":")
-            yield Language(code, name.replace("_", " "), weight, scripts)
-
-
-LANGUAGES = {language.code: language for language in _parse_table()}
+LANGUAGES = {language.code: language for language in _read_languages()}
 
 
 def parse_language_weights(text: str | None) -> dict[str, float]:

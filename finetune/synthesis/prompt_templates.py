@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,13 @@ class PromptTemplates:
 
     def validate(self) -> None:
         """Fill in the templates for every kind of job; raises `FinetuneError`."""
-        english = LANGUAGES["en"]
-        for kind in (kind for kinds in COMBINATIONS.values() for kind in kinds):
-            job = SampleJob(number=0, combination=kind, language=english, anchor_id="", seed=0)
-            self.build_request(job)
-        _ = self.system, [self._get_section("pictures.md", r) for r in (QUERY, POSITIVE, NEGATIVE)]
+        _ = self.system
+        for kind in chain.from_iterable(COMBINATIONS.values()):
+            self.build_request(
+                SampleJob(
+                    number=0, combination=kind, language=LANGUAGES["en"], anchor_id="", seed=0
+                )
+            )
 
     def _get_section(self, file: str, heading: str, *, section_only: bool = False) -> str:
         """Return the text before the first heading, and the text under `heading`."""
@@ -88,10 +91,11 @@ class PromptTemplates:
 def load_prompts(folder: Path | None = None) -> PromptTemplates:
     """Read the templates in `folder`, with the default for each missing file; raises
     `FinetuneError`."""
-    custom = {} if folder is None else _find_custom_prompts(folder)
-    prompts = PromptTemplates(
-        {name: (custom.get(name) or DEFAULT_PROMPTS / name).read_text("utf-8") for name in FILES}
-    )
+    if folder is not None:
+        _check_custom_prompts(folder)
+    folders = [DEFAULT_PROMPTS] if folder is None else [folder, DEFAULT_PROMPTS]
+    paths = {name: next(f / name for f in folders if (f / name).exists()) for name in FILES}
+    prompts = PromptTemplates({name: path.read_text("utf-8") for name, path in paths.items()})
     prompts.validate()
     return prompts
 
@@ -108,18 +112,17 @@ def copy_default_prompts(folder: Path) -> list[Path]:
     return targets
 
 
-def _find_custom_prompts(folder: Path) -> dict[str, Path]:
+def _check_custom_prompts(folder: Path) -> None:
     if not folder.is_dir():
         raise FinetuneError(
             f"{folder} is not a folder of prompts; create one with: finetune synthesize "
             f"--write-prompts {folder}"
         )
-    found = {path.name: path for path in folder.glob("*.md")}
-    unknown = sorted(found.keys() - set(FILES))
-    if unknown or not found:
+    names = sorted(path.name for path in folder.glob("*.md"))
+    unknown = [name for name in names if name not in FILES]
+    if unknown or not names:
         what = f"has an unknown file {unknown[0]}" if unknown else "has no prompts"
         raise FinetuneError(f"{folder} {what}; the prompt files are {', '.join(FILES)}")
-    return found
 
 
 def _fill_template(file: str, text: str, values: Mapping[str, str]) -> str:
