@@ -27,8 +27,7 @@ from indexer.cli import _options
 
 if TYPE_CHECKING:
     from finetune.synthesis.journal import JobOutcome
-    from finetune.synthesis.pipeline import SynthesisSession
-    from finetune.synthesis.report import CostEstimate, SynthesisReport
+    from finetune.synthesis.session import CostEstimate, SynthesisReport, SynthesisSession
 
 app = typer.Typer()
 
@@ -152,11 +151,11 @@ def synthesize(
             "--llm is needed: a server's model, or a folder without --endpoint"
         )
 
-    from finetune.synthesis.languages import parse_language_weights, parse_weights
+    from finetune.synthesis.journal import Prices
     from finetune.synthesis.llm import LLMOptions, describe_destination
-    from finetune.synthesis.pipeline import SynthesisOptions, open_session
-    from finetune.synthesis.plan import COMBINATIONS
-    from finetune.synthesis.report import Prices
+    from finetune.synthesis.pipeline import SynthesisOptions
+    from finetune.synthesis.plan import COMBINATIONS, parse_language_weights, parse_weights
+    from finetune.synthesis.session import open_session
     from indexer.cli._progress import stop_on_signal
 
     config = _options.resolve_flags(**flags)

@@ -6,11 +6,19 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from finetune.synthesis.languages import LANGUAGES, Language, is_plausible_language
 from finetune.synthesis.llm import Reply
-from finetune.synthesis.plan import NEGATIVE, POSITIVE, QUERY, Combination, Rejected
+from finetune.synthesis.plan import (
+    LANGUAGES,
+    NEGATIVE,
+    POSITIVE,
+    QUERY,
+    Combination,
+    Language,
+    Rejected,
+)
 from finetune.synthesis.prompt_templates import (
     INSTRUCTION,
     REVISED,
@@ -24,6 +32,10 @@ MAX_TEXT_CHARS = 20_000  # read of each text, before its length is checked
 MAX_CHARS = {INSTRUCTION: 300, QUERY: 600, POSITIVE: 1000, NEGATIVE: 1000}
 MAX_DOCUMENT_CHARS = {"classification": 80, "vqa": 300}  # a class name, an answer
 MIN_SCRIPT_LETTERS = 12  # a shorter text may be a name in another script
+MIN_SCRIPT_SHARE = 0.5  # of the letters: names and brands keep their own script
+MAX_KANJI_ONLY_LETTERS = 10  # a longer text without kana is Chinese
+ENGLISH_WORDS = frozenset(("the", "and", "with", "this", "that", "what", "which", "from", "there"))
+ENGLISH_SHARE = 1 / 6  # of the words
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 REFUSAL = re.compile(
     r"\W*(?:i(?:'|’)?m (?:very )?(?:sorry|unable)|i am (?:very )?(?:sorry|unable|not able)|sorry|"
@@ -151,3 +163,27 @@ def fold_text(text: str) -> str:
     """Fold `text` for comparison: NFKC, case, single spaces, no punctuation at its ends."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return re.sub(r"^\W+|\W+$", "", folded)
+
+
+def is_plausible_language(text: str, language: Language) -> bool:
+    """Return False if `text` is clearly in another language, judged by its letters.
+
+    Between languages of one script only English is recognized: language models fall back to it.
+    A text without letters fits every language.
+    """
+    scripts = [_get_script(letter) for letter in text if letter.isalpha()]
+    if sum(script in language.scripts for script in scripts) < MIN_SCRIPT_SHARE * len(scripts):
+        return False
+    if language.code == "ja" and len(scripts) > MAX_KANJI_ONLY_LETTERS:
+        return not {"HIRAGANA", "KATAKANA"}.isdisjoint(scripts)
+    if language.code == "en":
+        return True
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    english = sum(word in ENGLISH_WORDS for word in words)
+    return len(words) < 4 or english < ENGLISH_SHARE * len(words)
+
+
+@lru_cache(maxsize=4096)
+def _get_script(letter: str) -> str:
+    """Return the first word of the letter's Unicode name: LATIN, CYRILLIC, CJK..."""
+    return unicodedata.name(letter, "").split(" ")[0]

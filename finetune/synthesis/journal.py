@@ -1,4 +1,4 @@
-"""Samples, and the journal of a run: a JSON line per job, on disk before the next one starts.
+"""Samples, costs, and the journal of a run: a JSON line per job, on disk before the next starts.
 
 The first line names the plan. A process that is killed loses the requests in flight; a torn last
 line is cut off when the journal is opened.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -87,6 +87,27 @@ class JobOutcome:
             tokens_out=line["tokens"]["out"],
             llm=line["by"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of a million tokens, in any currency; None if unknown."""
+
+    input_price: float | None = None
+    output_price: float | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.input_price is not None and self.output_price is not None
+
+    def compute_cost(self, tokens_in: float, tokens_out: float) -> float:
+        """Return the cost; 0 if no price is known."""
+        total = tokens_in * (self.input_price or 0.0) + tokens_out * (self.output_price or 0.0)
+        return total / 1e6
+
+    def total_cost(self, outcomes: Iterable[JobOutcome]) -> float:
+        """Return what `outcomes` have cost."""
+        return sum(self.compute_cost(one.tokens_in, one.tokens_out) for one in outcomes)
 
 
 class Journal:

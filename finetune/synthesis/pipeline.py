@@ -1,58 +1,38 @@
-"""The synthesis pipeline: plan -> generate -> check -> journal -> filter -> pairs and report."""
+"""The synthesis pipeline: generate -> check -> journal, several jobs at once."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.images.decode import decode_image, read_file
-from finetune.data.files import write_pairs
 from finetune.errors import FinetuneError
-from finetune.run_dir import write_text_atomic
 from finetune.synthesis.checks import check_sample, fold_text, parse_revised
-from finetune.synthesis.images import CollectionImages, filter_by_agreement
-from finetune.synthesis.journal import JobOutcome, Journal, Sample
+from finetune.synthesis.journal import JobOutcome, Journal, Prices, Sample
 from finetune.synthesis.llm import (
-    EndpointLLM,
     LanguageModel,
-    LLMOptions,
     Reply,
     Request,
     RequestFailedError,
     RunStoppedError,
 )
-from finetune.synthesis.plan import ImageSource, Rejected, SampleJob, SynthesisPlan, choose_images
+from finetune.synthesis.plan import ImageSource, Rejected, SampleJob, choose_images
 from finetune.synthesis.prompt_templates import (
     INSTRUCTION,
     PromptTemplates,
     answer_schema,
-    load_prompts,
 )
-from finetune.synthesis.report import (
-    TYPICAL_ANSWER_TOKENS,
-    CostEstimate,
-    Prices,
-    SynthesisReport,
-    build_report,
-    estimate_cost,
-)
-from indexer.collections.collection import OpenCollection
-from indexer.collections.model import load_model
 from indexer.errors import UnusableFileError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from embedder import Embedder
-    from indexer.config import Config
 
+TYPICAL_ANSWER_TOKENS = 1_200
 MAX_CONSECUTIVE_FAILURES = 5  # failed requests in a row that end the run
 MIN_DUPLICATE_CHARS = 40  # the same text of this length is a duplicate, whatever the images
 
@@ -235,15 +215,6 @@ class SynthesisRunner:
         return outcome
 
 
-def open_llm(options: LLMOptions, stop: threading.Event) -> LanguageModel:
-    """Open the model; nothing is sent before the first request. Raises `LanguageModelError`."""
-    if options.endpoint is not None:
-        return EndpointLLM(options, stop)
-    from finetune.synthesis.local_llm import LocalLLM
-
-    return LocalLLM(options)
-
-
 def _duplicate_key(sample: Sample) -> str:
     """Return what two duplicates share: their text and, if that is short, their images.
 
@@ -253,133 +224,3 @@ def _duplicate_key(sample: Sample) -> str:
     if len(text) >= MIN_DUPLICATE_CHARS:
         return text
     return " / ".join([text, *(image.id for image in sample.pictures.values())])
-
-
-@dataclass(slots=True, kw_only=True)
-class SynthesisSession:
-    """One run over one collection. `load_embedder` loads the collection's embedder."""
-
-    options: SynthesisOptions
-    images: CollectionImages
-    load_embedder: Callable[[], Embedder]
-    prompts: PromptTemplates
-    plan: SynthesisPlan
-    jobs: list[SampleJob]
-    journal: Journal | None
-
-    @property
-    def outcomes(self) -> Mapping[int, JobOutcome]:
-        return self.journal.outcomes if self.journal else {}
-
-    @property
-    def pending_jobs(self) -> list[SampleJob]:
-        return [job for job in self.jobs if job.number not in self.outcomes]
-
-    @property
-    def cost_so_far(self) -> float:
-        return self.options.prices.total_cost(self.outcomes.values())
-
-    def estimate_remaining(self) -> CostEstimate:
-        """Estimate the cost of the pending jobs."""
-        side = self.options.image_side
-        return estimate_cost(self.pending_jobs, self.prompts, side, self.outcomes.values())
-
-    def run(
-        self,
-        llm_options: LLMOptions,
-        stop: threading.Event,
-        on_outcome: Callable[[JobOutcome], None] = lambda _: None,
-    ) -> SynthesisReport:
-        """Run the pending jobs, then write the pairs and the report of all jobs so far.
-
-        Raises `LanguageModelError`, `RequestFailedError`, and errors of the collection. The pairs
-        and the report are written even then, unless the model cannot be opened.
-        """
-        if self.journal is None or not self.pending_jobs:
-            return self._write_results("complete")
-        llm = open_llm(llm_options, stop)
-        runner = SynthesisRunner(
-            options=self.options,
-            journal=self.journal,
-            generate=partial(
-                generate_sample,
-                source=self.images,
-                prompts=self.prompts,
-                llm=llm,
-                image_side=self.options.image_side,
-            ),
-            stop=stop,
-        )
-        try:
-            with closing(llm):
-                for outcome in runner.run(self.jobs):
-                    on_outcome(outcome)
-        except FinetuneError:
-            self._write_results("failed", runner.request_errors)
-            raise
-        if not self.pending_jobs:
-            status = "complete"
-        elif runner.over_budget:
-            status = "budget"
-        else:
-            status = "interrupted" if stop.is_set() else "incomplete"
-        return self._write_results(status, runner.request_errors)
-
-    def _write_results(self, status: str, request_errors: Sequence[str] = ()) -> SynthesisReport:
-        options = self.options
-        outcomes = [self.outcomes[number] for number in sorted(self.outcomes)]
-        kept = [outcome for outcome in outcomes if outcome.sample is not None]
-        if options.min_agreement is not None and kept:
-            embedder = self.load_embedder()
-            kept = filter_by_agreement(kept, self.images, embedder, options.min_agreement)
-        write_pairs(options.out, (o.sample.to_pair() for o in kept if o.sample is not None))
-        report = build_report(
-            outcomes,
-            kept,
-            status=status,
-            plan=self.plan.fingerprint,
-            planned=max(len(self.jobs), len(outcomes)),
-            lost=request_errors,
-            prices=options.prices,
-        )
-        text = json.dumps(asdict(report), indent=2, ensure_ascii=False)
-        write_text_atomic(options.report_path, text + "\n")
-        return report
-
-
-@contextmanager
-def open_session(
-    config: Config, options: SynthesisOptions, *, dry_run: bool = False
-) -> Iterator[SynthesisSession]:
-    """Open the collection, the plan and the journal; a dry run creates no journal.
-
-    Raises `CollectionError`, `FinetuneError`, `DataError`.
-    """
-    if options.out.exists() and not options.journal_path.exists():
-        raise FinetuneError(
-            f"{options.out} already exists and has no journal; choose another file with --out"
-        )
-    prompts = load_prompts(options.prompts)
-    with OpenCollection.open(config) as collection, ExitStack() as stack:
-        card = collection.card
-        images = CollectionImages.from_store(collection.store, config.collection)
-        plan = SynthesisPlan(
-            ids=images.ids,
-            tasks=options.tasks,
-            languages=options.languages,
-            seed=options.seed,
-            dependencies=f"{prompts.digest} {card.fingerprint}",
-        )
-        jobs = list(plan.iter_jobs(options.count))
-        journal = None
-        if not dry_run or options.journal_path.exists():
-            journal = stack.enter_context(Journal(options.journal_path, plan.fingerprint))
-        yield SynthesisSession(
-            options=options,
-            images=images,
-            load_embedder=lambda: load_model(config, card),
-            prompts=prompts,
-            plan=plan,
-            jobs=jobs,
-            journal=journal,
-        )

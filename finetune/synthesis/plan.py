@@ -7,21 +7,78 @@ extended.
 
 from __future__ import annotations
 
+import csv
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import isfinite
+from pathlib import Path
 from typing import Protocol
 
 from blake3 import blake3
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.languages import LANGUAGES, Language
 
 QUERY, POSITIVE, NEGATIVE = "query", "positive", "negative"
 POSITIVE_NEIGHBORS = 4  # nearest neighbors that a positive is drawn from
 NEGATIVE_NEIGHBORS = 12  # the next ones, that a hard negative is drawn from
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language to write in, from XLM-R's list (https://arxiv.org/abs/1911.02116, appendix A).
+
+    `code`: lower-case BCP 47 tag; `scripts`: first words of its letters' names.
+    """
+
+    code: str
+    name: str
+    weight: int  # languages with more written text are drawn more often
+    scripts: tuple[str, ...]
+
+
+def _read_languages() -> Iterator[Language]:
+    table = Path(__file__).with_name("languages.csv").read_text("utf-8")
+    for row in csv.DictReader(table.splitlines()):
+        scripts = tuple(row["scripts"].split())
+        yield Language(row["code"], row["name"], int(row["weight"]), scripts)
+
+
+LANGUAGES = {language.code: language for language in _read_languages()}
+
+
+def parse_language_weights(text: str | None) -> dict[str, float]:
+    """Parse `en=3,ja,de=0.5` to weights by code; None selects all languages."""
+    if text is None:
+        return {code: language.weight for code, language in LANGUAGES.items()}
+    return parse_weights(text, LANGUAGES, "--languages")
+
+
+def parse_weights(text: str, choices: Collection[str], option: str) -> dict[str, float]:
+    """Parse `classification=1,vqa=1,retrieval` to positive weights by name.
+
+    A name without a weight has weight 1, and a weight of 0 removes the name. Raises
+    `FinetuneError`.
+    """
+    weights: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = (part.strip().lower() for part in item.partition("="))
+        if name not in choices:
+            raise FinetuneError(
+                f"{option}: unknown name {name!r}; choose from {', '.join(choices)}"
+            )
+        try:
+            weights[name] = float(number or "1")
+        except ValueError:
+            weights[name] = -1.0
+        if not isfinite(weights[name]) or weights[name] < 0:
+            raise FinetuneError(f"{option}: the weight in {item!r} must be a number, 0 or more")
+    positive = {name: weight for name, weight in weights.items() if weight > 0}
+    if not positive:
+        raise FinetuneError(f"{option}: nothing is left to choose from; write NAME=WEIGHT,...")
+    return positive
 
 
 @dataclass(frozen=True, slots=True)

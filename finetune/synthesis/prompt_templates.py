@@ -19,8 +19,7 @@ from typing import Any
 from blake3 import blake3
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.languages import LANGUAGES
-from finetune.synthesis.plan import COMBINATIONS, NEGATIVE, POSITIVE, QUERY, Combination, SampleJob
+from finetune.synthesis.plan import COMBINATIONS, LANGUAGES, Combination, SampleJob
 
 DEFAULT_PROMPTS = Path(__file__).parent / "prompts"
 FILES = ("system.md", "request.md", "pictures.md", "angles.md", *(f"{t}.md" for t in COMBINATIONS))

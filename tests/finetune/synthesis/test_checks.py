@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from finetune.synthesis.checks import check_sample, parse_revised
-from finetune.synthesis.languages import LANGUAGES, is_plausible_language
+from finetune.synthesis.checks import check_sample, is_plausible_language, parse_revised
 from finetune.synthesis.llm import Reply
-from finetune.synthesis.plan import COMBINATIONS, Rejected
+from finetune.synthesis.plan import COMBINATIONS, LANGUAGES, Rejected
 from finetune.synthesis.prompt_templates import EVALUATION, INTERPRETATION, answer_schema
 
 CLASSES, VQA = COMBINATIONS["classification"][0], COMBINATIONS["vqa"][0]

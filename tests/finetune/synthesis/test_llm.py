@@ -24,9 +24,9 @@ from finetune.synthesis.llm import (
     RunStoppedError,
     describe_destination,
 )
-from finetune.synthesis.pipeline import open_llm
 from finetune.synthesis.plan import COMBINATIONS
 from finetune.synthesis.prompt_templates import answer_schema
+from finetune.synthesis.session import open_llm
 
 SCHEMA = answer_schema(COMBINATIONS["vqa"][0])
 REQUEST = Request(

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from finetune.synthesis.journal import Journal
-from finetune.synthesis.languages import parse_language_weights
 from finetune.synthesis.llm import LanguageModelError, LLMOptions, Request
 from finetune.synthesis.local_llm import LocalLLM
-from finetune.synthesis.pipeline import SynthesisOptions, SynthesisSession
-from finetune.synthesis.plan import SynthesisPlan
+from finetune.synthesis.pipeline import SynthesisOptions
+from finetune.synthesis.plan import SynthesisPlan, parse_language_weights
 from finetune.synthesis.prompt_templates import load_prompts
+from finetune.synthesis.session import SynthesisSession
 
 TEMPLATES = {
     "vlm2vec-qwen2vl": "<|vision_start|><|image_pad|><|vision_end|>",

@@ -12,17 +12,12 @@ import pytest
 
 from finetune.data.files import read_pairs
 from finetune.synthesis import llm as module
-from finetune.synthesis.journal import JobOutcome, Journal
-from finetune.synthesis.languages import parse_language_weights
+from finetune.synthesis.journal import JobOutcome, Journal, Prices
 from finetune.synthesis.llm import LanguageModelError, LLMOptions, RequestFailedError
-from finetune.synthesis.pipeline import (
-    SynthesisOptions,
-    SynthesisRunner,
-    SynthesisSession,
-)
-from finetune.synthesis.plan import SynthesisPlan
+from finetune.synthesis.pipeline import SynthesisOptions, SynthesisRunner
+from finetune.synthesis.plan import SynthesisPlan, parse_language_weights
 from finetune.synthesis.prompt_templates import load_prompts
-from finetune.synthesis.report import CostEstimate, Prices, estimate_cost
+from finetune.synthesis.session import CostEstimate, SynthesisSession, estimate_cost
 
 TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}
 

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.languages import LANGUAGES, parse_language_weights, parse_weights
-from finetune.synthesis.plan import COMBINATIONS, Rejected, SynthesisPlan, choose_images
+from finetune.synthesis.plan import (
+    COMBINATIONS,
+    LANGUAGES,
+    Rejected,
+    SynthesisPlan,
+    choose_images,
+    parse_language_weights,
+    parse_weights,
+)
 
 IDS = tuple("abcdefghij")
 TASKS = {"classification": 1.0, "vqa": 1.0, "retrieval": 2.0}

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from finetune.errors import FinetuneError
-from finetune.synthesis.languages import LANGUAGES
-from finetune.synthesis.plan import COMBINATIONS, SampleJob
+from finetune.synthesis.plan import COMBINATIONS, LANGUAGES, SampleJob
 from finetune.synthesis.prompt_templates import (
     DEFAULT_PROMPTS,
     FILES,
