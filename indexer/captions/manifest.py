@@ -95,7 +95,10 @@ def parse_caption_rows(rows: Iterable[Row], image_name: str) -> FileCaptions:
     """Return the captions, tags and metadata of an image's rows; later rows win in metadata."""
     parts = []
     for row in rows:
-        language, fields = _pop_language(row)
+        languages = {name: parse_language_tag(str(row.get(name, ""))) for name in LANGUAGE_COLUMNS}
+        column = next((name for name, language in languages.items() if language), "")
+        fields = {key: value for key, value in row.items() if key != column}
+        language = languages.get(column)
         parts.append(parse_fields(fields, language, CAPTION_SOURCE, image_name))
     return merge_file_captions(parts)
 
@@ -162,16 +165,6 @@ def parse_json_row(line: str, number: int) -> Row:
     if not isinstance(row, dict):
         raise ValueError(f"line {number}: not an object")
     return row
-
-
-def _pop_language(row: Row) -> tuple[str | None, dict[str, object]]:
-    fields = dict(row)
-    for name in LANGUAGE_COLUMNS:
-        tag = parse_language_tag(str(fields.get(name, "")))
-        if tag:
-            del fields[name]
-            return tag, fields
-    return None, fields
 
 
 def _find_file_column(row: Iterable[str], columns: Sequence[str]) -> str:

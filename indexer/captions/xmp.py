@@ -5,7 +5,7 @@ Adobe, XMP Specification Part 1 (ISO 16684-1); the IPTC Photo Metadata Standard 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from indexer.captions.normalize import (
@@ -92,11 +92,8 @@ def _iterate_properties(root: Element) -> Iterator[tuple[str, str | None, str]]:
         for name, text in block.attrib.items():
             yield name, None, text
         for element in block:
-            yield from _list_items(element)
-
-
-def _list_items(element: Element) -> Iterable[tuple[str, str | None, str]]:
-    items = [item for array in element for item in array if item.tag == f"{RDF}li"]
-    if not items:
-        return [(element.tag, None, element.text or "")]
-    return [(element.tag, parse_language_tag(i.get(LANG, "")), i.text or "") for i in items]
+            items = [item for array in element for item in array if item.tag == f"{RDF}li"]
+            for item in items:
+                yield element.tag, parse_language_tag(item.get(LANG, "")), item.text or ""
+            if not items:
+                yield element.tag, None, element.text or ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -106,20 +107,16 @@ class _FilesystemFile(ByteSource):
         self._fs, self._path = open_filesystem(address)
 
     def stat(self) -> FileStat:
-        try:
+        with raise_unreadable(self._address):
             self._fs.invalidate_cache()
             info = self._fs.info(self._path)
-        except Exception as error:
-            raise unreadable(describe_error(error, self._address)) from None
         return FileStat(int(info.get("size") or 0), parse_mtime_ns(info), build_etag(info))
 
     def read(self, start: int, end: int) -> bytes:
         if end <= start:
             return b""
-        try:
+        with raise_unreadable(self._address):
             return bytes(self._fs.cat_file(self._path, start=start, end=end))
-        except Exception as error:
-            raise unreadable(describe_error(error, self._address)) from None
 
 
 class _WebFile(ByteSource):
@@ -196,6 +193,15 @@ def open_filesystem(address: str) -> tuple[Any, str]:
             raise IndexerError(f"{scheme}:// is not a file system that fsspec knows") from None
         raise IndexerError(f"{shown}: {describe_error(error, address)}") from None
     return fs, path
+
+
+@contextmanager
+def raise_unreadable(address: str) -> Iterator[None]:
+    """Turn a file system's errors into `UnusableFileError`."""
+    try:
+        yield
+    except Exception as error:
+        raise unreadable(describe_error(error, address)) from None
 
 
 def describe_error(error: BaseException, address: str) -> str:

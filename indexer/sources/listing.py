@@ -50,22 +50,19 @@ CREATE TABLE entries (
 class Entry(NamedTuple):
     """A file of a listing. `etag` changes when it does; `offset` is its place in an archive."""
 
-    folder: str
-    name: str
+    path: str
     size: int
     mtime_ns: int
     etag: str
     offset: int = 0
 
     @property
-    def path(self) -> str:
-        return f"{self.folder}/{self.name}"
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
 
-
-def make_entry(path: str, size: int, mtime_ns: int, etag: str, offset: int = 0) -> Entry:
-    """Return the entry of a path that starts with "/"; a bucket's key may have a "/" too many."""
-    folder, _, name = path.rpartition("/")
-    return Entry(folder, name, size, min(max(mtime_ns, 0), MAX_MTIME_NS), etag, offset)
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
 
 
 class Listing:
@@ -78,7 +75,8 @@ class Listing:
         self._manifests: dict[str, set[str]] = {}
         remaining = iter(entries)
         while page := list(islice(remaining, PAGE_SIZE)):
-            rows = [(os.fsencode(e.folder), os.fsencode(e.name), *e[2:]) for e in page]
+            valid = (e._replace(mtime_ns=min(max(e.mtime_ns, 0), MAX_MTIME_NS)) for e in page)
+            rows = [(os.fsencode(e.folder), os.fsencode(e.name), *e[1:]) for e in valid]
             self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
             for entry in page:
                 if is_manifest(entry.name):
@@ -126,7 +124,7 @@ class Listing:
     def _select(self, condition: str, *values: bytes) -> list[Entry]:
         with self._lock:
             rows = self._db.execute(f"SELECT * FROM entries WHERE {condition}", values).fetchall()
-        return [Entry(os.fsdecode(row[0]), os.fsdecode(row[1]), *row[2:]) for row in rows]
+        return [Entry(os.fsdecode(row[0] + b"/" + row[1]), *row[2:]) for row in rows]
 
 
 class ListedSource(Source):

@@ -7,15 +7,16 @@ from functools import cached_property
 from typing import Any
 
 from embedder.images.decode import DecodeLimits
-from indexer.errors import IndexerError, UnusableFileError, unreadable
+from indexer.errors import IndexerError, unreadable
 from indexer.sources.base import SourceFile, SourcePart, check_size
 from indexer.sources.filesystem import (
     build_etag,
     describe_error,
     open_filesystem,
     parse_mtime_ns,
+    raise_unreadable,
 )
-from indexer.sources.listing import PAGE_SIZE, Entry, ListedSource, make_entry
+from indexer.sources.listing import PAGE_SIZE, Entry, ListedSource
 from indexer.types import SkipCallback
 
 
@@ -40,14 +41,11 @@ class ObjectStorageSource(ListedSource):
         key = base + listing_path if path != self.root else base
         listing = self.__dict__.get("_listing")  # a worker reads without listing
         entry = listing.get(listing_path) if listing else None
-        try:
+        with raise_unreadable(self._address):
             size = entry.size if entry else int(fs.info(key)["size"] or 0)
-            check_size(size, limits.max_bytes)
+        check_size(size, limits.max_bytes)
+        with raise_unreadable(self._address):
             data = bytes(fs.cat_file(key))
-        except UnusableFileError:
-            raise
-        except Exception as error:
-            raise unreadable(describe_error(error, self._address)) from None
         if len(data) != size:
             raise unreadable("it changed while being read; ingest again")
         return data
@@ -62,22 +60,20 @@ class ObjectStorageSource(ListedSource):
         fs, base = self._filesystem_and_path
         try:
             fs.invalidate_cache()
-            for info in _iterate_infos(fs, base):
+            for info in self._iterate_infos():
                 name = str(info["name"])
                 if info["type"] == "file" and not name.endswith("/"):
                     path = name.rpartition("/")[2] if self._is_file else name[len(base) :]
                     path, size = "/" + path.removeprefix("/"), int(info.get("size") or 0)
-                    yield make_entry(path, size, parse_mtime_ns(info), build_etag(info))
+                    yield Entry(path, size, parse_mtime_ns(info), build_etag(info))
         except Exception as error:
             raise IndexerError(f"{self.root}: {describe_error(error, self._address)}") from None
 
     def fetch(self, entry: Entry, max_bytes: int) -> bytes:
         fs, base = self._filesystem_and_path
         base = base.rpartition("/")[0] if self._is_file else base
-        try:
+        with raise_unreadable(self._address):
             return bytes(fs.cat_file(base + entry.path, start=0, end=min(max_bytes, entry.size)))
-        except Exception as error:
-            raise unreadable(describe_error(error, self._address)) from None
 
     def to_listing_path(self, path: str) -> str:
         rest = path[len(self.root) :]
@@ -98,37 +94,35 @@ class ObjectStorageSource(ListedSource):
         except Exception:
             return False
 
+    def _iterate_infos(self) -> Iterator[dict[str, Any]]:
+        """Yield `name`, `type` and whatever else the file system reports of what is there."""
+        fs, base = self._filesystem_and_path
+        folder, slash, name = base.rpartition("/")
+        # the sidecars of one file start with its path up to the first dot of its name
+        prefix = folder + slash + name.partition(".")[0] + ("." if "." in name else "")
+        if hasattr(fs, "_iterdir") and hasattr(fs, "split_path"):
+            yield from _iterate_s3_infos(fs, prefix if self._is_file else f"{base}/")
+        elif self._is_file:
+            yield from (i for i in fs.ls(folder, detail=True) if str(i["name"]).startswith(prefix))
+        else:  # not fs.walk: it omits folders that cannot be listed
+            stack = [base]
+            while stack:
+                path = stack.pop()
+                for info in fs.ls(path, detail=True):
+                    if info["type"] == "directory" and info["name"].rstrip("/") != path.rstrip("/"):
+                        stack.append(info["name"])
+                    else:
+                        yield info
 
-def _iterate_infos(fs: Any, base: str) -> Iterator[dict[str, Any]]:
-    """Yield what is under `base`: `name`, `type` and whatever else the file system reports."""
-    if hasattr(fs, "_iterdir") and hasattr(fs, "split_path"):
-        yield from _iterate_s3_infos(fs, base)
-        return
-    if fs.isfile(base):
-        prefix = _sibling_prefix(base)
-        siblings = fs.ls(base.rpartition("/")[0], detail=True)
-        yield from (info for info in siblings if str(info["name"]).startswith(prefix))
-        return
-    stack = [base]
-    while stack:
-        folder = stack.pop()
-        for info in fs.ls(folder, detail=True):
-            if info["type"] == "directory" and info["name"].rstrip("/") != folder.rstrip("/"):
-                stack.append(info["name"])
-            else:
-                yield info
 
-
-def _iterate_s3_infos(fs: Any, base: str) -> Iterator[dict[str, Any]]:
+def _iterate_s3_infos(fs: Any, prefix: str) -> Iterator[dict[str, Any]]:
     """List S3 without folders: one request per thousand objects, however they are nested."""
     from fsspec.asyn import sync
 
-    bucket, key, _ = fs.split_path(base)
+    bucket, key_prefix, _ = fs.split_path(prefix)
     if not bucket:
         raise ValueError("name a bucket: s3://bucket, or s3://bucket/prefix")
-    prefix = f"{key}/" if key else ""
-    prefix = _sibling_prefix(key) if key and fs.isfile(base) else prefix
-    listing = fs._iterdir(bucket, delimiter="", prefix=prefix)
+    listing = fs._iterdir(bucket, delimiter="", prefix=key_prefix)
 
     async def fetch_page() -> list[dict[str, Any]]:
         infos: list[dict[str, Any]] = []
@@ -140,9 +134,3 @@ def _iterate_s3_infos(fs: Any, base: str) -> Iterator[dict[str, Any]]:
 
     while infos := sync(fs.loop, fetch_page):
         yield from infos
-
-
-def _sibling_prefix(path: str) -> str:
-    """Return a file's path up to the first dot of its name: its sidecars start with that."""
-    folder, slash, name = path.rpartition("/")
-    return folder + slash + name.partition(".")[0] + ("." if "." in name else "")

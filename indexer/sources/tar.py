@@ -15,7 +15,7 @@ from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.paths import display_path
 from indexer.sources.base import SourceOptions, SourcePart, check_size
 from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
-from indexer.sources.listing import Entry, ListedSource, make_entry
+from indexer.sources.listing import Entry, ListedSource
 from indexer.types import SkipCallback, SkippedFile
 
 BLOCK_BYTES = 512
@@ -103,7 +103,7 @@ class TarSource(ListedSource):
                 on_skip(SkippedFile(shown, "unsupported", "its name leads out of the archive"))
             elif member.offset_data + member.size <= size:
                 mtime_ns = int(member.mtime * 1_000_000_000)
-                yield make_entry(path, member.size, mtime_ns, etag, member.offset_data)
+                yield Entry(path, member.size, mtime_ns, etag, member.offset_data)
 
     def fetch(self, entry: Entry, max_bytes: int) -> bytes:
         size = min(max_bytes, entry.size)

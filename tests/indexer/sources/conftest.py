@@ -127,11 +127,11 @@ def bucket(s3_server, monkeypatch, request) -> Bucket:
 
 
 class Site:
-    """A web server: path -> bytes, a status, or where it redirects to. `asked` are its requests."""
+    """A web server: path -> bytes, a status, or a redirect. `requests` has the paths asked for."""
 
     def __init__(self) -> None:
         self.pages: dict[str, bytes | int | str] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.ranges = True
         site = self
@@ -140,7 +140,7 @@ class Site:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                site.asked.append(self.path)
+                site.requests.append(self.path)
                 site.headers.append(dict(self.headers))
                 page = site.pages.get(self.path, site.pages.get(self.path.partition("?")[0], 404))
                 if isinstance(page, str):

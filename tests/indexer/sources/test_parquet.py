@@ -77,7 +77,7 @@ def test_rows_with_references(folder, tmp_path, site, run, make_image):
     assert result["added"] == 1
     reasons = [reason for _, reason in result["skipped"]]
     assert reasons == ["unreadable", "unreadable", "remote", "remote", "remote"]
-    assert site.asked == []
+    assert site.requests == []
     assert run(folder / "t.parquet", allowed_hosts=(site.host,))["added"] == 1
 
 

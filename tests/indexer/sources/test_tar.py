@@ -119,7 +119,7 @@ def test_by_url(site, run, stored, members, make_tar):
     site.pages["/0.tar"] = make_tar(members)
     assert run(f"{site.url}/0.tar?sig=secret") == {"added": 3}
     assert stored()["001.png"]["paths"] == [f"{site.url}/0.tar#a/001.png"]
-    assert set(site.asked) == {"/0.tar?sig=secret"}
+    assert set(site.requests) == {"/0.tar?sig=secret"}
 
 
 def test_a_server_without_ranges_is_reported(site, run, members, make_tar):

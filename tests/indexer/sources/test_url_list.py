@@ -23,9 +23,9 @@ def test_a_list_with_captions(site, run, stored, make_image):
     assert dog["folder"] == [f"{url}#{site.url}/dogs"]
     assert cat["meta"]["url"] == f"{site.url}/pets/cat.png"
     assert (cat["captions"][0]["text"], cat["tags"]) == ("a cat", ["pet"])
-    site.asked.clear()
+    site.requests.clear()
     assert run(url) == {"unchanged": 2}
-    assert site.asked == ["/pets/list.csv"]
+    assert site.requests == ["/pets/list.csv"]
 
 
 def test_a_list_that_changes(site, run, stored, make_image):
@@ -35,9 +35,9 @@ def test_a_list_that_changes(site, run, stored, make_image):
     run(f"{site.url}/l.jsonl")
     rows[0] = '{"url": "1.png", "caption": "eins", "lang": "de"}'
     site.pages["/l.jsonl"] = "\n".join([rows[0], '{"url": "3.png"}']).encode()
-    site.asked.clear()
+    site.requests.clear()
     assert run(f"{site.url}/l.jsonl", prune=True) == {"added": 1, "updated": 1, "removed": 1}
-    assert sorted(site.asked) == ["/1.png", "/3.png", "/l.jsonl"]
+    assert sorted(site.requests) == ["/1.png", "/3.png", "/l.jsonl"]
     assert stored()["1.png"]["captions"][0]["text"] == "eins"
 
 
@@ -59,7 +59,7 @@ def test_other_hosts_are_fetched_only_if_allowed(site, other_site, run, make_ima
     site.pages["/l.txt"] = "\n".join(rows).encode()
     result = run(f"{site.url}/l.txt")
     assert result == {"skipped": sorted((row.rpartition("/")[2], "remote") for row in rows)}
-    assert other_site.asked == []
+    assert other_site.requests == []
     advice = [s.detail for s in run.report.skipped]
     assert f"not fetched: name its host with --allow-host {other_site.host}" in advice
     result = run(f"{site.url}/l.txt", allowed_hosts=(other_site.host,))
@@ -87,11 +87,11 @@ def test_redirects_are_checked(site, other_site, run, make_image):
             ("l.txt#meta.png", "remote"),
         ],
     }
-    assert other_site.asked == []
+    assert other_site.requests == []
 
 
 @pytest.mark.parametrize(
-    ("origin", "hosts", "names", "asked", "allowed"),
+    ("origin", "hosts", "names", "url", "allowed"),
     [
         ("http://a.org/l", [], {"a.org": ["93.184.216.34"]}, "http://a.org/x", True),
         ("http://a.org/l", ["b.org"], {"b.org": ["127.0.0.1"]}, "http://b.org/x", False),
@@ -102,7 +102,7 @@ def test_redirects_are_checked(site, other_site, run, make_image):
         (None, ["b.org"], {"b.org": ["192.168.0.1"]}, "http://b.org/x", False),
     ],
 )
-def test_addresses_of_an_allowed_host(monkeypatch, origin, hosts, names, asked, allowed):
+def test_addresses_of_an_allowed_host(monkeypatch, origin, hosts, names, url, allowed):
     import httpcore
 
     def refuse(*args, **options):
@@ -111,7 +111,7 @@ def test_addresses_of_an_allowed_host(monkeypatch, origin, hosts, names, asked, 
     monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", refuse)
     web = HttpClient(origin, hosts, lambda host, port: names[host], lambda seconds: None)
     with pytest.raises(UnusableFileError) as error:
-        web.get(asked, 100)
+        web.get(url, 100)
     assert ("as far as it may come" in error.value.detail) is allowed
     assert ("private address" in error.value.detail) is not allowed
 
@@ -152,7 +152,7 @@ def test_limits(site, run, make_image):
     assert reasons["empty"][0] == "empty"
     assert reasons["500"] == ("unreadable", f"{site.url}/500.png: the server answers 500")
     assert "credentials" in reasons["403"][1]
-    assert site.asked.count("/500.png") == 3
+    assert site.requests.count("/500.png") == 3
     source._http.max_seconds = -1.0
     site.pages["/slow.png"] = b"x"
     with pytest.raises(UnusableFileError, match="too slow"):
@@ -167,15 +167,15 @@ def test_credentials_are_sent_and_never_stored(site, run, stored, make_image, co
     address = f"http://ann:k3yk3y@{site.host}/l.csv?X-Amz-Signature=s1gned"
     assert run(address) == {"added": 2}
     assert all(headers["Authorization"] == "Basic YW5uOmszeWszeQ==" for headers in site.headers)
-    assert "/l.csv?X-Amz-Signature=s1gned" in site.asked
+    assert "/l.csv?X-Amz-Signature=s1gned" in site.requests
     text = str(stored()) + str(run.report)
     text += (collection.index_dir / "catalogue.db").read_bytes().decode("latin-1")
     for secret in ("k3yk3y", "t0psecret", "s1gned", "ann:"):
         assert secret not in text
-    site.pages["/l.csv"] = rows.replace("KEY", "xyz").encode()  # signed anew
-    site.asked.clear()
+    site.pages["/l.csv"] = rows.replace("KEY", "xyz").encode()  # signed again
+    site.requests.clear()
     assert run(address) == {"unchanged": 2}
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 def test_an_original_is_fetched_only_for_a_known_list(site, other_site, make_image):
