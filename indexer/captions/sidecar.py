@@ -79,7 +79,9 @@ def parse_fields(value: object, language: str | None, source: str, image_name: s
         if name in CAPTION_KEYS:
             captions.extend(_parse_captions(item, key_language or language, source))
         elif name in TAG_KEYS:
-            tag_values.extend(_parse_tags(item))
+            values = split_tags(item) if isinstance(item, str) else item
+            if isinstance(values, list):
+                tag_values.extend(str(v) for v in values if isinstance(v, str | int))
         else:
             plain, meta_key = to_payload_value(item), normalize_text(str(key), 64)
             if plain is not None and meta_key and len(meta) < MAX_METADATA_ITEMS:
@@ -124,9 +126,3 @@ def _parse_list_item(item: object, language: str | None, source: str) -> tuple[C
     if isinstance(item, list):
         return merge_captions(make_caption(t, language, source) for t in item if isinstance(t, str))
     return _parse_captions(item, language, source)
-
-
-def _parse_tags(value: object) -> list[str]:
-    if isinstance(value, str):
-        return split_tags(value)
-    return [str(v) for v in value if isinstance(v, str | int)] if isinstance(value, list) else []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from indexer.errors import IndexerError, UnusableFileError
@@ -44,9 +43,12 @@ class HostPolicy:
     """
 
     def __init__(self, origin: str | None, hosts: Sequence[str], resolve: Resolver) -> None:
-        self._origin, self.resolve = origin, resolve
-        self._allowed_hosts = parse_allowed_hosts(hosts)
+        import httpx
+
+        self.resolve = resolve
+        self._origin_host = _host_and_port(httpx.URL(origin)) if origin else None
         self._origin_is_private: bool | None = None
+        self._allowed_hosts = parse_allowed_hosts(hosts)
 
     def check_url(self, url: str) -> httpx.URL:
         """Return `url`, parsed; raises `UnusableFileError` if its host is not allowed."""
@@ -90,12 +92,6 @@ class HostPolicy:
         if origin is None or origin[0] != host[0]:
             return False
         return {origin[1], host[1]} <= set(DEFAULT_PORTS.values())
-
-    @cached_property
-    def _origin_host(self) -> HostPort | None:
-        import httpx
-
-        return _host_and_port(httpx.URL(self._origin)) if self._origin else None
 
 
 def is_public_address(address: str) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError, UnusableFileError, unreadable
 from indexer.paths import display_path
-from indexer.sources.base import SourceOptions, SourcePart, check_size
+from indexer.sources.base import SourcePart, check_size
 from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
 from indexer.sources.listing import Entry, ListedSource
 from indexer.types import SkipCallback, SkippedFile
@@ -24,21 +24,13 @@ BLOCK_BYTES = 512
 class TarSource(ListedSource):
     """One archive, here or at a URL. Paths are `ARCHIVE#MEMBER`."""
 
-    def __init__(
-        self,
-        address: str,
-        options: SourceOptions | None = None,
-        on_skip: SkipCallback | None = None,
-    ) -> None:
-        super().__init__(address, options, on_skip)
-        if not self.root.lower().endswith(".tar"):
-            raise IndexerError(
-                f"{display_path(self.root)} is compressed, so its images cannot be read one by "
-                "one: unpack it, or write it again as a plain .tar"
-            )
-
     def check_readable(self) -> None:
         shown = display_path(self.root)
+        if not shown.lower().endswith(".tar"):
+            raise IndexerError(
+                f"{shown} is compressed, so its images cannot be read one by one: unpack it, or "
+                "write it again as a plain .tar"
+            )
         try:
             head = self._byte_source.read(0, BLOCK_BYTES)
             if head != bytes(BLOCK_BYTES):  # else an empty archive
@@ -78,10 +70,7 @@ class TarSource(ListedSource):
         """Yield the regular files with their offsets; a defect is reported and ends the list."""
         defect = ""
         try:
-            with (
-                self._byte_source.open() as file,
-                tarfile.open(fileobj=file, mode="r:") as tar,
-            ):
+            with self._byte_source.open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 yield from self._iterate_entries(tar, on_skip)
                 file.seek(tar.offset)
                 if file.read(BLOCK_BYTES) != bytes(BLOCK_BYTES):

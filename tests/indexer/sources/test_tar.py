@@ -103,7 +103,7 @@ def test_invalid_archives(folder):
         open_source(folder / "x.tar").check_readable()
     (folder / "x.tar.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(IndexerError, match="unpack it, or write it again"):
-        open_source(folder / "x.tar.gz")
+        open_source(folder / "x.tar.gz").check_readable()
     with pytest.raises(IndexerError, match="nothing matches"):
         SourceSet.open([str(folder / "no-*.tar")])
 
