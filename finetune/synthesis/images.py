@@ -20,7 +20,14 @@ from embedder.client.embeddings import is_utf8_encodable
 from embedder.types import Embedder, Input, Vectors
 from finetune.errors import FinetuneError
 from finetune.synthesis.journal import JobOutcome, Sample
-from finetune.synthesis.plan import POSITIVE, QUERY, Rejected, SampleImage
+from finetune.synthesis.plan import (
+    NEGATIVE,
+    POSITIVE,
+    QUERY,
+    Rejected,
+    SampleImage,
+    SampleJob,
+)
 from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
 from indexer.search.query_syntax import build_store_filter
@@ -30,6 +37,8 @@ from indexer.stores.base import Store, iterate_records
 if TYPE_CHECKING:
     from indexer.types import Record
 
+POSITIVE_NEIGHBORS = 4  # nearest neighbors that a positive is drawn from
+NEGATIVE_NEIGHBORS = 12  # the next ones, that a hard negative is drawn from
 MAX_NEIGHBORS = 64  # before near-duplicates are dropped
 IMAGE_FILTER = {"kind": ("image",)}
 NUM_REFERENCE_IMAGES = 1_000  # that a text is compared with
@@ -97,6 +106,30 @@ class CollectionImages:
         if not found or IMAGE not in found[0].vectors:
             raise Rejected("picture is gone", "it is no longer in the collection")
         return found[0]
+
+
+def choose_images(job: SampleJob, images: CollectionImages) -> dict[str, SampleImage]:
+    """Choose the images of a job by role; raises `Rejected` if the anchor has too few neighbors.
+
+    A positive that is not the anchor is one of its nearest neighbors, a hard negative one of the
+    next nearest.
+    """
+    anchor_role, *other_roles = job.combination.image_roles
+    chosen = {anchor_role: images.get_image(job.anchor_id)}
+    if not other_roles:
+        return chosen
+    rng = random.Random(job.seed)
+    neighbors = images.find_neighbors(job.anchor_id)
+    positive_count = 0
+    if POSITIVE in other_roles:
+        positive_count = min(POSITIVE_NEIGHBORS, max(1, len(neighbors) // 3))
+    negative_candidates = neighbors[positive_count : positive_count + NEGATIVE_NEIGHBORS]
+    if not negative_candidates:
+        raise Rejected("no neighbours", "too few pictures in the collection are like it")
+    if POSITIVE in other_roles:
+        chosen[POSITIVE] = images.get_image(rng.choice(neighbors[:positive_count]))
+    chosen[NEGATIVE] = images.get_image(rng.choice(negative_candidates))
+    return chosen
 
 
 def matching_text_and_image(sample: Sample) -> tuple[str, SampleImage] | None:

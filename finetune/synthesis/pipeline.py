@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from embedder.images.decode import decode_image, read_file
 from finetune.errors import FinetuneError
 from finetune.synthesis.checks import check_sample, fold_text, parse_revised
+from finetune.synthesis.images import CollectionImages, choose_images
 from finetune.synthesis.journal import JobOutcome, Journal, Prices, Sample
 from finetune.synthesis.llm import (
     LanguageModel,
@@ -20,7 +21,7 @@ from finetune.synthesis.llm import (
     RequestFailedError,
     RunStoppedError,
 )
-from finetune.synthesis.plan import ImageSource, Rejected, SampleJob, choose_images
+from finetune.synthesis.plan import Rejected, SampleJob
 from finetune.synthesis.prompt_templates import (
     INSTRUCTION,
     PromptTemplates,
@@ -64,7 +65,7 @@ class SynthesisOptions:
 
 def generate_sample(
     job: SampleJob,
-    source: ImageSource,
+    collection_images: CollectionImages,
     prompts: PromptTemplates,
     llm: LanguageModel,
     image_side: int = 768,
@@ -77,7 +78,7 @@ def generate_sample(
     reply, sample, reason, detail = Reply(""), None, "", ""
     schema = answer_schema(job.combination)
     try:
-        images = choose_images(job, source)
+        images = choose_images(job, collection_images)
         request = Request(
             system=prompts.system,
             text=prompts.build_request(job),

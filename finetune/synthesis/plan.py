@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from itertools import count
 from math import isfinite
 from pathlib import Path
-from typing import Protocol
 
 from blake3 import blake3
 
 from finetune.errors import FinetuneError
 
 QUERY, POSITIVE, NEGATIVE = "query", "positive", "negative"
-POSITIVE_NEIGHBORS = 4  # nearest neighbors that a positive is drawn from
-NEGATIVE_NEIGHBORS = 12  # the next ones, that a hard negative is drawn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +136,6 @@ class SampleImage:
     path: str
 
 
-class ImageSource(Protocol):
-    """The images to write about; see `images.CollectionImages`."""
-
-    @property
-    def ids(self) -> Sequence[str]: ...
-
-    def get_image(self, id: str) -> SampleImage: ...
-
-    def find_neighbors(self, id: str) -> list[str]: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleJob:
     """One sample to generate. `seed` decides everything that is still random."""
@@ -215,27 +201,3 @@ class SynthesisPlan:
             ids = list(self.ids)
             random.Random(f"{self.seed}:pictures:{pass_number}").shuffle(ids)
             yield from ids
-
-
-def choose_images(job: SampleJob, source: ImageSource) -> dict[str, SampleImage]:
-    """Choose the images of a job by role; raises `Rejected` if the anchor has too few neighbors.
-
-    A positive that is not the anchor is one of its nearest neighbors, a hard negative one of the
-    next nearest.
-    """
-    anchor_role, *other_roles = job.combination.image_roles
-    images = {anchor_role: source.get_image(job.anchor_id)}
-    if not other_roles:
-        return images
-    rng = random.Random(job.seed)
-    neighbors = source.find_neighbors(job.anchor_id)
-    positive_count = 0
-    if POSITIVE in other_roles:
-        positive_count = min(POSITIVE_NEIGHBORS, max(1, len(neighbors) // 3))
-    negative_candidates = neighbors[positive_count : positive_count + NEGATIVE_NEIGHBORS]
-    if not negative_candidates:
-        raise Rejected("no neighbours", "too few pictures in the collection are like it")
-    if POSITIVE in other_roles:
-        images[POSITIVE] = source.get_image(rng.choice(neighbors[:positive_count]))
-    images[NEGATIVE] = source.get_image(rng.choice(negative_candidates))
-    return images

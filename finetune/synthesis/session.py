@@ -149,7 +149,7 @@ class SynthesisSession:
             journal=self.journal,
             generate=partial(
                 generate_sample,
-                source=self.images,
+                collection_images=self.images,
                 prompts=self.prompts,
                 llm=llm,
                 image_side=self.options.image_side,

@@ -116,6 +116,6 @@ def test_without_pairs_the_error_gives_advice(collection, colours, folder):
     with pytest.raises(DataError, match=r"files of all 2 captioned pictures .* are gone"):
         from_collection(collection)
     ingest([folder], collection, colours, IngestOptions(prune=True))
-    said = "no picture of collection 'default' has a caption: .*captions.csv.*indexer ingest"
-    with pytest.raises(DataError, match=said):
+    message = "no picture of collection 'default' has a caption: .*captions.csv.*indexer ingest"
+    with pytest.raises(DataError, match=message):
         from_collection(collection)

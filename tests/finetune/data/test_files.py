@@ -210,7 +210,7 @@ def test_each_caption_gives_a_pair(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("t.csv", "query,positive\na,b\nc,\n", "t.csv, line 3: the positive has neither"),
         ("t.csv", 'query,positive\n"a\nb",c\nd,\n', "t.csv, line 4: the positive"),
@@ -230,8 +230,8 @@ def test_each_caption_gives_a_pair(folder):
         ("t.xlsx", "", r"t.xlsx has no supported format \(.jsonl"),
     ],
 )
-def test_errors_name_their_place(folder, name, text, said):
-    with pytest.raises(DataError, match=said):
+def test_errors_name_their_place(folder, name, text, message):
+    with pytest.raises(DataError, match=message):
         read_pairs(table(folder, name, text))
 
 

@@ -35,58 +35,60 @@ ROWS = [  # of MMEB-train: qry, whether it has a picture; pos_text, whether it h
 ]
 
 
-def authors(text: str, pictured: bool, token: str) -> str:
+def authors_prompt(text: str, has_image: bool, token: str) -> str:
     """The authors' string: their token in its place and one space behind it (models.md, B)."""
     words = text.removeprefix(IMAGE).rstrip("\n")
-    return f"{token} {words}" if pictured else words
+    return f"{token} {words}" if has_image else words
 
 
-def spelled(pieces) -> str:
+def join_pieces(pieces) -> str:
     return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces)
 
 
-def given(side) -> Input:
+def to_input(side) -> Input:
     return Input(side.text, (PICTURE,) if side.image else ())
 
 
 @pytest.fixture(params=ROWS, ids=lambda row: row[0][:40])
 def row(request, tmp_path):
-    qry, qry_pictured, pos, pos_pictured = request.param
+    qry, qry_has_image, pos, pos_has_image = request.param
     line = {
         "qry": qry,
-        "qry_image_path": "a.jpg" if qry_pictured else "",
+        "qry_image_path": "a.jpg" if qry_has_image else "",
         "pos_text": pos,
-        "pos_image_path": "b.jpg" if pos_pictured else "",
+        "pos_image_path": "b.jpg" if pos_has_image else "",
     }
     (pair,) = parse_row(line, tmp_path)
     return request.param, pair
 
 
 def test_vlm2vec_prompts_equal_the_authors(row):
-    (qry, qry_pictured, pos, pos_pictured), pair = row
+    (qry, qry_has_image, pos, pos_has_image), pair = row
     token = "<|image_pad|>"
     render = vlm2vec.make_prompt_renderer(token, 1)
-    asked = render(given(pair.query), "query", pair.query.instruction)
-    found = render(given(pair.positive), "document", pair.positive.instruction)
-    assert spelled(asked) == authors(qry, qry_pictured, token)
-    assert spelled(found) == authors(pos, pos_pictured, token)
+    asked = render(to_input(pair.query), "query", pair.query.instruction)
+    found = render(to_input(pair.positive), "document", pair.positive.instruction)
+    assert join_pieces(asked) == authors_prompt(qry, qry_has_image, token)
+    assert join_pieces(found) == authors_prompt(pos, pos_has_image, token)
 
 
 def test_vlm2vec_2_queries_end_with_a_newline(row):
-    (qry, qry_pictured, _, _), pair = row
+    (qry, qry_has_image, _, _), pair = row
     render = vlm2vec.make_prompt_renderer("<image>", 2)
-    asked = spelled(render(given(pair.query), "query", pair.query.instruction))
-    assert asked == authors(qry, qry_pictured, "<image>") + "\n"
+    asked = join_pieces(render(to_input(pair.query), "query", pair.query.instruction))
+    assert asked == authors_prompt(qry, qry_has_image, "<image>") + "\n"
 
 
 def test_mme5_prompts_equal_the_authors(row):
-    (qry, qry_pictured, pos, pos_pictured), pair = row
-    asked = spelled(mme5.render_prompt(given(pair.query), "query", pair.query.instruction))
-    start = "<|image|><|begin_of_text|>" if qry_pictured else "<|begin_of_text|>"
-    assert asked == start + authors(qry, False, "") + "\n"
-    found = spelled(mme5.render_prompt(given(pair.positive), "document", pair.positive.instruction))
-    if pos_pictured:
-        assert found == "<|image|><|begin_of_text|>" + authors(pos, False, "") + "\n"
+    (qry, qry_has_image, pos, pos_has_image), pair = row
+    asked = join_pieces(mme5.render_prompt(to_input(pair.query), "query", pair.query.instruction))
+    start = "<|image|><|begin_of_text|>" if qry_has_image else "<|begin_of_text|>"
+    assert asked == start + authors_prompt(qry, False, "") + "\n"
+    found = join_pieces(
+        mme5.render_prompt(to_input(pair.positive), "document", pair.positive.instruction)
+    )
+    if pos_has_image:
+        assert found == "<|image|><|begin_of_text|>" + authors_prompt(pos, False, "") + "\n"
     else:
         assert found == "<|begin_of_text|>" + pos
 

@@ -96,7 +96,7 @@ def test_rejected_answers(written, reply, reason):
         ({"query": "Who holds a folded newspaper?"}, "leak"),
         ({"instruction": "Say whether it is a folded newspaper."}, "leak"),
         ({"query": "Is it a folded newspaper or a paper bag?"}, None),
-        ({"query": "Was hält der Mann auf der Bank?"}, None),  # one script: it cannot be told
+        ({"query": "Was hält der Mann auf der Bank?"}, None),  # one script, so not recognized
         ({"query": "男性は何を持っていますか、ベンチの上で"}, "wrong language"),
         ({"instruction": "写真について質問に答えてください。"}, "wrong language"),
         ({"positive": "42", "negative": "43"}, None),

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import FinetuneError
+from finetune.synthesis.images import choose_images
 from finetune.synthesis.plan import (
     COMBINATIONS,
     LANGUAGES,
     Rejected,
     SynthesisPlan,
-    choose_images,
     parse_language_weights,
     parse_weights,
 )
