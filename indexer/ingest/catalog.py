@@ -17,6 +17,7 @@ from typing import Any
 
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import CollectionError
+from indexer.ingest.payload import caption_to_dict
 from indexer.ingest.types import CatalogContent, CatalogFile
 from indexer.paths import container_of, is_local_file, is_within
 from indexer.sources import SourceFile
@@ -165,9 +166,15 @@ class Catalog:
             os.fsencode(file.path),
             file.size,
             file.mtime_ns,
-            file.stamp,
+            file.captions.stamp,
             file.content_id,
-            json.dumps(_captions_to_json(file.captions)),
+            json.dumps(
+                {
+                    "captions": [caption_to_dict(caption) for caption in file.captions.captions],
+                    "tags": file.captions.tags,
+                    "meta": file.captions.meta,
+                }
+            ),
         )
         self._execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", *row)
 
@@ -278,14 +285,6 @@ def _parse_file(row: tuple[Any, ...]) -> CatalogFile:
         os.fsdecode(path),
         size,
         mtime_ns,
-        stamp,
         content_id,
         FileCaptions(captions, tuple(values["tags"]), values["meta"], stamp),
     )
-
-
-def _captions_to_json(described: FileCaptions) -> dict[str, Any]:
-    captions = [
-        {"text": c.text, "language": c.language, "source": c.source} for c in described.captions
-    ]
-    return {"captions": captions, "tags": list(described.tags), "meta": described.meta}

@@ -38,7 +38,7 @@ def image_payload(image: DecodedImage, content_id: str, size: int) -> Payload:
         "width": image.width,
         "height": image.height,
         "frames": image.frame_count,
-        "captions": [_caption_to_dict(caption) for caption in metadata.captions],
+        "captions": [caption_to_dict(caption) for caption in metadata.captions],
         "tags": list(metadata.tags),
         **{key: value for key, value in optional.items() if value is not None},
     }
@@ -91,7 +91,7 @@ def keyword_text(payload: Payload) -> str:
 
 def _iter_captions(base: Payload, files: Iterable[CatalogFile]) -> Iterable[dict[str, Any]]:
     for file in files:
-        yield from (_caption_to_dict(caption) for caption in file.captions.captions)
+        yield from (caption_to_dict(caption) for caption in file.captions.captions)
     yield from base["captions"]
 
 
@@ -100,5 +100,6 @@ def _deduplicate(captions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(reversed(by_text.values()))[:MAX_CAPTIONS]
 
 
-def _caption_to_dict(caption: Caption) -> dict[str, Any]:
+def caption_to_dict(caption: Caption) -> dict[str, Any]:
+    """A caption as payloads and the catalog have it."""
     return {"text": caption.text, "language": caption.language, "source": caption.source}

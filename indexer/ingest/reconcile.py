@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal
 
 from indexer.captions.normalize import FileCaptions
+from indexer.ingest.catalog import Catalog
 from indexer.ingest.payload import build_payload, keyword_text, texts_to_embed
 from indexer.ingest.types import (
     NOT_READ_HERE,
@@ -28,18 +29,6 @@ from indexer.stores.base import Store
 from indexer.types import Caption, Payload, Record, Vector
 
 Outcome = Literal["added", "updated", "moved", "unchanged", "removed"]
-
-
-class CatalogView(Protocol):
-    """What is read of the catalog here."""
-
-    def get_content(self, content_id: str) -> CatalogContent | None: ...
-
-    def find_files(self, content_id: str) -> list[CatalogFile]: ...
-
-    def get_file(self, path: str) -> CatalogFile | None: ...
-
-    def is_missing(self, path: str) -> bool: ...
 
 
 class Stored(Enum):
@@ -130,7 +119,7 @@ class ContentPlan:
 
 
 def collect_changes(
-    batch: Sequence[DecodedFile], catalog: CatalogView
+    batch: Sequence[DecodedFile], catalog: Catalog
 ) -> tuple[list[ContentChange], list[DecodedFile]]:
     """The contents that a batch of files touches, and the orphans among the files.
 
@@ -155,7 +144,7 @@ def collect_changes(
     return list(changes.values()), orphans
 
 
-def collect_removals(paths: Iterable[str], catalog: CatalogView) -> list[ContentChange]:
+def collect_removals(paths: Iterable[str], catalog: Catalog) -> list[ContentChange]:
     """The contents that lose `paths`."""
     changes: dict[str, ContentChange] = {}
     for path in paths:
@@ -236,7 +225,7 @@ def take_vectors(
 
 def _get_change(
     changes: dict[str, ContentChange],
-    catalog: CatalogView,
+    catalog: Catalog,
     content_id: str,
     new_content: CatalogContent | None,
 ) -> ContentChange | None:
@@ -249,7 +238,7 @@ def _get_change(
     return changes[content_id]
 
 
-def _find_moved_paths(change: ContentChange, catalog: CatalogView) -> None:
+def _find_moved_paths(change: ContentChange, catalog: Catalog) -> None:
     """A path that is missing while its content has turned up elsewhere: the file was moved."""
     before = {file.path for file in change.before}
     arrived = {item.file.path for item in change.arrived}
@@ -278,7 +267,7 @@ def _reconcile_foreign_paths(
     described = FileCaptions(captions, tuple(payload["tags"]), payload["meta"], "")
     shown_roots = [display_path(root) for root in roots]
     foreign = [
-        CatalogFile(path, NOT_READ_HERE, -1, "", change.content.id, described)
+        CatalogFile(path, NOT_READ_HERE, -1, change.content.id, described)
         for path in payload["paths"]
         if path not in known and not any(_is_scanned_from(path, root) for root in shown_roots)
     ]

@@ -69,12 +69,11 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True)
 class CatalogFile:
-    """One path as it was when it was last read. `stamp` changes with its caption files."""
+    """One path as it was when it was last read."""
 
     path: str
     size: int
     mtime_ns: int
-    stamp: str
     content_id: str
     captions: FileCaptions
 

@@ -16,11 +16,11 @@ from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.distributed import ray_cluster
 from indexer.ingest.distributed.ray_cluster import LOCAL_PREFIX
-from indexer.ingest.distributed.worker import BatchResult, FileTask, TaskBatch, WorkerJob
+from indexer.ingest.distributed.worker import FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker_pool import WorkerPool
 from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail_bytes
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
-from indexer.paths import url_scheme
+from indexer.paths import make_point_ids, url_scheme
 from indexer.types import SkippedFile
 
 CPU_ONLY_FAMILIES = {"starter", "remote"}  # they do not use a GPU of the worker
@@ -41,18 +41,16 @@ class Coordinator:
         roots: Sequence[str | Path],
         options: IngestOptions,
     ) -> None:
-        ray_cluster.require_ray()
+        ray_cluster.import_ray()
         self._backend = open_backend(config)
         if address.startswith("ray://") and not self._backend.is_shared:
             raise _unreachable_store_error(self._backend)
-        self._address, self._batch_size = address, options.batch_size
+        self._address = address
         self._job = WorkerJob(
             config=config,
             index=replace(index, server_collection=None),  # a worker asks the server itself
             roots=tuple(_make_absolute(root) for root in roots),
-            source_options=options.source_options,
-            limits=options.limits,
-            embed_frames=options.embed_frames,
+            options=options,
         )
         self._stack = ExitStack()
         self._pool: WorkerPool | None = None
@@ -86,18 +84,21 @@ class Coordinator:
         reported = set(skipped)  # every worker reads the tables of captions, and reports bad ones
         with _translate_connection_errors(self._address):
             for result in self._ensure_pool().run(self._iter_task_batches(catalog), stop):
-                for stage, seconds in (result.seconds or {}).items():
+                for stage, seconds in result.seconds.items():
                     timer.add(stage, seconds)
                 with timer("thumbnail"):
-                    _save_thumbnails(result, thumbnails_dir)
-                skips = [skip for skip in result.skips if skip not in reported]
+                    for content_id, thumbnail in result.thumbnails.items():
+                        (point_id,) = make_point_ids(content_id)
+                        if not thumbnail_path(thumbnails_dir, point_id).exists():
+                            write_thumbnail_bytes(thumbnails_dir, point_id, thumbnail)
+                skips = [skip for skip in result.caption_skips if skip not in reported]
                 reported.update(skips)
-                yield [*skips, *(file.item for file in result.files)]
+                yield [*skips, *result.files]
 
     def _iter_task_batches(self, catalog: Catalog) -> Iterator[TaskBatch]:
         """In the order of paths, so that files of one folder or archive are read together."""
         pending = catalog.iter_pending()
-        while page := list(islice(pending, self._batch_size)):
+        while page := list(islice(pending, self._job.options.batch_size)):
             known = [catalog.get_file(file.path) for file in page]
             ids = [file.content_id if file else None for file in known]
             yield TaskBatch(tuple(map(FileTask, page, ids)))
@@ -158,11 +159,3 @@ def _unreachable_store_error(backend: CollectionBackend) -> IndexerError:
 
 def _uses_gpu(config: Config, card: ModelCard) -> bool:
     return card.family not in CPU_ONLY_FAMILIES and (config.device or "cuda").startswith("cuda")
-
-
-def _save_thumbnails(result: BatchResult, thumbnails_dir: Path) -> None:
-    for file in result.files:
-        if file.thumbnail and isinstance(file.item, DecodedFile) and file.item.new_content:
-            (point_id,) = file.item.new_content.point_ids
-            if not thumbnail_path(thumbnails_dir, point_id).exists():
-                write_thumbnail_bytes(thumbnails_dir, point_id, file.thumbnail)

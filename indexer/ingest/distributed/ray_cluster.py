@@ -49,7 +49,7 @@ def connect(address: str) -> Iterator[None]:
 
     Raises `IndexerError` where Ray is not installed, or no cluster answers.
     """
-    ray = _import_ray()
+    ray = import_ray()
     if ray.is_initialized():  # this process is connected already, and stays so
         yield
         return
@@ -60,11 +60,6 @@ def connect(address: str) -> Iterator[None]:
     finally:
         with _preserve_signal_handlers():
             ray.shutdown()
-
-
-def require_ray() -> None:
-    """Raise `IndexerError` where Ray is not installed."""
-    _import_ray()
 
 
 def is_single_machine() -> bool:
@@ -83,9 +78,7 @@ def plan_workers(address: str, *, gpu: bool) -> WorkerResources:
     if gpus:
         cpus = min(node.get("CPU", 0) // node["GPU"] for node in nodes if node.get("GPU"))
         return WorkerResources(int(gpus), cpus, 1)
-    cpus = min(
-        CORES_PER_WORKER, *(node["CPU"] for node in nodes if node.get("CPU")), CORES_PER_WORKER
-    )
+    cpus = min([CORES_PER_WORKER, *(node["CPU"] for node in nodes if node.get("CPU"))])
     return WorkerResources(max(1, sum(int(node.get("CPU", 0) // cpus) for node in nodes)), cpus, 0)
 
 
@@ -96,9 +89,8 @@ def check_workers(paths: Sequence[str]) -> None:
 
     here = version("polylens")
 
-    def look(
-        paths: list[str],
-    ) -> tuple[str | None, list[str]]:  # runs on a worker
+    # runs on a worker
+    def look(paths: list[str]) -> tuple[str | None, list[str]]:
         import importlib.metadata
         import os.path
 
@@ -149,17 +141,12 @@ def _init_ray(ray: Any, address: str) -> None:
                 **quiet,
             )
         else:
-            _check_reachable(address)
+            if address.startswith("ray://"):  # where nothing listens, Ray tries for half a minute
+                parts = urlsplit(address)
+                socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT).close()
             ray.init("auto" if address == "ray:auto" else address, **quiet)
     except Exception as error:  # of any type: ConnectionError, RuntimeError, ...
         raise IndexerError(_describe_connection_error(address, error)) from error
-
-
-def _check_reachable(address: str) -> None:
-    """Raise `OSError` where nothing listens; Ray itself tries for half a minute."""
-    if address.startswith("ray://"):
-        parts = urlsplit(address)
-        socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT).close()
 
 
 def _describe_connection_error(address: str, error: Exception) -> str:
@@ -183,10 +170,11 @@ def _describe_connection_error(address: str, error: Exception) -> str:
 
 def _list_nodes() -> list[dict[str, float]]:
     """The resources of each machine."""
-    return [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
+    return [node["Resources"] for node in import_ray().nodes() if node["Alive"]]
 
 
-def _import_ray() -> Any:
+def import_ray() -> Any:
+    """The module `ray`; raises `IndexerError` where it is not installed."""
     for name, value in RAY_ENV.items():  # Ray reads these when it is imported
         os.environ.setdefault(name, value)  # noqa: TID251
     try:

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from embedder import Embedder, EmbedderError, Input, Role, Vectors
-from embedder.images.decode import DecodeLimits
+from embedder import EmbedderError, Input, Role, Vectors
 from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import load_model
@@ -23,9 +22,9 @@ from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.embed_stage import EmbedFailedError, embed_each, require_vector
 from indexer.ingest.payload import build_payload, texts_to_embed
 from indexer.ingest.thumbnails import encode_thumbnail
-from indexer.ingest.types import DecodedFile, StageTimer
+from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.paths import display_path
-from indexer.sources import SourceFile, SourceOptions, SourceSet
+from indexer.sources import SourceFile, SourceSet
 from indexer.types import SkippedFile, Vector
 
 EMBED_BATCH = 32  # inputs per call of the model
@@ -38,9 +37,7 @@ class WorkerJob:
     config: Config
     index: CollectionIndex
     roots: tuple[str | Path, ...]  # as the user named them, absolute
-    source_options: SourceOptions
-    limits: DecodeLimits
-    embed_frames: bool
+    options: IngestOptions
     decode_threads: int = 1
 
 
@@ -62,20 +59,20 @@ class TaskBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class FileResult:
-    """A file with its vectors and without its images, or why it is skipped."""
-
-    item: DecodedFile | SkippedFile
-    thumbnail: bytes | None = None  # a JPEG
-
-
-@dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a worker returns for a batch. `skips` are of caption files."""
+    """What a worker returns for a batch.
 
-    files: list[FileResult]
-    skips: tuple[SkippedFile, ...] = ()
-    seconds: Mapping[str, float] | None = None  # by stage
+    Attributes:
+        files: Each file with its vectors and without its images, or why it is skipped.
+        thumbnails: JPEGs by content.
+        caption_skips: Caption files that could not be read.
+        seconds: The time that each stage took.
+    """
+
+    files: list[DecodedFile | SkippedFile]
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
+    caption_skips: tuple[SkippedFile, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Worker:
@@ -87,73 +84,56 @@ class Worker:
 
     def __init__(self, job: WorkerJob) -> None:
         self._job = job
-        self._lock = threading.Lock()
-        self._context: WorkerContext | None = None
+        self._embed_lock = threading.Lock()  # one thread embeds
+        self._caption_skips: deque[SkippedFile] = deque()  # not reported yet
 
     def start(self) -> None:
-        """Load the model and open the store, unless that has been done."""
-        self._get_context()
-
-    def process(self, batch: TaskBatch) -> BatchResult:
-        """Decode and embed all files of `batch`."""
-        return self._get_context().process(batch)
+        """Load the model and open the store: before anything else, and once."""
+        job, config = self._job, self._job.config
+        try:
+            self._model = load_model(config, job.index.card, job.decode_threads)
+        except EmbedderError as error:
+            raise IndexerError(str(error)) from error
+        self._collection = OpenCollection.open_index(config, open_backend(config), job.index)
+        self._decode_pool = ThreadPoolExecutor(job.decode_threads, thread_name_prefix="decode")
+        self._sources = SourceSet.open(
+            job.roots, job.options.source_options, self._caption_skips.append
+        )
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """As an embedder does."""
-        context = self._get_context()
-        with context.embed_lock:
-            return context.model.embed(inputs, role, instruction)
-
-    def _get_context(self) -> WorkerContext:
-        with self._lock:
-            if self._context is None:
-                try:
-                    self._context = _open_context(self._job)
-                except EmbedderError as error:
-                    raise IndexerError(str(error)) from error
-            return self._context
-
-
-@dataclass(slots=True, kw_only=True)
-class WorkerContext:
-    """What a worker has open."""
-
-    job: WorkerJob
-    collection: OpenCollection
-    model: Embedder
-    decode_pool: ThreadPoolExecutor
-    sources: SourceSet
-    caption_skips: deque[SkippedFile]  # not reported yet
-    embed_lock: threading.Lock = field(default_factory=threading.Lock)  # one thread embeds
+        with self._embed_lock:
+            return self._model.embed(inputs, role, instruction)
 
     def process(self, batch: TaskBatch) -> BatchResult:
+        """Decode and embed all files of `batch`."""
         timer = StageTimer()
-        decoded = list(self.decode_pool.map(lambda task: self._decode(task, timer), batch.tasks))
-        embedded = self._embed([item for item, _ in decoded], timer)
-        files = [
-            FileResult(item, thumbnail)
-            for item, (_, thumbnail) in zip(embedded, decoded, strict=True)
-        ]
-        skips = [self.caption_skips.popleft() for _ in range(len(self.caption_skips))]
-        return BatchResult(files, tuple(skips), timer.seconds)
+        decoded = list(self._decode_pool.map(lambda task: self._decode(task, timer), batch.tasks))
+        with timer("thumbnail"):
+            images = {
+                item.file.content_id: item.images[0]
+                for item in decoded
+                if isinstance(item, DecodedFile) and item.images
+            }
+            thumbnails = dict(
+                zip(images, self._decode_pool.map(encode_thumbnail, images.values()), strict=True)
+            )
+        files = self._embed(decoded, timer)
+        skips = [self._caption_skips.popleft() for _ in range(len(self._caption_skips))]
+        return BatchResult(files, thumbnails, tuple(skips), timer.seconds)
 
-    def _decode(
-        self, task: FileTask, timer: StageTimer
-    ) -> tuple[DecodedFile | SkippedFile, bytes | None]:
-        """The file and its thumbnail. Each of several copies is decoded: another may fail."""
+    def _decode(self, task: FileTask, timer: StageTimer) -> DecodedFile | SkippedFile:
+        """Each of several copies is decoded: another may fail."""
+        options = self._job.options
         stage = DecodeStage(
-            self.sources,
-            self.job.limits,
-            self.model.card.image_side,
+            self._sources,
+            options.limits,
+            self._model.card.image_side,
             is_known=lambda content_id: content_id == task.known_content_id,
-            embed_frames=self.job.embed_frames,
+            embed_frames=options.embed_frames,
             timer=timer,
         )
-        item = stage.decode(task.file)
-        if isinstance(item, SkippedFile) or not item.images:
-            return item, None
-        with timer("thumbnail"):
-            return item, encode_thumbnail(item.images[0])
+        return stage.decode(task.file)
 
     def _embed(
         self, items: Sequence[DecodedFile | SkippedFile], timer: StageTimer
@@ -165,7 +145,7 @@ class WorkerContext:
         new = [item for item in decoded if item.file.content_id not in stored]
         images = {item.file.content_id: item.images for item in new if item.images}
         texts = dict.fromkeys(text for item in new for text in _list_texts(item))
-        with self.embed_lock, timer("embed"):
+        with self._embed_lock, timer("embed"):
             image_vectors = self._embed_inputs(
                 images, [Input(images=image) for image in images.values()]
             )
@@ -181,25 +161,13 @@ class WorkerContext:
         """The contents of which the store has all points."""
         point_ids = {i.file.content_id: i.new_content.point_ids for i in items if i.new_content}
         ids = [id for ids in point_ids.values() for id in ids]
-        found = {record.id for record in self.collection.store.retrieve(ids)} if ids else set()
+        found = {record.id for record in self._collection.store.retrieve(ids)} if ids else set()
         return {content_id for content_id, ids in point_ids.items() if found.issuperset(ids)}
 
     def _embed_inputs(
         self, keys: Iterable[str], inputs: Sequence[Input]
     ) -> dict[str, Vector | EmbedFailedError]:
-        return dict(zip(keys, embed_each(self.model, inputs, EMBED_BATCH), strict=True))
-
-
-def _open_context(job: WorkerJob) -> WorkerContext:
-    skips: deque[SkippedFile] = deque()
-    return WorkerContext(
-        job=job,
-        model=load_model(job.config, job.index.card, job.decode_threads),
-        collection=OpenCollection.open_index(job.config, open_backend(job.config), job.index),
-        decode_pool=ThreadPoolExecutor(job.decode_threads, thread_name_prefix="decode"),
-        sources=SourceSet.open(job.roots, job.source_options, skips.append),
-        caption_skips=skips,
-    )
+        return dict(zip(keys, embed_each(self._model, inputs, EMBED_BATCH), strict=True))
 
 
 def _list_texts(item: DecodedFile) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from embedder.types import Vectors
 from indexer.errors import IndexerError
-from indexer.ingest.distributed.worker import BatchResult, FileResult, TaskBatch
+from indexer.ingest.distributed.worker import BatchResult, TaskBatch
 from indexer.paths import display_path
 from indexer.types import SkippedFile
 
@@ -175,7 +175,7 @@ class WorkerPool:
                 "memory, or crashes its decoder or the model"
             )
             skip = SkippedFile(path, "embed-failed", detail)
-            self._abandoned.append(BatchResult([FileResult(skip)]))
+            self._abandoned.append(BatchResult([skip]))
             return
         size = -(-len(batch.tasks) // SPLIT_PARTS)
         for start in range(0, len(batch.tasks), size):

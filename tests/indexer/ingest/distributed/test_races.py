@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.images.decode import DecodeLimits
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import make_lazy_embedder
 from indexer.config import Config, load_config
 from indexer.ingest.distributed.worker import BatchResult, FileTask, TaskBatch, Worker, WorkerJob
 from indexer.ingest.pipeline import ingest
-from indexer.ingest.types import DecodedFile
+from indexer.ingest.types import DecodedFile, IngestOptions
 from indexer.paths import hash_content, make_point_ids
-from indexer.sources import SourceFile, SourceOptions
+from indexer.sources import SourceFile
 from indexer.types import IngestReport, Record, SkippedFile
 
 
@@ -34,7 +33,7 @@ class ScriptedCoordinator:
 
     def iter_batches(self, *_: object) -> Iterator[list[DecodedFile | SkippedFile]]:
         for result in self._results:
-            yield [file.item for file in result.files]
+            yield result.files
 
 
 @pytest.fixture
@@ -62,15 +61,14 @@ def collection(config) -> Iterator[OpenCollection]:
 @pytest.fixture
 def make_worker(config, collection, folder) -> Callable[[], Worker]:
     index = open_backend(config).get_indexes(config.collection).in_use
-    job = WorkerJob(
-        config=config,
-        index=index,
-        roots=(folder,),
-        source_options=SourceOptions(),
-        limits=DecodeLimits(),
-        embed_frames=False,
-    )
-    return lambda: Worker(job)
+    job = WorkerJob(config=config, index=index, roots=(folder,), options=IngestOptions())
+
+    def start_worker() -> Worker:
+        worker = Worker(job)
+        worker.start()
+        return worker
+
+    return start_worker
 
 
 def make_batch(*paths: Path) -> TaskBatch:
@@ -83,7 +81,7 @@ def make_batch(*paths: Path) -> TaskBatch:
 
 def list_embedded(result: BatchResult) -> list[bool]:
     """Which files a worker has embedded."""
-    return [file.item.image_vector is not None for file in result.files]
+    return [file.image_vector is not None for file in result.files]
 
 
 def finish(

@@ -71,7 +71,7 @@ def test_without_ray_the_error_names_the_package(config, index, tmp_path, monkey
 @needs_ray
 def test_no_cluster_answers(monkeypatch):
     # another test may have started a local cluster in this process
-    monkeypatch.setattr(ray_cluster._import_ray(), "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_cluster.import_ray(), "is_initialized", lambda: False)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with (

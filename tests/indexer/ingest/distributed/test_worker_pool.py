@@ -9,7 +9,7 @@ import pytest
 
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError
-from indexer.ingest.distributed.worker import BatchResult, FileResult, FileTask, TaskBatch
+from indexer.ingest.distributed.worker import BatchResult, FileTask, TaskBatch
 from indexer.ingest.distributed.worker_pool import MAX_FAILURES, WorkerPool
 from indexer.ingest.types import CatalogFile, DecodedFile
 from indexer.sources import SourceFile
@@ -32,13 +32,13 @@ def make_spawn(at_start: str = ""):
         def process(self, batch: TaskBatch) -> BatchResult:
             if any(task.file.path == "deadly" for task in batch.tasks):
                 os.kill(os.getpid(), 9)
-            return BatchResult([FileResult(_decode(task.file)) for task in batch.tasks])
+            return BatchResult([_decode(task.file) for task in batch.tasks])
 
         def embed(self, rows: int) -> int:
             return rows
 
     def _decode(pending: SourceFile) -> DecodedFile:
-        file = CatalogFile(pending.path, 1, 1, "", "content", FileCaptions())
+        file = CatalogFile(pending.path, 1, 1, "content", FileCaptions())
         return DecodedFile(pending=pending, file=file)
 
     return lambda: ray.remote(StubWorker).options(num_cpus=0, max_concurrency=4).remote()
@@ -51,7 +51,7 @@ def make_batches(*paths: str, size: int = 16) -> list[TaskBatch]:
 
 def run(pool: WorkerPool, batches: list[TaskBatch]) -> tuple[list[str], list[SkippedFile]]:
     results = [
-        file.item for result in pool.run(iter(batches), threading.Event()) for file in result.files
+        file for result in pool.run(iter(batches), threading.Event()) for file in result.files
     ]
     done = sorted(item.file.path for item in results if isinstance(item, DecodedFile))
     return done, [item for item in results if isinstance(item, SkippedFile)]
@@ -72,7 +72,7 @@ def test_stop_sends_no_more_batches_and_keeps_those_in_flight():
     names = [f"{number:02d}" for number in range(64)]
     done = []
     for result in pool.run(iter(make_batches(*names, size=4)), stop):
-        done += [file.item.file.path for file in result.files]
+        done += [file.file.path for file in result.files]
         stop.set()
     pool.close()
     assert 4 <= len(done) <= 8 and sorted(done) == names[: len(done)]
