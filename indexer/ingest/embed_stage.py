@@ -28,7 +28,7 @@ class EmbedFailedError(Exception):
 class EmbedStage:
     """Embeds the points of one batch after another; a failing input costs its own point alone.
 
-    Use as a context manager, or `close()` it.
+    Use as a context manager.
     """
 
     def __init__(
@@ -50,14 +50,11 @@ class EmbedStage:
         done.set_result([_combine(write, i, {}) for i, write in enumerate(writes)])
         return done
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
     def __enter__(self) -> EmbedStage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _embed(self, writes: list[PointWrite]) -> list[PointVectors | EmbedFailedError]:
         """Images and texts apart: a batch of one kind wastes nothing on padding."""

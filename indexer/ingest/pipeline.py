@@ -81,21 +81,16 @@ def ingest(
         IndexerError: A root is missing, the store fails, the disk is full, or another process is
             writing to the collection.
     """
-    options = options or IngestOptions()
-    model, timer = coordinator or embedder, StageTimer()
     with (
         collection.lock_for_writing(),
         closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog,
-        EmbedStage(model, options.batch_size, timer) as embed_stage,
     ):
         pipeline = _Pipeline(
-            roots=roots,
-            collection=collection,
-            catalog=catalog,
-            embed_stage=embed_stage,
-            image_side=model.card.image_side,
-            options=options,
-            timer=timer,
+            roots,
+            collection,
+            catalog,
+            coordinator or embedder,
+            options or IngestOptions(),
             on_progress=on_progress,
             stop=stop or threading.Event(),
         )
@@ -138,20 +133,18 @@ class _Pipeline:
 
     def __init__(
         self,
-        *,
         roots: Sequence[str | Path],
         collection: OpenCollection,
         catalog: Catalog,
-        embed_stage: EmbedStage,
-        image_side: int,
+        model: Embedder,
         options: IngestOptions,
-        timer: StageTimer,
+        *,
         on_progress: ProgressCallback | None,
         stop: threading.Event,
     ) -> None:
         self._collection, self._catalog, self._options = collection, catalog, options
-        self._embed_stage, self._timer = embed_stage, timer
         self._on_progress, self._stop = on_progress, stop
+        self._timer = StageTimer()
         self._started, self._last_progress = time.perf_counter(), 0.0
         self._skipped: list[SkippedFile] = []
         self._in_flight: deque[_InFlight] = deque()
@@ -160,17 +153,18 @@ class _Pipeline:
         self._decode_stage = DecodeStage(
             self._sources,
             options.limits,
-            image_side,
+            model.card.image_side,
             is_known=catalog.has_content,
             thumbnails_dir=None if options.dry_run else collection.thumbnail_dir,
             embed_frames=options.embed_frames,
-            timer=timer,
+            timer=self._timer,
         )
+        self._embed_stage = EmbedStage(model, options.batch_size, self._timer)
         self._write_stage = WriteStage(
             collection.store,
             catalog,
             collection.thumbnail_dir,
-            timer=timer,
+            timer=self._timer,
             dry_run=options.dry_run,
         )
 
@@ -179,17 +173,18 @@ class _Pipeline:
         scan = Scan(self._sources, catalog, self._skipped)
         with self._timer("scan"):
             for path in scan.run(self._stop):
-                self._report_progress("scan", 0, None, path)
+                self._report_progress("scan", path=path)
         catalog.add_hosts(options.allowed_hosts)
         if not options.dry_run:
             catalog.commit()
-        try:
-            self._ingest_pending(coordinator)
-            removed = self._prune() if options.prune and not self._stop.is_set() else 0
-        except BaseException:
-            with suppress(IndexerError):  # the error that ends the run is raised, not this one
-                self._write_stage.commit()
-            raise
+        with self._embed_stage:
+            try:
+                self._ingest_pending(coordinator)
+                removed = self._prune() if options.prune and not self._stop.is_set() else 0
+            except BaseException:
+                with suppress(IndexerError):  # the error that ends the run is raised, not this one
+                    self._write_stage.commit()
+                raise
         if not self._stop.is_set():
             scan.record_complete_parts()
         report = self._build_report(removed)
@@ -292,7 +287,7 @@ class _Pipeline:
         )
 
     def _finish(self, report: IngestReport) -> IngestReport:
-        self._report_progress("flush", 0, None, "")
+        self._report_progress("flush")
         with self._timer("flush"):
             self._write_stage.commit()
         _write_errors(self._collection.index_dir / ERRORS_FILE, report.skipped)
@@ -313,7 +308,9 @@ class _Pipeline:
             interrupted=self._stop.is_set(),
         )
 
-    def _report_progress(self, stage: str, done: int, total: int | None, path: str) -> None:
+    def _report_progress(
+        self, stage: str, done: int = 0, total: int | None = None, path: str = ""
+    ) -> None:
         """At most once every `PROGRESS_INTERVAL` seconds, and at the end of a stage."""
         now = time.perf_counter()
         if self._on_progress is None or (

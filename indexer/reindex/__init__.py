@@ -74,15 +74,16 @@ def reindex(
         sources = []
         for own in owners:  # check all before the build starts
             with OpenCollection.open_index(own, backend, before) as old:
-                sources.append(_list_roots(old, embedder.card, allow_missing=allow_missing))
+                sources.append(_list_sources(old, embedder.card, allow_missing=allow_missing))
         index = _get_or_start_build(config, backend, before, embedder.card)
         reports = []
-        for own, roots in zip(owners, sources, strict=True):
+        for own, (roots, hosts) in zip(owners, sources, strict=True):
+            own_options = replace(options or IngestOptions(), prune=True, allowed_hosts=hosts)
             with (
                 OpenCollection.open_index(own, backend, before) as old,
                 OpenCollection.open_index(own, backend, index, is_build=True) as new,
             ):
-                run = _Reindex(own, old, new, embedder, options or IngestOptions(), on_progress)
+                run = _Reindex(own, old, new, embedder, own_options, on_progress)
                 reports.append(run(roots, stop or threading.Event(), allow_missing=allow_missing))
             if reports[-1].ingest.interrupted:
                 break
@@ -90,12 +91,6 @@ def reindex(
         if report.switched:
             backend.switch(name, index)
         return report
-
-
-def _list_hosts(old: OpenCollection) -> tuple[str, ...]:
-    """The hosts that the user has allowed for the collection's URL lists."""
-    with closing(Catalog(old.index_dir / CATALOG_FILE)) as catalog:
-        return tuple(catalog.list_hosts())
 
 
 def _list_tenants(backend: CollectionBackend, index: CollectionIndex) -> list[str | None]:
@@ -149,10 +144,8 @@ class _Reindex:
     def __call__(
         self, roots: list[str], stop: threading.Event, *, allow_missing: bool
     ) -> ReindexReport:
-        # the build may have started days ago
-        options = replace(self.options, prune=True, allowed_hosts=_list_hosts(self.old))
         done = ingest_with_workers(
-            self.config, roots, self.new, self.embedder, options, self.on_progress, stop
+            self.config, roots, self.new, self.embedder, self.options, self.on_progress, stop
         )
         points = self.old.store.count(), self.new.store.count()
         report = ReindexReport(
@@ -160,9 +153,14 @@ class _Reindex:
         )
         if done.interrupted:
             return report
-        diff = compare_indexes(
-            self.old, self.new, done.skipped, self._make_progress_callback(points[0], done)
-        )
+
+        def report_progress(seen: int) -> None:
+            if self.on_progress:
+                seconds = done.seconds.get("total", 0.0)
+                skipped = len(done.skipped)
+                self.on_progress(IngestProgress("check", seen, points[0], skipped, seconds))
+
+        diff = compare_indexes(self.old, self.new, done.skipped, report_progress)
         report = replace(report, diff=diff)
         if stop.is_set():
             return replace(report, ingest=replace(done, interrupted=True))
@@ -171,14 +169,6 @@ class _Reindex:
         checked = verify_index(self.new, self.embedder, self.options)
         self.new.store.flush()
         return replace(report, checked=checked, switched=True)
-
-    def _make_progress_callback(self, total: int, done: IngestReport) -> Callable[[int], None]:
-        def report(seen: int) -> None:
-            if self.on_progress:
-                seconds = done.seconds.get("total", 0.0)
-                self.on_progress(IngestProgress("check", seen, total, len(done.skipped), seconds))
-
-        return report
 
 
 def _get_or_start_build(
@@ -215,10 +205,16 @@ def _estimate_bytes(before: CollectionIndex, card: ModelCard) -> int:
     )
 
 
-def _list_roots(old: OpenCollection, card: ModelCard, *, allow_missing: bool) -> list[str]:
-    """List the sources to ingest; raises `CollectionError` if the new index would lack much."""
+def _list_sources(
+    old: OpenCollection, card: ModelCard, *, allow_missing: bool
+) -> tuple[list[str], tuple[str, ...]]:
+    """List the roots to ingest, and the hosts that the user has allowed for their lists.
+
+    Raises `CollectionError` if the new index would lack much.
+    """
     with closing(Catalog(old.index_dir / CATALOG_FILE)) as catalog:
         known = {root: catalog.count_under(root) for root in catalog.list_roots()}
+        hosts = catalog.list_hosts()
     if not known and old.store.count():
         raise CollectionError(
             f"collection {old.name!r} no longer knows its folders (its catalog is new); run "
@@ -237,4 +233,4 @@ def _list_roots(old: OpenCollection, card: ModelCard, *, allow_missing: bool) ->
             f"missing or empty (a disk that is not mounted?): {', '.join(absent)}; the "
             "new index would lack these files. Mount the disk, or go on without: --allow-missing"
         )
-    return [root for root in known if is_root_available(root)]
+    return [root for root in known if is_root_available(root)], hosts
