@@ -10,14 +10,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL.Image import Image
 
 from embedder.images.decode import DecodeLimits, decode_frames, decode_image
 from indexer.captions.embedded import read_embedded_metadata
 from indexer.errors import UnusableFileError
 from indexer.ingest.chunking import chunk_document
 from indexer.ingest.payload import chunk_payloads, image_payload
-from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail
+from indexer.ingest.thumbnails import encode_thumbnail, thumbnail_path, write_thumbnail
 from indexer.ingest.types import (
     CatalogContent,
     CatalogFile,
@@ -27,9 +28,6 @@ from indexer.ingest.types import (
 from indexer.paths import display_path, hash_content, make_point_ids
 from indexer.sources import SourceFile, SourceSet
 from indexer.types import SkippedFile
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_FRAMES = 4
 
@@ -125,7 +123,8 @@ class DecodeStage:
         (point_id,) = make_point_ids(file.content_id)
         if self._thumbnails_dir and not thumbnail_path(self._thumbnails_dir, point_id).exists():
             with self._timer("thumbnail"):
-                write_thumbnail(self._thumbnails_dir, point_id, decoded.image)
+                thumbnail = encode_thumbnail(decoded.image)
+                write_thumbnail(self._thumbnails_dir, point_id, thumbnail)
         content = CatalogContent(file.content_id, 0, [base])
         return DecodedFile(pending=pending, file=file, new_content=content, images=images)
 

@@ -7,17 +7,13 @@ import threading
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from PIL.Image import Resampling
+from PIL.Image import Image, Resampling
 
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer.errors import UnusableFileError
 from indexer.paths import hash_content, make_point_ids
 from indexer.sources import read_original
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_SIDE = 448  # pixels of the longer side
 MIN_SIDE = 320  # below this, a thumbnail looks poor
@@ -30,11 +26,6 @@ def thumbnail_path(root: Path, id: str) -> Path:
     return root / id[:2] / f"{id}.jpg"
 
 
-def write_thumbnail(root: Path, id: str, image: Image) -> None:
-    """Write the thumbnail of `image` (RGB, upright)."""
-    write_thumbnail_bytes(root, id, encode_thumbnail(image))
-
-
 def encode_thumbnail(image: Image) -> bytes:
     """The thumbnail of `image` (RGB, upright) as the bytes of a JPEG."""
     buffer = BytesIO()
@@ -42,7 +33,7 @@ def encode_thumbnail(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def write_thumbnail_bytes(root: Path, id: str, data: bytes) -> None:
+def write_thumbnail(root: Path, id: str, data: bytes) -> None:
     """Write a thumbnail atomically, so that no reader sees half of it."""
     path = thumbnail_path(root, id)
     temporary = path.with_name(f".{id}.{os.getpid()}.{threading.get_ident()}")
@@ -81,7 +72,8 @@ def ensure_thumbnail(
             data = read_original(roots, source, limits)
             if make_point_ids(hash_content(data)) != [id]:
                 continue  # the file has changed
-            write_thumbnail(root, id, decode_image(data, side=DECODE_SIDE, limits=limits).image)
+            image = decode_image(data, side=DECODE_SIDE, limits=limits).image
+            write_thumbnail(root, id, encode_thumbnail(image))
         except (UnusableFileError, OSError):
             continue
         return path

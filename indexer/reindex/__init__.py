@@ -96,13 +96,10 @@ def reindex(
 def _list_tenants(backend: CollectionBackend, index: CollectionIndex) -> list[str | None]:
     """The tenants to ingest in turn: None for all at once, or each tenant and then "" for the
     points without a tenant."""
-    store = backend.open(index)
-    try:
+    with closing(backend.open(index)) as store:
         if TenantStore(store, None).count() == store.count():
             return [None]
         return [*(name for name, _ in store.facet(TENANT_KEY, limit=MAX_TENANTS)), ""]
-    finally:
-        store.close()
 
 
 def _merge_reports(reports: Sequence[ReindexReport]) -> ReindexReport:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from indexer.ingest.types import DecodedFile, IngestOptions
 from indexer.paths import ancestors, is_local_file, resolve_display_path
 from indexer.search.searcher import Searcher
 from indexer.sources import SourceFile, SourceSet
-from indexer.stores.base import sample_records
+from indexer.stores.base import iterate_records, sample_records
 from indexer.types import Part, Payload, Query, Record, SkippedFile, Vector
 
 PAGE_SIZE = 1000
@@ -57,33 +58,22 @@ def compare_indexes(
     reasons = {skip.path: skip for skip in skipped}
     missing: dict[Fate, dict[str, None]] = {"vanished": {}, "changed": {}, "lost": {}}
     lost_captions: list[str] = []
-    seen = 0
+    seen, records = 0, iterate_records(old.store)
     with closing(Catalog(new.index_dir / CATALOG_FILE)) as catalog:
-        for page in _iter_pages(old):
-            existing = {record.id: record.payload for record in new.store.retrieve(list(page))}
-            for id, payload in page.items():
-                path = payload["paths"][0]
-                if id in existing:
-                    lost_captions += (
-                        [path] if _is_in_table(payload) and not _is_in_table(existing[id]) else []
-                    )
-                else:
-                    fate, path = _classify(payload, catalog, reasons)
+        while page := list(islice(records, PAGE_SIZE)):
+            found = new.store.retrieve([record.id for record in page])
+            existing = {record.id: record.payload for record in found}
+            for record in page:
+                if record.id not in existing:
+                    fate, path = _classify(record.payload, catalog, reasons)
                     missing[fate][path] = None  # a document has many points
+                elif _is_in_table(record.payload) and not _is_in_table(existing[record.id]):
+                    lost_captions.append(record.payload["paths"][0])
             on_page(seen := seen + len(page))
     lost = tuple(reasons.get(path) or SkippedFile(path, "not-reached") for path in missing["lost"])
     return IndexDiff(
         tuple(missing["vanished"]), tuple(missing["changed"]), lost, tuple(lost_captions)
     )
-
-
-def _iter_pages(old: OpenCollection) -> Iterator[Mapping[str, Payload]]:
-    after = None
-    while True:
-        records, after = old.store.scroll(limit=PAGE_SIZE, after=after)
-        yield {record.id: record.payload for record in records}
-        if after is None:
-            return
 
 
 def _classify(payload: Payload, catalog: Catalog, skipped: Container[str]) -> tuple[Fate, str]:

@@ -7,10 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from embedder.types import Vectors
 from indexer.errors import IndexerError
+from indexer.ingest.distributed.ray_cluster import import_ray
 from indexer.ingest.distributed.worker import BatchResult, TaskBatch
 from indexer.paths import display_path
 from indexer.types import SkippedFile
@@ -44,6 +45,7 @@ class WorkerPool:
     def __init__(
         self, spawn: Callable[[], ActorHandle], size: int, start_timeout: float = START_TIMEOUT
     ) -> None:
+        self._ray = import_ray()
         self._spawn, self._start_timeout = spawn, start_timeout
         self._starting: dict[ObjectRef, ActorHandle] = {}
         self._workers: list[RunningWorker] = []
@@ -77,23 +79,19 @@ class WorkerPool:
 
     def embed(self, *arguments: object) -> Vectors:
         """`Worker.embed`, by the worker that has the least to do."""
-        import ray
-
         while True:
             while not self._workers:
                 self._wait()
             worker = min(self._workers, key=lambda w: (w.isolated, len(w.in_flight)))
             try:
-                rows: Vectors = ray.get(worker.handle.embed.remote(*arguments))
+                rows: Vectors = self._ray.get(worker.handle.embed.remote(*arguments))
                 return rows
-            except ray.exceptions.RayError as error:
+            except self._ray.exceptions.RayError as error:
                 self._replace_worker(worker, error)
 
     def close(self) -> None:
-        import ray
-
         for handle in (*(w.handle for w in self._workers), *self._starting.values()):
-            ray.kill(handle)
+            self._ray.kill(handle)
 
     def _start_worker(self) -> None:
         handle = self._spawn()
@@ -101,9 +99,7 @@ class WorkerPool:
 
     def _wait(self, *refs: ObjectRef) -> list[ObjectRef]:
         """Those of `refs` that are done; waits for one `POLL_INTERVAL` at most."""
-        import ray
-
-        ready = ray.wait([*refs, *self._starting], num_returns=1, timeout=POLL_INTERVAL)[0]
+        ready = self._ray.wait([*refs, *self._starting], num_returns=1, timeout=POLL_INTERVAL)[0]
         for ref in ready:
             if ref in self._starting:
                 self._on_started(ref)
@@ -116,12 +112,10 @@ class WorkerPool:
         return [ref for ref in ready if ref in refs]
 
     def _on_started(self, ref: ObjectRef) -> None:
-        import ray
-
         handle = self._starting.pop(ref)
         try:
-            ray.get(ref)
-        except ray.exceptions.RayError as error:
+            self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
             self._on_worker_error(error)
             self._start_worker()
         else:
@@ -143,25 +137,21 @@ class WorkerPool:
         worker.in_flight[worker.handle.process.remote(batch)] = batch
 
     def _get_result(self, worker: RunningWorker, ref: ObjectRef) -> BatchResult | None:
-        import ray
-
         try:
-            result: Any = ray.get(ref)
-        except ray.exceptions.RayError as error:
+            result: BatchResult = self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
             self._replace_worker(worker, error)
             return None
         del worker.in_flight[ref]
         worker.isolated, self._failures = False, 0
-        return cast(BatchResult, result)
+        return result
 
     def _replace_worker(self, worker: RunningWorker, error: Exception) -> None:
         """Start another one; the batches of the dead worker are split, and tried part by part."""
-        import ray
-
         self._on_worker_error(error)
         self._workers.remove(worker)
         self._last_alive = time.monotonic()
-        ray.kill(worker.handle)  # it may be alive, and only out of reach
+        self._ray.kill(worker.handle)  # it may be alive, and only out of reach
         for batch in worker.in_flight.values():
             self._quarantine(batch)
         self._start_worker()
@@ -184,9 +174,7 @@ class WorkerPool:
 
     def _on_worker_error(self, error: Exception) -> None:
         """Raise where a worker has reported an error, or where too many have died in a row."""
-        import ray
-
-        if isinstance(error, ray.exceptions.RayTaskError):
+        if isinstance(error, self._ray.exceptions.RayTaskError):
             cause = error.cause
             if isinstance(cause, IndexerError):
                 raise IndexerError(str(cause)) from None

@@ -7,7 +7,12 @@ import os
 import pytest
 from PIL import Image
 
-from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path, write_thumbnail
+from indexer.ingest.thumbnails import (
+    encode_thumbnail,
+    ensure_thumbnail,
+    thumbnail_path,
+    write_thumbnail,
+)
 from indexer.paths import hash_content, make_point_ids
 
 ID = "ab5df625-bc76-5e19-8e8b-000000000000"
@@ -26,7 +31,7 @@ ID = "ab5df625-bc76-5e19-8e8b-000000000000"
     ],
 )
 def test_a_thumbnail_is_a_small_jpeg_in_its_shard(tmp_path, size, expected):
-    write_thumbnail(tmp_path, ID, Image.new("RGB", size, "red"))
+    write_thumbnail(tmp_path, ID, encode_thumbnail(Image.new("RGB", size, "red")))
     path = thumbnail_path(tmp_path, ID)
     assert path == tmp_path / "ab" / f"{ID}.jpg"
     with Image.open(path) as image:
@@ -36,7 +41,7 @@ def test_a_thumbnail_is_a_small_jpeg_in_its_shard(tmp_path, size, expected):
 
 def test_the_source_keeps_its_size(tmp_path):
     image = Image.new("RGB", (900, 900))
-    write_thumbnail(tmp_path, ID, image)
+    write_thumbnail(tmp_path, ID, encode_thumbnail(image))
     assert image.size == (900, 900)
 
 
