@@ -15,12 +15,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -41,7 +41,7 @@ from indexer.ingest.scan import Scan
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.ingest.write_stage import COMMIT_INTERVAL, WriteStage
 from indexer.paths import display_path
-from indexer.sources import SourceFile, SourceSet
+from indexer.sources import SourceSet
 from indexer.types import IngestProgress, IngestReport, SkippedFile
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class _Pipeline:
         """Half batches: one is written while the next one is embedded."""
         size = max(1, self._options.batch_size // 2)
         threads = self._options.decode_threads or min(os.cpu_count() or 1, 8)
-        pending = _take_until(self._stop, self._catalog.iter_pending())
+        pending = takewhile(lambda _: not self._stop.is_set(), self._catalog.iter_pending())
         ahead = 2 * self._options.batch_size + threads
         with closing(
             self._decode_stage.decode_ahead(pending, threads=threads, ahead=ahead)
@@ -258,14 +258,15 @@ class _Pipeline:
 
     def _write_oldest(self) -> None:
         batch = self._in_flight.popleft()
-        plans, failed = take_vectors(batch.plans, batch.vectors.result())
-        self._write_stage.write(plans)
-        for plan, error in failed:  # the next run tries again
-            for file in plan.change.arrived:
-                path = display_path(file.file.path)
-                self._skipped.append(SkippedFile(path, "embed-failed", error))
+        take_vectors(batch.plans, batch.vectors.result())
+        self._write_stage.write(batch.plans)
         for plan in batch.plans:
             self._decode_stage.release(plan.change.content.id)
+            if plan.error:  # the next run tries again
+                self._skipped += [
+                    SkippedFile(display_path(file.file.path), "embed-failed", plan.error)
+                    for file in plan.change.arrived
+                ]
         self._write_stage.commit(interval=COMMIT_INTERVAL)
         self._done += batch.num_files
         self._report_progress("ingest", self._done, self._total, batch.last_path)
@@ -320,13 +321,6 @@ class _Pipeline:
         self._last_progress = now
         skipped, seconds = len(self._skipped), now - self._started
         self._on_progress(IngestProgress(stage, done, total, skipped, seconds, display_path(path)))
-
-
-def _take_until(stop: threading.Event, pending: Iterable[SourceFile]) -> Iterator[SourceFile]:
-    for item in pending:
-        if stop.is_set():
-            return
-        yield item
 
 
 def _write_errors(path: Path, skipped: Iterable[SkippedFile]) -> None:

@@ -115,7 +115,7 @@ def remove_paths(
         plans = [reconcile(change, roots) for change in changes]
         writes = [write for plan in plans for write in plan.writes]
         outputs = [] if write_stage.dry_run else embed_stage.submit(writes).result()
-        plans, _ = take_vectors(plans, outputs)
+        take_vectors(plans, outputs)
         write_stage.write(plans)
         removed += sum(plan.action in {Action.DELETE, Action.FORGET} for plan in plans)
     write_stage.commit()

@@ -107,6 +107,7 @@ class ContentPlan:
     put_files: list[CatalogFile] = field(default_factory=list)
     delete_paths: set[str] = field(default_factory=set)
     vectors: dict[str, Mapping[str, Vector]] = field(default_factory=dict)  # by point id and name
+    error: str = ""  # why the model failed on a point: nothing is done then
 
     @property
     def lacks_image(self) -> bool:
@@ -200,27 +201,16 @@ def reconcile(change: ContentChange, roots: Sequence[str] = ()) -> ContentPlan:
 
 
 def take_vectors(
-    plans: Iterable[ContentPlan], outputs: Sequence[Mapping[str, Vector] | Exception]
-) -> tuple[list[ContentPlan], list[tuple[ContentPlan, str]]]:
-    """Give the plans the vectors of their writes, in order (none of them in a dry run).
-
-    Returns:
-        The plans that can be carried out, and those that cannot, with the reason.
-    """
-    rows = iter(outputs)
-    complete, failed = [], []
-    for plan in plans:
-        error = ""
-        for write, row in zip(plan.writes, rows, strict=False):
-            if isinstance(row, Exception):
-                error = error or str(row)
-            else:
-                plan.vectors[write.id] = row
-        if error:
-            failed.append((plan, error))
+    plans: Iterable[ContentPlan], outputs: Iterable[Mapping[str, Vector] | Exception]
+) -> None:
+    """Give the plans the vectors of their writes, in order (none of them in a dry run), or why
+    there are none."""
+    writes = ((plan, write) for plan in plans for write in plan.writes)
+    for (plan, write), output in zip(writes, outputs, strict=False):
+        if isinstance(output, Exception):
+            plan.error = plan.error or str(output)
         else:
-            complete.append(plan)
-    return complete, failed
+            plan.vectors[write.id] = output
 
 
 def _get_change(
@@ -336,10 +326,7 @@ def _compare_outcome(
     change: ContentChange, old: Sequence[Payload], new: Sequence[Payload]
 ) -> Outcome:
     """A file that was only touched has not changed."""
-
-    def visible(payloads: Sequence[Payload]) -> list[Payload]:
-        return [{k: v for k, v in payload.items() if k != "modified"} for payload in payloads]
-
-    if visible(old) == visible(new):
-        return "unchanged"
-    return "moved" if change.moved else "updated"
+    for before, after in zip(old, new, strict=True):
+        if {**before, "modified": None} != {**after, "modified": None}:
+            return "moved" if change.moved else "updated"
+    return "unchanged"

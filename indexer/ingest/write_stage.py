@@ -10,16 +10,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from indexer.collections.schema import BM25, IMAGE
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.reconcile import Action, ContentPlan
 from indexer.ingest.thumbnails import thumbnail_path
-from indexer.ingest.types import PointWrite, StageTimer
+from indexer.ingest.types import StageTimer
 from indexer.search.bm25 import build_document_vector
 from indexer.stores.base import Store
-from indexer.types import Record, Vector
+from indexer.types import Record
 
 UPSERT_BATCH = 256  # points per message
 COMMIT_INTERVAL = 5.0  # seconds; files written since then are read again after a crash
@@ -45,7 +43,9 @@ class WriteStage:
         self._committed = time.monotonic()
 
     def write(self, plans: Sequence[ContentPlan]) -> None:
-        """Write a batch; it is acknowledged by the store before the catalog has it."""
+        """Write a batch, apart from the plans with an error; it is acknowledged by the store before
+        the catalog has it."""
+        plans = [plan for plan in plans if not plan.error]
         deleted = [
             id
             for plan in plans
@@ -70,22 +70,22 @@ class WriteStage:
         self._committed = time.monotonic()
 
     def _write_points(self, plans: Sequence[ContentPlan]) -> None:
-        writes = [
-            (write, plan.vectors.get(write.id, {})) for plan in plans for write in plan.writes
-        ]
-        kept = self._load_image_vectors([write.id for write, _ in writes if write.drop_text])
-        records: dict[bool, list[Record]] = {True: [], False: []}
-        for write, dense in writes:
-            whole = write.is_new or write.drop_text
-            records[whole].append(_build_record(write, {**kept.get(write.id, {}), **dense}))
-        for start in range(0, len(records[True]), UPSERT_BATCH):
-            self._store.upsert(records[True][start : start + UPSERT_BATCH])
-        for start in range(0, len(records[False]), UPSERT_BATCH):
-            self._store.patch(records[False][start : start + UPSERT_BATCH])
-
-    def _load_image_vectors(self, ids: Sequence[str]) -> dict[str, dict[str, Vector]]:
-        records = self._store.retrieve(ids, vectors=True) if ids else []
-        return {record.id: {IMAGE: np.asarray(record.vectors[IMAGE])} for record in records}
+        writes = [(write, plan.vectors.get(write.id)) for plan in plans for write in plan.writes]
+        dropped = [write.id for write, _ in writes if write.drop_text]
+        stored = self._store.retrieve(dropped, vectors=True) if dropped else []
+        images = {record.id: {IMAGE: record.vectors[IMAGE]} for record in stored}
+        whole: list[Record] = []
+        patches: list[Record] = []
+        for write, embedded in writes:
+            vectors = {**images.get(write.id, {}), **(embedded or {})}
+            if write.keyword_text is not None:
+                vectors[BM25] = build_document_vector(write.keyword_text)
+            records = whole if write.is_new or write.drop_text else patches
+            records.append(Record(write.id, vectors, write.payload))
+        for start in range(0, len(whole), UPSERT_BATCH):
+            self._store.upsert(whole[start : start + UPSERT_BATCH])
+        for start in range(0, len(patches), UPSERT_BATCH):
+            self._store.patch(patches[start : start + UPSERT_BATCH])
 
     def _write_catalog(self, plans: Sequence[ContentPlan]) -> None:
         """Deletions first: a path that has left one content may have arrived at another."""
@@ -102,8 +102,3 @@ class WriteStage:
                 self._catalog.put_file(file)
             if plan.change.arrived:
                 self._catalog.record_outcome(content.id, plan.outcome)
-
-
-def _build_record(write: PointWrite, dense: dict[str, Vector]) -> Record:
-    sparse = {} if write.keyword_text is None else {BM25: build_document_vector(write.keyword_text)}
-    return Record(write.id, {**dense, **sparse}, write.payload)

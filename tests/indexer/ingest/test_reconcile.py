@@ -351,6 +351,6 @@ def test_a_failed_vector_fails_its_content_alone():
     load_stored(changes, StubStore([]), shared=False)
     plans = [reconcile(change) for change in changes]
     row = {"image": np.ones(4, np.float32)}
-    complete, failed = take_vectors(plans, [EmbedFailedError("too red"), row])
-    assert complete == [plans[1]] and failed == [(plans[0], "too red")]
+    take_vectors(plans, [EmbedFailedError("too red"), row])
+    assert [plan.error for plan in plans] == ["too red", ""]
     assert plans[1].vectors == {plans[1].writes[0].id: row}
