@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,8 @@ def chunk_payloads(chunks: Sequence[str], path: str, content_id: str, size: int)
 def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
     """The payload of a point whose content is at `files` (by path; at least one)."""
     paths = [display_path(file.path) for file in files][:MAX_PATHS]
-    captions = _deduplicate(_iter_captions(base, files))
+    described = (caption_to_dict(caption) for f in files for caption in f.captions.captions)
+    captions = _deduplicate([*described, *base["captions"]])
     latest = max(file.mtime_ns for file in files)
     return {
         **base,
@@ -89,14 +90,8 @@ def keyword_text(payload: Payload) -> str:
     return "\n".join([*texts_to_embed(payload), *payload["tags"], stem])
 
 
-def _iter_captions(base: Payload, files: Iterable[CatalogFile]) -> Iterable[dict[str, Any]]:
-    for file in files:
-        yield from (caption_to_dict(caption) for caption in file.captions.captions)
-    yield from base["captions"]
-
-
-def _deduplicate(captions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    by_text = {(c["text"], c["language"]): c for c in reversed(list(captions))}
+def _deduplicate(captions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_text = {(c["text"], c["language"]): c for c in reversed(captions)}
     return list(reversed(by_text.values()))[:MAX_CAPTIONS]
 
 

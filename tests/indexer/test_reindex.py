@@ -85,7 +85,7 @@ def meta(path: Path) -> dict:
     return json.loads((path / "collection.json").read_text())
 
 
-def test_another_model(config, path, colours, shades):
+def test_reindex_with_another_model(config, path, colours, shades):
     assert reindex(config, colours) is None, "it has that model already"
     assert not (path / "indexes").exists()
     before = summarize(config)
@@ -120,7 +120,7 @@ def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo)
     assert (best(config, shades, "black"), summarize(config).points) == ("black.png", 6)
 
 
-def test_rollback_and_forth(config, path, colours, shades):
+def test_rollback_and_back_again(config, path, colours, shades):
     with pytest.raises(CollectionError, match="no old index"):
         open_backend(config).rollback("default")
     created = summarize(config).created
@@ -156,8 +156,8 @@ def test_forget(config, path, colours, shades):
     assert best(config, shades) == "red.png"
 
 
-def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
-    """Neither index may be made anew, empty, under a program that still asks it."""
+def test_a_reader_of_a_forgotten_index_gets_an_error(config, path, colours, shades):
+    """Neither index may be created again, empty, for a program that still reads it."""
     for model in (shades, Shades(colours, "hues")):
         with OpenCollection.open(config) as stale:
             assert stale.store.count() == 5
@@ -171,7 +171,7 @@ def test_who_has_a_forgotten_index_open_is_told(config, path, colours, shades):
     assert not (path / "shard").exists()
 
 
-def test_it_goes_on_where_it_was_stopped(config, path, colours, shades, folder, photo):
+def test_an_interrupted_reindex_continues(config, path, colours, shades, folder, photo):
     for i in range(20):
         photo(folder / f"{i}.png", i)
     with OpenCollection.open(config) as collection:
@@ -190,7 +190,7 @@ def test_it_goes_on_where_it_was_stopped(config, path, colours, shades, folder, 
     assert summarize(config).index == begun.folder
 
 
-def test_stopped_while_it_is_checked(config, path, colours, shades):
+def test_an_interruption_of_the_check(config, path, colours, shades):
     stop = threading.Event()
     report = reindex(
         config, shades, on_progress=lambda now: now.stage == "check" and stop.set(), stop=stop
@@ -200,7 +200,7 @@ def test_stopped_while_it_is_checked(config, path, colours, shades):
     assert reindex(config, shades).ingest.unchanged == 5
 
 
-def test_another_model_than_the_half_built_one(config, path, colours):
+def test_a_half_built_index_of_another_model_is_refused(config, path, colours):
     stop = threading.Event()
     reindex(config, Shades(colours, during=stop.set), IngestOptions(batch_size=2), stop=stop)
     with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
@@ -239,7 +239,7 @@ def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades
             ingest([folder], stale, colours)
 
 
-def test_a_folder_that_is_missing(config, path, shades, folder, tmp_path):
+def test_a_missing_folder_stops_the_switch(config, path, shades, folder, tmp_path):
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(CollectionError, match=r"pictures \(5 files\).*--allow-missing"):
         reindex(config, shades)
@@ -296,7 +296,7 @@ def test_captions_of_a_table_that_was_named(config, colours, shades, folder, tmp
     assert "a crimson door" in texts
 
 
-def test_vectors_that_the_model_does_not_give(config, path, colours):
+def test_wrong_vectors_stop_the_switch(config, path, colours):
     """A model that changes its mind, as one on a broken device does."""
     drift = [0]
 
@@ -311,7 +311,7 @@ def test_vectors_that_the_model_does_not_give(config, path, colours):
     assert best(config, colours) == "red.png"
 
 
-def test_what_cannot_be(config, path, colours, shades, monkeypatch):
+def test_what_is_refused(config, path, colours, shades, monkeypatch):
     texts = Shades(colours, "texts")
     texts.card = replace(texts.card, modalities=("text",))
     with pytest.raises(CollectionError, match="embeds only text"):
@@ -357,7 +357,7 @@ def run(config, name: str, where: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed(config, path, colours, shades, step):
+def test_kill_at_each_step(config, path, colours, shades, step):
     where, switched = STEPS[step]
     name = "shades"
     if step == "sweep":  # there is something to sweep: the first index, before the old one
@@ -392,7 +392,7 @@ with OpenCollection.open(load_config({"store": sys.argv[1]})) as collection:
 """
 
 
-def test_a_searcher_that_was_open_before_goes_on(config, path, colours, shades):
+def test_an_open_searcher_keeps_working(config, path, colours, shades):
     with subprocess.Popen(
         [sys.executable, "-c", SEARCHER, config.store],
         cwd=ROOT,
@@ -423,7 +423,7 @@ def test_a_collection_without_files(config, colours, shades):
     assert summarize(config).card == shades.card
 
 
-def test_an_error_of_the_model_leaves_all_as_it_was(config, path, colours, shades):
+def test_a_model_error_changes_nothing(config, path, colours, shades):
     class Broken(Shades):
         def embed(self, inputs, role, instruction=None):
             raise IndexerError("no weights here")

@@ -269,7 +269,7 @@ def test_an_unavailable_model_ends_the_run_and_skips_no_file(
     assert collection.store.count() == 24
 
 
-def test_a_lost_catalogue_costs_no_embedding(run, collection, folder, colours):
+def test_a_lost_catalog_costs_no_embedding(run, collection, folder, colours):
     (folder / "a.txt").write_text("a red ball")
     run()
     for file in collection.path.glob("catalogue.db*"):
@@ -279,7 +279,7 @@ def test_a_lost_catalogue_costs_no_embedding(run, collection, folder, colours):
     assert run() == {"unchanged": 4}
 
 
-def test_points_of_other_roots_survive_a_lost_catalogue(run, collection, folder, tmp_path, photo):
+def test_points_of_other_roots_survive_a_lost_catalog(run, collection, folder, tmp_path, photo):
     other = photo(tmp_path / "elsewhere" / "a copy.jpg", 0).parent
     shutil.copy(folder / "a.jpg", other / "a copy.jpg")
     run(folder, other)
