@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from embedder.images.decode import DecodeLimits, decode_frames, decode_image
+from embedder.images.decode import decode_frames, decode_image
 from indexer.captions.embedded import read_embedded_metadata
 from indexer.errors import UnusableFileError
 from indexer.ingest.chunking import chunk_document
@@ -23,6 +23,7 @@ from indexer.ingest.types import (
     CatalogContent,
     CatalogFile,
     DecodedFile,
+    IngestOptions,
     StageTimer,
 )
 from indexer.paths import display_path, hash_content, make_point_ids
@@ -41,18 +42,17 @@ class DecodeStage:
     def __init__(
         self,
         sources: SourceSet,
-        limits: DecodeLimits,
+        options: IngestOptions,
         image_side: int,
         *,
         is_known: Callable[[str], bool] = lambda _: False,
         thumbnails_dir: Path | None = None,  # None: thumbnails are not written
-        embed_frames: bool = False,
         timer: StageTimer | None = None,
     ) -> None:
         self.sources = sources
-        self._limits, self._image_side = limits, image_side
+        self._options, self._image_side = options, image_side
         self._is_known, self._thumbnails_dir = is_known, thumbnails_dir
-        self._embed_frames, self._timer = embed_frames, timer or StageTimer()
+        self._timer = timer or StageTimer()
         self._claimed: set[str] = set()
         self._lock = threading.Lock()
 
@@ -89,7 +89,7 @@ class DecodeStage:
 
     def _decode(self, pending: SourceFile, *, force: bool) -> DecodedFile:
         with self._timer("read"):
-            data = self.sources.read(pending.path, self._limits)
+            data = self.sources.read(pending.path, self._options.limits)
             content_id = hash_content(data)
         captions = self.sources.load_captions(pending.path)
         file = CatalogFile(pending.path, pending.size, pending.mtime_ns, content_id, captions)
@@ -111,14 +111,14 @@ class DecodeStage:
             return True
 
     def _decode_image(self, pending: SourceFile, file: CatalogFile, data: bytes) -> DecodedFile:
-        side, limits = self._image_side, self._limits
+        side, limits = self._image_side, self._options.limits
         with self._timer("decode"):
             decoded = decode_image(
                 data, side=side, limits=limits, read_metadata=read_embedded_metadata
             )
             base = image_payload(decoded, file.content_id, len(data))
             images: tuple[Image, ...] = (decoded.image,)
-            if self._embed_frames and decoded.frame_count > 1:
+            if self._options.embed_frames and decoded.frame_count > 1:
                 images += tuple(decode_frames(data, MAX_FRAMES - 1, side=side, limits=limits))
         (point_id,) = make_point_ids(file.content_id)
         if self._thumbnails_dir and not thumbnail_path(self._thumbnails_dir, point_id).exists():

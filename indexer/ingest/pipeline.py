@@ -152,21 +152,14 @@ class _Pipeline:
         self._sources = SourceSet.open(roots, options.source_options, self._skipped.append)
         self._decode_stage = DecodeStage(
             self._sources,
-            options.limits,
+            options,
             model.card.image_side,
             is_known=catalog.has_content,
             thumbnails_dir=None if options.dry_run else collection.thumbnail_dir,
-            embed_frames=options.embed_frames,
             timer=self._timer,
         )
         self._embed_stage = EmbedStage(model, options.batch_size, self._timer)
-        self._write_stage = WriteStage(
-            collection.store,
-            catalog,
-            collection.thumbnail_dir,
-            timer=self._timer,
-            dry_run=options.dry_run,
-        )
+        self._write_stage = WriteStage(collection, catalog, self._timer, dry_run=options.dry_run)
 
     def run(self, coordinator: Coordinator | None) -> IngestReport:
         options, catalog = self._options, self._catalog

@@ -75,9 +75,7 @@ def prune(
         roots = [root for root in catalog.list_roots() if is_local_file(root)]
         missing_roots = [root for root in roots if not is_path_available(root)]
         missing = list(_iter_missing(catalog, missing_roots, collection.is_shared))
-        write_stage = WriteStage(
-            collection.store, catalog, collection.thumbnail_dir, dry_run=dry_run
-        )
+        write_stage = WriteStage(collection, catalog, dry_run=dry_run)
         removed = remove_paths(missing, collection, catalog, embed_stage, write_stage)
         return PruneReport(
             removed=removed,

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, IMAGE
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.reconcile import Action, ContentPlan
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.types import StageTimer
 from indexer.search.bm25 import build_document_vector
-from indexer.stores.base import Store
 from indexer.types import Record
 
 UPSERT_BATCH = 256  # points per message
@@ -31,14 +30,14 @@ class WriteStage:
 
     def __init__(
         self,
-        store: Store,
+        collection: OpenCollection,
         catalog: Catalog,
-        thumbnails_dir: Path,
-        *,
         timer: StageTimer | None = None,
+        *,
         dry_run: bool = False,
     ) -> None:
-        self._store, self._catalog, self._thumbnails_dir = store, catalog, thumbnails_dir
+        self._store, self._thumbnails_dir = collection.store, collection.thumbnail_dir
+        self._catalog = catalog
         self._timer, self.dry_run = timer or StageTimer(), dry_run
         self._committed = time.monotonic()
 

@@ -108,9 +108,7 @@ def verify_index(new: OpenCollection, embedder: Embedder, options: IngestOptions
     """
     roots, hosts = _check_counts(new)
     sources = SourceSet.from_roots(roots, replace(options.source_options, allowed_hosts=hosts))
-    decode_stage = DecodeStage(
-        sources, options.limits, embedder.card.image_side, embed_frames=options.embed_frames
-    )
+    decode_stage = DecodeStage(sources, options, embedder.card.image_side)
     records = sample_records(new.store, SAMPLE_SIZE)
     checked = sum(_check_point(record, decode_stage, embedder) for record in records)
     searcher = Searcher(new, lambda: embedder)

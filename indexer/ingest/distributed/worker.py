@@ -124,13 +124,11 @@ class Worker:
 
     def _decode(self, task: FileTask, timer: StageTimer) -> DecodedFile | SkippedFile:
         """Each of several copies is decoded: another may fail."""
-        options = self._job.options
         stage = DecodeStage(
             self._sources,
-            options.limits,
+            self._job.options,
             self._model.card.image_side,
             is_known=lambda content_id: content_id == task.known_content_id,
-            embed_frames=options.embed_frames,
             timer=timer,
         )
         return stage.decode(task.file)
