@@ -146,7 +146,7 @@ class Qwen3:
         self.processor = ImageOnlyAutoProcessor.from_pretrained(
             str(built.folder), padding_side="right"
         )
-        self._prompt: Callable[[Role, None], str] = built.engine.backbone.prompt
+        self._prompt: Callable[[Role, None], str] = built.engine.backbone.select_prompt
 
     def __call__(self, items: Sequence[Input], role: Role) -> torch.Tensor:
         strings = [self._chat(item, self._prompt(role, None)) for item in items]
@@ -168,7 +168,7 @@ class Siglip:
 
     def __init__(self, built: Built) -> None:
         self.model = built.model
-        self._processor: Any = built.engine.backbone._first.processor
+        self._processor: Any = built.engine.backbone.sentence_transformer[0].processor
 
     def __call__(self, items: Sequence[Input], role: Role) -> torch.Tensor:
         texts = [item.text.lower() for item in items if item.text]

@@ -23,20 +23,6 @@ if TYPE_CHECKING:
     from embedder.families.registry import DEFAULT_MODEL
     from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
 
-_MODULES = {
-    "embedder.api": ("describe_model", "list_models", "load"),
-    "embedder.encoding": ("EmbeddingModel", "Item"),
-    "embedder.errors": (
-        "EmbedderError",
-        "UnavailableError",
-        "UnknownModelError",
-        "UnusableFileError",
-    ),
-    "embedder.families.registry": ("DEFAULT_MODEL",),
-    "embedder.types": ("Embedder", "Input", "ModelCard", "Role", "Settings", "Vectors"),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
 __all__ = [
     "DEFAULT_MODEL",
     "Embedder",
@@ -58,10 +44,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'embedder' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
-    return value
+    """Import a public name on first use: the command line starts without them (PEP 562)."""
+    if name in __all__:
+        for module in ("types", "errors", "encoding", "api"):
+            names = vars(import_module(f"embedder.{module}"))
+            if name in names:
+                globals()[name] = names[name]
+                return names[name]
+    raise AttributeError(f"module 'embedder' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
