@@ -180,11 +180,13 @@ class Engine(EmbeddingModel):
             yield started.popleft()
 
     def _collate(self, items: Sequence[Any]) -> Batch:
+        import torch
+
         processed = list(self._item_pool.map(self.backbone.process, items))
         batch = self.backbone.collate(items, processed)
         if self.backbone.device.type != "cuda":
             return batch
-        return {name: v.pin_memory() if _is_tensor(v) else v for name, v in batch.items()}
+        return {name: v.pin_memory() if torch.is_tensor(v) else v for name, v in batch.items()}
 
     def _forward(self, batch: Batch) -> torch.Tensor | None:
         """Start computing (rows, dim); None if memory ran out."""
@@ -193,7 +195,7 @@ class Engine(EmbeddingModel):
         device = self.backbone.device
         try:
             moved = {
-                name: value.to(device, non_blocking=True) if _is_tensor(value) else value
+                name: value.to(device, non_blocking=True) if torch.is_tensor(value) else value
                 for name, value in batch.items()
             }
             with self._forward_lock:
@@ -257,9 +259,3 @@ def _split_run(order: Sequence[int], buckets: Sequence[Bucket], budget: int) -> 
         used, extra_tokens = used + bucket.tokens, extra_tokens + bucket.extra_tokens
     if batch:
         yield batch
-
-
-def _is_tensor(value: object) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)

@@ -136,7 +136,11 @@ def parse_vectors(response: Any, count: int, dim: int | None) -> Vectors:
         raise EmbedderError("the server's response has no embeddings")
     if len(data) != count:
         raise EmbedderError(f"the server returned {len(data)} vectors for {count} inputs")
-    rows = [_decode_vector(row.get("embedding")) for row in _sort_by_index(data)]
+    indices = [row.get("index", position) for position, row in enumerate(data)]
+    if sorted(map(str, indices)) != sorted(map(str, range(count))):
+        raise EmbedderError("the server's vectors are not numbered from 0 on")
+    by_index = {int(index): row for index, row in zip(indices, data, strict=True)}
+    rows = [_decode_vector(by_index[index].get("embedding")) for index in range(count)]
     expected = dim or len(rows[0])
     for row in rows:
         if len(row) != expected:
@@ -146,14 +150,6 @@ def parse_vectors(response: Any, count: int, dim: int | None) -> Vectors:
     if not (np.isfinite(norms).all() and (norms > 0).all()):
         raise EmbedderError("the server returned a vector that is zero or not finite")
     return np.asarray(vectors / norms, dtype=np.float32)
-
-
-def _sort_by_index(data: list[Body]) -> list[Body]:
-    """Sort by `index`, if the server sends it."""
-    indices = [row.get("index", position) for position, row in enumerate(data)]
-    if sorted(map(str, indices)) != sorted(map(str, range(len(data)))):
-        raise EmbedderError("the server's vectors are not numbered from 0 on")
-    return sorted(data, key=lambda row: int(row.get("index", 0))) if len(data) > 1 else data
 
 
 def _decode_vector(embedding: Any) -> Vectors:

@@ -33,11 +33,6 @@ class ServerLimits:
     queue: int = 512
     seconds: float = 60.0
 
-    @property
-    def total_bytes(self) -> int:
-        """The most bytes of all requests in flight."""
-        return 16 * self.bytes
-
 
 class HTTPError(Exception):
     """A request is refused. `retry_after` is when to try again, in seconds."""

@@ -86,7 +86,7 @@ class Service:
         if self.is_draining:
             self.metrics.rejected.labels("draining").inc()
             raise HTTPError(503, "the server is shutting down", code="draining", retry_after=1)
-        is_full = self.in_flight and self._in_flight_bytes + size > self.limits.total_bytes
+        is_full = self.in_flight and self._in_flight_bytes + size > 16 * self.limits.bytes
         if is_full or self.in_flight >= self.limits.queue:
             self.metrics.rejected.labels("queue").inc()
             raise HTTPError(429, "too many requests; try again", code="busy", retry_after=1)
