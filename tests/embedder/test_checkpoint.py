@@ -1,4 +1,4 @@
-"""Folders, ids, adapters: found, told apart, loaded; and what is said where they cannot be."""
+"""Folders, ids and adapters: detected and loaded, or refused with a clear message."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_card_without_its_weights(checkpoint, model):
 
 
 def test_a_family_may_be_named(checkpoint):
-    """LLaVA-NeXT on Llama is E5-V's, unless somebody says otherwise; the name says so for good."""
+    """LLaVA-NeXT on Llama is E5-V, unless the name or the metadata says otherwise."""
     folder = checkpoint("e5v")
     card = embedder.describe_model(f"vlm2vec:{folder}", CPU)
     assert card.family == "vlm2vec"
@@ -102,7 +102,7 @@ def test_the_digest_reads_large_files_in_part(tmp_path):
 @pytest.mark.parametrize("layout", ["today", "old"])
 @pytest.mark.parametrize("dora", [False, True])
 def test_an_adapter_is_merged(checkpoint, tmp_path, family, layout, dora):
-    """The merged model gives what the adapted one gives unmerged; old layouts find their place."""
+    """The merged model and the adapted one agree; keys of old layouts are mapped."""
     from peft import LoraConfig, get_peft_model
 
     form = "V2" if "qwen" in family else None

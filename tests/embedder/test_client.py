@@ -27,7 +27,7 @@ Answer = tuple[int, object] | tuple[int, object, dict[str, str]]
 
 
 class Stub:
-    """A server that knows one model, keeps what it is asked, and does as told.
+    """A server with one model that records requests and answers as scripted.
 
     `knows` are the forms that it accepts; `first` are answers that it gives before it behaves.
     """

@@ -1,4 +1,4 @@
-"""What every family promises, on its tiny model or on the shipped one."""
+"""What every family guarantees, on its tiny model or on the shipped one."""
 
 from __future__ import annotations
 

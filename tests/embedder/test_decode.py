@@ -1,4 +1,4 @@
-"""Every kind of picture, and every kind of file that only looks like one."""
+"""Every image format, and files that only look like images."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """A grey PNG of the given size whose pixels are missing."""
+    """A gray PNG of the given size whose pixels are missing."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + png_chunk(b"IEND", b"")
 
@@ -122,7 +122,7 @@ def test_every_format_gives_the_same_upright_rgb_image(format):
         1,
     )
     assert decoded.image.mode == "RGB"
-    assert type(decoded.image) is Image.Image, "no decoder with the file's bytes is held"
+    assert type(decoded.image) is Image.Image, "the decoder and the file's bytes are released"
     assert difference(decoded.image) < 4
 
 
@@ -297,7 +297,7 @@ def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """Inks whose mixtures are on a table: no ink is white, any black is black, cyan is red (!)."""
+    """A CMYK lookup table: no ink is white, any black is black, cyan is red (!)."""
     lab = {"white": (255, 128, 128), "black": (0, 128, 128), "red": (136, 208, 195)}
     grid = bytearray()
     for cyan, magenta, yellow, key in np.ndindex(2, 2, 2, 2):

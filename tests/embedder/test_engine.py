@@ -1,4 +1,4 @@
-"""The engine: batches by cost, order, memory that runs out, threads, lengths, several devices."""
+"""The engine: batches by cost, order, running out of memory, threads, dims, several devices."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_running_out_of_memory_loses_nothing():
     assert engine.timing.halved > 0
     halved = engine.timing.halved
     engine.embed(inputs, "query")
-    assert engine.timing.halved == halved, "what was learnt of the memory is kept"
+    assert engine.timing.halved == halved, "the smaller budget is kept"
 
 
 def test_an_input_too_large_for_memory_is_reported():
@@ -159,7 +159,7 @@ def test_plans_have_each_input_once_within_the_budget(pairs, budget):
 
 
 def test_extra_tokens_count():
-    """Mllama's tiles are not among a picture's tokens, and cost most."""
+    """Mllama's tiles are not in the sequence, and cost most."""
     buckets = [Bucket("picture", 10, 1000)] * 9
     assert [len(batch) for batch in plan_batches(buckets, 3100)] == [3, 3, 3]
 
@@ -205,7 +205,7 @@ def test_batches_agree_at_bfloat16(checkpoint, family):
 
 
 def test_several_devices_agree_with_one(checkpoint, model):
-    """A process each; here both are the CPU."""
+    """One process per device; here both are the CPU."""
     inputs = [Input(text=f"{i} cats") for i in range(9)] + [Input(images=(tiny.picture("wide"),))]
     both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
     try:

@@ -1,4 +1,4 @@
-"""What only a GPU shows: bf16, memory that really runs out, pinned memory, several devices."""
+"""Tests that need a GPU: bf16, running out of memory, pinned memory, several devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models by their Hugging Face id, from a small server in the hub's place: found, kept, refused."""
+"""Models by Hugging Face id, from a small stand-in of the hub: downloaded, cached, refused."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_model_is_downloaded_once_and_then_works_offline(checkpoint, model, tm
 
 
 def test_an_interrupted_download_is_resumed(tmp_path):
-    """A large model lies in parts, and an index says which there are."""
+    """A large model is in several files, which an index lists."""
     from embedder.checkpoint import _has_all_weights
 
     (tmp_path / "model-1.safetensors").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Our vectors are those of the authors' code: tiny random models, recorded with their versions.
+"""Vectors equal those of the authors' code: tiny random models, recorded with their versions.
 
 tests/embedder/parity/README.md says how the recordings were made.
 """
@@ -52,7 +52,7 @@ def test_recorded_vectors_one_by_one(model, family, form):
 
 @pytest.mark.parametrize(("family", "form"), FORMS)
 def test_recorded_vectors_in_one_call(model, family, form):
-    """Texts and pictures mixed, as the engine batches them, for each role and instruction."""
+    """Texts and images mixed, as the engine batches them, for each role and instruction."""
     key = lambda recording: (recording["role"], instruction(recording) or "")  # noqa: E731
     for (role, instruction_text), group in groupby(sorted(cases(family, form), key=key), key=key):
         some = list(group)
@@ -73,7 +73,7 @@ def test_token_ids(model, family, form):
 
 
 def collapsed(ids: Sequence[int], family: str) -> list[int]:
-    """A picture's places as one: the authors' versions open them out in the model or before it."""
+    """An image's tokens as one: the authors' versions expand them in the model or before it."""
     image = tiny.fixture(family)["files"]["config.json"].get("image_token_index")
     runs = groupby(map(int, ids))
     return [i for key, run in runs for i in ([key] if key == image else run)]

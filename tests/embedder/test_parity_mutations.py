@@ -1,4 +1,4 @@
-"""Each known trap of the model families: without its fix, the recordings are not met."""
+"""Known traps of the model families: without each fix, vectors differ from the recordings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fresh(checkpoint, family: str, form: str | None = None):
 
 
 def off(model, family: str, name: str) -> float:
-    """How far a picture's vector is from the recorded one."""
+    """The distance of an image's vector from the recorded one."""
     recorded = next(c for c in tiny.fixture(family)["cases"] if c["name"] == name)
     item = Input(recorded["text"], (tiny.picture(recorded["picture"]),))
     vector = model.embed([item], recorded["role"], recorded["instruction"])[0]
@@ -108,7 +108,7 @@ def test_qwen_refuses_very_narrow_images(model):
 
 
 def test_e5v_joins_a_full_stop_and_a_newline(model):
-    """Tokenised apart, head, text and tail would give other ids."""
+    """Tokenized separately, prefix, text and suffix would give other ids."""
     renderer = model("e5v").backbone.prompt_tokenizer
     whole = renderer.encode(e5v.render_prompt(Input(text="A dog."), "document"))
     apart = [

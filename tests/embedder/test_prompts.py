@@ -1,4 +1,4 @@
-"""Prompts: what a user writes is never a special token, and is all that is cut."""
+"""Prompts: user text never becomes a special token, and only user text is truncated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pieces = st.one_of(
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)
 def test_user_text_never_becomes_a_special_token(model, family, form):
-    """Whatever a text spells, the prompt has the special tokens of the prompt alone."""
+    """Whatever a text spells, only the prompt's own special tokens remain."""
     backbone = model(family, form).backbone
     special = set(backbone.prompt_tokenizer.special_tokens.values())
 
@@ -55,13 +55,13 @@ def test_an_instruction_never_becomes_a_special_token(model, family, form):
 
 
 def test_compatibility_forms_of_special_tokens_are_neutralized():
-    """Some tokenizers normalise, and full-width letters then spell a token."""
+    """Some tokenizers normalize, and full-width letters then spell a token."""
     assert "<image>" not in neutralize_special_tokens("＜image＞ <image>", ["<image>"])
     assert neutralize_special_tokens("a cat < b", ["<image>"]) == "a cat < b"
 
 
 def test_text_without_special_tokens_is_unchanged(model):
-    """In the prompt are the very ids that the tokenizer gives for the whole string."""
+    """The prompt has exactly the ids that the tokenizer gives for the whole string."""
     renderer = model("e5v").backbone.prompt_tokenizer
     text = "A dog.\n  Zwei Hunde — 犬！ كلب"
     whole = renderer._tokenizer.encode(f"<|start_header_id|>{text}\n<|eot_id|>").ids

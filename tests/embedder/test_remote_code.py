@@ -1,4 +1,4 @@
-"""VLM2Vec on Phi-3.5-V: code that comes with a model's weights, run with leave only.
+"""VLM2Vec on Phi-3.5-V: code that comes with a model's weights, run only with permission.
 
 The code here is a small stand-in of the same interface; Microsoft's own needs torchvision.
 """

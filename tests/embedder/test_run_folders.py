@@ -1,4 +1,4 @@
-"""A fine-tuning run's folder is a model's name, and what stands in it says whence it comes."""
+"""A fine-tuning run's folder is a model's name; its files name the base and the recipe."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_fingerprint_is_that_of_the_weights_and_of_the_base(make_run, checkp
 
 
 def test_the_recipe_comes_from_the_base(make_run, checkpoint):
-    """The base's polylens.json holds where the run's own does not say otherwise."""
+    """The base's polylens.json applies unless the run's own overrides it."""
     base = checkpoint("vlm2vec-qwen2vl", "V1")
     expected = vlm2vec.detect_recipe(str(base), Checkpoint(base))
     run = make_run("vlm2vec-qwen2vl", "V1")
@@ -106,7 +106,7 @@ def test_the_recipe_comes_from_the_base(make_run, checkpoint):
 
 
 def test_the_card_is_that_of_a_known_base(tmp_path):
-    """Licence, languages, lengths, memory; what is told beside the weights comes first."""
+    """License, languages, dims, memory; the metadata beside the weights has priority."""
     cards = family.CARDS
     qwen = cards[1]
     saved = {"family": "sentence_transformer", "base": qwen.name}

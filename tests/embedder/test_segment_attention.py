@@ -1,4 +1,4 @@
-"""Segments of one length attend together, and each as it would alone."""
+"""Segments of one length attend in one call, each as it would alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_segments_are_grouped_by_length():
 
 @pytest.mark.parametrize("form", [("vlm2vec-qwen2vl", "V2"), ("vlm2vec-qwen25vl", "V2")])
 def test_a_vision_tower_makes_few_attention_calls(model, monkeypatch, form):
-    """tests/embedder/test_parity.py says that its numbers are right."""
+    """tests/embedder/test_parity.py checks its values."""
     import tiny
 
     from embedder.types import Input

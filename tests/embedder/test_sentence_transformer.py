@@ -56,7 +56,7 @@ def write(file: Path, content: object) -> None:
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Weights so large that every token counts."""
+    """Weights so large that every token changes the vector."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -206,7 +206,7 @@ def siglip(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory) -> Path:
-    """A model of texts alone: BERT, the mean of its tokens, a prompt for queries."""
+    """A text-only model: BERT, the mean of its tokens, a prompt for queries."""
     from transformers import BertConfig, BertModel, BertTokenizer
 
     folder = tmp_path_factory.mktemp("models") / "bert"
@@ -329,7 +329,7 @@ def test_qwen_in_mixed_batches(qwen_model, qwen_recipe):
 
 @pytest.mark.parametrize("pictures", [True, False])
 def test_qwen_padding_does_not_change_vectors(qwen_model, qwen_recipe, pictures):
-    """All in one batch, however unlike; pictures are prepared one by one."""
+    """All in one batch, however different; images are prepared one by one."""
     backbone = qwen_model.backbone
     cases = [case for case in CASES.values() if bool(case.images) == pictures]
     assert len(cases) > 1
@@ -349,7 +349,7 @@ def test_qwen_instruction_replaces_the_prompt(qwen_model, qwen_recipe):
 
 
 def test_qwen_equals_sentence_transformers(qwen, qwen_model):
-    """Where ours adds nothing: documents."""
+    """For documents, whose prompt is the model's own."""
     from sentence_transformers import SentenceTransformer
 
     from embedder.families.sentence_transformer.processors import without_video_processor
@@ -395,7 +395,7 @@ def test_long_texts_are_truncated_and_the_template_stays(qwen_model, monkeypatch
 
 @pytest.fixture(scope="session")
 def siglip_recipe(siglip):
-    """The model card's code after big_vision's steps: small letters, an end, 64 places."""
+    """The model card's code after big_vision's steps: lowercase, an end token, 64 positions."""
     from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel
 
     model = SiglipModel.from_pretrained(siglip).eval()
@@ -441,7 +441,7 @@ def test_siglip_adds_the_vectors_of_parts(siglip_model, siglip_recipe):
 
 
 def test_siglip_lowercases_only_ascii(siglip_model):
-    """The authors' tf.strings.lower knows A to Z."""
+    """The authors' tf.strings.lower changes only A to Z."""
     assert siglip_model.backbone.prepare(Input("ÄB"), "query", None).text == "Äb"
 
 
@@ -456,7 +456,7 @@ def test_siglip_has_no_pixel_budget(siglip):
 
 
 def test_naflex_keeps_its_saved_patches(siglip, tmp_path):
-    """Siglip2Processor's call goes back to 256 patches, whatever was saved."""
+    """Siglip2Processor's call resets to 256 patches, whatever was saved."""
     from transformers import (
         AutoTokenizer,
         Siglip2Config,
@@ -512,7 +512,7 @@ def test_bert_refuses_an_image(bert_model):
 
 @pytest.mark.parametrize("kind", ["qwen_model", "siglip_model", "bert_model"])
 def test_an_address_and_a_path_are_texts(kind, request, tmp_path, monkeypatch):
-    """A bare string that names a picture would be fetched or opened."""
+    """A plain string that names an image would be fetched or opened."""
     model = request.getfixturevalue(kind)
     file = tmp_path / "picture.png"
     SQUARE.save(file)
@@ -551,7 +551,7 @@ def test_text_never_becomes_special_tokens(kind, text, request):
 
 
 def test_the_tokenizer_is_thread_safe(qwen_model):
-    """It keeps its padding in itself: unlocked, an input made ready would unpad another's batch."""
+    """It stores its padding: without a lock, preparing an input would unpad another batch."""
     backbone = qwen_model.backbone
     ready = [backbone.prepare(CASES[name], "document", None) for name in ("text", "long")]
     expected = collated(backbone, ready)["0.input_ids"]
@@ -614,7 +614,7 @@ def test_a_damaged_folder_is_reported(qwen, tmp_path, lost):
 
 @pytest.mark.parametrize("kind", ["qwen", "siglip", "bert"])
 def test_missing_weights_are_reported(kind, request, tmp_path):
-    """They would be drawn at random, with a line in a log."""
+    """They would be initialized at random, with only a line in a log."""
     folder = copied(request.getfixturevalue(kind), tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     lost = next(name for name in weights if "layers.0" in name or "layer.0" in name)

@@ -1,4 +1,4 @@
-"""`embedder serve` as a process of its own, asked by OpenAI's client and by our own."""
+"""`embedder serve` as a process of its own, called by OpenAI's client and by the remote family."""
 
 from __future__ import annotations
 

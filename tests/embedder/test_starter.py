@@ -1,4 +1,4 @@
-"""The starter: unit rows, any script, any picture, and a space that words and pictures share."""
+"""The starter: unit rows, any script, any image, and one space for texts and images."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ ASKED = {
 
 
 def test_texts_find_their_image(starter):
-    """Photographs that the head never saw, in the languages of their finders."""
+    """Photographs that the head was not trained on, searched in many languages."""
     pictures = [Image.open(next(SAMPLES.rglob(f"{name}.[jw]*"))).convert("RGB") for name in ASKED]
     images = starter.embed([Input(images=(image,)) for image in pictures], "document")
     for place, words in enumerate(ASKED.values()):
@@ -219,7 +219,7 @@ def vocabulary(nouns) -> NounEmbeddings:
     ],
 )
 def test_nouns_are_embedded(vocabulary, nouns, text, first, last):
-    """The last noun counts half as much again."""
+    """The last noun has a weight of 1.5."""
     right = 1.5 * nouns[last] + (nouns[first] if first else 0)
     meaning = vocabulary.embed(text)
     assert meaning.dtype == np.float32

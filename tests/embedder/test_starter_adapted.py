@@ -1,4 +1,4 @@
-"""A folder with a head of its own is a model: its name, its card, its vectors, its faults."""
+"""A folder with a head of its own is a model: name, card, vectors and errors."""
 
 from __future__ import annotations
 

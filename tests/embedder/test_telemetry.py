@@ -1,4 +1,4 @@
-"""onnxruntime's telemetry stays off: no file of its is written, no socket is opened for it."""
+"""onnxruntime's telemetry stays off: it writes no file and opens no socket."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(cache: Path, graphs: list[Path], before: str = "") -> str:
 
 
 def written(cache: Path) -> set[str]:
-    """The entries of the cache folder that are not ours."""
+    """The entries of the cache folder that Polylens did not write."""
     return {path.name for path in cache.iterdir()} - {"polylens"}
 
 
