@@ -100,10 +100,28 @@ def make_collection_config(schema: Schema, layout: Layout) -> dict[str, Any]:
 
     profile = resolve_profile(layout)
     replicas = layout.replicas or profile.replicas
+    dense = {
+        name: models.VectorParams(
+            size=dim,
+            distance=models.Distance.COSINE,
+            on_disk=profile.originals_on_disk,
+            datatype=models.Datatype(profile.datatype),
+        )
+        for name, dim in schema.dense
+    }
+    sparse = models.SparseVectorParams(
+        modifier=models.Modifier.IDF,
+        index=models.SparseIndexParams(on_disk=profile.indexes_on_disk),
+    )
+    quantization = profile.bits and models.TurboQuantization(
+        turbo=models.TurboQuantQuantizationConfig(
+            bits=models.TurboQuantBitSize(profile.bits), always_ram=True
+        )
+    )
     return {
-        "vectors_config": {name: _make_dense_params(profile, dim) for name, dim in schema.dense},
-        "sparse_vectors_config": {name: _make_sparse_params(profile) for name in schema.sparse},
-        "quantization_config": _make_quantization(profile.bits),
+        "vectors_config": dense,
+        "sparse_vectors_config": dict.fromkeys(schema.sparse, sparse),
+        "quantization_config": quantization,
         "hnsw_config": models.HnswConfigDiff(on_disk=profile.graph_on_disk),
         "on_disk_payload": profile.payload_on_disk,
         "shard_number": layout.shards or profile.shards,
@@ -113,59 +131,24 @@ def make_collection_config(schema: Schema, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _make_dense_params(profile: Profile, dim: int) -> models.VectorParams:
-    from qdrant_client import models
-
-    return models.VectorParams(
-        size=dim,
-        distance=models.Distance.COSINE,
-        on_disk=profile.originals_on_disk,
-        datatype=models.Datatype(profile.datatype),
-    )
-
-
-def _make_sparse_params(profile: Profile) -> models.SparseVectorParams:
-    from qdrant_client import models
-
-    return models.SparseVectorParams(
-        modifier=models.Modifier.IDF,
-        index=models.SparseIndexParams(on_disk=profile.indexes_on_disk),
-    )
-
-
-def _make_quantization(bits: str | None) -> models.TurboQuantization | None:
-    """The quantized vectors are always in RAM."""
-    from qdrant_client import models
-
-    if bits is None:
-        return None
-    return models.TurboQuantization(
-        turbo=models.TurboQuantQuantizationConfig(
-            bits=models.TurboQuantBitSize(bits), always_ram=True
-        )
-    )
-
-
 def make_payload_indexes(schema: Schema, layout: Layout) -> dict[str, Any]:
     """Payload key -> its index. They must exist before the points: HNSW uses them."""
     from qdrant_client import models
 
     profile = resolve_profile(layout)
     on_disk = profile.indexes_on_disk
-
-    def make_keyword_index(on_disk: bool, tenant: bool | None = None) -> models.KeywordIndexParams:
-        kind = models.KeywordIndexType.KEYWORD
-        return models.KeywordIndexParams(type=kind, is_tenant=tenant, on_disk=on_disk)
-
     lookups = LOOKUP_KEYS if profile.lookups_on_disk else frozenset()
+    keyword, integer = models.KeywordIndexType.KEYWORD, models.IntegerIndexType.INTEGER
     indexes: dict[str, Any] = {
-        key: make_keyword_index(on_disk or key in lookups) for key in schema.keywords
+        key: models.KeywordIndexParams(type=keyword, on_disk=on_disk or key in lookups)
+        for key in schema.keywords
     }
     for key in schema.integers:
-        kind = models.IntegerIndexType.INTEGER
-        indexes[key] = models.IntegerIndexParams(type=kind, on_disk=on_disk)
+        indexes[key] = models.IntegerIndexParams(type=integer, on_disk=on_disk)
     if schema.tenant:
-        indexes[schema.tenant] = make_keyword_index(on_disk, tenant=True)
+        indexes[schema.tenant] = models.KeywordIndexParams(
+            type=keyword, on_disk=on_disk, is_tenant=True
+        )
     return indexes
 
 
