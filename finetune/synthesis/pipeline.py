@@ -123,7 +123,7 @@ def _load_image(path: str, max_side: int) -> Image:
 
 @dataclass(slots=True, kw_only=True)
 class SynthesisRunner:
-    """Runs the jobs that are not in the journal, several at once.
+    """Runs jobs that are not in the journal, several at once.
 
     The budget limits the cost, by the mean cost of the answers so far. `stop` ends the run after
     the requests in flight. `request_errors`: messages of failed requests, whose jobs stay pending.
@@ -150,7 +150,7 @@ class SynthesisRunner:
             self._record_cost(outcome)
             if outcome.sample:
                 self._seen_keys.add(_duplicate_key(outcome.sample))
-        pending = iter([job for job in jobs if job.number not in self.journal.outcomes])
+        pending = iter(jobs)
         in_flight: set[Future[JobOutcome]] = set()
         fatal_error: Exception | None = None
         pool = ThreadPoolExecutor(self.options.parallel, thread_name_prefix="synthesis")

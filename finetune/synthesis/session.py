@@ -6,7 +6,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -158,7 +158,7 @@ class SynthesisSession:
         )
         try:
             with closing(llm):
-                for outcome in runner.run(self.jobs):
+                for outcome in runner.run(self.pending_jobs):
                     on_outcome(outcome)
         except FinetuneError:
             self._write_results("failed", runner.request_errors)
@@ -226,7 +226,7 @@ def open_session(
             f"{options.out} already exists and has no journal; choose another file with --out"
         )
     prompts = load_prompts(options.prompts)
-    with OpenCollection.open(config) as collection, ExitStack() as stack:
+    with OpenCollection.open(config) as collection:
         card = collection.card
         images = CollectionImages.from_store(collection.store, config.collection)
         plan = SynthesisPlan(
@@ -237,18 +237,18 @@ def open_session(
             dependencies=f"{prompts.digest} {card.fingerprint}",
         )
         jobs = list(plan.iter_jobs(options.count))
-        journal = None
-        if not dry_run or options.journal_path.exists():
-            journal = stack.enter_context(Journal(options.journal_path, plan.fingerprint))
-        yield SynthesisSession(
-            options=options,
-            images=images,
-            load_embedder=lambda: load_model(config, card),
-            prompts=prompts,
-            plan=plan,
-            jobs=jobs,
-            journal=journal,
-        )
+        has_journal = not dry_run or options.journal_path.exists()
+        opened = Journal(options.journal_path, plan.fingerprint) if has_journal else nullcontext()
+        with opened as journal:
+            yield SynthesisSession(
+                options=options,
+                images=images,
+                load_embedder=lambda: load_model(config, card),
+                prompts=prompts,
+                plan=plan,
+                jobs=jobs,
+                journal=journal,
+            )
 
 
 def _count(items: Iterable[str]) -> dict[str, int]:
