@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -52,9 +51,7 @@ class MetricChange:
     @property
     def sign(self) -> int:
         """1 for significantly better, -1 for significantly worse, else 0."""
-        if self.p < ALPHA and self.low > 0:
-            return 1
-        return -1 if self.p < ALPHA and self.high < 0 else 0
+        return (self.low > 0) - (self.high < 0) if self.p < ALPHA else 0
 
     @property
     def verdict(self) -> str:
@@ -223,9 +220,9 @@ def find_regressions(
 
     def drop(pair: tuple[QueryResult, QueryResult]) -> float:
         before, after = pair
-        return math.log(after.rank / before.rank) if before.rank and after.rank else 0.0
+        return after.rank / before.rank if before.rank and after.rank else 0.0
 
-    return sorted((pair for pair in pairs if drop(pair) > 0), key=drop, reverse=True)
+    return sorted((pair for pair in pairs if drop(pair) > 1), key=drop, reverse=True)
 
 
 def read_report(folder: Path, *, with_results: bool = True) -> EvaluationReport:

@@ -33,9 +33,9 @@ from finetune.evaluation.benchmark import (
     BenchmarkQuery,
     DocumentSet,
 )
-from finetune.evaluation.benchmarks import mmeb
-from finetune.evaluation.benchmarks.files import (
+from finetune.evaluation.benchmarks import (
     BenchmarkFiles,
+    mmeb,
     read_json,
     read_lines,
     require_field,

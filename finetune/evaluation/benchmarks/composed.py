@@ -29,7 +29,7 @@ from finetune.evaluation.benchmark import (
     BenchmarkQuery,
     DocumentSet,
 )
-from finetune.evaluation.benchmarks.files import E5V, BenchmarkFiles, read_json, require_field
+from finetune.evaluation.benchmarks import E5V, BenchmarkFiles, read_json, require_field
 
 CIRR_URL = "https://github.com/Cuberick-Orion/CIRR, branch cirr_dataset"
 CIRR_SUBSET_METRICS = ("recall@1", "recall@2", "recall@3")

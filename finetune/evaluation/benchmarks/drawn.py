@@ -17,8 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import Benchmark
-from finetune.evaluation.benchmarks import captions
-from finetune.evaluation.benchmarks.files import E5V, BenchmarkFiles
+from finetune.evaluation.benchmarks import E5V, BenchmarkFiles, captions
 
 INSTRUCTION = "Represent the given image."  # MMEB's for an image that is looked for
 SIZE = (800, 400)

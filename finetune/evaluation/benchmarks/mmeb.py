@@ -19,7 +19,7 @@ from finetune.data.formats import split_instruction
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
-from finetune.evaluation.benchmarks.files import BenchmarkFiles, require_field
+from finetune.evaluation.benchmarks import BenchmarkFiles, require_field
 
 URL = "https://huggingface.co/datasets/TIGER-Lab/MMEB-eval"
 METRICS = ("precision@1", "recall@5", "mrr")

@@ -15,7 +15,7 @@ from pathlib import Path
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import SPEARMAN, Benchmark, BenchmarkQuery, DocumentSet
-from finetune.evaluation.benchmarks.files import BenchmarkFiles, read_lines
+from finetune.evaluation.benchmarks import BenchmarkFiles, read_lines
 
 URL = "https://github.com/facebookresearch/SentEval"
 COLUMNS = ("score", "sentence1", "sentence2")
