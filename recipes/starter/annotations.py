@@ -1,4 +1,4 @@
-"""What the Unicode CLDR calls each emoji, in 32 languages (Unicode License v3)."""
+"""Names and keywords of emoji in 32 languages, from the Unicode CLDR (Unicode License v3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Annotation:
 
 
 Annotations = Mapping[str, Annotation]
-"""Emoji (without variation selectors) -> what it is called in one language."""
+"""Emoji, without variation selectors -> its name and keywords in one language."""
 
 
 def read_annotations(sources: Mapping[str, Path]) -> dict[str, Annotations]:
@@ -36,7 +36,7 @@ def read_annotations(sources: Mapping[str, Path]) -> dict[str, Annotations]:
 
 
 def emoji_from_path(path: Path) -> str | None:
-    """The emoji of a picture whose file is called by its code points: `1f408-200d-2b1b.png`."""
+    """The emoji of an image whose file name has its code points: `1f408-200d-2b1b.png`."""
     try:
         points = [int(part, 16) for part in path.stem.lower().split("-")]
         emoji = "".join(map(chr, points)).replace("\ufe0f", "")

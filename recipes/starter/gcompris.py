@@ -1,7 +1,7 @@
-"""GCompris' words of everyday things in many languages, and its pictures of some (AGPL-3.0).
+"""GCompris' words for everyday things in many languages, and images of some (AGPL-3.0).
 
-They lie in a Qt resource file (.rcc): a tree of records, names in UTF-16, and data behind their
-lengths; https://doc.qt.io/qt-6/resources.html. Nothing in it here is compressed but by zlib.
+They are in a Qt resource file (.rcc): a tree of records, names in UTF-16, and data after its
+length; https://doc.qt.io/qt-6/resources.html. Some of the data is compressed with zlib.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ARTICLES = {
 
 
 def read_word_lists(gcompris: Path) -> dict[str, dict[str, list[str]]]:
-    """Language -> word's key -> the word, folded, without its article; several where it says so."""
+    """Language -> word's key -> its words, folded, without their articles."""
     files = dict(read_qt_resources((gcompris / RCC).read_bytes()))
     found = {}
     for language in LANGUAGES:
@@ -39,7 +39,7 @@ def read_word_lists(gcompris: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def read_images(gcompris: Path) -> dict[str, bytes]:
-    """Word's key -> the picture of it, as WebP."""
+    """Word's key -> its image, as WebP."""
     files = read_qt_resources((gcompris / RCC).read_bytes())
     return {Path(name).stem: data for name, data in files if name.endswith(".webp")}
 

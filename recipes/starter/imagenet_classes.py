@@ -1,7 +1,7 @@
-"""ImageNet's 1000 classes in words: their lemmas, and what WordNet says they are kinds of.
+"""ImageNet's 1000 classes in words: their lemmas, and their hypernyms in WordNet.
 
-Names: timm (Apache-2.0). A beagle is a hound is a dog: without its hypernyms the class would not
-answer to `dog`.
+Names: timm (Apache-2.0). A beagle is a hound, which is a dog: without its hypernyms, `dog` would
+not match the class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pictures that the head is trained and measured on, with their words."""
+"""The images that the head is trained and evaluated on, with their words."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """A file, what it shows (`concept` is equal for pictures of one thing), and its words.
+    """A file, what it shows (`concept` is equal for images of one thing), and its words.
 
     `words` are (weight, language, text): how often a text is drawn in training.
     """
@@ -78,7 +78,7 @@ def clipart_images(folder: Path) -> Iterator[LabeledImage]:
 def gcompris_images(
     folder: Path, work: Path, words: Mapping[str, Mapping[str, list[str]]]
 ) -> Iterator[LabeledImage]:
-    """GCompris' pictures of words; for measuring alone."""
+    """GCompris' images of words; only for evaluation."""
     for key, data in sorted(read_images(folder).items()):
         path = work / "gcompris-pictures" / f"{key}.webp"
         path.parent.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def gcompris_images(
 
 
 def stamp_images(folder: Path, work: Path, languages: tuple[str, ...]) -> Iterator[LabeledImage]:
-    """Tux Paint's stamps: photos, cut-outs and drawings of things; for measuring alone."""
+    """Tux Paint's stamps: photos, cut-outs and drawings of things; only for evaluation."""
     root = folder / STAMPS
     for described in sorted(root.rglob("*.txt")):
         path = described.with_suffix(".png")
@@ -103,7 +103,7 @@ def stamp_images(folder: Path, work: Path, languages: tuple[str, ...]) -> Iterat
 
 
 def _render_svg(drawing: Path, path: Path) -> None:
-    """An SVG of the package as PNG; a few are damaged, and none comes of them."""
+    """An SVG of the package as PNG; a few are damaged and give no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     size = ("-w", str(MAX_SIDE), "-h", str(MAX_SIDE), "-a")
     if not path.exists():

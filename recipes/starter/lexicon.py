@@ -1,7 +1,7 @@
 """The lexicon: words of 31 languages -> English, from the emoji they are keywords of.
 
-Two words that stand at the same emoji mean the same: of the English words at a word's emoji, the
-one whose emoji overlap most (Jaccard) translates it. GCompris' word lists add pairs by themselves.
+Two words for the same emoji mean the same: of the English words for a word's emoji, the one whose
+emoji overlap most (Jaccard) is its translation. GCompris' word lists add more pairs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def build_lexicon(
     words: Mapping[str, Mapping[str, list[str]]],
     english_words: set[str],
 ) -> dict[str, str]:
-    """Word -> English. A word that is English too is left out: it would be heard wrongly."""
+    """Word -> English. A word that is also an English one is left out: it would be misread."""
     votes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     pairs = [*_emoji_pairs(annotations), *_word_list_pairs(words)]
     for word, english, weight in pairs:
@@ -47,7 +47,7 @@ def build_lexicon(
 
 
 def _add_hiragana(entries: Mapping[str, str]) -> dict[str, str]:
-    """What stands in katakana, as it is written by hand too: ゾウ, ぞう."""
+    """Katakana words also in hiragana: ゾウ, ぞう."""
     return {
         word.translate(KATAKANA_TO_HIRAGANA): english
         for word, english in entries.items()
@@ -89,7 +89,7 @@ def _emoji_pairs(annotations: Mapping[str, Annotations]) -> Iterator[tuple[str, 
 def _best_translation(
     emoji: set[str], english: Annotations, stands_at: Emojis
 ) -> tuple[str, float]:
-    """The English word whose emoji overlap most with `emoji`; what one is called counts more."""
+    """The English word whose emoji overlap most with `emoji`; names count more than keywords."""
     called = {english[e].name for e in emoji}
     candidates = {word for e in emoji for word in english[e].words}
     scored = [

@@ -14,12 +14,12 @@ from finetune.errors import FinetuneError
 
 
 class PackageError(FinetuneError):
-    """A package cannot be had, or is not the one that the recipe names."""
+    """A package cannot be fetched, or differs from the one that the recipe names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One file of a registry. `sha256` is of the archive; licences are told in docs/starter.md."""
+    """One file of a registry. `sha256` is of the archive; licenses are in docs/starter.md."""
 
     name: str
     command: tuple[str, ...]
@@ -108,9 +108,9 @@ PACKAGES = (
 
 
 def fetch_packages(work: Path, packages: Sequence[Package] = PACKAGES) -> dict[str, Path]:
-    """Each package unpacked in a folder of `work`, by its name; what is there is not fetched again.
+    """Unpack each package in a folder of `work`, unless it is there; returns the folders by name.
 
-    Raises `SourceError`, which names the package and the command that failed.
+    Raises `PackageError`, which names the package and the command that failed.
     """
     return {package.name: _fetch_package(package, work) for package in packages}
 
@@ -155,7 +155,7 @@ def _unpack_archive(archive: Path, folder: Path) -> None:
 
 
 def run_command(command: Sequence[str], cwd: Path) -> None:
-    """Run a tool in the folder `where`; raises `SourceError`."""
+    """Run a tool in the folder `cwd`; raises `PackageError`."""
     try:
         subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:

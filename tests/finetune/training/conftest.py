@@ -68,12 +68,17 @@ def texts() -> list[Pair]:
 def mixed(tmp_path, photo) -> list[Pair]:
     """Pairs of texts, images and both, of several lengths and sizes, from two data sets."""
     sizes = [(90, 90), (180, 70), (60, 150), (120, 90)]
-    seen = [str(photo(tmp_path / f"{n}.png", n, size)) for n, size in enumerate(sizes)]
+    images = [str(photo(tmp_path / f"{n}.png", n, size)) for n, size in enumerate(sizes)]
     wrong = str(photo(tmp_path / "wrong.png", 9, (90, 90)))
     return [
-        Pair(Side("a cat"), Side(image=seen[0]), dataset="pictures"),
-        Pair(Side(image=seen[1]), Side("a dog that sleeps in the snow"), dataset="words"),
-        Pair(Side("at night", seen[2]), Side(image=seen[3]), (Side(image=wrong),), dataset="words"),
+        Pair(Side("a cat"), Side(image=images[0]), dataset="pictures"),
+        Pair(Side(image=images[1]), Side("a dog that sleeps in the snow"), dataset="words"),
+        Pair(
+            Side("at night", images[2]),
+            Side(image=images[3]),
+            (Side(image=wrong),),
+            dataset="words",
+        ),
         Pair(Side("what is it?", instruction="cirr"), Side("a boat"), (Side("a car"),)),
     ]
 
@@ -123,7 +128,7 @@ def training_setup(recipe, tmp_path, texts, mixed):
 
     def make(family: str, settings: Settings = CPU, **changes):
         preset, form = PRESETS[family]
-        seen = [pair for pair in mixed if not pair.query.instruction]
+        pairs = [pair for pair in mixed if not pair.query.instruction]
         run_recipe = recipe(preset, family, form, **{"checkpointing": False, **changes})
         torch.manual_seed(3)
         model = load_trainable(run_recipe, settings, tmp_path)
@@ -132,7 +137,7 @@ def training_setup(recipe, tmp_path, texts, mixed):
                 torch.nn.init.normal_(weight, std=0.1)
         device = str(model.backbone.device)
         wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=device).train()
-        return model, wrapped, texts[:6] if run_recipe.text_only else seen
+        return model, wrapped, texts[:6] if run_recipe.text_only else pairs
 
     return make
 

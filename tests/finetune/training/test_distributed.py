@@ -14,14 +14,14 @@ from finetune.data.pairs import Pair, Side
 ALIKE = [
     Pair(Side("red"), Side("rot"), (Side("grün"), Side("gelb"), Side("rouge"))),
     Pair(Side("crimson"), Side("rot"), (Side("rosa"),)),
-    Pair(Side("red"), Side("rouge"), item="colour"),
-    Pair(Side("blue"), Side("blau"), item="colour"),
+    Pair(Side("red"), Side("rouge"), item="color"),
+    Pair(Side("blue"), Side("blau"), item="color"),
 ]
 
 
 @pytest.fixture
 def pairs(texts) -> list[Pair]:
-    """Of the twelve, four share what is right, what is wrong, or what they are about."""
+    """Of the twelve, four share positives, negatives or items."""
     return [*ALIKE, *texts[4:]]
 
 

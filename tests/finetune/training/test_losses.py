@@ -63,7 +63,7 @@ def test_a_single_candidate_gives_no_gradient():
 
 
 def test_truncated_dims_have_equal_weights():
-    """Of the unit vectors of four dimensions, cut to two, the last two say nothing."""
+    """Of the unit vectors of four dimensions, cut to two, the last two are zero."""
     unit, temperature = torch.eye(4), 0.1
     whole = math.log(math.exp(10) + 3) - 10
     cut = (2 * whole + 2 * math.log(4)) / 4
@@ -72,16 +72,16 @@ def test_truncated_dims_have_equal_weights():
 
 
 def test_symmetric_loss(contrast, step_of, texts):
-    """Both queries ask for the first document, which is the second's wrong one."""
+    """Both queries match the first document, which is irrelevant to the second."""
     step = step_of(texts[:1] + texts[3:4], hard="none")
     rows = torch.zeros(4, 3)
     rows[step["queries"]] = torch.tensor([[1.0, 0, 0], [1, 0, 0]])
     rows[step["documents"]] = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
-    forth = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
+    forward = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
     one_way = contrast(temperature=0.5, hard_negatives="none").loss_of_rows(rows, step)
-    assert one_way.item() == pytest.approx(forth)
+    assert one_way.item() == pytest.approx(forward)
     both = contrast(temperature=0.5, hard_negatives="none", both_ways=True).loss_of_rows(rows, step)
-    assert both.item() == pytest.approx((forth + math.log(2)) / 2)
+    assert both.item() == pytest.approx((forward + math.log(2)) / 2)
 
 
 def test_matryoshka_dims_beside_the_full_dim(contrast, step_of, texts):

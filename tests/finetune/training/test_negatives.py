@@ -18,7 +18,7 @@ PAIRS = [
     Pair(Side("red"), Side("rouge")),
     Pair(Side("blue"), Side("blau")),
 ]
-ROWS = {  # whom each query's positive stands beside; "rot" once
+ROWS = {  # each query's candidates; "rot" once
     "red": "rot blau",
     "crimson": "rot rouge blau",
     "red again": "rouge blau",
@@ -27,13 +27,13 @@ ROWS = {  # whom each query's positive stands beside; "rot" once
 
 
 def undecided(candidates: list[int]) -> float:
-    """The loss where no embedding says anything."""
+    """The loss of zero embeddings."""
     return sum(map(math.log, candidates)) / len(candidates)
 
 
 @pytest.fixture
 def zero(contrast, step_of):
-    """The loss of a batch of embeddings that say nothing; `pairs` is all of the data."""
+    """The loss of a batch of zero embeddings; `pairs` is all of the data."""
 
     def loss(batch, pairs=None, hard="all", **options) -> float:
         step = step_of(batch, hard)
@@ -62,7 +62,7 @@ def test_known_positives_and_repeated_documents(zero):
 
 
 def test_positives_known_from_other_batches(zero):
-    """A pair that this batch does not hold says that "blau" is right for "red" too."""
+    """By a pair outside this batch, "blau" is relevant to "red" too."""
     more = [*PAIRS, Pair(Side("RED "), Side("Blau"))]
     assert zero(PAIRS, more) == pytest.approx(undecided([1, 3, 1, 3]))
 
@@ -108,7 +108,7 @@ HARD = [
     ("hard", "candidates"),
     [
         ("all", [5, 5, 5]),  # rot blau rosa grün gelb: what is there twice counts once
-        ("own", [5, 4, 3]),  # "rot" is the second's own hard negative, and in the batch anyhow
+        ("own", [5, 4, 3]),  # "rot" is also a positive of the batch
         ("none", [3, 3, 3]),
     ],
 )
@@ -125,8 +125,8 @@ def test_a_hard_negative_that_is_a_known_positive_is_masked(zero):
 def test_symmetric_loss_masks_by_the_same_rules(zero):
     """Both ways. "rot" has "red" and "blue", then "crimson" and "blue"; "rouge" has "crimson",
     "red" and "blue"; "blau" has "red" once, "crimson" and "blue"."""
-    forth, back = undecided([2, 3, 2, 3]), undecided([2, 2, 3, 3])
-    assert zero(PAIRS, both_ways=True) == pytest.approx((forth + back) / 2)
+    forward, backward = undecided([2, 3, 2, 3]), undecided([2, 2, 3, 3])
+    assert zero(PAIRS, both_ways=True) == pytest.approx((forward + backward) / 2)
 
 
 def test_only_the_first_of_equal_documents_counts():

@@ -45,20 +45,22 @@ def same(one, other) -> bool:
 
 def check(engine, pairs, monkeypatch) -> None:
     """Every side alone: the trainer's batch is the engine's."""
-    backbone, given = engine.backbone, []
+    backbone, forwarded = engine.backbone, []
     forward = backbone.forward
-    monkeypatch.setattr(backbone, "forward", lambda batch: (given.append(batch), forward(batch))[1])
+    monkeypatch.setattr(
+        backbone, "forward", lambda batch: (forwarded.append(batch), forward(batch))[1]
+    )
     step = Collator(pairs, backbone, ContentKeys(), "all", 1)(
         [{"row": n} for n in range(len(pairs))]
     )
     place = iter(torch.cat([step["queries"], step["documents"]]).tolist())
-    asked = [(pair.query, "query") for pair in pairs]
-    asked += [(pair.positive, "document") for pair in pairs]
-    asked += [(side, "document") for pair in pairs for side in pair.negatives]
-    assert len(step["mini_batches"].batches) == len(set(asked))
-    for side, role in asked:
+    sides = [(pair.query, "query") for pair in pairs]
+    sides += [(pair.positive, "document") for pair in pairs]
+    sides += [(side, "document") for pair in pairs for side in pair.negatives]
+    assert len(step["mini_batches"].batches) == len(set(sides))
+    for side, role in sides:
         engine.embed([side.to_input()], role, side.instruction)
-        assert same(step["mini_batches"].batches[next(place)], given.pop())
+        assert same(step["mini_batches"].batches[next(place)], forwarded.pop())
 
 
 @pytest.mark.parametrize(("family", "form"), FAMILIES)

@@ -61,7 +61,7 @@ def interrupting(times: int):
 
 
 def test_ctrl_c_saves_the_current_step(trained, texts, run_recipe, whole, tmp_path):
-    """At the end of an epoch, where the next begins with an order of its own."""
+    """At the end of an epoch; the next has an order of its own."""
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         trained(texts, run_recipe, "stopped", interrupting(1))

@@ -1,5 +1,5 @@
 """The starter's head in training: the same numbers as in use, the towers run once, and what a
-domain teaches does not cost the rest."""
+domain adds does not cost the rest."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from finetune.training.starter_module import RATE_SCALES, StarterModule
 WORDS = ("dog", "собака", "a red car in the rain", "qwxz", "猫", "nothing much")
 
 
-def picture(seed: int) -> Image.Image:
+def make_image(seed: int) -> Image.Image:
     noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((120, 90))
 
 
 ITEMS = [
     *(Input(word) for word in WORDS),
-    Input(images=(picture(0),)),
-    Input("at night", (picture(1), picture(2))),
+    Input(images=(make_image(0),)),
+    Input("at night", (make_image(1), make_image(2))),
 ]
 
 
@@ -46,39 +46,39 @@ def starter():
 
 
 @pytest.fixture
-def made(starter) -> StarterHead:
+def head(starter) -> StarterHead:
     return StarterHead(starter)
 
 
-def learn(made: StarterHead, steps: int = 4, items=ITEMS) -> None:
+def train_steps(head: StarterHead, steps: int = 4, items=ITEMS) -> None:
     """Each item away from the others: much moves in a few steps."""
-    made.module.train()
-    optimizer = torch.optim.AdamW(made.module.parameters(), 3e-3, weight_decay=0)
-    ready = [made.backbone.prepare(item, "query", None) for item in items]
-    batch = made.backbone.collate(ready, [None] * len(ready))
+    head.module.train()
+    optimizer = torch.optim.AdamW(head.module.parameters(), 3e-3, weight_decay=0)
+    ready = [head.backbone.prepare(item, "query", None) for item in items]
+    batch = head.backbone.collate(ready, [None] * len(ready))
     for _ in range(steps):
-        rows = F.normalize(made.backbone.forward(batch), dim=1)
+        rows = F.normalize(head.backbone.forward(batch), dim=1)
         optimizer.zero_grad()
         (rows @ rows.T).mean().backward()
         optimizer.step()
-    made.module.eval()
+    head.module.eval()
 
 
-def test_it_embeds_as_the_starter_does(starter, made):
-    made.module.eval()
-    rows = Engine(made.backbone).embed(ITEMS, "document")
+def test_it_embeds_as_the_starter_does(starter, head):
+    head.module.eval()
+    rows = Engine(head.backbone).embed(ITEMS, "document")
     np.testing.assert_allclose(rows, starter.embed(ITEMS, "document"), atol=1e-5)
 
 
-def test_an_empty_input_is_refused(made):
+def test_an_empty_input_is_refused(head):
     with pytest.raises(EmbedderError, match="neither"):
-        made.backbone.prepare(Input(" "), "query", None)
+        head.backbone.prepare(Input(" "), "query", None)
 
 
-def test_a_saved_head_loads_as_trained(made, tmp_path):
-    learn(made)
-    made.save(tmp_path / "model")
-    rows = Engine(made.backbone).embed(ITEMS, "query")
+def test_a_saved_head_loads_as_trained(head, tmp_path):
+    train_steps(head)
+    head.save(tmp_path / "model")
+    rows = Engine(head.backbone).embed(ITEMS, "query")
     loaded = embedder.load(str(tmp_path / "model"))
     np.testing.assert_allclose(loaded.embed(ITEMS, "query"), rows, atol=1e-5)
     metadata = json.loads((tmp_path / "model" / "polylens.json").read_text())
@@ -91,27 +91,27 @@ def test_a_saved_head_loads_as_trained(made, tmp_path):
     assert changed == set(RATE_SCALES)
 
 
-def test_restore_from_a_checkpoint(starter, made, tmp_path):
-    """With what it began with still in mind: the penalty is the same."""
-    learn(made)
-    made.save(tmp_path)
+def test_restore_from_a_checkpoint(starter, head, tmp_path):
+    """The initial weights are restored too: the penalty is the same."""
+    train_steps(head)
+    head.save(tmp_path)
     again = StarterHead(starter)
     again.restore(tmp_path)
-    for name, row in made.module.trained_weights().items():
+    for name, row in head.module.trained_weights().items():
         np.testing.assert_allclose(again.module.trained_weights()[name], row, atol=1e-6)
     torch.manual_seed(0)
-    first = made.penalty().item()
+    first = head.penalty().item()
     torch.manual_seed(0)
     assert again.penalty().item() == pytest.approx(first, rel=1e-3)
     assert first > 0.01
 
 
-def test_an_adapted_head_can_be_adapted_further(made, tmp_path):
-    learn(made)
-    made.save(tmp_path / "first")
+def test_an_adapted_head_can_be_adapted_further(head, tmp_path):
+    train_steps(head)
+    head.save(tmp_path / "first")
     second = load_starter_head(str(tmp_path / "first"), Settings())
-    assert second.penalty().item() == pytest.approx(0, abs=1e-4), "it begins where the first ended"
-    learn(second)
+    assert second.penalty().item() == pytest.approx(0, abs=1e-4), "it starts where the first ended"
+    train_steps(second)
     second.save(tmp_path / "second")
     metadata = json.loads((tmp_path / "second" / "polylens.json").read_text())
     assert metadata["base"] == str(tmp_path / "first")
@@ -120,23 +120,23 @@ def test_an_adapted_head_can_be_adapted_further(made, tmp_path):
     np.testing.assert_allclose(loaded.embed(ITEMS, "query"), rows, atol=1e-5)
 
 
-def test_the_penalty_is_zero_before_training(made):
-    assert made.penalty().item() == pytest.approx(0, abs=1e-4)
+def test_the_penalty_is_zero_before_training(head):
+    assert head.penalty().item() == pytest.approx(0, abs=1e-4)
 
 
-def test_the_penalty_in_closed_form(made):
-    """A perceptron that says the opposite is 2 away; texts have not moved. 20 * 2 + 100 * 0."""
+def test_the_penalty_in_closed_form(head):
+    """An MLP with the opposite output is 2 away; texts have not moved. 20 * 2 + 100 * 0."""
     names = ("image_1_weight", "image_1_bias")
     with torch.no_grad():
         for name in names:
-            made.module.deltas[name].copy_(-2 * made.module.get_buffer(name))
-    assert made.penalty().item() == pytest.approx(40, abs=1e-3)
+            head.module.deltas[name].copy_(-2 * head.module.get_buffer(name))
+    assert head.penalty().item() == pytest.approx(40, abs=1e-3)
 
 
-def test_texts_train_at_a_tenth_of_the_rate(made):
+def test_texts_train_at_a_tenth_of_the_rate(head):
     """Adam's first step is the rate, whatever the gradient."""
-    learn(made, steps=1)
-    before, after = ProjectionHead.read(HEAD_FILE).weights, made.module.trained_weights()
+    train_steps(head, steps=1)
+    before, after = ProjectionHead.read(HEAD_FILE).weights, head.module.trained_weights()
     sight = np.abs(after["image.1.bias"] - before["image.1.bias"]).max()
     words = np.abs(after["text.bias"] - before["text.bias"]).max()
     assert sight == pytest.approx(3e-3, rel=1e-2)
@@ -144,25 +144,25 @@ def test_texts_train_at_a_tenth_of_the_rate(made):
 
 
 def make_features(count: int, shift: float = 0.0) -> torch.Tensor:
-    """(count, 1152): features, moved away from what is usual, and unit rows."""
+    """(count, 1152): features, shifted from the mean, and unit rows."""
     features = torch.randn(count, 768) + shift * torch.randn(1, 768)
     return torch.cat([features, F.normalize(torch.randn(count, 384), dim=1)], dim=1)
 
 
-def test_noise_is_added_in_training_only(made):
+def test_noise_is_added_in_training_only(head):
     features = make_features(3)
-    made.module.eval()
-    assert torch.equal(made.module.encode_image(features), made.module.encode_image(features))
-    made.module.train()
+    head.module.eval()
+    assert torch.equal(head.module.encode_image(features), head.module.encode_image(features))
+    head.module.train()
     assert not torch.allclose(
-        made.module.encode_image(features), made.module.encode_image(features), atol=1e-2
+        head.module.encode_image(features), head.module.encode_image(features), atol=1e-2
     )
 
 
 def test_the_penalty_prevents_forgetting(starter):
-    """The same lesson, with the penalty and without: what was never shown moves much less."""
+    """With the penalty, the output for unseen inputs moves much less than without."""
 
-    def taught(penalty: bool) -> float:
+    def drift(penalty: bool) -> float:
         torch.manual_seed(0)
         module = StarterModule(starter.head)
         domain = make_features(8, 1.5)
@@ -177,35 +177,35 @@ def test_the_penalty_prevents_forgetting(starter):
             assert (module.eval().encode_image(domain) * words).sum(1).mean() > 0.3, "it learns"
             return float(module.forgetting_penalty())
 
-    assert taught(penalty=True) < taught(penalty=False) / 4
+    assert drift(penalty=True) < drift(penalty=False) / 4
 
 
 class Counted:
-    """The starter, and what its towers were asked."""
+    """The starter, with a record of the inputs of its towers."""
 
     def __init__(self, starter) -> None:
-        self.inner, self.asked = starter, []
+        self.inner, self.calls = starter, []
         self.card, self.head = starter.card, starter.head
 
     def extract_text_features(self, texts):
-        self.asked += texts
+        self.calls += texts
         return self.inner.extract_text_features(texts)
 
     def extract_image_features(self, images):
-        self.asked += [image.size for image in images]
+        self.calls += [image.size for image in images]
         return self.inner.extract_image_features(images)
 
 
 def test_towers_run_once_for_equal_content(starter, tmp_path):
     counted = Counted(starter)
     first = StarterHead(counted, tmp_path)
-    for item in (Input("dog"), Input("dog", (picture(0),)), Input(images=(picture(0),))):
+    for item in (Input("dog"), Input("dog", (make_image(0),)), Input(images=(make_image(0),))):
         one = first.backbone.prepare(item, "query", None)
-    assert counted.asked == ["dog", (120, 90)]
+    assert counted.calls == ["dog", (120, 90)]
     again = StarterHead(counted, tmp_path).backbone.prepare(
-        Input("dog", (picture(0),)), "query", None
+        Input("dog", (make_image(0),)), "query", None
     )
-    assert len(counted.asked) == 2
+    assert len(counted.calls) == 2
     np.testing.assert_array_equal(again.images[0], one.images[0])
 
 
@@ -232,21 +232,21 @@ def test_image_keys_depend_on_pixels_and_shape():
 
 
 def test_precomputed_texts_equal_single_texts(tmp_path):
-    """And a head that has been acquainted with them does not ask the tower again."""
+    """And the tower does not run again for precomputed texts."""
     texts = ["猫", "a red bicycle", "ein Hund im Schnee"]
     alone, together = (
         load_starter_head("starter", Settings()),
         load_starter_head("starter", Settings(), tmp_path),
     )
     together.precompute(texts)
-    asked = []
-    together._starter.extract_text_features = asked.append
+    calls = []
+    together._starter.extract_text_features = calls.append
     for text in texts:
         one = alone.backbone.prepare(Input(text), "query", None).text
         other = together.backbone.prepare(Input(text), "query", None).text
         np.testing.assert_allclose(one, other, atol=1e-5)
-    assert not asked
+    assert not calls
     again = load_starter_head("starter", Settings(), tmp_path)
-    again._starter.extract_text_features = asked.append
+    again._starter.extract_text_features = calls.append
     again.precompute(texts)
-    assert not asked
+    assert not calls

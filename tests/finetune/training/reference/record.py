@@ -101,27 +101,27 @@ def recorded(loss: Loss, tensors: list[Tensor]) -> dict[str, object]:
     return {"loss": value.item(), **dict(zip(NAMES, (g.tolist() for g in grads), strict=True))}
 
 
-def drawn() -> list[Tensor]:
+def draw_tensors() -> list[Tensor]:
     """Documents near enough to their queries for every candidate to count."""
-    draw = np.random.default_rng(5)
-    queries = draw.normal(size=(PAIRS, DIM))
-    positives = queries + draw.normal(size=(PAIRS, DIM))
-    negatives = queries.repeat(2, axis=0) + draw.normal(size=(2 * PAIRS, DIM)) * 1.3
+    rng = np.random.default_rng(5)
+    queries = rng.normal(size=(PAIRS, DIM))
+    positives = queries + rng.normal(size=(PAIRS, DIM))
+    negatives = queries.repeat(2, axis=0) + rng.normal(size=(2 * PAIRS, DIM)) * 1.3
     return [torch.tensor(rows.round(3)).float() for rows in (queries, positives, negatives)]
 
 
 def main(folders: list[Path]) -> None:
     for name in EMPTY:
         sys.modules[name] = MagicMock()
-    tensors = drawn()
+    tensors = draw_tensors()
     makers = {"e5v-text": e5v, "mme5": mme5, "vlm2vec": vlm2vec}
-    told = dict(zip(NAMES, (t.double().round(decimals=3).tolist() for t in tensors), strict=True))
+    inputs = dict(zip(NAMES, (t.double().round(decimals=3).tolist() for t in tensors), strict=True))
     losses = {
         name: recorded(make(folder), tensors)
         for (name, make), folder in zip(makers.items(), folders, strict=True)
     }
     lines = [
-        f"{json.dumps(name)}: {json.dumps(value)}" for name, value in {**told, **losses}.items()
+        f"{json.dumps(name)}: {json.dumps(value)}" for name, value in {**inputs, **losses}.items()
     ]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     Path(__file__).with_name("losses.json").write_text(text)
