@@ -18,7 +18,6 @@ from markupsafe import Markup
 
 from finetune.data.pairs import Side
 from finetune.errors import DataError
-from finetune.evaluation.benchmark import SPEARMAN
 from finetune.evaluation.report import (
     COMPARISON,
     QUERIES,
@@ -45,17 +44,6 @@ JPEG_QUALITY = 70
 
 COMPARISON_HEAD = ["", "queries", "before", "after", "difference", "95 % interval", "p"]
 
-REPORT_NOTE = (
-    "Metrics are in percent, in brackets the 95 % interval of a bootstrap over items: all queries "
-    "about one item are drawn together. A relevant document that ties with another one counts as "
-    "ranked below it."
-)
-REPORT_NOTE_SPEARMAN = (
-    "Metrics are 100 times Spearman's correlation, in brackets the 95 % interval of a bootstrap "
-    "over pairs."
-)
-REPORT_NOTE_MACRO = "Metrics over all queries are the unweighted mean of the data sets."
-
 
 def write_report_files(report: EvaluationReport, folder: Path) -> None:
     """Write report.json, queries.jsonl, report.md and report.html; raises `OSError`."""
@@ -65,7 +53,6 @@ def write_report_files(report: EvaluationReport, folder: Path) -> None:
         "headline": f"{report.main} {format_estimate(report.metrics[report.main])}",
         "head": head,
         "rows": rows,
-        "note": report_note(report),
         "hardest": find_hardest(report.results, MAX_QUERIES),
         "plots": _report_plots(report),
     }
@@ -85,7 +72,6 @@ def write_comparison_files(comparison: Comparison, folder: Path) -> None:
         "metric_rows": [
             [name, *change_cells(change)] for name, change in comparison.overall.items()
         ],
-        "is_spearman": comparison.main == SPEARMAN,
         "regressions": find_regressions(comparison.pairs)[:MAX_LISTED],
         "max_queries": MAX_QUERIES,
         "bars": _comparison_bars(comparison),
@@ -156,8 +142,7 @@ def describe_groups(comparison: Comparison) -> str:
 
 def report_note(report: EvaluationReport) -> str:
     """How to read the metrics."""
-    note = REPORT_NOTE_SPEARMAN if report.main == SPEARMAN else REPORT_NOTE
-    return f"{note} {REPORT_NOTE_MACRO}" if report.benchmark.macro else note
+    return render("report_note", report=report).strip()
 
 
 def name_groups(groups: Sequence[MetricGroup[Metric]]) -> list[tuple[str, MetricGroup[Metric]]]:
