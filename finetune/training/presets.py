@@ -139,7 +139,7 @@ def _coerce(name: str, default: Any, value: Any) -> Any:
         if all(type(one) is int and one > 0 for one in value):
             return tuple(value)
     elif kind in (int, float) and type(value) in (int, float, str):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             number = float(value)  # YAML reads 1e-5 as a string
             if math.isfinite(number) and (kind is float or number.is_integer()):
                 return kind(number)

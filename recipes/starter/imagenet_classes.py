@@ -12,13 +12,13 @@ from pathlib import Path
 from recipes.starter.wordnet import Synset, WordNet
 
 INFO = "timm/data/_info"
-NUM_ABSTRACT = 5  # the topmost hypernyms say nothing: entity, object, whole...
+NUM_ABSTRACT = 5  # the topmost hypernyms are too general: entity, object, whole...
 MAX_HYPERNYMS = 5  # hypernyms that count
 
 
 @dataclass(frozen=True, slots=True)
 class ClassName:
-    """A class's lemmas, the commonest first; its synset, and its hypernyms, the nearest first."""
+    """A class's lemmas, the most common first; its synset; its hypernyms, the nearest first."""
 
     lemmas: tuple[str, ...]
     synset: Synset

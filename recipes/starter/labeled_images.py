@@ -24,7 +24,7 @@ VENDORS = {
     "emoji-fluent": "package/assets",
 }
 HELD_OUT_VENDOR = "emoji-facebook"
-HELD_OUT_DIVISOR = 10  # one emoji in so many is never trained on
+HELD_OUT_DIVISOR = 10  # one emoji in this many is not trained on
 MAX_KEYWORDS = 6  # an emoji's English keywords that count
 CLIPART = "usr/share/openclipart/png"
 ABSTRACT_FOLDERS = ("/gradients/", "/patterns/", "/stars/star_", "/arrows/arrow")

@@ -16,10 +16,10 @@ from embedder.families.starter.text_tower import normalize_word
 from recipes.starter.annotations import Annotations, is_flag
 
 MIN_OVERLAP = 0.34  # of emoji, from which two words mean the same
-NAME_WEIGHT = 1.6  # what a word counts that is the name of an emoji, not a keyword
-EXTRA_WORD_PENALTY = 0.8  # what each further word takes away: a dog before a service dog
-OWN_NAME_WEIGHT = 0.6  # what an emoji's own name counts where nothing overlaps well
-WORD_LIST_WEIGHT = 2.0  # what a pair of a word list counts
+NAME_WEIGHT = 1.6  # weight of a word that is the name of an emoji, not a keyword
+EXTRA_WORD_PENALTY = 0.8  # penalty of each further word: a dog before a service dog
+OWN_NAME_WEIGHT = 0.6  # weight of an emoji's own name where nothing overlaps well
+WORD_LIST_WEIGHT = 2.0  # weight of a pair of a word list
 MAX_WORDS = 4  # words of an entry
 KATAKANA_TO_HIRAGANA = {letter: letter - 0x60 for letter in range(0x30A1, 0x30F7)} | {
     ord("ー"): ord("ー")

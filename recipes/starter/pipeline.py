@@ -1,4 +1,4 @@
-"""The whole recipe: from packages to the head that the repository ships."""
+"""The complete recipe: from packages to the head that the repository ships."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = NDArray[np.float32]
 
 
 def build_head(work: Path, out: Path | None, steps: int | None, log: Log) -> str:
-    """Make the head and write it; returns the figures as Markdown."""
+    """Make the head and write it; returns the metrics as Markdown."""
     work.mkdir(parents=True, exist_ok=True)
     recipe = HeadConfig() if steps is None else replace(HeadConfig(), steps=steps)
     data = load_training_data(work, log)
@@ -65,7 +65,7 @@ def train_head(
 
 
 def write_head(folder: Path, weights: Mapping[str, Array], featurizer: TextFeaturizer) -> None:
-    """Half precision is lossless enough: no cosine moves by 1e-3."""
+    """Half precision is enough: no cosine changes by 1e-3."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / p.name for p in card.SHIPPED_FILES]
     head, lexicon, vocabulary = paths
@@ -113,7 +113,7 @@ def _embed_meanings(
 
 
 def _embed_classes(data: TrainingData, recipe: HeadConfig) -> Array:
-    """(1000, 384): a class is its names and its definition, and some of what it is a kind of."""
+    """(1000, 384): a class is its names, its definition, and to a share its hypernyms."""
     known = data.meanings
     synsets = {above for name in data.classes for above in (name.synset, *name.hypernyms)}
     known.precompute(text for synset in synsets for text in (synset.lemmas[0], synset.definition))
@@ -148,7 +148,7 @@ def _fit_whitening(seen: ImageFeatureSet) -> dict[str, Array]:
 def _make_examples(
     seen: ImageFeatureSet, head: ProjectionHead, featurizer: TextFeaturizer
 ) -> tuple[Examples, CaptionFeatures]:
-    """The pictures, and what is heard of their texts, each text once."""
+    """The images and the features of their texts, each text once."""
     texts = list(dict.fromkeys(text for p in seen.images for _, _, text in p.texts))
     places = {text: place for place, text in enumerate(texts)}
     numbers = {c: i for i, c in enumerate(dict.fromkeys(p.concept for p in seen.images))}

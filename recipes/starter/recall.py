@@ -1,4 +1,4 @@
-"""Recall of pictures by their words, on pictures that the head never saw."""
+"""Recall of images by their words, on images that the head was not trained on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Recall = Mapping[str, tuple[float, ...]]
 def measure_recall(
     examples: Sequence[LabeledImage], images: Array, embed: Callable[[list[str]], Array]
 ) -> Recall:
-    """Text to image, per language; every picture that bears the same text is right.
+    """Text to image, per language; every image with the same text is relevant.
 
-    `images` (n, 384) and what `embed` gives are unit rows. A text is asked once for each picture.
+    `images` (n, 384) and what `embed` gives are unit rows. A text is a query once for each image.
     """
     rows_by_text: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, picture in enumerate(examples):

@@ -1,4 +1,4 @@
-"""How good a head is, and what each of its parts is worth, as Markdown."""
+"""The quality of a head and the contribution of each of its parts, as Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recipes.starter.training_data import EVALUATED_LANGUAGES, Log, TrainingData
 def render_report(
     head: ProjectionHead, data: TrainingData, featurizer: TextFeaturizer, log: Log
 ) -> str:
-    """Recall on what the head never saw, and what each of its parts is worth."""
+    """Recall on images that the head was not trained on, with and without each of its parts."""
     log("measuring")
     variants = {
         "the starter": (head, True),
@@ -56,7 +56,7 @@ def measure_head(
 
 
 def _with_weight(head: ProjectionHead, name: str, value: float) -> ProjectionHead:
-    """A head with one number set otherwise."""
+    """A head with another value of one weight."""
     return ProjectionHead({**head._weights, name: np.array([value], dtype=np.float32)})
 
 

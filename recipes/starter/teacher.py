@@ -1,7 +1,7 @@
-"""What English words mean, told by a larger text model than the starter runs.
+"""The meanings of English words, from a larger text model than the starter runs.
 
 all-MiniLM-L6-v2 (Apache-2.0; Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084) embeds
-nouns and their WordNet definitions; the starter ships what came of it, and not the model.
+nouns and their WordNet definitions; the starter ships the results, not the model.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TeacherModel:
 class MeaningSpace:
     """Texts and nouns as (384,) unit rows of one space: the teacher's, with its axes evened out.
 
-    A noun is the mean of its name and its definition, each centred on the nouns' own mean.
+    A noun is the mean of its name and its definition, each centered on the nouns' own mean.
     """
 
     def __init__(self, teacher: TeacherModel, things: Mapping[str, Synset]) -> None:
@@ -65,7 +65,7 @@ class MeaningSpace:
         self.rows = self._whiten(self._center_names(names) + self._center_definitions(definitions))
 
     def precompute(self, texts: Iterable[str]) -> None:
-        """Ask for many texts at once what will be asked one by one."""
+        """Compute many texts at once that are used one by one later."""
         self._teacher.compute(texts)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:

@@ -1,4 +1,4 @@
-"""The starter's ears in the making: the text tower, the lexicon, and the vocabulary of nouns."""
+"""Features of texts for training: the text tower, the lexicon, and the vocabulary of nouns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recipes.starter.tower_features import TextEmbeddingCache
 from recipes.starter.wordnet import MAX_NOUN_WORDS
 
 Array = NDArray[np.float32]
-COMPOSITIONAL_COSINE = 0.8  # cosine from which a pair of nouns means what its parts mean
+COMPOSITIONAL_COSINE = 0.8  # cosine from which a pair of nouns means the same as its parts
 
 
 class TextFeaturizer:
@@ -71,7 +71,7 @@ class TextFeaturizer:
 
 
 def _build_vocabulary(meaning_space: MeaningSpace) -> tuple[list[str], Array]:
-    """The nouns and their rows, without the pairs that mean what their parts mean together."""
+    """The nouns and their rows, without pairs that mean the same as their parts."""
     rows_by_word = {word: place for place, word in enumerate(meaning_space.words)}
     kept = []
     for word, place in rows_by_word.items():

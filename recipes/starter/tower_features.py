@@ -1,4 +1,4 @@
-"""What the frozen towers make of pictures and texts; computed once, kept in the work folder."""
+"""The frozen towers' features of images and texts; computed once, kept in the work folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatureSet:
-    """Pictures that could be opened, and per tower (n, 1280) features and (n, 1000) logits."""
+    """Images that could be opened, and per tower (n, 1280) features and (n, 1000) logits."""
 
     images: list[LabeledImage]
     features: list[Array]
@@ -43,7 +43,7 @@ class ImageFeatureSet:
 
 
 def compute_features(pictures: Iterable[LabeledImage], cache: Path) -> ImageFeatureSet:
-    """Run the towers over `pictures`, or read what they made of the same files before."""
+    """Run the towers over `pictures`, or read the features of the same files from before."""
     asked = list(pictures)
     if cache.exists():
         return _read_cache(asked, cache)

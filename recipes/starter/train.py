@@ -1,4 +1,4 @@
-"""Trains the head: pictures against their words, and words of any language against their meaning.
+"""Trains the head: images with their words, and words of any language with their meaning.
 
 Multi-positive InfoNCE (van den Oord et al. 2018, eq. 4; positives share a concept) in both
 directions, with either branch of the image vector dropped at random, on noisy features.
@@ -21,7 +21,7 @@ HIDDEN, DIM = 1024, 384
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """The numbers that were tried; docs/starter.md tells what the parts are worth."""
+    """The hyperparameters; docs/starter.md has the contribution of each part."""
 
     steps: int = 600
     batch: int = 512
@@ -35,14 +35,14 @@ class HeadConfig:
     conse_weight: float = 1.5
     noun_weight: float = 2.0  # of a text's nouns beside the text itself
     temperature: float = 2.0  # of the towers' softmax
-    hypernym_decay: float = 0.45  # what a class's hypernym counts, per step away
+    hypernym_decay: float = 0.45  # weight of a class's hypernym, per step away
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """Whitened features (n, 768), class probabilities (n, 1000), concept numbers (n,), and for
-    each picture the rows and odds of its texts."""
+    each image the rows and probabilities of its texts."""
 
     features: Tensor
     probabilities: Tensor
@@ -110,7 +110,7 @@ def train_module(
     config: HeadConfig,
     on_step: Callable[[int, float], None],
 ) -> HeadModule:
-    """`captions` are the pictures' texts; `pairs` (p, 384) each: texts of any language as the
+    """`captions` are the images' texts; `pairs` (p, 384) each: texts of any language as the
     tower gives them, and what they mean."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -150,9 +150,9 @@ def train_module(
 
 
 def _set_means(model: HeadModule, examples: Examples, captions: CaptionFeatures) -> HeadModule:
-    """The means that are subtracted: of what pictures show, and of what texts say.
+    """The means that are subtracted: of images, and of texts.
 
-    The second keeps a picture that is near to everything from being near to each query.
+    The second keeps an image that is near to everything from being near to each query.
     """
     model.eval()
     with torch.no_grad():
@@ -162,7 +162,7 @@ def _set_means(model: HeadModule, examples: Examples, captions: CaptionFeatures)
 
 
 def contrastive_loss(logits: Tensor, same: Tensor) -> Tensor:
-    """InfoNCE both ways; `same` (n, n) is true where row and column belong together."""
+    """InfoNCE in both directions; `same` (n, n) is true where row and column match."""
     target = same.float() / same.float().sum(1, keepdim=True)
     there = -(target * logits.log_softmax(1)).sum(1).mean()
     back = -(target * logits.T.log_softmax(1)).sum(1).mean()
@@ -194,7 +194,7 @@ def _image_loss(
 
 
 def _pair_loss(model: HeadModule, pairs: tuple[Tensor, Tensor], config: HeadConfig) -> Tensor:
-    """A text alone must come to lie where its meaning does."""
+    """A text alone must be close to its meaning."""
     batch = torch.randint(len(pairs[0]), (config.batch,))
     rows, meanings = pairs[0][batch], pairs[1][batch]
     said = F.normalize(model.text_map(rows + 0.01 * torch.randn_like(rows)), dim=-1)
@@ -204,6 +204,6 @@ def _pair_loss(model: HeadModule, pairs: tuple[Tensor, Tensor], config: HeadConf
 
 
 def _geometry_loss(now: Tensor, before: Tensor) -> Tensor:
-    """How far the class names' cosines with each other have moved."""
+    """How far the class names' cosines with each other have changed."""
     moved: Tensor = ((now @ now.T - before @ before.T) ** 2).mean()
     return moved

@@ -1,4 +1,4 @@
-"""Gathers what the recipe works on, from packages."""
+"""Reads the training data from packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVALUATED_LANGUAGES = ("en", "de", "fr", "es", "zh", "sv", "pt", "it", "ru", "th
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """All that the packages give, in the forms that training and measuring want."""
+    """The data of all packages, for training and evaluation."""
 
     annotations: Mapping[str, Annotations]
     lexicon: Mapping[str, str]  # word -> English
@@ -67,7 +67,7 @@ def _load_images(
     annotations: Mapping[str, Annotations],
     words: Mapping[str, Mapping[str, list[str]]],
 ) -> tuple[ImageFeatureSet, dict[str, ImageFeatureSet]]:
-    """What is trained on, and what is measured on."""
+    """The images for training, and those for evaluation."""
 
     def cache(name: str) -> Path:
         return work / f"{name}-{PREPROCESSING_VERSION}.npz"

@@ -1,6 +1,6 @@
-"""WordNet 3.0's nouns: what they are called, what they are kinds of, and what they mean.
+"""WordNet 3.0's nouns: their lemmas, hypernyms and definitions.
 
-License: WordNet License. wndb(5WN) tells the format.
+License: WordNet License. The manual page wndb(5WN) describes the format.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 
 FOLDER = "usr/share/wordnet"
-PHYSICAL_ENTITY = "00001930"  # physical entity: what can be seen is below it
+PHYSICAL_ENTITY = "00001930"  # physical entity: visible things are below it
 MAX_NOUN_WORDS = 2  # of a noun in the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """Nouns that mean the same, what they are kinds of, and the first clause of their gloss."""
+    """Nouns that mean the same, their hypernyms, and the first clause of their gloss."""
 
     lemmas: tuple[str, ...]
     hypernyms: tuple[str, ...]  # offsets of synsets
@@ -30,7 +30,7 @@ class Synset:
 
 
 class WordNet:
-    """The noun synsets by their offset, and each noun's synsets, the commonest first."""
+    """The noun synsets by their offset, and each noun's synsets, the most common first."""
 
     def __init__(
         self, synsets: Mapping[str, Synset], senses: Mapping[str, tuple[str, ...]]
@@ -55,7 +55,7 @@ class WordNet:
 
     @cached_property
     def visible_nouns(self) -> dict[str, Synset]:
-        """Noun in small letters -> its commonest sense that is a kind of visible thing."""
+        """Noun in small letters -> its most common sense that is a kind of visible thing."""
         found = {}
         for word, senses in self.senses.items():
             if len(word.split()) <= MAX_NOUN_WORDS and word.replace(" ", "").isalpha():
@@ -75,7 +75,7 @@ class WordNet:
 
 
 def _read_lines(path: Path) -> list[str]:
-    """Without the licence, whose lines begin with a space."""
+    """Without the license, whose lines start with a space."""
     return [line for line in path.read_text("latin-1").splitlines() if not line.startswith(" ")]
 
 
