@@ -114,8 +114,13 @@ def _stamp_words(described: Path, languages: tuple[str, ...]) -> tuple[tuple[flo
     lines = described.read_text("utf-8", "replace").splitlines()
     by_locale = dict(line.split(".utf8=", 1) for line in lines[1:] if ".utf8=" in line)
     by_locale["en"] = lines[0]
-    told = {name: by_locale.get(STAMP_LOCALES.get(name, name), "") for name in languages}
-    texts = [(1.0, name, strip_article(normalize_word(text), name)) for name, text in told.items()]
+    names_by_language = {
+        name: by_locale.get(STAMP_LOCALES.get(name, name), "") for name in languages
+    }
+    texts = [
+        (1.0, name, strip_article(normalize_word(text), name))
+        for name, text in names_by_language.items()
+    ]
     return tuple(text for text in texts if text[2])
 
 
@@ -150,8 +155,10 @@ def _clipart_words(path: Path, root: Path) -> tuple[tuple[float, str, str], ...]
     except BOMB_ERRORS:
         return ()
     names = set(re.findall(r"[a-z]+", author.lower()))
-    told = dict.fromkeys(_clean_title(text, names) for text in (path.stem.replace("_", " "), title))
-    words = [(1.0, "en", text) for text in told if len(text) > 2]
+    titles = dict.fromkeys(
+        _clean_title(text, names) for text in (path.stem.replace("_", " "), title)
+    )
+    words = [(1.0, "en", text) for text in titles if len(text) > 2]
     folder = path.parent.relative_to(root).name.replace("_", " ")
     if words and folder not in VAGUE_FOLDERS:
         words.append((0.3, "en", folder))

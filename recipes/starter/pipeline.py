@@ -52,7 +52,7 @@ def train_head(
     examples, captions = _make_examples(data.train, plain, featurizer)
     pairs = _make_pairs(data, featurizer)
     classes = torch.from_numpy(_embed_classes(data, recipe))
-    log(f"training on {len(examples.features)} pictures and {len(pairs[0])} words")
+    log(f"training on {len(examples.features)} images and {len(pairs[0])} words")
     model = train_module(
         examples,
         captions,
@@ -99,10 +99,10 @@ def _make_pairs(
     places = [i for i, word in enumerate(data.meanings.words) if " " not in word]
     nouns = [data.meanings.words[i] for i in places]
     said = featurizer.embed([*nouns, *(name for name, _ in named)])
-    meant = np.concatenate(
+    meanings = np.concatenate(
         [data.meanings.rows[places], _embed_meanings(data, featurizer, [name for _, name in named])]
     )
-    return torch.from_numpy(said), torch.from_numpy(meant)
+    return torch.from_numpy(said), torch.from_numpy(meanings)
 
 
 def _embed_meanings(
@@ -153,9 +153,9 @@ def _make_examples(
     places = {text: place for place, text in enumerate(texts)}
     numbers = {c: i for i, c in enumerate(dict.fromkeys(p.concept for p in seen.images))}
     drawn = []
-    for picture in seen.images:
-        odds = np.array([weight for weight, _, _ in picture.texts])
-        rows = np.array([places[text] for _, _, text in picture.texts])
+    for image in seen.images:
+        odds = np.array([weight for weight, _, _ in image.texts])
+        rows = np.array([places[text] for _, _, text in image.texts])
         drawn.append((rows, odds / odds.sum()))
     examples = Examples(
         torch.from_numpy(head.whiten(seen.features).astype(np.float32)),

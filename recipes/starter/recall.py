@@ -24,8 +24,8 @@ def measure_recall(
     `images` (n, 384) and what `embed` gives are unit rows. A text is a query once for each image.
     """
     rows_by_text: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row, picture in enumerate(examples):
-        for language, text in {language: text for _, language, text in picture.texts}.items():
+    for row, example in enumerate(examples):
+        for language, text in {language: text for _, language, text in example.texts}.items():
             rows_by_text[language][text].append(row)
     return {
         language: _measure_language(texts, images, embed)

@@ -26,11 +26,11 @@ def render_report(
         "perceptron alone": (_with_weight(head, "conse.weight", 0.0), True),
     }
     lines = []
-    for name, seen in data.held_out.items():
-        lines.append(f"\n{name} ({len(seen.images)} pictures), R@1 / R@5 / R@10\n\n")
+    for name, image_set in data.held_out.items():
+        lines.append(f"\n{name} ({len(image_set.images)} pictures), R@1 / R@5 / R@10\n\n")
         lines.append("| | English | mean of the others |\n|---|---|---|\n")
-        for way, (changed, helped) in variants.items():
-            found = measure_head(changed, seen, featurizer, use_tables=helped)
+        for way, (changed, use_tables) in variants.items():
+            found = measure_head(changed, image_set, featurizer, use_tables=use_tables)
             lines.append(
                 f"| {way} | {_format_row(found['en'])} | {_format_row(mean_non_english(found))} |\n"
             )
@@ -51,7 +51,7 @@ def measure_head(
     return measure_recall(
         wanted,
         images,
-        lambda asked: head.project_text(featurizer.featurize(asked, use_tables=use_tables)),
+        lambda texts: head.project_text(featurizer.featurize(texts, use_tables=use_tables)),
     )
 
 

@@ -36,7 +36,7 @@ class TextFeaturizer:
         texts: TextEmbeddingCache,
         center_texts: Sequence[str],
     ) -> None:
-        """`entries` are the lexicon's; the mean of the texts `centred_on` is taken from each."""
+        """`entries` are the lexicon's; the mean of `center_texts` is subtracted from each text."""
         self._entries, self._texts = entries, texts
         self._lexicon = TranslationLexicon(entries)
         self._words, rows = _build_vocabulary(meaning_space)
@@ -45,15 +45,15 @@ class TextFeaturizer:
         self.mean = texts.embed(center_texts).mean(0)
 
     def featurize(self, texts: Sequence[str], *, use_tables: bool = True) -> TextFeatures:
-        """`helped`: by the lexicon and the vocabulary."""
+        """`use_tables`: of the lexicon and the vocabulary."""
         english = [self._lexicon.translate(text) if use_tables else "" for text in texts]
         known = [i for i, word in enumerate(english) if word]
         translated = np.zeros((len(texts), 384), np.float32)
         if known:
             translated[known] = self.embed([english[i] for i in known])
         plain = [word or text for word, text in zip(english, texts, strict=True)]
-        meant = self.noun_meanings(plain if use_tables else [""] * len(plain))
-        return TextFeatures(self.embed(texts), translated, meant)
+        nouns = self.noun_meanings(plain if use_tables else [""] * len(plain))
+        return TextFeatures(self.embed(texts), translated, nouns)
 
     def noun_meanings(self, english: Sequence[str]) -> Array:
         """(n, 384): what the nouns of each text mean; zeros where it has none."""

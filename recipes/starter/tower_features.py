@@ -42,40 +42,40 @@ class ImageFeatureSet:
         )
 
 
-def compute_features(pictures: Iterable[LabeledImage], cache: Path) -> ImageFeatureSet:
-    """Run the towers over `pictures`, or read the features of the same files from before."""
-    asked = list(pictures)
+def compute_features(images: Iterable[LabeledImage], cache: Path) -> ImageFeatureSet:
+    """Run the towers over `images`, or read the features of the same files from before."""
+    images = list(images)
     if cache.exists():
-        return _read_cache(asked, cache)
-    eyes = [VisionTower(tower) for tower in TOWERS]
+        return _read_cache(images, cache)
+    towers = [VisionTower(tower) for tower in TOWERS]
     kept: list[LabeledImage] = []
-    outputs: list[list[Array]] = [[] for _ in range(2 * len(eyes))]
-    for start in range(0, len(asked), CHUNK):
-        chunk = [(picture, _try_open(picture)) for picture in asked[start : start + CHUNK]]
-        opened = [(picture, image) for picture, image in chunk if image is not None]
-        kept += [picture for picture, _ in opened]
+    outputs: list[list[Array]] = [[] for _ in range(2 * len(towers))]
+    for start in range(0, len(images), CHUNK):
+        chunk = [(example, _try_open(example)) for example in images[start : start + CHUNK]]
+        opened = [(example, image) for example, image in chunk if image is not None]
+        kept += [example for example, _ in opened]
         ready = prepare_images([image for _, image in opened])
-        for place, eye in enumerate(eyes):
-            features, logits = eye.encode(ready)
+        for place, tower in enumerate(towers):
+            features, logits = tower.encode(ready)
             outputs[2 * place].append(features)
             outputs[2 * place + 1].append(logits)
     arrays = [np.concatenate(part) for part in outputs]
-    paths = np.array([str(picture.path) for picture in kept])
+    paths = np.array([str(example.path) for example in kept])
     columns: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
     np.savez(cache, paths=paths, **columns)
     return ImageFeatureSet(kept, arrays[0::2], arrays[1::2])
 
 
-def _try_open(picture: LabeledImage) -> Image.Image | None:
+def _try_open(example: LabeledImage) -> Image.Image | None:
     try:
-        return open_image(picture.path)
+        return open_image(example.path)
     except (OSError, ValueError, SyntaxError, *BOMB_ERRORS):
         return None  # damaged, or far too large: a few in thousands
 
 
-def _read_cache(asked: Sequence[LabeledImage], cache: Path) -> ImageFeatureSet:
+def _read_cache(images: Sequence[LabeledImage], cache: Path) -> ImageFeatureSet:
     with np.load(cache) as file:
-        by_path = {str(picture.path): picture for picture in asked}
+        by_path = {str(example.path): example for example in images}
         paths = file["paths"].tolist()
         arrays = [file[str(i)] for i in range(2 * len(TOWERS))]
     rows = [i for i, path in enumerate(paths) if path in by_path]

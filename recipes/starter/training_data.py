@@ -96,5 +96,7 @@ def _load_images(
     }
 
 
-def _select_concepts(seen: ImageFeatureSet, wanted: Callable[[str], bool]) -> ImageFeatureSet:
-    return seen.select([i for i, picture in enumerate(seen.images) if wanted(picture.concept)])
+def _select_concepts(image_set: ImageFeatureSet, wanted: Callable[[str], bool]) -> ImageFeatureSet:
+    return image_set.select(
+        [i for i, example in enumerate(image_set.images) if wanted(example.concept)]
+    )
