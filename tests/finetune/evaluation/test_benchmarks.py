@@ -38,15 +38,15 @@ def read(name, put, **place):
     return load_benchmark(name, BenchmarkFiles(path=put.root, **place))
 
 
-def right(benchmark):
-    """Question -> the names or texts of its right answers."""
+def relevant_names(benchmark):
+    """Query -> the names or texts of its relevant documents."""
     return {
         q.id: [_name(benchmark.documents[index]) for index in q.relevant] for q in benchmark.queries
     }
 
 
-def ranked(benchmark, question):
-    return [_name(benchmark.documents[index]) for index in question.candidates]
+def ranked(benchmark, query):
+    return [_name(benchmark.documents[index]) for index in query.candidates]
 
 
 def _name(side):
@@ -81,7 +81,7 @@ def test_flickr30k(put, colours):
     karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
     benchmark = read("flickr30k", put)
     assert benchmark.main == "hit@1"
-    assert right(benchmark) == {
+    assert relevant_names(benchmark) == {
         **{f"t2i en {n + 1}": ["1.jpg"] for n in range(5)},
         "t2i en 6": ["2.jpg"],
         "i2t en 1": [f"red thing {n}" for n in range(5)],
@@ -120,7 +120,7 @@ def test_crossmodal_3600(put):
          "en": {"caption": ["blue", "red"]}},
     )))  # fmt: skip
     benchmark = read("xm3600", put)
-    found = right(benchmark)
+    found = relevant_names(benchmark)
     assert found["t2i de 1"] == ["aa.jpg"]
     assert (found["t2i en 1"], found["t2i en 3"]) == (["aa.jpg"], ["bb.jpg"])  # both say "red"
     assert found["i2t en 2"] == ["blue", "red"]
@@ -138,7 +138,7 @@ def test_xtd_in_the_authors_format(put):
     benchmark = read("xtd", put)
     assert {(q.sides[0].text, q.language) for q in benchmark.queries} == {
         ("rosso", "it"), ("blu", "it"), ("赤", "ja"), ("青", "ja")}  # fmt: skip
-    assert right(benchmark)["t2i ja 2"] == ["b.jpg"]
+    assert relevant_names(benchmark)["t2i ja 2"] == ["b.jpg"]
     put("STAIR/test_1kcaptions_jp.txt", "赤\n")
     with pytest.raises(DataError, match="1 captions for 2 images"):
         read("xtd", put)
@@ -154,9 +154,9 @@ def test_xtd_as_rows(put):
         }
     ]
     parquet_file(put, "it/test-00000-of-00001.parquet", rows)
-    (question,) = read("xtd", put).queries
-    assert (question.language, question.direction, question.dataset) == ("it", "t2i", "")
-    assert question.sides[0].text == "rosso"
+    (query,) = read("xtd", put).queries
+    assert (query.language, query.direction, query.dataset) == ("it", "t2i", "")
+    assert query.sides[0].text == "rosso"
 
 
 def parquet_file(put, path, rows):
@@ -194,7 +194,7 @@ def test_mmeb(put):
     assert vqa.sides[0].instruction == ASKED
     assert vqa.sides[0].text == "What colour is it?"
     assert ranked(benchmark, vqa) == ["red", "blue", "green"]
-    assert right(benchmark) == {"A-OKVQA 1": ["red"], "MSCOCO 1": ["blue.jpg"],
+    assert relevant_names(benchmark) == {"A-OKVQA 1": ["red"], "MSCOCO 1": ["blue.jpg"],
                                 "MSCOCO 2": ["blue.jpg"]}  # fmt: skip
     assert blue.candidates is red.candidates
     document = benchmark.documents[blue.candidates[0]]
@@ -205,7 +205,7 @@ def test_mmeb(put):
 
 def test_mmeb_means_are_over_data_sets(put, colours):
     """A-OKVQA 1 of 1; MSCOCO: asked beside a red picture, "blue" and "red" both weigh; the first
-    of each row is right, so one of two is."""
+    of each row is relevant, so one of two is."""
     mmeb(put)
     report = evaluate(colours, read("mmeb", put))
     single = {g.dataset: g.metrics["precision@1"].mean for g in report.groups}
@@ -219,9 +219,9 @@ def test_a_sample_of_mmeb_drops_unused_documents(put):
     benchmark = read("mmeb", put)
     for seed in range(6):
         some = sample_queries(benchmark, 1, seed)
-        (question,) = some.queries
-        assert right(some)[question.id] == right(benchmark)[question.id]
-        assert set(ranked(some, question)) == {_name(side) for side in some.documents}
+        (query,) = some.queries
+        assert relevant_names(some)[query.id] == relevant_names(benchmark)[query.id]
+        assert set(ranked(some, query)) == {_name(side) for side in some.documents}
 
 
 def test_mmeb_v2_instruction_columns(put):
@@ -232,9 +232,9 @@ def test_mmeb_v2_instruction_columns(put):
          "tgt_img_path": ["a.jpg"]},
     ])  # fmt: skip
     benchmark = read("mmeb", put)
-    (question,) = benchmark.queries
-    assert question.sides[0].text == "Q: is it red? A: yes"
-    assert question.sides[0].instruction.startswith("Represent the given dialogue")
+    (query,) = benchmark.queries
+    assert query.sides[0].text == "Q: is it red? A: yes"
+    assert query.sides[0].instruction.startswith("Represent the given dialogue")
     assert benchmark.documents[0].instruction == "Represent the given image."
     assert benchmark.documents[0].text is None
 
@@ -254,7 +254,7 @@ def cirr(put):
 def test_cirr_never_ranks_the_reference(put, colours):
     cirr(put)
     benchmark = read("cirr", put)
-    assert right(benchmark) == {"12060": ["dev-2.png"]}
+    assert relevant_names(benchmark) == {"12060": ["dev-2.png"]}
     report = evaluate(colours, benchmark)
     assert {ref["image"].rpartition("/")[2] for ref in report.results[0].found} == {
         "dev-2.png", "dev-3.png", "dev-4.png"}  # fmt: skip
@@ -296,7 +296,7 @@ def fashioniq(put):
 def test_fashioniq(put, colours):
     fashioniq(put)
     benchmark = read("fashioniq", put)
-    assert right(benchmark)["toptee 1"] == ["toptee1.png"]
+    assert relevant_names(benchmark)["toptee 1"] == ["toptee1.png"]
     assert ranked(benchmark, benchmark.queries[0]) == ["dress0.png", "dress1.png", "dress2.png"]
     (side,) = benchmark.queries[0].sides
     assert side.text == "is red, and is blue"

@@ -23,12 +23,12 @@ NAMES = ("red", "green", "blue", "white", "black")
 
 
 @pytest.fixture
-def pictures(tmp_path, photo):
+def images(tmp_path, photo):
     return {name: str(photo(tmp_path / f"{name}.png", name)) for name in NAMES}
 
 
-def pair(words, image, language="en", **other):
-    return Pair(Side(text=words), Side(image=image), language=language, **other)
+def pair(text, image, language="en", **other):
+    return Pair(Side(text=text), Side(image=image), language=language, **other)
 
 
 def make_benchmark(pairs, **other):
@@ -39,103 +39,103 @@ def queries_by_text(benchmark):
     return {(q.sides[0].text, q.language): q for q in benchmark.queries}
 
 
-def test_equal_queries_are_merged(pictures):
-    benchmark = make_benchmark([pair("a flag", pictures["red"]), pair("A  flag", pictures["blue"]),
-                      pair("grass", pictures["green"])])  # fmt: skip
+def test_equal_queries_are_merged(images):
+    benchmark = make_benchmark([pair("a flag", images["red"]), pair("A  flag", images["blue"]),
+                      pair("grass", images["green"])])  # fmt: skip
     assert len(benchmark.queries) == 2
     assert dict(benchmark.queries[0].relevant) == {0: 1, 1: 1}
     assert "hit@1" in benchmark.metrics
 
 
-def test_one_word_in_two_languages_shares_relevant_documents(pictures):
+def test_one_word_in_two_languages_shares_relevant_documents(images):
     benchmark = make_benchmark(
-        [pair("Taxi", pictures["white"], "en"), pair("Taxi", pictures["black"], "de")]
+        [pair("Taxi", images["white"], "en"), pair("Taxi", images["black"], "de")]
     )
     found = queries_by_text(benchmark)
     assert set(found) == {("Taxi", "en"), ("Taxi", "de")}
     assert all(dict(q.relevant) == {0: 1, 1: 1} for q in found.values())
 
 
-def test_copies_of_an_image_are_one_document(pictures, tmp_path):
-    copy = shutil.copy(pictures["red"], tmp_path / "copy.png")
-    benchmark = make_benchmark([pair("red", pictures["red"]), pair("rot", str(copy), "de")])
+def test_copies_of_an_image_are_one_document(images, tmp_path):
+    copy = shutil.copy(images["red"], tmp_path / "copy.png")
+    benchmark = make_benchmark([pair("red", images["red"]), pair("rot", str(copy), "de")])
     assert len(benchmark.documents) == 1
     assert [dict(q.relevant) for q in benchmark.queries] == [{0: 1}, {0: 1}]
     assert len({q.cluster for q in benchmark.queries}) == 1
 
 
-def test_captions_are_ranked_within_their_language(pictures):
-    pairs = [Pair(Side(image=pictures[name]), Side(text=f"{name} {tag}"), language=tag)
+def test_captions_are_ranked_within_their_language(images):
+    pairs = [Pair(Side(image=images[name]), Side(text=f"{name} {tag}"), language=tag)
              for name in ("red", "blue") for tag in ("en", "de")]  # fmt: skip
     benchmark = make_benchmark(pairs)
     texts = [side.text for side in benchmark.documents]
-    for question in benchmark.queries:
-        ranked = {texts[index] for index in question.candidates}
-        assert ranked == {f"red {question.language}", f"blue {question.language}"}
-        assert len(question.relevant) == 1
+    for query in benchmark.queries:
+        ranked = {texts[index] for index in query.candidates}
+        assert ranked == {f"red {query.language}", f"blue {query.language}"}
+        assert len(query.relevant) == 1
 
 
-def test_only_documents_of_the_same_kind_are_ranked(pictures):
-    benchmark = make_benchmark([pair("red", pictures["red"])], reverse=True)
+def test_only_documents_of_the_same_kind_are_ranked(images):
+    benchmark = make_benchmark([pair("red", images["red"])], reverse=True)
     forward, back = benchmark.queries
     assert (forward.direction, back.direction) == ("t2i", "i2t")
     assert [benchmark.documents[i].kind for i in forward.candidates] == ["i"]
     assert [benchmark.documents[i].kind for i in back.candidates] == ["t"]
 
 
-def test_negatives_and_distractors_are_ranked_but_not_relevant(pictures):
-    with_negative = Pair(Side(text="red"), Side(image=pictures["red"]),
-                         (Side(image=pictures["blue"]),), language="en")  # fmt: skip
-    benchmark = make_benchmark([with_negative], distractors=[pair("grass", pictures["green"])])
-    (question,) = benchmark.queries
-    ranked = {benchmark.documents[index].image for index in question.candidates}
-    assert ranked == {pictures["red"], pictures["blue"], pictures["green"]}
-    assert [benchmark.documents[index].image for index in question.relevant] == [pictures["red"]]
+def test_negatives_and_distractors_are_ranked_but_not_relevant(images):
+    with_negative = Pair(Side(text="red"), Side(image=images["red"]),
+                         (Side(image=images["blue"]),), language="en")  # fmt: skip
+    benchmark = make_benchmark([with_negative], distractors=[pair("grass", images["green"])])
+    (query,) = benchmark.queries
+    ranked = {benchmark.documents[index].image for index in query.candidates}
+    assert ranked == {images["red"], images["blue"], images["green"]}
+    assert [benchmark.documents[index].image for index in query.relevant] == [images["red"]]
 
 
-def test_an_image_does_not_find_itself(pictures):
-    pairs = [Pair(Side(image=pictures["red"]), Side(image=pictures["blue"])),
-             Pair(Side(image=pictures["blue"]), Side(image=pictures["red"]))]  # fmt: skip
+def test_an_image_does_not_find_itself(images):
+    pairs = [Pair(Side(image=images["red"]), Side(image=images["blue"])),
+             Pair(Side(image=images["blue"]), Side(image=images["red"]))]  # fmt: skip
     benchmark = make_benchmark(pairs)
-    for question in benchmark.queries:
-        (own,) = question.exclude
-        assert benchmark.documents[own].image == question.sides[0].image
+    for query in benchmark.queries:
+        (own,) = query.exclude
+        assert benchmark.documents[own].image == query.sides[0].image
 
 
-def test_data_sets_are_ranked_separately(pictures):
-    benchmark = make_benchmark([pair("red", pictures["red"], dataset="a"),
-                      pair("blue", pictures["blue"], dataset="b")])  # fmt: skip
-    assert [len(question.candidates) for question in benchmark.queries] == [1, 1]
+def test_data_sets_are_ranked_separately(images):
+    benchmark = make_benchmark([pair("red", images["red"], dataset="a"),
+                      pair("blue", images["blue"], dataset="b")])  # fmt: skip
+    assert [len(query.candidates) for query in benchmark.queries] == [1, 1]
 
 
-def test_sampling_is_deterministic(pictures):
+def test_sampling_is_deterministic(images):
     benchmark = make_benchmark(
-        [pair(f"{name} {n}", pictures[name]) for n in range(20) for name in NAMES]
+        [pair(f"{name} {n}", images[name]) for n in range(20) for name in NAMES]
     )
     once, again = (sample_queries(benchmark, 30) for _ in range(2))
     assert [q.id for q in once.queries] == [q.id for q in again.queries]
     assert len(once.queries) == 30
     assert once.documents == benchmark.documents
-    for question in once.queries:
-        (place,) = question.relevant
-        assert question.sides[0].text.split()[0] in once.documents[place].image
+    for query in once.queries:
+        (place,) = query.relevant
+        assert query.sides[0].text.split()[0] in once.documents[place].image
     assert compute_digest(once) != compute_digest(benchmark)
     assert compute_digest(sample_queries(benchmark, 30, 1)) != compute_digest(once)
 
 
-def test_missing_images_are_reported_before_embedding(colours, pictures, tmp_path):
-    benchmark = make_benchmark([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
+def test_missing_images_are_reported_before_embedding(colours, images, tmp_path):
+    benchmark = make_benchmark([pair("red", images["red"]), pair("blue", images["blue"])])
     (tmp_path / "blue.png").unlink()
     with pytest.raises(DataError, match=r"1 of 2 images are missing.*blue\.png.*--images"):
         evaluate(colours, benchmark)
 
 
-def test_metrics_by_hand(colours, pictures, tmp_path):
-    """The model reads red, green and blue; "zzz" means black, and says nothing to it."""
-    pairs = [pair(name, pictures[name]) for name in ("red", "green", "blue")]
-    pairs += [pair("rot", pictures["red"], "de")]
+def test_metrics_by_hand(colours, images, tmp_path):
+    """The model reads red, green and blue; other words are black to it."""
+    pairs = [pair(name, images[name]) for name in ("red", "green", "blue")]
+    pairs += [pair("rot", images["red"], "de")]
     benchmark = make_benchmark(
-        [*pairs, pair("white", pictures["black"])], distractors=[pair("", pictures["white"])]
+        [*pairs, pair("white", images["black"])], distractors=[pair("", images["white"])]
     )
     report = evaluate(colours, benchmark, tmp_path / "out")
     by_language = {group.language: group for group in report.groups}
@@ -146,13 +146,13 @@ def test_metrics_by_hand(colours, pictures, tmp_path):
     assert report.metrics["recall@10"].mean == 1
     wrong = next(answer for answer in report.results if answer.text == "white")
     assert wrong.rank == 5  # black is white's opposite
-    assert wrong.found[0]["image"] == pictures["white"]
+    assert wrong.found[0]["image"] == images["white"]
     assert wrong.metrics["mrr"] == pytest.approx(0.2)
     assert by_language["de"].metrics["recall@1"].low == pytest.approx(0.025)  # a single item
 
 
-def test_a_report_reads_back(colours, pictures, tmp_path):
-    benchmark = make_benchmark([pair(name, pictures[name]) for name in NAMES], reverse=True)
+def test_a_report_reads_back(colours, images, tmp_path):
+    benchmark = make_benchmark([pair(name, images[name]) for name in NAMES], reverse=True)
     report = evaluate(colours, benchmark, tmp_path / "out")
     assert read_report(tmp_path / "out") == report
     fields = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -162,7 +162,7 @@ def test_a_report_reads_back(colours, pictures, tmp_path):
     assert {(g["direction"], g["language"], g["dataset"]) for g in fields["groups"]} == {
         ("t2i", "en", None), ("i2t", "en", None)}  # fmt: skip
     line = json.loads((tmp_path / "out" / "queries.jsonl").read_text().splitlines()[0])
-    assert line["relevant"] == [{"text": None, "image": pictures["red"]}]
+    assert line["relevant"] == [{"text": None, "image": images["red"]}]
     assert line["found"][0] == line["relevant"][0]
 
 
@@ -176,9 +176,9 @@ class Blind:
         return np.tile(np.eye(1, 48, dtype=np.float32), (len(inputs), 1))
 
 
-def test_two_models(colours, pictures, tmp_path):
-    """Twelve shades that one model tells apart and the other does not: all twelve won."""
-    pairs = [pair(f"{name} {n}", pictures[name], "de" if n else "en", item=f"{name} {n}")
+def test_two_models(colours, images, tmp_path):
+    """Of twelve shades that only the second model distinguishes, it wins all."""
+    pairs = [pair(f"{name} {n}", images[name], "de" if n else "en", item=f"{name} {n}")
              for name in ("red", "green", "blue") for n in range(4)]  # fmt: skip
     messages = []
     benchmark = make_benchmark(pairs)
@@ -205,23 +205,23 @@ def test_two_models(colours, pictures, tmp_path):
         "before", "after", "difference", "low", "high", "p"}  # fmt: skip
 
 
-def test_different_benchmarks_are_not_compared(colours, pictures):
+def test_different_benchmarks_are_not_compared(colours, images):
     one = evaluate(
-        colours, make_benchmark([pair("red", pictures["red"]), pair("blue", pictures["blue"])])
+        colours, make_benchmark([pair("red", images["red"]), pair("blue", images["blue"])])
     )
     two = evaluate(
-        colours, make_benchmark([pair("red", pictures["red"]), pair("navy", pictures["blue"])])
+        colours, make_benchmark([pair("red", images["red"]), pair("navy", images["blue"])])
     )
     with pytest.raises(FinetuneError, match="have different queries"):
         compare(one, two)
 
 
-def test_instructions_reach_the_model_and_can_be_stripped(model, pictures):
-    """E5-V knows two instructions, and says so of others."""
+def test_instructions_reach_the_model_and_can_be_stripped(model, images):
+    """E5-V has two instructions, and raises an error for others."""
     instructed = Pair(
-        Side(text="red", instruction="Find it:"), Side(image=pictures["red"]), language="en"
+        Side(text="red", instruction="Find it:"), Side(image=images["red"]), language="en"
     )
-    benchmark = make_benchmark([instructed, pair("blue", pictures["blue"])])
+    benchmark = make_benchmark([instructed, pair("blue", images["blue"])])
     e5v = model("e5v")
     with pytest.raises(FinetuneError, match=r"has no instruction 'Find it:'.*--plain"):
         evaluate(e5v, benchmark)

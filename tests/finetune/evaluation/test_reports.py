@@ -24,14 +24,14 @@ class Tags(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.outside, self.pictures = [], [], 0
+        self.open, self.outside, self.images = [], [], 0
 
     def handle_starttag(self, tag, attributes):
         if tag not in self.VOID:
             self.open.append(tag)
-        given = dict(attributes)
-        self.pictures += given.get("src", "").startswith("data:image/jpeg;base64,")
-        self.outside += [v for k in ("src", "href") if (v := given.get(k, "data:"))[:5] != "data:"]
+        values = dict(attributes)
+        self.images += values.get("src", "").startswith("data:image/jpeg;base64,")
+        self.outside += [v for k in ("src", "href") if (v := values.get(k, "data:"))[:5] != "data:"]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -72,7 +72,7 @@ def test_the_hardest_query_is_shown_with_its_image(folder):
     assert "&lt;script&gt;alert(" in html
     tags = Tags()
     tags.feed(html)
-    assert tags.pictures >= 1
+    assert tags.images >= 1
 
 
 def test_markdown_tables_are_well_formed(folder):

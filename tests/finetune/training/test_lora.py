@@ -166,7 +166,9 @@ def found(model, pairs) -> float:
 
 def test_models_that_cannot_be_trained(recipe, tmp_path, trained, texts):
     run = trained(texts, recipe(steps=1))
-    with pytest.raises(FinetuneError, match="is an adapter; merge it first"):
+    with pytest.raises(
+        FinetuneError, match=r"is an adapter; merge it first \(finetune export RUN --out FOLDER\)"
+    ):
         load_trainable(recipe(model=str(run.model)), CPU, tmp_path)
     with pytest.raises(FinetuneError, match="text_only is for E5-V"):
         load_trainable(recipe("e5v-text", "mme5"), CPU, tmp_path)

@@ -70,6 +70,7 @@ def test_the_last_source_wins(tmp_path):
         ({"epochs": float("inf")}, "epochs cannot be inf"),
         ({"batch": 2.5}, "batch cannot be 2.5; the default is 256"),
         ({"batch": True}, "batch cannot be True"),
+        ({"batch": 10**400}, "batch cannot be 1000"),
         ({"both_ways": 1}, "both_ways cannot be 1"),
         ({"matryoshka": [64, 0]}, r"matryoshka cannot be \[64, 0\]"),
         ({"matryoshka": [True]}, r"matryoshka cannot be \[True\]"),
