@@ -48,10 +48,12 @@ class StarterModule(nn.Module):
 
     def __init__(self, head: ProjectionHead) -> None:
         super().__init__()
-        for name in (*RATE_SCALES, *FROZEN):
-            self.register_buffer(_parameter_name(name), torch.from_numpy(head[name].copy()))
-        zeros = {_parameter_name(name): torch.zeros(head[name].shape) for name in RATE_SCALES}
-        self.deltas = nn.ParameterDict(zeros)
+        self.initial: Weights = {
+            name: torch.from_numpy(head[name].copy()) for name in (*RATE_SCALES, *FROZEN)
+        }
+        self.deltas = nn.ParameterDict(
+            {_parameter_name(name): torch.zeros_like(self.initial[name]) for name in RATE_SCALES}
+        )
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """(count, 384): the unit row of a text plus the mean of the unit rows of its images.
@@ -59,14 +61,11 @@ class StarterModule(nn.Module):
         `texts` (t, 3, 384) belong to the rows `text_rows` (t,), `images` (i, 1152) with the weights
         `shares` (i,) to the rows `image_rows` (i,).
         """
-        texts, images = self.encode_text(batch["texts"]), self.encode_image(batch["images"])
+        texts = _project_texts(self._current_weights(), batch["texts"])
+        images = self.encode_image(batch["images"])
         rows = texts.new_zeros(batch["count"], DIM)
         rows = rows.index_add(0, batch["text_rows"], texts)
         return rows.index_add(0, batch["image_rows"], images * batch["shares"][:, None])
-
-    def encode_text(self, texts: Tensor) -> Tensor:
-        """(n, 3, 384) -> (n, 384) unit rows, as `ProjectionHead.project_text`."""
-        return _project_texts(self._current_weights(), texts)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(n, 1152) -> (n, 384) unit rows, as `ProjectionHead.project_image`; in training, noise is
@@ -75,13 +74,13 @@ class StarterModule(nn.Module):
         if self.training:
             features = features + NOISE_STD * torch.randn_like(features)
         visual = _project_images(self._current_weights(), features)
-        return _normalize(visual + self._initial_weights()["conse.weight"] * names)
+        return _normalize(visual + self.initial["conse.weight"] * names)
 
     def forgetting_penalty(self) -> Tensor:
         """How far the output for noise is from what it was at first; a scalar."""
         features = torch.randn(NOISE_ROWS, NUM_FEATURES)
         texts = _normalize(torch.randn(NOISE_ROWS, 3, DIM))
-        now, before = self._current_weights(), self._initial_weights()
+        now, before = self._current_weights(), self.initial
         images_moved = _cosine_distance(
             _project_images(now, features), _project_images(before, features)
         )
@@ -95,22 +94,17 @@ class StarterModule(nn.Module):
 
     def restore(self, head: ProjectionHead) -> None:
         """Move the deltas to where `head` is; the initial weights stay."""
-        initial = self._initial_weights()
         with torch.no_grad():
             for name, scale in RATE_SCALES.items():
-                delta = (torch.from_numpy(head[name].copy()) - initial[name]) / scale
+                delta = (torch.from_numpy(head[name].copy()) - self.initial[name]) / scale
                 self.deltas[_parameter_name(name)].copy_(delta)
 
-    def _initial_weights(self) -> Weights:
-        return {name: self.get_buffer(_parameter_name(name)) for name in (*RATE_SCALES, *FROZEN)}
-
     def _current_weights(self) -> Weights:
-        initial = self._initial_weights()
         current = {
-            name: initial[name] + scale * self.deltas[_parameter_name(name)]
+            name: self.initial[name] + scale * self.deltas[_parameter_name(name)]
             for name, scale in RATE_SCALES.items()
         }
-        return {**initial, **current}
+        return {**self.initial, **current}
 
 
 def _project_texts(weights: Weights, texts: Tensor) -> Tensor:

@@ -126,10 +126,10 @@ def test_the_penalty_is_zero_before_training(head):
 
 def test_the_penalty_in_closed_form(head):
     """An MLP with the opposite output is 2 away; texts have not moved. 20 * 2 + 100 * 0."""
-    names = ("image_1_weight", "image_1_bias")
     with torch.no_grad():
-        for name in names:
-            head.module.deltas[name].copy_(-2 * head.module.get_buffer(name))
+        for name in ("weight", "bias"):
+            delta = -2 * head.module.initial[f"image.1.{name}"]
+            head.module.deltas[f"image_1_{name}"].copy_(delta)
     assert head.penalty().item() == pytest.approx(40, abs=1e-3)
 
 
