@@ -76,7 +76,7 @@ class LoraAdapter(Trainable):
         """`base` is the name that `embedder.load` finds the base by; `metadata` is for
         polylens.json."""
         self.backbone, self._metadata = backbone, {**metadata, "base": base}
-        target_modules = find_target_modules(body, vision=lora.vision)
+        target_modules, exclude_modules = find_target_modules(body, vision=lora.vision)
         config = LoraConfig(
             base_model_name_or_path=base,
             r=lora.rank,
@@ -85,7 +85,7 @@ class LoraAdapter(Trainable):
             use_dora=lora.dora,
             init_lora_weights="gaussian" if lora.gaussian else True,
             target_modules=target_modules,
-            exclude_modules=find_non_linear_matches(body, target_modules),
+            exclude_modules=exclude_modules,
         )
         self.module: PeftModel = PeftModel(body, config)
 
@@ -105,27 +105,22 @@ class LoraAdapter(Trainable):
         set_peft_model_state_dict(self.module, load_file(folder / LORA_WEIGHTS))
 
 
-def find_target_modules(body: nn.Module, *, vision: bool) -> str:
-    """A regex for the linear layers to adapt; raises `FinetuneError` where there are none.
+def find_target_modules(body: nn.Module, *, vision: bool) -> tuple[str, list[str]]:
+    """A regex for the linear layers to adapt, and what it matches that is not a linear layer, such
+    as a convolution called `proj`; raises `FinetuneError` where there are no linear layers.
 
     A list of their last names would match the layers of the vision tower, which have the same.
     """
-    linear = [name for name, module in body.named_modules() if isinstance(module, nn.Linear)]
+    modules = dict(body.named_modules())
+    linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
     targets = [name for name in linear if vision or not any(part in name for part in VISION_NAMES)]
     if not targets:
         raise FinetuneError("this model has no linear layers that LoRA could adapt")
     suffixes = "|".join(sorted({re.escape(_name_suffix(name)) for name in targets}))
     exclude = "" if vision else f"(?!.*(?:{'|'.join(VISION_NAMES)}))"
-    return rf"{exclude}(?:.*\.)?(?:{suffixes})"
-
-
-def find_non_linear_matches(body: nn.Module, pattern: str) -> list[str]:
-    """What `pattern` matches that is not a linear layer, such as a convolution called `proj`."""
-    return [
-        name
-        for name, module in body.named_modules()
-        if re.fullmatch(pattern, name) and not isinstance(module, nn.Linear)
-    ]
+    pattern = rf"{exclude}(?:.*\.)?(?:{suffixes})"
+    others = (name for name in modules if name not in linear)
+    return pattern, [name for name in others if re.fullmatch(pattern, name)]
 
 
 def enable_gradient_checkpointing(body: nn.Module) -> None:
