@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from finetune.data.pairs import Side
 from finetune.errors import FinetuneError
 from finetune.evaluation.benchmark import (
     Benchmark,
+    BenchmarkQuery,
     benchmark_from_pairs,
     compute_digest,
     sample_queries,
@@ -197,38 +198,31 @@ def _run_queries(embedder: Embedder, benchmark: Benchmark, progress: Progress) -
     rankings = rank_queries(query_vectors, benchmark.queries, document_vectors)
     results: dict[int, QueryResult] = {}
     while block := list(islice(rankings, BLOCK_SIZE)):
-        results.update(_score_block(benchmark, block))
+        judged = [(benchmark.queries[n].relevant, one.documents.tolist()) for n, one in block]
+        metrics = compute_metrics(judged, benchmark.metrics)
+        for (index, ranking), values in zip(block, metrics, strict=True):
+            results[index] = _build_result(benchmark, benchmark.queries[index], ranking, values)
     return [results[index] for index in range(len(benchmark.queries))]
 
 
-def _score_block(
-    benchmark: Benchmark, block: Sequence[tuple[int, Ranking]]
-) -> Iterator[tuple[int, QueryResult]]:
-    queries = [benchmark.queries[index] for index, _ in block]
-    rankings = [
-        (query.relevant, ranking.documents.tolist())
-        for query, (_, ranking) in zip(queries, block, strict=True)
-    ]
-    metrics = compute_metrics(rankings, benchmark.metrics)
-    for query, (index, ranking), values in zip(queries, block, metrics, strict=True):
-        found = ranking.documents[:MAX_LISTED]
-        yield (
-            index,
-            QueryResult(
-                id=query.id,
-                direction=query.direction,
-                language=query.language,
-                dataset=query.dataset or None,
-                cluster=query.cluster or query.id,
-                **_document_ref(query.sides[0]),
-                relevant=tuple(_document_ref(benchmark.documents[one]) for one in query.relevant),
-                found=tuple(_document_ref(benchmark.documents[one]) for one in found),
-                scores=tuple(round(float(score), 6) for score in ranking.scores[:MAX_LISTED]),
-                rank=ranking.rank,
-                gold=query.gold,
-                metrics=values,
-            ),
-        )
+def _build_result(
+    benchmark: Benchmark, query: BenchmarkQuery, ranking: Ranking, metrics: Mapping[str, float]
+) -> QueryResult:
+    found = ranking.documents[:MAX_LISTED]
+    return QueryResult(
+        id=query.id,
+        direction=query.direction,
+        language=query.language,
+        dataset=query.dataset or None,
+        cluster=query.cluster or query.id,
+        **_document_ref(query.sides[0]),
+        relevant=tuple(_document_ref(benchmark.documents[one]) for one in query.relevant),
+        found=tuple(_document_ref(benchmark.documents[one]) for one in found),
+        scores=tuple(round(float(score), 6) for score in ranking.scores[:MAX_LISTED]),
+        rank=ranking.rank,
+        gold=query.gold,
+        metrics=metrics,
+    )
 
 
 def _document_ref(side: Side) -> DocumentRef:
