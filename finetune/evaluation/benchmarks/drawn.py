@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from blake3 import blake3
 from PIL import Image, ImageDraw, ImageFont
 
 from finetune.data.pairs import Side
@@ -68,12 +69,12 @@ def _replace_texts(
     )
 
 
-def find_font(path: Path | None) -> Path:
-    """The font file `path`, or an installed font that is as wide as Arial; raises
+def find_font(path: Path | None) -> ImageFont.FreeTypeFont:
+    """The font in the file `path`, or an installed font that is as wide as Arial; raises
     `FinetuneError`."""
     for name in [str(path)] if path else METRIC_COMPATIBLE:
         with suppress(OSError):
-            return Path(str(ImageFont.truetype(name, FONT_SIZE).path))
+            return ImageFont.truetype(name, FONT_SIZE)
     if path:
         raise FinetuneError(f"{path} is not a readable font; give --font a .ttf file")
     raise FinetuneError(
@@ -82,18 +83,18 @@ def find_font(path: Path | None) -> Path:
     )
 
 
-def render_texts(texts: Sequence[str], font: Path, folder: Path) -> Iterator[Path]:
+def render_texts(
+    texts: Sequence[str], font: ImageFont.FreeTypeFont, folder: Path
+) -> Iterator[Path]:
     """Draw each text to a PNG in `folder`; existing ones are kept. Raises `OSError`."""
-    from blake3 import blake3
-
     folder.mkdir(parents=True, exist_ok=True)
-    loaded = ImageFont.truetype(str(font), FONT_SIZE)
+    font_name = Path(str(font.path)).name
     for text in texts:
-        name = blake3(f"{font.name}\0{text}".encode()).hexdigest(length=12)
+        name = blake3(f"{font_name}\0{text}".encode()).hexdigest(length=12)
         path = folder / f"{name}.png"
         if not path.exists():
             temporary = path.with_suffix(".part")
-            render_text(text, loaded).save(temporary, "PNG")
+            render_text(text, font).save(temporary, "PNG")
             temporary.replace(path)
         yield path
 
