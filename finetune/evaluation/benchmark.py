@@ -37,7 +37,7 @@ class BenchmarkQuery:
     dataset: str = ""
     cluster: str = ""
     candidates: tuple[int, ...] | None = None  # the documents that are ranked; None: all
-    exclude: frozenset[int] = frozenset()  # never ranked
+    exclude: int | None = None  # a document that is never ranked
     gold: float | None = None  # people's rating of the only candidate, where nothing is ranked
 
 
@@ -108,14 +108,14 @@ def _drop_unused_documents(benchmark: Benchmark) -> Benchmark:
     if None in pools.values():
         return benchmark
     used = sorted({index for pool in pools.values() for index in pool or ()})
-    new = {old: index for index, old in enumerate(used)}
+    new: dict[int | None, int] = {old: index for index, old in enumerate(used)}
     shared = {key: tuple(new[index] for index in pool or ()) for key, pool in pools.items()}
     queries = tuple(
         replace(
             query,
             relevant={new[index]: grade for index, grade in query.relevant.items()},
             candidates=shared[id(query.candidates)],
-            exclude=frozenset(new[index] for index in query.exclude if index in new),
+            exclude=new.get(query.exclude),
         )
         for query in benchmark.queries
     )
@@ -248,7 +248,7 @@ class _PairBenchmarkBuilder:
                         dataset=pair.dataset,
                         cluster=self._keys.item_of(pair),
                         candidates=candidates[pool],
-                        exclude=frozenset({own} if own is not None and own not in relevant else ()),
+                        exclude=None if own in relevant else own,
                     )
                 )
         return tuple(queries)

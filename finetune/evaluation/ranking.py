@@ -64,7 +64,8 @@ def rank_documents(
     """Rank the documents `pool` (n,), in ascending order, by `scores` (n,) float32."""
     is_relevant = np.isin(pool, list(query.relevant))
     lowered = np.where(is_relevant, scores - np.float32(TIE_TOLERANCE), scores)
-    lowered[np.isin(pool, list(query.exclude))] = -np.inf
+    if query.exclude is not None:
+        lowered[pool == query.exclude] = -np.inf
     top = _top_k(lowered, min(MAX_DEPTH, int(np.isfinite(lowered).sum())))
     rank = None
     if is_relevant.any():  # irrelevant documents with the best relevant one's score come first

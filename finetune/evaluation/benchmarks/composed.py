@@ -86,7 +86,7 @@ def _read_cirr(
                 language="en",
                 cluster=entry["reference"],
                 candidates=candidates if subset else None,
-                exclude=frozenset({reference}),
+                exclude=reference,
             )
         )
     return files.build(name, "recall@1", metrics, queries, documents)

@@ -18,7 +18,7 @@ from finetune.evaluation.ranking import (
 SIDES = (Side(text="?"),)
 
 
-def make_query(relevant, candidates=None, exclude=()):
+def make_query(relevant, candidates=None, exclude=None):
     given = None if candidates is None else tuple(candidates)
     return BenchmarkQuery(
         id="q",
@@ -26,7 +26,7 @@ def make_query(relevant, candidates=None, exclude=()):
         relevant=relevant,
         direction="t2i",
         candidates=given,
-        exclude=frozenset(exclude),
+        exclude=exclude,
     )
 
 
@@ -62,7 +62,7 @@ def test_relevant_documents_do_not_lower_each_others_rank():
 
 
 def test_excluded_documents_are_not_ranked():
-    ranking = rank([0.9, 0.8, 0.7], make_query({2: 1}, exclude=[0]))
+    ranking = rank([0.9, 0.8, 0.7], make_query({2: 1}, exclude=0))
     assert ranking.documents.tolist() == [1, 2]
     assert ranking.rank == 2
 
