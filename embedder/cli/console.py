@@ -117,6 +117,17 @@ def print_note(text: str) -> None:
     print(replace_unprintable(text), file=sys.stderr, flush=True)
 
 
+def print_list(title: str, items: Sequence[str], limit: int | None, hint: str) -> None:
+    """Up to `limit` items under a title as notes; `hint` says where the others are."""
+    if not items:
+        return
+    print_note(title)
+    for item in items[:limit]:
+        print_note(f"  {item}")
+    if limit is not None and len(items) > limit:
+        print_note(f"  ... and {len(items) - limit} more; {hint}")
+
+
 @dataclass(slots=True)
 class PeriodicNotes:
     """Prints the latest of many notes, every ten seconds: progress for a log."""

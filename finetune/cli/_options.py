@@ -20,7 +20,6 @@ Out = Annotated[
 Images = Annotated[
     Path | None, Option(metavar="FOLDER", help="Where the pictures are, if not beside the table.")
 ]
-Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 
 BENCHMARK_OPTIONS: dict[str, Any] = {
     "benchmark": Annotated[

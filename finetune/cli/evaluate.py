@@ -15,7 +15,7 @@ from embedder.cli import options
 from embedder.cli.console import print_line, print_note, print_table, write_json
 from embedder.families.registry import DEFAULT_MODEL
 from embedder.types import Settings
-from finetune.cli._options import Json, print_location, show_progress, takes_benchmark_flags
+from finetune.cli._options import print_location, show_progress, takes_benchmark_flags
 
 if TYPE_CHECKING:
     from finetune.evaluation.report import Comparison, EvaluationReport
@@ -50,7 +50,7 @@ def evaluate(
     out: Annotated[
         Path | None, Option(metavar="FOLDER", help="Where to write the report and results.")
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Measure how well a model finds what belongs together, by direction and language."""
     from finetune.evaluation.report import report_to_dict
@@ -123,7 +123,7 @@ def compare(
         Path | None,
         Option(metavar="FOLDER", help="Where to write the comparison and both evaluations."),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Test whether one model is significantly better than another on the same queries."""
     from finetune.evaluation.evaluate import compare as compare_reports

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import PeriodicNotes, print_note, print_table, write_json
+from embedder.cli.console import PeriodicNotes, print_list, print_note, print_table, write_json
 from finetune.cli._options import Images, Out, check_output_path
 from finetune.errors import DataError
 from indexer.cli import _options
@@ -192,12 +192,8 @@ def _print_result(
         for reason, count in (+source.left_out).items():
             print_note(f"{name}: left out {count} x {reason}")
     for problem, paths in (("missing", merged.missing), ("damaged", list(merged.damaged))):
-        if paths:
-            print_note(f"left out the pairs of {len(paths)} x picture that is {problem}:")
-        for image in paths[:MAX_PATHS_SHOWN]:
-            print_note(f"  {image}")
-        if len(paths) > MAX_PATHS_SHOWN:
-            print_note(f"  and {len(paths) - MAX_PATHS_SHOWN} more; --json lists them all")
+        title = f"left out the pairs of {len(paths)} x picture that is {problem}:"
+        print_list(title, paths, MAX_PATHS_SHOWN, "--json lists them all")
     if merged.duplicates:
         print_note(f"left out {merged.duplicates} x duplicate pair")
     written = _pluralize(len(merged.pairs), "pair")

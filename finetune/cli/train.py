@@ -11,7 +11,7 @@ from typer import Argument, Option
 from embedder.cli import options
 from embedder.cli.console import print_note, write_json
 from embedder.types import Settings
-from finetune.cli._options import Images, Json
+from finetune.cli._options import Images
 from finetune.errors import FinetuneError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def train(
             "--set", metavar="NAME=VALUE", help="Any other recipe setting, such as lora.rank=8."
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Adapt a model to pairs, and evaluate it before and after on held-out pairs."""
     from embedder.vlm.loading import silence_transformers
@@ -169,7 +169,7 @@ def export(
         bool, Option("--adapter", help="Write only the adapter, without its base.")
     ] = False,
     dtype: options.Dtype = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write a run's model for other programs: merged into its base, or only the adapter."""
     from embedder.vlm.loading import silence_transformers

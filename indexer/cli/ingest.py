@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from indexer.cli import _options
 from indexer.config import Config
 
 if TYPE_CHECKING:
-    from indexer.types import IngestReport, SkippedFile
+    from indexer.types import IngestReport
 
 app = typer.Typer()
 
@@ -86,28 +87,13 @@ def ingest(
         )
         errors = collection.errors_file
     if as_json:
-        write_json(ingest_to_json(report))
+        write_json(asdict(report))
     else:
         print_report(report, errors, verbose=verbose)
     if report.interrupted:
         raise typer.Exit(INTERRUPTED)
     if report.skipped:
         raise typer.Exit(SKIPPED)
-
-
-def ingest_to_json(report: IngestReport) -> dict[str, Any]:
-    """The object that `ingest --json` prints."""
-    return {
-        **{name: getattr(report, name) for name in COUNTS},
-        "skipped": [skipped_to_json(skipped) for skipped in report.skipped],
-        "files": report.files,
-        "interrupted": report.interrupted,
-        "seconds": dict(report.seconds),
-    }
-
-
-def skipped_to_json(skipped: SkippedFile) -> dict[str, str]:
-    return {"path": skipped.path, "reason": skipped.reason, "detail": skipped.detail}
 
 
 def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
-from embedder.cli.console import FAILED, INTERRUPTED, SKIPPED, print_note, write_json
+from embedder.cli.console import FAILED, INTERRUPTED, SKIPPED, print_list, print_note, write_json
 from indexer.cli import _options
-from indexer.cli.ingest import MAX_SHOWN, ingest_to_json, print_report, skipped_to_json
+from indexer.cli.ingest import MAX_SHOWN, print_report
 from indexer.config import Config
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ def reindex_to_json(report: ReindexReport) -> dict[str, object]:
         "checked": report.checked,
         "vanished": list(losses.vanished),
         "changed": list(losses.changed),
-        "lost": [skipped_to_json(skipped) for skipped in losses.lost],
+        "lost": [asdict(skipped) for skipped in losses.lost],
         "silent": list(losses.lost_captions),
-        "ingest": ingest_to_json(report.ingest),
+        "ingest": asdict(report.ingest),
     }
 
 
@@ -120,11 +121,16 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
     index = tenant_dir((found.building or found.in_use).folder, config.tenant)
     print_report(report.ingest, index / ERRORS_FILE, verbose=verbose)
     losses = report.diff
-    _print_files("gone from the disk since they were indexed", losses.vanished, verbose)
-    _print_files("with other contents than when they were indexed", losses.changed, verbose)
     lost = [f"{s.path} ({s.reason}{f': {s.detail}' if s.detail else ''})" for s in losses.lost]
-    _print_files("in the old index and not in the new one", lost, verbose)
-    _print_files("without the captions that they had from a table", losses.lost_captions, verbose)
+    for files, what in (
+        (losses.vanished, "gone from the disk since they were indexed"),
+        (losses.changed, "with other contents than when they were indexed"),
+        (lost, "in the old index and not in the new one"),
+        (losses.lost_captions, "without the captions that they had from a table"),
+    ):
+        noun = "file" if len(files) == 1 else "files"
+        limit = None if verbose else MAX_SHOWN
+        print_list(f"{len(files)} {noun} {what}:", files, limit, "--verbose lists them")
     old, new = report.points
     if report.switched:
         print(
@@ -134,17 +140,6 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
         print_note(
             f"the index of {report.before.name} is kept: indexer reindex --rollback, or --forget"
         )
-
-
-def _print_files(what: str, paths: Sequence[str], verbose: bool) -> None:
-    if not paths:
-        return
-    listed = paths if verbose else paths[:MAX_SHOWN]
-    print_note(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} {what}:")
-    for path in listed:
-        print_note(f"  {path}")
-    if len(paths) > len(listed):
-        print_note(f"  ... and {len(paths) - len(listed)} more; --verbose lists them")
 
 
 def _exit_with_status(report: ReindexReport) -> None:

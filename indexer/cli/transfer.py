@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -192,7 +192,15 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
     from indexer.transfer.source import format_location
 
     if as_json:
-        write_json(_transfer_to_json(config, report))
+        plain = asdict(report)
+        plain |= {
+            "store": redact_password(config.store),
+            "collection": config.collection,
+            "interrupted": not plain.pop("done"),
+            "seconds": round(report.seconds, 3),
+            "points_per_second": round(report.rate, 1),
+        }
+        write_json(plain)
     elif report.done:
         parts = [f"{report.copied:,} copied in {format_duration(report.seconds)}"]
         parts += [f"{report.resumed:,} before"] if report.resumed else []
@@ -206,23 +214,3 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
     if report.replaced:
         at = f"--store {redact_password(config.store)} --collection {config.collection}"
         print_note(f"the old index is kept: indexer reindex --rollback {at}, or --forget")
-
-
-def _transfer_to_json(config: Config, report: TransferReport) -> dict[str, object]:
-    from indexer.stores.base import redact_password
-
-    return {
-        "store": redact_password(config.store),
-        "collection": config.collection,
-        "points": report.points,
-        "copied": report.copied,
-        "resumed": report.resumed,
-        "kept": report.kept,
-        "checked": report.checked,
-        "catalogues": report.catalogues,
-        "votes": report.votes,
-        "replaced": report.replaced,
-        "interrupted": not report.done,
-        "seconds": round(report.seconds, 3),
-        "points_per_second": round(report.rate, 1),
-    }
