@@ -106,7 +106,6 @@ def check_sample(texts: Mapping[str, str], combination: Combination, language: L
 
 
 def _check_content(texts: Mapping[str, str], combination: Combination) -> None:
-    document_limit = MAX_DOCUMENT_CHARS.get(combination.task)
     for role, text in texts.items():
         if not text.strip():
             raise Rejected("empty", role)
@@ -114,9 +113,9 @@ def _check_content(texts: Mapping[str, str], combination: Combination) -> None:
             raise Rejected("placeholder", f"{role}: {text[:100]}")
         if TASK_WORDS.search(text):
             raise Rejected("speaks of the task", f"{role}: {text[:100]}")
-    for role, text in texts.items():
-        limit = document_limit if role in {POSITIVE, NEGATIVE} else None
-        limit = limit or MAX_CHARS[role]
+        limit = MAX_CHARS[role]
+        if role in {POSITIVE, NEGATIVE}:
+            limit = MAX_DOCUMENT_CHARS.get(combination.task, limit)
         if len(text) > limit:
             raise Rejected("too long", f"{role} has {len(text)} characters; the limit is {limit}")
 
