@@ -163,7 +163,8 @@ class SynthesisRunner:
                     in_flight.add(pool.submit(self.generate, job))
                 if not in_flight:
                     break
-                done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+                # a second Ctrl-C while the handler of the first one ends does not wake a lock
+                done, in_flight = wait(in_flight, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in done:
                     error = future.exception()
                     if error is None:
