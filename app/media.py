@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -68,21 +69,19 @@ def upload_url(name: str) -> str:
 def serve_thumbnail(request: Request) -> Response:
     """A point's thumbnail, made from its file where it is missing."""
     name, id = _parse_request(request)
-    if not id:
-        return _not_found()
-    path: Path | None = thumbnail_path(local_dir(name) / "thumbs", id)
+    folder = local_dir(name) / "thumbs"
+    path: Path | None = thumbnail_path(folder, id)
     if path and not path.is_file():
         roots, _ = _ingest_sources(name)
-        paths, limits = _point_paths(name, id), get_decode_limits()
-        path = ensure_thumbnail(path.parents[1], id, paths, limits, roots)
+        path = ensure_thumbnail(folder, id, _point_paths(name, id), get_decode_limits(), roots)
     return _file_response(path, "image/jpeg")
 
 
 def serve_original(request: Request) -> Response:
     """A point's file, encoded as JPEG where browsers do not show its format."""
     name, id = _parse_request(request)
-    roots, hosts = _ingest_sources(name) if id else ([], ())
-    for path in _point_paths(name, id) if id else ():
+    roots, hosts = _ingest_sources(name)
+    for path in _point_paths(name, id):
         try:
             data = read_original(roots, path, get_decode_limits(), hosts)
         except UnusableFileError:
@@ -119,12 +118,12 @@ def _browser_response(path: str, data: bytes) -> Response:
 
 
 def _parse_request(request: Request) -> tuple[str, str]:
-    """Collection and id of the request; both empty where they are not valid."""
+    """Collection and id of the request; what is not valid is not found."""
     try:
         name = parse_name(request.path_params["collection"])
         return str(name), str(uuid.UUID(request.path_params["id"]))
     except ValueError:
-        return "", ""
+        raise HTTPException(404) from None
 
 
 def _point_paths(name: str, id: str) -> list[str]:

@@ -34,6 +34,7 @@ FLAGS = (
     *("--disable-sync", "--disable-background-networking", "--disable-component-update"),
     "--disable-dev-shm-usage",
 )
+SCREENSHOT = os.environ.get("POLYLENS_SCREENSHOT")  # tests do not see this variable
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: names(browser)[0] == "chelsea.jpg")
     until(browser, lambda: all_pictures_show(browser))
     time.sleep(1)  # fonts and shadows
-    target = Path(os.environ.get("POLYLENS_SCREENSHOT") or tmp_path / "app.png")
+    target = Path(SCREENSHOT or tmp_path / "app.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(target))
 
