@@ -57,6 +57,14 @@ def test_byte_columns_are_found_by_name_or_content(folder, run, make_image):
     assert run(f"{folder}/*.parquet") == {"added": 2}
 
 
+def test_an_empty_first_row_group(folder, run, make_image):
+    table = pa.table({"scan": [make_image(1)]})
+    with pq.ParquetWriter(folder / "a.parquet", table.schema) as writer:
+        writer.write_table(table.slice(0, 0))
+        writer.write_table(table)
+    assert run(folder / "a.parquet") == {"added": 1}
+
+
 def test_a_table_without_images(folder):
     pq.write_table(pa.table({"a": [1], "words": ["x"]}), folder / "a.parquet")
     with pytest.raises(IndexerError, match=r"a\.parquet: it has no image column, only a, words"):
