@@ -100,7 +100,6 @@ def count_frames(source: ImageFile.ImageFile, data: bytes, format: str) -> int:
 
 
 def _open_heif(file: BytesIO) -> ImageFile.ImageFile:
-    """Read the header of a HEIC file; `load()` decodes and rotates it."""
     import pi_heif
     from pi_heif.as_plugin import HeifImageFile
 

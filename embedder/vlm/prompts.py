@@ -124,26 +124,20 @@ class PromptTokenizer:
     def truncate_text(self, text: str, max_tokens: int) -> str:
         """Return the first `max_tokens` tokens of user text, without special tokens."""
         safe = neutralize_special_tokens(text, self.special_tokens)
-        return self._drop_last_tokens(safe, max(0, len(self._offsets(safe)) - max_tokens))
+        kept = self._offsets(safe)[:max_tokens]
+        return safe[: kept[-1][1]] if kept else ""
 
     def _truncate_user_text(self, prompt: Prompt, safe: Sequence[str], excess: int) -> list[str]:
         """Cut `excess` tokens from the end of the longest user text."""
         user_pieces = [index for index, piece in enumerate(prompt) if isinstance(piece, UserText)]
         longest = max(user_pieces, key=lambda index: len(safe[index]))
-        shortened = self._drop_last_tokens(safe[longest], excess)
+        max_tokens = max(0, len(self._offsets(safe[longest])) - excess)
+        shortened = self.truncate_text(safe[longest], max_tokens)
         return [shortened if index == longest else piece for index, piece in enumerate(safe)]
 
-    def _drop_last_tokens(self, safe: str, excess: int) -> str:
-        offsets = self._offsets(safe)
-        kept = max(0, len(offsets) - excess)
-        return safe[: offsets[kept - 1][1]] if kept else ""
-
-    def _offsets(self, safe: str) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = self._tokenizer.encode(
-            safe, add_special_tokens=False
-        ).offsets
-        return found
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return list(encoding.offsets)
 
     def _count_special_tokens(self, text: str) -> int:
-        """Count the special tokens of a literal text."""
         return sum(i in self._special_ids for i in self._tokenizer.encode(text).ids)

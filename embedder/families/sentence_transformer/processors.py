@@ -141,6 +141,5 @@ def read_image_side(saved: dict[str, Any]) -> int:
 
 
 def _set_call_options(transformer: Transformer, modality: str, options: dict[str, Any]) -> None:
-    """Set options for every call of the processor."""
     call_options: Any = transformer.processing_kwargs
     call_options[modality] = {**call_options.get(modality, {}), **options}
