@@ -57,7 +57,7 @@ def measure_head(
 
 def _with_weight(head: ProjectionHead, name: str, value: float) -> ProjectionHead:
     """A head with another value of one weight."""
-    return ProjectionHead({**head._weights, name: np.array([value], dtype=np.float32)})
+    return ProjectionHead({**head.weights, name: np.array([value], dtype=np.float32)})
 
 
 def _format_row(values: Iterable[float]) -> str:

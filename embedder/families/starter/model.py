@@ -53,8 +53,8 @@ TENSOR_NAMES = frozenset(
 class ProjectionHead:
     """The trained weights; docs/starter.md has their shapes."""
 
-    def __init__(self, weights: dict[str, Array]) -> None:
-        self._weights = weights
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self.weights = weights
 
     @staticmethod
     def read(path: Path) -> ProjectionHead:
@@ -71,15 +71,11 @@ class ProjectionHead:
             raise EmbedderError(f"{path} cannot be read: {error}") from error
         missing = TENSOR_NAMES - tensors.keys()
         if missing:
-            raise EmbedderError(f"{path} is damaged: it has no {', '.join(missing)}")
+            raise EmbedderError(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
         return ProjectionHead({name: tensor.astype(np.float32) for name, tensor in tensors.items()})
 
     def __getitem__(self, name: str) -> Array:
-        return self._weights[name]
-
-    @property
-    def weights(self) -> Mapping[str, Array]:
-        return self._weights
+        return self.weights[name]
 
     def project_text(self, features: TextFeatures) -> Array:
         """Project the features of n texts to (n, 384) unit rows of the common space."""
