@@ -143,17 +143,8 @@ def snapshot(
         print_note("stopped; the unfinished file was deleted")
         raise typer.Exit(INTERRUPTED)
     if as_json:
-        write_json(
-            {
-                "file": str(path),
-                "collection": config.collection,
-                "points": report.points,
-                "bytes": report.bytes,
-                "catalogues": report.catalogues,
-                "votes": report.votes,
-                "seconds": round(report.seconds, 3),
-            }
-        )
+        names = {"file": str(path), "collection": config.collection}
+        write_json({**names, **asdict(report), "seconds": round(report.seconds, 3)})
         return
     print_line(
         f"{path}: {report.points:,} points of {config.collection!r}, "
@@ -177,9 +168,8 @@ def restore(
     from indexer.transfer.restore import restore as move
 
     config = _options.resolve_flags(**flags)
-    config = (
-        config if flags["collection"] else replace(config, collection=read_collection_name(file))
-    )
+    if not flags["collection"]:
+        config = replace(config, collection=read_collection_name(file))
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = move(file, config, mode, on_progress=show, stop=stop)
     output_transfer(config, report, as_json=as_json)

@@ -31,6 +31,10 @@ class LocalState:
     path: Path
     index: Path
 
+    @property
+    def catalog(self) -> Path:
+        return self.index / CATALOG_FILE
+
     def list_tenants(self) -> list[str | None]:
         """None for the collection itself, then its tenants."""
         return [None, *sorted(folder.name for folder in (self.path / "tenants").glob("*"))]
@@ -47,9 +51,9 @@ class LocalState:
 
 def copy_catalogs(source: LocalState, target: LocalState) -> int:
     """Copy the catalogs of the collection and of its tenants; return how many there were."""
-    pairs = ((source.for_tenant(t), target.for_tenant(t)) for t in source.list_tenants())
     return sum(
-        copy_catalog(one.index / CATALOG_FILE, two.index / CATALOG_FILE) for one, two in pairs
+        copy_catalog(source.for_tenant(tenant).catalog, target.for_tenant(tenant).catalog)
+        for tenant in source.list_tenants()
     )
 
 
@@ -92,20 +96,16 @@ def is_valid_catalog(file: Path) -> bool:
 
 def copy_votes(source: LocalState, target: LocalState) -> int:
     """Add the votes that `target` lacks; return how many were added."""
-    return sum(
-        _copy_tenant_votes(source.for_tenant(t).path, target.for_tenant(t).path)
-        for t in source.list_tenants()
-    )
-
-
-def _copy_tenant_votes(source: Path, target: Path) -> int:
-    existing = {_make_vote_key(vote) for vote in feedback.read_votes(target)}
-    votes = [vote for vote in feedback.read_votes(source) if _make_vote_key(vote) not in existing]
-    votes = [vote for vote in votes if _has_query_images(vote, source / feedback.IMAGES_FOLDER)]
-    for vote in votes:
-        target.mkdir(parents=True, exist_ok=True)
-        feedback.record_vote(target, vote)
-    return len(votes)
+    added = 0
+    for tenant in source.list_tenants():
+        folder, new = source.for_tenant(tenant).path, target.for_tenant(tenant).path
+        existing = {_make_vote_key(vote) for vote in feedback.read_votes(new)}
+        for vote in feedback.read_votes(folder):
+            if _make_vote_key(vote) not in existing and _has_own_images(vote, folder):
+                new.mkdir(parents=True, exist_ok=True)
+                feedback.record_vote(new, vote)
+                added += 1
+    return added
 
 
 def _make_vote_key(vote: feedback.Vote) -> tuple[object, ...]:
@@ -114,11 +114,11 @@ def _make_vote_key(vote: feedback.Vote) -> tuple[object, ...]:
     return frozenset(parts), vote.id
 
 
-def _has_query_images(vote: feedback.Vote, folder: Path) -> bool:
+def _has_own_images(vote: feedback.Vote, folder: Path) -> bool:
     """Whether the query images are the collection's own copies: a snapshot must not make us read
     other files."""
     images = [Path(part.image) for part in vote.query.parts if part.image]
-    return all(image.parent == folder and image.is_file() for image in images)
+    return all(i.parent == folder / feedback.IMAGES_FOLDER and i.is_file() for i in images)
 
 
 def copy_thumbnails(source: LocalState, target: LocalState, records: Iterable[Record]) -> None:

@@ -31,7 +31,6 @@ from indexer.stores.base import (
 from indexer.stores.upload import upload
 from indexer.transfer.local_state import LocalState, copy_catalogs, copy_thumbnails, copy_votes
 from indexer.transfer.source import (
-    SAMPLE_SIZE,
     Page,
     PointCounts,
     PointSource,
@@ -162,7 +161,7 @@ class Transfer:
         name, index = self.to.collection, self._get_or_start_build(replaces)
         with OpenCollection.open_index(self.to, self.backend, index, is_build=True) as new:
             start = self._load_cursor(index, new.store)
-            sample = self.source.sample(SAMPLE_SIZE)
+            sample = self.source.sample()
             end = self._copy(new, self.source.iter_pages(start.after), start, index)
             report = TransferReport(
                 points=end.copied, copied=end.copied - start.copied, resumed=start.copied
@@ -170,7 +169,15 @@ class Transfer:
             if not end.done:
                 return report
             new.store.flush()
-            self._check_copy(new.store, sample)
+            self._report_progress("check", len(sample))
+            outcome = f"the copy was not activated. {self._restart_hint()}"
+            if not self.source.is_unchanged():
+                raise CollectionError(
+                    f"{self.source.label} has changed while it was read; {outcome}"
+                )
+            counts = count_points(new.store)
+            reason = describe_difference(self.source.counts, counts, sample, new.store)
+            self._refuse_difference(reason, outcome)
             target = LocalState(new.path, new.index_dir)
             catalogs = copy_catalogs(self.source.local_state, target)
             votes = copy_votes(self.source.local_state, target)
@@ -193,7 +200,7 @@ class Transfer:
         with OpenCollection.open_index(self.to, self.backend, index) as target:
             store = target.store
             before = store.count()
-            sample = next(select_missing([Page(self.source.sample(SAMPLE_SIZE), None)], store))
+            sample = next(select_missing([Page(self.source.sample(), None)], store))
             pages = select_missing(self.source.iter_pages(), store)
             end = self._copy(target, pages, CopyCursor(self.source.identity), None)
             report = TransferReport(points=before + end.copied, copied=end.copied)
@@ -202,8 +209,7 @@ class Transfer:
             store.flush()
             expected, actual = PointCounts(report.points), PointCounts(store.count())
             reason = describe_difference(expected, actual, sample.records, store)
-            if reason:
-                raise self._mismatch_error(reason, "the earlier points are still there")
+            self._refuse_difference(reason, "the earlier points are still there")
             votes = copy_votes(self.source.local_state, LocalState(target.path, target.index_dir))
         existing = self.source.counts.points - end.copied
         return replace(report, kept=existing, checked=len(sample.records), votes=votes, done=True)
@@ -273,8 +279,7 @@ class Transfer:
         With `index`, the cursor is saved there whenever a page and all before it are acknowledged.
         `stop` ends the copy when the points under way have arrived.
         """
-        started, state = time.monotonic(), LocalState(target.path, target.index_dir)
-        sent: deque[Page] = deque()
+        state, sent = LocalState(target.path, target.index_dir), deque[Page]()
 
         def read_batches() -> Iterator[list[Record]]:
             for page in pages:
@@ -283,7 +288,7 @@ class Transfer:
                 sent.append(page)
                 yield page.records
 
-        self._report_progress("begin", cursor.copied, started)
+        self._report_progress("begin", cursor.copied)
         if cursor.done:
             return cursor
         for _ in upload(target.store, read_batches(), self.backend.upload_concurrency):
@@ -293,24 +298,15 @@ class Transfer:
             copy_thumbnails(self.source.local_state, state, page.records)
             if index is not None:
                 write_cursor(index.folder, cursor)
-            self._report_progress("copy", copied, started)
+            self._report_progress("copy", copied)
         return cursor
 
-    def _check_copy(self, store: Store, sample: list[Record]) -> None:
-        """Raises `CollectionError` where the copy differs from the source."""
-        self._report_progress("check", len(sample), time.monotonic())
-        outcome = f"the copy was not activated. {self._restart_hint()}"
-        if not self.source.is_unchanged():
-            raise CollectionError(f"{self.source.label} has changed while it was read; {outcome}")
-        reason = describe_difference(self.source.counts, count_points(store), sample, store)
+    def _refuse_difference(self, reason: str | None, outcome: str) -> None:
         if reason:
-            raise self._mismatch_error(reason, outcome)
-
-    def _mismatch_error(self, reason: str, outcome: str) -> CollectionError:
-        return CollectionError(
-            f"the copy in {format_location(self.to)} differs from {self.source.label}: {reason}; "
-            f"{outcome}"
-        )
+            raise CollectionError(
+                f"the copy in {format_location(self.to)} differs from {self.source.label}: "
+                f"{reason}; {outcome}"
+            )
 
     def _incomplete_error(self, what: str) -> CollectionError:
         return CollectionError(
@@ -323,8 +319,8 @@ class Transfer:
             f"--collection {self.to.collection}; then run the command again"
         )
 
-    def _report_progress(self, stage: str, done: int, started: float) -> None:
+    def _report_progress(self, stage: str, done: int) -> None:
         if self.on_progress:
             total = self.source.counts.points if stage != "check" else None
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - self._started
             self.on_progress(IngestProgress(stage, done, total, 0, seconds))

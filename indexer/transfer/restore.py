@@ -30,9 +30,9 @@ from indexer.stores.base import check_records
 from indexer.transfer.archive import FIRST, Archive
 from indexer.transfer.local_state import LocalState, is_valid_catalog
 from indexer.transfer.migrate import Mode, Transfer, TransferReport
-from indexer.transfer.serialization import unpack_blobs, unpack_records
+from indexer.transfer.serialization import unpack_records, unpack_thumbnails
 from indexer.transfer.snapshot import FORMAT_VERSION
-from indexer.transfer.source import PAGE_SIZE, Page, PointCounts
+from indexer.transfer.source import PAGE_SIZE, SAMPLE_SIZE, Page, PointCounts, PointSource
 from indexer.types import IngestProgress, Record
 
 SCRATCH_DIR = ".restoring"  # in the collection's folder
@@ -93,35 +93,31 @@ def read_header(archive: Archive) -> SnapshotHeader:
     """Raises `CollectionError` for an unknown format, or a header that cannot be read."""
     try:
         header: dict[str, Any] = json.loads(archive.read(FIRST))
-        if int(header["format"]) <= FORMAT_VERSION:
-            return _parse_header(header)
+        if int(header["format"]) > FORMAT_VERSION:
+            raise CollectionError(
+                f"{archive.path} has format {header['format']}, and this program reads up to "
+                f"{FORMAT_VERSION}: update it (pip install --upgrade polylens)"
+            )
+        card = parse_card(header)
+        if not (isinstance(card.dim, int) and 0 < card.dim <= MAX_DIM):
+            raise ValueError(f"its vectors have dim {card.dim!r}")
+        if not (isinstance(card.name, str) and isinstance(card.fingerprint, str)):
+            raise ValueError("its model has no name")
+        schema = make_schema(card.dim)
+        if (header["dense"], header["sparse"]) != (dict(schema.dense), list(schema.sparse)):
+            raise ValueError(f"its vectors are {header['dense']} and {header['sparse']}")
+        kinds = {str(kind): int(points) for kind, points in header["kinds"].items()}
+        return SnapshotHeader(
+            collection=parse_name(header["collection"]),
+            ingested=header["ingested"],
+            counts=PointCounts(int(header["points"]), kinds),
+            card=card,
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise archive.damage_error(f"its {FIRST} cannot be read ({error})") from None
-    raise CollectionError(
-        f"{archive.path} has format {header['format']}, and this program reads up to "
-        f"{FORMAT_VERSION}: update it (pip install --upgrade polylens)"
-    )
 
 
-def _parse_header(header: dict[str, Any]) -> SnapshotHeader:
-    card = parse_card(header)
-    if not (isinstance(card.dim, int) and 0 < card.dim <= MAX_DIM):
-        raise ValueError(f"its vectors have dim {card.dim!r}")
-    if not (isinstance(card.name, str) and isinstance(card.fingerprint, str)):
-        raise ValueError("its model has no name")
-    schema = make_schema(card.dim)
-    if (header["dense"], header["sparse"]) != (dict(schema.dense), list(schema.sparse)):
-        raise ValueError(f"its vectors are {header['dense']} and {header['sparse']}")
-    kinds = {str(kind): int(points) for kind, points in header["kinds"].items()}
-    return SnapshotHeader(
-        collection=parse_name(header["collection"]),
-        ingested=header["ingested"],
-        counts=PointCounts(int(header["points"]), kinds),
-        card=card,
-    )
-
-
-class SnapshotSource:
+class SnapshotSource(PointSource):
     """The points of an archive, whose local state has been unpacked to `scratch`."""
 
     def __init__(self, archive: Archive, header: SnapshotHeader, scratch: Path) -> None:
@@ -148,15 +144,12 @@ class SnapshotSource:
                 yield Page(records[begin:end], next_id)
             start = 0
 
-    def sample(self, size: int) -> list[Record]:
+    def sample(self) -> list[Record]:
         random, count = Random(), len(self._chunks)
         numbers = random.sample(range(count), min(count, SAMPLED_CHUNKS))
         chunks = [self._read_chunk(number) for number in numbers]
-        share = -(-size // max(1, len(numbers)))
+        share = -(-SAMPLE_SIZE // max(1, len(numbers)))
         return [r for records in chunks for r in random.sample(records, min(share, len(records)))]
-
-    def is_unchanged(self) -> bool:
-        return True
 
     def _read_chunk(self, number: int, *, thumbs: bool = False) -> list[Record]:
         """The records of a chunk; with `thumbs`, its thumbnails are unpacked."""
@@ -167,17 +160,15 @@ class SnapshotSource:
             if not records:
                 raise ValueError("it is empty")
             if thumbs and "thumbs.jpgs" in parts:
-                self._write_thumbnails(records, unpack_blobs(parts, "thumbs", len(records)))
+                thumbnails = unpack_thumbnails(parts, len(records))
+                for record, thumbnail in zip(records, thumbnails, strict=True):
+                    path = self.local_state.locate_thumbnail(record)
+                    if thumbnail is not None and path is not None:
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_bytes(thumbnail)
         except Exception as error:  # whatever a hostile file causes in numpy or json
             raise self._archive.damage_error(f"chunk {number} is invalid ({error})") from error
         return records
-
-    def _write_thumbnails(self, records: list[Record], blobs: list[bytes | None]) -> None:
-        for record, blob in zip(records, blobs, strict=True):
-            path = self.local_state.locate_thumbnail(record)
-            if blob is not None and path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(blob)
 
 
 def _group_chunks(archive: Archive) -> list[dict[str, str]]:

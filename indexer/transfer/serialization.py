@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -50,21 +50,21 @@ def pack_records(records: Sequence[Record], schema: Schema) -> dict[str, bytes]:
 
 def unpack_records(parts: Parts, schema: Schema) -> list[Record]:
     """The records of a chunk; raises `ValueError` where the parts are invalid."""
-    ids = _load_array(parts, "ids.npy", np.uint8, (-1, 16))
+    ids = _load_array(parts, "ids.npy", np.uint8, 16)
     payloads = _parse_payloads(parts["payloads.jsonl"])
     if len(payloads) != len(ids):
         raise ValueError(f"{len(ids)} ids and {len(payloads)} payloads")
     vectors: list[dict[str, Vector | SparseVector]] = [{} for _ in payloads]
     for name, dim in schema.dense:
-        rows = _load_array(parts, f"{name}.rows.npy", np.int64, (-1,)).tolist()
-        dense = _load_array(parts, f"{name}.npy", np.float32, (-1, dim))
+        rows = _load_array(parts, f"{name}.rows.npy", np.int64).tolist()
+        dense = _load_array(parts, f"{name}.npy", np.float32, dim)
         for row, vector in zip(rows, dense, strict=True):
             if not 0 <= row < len(vectors):
                 raise ValueError(f"a vector of point {row} of {len(vectors)}")
             vectors[row][name] = vector
     for name in schema.sparse:
-        indices = _load_array(parts, f"{name}.indices.npy", np.uint32, (-1,)).tolist()
-        values = _load_array(parts, f"{name}.values.npy", np.float32, (-1,)).tolist()
+        indices = _load_array(parts, f"{name}.indices.npy", np.uint32).tolist()
+        values = _load_array(parts, f"{name}.values.npy", np.float32).tolist()
         if len(indices) != len(values):
             raise ValueError(f"{len(indices)} indices and {len(values)} values of {name}")
         for i, part in enumerate(_load_slices(parts, name, len(vectors), len(indices))):
@@ -74,17 +74,16 @@ def unpack_records(parts: Parts, schema: Schema) -> list[Record]:
     return [Record(*row) for row in zip(names, vectors, payloads, strict=True)]
 
 
-def pack_blobs(blobs: Iterable[bytes | None], name: str) -> dict[str, bytes]:
-    """Some bytes for each point, or none."""
-    items = list(blobs)
-    data = b"".join(blob for blob in items if blob is not None)
-    return {f"{name}.lengths.npy": _dump_lengths(items), f"{name}.jpgs": data}
+def pack_thumbnails(thumbnails: Sequence[bytes | None]) -> dict[str, bytes]:
+    """The members with the thumbnail of each point, or None."""
+    data = b"".join(filter(None, thumbnails))
+    return {"thumbs.lengths.npy": _dump_lengths(thumbnails), "thumbs.jpgs": data}
 
 
-def unpack_blobs(parts: Parts, name: str, count: int) -> list[bytes | None]:
-    """The reverse of `pack_blobs` for `count` points; raises `ValueError`."""
-    data = parts[f"{name}.jpgs"]
-    return [part and data[part] for part in _load_slices(parts, name, count, len(data))]
+def unpack_thumbnails(parts: Parts, count: int) -> list[bytes | None]:
+    """The thumbnails of `count` points; raises `ValueError`."""
+    data = parts["thumbs.jpgs"]
+    return [part and data[part] for part in _load_slices(parts, "thumbs", count, len(data))]
 
 
 def _dump_lengths(items: Sequence[Sequence[Any] | None]) -> bytes:
@@ -93,7 +92,7 @@ def _dump_lengths(items: Sequence[Sequence[Any] | None]) -> bytes:
 
 def _load_slices(parts: Parts, name: str, count: int, total: int) -> list[slice | None]:
     """Where each of `count` points has its share of `total` elements; None where it has none."""
-    lengths = _load_array(parts, f"{name}.lengths.npy", np.int64, (-1,))
+    lengths = _load_array(parts, f"{name}.lengths.npy", np.int64)
     if len(lengths) != count or ((lengths < -1) | (lengths > 1 << 40)).any():
         raise ValueError(f"{len(lengths)} lengths of {name} for {count} points, or impossible ones")
     ends = np.cumsum(lengths.clip(0))
@@ -121,17 +120,15 @@ def _dump_array(values: Sequence[Any] | Array, dtype: DTypeLike) -> bytes:
     return out.getvalue()
 
 
-def _load_array(parts: Parts, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> Array:
-    """An array of exactly this type and shape (-1: any size), with no byte more; nothing is
-    allocated that the header only claims."""
+def _load_array(parts: Parts, name: str, dtype: DTypeLike, *width: int) -> Array:
+    """An array of exactly this type, of any length and exactly this width, with no byte more;
+    nothing is allocated that the header only claims."""
     data = parts[name]
     file = BytesIO(data)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} has another version of .npy")
     actual, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
-    fits = len(actual) == len(shape) and all(
-        n in (-1, m) for n, m in zip(shape, actual, strict=True)
-    )
+    fits = len(actual) == 1 + len(width) and actual[1:] == width
     size = math.prod(actual) * np.dtype(dtype).itemsize
     if is_fortran or kind != np.dtype(dtype) or not fits or size != len(data) - file.tell():
         raise ValueError(f"{name} is an array of {kind} {actual}")

@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,8 +28,8 @@ from indexer.ingest.catalog import CATALOG_FILE
 from indexer.stores.base import MIN_FREE_BYTES, check_disk_space
 from indexer.transfer.archive import FIRST, LOCAL_NAME_PATTERN, ArchiveWriter
 from indexer.transfer.local_state import LocalState, copy_catalog
-from indexer.transfer.serialization import pack_blobs, pack_records
-from indexer.transfer.source import Page, PointSource, open_source_collection
+from indexer.transfer.serialization import pack_records, pack_thumbnails
+from indexer.transfer.source import PointSource, open_source_collection
 from indexer.types import IngestProgress, Record
 
 FORMAT_VERSION = 1
@@ -41,11 +41,10 @@ MAX_MEMBER_BYTES = 64 << 20  # of a member of a chunk; larger chunks are halved
 class SnapshotReport:
     """What was written."""
 
-    path: Path
     points: int
     bytes: int
-    votes: int  # files of votes: the collection's, and one per tenant
     catalogues: int
+    votes: int  # files of votes: the collection's, and one per tenant
     seconds: float
 
 
@@ -73,7 +72,6 @@ def snapshot(
         CollectionError, StoreError, StoreBusyError, DiskFullError, OSError: Nothing was written.
     """
     temporary, started = path.with_name(f".{path.name}.{os.getpid()}"), time.monotonic()
-    stop = stop or threading.Event()
     with open_source_collection(config) as source:
         dim, total = source.card.dim, source.counts.points
         check_disk_space(path.parent, MIN_FREE_BYTES + 4 * dim * total)
@@ -86,10 +84,8 @@ def snapshot(
                     if on_progress:
                         seconds = time.monotonic() - started
                         on_progress(IngestProgress("copy", points, total, 0, seconds))
-                    if stop.is_set():
-                        break
-                if stop.is_set():
-                    return None
+                    if stop and stop.is_set():
+                        return None
                 if points != total or not source.is_unchanged():
                     raise CollectionError(
                         f"{source.label} has changed while it was read ({points:,} points written, "
@@ -103,11 +99,10 @@ def snapshot(
         finally:
             temporary.unlink(missing_ok=True)
     return SnapshotReport(
-        path=path,
         points=points,
         bytes=size,
-        votes=votes,
         catalogues=catalogs,
+        votes=votes,
         seconds=time.monotonic() - started,
     )
 
@@ -133,24 +128,17 @@ def _make_header(config: Config, source: PointSource, *, thumbs: bool) -> dict[s
 def _write_points(writer: ArchiveWriter, source: PointSource, *, thumbs: bool) -> Iterator[int]:
     """Write all points; yield how many have been written after each group of chunks."""
     done = number = 0
-    for records in _merge_pages(source.iter_pages()):
-        for members in _pack_chunks(records, source, thumbs=thumbs):
-            for suffix, data in members.items():
-                writer.add(f"points/{number:08}.{suffix}", data)
-            number += 1
-        done += len(records)
-        yield done
-
-
-def _merge_pages(pages: Iterable[Page]) -> Iterator[list[Record]]:
     records: list[Record] = []
-    for page in pages:
+    for page in source.iter_pages():
         records += page.records
-        if len(records) >= MAX_CHUNK_POINTS:
-            yield records
+        if records and (len(records) >= MAX_CHUNK_POINTS or page.next_id is None):
+            for members in _pack_chunks(records, source, thumbs=thumbs):
+                for suffix, data in members.items():
+                    writer.add(f"points/{number:08}.{suffix}", data)
+                number += 1
+            done += len(records)
+            yield done
             records = []
-    if records:
-        yield records
 
 
 def _pack_chunks(
@@ -159,9 +147,7 @@ def _pack_chunks(
     """The members of one chunk, or of several where one would have too many bytes."""
     members = pack_records(records, make_schema(source.card.dim))
     if thumbs:
-        members.update(
-            pack_blobs((_read_thumbnail(r, source.local_state) for r in records), "thumbs")
-        )
+        members |= pack_thumbnails([_read_thumbnail(r, source.local_state) for r in records])
     if len(records) > 1 and max(map(len, members.values())) > MAX_MEMBER_BYTES:
         half = len(records) // 2
         yield from _pack_chunks(records[:half], source, thumbs=thumbs)
@@ -185,20 +171,16 @@ def _write_local_state(writer: ArchiveWriter, state: LocalState, path: Path) -> 
         copy = Path(scratch) / CATALOG_FILE
         for tenant in state.list_tenants():
             own, prefix = state.for_tenant(tenant), tenant_dir(Path("local"), tenant).as_posix()
-            if copy_catalog(own.index / CATALOG_FILE, copy):
+            if copy_catalog(own.catalog, copy):
                 writer.add_file(f"{prefix}/{CATALOG_FILE}", copy)
                 catalogs += 1
-            votes += _write_votes(writer, own.path, prefix)
+            votes_file = own.path / feedback.VOTES_FILE
+            if not votes_file.exists():
+                continue
+            writer.add_file(f"{prefix}/{feedback.VOTES_FILE}", votes_file)
+            votes += 1
+            for image in sorted((own.path / feedback.IMAGES_FOLDER).glob("*")):
+                name = f"{prefix}/{feedback.IMAGES_FOLDER}/{image.name}"
+                if image.is_file() and LOCAL_NAME_PATTERN.fullmatch(name):
+                    writer.add_file(name, image)
     return catalogs, votes
-
-
-def _write_votes(writer: ArchiveWriter, folder: Path, prefix: str) -> bool:
-    file = folder / feedback.VOTES_FILE
-    if not file.exists():
-        return False
-    writer.add_file(f"{prefix}/{feedback.VOTES_FILE}", file)
-    for image in sorted((folder / feedback.IMAGES_FOLDER).glob("*")):
-        name = f"{prefix}/{feedback.IMAGES_FOLDER}/{image.name}"
-        if image.is_file() and LOCAL_NAME_PATTERN.fullmatch(name):
-            writer.add_file(name, image)
-    return True

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from embedder.types import ModelCard
-from indexer.collections import CollectionBackend, CollectionIndex, open_backend
+from indexer.collections import CollectionBackend, open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.config import Config
 from indexer.errors import CollectionError
@@ -57,29 +57,24 @@ class PointSource(Protocol):
         """All pages, or those from `after` on; with vectors."""
         ...
 
-    def sample(self, size: int) -> list[Record]:
-        """Some points, drawn at random; with vectors."""
+    def sample(self) -> list[Record]:
+        """About `SAMPLE_SIZE` points, drawn at random; with vectors."""
         ...
 
     def is_unchanged(self) -> bool:
         """Whether the points are still the same as when the source was opened."""
-        ...
+        return True
 
 
-class CollectionSource:
+class CollectionSource(PointSource):
     """The active index of an open collection."""
 
-    def __init__(
-        self,
-        backend: CollectionBackend,
-        collection: OpenCollection,
-        index: CollectionIndex,
-        label: str,
-    ) -> None:
+    def __init__(self, backend: CollectionBackend, collection: OpenCollection, label: str) -> None:
+        index = collection.active_index
         self.label, self.card, self.ingested = label, index.card, index.ingested
         self.local_state = LocalState(collection.path, collection.index_dir)
         self.counts = count_points(collection.store)
-        self._backend, self._collection, self._index = backend, collection, index
+        self._backend, self._collection = backend, collection
         parts = (collection.name, index.key, index.created, index.ingested, collection.tenant)
         self.identity = " ".join(map(str, (*parts, self.counts.points)))
 
@@ -92,13 +87,14 @@ class CollectionSource:
             if after is None:
                 return
 
-    def sample(self, size: int) -> list[Record]:
-        return sample_records(self._collection.store, size)
+    def sample(self) -> list[Record]:
+        return sample_records(self._collection.store, SAMPLE_SIZE)
 
     def is_unchanged(self) -> bool:
         """Another machine may have written to a collection on a server."""
+        opened = self._collection.active_index
         index = self._backend.get_indexes(self._collection.name).in_use
-        is_same = (index.key, index.ingested) == (self._index.key, self._index.ingested)
+        is_same = (index.key, index.ingested) == (opened.key, opened.ingested)
         return is_same and count_points(self._collection.store) == self.counts
 
 
@@ -115,7 +111,7 @@ def open_source_collection(config: Config) -> Iterator[CollectionSource]:
         if config.tenant and not collection.store.count():
             raise CollectionError(f"tenant {config.tenant!r} has no points in {label}")
         with collection.lock_for_writing():
-            yield CollectionSource(backend, collection, index, label)
+            yield CollectionSource(backend, collection, label)
 
 
 def count_points(store: Store) -> PointCounts:
