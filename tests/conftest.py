@@ -11,6 +11,7 @@ import json
 import multiprocessing.process  # noqa: F401
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -67,6 +68,8 @@ REAL = {
     if os.environ.get(name)
 }
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs under test inherit it
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports onnxruntime
 MEMORY = Path("/dev/shm")  # stores flush to disk often: a third faster where that is memory
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
