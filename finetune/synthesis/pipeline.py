@@ -163,8 +163,7 @@ class SynthesisRunner:
                     in_flight.add(pool.submit(self.generate, job))
                 if not in_flight:
                     break
-                # a second Ctrl-C while the handler of the first one ends does not wake a lock
-                done, in_flight = wait(in_flight, timeout=1.0, return_when=FIRST_COMPLETED)
+                done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
                 for future in done:
                     error = future.exception()
                     if error is None:
