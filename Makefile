@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8501
 DEMO   ?= .demo
-JOBS   ?= 2
+JOBS   ?= 3
 # Flags for installing torch, such as the index of its CPU builds: on Linux the default build
 # includes CUDA. pytorch.org's "Get Started" page names the index for your machine.
 TORCH_FLAGS ?=
