@@ -204,7 +204,7 @@ def test_batches_agree_at_bfloat16(checkpoint, family):
     assert (alone * model.embed(inputs, "document")).sum(axis=1).min() >= 0.9999
 
 
-def test_several_devices_agree_with_one(checkpoint, model):
+def test_several_devices_agree_with_one_until_one_dies(checkpoint, model):
     """One process per device; here both are the CPU."""
     inputs = [Input(text=f"{i} cats") for i in range(9)] + [Input(images=(tiny.picture("wide"),))]
     both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
@@ -215,6 +215,10 @@ def test_several_devices_agree_with_one(checkpoint, model):
         )
         with pytest.raises(EmbedderError, match="neither"):
             both.embed([Input()], "query")
+        both._workers[1]._process.kill()
+        both._workers[1]._process.wait()
+        with pytest.raises(EmbedderError, match="has died"):
+            both.embed([Input(text=f"{i} cats") for i in range(300)], "document")
     finally:
         both.close()
 
@@ -222,15 +226,6 @@ def test_several_devices_agree_with_one(checkpoint, model):
 def test_a_device_that_cannot_load_is_reported(checkpoint):
     with pytest.raises(EmbedderError, match="nonsense"):
         embedder.load(str(checkpoint("e5v")), Settings(device="cpu,nonsense"))
-
-
-def test_a_dead_device_process_is_reported(checkpoint):
-    both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
-    both._workers[1]._process.kill()
-    both._workers[1]._process.wait()
-    with pytest.raises(EmbedderError, match="has died"):
-        both.embed([Input(text=f"{i} cats") for i in range(300)], "document")
-    both.close()
 
 
 def test_workers_do_not_run_the_callers_main_module(checkpoint, tmp_path):
