@@ -32,7 +32,7 @@ from indexer.planning.timing import (
     EmbeddingEstimate,
     estimate_embedding,
 )
-from indexer.stores.qdrant.profiles import PROFILES
+from indexer.stores.qdrant.schema import PROFILES
 
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 DIMS = (384, 1024, 2048, 4096)

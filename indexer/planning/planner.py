@@ -24,7 +24,7 @@ from indexer.planning.timing import (
     estimate_embedding,
     estimate_upload,
 )
-from indexer.stores.qdrant.profiles import PROFILES
+from indexer.stores.qdrant.schema import PROFILES
 
 NODE_RAM = 64 * 10**9
 COLLECTION_PLACEHOLDER, URL_PLACEHOLDER = "NAME", "https://HOST:6333"  # for the reader to fill in

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from indexer.collections.schema import make_schema
 from indexer.planning import constants as of
-from indexer.stores.qdrant.profiles import PROFILES, Profile
+from indexer.stores.qdrant.schema import PROFILES, Profile
 
 BYTES_PER_VALUE = {"float32": 4, "float16": 2}  # by datatype
 BITS_PER_VALUE = {"bits4": 4.0, "bits2": 2.0, "bits1_5": 1.5, "bits1": 1.0}

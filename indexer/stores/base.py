@@ -41,7 +41,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a new collection is stored on a server; see `indexer.stores.qdrant.profiles.PROFILES`.
+    """How a new collection is stored on a server; see `indexer.stores.qdrant.schema.PROFILES`.
 
     `small`: all in RAM. `large`: originals on disk as float16, quantized in RAM to four bits per
     value. `huge`: two bits, with shards and replicas. None: the profile's default.

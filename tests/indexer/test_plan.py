@@ -35,7 +35,7 @@ from indexer.planning.sizing import (
 )
 from indexer.planning.timing import MODEL_COSTS
 from indexer.search.bm25 import build_document_vector
-from indexer.stores.qdrant.profiles import PROFILES
+from indexer.stores.qdrant.schema import PROFILES
 from tools.generate_scaling_docs import render_tables
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_copies_and_headroom():
 
 
 def test_the_profiles_are_those_of_the_store():
-    """A profile's bytes follow its line in stores/qdrant/profiles.py, and every line has bytes."""
+    """A profile's bytes follow its line in stores/qdrant/schema.py, and every line has bytes."""
     load = CollectionLoad(M, 0, 0.0, 384)
     coarser = replace(PROFILES["large"], bits="bits2")
     assert quantized_vector_bytes(load, coarser) == 2 * M * (384 / 4 + 8)

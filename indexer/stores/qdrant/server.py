@@ -1,16 +1,21 @@
-"""One Qdrant server: its client, retries, and errors."""
+"""One Qdrant server: its client; retries with exponential backoff, up to a time limit; errors."""
 
 from __future__ import annotations
 
 import atexit
 import json
 import logging
+import random
 import re
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from indexer.errors import IndexerError, StoreError, StoreUnavailableError
 from indexer.stores.qdrant.client import Connection, make_client
@@ -24,7 +29,6 @@ from indexer.stores.qdrant.errors import (
     not_qdrant_error,
     unavailable_error,
 )
-from indexer.stores.qdrant.retry import Clock, call_with_retry
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -32,7 +36,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FIRST_CONTACT_SECONDS = 10.0  # seconds to wait for a server never seen: its address may be mistyped
 LOG_AFTER_SECONDS = 1.0  # seconds of waiting that are not logged
+PAUSES = wait_exponential(multiplier=0.25, max=10.0)  # seconds; doubled each time
+SLEEP_SLICE = 0.2  # seconds between checks for a stop
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and sleep; tests replace them."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 @cache
@@ -173,6 +187,68 @@ class Server:
             )
 
 
+def call_with_retry(
+    operation: Callable[[], T],
+    retry_seconds: float,
+    clock: Clock,
+    on_wait: Callable[[TransientError, float], None] = lambda *_: None,
+    stop: threading.Event | None = None,
+) -> T:
+    """Call `operation` until it succeeds, and return its result; it must be idempotent.
+
+    Args:
+        operation: The call.
+        retry_seconds: How long to retry after the first failure; with a last try at the end.
+        clock: Time and sleep.
+        on_wait: Called with each transient error and the seconds since the first.
+        stop: Ends the waiting when it is set.
+
+    Raises:
+        RetryTimeoutError: The last error was transient too. Other errors are raised unchanged.
+    """
+    first: float | None = None
+
+    def get_fault(state: RetryCallState) -> TransientError:
+        error = state.outcome.exception() if state.outcome else None
+        fault = find_transient_error(error) if isinstance(error, Exception) else None
+        return fault or TransientError("it failed")
+
+    def measure_wait() -> float:
+        """Seconds since the first failure."""
+        nonlocal first
+        first = clock.now() if first is None else first
+        return clock.now() - first
+
+    def is_stopped() -> bool:
+        return stop is not None and stop.is_set()
+
+    def compute_pause(state: RetryCallState) -> float:
+        # clients that wait for the same server should not all return at the same moment
+        pause = PAUSES(state) * random.uniform(0.5, 1.0)
+        left = retry_seconds - measure_wait()
+        return max(0.0, min(max(pause, get_fault(state).retry_after or 0.0), left))
+
+    def give_up(state: RetryCallState) -> T:
+        error = state.outcome.exception() if state.outcome else None
+        raise RetryTimeoutError(get_fault(state), measure_wait()) from error
+
+    def sleep(seconds: float) -> None:
+        end = clock.now() + seconds
+        while (left := end - clock.now()) > 0 and not is_stopped():
+            clock.sleep(min(left, SLEEP_SLICE))
+
+    return Retrying(
+        retry=retry_if_exception(
+            lambda e: isinstance(e, Exception) and find_transient_error(e) is not None
+        ),
+        stop=lambda _: measure_wait() >= retry_seconds or is_stopped(),
+        wait=compute_pause,
+        sleep=sleep,
+        before_sleep=lambda state: on_wait(get_fault(state), measure_wait()),
+        retry_error_callback=give_up,
+    )(operation)
+
+
 def _check_version(server_version: str, connection: Connection) -> None:
     """Client and server are compatible if their minor versions differ by at most one."""
     ours, theirs = _parse_version(version("qdrant-client")), _parse_version(server_version)
@@ -182,8 +258,7 @@ def _check_version(server_version: str, connection: Connection) -> None:
         return
     raise StoreError(
         f"Qdrant at {format_location(connection)} is version {server_version}, and this program's "
-        f"client is "
-        f"{ours[0]}.{ours[1]}: install a server {ours[0]}.{ours[1]} (image "
+        f"client is {ours[0]}.{ours[1]}: install a server {ours[0]}.{ours[1]} (image "
         f"qdrant/qdrant:v{ours[0]}.{ours[1]}.0), or here: pip install "
         f"'qdrant-client=={theirs[0]}.{theirs[1]}.*'"
     )

@@ -18,8 +18,7 @@ from indexer.stores.qdrant.points import (
     split_records,
     to_rest_vectors,
 )
-from indexer.stores.qdrant.profiles import make_search_params
-from indexer.stores.qdrant.schema import ensure_collection
+from indexer.stores.qdrant.schema import ensure_collection, make_search_params
 from indexer.stores.upload import upload
 from indexer.types import Record
 
@@ -172,9 +171,7 @@ class QdrantStore:
                 self._name, where, limit, offset=after, with_payload=True, with_vectors=vectors
             )
         )
-        return [parse_record(point) for point in points], None if following is None else str(
-            following
-        )
+        return [*map(parse_record, points)], None if following is None else str(following)
 
     def count(self, where: models.Filter | None = None) -> int:
         result = self._read(lambda client: client.count(self._name, where, exact=True))

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.collections.schema import make_schema
 from indexer.stores.base import Layout
-from indexer.stores.qdrant.profiles import make_payload_indexes
+from indexer.stores.qdrant.schema import make_payload_indexes
 from indexer.stores.qdrant.server import get_server
 
 ROOT = Path(__file__).parents[3]

@@ -13,8 +13,7 @@ import pytest
 from indexer.errors import StoreError, StoreUnavailableError
 from indexer.stores.base import Schema
 from indexer.stores.qdrant.client import Connection
-from indexer.stores.qdrant.retry import Clock
-from indexer.stores.qdrant.server import Server
+from indexer.stores.qdrant.server import Clock, Server
 from indexer.stores.qdrant.store import QdrantStore
 from indexer.stores.upload import upload
 from indexer.types import Record

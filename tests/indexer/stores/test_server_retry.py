@@ -17,8 +17,7 @@ from indexer.stores.qdrant.errors import (
     RetryTimeoutError,
     find_transient_error,
 )
-from indexer.stores.qdrant.retry import Clock, call_with_retry
-from indexer.stores.qdrant.server import Server
+from indexer.stores.qdrant.server import Clock, Server, call_with_retry
 
 
 class Time:
