@@ -28,7 +28,7 @@ SMOOTHING = 40  # the moving mean spans 1/40 of the curve to either side
 COLOR = "#0d9488"  # of the curve; legible on light and on dark
 TONES = {"done": "good", "training": "busy", "stopped": "calm", "failed": "bad"}
 FIRST_STEPS = """
-finetune pairs --from-collection --out pairs.jsonl --split
+finetune pairs --from-collection --out pairs.jsonl --split 0.2
 finetune train pairs.train.jsonl --preset starter-head
 finetune evaluate pairs.test.jsonl --model RUN
 """

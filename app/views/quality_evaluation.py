@@ -31,7 +31,7 @@ def _show_form(run: RunInfo) -> None:
             value=str(held_out) if held_out.is_file() else "",
             placeholder="~/pairs.test.jsonl",
             help="Pairs that no training has seen: JSONL, CSV or Parquet. Made by "
-            "finetune pairs --split.",
+            "finetune pairs --split 0.2.",
         )
         others = [str(other.folder) for other in runs.list_all() if other.status == "done"]
         models = list(

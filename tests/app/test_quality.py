@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from typer.main import get_command
 
 from app import votes
 from app.state import QueryChip, Search
@@ -32,6 +34,16 @@ def _quality() -> None:
     from app.views import quality
 
     quality.show()
+
+
+def test_the_first_steps_are_commands_that_finetune_takes():
+    from app.views.quality import FIRST_STEPS
+    from finetune.cli import app
+
+    for line in FIRST_STEPS.strip().splitlines():
+        program, name, *arguments = shlex.split(line)
+        assert program == "finetune"
+        get_command(app).commands[name].make_context(name, arguments)  # else a usage error
 
 
 def control(tested: AppTest, label: str):
