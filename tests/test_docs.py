@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -15,9 +17,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from indexer.config import ENV_ALIASES, SETTINGS
-from tests.programs import ROOT, run_program
+from tests.programs import ROOT, SCRIPTS, run_program
 from tools.generate_cli_docs import render_page
 from tools.generate_settings import render_env, render_readme
 
@@ -165,3 +168,16 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_programs_take_every_command_of_the_docs(page):
+    for line in commands(page.read_text("utf-8").replace("\\\n", " "), tuple(SCRIPTS)):
+        words = shlex.split(re.split(r" [|&>] ?", line)[0], comments=True)
+        module, _, _ = SCRIPTS[words[0]].partition(":")
+        command = get_command(importlib.import_module(module).app)
+        while hasattr(command, "commands"):  # a group: its own options, then one of its commands
+            context = command.make_context(words[0], words[1:])
+            words = [*context._protected_args, *context.args]
+            command = command.commands[words[0]]
+        command.make_context(words[0], words[1:])  # a usage error otherwise
