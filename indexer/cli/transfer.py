@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from embedder.cli.console import INTERRUPTED, print_line, print_note, write_json
-from embedder.cli.options import Command, inject
+from embedder.cli.options import inject
 from indexer.cli import _options
 
 if TYPE_CHECKING:
@@ -55,11 +55,6 @@ you trust: a search loads the model that the file names.
 """
 
 
-def takes_mode(command: Command) -> Command:
-    """A decorator: the command has --merge and --replace, and gets `mode`."""
-    return inject("mode", _choose_mode)(command)
-
-
 def _choose_mode(
     merge: Annotated[
         bool, Option("--merge", help="Add the points that the collection there lacks.")
@@ -71,6 +66,9 @@ def _choose_mode(
     if merge and in_place:
         raise typer.BadParameter("give either --merge or --replace, not both")
     return "merge" if merge else "replace" if in_place else "new"
+
+
+takes_mode = inject("mode", _choose_mode)
 
 
 @app.command(epilog=MIGRATE_EXAMPLES)

@@ -15,6 +15,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -68,34 +69,23 @@ class ArchiveWriter:
         self._digests[name] = digest.hexdigest()
 
 
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open the snapshot `path`; raises as the methods of `Archive` do."""
+    with path.open("rb") as file:
+        yield Archive(path, file)
+
+
 class Archive:
-    """Reads the file `path`; use as a context manager. Every method raises `CollectionError` for a
-    file that is not a snapshot, is damaged, or could do harm."""
+    """Reads the snapshot in `file`. Every method raises `CollectionError` for a file that is not a
+    snapshot, is damaged, or could do harm."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("rb")
-        try:
-            self._members = self._scan()
-            self._digests = self._read_digests()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    @property
-    def digest(self) -> str:
-        """One for the whole file."""
-        return self._compute_digest(LAST)
-
-    def names(self) -> list[str]:
-        """The names of the members, in their order."""
-        return list(self._members)
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path, self._file = path, file
+        self._members = self._scan()
+        self._digests = self._read_digests()
+        self.names = list(self._members)  # in their order
+        self.digest = self._compute_digest(LAST)  # one for the whole file
 
     def read(self, name: str) -> bytes:
         if name not in self._members:

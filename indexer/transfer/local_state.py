@@ -130,8 +130,6 @@ def copy_thumbnails(source: LocalState, target: LocalState, records: Iterable[Re
         new.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(file, new)
-        except FileExistsError:
-            continue
         except OSError:  # another disk, or one without links
             temporary = new.with_name(f".{new.name}.{os.getpid()}")
             shutil.copyfile(file, temporary)

@@ -27,7 +27,7 @@ from indexer.config import Config, parse_name
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE
 from indexer.stores.base import check_records
-from indexer.transfer.archive import FIRST, Archive
+from indexer.transfer.archive import FIRST, Archive, open_archive
 from indexer.transfer.local_state import LocalState, is_valid_catalog
 from indexer.transfer.migrate import Mode, Transfer, TransferReport
 from indexer.transfer.serialization import unpack_records, unpack_thumbnails
@@ -69,7 +69,7 @@ def restore(
             seconds = time.monotonic() - started
             on_progress(IngestProgress("read", done >> 20, total >> 20, 0, seconds))
 
-    with Archive(path) as archive:
+    with open_archive(path) as archive:
         header = read_header(archive)
         archive.verify(on_bytes)
         folder = backend.local_dir(to.collection)
@@ -85,7 +85,7 @@ def restore(
 
 def read_collection_name(path: Path) -> str:
     """The name of the collection in a snapshot; raises as `restore` does."""
-    with Archive(path) as archive:
+    with open_archive(path) as archive:
         return read_header(archive).collection
 
 
@@ -174,7 +174,7 @@ class SnapshotSource(PointSource):
 def _group_chunks(archive: Archive) -> list[dict[str, str]]:
     """For each chunk: the suffix of a member's name -> the name."""
     chunks: dict[int, dict[str, str]] = {}
-    for name in archive.names():
+    for name in archive.names:
         if match := re.fullmatch(r"points/(\d{8})\.(.+)", name):
             chunks.setdefault(int(match[1]), {})[match[2]] = name
     if sorted(chunks) != list(range(len(chunks))):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,22 +74,20 @@ class Server:
         self,
         operation: Callable[[QdrantClient], T],
         *,
-        retry_seconds: float | None = None,
         stop: threading.Event | None = None,
         is_read: bool = False,
     ) -> T:
         """Run `operation`, with retries while the server is away or busy; it must be idempotent.
 
         The server's version is checked before the first call that writes; for reads (`is_read`)
-        only after one has failed.
+        only after one has failed. `stop` ends the waiting.
 
-        `retry_seconds` are from the first failure (default: the connection's); `stop` ends the
-        waiting. Raises `StoreUnavailableError` when the time is up, `StoreError` at once for an
-        error that is not transient.
+        Raises `StoreUnavailableError` when the connection's `retry_seconds` since the first failure
+        are over, `StoreError` at once for an error that is not transient.
         """
-        if retry_seconds is None:
-            retry_seconds = self.connection.retry_seconds
-        client = self._ensure_client()
+        retry_seconds = self.connection.retry_seconds
+        with self._lock:
+            client = self._client = self._client or make_client(self.connection)
         if not self._met:
             retry_seconds = min(retry_seconds, FIRST_CONTACT_SECONDS)
         if not (self._checked or is_read):
@@ -112,12 +110,6 @@ class Server:
             self._met = self._checked = False
         if client is not None:
             client.close()
-
-    def _ensure_client(self) -> QdrantClient:
-        with self._lock:
-            if self._client is None:
-                self._client = make_client(self.connection)
-            return self._client
 
     def _check_server(
         self, client: QdrantClient, retry_seconds: float, stop: threading.Event | None
@@ -152,9 +144,7 @@ class Server:
     def _call_with_retry(
         self, operation: Callable[[], T], retry_seconds: float, stop: threading.Event | None
     ) -> T:
-        def on_wait(fault: TransientError, waited: float) -> None:
-            self._log_retry(fault, waited, retry_seconds)
-
+        on_wait = partial(self._log_retry, retry_seconds)
         try:
             result = call_with_retry(operation, retry_seconds, self._clock, on_wait, stop)
         except RetryTimeoutError as timeout:
@@ -171,7 +161,7 @@ class Server:
             log.warning("%s answers again", format_location(self.connection))
         return result
 
-    def _log_retry(self, fault: TransientError, waited: float, retry_seconds: float) -> None:
+    def _log_retry(self, retry_seconds: float, fault: TransientError, waited: float) -> None:
         """Log once per outage, however many calls are waiting."""
         began = self._clock.now() - waited
         if waited < LOG_AFTER_SECONDS or began <= self._answered:

@@ -17,7 +17,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from indexer.errors import ConfigError, StoreError, StoreUnavailableError
 from indexer.stores.base import Layout, Schema, redact_password
-from indexer.stores.qdrant.client import Connection
+from indexer.stores.qdrant.client import Connection, make_client
 from indexer.stores.qdrant.points import (
     MAX_BYTES,
     MAX_POINTS,
@@ -244,9 +244,9 @@ def test_keys(server, qdrant, caplog):
 def test_an_unencrypted_key_is_warned_about(qdrant, caplog):
     with caplog.at_level(logging.WARNING, "indexer"):
         for host in ("localhost", "127.0.0.1", "qdrant"):
-            Server(Connection(f"http://{host}:1", "k"))._ensure_client()
+            make_client(Connection(f"http://{host}:1", "k"))
         assert not caplog.records
-        Server(Connection("http://user:secret@qdrant.example.org", "k"))._ensure_client()
+        make_client(Connection("http://user:secret@qdrant.example.org", "k"))
     assert "unencrypted" in caplog.text and "secret" not in caplog.text
 
 
