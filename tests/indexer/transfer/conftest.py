@@ -1,4 +1,4 @@
-"""A collection to be moved: made once, and only read."""
+"""A collection to copy: created once, and only read."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ POINTS = 900  # four pages
 
 
 def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
-    """Two thirds pictures with one, two or three vectors, one third passages."""
+    """Two thirds images with one, two or three vectors, one third texts."""
     rng = np.random.default_rng(seed)
-    made = []
+    result = []
     for i in range(count):
         row = rng.standard_normal((2, dim)).astype(np.float32)
         image, text = row / np.linalg.norm(row, axis=1, keepdims=True)
         words = SparseVector((7, 7 + i + 1), (0.1, 1 / 3 + i))
-        passage = i % 3 == 2
-        vectors = {TEXT: text, BM25: words} if passage else {IMAGE: image}
+        is_text = i % 3 == 2
+        vectors = {TEXT: text, BM25: words} if is_text else {IMAGE: image}
         if i % 3 == 1:
             vectors |= {TEXT: text, BM25: words}
         payload = {
-            "kind": "text" if passage else "image",
+            "kind": "text" if is_text else "image",
             "name": f"{i}.png",
             "paths": [f"/pictures/{i}.png", "/pictures/a\u2028b 赤.png"],
             "latitude": 51.123456789012345 + i,
@@ -56,30 +56,30 @@ def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
             "captions": [{"text": 'a "red"\nwall', "language": None, "source": "sidecar"}],
             "meta": {"deep": {"list": [1, 2.5, None, True, ""]}},
         }
-        made.append(Record(str(uuid.UUID(int=rng.integers(1 << 62))), vectors, payload))
-    return made
+        result.append(Record(str(uuid.UUID(int=rng.integers(1 << 62))), vectors, payload))
+    return result
 
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory) -> Config:
-    """The settings of a collection called `family` with points, a catalogue, votes, a thumbnail."""
+    """The settings of a collection called `family` with points, a catalog, votes, a thumbnail."""
     config = load_config({"store": str(tmp_path_factory.mktemp("source")), "collection": "family"})
     with OpenCollection.open_or_create(config, CARD) as collection:
-        made = records(collection.card.dim)
-        collection.store.upsert(made)
+        points = records(collection.card.dim)
+        collection.store.upsert(points)
         collection.mark_ingested()
-        catalogue = Catalog(collection.index_dir / "catalogue.db")
-        catalogue.add_root("/pictures")
-        catalogue.commit()
-        catalogue.close()
-        picture = collection.path / "asked.png"
-        picture.write_bytes(b"a picture that was searched with")
-        asked = VotedQuery((VotedQueryPart(text="red"), VotedQueryPart(image=str(picture))))
-        record_vote(collection.path, Vote(asked, made[0].id, "c0", 1, path="/pictures/0.png"))
+        catalog = Catalog(collection.index_dir / "catalogue.db")
+        catalog.add_root("/pictures")
+        catalog.commit()
+        catalog.close()
+        image = collection.path / "query.png"
+        image.write_bytes(b"a query image")
+        query = VotedQuery((VotedQueryPart(text="red"), VotedQueryPart(image=str(image))))
+        record_vote(collection.path, Vote(query, points[0].id, "c0", 1, path="/pictures/0.png"))
         record_vote(
-            collection.path, Vote(VotedQuery((VotedQueryPart(text="red"),)), made[1].id, "c1", -1)
+            collection.path, Vote(VotedQuery((VotedQueryPart(text="red"),)), points[1].id, "c1", -1)
         )
-        thumb = thumbnail_path(collection.thumbnail_dir, made[0].id)
+        thumb = thumbnail_path(collection.thumbnail_dir, points[0].id)
         thumb.parent.mkdir(parents=True)
         thumb.write_bytes(b"a thumbnail")
     return config
@@ -88,7 +88,7 @@ def source(tmp_path_factory) -> Config:
 @pytest.fixture
 def folder(tmp_path, source) -> Config:
     """Another store that is empty: a folder."""
-    return replace(source, store=str(tmp_path / "there"))
+    return replace(source, store=str(tmp_path / "destination"))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def server(qdrant, source) -> Config:
 
 
 @pytest.fixture
-def everything() -> Callable[[Config], dict[str, Record]]:
+def read_points() -> Callable[[Config], dict[str, Record]]:
     """All points of a collection by their ids, with vectors."""
 
     def read(config: Config) -> dict[str, Record]:
@@ -120,22 +120,21 @@ def everything() -> Callable[[Config], dict[str, Record]]:
 
 
 @pytest.fixture
-def same(everything) -> Callable[[Config, Config], bool]:
-    """Whether two collections hold the same points."""
+def assert_same_points(read_points) -> Callable[[Config, Config], None]:
+    """Fails unless two collections hold the same points."""
 
-    def compare(one: Config, other: Config) -> bool:
-        before, after = everything(one), everything(other)
+    def compare(one: Config, other: Config) -> None:
+        before, after = read_points(one), read_points(other)
         assert set(before) == set(after)
         for id, record in before.items():
-            twin = after[id]
-            assert record.payload == twin.payload
-            assert set(record.vectors) == set(twin.vectors)
+            copy = after[id]
+            assert record.payload == copy.payload
+            assert set(record.vectors) == set(copy.vectors)
             for name, v in record.vectors.items():
                 if isinstance(v, SparseVector):
-                    assert _sparse(v) == _sparse(twin.vectors[name])
+                    assert _sparse(v) == _sparse(copy.vectors[name])
                 else:
-                    assert float(v @ twin.vectors[name]) > 0.99999
-        return True
+                    assert float(v @ copy.vectors[name]) > 0.99999
 
     return compare
 

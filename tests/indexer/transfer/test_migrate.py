@@ -31,41 +31,39 @@ from indexer.transfer.migrate import Transfer, migrate, read_cursor
 from indexer.transfer.source import MAX_CHORD, PAGE_SIZE, open_source_collection
 from indexer.types import Part, Query, Record, SparseVector
 
-POINTS = 900  # of the collection that is moved
+POINTS = 900  # of the collection that is copied
 
 
 @pytest.fixture(params=["folder", "server"])
-def there(request):
+def destination(request):
     return request.getfixturevalue(request.param)
 
 
-def kept(source, there) -> bool:
-    """Whether what this machine keeps has gone along."""
-    with OpenCollection.open(source) as old, OpenCollection.open(there) as new:
-        catalogue = Catalog(new.index_dir / "catalogue.db")
-        assert catalogue.list_roots() == ["/pictures"]
-        catalogue.close()
+def assert_local_state_copied(source, destination) -> None:
+    with OpenCollection.open(source) as old, OpenCollection.open(destination) as new:
+        catalog = Catalog(new.index_dir / "catalogue.db")
+        assert catalog.list_roots() == ["/pictures"]
+        catalog.close()
         before, after = read_votes(old.path), read_votes(new.path)
         assert [(v.id, v.vote) for v in after] == [(v.id, v.vote) for v in before]
-        picture = after[0].query.parts[1].image
-        assert picture.startswith(str(new.path / "feedback"))
-        assert Path(picture).read_bytes() == b"a picture that was searched with"
+        image = after[0].query.parts[1].image
+        assert image.startswith(str(new.path / "feedback"))
+        assert Path(image).read_bytes() == b"a query image"
         thumb = thumbnail_path(new.thumbnail_dir, before[0].id)
         assert thumb.samefile(thumbnail_path(old.thumbnail_dir, before[0].id)), (
             "no second copy of it"
         )
-    return True
 
 
-def test_all_of_it_arrives(source, there, same):
+def test_everything_is_copied(source, destination, assert_same_points):
     seen = []
-    report = migrate(source, there, on_progress=seen.append)
+    report = migrate(source, destination, on_progress=seen.append)
     assert (report.points, report.copied, report.resumed, report.kept) == (POINTS, POINTS, 0, 0)
     assert (report.checked, report.catalogues, report.votes) == (256, 1, 2)
     assert (report.done, report.replaced) == (True, False)
-    assert same(source, there)
-    assert kept(source, there)
-    found = open_backend(there).get_indexes(there.collection)
+    assert_same_points(source, destination)
+    assert_local_state_copied(source, destination)
+    found = open_backend(destination).get_indexes(destination.collection)
     assert (found.old, found.building) == (None, None)
     assert found.in_use.card == open_backend(source).get_indexes("family").in_use.card
     assert found.in_use.ingested
@@ -97,7 +95,7 @@ def test_the_next_ingest_embeds_nothing_and_searches_find_the_same(
     assert (report.added, report.unchanged) == (0, 3)
 
 
-def test_an_interrupted_copy_continues(source, server, monkeypatch, same):
+def test_an_interrupted_copy_continues(source, server, monkeypatch, assert_same_points):
     monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
     stop = threading.Event()
 
@@ -114,27 +112,27 @@ def test_an_interrupted_copy_continues(source, server, monkeypatch, same):
     second = migrate(source, server)
     assert second.done
     assert (second.resumed, second.copied) == (first.copied, POINTS - first.copied)
-    assert same(source, server)
+    assert_same_points(source, server)
 
 
 KILLED = """
 import os, signal, sys
 import indexer.transfer.migrate as move
 write, pages = move.write_cursor, 0
-def dying(*arguments):
+def write_or_die(*arguments):
     global pages
     pages += 1
     if pages == 3:  # the first is the beginning; of two pages the second is not recorded
         os.kill(os.getpid(), signal.SIGKILL)
     write(*arguments)
-move.write_cursor = dying
+move.write_cursor = write_or_die
 from indexer.cli import main
 sys.argv[0] = "indexer"
 main()
 """
 
 
-def test_kill_9_loses_only_unacknowledged_pages(source, folder, same):
+def test_kill_9_loses_only_unacknowledged_pages(source, folder, assert_same_points):
     words = ["migrate", source.store, folder.store, "--collection", "family", "--quiet"]
     done = subprocess.run([sys.executable, "-c", KILLED, *words], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -144,15 +142,15 @@ def test_kill_9_loses_only_unacknowledged_pages(source, folder, same):
         assert 2 * PAGE_SIZE <= half.store.count() <= 4 * PAGE_SIZE
     report = migrate(source, folder)
     assert (report.resumed, report.copied, report.points) == (PAGE_SIZE, POINTS - PAGE_SIZE, POINTS)
-    assert same(source, folder)
+    assert_same_points(source, folder)
 
 
 def test_points_lost_by_a_power_cut_are_copied_again(source, server, monkeypatch):
     monkeypatch.setattr("indexer.transfer.source.PAGE_SIZE", 64)
     stop = threading.Event()
     migrate(source, server, on_progress=lambda now: now.stage == "copy" and stop.set(), stop=stop)
-    place, index = open_backend(server), open_backend(server).get_build(server.collection)
-    with OpenCollection.open_index(server, place, index) as half:
+    backend, index = open_backend(server), open_backend(server).get_build(server.collection)
+    with OpenCollection.open_index(server, backend, index) as half:
         half.store.delete([half.store.scroll(limit=1)[0][0].id])
     report = migrate(source, server)
     assert (report.resumed, report.copied) == (0, POINTS)
@@ -167,17 +165,17 @@ def test_a_build_of_something_else_is_not_continued(source, server, monkeypatch)
     create_collection(other, open_backend(source).get_indexes("family").in_use.card)
     with pytest.raises(CollectionError, match=r"something else.*reindex --forget --store http"):
         migrate(other, server)
-    place = open_backend(server)
-    with lock_for_writing(place.local_dir(name)):
-        assert [card.name for card in place.delete_inactive(name)] == ["colours"]
-    assert place.get_build(name) is None
+    backend = open_backend(server)
+    with lock_for_writing(backend.local_dir(name)):
+        assert [card.name for card in backend.delete_inactive(name)] == ["colours"]
+    assert backend.get_build(name) is None
     card = open_backend(source).get_indexes("family").in_use.card
-    place.start_build(name, replace(card, name="shades", fingerprint="s"), make_layout(server))
+    backend.start_build(name, replace(card, name="shades", fingerprint="s"), make_layout(server))
     with pytest.raises(CollectionError, match=r"shades.*is half built"):
         migrate(other, server)
 
 
-def test_an_existing_collection(source, server, everything):
+def test_an_existing_collection(source, server, read_points):
     card = open_backend(source).get_indexes("family").in_use.card
     create_collection(server, card)
     with pytest.raises(CollectionError, match=r"--merge.*--replace"):
@@ -189,27 +187,27 @@ def test_an_existing_collection(source, server, everything):
     assert (report.points, report.replaced) == (POINTS, True)
     assert summarize(server).old.card == card
     open_backend(server).rollback(server.collection)
-    assert set(everything(server)) == {lone.id}
+    assert set(read_points(server)) == {lone.id}
     with pytest.raises(CollectionError, match="the source and the destination"):
         migrate(source, source, "replace")
 
 
-def test_merge_into_an_existing_collection(source, server, everything):
-    there = server
+def test_merge_into_an_existing_collection(source, server, read_points):
+    destination = server
     with OpenCollection.open(source) as collection:
         shared = collection.store.scroll(limit=3, vectors=True)[0]
-    create_collection(there, open_backend(source).get_indexes("family").in_use.card)
+    create_collection(destination, open_backend(source).get_indexes("family").in_use.card)
     lone = Record(str(uuid.UUID(int=1)), {}, {"kind": "text", "name": "lone"})
     mine = [replace(record, payload={"kind": "text", "name": "mine"}) for record in shared]
-    with OpenCollection.open(there) as collection:
+    with OpenCollection.open(destination) as collection:
         collection.store.upsert([lone, *mine])
-    report = migrate(source, there, "merge")
+    report = migrate(source, destination, "merge")
     assert (report.points, report.copied, report.kept) == (POINTS + 1, POINTS - 3, 3)
     assert (report.votes, report.catalogues, report.done) == (2, 0, True)
-    found = everything(there)
+    found = read_points(destination)
     assert {found[record.id].payload["name"] for record in shared} == {"mine"}
     assert lone.id in found
-    again = migrate(source, there, "merge")
+    again = migrate(source, destination, "merge")
     assert (again.copied, again.kept, again.votes) == (0, POINTS, 0)
 
 
@@ -254,7 +252,7 @@ def test_both_collections_are_locked_during_a_copy(source, server):
 
 def test_a_server_that_is_written_to_during_a_copy(source, server):
     migrate(source, server)
-    there = replace(server, collection=f"{server.collection}-2")
+    destination = replace(server, collection=f"{server.collection}-2")
 
     def meddle(now):
         if now.stage == "begin":
@@ -262,42 +260,42 @@ def test_a_server_that_is_written_to_during_a_copy(source, server):
                 collection.store.upsert([Record(str(uuid.UUID(int=1)), {}, {"kind": "text"})])
 
     with pytest.raises(CollectionError, match=r"has changed while it was read.*not activated"):
-        migrate(server, there, on_progress=meddle)
-    assert not open_backend(there).exists(there.collection)
+        migrate(server, destination, on_progress=meddle)
+    assert not open_backend(destination).exists(destination.collection)
     with pytest.raises(CollectionError, match=r"as it was"):
-        migrate(server, there)
+        migrate(server, destination)
 
 
 class CorruptingBackend:
-    """A backend whose stores write something else than they are given."""
+    """A backend whose stores change what they write."""
 
-    def __init__(self, place, spoil) -> None:
-        self._place, self._spoil = place, spoil
+    def __init__(self, backend, corrupt) -> None:
+        self._backend, self._corrupt = backend, corrupt
 
     def __getattr__(self, name):
-        return getattr(self._place, name)
+        return getattr(self._backend, name)
 
     def open(self, index):
-        return CorruptingStore(self._place.open(index), self._spoil)
+        return CorruptingStore(self._backend.open(index), self._corrupt)
 
 
 class CorruptingStore:
-    def __init__(self, store, spoil) -> None:
-        self._store, self._spoil = store, spoil
+    def __init__(self, store, corrupt) -> None:
+        self._store, self._corrupt = store, corrupt
 
     def __getattr__(self, name):
         return getattr(self._store, name)
 
     def upsert(self, records, stop=None):
-        self._store.upsert(self._spoil(list(records)), stop)
+        self._store.upsert(self._corrupt(list(records)), stop)
 
 
-def without_one(records):
+def drop_first(records):
     return records[1:]
 
 
-def turned(records):
-    """Each picture's vector a little off: a cosine of 0.99."""
+def rotate_images(records):
+    """Each image's vector a little off: a cosine of 0.99."""
     for i, record in enumerate(records):
         if IMAGE in record.vectors:
             vector = np.array(record.vectors[IMAGE])
@@ -306,7 +304,7 @@ def turned(records):
     return records
 
 
-def other_words(records):
+def change_sparse_vectors(records):
     for i, record in enumerate(records):
         if BM25 in record.vectors:
             indices, values = record.vectors[BM25]
@@ -315,51 +313,51 @@ def other_words(records):
     return records
 
 
-def other_name(records):
+def change_names(records):
     return [replace(record, payload={**record.payload, "name": "x"}) for record in records]
 
 
-def no_image(records):
+def drop_image_vectors(records):
     return [replace(r, vectors={k: v for k, v in r.vectors.items() if k != IMAGE}) for r in records]
 
 
-def other_kind(records):
+def change_first_kind(records):
     return [replace(records[0], payload={**records[0].payload, "kind": "film"}), *records[1:]]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "why"),
+    ("corrupt", "why"),
     [
-        (without_one, "900 points were expected, and 896 were found"),
-        (other_kind, "points of kind .film. were expected|of kind"),
-        (turned, "has another image vector"),
-        (other_words, "has another bm25 vector"),
-        (other_name, r"has another payload \(name\)"),
-        (no_image, "has vectors"),
+        (drop_first, "900 points were expected, and 896 were found"),
+        (change_first_kind, "points of kind .film. were expected|of kind"),
+        (rotate_images, "has another image vector"),
+        (change_sparse_vectors, "has another bm25 vector"),
+        (change_names, r"has another payload \(name\)"),
+        (drop_image_vectors, "has vectors"),
     ],
 )
-def test_a_store_that_changes_what_is_written(source, server, spoil, why):
-    place = CorruptingBackend(open_backend(server), spoil)
+def test_a_store_that_changes_what_is_written(source, server, corrupt, why):
+    backend = CorruptingBackend(open_backend(server), corrupt)
     with (
         open_source_collection(source) as points,
         pytest.raises(CollectionError, match=f"(?s){why}.*not activated"),
     ):
-        Transfer(points, place, server).run()
+        Transfer(points, backend, server).run()
     assert not open_backend(server).exists(server.collection)
 
 
 def test_a_store_that_changes_what_is_merged(source, server):
     create_collection(server, open_backend(source).get_indexes("family").in_use.card)
-    place = CorruptingBackend(open_backend(server), turned)
+    backend = CorruptingBackend(open_backend(server), rotate_images)
     with (
         open_source_collection(source) as points,
         pytest.raises(CollectionError, match="another image vector"),
     ):
-        Transfer(points, place, server, "merge").run()
+        Transfer(points, backend, server, "merge").run()
 
 
 @pytest.mark.needs_faults
-def test_a_server_that_goes_away(source, server, qdrant, same):
+def test_a_server_that_goes_away(source, server, qdrant, assert_same_points):
     qdrant.kill_after(2, "/points")
     with pytest.raises(StoreError):
         migrate(source, replace(server, qdrant_retry_seconds=0.05))
@@ -367,10 +365,10 @@ def test_a_server_that_goes_away(source, server, qdrant, same):
     report = migrate(source, server)
     assert report.done
     assert report.points == POINTS
-    assert same(source, server)
+    assert_same_points(source, server)
 
 
-def test_one_tenant_of_several(source, server, everything):
+def test_one_tenant_of_several(source, server, read_points):
     card = open_backend(source).get_indexes("family").in_use.card
     shops = replace(server, collection=f"{server.collection}-shops")
     shared = Record(str(uuid.UUID(int=5)), {}, {"kind": "text", "name": "shared"})
@@ -380,13 +378,13 @@ def test_one_tenant_of_several(source, server, everything):
             mine.store.upsert([shared, own])
     acme, bolt = (replace(server, tenant=name) for name in ("acme", "bolt"))
     assert migrate(replace(shops, tenant="acme"), acme).points == 2
-    assert {r.payload["name"] for r in everything(server).values()} == {"shared", "acme"}
-    assert {r.payload["tenant"] for r in everything(server).values()} == {"acme"}
+    assert {r.payload["name"] for r in read_points(server).values()} == {"shared", "acme"}
+    assert {r.payload["tenant"] for r in read_points(server).values()} == {"acme"}
     with pytest.raises(CollectionError, match=r"--replace would replace .* by tenant 'bolt'"):
         migrate(replace(shops, tenant="bolt"), bolt, "replace")
     assert migrate(replace(shops, tenant="bolt"), bolt, "merge").copied == 2
-    assert len(everything(server)) == 4
-    assert {r.payload["name"] for r in everything(bolt).values()} == {"shared", "bolt"}
+    assert len(read_points(server)) == 4
+    assert {r.payload["name"] for r in read_points(bolt).values()} == {"shared", "bolt"}
 
 
 def test_the_tolerance_is_a_cosine_of_0_9999():
@@ -395,9 +393,9 @@ def test_the_tolerance_is_a_cosine_of_0_9999():
 
 
 def test_an_unfinished_first_index_can_be_deleted(source, folder):
-    place, card = open_backend(folder), open_backend(source).get_indexes("family").in_use.card
-    index = place.start_build("family", card, make_layout(folder))
-    assert place.delete_inactive("family") == [card]
-    assert place.get_build("family") is None
+    backend, card = open_backend(folder), open_backend(source).get_indexes("family").in_use.card
+    index = backend.start_build("family", card, make_layout(folder))
+    assert backend.delete_inactive("family") == [card]
+    assert backend.get_build("family") is None
     assert not index.folder.exists()
-    assert not place.exists("family")
+    assert not backend.exists("family")

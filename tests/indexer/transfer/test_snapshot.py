@@ -1,4 +1,4 @@
-"""A collection in one file, and back in any store; and files that somebody has meddled with."""
+"""A collection in one file, and back in any store; and files that were tampered with."""
 
 from __future__ import annotations
 
@@ -56,47 +56,47 @@ def test_any_tar_program_lists_it(file):
 
 
 @pytest.mark.parametrize("where", ["folder", "server"])
-def test_there_and_back(source, file, where, request, same):
-    there = request.getfixturevalue(where)
+def test_there_and_back(source, file, where, request, assert_same_points):
+    destination = request.getfixturevalue(where)
     seen = []
-    report = restore(file, there, on_progress=seen.append)
+    report = restore(file, destination, on_progress=seen.append)
     assert (report.points, report.copied, report.done) == (POINTS, POINTS, True)
     assert (report.catalogues, report.votes) == (1, 2)
     assert report.checked > 200
     assert [p.stage for p in seen if p.stage != "read"] == [
         "begin", "copy", "copy", "copy", "copy", "check"
     ]  # fmt: skip
-    assert same(source, there)
+    assert_same_points(source, destination)
     with (
-        OpenCollection.open(there) as opened,
+        OpenCollection.open(destination) as opened,
         closing(Catalog(opened.index_dir / "catalogue.db")) as c,
     ):
         assert c.list_roots() == ["/pictures"]
         votes = read_votes(opened.path)
         assert [vote.vote for vote in votes] == [1, -1]
         assert thumbnail_path(opened.thumbnail_dir, votes[0].id).read_bytes() == b"a thumbnail"
-        picture = opened.path / "feedback" / votes[0].query.parts[1].image
-        assert picture.read_bytes() == b"a picture that was searched with"
+        image = opened.path / "feedback" / votes[0].query.parts[1].image
+        assert image.read_bytes() == b"a query image"
         assert not (opened.path / ".restoring").exists()
 
 
-def test_an_interrupted_copy_continues(file, server, monkeypatch, everything):
+def test_an_interrupted_copy_continues(file, server, monkeypatch, read_points):
     monkeypatch.setattr("indexer.transfer.restore.PAGE_SIZE", 64)
     stop = threading.Event()
     first = restore(file, server, on_progress=lambda p: p.stage == "copy" and stop.set(), stop=stop)
     assert 0 < first.copied < POINTS
     second = restore(file, server)
     assert (second.resumed, second.copied) == (first.copied, POINTS - first.copied)
-    assert len(everything(server)) == POINTS
+    assert len(read_points(server)) == POINTS
 
 
-def test_restore_to_an_existing_collection(source, file, server, everything):
+def test_restore_to_an_existing_collection(source, file, server, read_points):
     card = open_backend(source).get_indexes("family").in_use.card
     create_collection(server, card)
     with pytest.raises(CollectionError, match=r"--merge.*--replace"):
         restore(file, server)
     assert restore(file, server, "replace").replaced
-    assert len(everything(server)) == POINTS
+    assert len(read_points(server)) == POINTS
     assert open_backend(server).get_indexes(server.collection).old
     other = replace(server, collection=f"{server.collection}-2")
     create_collection(other, replace(card, name="shades", fingerprint="shades-1"))
@@ -104,12 +104,12 @@ def test_restore_to_an_existing_collection(source, file, server, everything):
         restore(file, other, "replace")
 
 
-def test_a_snapshot_of_an_empty_collection(config, source, tmp_path, server, everything):
+def test_a_snapshot_of_an_empty_collection(config, source, tmp_path, server, read_points):
     create_collection(config, open_backend(source).get_indexes("family").in_use.card)
     assert snapshot(config, tmp_path / "none.tar").points == 0
     report = restore(tmp_path / "none.tar", server)
     assert (report.points, report.done) == (0, True)
-    assert everything(server) == {}
+    assert read_points(server) == {}
 
 
 def test_the_file_is_complete_or_missing(source, tmp_path):
@@ -139,7 +139,7 @@ def test_large_chunks_are_split(source, tmp_path, monkeypatch):
     assert len({m.name.partition(".")[0] for m in points}) > 4
 
 
-# Files that somebody has meddled with.
+# Files that were tampered with.
 
 
 def members(file) -> dict[str, bytes]:
@@ -147,8 +147,8 @@ def members(file) -> dict[str, bytes]:
         return {m.name: tar.extractfile(m).read() for m in tar}
 
 
-def written(path, parts: dict[str, bytes], *, digests: bool = True):
-    """A tar of `parts`, with digests that are right."""
+def write_tar(path, parts: dict[str, bytes], *, digests: bool = True):
+    """A tar of `parts`, with the right digests."""
     if digests:
         sums = {n: blake3(data).hexdigest() for n, data in parts.items() if n != "digests.json"}
         parts = {**parts, "digests.json": json.dumps(sums).encode()}
@@ -160,38 +160,40 @@ def written(path, parts: dict[str, bytes], *, digests: bool = True):
     return path
 
 
-def refused(path, config, why: str) -> None:
-    place = open_backend(config)
-    before = place.exists(config.collection)
+def assert_refused(path, config, why: str) -> None:
+    backend = open_backend(config)
+    before = backend.exists(config.collection)
     with pytest.raises(CollectionError, match=why):
         restore(path, config, "replace")
-    assert place.exists(config.collection) == before
+    assert backend.exists(config.collection) == before
 
 
 @pytest.mark.parametrize("size", [0, 100, 512, 5000, -1, -1024, -2000])
 def test_a_truncated_file(file, tmp_path, folder, size):
     data = file.read_bytes()
     (tmp_path / "cut.tar").write_bytes(data[:size])
-    refused(tmp_path / "cut.tar", folder, "cannot be restored.*Nothing has been changed")
-    assert not (tmp_path / "there").exists(), "nothing was begun"
+    assert_refused(tmp_path / "cut.tar", folder, "cannot be restored.*Nothing has been changed")
+    assert not (tmp_path / "destination").exists(), "nothing was started"
 
 
 def test_a_changed_byte(file, tmp_path, folder):
     data = bytearray(file.read_bytes())
-    place = data.index(b"0.png")
-    data[place] ^= 1
-    (tmp_path / "turned.tar").write_bytes(data)
-    refused(tmp_path / "turned.tar", folder, "payloads.jsonl was changed after it was written")
-    assert not (tmp_path / "there").exists()
+    position = data.index(b"0.png")
+    data[position] ^= 1
+    (tmp_path / "changed.tar").write_bytes(data)
+    assert_refused(
+        tmp_path / "changed.tar", folder, "payloads.jsonl was changed after it was written"
+    )
+    assert not (tmp_path / "destination").exists()
 
 
 def test_other_files_than_snapshots(tmp_path, folder):
     for name, data in {"a": b"hello " * 200, "b": bytes(4096)}.items():
         (tmp_path / name).write_bytes(data)
-        refused(tmp_path / name, folder, "cannot be restored")
+        assert_refused(tmp_path / name, folder, "cannot be restored")
     with tarfile.open(tmp_path / "c", "w") as tar:
         tar.addfile(tarfile.TarInfo("readme.txt"), io.BytesIO(b""))
-    refused(tmp_path / "c", folder, "not a file of indexer snapshot")
+    assert_refused(tmp_path / "c", folder, "not a file of indexer snapshot")
 
 
 @pytest.mark.parametrize(
@@ -211,8 +213,8 @@ def test_other_files_than_snapshots(tmp_path, folder):
     ],
 )
 def test_names_outside_the_archive(file, tmp_path, folder, name):
-    path = written(tmp_path / "bad.tar", {**members(file), name: b"x"})
-    refused(path, folder, "does not belong there|is not a plain file")
+    path = write_tar(tmp_path / "bad.tar", {**members(file), name: b"x"})
+    assert_refused(path, folder, "does not belong there|is not a plain file")
     assert {p.name for p in tmp_path.iterdir()} <= {"bad.tar"}
 
 
@@ -225,26 +227,26 @@ def test_members_that_are_not_files(file, tmp_path, folder, kind):
             if name == "local/catalogue.db":
                 info.type, info.linkname, info.size = kind, "/etc/passwd", 0
             tar.addfile(info, io.BytesIO(data[: info.size]))
-    refused(tmp_path / "bad.tar", folder, "not a plain file|not belong|cannot be restored")
+    assert_refused(tmp_path / "bad.tar", folder, "not a plain file|not belong|cannot be restored")
 
 
 def test_a_duplicate_member(file, tmp_path, folder):
-    path = written(tmp_path / "bad.tar", members(file))
+    path = write_tar(tmp_path / "bad.tar", members(file))
     with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as tar:
         info = tarfile.TarInfo("snapshot.json")
         info.size = 2
         tar.addfile(info, io.BytesIO(b"{}"))
-    refused(path, folder, "does not belong there")
+    assert_refused(path, folder, "does not belong there")
 
 
 def test_a_member_that_is_too_large(file, tmp_path, folder, monkeypatch):
     monkeypatch.setattr("indexer.transfer.archive.MAX_MEMBER_BYTES", 1000)
-    refused(file, folder, r"bytes; the limit is 1,000")
+    assert_refused(file, folder, r"bytes; the limit is 1,000")
 
 
 def test_a_newer_format(file, tmp_path, folder):
     parts = members(file)
-    told = json.loads(parts["snapshot.json"])
+    content = json.loads(parts["snapshot.json"])
     for change, why in {
         "format": "update it .pip install --upgrade polylens",
         "points": "cannot be read",
@@ -252,12 +254,12 @@ def test_a_newer_format(file, tmp_path, folder):
         "dense": "its vectors are",
         "collection": "expected 1-64 letters",
     }.items():
-        bad = {**told, change: {"format": 2, "collection": "../x"}.get(change)}
-        path = written(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
-        refused(path, folder, why)
-    bad = {**told, "card": {**told["card"], "dim": 1 << 40}}
-    path = written(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
-    refused(path, folder, "its vectors have dim")
+        bad = {**content, change: {"format": 2, "collection": "../x"}.get(change)}
+        path = write_tar(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
+        assert_refused(path, folder, why)
+    bad = {**content, "card": {**content["card"], "dim": 1 << 40}}
+    path = write_tar(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
+    assert_refused(path, folder, "its vectors have dim")
 
 
 class Evil:
@@ -265,20 +267,20 @@ class Evil:
         return (open, ("pwned", "w"))
 
 
-def header(told: dict) -> bytes:
+def dump_header(fields: dict) -> bytes:
     out = io.BytesIO()
-    np.lib.format.write_array_header_1_0(out, told)
+    np.lib.format.write_array_header_1_0(out, fields)
     return out.getvalue()
 
 
-def objects() -> bytes:
-    told = {"descr": "|O", "fortran_order": False, "shape": (900,)}
-    return header(told) + pickle.dumps([Evil()])
+def pickled_array() -> bytes:
+    fields = {"descr": "|O", "fortran_order": False, "shape": (900,)}
+    return dump_header(fields) + pickle.dumps([Evil()])
 
 
-def huge() -> bytes:
-    """It claims to have 2 ** 60 rows."""
-    return header({"descr": "<f4", "fortran_order": False, "shape": (1 << 60, 48)})
+def oversized_array() -> bytes:
+    """Its header claims 2 ** 60 rows."""
+    return dump_header({"descr": "<f4", "fortran_order": False, "shape": (1 << 60, 48)})
 
 
 def floats(*rows: float) -> bytes:
@@ -296,8 +298,8 @@ def integers(*rows: int) -> bytes:
 @pytest.mark.parametrize(
     ("end", "data"),
     [
-        ("image.npy", objects()),
-        ("image.npy", huge()),
+        ("image.npy", pickled_array()),
+        ("image.npy", oversized_array()),
         ("image.npy", b""),
         ("image.npy", b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 0x76),
         ("image.rows.npy", integers(-1)),
@@ -317,8 +319,8 @@ def test_invalid_arrays(file, tmp_path, server, monkeypatch, end, data):
     monkeypatch.chdir(tmp_path)
     parts = members(file)
     assert f"points/00000000.{end}" in parts
-    path = written(tmp_path / "bad.tar", {**parts, f"points/00000000.{end}": data})
-    refused(path, server, "chunk 0 is invalid")
+    path = write_tar(tmp_path / "bad.tar", {**parts, f"points/00000000.{end}": data})
+    assert_refused(path, server, "chunk 0 is invalid")
     assert not (tmp_path / "pwned").exists()
 
 
@@ -326,17 +328,17 @@ def test_numbers_that_are_not_finite(file, tmp_path, server):
     parts = members(file)
     image = bytearray(parts["points/00000000.image.npy"])
     image[-4:] = np.float32(np.nan).tobytes()
-    path = written(tmp_path / "bad.tar", {**parts, "points/00000000.image.npy": bytes(image)})
-    refused(path, server, "not finite")
+    path = write_tar(tmp_path / "bad.tar", {**parts, "points/00000000.image.npy": bytes(image)})
+    assert_refused(path, server, "not finite")
 
 
 def test_fewer_points_than_the_header_says(file, tmp_path, server):
     parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000001")}
-    path = written(tmp_path / "bad.tar", parts)
-    refused(path, server, "900 points were expected, and 512 were found")
+    path = write_tar(tmp_path / "bad.tar", parts)
+    assert_refused(path, server, "900 points were expected, and 512 were found")
     parts = {n: data for n, data in members(file).items() if not n.startswith("points/00000000")}
-    path = written(tmp_path / "bad.tar", parts)
-    refused(path, server, "some of its points are missing")
+    path = write_tar(tmp_path / "bad.tar", parts)
+    assert_refused(path, server, "some of its points are missing")
 
 
 def test_a_catalog_with_a_trigger_is_not_restored(file, tmp_path, server):
@@ -347,7 +349,7 @@ def test_a_catalog_with_a_trigger_is_not_restored(file, tmp_path, server):
         db.execute("CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM contents; END")
         db.commit()
     for data in (evil.read_bytes(), b"no database", parts["local/catalogue.db"][:5000]):
-        path = written(tmp_path / "bad.tar", {**parts, "local/catalogue.db": data})
+        path = write_tar(tmp_path / "bad.tar", {**parts, "local/catalogue.db": data})
         assert restore(path, server, "replace").catalogues == 0
 
 
@@ -360,7 +362,7 @@ def test_votes_that_name_other_files_are_not_restored(file, tmp_path, server):
     for image in (str(secret), "../../secret.png", "feedback/../../secret.png"):
         vote["query"]["parts"][1]["image"] = image
         data = json.dumps(vote).encode() + b"\n" + lines[1] + b"\n"
-        path = written(tmp_path / "bad.tar", {**parts, "local/feedback.jsonl": data})
+        path = write_tar(tmp_path / "bad.tar", {**parts, "local/feedback.jsonl": data})
         restore(path, server, "replace")
     folder = open_backend(server).local_dir(server.collection)
     assert [vote.vote for vote in read_votes(folder)] == [-1]

@@ -16,58 +16,58 @@ from indexer.types import IngestProgress
 
 
 @pytest.fixture
-def type_(monkeypatch, server):
-    """`type_(words)`: the exit status, stdout and stderr."""
+def run_cli(monkeypatch, server):
+    """`run_cli(words)`: the exit status, stdout and stderr."""
     monkeypatch.setenv("POLYLENS_QDRANT_RETRY_SECONDS", "5")
     if server.qdrant_api_key:
         monkeypatch.setenv("QDRANT_API_KEY", server.qdrant_api_key)
 
     def run(*words: str) -> tuple[int, str, str]:
-        done = CliRunner().invoke(app, list(words))
-        if done.exception and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.exit_code, done.stdout, done.stderr
+        result = CliRunner().invoke(app, list(words))
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
 
     return run
 
 
-def test_migrate(type_, source, server):
+def test_migrate(run_cli, source, server):
     words = ("migrate", source.store, server.store, "--collection", "family")
-    there = ("--to", server.collection)
-    code, out, err = type_(*words, *there, "--json")
-    told = json.loads(out)
+    destination = ("--to", server.collection)
+    code, out, err = run_cli(*words, *destination, "--json")
+    report = json.loads(out)
     assert code == 0
-    assert (told["points"], told["copied"], told["checked"]) == (900, 900, 256)
-    assert (told["store"], told["collection"]) == (server.store, server.collection)
-    assert told["points_per_second"] > 0
+    assert (report["points"], report["copied"], report["checked"]) == (900, 900, 256)
+    assert (report["store"], report["collection"]) == (server.store, server.collection)
+    assert report["points_per_second"] > 0
     with pytest.raises(CollectionError, match="--merge"):
-        type_(*words, *there)
-    code, out, err = type_(*words, *there, "--replace", "--quiet")
+        run_cli(*words, *destination)
+    code, out, err = run_cli(*words, *destination, "--replace", "--quiet")
     assert "has 900 points: 900 copied in 0:" in out
     assert f"indexer reindex --rollback --store {server.store}" in err
-    code, out, _ = type_(*words, *there, "--merge")
+    code, out, _ = run_cli(*words, *destination, "--merge")
     assert "0 copied" in out
     assert "900 were there already" in out
 
 
-def test_snapshot_and_restore(type_, source, server, tmp_path):
-    code, out, _ = type_(
+def test_snapshot_and_restore(run_cli, source, server, tmp_path):
+    code, out, _ = run_cli(
         "snapshot", "--store", source.store, "--collection", "family", "-o", str(tmp_path), "--json"
     )
-    told = json.loads(out)
+    report = json.loads(out)
     (file,) = tmp_path.glob("family-*.polylens.tar")
-    assert (code, told["file"], told["points"]) == (0, str(file), 900)
-    assert told["bytes"] == file.stat().st_size
-    code, out, _ = type_(
+    assert (code, report["file"], report["points"]) == (0, str(file), 900)
+    assert report["bytes"] == file.stat().st_size
+    code, out, _ = run_cli(
         "restore", str(file), "--store", server.store, "--collection", server.collection
     )
     assert code == 0
     assert f"'{server.collection}' in {server.store} has 900 points" in out
     with pytest.raises(CollectionError, match=r"'family' in .* already exists"):
-        type_("restore", str(file), "--store", source.store)
+        run_cli("restore", str(file), "--store", source.store)
 
 
-def test_stopped(type_, source, server, tmp_path, monkeypatch):
+def test_stopped(run_cli, source, server, tmp_path, monkeypatch):
     @contextmanager
     def stopped():
         stop = threading.Event()
@@ -76,10 +76,10 @@ def test_stopped(type_, source, server, tmp_path, monkeypatch):
 
     monkeypatch.setattr("indexer.cli._progress.stop_on_signal", stopped)
     words = ("migrate", source.store, server.store, "--collection", "family")
-    code, out, err = type_(*words, "--to", server.collection, "--json")
+    code, out, err = run_cli(*words, "--to", server.collection, "--json")
     assert (code, json.loads(out)["interrupted"]) == (130, True)
     assert "the same command continues" in err
-    code, _, err = type_(
+    code, _, err = run_cli(
         "snapshot", "--store", source.store, "--collection", "family", "-o", str(tmp_path / "a.tar")
     )
     assert code == 130
@@ -97,9 +97,9 @@ def test_stopped(type_, source, server, tmp_path, monkeypatch):
     ],
 )
 def test_wrong_usage(words, why):
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 2
-    assert why in " ".join(done.stderr.replace("│", "").split())
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert why in " ".join(result.stderr.replace("│", "").split())
 
 
 def test_the_rate_of_a_continued_copy():
@@ -107,5 +107,5 @@ def test_the_rate_of_a_continued_copy():
     assert rate(IngestProgress("begin", 500, 1000, 0, 0.0)) == (0.0, None)
     speed, left = rate(IngestProgress("copy", 600, 1000, 0, 10.0))
     assert (speed, left) == (10.0, 40.0)
-    told = format_progress(IngestProgress("copy", 600, 1000, 0, 10.0), speed, left)
-    assert told == "600 of 1000 points, 10.0/s, 0:40 left"
+    line = format_progress(IngestProgress("copy", 600, 1000, 0, 10.0), speed, left)
+    assert line == "600 of 1000 points, 10.0/s, 0:40 left"
