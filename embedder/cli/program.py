@@ -12,13 +12,15 @@ import typer
 from typer import Argument, Option
 
 from embedder.api import describe_model, list_models, load
-from embedder.cli import options
 from embedder.cli.console import (
+    Json,
+    Model,
     make_app,
     print_fields,
     print_note,
     print_table,
     run_program,
+    takes_model_settings,
     write_json,
 )
 from embedder.errors import EmbedderError
@@ -81,7 +83,7 @@ app = make_app(HELP, EXAMPLES)
 
 
 @app.command(epilog=MODELS_EXAMPLES)
-def models(as_json: options.Json = False) -> None:
+def models(as_json: Json = False) -> None:
     """List the known models."""
     print_models(as_json=as_json)
 
@@ -122,7 +124,7 @@ def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
 
 
 @app.command(epilog=INFO_EXAMPLES)
-def info(model: options.Model = DEFAULT_MODEL, as_json: options.Json = False) -> None:
+def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """Show everything that is known about a model."""
     card = find_card(model)
     if as_json:
@@ -141,7 +143,7 @@ def _format_value(value: object) -> str:
 
 
 @app.command(epilog=EMBED_EXAMPLES)
-@options.takes_model_settings()
+@takes_model_settings()
 def embed(
     settings: Settings,
     texts: Annotated[
@@ -167,8 +169,8 @@ def embed(
     as_int8: Annotated[
         bool, Option("--int8", help="Integers from -127 to 127 in that array.")
     ] = False,
-    model: options.Model = DEFAULT_MODEL,
-    as_json: options.Json = False,
+    model: Model = DEFAULT_MODEL,
+    as_json: Json = False,
 ) -> None:
     """Print the vectors of texts and images: texts first, in the order given."""
     if role not in ROLES:
@@ -242,10 +244,10 @@ def _print_vectors(
 
 
 @app.command(epilog=SERVE_EXAMPLES)
-@options.takes_model_settings()
+@takes_model_settings()
 def serve(
     settings: Settings,
-    model: options.Model = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     host: Annotated[str, Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import PeriodicNotes, print_note, replace_unprintable
-from embedder.cli.options import inject
+from embedder.cli.console import PeriodicNotes, inject, print_note, replace_unprintable
 
 Out = Annotated[
     Path, Option("--out", "-o", metavar="FILE", help="Where to write: a JSON Lines file.")

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli import options
-from embedder.cli.console import print_line, print_note, print_table, write_json
+from embedder.cli.console import (
+    Json,
+    Model,
+    print_line,
+    print_note,
+    print_table,
+    takes_model_settings,
+    write_json,
+)
 from embedder.families.registry import DEFAULT_MODEL
 from embedder.types import Settings
 from finetune.cli._options import print_location, show_progress, takes_benchmark_flags
@@ -40,17 +47,17 @@ Examples:
 
 
 @app.command(epilog=EVALUATE_EXAMPLES)
-@options.takes_model_settings()
+@takes_model_settings()
 @takes_benchmark_flags
 def evaluate(
     settings: Settings,
     benchmark_flags: dict[str, Any],
     path: Annotated[Path, Argument(help="A file of pairs, or a published dataset's folder.")],
-    model: options.Model = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None, Option(metavar="FOLDER", help="Where to write the report and results.")
     ] = None,
-    as_json: options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure how well a model finds what belongs together, by direction and language."""
     from finetune.evaluation.report import report_to_dict
@@ -109,7 +116,7 @@ def _print_report(report: EvaluationReport) -> None:
 
 
 @app.command(epilog=COMPARE_EXAMPLES)
-@options.takes_model_settings("device", "dtype", "trust_remote_code", "model_api_key")
+@takes_model_settings("device", "dtype", "trust_remote_code", "model_api_key")
 @takes_benchmark_flags
 def compare(
     settings: Settings,
@@ -123,7 +130,7 @@ def compare(
         Path | None,
         Option(metavar="FOLDER", help="Where to write the comparison and both evaluations."),
     ] = None,
-    as_json: options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Test whether one model is significantly better than another on the same queries."""
     from finetune.evaluation.evaluate import compare as compare_reports

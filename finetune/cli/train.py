@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli import options
-from embedder.cli.console import print_note, write_json
+from embedder.cli.console import (
+    Dtype,
+    Json,
+    complete_model_name,
+    print_note,
+    takes_model_settings,
+    write_json,
+)
 from embedder.types import Settings
 from finetune.cli._options import Images
 from finetune.errors import FinetuneError
@@ -38,7 +44,7 @@ Examples:
 
 
 @app.command(epilog=TRAIN_EXAMPLES)
-@options.takes_model_settings("device", "dtype", "trust_remote_code")
+@takes_model_settings("device", "dtype", "trust_remote_code")
 def train(
     settings: Settings,
     files: Annotated[
@@ -57,7 +63,7 @@ def train(
             metavar="NAME|FOLDER",
             help="The model to adapt.",
             show_default="the preset's",
-            autocompletion=options.complete_model_name,
+            autocompletion=complete_model_name,
         ),
     ] = None,
     out: Annotated[
@@ -89,7 +95,7 @@ def train(
             "--set", metavar="NAME=VALUE", help="Any other recipe setting, such as lora.rank=8."
         ),
     ] = None,
-    as_json: options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Adapt a model to pairs, and evaluate it before and after on held-out pairs."""
     from embedder.vlm.loading import silence_transformers
@@ -168,8 +174,8 @@ def export(
     adapter: Annotated[
         bool, Option("--adapter", help="Write only the adapter, without its base.")
     ] = False,
-    dtype: options.Dtype = None,
-    as_json: options.Json = False,
+    dtype: Dtype = None,
+    as_json: Json = False,
 ) -> None:
     """Write a run's model for other programs: merged into its base, or only the adapter."""
     from embedder.vlm.loading import silence_transformers

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import print_note
-from embedder.cli.options import Command, complete_model_name, inject, make_option
+from embedder.cli.console import Command, complete_model_name, inject, make_option, print_note
 from indexer.config import SETTINGS, WORKERS, Config, load_config
 from indexer.errors import ConfigError
 

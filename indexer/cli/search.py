@@ -11,8 +11,7 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperCommand, TyperOption
 
-from embedder.cli.console import print_note, replace_unprintable, write_json
-from embedder.cli.options import Command, inject
+from embedder.cli.console import Command, inject, print_note, replace_unprintable, write_json
 from indexer.cli import _options
 from indexer.config import Config
 

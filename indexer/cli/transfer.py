@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import INTERRUPTED, print_line, print_note, write_json
-from embedder.cli.options import inject
+from embedder.cli.console import INTERRUPTED, inject, print_line, print_note, write_json
 from indexer.cli import _options
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from embedder.cli.options import takes_model_settings
+from embedder.cli.console import takes_model_settings
 from indexer.cli import _options, app
 from indexer.config import SETTINGS
 
