@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 
+from embedder.cli.console import get_version
 from embedder.cli.program import app
 from tests.programs import run_program
 
@@ -39,6 +41,15 @@ def test_help_and_version():
     assert "Examples:" in run("--help").stdout
     assert run("--version").stdout.startswith("polylens ")
     assert run().returncode == 2
+
+
+def test_version_of_a_checkout_that_is_not_installed(monkeypatch):
+    def fail(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    installed = get_version()
+    monkeypatch.setattr("importlib.metadata.version", fail)
+    assert get_version() == installed
 
 
 def test_models_and_info():
