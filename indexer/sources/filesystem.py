@@ -96,7 +96,7 @@ class _LocalFile(ByteSource):
         try:
             with self._path.open("rb") as file:
                 file.seek(start)
-                return file.read(end - start)
+                return file.read(max(0, end - start))  # -1 would be all
         except OSError as error:
             raise unreadable(error.strerror or error) from None
 

@@ -12,6 +12,7 @@ from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.ingest.thumbnails import ensure_thumbnail
 from indexer.sources import SourceSet, open_source, read_original
+from indexer.sources.tar import BLOCK_BYTES
 
 
 @pytest.fixture
@@ -95,6 +96,17 @@ def test_member_names_that_lead_out_of_the_archive(folder, run, stored, make_ima
     result = run(folder / "x.tar")
     assert result == {"added": 1, "skipped": [("up.png", "unsupported")]}
     assert stored()["root.png"]["paths"] == [f"{folder}/x.tar#root.png"]
+
+
+def test_a_member_of_negative_size(folder, run, make_image, make_tar):
+    data = bytearray(make_tar({"a.png": make_image(1)}))
+    header = data[:BLOCK_BYTES]
+    header[124:136] = b"\xff" + (-BLOCK_BYTES).to_bytes(11, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (folder / "x.tar").write_bytes(header + data[BLOCK_BYTES:])
+    skipped = run(folder / "x.tar")["skipped"]
+    assert ("x.tar#a.png", "unreadable") in skipped
 
 
 def test_invalid_archives(folder):
