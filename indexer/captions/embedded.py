@@ -170,7 +170,9 @@ def _parse_coordinates(gps: dict[int, Any]) -> tuple[float, float]:
     raise ValueError("not a place")
 
 
-def _parse_degrees(value: tuple[Any, ...], side: object, negative: str) -> float:
+def _parse_degrees(value: object, side: object, negative: str) -> float:
+    if not isinstance(value, tuple):  # bytes or text would pass for numbers
+        raise TypeError("not degrees, minutes, seconds")
     size: float = sum(float(part) / 60**i for i, part in enumerate(value[:3]))
     return round(-size if str(side).strip("\0 ").upper() == negative else size, 6)
 

@@ -183,6 +183,17 @@ def test_invalid_coordinates(gps):
     assert (found.latitude, found.longitude) == (None, None)
 
 
+def test_coordinates_of_another_type_are_invalid():
+    data = saved(exif=exif(gps={1: "N", 2: (48.0, 12.0, 3.6), 3: "E", 4: (11.0, 1.0, 2.0)}))
+    rationals, undefined = 5, 7
+    for tag in (2, 4):
+        entry = struct.pack(">HHL", tag, rationals, 3)
+        assert data.count(entry) == 1
+        data = data.replace(entry, struct.pack(">HHL", tag, undefined, 3))
+    found = read_metadata(data)
+    assert (found.latitude, found.longitude) == (None, None)
+
+
 def test_iptc_in_utf8():
     found = read_metadata(
         with_iptc(
