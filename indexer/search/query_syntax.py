@@ -31,7 +31,7 @@ DEFAULT_IMAGE_SIDE = 512  # pixels on the shorter side, where the model is not k
 
 NUMERIC_FIELDS = {"year", "width", "height", "bytes", "frames", "passage", "latitude", "longitude"}
 FIELD_ALIASES = {"language": "languages", "tag": "tags", "path": "paths"}
-NUMBER_PATTERN = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]\d+)?")
+NUMBER_PATTERN = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 COMPARISON_PATTERN = re.compile(rf"(?P<sign>[<>]=?)(?P<number>{NUMBER_PATTERN.pattern})")
 COMPARISON_OPERATORS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 

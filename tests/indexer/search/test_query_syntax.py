@@ -94,6 +94,9 @@ def test_filters():
         ("-1.5..-.5", {"gte": -1.5, "lte": -0.5}),
         (">=2019", {"gte": 2019}),
         ("<3", {"lt": 3}),
+        ("1e-05", {"gte": 1e-05, "lte": 1e-05}),
+        ("1e+16", {"gte": 1e16, "lte": 1e16}),
+        ("+5.", {"gte": 5, "lte": 5}),
     ],
 )
 def test_a_range_of_numbers(value, numbers):
