@@ -50,9 +50,9 @@ def export(
 ) -> int:
     """Write `rows` to `out` one by one; returns their number.
 
-    jsonl: {"id", "score", "payload", "vectors"} per line. csv: `COLUMNS`, no vectors. npz: `ids`,
-    `scores`, `payloads.jsonl` (bytes, a line per point), and for `image` and `text` an (n, dim)
-    float32 array, with a row of NaN for a point without that vector.
+    jsonl: {"id", "score", "payload", "vectors"} per line. csv: `CSV_COLUMNS`, no vectors. npz:
+    `ids`, `scores`, `payloads.jsonl` (bytes, a line per point), and for `image` and `text` an
+    (n, dim) float32 array, with a row of NaN for a point without that vector.
     """
     return WRITERS[form](rows, out, vectors)
 
@@ -122,8 +122,8 @@ def _write_npz(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> int:
         _write_array(archive, "scores", np.array(scores, np.float32))
         for name in names:
             files[name].flush()
-            array = np.empty((0, dim), np.float32)
-            if ids:  # an empty file cannot be mapped
+            array = np.empty((len(ids), dim), np.float32)
+            if dim:  # an empty file cannot be mapped
                 array = np.memmap(files[name], np.float32, "r", shape=(len(ids), dim))
             _write_array(archive, name, array)
         files[PAYLOADS_FILE].seek(0)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from uuid import uuid4
 
 import numpy as np
+
+from indexer.export import export
+from indexer.types import Record
 
 
 def lines(text: str) -> list[dict]:
@@ -63,6 +67,14 @@ def test_numpy_without_points(library, tmp_path):
     assert archive["image"].shape == archive["text"].shape == (0, 0)
     assert archive["image"].dtype == np.float32
     assert archive["payloads.jsonl"] == b""
+
+
+def test_numpy_of_points_without_dense_vectors():
+    out = io.BytesIO()
+    rows = [(Record(str(uuid4()), {}, {"paths": []}), None)] * 2
+    assert export(rows, out, "npz") == 2
+    out.seek(0)
+    assert np.load(out)["image"].shape == (2, 0)
 
 
 def test_csv(library):
