@@ -1,1 +1,1 @@
-"""Cli."""
+"""The program `embedder`, and what the console scripts share."""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
-from embedder.cli.console import print_fields, print_table, write_json
+from embedder.cli.console import make_option, print_fields, print_table, write_json
 from embedder.hardware import format_bytes
+from embedder.settings import Setting, parse_size
 from indexer.cli import _options
+from indexer.config import parse_profile
 
 if TYPE_CHECKING:
     from embedder import ModelCard
     from indexer.config import Config
     from indexer.planning import DeploymentPlan
 
-T = TypeVar("T")
 app = typer.Typer()
 
 MIN_NODE_RAM = 10**9  # of a node
@@ -34,77 +37,104 @@ Examples:
 """
 
 
+def parse_count(value: object) -> int:
+    """Parse "100M" as 100,000,000; a B is a billion here, not a byte. Raises `ValueError`."""
+    text = str(value).strip()
+    billions = re.fullmatch(r"([\d.]+)\s*[bB]", text)
+    return int(float(billions[1]) * 1e9) if billions else parse_size(text.replace(",", ""))
+
+
+def _parse_ram(value: object) -> int:
+    ram = parse_size(value)
+    if ram < MIN_NODE_RAM:
+        raise ValueError("expected 1 GB or more; write the unit, as in 64GB")
+    return ram
+
+
+def _parse_gpu(value: object) -> str:
+    from indexer.planning.timing import GPUS
+
+    name = str(value).lower()
+    if name not in GPUS:
+        raise ValueError(f"expected one of {', '.join(GPUS)}")
+    return name
+
+
+def _check_finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"expected a number, not {value}")
+    return value
+
+
+def _parsed_option(
+    help: str, parse: Callable[[object], object], metavar: str = "N", default: str = ""
+) -> Any:
+    return make_option(Setting(help, parse, metavar, default_text=default), parse=True)
+
+
+Number = partial(Option, metavar="N", callback=_check_finite)
+Price = partial(Number, metavar="PRICE", min=0)
+
+
 @app.command(epilog=EXAMPLES)
 @_options.takes_flags("dim", "store", "collection", "model")
 def plan(
     flags: dict[str, Any],
-    images: Annotated[str, Option(metavar="N", help="Images, such as 100M or 1B.")],
-    texts: Annotated[str, Option(metavar="N", help="Chunks of text; a short text is one.")] = "0",
-    captions: Annotated[
-        float, Option(min=0, metavar="N", help="Captions per image, on average.")
-    ] = 0.0,
+    images: Annotated[int, _parsed_option("Images, such as 100M or 1B.", parse_count)],
+    texts: Annotated[
+        int, _parsed_option("Chunks of text; a short text is one.", parse_count, default="0")
+    ] = 0,
+    captions: Annotated[float, Number(min=0, help="Captions per image, on average.")] = 0.0,
     profile: Annotated[
         str | None,
-        Option(metavar="small|large|huge", help="Plan for this profile, not for the best one."),
+        _parsed_option(
+            "Plan for this profile, not for the best one.", parse_profile, "small|large|huge"
+        ),
     ] = None,
     replicas: Annotated[
         int | None, Option(min=1, metavar="N", help="Copies of each shard.")
     ] = None,
-    node_ram: Annotated[str, Option(metavar="SIZE", help="RAM of a node.")] = "64GB",
+    node_ram: Annotated[
+        int, _parsed_option("RAM of a node.", _parse_ram, "SIZE", "64GB")
+    ] = 64_000_000_000,
     gpu: Annotated[
-        str, Option(metavar="NAME", help="The GPU that embeds, such as a100, l40s or l4.")
+        str,
+        _parsed_option(
+            "The GPU that embeds, such as a100, l40s or l4.", _parse_gpu, "NAME", "h100"
+        ),
     ] = "h100",
     gpus: Annotated[int, Option(min=1, metavar="N", help="How many GPUs.")] = 1,
     days: Annotated[
-        float | None, Option(min=0.001, metavar="N", help="Days that the embedding may take.")
+        float | None, Number(min=0.001, help="Days that the embedding may take.")
     ] = None,
     utilisation: Annotated[
-        float,
-        Option(min=0.01, max=1, metavar="N", help="Share of a GPU's peak that the model reaches."),
+        float, Number(min=0.01, max=1, help="Share of a GPU's peak that the model reaches.")
     ] = 0.4,
     points_per_second: Annotated[
-        float | None, Option(min=0.1, metavar="N", help="The upload speed measured on your server.")
+        float | None, Number(min=0.1, help="The upload speed measured on your server.")
     ] = None,
-    gpu_hour: Annotated[
-        float | None, Option(min=0, metavar="PRICE", help="Cost of a GPU per hour.")
-    ] = None,
-    node_month: Annotated[
-        float | None, Option(min=0, metavar="PRICE", help="Cost of a node per month.")
-    ] = None,
+    gpu_hour: Annotated[float | None, Price(help="Cost of a GPU per hour.")] = None,
+    node_month: Annotated[float | None, Price(help="Cost of a node per month.")] = None,
     as_json: _options.Json = False,
 ) -> None:
     """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
     from indexer.collections import open_backend
-    from indexer.config import parse_profile
-    from indexer.planning.planner import (
-        COLLECTION_PLACEHOLDER,
-        URL_PLACEHOLDER,
-        PlanRequest,
-        parse_count,
-    )
+    from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
     from indexer.planning.planner import plan as make_plan
     from indexer.stores.base import redact_password
 
-    _check_finite(
-        captions=captions,
-        days=days,
-        utilisation=utilisation,
-        points_per_second=points_per_second,
-        gpu_hour=gpu_hour,
-        node_month=node_month,
-    )
     config = _options.resolve_flags(**flags)
     card, dim = _resolve_model(config)
     request = PlanRequest(
-        images=_parse_option("--images", parse_count, images),
+        images=images,
         dim=dim,
-        texts=_parse_option("--texts", parse_count, texts),
+        texts=texts,
         captions=captions,
         card=card,
-        profile=_parse_option("--profile", parse_profile, profile) if profile else None,
+        profile=profile,
         replicas=replicas,
-        node_ram=_parse_option("--node-ram", _parse_ram, node_ram),
-        gpu=_check_gpu(gpu),
+        node_ram=node_ram,
+        gpu=gpu,
         gpus=gpus,
         days=days,
         utilization=utilisation,
@@ -123,36 +153,6 @@ def plan(
         write_json(asdict(deployment))
         return
     _print_plan(deployment)
-
-
-def _parse_option(flag: str, parse: Callable[[object], T], value: object) -> T:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise typer.BadParameter(f"{flag} {value}: {error}") from None
-
-
-def _check_finite(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not math.isfinite(value):
-            raise typer.BadParameter(f"--{name.replace('_', '-')} {value}: expected a number")
-
-
-def _parse_ram(value: object) -> int:
-    from embedder.settings import parse_size
-
-    ram = parse_size(value)
-    if ram < MIN_NODE_RAM:
-        raise ValueError("expected 1 GB or more; write the unit, as in 64GB")
-    return ram
-
-
-def _check_gpu(name: str) -> str:
-    from indexer.planning.timing import GPUS
-
-    if name.lower() not in GPUS:
-        raise typer.BadParameter(f"--gpu {name}: expected one of {', '.join(GPUS)}")
-    return name.lower()
 
 
 def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:

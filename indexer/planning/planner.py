@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedder import DEFAULT_MODEL, ModelCard
 from embedder.hardware import format_bytes
-from embedder.settings import parse_size
 from indexer.planning import constants as of
 from indexer.planning.sizing import (
     ClusterSize,
@@ -225,13 +223,6 @@ def _collect_notes(
     if load.points >= MANY_POINTS:
         notes.append("the catalog of files is one SQLite file on the machine that ingests")
     return notes
-
-
-def parse_count(value: object) -> int:
-    """Parse "100M" as 100,000,000; a B is a billion here, not a byte. Raises `ValueError`."""
-    text = str(value).strip()
-    billions = re.fullmatch(r"([\d.]+)\s*[bB]", text)
-    return int(float(billions[1]) * 1e9) if billions else parse_size(text.replace(",", ""))
 
 
 def format_count(number: int) -> str:

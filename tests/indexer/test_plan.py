@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 
 from embedder import list_models
 from indexer.cli import app
+from indexer.cli.plan import parse_count
 from indexer.collections.schema import INTEGERS, KEYWORDS
 from indexer.planning import PlanRequest, plan
 from indexer.planning import constants as of
-from indexer.planning.planner import format_count, format_days, format_number, parse_count
+from indexer.planning.planner import format_count, format_days, format_number
 from indexer.planning.sizing import (
     CollectionLoad,
     count_shards,
