@@ -188,8 +188,9 @@ def test_coordinates_of_another_type_are_invalid():
     rationals, undefined = 5, 7
     for tag in (2, 4):
         entry = struct.pack(">HHL", tag, rationals, 3)
-        assert data.count(entry) == 1
-        data = data.replace(entry, struct.pack(">HHL", tag, undefined, 3))
+        at = data.index(entry)
+        three_bytes = struct.pack(">HHL4s", tag, undefined, 3, b"\x30\x0c\x03\0")
+        data = data[:at] + three_bytes + data[at + len(three_bytes) :]
     found = read_metadata(data)
     assert (found.latitude, found.longitude) == (None, None)
 
