@@ -231,10 +231,10 @@ def _print_plan(session: SynthesisSession, as_json: bool) -> None:
     system = session.prompts.system
     prompt = session.prompts.build_request(pending[0]) if pending else ""
     if as_json:
-        cost = {**asdict(estimate), "cost": _compute_cost(session, estimate)}
-        write_json({"estimate": cost, "jobs": jobs, "system": system, "prompt": prompt})
+        plan = {"estimate": asdict(estimate), "jobs": jobs, "system": system, "prompt": prompt}
+        write_json(plan)
         return
-    print(_describe_cost(session, estimate))
+    print(_describe_cost(estimate))
     columns = ("job", "task", "kind", "language", "picture")
     print_table(columns, [tuple(job.values()) for job in jobs])
     print(f"\n--- system\n{system}\n\n--- the first request\n{prompt}")
@@ -246,8 +246,8 @@ def _confirm_cost(session: SynthesisSession, yes: bool) -> None:
     if not estimate.jobs:
         print_note("every job of this plan is done")
         return
-    print_note(_describe_cost(session, estimate))
-    total = (_compute_cost(session, estimate) or 0.0) + session.cost_so_far
+    print_note(_describe_cost(estimate))
+    total = (estimate.cost or 0.0) + session.cost_so_far
     if budget is None or total <= budget or yes:
         return
     message = f"all samples would cost about {total:.2f}, above the budget of {budget:.2f}"
@@ -258,19 +258,11 @@ def _confirm_cost(session: SynthesisSession, yes: bool) -> None:
     )
 
 
-def _compute_cost(session: SynthesisSession, estimate: CostEstimate) -> float | None:
-    prices = session.options.prices
-    if not prices.is_complete:
-        return None
-    return prices.compute_cost(estimate.tokens_in, estimate.tokens_out)
-
-
-def _describe_cost(session: SynthesisSession, estimate: CostEstimate) -> str:
-    cost = _compute_cost(session, estimate)
+def _describe_cost(estimate: CostEstimate) -> str:
     return (
         f"{_count_samples(estimate.jobs)}: about {estimate.tokens_in:,} tokens in, "
         f"{estimate.tokens_out:,} out"
-        + ("" if cost is None else f", {cost:.2f} in all")
+        + ("" if estimate.cost is None else f", {estimate.cost:.2f} in all")
         + (" (measured so far)" if estimate.measured else " (a rough estimate)")
     )
 
@@ -284,7 +276,7 @@ def _make_progress(session: SynthesisSession) -> Callable[[JobOutcome], None]:
         nonlocal measured
         if not measured and (estimate := session.estimate_remaining()).measured:
             measured = True
-            print_note(f"remaining: {_describe_cost(session, estimate)}")
+            print_note(f"remaining: {_describe_cost(estimate)}")
         outcomes = session.outcomes.values()
         kept = sum(outcome.sample is not None for outcome in outcomes)
         print_progress(f"{len(outcomes)} of {len(session.jobs)} done, {kept} kept")

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,12 +39,16 @@ BELOW_MIN_AGREEMENT = "agreement below the floor"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostEstimate:
-    """Estimate for pending `jobs`; `measured` on earlier answers. The fields are JSON keys."""
+    """Estimate for pending `jobs`; `measured` on earlier answers. The fields are JSON keys.
+
+    `cost` is None unless both prices are known.
+    """
 
     jobs: int
     tokens_in: int
     tokens_out: int
     measured: bool
+    cost: float | None = None
 
 
 def estimate_cost(
@@ -127,8 +131,11 @@ class SynthesisSession:
 
     def estimate_remaining(self) -> CostEstimate:
         """Estimate the cost of the pending jobs."""
-        side = self.options.image_side
-        return estimate_cost(self.pending_jobs, self.prompts, side, self.outcomes.values())
+        side, prices = self.options.image_side, self.options.prices
+        estimate = estimate_cost(self.pending_jobs, self.prompts, side, self.outcomes.values())
+        if not prices.is_complete:
+            return estimate
+        return replace(estimate, cost=prices.compute_cost(estimate.tokens_in, estimate.tokens_out))
 
     def run(
         self,
