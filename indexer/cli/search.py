@@ -175,7 +175,10 @@ def print_results(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Print the hits; `written` are the parts of the query as the user wrote them."""
+    """Print the hits; `written` are the parts of the query as the user wrote them.
+
+    A table on a terminal; elsewhere a line per hit: score, path and caption between tabs.
+    """
     if as_json:
         write_json(results_to_json(written, page, results))
         return
@@ -183,7 +186,13 @@ def print_results(
         print_note("Nothing was found." if any(written) else "The collection is empty.")
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
-    print_hits(page, results, verbose=verbose)
+    if not sys.stdout.isatty():
+        for hit in results.hits:
+            print(hit.score, _format_path(hit), _format_caption(hit.payload), sep="\t")
+        return
+    _print_table(results, page["offset"], verbose)
+    more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
+    print_note(f"{len(results.hits)} hits in {results.took_ms:.0f} ms{more}")
 
 
 def results_to_json(
@@ -215,17 +224,6 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
         "why": hit.explanation,
         "folded": list(hit.duplicates),
     }
-
-
-def print_hits(page: Mapping[str, Any], results: SearchResults, *, verbose: bool) -> None:
-    """A table on a terminal; elsewhere a line per hit: score, path and caption between tabs."""
-    if not sys.stdout.isatty():
-        for hit in results.hits:
-            print(hit.score, _format_path(hit), _format_caption(hit.payload), sep="\t")
-        return
-    _print_table(results, page["offset"], verbose)
-    more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
-    print_note(f"{len(results.hits)} hits in {results.took_ms:.0f} ms{more}")
 
 
 def _print_table(results: SearchResults, offset: int, verbose: bool) -> None:
