@@ -71,9 +71,9 @@ def make_line_font(package: Path, path: Path) -> ImageFont.FreeTypeFont:
     """OpenMoji's font with all colors but black made white: its lines alone are left."""
     font = TTFont(package / FONT)
     for palette in font["CPAL"].palettes:
-        for place, colour in enumerate(palette):
-            if (colour.red, colour.green, colour.blue) != (0, 0, 0):
-                palette[place] = type(colour)(red=255, green=255, blue=255, alpha=colour.alpha)
+        for place, color in enumerate(palette):
+            if (color.red, color.green, color.blue) != (0, 0, 0):
+                palette[place] = type(color)(red=255, green=255, blue=255, alpha=color.alpha)
     font.save(path)
     return ImageFont.truetype(path, SIZE)
 

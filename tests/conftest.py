@@ -87,13 +87,13 @@ def quiet_environment(tmp_path, monkeypatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def colours() -> ColorEmbedder:
+def colors() -> ColorEmbedder:
     return ColorEmbedder()
 
 
 @pytest.fixture
 def photo() -> Callable[..., Path]:
-    """`photo(path, seed_or_colour, size)` writes a picture in the format of the path's suffix."""
+    """`photo(path, seed_or_color, size)` writes a picture in the format of the path's suffix."""
 
     def make(
         path: Path, look: int | str | tuple[int, int, int] = 0, size=(120, 90), **save

@@ -16,7 +16,7 @@ from embedder.types import Input, ModelCard, Role, Settings, Vectors
 
 DIM = 48
 CARD = ModelCard(
-    name="colours",
+    name="colors",
     family="test",
     revision="1",
     dim=DIM,
@@ -25,7 +25,7 @@ CARD = ModelCard(
     languages=("en", "de", "ja"),
     license="Apache-2.0",
     source="tests/embedders.py",
-    fingerprint="colours-1",
+    fingerprint="colors-1",
     image_side=64,
 )
 SHADES = replace(CARD, name="shades", fingerprint="shades-1")  # another space of the same dim

@@ -20,7 +20,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 COLORS_DRIVER = """
 import sys
 import embedder.families.registry as registry
-registry.FAMILIES = (registry.Family("colours", "tests.embedders"),)
+registry.FAMILIES = (registry.Family("colors", "tests.embedders"),)
 from indexer.cli import main
 main()
 """  # `python -c`: the console script `indexer` with the models of tests/embedders.py

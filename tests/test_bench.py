@@ -23,7 +23,7 @@ def run(*words: str) -> str:
 
 
 def test_the_null_embedder_gives_unit_rows_that_differ():
-    looks = [Image.new("RGB", (64, 48), colour) for colour in ("red", "navy")]
+    looks = [Image.new("RGB", (64, 48), color) for color in ("red", "navy")]
     rows = NullEmbedder().embed([Input(images=(look,)) for look in looks], "document")
     assert rows.shape == (2, 384) and rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)

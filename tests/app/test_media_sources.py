@@ -19,18 +19,18 @@ from indexer.ingest.pipeline import ingest
 
 
 @pytest.fixture
-def archived(empty_store, tmp_path, colours) -> Iterator[dict[str, str]]:
+def archived(empty_store, tmp_path, colors) -> Iterator[dict[str, str]]:
     """Name -> id of the pictures of an archive that has been ingested."""
     get_search_settings.cache_clear()
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
-        for name, colour in (("a.tif", "red"), ("b.png", "blue")):
+        for name, color in (("a.tif", "red"), ("b.png", "blue")):
             out = io.BytesIO()
-            Image.new("RGB", (30, 20), colour).save(out, "TIFF" if name == "a.tif" else "PNG")
+            Image.new("RGB", (30, 20), color).save(out, "TIFF" if name == "a.tif" else "PNG")
             info = tarfile.TarInfo(name)
             info.size = len(out.getvalue())
             archive.addfile(info, io.BytesIO(out.getvalue()))
-    with OpenCollection.open_or_create(load_config(), colours.card) as collection:
-        ingest([tmp_path / "x.tar"], collection, colours)
+    with OpenCollection.open_or_create(load_config(), colors.card) as collection:
+        ingest([tmp_path / "x.tar"], collection, colors)
     records, _ = open_searcher("default").collection.store.scroll(limit=10)
     yield {record.payload["name"]: record.id for record in records}
     get_search_settings.cache_clear()

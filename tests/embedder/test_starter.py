@@ -29,9 +29,9 @@ def starter():
     return embedder.load("starter")
 
 
-def picture(colour="red", size=(300, 200)) -> Image.Image:
+def picture(color="red", size=(300, 200)) -> Image.Image:
     image = Image.new("RGB", size, "white")
-    ImageDraw.Draw(image).ellipse((60, 30, 240, 170), fill=colour)
+    ImageDraw.Draw(image).ellipse((60, 30, 240, 170), fill=color)
     return image
 
 

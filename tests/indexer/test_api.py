@@ -15,9 +15,9 @@ from indexer import Collection, CollectionError, ConfigError, IndexerError, Part
 @pytest.fixture
 def collection(tmp_path, monkeypatch) -> Collection:
     """A collection that does not exist yet."""
-    families = (registry.Family("colours", "tests.embedders"),)
+    families = (registry.Family("colors", "tests.embedders"),)
     monkeypatch.setattr(registry, "FAMILIES", families)
-    with Collection.open("walls", store=tmp_path / "store", model="colours") as opened:
+    with Collection.open("walls", store=tmp_path / "store", model="colors") as opened:
         yield opened
 
 
@@ -162,8 +162,8 @@ def test_an_ingest_that_is_interrupted_leaves_what_it_has_written(collection, wa
 
 
 def test_settings(tmp_path):
-    with pytest.raises(ConfigError, match="colour"):
-        Collection.open("walls", store=tmp_path, colour="red")
+    with pytest.raises(ConfigError, match="color"):
+        Collection.open("walls", store=tmp_path, color="red")
 
 
 def test_a_closed_collection_opens_again(collection, walls):

@@ -32,43 +32,43 @@ from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 from tests.programs import ROOT
 
-COLOURS = ("red", "green", "blue", "white")
+COLORS = ("red", "green", "blue", "white")
 
 
 class Shades:
-    """The colours turned by one number: of one length, and another space. Mixed with the colours, a
+    """The colors turned by one number: of one length, and another space. Mixed with the colors, a
     search for red finds green."""
 
-    def __init__(self, colours, name: str = "shades", during: Callable[[], None] | None = None):
-        self.colours, self.during = colours, during
-        self.card = replace(colours.card, name=name, fingerprint=f"{name}-1")
+    def __init__(self, colors, name: str = "shades", during: Callable[[], None] | None = None):
+        self.colors, self.during = colors, during
+        self.card = replace(colors.card, name=name, fingerprint=f"{name}-1")
 
     def embed(self, inputs, role, instruction=None):
         if self.during:
             self.during()
-        return np.roll(self.colours.embed(inputs, role, instruction), 1, axis=1)
+        return np.roll(self.colors.embed(inputs, role, instruction), 1, axis=1)
 
 
 @pytest.fixture
-def shades(colours) -> Shades:
-    return Shades(colours)
+def shades(colors) -> Shades:
+    return Shades(colors)
 
 
 @pytest.fixture
 def folder(tmp_path, photo) -> Path:
-    """A picture of each colour with a caption, and a note."""
-    for colour in COLOURS:
-        photo(tmp_path / "pictures" / f"{colour}.png", colour)
-        (tmp_path / "pictures" / f"{colour}.txt").write_text(f"a {colour} wall")
+    """A picture of each color with a caption, and a note."""
+    for color in COLORS:
+        photo(tmp_path / "pictures" / f"{color}.png", color)
+        (tmp_path / "pictures" / f"{color}.txt").write_text(f"a {color} wall")
     (tmp_path / "pictures" / "note.md").write_text("Snow on the hill.\n")
     return tmp_path / "pictures"
 
 
 @pytest.fixture
-def path(config, colours, folder) -> Path:
-    """The folder of the collection, ingested with the colours."""
-    with OpenCollection.open_or_create(config, colours.card) as collection:
-        ingest([folder], collection, colours)
+def path(config, colors, folder) -> Path:
+    """The folder of the collection, ingested with the colors."""
+    with OpenCollection.open_or_create(config, colors.card) as collection:
+        ingest([folder], collection, colors)
         return collection.path
 
 
@@ -85,8 +85,8 @@ def meta(path: Path) -> dict:
     return json.loads((path / "collection.json").read_text())
 
 
-def test_reindex_with_another_model(config, path, colours, shades):
-    assert reindex(config, colours) is None, "it has that model already"
+def test_reindex_with_another_model(config, path, colors, shades):
+    assert reindex(config, colors) is None, "it has that model already"
     assert not (path / "indexes").exists()
     before = summarize(config)
     thumbs = {file: file.stat().st_mtime_ns for file in (path / "thumbs").glob("*/*.jpg")}
@@ -97,7 +97,7 @@ def test_reindex_with_another_model(config, path, colours, shades):
     assert report.checked == 5
     assert (report.ingest.added, report.ingest.skipped) == (5, ())
     after = summarize(config)
-    assert (after.card, after.old.card, after.building) == (shades.card, colours.card, None)
+    assert (after.card, after.old.card, after.building) == (shades.card, colors.card, None)
     assert (after.points, after.name) == (5, before.name)
     assert after.index.parent == path / "indexes"
     assert best(config, shades) == "red.png"
@@ -120,45 +120,45 @@ def test_an_ingest_goes_on_in_the_new_index(config, path, shades, folder, photo)
     assert (best(config, shades, "black"), summarize(config).points) == ("black.png", 6)
 
 
-def test_rollback_and_back_again(config, path, colours, shades):
+def test_rollback_and_back_again(config, path, colors, shades):
     with pytest.raises(CollectionError, match="no old index"):
         open_backend(config).rollback("default")
     created = summarize(config).created
     reindex(config, shades)
     assert meta(path)["format"] == 2, "a program that knows one index alone must not open it"
     with lock_for_writing(path):
-        assert open_backend(config).rollback("default") == colours.card
-    assert (summarize(config).card, summarize(config).old.card) == (colours.card, shades.card)
+        assert open_backend(config).rollback("default") == colors.card
+    assert (summarize(config).card, summarize(config).old.card) == (colors.card, shades.card)
     assert summarize(config).created == created
-    assert (meta(path)["format"], best(config, colours)) == (1, "red.png")
+    assert (meta(path)["format"], best(config, colors)) == (1, "red.png")
     with pytest.raises(CollectionError, match="reindex --rollback"):
         reindex(config, shades)
     open_backend(config).rollback("default")
     assert best(config, shades) == "red.png"
 
 
-def test_forget(config, path, colours, shades):
+def test_forget(config, path, colors, shades):
     reindex(config, shades)
-    assert open_backend(config).delete_inactive("default") == [colours.card]
+    assert open_backend(config).delete_inactive("default") == [colors.card]
     assert not (path / "shard").exists()
     assert not list(path.glob("catalogue.db*"))
     assert best(config, shades) == "red.png"
     first = summarize(config).index
-    hues = Shades(colours, "hues")
+    hues = Shades(colors, "hues")
     assert reindex(config, hues).switched
     assert open_backend(config).delete_inactive("default") == [shades.card]
     assert [summarize(config).index] == list((path / "indexes").iterdir()) != [first]
     assert open_backend(config).delete_inactive("default") == []
     reindex(config, shades)
-    reindex(config, Shades(colours, "tints"))
+    reindex(config, Shades(colors, "tints"))
     assert len(list((path / "indexes").iterdir())) == 2, "the one before the old one is deleted"
     open_backend(config).rollback("default")
     assert best(config, shades) == "red.png"
 
 
-def test_a_reader_of_a_forgotten_index_gets_an_error(config, path, colours, shades):
+def test_a_reader_of_a_forgotten_index_gets_an_error(config, path, colors, shades):
     """Neither index may be created again, empty, for a program that still reads it."""
-    for model in (shades, Shades(colours, "hues")):
+    for model in (shades, Shades(colors, "hues")):
         with OpenCollection.open(config) as stale:
             assert stale.store.count() == 5
             reindex(config, model)
@@ -171,53 +171,53 @@ def test_a_reader_of_a_forgotten_index_gets_an_error(config, path, colours, shad
     assert not (path / "shard").exists()
 
 
-def test_an_interrupted_reindex_continues(config, path, colours, shades, folder, photo):
+def test_an_interrupted_reindex_continues(config, path, colors, shades, folder, photo):
     for i in range(20):
         photo(folder / f"{i}.png", i)
     with OpenCollection.open(config) as collection:
-        ingest([folder], collection, colours)
+        ingest([folder], collection, colors)
     stop = threading.Event()
-    slow = Shades(colours, during=stop.set)
+    slow = Shades(colors, during=stop.set)
     report = reindex(config, slow, IngestOptions(batch_size=2, decode_threads=1), stop=stop)
     assert (report.switched, report.ingest.interrupted) == (False, True)
     begun = summarize(config).building
     assert begun.card == shades.card
     assert 0 < report.points[1] < 25
-    assert best(config, colours) == "red.png"
+    assert best(config, colors) == "red.png"
     report = reindex(config, shades)
     assert report.ingest.unchanged > 0
     assert report.ingest.added + report.ingest.unchanged == 25
     assert summarize(config).index == begun.folder
 
 
-def test_an_interruption_of_the_check(config, path, colours, shades):
+def test_an_interruption_of_the_check(config, path, colors, shades):
     stop = threading.Event()
     report = reindex(
         config, shades, on_progress=lambda now: now.stage == "check" and stop.set(), stop=stop
     )
     assert (report.switched, report.ingest.interrupted, report.points) == (False, True, (5, 5))
-    assert best(config, colours) == "red.png"
+    assert best(config, colors) == "red.png"
     assert reindex(config, shades).ingest.unchanged == 5
 
 
-def test_a_half_built_index_of_another_model_is_refused(config, path, colours):
+def test_a_half_built_index_of_another_model_is_refused(config, path, colors):
     stop = threading.Event()
-    reindex(config, Shades(colours, during=stop.set), IngestOptions(batch_size=2), stop=stop)
+    reindex(config, Shades(colors, during=stop.set), IngestOptions(batch_size=2), stop=stop)
     with pytest.raises(CollectionError, match=r"shades .* half built.*--model shades.*--forget"):
-        reindex(config, Shades(colours, "hues"))
+        reindex(config, Shades(colors, "hues"))
     begun = summarize(config).building.folder
     assert [card.name for card in open_backend(config).delete_inactive("default")] == ["shades"]
     begun.mkdir()
     (begun / "collection.json").write_text("{")  # damaged, it is no hindrance
     assert summarize(config).building is None
-    assert reindex(config, Shades(colours, "hues")).switched
+    assert reindex(config, Shades(colors, "hues")).switched
     open_backend(config).delete_inactive("default")
     assert not begun.exists()
 
 
-def test_writers_wait_and_searches_do_not(config, path, colours, folder):
+def test_writers_wait_and_searches_do_not(config, path, colors, folder):
     with lock_for_writing(path), pytest.raises(StoreBusyError, match="another ingest"):
-        reindex(config, Shades(colours))
+        reindex(config, Shades(colors))
     met = []
 
     def during() -> None:
@@ -225,18 +225,18 @@ def test_writers_wait_and_searches_do_not(config, path, colours, folder):
             OpenCollection.open(config) as collection,
             pytest.raises(StoreBusyError, match="reindex"),
         ):
-            ingest([folder], collection, colours)
-        met.append(best(config, colours))
+            ingest([folder], collection, colors)
+        met.append(best(config, colors))
 
-    assert reindex(config, Shades(colours, during=during)).switched
+    assert reindex(config, Shades(colors, during=during)).switched
     assert set(met) == {"red.png"}
 
 
-def test_an_ingest_into_an_index_that_was_replaced(config, path, colours, shades, folder):
+def test_an_ingest_into_an_index_that_was_replaced(config, path, colors, shades, folder):
     with OpenCollection.open(config) as stale:
         reindex(config, shades)
         with pytest.raises(CollectionError, match="re-indexed by another process"):
-            ingest([folder], stale, colours)
+            ingest([folder], stale, colors)
 
 
 def test_a_missing_folder_stops_the_switch(config, path, shades, folder, tmp_path):
@@ -258,35 +258,35 @@ def test_files_that_are_gone_or_changed(config, path, shades, folder, photo):
     assert best(config, shades, "black") == "blue.png"
 
 
-def test_a_file_that_would_be_lost_stops_the_switch(config, path, colours, shades, folder):
+def test_a_file_that_would_be_lost_stops_the_switch(config, path, colors, shades, folder):
     (folder / "red.png").write_bytes(b"no picture any more")
     report = reindex(config, shades)
     assert not report.switched
     assert [(Path(s.path).name, s.reason) for s in report.diff.lost] == [("red.png", "corrupt")]
-    assert best(config, colours) == "red.png"
+    assert best(config, colors) == "red.png"
     again = reindex(config, shades, allow_missing=True)
     assert (again.switched, again.points, again.ingest.unchanged) == (True, (5, 4), 4)
 
 
-def test_a_model_that_fails_on_a_file_stops_the_switch(config, path, colours, shades):
+def test_a_model_that_fails_on_a_file_stops_the_switch(config, path, colors, shades):
     class Picky(Shades):
         def embed(self, inputs, role, instruction=None):
             if any(i.images and i.images[0].getpixel((5, 5)) == (255, 0, 0) for i in inputs):
                 raise EmbedderError("red hurts")
             return super().embed(inputs, role, instruction)
 
-    report = reindex(config, Picky(colours))
+    report = reindex(config, Picky(colors))
     assert [(s.reason, s.detail) for s in report.diff.lost] == [("embed-failed", "red hurts")]
     assert not report.switched
     assert reindex(config, shades).switched, "the same model, mended"
 
 
-def test_captions_of_a_table_that_was_named(config, colours, shades, folder, tmp_path):
+def test_captions_of_a_table_that_was_named(config, colors, shades, folder, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("file,caption\nred.png,a crimson door\n")
     named = IngestOptions(manifest=table)
-    with OpenCollection.open_or_create(config, colours.card) as collection:
-        ingest([folder], collection, colours, named)
+    with OpenCollection.open_or_create(config, colors.card) as collection:
+        ingest([folder], collection, colors, named)
     report = reindex(config, shades)
     assert not report.switched
     assert [Path(p).name for p in report.diff.lost_captions] == ["red.png"]
@@ -296,7 +296,7 @@ def test_captions_of_a_table_that_was_named(config, colours, shades, folder, tmp
     assert "a crimson door" in texts
 
 
-def test_wrong_vectors_stop_the_switch(config, path, colours):
+def test_wrong_vectors_stop_the_switch(config, path, colors):
     """A model that changes its mind, as one on a broken device does."""
     drift = [0]
 
@@ -307,12 +307,12 @@ def test_wrong_vectors_stop_the_switch(config, path, colours):
             return np.roll(rows, drift[0], axis=1) * np.where(np.arange(48) % 2, 1, -1)[None]
 
     with pytest.raises(CollectionError, match=r"cosine of .*old one stays active"):
-        reindex(config, Drifting(colours))
-    assert best(config, colours) == "red.png"
+        reindex(config, Drifting(colors))
+    assert best(config, colors) == "red.png"
 
 
-def test_what_is_refused(config, path, colours, shades, monkeypatch):
-    texts = Shades(colours, "texts")
+def test_what_is_refused(config, path, colors, shades, monkeypatch):
+    texts = Shades(colors, "texts")
     texts.card = replace(texts.card, modalities=("text",))
     with pytest.raises(CollectionError, match="embeds only text"):
         reindex(config, texts)
@@ -357,14 +357,14 @@ def run(config, name: str, where: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_kill_at_each_step(config, path, colours, shades, step):
+def test_kill_at_each_step(config, path, colors, shades, step):
     where, switched = STEPS[step]
     name = "shades"
     if step == "sweep":  # there is something to sweep: the first index, before the old one
-        assert reindex(config, Shades(colours, "hues")).switched
+        assert reindex(config, Shades(colors, "hues")).switched
     assert run(config, name, where).returncode == -9
     assert (summarize(config).card == shades.card) == switched
-    model = shades if switched else colours
+    model = shades if switched else colors
     assert best(config, model) == "red.png"
     report = reindex(config, shades)
     assert (report is None) == switched
@@ -392,7 +392,7 @@ with OpenCollection.open(load_config({"store": sys.argv[1]})) as collection:
 """
 
 
-def test_an_open_searcher_keeps_working(config, path, colours, shades):
+def test_an_open_searcher_keeps_working(config, path, colors, shades):
     with subprocess.Popen(
         [sys.executable, "-c", SEARCHER, config.store],
         cwd=ROOT,
@@ -416,31 +416,31 @@ def test_an_open_searcher_keeps_working(config, path, colours, shades):
         process.stdin.close()
 
 
-def test_a_collection_without_files(config, colours, shades):
-    with OpenCollection.open_or_create(config, colours.card):
+def test_a_collection_without_files(config, colors, shades):
+    with OpenCollection.open_or_create(config, colors.card):
         pass
     assert reindex(config, shades).points == (0, 0)
     assert summarize(config).card == shades.card
 
 
-def test_a_model_error_changes_nothing(config, path, colours, shades):
+def test_a_model_error_changes_nothing(config, path, colors, shades):
     class Broken(Shades):
         def embed(self, inputs, role, instruction=None):
             raise IndexerError("no weights here")
 
     with pytest.raises(IndexerError, match="no weights"):
-        reindex(config, Broken(colours))
-    assert best(config, colours) == "red.png"
+        reindex(config, Broken(colors))
+    assert best(config, colors) == "red.png"
     assert reindex(config, shades).switched
 
 
-def test_every_tenant_of_a_collection_gets_the_new_model(config, colours, shades, folder, photo):
+def test_every_tenant_of_a_collection_gets_the_new_model(config, colors, shades, folder, photo):
     other = photo(folder.parent / "others" / "black.png", "black").parent
     shares = {"acme": [folder], "bolt": [folder, other], None: [other]}
     for tenant, folders in shares.items():
         mine = replace(config, tenant=tenant)
-        with OpenCollection.open_or_create(mine, colours.card) as collection:
-            ingest(folders, collection, colours)
+        with OpenCollection.open_or_create(mine, colors.card) as collection:
+            ingest(folders, collection, colors)
     with pytest.raises(CollectionError, match="without --tenant"):
         reindex(replace(config, tenant="acme"), shades)
     report = reindex(config, shades)

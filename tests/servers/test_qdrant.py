@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure
 DIM = 8
 KEYWORD, INTEGER = models.PayloadSchemaType.KEYWORD, models.PayloadSchemaType.INTEGER
 NEAREST = np.random.default_rng(9).standard_normal(DIM).tolist()
-RED = models.FieldCondition(key="colour", match=models.MatchValue(value="red"))
+RED = models.FieldCondition(key="color", match=models.MatchValue(value="red"))
 YOUNG = models.FieldCondition(key="year", range=models.Range(gte=2010))
 TAGGED = models.FieldCondition(key="tags", match=models.MatchAny(any=["t1", "t2"]))
 WHERE = models.Filter(must=[TAGGED], must_not=[RED], should=[YOUNG])
@@ -77,7 +77,7 @@ def fill(client: QdrantClient, name: str = "c") -> QdrantClient:
         sparse_vectors_config={"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)},
         metadata={"polylens": {"name": name, "format": 1}},
     )
-    for key, kind in (("colour", KEYWORD), ("tags", KEYWORD), ("year", INTEGER)):
+    for key, kind in (("color", KEYWORD), ("tags", KEYWORD), ("year", INTEGER)):
         client.create_payload_index(name, key, kind)
     client.upsert(name, points())
     return client
@@ -93,7 +93,7 @@ def points() -> list[models.PointStruct]:
                 "bm25": models.SparseVector(indices=[i % 7, 50 + i], values=[1.0, 0.5]),
             },
             payload={
-                "colour": ("red", "green", "blue")[i % 3],
+                "color": ("red", "green", "blue")[i % 3],
                 "tags": [f"t{i % 4}", f"u{i % 2}"],
                 "year": 2000 + i,
                 "nothing": None,
@@ -125,7 +125,7 @@ QUERIES = {
     "words": {
         "query": models.SparseVector(indices=[3, 53], values=[1.0, 1.0]),
         "using": "bm25",
-        "with_payload": ["colour"],
+        "with_payload": ["color"],
         "limit": 4,
     },
     "id": {"query": str(uuid.UUID(int=5)), "using": "image", "offset": 2, "with_payload": False},
@@ -206,7 +206,7 @@ def test_without_payload(client):
 def test_changes_of_points(client):
     fill(client)
     first, second = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
-    client.overwrite_payload("c", {"colour": "white"}, [first])
+    client.overwrite_payload("c", {"color": "white"}, [first])
     client.set_payload("c", {"year": 1}, models.Filter(must=[RED]))
     vector = models.PointVectors(id=first, vector={"image": [1.0] + [0.0] * (DIM - 1)})
     client.update_vectors("c", [vector])
@@ -217,7 +217,7 @@ def test_changes_of_points(client):
     ]
     client.batch_update_points("c", operations)
     (changed,) = client.retrieve("c", [first, second], True, ["image"])
-    assert changed.payload == {"colour": "white", "n": 1}
+    assert changed.payload == {"color": "white", "n": 1}
     assert changed.vector["image"] == pytest.approx([1.0] + [0.0] * (DIM - 1))
     old = models.FieldCondition(key="year", match=models.MatchValue(value=1))
     assert client.count("c", models.Filter(must=[old])).count == 13  # 14 were red, one is white
@@ -320,7 +320,7 @@ REFUSALS = {
     "order without an index": (
         400,
         grpc.StatusCode.INVALID_ARGUMENT,
-        lambda c: c.scroll("c", order_by="colour"),
+        lambda c: c.scroll("c", order_by="color"),
     ),
 }
 

@@ -23,7 +23,7 @@ def drawn(root: Path, photo) -> Path:
         photo(root / "noise" / f"n{i}.png", i)
     (root / "red.txt").write_text("en: red paint\nde: rote Farbe\n")
     (root / "blue.json").write_text('{"caption": "blue paint"}')
-    (root / "guide.md").write_text("# How to mix paint\n\nTake two colours and stir.\n")
+    (root / "guide.md").write_text("# How to mix paint\n\nTake two colors and stir.\n")
     (root / "notes.txt").write_text("Remember to buy umbrellas.")
     return root
 
@@ -34,10 +34,10 @@ def folder(tmp_path, photo):
 
 
 @pytest.fixture
-def collection(config, colours, folder):
+def collection(config, colors, folder):
     """A collection that a test may change."""
-    with OpenCollection.open_or_create(config, colours.card) as opened:
-        ingest([folder], opened, colours, IngestOptions())
+    with OpenCollection.open_or_create(config, colors.card) as opened:
+        ingest([folder], opened, colors, IngestOptions())
         yield opened
 
 
@@ -49,20 +49,20 @@ def kept():
 
 
 @pytest.fixture
-def shared(kept, tmp_path_factory, colours, photo):
+def shared(kept, tmp_path_factory, colors, photo):
     """(collection, folder), shared by tests that only read it; votes are removed after each."""
     stack, made = kept
     if not made:
         place = tmp_path_factory.mktemp("shared")
         config = load_config({"store": str(place / "store")})
-        opened = stack.enter_context(OpenCollection.open_or_create(config, colours.card))
+        opened = stack.enter_context(OpenCollection.open_or_create(config, colors.card))
         made["shared"] = opened, drawn(place / "pictures", photo)
-        ingest([made["shared"][1]], opened, colours, IngestOptions())
+        ingest([made["shared"][1]], opened, colors, IngestOptions())
     yield made["shared"]
     (made["shared"][0].path / "feedback.jsonl").unlink(missing_ok=True)
 
 
 @pytest.fixture
-def embed(colours):
+def embed(colors):
     """Embeds sides, as `mine` does."""
-    return lambda sides, role: colours.embed([side.to_input() for side in sides], role)
+    return lambda sides, role: colors.embed([side.to_input() for side in sides], role)

@@ -52,7 +52,7 @@ def test_each_caption_is_a_pair_with_its_language(shared):
         ),
         Pair(
             Side("How to mix paint"),
-            Side("Take two colours and stir."),
+            Side("Take two colors and stir."),
             item=content(folder, "guide.md"),
             dataset="default",
         ),
@@ -79,19 +79,19 @@ def test_texts_pairs_captions_of_one_image(shared):
     assert found == {
         ("red paint", "rote Farbe", "en", red),
         ("rote Farbe", "red paint", "de", red),
-        ("How to mix paint", "Take two colours and stir.", None, guide),
+        ("How to mix paint", "Take two colors and stir.", None, guide),
     }
     assert all(pair.direction == "t2t" for pair in pairs)
 
 
-def test_copies_and_near_duplicates(collection, colours, folder):
+def test_copies_and_near_duplicates(collection, colors, folder):
     """Near-duplicates are one item; a copy stands in for a file that is gone."""
     copy = folder / "small" / "red.jpg"
     copy.parent.mkdir()
     Image.open(folder / "red.png").resize((60, 45)).save(copy)
     copy.with_suffix(".txt").write_text("en: a red copy")
     shutil.copy(folder / "blue.png", folder / "zz.png")
-    ingest([folder], collection, colours, IngestOptions())
+    ingest([folder], collection, colors, IngestOptions())
     (folder / "blue.png").unlink()
     pairs = {pair.query.text: pair for pair in from_collection(collection).pairs}
     assert pairs["red paint"].item == pairs["a red copy"].item != pairs["blue paint"].item
@@ -108,14 +108,14 @@ def test_near_duplicate_rows_are_grouped():
     assert group_near_duplicates(vectors).groups() == [[0, 1, 2], [3]]
 
 
-def test_without_pairs_the_error_gives_advice(collection, colours, folder):
+def test_without_pairs_the_error_gives_advice(collection, colors, folder):
     for name in ("guide.md", "red.png", "blue.png"):
         (folder / name).unlink()
     ids = [r.id for r in collection.store.scroll()[0] if r.payload["name"] == "guide.md"]
     collection.store.delete(ids)
     with pytest.raises(DataError, match=r"files of all 2 captioned pictures .* are gone"):
         from_collection(collection)
-    ingest([folder], collection, colours, IngestOptions(prune=True))
+    ingest([folder], collection, colors, IngestOptions(prune=True))
     message = "no picture of collection 'default' has a caption: .*captions.csv.*indexer ingest"
     with pytest.raises(DataError, match=message):
         from_collection(collection)

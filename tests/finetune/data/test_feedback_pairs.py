@@ -107,10 +107,10 @@ def test_an_uploaded_picture_is_found_where_it_is_stored(collection, vote, photo
 
 def test_a_passage_is_found_as_it_was(collection, folder):
     record_vote(
-        collection.path, Vote(WORDS, make_point_ids("c", 1)[0], "c", 1, text="Take two colours.")
+        collection.path, Vote(WORDS, make_point_ids("c", 1)[0], "c", 1, text="Take two colors.")
     )
     (pair,) = from_feedback(collection).pairs
-    assert (pair.positive, pair.direction) == (Side("Take two colours."), "t2t")
+    assert (pair.positive, pair.direction) == (Side("Take two colors."), "t2t")
 
 
 def test_votes_without_pairs_are_counted(collection, folder, vote):

@@ -164,7 +164,7 @@ def test_texts_are_found_among_passages(points, embed):
     texts = {side.text for side in done.pairs[0].negatives}
     assert texts <= {
         "Remember to buy umbrellas.",
-        "# How to mix paint\n\nTake two colours and stir.",
+        "# How to mix paint\n\nTake two colors and stir.",
     }
 
 

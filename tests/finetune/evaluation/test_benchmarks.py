@@ -20,13 +20,13 @@ from finetune.evaluation.evaluate import evaluate
 
 @pytest.fixture
 def put(tmp_path, photo):
-    """`put(path, content)`: a text, or JSON of anything else; `put(path, colour=..)`: a picture."""
+    """`put(path, content)`: a text, or JSON of anything else; `put(path, color=..)`: a picture."""
 
-    def write(path, content=None, colour=None):
+    def write(path, content=None, color=None):
         path = tmp_path / path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if colour:
-            return photo(path, colour)
+        if color:
+            return photo(path, color)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 
@@ -73,11 +73,11 @@ def karpathy(put, name, folder):
         {"split": "test", "filename": "2.jpg", "sentences": [{"raw": "a blue one "}]},
         {"split": "train", "filename": "3.jpg", "sentences": [{"raw": "green"}]},
     ]})  # fmt: skip
-    put(f"{folder}/1.jpg", colour="red")
-    put(f"{folder}/2.jpg", colour="blue")
+    put(f"{folder}/1.jpg", color="red")
+    put(f"{folder}/2.jpg", color="blue")
 
 
-def test_flickr30k(put, colours):
+def test_flickr30k(put, colors):
     karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
     benchmark = read("flickr30k", put)
     assert benchmark.main == "hit@1"
@@ -87,7 +87,7 @@ def test_flickr30k(put, colours):
         "i2t en 1": [f"red thing {n}" for n in range(5)],
         "i2t en 2": ["a blue one"],
     }
-    report = evaluate(colours, benchmark)
+    report = evaluate(colors, benchmark)
     back = next(group for group in report.groups if group.direction == "i2t")
     assert back.metrics["hit@1"].mean == 1
     assert back.metrics["recall@1"].mean == (1 / 5 + 1) / 2  # what papers do not call recall
@@ -97,7 +97,7 @@ def test_coco_images_in_two_folders(put):
     put("dataset_coco.json", {"images": [
         {"split": "test", "filepath": "val2014", "filename": "1.jpg", "sentences": [{"raw": "a"}]},
     ]})  # fmt: skip
-    picture = put("val2014/1.jpg", colour="red")
+    picture = put("val2014/1.jpg", color="red")
     (t2i, i2t) = read("coco", put).queries
     assert i2t.sides[0].image == str(picture)
     assert i2t.sides[0].instruction == "Find an image caption describing the given everyday image."
@@ -170,7 +170,7 @@ ASKED = "Represent the given image with the following question:"
 
 def mmeb(put):
     parquet_file(put, "A-OKVQA/test-00000-of-00001.parquet", [
-        {"qry_text": f"<|image_1|>\n{ASKED} What colour is it?\n", "qry_img_path": "q/1.jpg",
+        {"qry_text": f"<|image_1|>\n{ASKED} What color is it?\n", "qry_img_path": "q/1.jpg",
          "tgt_text": ["red", "blue", "red", "green"], "tgt_img_path": ["", "", "", ""]},
     ])  # fmt: skip
     parquet_file(put, "MSCOCO/test-00000-of-00001.parquet", [
@@ -183,8 +183,8 @@ def mmeb(put):
          "tgt_text": ["<|image_1|>\nRepresent the given cropped image of the object"] * 2,
          "tgt_img_path": ["c/blue.jpg", "c/red.jpg"]},
     ])  # fmt: skip
-    for path, colour in (("q/1.jpg", "red"), ("c/blue.jpg", "blue"), ("c/red.jpg", "red")):
-        put(f"images/{path}", colour=colour)
+    for path, color in (("q/1.jpg", "red"), ("c/blue.jpg", "blue"), ("c/red.jpg", "red")):
+        put(f"images/{path}", color=color)
 
 
 def test_mmeb(put):
@@ -192,7 +192,7 @@ def test_mmeb(put):
     benchmark = read("mmeb", put)
     vqa, blue, red = benchmark.queries
     assert vqa.sides[0].instruction == ASKED
-    assert vqa.sides[0].text == "What colour is it?"
+    assert vqa.sides[0].text == "What color is it?"
     assert ranked(benchmark, vqa) == ["red", "blue", "green"]
     assert relevant_names(benchmark) == {"A-OKVQA 1": ["red"], "MSCOCO 1": ["blue.jpg"],
                                 "MSCOCO 2": ["blue.jpg"]}  # fmt: skip
@@ -203,11 +203,11 @@ def test_mmeb(put):
             for side in q.sides} == {None}  # fmt: skip
 
 
-def test_mmeb_means_are_over_data_sets(put, colours):
+def test_mmeb_means_are_over_data_sets(put, colors):
     """A-OKVQA 1 of 1; MSCOCO: asked beside a red picture, "blue" and "red" both weigh; the first
     of each row is relevant, so one of two is."""
     mmeb(put)
-    report = evaluate(colours, read("mmeb", put))
+    report = evaluate(colors, read("mmeb", put))
     single = {g.dataset: g.metrics["precision@1"].mean for g in report.groups}
     assert report.metrics["precision@1"].mean == pytest.approx(np.mean(list(single.values())))
     assert set(report.means) == {"visual question answering", "grounding"}
@@ -246,19 +246,19 @@ def cirr(put):
              "target_soft": {"dev-2": 1.0}, "caption": "make it blue",
              "img_set": {"id": 1, "members": names[:3], "reference_rank": 0}}  # fmt: skip
     put("captions/cap.rc2.val.json", [entry])
-    for name, colour in zip(names, ("red", "blue", "green", "black"), strict=True):
-        put(f"img_raw/dev/{name}.png", colour=colour)
+    for name, color in zip(names, ("red", "blue", "green", "black"), strict=True):
+        put(f"img_raw/dev/{name}.png", color=color)
     return entry
 
 
-def test_cirr_never_ranks_the_reference(put, colours):
+def test_cirr_never_ranks_the_reference(put, colors):
     cirr(put)
     benchmark = read("cirr", put)
     assert relevant_names(benchmark) == {"12060": ["dev-2.png"]}
-    report = evaluate(colours, benchmark)
+    report = evaluate(colors, benchmark)
     assert {ref["image"].rpartition("/")[2] for ref in report.results[0].found} == {
         "dev-2.png", "dev-3.png", "dev-4.png"}  # fmt: skip
-    (subset,) = evaluate(colours, read("cirr-subset", put)).results
+    (subset,) = evaluate(colors, read("cirr-subset", put)).results
     assert {ref["image"].rpartition("/")[2] for ref in subset.found} == {"dev-2.png", "dev-3.png"}
     assert set(subset.metrics) == {"recall@1", "recall@2", "recall@3"}
 
@@ -289,11 +289,11 @@ def fashioniq(put):
         put(f"captions/cap.{category}.val.json", [
             {"candidate": names[0], "target": names[1], "captions": ["is red.", " and is blue"]},
         ])  # fmt: skip
-        for name, colour in zip(names, ("red", "blue", "green"), strict=True):
-            put(f"images/{name}.png", colour=colour)
+        for name, color in zip(names, ("red", "blue", "green"), strict=True):
+            put(f"images/{name}.png", color=color)
 
 
-def test_fashioniq(put, colours):
+def test_fashioniq(put, colors):
     fashioniq(put)
     benchmark = read("fashioniq", put)
     assert relevant_names(benchmark)["toptee 1"] == ["toptee1.png"]
@@ -301,7 +301,7 @@ def test_fashioniq(put, colours):
     (side,) = benchmark.queries[0].sides
     assert side.text == "is red, and is blue"
     assert side.instruction == "Find an image to match the fashion image and style note:"
-    report = evaluate(colours, benchmark)
+    report = evaluate(colors, benchmark)
     assert [group.dataset for group in report.groups] == ["dress", "shirt", "toptee"]
     assert report.metrics["recall@10"].mean == 1
 
@@ -321,13 +321,13 @@ def test_e5v_adds_both_caption_orders_before_normalization(put, model):
     assert report.results[2].scores == pytest.approx(np.sort(exact[0])[::-1], abs=1e-4)
 
 
-def test_models_without_states_are_refused(put, colours):
+def test_models_without_states_are_refused(put, colors):
     fashioniq(put)
-    with pytest.raises(FinetuneError, match="colours does not give them"):
-        evaluate(colours, read("fashioniq", put, family="e5v"))
+    with pytest.raises(FinetuneError, match="colors does not give them"):
+        evaluate(colors, read("fashioniq", put, family="e5v"))
 
 
-def test_sts(put, colours):
+def test_sts(put, colors):
     put("STS12-en-test/STS.input.MSRpar.txt", "red\trot\nred\tblue\nred\tgreen\n")
     put("STS12-en-test/STS.gs.MSRpar.txt", "5\n\n1.5\n")
     put("STSBenchmark/sts-test.csv", "g\tf\ty\t1\t0.5\tred\tgreen\ng\tf\ty\t2\t4\tblue\tblue\n")
@@ -340,7 +340,7 @@ def test_sts(put, colours):
     benchmark = read("sts", put)
     assert {q.dataset for q in benchmark.queries} == {"STS12", "STSBenchmark", "SICK-R", "own"}
     assert [q.gold for q in benchmark.queries if q.dataset == "STS12"] == [5, 1.5]
-    report = evaluate(colours, benchmark, put.root / "out")
+    report = evaluate(colors, benchmark, put.root / "out")
     assert {g.dataset: g.metrics["spearman"].mean for g in report.groups} == pytest.approx(
         {"STS12": 1, "STSBenchmark": 1, "SICK-R": -1, "own": 1}
     )
@@ -355,7 +355,7 @@ def test_sts_with_too_few_scores(put):
         read("sts", put)
 
 
-def test_drawn_captions(put, colours):
+def test_drawn_captions(put, colors):
     karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
     drawn = put.root / "drawn"
     benchmark = read("flickr30k-drawn", put, drawings_dir=drawn)
@@ -363,7 +363,7 @@ def test_drawn_captions(put, colours):
     assert {q.dataset for q in benchmark.queries} == {"captions ask", "pictures ask"}
     assert all(side.kind == "i" for side in benchmark.documents)
     assert len(list(drawn.iterdir())) == 6
-    evaluate(colours, benchmark)
+    evaluate(colors, benchmark)
 
 
 def test_drawn_captions_look_as_in_the_paper(put):

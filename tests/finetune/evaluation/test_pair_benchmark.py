@@ -122,21 +122,21 @@ def test_sampling_is_deterministic(images):
     assert compute_digest(sample_queries(benchmark, 30, 1)) != compute_digest(once)
 
 
-def test_missing_images_are_reported_before_embedding(colours, images, tmp_path):
+def test_missing_images_are_reported_before_embedding(colors, images, tmp_path):
     benchmark = make_benchmark([pair("red", images["red"]), pair("blue", images["blue"])])
     (tmp_path / "blue.png").unlink()
     with pytest.raises(DataError, match=r"1 of 2 images are missing.*blue\.png.*--images"):
-        evaluate(colours, benchmark)
+        evaluate(colors, benchmark)
 
 
-def test_metrics_by_hand(colours, images, tmp_path):
+def test_metrics_by_hand(colors, images, tmp_path):
     """The model reads red, green and blue; other words are black to it."""
     pairs = [pair(name, images[name]) for name in ("red", "green", "blue")]
     pairs += [pair("rot", images["red"], "de")]
     benchmark = make_benchmark(
         [*pairs, pair("white", images["black"])], distractors=[pair("", images["white"])]
     )
-    report = evaluate(colours, benchmark, tmp_path / "out")
+    report = evaluate(colors, benchmark, tmp_path / "out")
     by_language = {group.language: group for group in report.groups}
     assert by_language["de"].metrics["recall@1"].mean == 1
     assert by_language["en"].metrics["recall@1"].mean == 0.75
@@ -150,13 +150,13 @@ def test_metrics_by_hand(colours, images, tmp_path):
     assert by_language["de"].metrics["recall@1"].low == pytest.approx(0.025)  # a single item
 
 
-def test_a_report_reads_back(colours, images, tmp_path):
+def test_a_report_reads_back(colors, images, tmp_path):
     benchmark = make_benchmark([pair(name, images[name]) for name in NAMES], reverse=True)
-    report = evaluate(colours, benchmark, tmp_path / "out")
+    report = evaluate(colors, benchmark, tmp_path / "out")
     assert read_report(tmp_path / "out") == report
     fields = json.loads((tmp_path / "out" / "report.json").read_text())
     assert fields["format"] == 1
-    assert fields["model"] == {"name": "colours", "fingerprint": "colours-1", "dim": 48}
+    assert fields["model"] == {"name": "colors", "fingerprint": "colors-1", "dim": 48}
     assert fields["main"] == "recall@10"
     assert {(g["direction"], g["language"], g["dataset"]) for g in fields["groups"]} == {
         ("t2i", "en", None), ("i2t", "en", None)}  # fmt: skip
@@ -168,21 +168,21 @@ def test_a_report_reads_back(colours, images, tmp_path):
 class Blind:
     """Gives every input the same vector."""
 
-    def __init__(self, colours):
-        self.card = colours.card
+    def __init__(self, colors):
+        self.card = colors.card
 
     def embed(self, inputs, role, instruction=None):
         return np.tile(np.eye(1, 48, dtype=np.float32), (len(inputs), 1))
 
 
-def test_two_models(colours, images, tmp_path):
+def test_two_models(colors, images, tmp_path):
     """Of twelve shades that only the second model distinguishes, it wins all."""
     pairs = [pair(f"{name} {n}", images[name], "de" if n else "en", item=f"{name} {n}")
              for name in ("red", "green", "blue") for n in range(4)]  # fmt: skip
     messages = []
     benchmark = make_benchmark(pairs)
     before, after = (
-        evaluate(model, benchmark, progress=messages.append) for model in (Blind(colours), colours)
+        evaluate(model, benchmark, progress=messages.append) for model in (Blind(colors), colors)
     )
     result = compare(before, after, tmp_path / "c")
     change = result.overall["recall@1"]
@@ -204,12 +204,12 @@ def test_two_models(colours, images, tmp_path):
         "before", "after", "difference", "low", "high", "p"}  # fmt: skip
 
 
-def test_different_benchmarks_are_not_compared(colours, images):
+def test_different_benchmarks_are_not_compared(colors, images):
     one = evaluate(
-        colours, make_benchmark([pair("red", images["red"]), pair("blue", images["blue"])])
+        colors, make_benchmark([pair("red", images["red"]), pair("blue", images["blue"])])
     )
     two = evaluate(
-        colours, make_benchmark([pair("red", images["red"]), pair("navy", images["blue"])])
+        colors, make_benchmark([pair("red", images["red"]), pair("navy", images["blue"])])
     )
     with pytest.raises(FinetuneError, match="have different queries"):
         compare(one, two)

@@ -43,14 +43,14 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture
-def folder(tmp_path, photo, colours):
+def folder(tmp_path, photo, colors):
     pairs = [
         Pair(Side(text=words), Side(image=str(photo(tmp_path / f"{look}.png", look))), language=tag)
         for words, look, tag in (
             (HOSTILE, "red", "en"), ("blue", "blue", "en"), ("green", "green", "de"),
         )
     ]  # fmt: skip
-    report = evaluate(colours, benchmark_from_pairs(pairs, "a <b> set", "x"), tmp_path / "out")
+    report = evaluate(colors, benchmark_from_pairs(pairs, "a <b> set", "x"), tmp_path / "out")
     compare(report, report, tmp_path / "both")
     return tmp_path
 

@@ -185,7 +185,7 @@ def kept() -> Iterator[list[OpenCollection]]:
 
 
 @pytest.fixture
-def collection(kept, colours, photo, tmp_path_factory) -> OpenCollection:
+def collection(kept, colors, photo, tmp_path_factory) -> OpenCollection:
     """Eight images of noise, and a copy with one pixel changed; tests only read it."""
     if not kept:
         folder = tmp_path_factory.mktemp("synthesis")
@@ -195,8 +195,8 @@ def collection(kept, colours, photo, tmp_path_factory) -> OpenCollection:
         twin.putpixel((0, 0), (1, 2, 3))
         twin.save(folder / "pictures" / "twin.png")
         config = load_config({"store": str(folder / "store")})
-        kept.append(OpenCollection.open_or_create(config, colours.card))
-        ingest([folder / "pictures"], kept[0], colours)
+        kept.append(OpenCollection.open_or_create(config, colors.card))
+        ingest([folder / "pictures"], kept[0], colors)
     return kept[0]
 
 

@@ -25,11 +25,11 @@ COLORS = {
 
 
 @pytest.fixture
-def painted(config, colours, photo, tmp_path):
+def painted(config, colors, photo, tmp_path):
     for name, color in COLORS.items():
         photo(tmp_path / f"{name}.png", color)
-    with OpenCollection.open_or_create(config, colours.card) as opened:
-        ingest([tmp_path], opened, colours)
+    with OpenCollection.open_or_create(config, colors.card) as opened:
+        ingest([tmp_path], opened, colors)
         yield CollectionImages.from_store(opened.store, "default")
 
 
@@ -53,7 +53,7 @@ def sample(gallery, name, texts, task="retrieval", role="query") -> Sample:
     return make_sample(task, texts, {role: picture})
 
 
-def test_agreement_by_hand(painted, colours):
+def test_agreement_by_hand(painted, colors):
     """ "red" has cosines 1 with red, about 0.94 with reddish, 1/3 with white and black's is -1/3 *
     -1 = 1/3 ... whatever they are, red is best: 4 of 5 are worse, and itself counts half: 0.9."""
     samples = [
@@ -62,21 +62,21 @@ def test_agreement_by_hand(painted, colours):
         sample(painted, "red", {"query": "a red one"}, role="positive"),
         sample(painted, "red", {}),
     ]
-    found = compute_agreements(samples, painted, colours)
+    found = compute_agreements(samples, painted, colors)
     assert found[0] == found[2] == pytest.approx(0.9)
     assert found[1] == pytest.approx(0.1)
     assert found[3] is None
 
 
-def test_min_agreement(painted, colours):
+def test_min_agreement(painted, colors):
     good = JobOutcome(job=0, sample=sample(painted, "red", {"positive": "something red"}))
     bad = JobOutcome(job=1, sample=sample(painted, "green", {"positive": "something red"}))
     none = JobOutcome(job=2, sample=sample(painted, "green", {}))
     rejected = JobOutcome(job=3, reason="refused")
     everything = [good, bad, none, rejected]
-    assert filter_by_agreement(everything, painted, colours, 0.5) == [good, none]
-    assert filter_by_agreement(everything, painted, colours, 0.0) == [good, bad, none]
-    assert filter_by_agreement(everything, painted, colours, 0.95) == [none]
+    assert filter_by_agreement(everything, painted, colors, 0.5) == [good, none]
+    assert filter_by_agreement(everything, painted, colors, 0.0) == [good, bad, none]
+    assert filter_by_agreement(everything, painted, colors, 0.95) == [none]
 
 
 def test_matching_text_and_image():

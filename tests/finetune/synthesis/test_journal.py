@@ -71,7 +71,7 @@ def test_a_damaged_line_is_named(path):
     path.write_bytes(b"".join([*lines[:2], b"{broken}\n", *lines[2:]]))
     with pytest.raises(DataError, match="line 3 is damaged"):
         Journal(path, "plan-1")
-    path.write_bytes(lines[0] + b'{"colour": 1}\n')
+    path.write_bytes(lines[0] + b'{"color": 1}\n')
     with pytest.raises(DataError, match="not a synthesis journal"):
         Journal(path, "plan-1")
 

@@ -43,9 +43,9 @@ def font(tmp_path):
 
 def test_only_black_parts_are_drawn(font):
     page = draw_emoji("🐈", font)
-    colours = {colour for _, colour in page.getcolors(1 << 16)}
-    assert all(red == green == blue for red, green, blue in colours)
-    share = sum(n for n, colour in page.getcolors(1 << 16) if colour == (0, 0, 0)) / page.width**2
+    colors = {color for _, color in page.getcolors(1 << 16)}
+    assert all(red == green == blue for red, green, blue in colors)
+    share = sum(n for n, color in page.getcolors(1 << 16) if color == (0, 0, 0)) / page.width**2
     assert share == pytest.approx((0.4 * 224) * (0.8 * 224) / 320**2, rel=0.03)
 
 

@@ -25,7 +25,7 @@ from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 CPU = Settings(device="cpu")
-COLOURS = {
+COLORS = {
     "red": (220, 20, 20),
     "green": (20, 200, 40),
     "blue": (30, 40, 220),
@@ -38,9 +38,9 @@ def captions(tmp_path) -> Path:
     """Twelve images, each with an English and a German caption."""
     rows = ["image,caption,language"]
     for number in range(3):
-        for name, colour in COLOURS.items():
+        for name, color in COLORS.items():
             path = tmp_path / f"{name}{number}.png"
-            image = Image.new("RGB", (60 + 10 * number, 60), colour)
+            image = Image.new("RGB", (60 + 10 * number, 60), color)
             image.paste((255, 255, 255), (10 * number, 5, 10 * number + 9, 30 + len(name)))
             image.save(path)
             rows += [f"{path},{name} {number},en", f"{path},{number} in {name},de"]
@@ -50,7 +50,7 @@ def captions(tmp_path) -> Path:
 
 @pytest.fixture
 def texts(tmp_path) -> Path:
-    pairs = [Pair(Side(f"a {c} {n}"), Side(f"{n} {c}")) for n in range(3) for c in COLOURS]
+    pairs = [Pair(Side(f"a {c} {n}"), Side(f"{n} {c}")) for n in range(3) for c in COLORS]
     write_pairs(tmp_path / "texts.jsonl", pairs)
     return tmp_path / "texts.jsonl"
 

@@ -17,7 +17,7 @@ from tests import embedders
 from tests.programs import COLORS_DRIVER, run_program
 
 ROOT = Path(__file__).parents[3]
-FAMILIES = (registry.Family("colours", "tests.embedders"),)
+FAMILIES = (registry.Family("colors", "tests.embedders"),)
 
 
 class Program:
@@ -31,7 +31,7 @@ class Program:
             "XDG_DATA_HOME": str(folder / "data"),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "POLYLENS_STORE": str(folder / "store"),
-            "POLYLENS_MODEL": "colours",
+            "POLYLENS_MODEL": "colors",
             "COLUMNS": "120",
         }
 
@@ -98,9 +98,9 @@ def library(tmp_path_factory) -> Program:
 
 def paint(folder: Path) -> Path:
     folder.mkdir()
-    for colour in ("red", "green", "blue"):
-        Image.new("RGB", (120, 90), colour).save(folder / f"{colour}.png")
-        (folder / f"{colour}.txt").write_text(f"a {colour} wall")
+    for color in ("red", "green", "blue"):
+        Image.new("RGB", (120, 90), color).save(folder / f"{color}.png")
+        (folder / f"{color}.txt").write_text(f"a {color} wall")
     (folder / "note.md").write_text("White snow on the hill.\n")
     return folder
 

@@ -78,7 +78,7 @@ def test_thumbnails_of_points_that_are_gone(indexed):
 
 def test_another_model(indexed):
     meta = indexed.folder / "store" / "default" / "collection.json"
-    meta.write_text(meta.read_text().replace("colours-1", "colours-0"))
+    meta.write_text(meta.read_text().replace("colors-1", "colors-0"))
     answer = indexed.json("doctor", code=1, POLYLENS_MODEL="")
     assert states(answer)["model"] == "problem"
 

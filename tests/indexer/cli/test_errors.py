@@ -73,14 +73,14 @@ def test_a_wrong_setting_outside_the_flags_is_a_failure(indexer):
 
 
 def test_another_model_names_the_fix(indexed):
-    done = indexed("ingest", "pictures", "--model", "colours", "--collection", "default")
+    done = indexed("ingest", "pictures", "--model", "colors", "--collection", "default")
     assert done.returncode == 0
     meta = indexed.folder / "store" / "default" / "collection.json"
-    meta.write_text(meta.read_text().replace("colours-1", "colours-0"))
+    meta.write_text(meta.read_text().replace("colors-1", "colors-0"))
     for arguments in (["search", "red"], ["ingest", "pictures"]):
         done = indexed(*arguments)
         assert done.returncode == 1
-        assert "indexer reindex --model colours --collection default" in done.stderr
+        assert "indexer reindex --model colors --collection default" in done.stderr
 
 
 @pytest.mark.parametrize("how", ["--debug", "POLYLENS_DEBUG"])

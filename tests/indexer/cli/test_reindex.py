@@ -27,20 +27,20 @@ def test_reindex_and_rollback(indexed):
         "collection 'default' has shades now: 4 points, 4 before; 4 checked"
     )
     assert "indexer reindex --rollback, or --forget" in done.stderr
-    assert "the settings (environment) still name 'colours'" in done.stderr
+    assert "the settings (environment) still name 'colors'" in done.stderr
     assert best(indexed) == "red.png"
     status = indexed.json("status", **NEW)
-    assert (status["model"], status["old_model"], status["points"]) == ("shades", "colours", 4)
+    assert (status["model"], status["old_model"], status["points"]) == ("shades", "colors", 4)
     assert (status["collections"], status["kinds"]) == (["default"], {"pictures": 3, "passages": 1})
-    assert "old index    colours; " in indexed("status", **NEW).stdout
+    assert "old index    colors; " in indexed("status", **NEW).stdout
     assert indexed.json("doctor", **NEW)["ok"] is True
     again = indexed("reindex", "--model", "shades")
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == "collection 'default' has shades already: nothing to do\n"
     refused = indexed("search", "red")
-    assert "indexer reindex --model colours --collection default" in refused.stderr
+    assert "indexer reindex --model colors --collection default" in refused.stderr
     back = indexed("reindex", "--rollback")
-    assert back.stdout == "collection 'default' has colours again\n"
+    assert back.stdout == "collection 'default' has colors again\n"
     assert best(indexed) == "red.png"
     assert indexed.json("reindex", "--forget") == {"collection": "default", "deleted": ["shades"]}
     assert indexed("reindex", "--forget").stdout == "there was nothing to delete\n"
@@ -67,10 +67,10 @@ def test_killed_in_the_middle(indexer, tmp_path):
     assert "reindexing   to shades, " in status
     assert indexer.json("status")["collections"] == ["default"]
     assert best(indexer, "blue") == "blue.png"
-    refused = indexer("reindex", "--model", "colours")
+    refused = indexer("reindex", "--model", "colors")
     assert "nothing to do" in refused.stdout
     report = indexer.json("reindex", "--model", "shades")
-    assert (report["switched"], report["from"], report["to"]) == (True, "colours", "shades")
+    assert (report["switched"], report["from"], report["to"]) == (True, "colors", "shades")
     assert report["points"] == {"old": 25, "new": 25}
     assert report["ingest"]["unchanged"] >= 1
     assert report["ingest"]["added"] < 25
@@ -137,4 +137,4 @@ def test_a_fine_tuning_run(checkpoint, indexed, tmp_path):
     assert (report["switched"], report["to"], report["checked"]) == (True, str(run), 4)
     assert real("status")["card"]["dim"] == 32
     assert len(real("search", "a red wall")["hits"]) == 4
-    assert real("reindex", "--rollback")["model"] == "colours"
+    assert real("reindex", "--rollback")["model"] == "colors"

@@ -17,8 +17,8 @@ def test_status_as_json(library):
     answer = library.json("status")
     assert answer["points"] == 4
     assert answer["kinds"] == {"pictures": 3, "passages": 1}
-    assert answer["model"] == "colours"
-    assert answer["card"]["fingerprint"] == "colours-1"
+    assert answer["model"] == "colors"
+    assert answer["card"]["fingerprint"] == "colors-1"
     assert answer["card"]["dim"] == 48
     assert answer["bytes_on_disk"] > 0
     assert answer["ingested"] >= answer["created"]
@@ -28,7 +28,7 @@ def test_status_as_json(library):
 def test_the_printed_status(library):
     done = library("status")
     assert "4 (3 pictures, 1 passages)" in done.stdout
-    assert "colours" in done.stdout
+    assert "colors" in done.stdout
 
 
 def test_the_size_on_disk_counts_every_thumbnail(indexed):
@@ -73,9 +73,9 @@ def test_status_counts_a_store_that_was_not_closed(indexed):
 
 def test_models(indexer):
     answer = indexer.json("models")
-    assert [card["name"] for card in answer["models"]] == ["colours", "shades"]
-    assert indexer.json("models", "--model", "colours")["models"] == answer["models"][:1]
-    assert "colours" in indexer("models").stdout
+    assert [card["name"] for card in answer["models"]] == ["colors", "shades"]
+    assert indexer.json("models", "--model", "colors")["models"] == answer["models"][:1]
+    assert "colors" in indexer("models").stdout
     done = indexer("models", "--model", "nobody")
     assert done.returncode == 1
     assert "nobody" in done.stderr

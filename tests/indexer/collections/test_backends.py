@@ -44,8 +44,8 @@ def name(config) -> str:
 
 
 @pytest.fixture
-def card(colours):
-    return colours.card
+def card(colors):
+    return colors.card
 
 
 @pytest.fixture

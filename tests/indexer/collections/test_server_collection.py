@@ -23,20 +23,20 @@ from indexer.search.searcher import Searcher
 from indexer.stores.base import Layout
 from indexer.types import Part, Query, Record
 
-COLOURS = ("red", "green", "blue", "white", "black")
+COLORS = ("red", "green", "blue", "white", "black")
 
 
 class Shades:
-    """The colours turned by one number: of one length, and another space."""
+    """The colors turned by one number: of one length, and another space."""
 
-    def __init__(self, colours, during=None):
-        self.colours, self.during = colours, during
-        self.card = replace(colours.card, name="shades", fingerprint="shades-1")
+    def __init__(self, colors, during=None):
+        self.colors, self.during = colors, during
+        self.card = replace(colors.card, name="shades", fingerprint="shades-1")
 
     def embed(self, inputs, role, instruction=None):
         if self.during:
             self.during()
-        return np.roll(self.colours.embed(inputs, role, instruction), 1, axis=1)
+        return np.roll(self.colors.embed(inputs, role, instruction), 1, axis=1)
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def config(config, qdrant):
 
 @pytest.fixture
 def folder(tmp_path, photo) -> Path:
-    for colour in COLOURS:
-        photo(tmp_path / "pictures" / f"{colour}.png", colour)
-        (tmp_path / "pictures" / f"{colour}.txt").write_text(f"a {colour} wall")
+    for color in COLORS:
+        photo(tmp_path / "pictures" / f"{color}.png", color)
+        (tmp_path / "pictures" / f"{color}.txt").write_text(f"a {color} wall")
     (tmp_path / "pictures" / "note.md").write_text("Snow on the hill.\n")
     return tmp_path / "pictures"
 
@@ -75,73 +75,73 @@ def on_another_machine(config, monkeypatch, tmp_path):
     return config
 
 
-def test_ingest_search_change_and_prune(config, colours, folder):
-    report = run(config, colours, folder)
+def test_ingest_search_change_and_prune(config, colors, folder):
+    report = run(config, colors, folder)
     assert (report.added, report.skipped) == (6, ())
-    assert best(config, colours) == "red.png"
+    assert best(config, colors) == "red.png"
     assert summarize(config).points == 6
-    assert run(config, colours, folder).unchanged == 6
+    assert run(config, colors, folder).unchanged == 6
     (folder / "red.txt").write_text("a red door")
     for file in folder.glob("green.*"):
         file.unlink()
-    assert run(config, colours, folder).updated == 1
+    assert run(config, colors, folder).updated == 1
     with OpenCollection.open(config) as collection:
-        assert prune(collection, lambda: colours).removed == 1
+        assert prune(collection, lambda: colors).removed == 1
         assert collection.store.count() == 5
 
 
 def test_another_machine_sees_the_same_and_embeds_nothing(
-    config, colours, folder, monkeypatch, tmp_path
+    config, colors, folder, monkeypatch, tmp_path
 ):
-    run(config, colours, folder)
-    embedded = sum(colours.calls)
+    run(config, colors, folder)
+    embedded = sum(colors.calls)
     on_another_machine(config, monkeypatch, tmp_path)
     assert not open_backend(config).local_dir(config.collection).exists()
-    assert open_backend(config).get_indexes(config.collection).in_use.card == colours.card
-    assert best(config, colours) == "red.png"
-    report = run(config, colours, folder)
+    assert open_backend(config).get_indexes(config.collection).in_use.card == colors.card
+    assert best(config, colors) == "red.png"
+    report = run(config, colors, folder)
     assert (report.added, report.unchanged) == (0, 6)
-    assert sum(colours.calls) == embedded
+    assert sum(colors.calls) == embedded
 
 
-def test_two_machines_create_one_collection_at_the_same_time(config, colours, tmp_path):
+def test_two_machines_create_one_collection_at_the_same_time(config, colors, tmp_path):
     """They share its index, whose model is that of the first."""
-    name, other = config.collection, Shades(colours).card
+    name, other = config.collection, Shades(colors).card
     machines = [replace(open_backend(config), local_root=tmp_path / n) for n in ("a", "b", "c")]
     assert [machine.find(name) for machine in machines] == [None] * 3
     with ThreadPoolExecutor(2) as pool:
-        indexes = [*pool.map(lambda m: m.create(name, colours.card, Layout()), machines[:2])]
+        indexes = [*pool.map(lambda m: m.create(name, colors.card, Layout()), machines[:2])]
     assert indexes[0].key == indexes[1].key
     for number, (machine, index) in enumerate(zip(machines, indexes, strict=False)):
         with closing(machine.open(index)) as store:
             store.upsert([Record(str(uuid.UUID(int=number + 1)), {}, {"kind": "text"})])
     assert summarize(config).points == 2
-    assert machines[2].create(name, other, Layout()).card == colours.card
+    assert machines[2].create(name, other, Layout()).card == colors.card
 
 
-def test_a_creation_that_was_interrupted_is_continued(config, colours):
+def test_a_creation_that_was_interrupted_is_continued(config, colors):
     """The server collection has been created, and the alias has not."""
     backend = open_backend(config)
-    backend.create(config.collection, colours.card, Layout())
+    backend.create(config.collection, colors.card, Layout())
     backend._set_aliases({config.collection: None})
     assert not backend.exists(config.collection)
-    with OpenCollection.open_or_create(config, colours.card) as opened:
+    with OpenCollection.open_or_create(config, colors.card) as opened:
         assert opened.store.count() == 0
     assert backend.list_names() == [config.collection]
 
 
-def test_a_deleted_collection_leaves_nothing_to_the_next(config, colours, folder, qdrant):
+def test_a_deleted_collection_leaves_nothing_to_the_next(config, colors, folder, qdrant):
     """Not even its first index, which a new index had replaced when a deletion was cut off."""
-    run(config, colours, folder)
+    run(config, colors, folder)
     backend, name = open_backend(config), config.collection
-    index = backend.start_build(name, colours.card, Layout())
+    index = backend.start_build(name, colors.card, Layout())
     backend._set_aliases({name: index.key, name + "@new": None})
     delete_collection(config)
     assert not backend._call(lambda client: client.get_collections().collections)
-    assert run(config, colours, folder).added == 6
+    assert run(config, colors, folder).added == 6
 
 
-def test_two_machines_know_each_others_files(config, colours, photo, monkeypatch, tmp_path):
+def test_two_machines_know_each_others_files(config, colors, photo, monkeypatch, tmp_path):
     here, there = photo(tmp_path / "a/red.png", "red"), photo(tmp_path / "b/red.png", "red")
     others = [photo(tmp_path / folder / "blue.png", "blue") for folder in "ab"]  # folders not empty
 
@@ -156,16 +156,16 @@ def test_two_machines_know_each_others_files(config, colours, photo, monkeypatch
 
     def pruned() -> int:
         with OpenCollection.open(config) as collection:
-            return prune(collection, lambda: colours).removed
+            return prune(collection, lambda: colors).removed
 
     on("one")
-    run(config, colours, here.parent)
+    run(config, colors, here.parent)
     on("two")
-    run(config, colours, there.parent)
+    run(config, colors, there.parent)
     assert paths() == [[str(here), str(there)]]
     on("one")
     here.with_suffix(".txt").write_text("a red wall")
-    assert run(config, colours, here.parent).updated == 1
+    assert run(config, colors, here.parent).updated == 1
     assert paths() == [[str(here), str(there)]]
     here.unlink()
     here.with_suffix(".txt").unlink()
@@ -181,16 +181,16 @@ def test_two_machines_know_each_others_files(config, colours, photo, monkeypatch
     assert paths() == []
 
 
-def test_another_model_and_back(config, colours, folder):
-    run(config, colours, folder)
-    answers = [best(config, colours)]
+def test_another_model_and_back(config, colors, folder):
+    run(config, colors, folder)
+    answers = [best(config, colors)]
     with OpenCollection.open(config) as opened:  # a searcher that was there before
 
         def ask() -> None:
-            found = Searcher(opened, lambda: colours).search(Query((Part(text="red"),), limit=1))
+            found = Searcher(opened, lambda: colors).search(Query((Part(text="red"),), limit=1))
             answers.append(found.hits[0].payload["name"])
 
-        shades = Shades(colours, ask)
+        shades = Shades(colors, ask)
         report = reindex(config, shades)
         ask()
     assert (report.switched, report.points, report.checked) == (True, (6, 6), 6)
@@ -198,53 +198,53 @@ def test_another_model_and_back(config, colours, folder):
     assert set(answers) == {"red.png"}
     shades.during = None
     found = summarize(config)
-    assert (found.card, found.old.card, found.building) == (shades.card, colours.card, None)
+    assert (found.card, found.old.card, found.building) == (shades.card, colors.card, None)
     assert best(config, shades) == "red.png"
     place = open_backend(config)
-    assert place.rollback(config.collection) == colours.card
-    assert best(config, colours) == "red.png"
+    assert place.rollback(config.collection) == colors.card
+    assert best(config, colors) == "red.png"
     assert place.delete_inactive(config.collection) == [shades.card]
-    assert run(config, colours, folder).unchanged == 6
+    assert run(config, colors, folder).unchanged == 6
 
 
-def test_a_new_index_has_the_layout_of_the_old_one(config, colours, folder):
-    run(replace(config, profile="large", shards=3), colours, folder)
+def test_a_new_index_has_the_layout_of_the_old_one(config, colors, folder):
+    run(replace(config, profile="large", shards=3), colors, folder)
     place = open_backend(config)
     first = place.get_layout(place.get_indexes(config.collection).in_use)
     assert (first.profile, first.shards) == ("large", 3)
-    assert reindex(config, Shades(colours)).switched
+    assert reindex(config, Shades(colors)).switched
     assert place.get_layout(place.get_indexes(config.collection).in_use) == first
     place.delete_inactive(config.collection)
-    assert reindex(replace(config, profile="small"), colours).switched
+    assert reindex(replace(config, profile="small"), colors).switched
     other = place.get_layout(place.get_indexes(config.collection).in_use)
     assert (other.profile, other.shards) == ("small", 1)
 
 
-def test_an_interrupted_reindex_continues(config, colours, folder, photo, monkeypatch, tmp_path):
+def test_an_interrupted_reindex_continues(config, colors, folder, photo, monkeypatch, tmp_path):
     for i in range(12):
         photo(folder / f"{i}.png", i)
-    run(config, colours, folder)
+    run(config, colors, folder)
     stop = threading.Event()
-    report = reindex(config, Shades(colours, stop.set), IngestOptions(batch_size=2), stop=stop)
+    report = reindex(config, Shades(colors, stop.set), IngestOptions(batch_size=2), stop=stop)
     assert (report.switched, report.ingest.interrupted) == (False, True)
     assert 0 < report.points[1] < 18
-    assert best(config, colours) == "red.png"
-    report = reindex(config, Shades(colours))
+    assert best(config, colors) == "red.png"
+    report = reindex(config, Shades(colors))
     assert report.switched
     assert report.ingest.unchanged > 0
     assert report.points == (18, 18)
 
 
-def test_an_old_orphan_of_a_crash_is_deleted(config, colours, qdrant):
+def test_an_old_orphan_of_a_crash_is_deleted(config, colors, qdrant):
     from qdrant_client import QdrantClient
 
     place, name = open_backend(config), config.collection
-    with OpenCollection.open_or_create(config, colours.card):
+    with OpenCollection.open_or_create(config, colors.card):
         pass
     client = QdrantClient(url=qdrant.url, api_key=qdrant.api_key, check_compatibility=False)
-    fresh = place.start_build(name, colours.card, make_layout(config)).key
+    fresh = place.start_build(name, colors.card, make_layout(config)).key
     second = place.start_build(
-        name, colours.card, make_layout(config)
+        name, colors.card, make_layout(config)
     ).key  # takes the alias of the first
     old = f"{name}@20250101-000000-ab12"
     client.create_collection(old, {})
@@ -256,10 +256,10 @@ def test_an_old_orphan_of_a_crash_is_deleted(config, colours, qdrant):
     client.delete_collection(fresh)
 
 
-def test_overwritten_metadata(config, colours, qdrant):
+def test_overwritten_metadata(config, colors, qdrant):
     from qdrant_client import QdrantClient
 
-    with OpenCollection.open_or_create(config, colours.card):
+    with OpenCollection.open_or_create(config, colors.card):
         pass
     client = QdrantClient(url=qdrant.url, api_key=qdrant.api_key, check_compatibility=False)
     client.update_collection(config.collection, metadata={"polylens": {"format": 1}})
@@ -273,43 +273,43 @@ def test_overwritten_metadata(config, colours, qdrant):
 
 
 @pytest.mark.needs_faults
-def test_the_server_stops_and_comes_back_during_an_ingest(config, colours, folder, photo, qdrant):
+def test_the_server_stops_and_comes_back_during_an_ingest(config, colors, folder, photo, qdrant):
     for i in range(30):
         photo(folder / f"{i}.png", i)
-    with OpenCollection.open_or_create(config, colours.card) as collection:
+    with OpenCollection.open_or_create(config, colors.card) as collection:
         qdrant.kill_after(3)
         back = threading.Timer(0.5, qdrant.start)
         back.start()
-        report = ingest([folder], collection, colours, IngestOptions(batch_size=4))
+        report = ingest([folder], collection, colors, IngestOptions(batch_size=4))
         back.join()
         assert report.added == collection.store.count() == 36
 
 
 @pytest.mark.needs_faults
-def test_the_server_stays_away(config, colours, folder, photo, qdrant):
+def test_the_server_stays_away(config, colors, folder, photo, qdrant):
     for i in range(30):
         photo(folder / f"{i}.png", i)
     impatient = replace(config, qdrant_retry_seconds=0.2)
-    with OpenCollection.open_or_create(impatient, colours.card) as collection:
+    with OpenCollection.open_or_create(impatient, colors.card) as collection:
         qdrant.kill_after(3)
         with pytest.raises(StoreError, match=rf"(?s){qdrant.url}.*"):
-            ingest([folder], collection, colours, IngestOptions(batch_size=4))
+            ingest([folder], collection, colors, IngestOptions(batch_size=4))
     qdrant.start()
-    report = run(config, colours, folder, batch_size=4)
+    report = run(config, colors, folder, batch_size=4)
     assert report.added + report.unchanged == 36
-    assert sum(colours.calls) <= 35 + 4, "no more than the batch in hand is embedded again"
+    assert sum(colors.calls) <= 35 + 4, "no more than the batch in hand is embedded again"
     with OpenCollection.open(config) as collection:
         assert collection.store.count() == 36
 
 
 @pytest.mark.needs_faults
-def test_a_read_only_key(config, colours, folder, qdrant):
+def test_a_read_only_key(config, colors, folder, qdrant):
     qdrant.require("full", "reader")
     full = replace(config, qdrant_api_key="full")
-    run(full, colours, folder)
+    run(full, colors, folder)
     reader = replace(config, qdrant_api_key="reader")
-    assert best(reader, colours) == "red.png"
+    assert best(reader, colors) == "red.png"
     (folder / "red.txt").write_text("a red door")
     with pytest.raises(StoreError, match="QDRANT_API_KEY"):
-        run(reader, colours, folder)
-    assert run(full, colours, folder).updated == 1
+        run(reader, colors, folder)
+    assert run(full, colors, folder).updated == 1

@@ -51,7 +51,7 @@ def start(store: Path, pictures: Path) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kill_at_random_moments(tmp_path, photo, colours, seed):
+def test_kill_at_random_moments(tmp_path, photo, colors, seed):
     rng = random.Random(seed)
     pictures, store = tmp_path / "pictures", tmp_path / "store"
     for i in range(60):

@@ -35,20 +35,20 @@ class RecordingEmbedder:
         return self.inner.embed(inputs, role, instruction)
 
 
-def test_each_point_gets_its_vectors(colours):
+def test_each_point_gets_its_vectors(colors):
     writes = [make_write("a", shade=40, texts=("red",)), make_write("b", texts=("green", "blue"))]
-    with EmbedStage(colours, batch_size=8) as stage:
+    with EmbedStage(colors, batch_size=8) as stage:
         first, second = stage.submit(writes).result()
     assert first.keys() == {"image", "text"} and second.keys() == {"text"}
-    green, blue = colours.embed([Input(text="green"), Input(text="blue")], "document")
+    green, blue = colors.embed([Input(text="green"), Input(text="blue")], "document")
     mean = (green + blue) / np.linalg.norm(green + blue)
     np.testing.assert_allclose(second["text"], mean, atol=1e-6)
-    (image,) = colours.embed([Input(images=writes[0].images)], "document")
+    (image,) = colors.embed([Input(images=writes[0].images)], "document")
     np.testing.assert_allclose(first["image"], image, atol=1e-6)
 
 
-def test_one_thread_embeds_and_kinds_are_not_mixed(colours):
-    model = RecordingEmbedder(colours)
+def test_one_thread_embeds_and_kinds_are_not_mixed(colors):
+    model = RecordingEmbedder(colors)
     with EmbedStage(model, batch_size=2) as stage:
         futures = [
             stage.submit([make_write(f"{i}{j}", shade=i, texts=("red",)) for j in range(3)])
@@ -59,46 +59,46 @@ def test_one_thread_embeds_and_kinds_are_not_mixed(colours):
     assert all(len(kinds) == 1 for kinds in model.kinds)
 
 
-def test_it_works_while_the_caller_does_something_else(colours):
+def test_it_works_while_the_caller_does_something_else(colors):
     started, go_on = threading.Event(), threading.Event()
-    embed = colours.embed
+    embed = colors.embed
 
     def embed_slowly(inputs, role, instruction=None):
         started.set()
         assert go_on.wait(10)
         return embed(inputs, role, instruction)
 
-    colours.embed = embed_slowly
-    with EmbedStage(colours, batch_size=8) as stage:
+    colors.embed = embed_slowly
+    with EmbedStage(colors, batch_size=8) as stage:
         future = stage.submit([make_write("a", shade=1)])
         assert started.wait(10) and not future.done()
         go_on.set()
         assert future.result()[0]["image"].shape == (48,)
 
 
-def test_given_vectors_are_not_embedded_again(colours):
-    image, red = colours.embed([Input(text="white"), Input(text="red")], "document")
+def test_given_vectors_are_not_embedded_again(colors):
+    image, red = colors.embed([Input(text="white"), Input(text="red")], "document")
     given = make_write("a", image_vector=image, texts=("red",), text_vectors={"red": red})
-    with EmbedStage(colours, batch_size=8) as stage:
-        colours.calls.clear()
+    with EmbedStage(colors, batch_size=8) as stage:
+        colors.calls.clear()
         (vectors,) = stage.submit([given]).result()
-    assert colours.calls == []
+    assert colors.calls == []
     np.testing.assert_allclose(vectors["image"], image, atol=1e-6)
     np.testing.assert_allclose(vectors["text"], red, atol=1e-6)
 
 
-def test_without_work_the_model_is_not_called(colours):
+def test_without_work_the_model_is_not_called(colors):
     def fail(*_):
         raise AssertionError("the model was called")
 
-    colours.embed = fail
-    with EmbedStage(colours, batch_size=8) as stage:
+    colors.embed = fail
+    with EmbedStage(colors, batch_size=8) as stage:
         assert stage.submit([]).result() == []
         assert stage.submit([make_write("a")]).result() == [{}]
 
 
-def test_a_failing_input_costs_its_point_alone(colours):
-    embed = colours.embed
+def test_a_failing_input_costs_its_point_alone(colors):
+    embed = colors.embed
 
     def embed_or_fail(inputs, role, instruction=None):
         if any(item.text == "bad" for item in inputs):
@@ -106,30 +106,30 @@ def test_a_failing_input_costs_its_point_alone(colours):
         rows = embed(inputs, role, instruction)
         return np.where([[item.text == "nan"] for item in inputs], np.nan, rows)
 
-    colours.embed = embed_or_fail
+    colors.embed = embed_or_fail
     writes = [make_write(text, shade=9, texts=(text,)) for text in ("red", "bad", "nan", "blue")]
-    with EmbedStage(colours, batch_size=8) as stage:
+    with EmbedStage(colors, batch_size=8) as stage:
         red, bad, nan, blue = stage.submit(writes).result()
     assert red.keys() == blue.keys() == {"image", "text"}
     assert isinstance(bad, EmbedFailedError) and str(bad) == "cannot embed this"
     assert isinstance(nan, EmbedFailedError) and "not finite" in str(nan)
 
 
-def test_a_model_that_cannot_be_reached_fails_the_batch(colours):
+def test_a_model_that_cannot_be_reached_fails_the_batch(colors):
     def fail(*_):
         raise UnavailableError("the server cannot be reached")
 
-    colours.embed = fail
-    with EmbedStage(colours, batch_size=8) as stage:
+    colors.embed = fail
+    with EmbedStage(colors, batch_size=8) as stage:
         future = stage.submit([make_write("a", shade=1)])
         with pytest.raises(IndexerError, match="cannot be reached"):
             future.result()
 
 
-def test_images_are_released(colours):
+def test_images_are_released(colors):
     write = make_write("a", shade=1)
     image = weakref.ref(write.images[0])
-    with EmbedStage(colours, batch_size=8) as stage:
+    with EmbedStage(colors, batch_size=8) as stage:
         future = stage.submit([write])
         future.result()
         del write

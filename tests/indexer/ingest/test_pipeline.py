@@ -33,17 +33,17 @@ def folder(tmp_path, photo) -> Path:
 
 
 @pytest.fixture
-def collection(config, colours):
-    with OpenCollection.open_or_create(config, colours.card) as opened:
+def collection(config, colors):
+    with OpenCollection.open_or_create(config, colors.card) as opened:
         yield opened
 
 
 @pytest.fixture
-def run(collection, colours, folder):
+def run(collection, colors, folder):
     """`run(...)` ingests the folder and returns the counts of the report that are not zero."""
 
-    def call(*roots: Path, embedder=colours, stop=None, **options):
-        colours.calls.clear()
+    def call(*roots: Path, embedder=colors, stop=None, **options):
+        colors.calls.clear()
         report = ingest(
             roots or [folder],
             collection,
@@ -74,12 +74,12 @@ def id_of(path: Path) -> str:
     return make_point_ids(hash_content(path.read_bytes()))[0]
 
 
-def test_a_second_run_changes_nothing_and_embeds_nothing(run, collection, colours):
+def test_a_second_run_changes_nothing_and_embeds_nothing(run, collection, colors):
     assert run() == {"added": 4}
     assert collection.store.count() == 4
-    assert sum(colours.calls) == 3
+    assert sum(colors.calls) == 3
     assert run() == {"unchanged": 4}
-    assert colours.calls == []
+    assert colors.calls == []
 
 
 def test_the_fields_of_a_point(run, collection, folder):
@@ -97,31 +97,31 @@ def test_the_fields_of_a_point(run, collection, folder):
     assert (note["kind"], note["text"]) == ("text", "A red bicycle leans on the wall.")
 
 
-def test_a_renamed_file_moves_without_embedding(run, collection, folder, colours):
+def test_a_renamed_file_moves_without_embedding(run, collection, folder, colors):
     run()
     (folder / "a.jpg").rename(folder / "deep" / "renamed.jpg")
     assert run() == {"moved": 1, "unchanged": 3}
-    assert colours.calls == []
+    assert colors.calls == []
     assert stored(collection)["renamed.jpg"]["paths"] == [str(folder / "deep" / "renamed.jpg")]
     assert run() == {"unchanged": 4}
 
 
-def test_a_renamed_folder_moves(run, collection, folder, colours):
+def test_a_renamed_folder_moves(run, collection, folder, colors):
     run()
     (folder / "deep").rename(folder / "deeper")
     assert run() == {"moved": 1, "unchanged": 3}
-    assert colours.calls == []
+    assert colors.calls == []
     assert stored(collection)["c.webp"]["folder"] == [str(folder / "deeper")]
 
 
-def test_a_copy_is_the_same_point_with_two_paths(run, collection, folder, colours):
+def test_a_copy_is_the_same_point_with_two_paths(run, collection, folder, colors):
     shutil.copy(folder / "a.jpg", folder / "z.jpg")
     assert run() == {"added": 4}
     assert run.report.files == 5
     assert len(stored(collection)["a.jpg"]["paths"]) == 2
     shutil.copy(folder / "b.png", folder / "deep" / "b2.png")
     assert run() == {"updated": 1, "unchanged": 3}
-    assert colours.calls == []
+    assert colors.calls == []
     assert collection.store.count() == 4
 
 
@@ -143,18 +143,18 @@ def test_a_changed_copy_leaves_the_other_alone(run, collection, folder, photo):
     assert stored(collection)["z.jpg"]["paths"] == [str(folder / "z.jpg")]
 
 
-def test_a_touched_file_is_unchanged(run, folder, colours):
+def test_a_touched_file_is_unchanged(run, folder, colors):
     run()
     os.utime(folder / "a.jpg", (1_700_000_000, 1_700_000_000))
     assert run() == {"unchanged": 4}
-    assert colours.calls == []
+    assert colors.calls == []
 
 
-def test_a_caption_is_embedded_without_its_image(run, collection, folder, colours):
+def test_a_caption_is_embedded_without_its_image(run, collection, folder, colors):
     run()
     (folder / "a.txt").write_text("en: a red ball\nja: 赤いボール\n")
     assert run() == {"updated": 1, "unchanged": 3}
-    assert sum(colours.calls) == 0
+    assert sum(colors.calls) == 0
     record = collection.store.retrieve([id_of(folder / "a.jpg")], vectors=True)[0]
     assert {c["language"] for c in record.payload["captions"]} == {"en", "ja"}
     assert record.payload["languages"] == ["en", "ja"]
@@ -231,11 +231,11 @@ class FailsOnRed:
         return self.inner.embed(inputs, role, instruction)
 
 
-def test_an_image_that_cannot_be_embedded_is_skipped_alone(run, collection, folder, photo, colours):
+def test_an_image_that_cannot_be_embedded_is_skipped_alone(run, collection, folder, photo, colors):
     photo(folder / "red.png", "red")
     shutil.copy(folder / "red.png", folder / "red too.png")
     shutil.copy(folder / "red.png", folder / "zzz.png")
-    counts = run(embedder=FailsOnRed(colours))
+    counts = run(embedder=FailsOnRed(colors))
     assert counts == {
         "added": 4,
         "skipped": [(n, "embed-failed") for n in ("red too.png", "red.png", "zzz.png")],
@@ -245,21 +245,21 @@ def test_an_image_that_cannot_be_embedded_is_skipped_alone(run, collection, fold
 
 
 def test_an_unavailable_model_ends_the_run_and_skips_no_file(
-    run, collection, folder, photo, colours
+    run, collection, folder, photo, colors
 ):
     """A server that is stopped, say: what was written stays, the next run does the rest."""
     for i in range(20):
         photo(folder / f"more {i}.png", i + 10)
 
     class UnavailableSoon:
-        card = colours.card
+        card = colors.card
         left = 6
 
         def embed(self, inputs, role, instruction=None):
             self.left -= 1
             if self.left < 0:
                 raise UnavailableError("the server cannot be reached")
-            return colours.embed(inputs, role, instruction)
+            return colors.embed(inputs, role, instruction)
 
     with pytest.raises(IndexerError, match="cannot be reached"):
         run(embedder=UnavailableSoon())
@@ -269,13 +269,13 @@ def test_an_unavailable_model_ends_the_run_and_skips_no_file(
     assert collection.store.count() == 24
 
 
-def test_a_lost_catalog_costs_no_embedding(run, collection, folder, colours):
+def test_a_lost_catalog_costs_no_embedding(run, collection, folder, colors):
     (folder / "a.txt").write_text("a red ball")
     run()
     for file in collection.path.glob("catalogue.db*"):
         file.unlink()
     assert run() == {"unchanged": 4}
-    assert colours.calls == []
+    assert colors.calls == []
     assert run() == {"unchanged": 4}
 
 
@@ -292,9 +292,7 @@ def test_points_of_other_roots_survive_a_lost_catalog(run, collection, folder, t
     ]
 
 
-def test_stop_saves_what_is_done_and_a_second_run_completes(
-    run, collection, folder, photo, colours
-):
+def test_stop_saves_what_is_done_and_a_second_run_completes(run, collection, folder, photo, colors):
     for i in range(20):
         photo(folder / f"more{i:02}.jpg", 100 + i)
     stop = threading.Event()
@@ -304,16 +302,16 @@ def test_stop_saves_what_is_done_and_a_second_run_completes(
             stop.set()
             return self.inner.embed(inputs, role, instruction)
 
-    first = run(embedder=StopsRun(colours), stop=stop)
+    first = run(embedder=StopsRun(colors), stop=stop)
     assert run.report.interrupted
     assert 0 < first["added"] < 24
     assert collection.store.count() == first["added"]
     assert run() == {"added": 24 - first["added"], "unchanged": first["added"]}
 
 
-def test_a_dry_run_reports_and_changes_nothing(run, collection, folder, colours):
+def test_a_dry_run_reports_and_changes_nothing(run, collection, folder, colors):
     assert run(dry_run=True) == {"added": 4}
-    assert colours.calls == []
+    assert colors.calls == []
     assert collection.store.count() == 0
     assert list(collection.thumbnail_dir.rglob("*.jpg")) == []
     run()
@@ -353,11 +351,11 @@ def test_only_one_process_writes_at_a_time(run, collection):
         run()
 
 
-def test_another_model_is_refused_by_name(run, config, colours, collection):
+def test_another_model_is_refused_by_name(run, config, colors, collection):
     from dataclasses import replace
 
-    other = replace(colours.card, name="other", fingerprint="other-1")
-    with pytest.raises(CollectionError, match=r"colours.*other.*--collection"):
+    other = replace(colors.card, name="other", fingerprint="other-1")
+    with pytest.raises(CollectionError, match=r"colors.*other.*--collection"):
         OpenCollection.open_or_create(config, other)
 
 
@@ -380,9 +378,9 @@ def test_damaged_metadata_is_named(config, collection, content):
         OpenCollection.open(config)
 
 
-def test_progress_is_reported(collection, colours, folder):
+def test_progress_is_reported(collection, colors, folder):
     reported = []
-    ingest([folder], collection, colours, IngestOptions(batch_size=1), on_progress=reported.append)
+    ingest([folder], collection, colors, IngestOptions(batch_size=1), on_progress=reported.append)
     assert next(p.stage for p in reported) == "scan"
     last = [p for p in reported if p.stage == "ingest"][-1]
     assert (last.done, last.total) == (4, 4)
@@ -424,7 +422,7 @@ def test_the_store_is_asked_once_per_batch(run, collection, monkeypatch):
     assert asked == [1, 1, 1, 1]  # the catalog has everything
 
 
-def test_the_embedder_is_called_from_one_thread(run, folder, photo, colours):
+def test_the_embedder_is_called_from_one_thread(run, folder, photo, colors):
     for number in range(20):
         photo(folder / f"{number}.png", number + 10)
         (folder / f"{number}.txt").write_text(f"caption {number}")
@@ -435,11 +433,11 @@ def test_the_embedder_is_called_from_one_thread(run, folder, photo, colours):
             threads.add(threading.get_ident())
             return self.inner.embed(inputs, role, instruction)
 
-    assert run(embedder=RecordsThreads(colours))["added"] == 24
+    assert run(embedder=RecordsThreads(colors))["added"] == 24
     assert len(threads) == 1
 
 
-def test_a_copy_waits_for_the_batch_that_its_original_is_in(run, collection, folder, colours):
+def test_a_copy_waits_for_the_batch_that_its_original_is_in(run, collection, folder, colors):
     """Each file is a batch of its own, and the model is slower than the decoder."""
     for number in range(6):
         shutil.copy(folder / "a.jpg", folder / f"a{number}.jpg")
@@ -450,7 +448,7 @@ def test_a_copy_waits_for_the_batch_that_its_original_is_in(run, collection, fol
             time.sleep(0.05)
             return self.inner.embed(inputs, role, instruction)
 
-    assert run(embedder=Slow(colours)) == {"added": 4}
+    assert run(embedder=Slow(colors)) == {"added": 4}
     payload = stored(collection)["a.jpg"]
     assert len(payload["paths"]) == 7
     assert {caption["text"] for caption in payload["captions"]} == {
@@ -458,7 +456,7 @@ def test_a_copy_waits_for_the_batch_that_its_original_is_in(run, collection, fol
     }
 
 
-def test_a_failed_update_leaves_the_point_as_it_was(run, collection, folder, colours):
+def test_a_failed_update_leaves_the_point_as_it_was(run, collection, folder, colors):
     run()
 
     class FailsOnText(FailsOnRed):
@@ -468,7 +466,7 @@ def test_a_failed_update_leaves_the_point_as_it_was(run, collection, folder, col
             return self.inner.embed(inputs, role, instruction)
 
     (folder / "a.txt").write_text("a red ball")
-    counts = run(embedder=FailsOnText(colours))
+    counts = run(embedder=FailsOnText(colors))
     assert counts == {"unchanged": 4, "skipped": [("a.jpg", "embed-failed")]}
     assert stored(collection)["a.jpg"]["captions"] == []
     assert run() == {"updated": 1, "unchanged": 3}

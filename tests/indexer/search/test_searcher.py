@@ -13,7 +13,7 @@ from indexer.ingest.types import IngestOptions
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 
-COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def folder(tmp_path, photo):
     root = tmp_path / "pictures"
     for i in range(40):
         photo(root / "noise" / f"n{i:02}.png", i)
-    for name, colour in COLOURS.items():
-        photo(root / "plain" / f"{name}.png", colour)
+    for name, color in COLORS.items():
+        photo(root / "plain" / f"{name}.png", color)
     (root / "plain" / "blue.txt").write_text("en: the quiet lagoon\nde: die stille Lagune\n")
     (root / "noise" / "n07.txt").write_text("a zeppelin over the harbour")
     (root / "notes.txt").write_text("Remember to buy seventeen umbrellas.")
@@ -31,15 +31,15 @@ def folder(tmp_path, photo):
 
 
 @pytest.fixture
-def collection(config, colours, folder):
-    with OpenCollection.open_or_create(config, colours.card) as opened:
-        ingest([folder], opened, colours, IngestOptions())
+def collection(config, colors, folder):
+    with OpenCollection.open_or_create(config, colors.card) as opened:
+        ingest([folder], opened, colors, IngestOptions())
         yield opened
 
 
 @pytest.fixture
-def searcher(collection, colours):
-    return Searcher(collection, lambda: colours)
+def searcher(collection, colors):
+    return Searcher(collection, lambda: colors)
 
 
 def names(results) -> list[str]:
@@ -55,8 +55,8 @@ def test_text_finds_an_image_in_any_language(searcher):
         assert names(searcher.search(Query((text(words),))))[0] == "red.png"
 
 
-def test_an_image_query_scores_its_exact_cosine(searcher, collection, colours):
-    image = Image.new("RGB", (50, 50), COLOURS["green"])
+def test_an_image_query_scores_its_exact_cosine(searcher, collection, colors):
+    image = Image.new("RGB", (50, 50), COLORS["green"])
     hits = searcher.search(
         Query((Part(image=image, label="g"),), limit=40, group_duplicates=False)
     ).hits
@@ -64,7 +64,7 @@ def test_an_image_query_scores_its_exact_cosine(searcher, collection, colours):
     assert hits[0].score == pytest.approx(1.0, abs=1e-3)
     from embedder import Input
 
-    query = colours.embed([Input(images=(image,))], "query")[0]
+    query = colors.embed([Input(images=(image,))], "query")[0]
     stored = {
         r.id: r.vectors["image"]
         for r in collection.store.scroll(limit=100, vectors=True)[0]
@@ -134,10 +134,10 @@ def test_the_shares_of_the_explanation_add_up(searcher):
     assert "image" in hit.explanation["channels"]
 
 
-def test_near_duplicates_are_grouped_behind_the_best(collection, colours, folder, searcher, photo):
+def test_near_duplicates_are_grouped_behind_the_best(collection, colors, folder, searcher, photo):
     for i in range(5):
-        photo(folder / f"again{i}.jpg", COLOURS["red"], (100 + i, 80), quality=60)
-    ingest([folder], collection, colours, IngestOptions())
+        photo(folder / f"again{i}.jpg", COLORS["red"], (100 + i, 80), quality=60)
+    ingest([folder], collection, colors, IngestOptions())
     folded = searcher.search(Query((text("red"),), limit=5))
     assert len(folded.hits[0].duplicates) == 5
     assert len([n for n in names(folded) if n.startswith(("again", "red"))]) == 1
@@ -161,7 +161,7 @@ def test_pages_contain_every_hit_once(searcher):
 def test_filters_and_facets(searcher, folder):
     where = {"folder": (str(folder / "plain"),)}
     assert set(names(searcher.search(Query((text("red"),), filters=where)))) == {
-        f"{c}.png" for c in COLOURS
+        f"{c}.png" for c in COLORS
     }
     counts = searcher.facets(where)
     assert dict(counts["kind"]) == {"image": 3}
@@ -172,10 +172,10 @@ def test_filters_and_facets(searcher, folder):
         searcher.search(Query((text("red"),), filters={"width": ("wide",)}))
 
 
-def test_diversity_spreads(searcher, collection, colours, folder, photo):
+def test_diversity_spreads(searcher, collection, colors, folder, photo):
     for i in range(6):
         photo(folder / f"shade{i}.png", (250 - 12 * i, 30 + 9 * i, 10), (60, 60))
-    ingest([folder], collection, colours, IngestOptions())
+    ingest([folder], collection, colors, IngestOptions())
 
     def spread(diversity):
         found = searcher.search(
@@ -203,12 +203,12 @@ def test_browsing_and_edge_cases(searcher):
     assert searcher.search(Query((text("red"),), offset=1000)).hits == ()
 
 
-def test_an_empty_collection_can_be_searched(config, colours):
-    with OpenCollection.open_or_create(config, colours.card) as empty:
-        assert Searcher(empty, lambda: colours).search(Query((text("red"),))).hits == ()
+def test_an_empty_collection_can_be_searched(config, colors):
+    with OpenCollection.open_or_create(config, colors.card) as empty:
+        assert Searcher(empty, lambda: colors).search(Query((text("red"),))).hits == ()
 
 
-def test_eight_orientations_of_one_photo_are_one_hit(config, colours, tmp_path):
+def test_eight_orientations_of_one_photo_are_one_hit(config, colors, tmp_path):
     """The same image stored in all eight EXIF orientations."""
     rng = np.random.default_rng(4)
     noise = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -223,9 +223,9 @@ def test_eight_orientations_of_one_photo_are_one_hit(config, colours, tmp_path):
         exif[0x0112] = number
         stored = upright.transpose(getattr(Image.Transpose, turn)) if turn else upright
         stored.save(tmp_path / "turned" / f"{number}.jpg", exif=exif, quality=95)
-    with OpenCollection.open_or_create(config, colours.card) as opened:
-        ingest([tmp_path / "turned"], opened, colours, IngestOptions())
+    with OpenCollection.open_or_create(config, colors.card) as opened:
+        ingest([tmp_path / "turned"], opened, colors, IngestOptions())
         query = Query((Part(image=upright, label="it"),), limit=8, group_duplicates=False)
-        hits = Searcher(opened, lambda: colours).search(query).hits
+        hits = Searcher(opened, lambda: colors).search(query).hits
     assert len(hits) == 8
     assert min(hit.score for hit in hits) >= 0.97

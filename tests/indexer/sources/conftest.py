@@ -46,23 +46,23 @@ def tar(members: dict[str, bytes], mtime: float = 1_700_000_000) -> bytes:
 
 
 @pytest.fixture
-def collection(config, colours) -> Iterator[OpenCollection]:
+def collection(config, colors) -> Iterator[OpenCollection]:
     """Its points are in memory: what is tested here is what comes before."""
     place = open_backend(config)
-    index = place.create(config.collection, colours.card, Layout())
-    store = open_memory_store(make_schema(colours.card.dim))
+    index = place.create(config.collection, colors.card, Layout())
+    store = open_memory_store(make_schema(colors.card.dim))
     with OpenCollection(config, place, index, store) as opened:
         yield opened
 
 
 @pytest.fixture
-def run(collection, colours) -> Callable[..., dict[str, object]]:
+def run(collection, colors) -> Callable[..., dict[str, object]]:
     """`run(source, ...)` ingests and gives the report's counts that are not zero; the names and
     reasons of what was skipped; `run.report` is the report."""
 
     def call(*sources, **options):
-        colours.calls.clear()
-        report = ingest(sources, collection, colours, IngestOptions(batch_size=4, **options))
+        colors.calls.clear()
+        report = ingest(sources, collection, colors, IngestOptions(batch_size=4, **options))
         names = ("added", "updated", "unchanged", "moved", "removed")
         counts = {name: getattr(report, name) for name in names if getattr(report, name)}
         call.report = report

@@ -40,7 +40,7 @@ def test_a_prefix_is_ingested_with_its_captions(filled, run, stored, collection)
     assert len(list(collection.thumbnail_dir.glob("*/*.jpg"))) == 2
 
 
-def test_a_second_run_reads_nothing(filled, run, colours, monkeypatch):
+def test_a_second_run_reads_nothing(filled, run, colors, monkeypatch):
     import s3fs
 
     run(filled.url)
@@ -54,7 +54,7 @@ def test_a_second_run_reads_nothing(filled, run, colours, monkeypatch):
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setattr(s3fs.S3FileSystem, "_cat_file", cat_file)
     assert run(filled.url) == {"unchanged": 4}
-    assert colours.calls == []
+    assert colors.calls == []
     names = [path.rpartition("/")[2] for path in read]
     assert sorted(names) == ["dog", "metadata.csv"]  # of no extension; a table of captions
     s3fs.S3FileSystem.clear_instance_cache()

@@ -87,7 +87,7 @@ def test_each_path_is_read_from_its_own_source(filled, folder, make_image):
     assert [s.root for s in SourceSet.open(["memory://far", "memory://far/a"])] == ["memory://far"]
 
 
-def test_what_a_new_index_misses(filled, run, collection, config, colours, memory):
+def test_what_a_new_index_misses(filled, run, collection, config, colors, memory):
     """Of what is not on the disk the ingest tells: left out, or gone."""
     from indexer.collections.collection import OpenCollection
     from indexer.ingest.pipeline import ingest
@@ -95,8 +95,8 @@ def test_what_a_new_index_misses(filled, run, collection, config, colours, memor
     run(*filled)
     memory.rm("/far/a/1.png")
     other = replace(config, collection="other")
-    with OpenCollection.open_or_create(other, colours.card) as new:
-        report = ingest(filled[:1] + filled[2:], new, colours)
+    with OpenCollection.open_or_create(other, colors.card) as new:
+        report = ingest(filled[:1] + filled[2:], new, colors)
         losses = compare_indexes(collection, new, report.skipped)
     assert set(losses.vanished) == {"memory://far/a/1.png", f"{filled[1]}#in.png"}
     assert losses.lost == ()

@@ -57,13 +57,13 @@ def test_an_unchanged_archive_is_not_listed_again(archive, run, monkeypatch):
     assert run.report.files == 3
 
 
-def test_a_changed_archive(archive, run, stored, members, make_tar, make_image, colours):
+def test_a_changed_archive(archive, run, stored, members, make_tar, make_image, colors):
     run(archive)
     members["a/004.png"] = make_image(4)
     del members["a/002.png"]
     archive.write_bytes(make_tar(members))
     assert run(archive) == {"added": 1, "unchanged": 2}
-    assert sum(colours.calls) == 1
+    assert sum(colors.calls) == 1
     assert run(archive, prune=True) == {"unchanged": 3, "removed": 1}
     assert run(archive, prune=True) == {"unchanged": 3}
 

@@ -57,14 +57,14 @@ KINDS = [next(s for s in BACKENDS if BACKENDS[s] == b) for b in dict.fromkeys(BA
     params=[pytest.param(k, marks=pytest.mark.server if k else ()) for k in [*KINDS, "grpc"]]
     + ["memory"]
 )
-def store(request, config, colours):
+def store(request, config, colors):
     """An empty collection in each registered kind of store."""
     if request.param == "memory":
         yield open_memory_store(make_schema(DIM))
         return
     settings = request.getfixturevalue(f"{request.param or 'folder'}_store")
     backend = open_backend(replace(config, **settings))
-    index = backend.create(settings["collection"], replace(colours.card, dim=DIM), Layout())
+    index = backend.create(settings["collection"], replace(colors.card, dim=DIM), Layout())
     with closing(backend.open(index)) as opened:
         yield opened
 

@@ -20,7 +20,7 @@ from indexer.types import Record, SparseVector
 
 DIM = 48
 CARD = ModelCard(
-    name="colours",
+    name="colors",
     family="test",
     revision="1",
     dim=DIM,
@@ -29,7 +29,7 @@ CARD = ModelCard(
     languages=("en", "de"),
     license="Apache-2.0",
     source="tests",
-    fingerprint="colours-1",
+    fingerprint="colors-1",
     image_side=64,
 )
 POINTS = 900  # four pages

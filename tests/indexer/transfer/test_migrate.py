@@ -75,23 +75,23 @@ def test_everything_is_copied(source, destination, assert_same_points):
 
 
 def test_the_next_ingest_embeds_nothing_and_searches_find_the_same(
-    colours, tmp_path, photo, server, folder
+    colors, tmp_path, photo, server, folder
 ):
-    for colour in ("red", "green", "blue"):
-        photo(tmp_path / "pictures" / f"{colour}.png", colour)
-        (tmp_path / "pictures" / f"{colour}.txt").write_text(f"a {colour} wall")
-    with OpenCollection.open_or_create(server, colours.card) as collection:
-        ingest([tmp_path / "pictures"], collection, colours)
+    for color in ("red", "green", "blue"):
+        photo(tmp_path / "pictures" / f"{color}.png", color)
+        (tmp_path / "pictures" / f"{color}.txt").write_text(f"a {color} wall")
+    with OpenCollection.open_or_create(server, colors.card) as collection:
+        ingest([tmp_path / "pictures"], collection, colors)
     query = Query((Part(text="a red wall"),), limit=3)
 
     def hits(collection):
-        found = Searcher(collection, lambda: colours).search(query).hits
+        found = Searcher(collection, lambda: colors).search(query).hits
         return [(hit.id, round(hit.score, 4)) for hit in found]
 
     assert migrate(server, folder).points == 3
     with OpenCollection.open(server) as before, OpenCollection.open(folder) as after:
         assert hits(before) == hits(after) != []
-        report = ingest([tmp_path / "pictures"], after, colours)
+        report = ingest([tmp_path / "pictures"], after, colors)
     assert (report.added, report.unchanged) == (0, 3)
 
 
@@ -167,7 +167,7 @@ def test_a_build_of_something_else_is_not_continued(source, server, monkeypatch)
         migrate(other, server)
     backend = open_backend(server)
     with lock_for_writing(backend.local_dir(name)):
-        assert [card.name for card in backend.delete_inactive(name)] == ["colours"]
+        assert [card.name for card in backend.delete_inactive(name)] == ["colors"]
     assert backend.get_build(name) is None
     card = open_backend(source).get_indexes("family").in_use.card
     backend.start_build(name, replace(card, name="shades", fingerprint="s"), make_layout(server))
@@ -215,7 +215,7 @@ def test_another_model_is_refused(source, folder):
     card = open_backend(source).get_indexes("family").in_use.card
     create_collection(folder, replace(card, name="shades", fingerprint="shades-1"))
     for mode in ("new", "merge", "replace"):
-        with pytest.raises(CollectionError, match=r"shades.*colours.*cannot be compared.*reindex"):
+        with pytest.raises(CollectionError, match=r"shades.*colors.*cannot be compared.*reindex"):
             migrate(source, folder, mode)
 
 

@@ -43,8 +43,8 @@ def test_other_values_are_refused(value):
 
 
 @pytest.fixture
-def index(config, colours):
-    return open_backend(config).create("default", colours.card, None)
+def index(config, colors):
+    return open_backend(config).create("default", colors.card, None)
 
 
 @needs_ray
