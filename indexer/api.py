@@ -394,7 +394,10 @@ def _to_part(item: Any, side: int) -> Part:
         )
     given = [value for value in (item.text, item.image, item.id) if value is not None]
     if len(given) != 1:
-        raise QueryError(f"a part has exactly one of text, image and id; got {len(given)} of them")
+        raise QueryError(
+            f"a part has exactly one of text, image and id; got {len(given)} of them. Give several "
+            'parts as a list, as in [Path("car.jpg"), "red"]'
+        )
     content: Any = given[0]
     image, label = None, content
     if item.image is not None:

@@ -109,6 +109,13 @@ def test_numbers_out_of_range(collection, walls, options, message):
             search(**options)
 
 
+def test_an_image_and_words_are_two_parts(collection, walls):
+    collection.ingest(walls)
+    with pytest.raises(QueryError, match="as a list"):
+        collection.search({"image": walls / "red.png", "text": "blue"})
+    assert len(collection.search([walls / "red.png", "blue"])) == 3
+
+
 def test_ingest_without_sources_creates_nothing(collection):
     for sources in ((), ([],)):
         with pytest.raises(IndexerError, match="ingest needs a source"):
