@@ -52,7 +52,8 @@ def compute_hashes(
     """Hash the images at `paths`; returns hashes and, where one cannot be decoded, errors."""
     hashes: dict[str, PerceptualHash] = {}
     errors: dict[str, str] = {}
-    with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
+    pool = ThreadPoolExecutor(thread_name_prefix="hash")
+    try:
         futures = [pool.submit(compute_hash, path) for path in paths]
         for done, (path, future) in enumerate(zip(paths, futures, strict=True), 1):
             try:
@@ -60,6 +61,8 @@ def compute_hashes(
             except UnusableFileError as error:
                 errors[path] = str(error)
             on_progress(done, len(paths))
+    finally:  # after Ctrl-C, the remaining images are not hashed
+        pool.shutdown(cancel_futures=True)
     return hashes, errors
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from finetune.data import perceptual_hash
 from finetune.data.perceptual_hash import (
     compute_hash,
     compute_hashes,
@@ -68,3 +70,19 @@ def test_an_undecodable_file_gives_its_error(tmp_path, photo):
     hashes, errors = compute_hashes(paths, lambda done, total: calls.append((done, total)))
     assert (list(hashes), list(errors)) == ([str(good)], [str(bad)])
     assert calls == [(1, 2), (2, 2)]
+
+
+def test_an_interruption_cancels_the_remaining_images(monkeypatch):
+    started = []
+
+    def hash_slowly(path):
+        started.append(path)
+        time.sleep(0.02)
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(perceptual_hash, "compute_hash", hash_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        compute_hashes([str(number) for number in range(1000)], interrupt)
+    assert len(started) < 1000
