@@ -157,8 +157,8 @@ class FeatureCache:
         self._lock = threading.Lock()
         if file and file.exists():
             records = np.fromfile(file, [("key", f"V{KEY_SIZE}"), ("row", "<f4", shape)])
-            # without the incomplete record, or those that follow would be shifted
-            os.truncate(file, records.nbytes)
+            if file.stat().st_size % records.itemsize:  # or records that follow would be shifted
+                os.truncate(file, records.nbytes)
             self._rows = {record["key"].tobytes(): record["row"] for record in records}
 
     def __contains__(self, key: bytes) -> bool:

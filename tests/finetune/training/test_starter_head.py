@@ -223,6 +223,23 @@ def test_a_truncated_cache_keeps_complete_records(tmp_path):
     assert FeatureCache((2, 3), file).get_or_compute(text_key("b"), lambda: None)[1, 2] == 1
 
 
+def test_reading_a_cache_keeps_what_another_process_appends(tmp_path, monkeypatch):
+    file = tmp_path / "rows.bin"
+    other = FeatureCache((2, 3), file)
+    other.put(text_key("a"), np.zeros((2, 3), np.float32))
+    read = np.fromfile
+
+    def read_before_append(*arguments):
+        records = read(*arguments)
+        other.put(text_key("b"), np.ones((2, 3), np.float32))
+        return records
+
+    monkeypatch.setattr(np, "fromfile", read_before_append)
+    FeatureCache((2, 3), file)
+    monkeypatch.undo()
+    assert text_key("b") in FeatureCache((2, 3), file)
+
+
 def test_image_keys_depend_on_pixels_and_shape():
     flat = Image.new("L", (6, 4))
     assert image_key(flat) == image_key(flat.copy())
