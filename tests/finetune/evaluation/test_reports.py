@@ -78,6 +78,7 @@ def test_the_hardest_query_is_shown_with_its_image(folder):
 def test_markdown_tables_are_well_formed(folder):
     text = (folder / "out" / "report.md").read_text("utf-8")
     assert "<script" not in text and "<b>" not in text
+    assert re.search(r"ranked below it\.\n\n## Hardest queries\n\n\|", text)
     for table in re.split(r"\n\n+", text):
         rows = [line for line in table.splitlines() if line.startswith("|")]
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
