@@ -78,6 +78,7 @@ def embed_sides(
     if not chunks:
         return np.zeros((0, embedder.card.dim), np.float32)
     rows = np.concatenate(chunks)
+    del chunks  # or all vectors would be in memory three times
     return rows[np.argsort(order)]
 
 
