@@ -96,7 +96,7 @@ def sniff_format(head: bytes) -> str | None:
         return "avif" if general and b"avi" in head[16:] else ISO_BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
-    header_size = int.from_bytes(head[14:18], "little")  # of a BMP
+    header_size = int.from_bytes(head[14:18], "little") if len(head) >= 18 else 0  # of a BMP
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and 12 <= header_size <= 200:
         return "bmp"
     if head[:1] == b"P" and head[1:2] in b"123456fF" and head[2:3].isspace():

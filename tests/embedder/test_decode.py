@@ -25,6 +25,7 @@ from embedder.images.decode import (
     decode_image,
     read_file,
 )
+from embedder.images.formats import sniff_format
 from indexer.errors import SKIP_REASONS
 
 # 64 x 48 by x265: stored upright with irot 3, and EXIF that says orientation 6 (as phones write)
@@ -408,6 +409,13 @@ def test_a_truncated_file_is_reported_as_truncated(format):
 )
 def test_files_that_are_not_images_are_refused_with_a_reason(data, reason):
     assert refused(data).reason == reason
+
+
+@pytest.mark.parametrize("length", range(2, 18))
+def test_a_bmp_cut_in_the_size_of_its_header_is_in_no_known_format(length):
+    data = b"BM" + bytes(12) + b"(\0\0\0"
+    assert sniff_format(data[:length]) is None and sniff_format(data) == "bmp"
+    assert refused(data[:length]).detail == "its content is not in a known image format"
 
 
 def test_a_dng_is_refused_although_it_is_a_tiff():
