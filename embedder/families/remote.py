@@ -158,7 +158,7 @@ def _read_polylens_card(
     address: Address, model: str, card_json: dict[str, Any], settings: Settings
 ) -> tuple[ModelCard, RequestFormat]:
     """Return the card that `embedder serve` sends, under the name that leads to it."""
-    card = _parse_card({**card_json, "name": address.model_name(model), "family": "remote"})
+    card = _parse_card(card_json, address.model_name(model))
     if settings.pixel_budget not in (None, card.pixel_budget):
         raise EmbedderError(f"{address.url} runs with a pixel budget of {card.pixel_budget}")
     dim = validate_dim(card, settings.dim)
@@ -171,14 +171,16 @@ def _read_polylens_card(
     return card, request_format
 
 
-def _parse_card(card_json: dict[str, Any]) -> ModelCard:
+def _parse_card(card_json: Any, name: str) -> ModelCard:
     """Build a card from JSON; fields of newer servers are ignored."""
-    names = card_json.keys() & {field.name for field in fields(ModelCard)}
-    values = {name: card_json[name] for name in names}
-    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    known = {field.name for field in fields(ModelCard)}
     try:
-        card = ModelCard(**values | tuples)
-        if min(card.dim, card.image_side) > 0 and card.fingerprint and "text" in card.modalities:
+        values = {key: card_json[key] for key in card_json if key in known}
+        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        card = ModelCard(**values | tuples | {"name": name, "family": "remote"})
+        sizes = (card.dim, card.image_side, *card.matryoshka)
+        are_valid = all(isinstance(size, int) and size > 0 for size in sizes)
+        if are_valid and card.fingerprint and "text" in card.modalities:
             return card
         raise TypeError("a value is out of range")
     except TypeError as error:

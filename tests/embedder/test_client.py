@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import embedder
 from embedder.client.embeddings import encode_data_url, parse_vectors
 from embedder.client.http import ServerClient, parse_address, sanitize_message
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
@@ -34,6 +36,7 @@ class Stub:
 
     def __init__(self, knows: tuple[str, ...] = ("input",), models: tuple[str, ...] = ("m",)):
         self.knows, self.models = knows, models
+        self.card: object = None  # as `embedder serve` sends it
         self.encodings = ("base64", "float")
         self.first: list[Answer] = []
         self.change: Callable[[list], list] = lambda data: data
@@ -54,7 +57,7 @@ class Stub:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 stub._note(self)
-                data = [{"id": name, "object": "model"} for name in stub.models]
+                data = [{"id": name, "polylens": stub.card} for name in stub.models]
                 self._send(200, {"object": "list", "data": data})
 
             def do_POST(self) -> None:
@@ -377,6 +380,34 @@ def test_a_batch_that_is_too_large_is_halved(stub):
     server.answer = lambda body: (413, {})
     with pytest.raises(EmbedderError, match="413"):
         there.embed([Input("a")], "query")
+
+
+CARD = asdict(embedder.describe_model("starter"))
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        *("yes", True, [1], ["dim"], {}),
+        *({**CARD, "dim": dim} for dim in (0, 8.5, "8")),
+        *({**CARD, "matryoshka": dims} for dims in (8, ["8"])),
+        {**CARD, "modalities": None},
+    ],
+)
+def test_a_damaged_card_is_reported(stub, card):
+    server = stub()
+    server.card = card
+    with pytest.raises(EmbedderError, match="the server's card cannot be used"):
+        load(server)
+
+
+def test_unknown_fields_of_a_card_are_ignored(stub):
+    server = stub()
+    server.card = {**CARD, "name": "other", "newer": 1}
+    card = load(server).card
+    assert card == replace(
+        embedder.describe_model("starter"), name=f"{server.url}#m", family="remote"
+    )
 
 
 def test_a_server_without_the_api_is_reported(stub):
