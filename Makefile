@@ -12,7 +12,8 @@ TORCH_FLAGS ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
-FAST   := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Bytecode is cached whatever the environment says: the tests start many processes.
+FAST   := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 CODE   := app bench embedder finetune indexer recipes tests tools
 
 .DEFAULT_GOAL := help
