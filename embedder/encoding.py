@@ -101,18 +101,31 @@ def to_input(item: Item, side: int) -> Input:
 
 
 def read_image(source: Any, side: int) -> Image:
-    """Return a PIL image or the image file at a path as upright RGB."""
+    """Return a PIL image or the image file at a path as upright RGB; errors name the file."""
+    is_path = isinstance(source, str | Path)
+    if not is_path and not _is_image(source):
+        raise EmbedderError(f"an image is a PIL image or a path, not {type(source).__name__}")
+    try:
+        return open_image(source, side)
+    except EmbedderError as error:
+        error.args = (f"{source if is_path else 'the image'}: {error}",)
+        raise
+
+
+def open_image(source: str | Path | Image, side: int) -> Image:
+    """Return a PIL image or the image file at a path as upright RGB; raises `EmbedderError`."""
     from embedder.images.decode import decode_image, read_file, to_upright_srgb
 
-    if _is_image(source):
-        return to_upright_srgb(source, side)
-    if isinstance(source, str | Path):
-        try:
+    try:
+        if isinstance(source, str | Path):
             return decode_image(read_file(str(Path(source).expanduser())), side=side).image
-        except EmbedderError as error:
-            error.args = (f"{source}: {error}",)
-            raise
-    raise EmbedderError(f"an image is a PIL image or a path, not {type(source).__name__}")
+        if 0 in source.size:
+            raise ValueError("it has no pixels")
+        return to_upright_srgb(source, side)
+    except EmbedderError:
+        raise
+    except Exception as error:  # Pillow has no common error for closed and broken images
+        raise EmbedderError(str(error)) from error
 
 
 def _is_image(value: object) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedder.errors import EmbedderError
 from indexer.collections.schema import KEYWORDS
 from indexer.errors import QueryError
 from indexer.types import Filters, Part
@@ -66,16 +67,12 @@ def parse_part(argument: str, side: int = DEFAULT_IMAGE_SIDE) -> Part:
 
 def read_query_image(source: str | Path | Image, side: int = DEFAULT_IMAGE_SIDE) -> Image:
     """Return a PIL image, or the image at a path, as upright RGB; raises `QueryError`."""
-    from embedder.images.decode import decode_image, read_file, to_upright_srgb
+    from embedder.encoding import open_image
 
     name = str(source) if isinstance(source, str | Path) else "the image"
     try:
-        if isinstance(source, str | Path):
-            return decode_image(read_file(str(Path(source).expanduser())), side=side).image
-        if 0 in source.size:
-            raise ValueError("it has no pixels")
-        return to_upright_srgb(source, side)
-    except Exception as error:  # Pillow has no common error for closed and broken images
+        return open_image(source, side)
+    except EmbedderError as error:
         raise QueryError(f"{name} cannot be searched with: {error}") from error
 
 

@@ -109,6 +109,14 @@ def test_unreadable_image_files_are_named(starter, tmp_path):
         starter.encode_document({"image": tmp_path / "gone.jpg"})
 
 
+def test_images_that_cannot_be_used_are_refused(starter):
+    closed = Image.new("RGB", (9, 9))
+    closed.close()
+    for image in (closed, Image.new("RGB", (0, 0))):
+        with pytest.raises(EmbedderError, match="the image: "):
+            starter.encode_query({"image": image, "text": "at night"})
+
+
 def test_a_wrong_role_is_refused(any_model):
     with pytest.raises(EmbedderError, match="'query' or 'document', not 'passage'"):
         any_model.embed([Input("a")], "passage")
