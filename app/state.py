@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import streamlit as st
 
 from app.media import open_upload
-from indexer.search.query_syntax import PREFIX_PATTERN, parse_filters
+from indexer.search.filters import parse_filters
+from indexer.search.query_syntax import PREFIX_PATTERN
 from indexer.types import Part, Query
 
 PAGE_SIZES = (24, 48, 96)

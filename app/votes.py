@@ -22,7 +22,7 @@ from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart
 from indexer.paths import resolve_display_path
-from indexer.search.query_syntax import parse_filters
+from indexer.search.filters import parse_filters
 from indexer.types import Record
 
 LABELS = {1: "Thumbs up", -1: "Thumbs down"}

@@ -363,7 +363,7 @@ class Collection:
             return self._searcher
 
     def _find_first(self, key: str, value: str) -> str | None:
-        from indexer.search.query_syntax import build_store_filter
+        from indexer.search.filters import build_store_filter
 
         records, _ = self.opened.store.scroll(build_store_filter({key: (value,)}), limit=1)
         return records[0].id if records else None

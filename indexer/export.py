@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.collections.schema import IMAGE, TEXT
-from indexer.search.query_syntax import build_store_filter
+from indexer.search.filters import build_store_filter
 from indexer.stores.base import PAGE_SIZE, Store, iterate_records
 from indexer.types import Filters, Hit, Payload, Record, SparseVector
 

@@ -13,7 +13,7 @@ from app.media import save_upload, thumbnail_url, upload_url
 from app.services import list_names, open_searcher
 from app.state import PAGE_SIZES, QueryChip, Search
 from app.views import gallery
-from indexer.search.query_syntax import parse_filters
+from indexer.search.filters import parse_filters
 from indexer.search.searcher import Searcher
 from indexer.types import SearchResults
 

@@ -123,7 +123,7 @@ class CollectionIndex:
     ) -> list[list[Candidate]]:
         from qdrant_client import models
 
-        from indexer.search.query_syntax import build_store_filter
+        from indexer.search.filters import build_store_filter
 
         channels = [(IMAGE, "image") if wanted else (TEXT, "text") for wanted in has_image]
         requests = [

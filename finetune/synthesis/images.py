@@ -30,7 +30,7 @@ from finetune.synthesis.plan import (
 )
 from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
-from indexer.search.query_syntax import build_store_filter
+from indexer.search.filters import build_store_filter
 from indexer.search.searcher import DUPLICATE_COSINE
 from indexer.stores.base import Store, iterate_records
 

@@ -54,7 +54,8 @@ def export(
     from indexer.api import Collection
     from indexer.export import export as write
     from indexer.export import iterate_all_rows, iterate_hit_rows
-    from indexer.search.query_syntax import parse_filters, parse_parts
+    from indexer.search.filters import parse_filters
+    from indexer.search.query_syntax import parse_parts
 
     if form not in FORMATS:
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")

@@ -99,7 +99,7 @@ def _build_page_options(
         bool, Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them.")
     ] = True,
 ) -> dict[str, Any]:
-    from indexer.search.query_syntax import parse_filters
+    from indexer.search.filters import parse_filters
 
     return {
         "limit": limit,

@@ -22,7 +22,7 @@ from indexer.ingest.pipeline import ingest_with_workers
 from indexer.ingest.types import IngestOptions
 from indexer.paths import display_path
 from indexer.reindex.checks import IndexDiff, compare_indexes, verify_index
-from indexer.search.query_syntax import build_store_filter
+from indexer.search.filters import build_store_filter
 from indexer.sources import is_root_available
 from indexer.stores.base import MIN_FREE_BYTES, TENANT_KEY, check_disk_space
 from indexer.stores.tenant import TenantStore

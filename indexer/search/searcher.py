@@ -12,7 +12,7 @@ from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.search.calibration import CalibrationSampler, is_significant
-from indexer.search.query_syntax import build_store_filter
+from indexer.search.filters import build_store_filter
 from indexer.search.retrieval import Candidate, QueryVectors, embed_query, retrieve_candidates
 from indexer.types import Filters, Hit, Query, Record, SearchResults, Vector
 
