@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from pyarrow import parquet
 
@@ -14,7 +16,7 @@ from embedder.types import normalize
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
-from finetune.evaluation.benchmarks.drawn import find_font
+from finetune.evaluation.benchmarks.drawn import find_font, render_texts
 from finetune.evaluation.evaluate import evaluate
 
 
@@ -355,10 +357,31 @@ def test_sts_with_too_few_scores(put):
         read("sts", put)
 
 
-def test_drawn_captions(put, colors):
+@pytest.fixture(scope="module")
+def font(tmp_path_factory):
+    """A font whose letters are blocks half an em wide, so that the tests need no installed one."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 700), (500, 700), (500, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    glyphs = {".notdef": TTGlyphPen(None).glyph(), "block": pen.glyph()}
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder(list(glyphs))
+    builder.setupCharacterMap({n: ".notdef" if n == ord(" ") else "block" for n in range(32, 127)})
+    builder.setupGlyf(glyphs)
+    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (500, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-200)
+    builder.setupPost()
+    path = tmp_path_factory.mktemp("font") / "blocks.ttf"
+    builder.save(path)
+    return path
+
+
+def test_drawn_captions(put, colors, font):
     karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
     drawn = put.root / "drawn"
-    benchmark = read("flickr30k-drawn", put, drawings_dir=drawn)
+    benchmark = read("flickr30k-drawn", put, drawings_dir=drawn, font=font)
     assert {q.direction for q in benchmark.queries} == {"i2i"}
     assert {q.dataset for q in benchmark.queries} == {"captions ask", "pictures ask"}
     assert all(side.kind == "i" for side in benchmark.documents)
@@ -366,17 +389,24 @@ def test_drawn_captions(put, colors):
     evaluate(colors, benchmark)
 
 
-def test_drawn_captions_look_as_in_the_paper(put):
-    from finetune.evaluation.benchmarks.drawn import render_texts
-
-    text = "A man in a blue shirt is standing on a ladder cleaning a window of a tall house"
-    (path,) = render_texts([text], find_font(None), put.root / "drawn")
+def test_drawn_captions_look_as_in_the_paper(put, font):
+    """40 pixels an em, so 20 a letter: 38 letters fill the 760 pixels of a line."""
+    text = "A man in a blue shirt is cleaning the windows"
+    (path,) = render_texts([text], find_font(font), put.root / "drawn")
     ink = np.asarray(Image.open(path).convert("L")) < 128  # (400, 800)
     assert ink.shape == (400, 800)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    assert 20 <= columns[0] <= 24
-    assert columns[-1] <= 780
-    assert 45 <= rows[-1] - rows[0] <= 90  # two lines of 40 points
+    first_line = len("A man in a blue shirt is cleaning the")
+    assert (columns[0], columns[-1]) == (20, 20 + 20 * first_line - 1)
+    assert rows[-1] - rows[0] > 28, "two lines of letters that are 28 pixels tall"
     assert abs((rows[0] + rows[-1]) / 2 - 200) < 20
+
+
+def test_captions_are_drawn_in_an_installed_font_as_wide_as_arial(put, font, monkeypatch):
+    monkeypatch.setattr("finetune.evaluation.benchmarks.drawn.METRIC_COMPATIBLE", ("no", str(font)))
+    assert find_font(None).path == str(font)
+    monkeypatch.setattr("finetune.evaluation.benchmarks.drawn.METRIC_COMPATIBLE", ("no.ttf",))
+    with pytest.raises(FinetuneError, match="neither it nor Liberation Sans is installed"):
+        find_font(None)
     with pytest.raises(FinetuneError, match=r"no\.ttf is not a readable font"):
         find_font(put.root / "no.ttf")
