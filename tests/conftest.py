@@ -219,6 +219,8 @@ def secure_qdrant(tmp_path) -> Iterator[object]:
     """The stand-in behind TLS: `qdrant.tls.certificate` is the authority that a client trusts."""
     if REAL:
         pytest.skip("a stand-in alone")
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl, which makes the certificate")
     module = _server_module("qdrant")
     with module.StandIn(tls=module.self_signed(tmp_path)) as standing_in:
         yield standing_in

@@ -7,11 +7,12 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from indexer.collections import open_backend
@@ -132,26 +133,12 @@ class RotatedModel:
 
 def list_worker_processes() -> list[int]:
     """The worker processes that descend from this one."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    workers, pending = [], [os.getpid()]
-    while pending:
-        below = children.get(pending.pop(), [])
-        pending += below
-        workers += [pid for pid in below if _name(pid).startswith("ray::Worker")]
+    workers = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            if " ".join(process.cmdline()).startswith("ray::Worker"):
+                workers.append(process.pid)
     return workers
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def test_two_workers_make_the_same_as_one_process(tmp_path, served, images):
