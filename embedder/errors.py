@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from embedder.redaction import redact_secrets
+
 
 class EmbedderError(Exception):
-    """An input or a model cannot be used. The message says what failed and what to do next."""
+    """An input or a model cannot be used. The message says what failed and what to do next.
+
+    Secrets in URLs are masked.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact_secrets(message))
 
 
 class UnavailableError(EmbedderError):
@@ -26,7 +34,7 @@ class UnusableFileError(EmbedderError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = str(self)
 
     def __reduce__(self) -> tuple[type[UnusableFileError], tuple[str, str]]:
         return type(self), (self.reason, self.detail)

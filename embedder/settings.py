@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from embedder.redaction import MASK, redact_secrets
+
 SIZE_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9} | {
     "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30
 }  # fmt: skip
@@ -37,8 +39,16 @@ class Setting:
     secret: bool = False
 
     def field(self) -> Any:
-        """A dataclass field that carries this row."""
-        return field(default_factory=self.compute_default, metadata={"setting": self})
+        """A dataclass field that carries this row; a secret is not in the dataclass's repr."""
+        return field(
+            default_factory=self.compute_default, repr=not self.secret, metadata={"setting": self}
+        )
+
+    def mask(self, value: object) -> object:
+        """The value as it may be shown: without a secret, or the secrets of a URL."""
+        if self.secret and value:
+            return MASK
+        return redact_secrets(value) if isinstance(value, str) else value
 
     def compute_default(self) -> object:
         return self.default() if callable(self.default) else self.default

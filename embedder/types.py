@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
 
 from embedder.errors import EmbedderError
@@ -111,7 +111,7 @@ class Settings:
     trust_remote_code: bool = False
     workers: int = 0
     batch_tokens: int = 0
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     timeout: float = 120.0
 
 

@@ -14,9 +14,11 @@ import re
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from embedder.redaction import redacted_repr
 from embedder.settings import (
     MODEL_SETTINGS,
     Setting,
@@ -25,6 +27,7 @@ from embedder.settings import (
     parse_size,
 )
 from indexer.errors import ConfigError
+from indexer.paths import redact_url
 
 TOML_FILE = "polylens.toml"
 PROFILES = ("small", "large", "huge")
@@ -49,7 +52,16 @@ def parse_store(value: object) -> str:
     text = str(value).strip()
     if not text:
         raise ValueError("expected a folder or an http(s) URL")
-    return text.rstrip("/") if "://" in text else parse_path(text)
+    if "://" not in text:
+        return parse_path(text)
+    try:
+        _ = urlsplit(text).port
+    except ValueError:
+        raise ValueError(
+            "expected http(s)://HOST:PORT; in a name or a password, write / as %2F, ? as %3F, "
+            "# as %23 and @ as %40"
+        ) from None
+    return text.rstrip("/")
 
 
 def parse_path(value: object) -> str:
@@ -216,12 +228,22 @@ class Config:
         "Show tracebacks instead of one-line errors.", parse_bool, default=False
     ).field()
 
+    __repr__ = redacted_repr
+
     @property
     def local_folder(self) -> Path:
-        """The folder of this store's collections; for a server, of what is kept here beside it."""
+        """The folder of this store's collections; for a server, of what is kept here beside it.
+
+        A server's folder is named after its URL without what grants access.
+        """
         if "://" not in self.store:
             return Path(self.store)
-        return Path(default_store()) / "servers" / re.sub(r"[^A-Za-z0-9.-]+", "_", self.store)
+        return server_dir(redact_url(self.store))
+
+
+def server_dir(url: str) -> Path:
+    """The folder of what is kept here beside the server at `url`, which becomes its name."""
+    return Path(default_store()) / "servers" / re.sub(r"[^A-Za-z0-9.-]+", "_", url)
 
 
 SETTINGS: Mapping[str, Setting] = {f.name: f.metadata["setting"] for f in fields(Config)}
@@ -246,8 +268,13 @@ class Resolved:
     """The value of one setting, and the source that set it."""
 
     name: str
-    value: object
+    value: object = field(repr=False)  # it may be a secret
     origin: str
+
+    @property
+    def shown(self) -> object:
+        """The value without secrets."""
+        return SETTINGS[self.name].mask(self.value)
 
 
 def _warn(message: str) -> None:
@@ -296,7 +323,7 @@ def _parse_value(name: str, raw: object, origin: str) -> dict[str, object]:
     try:
         value = row.parse(raw)
     except ValueError as error:
-        raise ConfigError(f"{name} = {raw!r} (from {origin}): {error}") from error
+        raise ConfigError(f"{name} = {row.mask(raw)!r} (from {origin}): {error}") from error
     if name != "workers":
         return {new_name: value}
     cluster = isinstance(value, str)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from embedder.errors import EmbedderError
+from embedder.redaction import redact_secrets
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import make_settings
 from indexer.config import Config
 from indexer.errors import CollectionError, IndexerError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.stores.base import check_disk_space, iterate_records, redact_password
+from indexer.stores.base import check_disk_space, iterate_records
 from indexer.stores.edge.state import SERVER_FILE, read_state
 
 MIN_PYTHON = (3, 11)
@@ -117,7 +118,7 @@ def _check_disk(config: Config) -> Iterator[Check]:
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     backend, name = open_backend(config), config.collection
     if not backend.exists(name):
-        missing = f"there is no collection {name!r} in {redact_password(config.store)}"
+        missing = f"there is no collection {name!r} in {redact_secrets(config.store)}"
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
     active = backend.get_indexes(name).in_use
@@ -133,7 +134,7 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
 def _check_server(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
     """Ask a server for its count; listing millions of points would take too long."""
     points = opened.store.count()
-    yield Check("store", "ok", f"{redact_password(config.store)} answers; {points} points")
+    yield Check("store", "ok", f"{redact_secrets(config.store)} answers; {points} points")
     if not (opened.index_dir / CATALOG_FILE).exists():
         yield NO_CATALOG
 

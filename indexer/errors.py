@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from embedder.errors import UnusableFileError as UnusableFileError  # noqa: PLC0414
+from embedder.redaction import redact_secrets
 
 SKIP_REASONS: Mapping[str, str] = {
     "unreadable": "it could not be opened or read, or it changed while being read",
@@ -38,7 +39,10 @@ SKIP_REASONS: Mapping[str, str] = {
 
 
 class IndexerError(Exception):
-    """The base class; the message is for the user."""
+    """The base class; the message is for the user. Secrets in URLs are masked."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact_secrets(message))
 
 
 class ConfigError(IndexerError):

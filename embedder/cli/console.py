@@ -24,6 +24,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer import Option
 
+from embedder.redaction import redact_secrets
 from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
@@ -81,7 +82,7 @@ def run_program(
         return FAILED
     except Exception as error:
         if DEBUG_FLAG in sys.argv or is_debug():
-            traceback.print_exc()
+            print(redact_secrets(traceback.format_exc()), end="", file=sys.stderr)
         return _report_error(error, name, user_errors)
     return code if isinstance(code, int) else 0
 
@@ -194,6 +195,7 @@ def _report_error(error: Exception, name: str, user_errors: tuple[type[Exception
 
 
 def _print_error(message: str, hint: str = "") -> None:
+    message = redact_secrets(message)
     for line in f"error: {message}".splitlines():
         print_note(line)
     if hint:

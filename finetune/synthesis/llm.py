@@ -27,6 +27,7 @@ from embedder.client.http import (
     sanitize_message,
 )
 from embedder.errors import EmbedderError
+from embedder.redaction import redacted_repr
 from finetune.errors import FinetuneError
 from finetune.synthesis.prompt_templates import Schema
 
@@ -116,6 +117,8 @@ class LLMOptions:
     timeout: float = 180.0  # seconds for a whole answer
     device: str | None = None
     dtype: str | None = None
+
+    __repr__ = redacted_repr
 
 
 class RateLimiter:

@@ -197,4 +197,4 @@ def warn_about_model_setting(name: str) -> None:
 
     for setting in load_settings(warn=lambda _: None):
         if setting.name == "model" and setting.value not in (None, name):
-            print_note(f"the settings ({setting.origin}) still name {setting.value!r} as the model")
+            print_note(f"the settings ({setting.origin}) still name {setting.shown!r} as the model")

@@ -19,7 +19,7 @@ from indexer.paths import display_path
 
 if TYPE_CHECKING:
     from indexer.collections.collection import Summary
-    from indexer.config import Config, Resolved
+    from indexer.config import Config
 
 app = typer.Typer()
 config_app = typer.Typer(help="Show the settings in use.", no_args_is_help=True)
@@ -58,16 +58,16 @@ Examples:
 @_options.takes_config(*_options.SHARED)
 def status(config: Config, as_json: _options.Json = False) -> None:
     """Show a collection: its points, its model, its size on disk, its last ingest."""
+    from embedder.redaction import redact_secrets
     from indexer.collections import open_backend
     from indexer.collections.collection import OpenCollection, summarize
-    from indexer.stores.base import redact_password
 
     found = summarize(config)
     points = found.points
     if points is None:  # it is on a server, or was not closed: ask the store
         with OpenCollection.open(config) as opened:
             points = opened.store.count()
-    store, roots = redact_password(config.store), read_roots(found.index)
+    store, roots = redact_secrets(config.store), read_roots(found.index)
     kinds, building = count_kinds(found.index), _describe_build(found)
     if as_json:
         write_json(
@@ -185,7 +185,7 @@ def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
     from indexer.config import load_settings
 
     _options.resolve_flags(**flags)
-    rows = [(s.name, _mask(s), s.origin) for s in load_settings(flags, warn=lambda _: None)]
+    rows = [(s.name, s.shown, s.origin) for s in load_settings(flags, warn=lambda _: None)]
     if as_json:
         write_json({name: {"value": v, "origin": origin} for name, v, origin in rows})
         return
@@ -193,13 +193,3 @@ def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
         ("setting", "value", "from"),
         [(name, "" if v is None else str(v), origin) for name, v, origin in rows],
     )
-
-
-def _mask(setting: Resolved) -> object:
-    """The value, without secrets."""
-    from indexer.config import SETTINGS
-    from indexer.stores.base import redact_password
-
-    if SETTINGS[setting.name].secret and setting.value:
-        return "***"
-    return redact_password(str(setting.value)) if setting.name == "store" else setting.value

@@ -174,14 +174,14 @@ def restore(
 
 def output_transfer(config: Config, report: TransferReport, *, as_json: bool) -> None:
     """Print the report, and the next command where there is one."""
+    from embedder.redaction import redact_secrets
     from indexer.cli._progress import format_duration
-    from indexer.stores.base import redact_password
     from indexer.transfer.source import format_location
 
     if as_json:
         plain = asdict(report)
         plain |= {
-            "store": redact_password(config.store),
+            "store": redact_secrets(config.store),
             "collection": config.collection,
             "interrupted": not plain.pop("done"),
             "seconds": round(report.seconds, 3),
@@ -199,5 +199,5 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
         print_note(f"stopped after {points:,} points; the same command continues")
         raise typer.Exit(INTERRUPTED)
     if report.replaced:
-        at = f"--store {redact_password(config.store)} --collection {config.collection}"
+        at = f"--store {redact_secrets(config.store)} --collection {config.collection}"
         print_note(f"the old index is kept: indexer reindex --rollback {at}, or --forget")

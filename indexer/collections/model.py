@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from embedder.errors import EmbedderError
+from embedder.redaction import redact_secrets
 from embedder.types import Settings
 from indexer.errors import CollectionError, IndexerError
 
@@ -121,7 +122,7 @@ def format_reindex_command(config: Config, name: str) -> str:
     """The command that rebuilds the index with the model `name`."""
     options = [("--dim", config.dim), ("--pixel-budget", config.pixel_budget)]
     given = "".join(f" {flag} {value}" for flag, value in options if value is not None)
-    return f"indexer reindex --model {name}{given} --collection {config.collection}"
+    return f"indexer reindex --model {redact_secrets(name)}{given} --collection {config.collection}"
 
 
 def _other_model_error(

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from embedder.redaction import redact_secrets
 from embedder.types import ModelCard
 from indexer.collections.backend import (
     TIMESTAMP_FORMAT,
@@ -30,9 +33,9 @@ from indexer.collections.backend import (
     parse_card,
 )
 from indexer.collections.schema import FORMAT, make_schema
-from indexer.config import Config
+from indexer.config import Config, server_dir
 from indexer.errors import CollectionError
-from indexer.stores.base import Layout, Store, redact_password
+from indexer.stores.base import Layout, Store
 from indexer.stores.qdrant.client import Connection
 from indexer.stores.qdrant.errors import get_status
 
@@ -68,6 +71,7 @@ class QdrantBackend:
             config.qdrant_retry_seconds,
             config.upload_concurrency,
         )
+        _rename_local_root(config)
         return cls(connection, config.local_folder)
 
     @property
@@ -234,7 +238,7 @@ class QdrantBackend:
         """The keys of the active index, the old one, and the one that is being built."""
         aliases = self._call(_list_aliases)
         if name not in aliases:
-            where = f"on {redact_password(self.connection.url)}"
+            where = f"on {redact_secrets(self.connection.url)}"
             raise missing_error(name, where, _list_names(aliases))
         return aliases[name], aliases.get(name + OLD), aliases.get(name + NEW)
 
@@ -264,7 +268,7 @@ class QdrantBackend:
             parse_card(meta)
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionError(
-                f"{key!r} on {redact_password(self.connection.url)} does not say which model its "
+                f"{key!r} on {redact_secrets(self.connection.url)} does not say which model its "
                 f"vectors are from ({error}): indexer ingest did not create it, or its metadata "
                 "was overwritten"
             ) from None
@@ -294,6 +298,19 @@ class QdrantBackend:
 
     def _delete_collection(self, key: str) -> None:
         self._call(lambda client: client.delete_collection(key))
+
+
+def _rename_local_root(config: Config) -> None:
+    """Move what 0.1.0 kept in a folder named after the whole URL, with its password."""
+    old, new = server_dir(config.store), config.local_folder
+    if old == new or not old.is_dir():
+        return
+    with suppress(OSError):  # another process does the same, or the disk is read-only
+        new.mkdir(parents=True, exist_ok=True)
+        for folder in old.iterdir():
+            names = (f"{folder.name}{'~' * number}" for number in count())
+            folder.rename(next(new / name for name in names if not (new / name).exists()))
+        old.rmdir()
 
 
 def _list_aliases(client: QdrantClient) -> dict[str, str]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from indexer.errors import DiskFullError, StoreError
 from indexer.types import Payload, Record, SparseVector, Vector
@@ -212,9 +211,3 @@ def check_disk_space(path: Path, needed: int = MIN_FREE_BYTES) -> None:
             f"only {free >> 20} MB are free on the disk of {path}; {needed >> 20} MB are "
             "needed to write safely: free some space, or choose another disk with --store"
         )
-
-
-def redact_password(url: object) -> str:
-    """The address of a store without its password."""
-    password = urlsplit(str(url)).password
-    return str(url).replace(f":{password}@", ":***@", 1) if password else str(url)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from embedder.redaction import redact_secrets
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
 from indexer.collections.collection import OpenCollection, lock_for_writing
 from indexer.collections.model import format_model
@@ -26,7 +27,6 @@ from indexer.stores.base import (
     Layout,
     Store,
     check_disk_space,
-    redact_password,
 )
 from indexer.stores.upload import upload
 from indexer.transfer.local_state import LocalState, copy_catalogs, copy_thumbnails, copy_votes
@@ -315,7 +315,7 @@ class Transfer:
 
     def _restart_hint(self) -> str:
         return (
-            f"Delete it: indexer reindex --forget --store {redact_password(self.to.store)} "
+            f"Delete it: indexer reindex --forget --store {redact_secrets(self.to.store)} "
             f"--collection {self.to.collection}; then run the command again"
         )
 

@@ -12,12 +12,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from embedder.redaction import redact_secrets
 from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.config import Config
 from indexer.errors import CollectionError
-from indexer.stores.base import Store, redact_password, sample_records
+from indexer.stores.base import Store, sample_records
 from indexer.transfer.local_state import LocalState
 from indexer.types import Record, SparseVector, Vector
 
@@ -120,7 +121,7 @@ def count_points(store: Store) -> PointCounts:
 
 def format_location(config: Config) -> str:
     """'family' in /home/ada/polylens"""
-    return f"{config.collection!r} in {redact_password(config.store)}"
+    return f"{config.collection!r} in {redact_secrets(config.store)}"
 
 
 def describe_difference(

@@ -6,13 +6,13 @@ import base64
 import logging
 import math
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from embedder.redaction import redact_secrets, redacted_repr
 from indexer.errors import StoreError
-from indexer.stores.base import redact_password
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -35,12 +35,14 @@ class Connection:
     """
 
     url: str
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     grpc_port: int | None = None  # None: REST only
     ca: str | None = None  # a PEM file; None: the system's authorities
     timeout: float = 60.0  # of one request
     retry_seconds: float = 120.0  # how long to retry while the server is away or busy
     upload_concurrency: int = 2  # uploads at a time
+
+    __repr__ = redacted_repr
 
 
 def make_client(connection: Connection) -> QdrantClient:
@@ -98,7 +100,7 @@ def _warn_about_plain_keys(connection: Connection, parts: SplitResult) -> None:
     if connection.api_key and parts.scheme == "http" and not is_local:
         log.warning(
             "the API key is sent to %s unencrypted: use https:// on networks you do not trust",
-            redact_password(connection.url),
+            redact_secrets(connection.url),
         )
 
 

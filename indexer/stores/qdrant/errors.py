@@ -13,8 +13,8 @@ from ssl import SSLCertVerificationError, SSLError
 from typing import Any
 from urllib.parse import urlsplit
 
+from embedder.redaction import redact_secrets
 from indexer.errors import StoreError, StoreUnavailableError
-from indexer.stores.base import redact_password
 from indexer.stores.qdrant.client import Connection
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})  # HTTP statuses of transient errors
@@ -177,7 +177,7 @@ def _first_line(text: str, most: int = 300) -> str:
 
 def format_location(connection: Connection) -> str:
     """The server's address for messages: with the port, without a password."""
-    url = redact_password(connection.url)
+    url = redact_secrets(connection.url)
     if connection.grpc_port is not None:
         return f"{url} (gRPC on port {connection.grpc_port})"
     return url if urlsplit(url).port or urlsplit(url).path else f"{url}:6333"

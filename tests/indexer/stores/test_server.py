@@ -15,8 +15,9 @@ import pytest
 from qdrant_client import QdrantClient, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
+from embedder.redaction import redact_secrets
 from indexer.errors import ConfigError, StoreError, StoreUnavailableError
-from indexer.stores.base import Layout, Schema, redact_password
+from indexer.stores.base import Layout, Schema
 from indexer.stores.qdrant.client import Connection, make_client
 from indexer.stores.qdrant.points import (
     MAX_BYTES,
@@ -251,8 +252,8 @@ def test_an_unencrypted_key_is_warned_about(qdrant, caplog):
 
 
 def test_passwords_are_masked():
-    assert redact_password("http://me:secret@host:6333") == "http://me:***@host:6333"
-    assert redact_password("http://host:6333") == "http://host:6333"
+    assert redact_secrets("http://me:secret@host:6333") == "http://me:***@host:6333"
+    assert redact_secrets("http://host:6333") == "http://host:6333"
     server = Server(Connection("http://me:secret@127.0.0.1:1", "k-e-y", retry_seconds=0))
     with pytest.raises(StoreUnavailableError) as caught:
         server.call(lambda client: client.get_collections())
