@@ -174,8 +174,13 @@ def _start_server(path: Path) -> subprocess.Popen[bytes]:
 
 
 def _dump_model(model: BaseModel | None) -> dict[str, Any] | None:
-    """Convert to the REST form, so that the server process need not import qdrant-client."""
-    return None if model is None else model.model_dump(exclude_none=True, by_alias=True)
+    """Convert to the REST form, so that the server process need not import qdrant-client.
+
+    `mode="json"` leaves no enum of qdrant-client, whose pickle the other side would import.
+    """
+    if model is None:
+        return None
+    return model.model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
 def _parse_record(row: Any) -> Record:

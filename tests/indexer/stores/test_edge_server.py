@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from indexer.errors import CollectionError, DiskFullError, StoreError
 from indexer.stores.base import Schema
 from indexer.stores.edge.state import count_points
-from indexer.stores.edge.store import EdgeStore
+from indexer.stores.edge.store import EdgeStore, _dump_model
 from indexer.types import Record
 
 SCHEMA = Schema((("image", 8),), ("bm25",), ("kind",))
@@ -88,6 +89,14 @@ def test_two_stores_share_one_server_process(folder):
     second.upsert(points(5, 5))
     assert second.count() == 10
     second.close()
+
+
+def test_a_query_carries_no_class_of_the_client():
+    """The process that owns the shard would import qdrant-client, which takes a second."""
+    from qdrant_client import models
+
+    sample = models.QueryRequest(query=models.SampleQuery(sample=models.Sample.RANDOM))
+    assert b"qdrant_client" not in pickle.dumps(_dump_model(sample))
 
 
 def test_many_start_at_once(folder):
