@@ -6,6 +6,7 @@ Nothing here imports torch: `indexer ingest` needs a card before it knows whethe
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def locate(name: str) -> Checkpoint:
 
 def resolve_folder(name: str) -> Path:
     """Return a folder, a run's model, or the folder of a Hugging Face id, downloaded if needed."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         folder = folder.absolute()
         return _find_run_model(folder) if (folder / RUN_FILE).exists() else folder

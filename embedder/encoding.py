@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +119,7 @@ def open_image(source: str | Path | Image, side: int) -> Image:
 
     try:
         if isinstance(source, str | Path):
-            return decode_image(read_file(str(Path(source).expanduser())), side=side).image
+            return decode_image(read_file(os.path.expanduser(source)), side=side).image
         if 0 in source.size:
             raise ValueError("it has no pixels")
         return to_upright_srgb(source, side)

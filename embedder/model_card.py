@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,6 @@ def _read_metadata_list(
 
 def _reloadable_name(name: str, family: str, checkpoint: Checkpoint) -> str:
     """Return a name that leads to the same model from any working directory."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     bare_name = str(folder.absolute()) if folder.is_dir() else name
     return bare_name if detect_family(checkpoint.trained_dir) == family else f"{family}:{bare_name}"

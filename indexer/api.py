@@ -13,6 +13,7 @@ The command line is a thin layer over this module.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -315,7 +316,7 @@ class Collection:
             if not self.opened.store.retrieve([id]):
                 raise QueryError(f"the collection {self.name!r} has no point {id}")
             return id
-        path = Path(what).expanduser()
+        path = Path(os.path.expanduser(what))
         named = str(path.absolute()) if is_local_file(what) else what
         found = self._find_first("paths", display_path(named))
         if found is None and path.is_file():

@@ -66,7 +66,11 @@ def parse_store(value: object) -> str:
 
 def parse_path(value: object) -> str:
     """A folder or a file, made absolute."""
-    return str(Path(str(value).strip()).expanduser().absolute())
+    path = os.path.expanduser(str(value).strip())
+    if path.startswith("~"):
+        user = path.partition("/")[0]
+        raise ValueError(f"there is no home folder {user}; a folder of that name is ./{user}")
+    return str(Path(path).absolute())
 
 
 def parse_seconds(value: object) -> float:

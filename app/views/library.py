@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -113,7 +114,7 @@ def _format_model(needs: Mapping[str, int], name: str) -> str:
 
 
 def _start_ingest(where: str, collection: str, model: str | None, prune_missing: bool) -> None:
-    folder = Path(where.strip()).expanduser()
+    folder = Path(os.path.expanduser(where.strip()))
     if not where.strip() or not folder.exists():
         st.error(f"There is no folder {where!r} on this machine.", icon=":material/folder_off:")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -218,7 +219,7 @@ def _show_added_runs() -> None:
             typed = st.text_input("Folder of a run", placeholder="~/runs/shop")
             submitted = st.form_submit_button("Add")
     if submitted and typed.strip():
-        folder = Path(typed.strip()).expanduser()
+        folder = Path(os.path.expanduser(typed.strip()))
         runs.add(folder)
         st.query_params["run"] = str(folder.absolute())
         st.rerun()

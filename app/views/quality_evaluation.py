@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import streamlit as st
@@ -54,7 +55,7 @@ def _show_form(run: RunInfo) -> None:
         reverse = st.checkbox("Evaluate each pair in the other direction too")
         submitted = st.form_submit_button("Evaluate", type="primary", disabled=_is_running())
     if submitted:
-        path = Path(pairs.strip()).expanduser()
+        path = Path(os.path.expanduser(pairs.strip()))
         if not pairs.strip() or not path.exists():
             raise IndexerError(f"there is no file of pairs {pairs!r} on this machine")
         request = EvaluationRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -60,7 +61,7 @@ def find_family(name: str) -> tuple[Family, str]:
         if any(card.name == name for card in family.implementation.CARDS):
             return family, name
     is_id = name.count("/") == 1 and not name.startswith(("/", "."))
-    if is_id or Path(name).expanduser().is_dir():
+    if is_id or Path(os.path.expanduser(name)).is_dir():
         from embedder.checkpoint import detect_family, resolve_folder
 
         folder = resolve_folder(name)

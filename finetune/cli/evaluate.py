@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ def compare(
         needs_path = ("benchmark", "among", "reverse", "limit", "without_instructions")
         if any(benchmark_flags[name] for name in needs_path):
             raise typer.BadParameter("PATH is missing: what to evaluate the models on")
-        first, second = (read_report(Path(name).expanduser()) for name in (before, after))
+        first, second = (read_report(Path(os.path.expanduser(name))) for name in (before, after))
     else:
         with show_progress() as on_progress, drawn_captions_dir(out) as drawn_dir:
             first, second = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,7 +106,7 @@ def train(
     flags: dict[str, Any] = {"preset": preset, "model": model, "batch": batch, "epochs": epochs}
     flags |= {"steps": steps, "rate": rate, "matryoshka": _parse_dims(matryoshka)}
     recipe = _resolve_recipe(config, overrides or [], flags)
-    run = RunDir((out or _new_run_dir(recipe.preset)).expanduser().absolute())
+    run = RunDir(Path(os.path.expanduser(out or _new_run_dir(recipe.preset))).absolute())
     request = TrainingData(files=files, tests=test or [], hold_out=hold_out, images=images)
     with silence_transformers():
         outcome = run_training(request, recipe, run, settings, print_note)

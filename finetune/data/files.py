@@ -7,6 +7,7 @@ read by `finetune.data.formats`.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,7 +71,7 @@ def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
 def iter_pairs(path: Path, images: Path | None = None) -> Iterator[Pair]:
     """Yield the same pairs without checking that their images exist."""
     for table, dataset in find_tables(path):
-        root = (images or table.parent).expanduser().absolute()
+        root = Path(os.path.expanduser(images or table.parent)).absolute()
         for where, row in read_rows(table):
             try:
                 yield from parse_row(row, root, dataset)

@@ -13,6 +13,7 @@ split here, so that a model family's prompt joins them as its authors did.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -235,7 +236,7 @@ def _make_side(text: str, image: str, instruction: str, root: Path) -> Side | No
         return None
     return Side(
         text if text.strip() else None,
-        str(root / Path(path).expanduser()) if path else None,
+        str(root / Path(os.path.expanduser(path))) if path else None,
         instruction.strip() or None,
     )
 

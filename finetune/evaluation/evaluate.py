@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -75,14 +76,14 @@ def build_benchmark(
     Raises:
         FinetuneError: The benchmark is unknown, or its files cannot be used.
     """
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     if benchmark:
         files = BenchmarkFiles(
             path=path, images=images, family=family, font=font, drawings_dir=drawings_dir
         )
         built = load_benchmark(benchmark, files)
     else:
-        distractors = read_pairs(among.expanduser(), images) if among else []
+        distractors = read_pairs(Path(os.path.expanduser(among)), images) if among else []
         pairs = read_pairs(path, images)
         built = benchmark_from_pairs(pairs, path.name, str(path.absolute()), distractors, reverse)
     built = sample_queries(built, limit, seed)

@@ -7,6 +7,7 @@ leading space or backslash makes everything after it text: `\\-40 degrees`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def parse_part(argument: str, side: int = DEFAULT_IMAGE_SIDE) -> Part:
     rest = match["rest"].strip()
     if rest.startswith("id:"):
         return Part(id=rest[3:].strip(), weight=weight, label=rest)
-    path = Path(rest).expanduser()
+    path = Path(os.path.expanduser(rest))
     if _is_image_file(path):
         return Part(image=read_query_image(path, side), weight=weight, label=path.name)
     if IMAGE_NAME_PATTERN.search(rest) and not re.search(r"\s", rest):

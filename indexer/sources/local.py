@@ -78,11 +78,11 @@ def distinct_roots(roots: Sequence[Path]) -> list[str]:
 def resolve_root(root: Path) -> str:
     """Return the real path of `root`; raises `IndexerError` if it does not exist."""
     try:
-        return os.path.realpath(root.expanduser(), strict=True)
+        return os.path.realpath(os.path.expanduser(root), strict=True)
     except FileNotFoundError:
         reason = "does not exist"
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
     raise IndexerError(
         f"{display_path(str(root))}: {reason}; check the path, and that its disk is mounted"
     )

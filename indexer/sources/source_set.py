@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -237,7 +238,7 @@ def expand_argument(argument: str | Path) -> list[str]:
     """Expand braces and wildcards; a path that exists as it is written stays as it is."""
     address = str(argument)
     if isinstance(argument, Path) or (
-        not url_scheme(address) and Path(address).expanduser().exists()
+        not url_scheme(address) and Path(os.path.expanduser(address)).exists()
     ):
         return [address]
     matches = [match for name in expand_braces(address) for match in _expand_wildcards(name)]
@@ -250,7 +251,7 @@ def _expand_wildcards(name: str) -> list[str]:
     if not glob.has_magic(name) or is_web(name):
         return [name]
     if not url_scheme(name):
-        return sorted(glob.glob(str(Path(name).expanduser())))  # noqa: PTH207
+        return sorted(glob.glob(os.path.expanduser(name)))  # noqa: PTH207
     from indexer.sources.filesystem import describe_error, open_filesystem
 
     fs, path = open_filesystem(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -134,7 +135,7 @@ def _make_absolute(root: str | Path) -> str | Path:
     """`root` for a process elsewhere; a string stays a string, since it may be a pattern."""
     if url_scheme(str(root)):
         return root
-    path = Path(root).expanduser().absolute()
+    path = Path(os.path.expanduser(root)).absolute()
     return path if isinstance(root, Path) else str(path)
 
 

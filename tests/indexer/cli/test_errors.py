@@ -29,6 +29,33 @@ def test_a_failure_names_the_fix(indexer, arguments, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["search", "~nobody"], 0),  # words
+        (["search", "~nobody/cat.jpg"], 1),
+        (["search", "--image", "~nobody"], 1),
+        (["similar", "~nobody"], 1),
+        (["export", "--search", "~nobody", "-o", "found.jsonl"], 0),
+        (["export", "-o", "~nobody/all.jsonl"], 1),
+        (["snapshot", "--output", "~nobody/all.tar"], 1),
+        (["search", "red", "--where", "folder=~nobody"], 0),
+        (["ingest", "~no-one"], 1),
+        (["ingest", "~nobody/*.jpg"], 1),
+        (["ingest", ".", "--manifest", "~nobody"], 1),
+        (["ingest", ".", "--model", "~nobody", "--collection", "new"], 1),
+        (["status", "--store", "~nobody"], 2),
+        (["reindex", "--model", "~nobody"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_home_folder_that_does_not_exist(library, arguments, code):
+    done = library(*arguments)
+    assert done.returncode == code, done.stderr
+    assert "Could not determine" not in done.stderr
+    assert (code == 0) != done.stderr.startswith("error: ")
+
+
 def test_with_json_the_error_is_an_object_too(indexer):
     done = indexer("status", "--json")
     assert done.returncode == 1
