@@ -27,6 +27,7 @@ from tools.generate_settings import render_env, render_readme
 README = (ROOT / "README.md").read_text("utf-8")
 CLI = (ROOT / "docs" / "cli.md").read_text("utf-8")
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += [ROOT / name for name in ("PRIVACY.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 README_PICTURES = 12  # that have captions; a run on all samples would take minutes
 
