@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedder.encoding import EmbeddingModel, Item
     from embedder.errors import (
         EmbedderError,
+        MissingExtraError,
         UnavailableError,
         UnknownModelError,
         UnusableFileError,
@@ -30,6 +31,7 @@ __all__ = [
     "EmbeddingModel",
     "Input",
     "Item",
+    "MissingExtraError",
     "ModelCard",
     "Role",
     "Settings",

@@ -58,6 +58,7 @@ def load(
 
     Raises:
         UnknownModelError: No family knows the name.
+        MissingExtraError: It needs packages that are not installed.
         EmbedderError: The model cannot be loaded; the message says why.
     """
     keywords = {
@@ -75,5 +76,4 @@ def load(
 
         return MultiDeviceEmbedder(name, settings)
     family, bare_name = find_family(name)
-    model: EmbeddingModel = family.implementation.load(bare_name, settings)
-    return model
+    return family.load(bare_name, settings)

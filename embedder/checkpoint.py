@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.errors import EmbedderError, UnknownModelError
+from embedder.extras import require_extra
 
 ADAPTER_CONFIG = "adapter_config.json"
 METADATA_FILE = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
@@ -84,6 +85,7 @@ def resolve_folder(name: str) -> Path:
         return _find_run_model(folder) if (folder / RUN_FILE).exists() else folder
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
+    require_extra("models")
     return _find_cached(name) or _download(name)
 
 

@@ -23,6 +23,10 @@ class UnknownModelError(EmbedderError):
     """No model family knows the name."""
 
 
+class MissingExtraError(EmbedderError):
+    """Optional packages are not installed. The message has the command that installs them."""
+
+
 class UnusableFileError(EmbedderError):
     """A file cannot be read or decoded.
 

@@ -125,7 +125,7 @@ def main(fd: int) -> None:
         name, settings = connection.recv()
         try:
             family, bare_name = find_family(name)
-            model: EmbeddingModel = family.implementation.load(bare_name, settings)
+            model = family.load(bare_name, settings)
         except Exception as error:  # the caller raises it
             connection.send(error)
             return

@@ -9,7 +9,7 @@ model/          what --model RUN loads
 checkpoints/    to resume from
 evaluation/     comparisons before and after, on held-out pairs
 
-The app reads these files too, so this module imports neither torch nor the trainer.
+The app reads these files too, so importing this module needs no extra.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from blake3 import blake3
 
 from finetune.errors import DataError, FinetuneError
@@ -101,6 +100,8 @@ class RunDir:
                 f"{self.folder} is not empty and not a run directory; choose another --out"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        import yaml
+
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         (self.folder / "config.yaml").write_text(text, "utf-8")
         created = previous.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
@@ -185,6 +186,8 @@ class RunDir:
     ) -> None:
         if previous.get("status") == "done":
             raise FinetuneError(f"the run in {self.folder} is done; choose another --out")
+        import yaml
+
         saved = yaml.safe_load((self.folder / "config.yaml").read_text("utf-8"))
         changed = [key for key, value in config.items() if saved.get(key) != value]
         changed += ["the data"] if previous.get("data") != metadata.get("data") else []

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from embedder.errors import MissingExtraError as MissingExtraError  # noqa: PLC0414
 from embedder.errors import UnusableFileError as UnusableFileError  # noqa: PLC0414
 from embedder.redaction import redact_secrets
 

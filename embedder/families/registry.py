@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from embedder.errors import EmbedderError, UnknownModelError
+from embedder.extras import require_extra
+
+if TYPE_CHECKING:
+    from embedder.encoding import EmbeddingModel
+    from embedder.types import Settings
 
 DEFAULT_MODEL = "starter"
 URL_SCHEMES = ("http://", "https://")
@@ -25,19 +31,27 @@ class Family:
 
     name: str
     module: str
+    extra: str | None = "models"  # what its `load` needs; see `embedder.extras`
 
     @property
     def implementation(self) -> ModuleType:
         return import_module(self.module)
 
+    def load(self, name: str, settings: Settings) -> EmbeddingModel:
+        """Load a model; raises `EmbedderError`, also for packages that are not installed."""
+        if self.extra:
+            require_extra(self.extra)
+        model: EmbeddingModel = self.implementation.load(name, settings)
+        return model
+
 
 FAMILIES = (
-    Family("starter", "embedder.families.starter"),
+    Family("starter", "embedder.families.starter", extra="starter"),
     Family("e5v", "embedder.families.e5v"),
     Family("vlm2vec", "embedder.families.vlm2vec"),
     Family("mme5", "embedder.families.mme5"),
     Family("sentence_transformer", "embedder.families.sentence_transformer"),
-    Family("remote", "embedder.families.remote"),
+    Family("remote", "embedder.families.remote", extra=None),
 )
 
 

@@ -202,12 +202,8 @@ class EndpointLLM:
 
     def __init__(self, options: LLMOptions, stop: threading.Event) -> None:
         """Nothing is sent yet; `stop` ends all waiting. Raises `LanguageModelError`."""
-        try:
-            import openai
-        except ImportError:
-            raise LanguageModelError(
-                "--endpoint needs the openai package: pip install 'polylens[finetune]'"
-            ) from None
+        import openai
+
         address = _parse_endpoint(options)
         key = (options.api_key or "").strip()
         if not (key.isascii() and key.isprintable()):

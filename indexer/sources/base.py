@@ -18,7 +18,7 @@ from embedder.images.formats import (
     unsupported_reason,
 )
 from indexer.captions.normalize import FileCaptions
-from indexer.errors import IndexerError, UnusableFileError
+from indexer.errors import IndexerError, MissingExtraError, UnusableFileError
 from indexer.paths import is_web, redact_url
 from indexer.sources.http_client import HttpClient
 from indexer.types import SkipCallback
@@ -96,7 +96,7 @@ class Source(ABC):
         """Whether there is anything in it; a disk that is not mounted is not available."""
         try:
             return self._has_content()
-        except (IndexerError, UnusableFileError):
+        except (IndexerError, MissingExtraError, UnusableFileError):
             return False
 
     @abstractmethod

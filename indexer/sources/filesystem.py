@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from embedder.extras import require_extra
 from indexer.errors import IndexerError, unreadable
 from indexer.paths import is_web, redact_text, redact_url, url_scheme
 from indexer.sources.http_client import HttpClient
@@ -173,7 +174,12 @@ class _RangeReader(io.RawIOBase):
 
 
 def open_filesystem(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL and the path in it; raises `IndexerError`."""
+    """Return fsspec's file system of a URL and the path in it.
+
+    Raises:
+        IndexerError: There is no such file system.
+        MissingExtraError: The package that reads it is not installed.
+    """
     import fsspec
 
     scheme, shown = url_scheme(address), redact_url(address)
@@ -181,13 +187,13 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         raise IndexerError(
             f"{shown}: a file system inside another is not read; name where the files are"
         )
+    if scheme in PACKAGE_EXTRAS:
+        require_extra(PACKAGE_EXTRAS[scheme])
     try:
         fsspec.get_filesystem_class(scheme)
         fs, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        extra = PACKAGE_EXTRAS.get(scheme)
-        advice = f"pip install 'polylens[{extra}]'" if extra else str(error)
-        raise IndexerError(f"{scheme}:// needs a package that is not installed: {advice}") from None
+        raise IndexerError(f"{scheme}:// needs a package that is not installed: {error}") from None
     except Exception as error:
         if isinstance(error, ValueError) and "protocol" in str(error).lower():
             raise IndexerError(f"{scheme}:// is not a file system that fsspec knows") from None

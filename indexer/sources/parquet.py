@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from embedder.extras import require_extra
 from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.captions.manifest import FILE_COLUMNS, URL_COLUMNS, parse_caption_rows
@@ -143,6 +144,7 @@ class ParquetSource(Source):
 @contextmanager
 def _raise_indexer_error(file: str) -> Iterator[None]:
     """Turn whatever is wrong with a table into an `IndexerError`."""
+    require_extra("tables")
     import pyarrow as pa
 
     try:

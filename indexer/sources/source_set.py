@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from embedder.images.decode import DecodeLimits, read_file
 from indexer.captions.normalize import FileCaptions
 from indexer.captions.resolver import CaptionResolver
-from indexer.errors import IndexerError, UnusableFileError, unreadable
+from indexer.errors import IndexerError, MissingExtraError, UnusableFileError, unreadable
 from indexer.paths import (
     ancestors,
     display_path,
@@ -202,7 +202,7 @@ def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
     """Whether there is anything at a root of the catalog; asks the server that it is on."""
     try:
         return open_source(root, SourceOptions(allowed_hosts=tuple(hosts))).is_available()
-    except IndexerError:
+    except (IndexerError, MissingExtraError):
         return False
 
 
@@ -224,7 +224,7 @@ def read_original(
         return read_file(resolve_display_path(displayed), limits)
     try:
         return _open_roots(tuple(roots), tuple(hosts)).read(displayed, limits)
-    except IndexerError as error:
+    except (IndexerError, MissingExtraError) as error:
         raise unreadable(error) from None
 
 

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
+from embedder.extras import require_extra
 from indexer.errors import IndexerError
 
 LOCAL_PREFIX = "local:"
@@ -47,7 +48,7 @@ class WorkerResources:
 def connect(address: str) -> Iterator[None]:
     """Connect to Ray at `address`: "local:N", "ray:auto" or "ray://HOST:PORT".
 
-    Raises `IndexerError` where Ray is not installed, or no cluster answers.
+    Raises `MissingExtraError` where Ray is not installed, `IndexerError` where no cluster answers.
     """
     ray = import_ray()
     if ray.is_initialized():  # this process is connected already, and stays so
@@ -174,15 +175,12 @@ def _list_nodes() -> list[dict[str, float]]:
 
 
 def import_ray() -> Any:
-    """The module `ray`; raises `IndexerError` where it is not installed."""
+    """The module `ray`; raises `MissingExtraError` where it is not installed."""
+    require_extra("ray")
     for name, value in RAY_ENV.items():  # Ray reads these when it is imported
         os.environ.setdefault(name, value)  # noqa: TID251
-    try:
-        import ray
-    except ImportError:
-        raise IndexerError(
-            "workers need Ray, which is not installed; run: pip install 'polylens[ray]'"
-        ) from None
+    import ray
+
     return ray
 
 
