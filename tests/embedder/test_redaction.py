@@ -22,7 +22,7 @@ PACKAGES = ("app", "embedder", "finetune", "indexer")
 SECRET = "swordfish"
 URL = f"http://me:{SECRET}@host:6333/v1"
 SECRET_NAMES = re.compile(r"(^|_)(key|password|secret|token|credentials)$")
-FIELD_NAMES = re.compile(SECRET_NAMES.pattern + r"|(^|_)(url|store|endpoint|address|origin)$")
+FIELD_NAMES = re.compile(SECRET_NAMES.pattern + r"|(^|_)(url|store|endpoint|address)$")
 WITHOUT_SECRETS = {  # keys of an index and of a batch; what is left of a URL when it is parsed
     "CollectionIndex", "Bucket", "Address",
 }  # fmt: skip
