@@ -115,7 +115,7 @@ def decode_image(
         UnusableFileError: The only error, for anything that is wrong with the file.
     """
     format = detect_format(data)
-    with _wrap_decode_errors(data, format, limits):
+    with _wrap_decode_errors(data, format):
         source = open_image(data, format, limits)
         width, height = source.size
         source.draft("RGB", (side, side))
@@ -143,7 +143,7 @@ def decode_frames(data: bytes, count: int, *, side: int, limits: DecodeLimits) -
         UnusableFileError: As `decode_image`.
     """
     format = detect_format(data)
-    with _wrap_decode_errors(data, format, limits):
+    with _wrap_decode_errors(data, format):
         source = open_image(data, format, limits)
         affordable = 10 * limits.max_pixels // (source.width * source.height)
         total = min(count_frames(source, data, format), max(affordable, 1))
@@ -275,16 +275,14 @@ def _build_color_cube(mode: str) -> Image.Image:
 
 
 @contextmanager
-def _wrap_decode_errors(data: bytes, format: str, limits: DecodeLimits) -> Iterator[None]:
+def _wrap_decode_errors(data: bytes, format: str) -> Iterator[None]:
     """Turn whatever a decoder raises into `UnusableFileError`."""
     try:
         yield
     except UnusableFileError:
         raise
-    except Image.DecompressionBombError:
-        problem = f"it, or an image inside it, has more than {limits.max_pixels:,} pixels"
-        message = f"{problem}: raise the limit with --max-pixels"
-        raise UnusableFileError("too-many-pixels", message) from None
+    except Image.DecompressionBombError as error:  # the limit of the program that calls
+        raise UnusableFileError("too-many-pixels", f"Pillow refuses it: {error}") from None
     except MemoryError:
         raise UnusableFileError("too-many-pixels", "not enough memory to decode it") from None
     except Exception as error:

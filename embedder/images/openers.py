@@ -23,16 +23,12 @@ from PIL import (
 )
 
 from embedder.errors import UnusableFileError
+from embedder.images.declared_sizes import MAX_FRAMES, find_declared_sizes, find_frame_sizes
 from embedder.images.formats import RAW_ADVICE, SVG_ADVICE, is_svg, sniff_format
+from embedder.images.png_text import unpack_long_chunks
 
-MAX_FRAMES = 1000
 MAX_SCANS = 200  # of a progressive JPEG: decoding time grows with them, encoders write about 10
 DNG_VERSION_TAG = 50706
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-
-# These plugins have no other way to pass options than their module variables.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the caller decodes in threads of its own
-PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # XMP and workflows of several MB are normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +65,15 @@ def detect_format(data: bytes) -> str:
 
 
 def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.ImageFile:
-    """Read the header of `data` and check it; no pixel is decoded yet."""
+    """Read the header of `data` and check it before any pixel is decoded."""
+    for size in find_declared_sizes(data, format):
+        limits.check_pixels(size)
+    profile = None
+    if format == "png":
+        data, profile = unpack_long_chunks(data)
     source = OPENERS[format](BytesIO(data))
+    if profile is not None:
+        source.info["icc_profile"] = profile
     if min(source.size) < 1:
         raise UnusableFileError("corrupt", "its header says that it has no pixels")
     limits.check_pixels(source.size)
@@ -78,8 +81,6 @@ def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.Imag
         if source.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
             raise UnusableFileError("corrupt", f"a progressive JPEG of more than {MAX_SCANS} scans")
         source.decodermaxblock = len(data)  # all at once, not 64 KB at a time
-    if format == "ico":
-        _check_icon(source, data, limits)
     if format == "tiff" and DNG_VERSION_TAG in getattr(source, "tag_v2", ()):
         raise UnusableFileError("unsupported", RAW_ADVICE)
     return source
@@ -91,7 +92,7 @@ def count_frames(source: ImageFile.ImageFile, data: bytes, format: str) -> int:
     Nothing is decoded.
     """
     if format == "gif":
-        return _count_gif_frames(data)
+        return max(sum(1 for _ in find_frame_sizes(data)), 1)
     if format == "tiff":
         return _count_tiff_pages(data)
     if format in {"png", "webp", "avif"}:
@@ -100,12 +101,8 @@ def count_frames(source: ImageFile.ImageFile, data: bytes, format: str) -> int:
 
 
 def _open_heif(file: BytesIO) -> ImageFile.ImageFile:
-    import pi_heif
     from pi_heif.as_plugin import HeifImageFile
 
-    options = pi_heif.options
-    options.DECODE_THREADS = 1
-    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     _check_heif_items(file.getbuffer().tobytes())
     image: ImageFile.ImageFile = HeifImageFile(file)
     return image
@@ -143,17 +140,6 @@ def _is_tga(data: bytes) -> bool:
     )
 
 
-def _check_icon(source: ImageFile.ImageFile, data: bytes, limits: DecodeLimits) -> None:
-    """Check the images inside an icon, whose own headers may name larger sizes."""
-    ico: IcoImagePlugin.IcoFile = source.ico  # type: ignore[attr-defined]
-    for entry in ico.entry:
-        header = data[entry.offset : entry.offset + 24]
-        order, sides = ("big", header[16:]) if header[:8] == PNG_MAGIC else ("little", header[4:12])
-        width = int.from_bytes(sides[:4], order)  # type: ignore[arg-type]
-        height = int.from_bytes(sides[4:8], order)  # type: ignore[arg-type]
-        limits.check_pixels((width, height))
-
-
 def _check_heif_items(data: bytes) -> None:
     """Raise `ValueError` if an item's type or name is not text.
 
@@ -166,28 +152,6 @@ def _check_heif_items(data: bytes) -> None:
         texts = at + (14 if data[at + 4 : at + 5] == b"\3" else 12)
         data[texts : at - 4 + size].decode("utf-8")
         at = data.find(b"infe", at + 4)
-
-
-def _count_gif_frames(data: bytes) -> int:
-    """Count a GIF's image descriptors as far as its blocks can be followed."""
-    count, at = 0, 13 + _color_table_size(data[10])
-    try:
-        while count < MAX_FRAMES and data[at] in b"\x21\x2c":
-            if data[at] == 0x2C:
-                count += 1
-                at += 11 + _color_table_size(data[at + 9])
-            else:
-                at += 2
-            while data[at]:
-                at += data[at] + 1
-            at += 1
-    except IndexError:
-        pass  # truncated: what was counted is there
-    return max(count, 1)
-
-
-def _color_table_size(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _count_tiff_pages(data: bytes) -> int:

@@ -118,7 +118,6 @@ def plan(
     as_json: _options.Json = False,
 ) -> None:
     """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
-    from embedder.redaction import redact_secrets
     from indexer.collections import open_backend
     from indexer.planning.planner import COLLECTION_PLACEHOLDER, URL_PLACEHOLDER, PlanRequest
     from indexer.planning.planner import plan as make_plan
@@ -142,7 +141,7 @@ def plan(
         gpu_hour=gpu_hour,
         node_month=node_month,
         collection=config.collection if flags["collection"] else COLLECTION_PLACEHOLDER,
-        url=redact_secrets(config.store) if open_backend(config).is_shared else URL_PLACEHOLDER,
+        url=config.store if open_backend(config).is_shared else URL_PLACEHOLDER,
     )
     if request.load.points == 0:
         raise typer.BadParameter(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from embedder import DEFAULT_MODEL, ModelCard
 from embedder.hardware import format_bytes
+from embedder.redaction import redact_secrets, redacted_repr
 from indexer.planning import constants as of
 from indexer.planning.sizing import (
     ClusterSize,
@@ -52,6 +53,8 @@ class PlanRequest:
     node_month: float | None = None
     collection: str = COLLECTION_PLACEHOLDER  # shown in the commands
     url: str = URL_PLACEHOLDER
+
+    __repr__ = redacted_repr
 
     @property
     def load(self) -> CollectionLoad:
@@ -191,7 +194,7 @@ def _build_commands(request: PlanRequest, chosen: str, size: ClusterSize) -> lis
     workers = " --workers ray://HEAD:10001" if size.nodes > 1 or request.gpus > 1 else ""
     create = f"indexer collections create {collection}{model_flags}"
     return [
-        f"export QDRANT_URL={request.url} QDRANT_API_KEY=KEY",
+        f"export QDRANT_URL={redact_secrets(request.url)} QDRANT_API_KEY=KEY",
         f"{create} --profile {chosen}{shards}{replicas}",
         f"indexer ingest FOLDER --collection {collection}{workers}",
     ]

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from embedder.images.decode import DecodeLimits
 from embedder.images.formats import detect_kind, unsupported_reason
+from embedder.redaction import redacted_repr
 from indexer.captions.manifest import (
     FILE_COLUMNS,
     MAX_BYTES,
@@ -32,6 +33,8 @@ class _ListedImage:
 
     url: str
     rows: list[Row] = field(default_factory=list)
+
+    __repr__ = redacted_repr
 
 
 class UrlListSource(Source):

@@ -12,10 +12,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pi_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
 
 from embedder.errors import UnusableFileError
 from embedder.images.decode import (
@@ -26,6 +27,7 @@ from embedder.images.decode import (
     read_file,
 )
 from embedder.images.formats import sniff_format
+from embedder.images.openers import open_image
 from indexer.errors import SKIP_REASONS
 
 # 64 x 48 by x265: stored upright with irot 3, and EXIF that says orientation 6 (as phones write)
@@ -441,10 +443,53 @@ def test_the_limit_on_pixels_can_be_raised_and_lowered():
     )
 
 
-def test_a_huge_image_in_a_small_icon_is_refused():
-    inner = png(20_000, 20_000, png_chunk(b"IDAT", zlib.compress(b"\0")))
-    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
-    assert refused(struct.pack("<HHH", 0, 1, 1) + entry + inner).reason == "too-many-pixels"
+def icon(inner: bytes, side: int = 16) -> bytes:
+    entry = struct.pack("<BBBBHHII", side, side, 0, 0, 1, 32, len(inner), 22)
+    return struct.pack("<HHH", 0, 1, 1) + entry + inner
+
+
+NO_PIXELS = png_chunk(b"IDAT", zlib.compress(b"\0"))
+HUGE_HEADER = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0))
+SMALL_GIF = b"GIF89a\x10\0\x10\0\0\0\0"
+HUGE_FRAME = b",\0\0\0\0" + struct.pack("<HH", 60_000, 60_000) + b"\0\2\1\0\0"
+DISPOSE = b"!\xf9\x04\x08\0\0\0\0"  # Pillow fills the frame when it seeks
+BOMBS = {  # what each declares in its header is small
+    "PNG in an icon": icon(png(20_000, 20_000, NO_PIXELS)),
+    "second header of a PNG in an icon": icon(png(16, 16, HUGE_HEADER, NO_PIXELS)),
+    "bitmap in an icon": icon(struct.pack("<IiiHHIIiiII", 40, 20_000, 40_000, 1, 32, *[0] * 6)),
+    "second header of a PNG": png(16, 16, HUGE_HEADER, NO_PIXELS),
+    "frame of a GIF": SMALL_GIF + DISPOSE + HUGE_FRAME + b";",
+    "frame of a GIF after garbage": SMALL_GIF + b"?" + DISPOSE + HUGE_FRAME + b";",
+    "canvas of a WebP": b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0" + b"\xff\x3f\0" * 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [None, 10**12, Image.MAX_IMAGE_PIXELS])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_huge_image_inside_a_small_one_is_refused(bomb, limit, monkeypatch):
+    """Whatever the program that calls allows Pillow."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    error = refused(BOMBS[bomb])
+    assert error.reason == "too-many-pixels"
+    assert "the limit is 150,000,000: raise it with --max-pixels" in error.detail
+
+
+def test_an_icon_of_the_declared_size_is_decoded_in_threads():
+    data = icon(encoded(picture(), "PNG"), 48)
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(lambda _: decode_image(data, side=48), range(8)))
+    assert {(one.width, one.height) for one in decoded} == {(64, 48)}
+
+
+def test_the_libraries_of_the_host_program_stay_as_they_are():
+    for data in FORMATS.values():
+        decode_image(data, side=48)
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    assert PngImagePlugin.MAX_TEXT_CHUNK == 1 << 20
+    assert AvifImagePlugin.DEFAULT_MAX_THREADS == 0
+    assert (pi_heif.options.DECODE_THREADS, pi_heif.options.THUMBNAILS) == (4, True)
+    assert "HEIF" not in Image.OPEN
 
 
 def test_a_progressive_jpeg_with_too_many_scans_is_refused():
@@ -469,6 +514,18 @@ def test_a_png_with_a_long_text_is_decoded():
     text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"word " * 600_000))
     pixels = png_chunk(b"IDAT", zlib.compress(bytes(65 * 48)))
     assert decode_image(png(64, 48, text, pixels), side=48).width == 64
+    xmp = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(b"<x/> " * 600_000))
+    source = open_image(png(64, 48, pixels, xmp, text), "png", DEFAULTS)
+    source.load()
+    assert source.info["xmp"] == b"<x/> " * 600_000
+    assert source.info["Comment"] == "word " * 600_000
+
+
+def test_a_long_profile_of_a_png_is_read():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(2 << 20)
+    chunk = png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(65 * 48)))
+    assert open_image(png(64, 48, chunk, pixels), "png", DEFAULTS).info["icc_profile"] == profile
 
 
 def test_nothing_is_printed_about_damaged_files(capfd):
