@@ -5,12 +5,18 @@ VENV   ?= .venv
 PORT   ?= 8501
 DEMO   ?= .demo
 JOBS   ?= 3
-# Flags for installing torch, such as the index of its CPU builds: on Linux the default build
-# includes CUDA. pytorch.org's "Get Started" page names the index for your machine.
-TORCH_FLAGS ?=
+# Flags for installing PyTorch. On Linux without an NVIDIA GPU its CPU build is taken, which is a tenth of
+# the size; where that index cannot be reached, the default build. pytorch.org's "Get Started" page
+# names the index for other machines: make setup TORCH_FLAGS="--index-url URL"
+NVIDIA := $(wildcard /proc/driver/nvidia)$(shell command -v nvidia-smi)
+ifeq ($(shell uname)$(NVIDIA),Linux)
+TORCH_FLAGS ?= --index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 15
+endif
 
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+APP    := $(VENV)/.app
+PIP    := $(BIN)/python -m pip install $(if $(CI),--quiet)
 PYTEST := $(BIN)/python -m pytest
 # Bytecode is cached whatever the environment says: the tests start many processes.
 FAST   := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -26,18 +32,28 @@ help: ## list the targets
 
 setup: $(READY) ## create the environment in .venv
 
-$(READY): requirements.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH_FLAGS) "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[dev]'
-	touch $@
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Polylens needs Python \
+	3.11 or newer, and this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV)
 
-demo: $(READY) ## search the sample pictures in the browser: environment, ingest, app
+$(READY): requirements.txt pyproject.toml | $(BIN)/python
+	$(if $(TORCH_FLAGS),-$(PIP) --no-deps $(TORCH_FLAGS) "$$(grep '^torch==' requirements.txt)")
+	$(PIP) -r requirements.txt -e '.[dev]'
+	@touch $@ $(APP)
+
+# what the demo needs, in the same environment: without PyTorch
+$(APP): pyproject.toml | $(BIN)/python
+	@echo "Installing Polylens and its app in $(VENV): about 250 MB to download"
+	$(PIP) -e '.[app]'
+	@touch $@
+
+demo: $(APP) ## search the sample pictures in the browser: environment, ingest, app
 	$(BIN)/indexer ingest samples --store $(DEMO)
 	@echo "Polylens is at http://localhost:$(PORT)"
 	POLYLENS_STORE=$(DEMO) $(BIN)/streamlit run app/main.py --server.port $(PORT)
 
-app: $(READY) ## open the app on your own collections
+app: $(APP) ## open the app on your own collections
 	$(BIN)/streamlit run app/main.py --server.port $(PORT)
 
 test: $(READY) check ## all checks: style, types, imports, tests

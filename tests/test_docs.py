@@ -97,7 +97,7 @@ def test_the_demo_serves_the_app(tmp_path, environment):
     words = [
         "make",
         "-o",
-        f"{venv}/.ready",
+        f"{venv}/.app",
         "demo",
         f"VENV={venv}",
         f"DEMO={store}",

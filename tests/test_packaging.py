@@ -34,7 +34,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     (source / "tests").mkdir()
-    for path in [*ROOT.glob("*.*"), ROOT / "LICENSE", *ROOT.glob("tests/*.py")]:
+    for path in [*ROOT.glob("[!.]*"), *ROOT.glob("tests/*.py")]:
         if path.is_file():
             shutil.copy(path, source / path.relative_to(ROOT))
     _build("build_sdist", source, dist)

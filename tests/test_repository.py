@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -55,3 +60,31 @@ def test_links_lead_to_the_project():
         for url in re.findall(r"https://github\.com/polylens/[\w-]+", page.read_text("utf-8"))
     }
     assert found == {PROJECT["urls"]["Homepage"]}
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux"
+    or Path("/proc/driver/nvidia").exists()
+    or bool(shutil.which("nvidia-smi")),
+    reason="for Linux without an NVIDIA GPU",
+)
+def test_setup_takes_the_cpu_build_of_torch_where_there_is_no_nvidia_gpu(tmp_path):
+    def print_recipe(*words: str, path: str = os.environ["PATH"]) -> str:
+        command = ["make", "-n", "setup", f"VENV={tmp_path / 'venv'}", *words]
+        env = {**os.environ, "PATH": path}
+        return subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "/whl/cpu" in print_recipe()
+    assert "/whl/cu130" in print_recipe("TORCH_FLAGS=--index-url https://example.com/whl/cu130")
+    (tmp_path / "nvidia-smi").touch(mode=0o755)
+    recipe = print_recipe(path=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert "/whl/" not in recipe and "requirements.txt" in recipe
+
+
+def test_the_demo_installs_no_torch(tmp_path):
+    command = ["make", "-n", "demo", f"VENV={tmp_path / 'venv'}"]
+    recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "pip install" in recipe
+    assert "torch" not in recipe and "requirements.txt" not in recipe
