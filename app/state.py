@@ -13,11 +13,14 @@ from dataclasses import dataclass, field, replace
 import streamlit as st
 
 from app.media import open_upload
-from indexer.search.filters import parse_filters
+from indexer.errors import QueryError
+from indexer.search.filter_syntax import format_filters, parse_filters
+from indexer.search.filters import add_filter
 from indexer.search.query_syntax import PREFIX_PATTERN
-from indexer.types import Part, Query
+from indexer.types import FieldFilter, Filters, Part, Query
 
 PAGE_SIZES = (24, 48, 96)
+EMPTY = FieldFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Search:
 
     collection: str = ""
     chips: tuple[QueryChip, ...] = ()
-    filters: tuple[str, ...] = ()
+    filters: Filters = field(default_factory=dict)
     page: int = 1
     diversity: float = 0.0
     fold: bool = True
@@ -66,12 +69,17 @@ class Search:
         """Raises `QueryError`."""
         return Query(
             parts=tuple(chip.to_part() for chip in self.chips),
-            filters=parse_filters(self.filters),
+            filters=self.filters,
             limit=self.size,
             offset=(self.page - 1) * self.size,
             diversity=self.diversity,
             group_duplicates=self.fold,
         )
+
+    def with_filter(self, key: str, wanted: FieldFilter) -> Search:
+        """The first page of the search with another filter of the field `key`."""
+        filters = {**self.filters, key: wanted}
+        return replace(self, filters={k: v for k, v in filters.items() if v != EMPTY}, page=1)
 
     def with_chips(self, *chips: QueryChip) -> Search:
         return replace(self, chips=chips, page=1)
@@ -101,7 +109,7 @@ def read_url() -> Search:
     return Search(
         collection=params.get("c", ""),
         chips=tuple(parse_param(text) for text in params.get_all("q") if text.strip()),
-        filters=tuple(w for w in params.get_all("w") if "=" in w.strip("=")),
+        filters=_parse_filters(params.get_all("w")),
         page=max(1, int(_parse_number(params.get("page"), 1))),
         diversity=min(1.0, max(0.0, _parse_number(params.get("mix"), 0.0))),
         fold=params.get("all") != "1",
@@ -115,7 +123,7 @@ def write_url(search: Search) -> None:
     params: dict[str, str | Sequence[str]] = {
         "c": search.collection,
         "q": [chip.param for chip in search.chips],
-        "w": list(search.filters),
+        "w": format_filters(search.filters),
         "page": str(search.page) if search.page > 1 else "",
         "mix": f"{search.diversity:g}" if search.diversity else "",
         "all": "" if search.fold else "1",
@@ -129,6 +137,19 @@ def navigate(search: Search) -> None:
     """Write the search into the address and run the page again."""
     write_url(search)
     st.rerun()
+
+
+def _parse_filters(params: Sequence[str]) -> Filters:
+    filters: dict[str, FieldFilter] = {}
+    for param in params:
+        try:
+            readable = parse_filters([param])
+        except QueryError:  # links of version 0.1.0 have a value with quotes as it is
+            name, _, value = param.partition("=")
+            readable = {name: FieldFilter((value,))} if name.strip() and value.strip() else {}
+        for key, wanted in readable.items():
+            add_filter(filters, key, wanted)
+    return filters
 
 
 def _parse_number(text: str | None, default: float) -> float:

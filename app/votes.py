@@ -22,7 +22,6 @@ from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.feedback import Vote, VotedQuery, VotedQueryPart
 from indexer.paths import resolve_display_path
-from indexer.search.filters import parse_filters
 from indexer.types import Record
 
 LABELS = {1: "Thumbs up", -1: "Thumbs down"}
@@ -86,7 +85,7 @@ def record_vote(search: Search, record: Record, vote: int) -> None:
     payload = record.payload
     is_text = payload["kind"] == "text"
     new = Vote(
-        query=VotedQuery(tuple(map(_to_voted_part, search.chips)), parse_filters(search.filters)),
+        query=VotedQuery(tuple(map(_to_voted_part, search.chips)), search.filters),
         id=record.id,
         content=str(payload["content"]),
         vote=vote,

@@ -34,7 +34,8 @@ from indexer.collections.model import (
 )
 from indexer.errors import IndexerError, QueryError
 from indexer.paths import display_path, hash_content, is_local_file
-from indexer.types import IngestProgress, IngestReport, Part, Query, SearchResults
+from indexer.search.filters import build_store_filter, make_filters
+from indexer.types import FieldFilter, IngestProgress, IngestReport, Part, Query, SearchResults
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,8 +50,12 @@ QueryItem: TypeAlias = "str | Path | Image | Part | Mapping[str, Any]"
 """One part of a query: words, the path of an image, a PIL image, a `Part`, or a dict with any of
 the keys `text`, `image` (a path or a PIL image), `id` (of a point of the collection), `weight`."""
 
-FilterValue: TypeAlias = "str | int | Sequence[str | int]"
-"""An accepted value of a payload key, or several; a string may be a range, as in "2019..2022"."""
+FilterValues: TypeAlias = "str | int | float | Sequence[str | int | float]"
+FilterValue: TypeAlias = "FilterValues | Mapping[str, FilterValues] | FieldFilter"
+"""An accepted value of a payload key, a list of them, or `{"any": ..., "not": ...}`.
+
+A string is one value as it is, commas and quotes included. In a field of numbers, and in a column
+of one's own, it may be a range: "2019..2022", ">=800"."""
 
 
 class Collection:
@@ -201,7 +206,7 @@ class Collection:
             query: One part, or a sequence of parts that are added with their weights; a negative
                 weight means "less like this". None lists the collection's points. Strings are
                 words as they are: the signs of the command line are not parsed here.
-            filters: Payload key to accepted values; all keys must hold.
+            filters: Payload key to accepted values, or to `{"not": ...}`; all keys must hold.
             limit: How many hits.
             offset: How many of the best to leave out.
             diversity: 0: the best hits; 1: as different ones as there are (MMR).
@@ -226,7 +231,7 @@ class Collection:
         return self._get_searcher().search(
             Query(
                 parts=parts,
-                filters=_to_filters(filters or {}),
+                filters=make_filters(filters or {}),
                 limit=limit,
                 offset=offset,
                 diversity=diversity,
@@ -249,7 +254,7 @@ class Collection:
     ) -> dict[str, list[tuple[str, int]]]:
         """The most frequent values of each facet with their counts, under the filters of the
         other facets."""
-        return self._get_searcher().facets(_to_filters(filters or {}), limit)
+        return self._get_searcher().facets(make_filters(filters or {}), limit)
 
     def prune(self, *, dry_run: bool = False) -> PruneReport:
         """Remove the points whose files are gone from the disk."""
@@ -364,9 +369,8 @@ class Collection:
             return self._searcher
 
     def _find_first(self, key: str, value: str) -> str | None:
-        from indexer.search.filters import build_store_filter
-
-        records, _ = self.opened.store.scroll(build_store_filter({key: (value,)}), limit=1)
+        where = build_store_filter({key: FieldFilter((value,))})
+        records, _ = self.opened.store.scroll(where, limit=1)
         return records[0].id if records else None
 
 
@@ -424,12 +428,3 @@ def _parse_id(text: str) -> str | None:
         return str(uuid.UUID(text))
     except ValueError:
         return None
-
-
-def _to_filters(filters: Mapping[str, FilterValue]) -> dict[str, tuple[str, ...]]:
-    if not isinstance(filters, Mapping):
-        raise QueryError("filters map payload keys to values, as in {'kind': 'image'}")
-    return {
-        str(key): tuple(map(str, value)) if isinstance(value, list | tuple | set) else (str(value),)
-        for key, value in filters.items()
-    }

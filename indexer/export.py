@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.collections.schema import IMAGE, TEXT
+from indexer.search.filter_checks import check_columns
 from indexer.search.filters import build_store_filter
 from indexer.stores.base import PAGE_SIZE, Store, iterate_records
 from indexer.types import Filters, Hit, Payload, Record, SparseVector
@@ -32,8 +33,9 @@ CSV_COLUMNS = (
 
 
 def iterate_all_rows(store: Store, filters: Filters | None = None) -> Iterator[ExportRow]:
-    """Every point that matches `filters`, by id, a page at a time."""
+    """Every point that matches `filters`, by id, a page at a time; raises `QueryError`."""
     where = build_store_filter(filters or {})
+    check_columns(store, filters or {})
     return ((record, None) for record in iterate_records(store, where, vectors=True))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from indexer.errors import StoreError
 from indexer.paths import hash_content
-from indexer.types import Filters
+from indexer.types import FieldFilter, Filters
 
 VOTES_FILE = "feedback.jsonl"
 IMAGES_FOLDER = "feedback"
@@ -130,9 +130,10 @@ def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:
         )
         for part in row["query"]["parts"]
     )
-    where = {str(key): tuple(map(str, v)) for key, v in row["query"].get("where", {}).items()}
+    where = row["query"].get("where", {})
+    filters = {str(key): FieldFilter.from_value(value) for key, value in where.items()}
     return Vote(
-        query=VotedQuery(parts, where),
+        query=VotedQuery(parts, filters),
         id=str(row["id"]),
         content=str(row["content"]),
         vote=int(row["vote"]),
@@ -146,7 +147,7 @@ def _serialize_vote(folder: Path, vote: Vote) -> bytes:
     parts = [asdict(_copy_image(folder, part)) for part in vote.query.parts]
     query = {
         "parts": [{k: v for k, v in part.items() if v is not None} for part in parts],
-        "where": vote.query.filters,
+        "where": {key: wanted.to_value() for key, wanted in vote.query.filters.items()},
     }
     point = {"id": vote.id, "content": vote.content, "path": vote.path, "text": vote.text}
     row = {"time": vote.time, "query": query, **point, "vote": vote.vote}

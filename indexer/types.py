@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
@@ -53,8 +54,58 @@ class Part:
     label: str = ""  # as the user wrote it; shown in the explanation
 
 
-Filters = Mapping[str, tuple[str, ...]]
-"""Payload key -> accepted values (any of them); all keys must match."""
+@dataclass(frozen=True, slots=True)
+class FieldFilter:
+    """What a point must have in one field of its payload, and what it must not have.
+
+    A value is taken as it is. In a field of numbers, and in a column of the user's own, it may be a
+    range: `2019..2022`, `2019..`, `>=800`.
+    """
+
+    any_of: tuple[str, ...] = ()  # one of them; empty: any value, or none
+    none_of: tuple[str, ...] = ()
+
+    @classmethod
+    def from_value(cls, value: object) -> FieldFilter:
+        """Make one from the form that JSON and the Python API have.
+
+        Args:
+            value: An accepted value, a list of them, or `{"any": ..., "not": ...}`.
+
+        Raises:
+            ValueError: Another type, or no value; the message is for the user.
+        """
+        if isinstance(value, FieldFilter):
+            return value
+        if not isinstance(value, Mapping):
+            return cls(_to_values(value))
+        if not value or set(value) - {"any", "not"}:
+            raise ValueError('the keys of a filter are "any" and "not"')
+        given = {key: _to_values(values) for key, values in value.items()}
+        return cls(given.get("any", ()), given.get("not", ()))
+
+    def to_value(self) -> list[str] | dict[str, list[str]]:
+        """The form that `from_value` reads: a list where nothing is excluded."""
+        if not self.none_of:
+            return list(self.any_of)
+        accepted = {"any": list(self.any_of)} if self.any_of else {}
+        return {**accepted, "not": list(self.none_of)}
+
+
+def _to_values(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    texts = []
+    for each in values:
+        if not isinstance(each, str | Real):
+            raise ValueError(f"a value is text or a number, not {type(each).__name__}")
+        texts.append(str(each).lower() if isinstance(each, bool) else str(each))
+    if not texts or not all(map(str.strip, texts)):
+        raise ValueError("a value is missing")
+    return tuple(dict.fromkeys(texts))
+
+
+Filters = Mapping[str, FieldFilter]
+"""Payload key -> what it must have; all must hold. A column of the user's own is `meta.NAME`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +152,17 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """A page of hits, best first. `is_significant` is False where no hit differs from chance."""
+    """A page of hits, best first.
+
+    `is_significant` is False where no hit differs from chance. `hint` is for an empty page: which
+    value of the filters no point has.
+    """
 
     hits: tuple[Hit, ...]
     took_ms: float
     is_significant: bool
     has_more: bool  # there is a next page
+    hint: str = ""
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)

@@ -13,7 +13,7 @@ from app import state, votes
 from app.media import original_url, thumbnail_url
 from app.state import QueryChip, Search
 from indexer.search.searcher import Searcher
-from indexer.types import Hit, Payload, Record
+from indexer.types import FieldFilter, Hit, Payload, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
 
@@ -127,7 +127,7 @@ def _show_explanation(search: Search, record: Record, searcher: Searcher) -> Non
         return
     query = replace(
         search.to_query(),
-        filters={"content": (str(record.payload["content"]),)},
+        filters={"content": FieldFilter((str(record.payload["content"]),))},
         limit=50,
         offset=0,
         group_duplicates=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import PurePath
 
 import streamlit as st
@@ -11,11 +12,12 @@ import streamlit as st
 from app import state, votes
 from app.media import save_upload, thumbnail_url, upload_url
 from app.services import list_names, open_searcher
-from app.state import PAGE_SIZES, QueryChip, Search
+from app.state import EMPTY, PAGE_SIZES, QueryChip, Search
 from app.views import gallery
-from indexer.search.filters import parse_filters
+from indexer.errors import QueryError
+from indexer.search.filter_syntax import format_filters
 from indexer.search.searcher import Searcher
-from indexer.types import SearchResults
+from indexer.types import FieldFilter, SearchResults
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
@@ -47,9 +49,14 @@ def show() -> None:
         _show_search_box(search)
         _show_chips(search)
     searcher = open_searcher(search.collection)
-    _show_sidebar(search, names, searcher)
-    with st.spinner("Searching…", show_time=False):
-        results = searcher.search(search.to_query())
+    try:
+        _show_sidebar(search, names, searcher)
+        with st.spinner("Searching…", show_time=False):
+            results = searcher.search(search.to_query())
+    except QueryError as error:
+        st.error(str(error), icon=":material/error:")
+        _offer_clearing(search)
+        return
     _show_results(search, results, searcher)
     if search.chips:
         votes.handle_votes(search)
@@ -131,31 +138,51 @@ def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
 
 
 def _show_filters(search: Search, searcher: Searcher) -> None:
-    filters = parse_filters(search.filters)
-    facets = searcher.facets(filters, MAX_FACET_VALUES)
+    facets = searcher.facets(search.filters, MAX_FACET_VALUES)
     for key, title in FACET_TITLES.items():
         counts = dict(facets.get(key, []))
-        chosen = [value for value in filters.get(key, ()) if value]
-        if len(counts) < 2 and not chosen:
+        wanted = search.filters.get(key, EMPTY)
+        if len(counts) < 2 and not wanted.any_of:
             continue
-        options = list(dict.fromkeys([*counts, *chosen]))
         picked = st.pills(
             title,
-            options,
+            list(dict.fromkeys([*counts, *wanted.any_of])),
             selection_mode="multi",
-            default=chosen,
+            default=wanted.any_of,
             format_func=partial(_format_option, key, counts),
-            key=f"facet-{key}-{'|'.join(chosen)}",
+            key=f"facet-{key}-{wanted.any_of}",
         )
-        if set(picked) != set(chosen):
-            others = (one for one in search.filters if one.partition("=")[0] != key)
-            chosen_filters = (*others, *(f"{key}={value}" for value in picked))
-            state.navigate(replace(search, filters=chosen_filters, page=1))
+        if set(picked) != set(wanted.any_of):
+            state.navigate(search.with_filter(key, replace(wanted, any_of=tuple(picked))))
+    _show_other_filters(search)
 
 
 def _format_option(key: str, counts: dict[str, int], value: str) -> str:
     name = PurePath(value).name or value if key == "folder" else value
-    return f"{name} {counts.get(value, 0)}"
+    return f"{_escape_markdown(name)} {counts.get(value, 0)}"
+
+
+def _show_other_filters(search: Search) -> None:
+    """Show the filters of the address that no facet shows, so that they can be removed."""
+    parts = {
+        (key, side): format_filters({key: FieldFilter(**{side: values})})[0]
+        for key, wanted in search.filters.items()
+        for side, values in (("any_of", wanted.any_of), ("none_of", wanted.none_of))
+        if values and not (side == "any_of" and key in FACET_TITLES)
+    }
+    if not parts:
+        return
+    kept = st.pills(
+        "Other filters",
+        list(parts),
+        selection_mode="multi",
+        default=list(parts),
+        format_func=lambda part: _escape_markdown(parts[part]),
+        key=f"other-filters-{parts}",
+    )
+    for key, side in parts.keys() - set(kept):
+        without: dict[str, tuple[str, ...]] = {side: ()}
+        state.navigate(search.with_filter(key, replace(search.filters[key], **without)))
 
 
 def _show_display_options(search: Search) -> None:
@@ -180,7 +207,7 @@ def _show_display_options(search: Search) -> None:
 
 def _show_results(search: Search, results: SearchResults, searcher: Searcher) -> None:
     if not results.hits:
-        _show_no_results(search, searcher)
+        _show_no_results(search, results, searcher)
         return
     if search.chips and not results.is_significant:
         st.html(
@@ -214,10 +241,15 @@ def _show_welcome() -> None:
         st.html("<p class='pl-lead'>or type <code>indexer ingest FOLDER</code></p>")
 
 
-def _show_no_results(search: Search, searcher: Searcher) -> None:
+def _show_no_results(search: Search, results: SearchResults, searcher: Searcher) -> None:
     if searcher.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
         return
-    st.html('<div class="pl-note"><b>Nothing matches</b> these filters.</div>')
-    if st.button("Clear the filters", icon=":material/filter_alt_off:"):
-        state.navigate(replace(search, filters=(), page=1))
+    hint = escape(results.hint)
+    st.html(f'<div class="pl-note"><b>Nothing matches</b> these filters. {hint}</div>')
+    _offer_clearing(search)
+
+
+def _offer_clearing(search: Search) -> None:
+    if search.filters and st.button("Clear the filters", icon=":material/filter_alt_off:"):
+        state.navigate(replace(search, filters={}, page=1))

@@ -23,7 +23,7 @@ from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side
 from indexer.collections.schema import IMAGE, TEXT
 from indexer.paths import make_point_ids
 from indexer.search.searcher import DUPLICATE_COSINE
-from indexer.types import Vector
+from indexer.types import FieldFilter, Vector
 
 if TYPE_CHECKING:
     from indexer.stores.base import Store
@@ -130,7 +130,7 @@ class CollectionIndex:
             models.QueryRequest(
                 query=query.tolist(),
                 using=channel,
-                filter=build_store_filter({"kind": (kind,)}),
+                filter=build_store_filter({"kind": FieldFilter((kind,))}),
                 limit=limit,
                 with_payload=True,
                 with_vector=[channel],

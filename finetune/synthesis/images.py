@@ -33,6 +33,7 @@ from indexer.paths import resolve_display_path
 from indexer.search.filters import build_store_filter
 from indexer.search.searcher import DUPLICATE_COSINE
 from indexer.stores.base import Store, iterate_records
+from indexer.types import FieldFilter
 
 if TYPE_CHECKING:
     from indexer.types import Record
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 POSITIVE_NEIGHBORS = 4  # nearest neighbors that a positive is drawn from
 NEGATIVE_NEIGHBORS = 12  # the next ones, that a hard negative is drawn from
 MAX_NEIGHBORS = 64  # before near-duplicates are dropped
-IMAGE_FILTER = {"kind": ("image",)}
+IMAGE_FILTER = {"kind": FieldFilter(("image",))}
 NUM_REFERENCE_IMAGES = 1_000  # that a text is compared with
 TEXT_BATCH = 64  # texts embedded at once
 

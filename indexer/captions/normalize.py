@@ -18,6 +18,7 @@ MAX_CAPTIONS = 32
 MAX_TAG_CHARACTERS = 100
 MAX_TAGS = 64
 MAX_METADATA_ITEMS = 64
+MAX_KEY_CHARACTERS = 64
 
 BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -141,6 +142,11 @@ def normalize_text(text: str, limit: int = MAX_CAPTION_CHARACTERS) -> str:
     """Return `text` in NFC, without control characters, with single spaces, cut to `limit`."""
     text = CONTROL_PATTERN.sub(" ", unicodedata.normalize("NFC", text[: 4 * limit]))
     return LINE_BREAK_PATTERN.sub("\n", SPACE_PATTERN.sub(" ", text)).strip()[:limit].rstrip()
+
+
+def normalize_key(name: str) -> str:
+    """Return the payload key of a column: Qdrant cannot look up double quotes and backslashes."""
+    return normalize_text(name, MAX_KEY_CHARACTERS).translate({ord('"'): "'", ord("\\"): "/"})
 
 
 def make_caption(text: str, language: str | None, source: str) -> Caption | None:

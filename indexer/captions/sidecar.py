@@ -11,6 +11,7 @@ from indexer.captions.normalize import (
     decode_text,
     make_caption,
     merge_captions,
+    normalize_key,
     normalize_tags,
     normalize_text,
     parse_language_tag,
@@ -83,7 +84,7 @@ def parse_fields(value: object, language: str | None, source: str, image_name: s
             if isinstance(values, list):
                 tag_values.extend(str(v) for v in values if isinstance(v, str | int))
         else:
-            plain, meta_key = to_payload_value(item), normalize_text(str(key), 64)
+            plain, meta_key = to_payload_value(item), normalize_key(str(key))
             if plain is not None and meta_key and len(meta) < MAX_METADATA_ITEMS:
                 meta[meta_key] = plain
     name_text = normalize_text(image_name).casefold()

@@ -54,7 +54,7 @@ def export(
     from indexer.api import Collection
     from indexer.export import export as write
     from indexer.export import iterate_all_rows, iterate_hit_rows
-    from indexer.search.filters import parse_filters
+    from indexer.search.filter_syntax import parse_filters
     from indexer.search.query_syntax import parse_parts
 
     if form not in FORMATS:

@@ -26,7 +26,8 @@ Where = Annotated[
     list[str] | None,
     Option(
         metavar="KEY=VALUE",
-        help="A filter: kind=image, year=2019..2022, tags=a,b. May be repeated.",
+        help='A filter: kind=image, year>=2019, tag=a,b, kind!=text, folder="a, b". '
+        "May be repeated.",
     ),
 ]
 
@@ -99,7 +100,7 @@ def _build_page_options(
         bool, Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them.")
     ] = True,
 ) -> dict[str, Any]:
-    from indexer.search.filters import parse_filters
+    from indexer.search.filter_syntax import parse_filters
 
     return {
         "limit": limit,
@@ -183,7 +184,10 @@ def print_results(
         write_json(results_to_json(written, page, results))
         return
     if not results.hits:
-        print_note("Nothing was found." if any(written) else "The collection is empty.")
+        asked = any(written) or page["filters"]
+        print_note("Nothing was found." if asked else "The collection is empty.")
+        if results.hint:
+            print_note(results.hint)
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
     if not sys.stdout.isatty():
@@ -202,13 +206,14 @@ def results_to_json(
     return {
         "query": {
             "parts": list(written),
-            "where": {key: list(values) for key, values in page["filters"].items()},
+            "where": {key: wanted.to_value() for key, wanted in page["filters"].items()},
             "limit": page["limit"],
             "offset": page["offset"],
         },
         "took_ms": results.took_ms,
         "matches": results.is_significant,
         "more": results.has_more,
+        "hint": results.hint or None,
         "hits": [hit_to_json(hit) for hit in results.hits],
     }
 

@@ -26,7 +26,7 @@ from indexer.search.filters import build_store_filter
 from indexer.sources import is_root_available
 from indexer.stores.base import MIN_FREE_BYTES, TENANT_KEY, check_disk_space
 from indexer.stores.tenant import TenantStore
-from indexer.types import IngestProgress, IngestReport
+from indexer.types import FieldFilter, IngestProgress, IngestReport
 
 MAX_TENANTS = 100_000
 
@@ -217,7 +217,8 @@ def _list_sources(
             f"collection {old.name!r} no longer knows its folders (its catalog is new); run "
             "indexer ingest FOLDER (nothing is embedded twice), then reindex"
         )
-    if "image" not in card.modalities and old.store.count(build_store_filter({"kind": ("image",)})):
+    images = build_store_filter({"kind": FieldFilter(("image",))})
+    if "image" not in card.modalities and old.store.count(images):
         raise CollectionError(
             f"{card.name} embeds only text, and collection {old.name!r} has images; choose "
             "another model: embedder models"

@@ -1,55 +1,110 @@
-"""Filters: their syntax, `key=value`, and the conditions of the store that they stand for."""
+"""Filters: the keys that they may have, and the conditions of the store that they stand for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from indexer.captions.normalize import normalize_key, normalize_text
 from indexer.collections.schema import KEYWORDS
 from indexer.errors import QueryError
-from indexer.types import Filters
+from indexer.types import FieldFilter, Filters
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
-NUMERIC_FIELDS = {"year", "width", "height", "bytes", "frames", "passage", "latitude", "longitude"}
+NUMERIC_FIELDS = ("year", "width", "height", "bytes", "frames", "passage", "latitude", "longitude")
+FIELDS = (*KEYWORDS, *NUMERIC_FIELDS)
 FIELD_ALIASES = {"language": "languages", "tag": "tags", "path": "paths"}
+COLUMN_PREFIX = "meta."  # of the columns and keys that came with the captions
+BARE_KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 NUMBER_PATTERN = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
-COMPARISON_PATTERN = re.compile(rf"(?P<sign>[<>]=?)(?P<number>{NUMBER_PATTERN.pattern})")
+COMPARISON_PATTERN = re.compile(rf"(?P<sign>[<>]=?)\s*(?P<number>{NUMBER_PATTERN.pattern})")
 COMPARISON_OPERATORS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
 
-def parse_filters(arguments: Sequence[str]) -> Filters:
-    """Parse filters: `key=value`, `year=2019..2022`, `width=>=800`.
+def make_filters(filters: Mapping[str, object]) -> Filters:
+    """Make filters from the form that JSON and the Python API have; see `FieldFilter.from_value`.
 
-    `key=a,b`, or the same key twice, accepts any of the values. Raises `QueryError` for an argument
-    without a key or a value.
+    Raises `QueryError`.
     """
-    filters: dict[str, tuple[str, ...]] = {}
-    for argument in arguments:
-        key, equals, values = argument.partition("=")
-        accepted = tuple(value.strip() for value in values.split(",") if value.strip())
-        if not (key.strip() and equals and accepted):
-            raise QueryError(f"{argument!r} is not a filter; write key=value, as in kind=image")
-        filters[key.strip()] = filters.get(key.strip(), ()) + accepted
-    return filters
+    if not isinstance(filters, Mapping):
+        raise QueryError("filters map payload keys to values, as in {'kind': 'image'}")
+    made: dict[str, FieldFilter] = {}
+    for name, value in filters.items():
+        try:
+            add_filter(made, str(name), FieldFilter.from_value(value))
+        except ValueError as error:
+            raise QueryError(
+                f"the filter {name!r}: {error}; write 'image', ['image', 'text'] or "
+                "{'not': 'text'}"
+            ) from None
+    return made
+
+
+def add_filter(filters: dict[str, FieldFilter], name: str, added: FieldFilter) -> None:
+    """Add the filter of the field called `name` to `filters`; of two for one field, the accepted
+    values come together, and the excluded ones."""
+    key = resolve_key(name)
+    known = filters.get(key, FieldFilter())
+    filters[key] = FieldFilter(
+        tuple(dict.fromkeys(known.any_of + added.any_of)),
+        tuple(dict.fromkeys(known.none_of + added.none_of)),
+    )
+
+
+def resolve_key(name: str) -> str:
+    """The payload key of the field called `name`; other names are columns of the user's own.
+
+    Raises `QueryError` for a name that is blank.
+    """
+    key = name.strip()
+    key = FIELD_ALIASES.get(key, key)
+    if key in FIELDS:
+        return key
+    column = normalize_key(key.removeprefix(COLUMN_PREFIX))
+    if not column:
+        raise QueryError("a filter has no key; write key=value, as in kind=image")
+    return COLUMN_PREFIX + column
+
+
+def is_column(key: str) -> bool:
+    """Whether a payload key is a column of the user's own."""
+    return key.startswith(COLUMN_PREFIX)
+
+
+def to_json_path(key: str) -> str:
+    """The path of a payload key in the store: other characters than letters need quotes."""
+    if not is_column(key):
+        return key
+    column = key.removeprefix(COLUMN_PREFIX)
+    return key if BARE_KEY_PATTERN.fullmatch(column) else f'{COLUMN_PREFIX}"{column}"'
 
 
 def build_store_filter(filters: Filters) -> models.Filter | None:
-    """A filter that requires every key, each with any of its values; raises `QueryError`."""
+    """A filter that requires what every field must have; raises `QueryError`."""
     from qdrant_client import models
 
     if not filters:
         return None
     required: list[models.Condition] = []
-    for name, values in filters.items():
-        key = FIELD_ALIASES.get(name, name)
-        if key not in KEYWORDS and key not in NUMERIC_FIELDS and not key.startswith("meta."):
-            key = f"meta.{key}"  # a column of the user's own
-        accepted = [condition for value in values for condition in _build_conditions(key, value)]
-        required.append(models.Filter(should=accepted))
-    return models.Filter(must=required)
+    excluded: list[models.Condition] = []
+    for key, wanted in filters.items():
+        unwanted = [_build_conditions(key, value) for value in wanted.none_of]
+        accepted = [
+            conditions
+            for value in wanted.any_of
+            if (conditions := _build_conditions(key, value)) not in unwanted
+        ]
+        if wanted.any_of and not accepted:
+            # a server answers "a and not a" with all that have a where the key has an index
+            return models.Filter(must=[models.HasIdCondition(has_id=[])])
+        if accepted:
+            required.append(models.Filter(should=list(chain.from_iterable(accepted))))
+        excluded += chain.from_iterable(unwanted)
+    return models.Filter(must=required or None, must_not=excluded or None)
 
 
 def _build_conditions(key: str, value: str) -> list[models.Condition]:
@@ -61,20 +116,22 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
         raise QueryError(
             f"{key} is a number; write {key}=2021, {key}=2019..2022 or {key}=>=2019, not {value!r}"
         )
+    path = to_json_path(key)
     conditions: list[models.Condition] = []
     if numbers is not None:
-        conditions.append(models.FieldCondition(key=key, range=models.Range(**numbers)))
+        conditions.append(models.FieldCondition(key=path, range=models.Range(**numbers)))
     if key not in NUMERIC_FIELDS:
-        match = models.MatchValue(value=value)
-        conditions.append(models.FieldCondition(key=key, match=match))
+        stored = normalize_text(value) if key == "tags" or is_column(key) else value
+        match = models.MatchValue(value=stored)
+        conditions.append(models.FieldCondition(key=path, match=match))
     return conditions
 
 
 def _parse_range(value: str) -> dict[str, float] | None:
     """Parse `2021`, `2019..2022`, `2019..`, `>=2019`; None for what is not a range of numbers."""
-    if match := COMPARISON_PATTERN.fullmatch(value):
+    if match := COMPARISON_PATTERN.fullmatch(value.strip()):
         return {COMPARISON_OPERATORS[match["sign"]]: float(match["number"])}
-    low, dots, high = value.partition("..")
+    low, dots, high = (part.strip() for part in value.partition(".."))
     ends = {"gte": low, "lte": high if dots else low}
     if not all(NUMBER_PATTERN.fullmatch(end) or (dots and not end) for end in ends.values()):
         return None

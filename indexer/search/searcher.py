@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +13,13 @@ from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.search.calibration import CalibrationSampler, is_significant
+from indexer.search.filter_checks import check_columns, explain_no_hits
 from indexer.search.filters import build_store_filter
 from indexer.search.retrieval import Candidate, QueryVectors, embed_query, retrieve_candidates
 from indexer.types import Filters, Hit, Query, Record, SearchResults, Vector
+
+if TYPE_CHECKING:
+    from qdrant_client import models
 
 MIN_CANDIDATES = 100  # per channel
 MIN_MMR_POOL = 100  # candidates to diversify
@@ -49,6 +54,7 @@ class Searcher:
             # a tenant sees a share of the points, which only counting tells
             info.points_count if info and not collection.tenant else None,
         )
+        self._known_columns: set[str] = set()
 
     def search(self, query: Query) -> SearchResults:
         """Find one page of hits; a query without parts lists the points by id.
@@ -58,23 +64,37 @@ class Searcher:
         start = time.perf_counter()
         if query.limit <= 0:
             return SearchResults((), 0.0, is_significant=True, has_more=False)
+        store_filter = self._build_filter(query.filters)  # may fail; loading a model takes long
         search = self._search_parts if query.parts else self._list_points
-        hits, significant, more = search(query)
+        hits, significant, more = search(query, store_filter)
         took_ms = round((time.perf_counter() - start) * 1e3, 2)
-        return SearchResults(tuple(hits), took_ms, significant, more)
+        is_excluded = query.filters and not hits and not query.offset
+        hint = explain_no_hits(self._store, query.filters) if is_excluded else ""
+        return SearchResults(tuple(hits), took_ms, significant, more, hint)
 
     def facets(
         self, filters: Filters | None = None, limit: int = 20
     ) -> dict[str, list[tuple[str, int]]]:
         """Count the most common values of each facet, under the filters of the other facets."""
+        filters = filters or {}
+        self._build_filter(filters)
         counts = {}
         for key in FACETS:
-            others = {k: v for k, v in (filters or {}).items() if k != key}
-            counts[key] = self._store.facet(key, build_store_filter(others), limit)
+            own = {key: replace(filters[key], any_of=())} if key in filters else {}
+            where = build_store_filter({**filters, **own})
+            counts[key] = self._store.facet(key, where, limit)
         return {key: values for key, values in counts.items() if values}
 
-    def _search_parts(self, query: Query) -> tuple[list[Hit], bool, bool]:
-        store_filter = build_store_filter(query.filters)  # may fail; loading a model takes long
+    def _build_filter(self, filters: Filters) -> models.Filter | None:
+        """Raises `QueryError` for a key that no point has too."""
+        store_filter = build_store_filter(filters)
+        check_columns(self._store, filters.keys() - self._known_columns)
+        self._known_columns |= filters.keys()
+        return store_filter
+
+    def _search_parts(
+        self, query: Query, store_filter: models.Filter | None
+    ) -> tuple[list[Hit], bool, bool]:
         sample = self._sampler()
         vectors = embed_query(
             query.parts, self._embedder, self._store, sample.vectors, query.instruction
@@ -99,8 +119,9 @@ class Searcher:
                 return mmr(kept, query.diversity)
             depth *= 2
 
-    def _list_points(self, query: Query) -> tuple[list[Hit], bool, bool]:
-        where = build_store_filter(query.filters)
+    def _list_points(
+        self, query: Query, where: models.Filter | None
+    ) -> tuple[list[Hit], bool, bool]:
         skip, after = query.offset, None
         while skip > 0:  # stores have no pages of ids alone
             page, after = self._store.scroll(where, limit=min(skip, 1000), after=after)

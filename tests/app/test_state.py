@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.state import QueryChip, Search, parse_param
+from indexer.search.filters import make_filters
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,9 @@ def test_the_whole_search_survives_the_address():
     search = Search(
         collection="default",
         chips=(QueryChip("cat"), QueryChip("dog", -2.0)),
-        filters=("kind=image",),
+        filters=make_filters(
+            {"kind": "image", "tags": {"any": ["a, b", "c"], "not": '"d"'}, "date taken": 'x"'}
+        ),
         page=3,
         diversity=0.5,
         fold=False,
@@ -59,3 +62,24 @@ def test_the_whole_search_survives_the_address():
     tested = AppTest.from_function(page, args=(search,)).run()
     assert not tested.exception
     assert tested.session_state["back"] == search
+
+
+@pytest.mark.parametrize(
+    ("params", "filters"),
+    [
+        (["tags=a", "tags=b", "kind=image"], {"tags": ["a", "b"], "kind": "image"}),
+        (["language=de", "year=2019..2022"], {"languages": "de", "year": "2019..2022"}),
+        (['tags="a', "kind", "=x", "kind="], {"tags": '"a'}),
+    ],
+)
+def test_links_of_earlier_versions_open(params, filters):
+    def page(params):
+        import streamlit as st
+
+        from app import state
+
+        st.query_params["w"] = params
+        st.session_state["back"] = state.read_url().filters
+
+    tested = AppTest.from_function(page, args=(params,)).run()
+    assert tested.session_state["back"] == make_filters(filters)

@@ -15,6 +15,7 @@ from app.media import find_upload, save_upload
 from app.services import open_searcher
 from app.state import QueryChip, Search, parse_param
 from indexer import feedback
+from indexer.search.filters import make_filters
 
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
@@ -50,9 +51,8 @@ def test_a_vote_belongs_to_its_query(record):
     votes.record_vote(CATS, record, -1)
     assert votes.load_votes(search_for((QueryChip("dog"),))) == {}
     assert votes.load_votes(search_for((QueryChip("cat", 2.0),))) == {}
-    assert votes.load_votes(search_for((QueryChip("cat"),), filters=("kind=image",))) == {
-        record.id: -1
-    }
+    images = make_filters({"kind": "image"})
+    assert votes.load_votes(search_for((QueryChip("cat"),), filters=images)) == {record.id: -1}
 
 
 def test_an_uploaded_image_is_stored_with_the_collection(record, app_store):

@@ -18,6 +18,7 @@ from indexer.feedback import (
     record_vote,
 )
 from indexer.paths import hash_content
+from indexer.search.filters import make_filters
 
 CATS = VotedQuery((VotedQueryPart(text="cats"),))
 
@@ -29,7 +30,7 @@ def vote(value: int = 1, id: str = "a", query: VotedQuery = CATS) -> Vote:
 def test_a_vote_is_one_complete_line(tmp_path):
     query = VotedQuery(
         (VotedQueryPart(text="gatto"), VotedQueryPart(id="p1", weight=-2.0)),
-        {"kind": ("image", "text")},
+        make_filters({"kind": ["image", "text"], "tags": {"not": "a, b"}}),
     )
     record_vote(tmp_path, Vote(query, "p2", "c2", -1, text="A passage."))
     (line,) = (tmp_path / "feedback.jsonl").read_text("utf-8").splitlines()
@@ -38,7 +39,7 @@ def test_a_vote_is_one_complete_line(tmp_path):
     assert row == {
         "query": {
             "parts": [{"text": "gatto", "weight": 1.0}, {"id": "p1", "weight": -2.0}],
-            "where": {"kind": ["image", "text"]},
+            "where": {"kind": ["image", "text"], "tags": {"not": ["a, b"]}},
         },
         "id": "p2",
         "content": "c2",
@@ -59,7 +60,7 @@ def test_the_last_vote_counts_and_a_withdrawn_one_is_gone(tmp_path):
 def test_a_query_is_its_parts_in_any_order_under_any_filter(tmp_path):
     red, car = VotedQueryPart(text="red"), VotedQueryPart(text="car", weight=2.0)
     record_vote(tmp_path, vote(1, query=VotedQuery((red, car))))
-    record_vote(tmp_path, vote(-1, query=VotedQuery((car, red), {"kind": ("image",)})))
+    record_vote(tmp_path, vote(-1, query=VotedQuery((car, red), make_filters({"kind": "image"}))))
     assert [v.vote for v in read_votes(tmp_path)] == [-1]
 
 

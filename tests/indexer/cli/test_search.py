@@ -17,7 +17,7 @@ def file_names(answer: dict) -> list[str]:
 
 def test_the_shape_of_the_answer(library):
     answer = library.json("search", "red", "--limit", "2")
-    assert set(answer) == {"query", "took_ms", "matches", "more", "hits"}
+    assert set(answer) == {"query", "took_ms", "matches", "more", "hint", "hits"}
     assert answer["query"]["parts"] == ["red"]
     assert answer["more"] is True
     assert len(answer["hits"]) == 2
@@ -47,9 +47,61 @@ def test_filters(library):
     assert file_names(library.json("search", "white", "--where", "kind=text")) == ["note.md"]
     browse = library.json("search", "--where", "name=red.png,blue.png")
     assert sorted(file_names(browse)) == ["blue.png", "red.png"]
-    done = library("search", "white", "--where", "kind")
-    assert done.returncode == 1
-    assert "key=value" in done.stderr
+    browse = library.json("search", "--where", "kind!=text", "--where", "name!=red.png,blue.png")
+    assert file_names(browse) == ["green.png"]
+    assert browse["query"]["where"]["kind"] == {"not": ["text"]}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("kind", "write key=value"),
+        ("wdith=5", "no item has the key 'wdith'; did you mean 'width'?"),
+        ("wdith!=5", "no item has the key 'wdith'; did you mean 'width'?"),
+    ],
+)
+@pytest.mark.parametrize("command", [("search", "white"), ("search",), ("export",)])
+def test_what_is_not_a_filter(library, where, message, command):
+    done = library(*command, "--where", where)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+
+
+def test_a_filter_that_excludes_everything(library):
+    done = library("search", "--where", "kind=Image")
+    assert done.returncode == 0
+    assert "Nothing was found." in done.stderr
+    assert "No item has kind=Image; did you mean 'image'?" in done.stderr
+    assert library.json("search", "--where", "kind=Image")["hint"].startswith("No item has")
+    contradiction = library.json("search", "--where", "kind=text", "--where", "kind!=text")
+    assert (contradiction["hits"], contradiction["hint"]) == ([], None)
+
+
+def test_columns_and_folders_of_any_name(indexer, photo):
+    folder = indexer.folder / "trips" / "Rome, 2019 [best]"
+    for name, width in (("a.png", 1), ("b.png", 2)):
+        photo(folder / name, width)
+    (folder / "captions.csv").write_text(
+        'file,caption,date taken,EXIF:Make,Width (cm),"say ""hi""",a.b,größe,year,tags\n'
+        'a.png,one,2019,Canon,30,x,1,S,1850,"old town;x, y"\n'
+        'b.png,two,2020,"Nikon, Japan",40,y,2,M,1900,x\n',
+        "utf-8",
+    )
+    done = indexer("ingest", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    for where in (
+        *("date taken=2019", '"date taken"=2019', "date taken<2020", "date taken!=2020"),
+        *("EXIF:Make=Canon", 'EXIF:Make!="Nikon, Japan"', "Width (cm)=20..35", 'say "hi"=x'),
+        *("a.b=1", "größe=S", "gro\u0308ße=S", "meta.year=1850", "meta.year<1900"),
+        *('tag="x, y"', "tag!=x"),
+    ):
+        (found,) = file_names(indexer.json("search", "--where", where, "--where", "kind=image"))
+        assert found == "a.png", where
+    inside = indexer.json("search", "--where", f'folder="{folder}"')
+    assert sorted(file_names(inside)) == ["a.png", "b.png"]
+    done = indexer("search", "--where", "year=1850")
+    assert "your column is 'meta.year'" in done.stderr
+    assert indexer("export", "--where", "date taken=2019").stdout.count("\n") == 1
 
 
 def test_text_from_stdin(library):

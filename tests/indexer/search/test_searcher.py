@@ -10,6 +10,7 @@ from indexer.collections.collection import OpenCollection
 from indexer.errors import QueryError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
+from indexer.search.filters import make_filters
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 
@@ -117,7 +118,11 @@ def test_a_malformed_filter_is_an_error_before_the_model_loads(collection):
         raise AssertionError("the model was loaded")
 
     with pytest.raises(QueryError, match="year is a number"):
-        Searcher(collection, no_model).search(Query((text("red"),), filters={"year": ("soon",)}))
+        filters = make_filters({"year": "soon"})
+        Searcher(collection, no_model).search(Query((text("red"),), filters=filters))
+    with pytest.raises(QueryError, match="did you mean 'width'"):
+        filters = make_filters({"widht": {"not": 5}})
+        Searcher(collection, no_model).search(Query((text("red"),), filters=filters))
 
 
 def test_parts_that_cancel_out_are_an_error(searcher):
@@ -159,17 +164,19 @@ def test_pages_contain_every_hit_once(searcher):
 
 
 def test_filters_and_facets(searcher, folder):
-    where = {"folder": (str(folder / "plain"),)}
+    where = make_filters({"folder": str(folder / "plain")})
     assert set(names(searcher.search(Query((text("red"),), filters=where)))) == {
         f"{c}.png" for c in COLORS
     }
     counts = searcher.facets(where)
     assert dict(counts["kind"]) == {"image": 3}
     assert dict(counts["folder"])[str(folder / "noise")] == 40, "a facet does not narrow itself"
-    wide = searcher.search(Query((text("red"),), filters={"width": (">=1000",)}))
-    assert wide.hits == ()
-    with pytest.raises(QueryError, match="number"):
-        searcher.search(Query((text("red"),), filters={"width": ("wide",)}))
+    elsewhere = make_filters({"folder": {"not": str(folder / "plain")}})
+    assert dict(searcher.facets(elsewhere)["folder"]) == {str(folder / "noise"): 40, str(folder): 1}
+    wide = searcher.search(Query((text("red"),), filters=make_filters({"width": ">=1000"})))
+    assert (wide.hits, wide.hint) == ((), "")
+    mistyped = searcher.search(Query((text("red"),), filters=make_filters({"folder": "noize"})))
+    assert mistyped.hint == f"No item has folder=noize; did you mean {str(folder / 'noise')!r}?"
 
 
 def test_diversity_spreads(searcher, collection, colors, folder, photo):

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
+from indexer.captions.normalize import normalize_key
 from indexer.collections import BACKENDS, open_backend
 from indexer.collections.schema import make_schema
 from indexer.errors import StoreError
+from indexer.search.filter_checks import has_column
+from indexer.search.filters import build_store_filter, make_filters
 from indexer.stores.base import Layout
 from indexer.stores.edge.store import EdgeStore
 from indexer.types import Record, SparseVector
@@ -123,6 +126,45 @@ def test_filters_agree_with_exact(filled):
         right = truth.matching(plain)
         assert store.count(where) == len(right), plain
         assert {r.id for r in store.scroll(where, limit=1000)[0]} == right, plain
+
+
+COLUMNS = (
+    "plain", "date taken", "EXIF:Make", "Width (cm)", "a.b", "a=b", "x[0]", "x[]", "it's", "wow!",
+    'say "hi"', "back\\slash", "Größe", "幅", "#", "<>", "-",
+)  # fmt: skip
+
+
+def test_columns_of_any_name(store):
+    """Names that a path of a payload needs quotes for, or cannot hold."""
+    names = [normalize_key(name) for name in COLUMNS]
+    records = [
+        Record(str(uuid.UUID(int=i)), {}, {"meta": {name: i, "n": 1, "t": "a, b"}, "year": i})
+        for i, name in enumerate(names, 1)
+    ]
+    store.upsert(records)
+    for i, name in enumerate(COLUMNS, 1):
+        for value in (i, f"{i}..{i}"):
+            (found,), _ = store.scroll(build_store_filter(make_filters({name: value})))
+            assert found.payload["meta"][names[i - 1]] == i
+        others = build_store_filter(make_filters({name: {"not": i}, "t": "a, b"}))
+        assert store.count(others) == len(COLUMNS) - 1
+        assert has_column(store, *make_filters({name: i}))
+    assert not has_column(store, "meta.other column")
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({"kind": {"not": "text"}}, 225),
+        ({"kind": {"not": ["text", "image"]}}, 0),
+        ({"year": {"not": "2000..2004"}}, 225),
+        ({"year": {"any": "2000..2004", "not": 2000}}, 60),
+        ({"tags": {"any": "t1", "not": "t1"}}, 0),
+        ({"kind": {"any": ["text", "image"], "not": "image"}}, 75),
+    ],
+)
+def test_exclusions_and_contradictions(filled, filters, count):
+    assert filled[0].count(build_store_filter(make_filters(filters))) == count
 
 
 def test_filtered_search_agrees_with_exact(filled):
