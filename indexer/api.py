@@ -175,6 +175,8 @@ class Collection:
             embedder = LazyEmbedder(index.card, self.load_model)
         else:
             embedder = make_lazy_embedder(self.config, None)
+            if not dry_run and self.config.cluster is None:
+                embedder.ensure_loaded()  # if this fails, no empty collection is left behind
         try:
             with self._open_for_ingest(embedder.card, index, dry_run) as (config, opened):
                 report = ingest_with_workers(

@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +87,40 @@ def _streams(stdin: str) -> Iterator[list[io.TextIOWrapper]]:
         yield written
     finally:
         sys.stdin, sys.stdout, sys.stderr = before
+
+
+class HidingFinder:
+    """Finds what `finder` finds, but no module of the hidden packages."""
+
+    def __init__(self, finder: MetaPathFinder, packages: Collection[str]) -> None:
+        self._finder, self._packages = finder, frozenset(packages)
+
+    def find_spec(self, name: str, *arguments: object) -> object:
+        if name.partition(".")[0] in self._packages:
+            return None
+        return self._finder.find_spec(name, *arguments)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._finder, name)
+
+
+@contextmanager
+def hidden_packages(*packages: str) -> Iterator[None]:
+    """Run as if some packages were not installed; modules that hold one of theirs keep it."""
+    finders, modules = sys.meta_path[:], dict(sys.modules)
+    sys.meta_path[:] = [HidingFinder(finder, packages) for finder in finders]
+    for name in [name for name in modules if name.partition(".")[0] in packages]:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = finders
+        sys.modules.update(modules)
+
+
+def write_sitecustomize(folder: Path, packages: Sequence[str]) -> Mapping[str, str]:
+    """Return an environment whose Python processes, and theirs, do not have some packages."""
+    code = f"import sys\nfrom tests.programs import HidingFinder\nhidden = {packages!r}\n"
+    code += "sys.meta_path[:] = [HidingFinder(finder, hidden) for finder in sys.meta_path]\n"
+    (folder / "sitecustomize.py").write_text(code, "utf-8")
+    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}

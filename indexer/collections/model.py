@@ -31,9 +31,10 @@ class LazyEmbedder:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
-        return self._ensure_loaded().embed(inputs, role, instruction)
+        return self.ensure_loaded().embed(inputs, role, instruction)
 
-    def _ensure_loaded(self) -> Embedder:
+    def ensure_loaded(self) -> Embedder:
+        """Return the model, loaded; raise `IndexerError` if that is not possible."""
         with self._lock:
             if self.loaded is None:
                 try:

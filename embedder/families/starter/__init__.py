@@ -14,6 +14,7 @@ from typing import Any
 from embedder.checkpoint import locate
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError, UnavailableError
+from embedder.extras import format_install_command
 from embedder.model_card import build_card
 from embedder.types import ModelCard, Settings
 
@@ -91,6 +92,6 @@ def import_runtime(name: str) -> Any:
         return import_module(name)
     except (ImportError, OSError) as error:
         raise UnavailableError(
-            f"the starter model needs {name}, which cannot be imported ({error}); "
-            "type: pip install 'polylens[starter]'"
+            f"{name}, which the starter model needs, cannot be imported ({error}); "
+            f"type: {format_install_command('starter')}"
         ) from error

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.encoding import EmbeddingModel
-from embedder.errors import EmbedderError
+from embedder.errors import UnavailableError
 from embedder.families.starter import CARDS, DIM, HEAD_FILE, LEXICON_FILE, NOUN_EMBEDDINGS_FILE
 from embedder.families.starter.text_tower import (
     NounEmbeddings,
@@ -58,7 +58,7 @@ class ProjectionHead:
 
     @staticmethod
     def read(path: Path) -> ProjectionHead:
-        """Read the weights; raise `EmbedderError` for a missing or damaged file."""
+        """Read the weights; raise `UnavailableError` for a missing or damaged file."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -66,12 +66,12 @@ class ProjectionHead:
             tensors = load_file(path)
         except FileNotFoundError:
             message = f"{path.parent} is not a starter model: it has no {path.name}"
-            raise EmbedderError(message) from None
+            raise UnavailableError(message) from None
         except (OSError, SafetensorError) as error:
-            raise EmbedderError(f"{path} cannot be read: {error}") from error
+            raise UnavailableError(f"{path} cannot be read: {error}") from error
         missing = TENSOR_NAMES - tensors.keys()
         if missing:
-            raise EmbedderError(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
+            raise UnavailableError(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
         return ProjectionHead({name: tensor.astype(np.float32) for name, tensor in tensors.items()})
 
     def __getitem__(self, name: str) -> Array:

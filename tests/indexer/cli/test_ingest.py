@@ -109,6 +109,8 @@ def test_a_model_that_does_not_load_is_one_error(indexer, pictures):
     assert done.returncode == 1
     assert "error: no weights here" in done.stderr
     assert "skipped" not in done.stderr
+    assert not (indexer.folder / "store" / "default").exists()
+    assert indexer("ingest", pictures, "--model", "shades").returncode == 0
 
 
 def test_names_that_are_not_utf8(indexer, pictures, photo):
