@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -52,6 +53,13 @@ def test_requirements_are_those_of_the_core_and_of_all_extras():
 def test_all_is_every_extra_but_dev():
     assert set(list_extras("all")) == {"all", *EXTRAS}
     assert set(OPTIONAL) == {"all", "dev", *EXTRAS}
+
+
+def test_the_readme_lists_every_extra():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    rows = readme.split("| extra | for |")[1].split("\n\n")[0].splitlines()[2:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == set(OPTIONAL) - {"dev"}
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
