@@ -8,6 +8,7 @@ are kept for a while, so that a link can refer to them.
 from __future__ import annotations
 
 import re
+import threading
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
@@ -42,6 +43,7 @@ BROWSER_TYPES = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif"
 MAX_SIDE = 2048  # pixels of the shorter side of an encoded original
 MAX_UPLOAD_BYTES = 200 << 20  # of all uploads; the oldest are deleted first
 UPLOAD_NAME_PATTERN = re.compile(r"[0-9a-f]{32}")
+_thumbnail_locks = tuple(threading.Lock() for _ in range(64))  # each for some of the ids
 UPLOAD_IS_GONE = "The picture of this search was deleted; drop it in again."
 
 
@@ -73,7 +75,9 @@ def serve_thumbnail(request: Request) -> Response:
     path: Path | None = thumbnail_path(folder, id)
     if path and not path.is_file():
         roots, _ = _ingest_sources(name)
-        path = ensure_thumbnail(folder, id, _point_paths(name, id), get_decode_limits(), roots)
+        paths = _point_paths(name, id)
+        with _thumbnail_locks[hash(id) % len(_thumbnail_locks)]:  # whoever waits finds it made
+            path = ensure_thumbnail(folder, id, paths, get_decode_limits(), roots)
     return _file_response(path, "image/jpeg")
 
 
@@ -170,7 +174,9 @@ def save_upload(data: bytes) -> str:
     if not path.exists():
         buffer = BytesIO()
         image.save(buffer, "PNG", compress_level=1)
-        path.write_bytes(buffer.getvalue())
+        temporary = path.with_suffix(f".{threading.get_ident()}")
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)  # another visitor may search with the same image
         _delete_oldest()
     return name
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.services import cache_by_file, get_settings
+from app.caching import cache_by_file
+from app.services import get_settings
 from finetune.evaluation.report import (
     AFTER,
     BEFORE,

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.caching import cache_by_file
 from app.media import UPLOAD_IS_GONE, find_upload
-from app.services import cache_by_file, local_dir, open_searcher
+from app.services import local_dir, open_searcher
 from app.state import QueryChip, Search
 from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
@@ -45,6 +46,7 @@ export default function ({ setTriggerValue }) {
   return () => document.removeEventListener("click", press);
 }
 """
+MAX_SEARCHES = 100  # of a session, for which a late press counts
 LAST_PRESS_KEY, SEARCHES_KEY = "last-press", "voted-searches"  # in the session state
 _component = st.components.v2.component("polylens_thumbs", js=JS)
 
@@ -130,6 +132,8 @@ def handle_votes(search: Search) -> None:
     """
     searches = st.session_state.setdefault(SEARCHES_KEY, {})
     searches[_search_key(search)] = search
+    for key in list(searches)[:-MAX_SEARCHES]:
+        del searches[key]
     last = st.session_state.get(LAST_PRESS_KEY, 0)
     for press in _component(key="thumbs", on_presses_change=lambda: None).presses or ():
         if press["number"] > last and press["query"] in searches and press["vote"] in {-1, 0, 1}:

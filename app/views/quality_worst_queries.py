@@ -9,8 +9,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.caching import cache_by_file
 from app.runs import Result, find_hardest_ids, find_query_results
-from app.services import cache_by_file, get_decode_limits
+from app.services import get_decode_limits
 from app.views.quality_comparison import format_direction, select_result
 from embedder.images.decode import decode_image, read_file
 from finetune.evaluation.report import AFTER, BEFORE, QUERIES, DocumentRef, QueryResult

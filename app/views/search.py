@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import state, votes
 from app.media import save_upload, thumbnail_url, upload_url
-from app.services import list_names, open_searcher
+from app.services import get_settings, list_names, open_searcher
 from app.state import EMPTY, PAGE_SIZES, QueryChip, Search
 from app.views import gallery
 from indexer.errors import QueryError
@@ -42,7 +42,8 @@ def show() -> None:
         return
     search = state.read_url()
     if search.collection not in names:
-        search = replace(search, collection="default" if "default" in names else names[0])
+        configured = get_settings().collection
+        search = replace(search, collection=configured if configured in names else names[0])
     with st.container(key="hero"):
         if not search.chips:
             st.html('<h1 class="pl-title">What are you looking for?</h1>')

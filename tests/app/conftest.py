@@ -41,9 +41,7 @@ def _use_store(store: Path, monkeypatch) -> Path:
     from app import services
 
     monkeypatch.setenv("POLYLENS_STORE", str(store))
-    services.get_settings.cache_clear()
-    services.get_search_settings.cache_clear()
-    services._open_index.cache_clear()
+    services.configure()
     return store
 
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.media import build_routes, original_url, thumbnail_url
-from app.services import get_search_settings, open_searcher
+from app.services import open_searcher
 from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
@@ -21,7 +21,6 @@ from indexer.ingest.pipeline import ingest
 @pytest.fixture
 def archived(empty_store, tmp_path, colors) -> Iterator[dict[str, str]]:
     """Name -> id of the pictures of an archive that has been ingested."""
-    get_search_settings.cache_clear()
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, color in (("a.tif", "red"), ("b.png", "blue")):
             out = io.BytesIO()
@@ -33,7 +32,6 @@ def archived(empty_store, tmp_path, colors) -> Iterator[dict[str, str]]:
         ingest([tmp_path / "x.tar"], collection, colors)
     records, _ = open_searcher("default").collection.store.scroll(limit=10)
     yield {record.payload["name"]: record.id for record in records}
-    get_search_settings.cache_clear()
 
 
 def test_members_of_an_archive_are_shown(archived):

@@ -157,9 +157,10 @@ class Starter(EmbeddingModel):
         prepared = prepare_images(images)
         return [tower.encode(prepared) for tower in towers]
 
-    @cached_property
+    @property
     def head(self) -> ProjectionHead:
-        return ProjectionHead.read(self._head_path)
+        with self._lock:
+            return self._loaded_head
 
     def _embed_texts(self, texts: Sequence[str]) -> Array:
         return self.head.project_text(self.extract_text_features(texts))
@@ -169,6 +170,10 @@ class Starter(EmbeddingModel):
         return self.head.project_image(
             [features for features, _ in tower_features], [logits for _, logits in tower_features]
         )
+
+    @cached_property
+    def _loaded_head(self) -> ProjectionHead:
+        return ProjectionHead.read(self._head_path)
 
     @cached_property
     def _text_tower(self) -> TextTower:

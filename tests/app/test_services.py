@@ -1,0 +1,107 @@
+"""What all sessions share is made once, for as many visitors as come at the same time."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app import services
+from app.media import build_routes, thumbnail_url
+from embedder.families import registry
+from indexer.collections.collection import OpenCollection
+from indexer.config import load_config
+from indexer.ingest import thumbnails
+from indexer.ingest.pipeline import ingest
+from indexer.types import Part, Query
+
+VISITORS = 4
+
+
+def run_together(work) -> list:
+    """The results of `work`, run by all visitors at the same time."""
+    start = threading.Barrier(VISITORS)
+
+    def run(_: int):
+        start.wait()
+        return work()
+
+    with ThreadPoolExecutor(VISITORS) as pool:
+        return list(pool.map(run, range(VISITORS)))
+
+
+@pytest.fixture
+def count_calls(monkeypatch):
+    """`count_calls(module, name)` lists the calls of a function from now on."""
+
+    def count(module, name: str) -> list:
+        real, calls = getattr(module, name), []
+
+        def counted(*args, **named):
+            calls.append(args)
+            return real(*args, **named)
+
+        monkeypatch.setattr(module, name, counted)
+        return calls
+
+    return count
+
+
+@pytest.fixture
+def small_store(empty_store, tmp_path, photo, colors, monkeypatch):
+    """A collection of two pictures; its thumbnails are gone."""
+    monkeypatch.setattr(registry, "FAMILIES", (registry.Family("colors", "tests.embedders"),))
+    for name in ("red", "blue"):
+        photo(tmp_path / f"{name}.jpg", name)
+    with OpenCollection.open_or_create(load_config(), colors.card) as collection:
+        ingest([tmp_path / "red.jpg", tmp_path / "blue.jpg"], collection, colors)
+        for file in collection.thumbnail_dir.rglob("*.jpg"):
+            file.unlink()
+    return empty_store
+
+
+def test_four_first_visitors_load_the_model_and_open_the_collection_once(small_store, count_calls):
+    loads = count_calls(services, "load_model")
+    opens = count_calls(services, "_open_index")
+    query = Query(parts=(Part(text="red"),), limit=3)
+    found = run_together(lambda: services.open_searcher("default").search(query).hits[0].id)
+    assert len(found) == VISITORS
+    assert len(set(found)) == 1
+    assert (len(loads), len(opens)) == (1, 1)
+
+
+def test_four_visitors_of_a_missing_thumbnail_decode_it_once(small_store, count_calls):
+    decodes = count_calls(thumbnails, "decode_image")
+    records, _ = services.open_searcher("default").collection.store.scroll(limit=1)
+    url = "/" + thumbnail_url("default", records[0].id)
+    client = TestClient(Starlette(routes=list(build_routes())))
+    answers = run_together(lambda: client.get(url))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(decodes) == 1
+
+
+def test_another_index_closes_the_one_before(small_store):
+    """A re-indexed collection leaves no connection, and no file of the old index, open."""
+    searcher = services.open_searcher("default")
+    assert services.open_searcher("default") is searcher
+    connection = weakref.ref(searcher.collection.store._connection)
+    found = services.open_backend(services.get_settings()).get_indexes("default").in_use
+    file = small_store / "default" / "collection.json"
+    file.write_text(file.read_text().replace(found.created, "2020-01-01T00:00:00+00:00"))
+    assert services.open_searcher("default") is not searcher
+    del searcher
+    gc.collect()
+    assert connection() is None
+
+
+def test_given_settings_win_over_the_environment(small_store, tmp_path):
+    services.configure(replace(load_config(), store=str(tmp_path / "other")))
+    assert services.list_names() == []
+    services.configure()
+    assert services.list_names() == ["default"]
