@@ -31,11 +31,8 @@ COPY app/ app/
 COPY embedder/ embedder/
 COPY finetune/ finetune/
 COPY indexer/ indexer/
-# One link for `streamlit run`, whichever Python the path has in it.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps . \
-    && ln -s "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app" \
-        /opt/polylens/app
+    pip install --no-deps .
 
 
 FROM python:${PYTHON} AS polylens
@@ -52,7 +49,6 @@ RUN groupadd --gid "$UID" polylens \
     && install --directory --owner="$UID" --group="$UID" /data /models
 
 COPY --from=build /opt/polylens /opt/polylens
-COPY .streamlit/ /opt/polylens/.streamlit/
 
 # /data: what is kept of collections here, runs, votes. /models: models from Hugging Face.
 ENV PATH=/opt/polylens/bin:$PATH \
@@ -61,13 +57,7 @@ ENV PATH=/opt/polylens/bin:$PATH \
     XDG_DATA_HOME=/data \
     XDG_CACHE_HOME=/tmp/cache \
     HF_HOME=/models \
-    HF_HUB_DISABLE_TELEMETRY=1 \
-    STREAMLIT_SERVER_ADDRESS=0.0.0.0 \
-    STREAMLIT_SERVER_PORT=8501 \
-    STREAMLIT_SERVER_HEADLESS=true \
-    STREAMLIT_BROWSER_SERVER_ADDRESS=localhost \
-    STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION=true \
-    STREAMLIT_BROWSER_GATHER_USAGE_STATS=false
+    HF_HUB_DISABLE_TELEMETRY=1
 WORKDIR /opt/polylens
 USER ${UID}:${UID}
 EXPOSE 8501 8100
@@ -76,4 +66,4 @@ EXPOSE 8501 8100
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 8501, timeout=4); c.request('GET', '/_stcore/health'); raise SystemExit(c.getresponse().status != 200)"]
 STOPSIGNAL SIGTERM
-CMD ["streamlit", "run", "app/main.py"]
+CMD ["polylens", "app", "--host=0.0.0.0"]

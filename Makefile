@@ -50,11 +50,10 @@ $(APP): pyproject.toml | $(BIN)/python
 
 demo: $(APP) ## search the sample pictures in the browser: environment, ingest, app
 	$(BIN)/indexer ingest samples --store $(DEMO)
-	@echo "Polylens is at http://localhost:$(PORT)"
-	POLYLENS_STORE=$(DEMO) $(BIN)/streamlit run app/main.py --server.port $(PORT)
+	$(BIN)/python -m app app --store $(DEMO) --port $(PORT)
 
 app: $(APP) ## open the app on your own collections
-	$(BIN)/streamlit run app/main.py --server.port $(PORT)
+	$(BIN)/python -m app app --port $(PORT)
 
 test: $(READY) check ## all checks: style, types, imports, tests
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import signal
@@ -218,7 +217,13 @@ def _unused_dir(folder: Path, request: EvaluationRequest) -> Path:
     return next(path for path in paths if not path.exists())
 
 
-@atexit.register
-def _stop_at_exit() -> None:
-    for job in _evaluation:
-        job.send_signal(signal.SIGTERM)
+def stop_all() -> None:
+    """Stop what is running, and wait until its work is saved: the program ends."""
+    for ingest in _ingests.values():
+        ingest.stop.set()
+    for evaluation in _evaluation:
+        if evaluation.is_running:
+            evaluation.stop()
+    jobs: list[IngestJob | EvaluationJob] = [*_ingests.values(), *_evaluation]
+    for job in jobs:
+        job.wait(STOP_TIMEOUT + 1)

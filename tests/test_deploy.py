@@ -23,6 +23,7 @@ import yaml
 from setuptools import find_packages
 from typer.main import get_command
 
+import app.cli
 import embedder.cli.program
 import finetune.cli
 import indexer.cli
@@ -36,6 +37,7 @@ IGNORED = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROGRAMS = {
+    "polylens": app.cli.app,
     "indexer": indexer.cli.app,
     "embedder": embedder.cli.program.app,
     "finetune": finetune.cli.app,
@@ -121,16 +123,11 @@ def test_the_version_is_the_packages():
     assert images == {f"polylens:{version}", f"polylens:{version}-cuda"}
 
 
-def test_streamlit_knows_its_settings():
-    from streamlit import config
-
-    told = dict(re.findall(r"(STREAMLIT_\w+)=(\S+)", DOCKERFILE))
-    told |= {k: v for k, v in SERVICES["app"]["environment"].items() if k.startswith("STREAMLIT_")}
-    known = {option.env_var for option in config._config_options_template.values()}
-    assert set(told) <= known
-    assert told["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
-    assert told["STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION"] == "true"
-    assert told["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"  # of the container
+def test_the_image_serves_the_app_unless_told_otherwise():
+    words = yaml.safe_load(re.findall(r"^CMD (.*)", DOCKERFILE, re.M)[-1])
+    parse(words)
+    assert words[:2] == ["polylens", "app"]
+    assert "--host=0.0.0.0" in words  # of the container
 
 
 # --- the services
@@ -214,7 +211,7 @@ def test_the_app_has_the_key_that_reads_and_no_other():
 def test_settings_of_a_service_are_settings_of_the_program(name):
     own = {f"POLYLENS_{key.upper()}": key for key in SETTINGS} | dict(ENV_ALIASES)
     for variable, value in SERVICES[name]["environment"].items():
-        if variable.startswith("STREAMLIT_") or variable == "POLYLENS_SERVE_API_KEY":
+        if variable == "POLYLENS_SERVE_API_KEY":
             continue
         if value:
             SETTINGS[own[variable]].parse(value)
@@ -224,15 +221,12 @@ def test_settings_of_a_service_are_settings_of_the_program(name):
 @pytest.mark.parametrize("name", OURS)
 def test_the_program_knows_the_command_of_a_service(name):
     words = [*SERVICES[name].get("entrypoint", []), *SERVICES[name]["command"]]
-    if words[:2] == ["streamlit", "run"]:
-        assert (ROOT / words[2]).is_file()
-        assert f"CMD {list_of(words)}" in DOCKERFILE
-    else:
-        parse(words)
+    parse(words)
 
 
-def list_of(words: list[str]) -> str:
-    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
+def test_the_app_is_known_by_the_name_that_a_proxy_gives_it():
+    command = services(APP_HOST="pictures.example.com")["app"]["command"]
+    assert "--public-host=pictures.example.com" in command
 
 
 def test_the_example_has_every_variable_with_its_default():

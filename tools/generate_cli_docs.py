@@ -12,13 +12,14 @@ from typing import Any
 
 from typer.main import get_command
 
+import app.cli
 import embedder.cli.program
 import finetune.cli
 import indexer.cli
 from indexer.errors import SKIP_REASONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
-COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}  # once for `indexer`
+COMMON = {"--store", "--collection", "--model", "--tenant", "--json"}  # once, for `indexer`
 SECTION = re.compile(r"^### ([^\n]*)\n(.*?)(?=^##|\Z)", re.M | re.S)
 
 SKIP_TABLE = re.compile(r"(^## Why a file is skipped\n\n)(?:^\|.*\n)+", re.M)
@@ -35,8 +36,14 @@ def list_commands(app: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield path, command
 
 
+OF_INDEXER = {path.split()[1] for path, _ in list_commands(indexer.cli.app, "indexer")}
 COMMANDS = dict(
     [
+        *(
+            (path, command)
+            for path, command in list_commands(app.cli.app, "polylens")
+            if path.split()[1] not in OF_INDEXER
+        ),
         *list_commands(indexer.cli.app, "indexer"),
         *list_commands(embedder.cli.program.app, "embedder"),
         *list_commands(finetune.cli.app, "finetune"),
@@ -94,7 +101,7 @@ def _handwritten(body: str) -> str:
 def _is_listed(param: Any, path: str) -> bool:
     if param.param_type_name != "option" or param.hidden or "--help" in param.opts:
         return False
-    return not (path.startswith("indexer") and set(param.opts) <= COMMON)
+    return not (path.startswith(("indexer", "polylens")) and set(param.opts) <= COMMON)
 
 
 def _render_option(param: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import uvicorn
 
 from embedder.client.http import is_loopback
 from embedder.errors import EmbedderError
+from embedder.listener import format_url, open_listener
 from embedder.server.app import create_app
 from embedder.server.service import Service
 from embedder.types import Embedder
@@ -57,7 +57,7 @@ def run_server(
         timeout_graceful_shutdown=5,
     )
     server = DrainingServer(config, service)
-    server.load_in_background(load, notify, client_url(listener))
+    server.load_in_background(load, notify, f"{format_url(listener)}/v1")
     server.run(sockets=[listener])
     if not server.force_exit:
         service.close()
@@ -65,28 +65,6 @@ def run_server(
         raise server.load_error
     if server.received_signal == signal.SIGINT:
         raise KeyboardInterrupt
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Open a listening socket; raises `EmbedderError`."""
-    try:
-        family, kind, protocol, _, socket_address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(socket_address)
-        listener.listen(128)  # connections before the loop runs wait in the backlog
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise EmbedderError(f"cannot listen on {host}:{port} ({reason}); choose --port") from error
-    return listener
-
-
-def client_url(listener: socket.socket) -> str:
-    """Return the URL for clients."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 class DrainingServer(uvicorn.Server):

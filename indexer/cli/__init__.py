@@ -26,17 +26,21 @@ Examples:
   indexer search photo.jpg "but at night"
 """
 
+COMMANDS = (ingest, reindex, search, status, collections, transfer, export, plan)
+"""The modules of the commands."""
+
 app = make_app(HELP, EXAMPLES)
-for command in (ingest, reindex, search, status, collections, transfer, export, plan):
+for command in COMMANDS:
     app.add_typer(command.app)
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run_program(app, "indexer", (IndexerError, EmbedderError), _is_debug))
+    sys.exit(run_program(app, "indexer", (IndexerError, EmbedderError), is_debug))
 
 
-def _is_debug() -> bool:
+def is_debug() -> bool:
+    """Whether the settings ask for tracebacks."""
     try:
         return load_config(warn=lambda _: None).debug
     except IndexerError:

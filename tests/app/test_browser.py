@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -48,29 +48,26 @@ def data_home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(library, data_home):
-    """The app's URL, served by `streamlit run app/main.py`; started once for all tests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)],
-        cwd=ROOT,
-        env={
-            **{k: v for k, v in os.environ.items() if not k.startswith(("POLYLENS_", "QDRANT_"))},
-            "POLYLENS_STORE": str(library),
-            "XDG_DATA_HOME": str(data_home),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://localhost:{port}"
+def address(library, data_home, tmp_path_factory):
+    """The app's URL, served by `polylens app`; started once for all tests."""
+    log = tmp_path_factory.mktemp("log") / "log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "app", "app", "--store", library, "--port", "0"],
+            cwd=ROOT,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("POLYLENS_")},
+                "XDG_DATA_HOME": str(data_home),
+            },
+            stdout=stream,
+            stderr=stream,
+        )
     try:
-        _wait_for(f"{url}/_stcore/health")
-        yield url
+        yield until(None, lambda: re.search(r"Polylens is at (\S+)", log.read_text())[1], 60)
     finally:
         server.terminate()
-        server.wait(20)
+        assert server.wait(20) == 0
+        assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +98,6 @@ def run_folder(run_folder, data_home):
     shutil.copytree(run_folder, folder)
     yield folder
     shutil.rmtree(folder)
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(f"{url} does not answer")
 
 
 def until(browser, true, seconds=30):
@@ -190,6 +176,12 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     type_words(browser, "虎")
     until(browser, lambda: browser.current_url.count("q=") == 2)
     until(browser, lambda: any("tiger" in name for name in names(browser)[:3]))
+
+    loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert {urlsplit(url).netloc for url in browser.execute_script(loaded)} <= {
+        urlsplit(address).netloc,
+        "",  # of data: and blob:
+    }
 
     again = browser.current_url
     before = settled(browser)

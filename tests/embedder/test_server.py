@@ -477,7 +477,7 @@ def test_a_used_port_and_a_missing_model_are_reported():
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         output = serve_fails("--port", listener.getsockname()[1])
-        assert "choose --port" in output and output.count("\n") == 1
+        assert "choose another with --port" in output and output.count("\n") == 1
     assert "no model or folder is called 'nope'" in serve_fails("--model", "nope", "--port", 0)
 
 
