@@ -90,14 +90,21 @@ def resolve_folder(name: str) -> Path:
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Read a JSON object of a checkpoint; raise `EmbedderError` if it is missing or damaged."""
+    found = read_json(folder, name)
+    if not isinstance(found, dict):
+        raise EmbedderError(f"{folder / name} cannot be read: it is not a JSON object")
+    return found
+
+
+def read_json(folder: Path, name: str) -> Any:
     """Read a JSON file of a checkpoint; raise `EmbedderError` if it is missing or damaged."""
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
+        return json.loads((folder / name).read_text("utf-8"))
     except FileNotFoundError:
         raise EmbedderError(f"{folder} is not a model: it has no {name}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EmbedderError(f"{folder / name} cannot be read: {error}") from error
-    return found
 
 
 def read_optional_config(folder: Path, name: str) -> dict[str, Any]:
@@ -214,8 +221,8 @@ def _has_all_weights(folder: Path) -> bool:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
-    parts = set(read_config(folder, index.name)["weight_map"].values())
-    return all((folder / part).exists() for part in parts)
+    parts = read_config(folder, index.name).get("weight_map")
+    return isinstance(parts, dict) and all((folder / str(part)).exists() for part in parts.values())
 
 
 def _download(name: str) -> Path:

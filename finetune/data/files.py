@@ -138,14 +138,25 @@ def find_tables(path: Path) -> list[tuple[Path, str]]:
     if (path / "state.json").exists():
         return [(path, path.name)]
     if (path / "dataset_dict.json").exists():
-        splits = json.loads((path / "dataset_dict.json").read_text("utf-8"))["splits"]
-        if len(splits) > 1:
-            raise DataError(f"{path} has several splits; choose one: {path / splits[0]}")
-        return [(path / splits[0], path.name)]
+        split, *others = _read_splits(path / "dataset_dict.json")
+        if others:
+            raise DataError(f"{path} has several splits; choose one: {path / split}")
+        return [(path / split, path.name)]
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
     if not found:
         raise DataError(f"{path} has no table of pairs ({', '.join(READERS)})")
     return [(p, p.parent.name if p.suffix == ".parquet" else p.stem) for p in found]
+
+
+def _read_splits(path: Path) -> list[str]:
+    """The names of the splits of a folder saved by `datasets`, at least one."""
+    try:
+        splits = json.loads(path.read_text("utf-8"))["splits"]
+        if splits and all(isinstance(split, str) for split in splits):
+            return list(splits)
+        raise ValueError("it names no splits")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); save the data set again") from None
 
 
 def read_rows(table: Path) -> RowIterator:

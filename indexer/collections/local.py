@@ -177,8 +177,9 @@ def read_metadata(path: Path) -> Meta:
     try:
         meta = json.loads((path / METADATA_FILE).read_text("utf-8"))
         version = int(meta["format"])
-        parse_card(meta)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for index in (meta, meta.get("old", meta)):
+            _make_index(path, index)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CollectionError(
             f"{path / METADATA_FILE} is damaged ({error}): restore it from a backup, or delete "
             f"{path} and ingest again; your images are not touched"

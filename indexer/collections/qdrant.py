@@ -266,7 +266,7 @@ class QdrantBackend:
             meta: Meta = dict((info.config.metadata or {})[METADATA_KEY])
             version = int(meta["format"])
             parse_card(meta)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CollectionError(
                 f"{key!r} on {redact_secrets(self.connection.url)} does not say which model its "
                 f"vectors are from ({error}): indexer ingest did not create it, or its metadata "

@@ -163,6 +163,20 @@ def test_a_damaged_file_is_reported(copy):
         embedder.load(str(folder), CPU)
 
 
+@pytest.mark.parametrize("content", ["[]", '"x"', "null", "[" * 100_000])
+@pytest.mark.parametrize("name", ["polylens.json", "adapter_config.json", "config.json"])
+def test_json_of_another_kind_is_reported(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(EmbedderError, match=rf"{name} cannot be read"):
+        embedder.describe_model(str(tmp_path), CPU)
+
+
+def test_modules_of_another_kind_are_reported(tmp_path):
+    (tmp_path / "modules.json").write_text('{"0": "Transformer"}')
+    with pytest.raises(EmbedderError, match=r"modules\.json cannot be read"):
+        embedder.describe_model(str(tmp_path), CPU)
+
+
 def test_a_folder_without_a_model_is_reported(tmp_path):
     with pytest.raises(EmbedderError, match=r"no config\.json"):
         embedder.load(str(tmp_path), CPU)

@@ -19,6 +19,7 @@ from embedder.checkpoint import (
     Checkpoint,
     locate,
     read_config,
+    read_json,
     read_optional_config,
 )
 from embedder.encoding import EmbeddingModel
@@ -175,8 +176,14 @@ def _model_folder(checkpoint: Checkpoint) -> Path:
 
 
 def _read_modules(folder: Path) -> list[dict[str, Any]]:
-    modules: Any = read_optional_config(folder, "modules.json")
-    return list(modules)
+    modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
+    if not isinstance(modules, list) or not all(
+        isinstance(m, dict) and "path" in m for m in modules
+    ):
+        raise EmbedderError(
+            f"{folder / 'modules.json'} cannot be read: it is not a list of modules"
+        )
+    return modules
 
 
 def _detect_modalities(folder: Path, has_preprocessor: bool) -> tuple[tuple[str, ...], bool]:

@@ -153,6 +153,14 @@ def test_one_of_several_splits_must_be_chosen(folder):
     assert len(read_pairs(folder / "set" / "original")) == 1
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"splits": []}', '{"splits": 5}'])
+def test_a_damaged_list_of_splits_is_named(folder, content):
+    (folder / "saved").mkdir()
+    (folder / "saved" / "dataset_dict.json").write_text(content)
+    with pytest.raises(DataError, match=r"dataset_dict\.json is damaged"):
+        read_pairs(folder / "saved")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_of_triplets(folder, encoding, delimiter):

@@ -371,7 +371,18 @@ def test_a_newer_format_is_refused(config, collection, run):
         OpenCollection.open(config)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"format": 1, "card": {}}', "\x00\x01"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"format": 1, "card": {}}',
+        '{"format": 1, "card": []}',
+        "\x00",
+        "[" * 100_000,
+    ],
+)
 def test_damaged_metadata_is_named(config, collection, content):
     (collection.path / "collection.json").write_text(content)
     with pytest.raises(CollectionError, match=r"collection\.json is damaged"):
