@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
+import multiprocessing
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from sentence_transformers import SentenceTransformer
 
 import embedder
 from embedder.types import Settings
-from finetune.data.files import write_pairs
 from finetune.data.pairs import ContentKeys, Pair, Side
 from finetune.run_dir import RunDir
 from finetune.training import trainer
@@ -28,7 +26,7 @@ from finetune.training.trainable import TrainableModule
 from finetune.training.trainer import train
 
 CPU = Settings(device="cpu")
-ROOT, WORKER = Path(__file__).parents[3], Path(__file__).with_name("worker.py")
+ROOT = Path(__file__).parents[3]
 
 
 def _module(file: Path):
@@ -41,6 +39,7 @@ def _module(file: Path):
 
 # Tiny models that sentence-transformers loads are made where they are tested.
 _TINY = _module(ROOT / "tests" / "embedder" / "test_sentence_transformer.py")
+_WORKER = _module(Path(__file__).with_name("worker.py"))
 qwen, bert = _TINY.qwen, _TINY.bert  # fixtures: folders
 WORDS = ["cat", "dog", "red", "blue", "tree", "house", "sun", "moon", "car", "boat", "fish", "bird"]
 
@@ -54,7 +53,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def texts() -> list[Pair]:
     """Twelve pairs of texts with one hard negative, or two, or none."""
     wrong = [tuple(Side(f"no {word}{n}") for n in range(i % 3)) for i, word in enumerate(WORDS)]
@@ -107,7 +106,7 @@ def step_of(model) -> Callable[..., StepInputs]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(checkpoint) -> Callable[..., Recipe]:
     """`recipe(preset, family, form, **changes)`: six pairs a step, a rate at which much happens."""
 
@@ -156,12 +155,12 @@ def gradients() -> Callable[..., dict[str, torch.Tensor]]:
     return made
 
 
-@pytest.fixture
-def trained(tmp_path) -> Callable[..., RunDir]:
-    """`trained(pairs, recipe, name)` trains, and is the run."""
+@pytest.fixture(scope="session")
+def train_in() -> Callable[..., RunDir]:
+    """`train_in(folder, pairs, recipe)` trains, and is the run in this folder."""
 
-    def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> RunDir:
-        run = RunDir(tmp_path / name)
+    def make(folder: Path, pairs, recipe, progress=lambda _: None, settings=CPU) -> RunDir:
+        run = RunDir(folder)
         run.start(recipe.to_dict(), {"status": "training", "data": []})
         train(pairs, recipe, run, settings, progress, ContentKeys())
         return run
@@ -170,36 +169,43 @@ def trained(tmp_path) -> Callable[..., RunDir]:
 
 
 @pytest.fixture
+def trained(tmp_path, train_in) -> Callable[..., RunDir]:
+    """`trained(pairs, recipe, name)` trains, and is the run."""
+
+    def make(pairs, recipe, name="run", progress=lambda _: None, settings=CPU) -> RunDir:
+        return train_in(tmp_path / name, pairs, recipe, progress, settings)
+
+    return make
+
+
+@pytest.fixture
 def norm_logging(monkeypatch) -> None:
     """Runs in this process log their gradient norms, as those of the worker do."""
-    monkeypatch.setattr(trainer, "LogCallback", _module(WORKER).NormLoggingCallback)
+    monkeypatch.setattr(trainer, "LogCallback", _WORKER.NormLoggingCallback)
 
 
 @pytest.fixture
 def train_in_processes(tmp_path) -> Callable[..., list[RunDir]]:
-    """`train_in_processes(pairs, (recipe, name, more), ..)`: see worker.py."""
+    """`train_in_processes(pairs, (recipe, name, signal), ..)`: see worker.py."""
+    fork = multiprocessing.get_context("fork")
 
-    def make(pairs, *jobs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
-        file, jobs_file = tmp_path / "worker.pairs.jsonl", tmp_path / "jobs.json"
-        write_pairs(file, pairs)
-        runs = [RunDir(tmp_path / name) for _, name, _ in jobs]
-        written = [
-            {"pairs": str(file), "recipe": recipe.to_dict(), "out": str(run.folder), **more}
-            for (recipe, _, more), run in zip(jobs, runs, strict=True)
-        ]
-        jobs_file.write_text(json.dumps(written))
-        several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
-        command = [sys.executable, *(several if processes > 1 else []), WORKER, jobs_file]
-        done = subprocess.run(
-            list(map(str, command)),
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == status, done.stderr[-3000:]
-        return runs
+    def make(pairs, *runs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
+        jobs = [_WORKER.Job(recipe, RunDir(tmp_path / name), **more) for recipe, name, more in runs]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        workers = []
+        for rank in map(str, range(processes)):
+            ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(processes)}
+            variables = {**master, **ranks} if processes > 1 else {}
+            workers.append(fork.Process(target=_WORKER.work, args=(pairs, jobs, variables)))
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(300)
+            worker.kill()
+        assert [worker.exitcode for worker in workers] == [status] * processes
+        return [job.run for job in jobs]
 
     return make
 

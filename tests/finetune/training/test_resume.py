@@ -19,15 +19,15 @@ from finetune.training.data_loading import Collator, InterleavedBatchSampler
 AT_ODDS = {"steps": 6, "save_every": 3, "lora": {"dropout": 0.3}}  # two steps are an epoch
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run_recipe(recipe):
     return recipe(**AT_ODDS)
 
 
-@pytest.fixture
-def whole(trained, texts, run_recipe) -> RunDir:
+@pytest.fixture(scope="module")
+def whole(train_in, texts, run_recipe, tmp_path_factory) -> RunDir:
     """The run that nothing interrupts."""
-    return trained(texts, run_recipe, "whole")
+    return train_in(tmp_path_factory.mktemp("whole") / "run", texts, run_recipe)
 
 
 def same(one: RunDir, other: RunDir) -> None:

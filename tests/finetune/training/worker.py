@@ -1,31 +1,35 @@
 """One process that trains, for tests of several processes and of interrupted runs.
 
-    python worker.py JOBS.json
-    python -m torch.distributed.run --nproc-per-node 2 worker.py JOBS.json
-
-Each run directory gets `norms.jsonl`, the gradient norm at each step. The file holds a list of
-jobs: `pairs` (a file), `recipe`, `out` (the run directory), and `signal`, the number of a signal
-that the first process sends itself after as many lines of progress as `after`.
+It is forked from the process of the tests: torch and its friends take seconds to import.
+Each run directory gets `norms.jsonl`, the gradient norm at each step.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from accelerate import PartialState
+from accelerate.state import AcceleratorState, PartialState
 
 from embedder.types import Settings
-from finetune.data.files import read_pairs
-from finetune.data.pairs import ContentKeys
+from finetune.data.pairs import ContentKeys, Pair
 from finetune.run_dir import RunDir
 from finetune.training import trainer
-from finetune.training.presets import resolve_recipe
+from finetune.training.presets import Recipe
 from finetune.training.trainer import LogCallback
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, and the signal the first process sends itself after so many lines of progress."""
+
+    recipe: Recipe
+    run: RunDir
+    signal: int | None = None
+    after: int = 0
 
 
 class NormLoggingCallback(LogCallback):
@@ -38,26 +42,27 @@ class NormLoggingCallback(LogCallback):
                 file.write(f"{logs['grad_norm']}\n")
 
 
-def main(jobs: list[dict[str, Any]]) -> None:
+def work(pairs: Sequence[Pair], jobs: Sequence[Job], variables: Mapping[str, str]) -> None:
+    """Train `jobs` one after the other; `variables` are those that torchrun would set."""
+    os.environ.update(variables)
+    AcceleratorState._reset_state(reset_partial_state=True)  # what the tests' process left
     state, trainer.LogCallback = PartialState(cpu=True), NormLoggingCallback
     for job in jobs:
-        run, recipe = RunDir(Path(job["out"])), resolve_recipe(job["recipe"])
         with state.main_process_first():
             if state.is_main_process:
-                run.start(recipe.to_dict(), {"status": "training", "data": []})
+                job.run.start(job.recipe.to_dict(), {"status": "training", "data": []})
         lines: list[str] = []
 
-        def progress(line: str, job: dict[str, Any] = job, lines: list[str] = lines) -> None:
+        def progress(line: str, job: Job = job, lines: list[str] = lines) -> None:
             lines.append(line)
-            if len(lines) == job.get("after"):
-                os.kill(os.getpid(), job["signal"])
+            if job.signal and len(lines) == job.after:
+                os.kill(os.getpid(), job.signal)
 
-        pairs = read_pairs(Path(job["pairs"]))
-        stopped = "signal" in job
-        with contextlib.suppress(KeyboardInterrupt) if stopped else contextlib.nullcontext():
-            trainer.train(pairs, recipe, run, Settings(device="cpu"), progress, ContentKeys())
-            assert not stopped, "the signal should have ended the run"
-
-
-if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()))
+        expected = (
+            contextlib.suppress(KeyboardInterrupt) if job.signal else contextlib.nullcontext()
+        )
+        with expected:
+            trainer.train(
+                pairs, job.recipe, job.run, Settings(device="cpu"), progress, ContentKeys()
+            )
+            assert not job.signal, "the signal should have ended the run"
