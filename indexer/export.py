@@ -28,7 +28,7 @@ ExportRow = tuple[Record, float | None]
 PAYLOADS_FILE = "payloads.jsonl"
 CSV_COLUMNS = (
     "id", "score", "path", "kind", "format", "bytes", "width", "height", "taken", "year",
-    "camera", "latitude", "longitude", "caption", "languages", "tags", "passage", "text",
+    "camera", "latitude", "longitude", "caption", "languages", "tags", "passage", "text", "meta",
 )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def export(
 ) -> int:
     """Write `rows` to `out` one by one; returns their number.
 
-    jsonl: {"id", "score", "payload", "vectors"} per line. csv: `CSV_COLUMNS`, no vectors. npz:
+    jsonl: {"id", "score", "payload", "vectors"} per line. csv: `CSV_COLUMNS`, no vectors; `meta`,
+    the columns of the user's own, is JSON. npz:
     `ids`, `scores`, `payloads.jsonl` (bytes, a line per point), and for `image` and `text` an
     (n, dim) float32 array, with a row of NaN for a point without that vector.
     """
@@ -95,6 +96,7 @@ def _write_csv(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> int:
             "caption": "\n".join(caption["text"] for caption in payload.get("captions", [])),
             "languages": " ".join(payload.get("languages", [])),
             "tags": ", ".join(payload.get("tags", [])),
+            "meta": json.dumps(meta, ensure_ascii=False) if (meta := payload.get("meta")) else "",
         }
         writer.writerow(row)
         count += 1

@@ -13,10 +13,11 @@ from indexer.search.filters import (
     FIELDS,
     NUMERIC_FIELDS,
     is_column,
+    parse_range,
     to_json_path,
 )
 from indexer.stores.base import Store
-from indexer.types import Filters
+from indexer.types import Filters, Record
 
 SAMPLE_SIZE = 500  # points whose columns are known
 MAX_COLUMNS = 20  # in a message
@@ -35,10 +36,7 @@ LIKELY_MEANINGS = {
 
 def has_column(store: Store, key: str) -> bool:
     """Whether a point of `store` has a value for the payload key."""
-    from qdrant_client import models
-
-    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=to_json_path(key)))
-    return bool(store.scroll(models.Filter(must_not=[empty]), limit=1)[0])
+    return bool(_sample_column(store, key, 1))
 
 
 def check_columns(store: Store, keys: Iterable[str]) -> None:
@@ -52,9 +50,8 @@ def check_columns(store: Store, keys: Iterable[str]) -> None:
         return
     columns = sorted({column for point in sample for column in point.payload.get("meta") or {}})
     name = key.removeprefix(COLUMN_PREFIX)
-    nearest = LIKELY_MEANINGS.get(name.casefold()) or _find_nearest(
-        name, [*FIELDS, *FIELD_ALIASES, *columns]
-    )
+    nearest = _find_nearest(name, [*FIELDS, *FIELD_ALIASES, *columns])
+    nearest = nearest or LIKELY_MEANINGS.get(name.casefold())
     if nearest:
         raise QueryError(f"no item has the key {name!r}; did you mean {nearest!r}?")
     listed = ", ".join([*FIELDS, *columns[:MAX_COLUMNS]])
@@ -62,18 +59,45 @@ def check_columns(store: Store, keys: Iterable[str]) -> None:
 
 
 def explain_no_hits(store: Store, filters: Filters) -> str:
-    """A sentence about the first accepted value that no point has; "" if there is none."""
+    """Say which accepted value no point has, and which key is not the user's column; or ""."""
+    sentences = []
     for key, wanted in filters.items():
-        if key in FACETS and key not in NUMERIC_FIELDS and wanted.any_of:
-            values = [value for value, _ in store.facet(key, None, MAX_VALUES)]
-            unknown = [value for value in wanted.any_of if value not in values]
-            if unknown and len(values) < MAX_VALUES:
-                nearest = _find_nearest(unknown[0], values)
-                meant = f"; did you mean {nearest!r}?" if nearest else "."
-                return f"No item has {key}={unknown[0]}{meant}"
-        if not is_column(key) and has_column(store, COLUMN_PREFIX + key):
-            return f"The key {key!r} is Polylens's own; your column is {COLUMN_PREFIX + key!r}."
-    return ""
+        if not wanted.any_of:
+            continue
+        values = _list_values(store, key)
+        unknown = next((value for value in wanted.any_of if value not in values), None)
+        if values and unknown and not (is_column(key) and parse_range(unknown)):
+            nearest = _find_nearest(unknown, values)
+            meant = f"; did you mean {nearest!r}?" if nearest else "."
+            name = key.removeprefix(COLUMN_PREFIX)
+            sentences.append(f"No item has {name}={unknown}{meant}")
+        names = [key, *(alias for alias, of in FIELD_ALIASES.items() if of == key)]
+        for name in () if is_column(key) else names:
+            if has_column(store, COLUMN_PREFIX + name):
+                column = COLUMN_PREFIX + name
+                sentences.append(f"The key {name!r} is built in; your own column is {column!r}.")
+    return " ".join(sentences)
+
+
+def _list_values(store: Store, key: str) -> list[str]:
+    """All values of a field of the payload; empty if they are too many to tell."""
+    if key in FACETS and key not in NUMERIC_FIELDS:
+        values = [value for value, _ in store.facet(key, None, MAX_VALUES)]
+        return values if len(values) < MAX_VALUES else []
+    if not is_column(key):
+        return []
+    points = _sample_column(store, key, SAMPLE_SIZE)
+    column = key.removeprefix(COLUMN_PREFIX)
+    values = [str(point.payload["meta"][column]) for point in points]
+    return list(dict.fromkeys(values)) if len(values) < SAMPLE_SIZE else []
+
+
+def _sample_column(store: Store, key: str, size: int) -> list[Record]:
+    """At most `size` points that have a value for the payload key."""
+    from qdrant_client import models
+
+    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=to_json_path(key)))
+    return store.scroll(models.Filter(must_not=[empty]), limit=size)[0]
 
 
 def _find_nearest(word: str, known: Iterable[str]) -> str | None:
@@ -81,5 +105,6 @@ def _find_nearest(word: str, known: Iterable[str]) -> str | None:
     by_spelling: dict[str, str] = {}
     for one in known:
         by_spelling |= {one.rpartition("/")[2].casefold(): one, one.casefold(): one}
-    close = get_close_matches(word.casefold(), by_spelling, n=1)
+    longer = (spelling for spelling in by_spelling if spelling.startswith(word.casefold()))
+    close = get_close_matches(word.casefold(), by_spelling, n=1) or [*longer][:1]
     return by_spelling[close[0]] if close else None

@@ -111,7 +111,7 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
     """The alternatives that `value` stands for: the value itself, and the numbers in a range."""
     from qdrant_client import models
 
-    numbers = None if key in KEYWORDS else _parse_range(value)
+    numbers = None if key in KEYWORDS else parse_range(value)
     if key in NUMERIC_FIELDS and numbers is None:
         raise QueryError(
             f"{key} is a number; write {key}=2021, {key}=2019..2022 or {key}=>=2019, not {value!r}"
@@ -127,7 +127,7 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
     return conditions
 
 
-def _parse_range(value: str) -> dict[str, float] | None:
+def parse_range(value: str) -> dict[str, float] | None:
     """Parse `2021`, `2019..2022`, `2019..`, `>=2019`; None for what is not a range of numbers."""
     if match := COMPARISON_PATTERN.fullmatch(value.strip()):
         return {COMPARISON_OPERATORS[match["sign"]]: float(match["number"])}

@@ -59,6 +59,15 @@ def test_a_search_sends_3_requests(run, folder):
         assert len(requests) <= 3, requests
 
 
+def test_a_filter_by_a_column_sends_one_request_more(run, folder):
+    (folder / "captions.csv").write_text("file,Width (cm),Depth\nbanana.jpg,30,2\n")
+    run("ingest", folder)
+    run("search", "red")
+    assert len(run("search", "blue", "--where", "Width (cm)=30")) == 4
+    nothing = run("search", "blue", "--where", "Width (cm)=31", "--where", "kind=text")
+    assert len(nothing) <= 8, nothing
+
+
 def test_a_damaged_sample_is_drawn_again(run, folder, indexer):
     run("ingest", folder)
     run("search", "red")

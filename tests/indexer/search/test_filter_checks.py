@@ -15,7 +15,13 @@ from tests.memory_store import open_memory_store
 
 PAYLOADS = (
     {"kind": "image", "tags": ["beach"], "folder": ["/p/Holiday, 2019"], "meta": {"price": 5}},
-    {"kind": "text", "tags": [], "folder": ["/p/x"], "meta": {"date taken": "2019", "year": 1850}},
+    {
+        "kind": "text",
+        "tags": [],
+        "folder": ["/p/x"],
+        "paths": [],
+        "meta": {"date taken": "2021-05", "year": 1850, "path": "x"},
+    },
 )
 
 
@@ -33,8 +39,9 @@ def store():
         ("Kind", "did you mean 'kind'?"),
         ("Date Taken", "did you mean 'date taken'?"),
         ("prise", "did you mean 'price'?"),
-        ("taken", "did you mean 'year'?"),
-        ("zzz", "the keys are kind, .*, price, year"),
+        ("taken", "did you mean 'date taken'?"),
+        ("type", "did you mean 'kind'?"),
+        ("zzz", "the keys are kind, .*, path, price, year"),
     ],
 )
 def test_an_unknown_key(store, name, message):
@@ -57,9 +64,11 @@ def test_an_empty_collection_has_no_unknown_keys():
         ({"tag": "beech"}, "No item has tags=beech; did you mean 'beach'?"),
         ({"tag": ["beach", "zzz"]}, "No item has tags=zzz."),
         ({"kind": "Image"}, "No item has kind=Image; did you mean 'image'?"),
-        ({"folder": "holiday"}, ""),
         ({"folder": "Holiday, 2019"}, "did you mean '/p/Holiday, 2019'?"),
-        ({"year": "1850"}, "The key 'year' is Polylens's own; your column is 'meta.year'."),
+        ({"folder": "Holi"}, "did you mean '/p/Holiday, 2019'?"),
+        ({"year": "1850"}, "The key 'year' is built in; your own column is 'meta.year'."),
+        ({"path": "shelf"}, "The key 'path' is built in; your own column is 'meta.path'."),
+        ({"date taken": "2021-5"}, "No item has date taken=2021-5; did you mean '2021-05'?"),
         ({"tag": "beach", "price": "9"}, ""),
         ({"kind": {"not": "other"}}, ""),
     ],
