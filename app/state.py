@@ -1,8 +1,9 @@
 """A search is a link: its whole state is in the address, and is read from there on each run.
 
-`q` holds the parts as they are typed (`2:sunset`, `-people`, `id:UUID`, `img:NAME`), `w` the
-filters (`kind=image`), `c` the collection, `page`, `mix` (diversity), `all` (near-duplicates), `n`
-(page size) and `open` (the hit in the dialog) the rest.
+`query` holds the query as it is typed (`beach -people sunset^2 id:UUID`), with `img:NAME` for an
+uploaded image, `w` the filters (`kind=image`), `c` the collection, `page`, `mix` (diversity), `all`
+(near-duplicates), `n` (page size) and `open` (the hit in the dialog) the rest. Links of version
+0.1.0 have a `q` for each term instead.
 """
 
 from __future__ import annotations
@@ -12,44 +13,20 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from app.media import open_upload
+from app.media import UPLOAD_NAME_PATTERN, open_upload
 from indexer.errors import QueryError
 from indexer.search.filter_syntax import format_filters, parse_filters
 from indexer.search.filters import add_filter
-from indexer.search.query_syntax import PREFIX_PATTERN
-from indexer.types import FieldFilter, Filters, Part, Query
+from indexer.search.query_syntax import (
+    format_terms,
+    load_term,
+    parse_saved_term,
+    parse_terms,
+)
+from indexer.types import FieldFilter, Filters, Part, Query, QueryTerm
 
 PAGE_SIZES = (24, 48, 96)
 EMPTY = FieldFilter()
-
-
-@dataclass(frozen=True, slots=True)
-class QueryChip:
-    """A part of the search before its image is loaded: `value` is text, `id:…` or `img:…`."""
-
-    value: str
-    weight: float = 1.0  # negative: "less like this"
-
-    @property
-    def is_image(self) -> bool:
-        return self.value.startswith(("id:", "img:"))
-
-    @property
-    def param(self) -> str:
-        """The chip in the syntax of queries, as the address holds it."""
-        sign = "-" if self.weight < 0 else ""
-        weight = "" if abs(self.weight) == 1 else f"{abs(self.weight):g}:"
-        escape = "\\" if not (sign or weight) and self.value[:1] in "+-\\" else ""
-        return f"{sign}{weight}{escape}{self.value}"
-
-    def to_part(self) -> Part:
-        """Raises `QueryError` where the image was deleted."""
-        if self.value.startswith("img:"):
-            image = open_upload(self.value[4:])
-            return Part(image=image, weight=self.weight, label="your picture")
-        if self.value.startswith("id:"):
-            return Part(id=self.value[3:], weight=self.weight, label="a picture here")
-        return Part(text=self.value, weight=self.weight, label=self.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +34,7 @@ class Search:
     """What a search page shows."""
 
     collection: str = ""
-    chips: tuple[QueryChip, ...] = ()
+    terms: tuple[QueryTerm, ...] = ()
     filters: Filters = field(default_factory=dict)
     page: int = 1
     diversity: float = 0.0
@@ -68,7 +45,7 @@ class Search:
     def to_query(self) -> Query:
         """Raises `QueryError`."""
         return Query(
-            parts=tuple(chip.to_part() for chip in self.chips),
+            parts=tuple(map(_to_part, self.terms)),
             filters=self.filters,
             limit=self.size,
             offset=(self.page - 1) * self.size,
@@ -81,25 +58,33 @@ class Search:
         filters = {**self.filters, key: wanted}
         return replace(self, filters={k: v for k, v in filters.items() if v != EMPTY}, page=1)
 
-    def with_chips(self, *chips: QueryChip) -> Search:
-        return replace(self, chips=chips, page=1)
+    def with_terms(self, *terms: QueryTerm) -> Search:
+        return replace(self, terms=terms, page=1)
 
-    def with_chip(self, chip: QueryChip) -> Search:
-        return self.with_chips(*self.chips, chip)
+    def add_terms(self, *terms: QueryTerm) -> Search:
+        return self.with_terms(*self.terms, *terms)
 
-    def replace_chip(self, index: int, *chips: QueryChip) -> Search:
-        return self.with_chips(*self.chips[:index], *chips, *self.chips[index + 1 :])
+    def replace_term(self, index: int, *terms: QueryTerm) -> Search:
+        return self.with_terms(*self.terms[:index], *terms, *self.terms[index + 1 :])
 
 
-def parse_param(text: str) -> QueryChip:
-    """Parse a part of a query. Unlike on the command line, text is never the path of a file."""
-    if text[:1] in "\\ ":
-        return QueryChip(text[1:].strip() or text)
-    match = PREFIX_PATTERN.fullmatch(text)
-    if not match:
-        return QueryChip(text)
-    sign = -1 if match["sign"] == "-" else 1
-    return QueryChip(match["rest"].strip(), sign * float(match["weight"] or 1))
+def parse_typed(text: str) -> tuple[QueryTerm, ...]:
+    """Parse what was typed. Unlike on the command line, it never names a file of this machine.
+
+    Raises `QueryError`.
+    """
+    return parse_terms(text, _is_upload)
+
+
+def _is_upload(name: str) -> bool:
+    return name.startswith("img:") and bool(UPLOAD_NAME_PATTERN.fullmatch(name[4:]))
+
+
+def _to_part(term: QueryTerm) -> Part:
+    """Raises `QueryError` where the image was deleted."""
+    if term.image is None:
+        return load_term(term)
+    return Part(image=open_upload(term.image[4:]), weight=term.weight, label="your picture")
 
 
 def read_url() -> Search:
@@ -108,7 +93,7 @@ def read_url() -> Search:
     size = _parse_number(params.get("n"), PAGE_SIZES[0])
     return Search(
         collection=params.get("c", ""),
-        chips=tuple(parse_param(text) for text in params.get_all("q") if text.strip()),
+        terms=_read_terms(params.get("query"), params.get_all("q")),
         filters=_parse_filters(params.get_all("w")),
         page=max(1, int(_parse_number(params.get("page"), 1))),
         diversity=min(1.0, max(0.0, _parse_number(params.get("mix"), 0.0))),
@@ -118,11 +103,20 @@ def read_url() -> Search:
     )
 
 
+def _read_terms(query: str | None, saved: Sequence[str]) -> tuple[QueryTerm, ...]:
+    if query is None:
+        return tuple(parse_saved_term(text) for text in saved if text.strip())
+    try:
+        return parse_typed(query)
+    except QueryError:
+        return (QueryTerm(text=query),)
+
+
 def write_url(search: Search) -> None:
     """Put the search into the address, without its defaults."""
     params: dict[str, str | Sequence[str]] = {
         "c": search.collection,
-        "q": [chip.param for chip in search.chips],
+        "query": format_terms(search.terms),
         "w": format_filters(search.filters),
         "page": str(search.page) if search.page > 1 else "",
         "mix": f"{search.diversity:g}" if search.diversity else "",

@@ -18,12 +18,12 @@ import streamlit as st
 from app.caching import cache_by_file
 from app.media import UPLOAD_IS_GONE, find_upload
 from app.services import local_dir, open_searcher
-from app.state import QueryChip, Search
+from app.state import Search
 from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
-from indexer.feedback import Vote, VotedQuery, VotedQueryPart
+from indexer.feedback import Vote, VotedQuery
 from indexer.paths import resolve_display_path
-from indexer.types import Record
+from indexer.types import QueryTerm, Record
 
 LABELS = {1: "Thumbs up", -1: "Thumbs down"}
 HELP = "Stored on this machine, with the collection; a model can be trained on it (page Quality)."
@@ -59,7 +59,7 @@ def load_votes(search: Search) -> Mapping[str, int]:
         replace(part, image=str(feedback.locate_image_copy(folder, Path(part.image))))
         if part.image
         else part
-        for part in map(_to_voted_part, search.chips)
+        for part in map(_to_voted_term, search.terms)
     )
     with suppress(StoreError):
         return _read_by_query(folder / feedback.VOTES_FILE).get(parts, {})
@@ -74,9 +74,9 @@ def count_votes(collection: str) -> tuple[int, int]:
 
 
 @cache_by_file(maxsize=8)
-def _read_by_query(file: Path) -> dict[frozenset[VotedQueryPart], dict[str, int]]:
+def _read_by_query(file: Path) -> dict[frozenset[QueryTerm], dict[str, int]]:
     """All votes of a collection: the query -> a point's id -> its vote."""
-    by_query: dict[frozenset[VotedQueryPart], dict[str, int]] = {}
+    by_query: dict[frozenset[QueryTerm], dict[str, int]] = {}
     for vote in feedback.read_votes(file.parent):
         by_query.setdefault(vote.query.key, {})[vote.id] = vote.vote
     return by_query
@@ -87,7 +87,7 @@ def record_vote(search: Search, record: Record, vote: int) -> None:
     payload = record.payload
     is_text = payload["kind"] == "text"
     new = Vote(
-        query=VotedQuery(tuple(map(_to_voted_part, search.chips)), search.filters),
+        query=VotedQuery(tuple(map(_to_voted_term, search.terms)), search.filters),
         id=record.id,
         content=str(payload["content"]),
         vote=vote,
@@ -97,16 +97,14 @@ def record_vote(search: Search, record: Record, vote: int) -> None:
     feedback.record_vote(local_dir(search.collection), new)
 
 
-def _to_voted_part(chip: QueryChip) -> VotedQueryPart:
-    if not chip.is_image:
-        return VotedQueryPart(text=chip.value, weight=chip.weight)
-    kind, _, name = chip.value.partition(":")
-    if kind == "id":
-        return VotedQueryPart(id=name, weight=chip.weight)
-    path = find_upload(name)
+def _to_voted_term(term: QueryTerm) -> QueryTerm:
+    """`term` with the path of its image."""
+    if term.image is None:
+        return term
+    path = find_upload(term.image[4:])
     if path is None:
         raise QueryError(UPLOAD_IS_GONE)
-    return VotedQueryPart(image=str(path), weight=chip.weight)
+    return replace(term, image=str(path))
 
 
 def render_buttons(search: Search, id: str, vote: int) -> str:
@@ -151,5 +149,5 @@ def _record(search: Search, id: str, vote: int) -> None:
 
 def _search_key(search: Search) -> str:
     """A short key of the query."""
-    query = (search.collection, search.chips, search.filters)
+    query = (search.collection, search.terms, search.filters)
     return blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailableError,
     )
+    from indexer.search.query_syntax import parse_query
     from indexer.types import Hit, IngestProgress, IngestReport, Part, SearchResults, SkippedFile
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
+    "parse_query",
 ]
 
 
@@ -45,9 +47,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use: the command line starts without them (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "Collection":
-        module = "indexer.api"
-    else:
+    module = {"Collection": "indexer.api", "parse_query": "indexer.search.query_syntax"}.get(name)
+    if module is None:
         module = "indexer.errors" if name.endswith("Error") else "indexer.types"
     return getattr(import_module(module), name)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -206,8 +205,8 @@ class Collection:
 
         Args:
             query: One part, or a sequence of parts that are added with their weights; a negative
-                weight means "less like this". None lists the collection's points. Strings are
-                words as they are: the signs of the command line are not parsed here.
+                weight means "less like this". None lists the collection's points. A string is
+                text as it is; `parse_query` reads the signs and weights of what people type.
             filters: Payload key to accepted values, or to `{"not": ...}`; all keys must hold.
             limit: How many hits.
             offset: How many of the best to leave out.
@@ -317,8 +316,9 @@ class Collection:
         """
         from embedder.images.decode import read_file
         from indexer.errors import UnusableFileError
+        from indexer.search.query_syntax import parse_id
 
-        id = _parse_id(what.removeprefix("id:"))
+        id = parse_id(what)
         if id is not None:
             if not self.opened.store.retrieve([id]):
                 raise QueryError(f"the collection {self.name!r} has no point {id}")
@@ -380,7 +380,7 @@ def _to_part(item: Any, side: int) -> Part:
     """Images get about `side` pixels on the shorter side; raises `QueryError`."""
     from PIL.Image import Image
 
-    from indexer.search.query_syntax import read_query_image
+    from indexer.search.query_syntax import MAX_WEIGHT, parse_id, read_query_image
 
     if isinstance(item, str):
         item = Part(text=item)
@@ -414,19 +414,15 @@ def _to_part(item: Any, side: int) -> Part:
         image = read_query_image(content, side)
     elif not (isinstance(content, str) and content.strip()):
         raise QueryError("the text or the id of a part is a string that is not empty")
-    if item.id is not None and not _parse_id(item.id):
+    if item.id is not None and not parse_id(item.id):
         raise QueryError(f"{item.id!r} is not the id of a point: ids are UUIDs")
     try:
         weight = float(item.weight)
     except (TypeError, ValueError):
         weight = math.nan
-    if not math.isfinite(weight):
-        raise QueryError(f"the weight of a part is a finite number, not {item.weight!r}")
+    if not -MAX_WEIGHT <= weight <= MAX_WEIGHT:  # nor is it NaN
+        raise QueryError(
+            f"the weight of a part is a number from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}, not "
+            f"{item.weight!r}"
+        )
     return replace(item, image=image, weight=weight, label=item.label or label)
-
-
-def _parse_id(text: str) -> str | None:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        return None

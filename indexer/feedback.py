@@ -17,31 +17,21 @@ from typing import Any
 
 from indexer.errors import StoreError
 from indexer.paths import hash_content
-from indexer.types import FieldFilter, Filters
+from indexer.types import FieldFilter, Filters, QueryTerm
 
 VOTES_FILE = "feedback.jsonl"
 IMAGES_FOLDER = "feedback"
 
 
 @dataclass(frozen=True, slots=True)
-class VotedQueryPart:
-    """A part of a query: text, the path of an image, or the id of a point."""
-
-    text: str | None = None
-    image: str | None = None
-    id: str | None = None
-    weight: float = 1.0  # negative: "less like this"
-
-
-@dataclass(frozen=True, slots=True)
 class VotedQuery:
     """The query that found a hit."""
 
-    parts: tuple[VotedQueryPart, ...]
+    parts: tuple[QueryTerm, ...]
     filters: Filters = field(default_factory=dict)
 
     @property
-    def key(self) -> frozenset[VotedQueryPart]:
+    def key(self) -> frozenset[QueryTerm]:
         """Identifies the query: its parts, in any order and under any filters."""
         return frozenset(self.parts)
 
@@ -90,7 +80,7 @@ def read_votes(folder: Path) -> list[Vote]:
     Images have absolute paths. A line that a crash left unfinished is ignored. Raises `StoreError`
     if the file exists but cannot be read.
     """
-    last: dict[tuple[frozenset[VotedQueryPart], str], Vote] = {}
+    last: dict[tuple[frozenset[QueryTerm], str], Vote] = {}
     for vote in _iterate_votes(folder):
         key = (vote.query.key, vote.id)
         last.pop(key, None)  # ordered by the last votes
@@ -122,7 +112,7 @@ def _iterate_votes(folder: Path) -> Iterator[Vote]:
 def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:
     """Raises `KeyError`, `TypeError`, `ValueError` or `AttributeError` for an invalid row."""
     parts = tuple(
-        VotedQueryPart(
+        QueryTerm(
             text=part.get("text"),
             image=str(folder / part["image"]) if part.get("image") else None,
             id=part.get("id"),
@@ -154,7 +144,7 @@ def _serialize_vote(folder: Path, vote: Vote) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _copy_image(folder: Path, part: VotedQueryPart) -> VotedQueryPart:
+def _copy_image(folder: Path, part: QueryTerm) -> QueryTerm:
     """`part` with the collection's own copy of its image, as a path from `folder` on."""
     if not part.image:
         return part

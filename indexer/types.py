@@ -44,6 +44,20 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryTerm:
+    """A term of a query as it is written: text, the name of an image, or the id of a point."""
+
+    text: str | None = None
+    image: str | None = None
+    id: str | None = None
+    weight: float = 1.0  # negative: "less like this"
+
+    @property
+    def content(self) -> str:
+        return self.text or self.image or f"id:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One part of a query: a text, an image, or a point of the collection, with its weight."""
 

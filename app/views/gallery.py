@@ -11,21 +11,21 @@ import streamlit as st
 
 from app import state, votes
 from app.media import original_url, thumbnail_url
-from app.state import QueryChip, Search
+from app.state import Search
 from indexer.search.searcher import Searcher
-from indexer.types import FieldFilter, Hit, Payload, Record
+from indexer.types import FieldFilter, Hit, Payload, QueryTerm, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
 
 
 def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
     """Show a card for each hit, in as many columns as fit."""
-    voted = votes.load_votes(search) if search.chips else {}
+    voted = votes.load_votes(search) if search.terms else {}
     with st.grid("auto", min_column_width=170, gap="medium", key="gallery"):
         for hit in hits:
             with st.container(key=f"card-{hit.id}", gap=None):
                 html = render_card(search, hit)
-                if search.chips:
+                if search.terms:
                     html += votes.render_buttons(search, hit.id, voted.get(hit.id, 0))
                 st.html(html)
                 if st.button(f"Open {hit.payload['name']}", key=f"open-{hit.id}", width="stretch"):
@@ -35,7 +35,7 @@ def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
 def render_card(search: Search, hit: Hit) -> str:
     """A card as HTML; the page puts a button over it."""
     more = f'<span class="pl-badge">+{len(hit.duplicates)}</span>' if hit.duplicates else ""
-    score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.chips else ""
+    score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.terms else ""
     name = escape(choose_title(hit.payload, search))
     return (
         f'<figure class="pl-card">{_render_preview(search, hit)}{more}'
@@ -46,7 +46,7 @@ def render_card(search: Search, hit: Hit) -> str:
 def choose_title(payload: Payload, search: Search | None = None) -> str:
     """A caption, preferably in the script of the query, else the name of the file."""
     captions = [str(caption["text"]) for caption in payload.get("captions") or []]
-    scripts = {_script(p.value) for p in search.chips if not p.is_image} if search else set()
+    scripts = {_script(term.text) for term in search.terms if term.text} if search else set()
     alike = [text for text in captions if _script(text) in scripts]
     return (alike or captions or [str(payload["name"])])[0]
 
@@ -108,22 +108,22 @@ def _show_hit(search: Search, record: Record, searcher: Searcher) -> None:
 
 def _show_actions(search: Search, record: Record) -> None:
     """Buttons that search with this hit."""
-    this = QueryChip(f"id:{record.id}")
+    this = QueryTerm(id=record.id)
     with st.container(horizontal=True, key="ways"):
-        if search.chips:
+        if search.terms:
             vote = votes.load_votes(search).get(record.id, 0)
             st.html(votes.render_buttons(search, record.id, vote), width="content")
         more = st.button("More like this", icon=":material/auto_awesome_motion:", type="primary")
         add = st.button("Add words to this picture", icon=":material/add_notes:")
         if more or add:  # the words are typed on the page of this picture
-            state.navigate(Search(collection=search.collection, chips=(this,)))
+            state.navigate(Search(collection=search.collection, terms=(this,)))
         if st.button("Not like this", icon=":material/block:"):
-            state.navigate(replace(search.with_chip(replace(this, weight=-1.0)), open_id=""))
+            state.navigate(replace(search.add_terms(replace(this, weight=-1.0)), open_id=""))
 
 
 def _show_explanation(search: Search, record: Record, searcher: Searcher) -> None:
     """Show the shares of the parts and channels: the same query, filtered to this content."""
-    if not search.chips:
+    if not search.terms:
         return
     query = replace(
         search.to_query(),

@@ -12,12 +12,13 @@ import streamlit as st
 from app import state, votes
 from app.media import save_upload, thumbnail_url, upload_url
 from app.services import get_settings, list_names, open_searcher
-from app.state import EMPTY, PAGE_SIZES, QueryChip, Search
+from app.state import EMPTY, PAGE_SIZES, Search
 from app.views import gallery
 from indexer.errors import QueryError
 from indexer.search.filter_syntax import format_filters
+from indexer.search.query_syntax import format_term
 from indexer.search.searcher import Searcher
-from indexer.types import FieldFilter, SearchResults
+from indexer.types import FieldFilter, QueryTerm, SearchResults
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
@@ -45,7 +46,7 @@ def show() -> None:
         configured = get_settings().collection
         search = replace(search, collection=configured if configured in names else names[0])
     with st.container(key="hero"):
-        if not search.chips:
+        if not search.terms:
             st.html('<h1 class="pl-title">What are you looking for?</h1>')
         _show_search_box(search)
         _show_chips(search)
@@ -59,7 +60,7 @@ def show() -> None:
         _offer_clearing(search)
         return
     _show_results(search, results, searcher)
-    if search.chips:
+    if search.terms:
         votes.handle_votes(search)
     if search.open_id:
         gallery.show_dialog(search, searcher)
@@ -75,49 +76,52 @@ def _show_search_box(search: Search) -> None:
     )
     if not given:
         return
-    for file in given.files:
-        search = search.with_chip(QueryChip(f"img:{save_upload(file.getvalue())}"))
-    if given.text.strip():
-        search = search.with_chip(state.parse_param(given.text.strip()))
+    try:
+        images = (QueryTerm(image=f"img:{save_upload(file.getvalue())}") for file in given.files)
+        search = search.add_terms(*images, *state.parse_typed(given.text))
+    except QueryError as error:
+        st.error(_escape_markdown(str(error)), icon=":material/error:")
+        return
     state.navigate(search)
 
 
 def _show_chips(search: Search) -> None:
     """Show a chip for each part of the query."""
-    if not search.chips:
+    if not search.terms:
         return
     with st.container(horizontal=True, key="pieces", gap="small"):
-        for index, chip in enumerate(search.chips):
-            _show_chip(search, index, chip)
+        for index, term in enumerate(search.terms):
+            _show_chip(search, index, term)
         if st.button("Clear", type="tertiary", icon=":material/close:", key="clear"):
             state.navigate(Search(collection=search.collection))
 
 
-def _show_chip(search: Search, index: int, chip: QueryChip) -> None:
-    with st.popover(_label(chip), key=f"piece-{index}", width="content"):
-        if chip.is_image:
-            kind, _, name = chip.value.partition(":")
-            url = upload_url(name) if kind == "img" else thumbnail_url(search.collection, name)
-            st.html(f'<img class="pl-piece" src="{url}" alt="">')
+def _show_chip(search: Search, index: int, term: QueryTerm) -> None:
+    with st.popover(_label(term), key=f"piece-{index}", width="content"):
+        if term.text:
+            st.markdown(f"**{_escape_markdown(term.text)}**")
         else:
-            st.markdown(f"**{_escape_markdown(chip.value)}**")
-        key = f"{index}-{chip.param}"
-        size = min(WEIGHTS, key=lambda known: abs(known - abs(chip.weight)))
-        chosen = st.select_slider("Weight", WEIGHTS, value=size, key=f"weight-{key}")
-        negative = st.toggle("Not like this", value=chip.weight < 0, key=f"not-{key}")
-        if (chosen, negative) != (size, chip.weight < 0):
+            url = upload_url(term.image[4:]) if term.image else None
+            url = url or thumbnail_url(search.collection, term.id or "")
+            st.html(f'<img class="pl-piece" src="{url}" alt="">')
+        key = f"{index}-{format_term(term)}"
+        size = abs(term.weight)
+        weights = sorted({*WEIGHTS, size})
+        chosen = st.select_slider("Weight", weights, value=size, key=f"weight-{key}")
+        negative = st.toggle("Not like this", value=term.weight < 0, key=f"not-{key}")
+        if (chosen, negative) != (size, term.weight < 0):
             weight = -float(chosen) if negative else float(chosen)
-            state.navigate(search.replace_chip(index, replace(chip, weight=weight)))
+            state.navigate(search.replace_term(index, replace(term, weight=weight)))
         if st.button("Remove", icon=":material/delete:", key=f"remove-{key}"):
-            state.navigate(search.replace_chip(index))
+            state.navigate(search.replace_term(index))
 
 
-def _label(chip: QueryChip) -> str:
-    sign = "not " if chip.weight < 0 else ""
-    times = "" if abs(chip.weight) == 1 else f" ×{abs(chip.weight):g}"
-    if chip.is_image:
+def _label(term: QueryTerm) -> str:
+    sign = "not " if term.weight < 0 else ""
+    times = "" if abs(term.weight) == 1 else f" ×{abs(term.weight):g}"
+    if not term.text:
         return f":material/image: {sign}this picture{times}"
-    text = chip.value if len(chip.value) <= MAX_LABEL else chip.value[: MAX_LABEL - 1] + "…"
+    text = term.text if len(term.text) <= MAX_LABEL else term.text[: MAX_LABEL - 1] + "…"
     return f"{sign}{_escape_markdown(text)}{times}"
 
 
@@ -132,8 +136,8 @@ def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
         if len(names) > 1:
             chosen = st.selectbox("Collection", names, index=names.index(search.collection))
             if chosen != search.collection:
-                portable = (chip for chip in search.chips if not chip.value.startswith("id:"))
-                state.navigate(Search(collection=chosen, chips=tuple(portable)))
+                portable = tuple(term for term in search.terms if term.id is None)
+                state.navigate(Search(collection=chosen, terms=portable))
         _show_filters(search, searcher)
         _show_display_options(search)
 
@@ -210,7 +214,12 @@ def _show_results(search: Search, results: SearchResults, searcher: Searcher) ->
     if not results.hits:
         _show_no_results(search, results, searcher)
         return
-    if search.chips and not results.is_significant:
+    if search.terms and all(term.weight < 0 for term in search.terms):
+        st.html(
+            '<div class="pl-note"><b>Everything, least alike first.</b> '
+            "Say what to look for, too.</div>"
+        )
+    elif search.terms and not results.is_significant:
         st.html(
             '<div class="pl-note"><b>Nothing here really matches.</b> These are the closest.</div>'
         )

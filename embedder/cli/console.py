@@ -39,7 +39,11 @@ Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 def make_app(help: str, examples: str) -> typer.Typer:
     """A program without commands yet, with `--version` and `--debug` before the command's name."""
     app = typer.Typer(
-        help=help, epilog=examples, no_args_is_help=True, pretty_exceptions_enable=False
+        help=help,
+        epilog=examples,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},  # of all its commands
     )
 
     @app.callback()

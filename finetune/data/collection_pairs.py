@@ -17,10 +17,10 @@ from finetune.errors import DataError
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import IMAGE
 from indexer.export import iterate_all_rows
-from indexer.feedback import Vote, VotedQuery, VotedQueryPart, read_votes
+from indexer.feedback import Vote, VotedQuery, read_votes
 from indexer.paths import resolve_display_path
 from indexer.search.searcher import DUPLICATE_COSINE
-from indexer.types import Payload, Record
+from indexer.types import Payload, QueryTerm, Record
 
 BLOCK_ROWS = 1024  # of the table of cosines at a time
 HEADING = re.compile(r"\A#+[^\S\n]+(?P<title>[^\n]+?)[^\S\n]*#*\n+(?P<rest>.*\w.*)", re.DOTALL)
@@ -201,7 +201,7 @@ def _query_side(query: VotedQuery, collection: OpenCollection) -> Side | None:
     return Side(text or None, images[0] if images else None)
 
 
-def _part_side(part: VotedQueryPart, collection: OpenCollection) -> Side | None:
+def _part_side(part: QueryTerm, collection: OpenCollection) -> Side | None:
     if part.id:
         return _point_side(part.id, collection)
     if part.image:

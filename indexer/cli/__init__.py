@@ -21,9 +21,9 @@ EXAMPLES = """
 Examples:
 
   indexer ingest ~/Pictures
-  indexer search "a red bicycle"
-  indexer search beach -people 2:sunset
-  indexer search photo.jpg "but at night"
+  indexer search a red bicycle
+  indexer search beach -people sunset^2
+  indexer search photo.jpg but at night
 """
 
 COMMANDS = (ingest, reindex, search, status, collections, transfer, export, plan)

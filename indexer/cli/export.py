@@ -27,7 +27,7 @@ Examples:
 
   indexer export > everything.jsonl
   indexer export --format npz --output vectors.npz
-  indexer export --format csv --search "a red bicycle" --limit 100 -o bicycles.csv
+  indexer export --format csv --search "a red bicycle -people" --limit 100 -o bicycles.csv
   indexer export --where kind=image --no-vectors | head
 """
 
@@ -43,7 +43,8 @@ def export(
         Path | None, Option("--output", "-o", metavar="PATH", help="The file; stdout if not given.")
     ] = None,
     search: Annotated[
-        list[str] | None, Option(metavar="PART", help="Only the hits of a search; may be repeated.")
+        list[str] | None,
+        Option(metavar="QUERY", help="Only the hits of a search, as for indexer search."),
     ] = None,
     limit: Annotated[int, Option("--limit", "-n", min=1, help="Hits of the search.")] = 100,
     where: Where = None,
@@ -55,15 +56,17 @@ def export(
     from indexer.export import export as write
     from indexer.export import iterate_all_rows, iterate_hit_rows
     from indexer.search.filter_syntax import parse_filters
-    from indexer.search.query_syntax import parse_parts
+    from indexer.search.query_syntax import load_term, parse_arguments
 
     if form not in FORMATS:
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
     if as_json and output is None:
         raise typer.BadParameter("--json reports on a file; name it with --output")
-    parts, filters = parse_parts(search or []), parse_filters(where or [])
+    terms, filters = parse_arguments(search or []), parse_filters(where or [])
     with Collection(config) as collection:
-        if parts:
+        if terms:
+            side = collection.card.image_side
+            parts = [load_term(term, side) for term in terms]
             hits = collection.search(parts, filters=filters, limit=limit).hits
             rows = iterate_hit_rows(collection.opened.store, hits)
         else:

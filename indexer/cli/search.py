@@ -16,7 +16,7 @@ from indexer.cli import _options
 from indexer.config import Config
 
 if TYPE_CHECKING:
-    from indexer.types import Hit, Part, Payload, SearchResults
+    from indexer.types import Hit, Part, Payload, QueryTerm, SearchResults
 
 app = typer.Typer()
 
@@ -34,11 +34,16 @@ Where = Annotated[
 SEARCH_EXAMPLES = """
 Examples:
 
-  indexer search "a red bicycle"
-  indexer search beach -people 2:sunset --limit 5
-  indexer search photo.jpg "but at night" --where year=2020..
-  indexer search -- -v              text that looks like an option
+  indexer search a red bicycle
+  indexer search beach -people sunset^2 --limit 5
+  indexer search city -"old people" "red car"^2
+  indexer search photo.jpg but at night --where year=2020..
+  indexer search -- -v              a word that is spelled like an option
   echo "a quiet harbor" | indexer search -
+
+Words without a sign or a weight form one text. -people is what not to find,
+sunset^2 weighs twice as much, quotation marks hold words together, photo.jpg is
+an image, id:ID is a point, and a backslash makes a word text.
 """
 SIMILAR_EXAMPLES = """
 Examples:
@@ -51,8 +56,8 @@ Examples:
 class SignedArgumentsCommand(TyperCommand):
     """A command whose arguments may begin with `-`: `indexer search beach -people --limit 5`.
 
-    A word with one dash is an option if it is spelled exactly like one (`-v`), else a part. All
-    that follows `--` is a part. A mistyped long option is still an error.
+    A word with one dash is an option if it is spelled exactly like one (`-v`), else a term of the
+    query. All that follows `--` is a query. A mistyped long option is still an error.
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
@@ -117,11 +122,11 @@ def _build_page_options(
 def search(
     config: Config,
     page: dict[str, Any],
-    parts: Annotated[
+    query: Annotated[
         list[str] | None,
         Argument(
-            help="Text, an image's path or id:ID, with an optional sign and weight: "
-            "-people, 2:sunset, -0.5:photo.jpg. A single - reads text from stdin."
+            help="Words, images and points: beach -people sunset^2 photo.jpg id:ID. "
+            "A single - reads the query from stdin."
         ),
     ] = None,
     image: Annotated[
@@ -136,19 +141,21 @@ def search(
 ) -> None:
     """Find images and texts by text in any language, by images, or by both together."""
     from indexer.api import Collection
-    from indexer.search.query_syntax import parse_parts
+    from indexer.search.query_syntax import load_term, parse_arguments
+    from indexer.types import QueryTerm
 
-    images = image or []
-    written = [sys.stdin.read().strip() if part == "-" else part for part in parts or []]
-    if not (any(map(str.strip, written)) or images or page["filters"]):
+    terms = parse_arguments([sys.stdin.read()] if query == ["-"] else query or [])
+    if not (terms or image or page["filters"]):
         raise typer.BadParameter("say what to look for: text, an image, or --where")
     with Collection(config) as collection:
-        query: list[Part | Path] = [*parse_parts(written, collection.card.image_side), *images]
-        results = collection.search(query, instruction=instruction, **page)
-    print_results([*written, *map(str, images)], page, results, as_json=as_json, verbose=verbose)
+        side = collection.card.image_side
+        parts: list[Part | Path] = [*(load_term(term, side) for term in terms), *(image or [])]
+        results = collection.search(parts, instruction=instruction, **page)
+    terms += tuple(QueryTerm(image=str(path)) for path in image or [])
+    print_results(terms, page, results, as_json=as_json, verbose=verbose)
 
 
-@app.command(epilog=SIMILAR_EXAMPLES)
+@app.command(cls=SignedArgumentsCommand, epilog=SIMILAR_EXAMPLES)
 @_options.takes_config(*_options.SHARED)
 @takes_page_options
 def similar(
@@ -162,32 +169,40 @@ def similar(
 ) -> None:
     """Find what is similar to an image or a text: one of the collection, or any image on disk."""
     from indexer.api import Collection
+    from indexer.search.query_syntax import parse_id
+    from indexer.types import QueryTerm
 
     with Collection(config) as collection:
         results = collection.similar(what, **page)
-    print_results([what], page, results, as_json=as_json, verbose=verbose)
+    id = parse_id(what)
+    term = QueryTerm(image=what) if id is None else QueryTerm(id=id)
+    print_results([term], page, results, as_json=as_json, verbose=verbose)
 
 
 def print_results(
-    written: Sequence[str],
+    terms: Sequence[QueryTerm],
     page: Mapping[str, Any],
     results: SearchResults,
     *,
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Print the hits; `written` are the parts of the query as the user wrote them.
+    """Print the hits of a query.
 
     A table on a terminal; elsewhere a line per hit: score, path and caption between tabs.
     """
+    from indexer.search.query_syntax import format_terms
+
     if as_json:
-        write_json(results_to_json(written, page, results))
+        write_json(results_to_json(terms, page, results))
         return
     if not results.hits:
-        asked = any(written) or page["filters"]
+        asked = terms or page["filters"]
         print_note("Nothing was found." if asked else "The collection is empty.")
         if results.hint:
             print_note(results.hint)
+    elif terms and all(term.weight < 0 for term in terms):
+        print_note("The query says only what not to find; least alike first:")
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
     if not sys.stdout.isatty():
@@ -196,16 +211,19 @@ def print_results(
         return
     _print_table(results, page["offset"], verbose)
     more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
-    print_note(f"{len(results.hits)} hits in {results.took_ms:.0f} ms{more}")
+    query = f" for {format_terms(terms)}" if len(terms) > 1 else ""
+    print_note(f"{len(results.hits)} hits{query} in {results.took_ms:.0f} ms{more}")
 
 
 def results_to_json(
-    written: Sequence[str], page: Mapping[str, Any], results: SearchResults
+    terms: Sequence[QueryTerm], page: Mapping[str, Any], results: SearchResults
 ) -> dict[str, Any]:
     """The object that `search --json` prints."""
+    from indexer.search.query_syntax import format_term
+
     return {
         "query": {
-            "parts": list(written),
+            "parts": list(map(format_term, terms)),
             "where": {key: wanted.to_value() for key, wanted in page["filters"].items()},
             "limit": page["limit"],
             "offset": page["offset"],
@@ -264,16 +282,17 @@ def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
         lines.append(f"id {hit.id}")
         lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]
         lines += [
-            f"{_format_weight(part['weight'])}{replace_unprintable(part['label'])}: "
-            f"cosine {part['score']:+.3f}, {part['share']:+.0%} of the score"
+            f"{_format_part(part)}: cosine {part['score']:+.3f}, {part['share']:+.0%} of the score"
             for part in hit.explanation.get("parts", [])
         ]
     return lines
 
 
-def _format_weight(weight: float) -> str:
-    """As the user writes it: nothing for 1, `-` for -1, `2:` for 2."""
-    return {1.0: "", -1.0: "-"}.get(weight, f"{weight:g}:")
+def _format_part(part: Payload) -> str:
+    """As in a query: `-people`, `sunset^2`."""
+    size = abs(part["weight"])
+    weight = f"^{size:g}" if size != 1 else ""
+    return f"{'-' if part['weight'] < 0 else ''}{replace_unprintable(part['label'])}{weight}"
 
 
 def _format_path(hit: Hit) -> str:

@@ -155,7 +155,7 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: all_pictures_show(browser))
 
     type_words(browser, "猫")
-    until(browser, lambda: "q=%E7%8C%AB" in browser.current_url)
+    until(browser, lambda: "query=%E7%8C%AB" in browser.current_url)
     until(browser, lambda: names(browser)[0] == "chelsea.jpg")
     until(browser, lambda: all_pictures_show(browser))
     time.sleep(1)  # fonts and shadows
@@ -171,10 +171,10 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: "chelsea.jpg" in dialog.text)
 
     press(browser, "Add words to this picture")
-    until(browser, lambda: "q=id" in browser.current_url)
+    until(browser, lambda: "query=id" in browser.current_url)
     until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "[role=dialog]"))
     type_words(browser, "虎")
-    until(browser, lambda: browser.current_url.count("q=") == 2)
+    until(browser, lambda: "%E8%99%8E" in browser.current_url)
     until(browser, lambda: any("tiger" in name for name in names(browser)[:3]))
 
     loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
@@ -195,7 +195,7 @@ def test_it_fits_a_phone(browser, address):
         "Emulation.setDeviceMetricsOverride",
         {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True},
     )
-    browser.get(f"{address}/?q=dog")
+    browser.get(f"{address}/?query=dog")
     until(browser, lambda: all_pictures_show(browser))
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= 390
@@ -247,7 +247,7 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
         return [json.loads(line)["vote"] for line in lines]
 
     try:
-        browser.get(f"{address}/?q=%E7%8C%AB")
+        browser.get(f"{address}/?query=%E7%8C%AB")
         until(browser, lambda: len(thumbs()) == 48)
         thumbs()[0].send_keys(Keys.ENTER)  # it is a button, and the keyboard reaches it
         until(browser, lambda: votes() == [1])
@@ -256,7 +256,7 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
         assert Path(line["path"]).name == "chelsea.jpg"
 
         browser.get("about:blank")
-        browser.get(f"{address}/?q=%E7%8C%AB")
+        browser.get(f"{address}/?query=%E7%8C%AB")
         until(browser, lambda: pressed(0) and not pressed(1))
         card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
         browser.execute_script("arguments[0].click()", card)
@@ -266,7 +266,7 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
         assert not pressed(0), "the card behind it knows"
 
         script = "for (const thumb of arguments) thumb.click()"
-        browser.get(f"{address}/?q=dog")
+        browser.get(f"{address}/?query=dog")
         until(browser, lambda: len(thumbs()) == 48 and "dog" in browser.current_url)
         browser.execute_script(script, *thumbs()[::2][:6])  # faster than they can be kept
         until(browser, lambda: votes() == [1, 0] + [1] * 6)

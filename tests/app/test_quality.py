@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 from typer.main import get_command
 
 from app import votes
-from app.state import QueryChip, Search
+from app.state import Search
+from indexer.types import QueryTerm
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
     from app.services import open_searcher
 
     records, _ = open_searcher("default").collection.store.scroll(limit=3)
-    search = Search(collection="default", chips=(QueryChip("counted"),))
+    search = Search(collection="default", terms=(QueryTerm(text="counted"),))
     try:
         for record, vote in zip(records, (1, 1, -1), strict=True):
             votes.record_vote(search, record, vote)

@@ -5,43 +5,84 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.state import QueryChip, Search, parse_param
+from app.state import Search, parse_typed
 from indexer.search.filters import make_filters
+from indexer.types import QueryTerm
+
+CAT = QueryTerm(text="cat", weight=-1.0)
 
 
-@pytest.mark.parametrize(
-    "chip",
-    [
-        QueryChip("a red dress"),
-        QueryChip("people", -1.0),
-        QueryChip("sunset", 2.0),
-        QueryChip("赤い車", -0.5),
-        QueryChip("id:0b8f9ad4-6a5c-5a3e-8d53-7f1d3c2b1a00", -1.0),
-        QueryChip("img:" + "a" * 32, 4.0),
-        QueryChip("-40 degrees"),
-        QueryChip("+more"),
-        QueryChip("12:30 at the station"),
-    ],
-)
-def test_a_chip_survives_the_address(chip):
-    assert parse_param(chip.param) == chip
-
-
-def test_what_is_typed_may_carry_a_sign_and_a_weight():
-    assert parse_param("-people") == QueryChip("people", -1.0)
-    assert parse_param("2:sunset") == QueryChip("sunset", 2.0)
-    assert parse_param("+sea") == QueryChip("sea")
+ID = "0b8f9ad4-6a5c-5a3e-8d53-7f1d3c2b1a00"
+UPLOAD = "img:" + "a" * 32
 
 
 def test_words_are_never_a_file_of_the_server():
-    assert parse_param("/etc/passwd.jpg").value == "/etc/passwd.jpg"
-    assert parse_param("/etc/hostname.png").to_part().text == "/etc/hostname.png"
+    (term,) = parse_typed("/etc/passwd.jpg")
+    assert term == QueryTerm(text="/etc/passwd.jpg")
+    search = Search(terms=parse_typed("/etc/hostname.png"))
+    assert search.to_query().parts[0].text == "/etc/hostname.png"
+
+
+def test_an_upload_is_an_image():
+    assert parse_typed(f"-{UPLOAD}^2 red") == (
+        QueryTerm(image=UPLOAD, weight=-2.0),
+        QueryTerm(text="red"),
+    )
+
+
+def follow(**params) -> tuple[Search, dict[str, str]]:
+    """The search at an address, and the address that it is written to."""
+
+    def page():
+        import streamlit as st
+
+        from app import state
+
+        st.session_state["search"] = state.read_url()
+        state.write_url(st.session_state["search"])
+
+    tested = AppTest.from_function(page)
+    for name, value in params.items():
+        tested.query_params[name] = value
+    tested.run()
+    assert not tested.exception
+    return tested.session_state["search"], dict(tested.query_params)
+
+
+@pytest.mark.parametrize(
+    ("saved", "terms", "query"),
+    [
+        (["2:sunset"], [QueryTerm(text="sunset", weight=2.0)], "sunset^2"),
+        ([".5:fog", "-cat"], [QueryTerm(text="fog", weight=0.5), CAT], "fog^0.5 -cat"),
+        (["cat -dog"], [QueryTerm(text="cat -dog")], '"cat -dog"'),
+        (["a", "b"], [QueryTerm(text="a"), QueryTerm(text="b")], "a b^1"),
+        (["\\2:1 odds"], [QueryTerm(text="2:1 odds")], "2:1 odds"),
+        ([f"-2:id:{ID}"], [QueryTerm(id=ID, weight=-2.0)], f"-id:{ID}^2"),
+        ([UPLOAD], [QueryTerm(image=UPLOAD)], UPLOAD),
+    ],
+)
+def test_a_link_of_an_earlier_version(saved, terms, query):
+    search, address = follow(q=saved)
+    assert search.terms == tuple(terms)
+    assert address == {"query": query}
+    assert follow(query=query)[0].terms == tuple(terms)
+
+
+@pytest.mark.parametrize("query", ["1984: a book", "2:sunset", "a red bicycle -nature sunset^2"])
+def test_a_link_is_what_was_typed(query):
+    search, address = follow(query=query)
+    assert search.terms == parse_typed(query)
+    assert address == {"query": query}
+
+
+def test_a_link_that_cannot_be_parsed_is_text():
+    assert follow(query="sunset^0")[0].terms == (QueryTerm(text="sunset^0"),)
 
 
 def test_the_whole_search_survives_the_address():
     search = Search(
         collection="default",
-        chips=(QueryChip("cat"), QueryChip("dog", -2.0)),
+        terms=(QueryTerm(text="cat"), QueryTerm(text="dog", weight=-2.0)),
         filters=make_filters(
             {"kind": "image", "tags": {"any": ["a, b", "c"], "not": '"d"'}, "date taken": 'x"'}
         ),

@@ -13,18 +13,19 @@ from streamlit.testing.v1 import AppTest
 from app import votes
 from app.media import find_upload, save_upload
 from app.services import open_searcher
-from app.state import QueryChip, Search, parse_param
+from app.state import Search
 from indexer import feedback
 from indexer.search.filters import make_filters
+from indexer.types import QueryTerm
 
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
 
-def search_for(chips, **more) -> Search:
-    return Search(collection="default", chips=chips, **more)
+def search_for(*terms, **more) -> Search:
+    return Search(collection="default", terms=terms, **more)
 
 
-CATS = search_for((QueryChip("cat"),))
+CATS = search_for(QueryTerm(text="cat"))
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_a_vote_is_stored_and_withdrawn(record, app_store):
     assert votes.load_votes(CATS) == {record.id: 1}
     assert votes.count_votes("default") == (1, 0)
     (kept,) = feedback.read_votes(app_store / "default")
-    assert kept.query.parts == (feedback.VotedQueryPart(text="cat"),)
+    assert kept.query.parts == (QueryTerm(text="cat"),)
     assert (kept.content, kept.text) == (record.payload["content"], None)
     assert Path(kept.path).name == "chelsea.jpg"
     votes.record_vote(CATS, record, 0)
@@ -49,29 +50,29 @@ def test_a_vote_is_stored_and_withdrawn(record, app_store):
 
 def test_a_vote_belongs_to_its_query(record):
     votes.record_vote(CATS, record, -1)
-    assert votes.load_votes(search_for((QueryChip("dog"),))) == {}
-    assert votes.load_votes(search_for((QueryChip("cat", 2.0),))) == {}
+    assert votes.load_votes(search_for(QueryTerm(text="dog"))) == {}
+    assert votes.load_votes(search_for(QueryTerm(text="cat", weight=2.0))) == {}
     images = make_filters({"kind": "image"})
-    assert votes.load_votes(search_for((QueryChip("cat"),), filters=images)) == {record.id: -1}
+    assert votes.load_votes(search_for(QueryTerm(text="cat"), filters=images)) == {record.id: -1}
 
 
 def test_an_uploaded_image_is_stored_with_the_collection(record, app_store):
     buffer = BytesIO()
     Image.new("RGB", (90, 60), "red").save(buffer, "PNG")
     name = save_upload(buffer.getvalue())
-    search = search_for((QueryChip(f"img:{name}"), QueryChip("cat", -1.0)))
+    search = search_for(QueryTerm(image=f"img:{name}"), QueryTerm(text="cat", weight=-1.0))
     votes.record_vote(search, record, 1)
     assert votes.load_votes(search) == {record.id: 1}
     picture, words = feedback.read_votes(app_store / "default")[0].query.parts
     assert Path(picture.image).read_bytes() == find_upload(name).read_bytes()
     assert Path(picture.image).parent == app_store / "default" / "feedback"
-    assert words == feedback.VotedQueryPart(text="cat", weight=-1.0)
+    assert words == QueryTerm(text="cat", weight=-1.0)
 
 
 def test_a_point_of_the_collection_is_named(record, app_store):
-    votes.record_vote(search_for((parse_param(f"-2:id:{record.id}"),)), record, 1)
+    votes.record_vote(search_for(QueryTerm(id=record.id, weight=-2.0)), record, 1)
     (part,) = feedback.read_votes(app_store / "default")[0].query.parts
-    assert part == feedback.VotedQueryPart(id=record.id, weight=-2.0)
+    assert part == QueryTerm(id=record.id, weight=-2.0)
 
 
 def test_votes_that_cannot_be_read_hide_no_hits(record, app_store):

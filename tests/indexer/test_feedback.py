@@ -12,15 +12,15 @@ from indexer.errors import StoreError
 from indexer.feedback import (
     Vote,
     VotedQuery,
-    VotedQueryPart,
     locate_image_copy,
     read_votes,
     record_vote,
 )
 from indexer.paths import hash_content
 from indexer.search.filters import make_filters
+from indexer.types import QueryTerm
 
-CATS = VotedQuery((VotedQueryPart(text="cats"),))
+CATS = VotedQuery((QueryTerm(text="cats"),))
 
 
 def vote(value: int = 1, id: str = "a", query: VotedQuery = CATS) -> Vote:
@@ -29,7 +29,7 @@ def vote(value: int = 1, id: str = "a", query: VotedQuery = CATS) -> Vote:
 
 def test_a_vote_is_one_complete_line(tmp_path):
     query = VotedQuery(
-        (VotedQueryPart(text="gatto"), VotedQueryPart(id="p1", weight=-2.0)),
+        (QueryTerm(text="gatto"), QueryTerm(id="p1", weight=-2.0)),
         make_filters({"kind": ["image", "text"], "tags": {"not": "a, b"}}),
     )
     record_vote(tmp_path, Vote(query, "p2", "c2", -1, text="A passage."))
@@ -51,14 +51,14 @@ def test_a_vote_is_one_complete_line(tmp_path):
 
 
 def test_the_last_vote_counts_and_a_withdrawn_one_is_gone(tmp_path):
-    dogs = VotedQuery((VotedQueryPart(text="dogs"),))
+    dogs = VotedQuery((QueryTerm(text="dogs"),))
     for cast in (vote(1, "a"), vote(1, "b"), vote(-1, "a"), vote(0, "b"), vote(1, "b", dogs)):
         record_vote(tmp_path, cast)
     assert read_votes(tmp_path) == [vote(-1, "a"), vote(1, "b", dogs)]
 
 
 def test_a_query_is_its_parts_in_any_order_under_any_filter(tmp_path):
-    red, car = VotedQueryPart(text="red"), VotedQueryPart(text="car", weight=2.0)
+    red, car = QueryTerm(text="red"), QueryTerm(text="car", weight=2.0)
     record_vote(tmp_path, vote(1, query=VotedQuery((red, car))))
     record_vote(tmp_path, vote(-1, query=VotedQuery((car, red), make_filters({"kind": "image"}))))
     assert [v.vote for v in read_votes(tmp_path)] == [-1]
@@ -69,7 +69,7 @@ def test_an_image_query_is_copied_to_the_collection(tmp_path, photo):
     data, name = dropped.read_bytes(), f"{hash_content(dropped.read_bytes())}.png"
     folder = tmp_path / "collection"
     folder.mkdir()
-    record_vote(folder, vote(query=VotedQuery((VotedQueryPart(image=str(dropped)),))))
+    record_vote(folder, vote(query=VotedQuery((QueryTerm(image=str(dropped)),))))
     dropped.unlink()
     kept = Path(read_votes(folder)[0].query.parts[0].image)
     assert kept == folder / "feedback" / name
@@ -79,7 +79,7 @@ def test_an_image_query_is_copied_to_the_collection(tmp_path, photo):
 
 def test_locate_image_copy_is_where_the_copy_is(tmp_path, photo):
     dropped = photo(tmp_path / "x.png", "red")
-    record_vote(tmp_path, vote(query=VotedQuery((VotedQueryPart(image=str(dropped)),))))
+    record_vote(tmp_path, vote(query=VotedQuery((QueryTerm(image=str(dropped)),))))
     assert read_votes(tmp_path)[0].query.parts[0].image == str(locate_image_copy(tmp_path, dropped))
 
 

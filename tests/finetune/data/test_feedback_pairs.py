@@ -7,15 +7,16 @@ import pytest
 from finetune.data.collection_pairs import from_feedback
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
-from indexer.feedback import Vote, VotedQuery, VotedQueryPart, record_vote
+from indexer.feedback import Vote, VotedQuery, record_vote
 from indexer.paths import hash_content, make_point_ids
+from indexer.types import QueryTerm
 
 
-def asked(*parts: VotedQueryPart) -> VotedQuery:
+def asked(*parts: QueryTerm) -> VotedQuery:
     return VotedQuery(parts)
 
 
-WORDS = asked(VotedQueryPart(text="paint"))
+WORDS = asked(QueryTerm(text="paint"))
 
 
 @pytest.fixture
@@ -84,10 +85,10 @@ def test_the_last_vote_counts(collection, folder, vote):
 def test_parts_are_one_query(collection, folder, vote):
     green = make_point_ids(hash_content((folder / "green.png").read_bytes()))[0]
     parts = (
-        VotedQueryPart(text="brighter"),
-        VotedQueryPart(id=green, weight=2.0),
-        VotedQueryPart(text="wet", weight=0.5),
-        VotedQueryPart(text="people", weight=-1.0),
+        QueryTerm(text="brighter"),
+        QueryTerm(id=green, weight=2.0),
+        QueryTerm(text="wet", weight=0.5),
+        QueryTerm(text="people", weight=-1.0),
     )
     vote(1, "red.png", asked(*parts))
     (pair,) = from_feedback(collection).pairs
@@ -97,7 +98,7 @@ def test_parts_are_one_query(collection, folder, vote):
 
 def test_an_uploaded_picture_is_found_where_it_is_stored(collection, vote, photo, tmp_path):
     dropped = photo(tmp_path / "dropped.png", 99)
-    query = asked(VotedQueryPart(image=str(dropped)))
+    query = asked(QueryTerm(image=str(dropped)))
     vote(1, "red.png", query)
     dropped.unlink()
     (pair,) = from_feedback(collection).pairs
@@ -115,9 +116,9 @@ def test_a_passage_is_found_as_it_was(collection, folder):
 
 def test_votes_without_pairs_are_counted(collection, folder, vote):
     vote(1, "red.png")
-    vote(-1, "blue.png", asked(VotedQueryPart(text="only bad")))
-    vote(1, "blue.png", asked(VotedQueryPart(text="not this", weight=-1.0)))
-    vote(1, "blue.png", asked(*(VotedQueryPart(id=make_point_ids(str(i))[0]) for i in range(2))))
+    vote(-1, "blue.png", asked(QueryTerm(text="only bad")))
+    vote(1, "blue.png", asked(QueryTerm(text="not this", weight=-1.0)))
+    vote(1, "blue.png", asked(*(QueryTerm(id=make_point_ids(str(i))[0]) for i in range(2))))
     gone = Vote(WORDS, make_point_ids("gone")[0], "gone", 1, path=str(folder / "gone.png"))
     record_vote(collection.path, gone)
     made = from_feedback(collection)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 
 import pytest
 
 from indexer.cli.search import put_options_first
 
-FLAGS, VALUED = {"--json", "-v", "--fold", "--no-fold"}, {"--limit", "-n", "--where"}
+FLAGS, VALUED = {"--json", "-v", "-h", "--fold", "--no-fold"}, {"--limit", "-n", "--where"}
 
 
 def split(*arguments: str) -> tuple[list[str], list[str]]:
@@ -36,7 +37,12 @@ def test_any_order(order):
         (["-v", "sea"], ["-v"], ["sea"]),
         (["--where", "-x=1", "-y"], ["--where", "-x=1"], ["-y"]),
         (["--limit", "--json"], ["--limit", "--json"], []),
-        (["-2:sea", "+sky", "-0.5:a.jpg"], [], ["-2:sea", "+sky", "-0.5:a.jpg"]),
+        (["-40 degrees", "+sky", "-a.jpg^2"], [], ["-40 degrees", "+sky", "-a.jpg^2"]),
+        (["-nature"], [], ["-nature"]),  # not -n ature
+        (["-n5", "-люди", "-ناس", "-🌅"], [], ["-n5", "-люди", "-ناس", "-🌅"]),
+        (["-~/a.jpg", "-/a.jpg", "-./a.jpg"], [], ["-~/a.jpg", "-/a.jpg", "-./a.jpg"]),
+        (["a", "-h"], ["-h"], ["a"]),
+        (["--", "-h"], [], ["-h"]),
         (["-"], [], ["-"]),
         (["-大海", "--json"], ["--json"], ["-大海"]),
         (["--limt", "5"], ["--limt"], ["5"]),  # the parser says what is wrong
@@ -61,8 +67,6 @@ def test_an_option_without_its_value_stays_last():
     ],
 )
 def test_the_program_accepts_them(library, line):
-    import json
-
     done = library("search", *line.split())
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -88,3 +92,42 @@ def test_a_mistake_is_wrong_usage(indexer, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        (["a red wall", "-blue"], ["a red wall", "-blue"]),
+        (["a", "red", "wall", "-blue"], ["a red wall", "-blue"]),
+        (["a red wall -blue"], ["a red wall", "-blue"]),
+        (["red", "-nature"], ["red", "-nature"]),
+        (["red", "-dark blue", "light green^2"], ["red", '-"dark blue"', '"light green"^2']),
+        (["red", "--", "-v", "-n", "--json"], ["red --json", "-v", "-n"]),
+        (["2:red"], ["2:red"]),
+        (["red", "-"], ["red -"]),
+        (["-blue"], ["-blue"]),
+    ],
+)
+def test_what_the_program_understands(library, line, parts):
+    answer = json.loads(library("search", "-n", "1", "--json", *line).stdout)
+    assert answer["query"]["parts"] == parts
+
+
+@pytest.mark.parametrize("command", ["search", "similar", "status"])
+def test_h_is_help(indexer, command):
+    done = indexer(command, "-h")
+    assert done.returncode == 0
+    assert f"Usage: indexer {command}" in done.stdout
+    assert done.stdout == indexer(command, "--help").stdout
+
+
+def test_similar_has_options_that_are_spelled_exactly(library):
+    done = library("similar", "-nature")
+    assert done.returncode == 1
+    assert "'-nature' is neither a point's id nor a file" in done.stderr
+
+
+def test_a_query_of_negative_terms_is_explained(library):
+    done = library("search", "-red")
+    assert "says only what not to find" in done.stderr
+    assert not done.stdout.splitlines()[0].endswith("a red wall")

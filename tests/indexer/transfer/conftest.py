@@ -13,10 +13,10 @@ from embedder.types import ModelCard
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, IMAGE, TEXT
 from indexer.config import Config, load_config
-from indexer.feedback import Vote, VotedQuery, VotedQueryPart, record_vote
+from indexer.feedback import Vote, VotedQuery, record_vote
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.thumbnails import thumbnail_path
-from indexer.types import Record, SparseVector
+from indexer.types import QueryTerm, Record, SparseVector
 
 DIM = 48
 CARD = ModelCard(
@@ -74,10 +74,10 @@ def source(tmp_path_factory) -> Config:
         catalog.close()
         image = collection.path / "query.png"
         image.write_bytes(b"a query image")
-        query = VotedQuery((VotedQueryPart(text="red"), VotedQueryPart(image=str(image))))
+        query = VotedQuery((QueryTerm(text="red"), QueryTerm(image=str(image))))
         record_vote(collection.path, Vote(query, points[0].id, "c0", 1, path="/pictures/0.png"))
         record_vote(
-            collection.path, Vote(VotedQuery((VotedQueryPart(text="red"),)), points[1].id, "c1", -1)
+            collection.path, Vote(VotedQuery((QueryTerm(text="red"),)), points[1].id, "c1", -1)
         )
         thumb = thumbnail_path(collection.thumbnail_dir, points[0].id)
         thumb.parent.mkdir(parents=True)
