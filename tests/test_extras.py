@@ -126,6 +126,7 @@ NEEDED = {
     "finetune compare FOLDER/before FOLDER/after": "finetune",
     "finetune synthesize --count 1 --out FOLDER/made.jsonl --llm model": "finetune",
     "indexer ingest FOLDER --model BAAI/bge-m3": "models",
+    "indexer ingest FOLDER --model FOLDER/model --store FOLDER/empty": "models",
     "indexer ingest FOLDER/table.parquet": "tables",
     "indexer ingest s3://bucket/photos": "s3",
     "indexer ingest gs://bucket/photos": "gcs",
@@ -139,8 +140,12 @@ def runs_without_extras(run_without, tmp_path_factory):
     """The runs of `NEEDED`, in an environment that has the core and the starter alone."""
     folder = tmp_path_factory.mktemp("core")
     (folder / "table.parquet").touch()
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
     lines = [line.replace("FOLDER", str(folder)).split() for line in NEEDED]
-    return dict(zip(NEEDED, run_without(set(EXTRAS) - {"starter"}, lines), strict=True))
+    runs = run_without(set(EXTRAS) - {"starter"}, lines)
+    assert not (folder / "empty" / "default").exists(), "a collection that nothing can be added to"
+    return dict(zip(NEEDED, runs, strict=True))
 
 
 @pytest.mark.parametrize("line", NEEDED)

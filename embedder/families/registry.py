@@ -37,10 +37,14 @@ class Family:
     def implementation(self) -> ModuleType:
         return import_module(self.module)
 
-    def load(self, name: str, settings: Settings) -> EmbeddingModel:
-        """Load a model; raises `EmbedderError`, also for packages that are not installed."""
+    def check_installed(self) -> None:
+        """Raise `MissingExtraError` unless the packages that `load` needs are installed."""
         if self.extra:
             require_extra(self.extra)
+
+    def load(self, name: str, settings: Settings) -> EmbeddingModel:
+        """Load a model; raises `EmbedderError`, also for packages that are not installed."""
+        self.check_installed()
         model: EmbeddingModel = self.implementation.load(name, settings)
         return model
 

@@ -105,11 +105,13 @@ def make_lazy_embedder(config: Config, card: ModelCard | None) -> LazyEmbedder:
     Raises `EmbedderError`, `CollectionError`.
     """
     import embedder
+    from embedder.families.registry import find_family
 
     if card is not None:
         check_model_settings(config, card)
         return LazyEmbedder(card, lambda: load_model(config, card))
     name, settings = config.model or embedder.DEFAULT_MODEL, make_settings(config)
+    find_family(name)[0].check_installed()  # before an empty collection is created
     return LazyEmbedder(
         embedder.describe_model(name, settings), lambda: embedder.load(name, settings)
     )
