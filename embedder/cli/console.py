@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import os
 import sys
 import time
@@ -76,6 +77,7 @@ def run_program(
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # tracebacks of what it raises as well
     try:
         code = app(sys.argv[1:], prog_name=name, standalone_mode=False)
         sys.stdout.flush()

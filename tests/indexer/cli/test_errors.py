@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 
 import pytest
@@ -134,6 +135,11 @@ def test_an_internal_error_is_short_and_names_debug(indexed):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "--debug" in done.stderr
+
+
+def test_gcsfs_does_not_log_what_it_raises(indexer):
+    indexer("--version")
+    assert not logging.getLogger("gcsfs.retry").isEnabledFor(logging.ERROR)
 
 
 def test_a_closed_pipe_is_not_an_error(library):
