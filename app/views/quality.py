@@ -50,6 +50,7 @@ def show() -> None:
             "There is no run yet. Three commands make one:</p>"
         )
         st.code(FIRST_STEPS.strip(), language="sh")
+        quality_evaluation.show_missing_packages()
     _show_votes()
     _show_added_runs()
 

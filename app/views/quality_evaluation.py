@@ -10,6 +10,7 @@ import streamlit as st
 from app import jobs, runs
 from app.jobs import EvaluationJob, EvaluationRequest
 from embedder import DEFAULT_MODEL, list_models
+from embedder.extras import find_missing_module, format_install_command
 from finetune.run_dir import RunInfo
 from indexer.errors import IndexerError
 
@@ -20,8 +21,19 @@ NO_BASELINE = "nothing: evaluate it alone"
 
 def show(run: RunInfo) -> None:
     """Show the form, and the evaluation that is running; raises `IndexerError`."""
+    if show_missing_packages():
+        return
     _show_form(run)
     st.fragment(_show_progress, run_every=REFRESH_SECONDS if _is_running() else None)()
+
+
+def show_missing_packages() -> bool:
+    """Say what training and evaluations need, if it is missing; return whether it is."""
+    if find_missing_module("finetune") is None:
+        return False
+    st.info("Training and evaluations need more packages. This command installs them:")
+    st.code(format_install_command("finetune"), language="sh")
+    return True
 
 
 def _show_form(run: RunInfo) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -168,6 +170,19 @@ def test_a_file_of_pairs_must_be_there(empty_store, run_folder, page):
     next(b for b in tested.button if b.label == "Evaluate").click().run()
     assert not tested.exception
     assert "there is no file of pairs" in tested.warning[0].value
+
+
+def test_without_the_packages_of_fine_tuning_it_names_the_command(
+    empty_store, run_folder, page, monkeypatch
+):
+    """Runs are shown all the same."""
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    assert "pip install 'polylens[finetune]'" not in code(page())
+    tested = page("Evaluate")
+    assert "pip install 'polylens[finetune]'" in code(tested)
+    assert "Evaluate" not in [button.label for button in tested.button]
+    shutil.rmtree(run_folder)
+    assert "pip install 'polylens[finetune]'" in code(page())
 
 
 def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
