@@ -80,7 +80,15 @@ def run_app(
 
             streamlit.cli_util.open_browser(url)  # keeps the browser's messages off the terminal
 
-    run_server(host=host, port=port, public_host=public_host, on_ready=report_url)
+    run_server(
+        host=host,
+        port=port,
+        public_host=public_host,
+        on_ready=report_url,
+        on_wait=lambda: print_note(
+            "Stopping, once the work in progress is saved (Ctrl-C again: at once)"
+        ),
+    )
 
 
 for command in indexer.cli.COMMANDS:

@@ -217,6 +217,10 @@ def _unused_dir(folder: Path, request: EvaluationRequest) -> Path:
     return next(path for path in paths if not path.exists())
 
 
+def is_any_running() -> bool:
+    return any(job.is_running for job in _list_jobs())
+
+
 def stop_all() -> None:
     """Stop what is running, and wait until its work is saved: the program ends."""
     for ingest in _ingests.values():
@@ -224,6 +228,9 @@ def stop_all() -> None:
     for evaluation in _evaluation:
         if evaluation.is_running:
             evaluation.stop()
-    jobs: list[IngestJob | EvaluationJob] = [*_ingests.values(), *_evaluation]
-    for job in jobs:
+    for job in _list_jobs():
         job.wait(STOP_TIMEOUT + 1)
+
+
+def _list_jobs() -> list[IngestJob | EvaluationJob]:
+    return [*_ingests.values(), *_evaluation]

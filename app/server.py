@@ -39,6 +39,7 @@ def run_server(
     port: int,
     public_host: str | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve the app until a signal.
 
@@ -47,6 +48,7 @@ def run_server(
         port: The port; 0 picks a free one.
         public_host: The host name in the browser's address bar, if a proxy gives the app another.
         on_ready: Is called with the app's URL once it answers.
+        on_wait: Is called at the end if an ingest or an evaluation is to be stopped first.
 
     Raises:
         EmbedderError: The port is in use, or there is no such address.
@@ -80,6 +82,8 @@ def run_server(
         server.run(sockets=[listener])
     finally:
         listener.close()
+        if jobs.is_any_running():
+            on_wait()
         jobs.stop_all()
     if server.received_signal == signal.SIGINT:
         raise KeyboardInterrupt

@@ -42,9 +42,10 @@ def served(monkeypatch) -> list[dict]:
     """What `polylens app` would serve; it prints an URL and ends."""
     calls: list[dict] = []
 
-    def run(on_ready, **options) -> None:
+    def run(on_ready, on_wait, **options) -> None:
         calls.append(options)
         on_ready("http://localhost:8501")
+        on_wait()
 
     monkeypatch.setattr(server, "run_server", run)
     return calls
@@ -79,6 +80,7 @@ def test_the_flags_are_the_settings_of_the_app(served, tmp_path):
     assert done.returncode == 0
     assert "Polylens is at http://localhost:8501" in done.stderr
     assert "anyone who reaches this machine" in done.stderr
+    assert "Stopping, once the work in progress is saved" in done.stderr
     assert served == [{"host": "0.0.0.0", "port": 0, "public_host": None}]
     assert services.get_settings().store == str(tmp_path)
     assert services.get_settings().collection == "family"

@@ -57,6 +57,15 @@ def test_the_error_of_the_command_is_shown(run, pairs):
     assert not job.error.startswith("error:")
 
 
+def test_the_end_of_the_app_ends_what_runs(run, pairs):
+    job = jobs.start_evaluation(run, EvaluationRequest(after="starter", before=None, pairs=pairs))
+    assert jobs.is_any_running()
+    jobs.stop_all()
+    assert not jobs.is_any_running()
+    assert job.stopped
+    assert job._process.returncode is not None
+
+
 def test_it_can_be_stopped(run, pairs):
     job = jobs.start_evaluation(
         run, EvaluationRequest(after="starter", before="starter", pairs=pairs)
