@@ -25,7 +25,7 @@ CODE   := app bench embedder finetune indexer recipes tests tools
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check quick lint format types imports docs \
 	test-fast coverage test-slow test-server test-gpu \
-	bench bench-embed bench-train bench-gpu starter screenshot clean
+	bench bench-embed bench-train bench-gpu starter screenshot release-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
@@ -117,6 +117,9 @@ starter: $(READY) ## train the starter's head from registry packages
 
 screenshot: $(READY) ## take the picture of the app that the README shows
 	POLYLENS_SCREENSHOT=docs/images/app.png $(PYTEST) tests/app/test_browser.py
+
+release-check: | $(BIN)/python ## build the wheel, install it elsewhere, and search the samples with it
+	$(BIN)/python -m tools.check_release
 
 clean: ## remove the environment, caches and the demo's collection
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
