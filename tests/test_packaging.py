@@ -77,7 +77,8 @@ def test_the_metadata_leads_to_the_project(wheel):
     told = Parser().parsestr(metadata(wheel, "METADATA"))
     assert (told["Name"], told["Version"]) == (PROJECT["name"], PROJECT["version"])
     assert told["License-Expression"] == "Apache-2.0"
-    assert metadata(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text("utf-8")
+    for name in PROJECT["license-files"]:
+        assert metadata(wheel, f"licenses/{name}") == (ROOT / name).read_text("utf-8")
     urls = dict(line.split(", ", 1) for line in told.get_all("Project-URL"))
     assert urls == PROJECT["urls"]
     assert {"Homepage", "Documentation", "Changelog", "Issues"} <= urls.keys()
