@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
-ROOT = Path(__file__).parents[2]
+from embedder.types import Input
+from tests.programs import run_program
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "somebody/tiny"
 
@@ -89,27 +90,30 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
-def embed(name: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "embedder", "embed", "a cat", "--json", "--model", name]
-    variables = {"HF_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command,
-        env={**os.environ, **variables, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def embed(tmp_path, monkeypatch) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
+    """`embed(name, endpoint)` runs `embedder embed` with an empty cache, and the hub at `endpoint`.
+
+    In this process: huggingface_hub has read HF_HOME and HF_ENDPOINT when it was imported.
+    """
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def run(name: str, endpoint: str) -> subprocess.CompletedProcess[str]:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        return run_program("embedder", "embed", "a cat", "--json", "--model", name)
+
+    return run
 
 
-def test_a_model_is_downloaded_once_and_then_works_offline(checkpoint, model, tmp_path):
-    from embedder.types import Input
-
+def test_a_model_is_downloaded_once_and_then_works_offline(checkpoint, model, embed, tmp_path):
     with hub(checkpoint("e5v")) as (address, paths):
-        done = embed(NAME, tmp_path, HF_ENDPOINT=address)
+        done = embed(NAME, address)
         assert done.returncode == 0, done.stderr
         assert any(path.endswith("model.safetensors") for path in paths)
-    again = embed(NAME, tmp_path, HF_ENDPOINT=address)
+    assert list(tmp_path.glob("hub/*/snapshots/*/model.safetensors"))
+    again = embed(NAME, address)
     assert again.returncode == 0, again.stderr
     expected = model("e5v").embed([Input(text="a cat")], "query")[0]
     for answer in (done, again):
@@ -137,9 +141,9 @@ def test_an_interrupted_download_is_resumed(tmp_path):
         ("somebody/nothing", "Hugging Face has no model 'somebody/nothing'"),
     ],
 )
-def test_failed_downloads_are_one_clear_error(checkpoint, tmp_path, name, message):
+def test_failed_downloads_are_one_clear_error(checkpoint, embed, name, message):
     with hub(checkpoint("e5v")) as (address, _):
-        done = embed(name, tmp_path, HF_ENDPOINT=address)
+        done = embed(name, address)
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
