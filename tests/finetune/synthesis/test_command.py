@@ -18,6 +18,7 @@ from finetune.cli import app
 from finetune.data.files import read_pairs
 from finetune.errors import FinetuneError
 from finetune.synthesis.prompt_templates import FILES
+from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 COUNT = 24
@@ -63,11 +64,10 @@ def test_killed_and_run_again(command, chat, tmp_path):
     first.communicate()
     survived = jobs(tmp_path)
     assert 5 <= len(survived) < COUNT
-    second = start([*command, "--parallel", "3"], OPENAI_API_KEY="other")
-    out, err = second.communicate(timeout=60)
-    assert second.returncode == 0, err
-    assert out == f"{COUNT} pairs in {tmp_path / 'out.jsonl'}, from {COUNT} samples\n"
-    assert f"pictures and prompts go to {chat.url}" in err
+    second = run_program("finetune", *command, "--parallel", "3", env={"OPENAI_API_KEY": "other"})
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == f"{COUNT} pairs in {tmp_path / 'out.jsonl'}, from {COUNT} samples\n"
+    assert f"pictures and prompts go to {chat.url}" in second.stderr
     assert jobs(tmp_path)[: len(survived)] == survived
     assert sorted(jobs(tmp_path)) == list(range(COUNT))
     assert len(read_pairs(tmp_path / "out.jsonl")) == COUNT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -103,12 +104,41 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-@pytest.mark.parametrize("name", [(), *COMMANDS], ids=" ".join)
-def test_help_loads_nothing_heavy(name):
-    done = run(*name, "--help")
+def test_help_loads_nothing_heavy():
+    done = run("--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout
     assert not imported(done) & HEAVY
+
+
+HELP_DRIVER = """
+import json, sys
+from tests.programs import run_program
+for name in json.loads(sys.argv[1]):
+    done = run_program("indexer", *name, "--help")
+    print(json.dumps([done.returncode, done.stdout, list(sys.modules)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def help_pages() -> dict[tuple[str, ...], tuple[int, str, set[str]]]:
+    """(exit code, help, modules imported until then) by command, from one process."""
+    command = [sys.executable, "-c", HELP_DRIVER, json.dumps(list(COMMANDS))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = map(json.loads, done.stdout.splitlines())
+    return {
+        name: (code, page, {module.partition(".")[0] for module in modules})
+        for name, (code, page, modules) in zip(COMMANDS, rows, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_help_of_a_command_loads_nothing_heavy(help_pages, name):
+    code, page, modules = help_pages[name]
+    assert code == 0
+    assert "Examples:" in page
+    assert f"indexer {' '.join(name)}" in page
+    assert not modules & HEAVY
 
 
 def test_without_a_command_the_help_is_shown():

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_ctrl_c_saves_what_is_done(indexer, tmp_path, photo, number):
     process = indexer.start("ingest", folder, "--json", "--batch", "2", pause=0.1)
     catalogue = tmp_path / "store" / "default" / "thumbs"
     while process.poll() is None and not any(catalogue.glob("*/*.jpg")):
-        pass
+        time.sleep(0.02)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

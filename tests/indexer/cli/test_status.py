@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_status_is_light(indexed):
     """A closed store is described by its files alone."""
     state = indexed.folder / "store" / "default" / "shard.json"
     while not json.loads(state.read_text())["clean"]:  # the keeper ends in its own time
-        pass
+        time.sleep(0.05)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "indexer", "status", "--json"],
         env={**indexed.environment, "POLYLENS_MODEL": ""},
@@ -66,7 +67,7 @@ def test_status_counts_a_store_that_was_not_closed(indexed):
     while (path / "keeper.json").exists() or not json.loads((path / "shard.json").read_text())[
         "clean"
     ]:
-        pass
+        time.sleep(0.05)
     (path / "shard.json").write_text('{"points": 0, "clean": false}')
     assert indexed.json("status")["points"] == 4
 
