@@ -56,7 +56,7 @@ def show() -> None:
         with st.spinner("Searching…", show_time=False):
             results = searcher.search(search.to_query())
     except QueryError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(_escape_markdown(str(error)), icon=":material/error:")
         _offer_clearing(search)
         return
     _show_results(search, results, searcher)
@@ -255,7 +255,7 @@ def _show_no_results(search: Search, results: SearchResults, searcher: Searcher)
     if searcher.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
         return
-    hint = escape(results.hint)
+    hint = escape(results.hint, quote=False)
     st.html(f'<div class="pl-note"><b>Nothing matches</b> these filters. {hint}</div>')
     _offer_clearing(search)
 

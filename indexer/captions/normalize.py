@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 
 from indexer.types import Caption
 
@@ -195,6 +197,8 @@ def to_payload_value(value: object) -> str | int | float | None:
         return str(value).lower()
     if isinstance(value, int):
         return value if abs(value) < 1 << 63 else str(value)[:MAX_TAG_CHARACTERS]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     return (normalize_text(value) or None) if isinstance(value, str) else None

@@ -206,11 +206,14 @@ def test_it_fits_a_phone(browser, address):
 def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library, tmp_path, photo):
     browser.get(f"{address}/?c=terminal")
     until(browser, lambda: names(browser))
-    folder = photo(tmp_path / "more" / "new.jpg", 5).parent
+    folder = photo(tmp_path / "Rome, [2019]" / "new.jpg", 5).parent
     command = [sys.executable, "-m", "indexer", "ingest", str(folder), "--quiet"]
     done = subprocess.run([*command, "--store", str(library)], cwd=ROOT, check=False, timeout=120)
     assert done.returncode == 0
     browser.get(f"{address}/?w=name%3Dnew.jpg")
+    until(browser, lambda: names(browser) == ["new.jpg"])
+    browser.get(address)
+    press(browser, "Rome, [2019] 1")
     until(browser, lambda: names(browser) == ["new.jpg"])
 
 

@@ -64,6 +64,19 @@ def test_a_negative_part_excludes(app_store, page):
 
 def test_filters_narrow(app_store, page):
     assert set(opens(page(w=["kind=text"]))) == {"notes.md"}
+    cats = page(w=['name="chelsea.jpg",grey-cat.jpg', "name!=grey-cat.jpg"])
+    assert opens(cats) == ["chelsea.jpg"]
+    assert cats.pills[-1].options == ["name=chelsea.jpg,grey-cat.jpg", "name\\!=grey-cat.jpg"]
+    cats.pills[-1].set_value([cats.pills[-1].value[0]]).run()
+    assert set(opens(cats)) == {"chelsea.jpg", "grey-cat.jpg"}
+
+
+def test_an_unknown_key_or_value_of_a_filter_is_named(app_store, page):
+    tested = page(w=["nmae=x"])
+    assert "did you mean 'name'?" in tested.error[0].value
+    assert "No item has format=jpg; did you mean" in shown(page(w=["format=jpg"]))
+    next(b for b in tested.button if b.label == "Clear the filters").click().run()
+    assert len(opens(tested)) == 24
 
 
 def test_pages_follow_each_other(app_store, page):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from datetime import date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +43,28 @@ def test_rows_with_bytes(parquet, run, stored):
     assert one["folder"] == [str(parquet)]
     assert [c["text"] for c in one["captions"]] == ["one", "eins", "un"]
     assert one["meta"] == {"label": 0}
+
+
+def test_columns_of_any_name_and_kind(folder, run, stored, make_image):
+    columns = {
+        "image": [make_image(1)],
+        "date taken": [datetime(2019, 5, 4, 12, 30)],
+        "EXIF:Make": ["Canon"],
+        "a.b": [1],
+        'Width "in"': [Decimal("1.5")],
+        "year": [1850],
+        "day": [date(2019, 5, 4)],
+    }
+    pq.write_table(pa.table(columns), folder / "a.parquet")
+    assert run(f"{folder}/a.parquet") == {"added": 1}
+    assert stored()["a.parquet#00000000"]["meta"] == {
+        "date taken": "2019-05-04T12:30:00",
+        "EXIF:Make": "Canon",
+        "a.b": 1,
+        "Width 'in'": 1.5,
+        "year": 1850,
+        "day": "2019-05-04",
+    }
 
 
 def test_an_unchanged_table_is_not_read_again(parquet, run, monkeypatch):
