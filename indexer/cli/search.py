@@ -43,7 +43,7 @@ Examples:
 
 Words without a sign or a weight form one text. -people is what not to find,
 sunset^2 weighs twice as much, quotation marks hold words together, photo.jpg is
-an image, id:ID is a point, and a backslash makes a word text.
+an image, id:ID is a point, and a backslash makes a word text: '\\-nature'.
 """
 SIMILAR_EXAMPLES = """
 Examples:
@@ -56,8 +56,8 @@ Examples:
 class SignedArgumentsCommand(TyperCommand):
     """A command whose arguments may begin with `-`: `indexer search beach -people --limit 5`.
 
-    A word with one dash is an option if it is spelled exactly like one (`-v`), else a term of the
-    query. All that follows `--` is a query. A mistyped long option is still an error.
+    A word with one dash is an option if it is spelled exactly like one (`-v`, `-n 5`, `-n5`), else
+    a term of the query, as is all that follows `--`. A mistyped long option is still an error.
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
@@ -82,7 +82,7 @@ def put_options_first(args: Sequence[str], flags: set[str], valued: set[str]) ->
             if value is None:  # the parser reports the missing value
                 return [*options, arg]
             options += [arg, value]
-        elif arg in flags or arg.startswith("--"):
+        elif arg in flags or arg.startswith("--") or (arg[:2] in valued and arg[2:].isdecimal()):
             options.append(arg)
         else:
             parts.append(arg)

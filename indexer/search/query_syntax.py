@@ -261,8 +261,8 @@ def load_term(term: QueryTerm, side: int = DEFAULT_IMAGE_SIDE) -> Part:
     path = Path(os.path.expanduser(term.image))
     if not os.path.isfile(path):  # noqa: PTH113 - False too for a name that is too long
         raise QueryError(
-            f"there is no image {term.image!r}; to search for this text, put a backslash in front "
-            "of it"
+            f"there is no image {term.image!r}; to search for this text, write '\\{term.image}' "
+            "between quotation marks"
         )
     return Part(image=read_query_image(path, side), weight=term.weight, label=path.name)
 
