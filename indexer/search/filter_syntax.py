@@ -23,13 +23,13 @@ from indexer.search.filters import (
 )
 from indexer.types import FieldFilter, Filters
 
-QUOTED = r'"(?:[^"]|"")*"'
+QUOTED = r'"(?:[^"]|"")*+"\s*+'
 FILTER_PATTERN = re.compile(
-    rf'\s*(?P<prefix>{re.escape(COLUMN_PREFIX)}(?="))?(?P<key>{QUOTED}|[^"=<>\s][^=<>]*?(?<!!))\s*'
+    rf'\s*+(?P<prefix>{re.escape(COLUMN_PREFIX)}(?="))?(?P<key>{QUOTED}|[^"=<>][^=<>]*?(?<!!))'
     r"(?P<operator>!=|[<>]=?|=)(?P<values>.*)",
     re.DOTALL,
 )
-VALUE_PATTERN = re.compile(rf'\s*(?P<value>{QUOTED}|(?!")[^,]*?)\s*(?:,|\Z)', re.DOTALL)
+VALUE_PATTERN = re.compile(rf'\s*+(?P<value>{QUOTED}|(?!")[^,]*+)(?:,|\Z)', re.DOTALL)
 BARE_KEY_PATTERN = re.compile(r'[^"=<>!\s]|[^"=<>\s][^=<>]*[^=<>!\s]')
 BARE_VALUE_PATTERN = re.compile(r'[^",\s]|[^",\s][^,]*[^,\s]')
 
@@ -80,7 +80,7 @@ def _split_values(text: str) -> tuple[str, ...]:
         match = VALUE_PATTERN.match(text, position)
         if not match:
             return ()
-        if match["value"]:
+        if match["value"].strip():
             values.append(_unquote(match["value"]))
         position = match.end()
     return tuple(values)
@@ -91,4 +91,5 @@ def _quote(text: str, bare: re.Pattern[str]) -> str:
 
 
 def _unquote(text: str) -> str:
+    text = text.strip()
     return text[1:-1].replace('""', '"') if text.startswith('"') else text

@@ -62,6 +62,11 @@ def test_what_a_query_may_be(collection, walls):
     assert len(collection.search()) == 3
     assert names(collection.search(filters={"name": ["red.png", "blue.png"]}, limit=9)) != []
     assert len(collection.search(filters={"name": "red.png"})) == 1
+    assert len(collection.search(filters={"name": {"not": "red.png"}})) == 2
+    assert collection.search(filters={"name": "red.png,blue.png"}).hits == ()
+    assert collection.facets({"name": {"not": ["red.png", "blue.png"]}})["kind"] == [("image", 1)]
+    with pytest.raises(QueryError, match="no item has the key 'nmae'; did you mean 'name'"):
+        collection.facets({"nmae": "red.png"})
 
 
 def closed_image() -> Image.Image:

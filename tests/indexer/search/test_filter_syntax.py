@@ -66,6 +66,8 @@ def test_several_filters():
         "kind=,",
         'tag="a',
         'tag="a"b',
+        'tag= "a',
+        'tag=b, "a',
         '"a=b',
         'tag=""',
     ],
@@ -79,6 +81,17 @@ def test_what_is_not_a_filter(argument):
 def test_text_cannot_be_compared(argument):
     with pytest.raises(QueryError, match="only numbers can be compared"):
         parse_filters([argument])
+
+
+def test_a_long_argument_takes_no_time():
+    for argument in (
+        "a" + " " * 100_000,
+        "=" + " " * 100_000,
+        "a=" + " " * 100_000 + '"',
+        '"' * 99_999,
+    ):
+        with pytest.raises(QueryError):
+            parse_filters([argument])
 
 
 texts = st.text(min_size=1).filter(str.strip)
