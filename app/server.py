@@ -87,6 +87,8 @@ def run_server(
         jobs.stop_all()
     if server.received_signal == signal.SIGINT:
         raise KeyboardInterrupt
+    if not server.started:
+        raise RuntimeError("Streamlit did not start")
 
 
 def choose_url_host(listener: socket.socket) -> str:

@@ -37,7 +37,7 @@ def run_program(
     """Run the console script `name` as a shell would.
 
     Args:
-        name: `indexer`, `embedder` or `finetune`, or a module with a function `main`.
+        name: `polylens`, `indexer`, `embedder` or `finetune`, or a module with a function `main`.
         arguments: Its arguments; paths and numbers may be given as they are.
         stdin: What it reads.
         cwd: The working directory.

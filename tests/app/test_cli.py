@@ -159,6 +159,8 @@ def test_it_serves_from_any_folder_asks_nobody_and_ends_with_ctrl_c(program):
     with urllib.request.urlopen(f"{url}/_stcore/health", timeout=10) as answer:
         assert answer.read() == b"ok"
     assert ask_for_socket(url, origin="https://example.net").startswith("HTTP/1.1 403")
+    rebound = ask_for_socket(url, origin="http://example.net", host="example.net")
+    assert rebound.startswith("HTTP/1.1 403"), "a name that a web page gave to this machine"
     assert ask_for_socket(url, origin=url).startswith("HTTP/1.1 101")
     program.send_signal(signal.SIGINT)
     rest, _ = program.communicate(timeout=20)
@@ -170,18 +172,18 @@ def test_it_serves_from_any_folder_asks_nobody_and_ends_with_ctrl_c(program):
     assert all("127.0.0.1" in " ".join(words) for words in addresses), addresses
 
 
-def ask_for_socket(url: str, origin: str) -> str:
+def ask_for_socket(url: str, origin: str, host: str | None = None) -> str:
     """The status line of the answer to a page of `origin` that opens the app's WebSocket."""
-    host, port = url.removeprefix("http://").split(":")
+    name, port = url.removeprefix("http://").split(":")
     lines = [
         "GET /_stcore/stream HTTP/1.1",
-        f"Host: {host}:{port}",
+        f"Host: {host or f'{name}:{port}'}",
         f"Origin: {origin}",
         "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     ]
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((name, int(port)), timeout=10) as connection:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         return connection.recv(4096).decode("latin-1").splitlines()[0]

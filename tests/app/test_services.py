@@ -7,10 +7,12 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from streamlit.testing.v1 import AppTest
 
 from app import services
 from app.media import build_routes, thumbnail_url
@@ -21,6 +23,7 @@ from indexer.ingest import thumbnails
 from indexer.ingest.pipeline import ingest
 from indexer.types import Part, Query
 
+LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 VISITORS = 4
 
 
@@ -98,6 +101,15 @@ def test_another_index_closes_the_one_before(small_store):
     del searcher
     gc.collect()
     assert connection() is None
+
+
+def test_the_configured_collection_is_shown_first(small_store, colors):
+    config = replace(load_config(), collection="second")
+    OpenCollection.open_or_create(config, colors.card).close()
+    for name in ("second", "default"):
+        services.configure(replace(config, collection=name))
+        page = AppTest.from_file(str(LAYOUT), default_timeout=60).run()
+        assert page.sidebar.selectbox[0].value == name
 
 
 def test_given_settings_win_over_the_environment(small_store, tmp_path):
