@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -41,13 +42,14 @@ def run_together(work) -> list:
 
 @pytest.fixture
 def count_calls(monkeypatch):
-    """`count_calls(module, name)` lists the calls of a function from now on."""
+    """`count_calls(module, name)` lists the calls of a function, which now takes a while."""
 
     def count(module, name: str) -> list:
         real, calls = getattr(module, name), []
 
         def counted(*args, **named):
             calls.append(args)
+            time.sleep(0.1)  # the others arrive meanwhile
             return real(*args, **named)
 
         monkeypatch.setattr(module, name, counted)
