@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from embedder.api import describe_model, list_models, load
+    from embedder.api import describe_model, find_model, list_models, load
     from embedder.encoding import EmbeddingModel, Item
     from embedder.errors import (
         EmbedderError,
@@ -40,6 +40,7 @@ __all__ = [
     "UnusableFileError",
     "Vectors",
     "describe_model",
+    "find_model",
     "list_models",
     "load",
 ]

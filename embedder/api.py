@@ -6,13 +6,22 @@ from dataclasses import replace
 
 from embedder.encoding import EmbeddingModel
 from embedder.families import registry
-from embedder.families.registry import DEFAULT_MODEL, find_family
+from embedder.families.registry import DEFAULT_MODEL, expand_name, find_family
+from embedder.model_card import find_preset
 from embedder.types import ModelCard, Settings
 
 
 def list_models() -> list[ModelCard]:
     """Return the cards of all models that have a name; no weights are loaded."""
     return [card for family in registry.FAMILIES for card in family.implementation.CARDS]
+
+
+def find_model(name: str) -> ModelCard | None:
+    """Return the card of a model of `list_models()` by its name or short name, such as "e5-v".
+
+    None for any other model.
+    """
+    return find_preset(list_models(), expand_name(name))
 
 
 def describe_model(name: str = DEFAULT_MODEL, settings: Settings | None = None) -> ModelCard:
@@ -45,9 +54,9 @@ def load(
     """Load a model.
 
     Args:
-        name: A name of `list_models()`, a Hugging Face id, the folder of a checkpoint, an adapter
-            or a fine-tuning run, or the URL of a server; `family:name` if the family cannot be
-            detected.
+        name: A name of `list_models()` or its short name ("e5-v"), a Hugging Face id, the folder of
+            a checkpoint, an adapter or a fine-tuning run, or the URL of a server; `family:name` if
+            the family cannot be detected.
         settings: All settings at once. The keywords below replace single ones.
         device: "cpu", "cuda:1", or several separated by commas, each with a copy of the model.
         dtype: "bfloat16", "float16" or "float32".

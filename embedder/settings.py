@@ -63,7 +63,7 @@ class Setting:
 
 def parse_size(value: object) -> int:
     """A count or a number of bytes: 150000000, "150M", "200MB", "200MiB"."""
-    match = re.fullmatch(r"([\d.]+)\s*([kmg]i?)?(?:b|px)?", str(value).strip().lower())
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmg]i?)?(?:b|px)?", str(value).strip().lower())
     if not match:
         raise ValueError("expected a number, with a suffix such as 200MB or 150M")
     return int(float(match[1]) * SIZE_SUFFIXES[match[2] or ""])
@@ -73,11 +73,11 @@ def parse_int(minimum: int, maximum: float = math.inf) -> Callable[[object], int
     """Return the parser of a whole number in a range."""
 
     def parse(value: object) -> int:
-        number = int(str(value))
-        if not minimum <= number <= maximum:
+        text = str(value).strip()
+        if not re.fullmatch(r"[+-]?\d+", text) or not minimum <= int(text) <= maximum:
             upper = "or more" if maximum == math.inf else f"to {maximum}"
-            raise ValueError(f"expected {minimum} {upper}")
-        return number
+            raise ValueError(f"expected a whole number, {minimum} {upper}")
+        return int(text)
 
     return parse
 

@@ -74,7 +74,10 @@ def parse_path(value: object) -> str:
 
 
 def parse_seconds(value: object) -> float:
-    seconds = float(str(value))
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise ValueError("expected a number of seconds")
     return seconds

@@ -45,7 +45,7 @@ class Check:
     advice: str = ""
 
 
-NO_CATALOG = Check("catalogue", "note", "is missing; the next ingest creates it")
+NO_CATALOG = Check("catalog", "note", "is missing; the next ingest creates it")
 
 
 def run_checks(config: Config, *, repair: bool = False) -> Iterator[Check]:
@@ -191,16 +191,16 @@ def _check_catalog(file: Path, points: int, repair: bool) -> Check:
         with closing(Catalog(file)) as catalog:
             cataloged = catalog.count_points()
         if cataloged == points:
-            return Check("catalogue", "ok", f"agrees with the store: {points} points")
+            return Check("catalog", "ok", f"agrees with the store: {points} points")
         detail = f"lists {cataloged} points, and the store has {points}"
     except CollectionError as error:
         detail = str(error)
     if not repair:
-        return Check("catalogue", "problem", detail, REPAIR_ADVICE)
+        return Check("catalog", "problem", detail, REPAIR_ADVICE)
     for suffix in ("", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     return Check(
-        "catalogue", "note", "did not match the store, and was deleted", "indexer ingest FOLDER"
+        "catalog", "note", "did not match the store, and was deleted", "indexer ingest FOLDER"
     )
 
 

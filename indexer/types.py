@@ -196,23 +196,51 @@ class SkippedFile:
     reason: str
     detail: str = ""
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether something is wrong with it; False for what is not indexed by design."""
+        return self.reason not in {"unsupported", "link-cycle"}
+
 
 SkipCallback: TypeAlias = "Callable[[SkippedFile], None]"
 
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What an ingest did, counted in distinct contents: a copy of a file is not an addition."""
+    """What an ingest did.
+
+    Every file that was found is counted once: `files` is the sum of `added`, `updated`,
+    `unchanged`, `moved`, `duplicates`, `unsupported`, `failed` and `remaining`.
+
+    Attributes:
+        added: Files with a new content.
+        updated: Files whose content or captions have changed.
+        unchanged: Files that are as they were.
+        moved: Files whose content was at another path before.
+        duplicates: Further files with a content that is counted in one of these.
+        unsupported: Files of a kind that is not indexed, such as SVG; `skipped` has them.
+        failed: Files, also of captions, and archives that cannot be read; `skipped` has them.
+        remaining: Files that an interrupted run has not reached.
+        removed: Contents that left the collection, because their files are gone.
+        skipped: What is unsupported or has failed, and why.
+        files: All files that were found.
+        interrupted: Whether the run was stopped before its end.
+        seconds: Time by stage, summed over threads, and in total.
+    """
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     moved: int = 0
+    duplicates: int = 0
+    unsupported: int = 0
+    failed: int = 0
+    remaining: int = 0
     removed: int = 0
     skipped: tuple[SkippedFile, ...] = ()
-    files: int = 0  # paths of images and texts that were seen
+    files: int = 0
     interrupted: bool = False
-    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

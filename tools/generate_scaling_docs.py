@@ -183,7 +183,7 @@ def _local_rows() -> Rows:
         found = _plan_images(images, 384).here
         yield [
             format_count(images),
-            format_bytes(found.catalogue),
+            format_bytes(found.catalog),
             format_bytes(found.thumbnails),
         ]
 

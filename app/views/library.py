@@ -162,7 +162,8 @@ def _show_report(job: IngestJob) -> None:
     words = "Stopped; everything done so far is saved" if report.interrupted else "Done"
     counts = {
         "added": report.added, "updated": report.updated, "unchanged": report.unchanged,
-        "moved": report.moved, "removed": report.removed,
+        "moved": report.moved, "duplicates": report.duplicates,
+        "unsupported": report.unsupported, "failed": report.failed, "removed": report.removed,
     }  # fmt: skip
     summary = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     st.success(f"{words}: {summary or 'nothing to do'}", icon=":material/check_circle:")

@@ -1,8 +1,8 @@
 """What the console scripts share: options, output, one-line errors and exit codes.
 
 Most options are made from the settings table. Results go to stdout, everything else to stderr.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; `indexer ingest` adds 3 for files that
-were skipped.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; `indexer ingest` and `reindex` add 3
+for files that failed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from embedder.redaction import redact_secrets
 from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
-FAILED, SKIPPED, INTERRUPTED = 1, 3, 130
+FAILED, FILES_FAILED, INTERRUPTED = 1, 3, 130
 NOTE_INTERVAL = 10.0  # seconds between two notes of `PeriodicNotes`
 DEBUG_FLAG = "--debug"
+
+_notes = SimpleNamespace(are_off=False)  # see `set_quiet`
 
 Command = Callable[..., None]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
@@ -90,31 +92,51 @@ def run_program(
         if DEBUG_FLAG in sys.argv or is_debug():
             print(redact_secrets(traceback.format_exc()), end="", file=sys.stderr)
         return _report_error(error, name, user_errors)
+    finally:
+        set_quiet(False)
     return code if isinstance(code, int) else 0
 
 
-def write_json(plain: object) -> None:
+def write_json(plain: Mapping[str, object]) -> None:
     """One JSON object on stdout, on one line."""
     readable = "utf" in (sys.stdout.encoding or "").lower()
     print(json.dumps(plain, ensure_ascii=not readable), flush=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table with a head on a terminal; elsewhere a line a row, tabs between, no head."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: int = 0) -> None:
+    """A table with a head on a terminal; elsewhere a line a row, tabs between, no head.
+
+    No value is broken. On a terminal that is too narrow, as many of the last `optional` columns as
+    needed are left out; if that is not enough, a row takes a line for each value.
+    """
     if not sys.stdout.isatty():
         for row in rows:
             print(*map(replace_unprintable, row), sep="\t")
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False, emoji=False)
+    texts = [tuple(map(replace_unprintable, row)) for row in rows]
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *texts, strict=True)]
+    count = len(columns)
+    while count > len(columns) - optional and sum(widths[:count]) + 2 * count > console.width:
+        count -= 1
+    if sum(widths[:count]) + 2 * (count - 1) > console.width:
+        for row in texts:
+            print_fields(dict(zip(columns, row, strict=True)))
+            print()
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(replace_unprintable(cell)) for cell in row))
-    Console(highlight=False, emoji=False).print(table)
+    for column in columns[:count]:
+        table.add_column(column, no_wrap=True)
+    for row in texts:
+        table.add_row(*map(Text, row[:count]))
+    console.print(table)
+    if count < len(columns):
+        print_note(f"a wider terminal also shows: {', '.join(columns[count:])}")
 
 
 def print_fields(fields: Mapping[str, str]) -> None:
@@ -130,19 +152,31 @@ def print_line(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """A line for the person at the terminal."""
+    """A line for the person at the terminal, who can turn notes off with --quiet."""
+    if not _notes.are_off:
+        print_problem(text)
+
+
+def print_problem(text: str) -> None:
+    """A line about what went wrong."""
     print(replace_unprintable(text), file=sys.stderr, flush=True)
 
 
+def set_quiet(quiet: bool) -> bool:
+    """Turn notes off, or on: the callback of --quiet."""
+    _notes.are_off = quiet
+    return quiet
+
+
 def print_list(title: str, items: Sequence[str], limit: int | None, hint: str) -> None:
-    """Up to `limit` items under a title as notes; `hint` says where the others are."""
+    """Up to `limit` items, about what went wrong; `hint` says where the others are."""
     if not items:
         return
-    print_note(title)
+    print_problem(title)
     for item in items[:limit]:
-        print_note(f"  {item}")
+        print_problem(f"  {item}")
     if limit is not None and len(items) > limit:
-        print_note(f"  ... and {len(items) - limit} more; {hint}")
+        print_problem(f"  ... and {len(items) - limit} more; {hint}")
 
 
 @dataclass(slots=True)
@@ -202,10 +236,9 @@ def _report_error(error: Exception, name: str, user_errors: tuple[type[Exception
 
 def _print_error(message: str, hint: str = "") -> None:
     message = redact_secrets(message)
-    for line in f"error: {message}".splitlines():
-        print_note(line)
-    if hint:
-        print_note(hint)
+    for line in [*f"error: {message}".splitlines(), hint]:
+        if line:
+            print_problem(line)
     if "--json" in sys.argv[: sys.argv.index("--") if "--" in sys.argv else None]:
         write_json({"error": message})
 
@@ -220,7 +253,7 @@ def make_option(row: Setting, *names: str, parse: bool = False, **keywords: Any)
         try:
             return row.parse(text)
         except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
+            raise typer.BadParameter(f"{row.mask(text)!r}: {error}") from None
 
     own: dict[str, Any] = {
         "metavar": row.metavar or None,
@@ -288,9 +321,11 @@ def _read_parameters(function: Callable[..., object], without: str = "") -> list
 def complete_model_name(incomplete: str) -> list[str]:
     """What the shell offers for --model."""
     from embedder.api import list_models
+    from embedder.families.registry import SHORT_NAMES
 
     try:
-        return [card.name for card in list_models() if card.name.startswith(incomplete)]
+        names = [*SHORT_NAMES, *(card.name for card in list_models())]
+        return [name for name in names if name.startswith(incomplete)]
     except Exception:  # a shell cannot show an error
         return []
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from embedder.api import describe_model, list_models, load
+from embedder.api import describe_model, find_model, list_models, load
 from embedder.cli.console import (
     Json,
     Model,
@@ -24,9 +24,9 @@ from embedder.cli.console import (
     write_json,
 )
 from embedder.errors import EmbedderError
-from embedder.families.registry import DEFAULT_MODEL
+from embedder.families.registry import DEFAULT_MODEL, shorten_name
 from embedder.hardware import format_bytes
-from embedder.model_card import UNPINNED, find_preset
+from embedder.model_card import UNPINNED
 from embedder.types import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from embedder.types import Input, ModelCard, Vectors
 
 ROLES = ("query", "document")
+COLUMNS = ("model", "short name", "dim")
+MORE_COLUMNS = ("memory", "runs here", "license", "composes", "takes", "parameters")  # if they fit
 
 HELP = """
 Turn texts, images, or both together into vectors of one space.
@@ -92,20 +94,21 @@ def print_models(name: str | None = None, *, as_json: bool) -> None:
     """Print the cards of all models, or of the one called `name`."""
     found = [find_card(name)] if name else list_models()
     if as_json:
-        write_json({"default": DEFAULT_MODEL, "models": [asdict(card) for card in found]})
+        models = [{**asdict(card), "short_name": shorten_name(card.name)} for card in found]
+        write_json({"default": DEFAULT_MODEL, "models": models})
         return
     from embedder.hardware import detect_memory
 
     memory = detect_memory()
-    columns = ("model", "dim", "takes", "composes", "parameters", "memory", "runs here", "license")
-    print_table(columns, [_format_row(card, memory) for card in found])
+    rows = [_format_row(card, memory) for card in found]
+    print_table(COLUMNS + MORE_COLUMNS, rows, optional=len(MORE_COLUMNS))
     if sys.stdout.isatty() and any(card.license_note for card in found):
         print_note("* see the note: embedder info --model NAME")
 
 
 def find_card(name: str) -> ModelCard:
     """The card called `name`; for other models, what their files or their server describe."""
-    return find_preset(list_models(), name) or describe_model(name)
+    return find_model(name) or describe_model(name)
 
 
 def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
@@ -113,13 +116,14 @@ def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
 
     return (
         card.name,
+        shorten_name(card.name),
         str(card.dim),
-        ", ".join(card.modalities),
-        "yes" if card.composes else "no",
-        f"{card.parameters / 1e9:.1f}B" if card.parameters >= 5e7 else "small",
         format_bytes(card.memory),
         choose_placement(card.memory, memory),
         f"{card.license} *" if card.license_note else card.license,
+        "yes" if card.composes else "no",
+        ", ".join(card.modalities),
+        f"{card.parameters / 1e9:.1f}B" if card.parameters >= 5e7 else "small",
     )
 
 
@@ -128,9 +132,10 @@ def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """Show everything that is known about a model."""
     card = find_card(model)
     if as_json:
-        write_json(asdict(card))
+        write_json({**asdict(card), "short_name": shorten_name(card.name)})
         return
-    fields = {name.replace("_", " "): _format_value(value) for name, value in asdict(card).items()}
+    fields = {"short name": shorten_name(card.name)} if shorten_name(card.name) else {}
+    fields |= {name.replace("_", " "): _format_value(value) for name, value in asdict(card).items()}
     if card.fingerprint == UNPINNED:
         fields |= dict.fromkeys(("revision", "fingerprint"), "known once its weights are here")
     print_fields({**fields, "memory": format_bytes(card.memory)})

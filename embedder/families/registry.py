@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from embedder.errors import EmbedderError, UnknownModelError
+from embedder.errors import EmbedderError, MissingExtraError, UnknownModelError
 from embedder.extras import require_extra
 
 if TYPE_CHECKING:
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "starter"
 URL_SCHEMES = ("http://", "https://")
+SHORT_NAMES = {
+    "e5-v": "royokong/e5-v",
+    "mme5": "intfloat/mmE5-mllama-11b-instruct",
+    "qwen3-vl-embedding-2b": "Qwen/Qwen3-VL-Embedding-2B",
+    "qwen3-vl-embedding-8b": "Qwen/Qwen3-VL-Embedding-8B",
+    "siglip2-base": "google/siglip2-base-patch16-256",
+    "vlm2vec-full": "TIGER-Lab/VLM2Vec-Full",
+    "vlm2vec-llava-next": "TIGER-Lab/VLM2Vec-LLaVa-Next",
+    "vlm2vec-qwen2vl-2b": "TIGER-Lab/VLM2Vec-Qwen2VL-2B",
+    "vlm2vec-qwen2vl-7b": "TIGER-Lab/VLM2Vec-Qwen2VL-7B",
+    "vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0",
+}
+"""For people who type; cards and collections have the full name."""
+MAX_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +79,43 @@ def find_family_name(name: str) -> str:
     return find_family(name)[0].name
 
 
+def expand_name(name: str) -> str:
+    """Return the full name of a short one; any other name, and that of a folder, as it is."""
+    full_name = SHORT_NAMES.get(name.lower())
+    return full_name if full_name and not Path(name).is_dir() else name
+
+
+def shorten_name(name: str) -> str:
+    """Return the short name of a model, or "" if it has none."""
+    return next((short for short, full in SHORT_NAMES.items() if full == name), "")
+
+
+def suggest_names(name: str) -> list[str]:
+    """Return the known names nearest to a mistyped one, short where there is a short one."""
+    shown: dict[str, str] = {}  # what may be typed -> the name to suggest
+    for card in (card for family in FAMILIES for card in family.implementation.CARDS):
+        best = shorten_name(card.name) or card.name
+        shown |= dict.fromkeys(
+            (best, card.name.lower(), card.name.lower().rpartition("/")[2]), best
+        )
+    typed = name.lower()
+    near = [key for key in shown if len(typed) > 2 and typed in key]
+    near += get_close_matches(typed, shown, n=len(shown))
+    return list(dict.fromkeys(shown[key] for key in near))[:MAX_SUGGESTIONS]
+
+
 def find_family(name: str) -> tuple[Family, str]:
-    """Return the family that serves `name`, and the name without a `family:` prefix.
+    """Return the family that serves `name`, and the full name without a `family:` prefix.
 
     Raises `UnknownModelError`, or `EmbedderError` for a checkpoint that cannot be read.
     """
     by_name = {family.name: family for family in FAMILIES}
     prefix, _, rest = name.partition(":")
     if rest and prefix in by_name:
-        return by_name[prefix], rest
+        return by_name[prefix], expand_name(rest)
     if name.startswith(URL_SCHEMES):
         return by_name["remote"], name
+    name = expand_name(name)
     for family in FAMILIES:
         if any(card.name == name for card in family.implementation.CARDS):
             return family, name
@@ -82,7 +123,15 @@ def find_family(name: str) -> tuple[Family, str]:
     if is_id or Path(os.path.expanduser(name)).is_dir():
         from embedder.checkpoint import detect_family, resolve_folder
 
-        folder = resolve_folder(name)
+        try:
+            folder = resolve_folder(name)
+        except MissingExtraError:
+            raise
+        except EmbedderError as error:
+            hint = _format_suggestions(name)
+            if not hint:
+                raise
+            raise UnknownModelError(f"{error}{hint}") from error
         family_name = detect_family(folder)
         if family_name not in by_name:
             raise EmbedderError(
@@ -90,5 +139,13 @@ def find_family(name: str) -> tuple[Family, str]:
                 "update polylens"
             )
         return by_name[family_name], name
-    known = ", ".join(card.name for family in FAMILIES for card in family.implementation.CARDS)
-    raise UnknownModelError(f"no model or folder is called {name!r}; known models: {known}")
+    cards = [card for family in FAMILIES for card in family.implementation.CARDS]
+    known = ", ".join(shorten_name(card.name) or card.name for card in cards)
+    raise UnknownModelError(
+        f"no model or folder is called {name!r}; known models: {known}{_format_suggestions(name)}"
+    )
+
+
+def _format_suggestions(name: str) -> str:
+    names = suggest_names(name)
+    return f"; did you mean {' or '.join(names)}?" if names else ""

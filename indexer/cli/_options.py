@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import Command, complete_model_name, inject, make_option, print_note
+from embedder.cli.console import (
+    Command,
+    complete_model_name,
+    inject,
+    make_option,
+    print_note,
+    set_quiet,
+)
 from indexer.config import SETTINGS, WORKERS, Config, load_config
 from indexer.errors import ConfigError
 
@@ -38,7 +45,9 @@ def complete_collection(context: typer.Context, incomplete: str) -> list[str]:
 
 Json = Annotated[bool, Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Show more.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress.")]
+Quiet = Annotated[
+    bool, Option("--quiet", "-q", help="Print results and errors only.", callback=set_quiet)
+]
 DryRun = Annotated[bool, Option("--dry-run", help="Show what would be done; do nothing.")]
 
 

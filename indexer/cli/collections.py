@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from embedder.cli.console import print_note, print_table, write_json
+from embedder.redaction import redact_secrets
 from indexer.cli import _options
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def list_(
     found = list_collections(replace(config, tenant=None))
     counted = {s.name: _count_tenants(config, s.name) if tenants else {} for s in found}
     if as_json:
-        write_json([_summary_to_json(s, counted[s.name]) for s in found])
+        collections = [_summary_to_json(s, counted[s.name]) for s in found]
+        write_json({"store": redact_secrets(config.store), "collections": collections})
         return
     if not found:
         print_note("there is no collection yet: indexer ingest FOLDER")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import INTERRUPTED, SKIPPED, print_line, print_note, write_json
+from embedder.cli.console import (
+    FILES_FAILED,
+    INTERRUPTED,
+    print_line,
+    print_note,
+    print_problem,
+    write_json,
+)
 from indexer.cli import _options
 from indexer.config import Config
 
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-COUNTS = ("added", "updated", "unchanged", "moved", "removed")
+COUNTS = ("added", "updated", "unchanged", "moved", "duplicates", "unsupported", "failed")
 MAX_SHOWN = 10  # files of one list
 
 INGEST_EXAMPLES = """
@@ -32,8 +39,9 @@ Examples:
   indexer ingest https://example.org/list.csv --allow-host images.example.org
   indexer ingest /mnt/photos --store http://qdrant:6333 --workers ray://head:10001
 
-Files that cannot be used are skipped, listed and counted: exit status 3. Ctrl-C stops after the
-current batch, with everything saved: exit status 130.
+Files that cannot be used are listed and counted: exit status 3 if one failed, 0 if all of them are
+of a kind that is not indexed, such as SVG. Ctrl-C stops after the current batch, with everything
+saved: exit status 130.
 """
 PRUNE_EXAMPLES = """
 Examples:
@@ -92,26 +100,31 @@ def ingest(
         print_report(report, errors, verbose=verbose)
     if report.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if report.skipped:
-        raise typer.Exit(SKIPPED)
+    if report.failed:
+        raise typer.Exit(FILES_FAILED)
 
 
 def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) -> None:
-    """The counts on stdout; the stages' times and the skipped files on stderr."""
-    stages = {name: spent for name, spent in report.seconds.items() if name != "total"}
-    if stages:
+    """The counts on stdout; the times, and the files that were skipped or failed, on stderr."""
+    if report.seconds:
+        stages = {name: spent for name, spent in report.seconds.items() if name != "total"}
         times = ", ".join(f"{name} {spent:.1f} s" for name, spent in stages.items())
-        print_note(f"time in all threads: {times}")
-    listed = report.skipped if verbose else report.skipped[:MAX_SHOWN]
-    for skipped in listed:
-        detail = f": {skipped.detail}" if skipped.detail else ""
-        print_note(f"skipped {skipped.path} ({skipped.reason}{detail})")
-    if len(report.skipped) > len(listed):
-        print_note(f"... and {len(report.skipped) - len(listed)} more; all of them: {errors}")
+        print_note(f"{report.seconds['total']:.1f} s; in all threads: {times}")
+    skipped = sorted(report.skipped, key=lambda skip: not skip.is_failure)
+    for skip in skipped if verbose else skipped[:MAX_SHOWN]:
+        detail = f": {skip.detail}" if skip.detail else ""
+        text = f"{skip.path} ({skip.reason}{detail})"
+        if skip.is_failure:
+            print_problem(f"failed {text}")
+        else:
+            print_note(f"skipped {text}")
+    if len(skipped) > MAX_SHOWN and not verbose:
+        show = print_problem if report.failed > MAX_SHOWN else print_note
+        show(f"... and {len(skipped) - MAX_SHOWN} more; all of them: {errors}")
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
-    total = f" in {report.seconds['total']:.1f} s" if "total" in report.seconds else ""
+    counts += f", {report.remaining} not reached" if report.interrupted else ""
     stopped = "interrupted; " if report.interrupted else ""
-    print(f"{stopped}{report.files} files{total}: {counts}, {len(report.skipped)} skipped")
+    print(f"{stopped}{report.files} files: {counts}; {report.removed} removed")
 
 
 @app.command(epilog=PRUNE_EXAMPLES)

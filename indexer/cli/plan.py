@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import make_option, print_fields, print_table, write_json
+from embedder.cli.console import inject, make_option, print_fields, print_table, write_json
 from embedder.hardware import format_bytes
 from embedder.settings import Setting, parse_size
 from indexer.cli import _options
@@ -74,47 +74,61 @@ def _parsed_option(
 
 Number = partial(Option, metavar="N", callback=_check_finite)
 Price = partial(Number, metavar="PRICE", min=0)
-
-
-@app.command(epilog=EXAMPLES)
-@_options.takes_flags("dim", "store", "collection", "model")
-def plan(
-    flags: dict[str, Any],
-    images: Annotated[int, _parsed_option("Images, such as 100M or 1B.", parse_count)],
-    texts: Annotated[
-        int, _parsed_option("Chunks of text; a short text is one.", parse_count, default="0")
-    ] = 0,
-    captions: Annotated[float, Number(min=0, help="Captions per image, on average.")] = 0.0,
-    profile: Annotated[
+PLAN_OPTIONS = {  # fields of a `PlanRequest`, which has the defaults
+    "texts": Annotated[
+        int | None, _parsed_option("Chunks of text; a short text is one.", parse_count, default="0")
+    ],
+    "captions": Annotated[
+        float | None, Number(min=0, show_default="0", help="Captions per image, on average.")
+    ],
+    "profile": Annotated[
         str | None,
         _parsed_option(
             "Plan for this profile, not for the best one.", parse_profile, "small|large|huge"
         ),
-    ] = None,
-    replicas: Annotated[
-        int | None, Option(min=1, metavar="N", help="Copies of each shard.")
-    ] = None,
-    node_ram: Annotated[
-        int, _parsed_option("RAM of a node.", _parse_ram, "SIZE", "64GB")
-    ] = 64_000_000_000,
-    gpu: Annotated[
-        str,
+    ],
+    "replicas": Annotated[int | None, Option(min=1, metavar="N", help="Copies of each shard.")],
+    "node_ram": Annotated[int | None, _parsed_option("RAM of a node.", _parse_ram, "SIZE", "64GB")],
+    "gpu": Annotated[
+        str | None,
         _parsed_option(
             "The GPU that embeds, such as a100, l40s or l4.", _parse_gpu, "NAME", "h100"
         ),
-    ] = "h100",
-    gpus: Annotated[int, Option(min=1, metavar="N", help="How many GPUs.")] = 1,
-    days: Annotated[
-        float | None, Number(min=0.001, help="Days that the embedding may take.")
-    ] = None,
-    utilisation: Annotated[
-        float, Number(min=0.01, max=1, help="Share of a GPU's peak that the model reaches.")
-    ] = 0.4,
-    points_per_second: Annotated[
+    ],
+    "gpus": Annotated[
+        int | None, Option(min=1, metavar="N", show_default="1", help="How many GPUs.")
+    ],
+    "days": Annotated[float | None, Number(min=0.001, help="Days that the embedding may take.")],
+    "utilization": Annotated[
+        float | None,
+        Number(
+            "--utilization",
+            "--utilisation",
+            min=0.01,
+            max=1,
+            show_default="0.4",
+            help="Share of a GPU's peak that the model reaches.",
+        ),
+    ],
+    "points_per_second": Annotated[
         float | None, Number(min=0.1, help="The upload speed measured on your server.")
-    ] = None,
-    gpu_hour: Annotated[float | None, Price(help="Cost of a GPU per hour.")] = None,
-    node_month: Annotated[float | None, Price(help="Cost of a node per month.")] = None,
+    ],
+    "gpu_hour": Annotated[float | None, Price(help="Cost of a GPU per hour.")],
+    "node_month": Annotated[float | None, Price(help="Cost of a node per month.")],
+}
+
+
+def _leave_out_defaults(**values: object) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@app.command(epilog=EXAMPLES)
+@_options.takes_flags("dim", "store", "collection", "model")
+@inject("plan_options", _leave_out_defaults, PLAN_OPTIONS)
+def plan(
+    flags: dict[str, Any],
+    plan_options: dict[str, Any],
+    images: Annotated[int, _parsed_option("Images, such as 100M or 1B.", parse_count)],
     as_json: _options.Json = False,
 ) -> None:
     """Show what a collection of that size needs: RAM, disk, nodes, GPU-days, and the commands."""
@@ -127,21 +141,10 @@ def plan(
     request = PlanRequest(
         images=images,
         dim=dim,
-        texts=texts,
-        captions=captions,
         card=card,
-        profile=profile,
-        replicas=replicas,
-        node_ram=node_ram,
-        gpu=gpu,
-        gpus=gpus,
-        days=days,
-        utilization=utilisation,
-        points_per_second=points_per_second,
-        gpu_hour=gpu_hour,
-        node_month=node_month,
         collection=config.collection if flags["collection"] else COLLECTION_PLACEHOLDER,
         url=config.store if open_backend(config).is_shared else URL_PLACEHOLDER,
+        **plan_options,
     )
     if request.load.points == 0:
         raise typer.BadParameter(
@@ -156,13 +159,13 @@ def plan(
 
 def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
     """The card of a known model, and the dimension of its vectors; nothing is downloaded."""
-    from embedder import DEFAULT_MODEL, list_models
-    from embedder.model_card import find_preset, validate_dim
+    from embedder import DEFAULT_MODEL, find_model, list_models
+    from embedder.model_card import validate_dim
 
     if config.model is None and config.dim is not None:
         return None, config.dim
     name = config.model or DEFAULT_MODEL
-    card = find_preset(list_models(), name)
+    card = find_model(name)
     if card is not None:
         return card, validate_dim(card, config.dim)
     if config.dim is None:

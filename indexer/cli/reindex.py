@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import FAILED, INTERRUPTED, SKIPPED, print_list, print_note, write_json
+from embedder.cli.console import (
+    FAILED,
+    FILES_FAILED,
+    INTERRUPTED,
+    print_list,
+    print_note,
+    print_problem,
+    write_json,
+)
 from indexer.cli import _options
 from indexer.cli.ingest import MAX_SHOWN, print_report
 from indexer.config import Config
@@ -31,8 +39,8 @@ Examples:
 
 Searches use the old index until the new one is complete and checked; ingest and prune must wait.
 Ctrl-C saves and stops, and the same command continues. Give --manifest, --frames and --follow-links
-as with ingest. Files that cannot be used are skipped and listed: exit status 3; if the new index
-would lack files that the old one has, the old one stays in use: exit status 1.
+as with ingest, which has the same exit status 3 for files that failed; if the new index would lack
+files that the old one has, the old one stays in use: exit status 1.
 """
 
 
@@ -145,17 +153,17 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
 def _exit_with_status(report: ReindexReport) -> None:
     """The exit status, and the next command where the old index is still in use."""
     if report.ingest.interrupted:
-        print_note("the old index is still in use; run the command again to continue")
+        print_problem("the old index is still in use; run the command again to continue")
         raise typer.Exit(INTERRUPTED)
     if not report.switched:
-        print_note(
+        print_problem(
             "the old index is still in use, and the new one is kept. Repair the files (or name "
             "their captions with --manifest, their folders with indexer ingest), then run the "
             "command again; or continue without them: --allow-missing"
         )
         raise typer.Exit(FAILED)
-    if report.ingest.skipped:
-        raise typer.Exit(SKIPPED)
+    if report.ingest.failed:
+        raise typer.Exit(FILES_FAILED)
 
 
 def _rollback(config: Config, *, as_json: bool) -> None:
@@ -193,8 +201,9 @@ def _open_for_writing(config: Config) -> Iterator[CollectionBackend]:
 
 def warn_about_model_setting(name: str) -> None:
     """Every command would refuse a model that the settings still name."""
+    from embedder.families.registry import expand_name
     from indexer.config import load_settings
 
     for setting in load_settings(warn=lambda _: None):
-        if setting.name == "model" and setting.value not in (None, name):
+        if setting.name == "model" and expand_name(str(setting.value or name)) != name:
             print_note(f"the settings ({setting.origin}) still name {setting.shown!r} as the model")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import INTERRUPTED, inject, print_line, print_note, write_json
+from embedder.cli.console import (
+    INTERRUPTED,
+    inject,
+    print_line,
+    print_note,
+    print_problem,
+    write_json,
+)
 from indexer.cli import _options
 
 if TYPE_CHECKING:
@@ -137,7 +144,7 @@ def snapshot(
     with stop_on_signal() as stop, show_progress(quiet=quiet) as show:
         report = write(config, path, thumbs=thumbs, on_progress=show, stop=stop)
     if report is None:
-        print_note("stopped; the unfinished file was deleted")
+        print_problem("stopped; the unfinished file was deleted")
         raise typer.Exit(INTERRUPTED)
     if as_json:
         names = {"file": str(path), "collection": config.collection}
@@ -196,7 +203,7 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
         print(f"{format_location(config)} has {report.points:,} points: {', '.join(parts)}")
     if not report.done:
         points = report.copied + report.resumed
-        print_note(f"stopped after {points:,} points; the same command continues")
+        print_problem(f"stopped after {points:,} points; the same command continues")
         raise typer.Exit(INTERRUPTED)
     if report.replaced:
         at = f"--store {redact_secrets(config.store)} --collection {config.collection}"

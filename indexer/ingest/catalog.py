@@ -211,11 +211,15 @@ class Catalog:
         )
 
     def count_outcomes(self) -> dict[str, int]:
-        """How many contents have each outcome; those seen without one are `unchanged`."""
+        """How many contents have each outcome; those of files that were not read are `unchanged`.
+
+        Files that were to be read, and failed or were not reached, have no outcome.
+        """
         counts = dict(self._fetch("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))
         unchanged = self._fetch(
             "SELECT count(DISTINCT content) FROM seen JOIN files USING (path)"
             " WHERE content NOT IN (SELECT content FROM outcomes)"
+            " AND path NOT IN (SELECT path FROM pending)"
         )[0][0]
         return {**counts, "unchanged": counts.get("unchanged", 0) + unchanged}
 

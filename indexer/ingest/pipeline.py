@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
@@ -75,7 +75,7 @@ def ingest(
         coordinator: Workers that decode and embed in place of this process.
 
     Returns:
-        What was done, with counts of distinct contents.
+        What was done.
 
     Raises:
         IndexerError: A root is missing, the store fails, the disk is full, or another process is
@@ -149,6 +149,7 @@ class _Pipeline:
         self._skipped: list[SkippedFile] = []
         self._in_flight: deque[_InFlight] = deque()
         self._done, self._total = 0, 0
+        self._num_written, self._num_unread = 0, 0  # files
         self._sources = SourceSet.open(roots, options.source_options, self._skipped.append)
         self._decode_stage = DecodeStage(
             self._sources,
@@ -221,7 +222,7 @@ class _Pipeline:
 
     def _submit(self, batch: Batch, *, is_retry: bool = False) -> None:
         """Reconcile a batch with the catalog and the store, and start embedding it."""
-        self._skipped += [item for item in batch if isinstance(item, SkippedFile)]
+        self._skip(item for item in batch if isinstance(item, SkippedFile))
         files = [item for item in batch if isinstance(item, DecodedFile)]
         changes, orphans = collect_changes(files, self._catalog)
         touched = {change.content.id for change in changes} | {o.file.content_id for o in orphans}
@@ -256,10 +257,12 @@ class _Pipeline:
         for plan in batch.plans:
             self._decode_stage.release(plan.change.content.id)
             if plan.error:  # the next run tries again
-                self._skipped += [
+                self._skip(
                     SkippedFile(display_path(file.file.path), "embed-failed", plan.error)
                     for file in plan.change.arrived
-                ]
+                )
+            else:
+                self._num_written += len(plan.change.arrived)
         self._write_stage.commit(interval=COMMIT_INTERVAL)
         self._done += batch.num_files
         self._report_progress("ingest", self._done, self._total, batch.last_path)
@@ -289,16 +292,29 @@ class _Pipeline:
         total = round(time.perf_counter() - self._started, 3)
         return replace(report, seconds={**self._timer.seconds, "total": total})
 
+    def _skip(self, skips: Iterable[SkippedFile]) -> None:
+        """Report pending files that cannot be used; workers report files of captions as well."""
+        for skip in skips:
+            self._skipped.append(skip)
+            self._num_unread += skip.reason != "bad-sidecar"
+
     def _build_report(self, removed: int) -> IngestReport:
-        counts = self._catalog.count_outcomes()
+        contents = Counter(self._catalog.count_outcomes())
+        usable = self._catalog.count_seen() - self._total + self._num_written
+        failed = sum(skip.is_failure for skip in self._skipped)
+        remaining = self._total - self._num_written - self._num_unread
         return IngestReport(
-            added=counts.get("added", 0),
-            updated=counts.get("updated", 0),
-            unchanged=counts["unchanged"],
-            moved=counts.get("moved", 0),
+            added=contents["added"],
+            updated=contents["updated"],
+            unchanged=contents["unchanged"],
+            moved=contents["moved"],
+            duplicates=usable - contents.total(),
+            unsupported=len(self._skipped) - failed,
+            failed=failed,
+            remaining=remaining,
             removed=removed,
             skipped=tuple(self._skipped),
-            files=self._catalog.count_seen(),
+            files=usable + len(self._skipped) + remaining,
             interrupted=self._stop.is_set(),
         )
 

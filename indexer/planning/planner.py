@@ -65,7 +65,7 @@ class PlanRequest:
 class LocalStorage:
     """Bytes on the machine that ingests: one catalog, and a thumbnail per image."""
 
-    catalogue: float
+    catalog: float
     thumbnails: float
 
 
@@ -267,7 +267,7 @@ def format_sections(plan: DeploymentPlan) -> dict[str, str]:
         f"{format_number(local.search_ms)} ms a search; good up to {local.limit:,} points",
         "embedding": "" if plan.embedding is None else _format_embedding(plan.embedding),
         "upload": _format_upload(plan.upload) if plan.chosen in PROFILES else "",
-        "here": f"{format_bytes(here.catalogue)} of catalog, "
+        "here": f"{format_bytes(here.catalog)} of catalog, "
         f"{format_bytes(here.thumbnails)} of thumbnails",
         "cost": ", ".join(filter(None, prices)),
         **_continuation_lines(plan.notes, 10, "note"),

@@ -171,7 +171,7 @@ def list_components(load: CollectionLoad, profile: Profile) -> list[StorageCompo
     graphs = load.vectors * of.HNSW_M * of.LINK_BYTES * of.FILTER_LINK_FACTOR
     sizes = [  # name, bytes, whether they are in RAM
         ("original vectors", original_vector_bytes(load, profile), not profile.originals_on_disk),
-        ("quantised vectors", quantized_vector_bytes(load, profile), True),
+        ("quantized vectors", quantized_vector_bytes(load, profile), True),
         ("HNSW graphs", graphs, not profile.graph_on_disk),
         ("facets, indexed", facets, not profile.indexes_on_disk),
         ("look-ups, indexed", lookups, not profile.lookups_on_disk),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from embedder.types import Embedder, ModelCard
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
@@ -108,7 +108,7 @@ def _merge_reports(reports: Sequence[ReindexReport]) -> ReindexReport:
     if len(reports) == 1:
         return first
     done = [report.ingest for report in reports]
-    counts = ("added", "updated", "unchanged", "moved", "removed", "files")
+    counts = [f.name for f in fields(IngestReport) if f.type == "int"]
     ingest = replace(
         done[-1],
         **{name: sum(getattr(one, name) for one in done) for name in counts},

@@ -55,7 +55,7 @@ class TransferReport:
     resumed: int = 0  # by earlier runs
     kept: int = 0  # already in the destination (merge)
     checked: int = 0  # points compared
-    catalogues: int = 0
+    catalogs: int = 0
     votes: int = 0
     seconds: float = 0.0
     replaced: bool = False  # there was a collection, whose index is the old one now
@@ -187,7 +187,7 @@ class Transfer:
             self.backend.mark_ingested(name, index)
         return replace(
             report,
-            catalogues=catalogs,
+            catalogs=catalogs,
             votes=votes,
             checked=len(sample),
             replaced=replaces,

@@ -43,7 +43,7 @@ class SnapshotReport:
 
     points: int
     bytes: int
-    catalogues: int
+    catalogs: int
     votes: int  # files of votes: the collection's, and one per tenant
     seconds: float
 
@@ -101,7 +101,7 @@ def snapshot(
     return SnapshotReport(
         points=points,
         bytes=size,
-        catalogues=catalogs,
+        catalogs=catalogs,
         votes=votes,
         seconds=time.monotonic() - started,
     )

@@ -57,7 +57,7 @@ def test_a_point_is_the_sum_of_its_structures():
     """dim 1024, no captions; space for an image vector and a text vector."""
     parts = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "small")
     assert parts["original vectors"] == (2 * 1024 * 4, 2 * 1024 * 4)
-    assert parts["quantised vectors"] == (0, 0)
+    assert parts["quantized vectors"] == (0, 0)
     assert parts["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
     assert parts["facets, indexed"] == pytest.approx((158.4, 158.4))  # 44 bytes x 3.6
     assert parts["look-ups, indexed"] == pytest.approx((417.6, 417.6))  # 116 bytes x 3.6
@@ -70,10 +70,10 @@ def test_a_point_is_the_sum_of_its_structures():
 def test_what_is_on_disk_takes_no_ram():
     large = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "large")
     assert large["original vectors"] == (2 * 1024 * 2, 0)
-    assert large["quantised vectors"] == (2 * (1024 / 2 + 8),) * 2
+    assert large["quantized vectors"] == (2 * (1024 / 2 + 8),) * 2
     assert large["payload"] == (555, 0)
     huge = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "huge")
-    assert huge["quantised vectors"] == (2 * (1024 / 4 + 8),) * 2
+    assert huge["quantized vectors"] == (2 * (1024 / 4 + 8),) * 2
     assert huge["HNSW graphs"][1] == huge["facets, indexed"][1] == 0
 
 
@@ -383,7 +383,7 @@ def test_the_engines_files_are_as_large_as_planned(files):
     assert sum(room) == pytest.approx(parts["original vectors"][0], rel=0.02)
     assert room[0] == room[1]  # also that of the text, which no point has
     bits = [files[f"vector_storage-{name}/quantized.data"] for name in ("image", "text")]
-    assert sum(bits) == pytest.approx(parts["quantised vectors"][0], rel=0.03)
+    assert sum(bits) == pytest.approx(parts["quantized vectors"][0], rel=0.03)
     stored = sum(b for f, b in files.items() if f.startswith("vector_storage-bm25/store"))
     assert stored == pytest.approx(parts["words, stored"][0], rel=0.25)
 

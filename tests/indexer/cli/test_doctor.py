@@ -40,7 +40,7 @@ def test_no_problems(library):
         "disk": "ok",
         "collection": "ok",
         "store": "ok",
-        "catalogue": "ok",
+        "catalog": "ok",
         "thumbnails": "ok",
         "model": "ok",
     }
@@ -103,7 +103,7 @@ def test_a_catalog_that_does_not_match_the_store(indexed, pictures):
         lost = opened.store.scroll(limit=1)[0][0].id
         opened.store.delete([lost])
     answer = indexed.json("doctor", code=1)
-    assert states(answer)["catalogue"] == "problem"
+    assert states(answer)["catalog"] == "problem"
     assert states(answer)["thumbnails"] in ("note", "ok")  # a passage has no thumbnail
     done = indexed("doctor")
     assert done.returncode == 1
@@ -118,7 +118,7 @@ def test_a_damaged_catalog(indexed, pictures):
     catalogue.write_bytes(b"no database" * 1000)
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(catalogue).execute("SELECT * FROM files")
-    assert states(indexed.json("doctor", code=1))["catalogue"] == "problem"
+    assert states(indexed.json("doctor", code=1))["catalog"] == "problem"
     indexed.json("doctor", "--repair")
     answer = indexed.json("ingest", pictures)
     assert answer["added"] == 0, "the store still has them"

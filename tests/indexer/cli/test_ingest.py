@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 import signal
+import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
 COUNTS = ("added", "updated", "unchanged", "moved", "removed")
+REST = ("duplicates", "unsupported", "failed", "remaining")
 
 
 def counts(answer: dict) -> dict[str, int]:
@@ -19,7 +22,7 @@ def counts(answer: dict) -> dict[str, int]:
 
 def test_json_is_one_object(indexer, pictures):
     answer = indexer.json("ingest", pictures)
-    assert set(answer) == {*COUNTS, "skipped", "files", "interrupted", "seconds"}
+    assert set(answer) == {*COUNTS, *REST, "skipped", "files", "interrupted", "seconds"}
     assert counts(answer) == {"added": 4}
     assert answer["skipped"] == []
     assert answer["files"] == 4
@@ -48,7 +51,66 @@ def test_skipped_files_are_listed_and_exit_3(indexer, pictures):
     done = indexer("ingest", pictures)
     assert done.returncode == 3
     assert "broken.jpg" in done.stderr
-    assert "1 skipped" in done.stdout
+    assert "1 failed" in done.stdout
+
+
+def make_every_kind_of_file(folder: Path, photo) -> None:
+    """Eight kinds, and what is no file of its own: captions, a folder, something else."""
+    photo(folder / "white.png", "white")
+    shutil.copy(folder / "white.png", folder / "white copy.png")
+    photo(folder / "black.png", "black")
+    (folder / "black.txt").write_text("a black wall")
+    (folder / "drawing.svg").write_text("<svg/>")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (folder / "empty.png").touch()
+    (folder / "program.exe").write_bytes(b"MZ")
+    with tarfile.open(folder.parent / "members.tar", "w") as tar:
+        for name in ("white.png", "red.png", "red.txt", "drawing.svg", "broken.jpg"):
+            tar.add(folder / name, name)
+
+
+def total(answer: dict) -> int:
+    return sum(answer[name] for name in (*COUNTS, *REST) if name != "removed")
+
+
+def test_the_counts_are_a_partition_of_the_files(indexer, pictures, photo):
+    make_every_kind_of_file(pictures, photo)
+    arguments = ("ingest", pictures, pictures.parent / "members.tar")
+    first = indexer.json(*arguments, code=3)
+    assert counts(first) == {"added": 6}  # four pictures were there, with a note
+    assert [first[name] for name in REST] == [3, 2, 3, 0]
+    assert first["files"] == total(first) == 14
+    assert len(first["skipped"]) == first["unsupported"] + first["failed"]
+
+    (pictures / "red.png").rename(pictures / "crimson.png")
+    (pictures / "red.txt").rename(pictures / "crimson.txt")
+    (pictures / "blue.txt").write_text("another blue wall")
+    (pictures / "black.png").write_bytes(b"")  # known, and damaged since
+    photo(pictures / "gray.png", "gray")
+    for options in (["--dry-run"], ["--prune"]):
+        then = indexer.json(*arguments, *options, code=3)
+        assert counts(then) | {"removed": 0} == {
+            "added": 1, "updated": 1, "moved": 1, "unchanged": 3, "removed": 0,
+        }  # fmt: skip
+        assert [then[name] for name in REST] == [3, 2, 4, 0]
+        assert then["files"] == total(then) == 15
+    done = indexer(*arguments)
+    assert done.stdout == (
+        "15 files: 0 added, 0 updated, 6 unchanged, 0 moved, 3 duplicates, 2 unsupported, "
+        "4 failed; 0 removed\n"
+    )
+
+
+def test_unsupported_files_alone_are_no_failure(indexer, pictures):
+    (pictures / "drawing.svg").write_text("<svg/>")
+    done = indexer("ingest", pictures)
+    assert done.returncode == 0
+    assert "skipped" in done.stderr and "drawing.svg" in done.stderr
+    assert "1 unsupported, 0 failed" in done.stdout
+    assert indexer("reindex", "--model", "shades").returncode == 0
+    (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    assert indexer("reindex", "--forget").returncode == 0
+    assert indexer("reindex", "--model", "colors").returncode == 3
 
 
 def test_only_the_first_skipped_files_are_shown(indexer, pictures):

@@ -21,7 +21,7 @@ def best(indexer, words: str = "red") -> str:
 
 
 def test_reindex_and_rollback(indexed):
-    done = indexed("reindex", "--model", "shades", "--quiet")
+    done = indexed("reindex", "--model", "shades")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
         "collection 'default' has shades now: 4 points, 4 before; 4 checked"

@@ -59,7 +59,7 @@ def test_everything_is_copied(source, destination, assert_same_points):
     seen = []
     report = migrate(source, destination, on_progress=seen.append)
     assert (report.points, report.copied, report.resumed, report.kept) == (POINTS, POINTS, 0, 0)
-    assert (report.checked, report.catalogues, report.votes) == (256, 1, 2)
+    assert (report.checked, report.catalogs, report.votes) == (256, 1, 2)
     assert (report.done, report.replaced) == (True, False)
     assert_same_points(source, destination)
     assert_local_state_copied(source, destination)
@@ -203,7 +203,7 @@ def test_merge_into_an_existing_collection(source, server, read_points):
         collection.store.upsert([lone, *mine])
     report = migrate(source, destination, "merge")
     assert (report.points, report.copied, report.kept) == (POINTS + 1, POINTS - 3, 3)
-    assert (report.votes, report.catalogues, report.done) == (2, 0, True)
+    assert (report.votes, report.catalogs, report.done) == (2, 0, True)
     found = read_points(destination)
     assert {found[record.id].payload["name"] for record in shared} == {"mine"}
     assert lone.id in found

@@ -34,7 +34,7 @@ def file(source, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("indexer.transfer.snapshot.MAX_CHUNK_POINTS", 512)
         report = snapshot(source, path, thumbs=True)
-    assert (report.points, report.catalogues, report.votes) == (POINTS, 1, 1)
+    assert (report.points, report.catalogs, report.votes) == (POINTS, 1, 1)
     assert report.bytes == path.stat().st_size
     return path
 
@@ -61,7 +61,7 @@ def test_there_and_back(source, file, where, request, assert_same_points):
     seen = []
     report = restore(file, destination, on_progress=seen.append)
     assert (report.points, report.copied, report.done) == (POINTS, POINTS, True)
-    assert (report.catalogues, report.votes) == (1, 2)
+    assert (report.catalogs, report.votes) == (1, 2)
     assert report.checked > 200
     assert [p.stage for p in seen if p.stage != "read"] == [
         "begin", "copy", "copy", "copy", "copy", "check"
@@ -350,7 +350,7 @@ def test_a_catalog_with_a_trigger_is_not_restored(file, tmp_path, server):
         db.commit()
     for data in (evil.read_bytes(), b"no database", parts["local/catalogue.db"][:5000]):
         path = write_tar(tmp_path / "bad.tar", {**parts, "local/catalogue.db": data})
-        assert restore(path, server, "replace").catalogues == 0
+        assert restore(path, server, "replace").catalogs == 0
 
 
 def test_votes_that_name_other_files_are_not_restored(file, tmp_path, server):

@@ -42,7 +42,7 @@ def test_migrate(run_cli, source, server):
     assert report["points_per_second"] > 0
     with pytest.raises(CollectionError, match="--merge"):
         run_cli(*words, *destination)
-    code, out, err = run_cli(*words, *destination, "--replace", "--quiet")
+    code, out, err = run_cli(*words, *destination, "--replace")
     assert "has 900 points: 900 copied in 0:" in out
     assert f"indexer reindex --rollback --store {server.store}" in err
     code, out, _ = run_cli(*words, *destination, "--merge")
