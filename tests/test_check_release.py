@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
+from tests.programs import ROOT
 from tools.check_release import check_app, check_searches, clean_environment
 
 
@@ -39,6 +43,13 @@ def test_an_app_that_ends_shows_its_messages(program, tmp_path):
 
 
 def test_neither_settings_nor_the_checkout_reach_the_package(tmp_path):
-    environment = clean_environment(tmp_path)
-    assert not {"PYTHONPATH", "XDG_DATA_HOME", "POLYLENS_MODEL"} & environment.keys()
-    assert environment["HOME"].startswith(str(tmp_path))
+    """PYTHONPATH made pip find the package in the checkout and install nothing."""
+    code = "from tools.check_release import PIP_ENVIRONMENT; print(*PIP_ENVIRONMENT)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "POLYLENS_MODEL": "x", "PIP_QUIET": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    names = set(done.stdout.split())
+    assert "PIP_QUIET" in names and not {"PYTHONPATH", "POLYLENS_MODEL"} & names
+    assert clean_environment(tmp_path)["HOME"].startswith(str(tmp_path))
