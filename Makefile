@@ -8,7 +8,7 @@ JOBS   ?= 3
 # Flags for installing PyTorch. On Linux without an NVIDIA GPU its CPU build is taken, which is a tenth of
 # the size; where that index cannot be reached, the default build. pytorch.org's "Get Started" page
 # names the index for other machines: make setup TORCH_FLAGS="--index-url URL"
-NVIDIA := $(wildcard /proc/driver/nvidia)$(shell command -v nvidia-smi)
+NVIDIA := $(wildcard /proc/driver/nvidia)$(shell command -v nvidia-smi 2>/dev/null)
 ifeq ($(shell uname)$(NVIDIA),Linux)
 TORCH_FLAGS ?= --index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 15
 endif
@@ -28,7 +28,7 @@ CODE   := app bench embedder finetune indexer recipes tests tools
 	bench bench-embed bench-train bench-gpu starter screenshot release-check clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create the environment in .venv
 
