@@ -126,7 +126,7 @@ def search(
         list[str] | None,
         Argument(
             help="Words, images and points: beach -people sunset^2 photo.jpg id:ID. "
-            "A single - reads the query from stdin."
+            "A - at the end reads from stdin."
         ),
     ] = None,
     image: Annotated[
@@ -144,7 +144,10 @@ def search(
     from indexer.search.query_syntax import load_term, parse_arguments
     from indexer.types import QueryTerm
 
-    terms = parse_arguments([sys.stdin.read()] if query == ["-"] else query or [])
+    arguments = query or []
+    if arguments[-1:] == ["-"]:
+        arguments = [*arguments[:-1], sys.stdin.read()]
+    terms = parse_arguments(arguments)
     if not (terms or image or page["filters"]):
         raise typer.BadParameter("say what to look for: text, an image, or --where")
     with Collection(config) as collection:

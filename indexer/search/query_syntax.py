@@ -38,7 +38,7 @@ CLOSING_QUOTES = {'"': '"', "＂": "＂", "“": "”", "„": "“”", "”": 
 QUOTES = "".join(CLOSING_QUOTES)
 QUOTED_TEXT = "|".join(rf"{a}((?:\\.|[^\\])*?)[{b}]" for a, b in CLOSING_QUOTES.items())
 QUOTED_PATTERN = re.compile(rf"([{re.escape(SIGNS)}]?)(?:{QUOTED_TEXT})", re.DOTALL)
-UNCLOSED_PATTERN = re.compile(rf"[{re.escape(SIGNS)}][{QUOTES}]")
+OPENING_PATTERN = re.compile(rf"[{re.escape(SIGNS)}]?[{QUOTES}]")
 WEIGHT = rf"[{CARETS}](?P<weight>[+-]?[\d.,]*\d)"
 WEIGHT_PATTERN = re.compile(rf"{WEIGHT}(?!\S)")
 WEIGHTED_PATTERN = re.compile(rf"(?P<content>.*[^\\]){WEIGHT}", re.DOTALL)
@@ -124,20 +124,28 @@ def parse_terms(query: str, is_image: IsImage) -> tuple[QueryTerm, ...]:
 def _iterate_terms(query: str, is_image: IsImage) -> Iterator[tuple[QueryTerm, bool]]:
     """Yield each term, and whether it has neither a minus nor a weight."""
     position = 0
+    unclosed: set[str] = set()  # looking for their ends once keeps the time linear
     while match := WORD_PATTERN.match(query, position):
         word = match["word"]
-        quoted = QUOTED_PATTERN.match(query, match.start("word"))
+        opening = OPENING_PATTERN.match(word)
+        quoted = (
+            QUOTED_PATTERN.match(query, match.start("word"))
+            if opening and opening[0] not in unclosed
+            else None
+        )
         if quoted:
             sign, *alternatives = quoted.groups()
             content = next(found for found in alternatives if found is not None).strip()
             power = WEIGHT_PATTERN.match(query, quoted.end())
             weight, position = power and power["weight"], (power or quoted).end()
-        elif UNCLOSED_PATTERN.match(word):
+        elif opening and len(opening[0]) > 1:
             raise QueryError(
                 f"the quotation mark in {word!r} is not closed; for the mark itself, put a "
                 "backslash in front of it"
             )
         else:
+            if opening:
+                unclosed.add(opening[0])
             content, weight = _split_weight(word)
             sign, content = _split_sign(content, is_image)
             position = match.end()

@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from embedder.families import registry
-from indexer import Collection, CollectionError, ConfigError, IndexerError, Part, QueryError
+from indexer import (
+    Collection,
+    CollectionError,
+    ConfigError,
+    IndexerError,
+    Part,
+    QueryError,
+    parse_query,
+)
 
 
 @pytest.fixture
@@ -69,6 +77,18 @@ def test_what_a_query_may_be(collection, walls):
         collection.facets({"nmae": "red.png"})
 
 
+def test_a_string_is_text_and_parse_query_reads_signs(collection, walls):
+    collection.ingest(walls)
+
+    def weights(query):
+        hit = collection.search(query, limit=1)[0]
+        return {part["label"]: part["weight"] for part in hit.explanation["parts"]}
+
+    assert weights("red -blue^2") == {"red -blue^2": 1}
+    assert weights(["-red", str(walls / "red.png")]) == {"-red": 1, str(walls / "red.png"): 1}
+    assert weights(parse_query("a red wall -blue^2")) == {"a red wall": 1, "blue": -2}
+
+
 def closed_image() -> Image.Image:
     image = Image.new("RGB", (40, 40))
     image.close()
@@ -86,7 +106,7 @@ MALFORMED = (
     *({"text": "a", "weight": "x"}, {"text": "a", "weight": None}, {"id": "x"}, {"id": " "}),
     *("", "  ", {"text": ""}, Part(), Part(text=""), Part(text="red", id="x"), ["red", ""]),
     *(closed_image(), truncated_image(), Image.new("RGB", (0, 0)), Image.new("L", (0, 5))),
-    *({"image": closed_image()}, Part(image=truncated_image())),
+    *({"image": closed_image()}, Part(image=truncated_image()), {"text": "a", "weight": 1e30}),
 )
 
 

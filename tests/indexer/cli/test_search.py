@@ -113,6 +113,8 @@ def test_text_from_stdin(library):
     answer = library.json("search", "-", stdin="red\n")
     assert answer["query"]["parts"] == ["red"]
     assert file_names(answer)[0] == "red.png"
+    answer = library.json("search", "a", "-", stdin="red wall -blue\n")
+    assert answer["query"]["parts"] == ["a red wall", "-blue"]
 
 
 def test_without_a_terminal_a_hit_is_a_line(library):

@@ -105,7 +105,7 @@ def test_a_mistake_is_wrong_usage(indexer, arguments, message):
         (["red", "-dark blue", "light green^2"], ["red", '-"dark blue"', '"light green"^2']),
         (["red", "--", "-v", "-n", "--json"], ["red --json", "-v", "-n"]),
         (["2:red"], ["2:red"]),
-        (["red", "-"], ["red -"]),
+        (["red", "-", "blue"], ["red - blue"]),
         (["-blue"], ["-blue"]),
     ],
 )

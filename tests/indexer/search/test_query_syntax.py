@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,8 @@ QUERIES = {
     '"a""b"^2c': [text("a b ^2c")],
     '-"" ""': [],
     '"old people': [text('"old people')],
+    "“a “b “c” d": [text("a “b “c d")],
+    "“a “b c -d": [text("“a “b c"), text("d", -1)],
     '5" screw 6\'2"': [text('5" screw 6\'2"')],
     # a backslash
     "\\-40 \\-people": [text("-40 -people")],
@@ -203,6 +206,13 @@ def test_any_text_is_a_query_or_an_error(query):
     except QueryError:
         return
     assert all(term.content.strip() for term in terms)
+
+
+@pytest.mark.parametrize("query", ["“ " * 30000, "„x " * 30000, '"\\' * 30000, "a^1" * 30000])
+def test_a_long_query_takes_no_longer_than_its_length(query):
+    start = time.perf_counter()
+    parse_terms(query, is_image_name)
+    assert time.perf_counter() - start < 5  # with quadratic time, a minute
 
 
 @pytest.mark.parametrize(
