@@ -19,7 +19,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from indexer.config import ENV_ALIASES, SETTINGS
+from embedder.families.starter.vision_tower import TELEMETRY_VARIABLE
+from indexer.config import ENV_ALIASES, SETTINGS, TOML_FILE
+from indexer.feedback import IMAGES_FOLDER, VOTES_FILE
+from indexer.ingest.distributed.ray_cluster import RAY_ENV
 from tests.programs import ROOT, SCRIPTS, run_program
 from tools.generate_cli_docs import render_page
 from tools.generate_settings import render_env, render_readme
@@ -182,3 +185,10 @@ def test_the_programs_take_every_command_of_the_docs(page):
             words = [*context._protected_args, *context.args]
             command = command.commands[words[0]]
         command.make_context(words[0], words[1:])  # a usage error otherwise
+
+
+def test_privacy_names_what_is_kept_and_which_telemetry_is_turned_off():
+    text = (ROOT / "PRIVACY.md").read_text("utf-8")
+    telemetry = [TELEMETRY_VARIABLE, *(name for name in RAY_ENV if "USAGE" in name)]
+    for name in (VOTES_FILE, f"{IMAGES_FOLDER}/", "servers/", TOML_FILE, *telemetry):
+        assert f"`{name}" in text
