@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from indexer.stores.edge.state import read_state
 from tests.programs import run_program
 
 
@@ -19,11 +24,20 @@ def own_main_module(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory) -> Path:
-    """A store with the samples in it, made by the command line."""
-    store = tmp_path_factory.mktemp("library")
-    done = run_program("indexer", "ingest", "samples", "--store", store, "--quiet")
-    assert done.returncode == 0, done.stderr
-    return store
+    """A store with the samples in it, made by the command line.
+
+    Workers of xdist copy what the first of them has made.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "samples"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            done = run_program("indexer", "ingest", "samples", "--store", made, "--quiet")
+            assert done.returncode == 0, done.stderr
+            while not (state := read_state(made / "default")) or not state.is_clean:
+                time.sleep(0.05)  # the server process ends soon after its last client
+    return shutil.copytree(made, tmp_path_factory.mktemp("library") / "store")
 
 
 @pytest.fixture
