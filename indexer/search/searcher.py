@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
+from indexer.errors import StoreError
 from indexer.search.calibration import CalibrationSampler, is_significant
 from indexer.search.filter_checks import check_columns, explain_no_hits
 from indexer.search.filters import build_store_filter
@@ -68,8 +70,10 @@ class Searcher:
         search = self._search_parts if query.parts else self._list_points
         hits, significant, more = search(query, store_filter)
         took_ms = round((time.perf_counter() - start) * 1e3, 2)
-        is_excluded = query.filters and not hits and not query.offset
-        hint = explain_no_hits(self._store, query.filters) if is_excluded else ""
+        hint = ""
+        if query.filters and not hits and not query.offset:
+            with suppress(StoreError):  # a key that may not be counted by
+                hint = explain_no_hits(self._store, query.filters)
         return SearchResults(tuple(hits), took_ms, significant, more, hint)
 
     def facets(

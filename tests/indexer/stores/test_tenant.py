@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
+from indexer.errors import QueryError
+from indexer.search.filter_checks import check_columns, explain_no_hits, has_column
+from indexer.search.filters import build_store_filter, make_filters
 from indexer.stores.base import Schema
 from indexer.stores.edge.store import EdgeStore
 from indexer.stores.tenant import TenantStore
@@ -44,6 +47,22 @@ def tenants(shared) -> dict[str | None, TenantStore]:
     for seed, store in enumerate(found.values()):
         store.upsert(rows(seed))
     return found
+
+
+def test_filters_see_nothing_of_the_others(shared, tenants):
+    payload = {"kind": "image", "tags": ["secret"], "meta": {"EXIF:Make": "Canon"}}
+    tenants["acme"].upsert([Record(str(uuid.UUID(int=99)), {}, payload)])
+    where = make_filters({"EXIF:Make": "Canon", "kind": {"not": "text"}})
+    contradiction = make_filters({"tags": {"any": "t0", "not": "t0"}})
+    for name, count in (("acme", 1), ("bolt", 0), (None, 0)):
+        assert tenants[name].count(build_store_filter(where)) == count
+        assert tenants[name].count(build_store_filter(contradiction)) == 0
+        assert has_column(tenants[name], "meta.EXIF:Make") == bool(count)
+    with pytest.raises(QueryError, match="no item has the key 'EXIF:Make'; the keys are") as error:
+        check_columns(tenants["bolt"], where)
+    assert "EXIF" not in str(error.value).partition(";")[2]
+    hint = explain_no_hits(tenants["bolt"], make_filters({"tag": "secrets"}))
+    assert hint == "No item has tags=secrets."
 
 
 def test_each_has_its_own_points_under_the_same_ids(shared, tenants):
