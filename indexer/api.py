@@ -166,7 +166,7 @@ class Collection:
             self.config, prune=prune, dry_run=dry_run, **options
         )
         # a missing source must not leave an empty collection behind
-        SourceSet.open(addresses, ingest_options.source_options).check_readable()
+        SourceSet.open(addresses, ingest_options).check_readable()
         self.close()  # what is known of the store may be out of date
         index = self._find()
         if index is not None:

@@ -126,9 +126,10 @@ def find_target_modules(body: nn.Module, *, vision: bool) -> tuple[str, list[str
 def enable_gradient_checkpointing(body: nn.Module) -> None:
     """Keep only each layer's input for the backward pass; raises `FinetuneError` where the model
     does not support it."""
-    enable: Any = getattr(body, "gradient_checkpointing_enable", None)
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # new, old
+    enable: Any = next((getattr(body, name) for name in names if hasattr(body, name)), None)
     try:
-        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable({"use_reentrant": False})
     except (TypeError, ValueError) as error:
         raise FinetuneError(
             f"{type(body).__name__} has no gradient checkpointing; add --set checkpointing=false"

@@ -14,7 +14,7 @@ from typer import Option
 
 from embedder.cli.console import inject, make_option, print_fields, print_table, write_json
 from embedder.hardware import format_bytes
-from embedder.settings import Setting, parse_size
+from embedder.settings import Setting, parse_int, parse_size
 from indexer.cli import _options
 from indexer.config import parse_profile
 
@@ -87,7 +87,7 @@ PLAN_OPTIONS = {  # fields of a `PlanRequest`, which has the defaults
             "Plan for this profile, not for the best one.", parse_profile, "small|large|huge"
         ),
     ],
-    "replicas": Annotated[int | None, Option(min=1, metavar="N", help="Copies of each shard.")],
+    "replicas": Annotated[int | None, _parsed_option("Copies of each shard.", parse_int(1))],
     "node_ram": Annotated[int | None, _parsed_option("RAM of a node.", _parse_ram, "SIZE", "64GB")],
     "gpu": Annotated[
         str | None,
@@ -95,9 +95,7 @@ PLAN_OPTIONS = {  # fields of a `PlanRequest`, which has the defaults
             "The GPU that embeds, such as a100, l40s or l4.", _parse_gpu, "NAME", "h100"
         ),
     ],
-    "gpus": Annotated[
-        int | None, Option(min=1, metavar="N", show_default="1", help="How many GPUs.")
-    ],
+    "gpus": Annotated[int | None, _parsed_option("How many GPUs.", parse_int(1), default="1")],
     "days": Annotated[float | None, Number(min=0.001, help="Days that the embedding may take.")],
     "utilization": Annotated[
         float | None,

@@ -150,7 +150,7 @@ class _Pipeline:
         self._in_flight: deque[_InFlight] = deque()
         self._done, self._total = 0, 0
         self._num_written, self._num_unread = 0, 0  # files
-        self._sources = SourceSet.open(roots, options.source_options, self._skipped.append)
+        self._sources = SourceSet.open(roots, options, self._skipped.append)
         self._decode_stage = DecodeStage(
             self._sources,
             options,

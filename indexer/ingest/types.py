@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.images.decode import DecodeLimits
@@ -27,8 +26,8 @@ NOT_READ_HERE = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngestOptions:
-    """How to ingest.
+class IngestOptions(SourceOptions):
+    """How to ingest, and how to read the sources.
 
     Attributes:
         limits: The largest file and image that are decoded.
@@ -37,9 +36,6 @@ class IngestOptions:
         prune: Remove the points of files that are gone.
         dry_run: Report what would be done; write nothing.
         embed_frames: Embed several frames of an animation, not the first alone.
-        manifest: A table of captions that counts for all files.
-        follow_links: Follow symbolic links to folders.
-        allowed_hosts: The hosts that rows of tables and lists may point to.
     """
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
@@ -48,9 +44,6 @@ class IngestOptions:
     prune: bool = False
     dry_run: bool = False
     embed_frames: bool = False
-    manifest: Path | None = None
-    follow_links: bool = False
-    allowed_hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, config: Config, **options: Any) -> IngestOptions:
@@ -61,10 +54,6 @@ class IngestOptions:
             "decode_threads": config.decode_threads,
         }
         return cls(**from_settings | options)
-
-    @property
-    def source_options(self) -> SourceOptions:
-        return SourceOptions(self.manifest, self.follow_links, self.allowed_hosts)
 
 
 @dataclass(frozen=True, slots=True)

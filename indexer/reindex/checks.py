@@ -107,7 +107,7 @@ def verify_index(new: OpenCollection, embedder: Embedder, options: IngestOptions
         CollectionError: A vector differs, the counts differ, or a search finds nothing.
     """
     roots, hosts = _check_counts(new)
-    sources = SourceSet.from_roots(roots, replace(options.source_options, allowed_hosts=hosts))
+    sources = SourceSet.from_roots(roots, replace(options, allowed_hosts=hosts))
     decode_stage = DecodeStage(sources, options, embedder.card.image_side)
     records = sample_records(new.store, SAMPLE_SIZE)
     checked = sum(_check_point(record, decode_stage, embedder) for record in records)

@@ -40,7 +40,13 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How sources are read. Rows of tables and lists may point to `allowed_hosts`."""
+    """How sources are read.
+
+    Attributes:
+        manifest: A table of captions that counts for all files.
+        follow_links: Follow symbolic links to folders.
+        allowed_hosts: The hosts that rows of tables and lists may point to.
+    """
 
     manifest: Path | None = None
     follow_links: bool = False

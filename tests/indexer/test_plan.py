@@ -440,7 +440,8 @@ def test_the_command_prints_json(monkeypatch, tmp_path):
         (["--profile", "tiny"], "small, large, huge"),
         (["--days", "inf"], "expected a number"),
         (["--images", "0"], "nothing to plan for"),
-        (["--images", "lots"], "such as 200MB or 150M"),
+        (["--images", "lots"], "'lots': expected a number, with a suffix such as 200MB or 150M"),
+        (["--gpus", "none"], "'none': expected a whole number, 1 or more"),
     ],
 )
 def test_invalid_options_are_usage_errors(words, message, monkeypatch, tmp_path):

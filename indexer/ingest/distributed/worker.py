@@ -96,9 +96,7 @@ class Worker:
             raise IndexerError(str(error)) from error
         self._collection = OpenCollection.open_index(config, open_backend(config), job.index)
         self._decode_pool = ThreadPoolExecutor(job.decode_threads, thread_name_prefix="decode")
-        self._sources = SourceSet.open(
-            job.roots, job.options.source_options, self._caption_skips.append
-        )
+        self._sources = SourceSet.open(job.roots, job.options, self._caption_skips.append)
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """As an embedder does."""
