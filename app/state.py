@@ -82,9 +82,10 @@ def _is_upload(name: str) -> bool:
 
 def _to_part(term: QueryTerm) -> Part:
     """Raises `QueryError` where the image was deleted."""
-    if term.image is None:
-        return load_term(term)
-    return Part(image=open_upload(term.image[4:]), weight=term.weight, label="your picture")
+    if term.image is not None:
+        return Part(image=open_upload(term.image[4:]), weight=term.weight, label="your picture")
+    part = load_term(term)
+    return replace(part, label="a picture here") if term.id else part
 
 
 def read_url() -> Search:

@@ -127,7 +127,7 @@ def _label(term: QueryTerm) -> str:
 
 def _escape_markdown(text: str) -> str:
     """Escape what Markdown would format."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+!|:$~" else c for c in text)
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|:$~&" else c for c in text)
 
 
 def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:

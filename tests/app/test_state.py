@@ -30,6 +30,11 @@ def test_an_upload_is_an_image():
     )
 
 
+def test_how_the_parts_are_explained():
+    (part,) = Search(terms=(QueryTerm(id=ID),)).to_query().parts
+    assert (part.id, part.label) == (ID, "a picture here")
+
+
 def follow(**params) -> tuple[Search, dict[str, str]]:
     """The search at an address, and the address that it is written to."""
 
