@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from importlib.metadata import packages_distributions
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 from embedder.extras import EXTRAS, find_missing_module, format_install_command
 from tests.programs import ROOT
@@ -111,8 +113,10 @@ json.dump([(run.returncode, run.stdout, run.stderr) for run in runs], sys.stdout
 
 
 @pytest.fixture(scope="module")
-def run_without():
+def run_without(tmp_path_factory):
     """Run command lines in one process, where the modules of these extras are not installed."""
+
+    store = str(tmp_path_factory.mktemp("store"))
 
     def run(extras, command_lines):
         blocked = sorted({module for extra in extras for module in EXTRAS[extra].modules})
@@ -120,6 +124,7 @@ def run_without():
             [sys.executable, "-c", BLOCKED_DRIVER],
             input=json.dumps([blocked, *command_lines]),
             cwd=ROOT,
+            env={**os.environ, "POLYLENS_STORE": store, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             timeout=120,
@@ -152,17 +157,44 @@ NEEDED = {
 }
 
 
+WORKING = {  # with the core alone; each with a word of what is printed
+    "indexer ingest FOLDER/images": "1 added",
+    "indexer search red": "red.png",
+    "indexer search FOLDER/images/red.png": "red.png",
+    "indexer status": "starter",
+    "indexer doctor": "pip install 'polylens[finetune]'",
+    "indexer export": "red.png",
+    "indexer plan --images 1000 --model e5-v": "royokong/e5-v",
+    "indexer snapshot --output FOLDER/snapshot.tar": "1 points",
+    "embedder models": "[models] is not installed; type: pip install 'polylens[models]'",
+    "embedder models --json": '"extra": "models", "installed": false',
+    "embedder info": "starter",
+    "embedder info --model e5-v": "pip install 'polylens[models]'",
+    "finetune train --help": "Usage",
+    "embedder serve --help": "Usage",
+}
+
+
 @pytest.fixture(scope="module")
 def runs_without_extras(run_without, tmp_path_factory):
-    """The runs of `NEEDED`, in an environment that has the core and the starter alone."""
+    """Both tables' runs, in an environment that has the core and the starter alone."""
     folder = tmp_path_factory.mktemp("core")
+    (folder / "images").mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "images" / "red.png")
     (folder / "table.parquet").touch()
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
-    lines = [line.replace("FOLDER", str(folder)).split() for line in NEEDED]
+    lines = [line.replace("FOLDER", str(folder)).split() for line in [*WORKING, *NEEDED]]
     runs = run_without(set(EXTRAS) - {"starter"}, lines)
     assert not (folder / "empty" / "default").exists(), "a collection that nothing can be added to"
-    return dict(zip(NEEDED, runs, strict=True))
+    return dict(zip([*WORKING, *NEEDED], runs, strict=True))
+
+
+@pytest.mark.parametrize("line", WORKING)
+def test_the_core_needs_no_extra(line, runs_without_extras):
+    code, stdout, stderr = runs_without_extras[line]
+    assert code == 0, stderr
+    assert WORKING[line] in stdout + stderr
 
 
 @pytest.mark.parametrize("line", NEEDED)

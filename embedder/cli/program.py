@@ -24,7 +24,8 @@ from embedder.cli.console import (
     write_json,
 )
 from embedder.errors import EmbedderError
-from embedder.families.registry import DEFAULT_MODEL, shorten_name
+from embedder.extras import find_missing_module, format_install_command
+from embedder.families.registry import DEFAULT_MODEL, find_family, shorten_name
 from embedder.hardware import format_bytes
 from embedder.model_card import UNPINNED
 from embedder.types import Settings
@@ -94,8 +95,7 @@ def print_models(name: str | None = None, *, as_json: bool) -> None:
     """Print the cards of all models, or of the one called `name`."""
     found = [find_card(name)] if name else list_models()
     if as_json:
-        models = [{**asdict(card), "short_name": shorten_name(card.name)} for card in found]
-        write_json({"default": DEFAULT_MODEL, "models": models})
+        write_json({"default": DEFAULT_MODEL, "models": [_describe_card(card) for card in found]})
         return
     from embedder.hardware import detect_memory
 
@@ -104,6 +104,8 @@ def print_models(name: str | None = None, *, as_json: bool) -> None:
     print_table(COLUMNS + MORE_COLUMNS, rows, optional=len(MORE_COLUMNS))
     if sys.stdout.isatty() and any(card.license_note for card in found):
         print_note("* see the note: embedder info --model NAME")
+    for extra in sorted({_find_missing_extra(card) for card in found} - {""}):
+        print_note(f"[{extra}] is not installed; type: {format_install_command(extra)}")
 
 
 def find_card(name: str) -> ModelCard:
@@ -111,15 +113,33 @@ def find_card(name: str) -> ModelCard:
     return find_model(name) or describe_model(name)
 
 
+def _describe_card(card: ModelCard) -> dict[str, object]:
+    """Everything that --json tells of a model; `extra` is what it needs, null for the core."""
+    return {
+        **asdict(card),
+        "short_name": shorten_name(card.name),
+        "extra": find_family(card.name)[0].extra,
+        "installed": not _find_missing_extra(card),
+    }
+
+
+def _find_missing_extra(card: ModelCard) -> str:
+    extra = find_family(card.name)[0].extra
+    return extra if extra and find_missing_module(extra) else ""
+
+
 def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
     from embedder.hardware import choose_placement
 
+    placement, missing_extra = choose_placement(card.memory, memory), _find_missing_extra(card)
+    if missing_extra and placement != "no":
+        placement = f"[{missing_extra}]"
     return (
         card.name,
         shorten_name(card.name),
         str(card.dim),
         format_bytes(card.memory),
-        choose_placement(card.memory, memory),
+        placement,
         f"{card.license} *" if card.license_note else card.license,
         "yes" if card.composes else "no",
         ", ".join(card.modalities),
@@ -132,12 +152,14 @@ def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
     """Show everything that is known about a model."""
     card = find_card(model)
     if as_json:
-        write_json({**asdict(card), "short_name": shorten_name(card.name)})
+        write_json(_describe_card(card))
         return
     fields = {"short name": shorten_name(card.name)} if shorten_name(card.name) else {}
     fields |= {name.replace("_", " "): _format_value(value) for name, value in asdict(card).items()}
     if card.fingerprint == UNPINNED:
         fields |= dict.fromkeys(("revision", "fingerprint"), "known once its weights are here")
+    if extra := _find_missing_extra(card):
+        fields["needs"] = format_install_command(extra)
     print_fields({**fields, "memory": format_bytes(card.memory)})
 
 
