@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROLES = ("query", "document")
 COLUMNS = ("model", "short name", "dim")
-MORE_COLUMNS = ("memory", "runs here", "license", "composes", "takes", "parameters")  # if they fit
+MORE_COLUMNS = ("runs here", "memory", "license", "composes", "takes", "parameters")  # if they fit
 
 HELP = """
 Turn texts, images, or both together into vectors of one space.
@@ -138,8 +138,8 @@ def _format_row(card: ModelCard, memory: MachineMemory) -> tuple[str, ...]:
         card.name,
         shorten_name(card.name),
         str(card.dim),
-        format_bytes(card.memory),
         placement,
+        format_bytes(card.memory),
         f"{card.license} *" if card.license_note else card.license,
         "yes" if card.composes else "no",
         ", ".join(card.modalities),
