@@ -62,6 +62,7 @@ LONG = (  # files and folders that take more than a few seconds, the longest fir
     "indexer/transfer/",
     "app/",
 )
+FROZEN: set[str] = set()  # names of imported modules that are kept out of garbage collections
 # A real Qdrant server for the tests that are marked `server`; tests do not see these variables.
 REAL = {
     name: os.environ[name]
@@ -171,10 +172,21 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: full collections that look through it again and again take a fifth
-    of the time of the tests, half of it where models are trained."""
-    gc.freeze()
+    _freeze_imports()
     gc.enable()
+
+
+def pytest_runtest_logfinish() -> None:
+    _freeze_imports()
+
+
+def _freeze_imports() -> None:
+    """Keep what has been imported out of full collections, which would look through it again and
+    again: a fifth of the time of the tests, half of it where models are trained."""
+    if len(sys.modules) > len(FROZEN) + 100:
+        gc.collect()
+        gc.freeze()
+        FROZEN.update(sys.modules)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
