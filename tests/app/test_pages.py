@@ -66,7 +66,8 @@ def test_filters_narrow(app_store, page):
     assert set(opens(page(w=["kind=text"]))) == {"notes.md"}
     cats = page(w=['name="chelsea.jpg",grey-cat.jpg', "name!=grey-cat.jpg"])
     assert opens(cats) == ["chelsea.jpg"]
-    assert cats.pills[-1].options == ["name=chelsea.jpg,grey-cat.jpg", "name\\!=grey-cat.jpg"]
+    labels = [label.replace("\\", "") for label in cats.pills[-1].options]
+    assert labels == ["name=chelsea.jpg,grey-cat.jpg", "name!=grey-cat.jpg"]
     cats.pills[-1].set_value([cats.pills[-1].value[0]]).run()
     assert set(opens(cats)) == {"chelsea.jpg", "grey-cat.jpg"}
 
