@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -39,8 +38,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
             shutil.copy(path, source / path.relative_to(ROOT))
     _build("build_sdist", source, dist)
     (archive,) = dist.iterdir()
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    shutil.unpack_archive(archive, folder)
     _build("build_wheel", folder / archive.name.removesuffix(".tar.gz"), dist)
     (path,) = dist.glob("*.whl")
     return zipfile.ZipFile(path)

@@ -84,6 +84,8 @@ class TarSource(ListedSource):
         size, etag = self._stat.size, self._stat.etag
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # a million would fill the memory
+            if member.size < 0:  # what tarfile does next depends on its version
+                raise tarfile.ReadError(f"the size of {member.name} is negative")
             if not member.isreg() or member.issparse():
                 continue
             path = _normalize_member_name(member.name)

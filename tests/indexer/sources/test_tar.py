@@ -106,7 +106,7 @@ def test_a_member_of_negative_size(folder, run, make_image, make_tar):
     header[148:156] = b"%06o\0 " % sum(header)
     (folder / "x.tar").write_bytes(header + data[BLOCK_BYTES:])
     skipped = run(folder / "x.tar")["skipped"]
-    assert ("x.tar#a.png", "unreadable") in skipped
+    assert skipped == [("x.tar", "truncated")]
 
 
 def test_invalid_archives(folder):
