@@ -122,7 +122,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], optional:
     texts = [tuple(map(replace_unprintable, row)) for row in rows]
     widths = [max(map(cell_len, cells)) for cells in zip(columns, *texts, strict=True)]
     count = len(columns)
-    while count > len(columns) - optional and sum(widths[:count]) + 2 * count > console.width:
+    while count > len(columns) - optional and sum(widths[:count]) + 2 * (count - 1) > console.width:
         count -= 1
     if sum(widths[:count]) + 2 * (count - 1) > console.width:
         for row in texts:

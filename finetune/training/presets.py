@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from embedder.families.registry import expand_name
 from finetune.errors import FinetuneError
 
 HardNegatives = Literal["all", "own", "none"]
@@ -96,7 +97,7 @@ def resolve_recipe(*sources: Mapping[str, Any]) -> Recipe:
     for source in sources:
         recipe = _apply_overrides(recipe, source)
     _validate(recipe)
-    return recipe
+    return replace(recipe, model=expand_name(recipe.model))
 
 
 def parse_setting(text: str) -> dict[str, Any]:

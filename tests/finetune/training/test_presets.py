@@ -115,3 +115,8 @@ def test_invalid_recipe_files(tmp_path, content, message):
 def test_invalid_settings(text):
     with pytest.raises(FinetuneError, match="--set"):
         parse_setting(text)
+
+
+def test_a_model_may_have_its_short_name():
+    recipe = resolve_recipe({"preset": "starter-head", "model": "mme5"})
+    assert recipe.model == "intfloat/mmE5-mllama-11b-instruct"
