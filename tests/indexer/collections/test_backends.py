@@ -117,11 +117,13 @@ def test_two_first_ingests_at_the_same_time(
     """Both find no collection. The second uses that of the first, or is refused: whatever has been
     written can be found."""
     both_have_looked = threading.Barrier(2, timeout=30)
+    looked: set[threading.Thread] = set()
     find = type(place).find
 
     def find_together(self, name):
-        found = find(self, name)
-        if threading.current_thread() is not threading.main_thread() and found is None:
+        found, thread = find(self, name), threading.current_thread()
+        if thread is not threading.main_thread() and thread not in looked:
+            looked.add(thread)
             both_have_looked.wait()
         return found
 
