@@ -50,10 +50,10 @@ $(APP): pyproject.toml | $(BIN)/python
 
 demo: $(APP) ## search the sample pictures in the browser: environment, ingest, app
 	$(BIN)/indexer ingest samples --store $(DEMO)
-	$(BIN)/python -m app app --store $(DEMO) --port $(PORT)
+	$(BIN)/polylens app --store $(DEMO) --port $(PORT)
 
 app: $(APP) ## open the app on your own collections
-	$(BIN)/python -m app app --port $(PORT)
+	$(BIN)/polylens app --port $(PORT)
 
 test: $(READY) check ## all checks: style, types, imports, tests
 

@@ -127,9 +127,10 @@ class QdrantBackend:
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
         index = self._create_index(name, FIRST, card, layout)
-        found = self.find(name)
-        if found is not None:  # another process was faster, with a first ingest or with a restore
-            return found
+        if index.server_collection and index.server_collection.info:  # another process was faster
+            found = self.find(name)
+            if found is not None:
+                return found
         self._call(
             lambda client: client.update_collection_aliases([_create_alias(name, index.key)])
         )

@@ -21,7 +21,6 @@ from indexer.ingest.types import IngestOptions
 from indexer.reindex import reindex
 from indexer.search.searcher import Searcher
 from indexer.stores.base import Layout
-from indexer.stores.qdrant import schema
 from indexer.types import Part, Query, Record
 
 COLORS = ("red", "green", "blue", "white", "black")
@@ -140,24 +139,6 @@ def test_a_deleted_collection_leaves_nothing_to_the_next(config, colors, folder,
     delete_collection(config)
     assert not backend._call(lambda client: client.get_collections().collections)
     assert run(config, colors, folder).added == 6
-
-
-def test_a_restore_during_a_first_ingest_keeps_its_alias(config, colors, monkeypatch):
-    """It has switched between the two requests that a first ingest creates a collection with."""
-    name, backend = config.collection, open_backend(config)
-    create = schema.create_collection
-
-    def create_slowly(server, key, *args):
-        is_new = create(server, key, *args)
-        monkeypatch.setattr(schema, "create_collection", create)
-        backend.switch(name, restored := backend.start_build(name, colors.card, Layout()))
-        keys.append(restored.key)
-        return is_new
-
-    keys: list[str] = []
-    monkeypatch.setattr(schema, "create_collection", create_slowly)
-    index = backend.create(name, colors.card, Layout())
-    assert [index.key] == keys == [backend.find(name).key]
 
 
 def test_two_machines_know_each_others_files(config, colors, photo, monkeypatch, tmp_path):
