@@ -23,7 +23,7 @@ Search your own images and texts: in the browser, and with the commands of index
 
 Results go to stdout, progress and messages to stderr. Settings come from flags, POLYLENS_*
 variables, .env and polylens.toml, in this order; see polylens config show.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 some files were skipped, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 some files failed, 130 interrupted.
 """
 EXAMPLES = """
 Examples:

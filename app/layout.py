@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.views import library, quality, search
+from app.views.messages import show_error
 from embedder import EmbedderError
 from indexer.errors import IndexerError
 
@@ -29,4 +30,4 @@ st.session_state["pages"] = pages  # so that one page can lead to the other
 try:
     st.navigation(list(pages.values()), position="top").run()
 except (IndexerError, EmbedderError) as error:
-    st.error(str(error), icon=":material/error:")
+    show_error(error)

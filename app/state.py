@@ -8,6 +8,7 @@ uploaded image, `w` the filters (`kind=image`), `c` the collection, `page`, `mix
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +27,7 @@ from indexer.search.query_syntax import (
 from indexer.types import FieldFilter, Filters, Part, Query, QueryTerm
 
 PAGE_SIZES = (24, 48, 96)
+MAX_PAGE = 1_000_000
 EMPTY = FieldFilter()
 
 
@@ -96,7 +98,7 @@ def read_url() -> Search:
         collection=params.get("c", ""),
         terms=_read_terms(params.get("query"), params.get_all("q")),
         filters=_parse_filters(params.get_all("w")),
-        page=max(1, int(_parse_number(params.get("page"), 1))),
+        page=int(min(MAX_PAGE, max(1, _parse_number(params.get("page"), 1)))),
         diversity=min(1.0, max(0.0, _parse_number(params.get("mix"), 0.0))),
         fold=params.get("all") != "1",
         size=int(size) if size in PAGE_SIZES else PAGE_SIZES[0],
@@ -149,6 +151,7 @@ def _parse_filters(params: Sequence[str]) -> Filters:
 
 def _parse_number(text: str | None, default: float) -> float:
     try:
-        return float(text or default)
+        number = float(text or default)
     except ValueError:
         return default
+    return default if math.isnan(number) else number

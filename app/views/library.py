@@ -14,6 +14,7 @@ import streamlit as st
 from app import jobs
 from app.jobs import IngestJob
 from app.services import get_settings, load_collection_model, summarize_collections
+from app.views.messages import escape_markdown, show_error
 from embedder import EmbedderError, list_models
 from embedder.hardware import choose_placement, detect_memory
 from indexer.collections.collection import OpenCollection, Summary
@@ -37,7 +38,7 @@ def _show_collections() -> None:
     try:
         summaries = summarize_collections()
     except IndexerError as error:
-        st.error(str(error), icon=":material/error:")
+        show_error(error)
         return
     if not summaries:
         st.html('<p class="pl-lead pl-left">There is no collection yet. Add a folder below.</p>')
@@ -74,11 +75,11 @@ def _prune(name: str) -> None:
         with OpenCollection.open(replace(get_settings(), collection=name, model=None)) as here:
             report = prune(here, lambda: load_collection_model(here.card))
     except (IndexerError, EmbedderError) as error:
-        st.error(str(error))
+        show_error(error)
         return
     st.toast(f"{report.removed} removed, {len(report.paths)} files gone")
     for root in report.missing_roots:
-        st.warning(f"{root} is missing or empty; nothing under it was touched.")
+        st.warning(f"{escape_markdown(root)} is missing or empty; nothing under it was touched.")
 
 
 def _show_add_form() -> None:
@@ -116,12 +117,12 @@ def _format_model(needs: Mapping[str, int], name: str) -> str:
 def _start_ingest(where: str, collection: str, model: str | None, prune_missing: bool) -> None:
     folder = Path(os.path.expanduser(where.strip()))
     if not where.strip() or not folder.exists():
-        st.error(f"There is no folder {where!r} on this machine.", icon=":material/folder_off:")
+        show_error(f"There is no folder {where!r} on this machine.")
         return
     try:
         jobs.start_ingest(str(parse_name(collection)), folder, model=model, prune=prune_missing)
     except ValueError as error:
-        st.error(f"A collection cannot be named {collection!r}: {error}")
+        show_error(f"A collection cannot be named {collection!r}: {error}")
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -133,7 +134,7 @@ def _show_progress(collection: str) -> None:
         if job.is_running:
             _show_running(job)
         elif job.error:
-            st.error(job.error, icon=":material/error:")
+            show_error(job.error)
         else:
             _show_report(job)
 

@@ -14,6 +14,7 @@ import streamlit as st
 from app import runs, votes
 from app.services import summarize_collections
 from app.views import quality_comparison, quality_evaluation, quality_worst_queries
+from app.views.messages import escape_markdown, show_error
 from finetune.errors import FinetuneError
 from finetune.run_dir import RunDir, RunInfo
 from indexer.errors import IndexerError
@@ -101,7 +102,7 @@ def _render_card(run: RunInfo) -> str:
 def _show_run(run: RunInfo) -> None:
     st.html(f'<h2 class="pl-run">{escape(run.name)}</h2>')
     if run.error:
-        st.warning(run.error, icon=":material/heart_broken:")
+        st.warning(escape_markdown(run.error), icon=":material/heart_broken:")
         return
     views: Mapping[str, Callable[[RunInfo], None]] = {
         "Before and after": quality_comparison.show,
@@ -122,7 +123,7 @@ def _show_run(run: RunInfo) -> None:
     try:
         views[view or first](run)
     except (IndexerError, FinetuneError) as error:
-        st.warning(str(error), icon=":material/error:")
+        show_error(error)
     if run.status == "done":
         st.markdown("##### Use it")
         st.caption("Reindex a collection with this model. You can search meanwhile.")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import jobs, runs
 from app.jobs import EvaluationJob, EvaluationRequest
+from app.views.messages import escape_markdown, show_error
 from embedder import DEFAULT_MODEL, list_models
 from embedder.extras import find_missing_module, format_install_command
 from finetune.run_dir import RunInfo
@@ -92,7 +93,8 @@ def _show_progress() -> None:
         return
     if job.is_running:
         st.progress(job.fraction_done, job.last_line or "Loading the model…")
-        st.caption(f"{job.run.name} on {job.request.pairs.name} · {job.seconds:,.0f} seconds")
+        names = escape_markdown(f"{job.run.name} on {job.request.pairs.name}")
+        st.caption(f"{names} · {job.seconds:,.0f} seconds")
         if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):
             job.stop()
             st.rerun(scope="fragment")
@@ -103,9 +105,12 @@ def _show_progress() -> None:
     if job.stopped:
         st.info("Stopped; nothing was written.", icon=":material/stop_circle:")
     elif job.error:
-        st.error(job.error, icon=":material/error:")
+        show_error(job.error)
     else:
-        st.success(f"Done in {job.seconds:,.0f} seconds: {job.out}", icon=":material/check_circle:")
+        st.success(
+            f"Done in {job.seconds:,.0f} seconds: {escape_markdown(str(job.out))}",
+            icon=":material/check_circle:",
+        )
         if st.button("Show the result", on_click=_open_result, args=(job,)):
             st.rerun()
 

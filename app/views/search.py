@@ -14,6 +14,7 @@ from app.media import save_upload, thumbnail_url, upload_url
 from app.services import get_settings, list_names, open_searcher
 from app.state import EMPTY, PAGE_SIZES, Search
 from app.views import gallery
+from app.views.messages import escape_markdown, show_error
 from indexer.errors import QueryError
 from indexer.search.filter_syntax import format_filters
 from indexer.search.query_syntax import format_term
@@ -56,7 +57,7 @@ def show() -> None:
         with st.spinner("Searching…", show_time=False):
             results = searcher.search(search.to_query())
     except QueryError as error:
-        st.error(_escape_markdown(str(error)), icon=":material/error:")
+        show_error(error)
         _offer_clearing(search)
         return
     _show_results(search, results, searcher)
@@ -80,7 +81,7 @@ def _show_search_box(search: Search) -> None:
         images = (QueryTerm(image=f"img:{save_upload(file.getvalue())}") for file in given.files)
         search = search.add_terms(*images, *state.parse_typed(given.text))
     except QueryError as error:
-        st.error(_escape_markdown(str(error)), icon=":material/error:")
+        show_error(error)
         return
     state.navigate(search)
 
@@ -99,7 +100,7 @@ def _show_chips(search: Search) -> None:
 def _show_chip(search: Search, index: int, term: QueryTerm) -> None:
     with st.popover(_label(term), key=f"piece-{index}", width="content"):
         if term.text:
-            st.markdown(f"**{_escape_markdown(term.text)}**")
+            st.markdown(f"**{escape_markdown(term.text)}**")
         else:
             url = upload_url(term.image[4:]) if term.image else None
             url = url or thumbnail_url(search.collection, term.id or "")
@@ -122,12 +123,7 @@ def _label(term: QueryTerm) -> str:
     if not term.text:
         return f":material/image: {sign}this picture{times}"
     text = term.text if len(term.text) <= MAX_LABEL else term.text[: MAX_LABEL - 1] + "…"
-    return f"{sign}{_escape_markdown(text)}{times}"
-
-
-def _escape_markdown(text: str) -> str:
-    """Escape what Markdown would format."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|:$~&" else c for c in text)
+    return f"{sign}{escape_markdown(text)}{times}"
 
 
 def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
@@ -164,7 +160,7 @@ def _show_filters(search: Search, searcher: Searcher) -> None:
 
 def _format_option(key: str, counts: dict[str, int], value: str) -> str:
     name = PurePath(value).name or value if key == "folder" else value
-    return f"{_escape_markdown(name)} {counts.get(value, 0)}"
+    return f"{escape_markdown(name)} {counts.get(value, 0)}"
 
 
 def _show_other_filters(search: Search) -> None:
@@ -182,7 +178,7 @@ def _show_other_filters(search: Search) -> None:
         list(parts),
         selection_mode="multi",
         default=list(parts),
-        format_func=lambda part: _escape_markdown(parts[part]),
+        format_func=lambda part: escape_markdown(parts[part]),
         key=f"other-filters-{parts}",
     )
     for key, side in parts.keys() - set(kept):
@@ -214,6 +210,8 @@ def _show_results(search: Search, results: SearchResults, searcher: Searcher) ->
     if not results.hits:
         _show_no_results(search, results, searcher)
         return
+    if results.hint:
+        st.html(f'<div class="pl-note">{escape(results.hint, quote=False)}</div>')
     if search.terms and all(term.weight < 0 for term in search.terms):
         st.html(
             '<div class="pl-note"><b>Everything, least alike first.</b> '

@@ -108,6 +108,13 @@ def test_a_damaged_collection_is_a_readable_error(tmp_path, empty_store, page):
     assert "damaged" in page().error[0].value
 
 
+def test_an_error_shows_a_path_as_it_is(empty_store):
+    tested = AppTest.from_function(_library, default_timeout=90).run()
+    tested.text_input[0].set_value("/no/~such~/*folder*")
+    tested.button[0].click().run()
+    assert r"/no/\~such\~/\*folder\*" in tested.error[0].value
+
+
 def test_the_library_ingests_a_folder(empty_store, tmp_path, photo):
     photo(tmp_path / "pictures" / "a.jpg", 1)
     (tmp_path / "pictures" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")

@@ -129,3 +129,20 @@ def test_links_of_earlier_versions_open(params, filters):
 
     tested = AppTest.from_function(page, args=(params,)).run()
     assert tested.session_state["back"] == make_filters(filters)
+
+
+@pytest.mark.parametrize(
+    ("typed", "page"), [("3", 3), ("-3", 1), ("x", 1), ("nan", 1), ("1e400", 1_000_000)]
+)
+def test_any_page_number_in_a_link_can_be_searched(typed, page):
+    def show(typed):
+        import streamlit as st
+
+        from app import state
+
+        st.query_params["page"] = typed
+        st.session_state["back"] = state.read_url()
+
+    tested = AppTest.from_function(show, args=(typed,)).run()
+    assert not tested.exception
+    assert tested.session_state["back"].page == page
