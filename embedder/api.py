@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from embedder.encoding import EmbeddingModel
+from embedder.errors import EmbedderError
 from embedder.families import registry
 from embedder.families.registry import DEFAULT_MODEL, expand_name, find_family
 from embedder.model_card import find_preset
@@ -35,8 +36,13 @@ def describe_model(name: str = DEFAULT_MODEL, settings: Settings | None = None) 
         UnknownModelError: No family knows the name.
         EmbedderError: The checkpoint cannot be read, or the settings do not fit the model.
     """
-    family, bare_name = find_family(name)
-    card: ModelCard = family.implementation.describe(bare_name, settings or Settings())
+    try:
+        family, bare_name = find_family(name)
+        card: ModelCard = family.implementation.describe(bare_name, settings or Settings())
+    except (AttributeError, TypeError, ValueError, KeyError) as error:
+        raise EmbedderError(
+            f"{name} is not a model: a value in its files is of another kind than expected: {error}"
+        ) from error
     return card
 
 

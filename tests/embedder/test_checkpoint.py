@@ -171,6 +171,20 @@ def test_json_of_another_kind_is_reported(tmp_path, name, content):
         embedder.describe_model(str(tmp_path), CPU)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"model_type": "llava_next", "text_config": []}',
+        '{"model_type": "siglip", "text_config": "x"}',
+        '{"model_type": "siglip", "hidden_size": [1]}',
+    ],
+)
+def test_a_value_of_another_kind_is_reported(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(EmbedderError, match="of another kind than expected"):
+        embedder.describe_model(str(tmp_path), CPU)
+
+
 def test_modules_of_another_kind_are_reported(tmp_path):
     (tmp_path / "modules.json").write_text('{"0": "Transformer"}')
     with pytest.raises(EmbedderError, match=r"modules\.json cannot be read"):
