@@ -49,6 +49,8 @@ QueryItem: TypeAlias = "str | Path | Image | Part | Mapping[str, Any]"
 """One part of a query: words, the path of an image, a PIL image, a `Part`, or a dict with any of
 the keys `text`, `image` (a path or a PIL image), `id` (of a point of the collection), `weight`."""
 
+MAX_HITS = 10**9  # stores count in 64 bits
+
 FilterValues: TypeAlias = "str | int | float | Sequence[str | int | float]"
 FilterValue: TypeAlias = "FilterValues | Mapping[str, FilterValues] | FieldFilter"
 """An accepted value of a payload key, a list of them, or `{"any": ..., "not": ...}`.
@@ -160,7 +162,7 @@ class Collection:
         addresses: list[str | Path] = []
         for source in sources:
             addresses += [source] if isinstance(source, str | Path) else source
-        if not addresses:
+        if not addresses or "" in addresses:  # "" would be the current folder
             raise IndexerError("ingest needs a source: a folder, an archive, a table or a URL")
         ingest_options = IngestOptions.from_config(
             self.config, prune=prune, dry_run=dry_run, **options
@@ -221,8 +223,10 @@ class Collection:
             QueryError: A part, a filter or a number that the search cannot use.
             CollectionError: The collection does not exist yet.
         """
-        if limit < 0 or offset < 0:
-            raise QueryError(f"limit and offset are 0 or more, not {limit} and {offset}")
+        if not (0 <= limit <= MAX_HITS and 0 <= offset <= MAX_HITS):
+            raise QueryError(
+                f"limit and offset are from 0 to {MAX_HITS:,}, not {limit} and {offset}"
+            )
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is a number from 0 to 1, not {diversity}")
         items = () if query is None else query if isinstance(query, list | tuple) else (query,)
@@ -329,7 +333,7 @@ class Collection:
         if found is None and path.is_file():
             with suppress(UnusableFileError):  # the search says what is wrong with it
                 found = self._find_first("content", hash_content(read_file(str(path))))
-        if found is None and not path.exists():
+        if found is None and not (what and path.exists()):
             raise QueryError(f"{display_path(what)!r} is neither a point's id nor a file")
         return found
 

@@ -91,7 +91,7 @@ def run_program(
     except Exception as error:
         if DEBUG_FLAG in sys.argv or is_debug():
             print(redact_secrets(traceback.format_exc()), end="", file=sys.stderr)
-        return _report_error(error, name, user_errors)
+        return _report_error(error, _find_command(app, name), user_errors)
     finally:
         set_quiet(False)
     return code if isinstance(code, int) else 0
@@ -215,11 +215,23 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _report_error(error: Exception, name: str, user_errors: tuple[type[Exception], ...]) -> int:
+def _find_command(app: typer.Typer, name: str) -> str:
+    """`indexer search` for `indexer --debug search -n`: what to ask for help."""
+    command: Any = typer.main.get_command(app)
+    for argument in sys.argv[1:]:
+        if not argument.startswith("-"):
+            command = getattr(command, "commands", {}).get(argument)
+            if command is None:
+                break
+            name += f" {argument}"
+    return name
+
+
+def _report_error(error: Exception, command: str, user_errors: tuple[type[Exception], ...]) -> int:
     if isinstance(error, typer.TyperException):
         if str(error):  # without a command, the help has been shown instead
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else name
+            context = getattr(error, "ctx", None)  # None where the parser itself fails
+            command = context.command_path if context else command
             _print_error(error.format_message(), f"type: {command} --help")
         return error.exit_code
     if isinstance(error, user_errors):
@@ -229,7 +241,7 @@ def _report_error(error: Exception, name: str, user_errors: tuple[type[Exception
     else:
         _print_error(
             f"{type(error).__name__}: {error}",
-            f"this is a fault of the program; `{name} {DEBUG_FLAG} ...` shows where it happened",
+            f"this is a fault of the program; `{command.split()[0]} {DEBUG_FLAG} ...` shows where",
         )
     return FAILED
 

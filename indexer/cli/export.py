@@ -55,6 +55,7 @@ def export(
     from indexer.api import Collection
     from indexer.export import export as write
     from indexer.export import iterate_all_rows, iterate_hit_rows
+    from indexer.search.filter_checks import explain_filters
     from indexer.search.filter_syntax import parse_filters
     from indexer.search.query_syntax import load_term, parse_arguments
 
@@ -63,6 +64,8 @@ def export(
     if as_json and output is None:
         raise typer.BadParameter("--json reports on a file; name it with --output")
     terms, filters = parse_arguments(search or []), parse_filters(where or [])
+    if search and not terms:
+        raise typer.BadParameter("--search says nothing to look for")
     with Collection(config) as collection:
         if terms:
             side = collection.card.image_side
@@ -73,6 +76,9 @@ def export(
             rows = iterate_all_rows(collection.opened.store, filters)
         with _open_output(output) as out:
             count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]
+        hint = "" if count else explain_filters(collection.opened.store, filters, is_empty=True)
+    if not count:
+        print_note(f"Nothing was found. {hint}".rstrip())
     if as_json:
         write_json({"points": count, "format": form, "output": str(output)})
     elif output is not None:

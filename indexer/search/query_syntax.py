@@ -268,6 +268,11 @@ def load_term(term: QueryTerm, side: int = DEFAULT_IMAGE_SIDE) -> Part:
         return Part(text=term.text, id=term.id, weight=term.weight, label=term.content)
     path = Path(os.path.expanduser(term.image))
     if not os.path.isfile(path):  # noqa: PTH113 - False too for a name that is too long
+        if "://" in term.image:
+            raise QueryError(
+                f"{term.image} is a URL; to search with its image, download it first, and give the "
+                "path of the file"
+            )
         raise QueryError(
             f"there is no image {term.image!r}; to search for this text, write '\\{term.image}' "
             "between quotation marks"

@@ -120,8 +120,12 @@ def test_what_a_query_may_not_be(collection, walls, query):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"offset": -1}, "limit and offset are 0 or more"),
-        ({"limit": -1}, "limit and offset are 0 or more"),
+        ({"offset": -1}, "limit and offset are from 0 to"),
+        ({"limit": -1}, "limit and offset are from 0 to"),
+        (
+            {"limit": 2**64},
+            "limit and offset are from 0 to 1,000,000,000, not 18446744073709551616",
+        ),
         ({"diversity": -0.1}, "diversity is a number from 0 to 1"),
         ({"diversity": 1.5}, "diversity is a number from 0 to 1"),
         ({"diversity": float("nan")}, "diversity is a number from 0 to 1"),
@@ -142,7 +146,7 @@ def test_an_image_and_words_are_two_parts(collection, walls):
 
 
 def test_ingest_without_sources_creates_nothing(collection):
-    for sources in ((), ([],)):
+    for sources in ((), ([],), ("",)):  # "" is not this folder
         with pytest.raises(IndexerError, match="ingest needs a source"):
             collection.ingest(*sources)
     assert not collection.exists()

@@ -87,6 +87,33 @@ def test_wrong_usage_is_2(indexer, arguments):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["search", "sea", "-n"], "indexer search"),
+        (["--debug", "collections", "list", "--store"], "indexer collections list"),
+        (["nothing", "search", "-n"], "indexer"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_names_the_help_of_its_command(indexer, arguments, command):
+    assert f"type: {command} --help\n" in indexer(*arguments).stderr
+
+
+@pytest.mark.parametrize("url", ["https://host/a.jpg", "-file:///a/b.png^2"])
+def test_a_url_in_a_query_is_not_called_a_missing_file(library, url):
+    done = library("search", "red", url)
+    assert done.returncode == 1
+    assert "is a URL; to search with its image, download it first" in done.stderr
+
+
+def test_an_export_without_hits_says_why(library):
+    done = library("export", "--where", "kind=Image")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "Nothing was found. No item has kind=Image; did you mean kind=image?\n"
+    assert library("export", "--search", " ").returncode == 2
+
+
 def test_wrong_usage_with_json(indexer):
     done = indexer("status", "--foo", "--json")
     assert done.returncode == 2
