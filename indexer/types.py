@@ -168,8 +168,8 @@ class Hit:
 class SearchResults:
     """A page of hits, best first.
 
-    `is_significant` is False where no hit differs from chance. `hint` is for an empty page: which
-    value of the filters no point has.
+    `is_significant` is False where no hit differs from chance. `hint` says which value
+    of the filters no point has.
     """
 
     hits: tuple[Hit, ...]

@@ -202,12 +202,12 @@ def print_results(
     if not results.hits:
         asked = terms or page["filters"]
         print_note("Nothing was found." if asked else "The collection is empty.")
-        if results.hint:
-            print_note(results.hint)
     elif terms and all(term.weight < 0 for term in terms):
         print_note("The query says only what not to find; least alike first:")
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
+    if results.hint:
+        print_note(results.hint)
     if not sys.stdout.isatty():
         for hit in results.hits:
             print(hit.score, _format_path(hit), _format_caption(hit.payload), sep="\t")

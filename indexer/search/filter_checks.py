@@ -7,21 +7,25 @@ from difflib import get_close_matches
 
 from indexer.collections.schema import FACETS
 from indexer.errors import QueryError
+from indexer.search.filter_syntax import format_filter
 from indexer.search.filters import (
     COLUMN_PREFIX,
     FIELD_ALIASES,
     FIELDS,
     NUMERIC_FIELDS,
+    build_store_filter,
     is_column,
     parse_range,
+    resolve_key,
     to_json_path,
 )
 from indexer.stores.base import Store
-from indexer.types import Filters, Record
+from indexer.types import FieldFilter, Filters, Record
 
 SAMPLE_SIZE = 500  # points whose columns are known
 MAX_COLUMNS = 20  # in a message
 MAX_VALUES = 1000  # of a facet
+MAX_CHECKED = 10  # values of a filter, a request each
 LIKELY_MEANINGS = {
     "date": "year",
     "taken": "year",
@@ -48,35 +52,69 @@ def check_columns(store: Store, keys: Iterable[str]) -> None:
     sample = store.scroll(limit=SAMPLE_SIZE)[0] if key else []
     if not key or not sample:
         return
-    columns = sorted({column for point in sample for column in point.payload.get("meta") or {}})
+    found = {column for point in sample for column in point.payload.get("meta") or {}}
+    columns = [_shorten_key(COLUMN_PREFIX + column) for column in sorted(found)]
     name = key.removeprefix(COLUMN_PREFIX)
-    nearest = _find_nearest(name, [*FIELDS, *FIELD_ALIASES, *columns])
-    nearest = nearest or LIKELY_MEANINGS.get(name.casefold())
+    meaning = LIKELY_MEANINGS.get(name.casefold())
+    built_in = () if meaning else (*FIELDS, *FIELD_ALIASES)
+    nearest = _find_nearest(name, [*built_in, *columns]) or meaning
+    unknown = f"no item has the key {_shorten_key(key)!r}"
     if nearest:
-        raise QueryError(f"no item has the key {name!r}; did you mean {nearest!r}?")
-    listed = ", ".join([*FIELDS, *columns[:MAX_COLUMNS]])
-    raise QueryError(f"no item has the key {name!r}; the keys are {listed}")
+        raise QueryError(f"{unknown}; did you mean {nearest!r}?")
+    raise QueryError(f"{unknown}; the keys are {', '.join([*FIELDS, *columns[:MAX_COLUMNS]])}")
 
 
-def explain_no_hits(store: Store, filters: Filters) -> str:
-    """Say which accepted value no point has, and which key is not the user's column; or ""."""
+def explain_filters(store: Store, filters: Filters, *, is_empty: bool) -> str:
+    """Say which value no point has, and which key is not the user's column; or "".
+
+    `is_empty` says that the filters leave nothing. Otherwise the only value that a key must have
+    is not in doubt, and costs no request.
+    """
     sentences = []
     for key, wanted in filters.items():
-        if not wanted.any_of:
+        in_doubt = wanted.none_of
+        if is_empty or len(wanted.any_of) > 1:
+            in_doubt = wanted.any_of + in_doubt
+        unknown = next((v for v in in_doubt[:MAX_CHECKED] if not _has_value(store, key, v)), None)
+        if unknown:
+            sentences.append(_explain_value(store, key, unknown, wanted.any_of))
+        if is_column(key) or not (is_empty or unknown):
             continue
-        values = _list_values(store, key)
-        unknown = next((value for value in wanted.any_of if value not in values), None)
-        if values and unknown and not (is_column(key) and parse_range(unknown)):
-            nearest = _find_nearest(unknown, values)
-            meant = f"; did you mean {nearest!r}?" if nearest else "."
-            name = key.removeprefix(COLUMN_PREFIX)
-            sentences.append(f"No item has {name}={unknown}{meant}")
-        names = [key, *(alias for alias, of in FIELD_ALIASES.items() if of == key)]
-        for name in () if is_column(key) else names:
-            if has_column(store, COLUMN_PREFIX + name):
-                column = COLUMN_PREFIX + name
+        for name in (key, *(alias for alias, of in FIELD_ALIASES.items() if of == key)):
+            column = COLUMN_PREFIX + name
+            if has_column(store, column):
                 sentences.append(f"The key {name!r} is built in; your own column is {column!r}.")
     return " ".join(sentences)
+
+
+def _explain_value(store: Store, key: str, unknown: str, all_of_them: tuple[str, ...]) -> str:
+    name = _shorten_key(key)
+    values = _list_values(store, key)
+    if unknown[0] in "<>":
+        missing = f"No item has {name}{unknown}"
+    else:
+        missing = f"No item has {format_filter(name, '=', unknown)}"
+    if parse_range(unknown):
+        if any(map(parse_range, values)) or not values:
+            return f"{missing}."
+        return f"{missing}; its values are text, such as {values[0]!r}."
+    candidates = [sep.join(all_of_them) for sep in (", ", ",") if len(all_of_them) > 1]
+    for candidate in (*candidates, unknown):  # a comma may be part of the value
+        nearest = _find_nearest(candidate, [v for v in values if candidate is unknown or "," in v])
+        if nearest:
+            return f"{missing}; did you mean {format_filter(name, '=', nearest)}?"
+    return f"{missing}."
+
+
+def _shorten_key(key: str) -> str:
+    """`meta.price` -> `price`, but `meta.year` where `year` is another key."""
+    name = key.removeprefix(COLUMN_PREFIX)
+    return name if resolve_key(name) == key else key
+
+
+def _has_value(store: Store, key: str, value: str) -> bool:
+    where = build_store_filter({key: FieldFilter((value,))})
+    return bool(store.scroll(where, limit=1)[0])
 
 
 def _list_values(store: Store, key: str) -> list[str]:

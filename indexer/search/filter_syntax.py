@@ -64,12 +64,16 @@ def format_filters(filters: Filters) -> list[str]:
     """The arguments that `parse_filters` reads as `filters`."""
     arguments = []
     for key, wanted in filters.items():
-        name = _quote(key, BARE_KEY_PATTERN)
         for operator, values in (("=", wanted.any_of), ("!=", wanted.none_of)):
             if values:
-                listed = ",".join(_quote(value, BARE_VALUE_PATTERN) for value in values)
-                arguments.append(f"{name}{operator}{listed}")
+                arguments.append(format_filter(key, operator, *values))
     return arguments
+
+
+def format_filter(name: str, operator: str, *values: str) -> str:
+    """Write one filter, with quotes where they are needed: `folder="a, b"`."""
+    listed = ",".join(_quote(value, BARE_VALUE_PATTERN) for value in values)
+    return f"{_quote(name, BARE_KEY_PATTERN)}{operator}{listed}"
 
 
 def _split_values(text: str) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
     numbers = None if key in KEYWORDS else parse_range(value)
     if key in NUMERIC_FIELDS and numbers is None:
         raise QueryError(
-            f"{key} is a number; write {key}=2021, {key}=2019..2022 or {key}=>=2019, not {value!r}"
+            f"{key} is a number; write {key}=2021, {key}=2019..2022 or {key}>=2019, not {value!r}"
         )
     path = to_json_path(key)
     conditions: list[models.Condition] = []
@@ -122,6 +122,8 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
         conditions.append(models.FieldCondition(key=path, range=models.Range(**numbers)))
     if key not in NUMERIC_FIELDS:
         stored = normalize_text(value) if key == "tags" or is_column(key) else value
+        if key == "folder" and len(value) > 1:
+            stored = value.removesuffix("/")  # which a shell completes
         match = models.MatchValue(value=stored)
         conditions.append(models.FieldCondition(key=path, match=match))
     return conditions

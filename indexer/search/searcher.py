@@ -15,7 +15,7 @@ from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
 from indexer.search.calibration import CalibrationSampler, is_significant
-from indexer.search.filter_checks import check_columns, explain_no_hits
+from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
 from indexer.search.retrieval import Candidate, QueryVectors, embed_query, retrieve_candidates
 from indexer.types import Filters, Hit, Query, Record, SearchResults, Vector
@@ -71,9 +71,9 @@ class Searcher:
         hits, significant, more = search(query, store_filter)
         took_ms = round((time.perf_counter() - start) * 1e3, 2)
         hint = ""
-        if query.filters and not hits and not query.offset:
+        if query.filters and not query.offset:
             with suppress(StoreError):  # a key that may not be counted by
-                hint = explain_no_hits(self._store, query.filters)
+                hint = explain_filters(self._store, query.filters, is_empty=not hits)
         return SearchResults(tuple(hits), took_ms, significant, more, hint)
 
     def facets(

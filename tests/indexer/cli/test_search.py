@@ -74,7 +74,7 @@ def test_a_filter_that_excludes_everything(library):
     done = library("search", "--where", "kind=Image")
     assert done.returncode == 0
     assert "Nothing was found." in done.stderr
-    assert "No item has kind=Image; did you mean 'image'?" in done.stderr
+    assert "No item has kind=Image; did you mean kind=image?" in done.stderr
     assert library.json("search", "--where", "kind=Image")["hint"].startswith("No item has")
     contradiction = library.json("search", "--where", "kind=text", "--where", "kind!=text")
     assert (contradiction["hits"], contradiction["hint"]) == ([], None)
@@ -165,6 +165,7 @@ def test_similar_to_an_image_that_is_not_indexed(library, tmp_path, photo):
     ("what", "message"),
     [
         ("nothing.jpg", "neither a point's id nor a file"),
+        ("", "'' is neither a point's id nor a file"),
         ("00000000-0000-5000-8000-000000000000", "no point"),
         ("notes.bin", "cannot be searched with"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.collections.schema import make_schema
 from indexer.errors import QueryError
-from indexer.search.filter_checks import check_columns, explain_no_hits
+from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import make_filters
 from indexer.types import Record
 from tests.memory_store import open_memory_store
@@ -41,7 +41,9 @@ def store():
         ("prise", "did you mean 'price'?"),
         ("taken", "did you mean 'date taken'?"),
         ("type", "did you mean 'kind'?"),
-        ("zzz", "the keys are kind, .*, path, price, year"),
+        ("file", "did you mean 'name'?"),
+        ("meta.tags", "no item has the key 'meta.tags'; did you mean 'tags'?"),
+        ("zzz", "the keys are kind, .*, date taken, meta.path, price, meta.year"),
     ],
 )
 def test_an_unknown_key(store, name, message):
@@ -61,17 +63,41 @@ def test_an_empty_collection_has_no_unknown_keys():
 @pytest.mark.parametrize(
     ("filters", "hint"),
     [
-        ({"tag": "beech"}, "No item has tags=beech; did you mean 'beach'?"),
+        ({"tag": "beech"}, "No item has tags=beech; did you mean tags=beach?"),
         ({"tag": ["beach", "zzz"]}, "No item has tags=zzz."),
-        ({"kind": "Image"}, "No item has kind=Image; did you mean 'image'?"),
-        ({"folder": "Holiday, 2019"}, "did you mean '/p/Holiday, 2019'?"),
-        ({"folder": "Holi"}, "did you mean '/p/Holiday, 2019'?"),
+        ({"kind": "Image"}, "No item has kind=Image; did you mean kind=image?"),
+        ({"folder": "Holiday, 2019"}, 'did you mean folder="/p/Holiday, 2019"?'),
+        ({"folder": "Holi"}, 'did you mean folder="/p/Holiday, 2019"?'),
         ({"year": "1850"}, "The key 'year' is built in; your own column is 'meta.year'."),
         ({"path": "shelf"}, "The key 'path' is built in; your own column is 'meta.path'."),
-        ({"date taken": "2021-5"}, "No item has date taken=2021-5; did you mean '2021-05'?"),
-        ({"tag": "beach", "price": "9"}, ""),
-        ({"kind": {"not": "other"}}, ""),
+        (
+            {"date taken": "2021-5"},
+            "No item has date taken=2021-5; did you mean date taken=2021-05?",
+        ),
+        ({"folder": ["Holiday", "2019"]}, 'did you mean folder="/p/Holiday, 2019"?'),
+        ({"path": "y"}, "No item has paths=y."),
+        ({"tag": "beach", "price": "9"}, "No item has price=9."),
+        ({"price": ">9"}, "No item has price>9."),
+        ({"date taken": ">2020"}, "date taken>2020; its values are text, such as '2021-05'."),
+        ({"kind": {"not": "other"}}, "No item has kind=other."),
+        ({"tag": "beach", "kind": "text"}, ""),
     ],
 )
 def test_why_nothing_was_found(store, filters, hint):
-    assert hint in explain_no_hits(store, make_filters(filters))
+    explained = explain_filters(store, make_filters(filters), is_empty=True)
+    assert hint in explained if hint else explained == ""
+
+
+@pytest.mark.parametrize(
+    ("filters", "hint"),
+    [
+        ({"format": {"not": "jpg"}}, "No item has format=jpg."),
+        ({"year": {"not": "1850"}}, "your own column is 'meta.year'."),
+        ({"kind": ["image", "txet"]}, "No item has kind=txet; did you mean kind=text?"),
+        ({"kind": ["image", "text"], "tag": {"not": "beach"}}, ""),
+        ({"kind": "image"}, ""),
+    ],
+)
+def test_what_a_filter_left_in_without_a_word(store, filters, hint):
+    explained = explain_filters(store, make_filters(filters), is_empty=False)
+    assert hint in explained if hint else explained == ""

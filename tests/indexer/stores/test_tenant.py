@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 from indexer.errors import QueryError
-from indexer.search.filter_checks import check_columns, explain_no_hits, has_column
+from indexer.search.filter_checks import check_columns, explain_filters, has_column
 from indexer.search.filters import build_store_filter, make_filters
 from indexer.stores.base import Schema
 from indexer.stores.edge.store import EdgeStore
@@ -61,7 +61,7 @@ def test_filters_see_nothing_of_the_others(shared, tenants):
     with pytest.raises(QueryError, match="no item has the key 'EXIF:Make'; the keys are") as error:
         check_columns(tenants["bolt"], where)
     assert "EXIF" not in str(error.value).partition(";")[2]
-    hint = explain_no_hits(tenants["bolt"], make_filters({"tag": "secrets"}))
+    hint = explain_filters(tenants["bolt"], make_filters({"tag": "secrets"}), is_empty=True)
     assert hint == "No item has tags=secrets."
 
 
