@@ -223,10 +223,7 @@ class Collection:
             QueryError: A part, a filter or a number that the search cannot use.
             CollectionError: The collection does not exist yet.
         """
-        if not (0 <= limit <= MAX_HITS and 0 <= offset <= MAX_HITS):
-            raise QueryError(
-                f"limit and offset are from 0 to {MAX_HITS:,}, not {limit} and {offset}"
-            )
+        _check_page(limit, offset)
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is a number from 0 to 1, not {diversity}")
         items = () if query is None else query if isinstance(query, list | tuple) else (query,)
@@ -259,6 +256,7 @@ class Collection:
     ) -> dict[str, list[tuple[str, int]]]:
         """The most frequent values of each facet with their counts, under the filters of the
         other facets."""
+        _check_page(limit)
         return self._get_searcher().facets(make_filters(filters or {}), limit)
 
     def prune(self, *, dry_run: bool = False) -> PruneReport:
@@ -378,6 +376,11 @@ class Collection:
         where = build_store_filter({key: FieldFilter((value,))})
         records, _ = self.opened.store.scroll(where, limit=1)
         return records[0].id if records else None
+
+
+def _check_page(limit: int, offset: int = 0) -> None:
+    if not (0 <= limit <= MAX_HITS and 0 <= offset <= MAX_HITS):
+        raise QueryError(f"limit and offset are from 0 to {MAX_HITS:,}, not {limit} and {offset}")
 
 
 def _to_part(item: Any, side: int) -> Part:

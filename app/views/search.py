@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -145,12 +146,14 @@ def _show_filters(search: Search, searcher: Searcher) -> None:
         wanted = search.filters.get(key, EMPTY)
         if len(counts) < 2 and not wanted.any_of:
             continue
+        options = list(dict.fromkeys([*counts, *wanted.any_of]))
+        names = {value: _name_folder(value, options) for value in options if key == "folder"}
         picked = st.pills(
             title,
-            list(dict.fromkeys([*counts, *wanted.any_of])),
+            options,
             selection_mode="multi",
             default=wanted.any_of,
-            format_func=partial(_format_option, key, counts),
+            format_func=partial(_format_option, names, counts),
             key=f"facet-{key}-{wanted.any_of}",
         )
         if set(picked) != set(wanted.any_of):
@@ -158,9 +161,19 @@ def _show_filters(search: Search, searcher: Searcher) -> None:
     _show_other_filters(search)
 
 
-def _format_option(key: str, counts: dict[str, int], value: str) -> str:
-    name = PurePath(value).name or value if key == "folder" else value
-    return f"{escape_markdown(name)} {counts.get(value, 0)}"
+def _name_folder(folder: str, folders: Sequence[str]) -> str:
+    """The last parts of its path, as many as tell it from the others: Streamlit knows an option by
+    its label."""
+    parts = PurePath(folder).parts
+    for length in range(1, len(parts)):
+        name = "/".join(parts[-length:])
+        if not any(other != folder and f"/{other}".endswith(f"/{name}") for other in folders):
+            return name
+    return folder
+
+
+def _format_option(names: Mapping[str, str], counts: Mapping[str, int], value: str) -> str:
+    return f"{escape_markdown(names.get(value, value))} {counts.get(value, 0)}"
 
 
 def _show_other_filters(search: Search) -> None:
@@ -252,6 +265,11 @@ def _show_welcome() -> None:
 def _show_no_results(search: Search, results: SearchResults, searcher: Searcher) -> None:
     if searcher.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
+        return
+    if search.page > 1:
+        st.html(f'<div class="pl-note">There is no page {search.page}.</div>')
+        if st.button("Show the first page", icon=":material/first_page:"):
+            state.navigate(replace(search, page=1))
         return
     hint = escape(results.hint, quote=False)
     st.html(f'<div class="pl-note"><b>Nothing matches</b> these filters. {hint}</div>')

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.programs import run_program
+
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
 
@@ -78,6 +80,22 @@ def test_an_unknown_key_or_value_of_a_filter_is_named(app_store, page):
     assert "No item has format=jpg; did you mean" in shown(page(w=["format=jpg"]))
     next(b for b in tested.button if b.label == "Clear the filters").click().run()
     assert len(opens(tested)) == 24
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path, empty_store, photo, page):
+    for number, folder in enumerate(("a/raw", "b/raw", "b/c")):
+        photo(tmp_path / "in" / folder / f"{number}.png", number)
+    done = run_program("indexer", "ingest", tmp_path / "in", "--store", empty_store)
+    assert done.returncode == 0, done.stderr
+    tested = page()
+    folders = tested.pills[0]
+    assert sorted(folders.options) == ["a/raw 1", "b/raw 1", "c 1"]
+    folders.set_value([str(tmp_path / "in" / "a" / "raw")]).run()
+    assert opens(tested) == ["0.png"]
+    beyond = page(page="7")
+    assert "There is no page 7." in shown(beyond)
+    next(b for b in beyond.button if b.label == "Show the first page").click().run()
+    assert len(opens(beyond)) == 3
 
 
 def test_pages_follow_each_other(app_store, page):

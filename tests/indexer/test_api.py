@@ -145,6 +145,13 @@ def test_an_image_and_words_are_two_parts(collection, walls):
     assert len(collection.search([walls / "red.png", "blue"])) == 3
 
 
+def test_facets_check_their_limit(collection, walls):
+    collection.ingest(walls)
+    for limit in (-1, 2**64):
+        with pytest.raises(QueryError, match="limit and offset are from 0"):
+            collection.facets(limit=limit)
+
+
 def test_ingest_without_sources_creates_nothing(collection):
     for sources in ((), ([],), ("",)):  # "" is not this folder
         with pytest.raises(IndexerError, match="ingest needs a source"):
