@@ -129,4 +129,4 @@ def is_desktop() -> bool:
 def main() -> None:
     """The console script."""
     errors = (IndexerError, EmbedderError)
-    sys.exit(run_program(app, "polylens", errors, indexer.cli.is_debug))
+    sys.exit(run_program(app, "polylens", errors, indexer.cli.is_debug, includes="indexer"))

@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -33,7 +34,7 @@ FAILED, FILES_FAILED, INTERRUPTED = 1, 3, 130
 NOTE_INTERVAL = 10.0  # seconds between two notes of `PeriodicNotes`
 DEBUG_FLAG = "--debug"
 
-_notes = SimpleNamespace(are_off=False)  # see `set_quiet`
+_notes = SimpleNamespace(are_off=False, name_commands=str)  # see `set_quiet`, `run_program`
 
 Command = Callable[..., None]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
@@ -69,19 +70,25 @@ def run_program(
     name: str,
     user_errors: tuple[type[Exception], ...],
     is_debug: Callable[[], bool] = lambda: False,
+    *,
+    includes: str = "",
 ) -> int:
     """Run `app` with the program's arguments and give its exit code; nothing is raised.
 
     `user_errors` are the errors whose messages are for the user. `is_debug` is asked after an
-    error: it, or `--debug`, shows the traceback.
+    error: it, or `--debug`, shows the traceback. `includes` is another program whose commands this
+    one has: help and messages name this one.
     """
+    root = typer.main.get_command(app)
+    if includes:
+        _name_commands(root, includes, name)
     for stream in (sys.stdout, sys.stderr):  # escape what the terminal cannot show
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # tracebacks of what it raises as well
     try:
-        code = app(sys.argv[1:], prog_name=name, standalone_mode=False)
+        code = root(sys.argv[1:], prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -91,9 +98,10 @@ def run_program(
     except Exception as error:
         if DEBUG_FLAG in sys.argv or is_debug():
             print(redact_secrets(traceback.format_exc()), end="", file=sys.stderr)
-        return _report_error(error, _find_command(app, name), user_errors)
+        return _report_error(error, _find_command(root, name), user_errors)
     finally:
         set_quiet(False)
+        _notes.name_commands = str
     return code if isinstance(code, int) else 0
 
 
@@ -159,7 +167,7 @@ def print_note(text: str) -> None:
 
 def print_problem(text: str) -> None:
     """A line about what went wrong."""
-    print(replace_unprintable(text), file=sys.stderr, flush=True)
+    print(replace_unprintable(_notes.name_commands(text)), file=sys.stderr, flush=True)
 
 
 def set_quiet(quiet: bool) -> bool:
@@ -215,9 +223,18 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _find_command(app: typer.Typer, name: str) -> str:
+def _name_commands(root: Any, includes: str, name: str) -> None:
+    """Replace `indexer search` by `polylens search` in the help, and in `print_problem`."""
+    pattern = re.compile(rf"(?<![\w/.-]){includes} (?=(?:{'|'.join(root.commands)})\b)")
+    rename = _notes.name_commands = functools.partial(pattern.sub, f"{name} ")
+    commands = list(root.commands.values())
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        command.help, command.epilog = rename(command.help or ""), rename(command.epilog or "")
+
+
+def _find_command(command: Any, name: str) -> str:
     """`indexer search` for `indexer --debug search -n`: what to ask for help."""
-    command: Any = typer.main.get_command(app)
     for argument in sys.argv[1:]:
         if not argument.startswith("-"):
             command = getattr(command, "commands", {}).get(argument)

@@ -57,6 +57,15 @@ def test_it_has_the_commands_of_the_indexer():
     assert others.keys() <= own.keys()
 
 
+def test_help_and_messages_name_the_program_that_was_typed(tmp_path):
+    for arguments in (["search", "-h"], ["search", "x", "--store", tmp_path], ["search", "-n"]):
+        typed = {name: run_program(name, *arguments) for name in ("polylens", "indexer")}
+        for name, done in typed.items():
+            other = "indexer" if name == "polylens" else "polylens"
+            assert f"{name} " in done.stdout + done.stderr
+            assert f"{other} " not in done.stdout + done.stderr
+
+
 def test_a_command_is_that_of_the_indexer(tmp_path):
     for words in (["search", "x", "--store", tmp_path], ["status", "--limit"], ["--version"]):
         own, others = run_program("polylens", *words), run_program("indexer", *words)
