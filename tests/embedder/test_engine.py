@@ -228,6 +228,18 @@ def test_several_devices_agree_with_one_until_one_dies(starter):
         both.close()
 
 
+def test_several_devices_agree_with_one_with_a_model_of_torch(checkpoint, model):
+    inputs = [Input(text=f"{i} cats") for i in range(9)] + [Input(images=(tiny.picture("wide"),))]
+    both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))
+    try:
+        assert both.card == model("e5v").card
+        np.testing.assert_allclose(
+            both.embed(inputs, "document"), model("e5v").embed(inputs, "document"), atol=1e-6
+        )
+    finally:
+        both.close()
+
+
 def test_a_device_that_cannot_load_is_reported(checkpoint):
     for name, device in (("starter", "cpu,nonsense"), (str(checkpoint("e5v")), "nonsense")):
         with pytest.raises(EmbedderError, match="nonsense"):

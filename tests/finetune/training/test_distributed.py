@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from finetune.data.files import write_pairs
 from finetune.data.pairs import Pair, Side
+from finetune.run_dir import RunDir
+
+ROOT = Path(__file__).parents[3]
 
 ALIKE = [
     Pair(Side("red"), Side("rot"), (Side("grün"), Side("gelb"), Side("rouge"))),
@@ -62,3 +71,28 @@ def test_two_processes_equal_one(trained, recipe, pairs, train_in_processes, nor
     same(stopping, trained(pairs, parts, "whole"))
     assert stopping.last_checkpoint().name == "checkpoint-4"
     assert (stopping.checkpoints / "checkpoint-3").exists()  # where the signal ended it
+
+
+def test_torchrun_starts_one_run(recipe, texts, tmp_path):
+    """The command with its real launcher: it splits each batch, evaluates, and reports once."""
+    run, data, test = RunDir(tmp_path / "run"), tmp_path / "pairs.jsonl", tmp_path / "test.jsonl"
+    write_pairs(data, texts[:8])
+    write_pairs(test, texts[8:])
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launcher, "-m", "finetune", "train", data, "--test", test]
+    command += ["--model", recipe().model, "--preset", "e5v-text", "--out", run.folder]
+    command += ["--steps", "2", "--batch", "4", "--set", "quantize=none", "--set", "log_every=1"]
+    done = subprocess.run(
+        list(map(str, [*command, "--device", "cpu", "--json"])),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert (report["run"], report["steps"]) == (str(run.folder), 2)
+    assert report["measured"]
+    assert [line["step"] for line in run.read_log()] == [1, 2]
+    assert weights(run)
