@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import pickle
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,24 @@ WITHOUT_SECRETS = {  # keys of an index and of a batch; what is left of a URL wh
         ("https://h/i.jpg?id=1&X-Amz-Signature=swordfish", "https://h/i.jpg?id=1&X-Amz-Signature=***"),
         ("GET /v1?api_key=swordfish&page=2 failed", "GET /v1?api_key=***&page=2 failed"),
         ("proxy=http://me:swordfish@p and https://x:swordfish@q", "proxy=http://me:***@p and https://x:***@q"),
+        ("https://h/x?pwd=swordfish&AccessKey=swordfish", "https://h/x?pwd=***&AccessKey=***"),
         ("a caption: you & me = us?", "a caption: you & me = us?"),
     ],
 )  # fmt: skip
 def test_what_is_shown_of_a_url(text, shown):
     assert redact_secrets(text) == shown
     assert redact_secrets(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "part", ["a://", "http://a:b", "a.b-c+", "http://", "?token", "token", "a@", "&a", "x:"]
+)
+def test_long_texts_take_linear_time(part):
+    """Each took minutes where a pattern looks through the rest of the text at each character."""
+    for text in (part * 50_000, f"?{part * 50_000}", f"http://{part * 50_000}://"):
+        start = time.process_time()
+        redact_secrets(text)
+        assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("error", [EmbedderError, ConfigError, FinetuneError])
