@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 
 PILLOW_LIMIT = 1 << 20  # bytes of a chunk, unpacked
-MAX_CHUNK_BYTES = 16 << 20  # unpacked; a larger chunk is left for Pillow to refuse
+MAX_CHUNK_BYTES = 16 << 20  # unpacked; from a larger chunk on, all is left for Pillow to refuse
 MAX_TOTAL_BYTES = 64 << 20
 MAX_RATIO = 1032  # of deflate
 PLAIN_KINDS = {b"zTXt": b"tEXt", b"iTXt": b"iTXt"}  # packed -> plain
@@ -28,12 +28,17 @@ def unpack_long_chunks(data: bytes) -> tuple[bytes, bytes | None]:
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         kind, body = data[at + 4 : at + 8], data[at + 8 : end - 4]
-        unpacked = None
+        unpacked = b""
+        if kind == b"IEND":
+            break
         if kind in {b"iCCP", *PLAIN_KINDS} and len(body) > PILLOW_LIMIT // MAX_RATIO:
             head, packed = _split_body(kind, body)
-            unpacked = _inflate(packed, min(MAX_CHUNK_BYTES, remaining))
-        if unpacked is not None and len(unpacked) > PILLOW_LIMIT:
+            limit = min(MAX_CHUNK_BYTES, remaining)
+            unpacked = _inflate(packed, limit + 1)
+            if len(unpacked) > limit:
+                break
             remaining -= len(unpacked)
+        if len(unpacked) > PILLOW_LIMIT:
             pieces.append(data[start:at])
             if kind == b"iCCP":
                 profile = unpacked
@@ -57,14 +62,12 @@ def _split_body(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
     return b"\0".join((name, b"\0" + language, translated, b"")), text if is_packed else b""
 
 
-def _inflate(packed: bytes, limit: int) -> bytes | None:
-    """Unpack zlib data; None if it is damaged, or larger than `limit` bytes."""
-    inflater = zlib.decompressobj()
+def _inflate(packed: bytes, length: int) -> bytes:
+    """The first `length` bytes of zlib data; none of data that is damaged."""
     try:
-        unpacked = inflater.decompress(packed, limit)
+        return zlib.decompressobj().decompress(packed, length)
     except zlib.error:
-        return None
-    return None if inflater.unconsumed_tail else unpacked
+        return b""
 
 
 def _make_chunk(kind: bytes, body: bytes) -> bytes:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
 
 from embedder.errors import UnusableFileError
+from embedder.images import png_text
 from embedder.images.decode import (
     DecodedImage,
     DecodeLimits,
@@ -508,6 +509,24 @@ def test_compression_bombs_in_png_metadata_are_not_unpacked():
         png_chunk(b"iCCP", b"icc\0\0" + bomb),
     ):
         assert refused(png(64, 48, chunk, pixels)).reason == "corrupt"
+
+
+def test_little_is_unpacked_of_a_png_with_many_long_texts(monkeypatch):
+    unpacked = []
+    inflate = png_text._inflate
+    monkeypatch.setattr(
+        png_text, "_inflate", lambda *a: unpacked.append(len(rest := inflate(*a))) or rest
+    )
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(65 * 48)))
+    whole, longer, short = (zlib.compress(bytes(n)) for n in (16 << 20, 17 << 20, 900_000))
+    for packed in (whole, whole[:-4], longer, short):
+        unpacked.clear()
+        texts = [png_chunk(b"zTXt", b"Comment\0\0" + packed)] * 90
+        assert refused(png(64, 48, *texts, pixels)).reason == "corrupt"
+        assert sum(unpacked) <= (64 << 20) + 1
+    unpacked.clear()
+    png_text.unpack_long_chunks(png(64, 48, pixels) + png_chunk(b"zTXt", b"Comment\0\0" + whole))
+    assert not unpacked, "nothing counts after the end"
 
 
 def test_a_png_with_a_long_text_is_decoded():
