@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from app.server import OriginCheck, choose_url_host
+from app.server import AppServer, OriginCheck, choose_url_host
 from app.streamlit_config import OPTIONS, configure_streamlit
 from embedder import EmbedderError
 from embedder.listener import open_listener
@@ -106,3 +108,15 @@ def test_an_address_that_cannot_be_had_is_one_error_with_what_to_do():
     ):
         with pytest.raises(EmbedderError, match=message):
             open_listener(host, 8501)
+
+
+def test_a_second_signal_ends_it_without_a_traceback(caplog):
+    def send_two_signals() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    server = AppServer(uvicorn.Config(Starlette(), log_config=None), send_two_signals)
+    with open_listener("127.0.0.1", 0) as listener:
+        server.run(sockets=[listener])
+    assert server.force_exit
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
