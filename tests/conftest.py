@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +29,10 @@ from embedder.engine import Engine
 from embedder.types import Settings
 from indexer.config import Config, load_config
 from tests.embedders import ColorEmbedder
+
+# a busy machine may take long for any example
+hypothesis.settings.register_profile("any speed", deadline=None)
+hypothesis.settings.load_profile("any speed")
 
 TESTS = Path(__file__).parent
 SERVERS = TESTS / "servers"

@@ -564,7 +564,7 @@ def test_damaged_exif_is_ignored():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_flipped_bytes_give_an_image_or_a_reason(format, data):
     damaged = bytearray(FORMATS[format])
@@ -582,7 +582,7 @@ def test_flipped_bytes_give_an_image_or_a_reason(format, data):
         assert decoded.image.mode == "RGB"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([data[:12] for data in FORMATS.values()]), st.binary(max_size=300))
 def test_garbage_after_a_valid_header_gives_an_image_or_a_reason(head, tail):
     try:

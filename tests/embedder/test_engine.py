@@ -143,7 +143,7 @@ def test_int8_keeps_cosines():
     assert np.abs(small @ small.T - rows @ rows.T).max() < 0.01
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 400)), max_size=80),
     st.integers(1, 2000),

@@ -33,7 +33,7 @@ def test_user_text_never_becomes_a_special_token(model, family, form):
 
     plain = count("a cat")
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.lists(pieces, min_size=1, max_size=8).map("".join).filter(str.strip))
     def check(text: str) -> None:
         assert count(text) == plain

@@ -307,7 +307,7 @@ RICH = saved(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(2, 1500), st.integers(0, 255)), min_size=1, max_size=12))
 def test_damaged_metadata_does_not_stop_the_decoding(flips):
     damaged = bytearray(RICH)
