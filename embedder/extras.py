@@ -6,9 +6,12 @@ The core searches with the starter and the embedded store. Code that needs more 
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from embedder.errors import MissingExtraError
 
@@ -62,9 +65,19 @@ def find_missing_module(extra: str) -> str | None:
     return next((name for name in EXTRAS[extra].modules if not _is_installed(name)), None)
 
 
-def format_install_command(extra: str) -> str:
-    """Return the command that installs an extra."""
-    return f"pip install 'polylens[{extra}]'"
+def format_install_command(extra: str = "") -> str:
+    """Return the command that adds an extra to this environment, or what the core lacks.
+
+    It is the command of the program that made the environment: pipx, uv or pip.
+    """
+    environment = Path(sys.prefix)
+    if (environment / "pipx_metadata.json").exists():
+        install = "pipx runpip polylens install"
+    elif (environment / "uv-receipt.toml").exists():
+        install = f"uv pip install --python {shlex.quote(sys.prefix)}"
+    else:
+        install = "pip install"
+    return f"{install} 'polylens[{extra}]'" if extra else f"{install} polylens"
 
 
 def require_extra(extra: str) -> None:

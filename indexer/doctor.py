@@ -95,8 +95,7 @@ def _check_packages() -> Check:
             problems.append(f"{requirement.name} is {installed}, not {requirement.specifier}")
         extras += [extra] if extra else []
     if problems:
-        names = ",".join(dict.fromkeys(extras))
-        advice = format_install_command(names) if names else "pip install polylens"
+        advice = format_install_command(",".join(dict.fromkeys(extras)))
         return Check("packages", "problem", "; ".join(problems), advice)
     return Check("packages", "ok", f"{num_ok} as required")
 

@@ -210,3 +210,21 @@ def test_an_installed_module_is_not_missing(monkeypatch):
     assert find_missing_module("tables") is None
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert find_missing_module("tables") == "pyarrow"
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("pyvenv.cfg", "pip install"),
+        ("pipx_metadata.json", "pipx runpip polylens install"),
+        ("uv-receipt.toml", "uv pip install --python '{}'"),
+    ],
+)
+def test_the_command_installs_into_this_environment(file, command, tmp_path, monkeypatch):
+    environment = tmp_path / "my tools"
+    environment.mkdir()
+    (environment / file).touch()
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    command = command.format(environment)
+    assert format_install_command("app") == f"{command} 'polylens[app]'"
+    assert format_install_command() == f"{command} polylens"
