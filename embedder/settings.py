@@ -13,6 +13,7 @@ from typing import Any
 
 from embedder.redaction import MASK, redact_secrets
 
+MAX_DIGITS = 18  # of a number, which fits 64 bits
 SIZE_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9} | {
     "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30
 }  # fmt: skip
@@ -66,6 +67,8 @@ def parse_size(value: object) -> int:
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmg]i?)?(?:b|px)?", str(value).strip().lower())
     if not match:
         raise ValueError("expected a number, with a suffix such as 200MB or 150M")
+    if len(match[1]) > MAX_DIGITS:
+        raise ValueError("expected a smaller number")
     return int(float(match[1]) * SIZE_SUFFIXES[match[2] or ""])
 
 
@@ -74,6 +77,8 @@ def parse_int(minimum: int, maximum: float = math.inf) -> Callable[[object], int
 
     def parse(value: object) -> int:
         text = str(value).strip()
+        if len(text) > MAX_DIGITS:
+            raise ValueError("expected a smaller number")
         if not re.fullmatch(r"[+-]?\d+", text) or not minimum <= int(text) <= maximum:
             upper = "or more" if maximum == math.inf else f"to {maximum}"
             raise ValueError(f"expected a whole number, {minimum} {upper}")

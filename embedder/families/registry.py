@@ -109,6 +109,8 @@ def find_family(name: str) -> tuple[Family, str]:
 
     Raises `UnknownModelError`, or `EmbedderError` for a checkpoint that cannot be read.
     """
+    if not name.strip():  # would be the current folder
+        raise UnknownModelError("the name of a model is empty")
     by_name = {family.name: family for family in FAMILIES}
     prefix, _, rest = name.partition(":")
     if rest and prefix in by_name:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -15,12 +16,14 @@ from typer import Option
 from embedder.cli.console import print_note, write_json
 from indexer.cli import _options
 from indexer.cli.search import Where
+from indexer.errors import IndexerError
 
 if TYPE_CHECKING:
     from indexer.config import Config
 
 app = typer.Typer()
 
+SEARCH_LIMIT, MAX_LIMIT = 100, 10**9
 FORMATS = ("jsonl", "csv", "npz")
 EXAMPLES = """
 Examples:
@@ -46,7 +49,18 @@ def export(
         list[str] | None,
         Option(metavar="QUERY", help="Only the hits of a search, as for indexer search."),
     ] = None,
-    limit: Annotated[int, Option("--limit", "-n", min=1, help="Hits of the search.")] = 100,
+    limit: Annotated[
+        int | None,
+        Option(
+            "--limit",
+            "-n",
+            metavar="N",
+            min=1,
+            max=MAX_LIMIT,
+            help="How many points.",
+            show_default="100 of a search, else all",
+        ),
+    ] = None,
     where: Where = None,
     vectors: Annotated[bool, Option("--vectors/--no-vectors", help="With the vectors.")] = True,
     as_json: _options.Json = False,
@@ -70,10 +84,10 @@ def export(
         if terms:
             side = collection.card.image_side
             parts = [load_term(term, side) for term in terms]
-            hits = collection.search(parts, filters=filters, limit=limit).hits
+            hits = collection.search(parts, filters=filters, limit=limit or SEARCH_LIMIT).hits
             rows = iterate_hit_rows(collection.opened.store, hits)
         else:
-            rows = iterate_all_rows(collection.opened.store, filters)
+            rows = islice(iterate_all_rows(collection.opened.store, filters), limit)
         with _open_output(output) as out:
             count = write(rows, out, form, vectors=vectors)  # type: ignore[arg-type]
         hint = "" if count else explain_filters(collection.opened.store, filters, is_empty=True)
@@ -99,5 +113,7 @@ def _open_output(output: Path | None) -> Iterator[IO[bytes]]:
         with temporary.open("wb") as file:
             yield file
         temporary.replace(output)
+    except OSError as error:  # which names the temporary file
+        raise IndexerError(f"{output} cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)

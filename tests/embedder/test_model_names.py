@@ -55,6 +55,12 @@ def test_nothing_is_suggested_for_another_name():
     assert suggest_names("x") == []
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(name):
+    with pytest.raises(UnknownModelError, match="is empty"):
+        embedder.describe_model(name)
+
+
 def test_an_unknown_name_is_one_error_everywhere(tmp_path):
     """From Python, from a setting, and on the command line."""
     message = "no model or folder is called 'siglip2-bas'.*did you mean siglip2-base\\?"

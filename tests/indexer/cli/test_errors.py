@@ -73,6 +73,8 @@ def test_with_json_the_error_is_an_object_too(indexer):
         ["ingest", ".", "--max-bytes", "lots"],
         ["ingest", ".", "--workers", "-1"],
         ["ingest", ".", "--batch", "0"],
+        ["ingest", ".", "--batch", "9" * 30],
+        ["ingest", ".", "--max-bytes", "9" * 400],
         ["status", "--collection", "../up"],
         ["export", "--format", "xml"],
         ["export", "--json"],

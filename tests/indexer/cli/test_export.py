@@ -36,6 +36,19 @@ def test_without_vectors_and_with_a_filter(library):
     assert "vectors" not in rows[0]
 
 
+def test_a_limit_holds_without_a_search(library):
+    everything = lines(library("export", "--no-vectors").stdout)
+    assert lines(library("export", "--no-vectors", "-n", "2").stdout) == everything[:2]
+    assert library("export", "-n", 2**64).returncode == 2
+
+
+def test_an_output_that_cannot_be_written_is_named(library, tmp_path):
+    out = tmp_path / "nowhere" / "all.jsonl"
+    done = library("export", "-o", out)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {out} cannot be written: No such file or directory\n"
+
+
 def test_a_search_keeps_its_order(library):
     rows = lines(library("export", "--search", "red", "--limit", "2").stdout)
     hits = library.json("search", "red", "--limit", "2")["hits"]
