@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -31,6 +32,11 @@ def page():
         return tested
 
     return run
+
+
+def problem(tested: AppTest) -> str:
+    """The first message of a problem, without Markdown's backslashes."""
+    return re.sub(r"\\(.)", r"\1", [*tested.error, *tested.warning][0].value)
 
 
 def _quality() -> None:
@@ -126,7 +132,7 @@ def test_a_running_training_opens_with_its_loss(empty_store, run_folder, page):
 def test_damaged_files_are_a_readable_error(empty_store, run_folder, page, name):
     (run_folder / name).write_text('{"format": 1, ')
     tested = page()
-    assert f"{name} is damaged or incomplete" in tested.warning[0].value
+    assert f"{name} is damaged or incomplete" in problem(tested)
 
 
 def test_only_runs_that_are_listed_are_read(empty_store, run_folder, tmp_path, page):
@@ -169,7 +175,7 @@ def test_a_file_of_pairs_must_be_there(empty_store, run_folder, page):
     tested.text_input[0].set_value("/nowhere/pairs.jsonl")
     next(b for b in tested.button if b.label == "Evaluate").click().run()
     assert not tested.exception
-    assert "there is no file of pairs" in tested.warning[0].value
+    assert "there is no file of pairs" in problem(tested)
 
 
 def test_without_the_packages_of_fine_tuning_it_names_the_command(
