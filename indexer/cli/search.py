@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +23,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 BAR_WIDTH = 8  # characters of a score's bar
+FILTER_LIKE_PATTERN = re.compile(
+    r"(kind|format|folder|name|path|tag|language|camera|year|width|height)(:|[!<>]?=|[<>])(\S+)"
+)
 
 Where = Annotated[
     list[str] | None,
     Option(
         metavar="KEY=VALUE",
-        help='A filter: kind=image, year>=2019, tag=a,b, kind!=text, folder="a, b". '
-        "May be repeated.",
+        help="A filter: kind=image, kind!=text, tag=a,b, year=2019.., 'width>=800', "
+        "'folder=\"a, b\"'. May be repeated.",
     ),
 ]
 
@@ -150,6 +155,12 @@ def search(
     terms = parse_arguments(arguments)
     if not (terms or image or page["filters"]):
         raise typer.BadParameter("say what to look for: text, an image, or --where")
+    for word in " ".join(term.text or "" for term in terms).split():
+        if match := FILTER_LIKE_PATTERN.fullmatch(word):
+            key, operator, value = match.groups()
+            operator = operator.replace(":", "=")
+            quoted = shlex.quote(f"{key}{operator}{value}")
+            print_note(f"{word} was read as text; a filter is: --where {quoted}")
     with Collection(config) as collection:
         side = collection.card.image_side
         parts: list[Part | Path] = [*(load_term(term, side) for term in terms), *(image or [])]

@@ -102,7 +102,9 @@ def _explain_value(store: Store, key: str, unknown: str, all_of_them: tuple[str,
     for candidate in (*candidates, unknown):  # a comma may be part of the value
         nearest = _find_nearest(candidate, [v for v in values if candidate is unknown or "," in v])
         if nearest:
-            return f"{missing}; did you mean {format_filter(name, '=', nearest)}?"
+            lost = " A shell takes double quotes, unless single ones are around the filter."
+            meant = f"{missing}; did you mean {format_filter(name, '=', nearest)}?"
+            return meant if candidate is unknown else meant + lost
     return f"{missing}."
 
 

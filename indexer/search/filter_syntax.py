@@ -46,8 +46,9 @@ def parse_filters(arguments: Sequence[str]) -> Filters:
         values = _split_values(match["values"]) if match else ()
         if not match or not values or not all(map(str.strip, values)):
             raise QueryError(
-                f"{argument!r} is not a filter; write key=value or key!=value, as in kind=image, "
-                'with quotes around a value that has a comma, as in folder="a, b"'
+                f"{argument!r} is not a filter; write key=value or key!=value, as in kind=image. "
+                'A value with a comma needs double quotes: folder="a, b". A shell takes these, < '
+                "and > for itself unless single quotes are around the filter"
             )
         operator = match["operator"]
         name = (match["prefix"] or "") + _unquote(match["key"])

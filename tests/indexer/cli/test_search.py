@@ -162,6 +162,17 @@ def test_similar_to_an_image_that_is_not_indexed(library, tmp_path, photo):
 
 
 @pytest.mark.parametrize(
+    ("word", "filter"),
+    [("kind=image", "kind=image"), ("kind:image", "kind=image"), ("width>=2", "'width>=2'")],
+)
+def test_what_looks_like_a_filter_is_pointed_out(library, word, filter):
+    done = library("search", "red", word)
+    assert done.stderr.startswith(f"{word} was read as text; a filter is: --where {filter}\n")
+    for text in ("E=mc", "kind:", "the kind of red", "title:red"):
+        assert "was read as text" not in library("search", text).stderr
+
+
+@pytest.mark.parametrize(
     ("what", "message"),
     [
         ("nothing.jpg", "neither a point's id nor a file"),
