@@ -51,7 +51,7 @@ the keys `text`, `image` (a path or a PIL image), `id` (of a point of the collec
 
 MAX_HITS = 10**9  # stores count in 64 bits
 
-FilterValues: TypeAlias = "str | int | float | Sequence[str | int | float]"
+FilterValues: TypeAlias = "str | Path | int | float | Sequence[str | Path | int | float]"
 FilterValue: TypeAlias = "FilterValues | Mapping[str, FilterValues] | FieldFilter"
 """An accepted value of a payload key, a list of them, or `{"any": ..., "not": ...}`.
 

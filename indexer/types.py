@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Real
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
@@ -110,7 +111,7 @@ def _to_values(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list | tuple | set | frozenset) else (value,)
     texts = []
     for each in values:
-        if not isinstance(each, str | Real):
+        if not isinstance(each, str | Real | PurePath):
             raise ValueError(f"a value is text or a number, not {type(each).__name__}")
         texts.append(str(each).lower() if isinstance(each, bool) else str(each))
     if not texts or not all(map(str.strip, texts)):

@@ -167,7 +167,12 @@ def print_note(text: str) -> None:
 
 def print_problem(text: str) -> None:
     """A line about what went wrong."""
-    print(replace_unprintable(_notes.name_commands(text)), file=sys.stderr, flush=True)
+    print(replace_unprintable(name_commands(text)), file=sys.stderr, flush=True)
+
+
+def name_commands(text: str) -> str:
+    """`text` with the commands of the program that was typed: `polylens ingest FOLDER`."""
+    return str(_notes.name_commands(text))
 
 
 def set_quiet(quiet: bool) -> bool:
@@ -264,7 +269,7 @@ def _report_error(error: Exception, command: str, user_errors: tuple[type[Except
 
 
 def _print_error(message: str, hint: str = "") -> None:
-    message = redact_secrets(message)
+    message = name_commands(redact_secrets(message))
     for line in [*f"error: {message}".splitlines(), hint]:
         if line:
             print_problem(line)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import FAILED, print_fields, print_line, print_table, write_json
+from embedder.cli.console import (
+    FAILED,
+    name_commands,
+    print_fields,
+    print_line,
+    print_table,
+    write_json,
+)
 from embedder.hardware import format_bytes
 from indexer.cli import _options
 from indexer.paths import display_path
@@ -170,7 +177,7 @@ def doctor(
         if not as_json:
             print_line(f"{STATE_MARKS[check.state]}  {check.name:<11} {check.detail}")
             if check.advice:
-                print_line(f"    {'':<11} type: {check.advice}")
+                print_line(f"    {'':<11} type: {name_commands(check.advice)}")
     ok = not any(check.state == "problem" for check in checks)
     if as_json:
         write_json({"ok": ok, "checks": [asdict(check) for check in checks]})

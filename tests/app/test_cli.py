@@ -58,7 +58,8 @@ def test_it_has_the_commands_of_the_indexer():
 
 
 def test_help_and_messages_name_the_program_that_was_typed(tmp_path):
-    for arguments in (["search", "-h"], ["search", "x", "--store", tmp_path], ["search", "-n"]):
+    missing = ["search", "x", "--store", tmp_path]
+    for arguments in (["search", "-h"], missing, [*missing, "--json"], ["search", "-n"]):
         typed = {name: run_program(name, *arguments) for name in ("polylens", "indexer")}
         for name, done in typed.items():
             other = "indexer" if name == "polylens" else "polylens"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,7 @@ def test_an_empty_collection_has_no_unknown_keys():
             {"date taken": "2021-5"},
             "No item has date taken=2021-5; did you mean date taken=2021-05?",
         ),
+        ({"folder": Path("Holi")}, 'did you mean folder="/p/Holiday, 2019"?'),
         ({"folder": ["Holiday", "2019"]}, 'did you mean folder="/p/Holiday, 2019"? A shell takes'),
         ({"path": "y"}, "No item has paths=y."),
         ({"tag": "beach", "price": "9"}, "No item has price=9."),
