@@ -17,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,16 +176,20 @@ class Collection:
             embedder = LazyEmbedder(index.card, self.load_model)
         else:
             embedder = make_lazy_embedder(self.config, None)
-            if not dry_run and self.config.cluster is None:
-                embedder.ensure_loaded()  # if this fails, no empty collection is left behind
-        try:
+        with ExitStack() as stack:
+            if index is None and not dry_run:  # if this fails, no empty collection is left behind
+                if self.config.cluster is None:
+                    embedder.ensure_loaded()
+                else:
+                    from indexer.ingest.distributed.coordinator import connect
+
+                    stack.enter_context(connect(self.config.cluster, self.config))
+            stack.callback(self.close)  # what was known of the store is out of date
             with self._open_for_ingest(embedder.card, index, dry_run) as (config, opened):
                 report = ingest_with_workers(
                     config, addresses, opened, embedder, ingest_options, on_progress, stop
                 )
                 self.errors_file = opened.index_dir / ERRORS_FILE
-        finally:
-            self.close()  # what was known of the store is out of date
         if index is None and embedder.loaded is not None:
             future: Future[Embedder] = Future()
             future.set_result(embedder.loaded)

@@ -44,8 +44,7 @@ class Coordinator:
     ) -> None:
         ray_cluster.import_ray()
         self._backend = open_backend(config)
-        if address.startswith("ray://") and not self._backend.is_shared:
-            raise _unreachable_store_error(self._backend)
+        _check_store(address, self._backend)
         self._address = address
         self._job = WorkerJob(
             config=config,
@@ -148,6 +147,25 @@ def _translate_connection_errors(address: str) -> Iterator[None]:
             f"the connection to {address} is lost ({error}); run the command again: it continues "
             "where it stopped"
         ) from error
+
+
+@contextmanager
+def connect(address: str, config: Config) -> Iterator[None]:
+    """Connect to the cluster at `address`, from which ingests then start their workers.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        IndexerError: No cluster answers, or its workers cannot reach the store.
+    """
+    ray_cluster.import_ray()
+    _check_store(address, open_backend(config))
+    with ray_cluster.connect(address):
+        yield
+
+
+def _check_store(address: str, backend: CollectionBackend) -> None:
+    if address.startswith("ray://") and not backend.is_shared:
+        raise _unreachable_store_error(backend)
 
 
 def _unreachable_store_error(backend: CollectionBackend) -> IndexerError:

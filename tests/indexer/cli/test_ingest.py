@@ -145,6 +145,14 @@ def test_a_missing_folder_leaves_no_collection(indexer, pictures):
     assert not (indexer.folder / "store").exists()
 
 
+def test_workers_that_cannot_write_to_the_store_leave_no_collection(indexer, pictures):
+    pytest.importorskip("ray")
+    done = indexer("ingest", pictures, "--workers", "ray://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "put it on a Qdrant server" in done.stderr
+    assert not (indexer.folder / "store").exists()
+
+
 def test_prune(indexed, pictures):
     (pictures / "red.png").unlink()
     assert indexed.json("prune", "--dry-run")["removed"] == 1
