@@ -97,7 +97,10 @@ def status(config: Config, as_json: _options.Json = False) -> None:
             }
         )
         return
-    by_kind = ", ".join(f"{count} {kind}" for kind, count in (kinds or {}).items())
+    by_kind = ", ".join(
+        f"{count} {kind.removesuffix('s') if count == 1 else kind}"
+        for kind, count in (kinds or {}).items()
+    )
     fields = {
         "collection": found.name,
         "store": store,

@@ -28,7 +28,7 @@ def test_status_as_json(library):
 
 def test_the_printed_status(library):
     done = library("status")
-    assert "4 (3 pictures, 1 passages)" in done.stdout
+    assert "4 (3 pictures, 1 passage)" in done.stdout
     assert "colors" in done.stdout
 
 
