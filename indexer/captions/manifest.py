@@ -69,9 +69,10 @@ def parse_rows(
         raise ValueError(f"a manifest of more than {MAX_BYTES >> 20} MB")
     extension = name.lower().rpartition(".")[2]
     read_rows = MANIFEST_READERS.get(extension, read_delimited)
-    column = ""
+    column = None  # "" may be the name of one, as in the tables that pandas writes
     for row in read_rows(decode_text(data), extension, columns):
-        column = column if column in row else _find_file_column(row, columns)
+        if column is None or column not in row:
+            column = _find_file_column(row, columns)
         file = str(row[column] or "")
         if file.strip():
             yield file, {key: value for key, value in row.items() if key != column}

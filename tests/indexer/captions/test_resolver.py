@@ -294,6 +294,13 @@ def test_short_and_empty_rows_are_ignored(describe):
     assert not describe.skips
 
 
+def test_a_column_without_a_name_is_not_that_of_the_file(describe):
+    """As `DataFrame.to_csv` writes the index."""
+    found = describe("x.jpg", {"captions.csv": ",file,caption\n0,x.jpg,A cat\n"})
+    assert pairs(found) == [("A cat", None)]
+    assert found.meta == {}
+
+
 def test_several_rows_are_several_captions(describe):
     table = "file,caption,language\nx.jpg,A cat,en\nx.jpg,Katze,de\nx.jpg,Something,klingon?\n"
     found = describe(files={"captions.csv": table})
