@@ -16,7 +16,6 @@ from indexer.search.filters import (
     build_store_filter,
     is_column,
     parse_range,
-    resolve_key,
     to_json_path,
 )
 from indexer.stores.base import Store
@@ -53,7 +52,7 @@ def check_columns(store: Store, keys: Iterable[str]) -> None:
     if not key or not sample:
         return
     found = {column for point in sample for column in point.payload.get("meta") or {}}
-    columns = [_shorten_key(COLUMN_PREFIX + column) for column in sorted(found)]
+    columns = [_shorten_key(COLUMN_PREFIX + column) for column in sorted(found) if column]
     name = key.removeprefix(COLUMN_PREFIX)
     meaning = LIKELY_MEANINGS.get(name.casefold())
     built_in = () if meaning else (*FIELDS, *FIELD_ALIASES)
@@ -90,14 +89,14 @@ def explain_filters(store: Store, filters: Filters, *, is_empty: bool) -> str:
 def _explain_value(store: Store, key: str, unknown: str, all_of_them: tuple[str, ...]) -> str:
     name = _shorten_key(key)
     values = _list_values(store, key)
-    if unknown[0] in "<>":
-        missing = f"No item has {name}{unknown}"
-    else:
-        missing = f"No item has {format_filter(name, '=', unknown)}"
-    if parse_range(unknown):
-        if any(map(parse_range, values)) or not values:
-            return f"{missing}."
-        return f"{missing}; its values are text, such as {values[0]!r}."
+    is_comparison = unknown[0] in "<>"
+    shown = f"{name}{unknown}" if is_comparison else format_filter(name, "=", unknown)
+    missing = f"No item has {shown}"
+    if is_column(key) and (is_comparison or ".." in unknown) and parse_range(unknown):
+        is_text = values and not any(map(parse_range, values))
+        return (
+            f"{missing}; its values are text, such as {values[0]!r}." if is_text else f"{missing}."
+        )
     candidates = [sep.join(all_of_them) for sep in (", ", ",") if len(all_of_them) > 1]
     for candidate in (*candidates, unknown):  # a comma may be part of the value
         nearest = _find_nearest(candidate, [v for v in values if candidate is unknown or "," in v])
@@ -111,7 +110,8 @@ def _explain_value(store: Store, key: str, unknown: str, all_of_them: tuple[str,
 def _shorten_key(key: str) -> str:
     """`meta.price` -> `price`, but `meta.year` where `year` is another key."""
     name = key.removeprefix(COLUMN_PREFIX)
-    return name if resolve_key(name) == key else key
+    is_other = name in FIELDS or name in FIELD_ALIASES or name.startswith(COLUMN_PREFIX)
+    return key if is_other else name
 
 
 def _has_value(store: Store, key: str, value: str) -> bool:

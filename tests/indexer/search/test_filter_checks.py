@@ -15,7 +15,12 @@ from indexer.types import Record
 from tests.memory_store import open_memory_store
 
 PAYLOADS = (
-    {"kind": "image", "tags": ["beach"], "folder": ["/p/Holiday, 2019"], "meta": {"price": 5}},
+    {
+        "kind": "image",
+        "tags": ["beach"],
+        "folder": ["/p/Holiday, 2019"],
+        "meta": {"price": 5, "meta.": 1, "": 2},
+    },
     {
         "kind": "text",
         "tags": [],
@@ -44,7 +49,7 @@ def store():
         ("type", "did you mean 'kind'?"),
         ("file", "did you mean 'name'?"),
         ("meta.tags", "no item has the key 'meta.tags'; did you mean 'tags'?"),
-        ("zzz", "the keys are kind, .*, date taken, meta.path, price, meta.year"),
+        ("zzz", "the keys are kind, .*, date taken, meta.meta., meta.path, price, meta.year"),
     ],
 )
 def test_an_unknown_key(store, name, message):
@@ -78,6 +83,8 @@ def test_an_empty_collection_has_no_unknown_keys():
         ({"folder": Path("Holi")}, 'did you mean folder="/p/Holiday, 2019"?'),
         ({"folder": ["Holiday", "2019"]}, 'did you mean folder="/p/Holiday, 2019"? A shell takes'),
         ({"path": "y"}, "No item has paths=y."),
+        ({"tag": "2019"}, "No item has tags=2019."),
+        ({"date taken": "2021"}, "did you mean date taken=2021-05?"),
         ({"tag": "beach", "price": "9"}, "No item has price=9."),
         ({"price": ">9"}, "No item has price>9."),
         ({"date taken": ">2020"}, "date taken>2020; its values are text, such as '2021-05'."),
