@@ -119,11 +119,11 @@ class CaptionResolver:
             from_roots = [os.path.relpath(path, root) for root in sorted(self._roots)]
             shown = self.to_catalog_path(path)
             rows += manifest.find(shown, path, relative, *from_roots, name)
-        relative_name = name
+        relative_name, whole_path = name, self.to_catalog_path(path)
         while True:
             for file in self.list_manifests(folder):
                 if not self._named_manifest or file != self._named_manifest[0]:
-                    rows += self._read_manifest(file).find(relative_name)
+                    rows += self._read_manifest(file).find(relative_name, whole_path)
             parent, last = os.path.split(folder)
             if folder in self._roots or parent == folder:
                 return rows

@@ -312,6 +312,13 @@ def test_a_manifest_in_a_parent_names_files_by_relative_path(describe):
     assert pairs(describe("a/b/x.jpg", files)) == [("A cat", None)]
 
 
+def test_a_manifest_in_the_folder_may_name_files_by_whole_path(tmp_path):
+    (tmp_path / "x.jpg").touch()
+    (tmp_path / "captions.csv").write_text(f"file,caption\n{tmp_path / 'x.jpg'},A cat\n")
+    source = CaptionResolver([tmp_path], lambda skip: None)
+    assert pairs(source.load_captions(str(tmp_path / "x.jpg"))) == [("A cat", None)]
+
+
 def test_a_manifest_above_the_root_is_not_read(tmp_path):
     (tmp_path / "metadata.csv").write_text("file_name,text\na/x.jpg,A cat\n")
     (tmp_path / "a").mkdir()
