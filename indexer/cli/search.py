@@ -47,8 +47,9 @@ Examples:
   echo "a quiet harbor" | indexer search -
 
 Words without a sign or a weight form one text. -people is what not to find,
-sunset^2 weighs twice as much, quotation marks hold words together, photo.jpg is
-an image, id:ID is a point, and a backslash makes a word text: '\\-nature'.
+sunset^2 weighs twice as much, quotation marks hold words together,
+photo.jpg is an image, id:ID is a point, and a backslash makes a word text:
+'\\-nature'.
 """
 SIMILAR_EXAMPLES = """
 Examples:

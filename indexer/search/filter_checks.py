@@ -56,7 +56,8 @@ def check_columns(store: Store, keys: Iterable[str]) -> None:
     name = key.removeprefix(COLUMN_PREFIX)
     meaning = LIKELY_MEANINGS.get(name.casefold())
     built_in = () if meaning else (*FIELDS, *FIELD_ALIASES)
-    nearest = _find_nearest(name, [*built_in, *columns]) or meaning
+    own = COLUMN_PREFIX + key  # a column that is called like a key with the prefix
+    nearest = own if own in columns else _find_nearest(name, [*built_in, *columns]) or meaning
     unknown = f"no item has the key {_shorten_key(key)!r}"
     if nearest:
         raise QueryError(f"{unknown}; did you mean {nearest!r}?")

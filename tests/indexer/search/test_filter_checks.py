@@ -48,8 +48,9 @@ def store():
         ("taken", "did you mean 'date taken'?"),
         ("type", "did you mean 'kind'?"),
         ("file", "did you mean 'name'?"),
+        ("meta.a", "did you mean 'meta.meta.a'?"),
         ("meta.tags", "no item has the key 'meta.tags'; did you mean 'tags'?"),
-        ("zzz", "the keys are kind, .*, date taken, meta.meta., meta.path, price, meta.year"),
+        ("zzz", "the keys are kind, .*, date taken, meta.meta.a, meta.path, price, meta.year"),
     ],
 )
 def test_an_unknown_key(store, name, message):
