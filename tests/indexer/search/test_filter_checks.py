@@ -19,7 +19,7 @@ PAYLOADS = (
         "kind": "image",
         "tags": ["beach"],
         "folder": ["/p/Holiday, 2019"],
-        "meta": {"price": 5, "meta.": 1, "": 2},
+        "meta": {"price": 5, "meta.a": 1, "": 2},
     },
     {
         "kind": "text",
