@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from embedder.errors import EmbedderError
+from embedder.errors import EmbedderError, MissingExtraError
 from embedder.redaction import redact_secrets
 from embedder.types import Settings
 from indexer.errors import CollectionError, IndexerError
@@ -34,11 +34,13 @@ class LazyEmbedder:
         return self.ensure_loaded().embed(inputs, role, instruction)
 
     def ensure_loaded(self) -> Embedder:
-        """Return the model, loaded; raise `IndexerError` if that is not possible."""
+        """Return the model, loaded; raise `IndexerError`, `MissingExtraError` if it cannot be."""
         with self._lock:
             if self.loaded is None:
                 try:
                     self.loaded = self.load()
+                except MissingExtraError:
+                    raise
                 except EmbedderError as error:  # not the fault of the current files: end the run
                     raise IndexerError(str(error)) from error
             return self.loaded

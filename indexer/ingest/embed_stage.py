@@ -13,7 +13,7 @@ import numpy as np
 
 from embedder import Embedder, EmbedderError, Input, UnavailableError
 from indexer.collections.schema import IMAGE, TEXT
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, MissingExtraError
 from indexer.ingest.types import PointWrite, StageTimer
 from indexer.types import Vector
 
@@ -112,6 +112,7 @@ def embed_each(
 
     Raises:
         IndexerError: The model cannot be reached: this is not the fault of an input.
+        MissingExtraError: The packages that it needs are not installed.
     """
     outputs: list[Vector | EmbedFailedError] = []
     for start in range(0, len(inputs), batch_size):
@@ -122,6 +123,8 @@ def embed_each(
 def _embed_batch(embedder: Embedder, batch: Sequence[Input]) -> Sequence[Vector | EmbedFailedError]:
     try:
         rows = embedder.embed(batch, "document")
+    except MissingExtraError:
+        raise
     except UnavailableError as error:
         raise IndexerError(str(error)) from error
     except EmbedderError as error:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from embedder import EmbedderError, Input, UnavailableError
-from indexer.errors import IndexerError
+from indexer.collections.model import LazyEmbedder
+from indexer.errors import IndexerError, MissingExtraError
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage
 from indexer.ingest.types import PointWrite
 
@@ -123,6 +124,16 @@ def test_a_model_that_cannot_be_reached_fails_the_batch(colors):
     with EmbedStage(colors, batch_size=8) as stage:
         future = stage.submit([make_write("a", shade=1)])
         with pytest.raises(IndexerError, match="cannot be reached"):
+            future.result()
+
+
+def test_a_missing_extra_fails_the_batch_as_such(colors):
+    def load():
+        raise MissingExtraError("torch is not installed; type: pip install 'polylens[models]'")
+
+    with EmbedStage(LazyEmbedder(colors.card, load), 8) as stage:
+        future = stage.submit([make_write("a", texts=("red",))])
+        with pytest.raises(MissingExtraError, match=r"type: pip install"):
             future.result()
 
 
