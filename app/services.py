@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 from app.caching import SharedCache
 from embedder import Embedder, ModelCard
@@ -15,15 +16,17 @@ from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
 
 MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
+SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
 
 _settings: SharedCache[Config] = SharedCache(1)
+_summaries: SharedCache[list[Summary]] = SharedCache(1)
 _models: SharedCache[Embedder] = SharedCache(2)
 _searchers: SharedCache[Searcher] = SharedCache(8)
 
 
 def configure(config: Config | None = None) -> None:
     """Use these settings instead of those of the environment, and forget what was opened."""
-    for cache in (_settings, _models, _searchers):
+    for cache in (_settings, _summaries, _models, _searchers):
         cache.clear()
     if config is not None:
         _settings.get("settings", lambda: config)
@@ -54,7 +57,9 @@ def list_names() -> list[str]:
 
 
 def summarize_collections() -> list[Summary]:
-    return list_collections(get_search_settings())
+    """What was known of all collections some seconds ago; raises `IndexerError`."""
+    period = monotonic() // SUMMARY_SECONDS
+    return _summaries.get("all", lambda: list_collections(get_search_settings()), version=period)
 
 
 def local_dir(name: str) -> Path:

@@ -105,6 +105,21 @@ def test_another_index_closes_the_one_before(small_store):
     assert connection() is None
 
 
+def test_the_files_of_a_store_are_walked_through_once_for_all_tabs(small_store, monkeypatch):
+    walks = []
+    list_collections = services.list_collections
+    monkeypatch.setattr(
+        services, "list_collections", lambda config: walks.append(1) or list_collections(config)
+    )
+    monkeypatch.setattr(services, "monotonic", lambda: 100.0)
+    answers = run_together(services.summarize_collections)
+    assert [[one.name for one in answer] for answer in answers] == [["default"]] * VISITORS
+    assert len(walks) == 1
+    monkeypatch.setattr(services, "monotonic", lambda: 100.0 + services.SUMMARY_SECONDS)
+    services.summarize_collections()
+    assert len(walks) == 2
+
+
 def test_the_configured_collection_is_shown_first(small_store, colors):
     config = replace(load_config(), collection="second")
     OpenCollection.open_or_create(config, colors.card).close()
