@@ -126,7 +126,7 @@ def choose_images(job: SampleJob, images: CollectionImages) -> dict[str, SampleI
         positive_count = min(POSITIVE_NEIGHBORS, max(1, len(neighbors) // 3))
     negative_candidates = neighbors[positive_count : positive_count + NEGATIVE_NEIGHBORS]
     if not negative_candidates:
-        raise Rejected("no neighbours", "too few pictures in the collection are like it")
+        raise Rejected("no neighbors", "too few pictures in the collection are like it")
     if POSITIVE in other_roles:
         chosen[POSITIVE] = images.get_image(rng.choice(neighbors[:positive_count]))
     chosen[NEGATIVE] = images.get_image(rng.choice(negative_candidates))
