@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from embedder.cli.console import pluralize
 from embedder.errors import EmbedderError
 from embedder.extras import EXTRAS, find_missing_module, format_install_command
 from embedder.redaction import redact_secrets
@@ -160,7 +161,9 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
 def _check_server(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
     """Ask a server for its count; listing millions of points would take too long."""
     points = opened.store.count()
-    yield Check("store", "ok", f"{redact_secrets(config.store)} answers; {points} points")
+    yield Check(
+        "store", "ok", f"{redact_secrets(config.store)} answers; {pluralize(points, 'point')}"
+    )
     if not (opened.index_dir / CATALOG_FILE).exists():
         yield NO_CATALOG
 
@@ -168,12 +171,12 @@ def _check_server(config: Config, opened: OpenCollection, repair: bool) -> Itera
 def _check_local_index(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
     points, ids = opened.store.count(), {record.id for record in iterate_records(opened.store)}
     if points == len(ids):
-        yield Check("store", "ok", f"opens; {points} points")
+        yield Check("store", "ok", f"opens; {pluralize(points, 'point')}")
     else:
         yield Check(
             "store",
             "problem",
-            f"counts {points} points and lists {len(ids)}",
+            f"counts {pluralize(points, 'point')} and lists {len(ids)}",
             f"restore a backup, or delete {config.local_folder / config.collection} and ingest "
             "again",
         )
@@ -190,8 +193,8 @@ def _check_catalog(file: Path, points: int, repair: bool) -> Check:
         with closing(Catalog(file)) as catalog:
             cataloged = catalog.count_points()
         if cataloged == points:
-            return Check("catalog", "ok", f"agrees with the store: {points} points")
-        detail = f"lists {cataloged} points, and the store has {points}"
+            return Check("catalog", "ok", f"agrees with the store: {pluralize(points, 'point')}")
+        detail = f"lists {pluralize(cataloged, 'point')}, and the store has {points}"
     except CollectionError as error:
         detail = str(error)
     if not repair:

@@ -158,14 +158,14 @@ NEEDED = {
 
 
 WORKING = {  # with the core alone; each with a word of what is printed
-    "indexer ingest FOLDER/images": "1 added",
+    "indexer ingest FOLDER/images": "1 file: 1 added",
     "indexer search red": "red.png",
     "indexer search FOLDER/images/red.png": "red.png",
     "indexer status": "starter",
     "indexer doctor": "pip install 'polylens[finetune]'",
     "indexer export": "red.png",
     "indexer plan --images 1000 --model e5-v": "royokong/e5-v",
-    "indexer snapshot --output FOLDER/snapshot.tar": "1 points",
+    "indexer snapshot --output FOLDER/snapshot.tar": "1 point of",
     "embedder models": "[models] is not installed; type: pip install 'polylens[models]'",
     "embedder models --json": '"extra": "models", "installed": false',
     "embedder info": "starter",

@@ -13,9 +13,15 @@ import streamlit as st
 
 from app import jobs
 from app.jobs import IngestJob
-from app.services import get_settings, load_collection_model, summarize_collections
+from app.services import (
+    SUMMARY_SECONDS,
+    get_settings,
+    load_collection_model,
+    summarize_collections,
+)
 from app.views.messages import escape_markdown, show_error
 from embedder import EmbedderError, list_models
+from embedder.cli.console import pluralize
 from embedder.hardware import choose_placement, detect_memory
 from indexer.collections.collection import OpenCollection, Summary
 from indexer.config import parse_name
@@ -32,7 +38,7 @@ def show() -> None:
     _show_add_form()
 
 
-@st.fragment(run_every=5.0)
+@st.fragment(run_every=SUMMARY_SECONDS)
 def _show_collections() -> None:
     """Refreshes itself, so that an ingest in a terminal appears."""
     try:
@@ -77,7 +83,7 @@ def _prune(name: str) -> None:
     except (IndexerError, EmbedderError) as error:
         show_error(error)
         return
-    st.toast(f"{report.removed} removed, {len(report.paths)} files gone")
+    st.toast(f"{report.removed:,} removed, {pluralize(len(report.paths), 'file')} gone")
     for root in report.missing_roots:
         st.warning(f"{escape_markdown(root)} is missing or empty; nothing under it was touched.")
 
@@ -163,12 +169,13 @@ def _show_report(job: IngestJob) -> None:
     words = "Stopped; everything done so far is saved" if report.interrupted else "Done"
     counts = {
         "added": report.added, "updated": report.updated, "unchanged": report.unchanged,
-        "moved": report.moved, "duplicates": report.duplicates,
+        "moved": report.moved,
+        "duplicate" if report.duplicates == 1 else "duplicates": report.duplicates,
         "unsupported": report.unsupported, "failed": report.failed, "removed": report.removed,
     }  # fmt: skip
     summary = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     st.success(f"{words}: {summary or 'nothing to do'}", icon=":material/check_circle:")
     if report.skipped:
-        st.markdown(f"**{len(report.skipped):,} files were skipped**")
+        st.markdown(f"**Skipped: {pluralize(len(report.skipped), 'file')}**")
         rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]
         st.dataframe(rows, hide_index=True)

@@ -15,6 +15,7 @@ from app import runs, votes
 from app.services import summarize_collections
 from app.views import quality_comparison, quality_evaluation, quality_worst_queries
 from app.views.messages import escape_markdown, show_error
+from embedder.cli.console import pluralize
 from finetune.errors import FinetuneError
 from finetune.run_dir import RunDir, RunInfo
 from indexer.errors import IndexerError
@@ -88,7 +89,7 @@ def _render_card(run: RunInfo) -> str:
     languages = " ".join(run.languages[:8]) + (" …" if len(run.languages) > 8 else "")
     lines = (
         " · ".join(filter(None, [run.base, run.preset])),
-        " · ".join(filter(None, [f"{run.pairs:,} pairs" if run.pairs else "", languages])),
+        " · ".join(filter(None, [pluralize(run.pairs, "pair") if run.pairs else "", languages])),
         f"{created} UTC" if created else "",
     )
     return (

@@ -181,6 +181,11 @@ def set_quiet(quiet: bool) -> bool:
     return quiet
 
 
+def pluralize(count: int, noun: str) -> str:
+    """`1 file`, `1,200 files`; a noun gets an s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def print_list(title: str, items: Sequence[str], limit: int | None, hint: str) -> None:
     """Up to `limit` items, about what went wrong; `hint` says where the others are."""
     if not items:

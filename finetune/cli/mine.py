@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import PeriodicNotes, print_note, write_json
+from embedder.cli.console import PeriodicNotes, pluralize, print_note, write_json
 from embedder.families.registry import DEFAULT_MODEL
 from finetune.cli._options import Images, Out, check_output_path
 from indexer.cli import _options
@@ -102,8 +102,9 @@ def mine(
         write_json({"out": str(out), **counts, "without": dict(mined.without_negatives)})
         return
     for reason, count in mined.without_negatives.items():
-        print_note(f"{count} of {len(mined.pairs)} pairs got no negatives: {reason}")
-    print_note(f"{mined.found} negatives added to {len(mined.pairs)} pairs in {out}")
+        print_note(f"{count} of {pluralize(len(mined.pairs), 'pair')} got no negatives: {reason}")
+    negatives = pluralize(mined.found, "negative")
+    print_note(f"{negatives} added to {pluralize(len(mined.pairs), 'pair')} in {out}")
     if not mined.found:
         print_note("pass more documents with --among FILE, or a higher --ceiling")
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import PeriodicNotes, print_list, print_note, print_table, write_json
+from embedder.cli.console import (
+    PeriodicNotes,
+    pluralize,
+    print_list,
+    print_note,
+    print_table,
+    write_json,
+)
 from finetune.cli._options import Images, Out, check_output_path
 from finetune.errors import DataError
 from indexer.cli import _options
@@ -196,17 +203,13 @@ def _print_result(
         print_list(title, paths, MAX_PATHS_SHOWN, "--json lists them all")
     if merged.duplicates:
         print_note(f"left out {merged.duplicates} x duplicate pair")
-    written = _pluralize(len(merged.pairs), "pair")
+    written = pluralize(len(merged.pairs), "pair")
     print_note(f"{written} written to {out}")
     for _, path, part, groups in parts:
-        about = f"{len(part)} of them, about {_pluralize(groups, 'item')}"
+        about = f"{len(part)} of them, about {pluralize(groups, 'item')}"
         print_note(f"{about}, to {path}")
 
 
 def _count_pairs(pairs: Sequence[Pair]) -> Counter[tuple[str, str]]:
     """Count pairs by direction and language; "" is an unknown language."""
     return Counter((pair.direction, pair.language or "") for pair in pairs)
-
-
-def _pluralize(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

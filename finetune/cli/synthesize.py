@@ -17,6 +17,7 @@ from embedder.cli.console import (
     FAILED,
     INTERRUPTED,
     PeriodicNotes,
+    pluralize,
     print_line,
     print_note,
     print_table,
@@ -260,7 +261,7 @@ def _confirm_cost(session: SynthesisSession, yes: bool) -> None:
 
 def _describe_cost(estimate: CostEstimate) -> str:
     return (
-        f"{_count_samples(estimate.jobs)}: about {estimate.tokens_in:,} tokens in, "
+        f"{pluralize(estimate.jobs, 'sample')}: about {estimate.tokens_in:,} tokens in, "
         f"{estimate.tokens_out:,} out"
         + ("" if estimate.cost is None else f", {estimate.cost:.2f} in all")
         + (" (measured so far)" if estimate.measured else " (a rough estimate)")
@@ -288,17 +289,15 @@ def _print_report(report: SynthesisReport, out: Path, as_json: bool) -> None:
     if as_json:
         write_json({**asdict(report), "out": str(out)})
         return
-    print_line(f"{report.written} pairs in {out}, from {_count_samples(report.done)}")
+    print_line(
+        f"{pluralize(report.written, 'pair')} in {out}, from {pluralize(report.done, 'sample')}"
+    )
     for reason, number in report.rejected.items():
         print(f"  {number} rejected: {reason}")
     if report.cost is not None:
         print(f"cost: {report.cost:.2f}")
     for error, number in report.lost.items():
-        print_note(f"{number} requests failed: {error}")
+        print_note(f"{pluralize(number, 'request')} failed: {error}")
     if report.status in STATUS_ADVICE:
-        remaining = _count_samples(report.planned - report.done)
+        remaining = pluralize(report.planned - report.done, "sample")
         print_note(f"{STATUS_ADVICE[report.status]}; remaining: {remaining}")
-
-
-def _count_samples(count: int) -> str:
-    return f"{count:,} sample{'s' * (count != 1)}"

@@ -13,6 +13,7 @@ from embedder.cli.console import (
     Dtype,
     Json,
     complete_model_name,
+    pluralize,
     print_note,
     takes_model_settings,
     write_json,
@@ -156,7 +157,9 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
         write_json({**summary, "measured": comparison_to_dict(measured) if measured else None})
         return
     if outcome.left_out:
-        print_note(f"left out {outcome.left_out} pairs that share an item with the test pairs")
+        print_note(
+            f"left out, as their items are in the test pairs: {pluralize(outcome.left_out, 'pair')}"
+        )
     if measured:
         change = measured.overall[measured.main]
         gain, low, high = (100 * x for x in (change.difference, change.low, change.high))
@@ -164,7 +167,8 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
             f"{measured.main} {100 * change.before:.1f} before, {100 * change.after:.1f} after: "
             f"{gain:+.1f} ({low:+.1f} to {high:+.1f}), {change.verdict}"
         )
-    print(f"{outcome.pairs:,} pairs, {outcome.steps:,} steps, {outcome.seconds:,.0f} s: {folder}")
+    size = f"{pluralize(outcome.pairs, 'pair')}, {pluralize(outcome.steps, 'step')}"
+    print(f"{size}, {outcome.seconds:,.0f} s: {folder}")
     print_note(f"to use it, run: indexer reindex --model {folder}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import print_note, print_table, write_json
+from embedder.cli.console import pluralize, print_note, print_table, write_json
 from embedder.redaction import redact_secrets
 from indexer.cli import _options
 
@@ -120,12 +120,12 @@ def delete(
         with OpenCollection.open(config) as opened:
             points = opened.store.count()
     what = f"tenant {config.tenant!r} of collection {name!r}" if config.tenant else repr(name)
-    _confirm(f"Delete {what}, {points} points made with {found.card.name}?", yes=yes)
+    _confirm(f"Delete {what}, {pluralize(points, 'point')} made with {found.card.name}?", yes=yes)
     delete_collection(config)
     if as_json:
         write_json({"collection": name, "tenant": config.tenant, "deleted": points})
     else:
-        print(f"deleted: {what}, {points} points; the files they were made from are untouched")
+        print(f"deleted: {what}, {pluralize(points, 'point')}; no file that was indexed is touched")
 
 
 def _confirm(question: str, *, yes: bool) -> None:

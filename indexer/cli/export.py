@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from embedder.cli.console import print_note, write_json
+from embedder.cli.console import pluralize, print_note, write_json
 from indexer.cli import _options
 from indexer.cli.search import Where
 from indexer.errors import IndexerError
@@ -96,7 +96,7 @@ def export(
     if as_json:
         write_json({"points": count, "format": form, "output": str(output)})
     elif output is not None:
-        print_note(f"{count} points written to {output}")
+        print_note(f"{pluralize(count, 'point')} written to {output}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typer import Argument, Option
 from embedder.cli.console import (
     FILES_FAILED,
     INTERRUPTED,
+    pluralize,
     print_line,
     print_note,
     print_problem,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-COUNTS = ("added", "updated", "unchanged", "moved", "duplicates", "unsupported", "failed")
 MAX_SHOWN = 10  # files of one list
 
 INGEST_EXAMPLES = """
@@ -121,10 +121,14 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
     if len(skipped) > MAX_SHOWN and not verbose:
         show = print_problem if report.failed > MAX_SHOWN else print_note
         show(f"... and {len(skipped) - MAX_SHOWN} more; all of them: {errors}")
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
-    counts += f", {report.remaining} not reached" if report.interrupted else ""
     stopped = "interrupted; " if report.interrupted else ""
-    print(f"{stopped}{report.files} files: {counts}; {report.removed} removed")
+    remaining = f", {report.remaining:,} not reached" if report.interrupted else ""
+    print(
+        f"{stopped}{pluralize(report.files, 'file')}: {report.added:,} added, "
+        f"{report.updated:,} updated, {report.unchanged:,} unchanged, {report.moved:,} moved, "
+        f"{pluralize(report.duplicates, 'duplicate')}, {report.unsupported:,} unsupported, "
+        f"{report.failed:,} failed{remaining}; {report.removed:,} removed"
+    )
 
 
 @app.command(epilog=PRUNE_EXAMPLES)
@@ -143,8 +147,9 @@ def prune(
     for root in report.missing_roots:
         print_note(f"{root} is missing or empty; its points are kept")
     if report.not_checked:
+        paths = pluralize(report.not_checked, "path")
         print_note(
-            f"{report.not_checked} paths at URLs, in archives and in tables were not checked; "
+            f"not checked: {paths} at URLs, in archives and in tables; "
             "indexer ingest SOURCE --prune does that"
         )
     if as_json:
@@ -161,4 +166,4 @@ def prune(
     for path in report.paths if verbose or dry_run else ():
         print_line(path)
     would = "would be removed" if dry_run else "removed"
-    print(f"{report.removed} {would} with {len(report.paths)} paths")
+    print(f"{report.removed:,} {would} with {pluralize(len(report.paths), 'path')}")

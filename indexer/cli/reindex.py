@@ -14,6 +14,7 @@ from embedder.cli.console import (
     FAILED,
     FILES_FAILED,
     INTERRUPTED,
+    pluralize,
     print_list,
     print_note,
     print_problem,
@@ -136,14 +137,13 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
         (lost, "in the old index and not in the new one"),
         (losses.lost_captions, "without the captions that they had from a table"),
     ):
-        noun = "file" if len(files) == 1 else "files"
         limit = None if verbose else MAX_SHOWN
-        print_list(f"{len(files)} {noun} {what}:", files, limit, "--verbose lists them")
+        print_list(f"{pluralize(len(files), 'file')} {what}:", files, limit, "--verbose lists them")
     old, new = report.points
     if report.switched:
         print(
-            f"collection {config.collection!r} has {report.after.name} now: {new} points, "
-            f"{old} before; {report.checked} checked"
+            f"collection {config.collection!r} has {report.after.name} now: "
+            f"{pluralize(new, 'point')}, {old:,} before; {report.checked} checked"
         )
         print_note(
             f"the index of {report.before.name} is kept: indexer reindex --rollback, or --forget"

@@ -13,6 +13,7 @@ from typer import Argument, Option
 from embedder.cli.console import (
     INTERRUPTED,
     inject,
+    pluralize,
     print_line,
     print_note,
     print_problem,
@@ -151,7 +152,7 @@ def snapshot(
         write_json({**names, **asdict(report), "seconds": round(report.seconds, 3)})
         return
     print_line(
-        f"{path}: {report.points:,} points of {config.collection!r}, "
+        f"{path}: {pluralize(report.points, 'point')} of {config.collection!r}, "
         f"{format_bytes(report.bytes)}, in {format_duration(report.seconds)}"
     )
 
@@ -200,10 +201,11 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
         parts += [f"{report.resumed:,} before"] if report.resumed else []
         parts += [f"{report.kept:,} were there already"] if report.kept else []
         parts += [f"{report.rate:,.0f}/s", f"{report.checked} compared"]
-        print(f"{format_location(config)} has {report.points:,} points: {', '.join(parts)}")
+        points = pluralize(report.points, "point")
+        print(f"{format_location(config)} has {points}: {', '.join(parts)}")
     if not report.done:
-        points = report.copied + report.resumed
-        print_problem(f"stopped after {points:,} points; the same command continues")
+        points = pluralize(report.copied + report.resumed, "point")
+        print_problem(f"stopped after {points}; the same command continues")
         raise typer.Exit(INTERRUPTED)
     if report.replaced:
         at = f"--store {redact_secrets(config.store)} --collection {config.collection}"

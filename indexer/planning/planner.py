@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedder import DEFAULT_MODEL, ModelCard
+from embedder.cli.console import pluralize
 from embedder.hardware import format_bytes
 from embedder.redaction import redact_secrets, redacted_repr
 from indexer.planning import constants as of
@@ -253,14 +254,14 @@ def format_days(value: float) -> str:
 def format_sections(plan: DeploymentPlan) -> dict[str, str]:
     """Return the lines of the summary: name -> value; a blank name continues the line above."""
     here, local, costs = plan.here, plan.embedded, plan.costs
-    vectors = f"{plan.vectors:,} vectors of dim {plan.load.dim}"
+    vectors = f"{pluralize(plan.vectors, 'vector')} of dim {plan.load.dim}"
     model = f", by {plan.model}" if plan.model else ""
     prices = [
         "" if costs.embedding is None else f"{costs.embedding:,.0f} to embed",
         "" if costs.nodes_a_month is None else f"{costs.nodes_a_month:,.0f} a month for nodes",
     ]
     lines = {
-        "collection": f"{plan.points:,} points, {vectors}{model}",
+        "collection": f"{pluralize(plan.points, 'point')}, {vectors}{model}",
         "advice": f"{plan.chosen}: {plan.why}",
         **_continuation_lines(plan.commands, 1),
         "embedded": f"{format_bytes(local.disk)} on disk, {format_bytes(local.ram)} of RAM, "
