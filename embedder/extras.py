@@ -66,7 +66,12 @@ def find_missing_module(extra: str) -> str | None:
 
 
 def format_install_command(extra: str = "") -> str:
-    """Return the command that adds an extra to this environment, or what the core lacks.
+    """Return the command that installs an extra here, or what the core lacks."""
+    return format_pip_install(f"polylens[{extra}]" if extra else "polylens")
+
+
+def format_pip_install(requirement: str) -> str:
+    """Return the command that installs a package into this environment.
 
     It is the command of the program that made the environment: pipx, uv or pip.
     """
@@ -77,7 +82,7 @@ def format_install_command(extra: str = "") -> str:
         install = f"uv pip install --python {shlex.quote(sys.prefix)}"
     else:
         install = "pip install"
-    return f"{install} 'polylens[{extra}]'" if extra else f"{install} polylens"
+    return f"{install} {shlex.quote(requirement)}"
 
 
 def require_extra(extra: str) -> None:

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from embedder.extras import EXTRAS, find_missing_module, format_install_command
+from embedder.extras import EXTRAS, find_missing_module, format_install_command, format_pip_install
 from tests.programs import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -228,3 +228,4 @@ def test_the_command_installs_into_this_environment(file, command, tmp_path, mon
     command = command.format(environment)
     assert format_install_command("app") == f"{command} 'polylens[app]'"
     assert format_install_command() == f"{command} polylens"
+    assert format_pip_install("ray==2.*") == f"{command} 'ray==2.*'"

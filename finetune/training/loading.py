@@ -13,6 +13,7 @@ import torch
 import embedder
 from embedder.checkpoint import locate
 from embedder.errors import EmbedderError
+from embedder.extras import format_pip_install
 from embedder.families import e5v, vlm2vec
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
 from embedder.types import Input, ModelCard, Role, Settings
@@ -142,8 +143,8 @@ def _nf4_config(dtype: torch.dtype) -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise FinetuneError(
-            "weights in four bits need bitsandbytes; install it with pip install bitsandbytes, or "
-            "add --set quantize=none"
+            "weights in four bits need bitsandbytes; add --set quantize=none, or type: "
+            + format_pip_install("bitsandbytes")
         )
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,

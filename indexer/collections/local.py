@@ -187,7 +187,7 @@ def read_metadata(path: Path) -> Meta:
     if version > FORMAT:
         raise CollectionError(
             f"collection {path.name!r} has format {version}, and this program reads up to "
-            f"{FORMAT}: update it (pip install --upgrade polylens)"
+            f"{FORMAT}: update Polylens"
         )
     return dict(meta)
 

@@ -274,8 +274,8 @@ class QdrantBackend:
             ) from None
         if version > FORMAT:
             raise CollectionError(
-                f"{key!r} has format {version}, and this program reads up to {FORMAT}: update it "
-                "(pip install --upgrade polylens)"
+                f"{key!r} has format {version}, and this program reads up to {FORMAT}: "
+                "update Polylens"
             )
         return ServerCollection(info, meta)
 

@@ -96,7 +96,7 @@ def read_header(archive: Archive) -> SnapshotHeader:
         if int(header["format"]) > FORMAT_VERSION:
             raise CollectionError(
                 f"{archive.path} has format {header['format']}, and this program reads up to "
-                f"{FORMAT_VERSION}: update it (pip install --upgrade polylens)"
+                f"{FORMAT_VERSION}: update Polylens"
             )
         card = parse_card(header)
         if not (isinstance(card.dim, int) and 0 < card.dim <= MAX_DIM):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
+from embedder.extras import format_pip_install
 from indexer.errors import IndexerError, StoreError, StoreUnavailableError
 from indexer.stores.qdrant.client import Connection, make_client
 from indexer.stores.qdrant.errors import (
@@ -249,8 +250,8 @@ def _check_version(server_version: str, connection: Connection) -> None:
     raise StoreError(
         f"Qdrant at {format_location(connection)} is version {server_version}, and this program's "
         f"client is {ours[0]}.{ours[1]}: install a server {ours[0]}.{ours[1]} (image "
-        f"qdrant/qdrant:v{ours[0]}.{ours[1]}.0), or here: pip install "
-        f"'qdrant-client=={theirs[0]}.{theirs[1]}.*'"
+        f"qdrant/qdrant:v{ours[0]}.{ours[1]}.0), or here: "
+        + format_pip_install(f"qdrant-client=={theirs[0]}.{theirs[1]}.*")
     )
 
 

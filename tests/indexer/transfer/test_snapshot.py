@@ -248,7 +248,7 @@ def test_a_newer_format(file, tmp_path, folder):
     parts = members(file)
     content = json.loads(parts["snapshot.json"])
     for change, why in {
-        "format": "update it .pip install --upgrade polylens",
+        "format": "update Polylens",
         "points": "cannot be read",
         "card": "cannot be read",
         "dense": "its vectors are",
