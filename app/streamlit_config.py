@@ -36,7 +36,7 @@ OPTIONS: Mapping[str, object] = THEME | {
 
 
 def configure_streamlit(port: int, public_host: str, allowed_hosts: Sequence[str]) -> None:
-    """Set Streamlit's options; raises nothing for files that it would have read.
+    """Set Streamlit's options; the files that it would have read do not count.
 
     Args:
         port: The port that the app listens on.

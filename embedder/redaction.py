@@ -9,7 +9,7 @@ from typing import Any
 MASK = "***"
 # Messages may hold long texts of others, so that each pattern takes linear time: what it looks
 # through before it fails is short, or ends at the first character that begins another match.
-WORD_PATTERN = re.compile(r"""[^\s'"]+""")
+WORD_PATTERN = re.compile(r'[^\s"]+')  # a single quote may be part of a password
 # A password with an unescaped /, ? or # runs up to the last @: what follows its colon is no port.
 USERINFO_PATTERN = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,30})://"

@@ -39,6 +39,8 @@ WITHOUT_SECRETS = {  # keys of an index and of a batch; what is left of a URL wh
         ("http://me:sword/fish@host:6333/a", "http://me:***@host:6333/a"),
         ("http://me:sword#fish@host", "http://me:***@host"),
         ("http://me:a@swordfish@host", "http://me:***@host"),
+        ("http://me:sword'fish@host", "http://me:***@host"),
+        ("{'url': 'http://me:swordfish@host'}", "{'url': 'http://me:***@host'}"),
         ("http://host:6333/@user/a.jpg", "http://host:6333/@user/a.jpg"),
         ("http://host:6333", "http://host:6333"),
         ("in 'http://me:swordfish@': mail a@b.c", "in 'http://me:***@': mail a@b.c"),
