@@ -18,6 +18,7 @@ import streamlit
 import uvicorn
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import jobs
@@ -56,13 +57,14 @@ def run_server(
     """
     listener = open_listener(host, port)
     name, port = choose_url_host(listener), listener.getsockname()[1]
-    hosts = [*LOCAL_HOSTS, name.strip("[]"), *filter(None, [public_host])]
+    hosts = [*LOCAL_HOSTS, name.strip("[]"), *([public_host.lower()] if public_host else [])]
     # Only what is for these names: a web page could give this machine a name of its own.
-    configure_streamlit(port, public_host or name, hosts if is_loopback(host) else [])
+    allowed_hosts = hosts if is_loopback(host) else []
+    configure_streamlit(port, public_host or name, allowed_hosts)
     app = streamlit.App(
         LAYOUT,
         routes=build_routes(),
-        middleware=[Middleware(OriginCheck, allowed=hosts)],
+        middleware=[Middleware(OriginCheck, allowed=hosts, allowed_hosts=allowed_hosts)],
     )
     config = uvicorn.Config(
         app,
@@ -100,19 +102,32 @@ def choose_url_host(listener: socket.socket) -> str:
 
 
 class OriginCheck:
-    """Refuses WebSockets that pages of other origins open.
+    """Refuses WebSockets that pages of other origins open, and requests for other hosts, if given.
 
-    Streamlit does so too, but it first asks a server on the internet for this machine's address.
+    Streamlit refuses such WebSockets too, but it first asks a server on the internet for this
+    machine's address; it answers other requests, such as those for pictures, for any host.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
-        self._app, self._allowed = app, allowed
+    def __init__(
+        self, app: ASGIApp, allowed: Collection[str], allowed_hosts: Collection[str] = ()
+    ) -> None:
+        self._app, self._allowed, self._allowed_hosts = app, allowed, allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._is_host_allowed(Headers(scope=scope)):
+            await PlainTextResponse("This host is not allowed.", 400)(scope, receive, send)
+            return
         if scope["type"] == "websocket" and not self._is_allowed(Headers(scope=scope)):
             await send({"type": "websocket.close", "code": 1008})
             return
         await self._app(scope, receive, send)
+
+    def _is_host_allowed(self, headers: Headers) -> bool:
+        try:
+            host = urlsplit(f"//{headers.get('host', '')}").hostname
+        except ValueError:
+            return False
+        return not self._allowed_hosts or host in self._allowed_hosts
 
     def _is_allowed(self, headers: Headers) -> bool:
         if "origin" not in headers:  # no browser

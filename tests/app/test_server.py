@@ -9,11 +9,12 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import WebSocketRoute
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from app.server import AppServer, OriginCheck, choose_url_host
+from app.server import LOCAL_HOSTS, AppServer, OriginCheck, choose_url_host
 from app.streamlit_config import OPTIONS, configure_streamlit
 from embedder import EmbedderError
 from embedder.listener import open_listener
@@ -84,6 +85,29 @@ def test_a_page_of_another_origin_may_not_connect(headers, allowed):
     except WebSocketDisconnect as closed:
         code = closed.code
     assert code == (1000 if allowed else 1008)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8501", 200),
+        ("[::1]:8501", 200),
+        ("LOCALHOST", 200),
+        ("evil.example.com:8501", 400),
+        ("[", 400),
+        ("", 400),
+    ],
+)
+def test_a_host_name_that_a_web_page_made_up_gets_no_picture(host, status):
+    async def answer(request) -> Response:
+        return Response("a picture")
+
+    limits = {"allowed": LOCAL_HOSTS, "allowed_hosts": LOCAL_HOSTS}
+    routes = [Route("/", answer)]
+    app = Starlette(routes=routes, middleware=[Middleware(OriginCheck, **limits)])
+    assert TestClient(app).get("/", headers={"host": host}).status_code == status
+    anywhere = Starlette(routes=routes, middleware=[Middleware(OriginCheck, allowed=LOCAL_HOSTS)])
+    assert TestClient(anywhere).get("/", headers={"host": "nas"}).status_code == 200
 
 
 @pytest.mark.parametrize(
