@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,8 @@ Examples:
   polylens app --host 0.0.0.0 --public-host pictures.example.com
 """
 
+HOST_NAME_PATTERN = re.compile(r"[\w.-]+")  # without a scheme or a port
+
 app = make_app(HELP, EXAMPLES)
 
 
@@ -62,6 +65,10 @@ def run_app(
 ) -> None:
     """Search in the browser: serve the app on this machine until Ctrl-C."""
     require_extra("app")
+    if public_host and not HOST_NAME_PATTERN.fullmatch(public_host):
+        raise typer.BadParameter(
+            f"--public-host takes a name such as pictures.example.com, not {public_host!r}"
+        )
     config = _options.resolve_flags(**flags)
     check_store(config, is_flag=flags["store"] is not None)
     from app import services

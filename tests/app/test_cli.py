@@ -106,6 +106,13 @@ def test_the_browser_opens_when_asked(served, monkeypatch, word):
     assert opened == (["http://localhost:8501"] if word == "--open" else [])  # this is no desktop
 
 
+@pytest.mark.parametrize("host", ["https://pictures.example.com", "pictures.example.com:8443", " "])
+def test_a_public_host_is_a_name(served, host):
+    done = run_program("polylens", "app", "--public-host", host)
+    assert done.returncode == 2 and not served
+    assert "--public-host takes a name such as pictures.example.com" in done.stderr
+
+
 def test_a_store_that_is_not_there_is_one_line(served, tmp_path):
     missing, file = tmp_path / "nothing", tmp_path / "file"
     file.touch()
