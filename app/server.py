@@ -25,7 +25,7 @@ from app import jobs
 from app.media import build_routes
 from app.streamlit_config import configure_streamlit
 from embedder.client.http import is_loopback
-from embedder.listener import open_listener
+from embedder.listener import handle_end_signals, open_listener
 
 LAYOUT = Path(__file__).with_name("layout.py")
 MAX_MESSAGE_BYTES = 200 << 20  # from a browser
@@ -159,14 +159,8 @@ class AppServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Override uvicorn's handling, which raises the signal again and sets the exit status."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        previous_handlers = {n: signal.signal(n, self._handle_signal) for n in signals}
-        try:
+        with handle_end_signals(self._handle_signal):
             yield
-        finally:
-            for number, handler in previous_handlers.items():
-                signal.signal(number, handler)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # the second signal does not wait

@@ -1,10 +1,14 @@
-"""The socket that a server of this program listens on."""
+"""The socket that a server of this program listens on, and the signals that end it."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 from embedder.errors import EmbedderError
 
@@ -54,3 +58,19 @@ def format_url(listener: socket.socket) -> str:
     """The URL of what listens there, as a program on this machine reaches it."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def handle_end_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM handled by `handle` inside the context.
+
+    It stands in for uvicorn's `capture_signals`, which raises the signal again and so sets the exit
+    status.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous_handlers = {n: signal.signal(n, handle) for n in signals}
+    try:
+        yield
+    finally:
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)

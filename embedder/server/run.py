@@ -17,7 +17,7 @@ import uvicorn
 
 from embedder.client.http import is_loopback
 from embedder.errors import EmbedderError
-from embedder.listener import format_url, open_listener
+from embedder.listener import format_url, handle_end_signals, open_listener
 from embedder.server.app import create_app
 from embedder.server.service import Service
 from embedder.types import Embedder
@@ -94,14 +94,8 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Override uvicorn's handling, which raises the signal again and sets the exit status."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        previous_handlers = {n: signal.signal(n, self._handle_signal) for n in signals}
-        try:
+        with handle_end_signals(self._handle_signal):
             yield
-        finally:
-            for number, handler in previous_handlers.items():
-                signal.signal(number, handler)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received_signal is not None:
