@@ -19,6 +19,7 @@ from indexer.errors import QueryError
 from indexer.search.filter_syntax import format_filters, parse_filters
 from indexer.search.filters import add_filter
 from indexer.search.query_syntax import (
+    UPLOAD_PREFIX,
     format_terms,
     load_term,
     parse_saved_term,
@@ -79,13 +80,15 @@ def parse_typed(text: str) -> tuple[QueryTerm, ...]:
 
 
 def _is_upload(name: str) -> bool:
-    return name.startswith("img:") and bool(UPLOAD_NAME_PATTERN.fullmatch(name[4:]))
+    upload = name.removeprefix(UPLOAD_PREFIX)
+    return upload != name and bool(UPLOAD_NAME_PATTERN.fullmatch(upload))
 
 
 def _to_part(term: QueryTerm) -> Part:
     """Raises `QueryError` where the image was deleted."""
     if term.image is not None:
-        return Part(image=open_upload(term.image[4:]), weight=term.weight, label="your picture")
+        image = open_upload(term.image.removeprefix(UPLOAD_PREFIX))
+        return Part(image=image, weight=term.weight, label="your picture")
     part = load_term(term)
     return replace(part, label="a picture here") if term.id else part
 

@@ -23,6 +23,7 @@ from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.feedback import Vote, VotedQuery
 from indexer.paths import resolve_display_path
+from indexer.search.query_syntax import UPLOAD_PREFIX
 from indexer.types import QueryTerm, Record
 
 LABELS = {1: "Thumbs up", -1: "Thumbs down"}
@@ -101,7 +102,7 @@ def _to_voted_term(term: QueryTerm) -> QueryTerm:
     """`term` with the path of its image."""
     if term.image is None:
         return term
-    path = find_upload(term.image[4:])
+    path = find_upload(term.image.removeprefix(UPLOAD_PREFIX))
     if path is None:
         raise QueryError(UPLOAD_IS_GONE)
     return replace(term, image=str(path))

@@ -18,7 +18,7 @@ from app.views import gallery
 from app.views.messages import escape_markdown, show_error
 from indexer.errors import QueryError
 from indexer.search.filter_syntax import format_filters
-from indexer.search.query_syntax import format_term
+from indexer.search.query_syntax import UPLOAD_PREFIX, format_term
 from indexer.search.searcher import Searcher
 from indexer.types import FieldFilter, QueryTerm, SearchResults
 
@@ -79,7 +79,8 @@ def _show_search_box(search: Search) -> None:
     if not given:
         return
     try:
-        images = (QueryTerm(image=f"img:{save_upload(file.getvalue())}") for file in given.files)
+        uploads = (save_upload(file.getvalue()) for file in given.files)
+        images = (QueryTerm(image=UPLOAD_PREFIX + name) for name in uploads)
         search = search.add_terms(*images, *state.parse_typed(given.text))
     except QueryError as error:
         show_error(error)
@@ -103,8 +104,10 @@ def _show_chip(search: Search, index: int, term: QueryTerm) -> None:
         if term.text:
             st.markdown(f"**{escape_markdown(term.text)}**")
         else:
-            url = upload_url(term.image[4:]) if term.image else None
-            url = url or thumbnail_url(search.collection, term.id or "")
+            if term.image:
+                url = upload_url(term.image.removeprefix(UPLOAD_PREFIX))
+            else:
+                url = thumbnail_url(search.collection, term.id or "")
             st.html(f'<img class="pl-piece" src="{url}" alt="">')
         key = f"{index}-{format_term(term)}"
         size = abs(term.weight)

@@ -53,6 +53,7 @@ IMAGE_NAME_PATTERN = re.compile(
 SAVED_PATTERN = re.compile(  # a time such as 12:30 is not a weight
     r"(?P<sign>[+-])?(?:(?P<weight>\d+(?:\.\d+)?|\.\d+):(?!\d))?(?P<content>.*\S.*)", re.DOTALL
 )
+UPLOAD_PREFIX = "img:"  # before the name of an image that was uploaded to the app
 DEFAULT_IMAGE_SIDE = 512  # pixels on the shorter side, where the model is not known
 
 IsImage = Callable[[str], bool]
@@ -237,7 +238,8 @@ def format_term(term: QueryTerm, *, with_weight: bool = False) -> str:
 
 
 def _may_be_image(term: QueryTerm, name: str) -> bool:
-    return name == term.image or name.startswith("img:") or bool(IMAGE_NAME_PATTERN.search(name))
+    is_upload = name.startswith(UPLOAD_PREFIX)
+    return is_upload or name == term.image or bool(IMAGE_NAME_PATTERN.search(name))
 
 
 def _quote(text: str) -> str:
@@ -256,7 +258,7 @@ def parse_saved_term(text: str) -> QueryTerm:
     weight = -size if match["sign"] == "-" else size
     if POINT_PATTERN.fullmatch(content) and (id := parse_id(content)):
         return QueryTerm(id=id, weight=weight)
-    if content.startswith("img:"):
+    if content.startswith(UPLOAD_PREFIX):
         return QueryTerm(image=content, weight=weight)
     return QueryTerm(text=content, weight=weight)
 
