@@ -6,6 +6,7 @@ IndexerError
 ├── ConfigError        a setting, a flag or an environment variable is wrong
 ├── QueryError         a query that cannot be understood
 ├── CollectionError    the collection is missing, damaged, newer, or of another model
+│   └── DamagedError   a file of the collection was changed or lost; doctor --repair mends it
 ├── StoreError         the store refused or failed
 │   ├── StoreBusyError another process holds what this one needs
 │   └── StoreUnavailableError the server has not answered in time
@@ -56,6 +57,10 @@ class QueryError(IndexerError):
 
 class CollectionError(IndexerError):
     """The collection is missing, damaged, of a newer format, or of another model."""
+
+
+class DamagedError(CollectionError):
+    """A file of the collection was changed or lost, outside of this program."""
 
 
 class StoreError(IndexerError):

@@ -12,12 +12,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from indexer.captions.normalize import FileCaptions
-from indexer.errors import CollectionError
-from indexer.ingest.payload import caption_to_dict
+from indexer.errors import DamagedError, DiskFullError, StoreError
+from indexer.ingest.payload import caption_to_dict, texts_to_embed
 from indexer.ingest.types import CatalogContent, CatalogFile
 from indexer.paths import container_of, is_local_file, is_within
 from indexer.sources import SourceFile
@@ -40,33 +41,46 @@ CREATE TEMP TABLE pending (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER
     WITHOUT ROWID;
 CREATE TEMP TABLE outcomes (content TEXT PRIMARY KEY, outcome TEXT) WITHOUT ROWID;
 """
+ACCESS_ERRORS = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
 UNDER_PATH = "(path = ? OR (path > ? AND path < ?) OR (path > ? AND path < ?))"
 
 
 class Catalog:
-    """Thread-safe; nothing is kept before `commit()`."""
+    """Thread-safe; nothing is kept before `commit()`.
+
+    Every method raises `DamagedError` where the file is damaged, and `StoreError` or
+    `DiskFullError` where it cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
+        self._path, self._lock = path, threading.RLock()
         self._fully_listed: list[str] = []
-        try:
+        with self._catch_errors():
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise CollectionError(
-                f"{path} is damaged ({error}); delete it and ingest again: it is rebuilt from the "
-                "files and the store, and nothing is embedded twice"
-            ) from error
 
     def commit(self) -> None:
-        with self._lock:
+        with self._catch_errors():
             self._db.commit()
 
     def rollback(self) -> None:
-        with self._lock:
+        with self._catch_errors():
             self._db.rollback()
+
+    def check_integrity(self) -> None:
+        """Read the whole file; raises `DamagedError` if a page or an index of it is damaged."""
+        rows = self._fetch("PRAGMA integrity_check(1)")
+        if rows != [("ok",)]:
+            raise self._damaged_error(rows[0][0] if rows else "it is empty")
 
     def close(self) -> None:
         """Close without keeping what was not committed."""
@@ -105,7 +119,7 @@ class Catalog:
             f"SELECT path FROM files WHERE {UNDER_PATH} AND path NOT IN (SELECT path FROM seen)",
             *_under_path(root),
         )
-        return [os.fsdecode(path) for (path,) in rows]
+        return [self._parse_path(path) for (path,) in rows]
 
     def is_fully_listed(self, root: str) -> bool:
         """Whether this run has seen everything under `root`, and there was something."""
@@ -138,14 +152,14 @@ class Catalog:
     def iter_pending(self) -> Iterator[SourceFile]:
         """The pending files by path; paged, so that writing goes on between."""
         for row in self._iter_rows("pending"):
-            yield SourceFile(os.fsdecode(row[0]), *row[1:])
+            yield SourceFile(self._parse_path(row[0]), *row[1:])
 
     # Files and contents
 
     def iter_paths(self) -> Iterator[str]:
         """Every known path, in order; paged."""
         for row in self._iter_rows("files"):
-            yield os.fsdecode(row[0])
+            yield self._parse_path(row[0])
 
     def count_under(self, root: str) -> int:
         """How many known files lie at or under `root`."""
@@ -154,12 +168,12 @@ class Catalog:
 
     def get_file(self, path: str) -> CatalogFile | None:
         rows = self._fetch("SELECT * FROM files WHERE path = ?", os.fsencode(path))
-        return _parse_file(rows[0]) if rows else None
+        return self._parse_file(rows[0]) if rows else None
 
     def find_files(self, content_id: str) -> list[CatalogFile]:
         """The files that hold a content, by path."""
         sql = "SELECT * FROM files WHERE content = ? ORDER BY path"
-        return [_parse_file(row) for row in self._fetch(sql, content_id)]
+        return [self._parse_file(row) for row in self._fetch(sql, content_id)]
 
     def put_file(self, file: CatalogFile) -> None:
         row = (
@@ -186,7 +200,7 @@ class Catalog:
 
     def get_content(self, content_id: str) -> CatalogContent | None:
         rows = self._fetch("SELECT * FROM contents WHERE content = ?", content_id)
-        return CatalogContent(rows[0][0], rows[0][1], json.loads(rows[0][2])) if rows else None
+        return self._parse_content(rows[0]) if rows else None
 
     def put_content(self, content: CatalogContent) -> None:
         row = (content.id, content.num_chunks, json.dumps(content.base_payloads))
@@ -230,7 +244,7 @@ class Catalog:
 
     def list_roots(self) -> list[str]:
         rows = self._fetch("SELECT path FROM roots ORDER BY path")
-        return [os.fsdecode(path) for (path,) in rows]
+        return [self._parse_path(path) for (path,) in rows]
 
     def add_hosts(self, hosts: Iterable[str]) -> None:
         """Remember the hosts that rows of tables and lists may point to."""
@@ -249,12 +263,71 @@ class Catalog:
         self._execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", os.fsencode(name), stamp)
 
     def _execute(self, sql: str, *values: object) -> None:
-        with self._lock:
+        with self._catch_errors():
             self._db.execute(sql, values)
 
     def _fetch(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._catch_errors():
             return self._db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _catch_errors(self) -> Iterator[None]:
+        """Hold the lock, and translate the errors of SQLite."""
+        try:
+            with self._lock:
+                yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: damaged text
+            code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise DiskFullError(
+                    f"{self._path} cannot be written: the disk is full; free some space, and run "
+                    "the command again"
+                ) from error
+            if code in ACCESS_ERRORS:
+                raise StoreError(
+                    f"{self._path} cannot be read or written ({error}); check the disk and its "
+                    "permissions, and run the command again"
+                ) from error
+            raise self._damaged_error(error) from error
+
+    def _damaged_error(self, reason: object) -> DamagedError:
+        return DamagedError(
+            f"{self._path}, the catalog of the files, is damaged ({reason}); type: indexer doctor "
+            "--repair, then indexer ingest FOLDER. It is rebuilt from the files and the store, and "
+            "nothing is embedded twice"
+        )
+
+    def _parse_content(self, row: tuple[Any, ...]) -> CatalogContent:
+        try:
+            id, num_chunks, facts = row
+            content = CatalogContent(id, num_chunks, json.loads(facts))
+            if len(content.point_ids) != len(content.base_payloads):
+                raise ValueError(f"{len(content.base_payloads)} payloads")
+            for payload in content.base_payloads:
+                if payload["content"] != id or payload["kind"] not in {"image", "text"}:
+                    raise ValueError("the payload of something else")
+                tuple(Caption(**caption) for caption in payload["captions"])
+                texts_to_embed(payload), tuple(payload["tags"])
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise self._damaged_error(f"content {row[0]!r}: {error}") from error
+        return content
+
+    def _parse_file(self, row: tuple[Any, ...]) -> CatalogFile:
+        try:
+            path, size, mtime_ns, stamp, content_id, described = row
+            values = json.loads(described)
+            captions = tuple(Caption(**caption) for caption in values["captions"])
+            file_captions = FileCaptions(captions, tuple(values["tags"]), values["meta"], stamp)
+            return CatalogFile(
+                self._parse_path(path), int(size), int(mtime_ns), content_id, file_captions
+            )
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise self._damaged_error(f"file {row[0]!r}: {error}") from error
+
+    def _parse_path(self, value: Any) -> str:
+        if not isinstance(value, bytes):
+            raise self._damaged_error(f"path {value!r}")
+        return os.fsdecode(value)
 
     def _iter_rows(self, table: str) -> Iterator[tuple[Any, ...]]:
         sql = f"SELECT * FROM {table} WHERE path > ? ORDER BY path LIMIT {PAGE_SIZE}"
@@ -279,16 +352,3 @@ def _under_path(root: str) -> tuple[bytes, ...]:
     """The values of `UNDER_PATH`: "0" follows "/", and "$" follows "#"."""
     key = os.fsencode(root).rstrip(b"/")
     return key, key + b"/", key + b"0", key + b"#", key + b"$"
-
-
-def _parse_file(row: tuple[Any, ...]) -> CatalogFile:
-    path, size, mtime_ns, stamp, content_id, described = row
-    values = json.loads(described)
-    captions = tuple(Caption(**caption) for caption in values["captions"])
-    return CatalogFile(
-        os.fsdecode(path),
-        size,
-        mtime_ns,
-        content_id,
-        FileCaptions(captions, tuple(values["tags"]), values["meta"], stamp),
-    )
