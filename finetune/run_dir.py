@@ -27,6 +27,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from embedder.files import write_file
 from finetune.errors import DataError, FinetuneError
 
 FORMAT = 1
@@ -103,7 +104,7 @@ class RunDir:
         import yaml
 
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        (self.folder / "config.yaml").write_text(text, "utf-8")
+        write_file(self.folder / "config.yaml", text)
         created = previous.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
         name = self.folder.name
         self.update_metadata({"format": FORMAT, "name": name, "created": created, **metadata})
@@ -112,7 +113,7 @@ class RunDir:
         """Merge `changes` into run.json."""
         metadata = {**self.read_metadata(), **changes}
         text = json.dumps(metadata, indent=2, ensure_ascii=False)
-        write_text_atomic(self.folder / "run.json", text)
+        write_file(self.folder / "run.json", text)
 
     def append_log(self, line: Mapping[str, Any]) -> None:
         with (self.folder / "log.jsonl").open("ab+") as file:
@@ -215,13 +216,6 @@ def describe_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return described
 
 
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write the complete file, or leave what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-    temporary.replace(path)
-
-
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON object that finetune wrote.
 
@@ -240,9 +234,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    """The trainer writes its state last."""
+    """The trainer writes its state last; a power cut may leave empty files."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+        return all(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
     except (OSError, ValueError):
         return False
-    return True

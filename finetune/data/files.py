@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from embedder.files import write_file
 from finetune.data.formats import Row, parse_row, to_row
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, SourcePairs
 from finetune.data.perceptual_hash import PerceptualHash, compute_hashes
 from finetune.errors import DataError
-from finetune.run_dir import write_text_atomic
 from indexer.captions.manifest import iterate_delimited, parse_json_row
 from indexer.captions.normalize import decode_text
 
@@ -83,7 +83,7 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
     """Write `pairs` as JSON lines and return their number; a failure leaves the old file."""
     lines = [json.dumps(to_row(pair), ensure_ascii=False) + "\n" for pair in pairs]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(path, "".join(lines))
+    write_file(path, "".join(lines))
     return len(lines)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from embedder.files import write_file
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.report import (
@@ -35,7 +36,6 @@ from finetune.evaluation.report import (
     report_to_dict,
     write_query_results,
 )
-from finetune.run_dir import write_text_atomic
 
 MAX_QUERIES = 12  # queries shown with their documents
 MAX_LISTED = 20  # regressions listed in Markdown
@@ -228,8 +228,8 @@ def _bar(
 def _write_pages(values: dict[str, Any], path: Path, fields: dict[str, Any]) -> None:
     """Write the JSON file `path`, and beside it the Markdown and HTML pages of that name."""
     for suffix in (".md", ".html"):
-        write_text_atomic(path.with_suffix(suffix), render(f"{path.stem}{suffix}", **values))
-    write_text_atomic(path, json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
+        write_file(path.with_suffix(suffix), render(f"{path.stem}{suffix}", **values))
+    write_file(path, json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
 
 
 @lru_cache(maxsize=512)

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
 
+from embedder.files import write_file
 from finetune.errors import DataError
-from finetune.run_dir import read_json_object, write_text_atomic
+from finetune.run_dir import read_json_object
 
 FORMAT = 1
 REPORT, QUERIES, COMPARISON = "report.json", "queries.jsonl", "comparison.json"
@@ -183,7 +184,7 @@ def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
 def write_query_results(path: Path, results: Iterable[QueryResult]) -> None:
     """Write queries.jsonl; raises `OSError`."""
     lines = (json.dumps(asdict(result), ensure_ascii=False) for result in results)
-    write_text_atomic(path, "".join(f"{line}\n" for line in lines))
+    write_file(path, "".join(f"{line}\n" for line in lines))
 
 
 def iter_query_results(path: Path) -> Iterator[QueryResult]:

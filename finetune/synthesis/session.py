@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from embedder.files import write_file
 from finetune.data.files import write_pairs
 from finetune.errors import FinetuneError
-from finetune.run_dir import write_text_atomic
 from finetune.synthesis.images import CollectionImages, filter_by_agreement
 from finetune.synthesis.journal import JobOutcome, Journal
 from finetune.synthesis.llm import EndpointLLM, LanguageModel, LLMOptions, estimate_tokens
@@ -207,7 +207,7 @@ class SynthesisSession:
             cost=round(self.cost_so_far, 4) if options.prices.is_complete else None,
         )
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False)
-        write_text_atomic(options.report_path, text + "\n")
+        write_file(options.report_path, text + "\n")
         return report
 
 

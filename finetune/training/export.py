@@ -9,6 +9,7 @@ from typing import Any
 
 from embedder.checkpoint import METADATA_FILE, detect_family, locate, read_config
 from embedder.families import sentence_transformer
+from embedder.files import sync_tree
 from embedder.types import Settings
 from embedder.vlm.loading import (
     check_memory,
@@ -27,6 +28,7 @@ def export_adapter(run: Path, out: Path) -> None:
     trained_dir = locate(str(run)).trained_dir
     _create_empty_dir(out)
     shutil.copytree(trained_dir, out, dirs_exist_ok=True)
+    sync_tree(out)
 
 
 def export_merged(run: Path, out: Path, dtype: str | None) -> None:
@@ -63,6 +65,7 @@ def export_merged(run: Path, out: Path, dtype: str | None) -> None:
         _write_sentence_transformers_files(config, out)
     text = json.dumps(checkpoint.metadata, indent=2, ensure_ascii=False)
     (out / METADATA_FILE).write_text(text, "utf-8")
+    sync_tree(out)
 
 
 def _load_merged(folder: Path, adapter: Path, settings: Settings) -> Any:

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from embedder.errors import EmbedderError
 from embedder.families.registry import find_family_name
+from embedder.files import sync_tree
 from embedder.types import Settings
 from finetune.data.pairs import ContentKeys, Pair
 from finetune.errors import DataError, FinetuneError
@@ -83,6 +84,7 @@ def train(
         raise KeyboardInterrupt
     if PartialState().is_main_process:
         model.save(run_dir.model)
+        sync_tree(run_dir.model)
     PartialState().wait_for_everyone()
     return int(trainer.state.global_step)
 
@@ -176,6 +178,11 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         self._trainable.save(Path(output_dir or str(self.args.output_dir)) / "model")
+
+    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        super()._save_checkpoint(*arguments, **named)
+        if self.args.should_save:  # durable before the next one replaces the one before it
+            sync_tree(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._trainable.restore(Path(resume_from_checkpoint) / "model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import typer
 from typer import Option
 
 from embedder.cli.console import pluralize, print_note, write_json
+from embedder.files import replace_file
 from indexer.cli import _options
 from indexer.cli.search import Where
 from indexer.errors import IndexerError
@@ -108,12 +108,8 @@ def _open_output(output: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with replace_file(output) as file:
             yield file
-        temporary.replace(output)
-    except OSError as error:  # which names the temporary file
+    except OSError as error:
         raise IndexerError(f"{output} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,12 +10,12 @@ collection.json of its own. Whoever changes indexes holds the write lock (`lock_
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from embedder.files import sync_folder, write_file
 from embedder.types import ModelCard
 from indexer.collections.backend import (
     CollectionIndex,
@@ -107,12 +107,14 @@ class LocalBackend:
             )
         path.mkdir(parents=True, exist_ok=True)
         write_metadata(path, {"created": current_time(), "card": asdict(card)})
+        sync_folder(self.root)
         return self.get_indexes(name).in_use
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
         folder = self.local_dir(name) / INDEXES / make_index_name()
         folder.mkdir(parents=True)
         write_metadata(folder, {"created": current_time(), "card": asdict(card)})
+        sync_folder(folder.parent)
         return _read_build(self.local_dir(name), folder)
 
     def switch(self, name: str, index: CollectionIndex) -> None:
@@ -162,6 +164,7 @@ class LocalBackend:
         path = self.local_dir(name)
         # from now on it is not a collection
         (path / METADATA_FILE).rename(path / f"{METADATA_FILE}.deleted")
+        sync_folder(path)
         shutil.rmtree(path, ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:
@@ -195,12 +198,7 @@ def read_metadata(path: Path) -> Meta:
 def write_metadata(path: Path, meta: Meta) -> None:
     """Replace the file atomically and durably; format 2 keeps out programs that know one index."""
     content = {**meta, "format": 2 if meta.get("index") else 1}
-    temporary = path / f"{METADATA_FILE}.{os.getpid()}"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path / METADATA_FILE)
+    write_file(path / METADATA_FILE, json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _read_existing(path: Path) -> Meta:

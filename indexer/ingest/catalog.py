@@ -65,7 +65,7 @@ class Catalog:
         with self._catch_errors():
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(SCHEMA)
 
     def commit(self) -> None:

@@ -24,6 +24,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from embedder.files import write_file
 from embedder.types import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
@@ -339,4 +340,4 @@ def _write_errors(path: Path, skipped: Iterable[SkippedFile]) -> None:
         json.dumps({"path": s.path, "reason": s.reason, "detail": s.detail, "at": now})
         for s in skipped
     ]
-    path.write_text("".join(line + "\n" for line in lines), "utf-8")
+    write_file(path, "".join(line + "\n" for line in lines))

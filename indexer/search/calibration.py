@@ -16,16 +16,18 @@ number of points differs by at most a tenth. A process asks for that number at m
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.files import replace_file
 from indexer.collections.schema import IMAGE, TEXT
 from indexer.stores.base import Store
 from indexer.types import Vector
@@ -164,7 +166,7 @@ class CalibrationSampler:
             with np.load(self._file, allow_pickle=False) as arrays:
                 vectors = {name: arrays[name].astype(np.float32) for name in (IMAGE, TEXT)}
                 points, sampled_at = int(arrays["points"]), float(arrays["sampled_at"])
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
         if any(array.ndim != 2 or array.shape[1] != self._dim for array in vectors.values()):
             return None
@@ -174,12 +176,8 @@ class CalibrationSampler:
         """Replace the file atomically; if that fails, the next process draws its own."""
         if self._file is None:
             return
-        temporary = self._file.with_suffix(f".{os.getpid()}")
         numbers = {"points": sample.points, "sampled_at": sample.sampled_at}
-        try:
+        with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with replace_file(self._file) as file:
                 np.savez(file, allow_pickle=False, **sample.vectors, **numbers)
-            temporary.replace(self._file)
-        except OSError:
-            temporary.unlink(missing_ok=True)

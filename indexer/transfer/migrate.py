@@ -7,7 +7,6 @@ call: its cursor is kept in the folder of the index that is being built.
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from embedder.files import write_file
 from embedder.redaction import redact_secrets
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
 from indexer.collections.collection import OpenCollection, lock_for_writing
@@ -111,11 +111,9 @@ def read_cursor(folder: Path) -> CopyCursor | None:
 
 
 def write_cursor(folder: Path, cursor: CopyCursor) -> None:
-    """Replace the cursor in `folder` atomically."""
+    """Replace the cursor in `folder` durably."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{CURSOR_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(cursor)), "utf-8")
-    temporary.replace(folder / CURSOR_FILE)
+    write_file(folder / CURSOR_FILE, json.dumps(asdict(cursor)))
 
 
 def select_missing(pages: Iterable[Page], store: Store) -> Iterator[Page]:

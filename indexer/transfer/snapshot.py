@@ -9,7 +9,6 @@ server or a cluster.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from embedder.cli.console import get_version
+from embedder.files import replace_file
 from indexer import feedback
 from indexer.collections.backend import current_time
 from indexer.collections.collection import tenant_dir
@@ -48,6 +48,10 @@ class SnapshotReport:
     seconds: float
 
 
+class _StoppedError(Exception):
+    """The snapshot was stopped: no file is written."""
+
+
 def snapshot(
     config: Config,
     path: Path,
@@ -71,12 +75,12 @@ def snapshot(
     Raises:
         CollectionError, StoreError, StoreBusyError, DiskFullError, OSError: Nothing was written.
     """
-    temporary, started = path.with_name(f".{path.name}.{os.getpid()}"), time.monotonic()
+    started = time.monotonic()
     with open_source_collection(config) as source:
         dim, total = source.card.dim, source.counts.points
         check_disk_space(path.parent, MIN_FREE_BYTES + 4 * dim * total)
         try:
-            with temporary.open("wb") as out:
+            with replace_file(path) as out:
                 writer, points = ArchiveWriter(out), 0
                 header = _make_header(config, source, thumbs=thumbs)
                 writer.add(FIRST, json.dumps(header, ensure_ascii=False, indent=2).encode())
@@ -85,7 +89,7 @@ def snapshot(
                         seconds = time.monotonic() - started
                         on_progress(IngestProgress("copy", points, total, 0, seconds))
                     if stop and stop.is_set():
-                        return None
+                        raise _StoppedError
                 if points != total or not source.is_unchanged():
                     raise CollectionError(
                         f"{source.label} has changed while it was read ({points:,} points written, "
@@ -93,11 +97,8 @@ def snapshot(
                     )
                 catalogs, votes = _write_local_state(writer, source.local_state, path)
                 size = writer.close()
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except _StoppedError:
+            return None
     return SnapshotReport(
         points=points,
         bytes=size,

@@ -6,12 +6,14 @@ the write-ahead log: it becomes `ShardLostError`, after which the shard must be 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import qdrant_edge as edge  # noqa: TID253  only the shard's process imports this module
 
+from embedder.files import sync_folder
 from indexer.errors import CollectionError, StoreError
 from indexer.stores.base import Schema, check_disk_space
 from indexer.stores.edge import filters
@@ -41,13 +43,19 @@ class Shard:
 
     def _open(self, schema: Schema) -> edge.EdgeShard:
         folder = self._path / "shard"
-        if folder.exists() and any(folder.iterdir()):
-            return edge.EdgeShard.load(str(folder))
-        state = read_state(self._path)
-        if state and state.points and not folder.exists():
-            raise CollectionError(lost_points_message(self._path))
-        folder.mkdir(parents=True, exist_ok=True)
-        shard = edge.EdgeShard.create(str(folder), _make_config(schema))
+        if not folder.exists() or not any(folder.iterdir()):
+            state = read_state(self._path)
+            if state and state.points and not folder.exists():
+                raise CollectionError(lost_points_message(self._path))
+            self._create(folder, schema)
+        return edge.EdgeShard.load(str(folder))
+
+    def _create(self, folder: Path, schema: Schema) -> None:
+        """Create it under another name: one that a crash left half made could not be opened."""
+        new = folder.with_name("shard.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        shard = edge.EdgeShard.create(str(new), _make_config(schema))
         keywords = schema.keywords + ((schema.tenant,) if schema.tenant else ())
         for keys, kind in ((keywords, "Keyword"), (schema.integers, "Integer")):
             for key in keys:
@@ -56,7 +64,9 @@ class Shard:
                 )
                 shard.update(index)
         shard.flush()
-        return shard
+        shard.close()
+        new.replace(folder)
+        sync_folder(folder.parent)
 
     def _check_count(self) -> None:
         """Compare the count with that of the last clean close: corruption can be silent."""
@@ -83,10 +93,11 @@ class Shard:
         for record in records:
             if record.id not in known:
                 continue
-            self._update(1, edge.UpdateOperation.overwrite_payload([record.id], record.payload))
+            # the payload last: after a crash between the two, it tells that the patch is not done
             if record.vectors:
                 vectors = edge.PointVectors(record.id, _to_wire(record))
                 self._update(0, edge.UpdateOperation.update_vectors([vectors]))
+            self._update(1, edge.UpdateOperation.overwrite_payload([record.id], record.payload))
 
     def delete(self, ids: Sequence[str]) -> None:
         self._update(len(ids), edge.UpdateOperation.delete_points(list(ids)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
+
+from embedder.files import write_file
 
 STATE_FILE = "shard.json"
 SERVER_FILE = "keeper.json"
@@ -41,12 +42,8 @@ def lost_points_message(path: Path) -> str:
 
 
 def write_private_json(path: Path, content: dict[str, object]) -> None:
-    """Write JSON atomically, readable only by its owner."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(content, file)
-    temporary.replace(path)
+    """Replace the file durably, readable only by its owner."""
+    write_file(path, json.dumps(content), mode=0o600)
 
 
 def connect(path: Path) -> connection.Connection | None:

@@ -198,11 +198,12 @@ class QdrantStore:
 def _make_patch(one: Record) -> Iterator[models.UpdateOperation]:
     from qdrant_client import models
 
-    payload = models.SetPayload(payload=clamp_integers(one.payload), points=[one.id])
-    yield models.OverwritePayloadOperation(overwrite_payload=payload)
+    # the payload last: after a crash between the two, it tells that the patch is not done
     if one.vectors:
         vectors = models.PointVectors(id=one.id, vector=to_rest_vectors(one))
         yield models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[vectors]))
+    payload = models.SetPayload(payload=clamp_integers(one.payload), points=[one.id])
+    yield models.OverwritePayloadOperation(overwrite_payload=payload)
 
 
 def _check_applied(results: Sequence[models.UpdateResult]) -> None:
