@@ -56,8 +56,7 @@ ENV PATH=/opt/polylens/bin:$PATH \
     HOME=/data \
     XDG_DATA_HOME=/data \
     XDG_CACHE_HOME=/tmp/cache \
-    HF_HOME=/models \
-    HF_HUB_DISABLE_TELEMETRY=1
+    HF_HOME=/models
 WORKDIR /opt/polylens
 USER ${UID}:${UID}
 EXPOSE 8501 8100

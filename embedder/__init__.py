@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from embedder.telemetry import disable_telemetry
+
 if TYPE_CHECKING:
     from embedder.api import describe_model, find_model, list_models, load
     from embedder.encoding import EmbeddingModel, Item
@@ -44,6 +46,9 @@ __all__ = [
     "list_models",
     "load",
 ]
+
+
+disable_telemetry()
 
 
 def __getattr__(name: str) -> Any:

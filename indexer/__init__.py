@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import embedder  # noqa: F401  turns the telemetry of libraries off
+
 if TYPE_CHECKING:
     from indexer.api import Collection
     from indexer.errors import (

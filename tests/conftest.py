@@ -39,6 +39,7 @@ SERVERS = TESTS / "servers"
 LONG = (  # files and folders that take more than a few seconds, the longest first
     "test_docs.py",
     "app/test_browser.py",
+    "privacy/",
     "indexer/ingest/distributed/",
     "indexer/reindex/",
     "indexer/test_reindex.py",
@@ -77,7 +78,9 @@ REAL = {
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # programs under test inherit it
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test imports onnxruntime
+os.environ.update(
+    SE_OFFLINE="true", SE_AVOID_STATS="true"
+)  # selenium contacts its makers otherwise
 MEMORY = Path("/dev/shm")  # stores flush to disk often: a third faster where that is memory
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where tmp_path is

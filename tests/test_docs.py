@@ -19,10 +19,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from embedder.families.starter.vision_tower import TELEMETRY_VARIABLE
+from embedder.telemetry import SWITCHES
 from indexer.config import ENV_ALIASES, SETTINGS, TOML_FILE
 from indexer.feedback import IMAGES_FOLDER, VOTES_FILE
-from indexer.ingest.distributed.ray_cluster import RAY_ENV
 from tests.programs import ROOT, SCRIPTS, run_program
 from tools.generate_cli_docs import render_page
 from tools.generate_settings import render_env, render_readme
@@ -189,6 +188,6 @@ def test_the_programs_take_every_command_of_the_docs(page):
 
 def test_privacy_names_what_is_kept_and_which_telemetry_is_turned_off():
     text = (ROOT / "PRIVACY.md").read_text("utf-8")
-    telemetry = [TELEMETRY_VARIABLE, *(name for name in RAY_ENV if "USAGE" in name)]
-    for name in (VOTES_FILE, f"{IMAGES_FOLDER}/", "servers/", TOML_FILE, *telemetry):
+    switches = ["=".join(switch) for switch in SWITCHES.values()]
+    for name in (VOTES_FILE, f"{IMAGES_FOLDER}/", "servers/", TOML_FILE, *switches):
         assert f"`{name}" in text

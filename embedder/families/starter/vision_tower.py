@@ -7,26 +7,23 @@ torch. Tan and Le 2019, https://arxiv.org/abs/1905.11946.
 
 from __future__ import annotations
 
-import os
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import UnavailableError
 from embedder.families.starter import import_runtime
+from embedder.telemetry import warn_if_too_late
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FEATURE_DIM, NUM_CLASSES = 1280, 1000
-TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 BATCH_SIZE = 16  # images per run; more is not faster on a CPU
 BACKGROUND_TOLERANCE = 12  # of 255: smaller differences count as one color
 MARGIN_RATIO = 0.1  # around the subject on a plain background
@@ -61,7 +58,8 @@ class VisionTower:
     """A loaded tower."""
 
     def __init__(self, spec: TowerSpec, threads: int | None = None) -> None:
-        onnxruntime = _import_onnxruntime()
+        warn_if_too_late("onnxruntime")
+        onnxruntime = import_runtime("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
@@ -93,24 +91,6 @@ class VisionTower:
         resized = [i.resize(size, Resampling.BILINEAR, reducing_gap=2.0) for i in images]
         rows = np.stack([np.asarray(image, dtype=np.float32) for image in resized])
         return rows.transpose(0, 3, 1, 2) / 128.0 - 127.0 / 128.0
-
-
-def _import_onnxruntime() -> Any:
-    """Import onnxruntime with its telemetry off.
-
-    From 1.32 on, the first session writes a device id and an event store to the user's cache folder
-    and tries to contact Microsoft. Only this variable, set before the import, prevents that;
-    `disable_telemetry_events()` comes too late. A user may set it to 0.
-    """
-    if "onnxruntime" in sys.modules and TELEMETRY_VARIABLE not in os.environ:  # noqa: TID251
-        warnings.warn(
-            f"onnxruntime was imported before Polylens could turn its telemetry off; set "
-            f"{TELEMETRY_VARIABLE}=1 in the environment of this program",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    os.environ.setdefault(TELEMETRY_VARIABLE, "1")  # noqa: TID251
-    return import_runtime("onnxruntime")
 
 
 def prepare_images(images: Sequence[Image]) -> list[Image]:

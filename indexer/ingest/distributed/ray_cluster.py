@@ -22,10 +22,6 @@ LOCAL_PREFIX = "local:"
 OBJECT_STORE_BYTES = 256 << 20  # of a local cluster: only results pass through it
 CONNECT_TIMEOUT = 10.0  # seconds
 CORES_PER_WORKER = 4  # without a GPU, on a cluster
-RAY_ENV = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # or Ray reports every worker that dies on stdout
-}
 TOKEN_HINT = (
     "if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, see Ray's manual"
 )
@@ -177,8 +173,8 @@ def _list_nodes() -> list[dict[str, float]]:
 def import_ray() -> Any:
     """The module `ray`; raises `MissingExtraError` where it is not installed."""
     require_extra("ray")
-    for name, value in RAY_ENV.items():  # Ray reads these when it is imported
-        os.environ.setdefault(name, value)  # noqa: TID251
+    # or Ray reports every worker that dies on stdout; it reads this when it is imported
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")  # noqa: TID251
     import ray
 
     return ray
