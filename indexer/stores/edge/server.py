@@ -32,6 +32,7 @@ POLL_INTERVAL = 0.25  # seconds between two checks
 LOCK_TIMEOUT = 60.0  # seconds to wait for another server process that is closing
 METHODS = frozenset(
     {"upsert", "patch", "delete", "query_batch", "retrieve", "scroll", "count", "facet", "flush"}
+    | {"list_ids", "check", "check_filters", "add_checksums"}
 )
 Request = tuple[str, tuple[object, ...]]
 

@@ -6,19 +6,37 @@ the write-ahead log: it becomes `ShardLostError`, after which the shard must be 
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import qdrant_edge as edge  # noqa: TID253  only the shard's process imports this module
 
 from embedder.files import sync_folder
-from indexer.errors import CollectionError, StoreError
+from indexer.errors import CollectionError, DamagedError, StoreError
 from indexer.stores.base import Schema, check_disk_space
 from indexer.stores.edge import filters
-from indexer.stores.edge.state import ShardState, lost_points_message, read_state, write_state
-from indexer.types import Payload, Record, SparseVector
+from indexer.stores.edge.checksums import (
+    CHECKSUM_KEY,
+    NOT_CHECKED,
+    Checksum,
+    compute_checksum,
+    find_fault,
+)
+from indexer.stores.edge.state import (
+    ShardState,
+    damage_message,
+    lost_points_message,
+    read_state,
+    write_state,
+)
+from indexer.types import Payload, Record, SparseVector, Vector
 
 T = TypeVar("T")
 FLUSH_INTERVAL = 5_000  # points written between two flushes
@@ -27,6 +45,11 @@ INDEXING_THRESHOLD = 1 << 40  # KB; no graph: a scan of 100k x 384 takes 4 ms
 
 Row = tuple[str, float | None, Payload | None, dict[str, Any]]
 """(id, score, payload, vectors): dense as lists, sparse as (indices, values)."""
+MAX_FACET_VALUES = 50
+NO_DAMAGE = (  # why a sound shard cannot be opened
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE,
+)  # fmt: skip
 
 
 class ShardLostError(StoreError):
@@ -37,9 +60,14 @@ class Shard:
     """The operations of `Store` in plain types, on the shard in `path/shard`."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
-        self._path, self._dirty = path, 0
-        self._shard = _guard(lambda: self._open(schema), "open")
-        self._check_count()
+        self._path, self._schema, self._dirty = path, schema, 0
+        try:
+            self._shard = _guard(lambda: self._open(schema), "open")
+        except StoreError as error:
+            if any(os.strerror(code) in str(error) for code in NO_DAMAGE):
+                raise
+            raise DamagedError(damage_message(path, str(error))) from error
+        self._check_counts()
 
     def _open(self, schema: Schema) -> edge.EdgeShard:
         folder = self._path / "shard"
@@ -68,36 +96,53 @@ class Shard:
         new.replace(folder)
         sync_folder(folder.parent)
 
-    def _check_count(self) -> None:
-        """Compare the count with that of the last clean close: corruption can be silent."""
-        state = read_state(self._path)
-        points = self.count(None)
-        if state and state.is_clean and state.points != points:
-            raise CollectionError(
-                f"{self._path} is damaged: {state.points} points were saved, {points} were "
-                f"found. Restore a backup, or delete {self._path} and ingest again; your "
-                "images are not touched"
-            )
-        self._write_state(clean=False)
+    def _check_counts(self) -> None:
+        """Compare the counts with those of the last clean close: the engine skips what it cannot
+        read."""
+        state, found = read_state(self._path), self._count_all()
+        if state and state.is_clean:
+            if state.points != found.points:
+                reason = f"{state.points} points were saved, {found.points} were found"
+                raise DamagedError(damage_message(self._path, reason))
+            for name, saved in state.vectors.items():
+                if saved != found.vectors.get(name, 0):
+                    reason = (
+                        f"{saved} vectors {name!r} were saved, {found.vectors[name]} were found"
+                    )
+                    raise DamagedError(damage_message(self._path, reason))
+        write_state(self._path, found)
+
+    def _count_all(self) -> ShardState:
+        names = [name for name, _ in self._schema.dense] + list(self._schema.sparse)
+        vectors = {name: self._count(edge.HasVectorCondition(name)) for name in names}
+        return ShardState(self.count(None), False, vectors)
 
     def upsert(self, records: Sequence[Record]) -> None:
         self._update(
             len(records),
             edge.UpdateOperation.upsert_points(
-                [edge.Point(r.id, _to_wire(r), r.payload) for r in records]
+                [
+                    edge.Point(r.id, _to_wire(r), {**r.payload, CHECKSUM_KEY: _checksum_of(r)})
+                    for r in records
+                ]
             ),
         )
 
     def patch(self, records: Sequence[Record]) -> None:
-        known = {row[0] for row in self.retrieve([r.id for r in records], False)}
+        known = {str(p.id): p for p in self._retrieve([record.id for record in records])}
         for record in records:
             if record.id not in known:
                 continue
+            former = (known[record.id].payload or {}).get(CHECKSUM_KEY)
+            if not isinstance(former, dict):  # of an earlier version
+                (point,) = self._retrieve([record.id], vectors=True)
+                former = compute_checksum(record.id, None, _parse_vectors(point))
+            payload = {**record.payload, CHECKSUM_KEY: {**former, **_checksum_of(record)}}
             # the payload last: after a crash between the two, it tells that the patch is not done
             if record.vectors:
                 vectors = edge.PointVectors(record.id, _to_wire(record))
                 self._update(0, edge.UpdateOperation.update_vectors([vectors]))
-            self._update(1, edge.UpdateOperation.overwrite_payload([record.id], record.payload))
+            self._update(1, edge.UpdateOperation.overwrite_payload([record.id], payload))
 
     def delete(self, ids: Sequence[str]) -> None:
         self._update(len(ids), edge.UpdateOperation.delete_points(list(ids)))
@@ -108,8 +153,7 @@ class Shard:
         return [[_to_row(p, p.score) for p in points] for points in answers]
 
     def retrieve(self, ids: Sequence[str], vectors: bool) -> list[Row]:
-        records = _guard(lambda: self._shard.retrieve(list(ids), True, vectors), "retrieve")
-        return [_to_row(record, None) for record in records]
+        return [_to_row(record, None) for record in self._retrieve(ids, vectors=vectors)]
 
     def scroll(
         self, where: filters.JsonObject | None, limit: int, after: str | None, vectors: bool
@@ -137,6 +181,58 @@ class Shard:
         response = _guard(lambda: self._shard.facet(request), "facet")
         return [(str(hit.value), int(hit.count)) for hit in response.hits]
 
+    def list_ids(self, limit: int, after: str | None) -> tuple[list[str], str | None]:
+        """One page of ids in order, and the start of the next; reads nothing else of the points."""
+        request = edge.ScrollRequest(
+            offset=after, limit=limit, with_payload=False, with_vector=False
+        )
+        records, following = _guard(lambda: self._shard.scroll(request), "scroll")
+        return [str(record.id) for record in records], str(following) if following else None
+
+    def check(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Compare points with their checksums: (id, what is wrong with it), or `NOT_CHECKED` for
+        one that a version without checksums has written, and whose vectors look sound."""
+        found = {str(point.id): point for point in self._retrieve(ids, vectors=True)}
+        faults = [(id, _find_point_fault(found.get(id), id)) for id in ids]
+        return [(id, fault) for id, fault in faults if fault]
+
+    def check_filters(self, ids: Sequence[str]) -> list[str]:
+        """The payload keys by which filters do not find what the payloads of `ids` have."""
+        payloads = [point.payload or {} for point in self._retrieve(ids)]
+        schema, own = self._schema, edge.HasIdCondition(set(ids))
+        keys = (*schema.keywords, *schema.integers, *([schema.tenant] if schema.tenant else []))
+        return [key for key in keys if not self._is_indexed(key, payloads, own)]
+
+    def _is_indexed(self, key: str, payloads: Sequence[Payload], own: Any) -> bool:
+        listed = [value if isinstance(value := p.get(key), list) else [value] for p in payloads]
+        values = Counter(v for row in listed for v in set(row) if v is not None)
+
+        if self._count(own, edge.IsEmptyCondition(key)) != sum(r in ([], [None]) for r in listed):
+            return False
+        any_value = edge.FieldCondition(key, match=edge.MatchAny(list(values)))
+        if values and self._count(own, any_value) != sum(r not in ([], [None]) for r in listed):
+            return False
+        if len(values) <= MAX_FACET_VALUES:  # a facet of many takes a tenth of a second
+            request = edge.FacetRequest(
+                key, limit=len(values) + 1, exact=True, filter=edge.Filter(must=[own])
+            )
+            hits = _guard(lambda: self._shard.facet(request), "facet").hits
+            if {hit.value: hit.count for hit in hits} != values:
+                return False
+        ranges = values if key in self._schema.integers else {}
+        return all(
+            self._count(own, edge.FieldCondition(key, range=edge.RangeFloat(gte=v, lte=v))) == num
+            for v, num in ranges.items()
+        )
+
+    def add_checksums(self, ids: Sequence[str]) -> None:
+        """Give points of an earlier version a checksum of what they are now."""
+        for point in self._retrieve(ids, vectors=True):
+            id, payload = str(point.id), point.payload or {}
+            if CHECKSUM_KEY not in payload:
+                checksum = compute_checksum(id, payload, _parse_vectors(point))
+                self._update(1, edge.UpdateOperation.set_payload([id], {CHECKSUM_KEY: checksum}))
+
     def flush(self) -> None:
         """Make everything written so far durable."""
         _guard(self._shard.flush, "flush")
@@ -144,8 +240,15 @@ class Shard:
 
     def close(self) -> None:
         self.flush()
-        self._write_state(clean=True)
+        write_state(self._path, replace(self._count_all(), is_clean=True))
         _guard(self._shard.close, "close")
+
+    def _count(self, *conditions: Any) -> int:
+        request = edge.CountRequest(filter=edge.Filter(must=list(conditions)), exact=True)
+        return int(_guard(lambda: self._shard.count(request), "count"))
+
+    def _retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Any]:
+        return list(_guard(lambda: self._shard.retrieve(list(ids), True, vectors), "retrieve"))
 
     def _update(self, points: int, operation: edge.UpdateOperation) -> None:
         check_disk_space(self._path, MIN_FREE_BYTES)
@@ -153,9 +256,6 @@ class Shard:
         self._dirty += points
         if self._dirty >= FLUSH_INTERVAL:
             self.flush()
-
-    def _write_state(self, *, clean: bool) -> None:
-        write_state(self._path, ShardState(self.count(None), clean))
 
 
 def _make_config(schema: Schema) -> edge.EdgeConfig:
@@ -204,9 +304,40 @@ def _to_wire(record: Record) -> dict[str, Any]:
     }
 
 
+def _checksum_of(record: Record) -> Checksum:
+    return compute_checksum(record.id, record.payload, record.vectors)
+
+
+def _find_point_fault(point: Any, id: str) -> str | None:
+    if point is None:
+        return "it cannot be read"
+    payload, vectors = dict(point.payload or {}), _parse_vectors(point)
+    checksum = payload.pop(CHECKSUM_KEY, None)
+    if checksum is not None:
+        is_readable = isinstance(checksum, dict)
+        return find_fault(id, payload, vectors, checksum if is_readable else {})
+    if not payload:
+        return "its payload is missing"
+    dense = [vector for vector in vectors.values() if not isinstance(vector, SparseVector)]
+    is_sound = all(abs(float(np.linalg.norm(vector)) - 1) < 0.01 for vector in dense)
+    return NOT_CHECKED if dense and is_sound else "it has no vector, or a damaged one"
+
+
+def _parse_vectors(point: Any) -> dict[str, Vector | SparseVector]:
+    return {
+        name: SparseVector(tuple(vector.indices), tuple(vector.values))
+        if hasattr(vector, "indices")
+        else np.asarray(vector, np.float32)
+        for name, vector in (point.vector or {}).items()
+    }
+
+
 def _to_row(point: Any, score: float | None) -> Row:
     vectors = {
         name: (vector.indices, vector.values) if hasattr(vector, "indices") else vector
         for name, vector in (point.vector or {}).items()
     }
-    return str(point.id), score, point.payload, vectors
+    payload = point.payload
+    if payload is not None:
+        payload.pop(CHECKSUM_KEY, None)
+    return str(point.id), score, payload, vectors

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
 
@@ -15,22 +16,25 @@ SERVER_FILE = "keeper.json"
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """The point count when the shard was last opened or closed; `is_clean` if it was closed."""
+    """The counts when the shard was last opened or closed; `is_clean` if it was closed."""
 
     points: int
     is_clean: bool
+    vectors: Mapping[str, int] = field(default_factory=dict)  # by name
 
 
 def read_state(path: Path) -> ShardState | None:
     try:
         state = json.loads((path / STATE_FILE).read_text("utf-8"))
-        return ShardState(int(state["points"]), bool(state["clean"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        vectors = {str(name): int(count) for name, count in state.get("vectors", {}).items()}
+        return ShardState(int(state["points"]), bool(state["clean"]), vectors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def write_state(path: Path, state: ShardState) -> None:
-    write_private_json(path / STATE_FILE, {"points": state.points, "clean": state.is_clean})
+    content = {"points": state.points, "clean": state.is_clean, "vectors": dict(state.vectors)}
+    write_private_json(path / STATE_FILE, content)
 
 
 def lost_points_message(path: Path) -> str:
@@ -38,6 +42,14 @@ def lost_points_message(path: Path) -> str:
     return (
         f"the points in {path} are gone. If the collection has been re-indexed, open it again (run "
         "the command again); otherwise restore a backup, or delete that folder and ingest again"
+    )
+
+
+def damage_message(path: Path, reason: str) -> str:
+    """The message for a shard in `path` of which something was changed or lost."""
+    return (
+        f"the points in {path} are damaged: {reason}. Type: indexer doctor --repair, then indexer "
+        "ingest FOLDER; your images are not touched"
     )
 
 

@@ -102,6 +102,24 @@ class EdgeStore:
     def flush(self) -> None:
         self._call("flush")
 
+    def list_ids(self, limit: int, after: str | None = None) -> tuple[list[str], str | None]:
+        """One page of ids in order, and the start of the next; nothing else of them is read."""
+        ids, following = self._call("list_ids", limit, after)
+        return list(ids), following
+
+    def check(self, ids: Sequence[str]) -> dict[str, str]:
+        """What is wrong with points, by id; `NOT_CHECKED` of an earlier version's. No entry: it is
+        as it was written. Raises `StoreError` where one of them cannot be read."""
+        return dict(self._call("check", list(ids)))
+
+    def check_filters(self, ids: Sequence[str]) -> list[str]:
+        """The payload keys by which filters do not find what the payloads of `ids` have."""
+        return list(self._call("check_filters", list(ids)))
+
+    def add_checksums(self, ids: Sequence[str]) -> None:
+        """Give points of an earlier version a checksum of what they are now."""
+        self._call("add_checksums", list(ids))
+
     def close(self) -> None:
         """Disconnect; the server process flushes and ends after its last client."""
         with self._lock:

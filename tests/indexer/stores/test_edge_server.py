@@ -78,7 +78,8 @@ def test_it_ends_when_its_last_client_has_left(folder):
     store.close()
     assert wait_until(lambda: not alive(pid))
     assert count_points(folder / "c") == 5, "then its file is read"
-    assert json.loads((folder / "c" / "shard.json").read_text()) == {"points": 5, "clean": True}
+    state = {"points": 5, "clean": True, "vectors": {"image": 5, "bm25": 0}}
+    assert json.loads((folder / "c" / "shard.json").read_text()) == state
 
 
 def test_two_stores_share_one_server_process(folder):
