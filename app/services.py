@@ -14,6 +14,7 @@ from indexer.collections.collection import OpenCollection, Summary, list_collect
 from indexer.collections.model import load_model
 from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
+from indexer.stores.edge.state import identify_folder
 
 MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
 SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
@@ -77,7 +78,9 @@ def open_searcher(name: str) -> Searcher:
     """Open the collection called `name`, with the index that is active now."""
     index = open_backend(get_search_settings()).get_indexes(name).in_use
     index = replace(index, ingested=None)
-    return _searchers.get(name, lambda: _open_index(name, index), version=index)
+    # a folder that was restored from a backup is another one, whatever it says of its index
+    folder = identify_folder(index.folder) if index.folder.exists() else None
+    return _searchers.get(name, lambda: _open_index(name, index), version=(index, folder))
 
 
 def _open_index(name: str, index: CollectionIndex) -> Searcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 import time
 import weakref
@@ -95,7 +96,7 @@ def test_another_index_closes_the_one_before(small_store):
     """A re-indexed collection leaves no connection, and no file of the old index, open."""
     searcher = services.open_searcher("default")
     assert services.open_searcher("default") is searcher
-    connection = weakref.ref(searcher.collection.store._connection)
+    connection = weakref.ref(searcher.collection.store._connection[0])
     found = services.open_backend(services.get_settings()).get_indexes("default").in_use
     file = small_store / "default" / "collection.json"
     file.write_text(file.read_text().replace(found.created, "2020-01-01T00:00:00+00:00"))
@@ -103,6 +104,14 @@ def test_another_index_closes_the_one_before(small_store):
     del searcher
     gc.collect()
     assert connection() is None
+
+
+def test_a_store_that_was_restored_from_a_backup_is_opened_again(small_store):
+    services.open_searcher("default").collection.store.flush()
+    shutil.copytree(small_store / "default", small_store / "backup")
+    shutil.rmtree(small_store / "default")
+    (small_store / "backup").rename(small_store / "default")
+    assert services.open_searcher("default").collection.store.count() == 2
 
 
 def test_the_files_of_a_store_are_walked_through_once_for_all_tabs(small_store, monkeypatch):

@@ -5,6 +5,10 @@ process and never releases Python's global lock. So each open collection has one
 every program (ingest, app, search, at the same time) is a client of it over a local socket: there
 is one lock and one writer, no program blocks another, and killing a client does no harm. The
 process ends soon after its last client has disconnected.
+
+It works in the folder that PATH named when it started, as its working directory: when that folder
+is moved, and another one takes its place, nothing is written to the other one. A read-only folder
+is copied to a temporary folder, where the engine can open it; the copy is deleted at the end.
 """
 
 from __future__ import annotations
@@ -13,61 +17,95 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import signal
+import socket
 import sys
-import tempfile
 import threading
 import time
-from multiprocessing import AuthenticationError, connection
+from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import IO
 
-from indexer.errors import IndexerError, StoreError
+from embedder.files import delete_stale_parts, make_private_dir, make_umask, open_private
+from indexer.errors import IndexerError, StoreBusyError, StoreError
 from indexer.stores.base import Schema
+from indexer.stores.edge.channel import Channel
+from indexer.stores.edge.read_only import COPY_DIR, copy_shard, delete_stale_copies
 from indexer.stores.edge.shard import Shard, ShardLostError
-from indexer.stores.edge.state import SERVER_FILE, connect, write_private_json
+from indexer.stores.edge.state import (
+    LOCK_FILE,
+    SERVER_FILE,
+    ServerInfo,
+    connect,
+    find_private_dir,
+    find_server_dir,
+    identify_folder,
+    in_use_message,
+    is_read_only,
+    read_only_message,
+    write_server,
+)
 
 IDLE_TIMEOUT = 2.0  # seconds without a client before it ends
 POLL_INTERVAL = 0.25  # seconds between two checks
-LOCK_TIMEOUT = 60.0  # seconds to wait for another server process that is closing
-METHODS = frozenset(
-    {"upsert", "patch", "delete", "query_batch", "retrieve", "scroll", "count", "facet", "flush"}
-    | {"list_ids", "check", "check_filters", "add_checksums"}
+LOCK_TIMEOUT = 50.0  # seconds to wait for another server process that is closing
+HANDSHAKE_TIMEOUT = 30.0  # seconds for a client to prove that it knows the key
+HERE = Path()  # the folder of the collection, wherever it has been moved
+READS = frozenset(
+    {"query_batch", "retrieve", "scroll", "count", "facet", "flush"}
+    | {"list_ids", "check", "check_filters"}
 )
+WRITES = frozenset({"upsert", "patch", "delete", "add_checksums"})
 Request = tuple[str, tuple[object, ...]]
 
 
 class ShardServer:
-    """Serves one shard to any number of clients, one operation at a time."""
+    """Serves the shard in the working directory, which is at `path`, to any number of clients, one
+    operation at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, server_dir: Path) -> None:
+        self.path, self.folder, self.server_dir = path, identify_folder(HERE), server_dir
+        self.is_read_only = is_read_only(HERE)
         self.shard: Shard | None = None
         self.lock = threading.Lock()  # around the shard
-        self.clients: set[connection.Connection] = set()
+        self.clients: set[Channel] = set()
         self.left = time.monotonic()  # when the last client disconnected
         self.ending = threading.Event()
 
-    def serve(self, listener: connection.Listener) -> None:
+    def serve(self, listener: socket.socket, key: bytes) -> None:
         """Accept clients, each in a daemon thread, which does not delay the exit."""
         while not self.ending.is_set():
             try:
-                client = listener.accept()
-            except (OSError, EOFError, AuthenticationError):
+                connected, _ = listener.accept()
+            except OSError:
                 continue
-            self.clients.add(client)
-            threading.Thread(target=self.handle_client, args=(client,), daemon=True).start()
+            threading.Thread(target=self.handle_client, args=(connected, key), daemon=True).start()
 
-    def handle_client(self, client: connection.Connection) -> None:
+    def handle_client(self, connected: socket.socket, key: bytes) -> None:
         """Serve one client until it disconnects or dies."""
+        deadline = time.monotonic() + HANDSHAKE_TIMEOUT
+
+        def end_wait() -> None:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+
+        client = Channel(connected, end_wait)
         try:
-            while True:
-                client.send(self.handle_request(client.recv()))
-        except (OSError, EOFError):
+            client.authenticate(key, is_server=True)
+            is_ours = client.receive() == self.folder and self.is_in_place()
+            if is_ours:
+                self.clients.add(client)
+            client.send(is_ours)
+            client.set_on_wait(None)
+            while is_ours:
+                client.send(self.handle_request(client.receive()))
+        except (OSError, EOFError, AuthenticationError, AssertionError):
             pass
         finally:
-            self.clients.discard(client)
-            self.left = time.monotonic()
+            if client in self.clients:
+                self.clients.discard(client)
+                self.left = time.monotonic()
             client.close()
 
     def handle_request(self, request: Request) -> tuple[bool, object]:
@@ -87,17 +125,35 @@ class ShardServer:
         if method == "ensure":
             (schema,) = arguments
             if self.shard is None and isinstance(schema, Schema):
-                self.shard = Shard(self.path, schema)
+                if self.is_read_only:
+                    copy_shard(HERE, self.shard_dir, self.path)
+                self.shard = Shard(self.shard_dir, schema, self.path)
             return None
-        if self.shard is None or method not in METHODS:
+        if self.is_read_only and method in WRITES:
+            raise StoreError(read_only_message(self.path))
+        if self.shard is None or method not in READS | WRITES:
             raise StoreError(f"the collection in {self.path} is not open for {method}")
         return getattr(self.shard, method)(*arguments)
 
+    @property
+    def shard_dir(self) -> Path:
+        """The folder that contains the shard."""
+        return self.server_dir / COPY_DIR if self.is_read_only else HERE
+
+    def is_in_place(self) -> bool:
+        """Whether `path` is still the folder that this process works in."""
+        try:
+            return identify_folder(self.path) == self.folder
+        except OSError:
+            return False
+
     def watch(self) -> None:
-        """Return when the process should end: no client, a signal, or no folder."""
+        """Return when the process should end: no client, a signal, or a folder that was moved."""
         while not self.ending.wait(POLL_INTERVAL):
-            if not self.path.exists() or (self.shard and not (self.path / "shard").exists()):
+            if not HERE.stat().st_nlink or (self.shard and not (self.shard_dir / "shard").exists()):
                 os._exit(0)  # the points were deleted: nothing to save
+            if not self.is_in_place():
+                return
             if not self.clients and time.monotonic() - self.left > IDLE_TIMEOUT:
                 return
 
@@ -108,57 +164,68 @@ class ShardServer:
 
 
 def run(path: Path) -> None:
-    """Serve the collection in `path`, or return if another process does."""
-    lock = _lock(path)
+    """Serve the collection in `path`, or return if another process does.
+
+    Raises `StoreError`, `OSError`.
+    """
+    path = path.absolute()
+    os.chdir(path)
+    os.umask(make_umask(HERE))  # what the engine creates is as private as the other files
+    server_dir = find_server_dir(HERE)
+    make_private_dir(server_dir)
+    lock = _lock(path, server_dir)
     if lock is None:
         return
-    address = socket_address(path)
-    Path(address).unlink(missing_ok=True)  # we hold the lock, so its owner is dead
-    key = secrets.token_bytes(32)
-    server = ShardServer(path)
+    if is_read_only(HERE):
+        delete_stale_copies(server_dir.parent)
+    delete_stale_parts(server_dir)
+    server, key = ShardServer(path, server_dir), secrets.token_bytes(32)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: server.ending.set())
-    with connection.Listener(address, "AF_UNIX", backlog=64, authkey=key) as listener:
-        write_private_json(
-            path / SERVER_FILE, {"address": address, "key": key.hex(), "pid": os.getpid()}
-        )
-        threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
+    name = hashlib.blake2b(repr(server.folder).encode(), digest_size=8).hexdigest()
+    address = find_private_dir() / f"{name}.sock"
+    address.unlink(missing_ok=True)  # we hold the lock, so its owner is dead
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(64)
+        info = ServerInfo(address=str(address), key=key, pid=os.getpid(), folder=server.folder)
+        write_server(server_dir, info)
+        threading.Thread(target=server.serve, args=(listener, key), daemon=True).start()
         server.watch()
-        (path / SERVER_FILE).unlink(missing_ok=True)  # new clients start a new process
+        (server_dir / SERVER_FILE).unlink(missing_ok=True)  # new clients start a new process
+        address.unlink(missing_ok=True)
     try:
         server.close()
     finally:
+        if server.is_read_only:
+            shutil.rmtree(server_dir, ignore_errors=True)
         sys.stderr.flush()
         os._exit(0)  # threads may still wait for clients
 
 
-def socket_address(path: Path) -> str:
-    """A short path in a private folder: socket paths are limited to about 100 bytes."""
-    folder = Path(tempfile.gettempdir()) / f"polylens-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        folder = Path(tempfile.mkdtemp(prefix="polylens-"))
-    name = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=8).hexdigest()
-    return str(folder / f"{name}.sock")
-
-
-def _lock(path: Path) -> IO[str] | None:
-    """The lock on the shard, or None if a running process holds it."""
-    file = (path / "keeper.lock").open("a+")
+def _lock(path: Path, server_dir: Path) -> IO[bytes] | None:
+    """The lock on the shard, or None if a running process that answers holds it."""
+    file = open_private(server_dir / LOCK_FILE, "a+b")
     deadline = time.monotonic() + LOCK_TIMEOUT
     while time.monotonic() < deadline:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
         except BlockingIOError:
             live = connect(path)
             if live is not None:
-                live.close()
+                live[0].close()
                 return None
             time.sleep(0.05)
-    raise StoreError(f"{path} is locked by a process that does not answer")
+        else:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            file.flush()
+            return file
+    raise StoreBusyError(in_use_message(path, server_dir / LOCK_FILE))
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    try:
+        run(Path(sys.argv[1]))
+    except (IndexerError, OSError) as error:
+        sys.exit(str(error))

@@ -57,16 +57,20 @@ class ShardLostError(StoreError):
 
 
 class Shard:
-    """The operations of `Store` in plain types, on the shard in `path/shard`."""
+    """The operations of `Store` in plain types, on the shard in `path/shard`.
 
-    def __init__(self, path: Path, schema: Schema) -> None:
-        self._path, self._schema, self._dirty = path, schema, 0
+    Messages call the folder `location`, where it is not `path`.
+    """
+
+    def __init__(self, path: Path, schema: Schema, location: Path | None = None) -> None:
+        self._path, self._location = path, location or path
+        self._schema, self._dirty = schema, 0
         try:
             self._shard = _guard(lambda: self._open(schema), "open")
         except StoreError as error:
             if any(os.strerror(code) in str(error) for code in NO_DAMAGE):
                 raise
-            raise DamagedError(damage_message(path, str(error))) from error
+            raise DamagedError(damage_message(self._location, str(error))) from error
         self._check_counts()
 
     def _open(self, schema: Schema) -> edge.EdgeShard:
@@ -74,7 +78,7 @@ class Shard:
         if not folder.exists() or not any(folder.iterdir()):
             state = read_state(self._path)
             if state and state.points and not folder.exists():
-                raise CollectionError(lost_points_message(self._path))
+                raise CollectionError(lost_points_message(self._location))
             self._create(folder, schema)
         return edge.EdgeShard.load(str(folder))
 
@@ -103,13 +107,13 @@ class Shard:
         if state and state.is_clean:
             if state.points != found.points:
                 reason = f"{state.points} points were saved, {found.points} were found"
-                raise DamagedError(damage_message(self._path, reason))
+                raise DamagedError(damage_message(self._location, reason))
             for name, saved in state.vectors.items():
                 if saved != found.vectors.get(name, 0):
                     reason = (
                         f"{saved} vectors {name!r} were saved, {found.vectors[name]} were found"
                     )
-                    raise DamagedError(damage_message(self._path, reason))
+                    raise DamagedError(damage_message(self._location, reason))
         write_state(self._path, found)
 
     def _count_all(self) -> ShardState:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedder.files import make_private_dir, open_private
 from indexer import errors
-from indexer.errors import CollectionError, StoreError
+from indexer.errors import (
+    CollectionError,
+    IndexerError,
+    StoreBusyError,
+    StoreError,
+    StoreUnavailableError,
+)
 from indexer.stores.base import Schema, ScoredPoint, check_ids, check_records
-from indexer.stores.edge.state import connect, lost_points_message
+from indexer.stores.edge.channel import Channel
+from indexer.stores.edge.state import (
+    LOCK_FILE,
+    connect,
+    describe_lock_holder,
+    find_server_dir,
+    in_use_message,
+    is_locked,
+    lost_points_message,
+)
+from indexer.stores.edge.watch import Watch
 from indexer.types import Record, SparseVector, Vector
 
 if TYPE_CHECKING:
@@ -24,6 +41,8 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
 START_TIMEOUT = 60.0  # seconds the server process may take to answer
+MAX_STARTS = 3  # of server processes that something kills
+LOG_FILE = "keeper.log"
 
 
 class EdgeStore:
@@ -32,7 +51,8 @@ class EdgeStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._schema: Schema | None = None
-        self._connection: connection.Connection | None = None
+        self._folder: int | None = None  # the descriptor of the folder that was opened
+        self._connection: tuple[Channel, Watch] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
 
@@ -123,9 +143,14 @@ class EdgeStore:
     def close(self) -> None:
         """Disconnect; the server process flushes and ends after its last client."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._disconnect()
+            if self._folder is not None:
+                os.close(self._folder)
+                self._folder = None
+
+    def __del__(self) -> None:
+        if self._folder is not None:
+            os.close(self._folder)
 
     def _require_schema(self) -> Schema:
         if self._schema is None:
@@ -134,55 +159,101 @@ class EdgeStore:
 
     def _call(self, method: str, *arguments: object) -> Any:
         """Send a request, once more if the process has died: every operation is idempotent."""
+        since = time.monotonic()
         with self._lock:
             for _ in range(2):
+                self._check_folder()
                 try:
-                    return self._request(method, arguments)
+                    return self._request(method, arguments, since)
                 except (OSError, EOFError) as error:
-                    self.close()
+                    self._disconnect()
                     failure = error
+                except IndexerError:
+                    raise
+                except BaseException:  # such as Ctrl-C: the answer to come belongs to no request
+                    self._disconnect()
+                    raise
             raise StoreError(
                 f"the server process of {self._path} has died twice ({failure!r}); see "
-                f"{self._path / 'keeper.log'}, and run the command again"
+                f"{find_server_dir(self._path) / LOG_FILE}, and run the command again"
             ) from failure
 
-    def _request(self, method: str, arguments: tuple[object, ...]) -> Any:
+    def _request(self, method: str, arguments: tuple[object, ...], since: float) -> Any:
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = self._connect(since)
             if method != "ensure":
-                self._request("ensure", (self._require_schema(),))
-        self._connection.send((method, arguments))
-        ok, answer = self._connection.recv()
+                self._request("ensure", (self._require_schema(),), since)
+        channel, watch = self._connection
+        watch.start(method, since)
+        try:
+            channel.send((method, arguments))
+            ok, answer = channel.receive()
+        except StoreUnavailableError:
+            self._disconnect()
+            raise
         if ok:
             return answer
         name, message = answer
         raise getattr(errors, name, StoreError)(message)
 
-    def _connect(self) -> connection.Connection:
-        if not self._path.is_dir():
-            raise CollectionError(lost_points_message(self._path))
-        deadline = time.monotonic() + START_TIMEOUT
-        wait = 0.005
-        while time.monotonic() < deadline:
-            live = connect(self._path)
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection[0].close()
+            self._connection = None
+
+    def _check_folder(self) -> None:
+        """Raise `CollectionError` unless `path` is the folder that it was when it was opened."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            raise CollectionError(lost_points_message(self._path)) from None
+        if self._folder is None:  # kept open, so that no other folder gets its inode
+            self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        if not os.path.samestat(found, os.fstat(self._folder)):
+            raise CollectionError(
+                f"{self._path} was moved or replaced while it was open, and nothing more was "
+                "written to it; run the command again"
+            )
+
+    def _connect(self, since: float) -> tuple[Channel, Watch]:
+        started, starts, wait = time.monotonic(), 0, 0.005
+        while time.monotonic() < started + START_TIMEOUT:
+            live = connect(self._path, since=since)
             if live is not None:
                 return live
-            if self._process is None or self._process.poll() is not None:
+            code = None if self._process is None else self._process.poll()
+            if self._process is None or code is not None:
+                if starts and code and (code > 0 or starts == MAX_STARTS):
+                    break
                 self._process = _start_server(self._path)
+                starts += 1
             time.sleep(wait)
             wait = min(wait * 1.3, 0.2)
-        raise StoreError(
-            f"the server process of {self._path} did not start within {START_TIMEOUT:.0f} s; see "
-            f"{self._path / 'keeper.log'}"
+        raise self._start_error(time.monotonic() - started)
+
+    def _start_error(self, seconds: float) -> StoreError:
+        folder, pid = find_server_dir(self._path), self._process and self._process.pid
+        holder = describe_lock_holder(folder / LOCK_FILE)
+        if is_locked(folder / LOCK_FILE) and not holder.startswith(f"process {pid} "):
+            return StoreBusyError(in_use_message(self._path, folder / LOCK_FILE))
+        try:
+            last = (folder / LOG_FILE).read_text("utf-8", "replace").strip().rpartition("\n")[2]
+        except OSError:
+            last = ""
+        return StoreError(
+            f"the server process of {self._path} did not start within {seconds:.0f} s"
+            f"{f' ({last})' if last else ''}; see {folder / LOG_FILE}"
         )
 
 
 def _start_server(path: Path) -> subprocess.Popen[bytes]:
     """Start a server process that outlives us and holds none of our pipes or terminals."""
     root = Path(__file__).resolve().parents[3]  # where `-m indexer...` is found
-    with (path / "keeper.log").open("wb") as log:
+    folder = find_server_dir(path)
+    make_private_dir(folder)
+    with open_private(folder / LOG_FILE, "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "indexer.stores.edge.server", str(path)],
+            [sys.executable, "-m", "indexer.stores.edge.server", str(path.absolute())],
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

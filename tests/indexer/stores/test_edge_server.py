@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer.errors import CollectionError, DiskFullError, StoreError
+from indexer.errors import CollectionError, DiskFullError, StoreError, StoreUnavailableError
 from indexer.stores.base import Schema
-from indexer.stores.edge.state import count_points
+from indexer.stores.edge import channel as channels
+from indexer.stores.edge import store as stores
+from indexer.stores.edge import watch
+from indexer.stores.edge.channel import Channel
+from indexer.stores.edge.state import (
+    ServerInfo,
+    connect,
+    count_points,
+    identify_folder,
+    write_server,
+)
 from indexer.stores.edge.store import EdgeStore, _dump_model
 from indexer.types import Record
 
@@ -47,8 +62,8 @@ def opened(folder: Path):
     return store
 
 
-def keeper(folder: Path) -> int:
-    return json.loads((folder / "c" / "keeper.json").read_text())["pid"]
+def keeper(folder: Path, name: str = "c") -> int:
+    return json.loads((folder / name / "keeper.json").read_text())["pid"]
 
 
 def alive(pid: int) -> bool:
@@ -174,8 +189,6 @@ def test_it_holds_no_pipe_of_its_parent(folder):
 
 
 def test_it_notices_that_its_folder_is_gone(folder, tmp_path):
-    import shutil
-
     store = opened(folder)
     pid = keeper(folder)
     store.close()
@@ -223,11 +236,287 @@ def test_a_client_killed_during_a_message_affects_no_other(folder):
     store = opened(folder)
     script = (
         "import sys, os; from pathlib import Path; from indexer.stores.edge.state import connect\n"
-        "live = connect(Path(sys.argv[1]) / 'c')\n"
-        "os.write(live.fileno(), b'\\0\\0\\xff\\xff half')\n"
+        "channel, _ = connect(Path(sys.argv[1]) / 'c')\n"
+        "channel._socket.send(b'\\0\\0\\0\\0\\0\\0\\xff\\xff half')\n"
         "os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", script, str(folder)], check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
     store.upsert(points(0, 5))
     assert store.count() == 5
+    store.close()
+
+
+# A folder that is copied, moved or replaced while it is open
+
+
+def test_a_copy_never_reaches_the_original(folder):
+    store = opened(folder)
+    store.upsert(points(0, 5))
+    subprocess.run(["cp", "-a", folder / "c", folder / "copy"], check=True)
+    copy = EdgeStore(folder / "copy")
+    copy.ensure(SCHEMA)
+    copy.upsert(points(100, 7))
+    assert (store.count(), copy.count()) == (5, 12)
+    assert keeper(folder) != keeper(folder, "copy")
+    store.close()
+    copy.close()
+    assert wait_until(lambda: count_points(folder / "c") == 5)
+    assert wait_until(lambda: count_points(folder / "copy") == 12)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_moved_while_it_is_open_keeps_what_is_its_own(folder, replaced):
+    store = opened(folder)
+    store.upsert(points(0, 5))
+    (folder / "c").rename(folder / "moved")
+    if replaced:
+        (folder / "c").mkdir()
+    with pytest.raises(CollectionError, match="moved or replaced" if replaced else "are gone"):
+        store.upsert(points(5, 5))
+    moved = EdgeStore(folder / "moved")
+    moved.ensure(SCHEMA)
+    moved.upsert(points(10, 2))
+    assert moved.count() == 7
+    assert not replaced or not list((folder / "c").iterdir())
+    if replaced:
+        fresh = opened(folder)
+        fresh.upsert(points(20, 1))
+        assert (fresh.count(), moved.count()) == (1, 7)
+        fresh.close()
+    moved.close()
+    store.close()
+
+
+def test_a_server_process_never_writes_to_a_folder_that_takes_its_place(folder):
+    """Even while it has not noticed yet: here a client asks it past the checks of `EdgeStore`."""
+    store = opened(folder)
+    (channel, _), records = connect(folder / "c"), points(0, 6_000)  # more than fit before a flush
+    (folder / "c").rename(folder / "moved")
+    (folder / "c").mkdir()
+    channel.send(("upsert", (records,)))
+    with suppress(EOFError):  # it has noticed meanwhile
+        assert channel.receive() == (True, None)
+    channel.close()
+    store.close()
+    assert not list((folder / "c").iterdir())
+    assert wait_until(lambda: count_points(folder / "moved") == 6_000)
+
+
+@pytest.mark.slow
+def test_copies_and_moves_during_writes(folder):
+    """50 rounds: each point is in the folder that was open when it was written, and in no other."""
+    random = np.random.default_rng(0)
+    for number in range(50):
+        (folder / "c").mkdir(exist_ok=True)
+        store, written, errors = opened(folder), [], []
+
+        def write(store=store, written=written, errors=errors):
+            try:
+                for start in range(0, 100_000, 50):
+                    store.upsert(points(start, 50))
+                    written.append(start + 50)
+            except CollectionError as error:
+                errors.append(error)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        time.sleep(float(random.uniform(0.02, 0.3)))
+        if number % 2:
+            subprocess.run(["cp", "-a", folder / "c", folder / f"copy{number}"], check=True)
+            other = EdgeStore(folder / f"copy{number}")
+            other.ensure(SCHEMA)
+            before = other.count()
+            other.delete([point.id for point in points(0, 10)])
+            assert other.count() == max(before - 10, 0)
+            other.close()
+        (folder / "c").rename(folder / f"moved{number}")
+        (folder / "c").mkdir()
+        fresh = opened(folder)
+        writer.join()
+        assert errors, "the writer went on"
+        assert fresh.count() == 0
+        fresh.close()
+        moved = EdgeStore(folder / f"moved{number}")
+        moved.ensure(SCHEMA)
+        assert moved.count() in (written[-1], written[-1] + 50)  # one may not be acknowledged
+        moved.close()
+        store.close()
+
+
+# Who may connect
+
+
+HOSTILE = """
+import os, socket, sys
+from indexer.stores.edge.channel import Channel
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, (sys.argv[2],)
+
+listener = socket.socket(socket.AF_UNIX)
+os.setuid(65534)
+listener.bind(sys.argv[1])
+listener.listen()
+print("ready", flush=True)
+Channel.read_peer_uid = lambda self: None
+channel = Channel(listener.accept()[0], None)
+channel.authenticate(bytes(32), is_server=True)
+channel.receive()
+channel.send(Bomb())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another account")
+@pytest.mark.parametrize("is_owner_known", [True, False])
+def test_a_planted_server_file_runs_no_code(folder, monkeypatch, is_owner_known):
+    """Somebody gives us a folder whose keeper.json names their socket and their key."""
+    shared = Path(tempfile.mkdtemp(dir="/tmp"))
+    shared.chmod(0o777)
+    address, mark = shared / "x.sock", folder / "mark"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOSTILE, address, mark], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    info = ServerInfo(
+        address=str(address), key=bytes(32), pid=1, folder=identify_folder(folder / "c")
+    )
+    write_server(folder / "c", info)
+    if not is_owner_known:  # the socket is ours, and the process behind it is not
+        os.chown(address, 0, 0)
+    try:
+        assert connect(folder / "c") is None
+        assert not mark.exists()
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(shared)
+
+
+def test_a_silent_client_blocks_nobody(folder):
+    store = opened(folder)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(json.loads((folder / "c" / "keeper.json").read_text())["address"])
+        second = opened(folder)
+        assert second.count() == 0
+    second.close()
+    store.close()
+
+
+def test_an_interrupted_request_leaves_no_answer_behind(folder, monkeypatch):
+    store = opened(folder)
+    store.upsert(points(0, 5))
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "receive", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.scroll()
+    assert store.count() == 5
+    store.close()
+
+
+# A server process that hangs
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(channels, "WAIT_INTERVAL", 0.05)
+    monkeypatch.setattr(watch, "STOPPED_TIMEOUT", 0.3)
+
+
+def test_a_stopped_process_is_an_error_in_words(folder, impatient):
+    store = opened(folder)
+    store.upsert(points(0, 5))
+    pid = keeper(folder)
+    os.kill(pid, signal.SIGSTOP)
+    expected = (
+        rf"process {pid}, which serves {folder}/c, has not answered.*stopped.*kill -CONT {pid}"
+    )
+    try:
+        with pytest.raises(StoreUnavailableError, match=rf"{expected}.*run the command again"):
+            store.count()
+        with pytest.raises(StoreUnavailableError, match=expected):
+            store.count()  # connects again, and gets no answer to the first message
+        with pytest.raises(StoreUnavailableError, match=expected):
+            opened(folder)
+        assert count_points(folder / "c") is None
+        (folder / "d").mkdir()
+        other = EdgeStore(folder / "d")
+        other.ensure(SCHEMA)
+        other.upsert(points(0, 1))
+        assert other.count() == 1, "another collection is not held up"
+        other.close()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert store.count() == 5
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(StoreUnavailableError, match="request: upsert"):
+        store.upsert(points(0, 20_000))  # larger than the buffers of a socket
+    os.kill(pid, signal.SIGKILL)
+    assert store.count() == 5, "as the message says"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "is_hung"), [("while True: pass", False), ("import time; time.sleep(60)", True)]
+)
+def test_a_busy_process_does_not_count_as_hung(tmp_path, code, is_hung):
+    process = subprocess.Popen([sys.executable, "-c", f"print(flush=True)\n{code}"], stdout=-1)
+    process.stdout.readline()
+    time.sleep(0.1)
+    waiting = watch.Watch(tmp_path, process.pid, 0.5)
+    try:
+        for _ in range(10):
+            waiting.check()
+            time.sleep(0.1)
+    except StoreUnavailableError as error:
+        assert is_hung, error
+        assert "uses no processor time" in str(error)
+    else:
+        assert not is_hung
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_request_has_a_deadline_even_if_the_process_is_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "REQUEST_TIMEOUT", 0.0)
+    with pytest.raises(StoreUnavailableError, match="still running"):
+        watch.Watch(tmp_path, os.getpid()).check()
+
+
+def test_a_lock_that_another_process_keeps_is_an_error_that_names_it(folder, monkeypatch):
+    """As of another account, of another container, or of a process that hangs while it closes."""
+    monkeypatch.setattr(stores, "START_TIMEOUT", 1.0)
+    with (folder / "c" / "keeper.lock").open("w") as lock:
+        lock.write("process 4711 on attic")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="in use by process 4711 on attic, which does not"):
+            opened(folder)
+
+
+# Where the socket is
+
+
+@pytest.mark.parametrize("kind", ["long", "missing", "read-only", "taken"])
+def test_any_temporary_folder_will_do(folder, monkeypatch, kind):
+    temporary = folder / "t"
+    if kind == "long":
+        temporary = folder / ("t" * 90) / ("u" * 90)
+    if kind != "missing":
+        temporary.mkdir(parents=True)
+    if kind == "read-only":
+        temporary.chmod(0o500)
+    if kind == "taken":  # by somebody who has let everybody in
+        (temporary / f"polylens-{os.getuid()}").mkdir(mode=0o777)
+        (temporary / f"polylens-{os.getuid()}").chmod(0o777)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    store = opened(folder)
+    address = json.loads((folder / "c" / "keeper.json").read_text())["address"]
+    assert len(address) < 104
+    assert Path(address).parent.stat().st_mode & 0o777 == 0o700
+    assert store.count() == 0
     store.close()
