@@ -223,6 +223,10 @@ class IngestReport:
         failed: Files, also of captions, and archives that cannot be read; `skipped` has them.
         remaining: Files that an interrupted run has not reached.
         removed: Contents that left the collection, because their files are gone.
+        recovered: Contents that the store had lost, as after a power cut, and that are written
+            again; each of their files is counted above too.
+        lost: Files whose points the store has lost, and that this run could not read again: they
+            are gone, have failed, or lie outside of its folders.
         skipped: What is unsupported or has failed, and why.
         files: All files that were found.
         interrupted: Whether the run was stopped before its end.
@@ -238,6 +242,8 @@ class IngestReport:
     failed: int = 0
     remaining: int = 0
     removed: int = 0
+    recovered: int = 0
+    lost: tuple[str, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
     files: int = 0
     interrupted: bool = False

@@ -100,7 +100,7 @@ def ingest(
         print_report(report, errors, verbose=verbose)
     if report.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if report.failed:
+    if report.failed or report.lost:
         raise typer.Exit(FILES_FAILED)
 
 
@@ -121,6 +121,18 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
     if len(skipped) > MAX_SHOWN and not verbose:
         show = print_problem if report.failed > MAX_SHOWN else print_note
         show(f"... and {len(skipped) - MAX_SHOWN} more; all of them: {errors}")
+    if report.recovered:
+        print_note(
+            f"the store had lost {pluralize(report.recovered, 'file')}, as after a power cut or "
+            "with a backup of mixed age: written again"
+        )
+    for path in report.lost[:MAX_SHOWN]:
+        print_problem(f"lost {path}: it is not in the store, and could not be read again")
+    if report.lost:
+        print_problem(
+            f"the store has lost {pluralize(len(report.lost), 'file')} that this run could not "
+            "read again; if they are in other folders, run: indexer ingest FOLDER"
+        )
     stopped = "interrupted; " if report.interrupted else ""
     remaining = f", {report.remaining:,} not reached" if report.interrupted else ""
     print(

@@ -19,13 +19,14 @@ from typing import Any
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import DamagedError, DiskFullError, StoreError
 from indexer.ingest.payload import caption_to_dict, texts_to_embed
-from indexer.ingest.types import CatalogContent, CatalogFile
+from indexer.ingest.types import NOT_READ_HERE, CatalogContent, CatalogFile
 from indexer.paths import container_of, is_local_file, is_within
 from indexer.sources import SourceFile
 from indexer.types import Caption
 
 CATALOG_FILE = "catalogue.db"
 PAGE_SIZE = 1000
+NUM_RECENT = 256  # contents
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, stamp TEXT, content TEXT, described TEXT
@@ -36,10 +37,13 @@ CREATE TABLE IF NOT EXISTS contents (content TEXT PRIMARY KEY, passages INTEGER,
 CREATE TABLE IF NOT EXISTS roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (name BLOB PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS recent (number INTEGER PRIMARY KEY, content TEXT, passages INTEGER);
+CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE pending (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT)
     WITHOUT ROWID;
 CREATE TEMP TABLE outcomes (content TEXT PRIMARY KEY, outcome TEXT) WITHOUT ROWID;
+CREATE TEMP TABLE lost (path BLOB PRIMARY KEY, content TEXT) WITHOUT ROWID;
 """
 ACCESS_ERRORS = {
     sqlite3.SQLITE_BUSY,
@@ -70,6 +74,10 @@ class Catalog:
 
     def commit(self) -> None:
         with self._catch_errors():
+            self._db.execute(
+                "DELETE FROM recent WHERE number <= (SELECT max(number) FROM recent) - ?",
+                (NUM_RECENT,),
+            )
             self._db.commit()
 
     def rollback(self) -> None:
@@ -205,13 +213,57 @@ class Catalog:
     def put_content(self, content: CatalogContent) -> None:
         row = (content.id, content.num_chunks, json.dumps(content.base_payloads))
         self._execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", *row)
+        self._record_recent(content.id)
 
     def delete_content(self, content_id: str) -> None:
+        self._record_recent(content_id)
         self._execute("DELETE FROM contents WHERE content = ?", content_id)
+
+    def iter_contents(self) -> Iterator[CatalogContent]:
+        """Every content, ordered by id; paged, so that they may be deleted between."""
+        for row in self._iter_rows("contents", key="content"):
+            yield self._parse_content(row)
 
     def count_points(self) -> int:
         """How many points the contents stand for."""
         return int(self._fetch("SELECT sum(max(passages, 1)) FROM contents")[0][0] or 0)
+
+    # The consistency with the store
+
+    def list_recent(self) -> list[tuple[str, int]]:
+        """The contents that were written or deleted last, with their number of chunks."""
+        return self._fetch("SELECT DISTINCT content, passages FROM recent")
+
+    def get_surplus(self) -> int:
+        """How many points the store had beyond those of the contents, at the last full check."""
+        rows = self._fetch("SELECT value FROM numbers WHERE name = 'surplus'")
+        return int(rows[0][0]) if rows else 0
+
+    def put_surplus(self, points: int) -> None:
+        self._execute("INSERT OR REPLACE INTO numbers VALUES ('surplus', ?)", points)
+
+    def forget_content(self, content_id: str) -> None:
+        """Delete a content and its files, as if they had never been read: the store has lost its
+        points, or has them as they were before."""
+        read_here = "content = ? AND size != ?"
+        self._execute(
+            f"INSERT OR IGNORE INTO lost SELECT path, content FROM files WHERE {read_here}",
+            content_id,
+            NOT_READ_HERE,
+        )
+        self._execute("DELETE FROM files WHERE content = ?", content_id)
+        self._execute("DELETE FROM contents WHERE content = ?", content_id)
+        self._execute("DELETE FROM parts")  # list them again
+
+    def count_recovered(self) -> int:
+        """How many of the contents that were forgotten are there again."""
+        sql = "SELECT count(DISTINCT content) FROM lost JOIN contents USING (content)"
+        return int(self._fetch(sql)[0][0])
+
+    def list_lost(self) -> list[str]:
+        """The paths of the contents that were forgotten and are not there again."""
+        sql = "SELECT path FROM lost WHERE content NOT IN (SELECT content FROM contents)"
+        return [self._parse_path(path) for (path,) in self._fetch(sql)]
 
     # Outcomes of this run
 
@@ -329,9 +381,13 @@ class Catalog:
             raise self._damaged_error(f"path {value!r}")
         return os.fsdecode(value)
 
-    def _iter_rows(self, table: str) -> Iterator[tuple[Any, ...]]:
-        sql = f"SELECT * FROM {table} WHERE path > ? ORDER BY path LIMIT {PAGE_SIZE}"
-        after = b""
+    def _record_recent(self, content_id: str) -> None:
+        sql = "INSERT INTO recent (content, passages) SELECT content, passages FROM contents"
+        self._execute(f"{sql} WHERE content = ?", content_id)
+
+    def _iter_rows(self, table: str, key: str = "path") -> Iterator[tuple[Any, ...]]:
+        sql = f"SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT {PAGE_SIZE}"
+        after: Any = b"" if key == "path" else ""
         while rows := self._fetch(sql, after):
             yield from rows
             after = rows[-1][0]

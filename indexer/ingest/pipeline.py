@@ -29,6 +29,7 @@ from embedder.types import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
+from indexer.ingest.consistency import check_consistency
 from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
 from indexer.ingest.reconcile import (
@@ -165,6 +166,8 @@ class _Pipeline:
 
     def run(self, coordinator: Coordinator | None) -> IngestReport:
         options, catalog = self._options, self._catalog
+        with self._timer("check"):
+            check_consistency(self._collection.store, catalog, shared=self._collection.is_shared)
         scan = Scan(self._sources, catalog, self._skipped)
         with self._timer("scan"):
             for path in scan.run(self._stop):
@@ -314,10 +317,24 @@ class _Pipeline:
             failed=failed,
             remaining=remaining,
             removed=removed,
+            recovered=self._catalog.count_recovered(),
+            lost=tuple(map(display_path, self._list_lost())),
             skipped=tuple(self._skipped),
             files=usable + len(self._skipped) + remaining,
             interrupted=self._stop.is_set(),
         )
+
+    def _list_lost(self) -> list[str]:
+        """The files whose points are lost for now; not those that a prune would have removed."""
+        if self._stop.is_set():
+            return []
+        return [
+            path
+            for path in self._catalog.list_lost()
+            if not self._options.prune
+            or self._sources.source_for(path) is None
+            or not self._catalog.is_missing(path)
+        ]
 
     def _report_progress(
         self, stage: str, done: int = 0, total: int | None = None, path: str = ""
