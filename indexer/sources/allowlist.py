@@ -12,15 +12,31 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from embedder.origin import DEFAULT_PORTS, normalize_host, parse_host_and_port
 from indexer.errors import IndexerError, UnusableFileError
 
 if TYPE_CHECKING:
     import httpx
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-NAT64_NETWORK = ipaddress.ip_network("64:ff9b::/96")  # IPv4 behind NAT64, RFC 6052
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has given out
+LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215; where its IPv4 is, is not known
+EMBEDDED_IPV4 = {  # network -> where its addresses hold an IPv4 address, in bits from the right
+    "::/96": (0,),  # IPv4-compatible, RFC 4291
+    "::ffff:0:0/96": (0,),  # mapped, RFC 4291
+    "::ffff:0:0:0/96": (0,),  # translated, RFC 2765
+    "64:ff9b::/96": (0,),  # NAT64, RFC 6052
+    "2002::/16": (80,),  # 6to4, RFC 3056
+    "2001::/32": (64, 0),  # Teredo, RFC 4380: the server, and the client with its bits inverted
+}
+EMBEDDING_NETWORKS = {ipaddress.IPv6Network(n): bits for n, bits in EMBEDDED_IPV4.items()}
+ISATAP_IDENTIFIERS = {0x00005EFE, 0x02005EFE}  # before the IPv4 address, RFC 5214
+SPECIAL_IPV4 = [  # beside what `ipaddress` of every Python knows not to be global
+    ipaddress.IPv4Network(network)
+    for network in ("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15")
+]
 
 HostPort = tuple[str, int]
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Sequence[str]]
 
 
@@ -62,7 +78,8 @@ class HostPolicy:
             protocol = parsed.scheme or "no scheme"
             raise UnusableFileError("remote", f"only http and https are fetched, not {protocol}")
         if not self._is_host_allowed(parsed):
-            host = parsed.host if parsed.port is None else f"{parsed.host}:{parsed.port}"
+            name = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+            host = name if parsed.port is None else f"{name}:{parsed.port}"
             raise UnusableFileError(
                 "remote", f"not fetched: name its host with --allow-host {host}"
             )
@@ -74,16 +91,18 @@ class HostPolicy:
         The first look-up of the source's own name decides whether it is on a private network. A
         name that was public first and private later is refused.
         """
+        host = normalize_host(host)
         if (host, port) == self._origin_host and self._origin_is_private is None:
             self._origin_is_private = not any(map(is_public_address, addresses))
         if all(map(is_public_address, addresses)):
             return True
         if self._origin_host and self._origin_host[0] == host:
             return bool(self._origin_is_private)
-        if any(ipaddress.ip_address(a.partition("%")[0]).is_link_local for a in addresses):
+        if any(map(is_link_local_address, addresses)):
             return False
         # or the user wrote the address itself
-        return bool(self._origin_is_private) or host in {*addresses, "localhost"}
+        is_named = host in {*map(normalize_host, addresses), "localhost"}
+        return bool(self._origin_is_private) or is_named
 
     def _is_host_allowed(self, url: httpx.URL) -> bool:
         host, origin = _host_and_port(url), self._origin_host
@@ -95,36 +114,50 @@ class HostPolicy:
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an IP address is public, also if it is an IPv4 address written as IPv6."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in NAT64_NETWORK:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public_address(str(inner))
-    return ip.is_global and not ip.is_multicast
+    """Whether an IP address is public, and any IPv4 address that is written into it too."""
+    return all(map(_is_global, _list_meant_addresses(address)))
+
+
+def is_link_local_address(address: str) -> bool:
+    """Whether an IP address leads to the link, where clouds have the keys of their machines."""
+    meant = _list_meant_addresses(address)
+    return any(ip.is_link_local or ip in LOCAL_NAT64 for ip in meant)
 
 
 def parse_allowed_hosts(hosts: Sequence[str]) -> set[HostPort]:
     """Return the hosts of `--allow-host` with their ports; raises `IndexerError`."""
-    import httpx
-
     allowed: set[HostPort] = set()
-    for host in hosts:
+    for text in hosts:
         try:
-            url = httpx.URL(f"https://{host}")
-        except httpx.InvalidURL:
-            url = httpx.URL("https://")
-        if not url.host or url.path not in {"", "/"} or url.userinfo or "://" in host:
-            raise IndexerError(
-                f"--allow-host: {host!r} is not a host; expected for example images.example.org"
-            )
-        has_port = host.rpartition(":")[2].isdigit() and not host.endswith("]")
-        ports = [url.port or 443] if has_port else DEFAULT_PORTS.values()
-        allowed.update((url.raw_host.decode(), port) for port in ports)
+            host, port = parse_host_and_port(text)
+        except ValueError as error:
+            raise IndexerError(f"--allow-host: {text!r} is not a host; {error}") from None
+        allowed.update((host, p) for p in ([port] if port else DEFAULT_PORTS.values()))
     return allowed
 
 
+def _list_meant_addresses(address: str) -> list[IPAddress]:
+    """The addresses that packets to `address` may reach: an IPv6 address may hold IPv4 ones."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv4Address) or int(ip) <= 1:  # :: and ::1 hold none
+        return [ip]
+    number = int(ip)
+    for network, positions in EMBEDDING_NETWORKS.items():
+        if ip in network:
+            inner = [ipaddress.IPv4Address(number >> bits & 0xFFFFFFFF) for bits in positions]
+            if len(inner) == 2:  # Teredo's client
+                inner[1] = ipaddress.IPv4Address(int(inner[1]) ^ 0xFFFFFFFF)
+            return list(inner)
+    if number >> 32 & 0xFFFFFFFF in ISATAP_IDENTIFIERS:
+        return [ip, ipaddress.IPv4Address(number & 0xFFFFFFFF)]
+    return [ip]
+
+
+def _is_global(ip: IPAddress) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address):
+        return ip in GLOBAL_UNICAST and ip.is_global
+    return ip.is_global and not ip.is_multicast and not any(ip in net for net in SPECIAL_IPV4)
+
+
 def _host_and_port(url: httpx.URL) -> HostPort:
-    return url.raw_host.decode(), url.port or DEFAULT_PORTS.get(url.scheme, 0)
+    return normalize_host(url.raw_host.decode()), url.port or DEFAULT_PORTS.get(url.scheme, 0)

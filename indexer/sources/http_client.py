@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from embedder.client.deadline import DeadlineBackend, DeadlineError
 from indexer.errors import UnusableFileError, unreadable
 from indexer.paths import redact_url
 from indexer.sources.allowlist import HostPolicy, Resolver, resolve_host
@@ -42,7 +43,7 @@ class HttpResponse:
 class HttpClient:
     """Fetches files. `origin` and `allowed_hosts` are those of `HostPolicy`.
 
-    `max_seconds` is how long one file may take.
+    `max_seconds` is how long one file may take, its redirects and retries included.
     """
 
     origin: str | None
@@ -77,23 +78,30 @@ class HttpClient:
             stop=stop_after_attempt(MAX_ATTEMPTS),
             wait=wait_incrementing(start=1, increment=1),  # seconds
             retry=retry_if_exception_type(_RetryableError),
-            sleep=self.sleep,
+            sleep=lambda seconds: self.sleep(self._backend.bound(seconds) or 0),
             reraise=True,
         )
         try:
-            return retrying(self._get_with_redirects, url, limit, start)
+            with self._backend.limit(self.max_seconds):  # with its redirects and retries
+                return retrying(self._get_with_redirects, url, limit, start)
         except _RetryableError as error:
             raise unreadable(f"{redact_url(url)}: {error}") from None
+        except DeadlineError:
+            raise unreadable(
+                f"{redact_url(url)}: the server is too slow; it had {self.max_seconds:g} seconds"
+            ) from None
 
     def _get_with_redirects(self, url: str, limit: int, start: int | None) -> HttpResponse:
         import httpcore
 
-        deadline = time.monotonic() + self.max_seconds
         target = self.policy.check_url(url)
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                response = self._request(target, limit, start, deadline)
+                response = self._request(target, limit, start)
+            except DeadlineError:
+                raise
             except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+                self._backend.bound(None)  # at the end of the time, another try is none
                 raise _RetryableError(str(error) or type(error).__name__) from None
             except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
                 raise unreadable(f"{target.host}: {error}") from None
@@ -107,9 +115,7 @@ class HttpClient:
                 raise UnusableFileError(error.reason, detail) from None
         raise unreadable(f"{redact_url(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _request(
-        self, url: httpx.URL, limit: int, start: int | None, deadline: float
-    ) -> HttpResponse | str:
+    def _request(self, url: httpx.URL, limit: int, start: int | None) -> HttpResponse | str:
         """Send one request; return the response, or the location that it redirects to."""
         headers = {
             "Host": url.netloc.decode(),
@@ -147,16 +153,17 @@ class HttpClient:
                         "too-large",
                         f"more than {limit:,} bytes, the limit: raise it with --max-bytes",
                     )
-                if time.monotonic() > deadline:
-                    raise unreadable("the server is too slow")
             return HttpResponse(bytes(data[:limit]), fields, is_partial)
+
+    @cached_property
+    def _backend(self) -> DeadlineBackend:
+        return DeadlineBackend(_PolicyBackend(self.policy))
 
     @cached_property
     def _pool(self) -> httpcore.ConnectionPool:
         import httpcore
 
-        backend = _PolicyBackend(self.policy)
-        return httpcore.ConnectionPool(network_backend=backend, max_connections=32)  # type: ignore[arg-type]
+        return httpcore.ConnectionPool(network_backend=self._backend, max_connections=32)  # type: ignore[arg-type]
 
 
 class _RetryableError(Exception):
