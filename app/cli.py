@@ -136,4 +136,13 @@ def is_desktop() -> bool:
 def main() -> None:
     """The console script."""
     errors = (IndexerError, EmbedderError)
-    sys.exit(run_program(app, "polylens", errors, indexer.cli.is_debug, includes="indexer"))
+    sys.exit(
+        run_program(
+            app,
+            "polylens",
+            errors,
+            indexer.cli.is_debug,
+            includes="indexer",
+            should_retry=indexer.cli.ask_about_model_host,
+        )
+    )

@@ -20,6 +20,7 @@ from finetune.run_dir import RunInfo
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import make_lazy_embedder
+from indexer.collections.model_hosts import check_model_host
 from indexer.errors import IndexerError
 from indexer.ingest.pipeline import ingest_with_workers
 from indexer.ingest.types import IngestOptions
@@ -56,6 +57,8 @@ class IngestJob:
         config = replace(settings, collection=self.collection, model=model)
         options = IngestOptions.from_config(config, prune=self.prune)
         try:
+            if self.model:  # a visitor's: a server is one that the settings name
+                check_model_host(settings, self.model, with_downloads=False)
             index = open_backend(config).find(self.collection)
             card = make_lazy_embedder(config, index.card if index else None).card
             embedder = load_collection_model(card)  # before an empty collection is created
@@ -178,6 +181,8 @@ def latest_ingest(collection: str) -> IngestJob | None:
 
 def start_evaluation(run: RunInfo, request: EvaluationRequest) -> EvaluationJob:
     """Start an evaluation; raises `IndexerError` where one is running, or it cannot start."""
+    for model in filter(None, (request.before, request.after)):
+        check_model_host(get_settings(), model, with_downloads=False)
     with _lock:
         latest = latest_evaluation()
         if latest and latest.is_running:

@@ -12,6 +12,7 @@ from embedder.images.decode import DecodeLimits
 from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection, Summary, list_collections, tenant_dir
 from indexer.collections.model import load_model
+from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
 from indexer.stores.edge.state import identify_folder
@@ -70,8 +71,12 @@ def local_dir(name: str) -> Path:
 
 def load_collection_model(card: ModelCard) -> Embedder:
     """The model of a collection, loaded once; raises `EmbedderError`, `IndexerError`."""
-    config = replace(get_settings(), model=None)
-    return _models.get((card.name, card.fingerprint), lambda: load_model(config, card))
+
+    def load() -> Embedder:
+        check_model_host(get_settings(), card.name)
+        return load_model(replace(get_settings(), model=card.name), card)
+
+    return _models.get((card.name, card.fingerprint), load)
 
 
 def open_searcher(name: str) -> Searcher:

@@ -86,7 +86,7 @@ def resolve_folder(name: str) -> Path:
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
     require_extra("models")
-    return _find_cached(name) or _download(name)
+    return find_cached(name) or _download(name)
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -205,7 +205,8 @@ def _read_blocks(file: Path) -> Iterator[bytes]:
             yield stream.read(BLOCK_SIZE)
 
 
-def _find_cached(name: str) -> Path | None:
+def find_cached(name: str) -> Path | None:
+    """Return the folder of a Hugging Face id whose weights are on this machine, or None."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

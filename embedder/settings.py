@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from embedder.origin import parse_origin
 from embedder.redaction import MASK, redact_secrets
 
 MAX_DIGITS = 18  # of a number, which fits 64 bits
@@ -96,6 +97,14 @@ def parse_bool(value: object) -> bool:
     raise ValueError("expected true or false")
 
 
+def parse_key_url(value: object) -> str:
+    """The URL of a server, of which scheme, host and port count."""
+    text = str(value).strip()
+    if parse_origin(text) is None:
+        raise ValueError("expected http(s)://HOST or http(s)://HOST:PORT")
+    return text
+
+
 MODEL_SETTINGS: Mapping[str, Setting] = {
     "model": Setting(
         "The model: a name, a folder, or a model server's URL.",
@@ -132,5 +141,12 @@ MODEL_SETTINGS: Mapping[str, Setting] = {
     ),
     "model_api_key": Setting(
         "The key of the server that the model runs on.", metavar="KEY", secret=True
+    ),
+    "model_api_key_url": Setting(
+        "The server that the key is for; it is sent to no other.",
+        parse_key_url,
+        "URL",
+        default_text="the URL in `model`",
+        example="https://models.example.org",
     ),
 }

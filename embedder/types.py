@@ -101,6 +101,8 @@ class Settings:
         workers: Threads that prepare images; 0: one per core, at most 8.
         batch_tokens: Tokens per batch; 0: by device.
         api_key: For models behind a server.
+        api_key_url: The server that the key is for: it is not sent to another. None: the key was
+            given for the model that is loaded, whatever its server.
         timeout: Seconds, for models behind a server.
     """
 
@@ -112,6 +114,7 @@ class Settings:
     workers: int = 0
     batch_tokens: int = 0
     api_key: str | None = field(default=None, repr=False)
+    api_key_url: str | None = None
     timeout: float = 120.0
 
 

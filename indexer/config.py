@@ -18,12 +18,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from embedder.origin import is_same_origin, parse_host_and_port, parse_origin
 from embedder.redaction import redacted_repr
 from embedder.settings import (
     MODEL_SETTINGS,
     Setting,
     parse_bool,
     parse_int,
+    parse_key_url,
     parse_size,
 )
 from indexer.errors import ConfigError
@@ -83,6 +85,15 @@ def parse_seconds(value: object) -> float:
     return seconds
 
 
+def parse_hosts(value: object) -> str:
+    """Hosts with commas between them, each perhaps with a port; a list in polylens.toml."""
+    values = value if isinstance(value, list) else str(value).split(",")
+    hosts = [str(host).strip() for host in values]
+    for host in hosts:
+        parse_host_and_port(host)
+    return ",".join(hosts)
+
+
 def parse_profile(value: object) -> str:
     if value not in PROFILES:
         raise ValueError(f"expected one of {', '.join(PROFILES)}")
@@ -130,6 +141,14 @@ class Config:
     pixel_budget: int | None = MODEL_SETTINGS["pixel_budget"].field()
     trust_remote_code: bool = MODEL_SETTINGS["trust_remote_code"].field()
     model_api_key: str | None = MODEL_SETTINGS["model_api_key"].field()
+    model_api_key_url: str | None = MODEL_SETTINGS["model_api_key_url"].field()
+    allow_model_hosts: str | None = Setting(
+        "Hosts that a collection's model may be on: HOST or HOST:PORT, with commas.",
+        parse_hosts,
+        "HOST[:PORT],...",
+        default_text="the host in `model`, and those agreed to",
+        example="gpu.example.org:8100",
+    ).field()
     qdrant_api_key: str | None = Setting(
         "The key of the Qdrant server.", metavar="KEY", env=("QDRANT_API_KEY",), secret=True
     ).field()
@@ -146,6 +165,20 @@ class Config:
         default_text="the key of the server",
         env=("QDRANT_SOURCE_API_KEY",),
         secret=True,
+    ).field()
+    qdrant_api_key_url: str | None = Setting(
+        "The Qdrant server that the keys are for; they are sent to no other.",
+        parse_key_url,
+        "URL",
+        default_text="the URL in `store`",
+        example="https://qdrant.example.org:6333",
+    ).field()
+    qdrant_source_api_key_url: str | None = Setting(
+        "The server that `qdrant_source_api_key` is for.",
+        parse_key_url,
+        "URL",
+        example="https://old.example.org:6333",
+        env=("QDRANT_SOURCE_URL",),
     ).field()
     qdrant_grpc_port: int | None = Setting(
         "The server's gRPC port, for faster uploads.",
@@ -238,6 +271,12 @@ class Config:
     __repr__ = redacted_repr
 
     @property
+    def store_api_key(self) -> str | None:
+        """The key to send to the store; None where the settings have it for another server."""
+        key = self.qdrant_api_key or self.qdrant_read_api_key
+        return key if is_same_origin(self.store, self.qdrant_api_key_url) else None
+
+    @property
     def local_folder(self) -> Path:
         """The folder of this store's collections; for a server, of what is kept here beside it.
 
@@ -262,6 +301,12 @@ WORKERS = Setting(
 )
 """The --workers flag: it sets `decode_threads` or `cluster`."""
 
+KEY_OWNERS: Mapping[str, tuple[str, str]] = {
+    "model_api_key_url": ("model_api_key", "model"),
+    "qdrant_api_key_url": ("qdrant_api_key", "store"),
+}
+"""The setting that says which server a key is for -> the key, and the setting whose URL it is by
+default."""
 RENAMED: Mapping[str, tuple[str, ...]] = {
     **{old: (name,) for name, row in SETTINGS.items() for old in row.old_names},
     "workers": ("decode_threads", "cluster"),
@@ -305,12 +350,22 @@ def load_settings(
     found = {
         name: Resolved(name, row.compute_default(), "default") for name, row in SETTINGS.items()
     }
+    configured = found
     for origin, values in _read_sources(flags or {}):
+        if origin == "flag":
+            configured = dict(found)
         for name in sorted(values, key=lambda name: name not in RENAMED):  # a new name wins
             if name in RENAMED and origin != "flag":
                 warn(_describe_renaming(name, origin))
             for new_name, value in _parse_value(name, values[name], origin).items():
                 found[new_name] = Resolved(new_name, value, origin)
+    for name, (key, owner) in KEY_OWNERS.items():
+        is_flag = found[key].origin == "flag"
+        if found[name].origin == "default" or (is_flag and found[name].origin != "flag"):
+            # a key of the configuration is not for a server that only a flag names
+            named = (found if is_flag else configured)[owner]
+            is_url = parse_origin(str(named.value)) is not None
+            found[name] = Resolved(name, named.value if is_url else None, named.origin)
     return list(found.values())
 
 

@@ -21,6 +21,7 @@ from embedder.redaction import redact_secrets
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import make_settings
+from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config
 from indexer.errors import CollectionError, IndexerError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
@@ -224,6 +225,8 @@ def _check_model(config: Config) -> Iterator[Check]:
 
     backend, collection = open_backend(config), config.collection
     made_with = backend.get_indexes(collection).in_use.card if backend.exists(collection) else None
+    if made_with and config.model is None:
+        check_model_host(config, made_with.name)
     name = config.model or (made_with.name if made_with else embedder.DEFAULT_MODEL)
     model = embedder.load(name, make_settings(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")

@@ -6,7 +6,8 @@ IndexerError
 ├── ConfigError        a setting, a flag or an environment variable is wrong
 ├── QueryError         a query that cannot be understood
 ├── CollectionError    the collection is missing, damaged, newer, or of another model
-│   └── DamagedError   a file of the collection was changed or lost; doctor --repair mends it
+│   ├── DamagedError   a file of the collection was changed or lost; doctor --repair mends it
+│   └── UnnamedHostError its model is on a host that nobody has named
 ├── StoreError         the store refused or failed
 │   ├── StoreBusyError another process holds what this one needs
 │   └── StoreUnavailableError the server has not answered in time
@@ -61,6 +62,20 @@ class CollectionError(IndexerError):
 
 class DamagedError(CollectionError):
     """A file of the collection was changed or lost, outside of this program."""
+
+
+class UnnamedHostError(CollectionError):
+    """The collection's model is on a host that nobody on this machine has named.
+
+    `url` is what loading it contacts.
+    """
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+    def __reduce__(self) -> tuple[type[UnnamedHostError], tuple[str, str]]:
+        return type(self), (str(self), self.url)
 
 
 class StoreError(IndexerError):

@@ -107,7 +107,8 @@ def _is_listed(param: Any, path: str) -> bool:
 def _render_option(param: Any) -> str:
     names = ", ".join(param.opts + param.secondary_opts)
     metavar = "" if param.is_flag else f" {param.metavar or 'N'}"
-    text = param.help + (f" Better in `{param.envvar}`." if param.envvar else "")
+    variable = param.envvar[0] if isinstance(param.envvar, list) else param.envvar
+    text = param.help + (f" Better in `{variable}`." if variable else "")
     return "| " + " | ".join(map(_escape, (f"`{names}{metavar}`", text, _default(param)))) + " |"
 
 

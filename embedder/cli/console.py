@@ -72,12 +72,14 @@ def run_program(
     is_debug: Callable[[], bool] = lambda: False,
     *,
     includes: str = "",
+    should_retry: Callable[[Exception], bool] = lambda _: False,
 ) -> int:
     """Run `app` with the program's arguments and give its exit code; nothing is raised.
 
     `user_errors` are the errors whose messages are for the user. `is_debug` is asked after an
     error: it, or `--debug`, shows the traceback. `includes` is another program whose commands this
-    one has: help and messages name this one.
+    one has: help and messages name this one. `should_retry` is asked after an error, too: it may
+    ask the user, and True runs the program again.
     """
     root = typer.main.get_command(app)
     if includes:
@@ -88,7 +90,13 @@ def run_program(
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # tracebacks of what it raises as well
     try:
-        code = root(sys.argv[1:], prog_name=name, standalone_mode=False)
+        while True:
+            try:
+                code = root(sys.argv[1:], prog_name=name, standalone_mode=False)
+                break
+            except user_errors as error:
+                if not should_retry(error):
+                    raise
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -388,15 +396,41 @@ MODEL_OPTIONS: Mapping[str, Any] = {
         str | None,
         _model_option("model_api_key", "--model-api-key", envvar="POLYLENS_MODEL_API_KEY"),
     ],
+    "model_api_key_url": Annotated[
+        str | None,
+        make_option(
+            MODEL_SETTINGS["model_api_key_url"],
+            "--model-api-key-url",
+            rich_help_panel="The model",
+            envvar=["POLYLENS_MODEL_API_KEY_URL", "POLYLENS_MODEL"],
+            show_envvar=False,
+        ),
+    ],
 }
+
+
+def is_flag(context: typer.Context, parameter: str) -> bool:
+    """Whether a parameter is from the command line, not from the environment or by default."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def takes_model_settings(*names: str) -> Callable[[Command], Command]:
     """A decorator: the command has these options (all of a model's without `names`), and gets
     `settings`."""
 
-    def build(model_api_key: str | None = None, **values: Any) -> Settings:
-        return Settings(**values, api_key=model_api_key)
+    def build(
+        context: typer.Context,
+        model_api_key: str | None = None,
+        model_api_key_url: str | None = None,
+        **values: Any,
+    ) -> Settings:
+        if not is_flag(context, "model_api_key"):  # not for whatever server --model names
+            model_api_key_url = model_api_key_url or ""
+        elif not is_flag(context, "model_api_key_url"):
+            model_api_key_url = None
+        return Settings(**values, api_key=model_api_key, api_key_url=model_api_key_url)
 
     chosen = names or tuple(MODEL_OPTIONS)
-    return inject("settings", build, {name: MODEL_OPTIONS[name] for name in chosen})
+    options = {name: MODEL_OPTIONS[name] for name in chosen}
+    return inject("settings", build, {"context": Annotated[typer.Context, "context"], **options})

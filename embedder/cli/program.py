@@ -108,9 +108,9 @@ def print_models(name: str | None = None, *, as_json: bool) -> None:
         print_note(f"[{extra}] is not installed; type: {format_install_command(extra)}")
 
 
-def find_card(name: str) -> ModelCard:
+def find_card(name: str, settings: Settings | None = None) -> ModelCard:
     """The card called `name`; for other models, what their files or their server describe."""
-    return find_model(name) or describe_model(name)
+    return find_model(name) or describe_model(name, settings)
 
 
 def _describe_card(card: ModelCard) -> dict[str, object]:
@@ -206,7 +206,7 @@ def embed(
         raise typer.BadParameter("--int8 needs --npy PATH")
     if not texts and not image:
         texts = _read_stdin_lines()
-    side = find_card(model).image_side if image else 0
+    side = find_card(model, settings).image_side if image else 0
     inputs = _build_inputs(texts or [], image or [], together=together, side=side)
     loaded = load(model, settings)
     vectors = loaded.embed(inputs, role, instruction)  # type: ignore[arg-type]

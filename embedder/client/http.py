@@ -15,7 +15,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from embedder.client.deadline import DeadlineError, install_deadline
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
+from embedder.origin import DEFAULT_PORTS, is_same_origin, parse_origin
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -27,9 +29,12 @@ RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
 UNAVAILABLE_STATUSES = {401, 403, 404, 429, 502, 503, 504}
 INITIAL_BACKOFF = 0.5  # seconds; doubled from attempt to attempt
 MAX_BACKOFF = 60.0  # if a server asks for more, the request fails
-DEFAULT_PORTS = {"http": 80, "https": 443}
 EXAMPLE = "http://localhost:8000/v1 or http://localhost:8000/v1#MODEL"
 API_KEY_HINT = "set POLYLENS_MODEL_API_KEY to the server's API key"
+OTHER_KEY_HINT = (
+    "POLYLENS_MODEL_API_KEY was not sent, because {owner}: if it is this server's, set "
+    "POLYLENS_MODEL_API_KEY_URL={origin}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,26 @@ def build_error(message: str, status: int | None = None) -> ServerError:
 class ServerClient:
     """A connection to one server. Thread-safe."""
 
-    def __init__(self, address: Address, *, api_key: str | None, timeout: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        api_key: str | None = None,
+        api_key_url: str | None = None,
+        timeout: float,
+    ) -> None:
+        """The key is sent only where `api_key_url` is None or names this server."""
         import httpx  # 0.1 s
 
         self.url = address.url
+        self._key_hint = API_KEY_HINT
+        if api_key and api_key_url is not None and not is_same_origin(api_key_url, address.url):
+            owner = parse_origin(api_key_url)
+            self._key_hint = OTHER_KEY_HINT.format(
+                owner=f"it is for {owner}" if owner else "the settings name no server for it",
+                origin=parse_origin(address.url),
+            )
+            api_key = None
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise EmbedderError("the API key has a character that no key has; type it again")
         basic = httpx.BasicAuth(address.user, address.password) if address.user else None
@@ -116,6 +137,7 @@ class ServerClient:
             # proxies in the environment are hosts that the user named; localhost needs none
             trust_env=not address.is_local,
         )
+        self._deadline = install_deadline(self._client)
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`; gives up early, because it is called at a start."""
@@ -149,8 +171,10 @@ class ServerClient:
         import httpx
 
         try:
-            return self._client.request(method, f"{self.url}{path}", json=body)
-        except httpx.ReadTimeout:  # it may still compute: a retry would double its load
+            with self._deadline.limit(self._timeout):
+                return self._client.request(method, f"{self.url}{path}", json=body)
+        except (httpx.ReadTimeout, DeadlineError):
+            # it may still compute: a retry would double its load
             raise ServerError(f"{self.url} did not answer in {self._timeout:g} seconds") from None
         except httpx.UnsupportedProtocol as error:
             raise ServerError(f"{self.url}: {sanitize_message(str(error))}") from None
@@ -198,7 +222,7 @@ class ServerClient:
             )
         message = read_error_message(response)
         if status in {401, 403}:
-            raise build_error(f"{self.url} refuses: {message}; {API_KEY_HINT}", status)
+            raise build_error(f"{self.url} refuses: {message}; {self._key_hint}", status)
         raise build_error(f"{self.url} answers with status {status}: {message}", status)
 
 

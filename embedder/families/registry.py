@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from embedder.errors import EmbedderError, MissingExtraError, UnknownModelError
-from embedder.extras import require_extra
+from embedder.extras import find_missing_module, require_extra
+from embedder.origin import parse_origin
 
 if TYPE_CHECKING:
     from embedder.encoding import EmbeddingModel
@@ -146,6 +147,27 @@ def find_family(name: str) -> tuple[Family, str]:
     raise UnknownModelError(
         f"no model or folder is called {name!r}; known models: {known}{_format_suggestions(name)}"
     )
+
+
+def find_contacted_url(name: str) -> str | None:
+    """Return what describing and loading a model contacts; None if it is on this machine.
+
+    It is the model's server, or the model's page on the Hugging Face Hub.
+    """
+    prefix, _, rest = name.partition(":")
+    if rest and prefix in {family.name for family in FAMILIES}:
+        name = rest
+    if origin := parse_origin(name):
+        return str(origin)
+    name = expand_name(name)
+    is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
+    if not is_id or Path(name).is_dir() or find_missing_module("models"):
+        return None
+    from huggingface_hub.constants import ENDPOINT
+
+    from embedder.checkpoint import find_cached
+
+    return None if find_cached(name) else f"{ENDPOINT}/{name}"
 
 
 def _format_suggestions(name: str) -> str:

@@ -60,7 +60,12 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 def _connect(name: str, settings: Settings) -> RemoteEmbedder:
     address = parse_address(name)
-    server = ServerClient(address, api_key=settings.api_key, timeout=settings.timeout)
+    server = ServerClient(
+        address,
+        api_key=settings.api_key,
+        api_key_url=settings.api_key_url,
+        timeout=settings.timeout,
+    )
     return RemoteEmbedder(server, *probe_model(server, address, settings))
 
 

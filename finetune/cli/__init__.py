@@ -8,6 +8,7 @@ from embedder.cli.console import make_app, run_program
 from embedder.errors import EmbedderError
 from finetune.cli import evaluate, mine, pairs, synthesize, train
 from finetune.errors import FinetuneError
+from indexer.cli import ask_about_model_host
 from indexer.errors import IndexerError
 
 HELP = """
@@ -31,4 +32,5 @@ for command in (pairs, mine, train, evaluate, synthesize):
 
 def main() -> None:
     """Run the program."""
-    sys.exit(run_program(app, "finetune", (FinetuneError, IndexerError, EmbedderError)))
+    errors = (FinetuneError, IndexerError, EmbedderError)
+    sys.exit(run_program(app, "finetune", errors, should_retry=ask_about_model_host))

@@ -117,7 +117,7 @@ def _print_report(report: EvaluationReport) -> None:
 
 
 @app.command(epilog=COMPARE_EXAMPLES)
-@takes_model_settings("device", "dtype", "trust_remote_code", "model_api_key")
+@takes_model_settings("device", "dtype", "trust_remote_code", "model_api_key", "model_api_key_url")
 @takes_benchmark_flags
 def compare(
     settings: Settings,

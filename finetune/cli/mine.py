@@ -30,11 +30,12 @@ Examples:
   finetune mine pairs.train.jsonl --never pairs.test.jsonl --out hard.jsonl
   finetune mine pairs.jsonl --among shop.csv --model runs/first --out hard.jsonl
 """
-MODEL_FLAGS = ("model", "device", "dtype", "trust_remote_code", "model_api_key")
+MODEL_FLAGS = ("model", "device", "dtype", "trust_remote_code", "allow_model_hosts")
+KEY_FLAGS = ("model_api_key", "model_api_key_url")
 
 
 @app.command(epilog=EXAMPLES)
-@_options.takes_flags(*MODEL_FLAGS, "store", "collection")
+@_options.takes_flags(*MODEL_FLAGS, *KEY_FLAGS, "store", "collection")
 def mine(
     flags: dict[str, Any],
     file: Annotated[Path, Argument(metavar="PAIRS", help="A table of pairs.")],

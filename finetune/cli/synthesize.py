@@ -17,6 +17,7 @@ from embedder.cli.console import (
     FAILED,
     INTERRUPTED,
     PeriodicNotes,
+    is_flag,
     pluralize,
     print_line,
     print_note,
@@ -50,14 +51,15 @@ Examples:
 
 LLMOption = partial(Option, rich_help_panel="The language model")
 CostOption = partial(Option, rich_help_panel="Time and money")
-KEY_VARIABLES = ["POLYLENS_LLM_API_KEY", "OPENAI_API_KEY"]
+OPENAI_URL = "https://api.openai.com/v1"
 
 Money = partial(CostOption, min=0.0, metavar="MONEY")
 
 
 @app.command(epilog=EXAMPLES)
-@_options.takes_flags("device", "dtype", "store", "collection")
+@_options.takes_flags("device", "dtype", "store", "collection", "allow_model_hosts")
 def synthesize(
+    context: typer.Context,
     flags: dict[str, Any],
     count: Annotated[int | None, Option("--count", "-n", min=1, help="Samples to request.")] = None,
     out: Annotated[
@@ -97,7 +99,11 @@ def synthesize(
     ] = 0.5,
     endpoint: Annotated[
         str | None,
-        LLMOption(metavar="URL", help="An OpenAI-compatible server; pictures are sent there."),
+        LLMOption(
+            metavar="URL",
+            envvar="POLYLENS_LLM_ENDPOINT",
+            help="An OpenAI-compatible server; pictures are sent there.",
+        ),
     ] = None,
     llm: Annotated[
         str | None,
@@ -111,10 +117,28 @@ def synthesize(
         LLMOption(
             "--llm-api-key",
             metavar="KEY",
-            envvar=KEY_VARIABLES,
-            help="The server's key; better set POLYLENS_LLM_API_KEY.",
+            envvar="POLYLENS_LLM_API_KEY",
+            help="The server's key.",
         ),
     ] = None,
+    api_key_url: Annotated[
+        str | None,
+        LLMOption(
+            "--llm-api-key-url",
+            metavar="URL",
+            envvar=["POLYLENS_LLM_API_KEY_URL", "POLYLENS_LLM_ENDPOINT"],
+            show_envvar=False,
+            help="The server that the key in the variable is for; it is sent to no other.",
+            show_default="POLYLENS_LLM_ENDPOINT",
+        ),
+    ] = None,
+    openai_api_key: Annotated[
+        str | None,
+        Option(envvar="OPENAI_API_KEY", hidden=True, help="The key where there is no other."),
+    ] = None,
+    openai_url: Annotated[
+        str, Option(envvar="OPENAI_BASE_URL", hidden=True, help="The server of that key.")
+    ] = OPENAI_URL,
     picture_side: Annotated[
         int,
         LLMOption(min=28, metavar="PIXELS", help="Pictures are scaled down to this longer side."),
@@ -159,6 +183,12 @@ def synthesize(
     from finetune.synthesis.session import open_session
     from indexer.cli._progress import stop_on_signal
 
+    if not api_key:
+        api_key, api_key_url = openai_api_key, openai_url
+    elif is_flag(context, "api_key"):
+        api_key_url = api_key_url if is_flag(context, "api_key_url") else None
+    else:  # not for whatever server --endpoint names
+        api_key_url = api_key_url or ""
     config = _options.resolve_flags(**flags)
     options = SynthesisOptions(
         out=out,
@@ -177,6 +207,7 @@ def synthesize(
         endpoint=endpoint,
         llm=llm or "",
         api_key=api_key,
+        api_key_url=api_key_url,
         max_tokens=max_tokens,
         temperature=temperature,
         requests_per_minute=per_minute,

@@ -17,6 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from embedder.client.deadline import DeadlineError, install_deadline
 from embedder.client.embeddings import encode_data_url
 from embedder.client.http import (
     RETRIED_STATUSES,
@@ -27,6 +28,7 @@ from embedder.client.http import (
     sanitize_message,
 )
 from embedder.errors import EmbedderError
+from embedder.origin import is_same_origin, parse_origin
 from embedder.redaction import redacted_repr
 from finetune.errors import FinetuneError
 from finetune.synthesis.prompt_templates import Schema
@@ -106,11 +108,13 @@ class LLMOptions:
     """The model to use: a server's if `endpoint` is set, else one of transformers.
 
     `llm`: the server's name for the model, or a checkpoint's folder or Hugging Face id.
+    `api_key_url`: the server that the key is for; None if it was given for this endpoint.
     """
 
     endpoint: str | None
     llm: str
     api_key: str | None = field(default=None, repr=False)
+    api_key_url: str | None = None
     max_tokens: int = 3000
     temperature: float = 1.0
     requests_per_minute: float = 0.0  # 0: any number
@@ -205,7 +209,14 @@ class EndpointLLM:
         import openai
 
         address = _parse_endpoint(options)
-        key = (options.api_key or "").strip()
+        key = (options.api_key or "").strip() if _may_send_key(options, address) else ""
+        self._key_hint = ""
+        if options.api_key and not key:
+            owner = parse_origin(options.api_key_url)
+            self._key_hint = (
+                f"the key of {owner or 'no server'} was not sent; for a key of this one, set "
+                f"POLYLENS_LLM_API_KEY and POLYLENS_LLM_API_KEY_URL={parse_origin(address.url)}"
+            )
         if not (key.isascii() and key.isprintable()):
             raise LanguageModelError("the API key has an invalid character; enter it again")
         self.name = options.llm or address.model or ""
@@ -219,17 +230,19 @@ class EndpointLLM:
         if address.user and not key:
             credentials = b64encode(f"{address.user}:{address.password}".encode())
             self._authorization = f"Basic {credentials.decode()}"
+        http_client = openai.DefaultHttpxClient(
+            follow_redirects=False,
+            # proxies in the environment are the user's own; this machine needs none
+            trust_env=not address.is_local,
+            event_hooks={"request": [self._set_headers]},
+        )
+        self._deadline = install_deadline(http_client)
         self._client = openai.OpenAI(
             base_url=address.url,
             api_key=key or "none",
             timeout=openai.Timeout(options.timeout, connect=min(options.timeout, 10)),
             max_retries=0,  # retries share the rate limit, and end with the run
-            http_client=openai.DefaultHttpxClient(
-                follow_redirects=False,
-                # proxies in the environment are the user's own; this machine needs none
-                trust_env=not address.is_local,
-                event_hooks={"request": [self._set_headers]},
-            ),
+            http_client=http_client,
         )
 
     def generate(self, request: Request) -> Reply:
@@ -287,11 +300,15 @@ class EndpointLLM:
 
         response: httpx2.Response
         try:
-            response = self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+            with self._deadline.limit(self._timeout):
+                response = self._client.post(
+                    "/chat/completions", cast_to=httpx2.Response, body=body
+                )
         except openai.APIStatusError as error:
             response = error.response
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.ReadTimeout):  # a retry could be billed twice
+            if isinstance(error.__cause__, httpx2.ReadTimeout | DeadlineError):
+                # a retry could be billed twice
                 raise RequestFailedError(
                     f"{self._url} did not answer in {self._timeout:g} seconds; allow more with "
                     "--timeout, or send fewer requests at once with --parallel"
@@ -320,6 +337,8 @@ class EndpointLLM:
         status = response.status_code
         if status in FATAL_STATUSES or _is_quota_used_up(response):
             advice = FATAL_STATUSES.get(status, FATAL_STATUSES[402])
+            if status in {401, 403} and self._key_hint:
+                advice = self._key_hint
             return LanguageModelError(f"{self._url} refuses ({_describe(response)}); {advice}")
         return RequestFailedError(f"{self._url} refuses a request: {_describe(response)}")
 
@@ -356,9 +375,14 @@ def describe_destination(options: LLMOptions) -> tuple[str, str | None]:
     message = f"pictures and prompts go to {address.url}"
     if address.url.startswith("https://"):
         return message, None
-    sent = "pictures and the key" if options.api_key else "pictures"
+    has_key = options.api_key and _may_send_key(options, address)
+    sent = "pictures and the key" if has_key else "pictures"
     host = urlsplit(address.url).netloc
     return message, f"{sent} are sent to {host} unencrypted; use an https address if it has one"
+
+
+def _may_send_key(options: LLMOptions, address: Address) -> bool:
+    return options.api_key_url is None or is_same_origin(options.api_key_url, address.url)
 
 
 def _parse_endpoint(options: LLMOptions) -> Address:

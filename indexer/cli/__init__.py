@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from embedder.cli.console import make_app, run_program
+import typer
+
+from embedder.cli.console import make_app, replace_unprintable, run_program
 from embedder.errors import EmbedderError
 from indexer.cli import collections, export, ingest, plan, reindex, search, status, transfer
 from indexer.config import load_config
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UnnamedHostError
 
 HELP = """
 Search your own images and texts: in any language, by text, by an image, or by both.
@@ -36,7 +38,21 @@ for command in COMMANDS:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run_program(app, "indexer", (IndexerError, EmbedderError), is_debug))
+    errors = (IndexerError, EmbedderError)
+    sys.exit(run_program(app, "indexer", errors, is_debug, should_retry=ask_about_model_host))
+
+
+def ask_about_model_host(error: Exception) -> bool:
+    """Ask at a terminal whether a host that only a collection names may be contacted."""
+    if not (isinstance(error, UnnamedHostError) and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    from indexer.collections.model_hosts import remember_url
+
+    question = f"The collection's model is at {error.url}. Contact it, now and later?"
+    if not typer.confirm(replace_unprintable(question), err=True):
+        return False
+    remember_url(error.url)
+    return True
 
 
 def is_debug() -> bool:

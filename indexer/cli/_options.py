@@ -21,7 +21,7 @@ from indexer.config import SETTINGS, WORKERS, Config, load_config
 from indexer.errors import ConfigError
 
 PANEL = "Options of every command"
-SHARED = ("store", "collection", "tenant", "model")
+SHARED = ("store", "collection", "tenant", "model", "allow_model_hosts")
 READING = ("max_bytes", "max_pixels", "batch", "workers")
 EMBEDDING = ("device", "dim", "pixel_budget", "trust_remote_code")
 LAYOUT = ("profile", "shards", "replicas")
@@ -98,10 +98,11 @@ def _annotate(name: str) -> Any:
     row = WORKERS if name == "workers" else SETTINGS[name]
     if row.default is False:
         return Annotated[bool | None, make_option(row, f"--{name.replace('_', '-')}")]
+    names = ("--allow-model-host",) if name == "allow_model_hosts" else ()
     keywords: dict[str, Any] = {"rich_help_panel": PANEL} if name in SHARED else {}
     if name in COMPLETIONS:
         keywords["autocompletion"] = COMPLETIONS[name]
-    return Annotated[str | None, make_option(row, **keywords)]
+    return Annotated[str | None, make_option(row, *names, **keywords)]
 
 
 COMPLETIONS = {"collection": complete_collection, "model": complete_model_name}

@@ -107,7 +107,11 @@ def migrate(
     tenant, collection = flags.pop("tenant"), flags.pop("collection")
     begin = _options.resolve_flags(store=source, collection=collection, tenant=tenant)
     if begin.qdrant_source_api_key:
-        begin = replace(begin, qdrant_api_key=begin.qdrant_source_api_key)
+        begin = replace(
+            begin,
+            qdrant_api_key=begin.qdrant_source_api_key,
+            qdrant_api_key_url=begin.qdrant_source_api_key_url,
+        )
     end = _options.resolve_flags(
         quiet=True, store=there, collection=to or collection, tenant=tenant, **flags
     )

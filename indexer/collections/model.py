@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from embedder.errors import EmbedderError, MissingExtraError
 from embedder.redaction import redact_secrets
 from embedder.types import Settings
+from indexer.collections.model_hosts import check_model_host, remember_model_host
 from indexer.errors import CollectionError, IndexerError
 
 if TYPE_CHECKING:
@@ -55,16 +56,20 @@ def make_settings(config: Config, card: ModelCard | None = None) -> Settings:
         pixel_budget=card.pixel_budget if card else config.pixel_budget,
         trust_remote_code=config.trust_remote_code,
         api_key=config.model_api_key,
+        api_key_url=config.model_api_key_url or "",
     )
 
 
 def load_model(config: Config, card: ModelCard, threads: int = 0) -> Embedder:
     """Load the model of a collection, with `threads` threads (0: the default).
 
-    Raises `CollectionError` if the model has changed, `EmbedderError` if it does not load.
+    Raises `UnnamedHostError` for a host that only the collection names, `CollectionError` if the
+    model has changed, `EmbedderError` if it does not load.
     """
     import embedder
 
+    if config.model is None:
+        check_model_host(config, card.name)
     settings = replace(make_settings(config, card), workers=threads)
     model = embedder.load(config.model or card.name, settings)
     if model.card.fingerprint != card.fingerprint:
@@ -114,9 +119,9 @@ def make_lazy_embedder(config: Config, card: ModelCard | None) -> LazyEmbedder:
         return LazyEmbedder(card, lambda: load_model(config, card))
     name, settings = config.model or embedder.DEFAULT_MODEL, make_settings(config)
     find_family(name)[0].check_installed()  # before an empty collection is created
-    return LazyEmbedder(
-        embedder.describe_model(name, settings), lambda: embedder.load(name, settings)
-    )
+    new_card = embedder.describe_model(name, settings)
+    remember_model_host(name)  # whoever named the host here need not name it with every search
+    return LazyEmbedder(new_card, lambda: embedder.load(name, settings))
 
 
 def format_model(card: ModelCard) -> str:

@@ -61,15 +61,17 @@ class QdrantBackend:
 
     @classmethod
     def from_config(cls, config: Config) -> QdrantBackend:
-        """Use the read API key if there is no other."""
+        """Use the read API key if there is no other, and none that is for another server."""
+        has_key = config.qdrant_api_key or config.qdrant_read_api_key
         connection = Connection(
             config.store,
-            config.qdrant_api_key or config.qdrant_read_api_key,
+            config.store_api_key,
             config.qdrant_grpc_port,
             config.qdrant_ca,
             config.qdrant_timeout,
             config.qdrant_retry_seconds,
             config.upload_concurrency,
+            is_key_withheld=bool(has_key and not config.store_api_key),
         )
         _rename_local_root(config)
         return cls(connection, config.local_folder)

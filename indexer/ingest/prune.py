@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
-from embedder import Embedder, Settings, load
+from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.model import LazyEmbedder
 from indexer.ingest.catalog import CATALOG_FILE, Catalog, is_missing
@@ -48,7 +48,7 @@ class PruneReport:
 
 def prune(
     collection: OpenCollection,
-    embedder: Callable[[], Embedder] | None = None,
+    embedder: Callable[[], Embedder],
     *,
     dry_run: bool = False,
 ) -> PruneReport:
@@ -57,16 +57,14 @@ def prune(
     Args:
         collection: The collection to prune.
         embedder: Loads its model, which is only needed where a point stays and loses captions with
-            one of its copies; by default the model that the collection was made with.
+            one of its copies.
         dry_run: Report what would be done; write nothing.
 
     Raises:
         StoreBusyError: Another process is writing to the collection.
         StoreError: The store failed.
     """
-    card = collection.card
-    settings = Settings(dim=card.dim, pixel_budget=card.pixel_budget)
-    model = LazyEmbedder(card, embedder or (lambda: load(card.name, settings)))
+    model = LazyEmbedder(collection.card, embedder)
     with (
         collection.lock_for_writing(),
         closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog,

@@ -42,8 +42,6 @@ CODES = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.ALREADY_EXISTS,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    500: grpc.StatusCode.INTERNAL,
 }
 BROKEN = (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection reset by peer")
 FAILURES = {  # what grpc makes of the fault at the client
@@ -152,8 +150,6 @@ class _Guard(grpc.ServerInterceptor):
         )
 
     def _before(self, fault: Fault | None, context: grpc.ServicerContext) -> None:
-        while self._faults.hung and not self._faults.gone and context.is_active():
-            time.sleep(0.01)
         if self._faults.gone:
             context.abort(*BROKEN)
         if fault is None:

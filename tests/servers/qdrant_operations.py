@@ -66,7 +66,6 @@ OPERATIONS = (
     reads("collections", "GET", "/collections", lambda s, a: s.collections()),
     reads("exists", "GET", f"{C}/exists", lambda s, a: s.exists(a.name)),
     reads("info", "GET", C, lambda s, a: s.info(a.name)),
-    reads("peers", "GET", "/cluster", lambda s, a: s.peers.status()),
     reads("cluster", "GET", f"{C}/cluster", lambda s, a: s.cluster(a.name)),
     changes("create", "PUT", C, lambda s, a: s.create(a.name, a.read(models.CreateCollection))),
     changes("update", "PATCH", C, lambda s, a: s.update(a.name, a.read(models.UpdateCollection))),

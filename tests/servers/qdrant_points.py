@@ -27,7 +27,7 @@ def upsert(
     where: models.Filter | None = None,
     mode: models.UpdateMode | None = None,
 ) -> int:
-    with state.writing(name) as local:
+    with state.engine(name) as local:
         count = len(points) if isinstance(points, list) else len(points.ids)
         check_limit(count, state.strict(name).upsert_max_batchsize, "upsert limit")
         local.upsert(name, points, update_filter=where, update_mode=mode)
@@ -62,7 +62,7 @@ def clear_payload(state: State, name: str, selector: Any) -> int:
 
 
 def update_vectors(state: State, name: str, told: models.UpdateVectors) -> int:
-    with state.writing(name) as local:
+    with state.engine(name) as local:
         check_limit(len(told.points), state.strict(name).upsert_max_batchsize, "update limit")
         local.update_vectors(name, told.points, update_filter=told.update_filter)
         return state.numbered()
@@ -76,7 +76,7 @@ def delete_vectors(state: State, name: str, told: models.DeleteVectors) -> int:
 
 
 def batch(state: State, name: str, operations: Sequence[Any]) -> list[int]:
-    with state.writing(name) as local:
+    with state.engine(name) as local:
         for operation in operations:
             _check_operation(state, name, operation)
         local.batch_update_points(name, operations)
@@ -91,7 +91,7 @@ def _check_operation(state: State, name: str, operation: Any) -> None:
 
 
 def _select(state: State, name: str, chosen: Any, act: Callable[[QdrantLocal], Any]) -> int:
-    with state.writing(name) as local:
+    with state.engine(name) as local:
         _check_update(state, name, getattr(chosen, "filter", None))
         act(local)
         return state.numbered()

@@ -36,14 +36,9 @@ def application(
 ) -> ASGIApp:
     async def version(request: Request) -> Response:
         faults.seen["version GET /"] += 1  # counted, and never made to fail
-        await _while_hung(faults)
         return await _version(request)
 
-    async def health(request: Request) -> Response:
-        await _while_hung(faults)
-        return await _fine(request)
-
-    routes = [Route("/", version), *(Route(path, health) for path in HEALTH)]
+    routes = [Route("/", version), *(Route(path, _fine) for path in HEALTH)]
     for operation in OPERATIONS:
         endpoint = _endpoint(operation, state, faults, keys, on_last_write)
         routes.append(Route(operation.path, endpoint, methods=[operation.method]))
@@ -70,7 +65,6 @@ def _endpoint(
         text = f"{operation.name} {request.method} {request.url.path}"
         fault = faults.take(text)
         asked = Asked(request.path_params, request.query_params, await request.body())
-        await _while_hung(faults)
         if faults.gone or (fault and fault.kind == "reset-before"):
             return _reset(request)
         if fault and fault.kind == "slow":
@@ -84,11 +78,6 @@ def _endpoint(
         return _spoiled(request, answer, fault)
 
     return endpoint
-
-
-async def _while_hung(faults: Faults) -> None:
-    while faults.hung and not faults.gone:
-        await asyncio.sleep(0.01)
 
 
 def _instead(fault: Fault | None, asked: Asked) -> Response | None:
@@ -195,10 +184,9 @@ async def _gone(receive: Receive) -> None:
 def _reset(request: Request) -> Response:
     """Break the connection as a crash does: the client sees a reset."""
     transport = request.scope["transport"]
-    if not transport.is_closing():
-        plain = transport.get_extra_info("socket")
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+    plain = transport.get_extra_info("socket")
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
     return _Nothing()
 
 

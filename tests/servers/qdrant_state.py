@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from qdrant_client import models
 from qdrant_client.common.client_warnings import SEEN_MESSAGES
 from qdrant_client.local.qdrant_local import QdrantLocal
-from qdrant_cluster import Cluster
-from qdrant_strict import Refused
+from qdrant_strict import (
+    Refused,
+)
 
 T = TypeVar("T", bound=BaseModel)
 SEEN_MESSAGES.update(  # the engine need not say what it does not do
@@ -56,7 +57,6 @@ class State:
             self._given: dict[str, models.CreateCollection] = {}  # by physical name
             self._indexes: dict[str, dict[str, models.PayloadIndexInfo]] = {}
             self._operations = itertools.count(1)
-            self.peers = Cluster()
 
     # -- collections
 
@@ -162,7 +162,22 @@ class State:
 
     def cluster(self, name: str) -> models.CollectionClusterInfo:
         with self.engine(name) as local:
-            return self.peers.describe(self._given[self._physical(name)], local.count(name).count)
+            shards = self._given[self._physical(name)].shard_number or 1
+            count = local.count(name).count
+            return models.CollectionClusterInfo(
+                peer_id=1,
+                shard_count=shards,
+                local_shards=[
+                    models.LocalShardInfo(
+                        shard_id=i,
+                        points_count=count // shards + (i < count % shards),
+                        state=models.ReplicaState.ACTIVE,
+                    )
+                    for i in range(shards)
+                ],
+                remote_shards=[],
+                shard_transfers=[],
+            )
 
     # -- aliases
 
@@ -232,14 +247,6 @@ class State:
             except (ValueError, KeyError, TypeError) as error:
                 text = str(error).removeprefix("Wrong input: ")
                 raise Refused(400, f"Wrong input: {text}") from error
-
-    @contextmanager
-    def writing(self, name: str) -> Iterator[QdrantLocal]:
-        """The engine, for a change of points, which enough replicas must take."""
-        with self.engine(name) as local:
-            if refusal := self.peers.refusal(self._given[self._physical(name)]):
-                raise refusal
-            yield local
 
     def _physical(self, name: str) -> str:
         return str(self._local.aliases.get(name, name))

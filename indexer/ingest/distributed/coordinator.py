@@ -12,6 +12,7 @@ from pathlib import Path
 
 from embedder import Input, ModelCard, Role, Vectors
 from indexer.collections import CollectionBackend, CollectionIndex, open_backend
+from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config
 from indexer.errors import IndexerError
 from indexer.ingest.catalog import Catalog
@@ -46,6 +47,9 @@ class Coordinator:
         self._backend = open_backend(config)
         _check_store(address, self._backend)
         self._address = address
+        if config.model is None:  # workers have not the file of hosts that were agreed to
+            check_model_host(config, index.card.name)
+            config = replace(config, model=index.card.name)
         self._job = WorkerJob(
             config=config,
             index=replace(index, server_collection=None),  # a worker asks the server itself

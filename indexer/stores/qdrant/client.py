@@ -41,6 +41,7 @@ class Connection:
     timeout: float = 60.0  # of one request
     retry_seconds: float = 120.0  # how long to retry while the server is away or busy
     upload_concurrency: int = 2  # uploads at a time
+    is_key_withheld: bool = False  # the settings have a key, and it is for another server
 
     __repr__ = redacted_repr
 

@@ -41,6 +41,11 @@ STATUS_HINTS = {
     "max_request_size_mb",
 }
 """By HTTP status."""
+WITHHELD_KEY_HINT = (
+    "{location} wants an API key. QDRANT_API_KEY was not sent, because the settings have it for "
+    "another server: if it is this one's, set QDRANT_URL, or POLYLENS_QDRANT_API_KEY_URL, to this "
+    "URL; the key of a server that migrate reads is QDRANT_SOURCE_API_KEY, with QDRANT_SOURCE_URL"
+)
 MESSAGE_HINTS = {
     "dimension": "{location} has vectors of another dim ({message}): name the collection's own "
     "model, or another collection with --collection",
@@ -209,6 +214,8 @@ def describe_error(error: Exception, connection: Connection) -> StoreError:
     if tls_error:
         message = tls_error
         template = TLS_VERSION_HINT if "version" in tls_error.lower() else CERTIFICATE_HINT
+    elif status in (401, 403) and connection.is_key_withheld:
+        template = WITHHELD_KEY_HINT
     elif status in STATUS_HINTS:
         template = STATUS_HINTS[status]
     elif message:

@@ -58,13 +58,15 @@ def wait_for(folder: Path, count: int) -> None:
 
 
 def test_killed_and_run_again(command, chat, tmp_path):
-    first = start([*command, "--parallel", "3"], POLYLENS_LLM_API_KEY="secret")
+    ours = {"POLYLENS_LLM_API_KEY": "secret", "POLYLENS_LLM_ENDPOINT": chat.url}
+    first = start([*command, "--parallel", "3"], **ours)
     wait_for(tmp_path, 5)
     first.kill()
     first.communicate()
     survived = jobs(tmp_path)
     assert 5 <= len(survived) < COUNT
-    second = run_program("finetune", *command, "--parallel", "3", env={"OPENAI_API_KEY": "other"})
+    openai = {"OPENAI_API_KEY": "other", "OPENAI_BASE_URL": chat.url}
+    second = run_program("finetune", *command, "--parallel", "3", env=openai)
     assert second.returncode == 0, second.stderr
     assert second.stdout == f"{COUNT} pairs in {tmp_path / 'out.jsonl'}, from {COUNT} samples\n"
     assert f"pictures and prompts go to {chat.url}" in second.stderr

@@ -66,8 +66,10 @@ def url(runner):
     server = subprocess.Popen(
         command, env=served, cwd=runner.folder, stderr=subprocess.PIPE, text=True
     )
+    address = next(line for line in server.stderr if "http://" in line).split()[-1]
     runner.environment["POLYLENS_MODEL_API_KEY"] = "secret"
-    yield next(line for line in server.stderr if "http://" in line).split()[-1]
+    runner.environment["POLYLENS_MODEL_API_KEY_URL"] = address
+    yield address
     server.terminate()
     assert server.wait(20) == 0
 
@@ -123,12 +125,14 @@ def test_a_server_and_a_folder_are_one_model(runner, model, url):
     assert runner.hits("a cat", "--collection", "far") == pytest.approx(here, abs=5e-3)
 
 
-def test_a_server_requires_its_key(runner, url):
-    key = runner.environment.pop("POLYLENS_MODEL_API_KEY")
+@pytest.mark.parametrize("name", ["POLYLENS_MODEL_API_KEY", "POLYLENS_MODEL_API_KEY_URL"])
+def test_a_server_requires_its_key(runner, url, name):
+    """A key alone is not sent to the server that --model names."""
+    value = runner.environment.pop(name)
     try:
-        assert "POLYLENS_MODEL_API_KEY" in runner("search", "a cat", "--model", url, code=1)
+        assert f"set {name}" in runner("search", "a cat", "--model", url, code=1)
     finally:
-        runner.environment["POLYLENS_MODEL_API_KEY"] = key
+        runner.environment[name] = value
 
 
 def test_an_image_with_text_is_embedded_as_one_input(runner, model, url):

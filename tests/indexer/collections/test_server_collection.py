@@ -45,6 +45,7 @@ def config(config, qdrant):
         config,
         store=qdrant.url,
         qdrant_api_key=qdrant.api_key,
+        qdrant_api_key_url=qdrant.url,
         qdrant_retry_seconds=10.0,
         collection=qdrant.name("family"),
     )

@@ -21,6 +21,7 @@ from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
 from indexer.paths import hash_content, make_point_ids
+from tests.embedders import ColorEmbedder
 
 
 @pytest.fixture
@@ -181,9 +182,9 @@ def test_prune_by_itself(run, collection, folder):
     run()
     (folder / "a.jpg").unlink()
     (folder / "b2.png").unlink()
-    assert len(prune(collection, dry_run=True).paths) == 2
+    assert len(prune(collection, ColorEmbedder, dry_run=True).paths) == 2
     assert collection.store.count() == 4
-    report = prune(collection)
+    report = prune(collection, ColorEmbedder)
     assert (report.removed, report.missing_roots) == (1, ())
     assert stored(collection)["b.png"]["paths"] == [str(folder / "b.png")]
 
@@ -191,12 +192,12 @@ def test_prune_by_itself(run, collection, folder):
 def test_a_missing_or_empty_root_is_never_pruned(run, collection, folder, tmp_path):
     run()
     folder.rename(tmp_path / "unplugged")
-    assert prune(collection).missing_roots == (str(folder),)
+    assert prune(collection, ColorEmbedder).missing_roots == (str(folder),)
     with pytest.raises(IndexerError, match="pictures"):
         run(prune=True)
     folder.mkdir()  # a mount point without its disk
     assert run(prune=True) == {}
-    assert prune(collection).removed == 0
+    assert prune(collection, ColorEmbedder).removed == 0
     assert collection.store.count() == 4
 
 

@@ -12,6 +12,7 @@ from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
 from indexer.reindex.checks import compare_indexes
 from indexer.sources import SourceSet
+from tests.embedders import ColorEmbedder
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_pruning_checks_local_files_only(filled, folder, run, collection):
     (folder / "near.png").unlink()
     (folder / "x.tar").unlink()
     (folder / "still.md").write_text("here")
-    report = prune(collection)
+    report = prune(collection, ColorEmbedder)
     assert (report.removed, report.not_checked, report.missing_roots) == (
         1,
         2,
