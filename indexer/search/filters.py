@@ -92,18 +92,10 @@ def build_store_filter(filters: Filters) -> models.Filter | None:
     required: list[models.Condition] = []
     excluded: list[models.Condition] = []
     for key, wanted in filters.items():
-        unwanted = [_build_conditions(key, value) for value in wanted.none_of]
-        accepted = [
-            conditions
-            for value in wanted.any_of
-            if (conditions := _build_conditions(key, value)) not in unwanted
-        ]
-        if wanted.any_of and not accepted:
-            # a server answers "a and not a" with all that have a where the key has an index
-            return models.Filter(must=[models.HasIdCondition(has_id=[])])
-        if accepted:
+        if wanted.any_of:
+            accepted = [_build_conditions(key, value) for value in wanted.any_of]
             required.append(models.Filter(should=list(chain.from_iterable(accepted))))
-        excluded += chain.from_iterable(unwanted)
+        excluded += chain.from_iterable(_build_conditions(key, v) for v in wanted.none_of)
     return models.Filter(must=required or None, must_not=excluded or None)
 
 

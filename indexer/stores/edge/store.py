@@ -34,6 +34,7 @@ from indexer.stores.edge.state import (
     lost_points_message,
 )
 from indexer.stores.edge.watch import Watch
+from indexer.stores.filters import matches_nothing, simplify_filter, simplify_query
 from indexer.types import Record, SparseVector, Vector
 
 if TYPE_CHECKING:
@@ -75,8 +76,12 @@ class EdgeStore:
         self._call("delete", list(ids))
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        answers = self._call("query_batch", [_dump_model(request) for request in requests])
-        return [[ScoredPoint(*row) for row in rows] for rows in answers]
+        simplified = [simplify_query(request) for request in requests]
+        queries = [_dump_model(one) for one in simplified if one is not None]
+        found = iter(self._call("query_batch", queries) if queries else [])
+        return [
+            [] if one is None else [ScoredPoint(*row) for row in next(found)] for one in simplified
+        ]
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         """Run two steps: a second scan over the other requests' results is cheaper here than
@@ -108,15 +113,22 @@ class EdgeStore:
         after: str | None = None,
         vectors: bool = False,
     ) -> tuple[list[Record], str | None]:
+        where = simplify_filter(where)
+        if matches_nothing(where):
+            return [], None
         rows, following = self._call("scroll", _dump_model(where), limit, after, vectors)
         return [_parse_record(row) for row in rows], following
 
     def count(self, where: models.Filter | None = None) -> int:
-        return int(self._call("count", _dump_model(where)))
+        where = simplify_filter(where)
+        return 0 if matches_nothing(where) else int(self._call("count", _dump_model(where)))
 
     def facet(
         self, key: str, where: models.Filter | None = None, limit: int = 20
     ) -> list[tuple[str, int]]:
+        where = simplify_filter(where)
+        if matches_nothing(where):
+            return []
         return list(self._call("facet", key, _dump_model(where), limit))
 
     def flush(self) -> None:

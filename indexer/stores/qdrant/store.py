@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import StoreError
 from indexer.stores.base import Layout, Schema, ScoredPoint, check_ids, check_records
+from indexer.stores.filters import matches_nothing, simplify_filter, simplify_query
 from indexer.stores.qdrant.errors import NotAppliedError
 from indexer.stores.qdrant.points import (
     clamp_integers,
@@ -108,7 +109,8 @@ class QdrantStore:
             self._server.call(delete)
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        prepared = [self._add_search_params(request) for request in requests]
+        simplified = [simplify_query(request) for request in requests]
+        prepared = [self._add_search_params(one) for one in simplified if one is not None]
         answers: list[models.QueryResponse] = []
         for part in _chunks(prepared, MAX_QUERIES):
 
@@ -116,7 +118,8 @@ class QdrantStore:
                 return client.query_batch_points(self._name, part)
 
             answers += self._read(ask)
-        return [[parse_scored_point(point) for point in answer.points] for answer in answers]
+        found = iter([parse_scored_point(point) for point in one.points] for one in answers)
+        return [[] if one is None else next(found) for one in simplified]
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         """Run one request, with all requests as prefetch stages of each."""
@@ -132,7 +135,7 @@ class QdrantStore:
         )
 
     def _add_search_params(self, request: Any) -> Any:
-        """Add the collection's search parameters to a query, or to a stage of one."""
+        """Add the collection's search parameters to a simplified query, or to a stage of one."""
         if self._search_params is None:
             return request
         change: dict[str, Any] = {}
@@ -141,10 +144,8 @@ class QdrantStore:
         elif not request.params.exact and request.params.quantization is None:
             quantization = self._search_params.quantization
             change["params"] = request.params.model_copy(update={"quantization": quantization})
-        if isinstance(request.prefetch, list):
+        if request.prefetch:
             change["prefetch"] = [self._add_search_params(stage) for stage in request.prefetch]
-        elif request.prefetch is not None:
-            change["prefetch"] = self._add_search_params(request.prefetch)
         return request.model_copy(update=change)
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
@@ -166,6 +167,9 @@ class QdrantStore:
         after: str | None = None,
         vectors: bool = False,
     ) -> tuple[list[Record], str | None]:
+        where = simplify_filter(where)
+        if matches_nothing(where):
+            return [], None
         points, following = self._read(
             lambda client: client.scroll(
                 self._name, where, limit, offset=after, with_payload=True, with_vectors=vectors
@@ -174,12 +178,18 @@ class QdrantStore:
         return [*map(parse_record, points)], None if following is None else str(following)
 
     def count(self, where: models.Filter | None = None) -> int:
+        where = simplify_filter(where)
+        if matches_nothing(where):
+            return 0
         result = self._read(lambda client: client.count(self._name, where, exact=True))
         return int(result.count)
 
     def facet(
         self, key: str, where: models.Filter | None = None, limit: int = 20
     ) -> list[tuple[str, int]]:
+        where = simplify_filter(where)
+        if matches_nothing(where):
+            return []
         result = self._read(lambda client: client.facet(self._name, key, where, limit, exact=True))
         return [(str(hit.value), hit.count) for hit in result.hits]
 

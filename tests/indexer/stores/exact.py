@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,24 +32,43 @@ class Exact:
         return {id for id, r in self.records.items() if passes(r.payload, where)}
 
 
-def passes(payload: Mapping[str, Any], where: Mapping | None) -> bool:
-    """A filter in Qdrant's REST form, on keywords and numbers."""
+def passes(payload: Mapping[str, Any], where: Mapping | None, id: str = "") -> bool:
+    """A filter in Qdrant's REST form, on keywords, numbers and ids."""
     if where is None:
         return True
     if "key" in where:
         return _field(payload, where)
-    must = all(passes(payload, c) for c in where.get("must") or [])
-    should = where.get("should")
-    must_not = not any(passes(payload, c) for c in where.get("must_not") or [])
-    return must and must_not and (not should or any(passes(payload, c) for c in should))
+    if "has_id" in where:
+        return id in where["has_id"]
+    if "is_empty" in where:
+        return payload.get(where["is_empty"]["key"]) in (None, [])
+
+    def check(conditions: Any) -> list[bool]:
+        listed = [conditions] if isinstance(conditions, Mapping) else conditions or []
+        return [passes(payload, condition, id) for condition in listed]
+
+    should, least = where.get("should"), where.get("min_should")
+    return (
+        all(check(where.get("must")))
+        and not any(check(where.get("must_not")))
+        and (not should or any(check(should)))
+        and (not least or sum(check(least["conditions"])) >= least["min_count"])
+    )
 
 
 def _field(payload: Mapping[str, Any], where: Mapping) -> bool:
     value = payload.get(where["key"])
     values = value if isinstance(value, list) else [] if value is None else [value]
     match, span = where.get("match"), where.get("range")
+    if match and "except" in match:
+        return any(v not in match["except"] for v in values)
     if match:
-        wanted = match.get("any") or [match.get("value")]
+        wanted = match["any"] if "any" in match else [match["value"]]
         return any(v in wanted for v in values)
-    low, high = span.get("gte"), span.get("lte")
-    return any((low is None or v >= low) and (high is None or v <= high) for v in values)
+    return any(
+        v >= span.get("gte", v)
+        and v <= span.get("lte", v)
+        and v > span.get("gt", -math.inf)
+        and v < span.get("lt", math.inf)
+        for v in values
+    )

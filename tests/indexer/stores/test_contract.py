@@ -167,6 +167,26 @@ def test_exclusions_and_contradictions(filled, filters, count):
     assert filled[0].count(build_store_filter(make_filters(filters))) == count
 
 
+def test_a_filter_that_contradicts_itself_finds_nothing(filled):
+    """Qdrant 1.19 finds all that have the value."""
+    store, _ = filled
+    match = models.FieldCondition(key="tags", match=models.MatchAny(any=["t1"]))
+    where = models.Filter(must=[match], must_not=[match])
+    possible = models.Filter(must=[match])
+    assert (store.count(where), store.scroll(where), store.facet("kind", where)) == (
+        0,
+        ([], None),
+        [],
+    )
+    query = unit(np.random.default_rng(3)).tolist()
+    requests = [
+        models.QueryRequest(query=query, using="image", filter=one, limit=5)
+        for one in (where, possible, where)
+    ]
+    assert [len(found) for found in store.query_batch(requests)] == [0, 5, 0]
+    assert [len(found) for found in store.query_union(requests)] == [0, 5, 0]
+
+
 def test_filtered_search_agrees_with_exact(filled):
     store, truth = filled
     plain = {

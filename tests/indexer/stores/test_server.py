@@ -56,6 +56,25 @@ def info(server: Server) -> models.CollectionInfo:
     return server.call(lambda client: client.get_collection("c"))
 
 
+@pytest.mark.needs_faults
+def test_a_filter_that_matches_nothing_is_not_sent(server, qdrant):
+    store, has_kind = opened(server), models.FieldCondition(key="kind", match={"value": "x"})
+    where = models.Filter(must=[has_kind], must_not=[has_kind])
+    qdrant.faults.clear()
+    assert (store.count(where), store.scroll(where), store.facet("kind", where)) == (
+        0,
+        ([], None),
+        [],
+    )
+    stage = models.Prefetch(query=[1.0] * 4, using="image", filter=where)
+    requests = [
+        models.QueryRequest(query=[1.0] * 4, using="image", filter=where),
+        models.QueryRequest(query=[1.0] * 4, using="image", prefetch=stage),
+    ]
+    assert store.query_batch(requests) == [[], []]
+    assert not qdrant.faults.seen
+
+
 def refused(server: Server, **changes) -> str:
     """What is said to who comes with another connection."""
     with pytest.raises(StoreError) as caught:
@@ -175,7 +194,7 @@ def test_queries_request_oversampling(server, profile, oversampling):
     assert exact.params == models.SearchParams(exact=True)
     assert wider.params == models.SearchParams(hnsw_ef=64, quantization=wanted)
     assert [s.params.quantization for s in fused.prefetch] == [wanted, wanted]
-    assert fused.prefetch[0].prefetch.params.quantization == wanted
+    assert fused.prefetch[0].prefetch[0].params.quantization == wanted
 
 
 def test_unquantized_collections_get_no_search_params(server):
