@@ -33,7 +33,7 @@ from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
 from indexer.errors import IndexerError, QueryError, UnusableFileError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
+from indexer.ingest.thumbnails import ensure_thumbnail, is_thumbnail, thumbnail_path
 from indexer.paths import hash_content, is_local_file, resolve_display_path
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
 from indexer.sources import read_original
@@ -73,7 +73,7 @@ def serve_thumbnail(request: Request) -> Response:
     name, id = _parse_request(request)
     folder = local_dir(name) / "thumbs"
     path: Path | None = thumbnail_path(folder, id)
-    if path and not path.is_file():
+    if path and not is_thumbnail(path):
         roots, _ = _ingest_sources(name)
         paths = _point_paths(name, id)
         with _thumbnail_locks[hash(id) % len(_thumbnail_locks)]:  # whoever waits finds it made

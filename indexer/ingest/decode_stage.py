@@ -18,7 +18,12 @@ from indexer.captions.embedded import read_embedded_metadata
 from indexer.errors import UnusableFileError
 from indexer.ingest.chunking import chunk_document
 from indexer.ingest.payload import chunk_payloads, image_payload
-from indexer.ingest.thumbnails import encode_thumbnail, thumbnail_path, write_thumbnail
+from indexer.ingest.thumbnails import (
+    encode_thumbnail,
+    is_thumbnail,
+    thumbnail_path,
+    write_thumbnail,
+)
 from indexer.ingest.types import (
     CatalogContent,
     CatalogFile,
@@ -121,10 +126,11 @@ class DecodeStage:
             if self._options.embed_frames and decoded.frame_count > 1:
                 images += tuple(decode_frames(data, MAX_FRAMES - 1, side=side, limits=limits))
         (point_id,) = make_point_ids(file.content_id)
-        if self._thumbnails_dir and not thumbnail_path(self._thumbnails_dir, point_id).exists():
+        folder = self._thumbnails_dir
+        if folder and not is_thumbnail(thumbnail_path(folder, point_id)):
             with self._timer("thumbnail"):
                 thumbnail = encode_thumbnail(decoded.image)
-                write_thumbnail(self._thumbnails_dir, point_id, thumbnail)
+                write_thumbnail(folder, point_id, thumbnail)
         content = CatalogContent(file.content_id, 0, [base])
         return DecodedFile(pending=pending, file=file, new_content=content, images=images)
 

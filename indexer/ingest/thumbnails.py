@@ -26,6 +26,14 @@ def thumbnail_path(root: Path, id: str) -> Path:
     return root / id[:2] / f"{id}.jpg"
 
 
+def is_thumbnail(path: Path) -> bool:
+    """Whether a thumbnail is at `path`. They are not synced: a power cut leaves empty files."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def encode_thumbnail(image: Image) -> bytes:
     """The thumbnail of `image` (RGB, upright) as the bytes of a JPEG."""
     buffer = BytesIO()
@@ -65,7 +73,7 @@ def ensure_thumbnail(
         Its path; None where no file holds the image any more.
     """
     path = thumbnail_path(root, id)
-    if path.exists():
+    if is_thumbnail(path):
         return path
     for source in paths:
         try:

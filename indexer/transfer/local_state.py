@@ -17,7 +17,7 @@ from pathlib import Path
 from indexer import feedback
 from indexer.collections.collection import tenant_dir
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.ingest.thumbnails import thumbnail_path
+from indexer.ingest.thumbnails import is_thumbnail, thumbnail_path
 from indexer.stores.base import TENANT_KEY
 from indexer.types import Record
 
@@ -126,7 +126,7 @@ def copy_thumbnails(source: LocalState, target: LocalState, records: Iterable[Re
     """Link or copy the existing thumbnails of `records`."""
     for record in records:
         file, new = source.locate_thumbnail(record), target.locate_thumbnail(record)
-        if file is None or new is None or new.exists() or not file.exists():
+        if file is None or new is None or is_thumbnail(new) or not is_thumbnail(file):
             continue
         new.parent.mkdir(parents=True, exist_ok=True)
         try:

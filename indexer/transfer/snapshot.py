@@ -160,7 +160,7 @@ def _pack_chunks(
 def _read_thumbnail(record: Record, state: LocalState) -> bytes | None:
     path = state.locate_thumbnail(record)
     try:
-        return path.read_bytes() if path else None
+        return path.read_bytes() or None if path else None
     except FileNotFoundError:
         return None
 

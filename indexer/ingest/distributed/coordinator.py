@@ -20,7 +20,7 @@ from indexer.ingest.distributed import ray_cluster
 from indexer.ingest.distributed.ray_cluster import LOCAL_PREFIX
 from indexer.ingest.distributed.worker import FileTask, TaskBatch, WorkerJob
 from indexer.ingest.distributed.worker_pool import WorkerPool
-from indexer.ingest.thumbnails import thumbnail_path, write_thumbnail
+from indexer.ingest.thumbnails import is_thumbnail, thumbnail_path, write_thumbnail
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.paths import make_point_ids, url_scheme
 from indexer.types import SkippedFile
@@ -93,7 +93,7 @@ class Coordinator:
                 with timer("thumbnail"):
                     for content_id, thumbnail in result.thumbnails.items():
                         (point_id,) = make_point_ids(content_id)
-                        if not thumbnail_path(thumbnails_dir, point_id).exists():
+                        if not is_thumbnail(thumbnail_path(thumbnails_dir, point_id)):
                             write_thumbnail(thumbnails_dir, point_id, thumbnail)
                 skips = [skip for skip in result.caption_skips if skip not in reported]
                 reported.update(skips)

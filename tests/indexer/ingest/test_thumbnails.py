@@ -73,6 +73,15 @@ def test_a_thumbnail_is_not_rebuilt_needlessly(tmp_path, image):
     assert found.read_bytes() == b"kept"
 
 
+def test_a_thumbnail_that_a_power_cut_left_empty_is_rebuilt(tmp_path, image):
+    path, id = image
+    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)])
+    made = found.read_bytes()
+    found.write_bytes(b"")
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) == found
+    assert found.read_bytes() == made
+
+
 def test_without_a_file_there_is_no_thumbnail(tmp_path, image):
     path, id = image
     path.write_bytes(b"\x89PNG\r\n\x1a\n broken")

@@ -1,0 +1,74 @@
+"""Small file systems of a test's own: images that are mounted, copied and filled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+
+def run_tool(*words: object) -> None:
+    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=60)
+
+
+def make_ext4(image: Path, megabytes: int) -> Path:
+    """An empty ext4 file system in a sparse file; skips the test where that is not possible."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("needs root and mkfs.ext4")
+    run_tool("truncate", "-s", f"{megabytes}M", image)
+    run_tool("mkfs.ext4", "-q", image)
+    return image
+
+
+@contextmanager
+def mount(image: Path | None, folder: Path, options: str) -> Iterator[Path]:
+    """Mount `image`, or a tmpfs; skips the test where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    kind = ["-t", "tmpfs"] if image is None else []
+    try:
+        run_tool("mount", *kind, "-o", options, image or "tmpfs", folder)
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        pytest.skip(f"cannot mount: {getattr(error, 'stderr', error)!r}")
+    try:
+        yield folder
+    finally:
+        signal_processes(folder, "KILL")
+        run_tool("umount", "-l", folder)
+
+
+def signal_processes(folder: Path, name: str) -> list[int]:
+    """Send a signal to every process that names `folder` on its command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if any(word.startswith(os.fsencode(f"{folder}/")) for word in words):
+                found.append(int(process.name))
+    for pid in found:
+        with suppress(ProcessLookupError, subprocess.CalledProcessError):
+            run_tool("kill", f"-{name}", pid)
+    return found
+
+
+def copy_as_after_a_power_cut(image: Path, folder: Path, copy: Path) -> None:
+    """Copy a mounted image as it is, without what the file system holds in memory.
+
+    The processes that use it are stopped, so that all of the copy is of one moment: between two
+    of their calls.
+    """
+    device = subprocess.check_output(["findmnt", "-n", "-o", "SOURCE", str(folder)], text=True)
+    statistics = Path("/sys/block", Path(device.strip()).name, "stat")
+    while True:
+        signal_processes(folder, "STOP")
+        before = None
+        while before != (before := statistics.read_text()):
+            time.sleep(0.02)
+        run_tool("cp", "--sparse=always", image, copy)
+        if statistics.read_text() == before:
+            return
