@@ -28,6 +28,7 @@ from app.services import (
     open_searcher,
     summarize_collections,
 )
+from embedder.files import PRIVATE, delete_stale_parts, make_private_dir, replace_file
 from embedder.images.decode import decode_image
 from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
@@ -174,9 +175,9 @@ def save_upload(data: bytes) -> str:
     if not path.exists():
         buffer = BytesIO()
         image.save(buffer, "PNG", compress_level=1)
-        temporary = path.with_suffix(f".{threading.get_ident()}")
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)  # another visitor may search with the same image
+        delete_stale_parts(path.parent)
+        with replace_file(path, mode=PRIVATE, sync=False) as file:
+            file.write(buffer.getvalue())
         _delete_oldest()
     return name
 
@@ -198,7 +199,7 @@ def open_upload(name: str) -> Image.Image:
 
 def _upload_dir() -> Path:
     folder = get_settings().local_folder / ".queries"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_dir(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.caching import cache_by_file
 from app.services import get_settings
+from embedder.files import PRIVATE, make_private_dir, write_file
 from finetune.evaluation.report import (
     AFTER,
     BEFORE,
@@ -117,9 +118,8 @@ def _finite(metrics: Mapping[str, MetricEstimate]) -> dict[str, MetricEstimate]:
 def _write_added(folders: set[Path]) -> None:
     path = _root() / ADDED
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"{folder}\n" for folder in sorted(folders))
-        path.write_text(text, "utf-8", "surrogateescape")
+        make_private_dir(path.parent)
+        write_file(path, "".join(f"{folder}\n" for folder in sorted(folders)), mode=PRIVATE)
     except OSError as error:
         raise IndexerError(f"{path} cannot be written ({error.strerror or error})") from error
 

@@ -8,16 +8,17 @@ group as the folder. Standard library only.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import IO
 
 PRIVATE = 0o600  # the mode of a private file
 PART_SUFFIX = ".part"
+PART_PATTERN = re.compile(r"\..+\.\d+\.\d+\.part", re.DOTALL)  # process and thread
 
 
 @contextmanager
@@ -87,17 +88,18 @@ def open_part(
         part.unlink(missing_ok=True)
 
 
-def delete_stale_parts(folder: Path, name: str | None = None) -> None:
+def delete_stale_parts(folder: Path, pattern: str = "*") -> None:
     """Delete the temporary files that killed processes left in `folder`, not in its subfolders.
 
     Args:
         folder: The folder; it need not exist.
-        name: The name of the file that they belong to; None for any.
+        pattern: The names of the files that they belong to, as in `glob`.
     """
-    for part in folder.glob(f".{escape(name) if name else '*'}.*{PART_SUFFIX}*"):
-        with suppress(OSError), part.open("rb") as file:
-            if _lock(file, wait=False):
-                part.unlink()
+    for part in folder.glob(f".{pattern}{PART_SUFFIX}"):
+        if PART_PATTERN.fullmatch(part.name):  # other programs have such names too
+            with suppress(OSError), part.open("rb") as file:
+                if _lock(file, wait=False):
+                    part.unlink()
 
 
 def make_private_dir(path: Path) -> None:

@@ -27,7 +27,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from embedder.files import write_file
+from embedder.files import make_private_dir, write_file
 from finetune.errors import DataError, FinetuneError
 
 FORMAT = 1
@@ -100,7 +100,7 @@ class RunDir:
             raise FinetuneError(
                 f"{self.folder} is not empty and not a run directory; choose another --out"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_dir(self.folder)
         import yaml
 
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
+import stat
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterator
@@ -60,6 +62,7 @@ def run_checks(config: Config, *, repair: bool = False) -> Iterator[Check]:
     yield _check_packages()
     yield from _check_extras()
     yield from _catch_errors("disk", lambda: _check_disk(config))
+    yield from _catch_errors("privacy", lambda: _check_privacy(config))
     yield from _catch_errors("collection", lambda: _check_collection(config, repair=repair))
     yield from _catch_errors("model", lambda: _check_model(config))
 
@@ -140,7 +143,27 @@ def _check_disk(config: Config) -> Iterator[Check]:
         yield Check("disk", "ok", f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free at {folder}")
     else:
         detail = f"{folder} cannot be written to"
+        if open_backend(config).exists(config.collection):
+            yield Check("disk", "note", f"{detail}: the collection can be searched only")
+            return
         yield Check("disk", "problem", detail, "choose another with --store")
+
+
+def _check_privacy(config: Config) -> Iterator[Check]:
+    """New files are private; those of earlier versions, or that the user has shared, are not."""
+    folder = config.local_folder / config.collection
+    if not folder.exists():
+        return
+    mode, root = folder.stat().st_mode, config.local_folder.stat().st_mode
+    for who, read, enter in (
+        ("everybody on this machine", stat.S_IROTH | stat.S_IXOTH, stat.S_IXOTH),
+        ("a group", stat.S_IRGRP | stat.S_IXGRP, stat.S_IXGRP),
+    ):
+        if mode & read and root & enter:
+            detail = f"{who} can read {folder}; unless that is on purpose, take it back"
+            yield Check("privacy", "note", detail, f"chmod -R go-rwx {shlex.quote(str(folder))}")
+            return
+    yield Check("privacy", "ok", f"only this account can read {folder}")
 
 
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:

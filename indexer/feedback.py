@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from embedder.files import PRIVATE, make_private_dir, open_private, replace_file
 from indexer.errors import StoreError
 from indexer.paths import hash_content
 from indexer.types import FieldFilter, Filters, QueryTerm
@@ -59,13 +60,14 @@ def record_vote(folder: Path, vote: Vote) -> None:
     import fcntl
 
     try:
-        with (folder / VOTES_FILE).open("a+b", buffering=0) as file:
+        with open_private(folder / VOTES_FILE, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
             line = _serialize_vote(folder, vote)
             size = os.fstat(file.fileno()).st_size
             if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # cut by a crash
                 line = b"\n" + line
             file.write(line)
+            file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(
@@ -151,8 +153,7 @@ def _copy_image(folder: Path, part: QueryTerm) -> QueryTerm:
     image = Path(part.image)
     copy = locate_image_copy(folder, image)
     if not copy.exists():
-        copy.parent.mkdir(exist_ok=True)
-        temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copyfile(image, temporary)
-        temporary.replace(copy)
+        make_private_dir(copy.parent)
+        with image.open("rb") as source, replace_file(copy, mode=PRIVATE) as file:
+            shutil.copyfileobj(source, file)
     return replace(part, image=f"{IMAGES_FOLDER}/{copy.name}")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from embedder.files import make_private_dir
 from embedder.types import Embedder
 from finetune.data.files import read_pairs
 from finetune.data.pairs import Side
@@ -114,7 +115,7 @@ def evaluate(
     """
     benchmark.validate()
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
+        make_private_dir(out)  # fails before the work, not after it
     results = _run_queries(embedder, benchmark, progress)
     card, metrics = embedder.card, benchmark.metrics
     info = BenchmarkInfo(

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from embedder.files import write_file
+from embedder.files import make_private_dir, write_file
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.report import (
@@ -56,7 +56,7 @@ def write_report_files(report: EvaluationReport, folder: Path) -> None:
         "hardest": find_hardest(report.results, MAX_QUERIES),
         "plots": _report_plots(report),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_dir(folder)
     write_query_results(folder / QUERIES, report.results)
     _write_pages(values, folder / REPORT, report_to_dict(report))
 
@@ -76,7 +76,7 @@ def write_comparison_files(comparison: Comparison, folder: Path) -> None:
         "max_queries": MAX_QUERIES,
         "bars": _comparison_bars(comparison),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_dir(folder)
     _write_pages(values, folder / COMPARISON, comparison_to_dict(comparison))
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from embedder.files import open_private
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError, FinetuneError
 from finetune.synthesis.plan import NEGATIVE, POSITIVE, QUERY, SampleImage
@@ -118,7 +119,7 @@ class Journal:
         process, `DataError` if it is damaged."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("a+b")
+        self._file: IO[bytes] = open_private(path, "a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.outcomes = self._read(plan)

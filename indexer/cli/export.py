@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from typer import Option
 
 from embedder.cli.console import pluralize, print_note, write_json
-from embedder.files import replace_file
+from embedder.files import delete_stale_parts, replace_file
 from indexer.cli import _options
 from indexer.cli.search import Where
 from indexer.errors import IndexerError
@@ -109,6 +110,7 @@ def _open_output(output: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     try:
+        delete_stale_parts(output.parent, f"{escape(output.name)}.*")
         with replace_file(output) as file:
             yield file
     except OSError as error:

@@ -155,8 +155,9 @@ def read_roots(path: Path) -> list[str]:
 
 
 def _query_catalog(catalog: Path, query: str) -> list[tuple[Any, ...]]:
+    mode = "mode=ro" if os.access(catalog.parent, os.W_OK) else "immutable=1"  # on a read-only disk
     try:
-        with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"{catalog.absolute().as_uri()}?{mode}", uri=True)) as db:
             return db.execute(query).fetchall()
     except (ValueError, sqlite3.Error):
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from embedder.files import delete_stale_parts, make_private_dir, open_private
 from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
 from indexer.collections.model import check_model_settings, check_same_model
 from indexer.config import Config
-from indexer.errors import CollectionError, StoreBusyError
+from indexer.errors import CollectionError, StoreBusyError, StoreError
 from indexer.stores.base import Store, check_disk_space
+from indexer.stores.edge.state import read_only_message
 
 PAGE_SIZE = 1_000  # points deleted per request
 SAMPLED_FILES = 16  # thumbnails per folder whose size is read
@@ -114,7 +117,7 @@ class OpenCollection:
         For an index that is being built, the caller of the build holds the lock.
         """
         if self._is_build:
-            self.index_dir.mkdir(parents=True, exist_ok=True)
+            make_private_dir(self.index_dir)
             yield
             return
         folder = self._backend.local_dir(self.name)
@@ -124,7 +127,9 @@ class OpenCollection:
             if not self._is_new:
                 self._check_active()
             self._is_new = False
-            self.index_dir.mkdir(parents=True, exist_ok=True)
+            make_private_dir(self.index_dir)
+            for own in (self.path, self.index_dir, self.thumbnail_dir, self.path / "feedback"):
+                delete_stale_parts(own)
             yield
 
     def _check_active(self) -> None:
@@ -152,12 +157,18 @@ class OpenCollection:
 @contextmanager
 def lock_for_writing(path: Path) -> Iterator[None]:
     """Hold the write lock of the collection in `path` on this machine; raises `StoreBusyError`,
-    `DiskFullError`."""
+    `DiskFullError`, and `StoreError` for a folder that cannot be written to."""
     import fcntl
 
-    path.mkdir(parents=True, exist_ok=True)
-    check_disk_space(path)
-    with (path / "writer.lock").open("a+") as file:
+    try:
+        make_private_dir(path)
+        check_disk_space(path)
+        lock = open_private(path / "writer.lock", "a+b")
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(read_only_message(path)) from error
+        raise
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

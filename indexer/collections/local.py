@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from embedder.files import sync_folder, write_file
+from embedder.files import PRIVATE, make_private_dir, sync_folder, write_file
 from embedder.types import ModelCard
 from indexer.collections.backend import (
     CollectionIndex,
@@ -105,14 +105,14 @@ class LocalBackend:
                 f"{path} holds points but no {METADATA_FILE}: restore that file from a backup, or "
                 "delete the folder and ingest again"
             )
-        path.mkdir(parents=True, exist_ok=True)
+        make_private_dir(path)
         write_metadata(path, {"created": current_time(), "card": asdict(card)})
         sync_folder(self.root)
         return self.get_indexes(name).in_use
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
         folder = self.local_dir(name) / INDEXES / make_index_name()
-        folder.mkdir(parents=True)
+        make_private_dir(folder)
         write_metadata(folder, {"created": current_time(), "card": asdict(card)})
         sync_folder(folder.parent)
         return _read_build(self.local_dir(name), folder)
@@ -198,7 +198,9 @@ def read_metadata(path: Path) -> Meta:
 def write_metadata(path: Path, meta: Meta) -> None:
     """Replace the file atomically and durably; format 2 keeps out programs that know one index."""
     content = {**meta, "format": 2 if meta.get("index") else 1}
-    write_file(path / METADATA_FILE, json.dumps(content, indent=2, ensure_ascii=False))
+    write_file(
+        path / METADATA_FILE, json.dumps(content, indent=2, ensure_ascii=False), mode=PRIVATE
+    )
 
 
 def _read_existing(path: Path) -> Meta:

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from embedder.files import make_private_dir
 from embedder.redaction import redact_secrets
 from embedder.types import ModelCard
 from indexer.collections.backend import (
@@ -308,7 +309,7 @@ def _rename_local_root(config: Config) -> None:
     if old == new or not old.is_dir():
         return
     with suppress(OSError):  # another process does the same, or the disk is read-only
-        new.mkdir(parents=True, exist_ok=True)
+        make_private_dir(new)
         for folder in old.iterdir():
             names = (f"{folder.name}{'~' * number}" for number in count())
             folder.rename(next(new / name for name in names if not (new / name).exists()))

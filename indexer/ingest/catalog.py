@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from embedder.files import open_private
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import DamagedError, DiskFullError, StoreError
 from indexer.ingest.payload import caption_to_dict, texts_to_embed
@@ -67,9 +68,10 @@ class Catalog:
         self._path, self._lock = path, threading.RLock()
         self._fully_listed: list[str] = []
         with self._catch_errors():
-            self._db = sqlite3.connect(path, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db, is_writable = connect(path)
+            if is_writable:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(SCHEMA)
 
     def commit(self) -> None:
@@ -391,6 +393,20 @@ class Catalog:
         while rows := self._fetch(sql, after):
             yield from rows
             after = rows[-1][0]
+
+
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open the SQLite file of a catalog; return whether it can be written.
+
+    A new file is private. One that this account cannot write to is opened as one that nobody
+    writes: SQLite reads others only where it can write beside them. Raises `sqlite3.Error`.
+    """
+    try:
+        open_private(path, "ab").close()
+    except OSError:
+        uri = f"{path.absolute().as_uri()}?immutable=1"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False), False
+    return sqlite3.connect(path, check_same_thread=False), True
 
 
 def is_missing(path: str) -> bool:

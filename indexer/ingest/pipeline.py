@@ -24,7 +24,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from embedder.files import write_file
+from embedder.files import PRIVATE, write_file
 from embedder.types import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
@@ -357,4 +357,4 @@ def _write_errors(path: Path, skipped: Iterable[SkippedFile]) -> None:
         json.dumps({"path": s.path, "reason": s.reason, "detail": s.detail, "at": now})
         for s in skipped
     ]
-    write_file(path, "".join(line + "\n" for line in lines))
+    write_file(path, "".join(line + "\n" for line in lines), mode=PRIVATE)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 from PIL.Image import Image, Resampling
 
+from embedder.files import PRIVATE, make_private_dir, replace_file
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer.errors import UnusableFileError
 from indexer.paths import hash_content, make_point_ids
@@ -44,13 +43,10 @@ def encode_thumbnail(image: Image) -> bytes:
 def write_thumbnail(root: Path, id: str, data: bytes) -> None:
     """Write a thumbnail atomically, so that no reader sees half of it."""
     path = thumbnail_path(root, id)
-    temporary = path.with_name(f".{id}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        temporary.write_bytes(data)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-    temporary.replace(path)
+    make_private_dir(path.parent)
+    # unfinished ones are all in one folder, where those of killed processes are soon found
+    with replace_file(path, mode=PRIVATE, part_dir=root, sync=False) as file:
+        file.write(data)
 
 
 def ensure_thumbnail(

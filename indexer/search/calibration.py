@@ -27,7 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.files import replace_file
+from embedder.files import PRIVATE, make_private_dir, replace_file
 from indexer.collections.schema import IMAGE, TEXT
 from indexer.stores.base import Store
 from indexer.types import Vector
@@ -178,6 +178,6 @@ class CalibrationSampler:
             return
         numbers = {"points": sample.points, "sampled_at": sample.sampled_at}
         with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with replace_file(self._file) as file:
+            make_private_dir(self._file.parent)
+            with replace_file(self._file, mode=PRIVATE) as file:
                 np.savez(file, allow_pickle=False, **sample.vectors, **numbers)

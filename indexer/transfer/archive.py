@@ -21,6 +21,7 @@ from typing import IO
 
 from blake3 import blake3
 
+from embedder.files import make_private_dir, open_private
 from indexer.errors import CollectionError
 
 FIRST, LAST = "snapshot.json", "digests.json"
@@ -101,8 +102,8 @@ class Archive:
         for name in self._members:
             if name.startswith("local/"):
                 path = folder / name.removeprefix("local/")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as out:
+                make_private_dir(path.parent)
+                with open_private(path, "wb") as out:
                     out.writelines(self._iter_bytes(name))
 
     def verify(self, on_bytes: Callable[[int, int], None] = lambda done, total: None) -> None:

@@ -7,17 +7,17 @@ rebuilt, so what cannot be read is left behind.
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from embedder.files import make_private_dir, open_private
 from indexer import feedback
 from indexer.collections.collection import tenant_dir
-from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.ingest.thumbnails import is_thumbnail, thumbnail_path
+from indexer.ingest.catalog import CATALOG_FILE, Catalog, connect
+from indexer.ingest.thumbnails import is_thumbnail, thumbnail_path, write_thumbnail
 from indexer.stores.base import TENANT_KEY
 from indexer.types import Record
 
@@ -61,9 +61,11 @@ def copy_catalog(file: Path, target: Path) -> bool:
     """Copy an SQLite file that may be in use; return whether it could be read."""
     if not file.exists():
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private_dir(target.parent)
+    open_private(target, "ab").close()
     try:
-        with closing(sqlite3.connect(file)) as one, closing(sqlite3.connect(target)) as two:
+        with closing(connect(file)[0]) as one, closing(sqlite3.connect(target)) as two:
+            two.execute("PRAGMA journal_mode = MEMORY")  # leaves no file if this is killed
             one.backup(two)
     except sqlite3.Error:
         target.unlink(missing_ok=True)
@@ -103,7 +105,7 @@ def copy_votes(source: LocalState, target: LocalState) -> int:
         existing = {_make_vote_key(vote) for vote in feedback.read_votes(new)}
         for vote in feedback.read_votes(folder):
             if _make_vote_key(vote) not in existing and _has_own_images(vote, folder):
-                new.mkdir(parents=True, exist_ok=True)
+                make_private_dir(new)
                 feedback.record_vote(new, vote)
                 added += 1
     return added
@@ -128,10 +130,8 @@ def copy_thumbnails(source: LocalState, target: LocalState, records: Iterable[Re
         file, new = source.locate_thumbnail(record), target.locate_thumbnail(record)
         if file is None or new is None or is_thumbnail(new) or not is_thumbnail(file):
             continue
-        new.parent.mkdir(parents=True, exist_ok=True)
+        make_private_dir(new.parent)
         try:
             os.link(file, new)
         except OSError:  # another disk, or one without links
-            temporary = new.with_name(f".{new.name}.{os.getpid()}")
-            shutil.copyfile(file, temporary)
-            temporary.replace(new)
+            write_thumbnail(target.path / "thumbs", record.id, file.read_bytes())

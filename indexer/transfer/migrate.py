@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from embedder.files import write_file
+from embedder.files import PRIVATE, make_private_dir, write_file
 from embedder.redaction import redact_secrets
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
 from indexer.collections.collection import OpenCollection, lock_for_writing
@@ -112,8 +112,8 @@ def read_cursor(folder: Path) -> CopyCursor | None:
 
 def write_cursor(folder: Path, cursor: CopyCursor) -> None:
     """Replace the cursor in `folder` durably."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / CURSOR_FILE, json.dumps(asdict(cursor)))
+    make_private_dir(folder)
+    write_file(folder / CURSOR_FILE, json.dumps(asdict(cursor)), mode=PRIVATE)
 
 
 def select_missing(pages: Iterable[Page], store: Store) -> Iterator[Page]:

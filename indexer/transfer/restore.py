@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from embedder.files import make_private_dir, open_private
 from embedder.types import ModelCard
 from indexer.collections import open_backend
 from indexer.collections.backend import parse_card
@@ -164,8 +165,9 @@ class SnapshotSource(PointSource):
                 for record, thumbnail in zip(records, thumbnails, strict=True):
                     path = self.local_state.locate_thumbnail(record)
                     if thumbnail is not None and path is not None:
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(thumbnail)
+                        make_private_dir(path.parent)
+                        with open_private(path, "wb") as file:
+                            file.write(thumbnail)
         except Exception as error:  # whatever a hostile file causes in numpy or json
             raise self._archive.damage_error(f"chunk {number} is invalid ({error})") from error
         return records

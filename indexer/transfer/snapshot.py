@@ -9,7 +9,6 @@ server or a cluster.
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from embedder.cli.console import get_version
-from embedder.files import replace_file
+from embedder.files import PRIVATE, delete_stale_parts, open_part, replace_file
 from indexer import feedback
 from indexer.collections.backend import current_time
 from indexer.collections.collection import tenant_dir
@@ -64,7 +63,7 @@ def snapshot(
 
     Args:
         config: Names the collection; only its tenant's points where it names one.
-        path: The file; it is replaced atomically.
+        path: The file; it is replaced atomically, and private: it has what the collection has.
         thumbs: Include the thumbnails, which can be rebuilt where the images are.
         on_progress: Called after each chunk.
         stop: Ends the snapshot early when it is set.
@@ -80,7 +79,8 @@ def snapshot(
         dim, total = source.card.dim, source.counts.points
         check_disk_space(path.parent, MIN_FREE_BYTES + 4 * dim * total)
         try:
-            with replace_file(path) as out:
+            delete_stale_parts(path.parent, f"*{path.suffix}*")  # the default name has the time
+            with replace_file(path, mode=PRIVATE) as out:
                 writer, points = ArchiveWriter(out), 0
                 header = _make_header(config, source, thumbs=thumbs)
                 writer.add(FIRST, json.dumps(header, ensure_ascii=False, indent=2).encode())
@@ -168,8 +168,8 @@ def _read_thumbnail(record: Record, state: LocalState) -> bytes | None:
 def _write_local_state(writer: ArchiveWriter, state: LocalState, path: Path) -> tuple[int, int]:
     """Add the catalogs and votes of the collection and its tenants; return the number of each."""
     catalogs = votes = 0
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        copy = Path(scratch) / CATALOG_FILE
+    with open_part(path.with_name(f"{path.name}.{CATALOG_FILE}"), mode=PRIVATE) as part:
+        copy = Path(part.name)
         for tenant in state.list_tenants():
             own, prefix = state.for_tenant(tenant), tenant_dir(Path("local"), tenant).as_posix()
             if copy_catalog(own.catalog, copy):

@@ -38,6 +38,7 @@ def test_no_problems(library):
         "packages": "ok",
         **dict.fromkeys((f"[{extra}]" for extra in EXTRAS), "ok"),
         "disk": "ok",
+        "privacy": "ok",
         "collection": "ok",
         "store": "ok",
         "catalog": "ok",
