@@ -1,8 +1,8 @@
 """Images by URL: thumbnails, originals in a format that browsers show, and images of queries.
 
 `/picture/thumb/COLLECTION/ID`, `/picture/original/COLLECTION/ID`, `/picture/query/NAME`. An id
-names a point, and only the files of that point are ever read. Images that somebody searched with
-are kept for a while, so that a link can refer to them.
+names a point, and only the bytes that it was made of are served, from the collection's own sources.
+Images that somebody searched with are kept for a while, so that a link can refer to them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.services import (
@@ -34,12 +34,19 @@ from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
 from indexer.errors import IndexerError, QueryError, UnusableFileError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.ingest.thumbnails import ensure_thumbnail, is_thumbnail, thumbnail_path
-from indexer.paths import hash_content, is_local_file, resolve_display_path
+from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
+from indexer.paths import hash_content
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
-from indexer.sources import read_original
+from indexer.sources import find_original
 
-CACHE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id is its content
+RECHECK = "private, no-cache"
+FOREVER = "private, max-age=31536000, immutable"  # where the URL names the content
+# No response is anything but an image, whatever its bytes are, nor part of another site's page.
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 BROWSER_TYPES = {kind: f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif")}
 MAX_SIDE = 2048  # pixels of the shorter side of an encoded original
 MAX_UPLOAD_BYTES = 200 << 20  # of all uploads; the oldest are deleted first
@@ -70,48 +77,32 @@ def upload_url(name: str) -> str:
 
 
 def serve_thumbnail(request: Request) -> Response:
-    """A point's thumbnail, made from its file where it is missing."""
+    """A point's thumbnail, made from its file where it is missing or damaged."""
     name, id = _parse_request(request)
-    folder = local_dir(name) / "thumbs"
-    path: Path | None = thumbnail_path(folder, id)
-    if path and not is_thumbnail(path):
-        roots, _ = _ingest_sources(name)
-        paths = _point_paths(name, id)
+    path = thumbnail_path(local_dir(name) / "thumbs", id)
+    data = _read_jpeg(path)
+    if data is None:
         with _thumbnail_locks[hash(id) % len(_thumbnail_locks)]:  # whoever waits finds it made
-            path = ensure_thumbnail(folder, id, paths, get_decode_limits(), roots)
-    return _file_response(path, "image/jpeg")
+            data = _read_jpeg(path) or _make_thumbnail(name, id, path)
+    return _respond(request, data, "image/jpeg", cache=FOREVER)
 
 
 def serve_original(request: Request) -> Response:
-    """A point's file, encoded as JPEG where browsers do not show its format."""
+    """A point's image, encoded as JPEG where browsers do not show its format.
+
+    Only bytes that the id follows from are served, so the id is their ETag. They may be gone
+    tomorrow, so the browser asks again each time.
+    """
     name, id = _parse_request(request)
+    paths = _point_paths(name, id)
+    if paths and f'"{id}"' in request.headers.get("if-none-match", ""):
+        return _respond(request, b"", "", etag=id)  # the browser has what the id names
     roots, hosts = _ingest_sources(name)
-    for path in _point_paths(name, id):
-        try:
-            data = read_original(roots, path, get_decode_limits(), hosts)
-        except UnusableFileError:
-            continue
-        return _browser_response(path, data)
-    return _not_found()
-
-
-def serve_upload(request: Request) -> Response:
-    """An image of a query."""
-    return _file_response(find_upload(str(request.path_params["name"])), "image/png")
-
-
-def _file_response(path: Path | str | None, media_type: str) -> Response:
-    if path is None:
+    data = find_original(id, paths, roots, get_decode_limits(), hosts)
+    if data is None:
         return _not_found()
-    return FileResponse(path, media_type=media_type, headers=CACHE_HEADERS)
-
-
-def _browser_response(path: str, data: bytes) -> Response:
-    suffix = Path(path).suffix.lower().lstrip(".").replace("jpg", "jpeg")
-    if suffix in BROWSER_TYPES and is_local_file(path):
-        return _file_response(resolve_display_path(path), BROWSER_TYPES[suffix])
     media_type = BROWSER_TYPES.get(sniff_format(data[:SNIFF_BYTES]) or "")
-    if media_type is None or is_local_file(path):
+    if media_type is None:
         try:
             image = decode_image(data, side=MAX_SIDE, limits=get_decode_limits()).image
         except UnusableFileError:
@@ -119,7 +110,47 @@ def _browser_response(path: str, data: bytes) -> Response:
         buffer = BytesIO()
         image.save(buffer, "JPEG", quality=88)
         data, media_type = buffer.getvalue(), "image/jpeg"
-    return Response(data, media_type=media_type, headers=CACHE_HEADERS)
+    return _respond(request, data, media_type, etag=id)
+
+
+def serve_upload(request: Request) -> Response:
+    """An image of a query."""
+    path = find_upload(str(request.path_params["name"]))
+    try:
+        data = path.read_bytes() if path else None
+    except OSError:
+        data = None
+    return _respond(request, data, "image/png", cache=FOREVER)
+
+
+def _respond(
+    request: Request, data: bytes | None, media_type: str, *, etag: str = "", cache: str = RECHECK
+) -> Response:
+    """`data`, or that the browser has it already, or that there is none."""
+    if data is None:
+        return _not_found()
+    etag = f'W/"{etag or hash_content(data)[:32]}"'  # weak: it may be encoded in another way
+    headers = {**SAFE_HEADERS, "Cache-Control": cache, "ETag": etag}
+    if etag.removeprefix("W/") in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
+
+
+def _read_jpeg(path: Path) -> bytes | None:
+    """The bytes of a thumbnail; None where it is missing, cut off or something else."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9") else None
+
+
+def _make_thumbnail(name: str, id: str, path: Path) -> bytes | None:
+    path.unlink(missing_ok=True)  # it is damaged
+    roots, hosts = _ingest_sources(name)
+    paths, folder = _point_paths(name, id), path.parents[1]
+    made = ensure_thumbnail(folder, id, paths, get_decode_limits(), roots, hosts)
+    return _read_jpeg(made) if made else None
 
 
 def _parse_request(request: Request) -> tuple[str, str]:
@@ -136,7 +167,7 @@ def _point_paths(name: str, id: str) -> list[str]:
         records = open_searcher(name).collection.store.retrieve([id])
     except IndexerError:
         return []
-    return [path for record in records for path in record.payload["paths"]]
+    return [str(path) for record in records for path in record.payload.get("paths") or ()]
 
 
 def _ingest_sources(name: str) -> tuple[list[str], tuple[str, ...]]:
@@ -150,13 +181,13 @@ def _ingest_sources(name: str) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _not_found() -> Response:
-    """A gray card in place of an image whose file is missing."""
+    """A gray card in place of an image whose file is missing or changed."""
     card = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 120">'
         '<rect width="160" height="120" fill="#8884"/><text x="80" y="64" text-anchor="middle" '
-        'font-family="sans-serif" font-size="11" fill="#888">not on this disk</text></svg>'
+        'font-family="sans-serif" font-size="11" fill="#888">gone or changed</text></svg>'
     )
-    return Response(card, 404, {"Cache-Control": "no-store"}, "image/svg+xml")
+    return Response(card, 404, {**SAFE_HEADERS, "Cache-Control": "no-store"}, "image/svg+xml")
 
 
 def save_upload(data: bytes) -> str:

@@ -11,8 +11,7 @@ from PIL.Image import Image, Resampling
 from embedder.files import PRIVATE, make_private_dir, replace_file
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer.errors import UnusableFileError
-from indexer.paths import hash_content, make_point_ids
-from indexer.sources import read_original
+from indexer.sources import find_original
 
 MAX_SIDE = 448  # pixels of the longer side
 MIN_SIDE = 320  # below this, a thumbnail looks poor
@@ -55,6 +54,7 @@ def ensure_thumbnail(
     paths: Sequence[str],
     limits: DecodeLimits = DecodeLimits(),  # noqa: B008
     roots: Sequence[str] = (),
+    hosts: Sequence[str] = (),
 ) -> Path | None:
     """The thumbnail of an image, rebuilt from one of its files where it is missing.
 
@@ -63,7 +63,8 @@ def ensure_thumbnail(
         id: The point of the image.
         paths: The paths in its payload.
         limits: The largest file and image that are decoded.
-        roots: The roots of the collection, for images at URLs, in archives or in tables.
+        roots: The roots of the collection; nothing outside them is read.
+        hosts: Hosts that the rows of tables and lists may point to.
 
     Returns:
         Its path; None where no file holds the image any more.
@@ -71,17 +72,15 @@ def ensure_thumbnail(
     path = thumbnail_path(root, id)
     if is_thumbnail(path):
         return path
-    for source in paths:
-        try:
-            data = read_original(roots, source, limits)
-            if make_point_ids(hash_content(data)) != [id]:
-                continue  # the file has changed
-            image = decode_image(data, side=DECODE_SIDE, limits=limits).image
-            write_thumbnail(root, id, encode_thumbnail(image))
-        except (UnusableFileError, OSError):
-            continue
-        return path
-    return None
+    data = find_original(id, paths, roots, limits, hosts)
+    if data is None:
+        return None
+    try:
+        image = decode_image(data, side=DECODE_SIDE, limits=limits).image
+        write_thumbnail(root, id, encode_thumbnail(image))
+    except (UnusableFileError, OSError):
+        return None
+    return path
 
 
 def _shrink(image: Image) -> Image:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, product
 from math import prod
@@ -20,10 +21,13 @@ from indexer.captions.resolver import CaptionResolver
 from indexer.errors import IndexerError, MissingExtraError, UnusableFileError, unreadable
 from indexer.paths import (
     ancestors,
+    container_of,
     display_path,
+    hash_content,
     is_local_file,
     is_web,
     is_within,
+    make_point_ids,
     redact_url,
     resolve_display_path,
     url_scheme,
@@ -206,13 +210,44 @@ def is_root_available(root: str, hosts: Sequence[str] = ()) -> bool:
         return False
 
 
+def find_original(
+    id: str,
+    paths: Sequence[str],
+    roots: Sequence[str],
+    limits: DecodeLimits,
+    hosts: Sequence[str] = (),
+) -> bytes | None:
+    """Read the image that a point was made of.
+
+    The paths come from the store, which others may write to: a path is read only if it lies in one
+    of the roots, and its bytes are returned only if `id` follows from them. So a file that was
+    edited, or replaced by a link to another one, is never taken for the image.
+
+    Args:
+        id: The point.
+        paths: The paths in its payload.
+        roots: The collection's roots.
+        limits: The largest file that is read.
+        hosts: Hosts that the rows of tables and lists may point to.
+
+    Returns:
+        The bytes; None where no path holds the image any more.
+    """
+    for path in paths:
+        with suppress(UnusableFileError, ValueError):  # ValueError: a path with a NUL
+            data = read_original(roots, path, limits, hosts)
+            if make_point_ids(hash_content(data)) == [id]:
+                return data
+    return None
+
+
 def read_original(
     roots: Sequence[str], displayed: str, limits: DecodeLimits, hosts: Sequence[str] = ()
 ) -> bytes:
-    """Read the file behind a path of a payload.
+    """Read the file behind a path of a payload, which may hold something else by now.
 
     Args:
-        roots: The collection's roots. Nothing outside them is read, except files on this machine.
+        roots: The collection's roots; nothing outside them is read.
         displayed: The path as the payload shows it.
         limits: The largest file that is read.
         hosts: Hosts that the rows of tables and lists may point to.
@@ -220,12 +255,17 @@ def read_original(
     Raises:
         UnusableFileError: It cannot be read.
     """
-    if is_local_file(displayed):
-        return read_file(resolve_display_path(displayed), limits)
-    try:
-        return _open_roots(tuple(roots), tuple(hosts)).read(displayed, limits)
-    except (IndexerError, MissingExtraError) as error:
-        raise unreadable(error) from None
+    path = resolve_display_path(displayed)
+    if ".." in (container_of(path) or path).split("/"):
+        raise UnusableFileError("unreadable", "its path leads out of its source")
+    if not is_local_file(displayed):
+        try:
+            return _open_roots(tuple(roots), tuple(hosts)).read(displayed, limits)
+        except (IndexerError, MissingExtraError) as error:
+            raise unreadable(error) from None
+    if not any(is_within(path, root) for root in roots):
+        raise UnusableFileError("unreadable", "it belongs to no known source")
+    return read_file(path, limits)
 
 
 @lru_cache(maxsize=4)

@@ -58,7 +58,7 @@ def test_a_missing_thumbnail_is_rebuilt_from_a_file_that_still_holds_the_image(t
     changed = tmp_path / "changed.png"
     Image.new("RGB", (600, 400), "red").save(changed)
     paths = [str(tmp_path / "gone.png"), str(changed), str(path)]
-    found = ensure_thumbnail(tmp_path / "thumbs", id, paths)
+    found = ensure_thumbnail(tmp_path / "thumbs", id, paths, roots=[str(tmp_path)])
     assert found == thumbnail_path(tmp_path / "thumbs", id)
     with Image.open(found) as image:
         assert image.getpixel((9, 9))[2] > 200
@@ -66,10 +66,10 @@ def test_a_missing_thumbnail_is_rebuilt_from_a_file_that_still_holds_the_image(t
 
 def test_a_thumbnail_is_not_rebuilt_needlessly(tmp_path, image):
     path, id = image
-    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)])
+    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
     found.write_bytes(b"kept")
     path.unlink()
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) == found
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == found
     assert found.read_bytes() == b"kept"
 
 
@@ -85,11 +85,11 @@ def test_a_thumbnail_that_a_power_cut_left_empty_is_rebuilt(tmp_path, image):
 def test_without_a_file_there_is_no_thumbnail(tmp_path, image):
     path, id = image
     path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) is None
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) is None
 
 
 def test_a_thumbnail_is_rebuilt_from_a_file_name_that_is_not_utf8(tmp_path, image):
     path, id = image
     path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     shown = str(tmp_path / r"caf\xe9.png")
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [shown]) is not None
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [shown], roots=[str(tmp_path)]) is not None
