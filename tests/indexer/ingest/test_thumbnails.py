@@ -75,10 +75,10 @@ def test_a_thumbnail_is_not_rebuilt_needlessly(tmp_path, image):
 
 def test_a_thumbnail_that_a_power_cut_left_empty_is_rebuilt(tmp_path, image):
     path, id = image
-    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)])
+    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
     made = found.read_bytes()
     found.write_bytes(b"")
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)]) == found
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == found
     assert found.read_bytes() == made
 
 
