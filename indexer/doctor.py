@@ -9,54 +9,44 @@ import shutil
 import stat
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from embedder.cli.console import pluralize
 from embedder.errors import EmbedderError
 from embedder.extras import EXTRAS, find_missing_module, format_install_command
 from embedder.redaction import redact_secrets
 from indexer.collections import open_backend
-from indexer.collections.collection import OpenCollection
-from indexer.collections.model import make_settings
+from indexer.collections.collection import OpenCollection, lock_for_writing
+from indexer.collections.local import METADATA_FILE, LocalBackend, restore_metadata
+from indexer.collections.model import check_model_settings, make_settings
 from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config
-from indexer.errors import CollectionError, IndexerError
-from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.stores.base import check_disk_space, iterate_records
+from indexer.errors import CollectionError, DamagedError, IndexerError
+from indexer.ingest.catalog import CATALOG_FILE
+from indexer.integrity import (
+    NO_CATALOG,
+    Check,
+    LocalInspector,
+    check_catalog,
+    make_aside_dir,
+    set_aside,
+)
+from indexer.stores.base import check_disk_space
 from indexer.stores.edge.state import SERVER_FILE, read_state
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 MIN_PYTHON = (3, 11)
-REPAIR_ADVICE = "indexer doctor --repair, then indexer ingest FOLDER (nothing is embedded twice)"
-
-CheckState = Literal["ok", "note", "problem"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was checked, its state, and the command that fixes a problem or adds an extra."""
-
-    name: str
-    state: CheckState
-    detail: str
-    advice: str = ""
-
-
-NO_CATALOG = Check("catalog", "note", "is missing; the next ingest creates it")
 
 
 def run_checks(config: Config, *, repair: bool = False) -> Iterator[Check]:
     """Run the checks one by one; a problem that they find is not raised.
 
-    `repair` deletes what the next ingest rebuilds: a catalog that does not match the store, and
-    thumbnails of points that are gone.
+    `repair` mends what it can; see `indexer.integrity`.
     """
     yield _check_python()
     yield _check_packages()
@@ -168,78 +158,58 @@ def _check_privacy(config: Config) -> Iterator[Check]:
 
 def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     backend, name = open_backend(config), config.collection
+    if isinstance(backend, LocalBackend):
+        yield from _check_metadata(backend, name, repair=repair)
     if not backend.exists(name):
         missing = f"there is no collection {name!r} in {redact_secrets(config.store)}"
         yield Check("collection", "note", missing, "indexer ingest FOLDER")
         return
-    active = backend.get_indexes(name).in_use
+    indexes = backend.get_indexes(name)
+    active = indexes.in_use
     yield Check("collection", "ok", f"{name}, made with {active.card.name} {active.card.revision}")
-    state = None if backend.is_shared else read_state(active.folder)
+    if not isinstance(backend, LocalBackend):
+        with OpenCollection.open(config, active) as opened:
+            yield from _check_server(config, opened, repair=repair)
+        return
+    state = read_state(active.folder)
     if state is not None and not state.is_clean and not (active.folder / SERVER_FILE).exists():
         yield Check("closed", "note", "was not closed properly; the store recovered")
-    check_points = _check_server if backend.is_shared else _check_local_index
-    with OpenCollection.open(config, active) as opened:
-        yield from check_points(config, opened, repair)
+    check_model_settings(config, active.card)
+    with lock_for_writing(backend.local_dir(name)):
+        yield from LocalInspector(backend, name, repair=repair).run(active, indexes.old)
 
 
-def _check_server(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
-    """Ask a server for its count; listing millions of points would take too long."""
+def _check_metadata(backend: LocalBackend, name: str, *, repair: bool) -> Iterator[Check]:
+    """Without its collection.json, a collection is not found at all."""
+    try:
+        backend.get_indexes(name)
+    except DamagedError:
+        if not repair:
+            raise
+        path = backend.local_dir(name)
+        aside = make_aside_dir(path)
+        with lock_for_writing(path):
+            set_aside(path / METADATA_FILE, aside)
+            restore_metadata(path)
+        yield Check("collection", "note", f"{METADATA_FILE} was restored from its copy")
+    except CollectionError:  # there is none
+        return
+
+
+def _check_server(config: Config, opened: OpenCollection, *, repair: bool) -> Iterator[Check]:
+    """Ask a server for the points that this machine's catalog lists, and no more: listing millions
+    would take too long."""
     points = opened.store.count()
     yield Check(
         "store", "ok", f"{redact_secrets(config.store)} answers; {pluralize(points, 'point')}"
     )
-    if not (opened.index_dir / CATALOG_FILE).exists():
-        yield NO_CATALOG
-
-
-def _check_local_index(config: Config, opened: OpenCollection, repair: bool) -> Iterator[Check]:
-    points, ids = opened.store.count(), {record.id for record in iterate_records(opened.store)}
-    if points == len(ids):
-        yield Check("store", "ok", f"opens; {pluralize(points, 'point')}")
-    else:
-        yield Check(
-            "store",
-            "problem",
-            f"counts {pluralize(points, 'point')} and lists {len(ids)}",
-            f"restore a backup, or delete {config.local_folder / config.collection} and ingest "
-            "again",
-        )
-    with opened.lock_for_writing():
-        yield _check_catalog(opened.index_dir / CATALOG_FILE, points, repair)
-        yield _check_thumbnails(opened.thumbnail_dir, ids, repair)
-
-
-def _check_catalog(file: Path, points: int, repair: bool) -> Check:
-    """Content that the catalog lists and the store lost would never be ingested again."""
+    file = opened.index_dir / CATALOG_FILE
     if not file.exists():
-        return NO_CATALOG
-    try:
-        with closing(Catalog(file)) as catalog:
-            cataloged = catalog.count_points()
-        if cataloged == points:
-            return Check("catalog", "ok", f"agrees with the store: {pluralize(points, 'point')}")
-        detail = f"lists {pluralize(cataloged, 'point')}, and the store has {points}"
-    except CollectionError as error:
-        detail = str(error)
-    if not repair:
-        return Check("catalog", "problem", detail, REPAIR_ADVICE)
-    for suffix in ("", "-wal", "-shm"):
-        file.with_name(file.name + suffix).unlink(missing_ok=True)
-    return Check(
-        "catalog", "note", "did not match the store, and was deleted", "indexer ingest FOLDER"
-    )
-
-
-def _check_thumbnails(folder: Path, ids: Collection[str], repair: bool) -> Check:
-    orphans = [file for file in folder.glob("*/*.jpg") if file.stem not in ids]
-    if not orphans:
-        return Check("thumbnails", "ok", "all belong to a point")
-    detail = f"{len(orphans)} of points that are gone"
-    if not repair:
-        return Check("thumbnails", "note", detail, "indexer doctor --repair")
-    for file in orphans:
-        file.unlink(missing_ok=True)
-    return Check("thumbnails", "note", f"{detail} were deleted")
+        yield NO_CATALOG
+        return
+    with opened.lock_for_writing():
+        aside = make_aside_dir(opened.path)
+        yield check_catalog(file, opened.store, aside, repair=repair, shared=True)
 
 
 def _check_model(config: Config) -> Iterator[Check]:

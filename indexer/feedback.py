@@ -95,20 +95,37 @@ def locate_image_copy(folder: Path, image: Path) -> Path:
     return folder / IMAGES_FOLDER / f"{hash_content(image.read_bytes())}{image.suffix.lower()}"
 
 
+def split_votes(folder: Path) -> tuple[list[bytes], list[bytes]]:
+    """The lines of the votes in `folder` that can be read, and those that cannot."""
+    good: list[bytes] = []
+    bad: list[bytes] = []
+    for line in _read_lines(folder):
+        if line.strip():
+            (bad if _parse_line(folder, line) is None else good).append(line)
+    return good, bad
+
+
 def _iterate_votes(folder: Path) -> Iterator[Vote]:
+    votes = (_parse_line(folder, line) for line in _read_lines(folder))
+    return (vote for vote in votes if vote is not None)
+
+
+def _read_lines(folder: Path) -> list[bytes]:
     try:
-        lines = (folder / VOTES_FILE).read_bytes().split(b"\n")
+        return (folder / VOTES_FILE).read_bytes().split(b"\n")
     except FileNotFoundError:
-        return
+        return []
     except OSError as error:
         raise StoreError(
             f"{folder / VOTES_FILE} cannot be read ({error.strerror or error})"
         ) from error
-    for line in lines:
-        try:
-            yield _parse_vote(folder, json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
+
+
+def _parse_line(folder: Path, line: bytes) -> Vote | None:
+    try:
+        return _parse_vote(folder, json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _parse_vote(folder: Path, row: Mapping[str, Any]) -> Vote:

@@ -168,7 +168,7 @@ def _query_catalog(catalog: Path, query: str) -> list[tuple[Any, ...]]:
 def doctor(
     config: Config,
     repair: Annotated[
-        bool, Option("--repair", help="Delete broken files that the next ingest rebuilds.")
+        bool, Option("--repair", help="Mend what is damaged, and keep it aside.")
     ] = False,
     as_json: _options.Json = False,
 ) -> None:

@@ -29,11 +29,12 @@ from indexer.collections.backend import (
 )
 from indexer.collections.schema import FORMAT, make_schema
 from indexer.config import Config
-from indexer.errors import CollectionError
+from indexer.errors import CollectionError, DamagedError
 from indexer.stores.base import Layout, Store
 from indexer.stores.edge.state import ShardState, count_points, write_state
 
 METADATA_FILE = "collection.json"
+COPY_FILE = "collection.copy.json"  # the same, for a repair
 INDEXES = "indexes"
 INDEX_KEYS = ("created", "ingested", "card", "index")  # what belongs to one index
 
@@ -75,6 +76,7 @@ class LocalBackend:
                 f"{self.root.parent} --collection {self.root.name}"
             )
         if not meta:
+            _check_not_lost(path)
             raise missing_error(name, f"in {self.root}", self.list_names())
         old = _make_index(path, meta["old"]) if "old" in meta else None
         return CollectionIndexes(_make_index(path, meta), old, self.get_build(name))
@@ -100,22 +102,21 @@ class LocalBackend:
         path = self.local_dir(name)
         if self.exists(name):
             return self.get_indexes(name).in_use
-        if (path / "shard").exists():
-            raise CollectionError(
-                f"{path} holds points but no {METADATA_FILE}: restore that file from a backup, or "
-                "delete the folder and ingest again"
-            )
+        _check_not_lost(path)
         make_private_dir(path)
         write_metadata(path, {"created": current_time(), "card": asdict(card)})
         sync_folder(self.root)
         return self.get_indexes(name).in_use
 
     def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        folder = self.local_dir(name) / INDEXES / make_index_name()
+        path = self.local_dir(name)
+        if not self.exists(name):
+            _check_not_lost(path)
+        folder = path / INDEXES / make_index_name()
         make_private_dir(folder)
         write_metadata(folder, {"created": current_time(), "card": asdict(card)})
         sync_folder(folder.parent)
-        return _read_build(self.local_dir(name), folder)
+        return _read_build(path, folder)
 
     def switch(self, name: str, index: CollectionIndex) -> None:
         path = self.local_dir(name)
@@ -162,6 +163,7 @@ class LocalBackend:
 
     def delete(self, name: str) -> None:
         path = self.local_dir(name)
+        (path / COPY_FILE).unlink(missing_ok=True)
         # from now on it is not a collection
         (path / METADATA_FILE).rename(path / f"{METADATA_FILE}.deleted")
         sync_folder(path)
@@ -176,20 +178,34 @@ class LocalBackend:
 
 
 def read_metadata(path: Path) -> Meta:
-    """Read the metadata of the collection or index in `path`; raises `CollectionError`."""
+    """Read the metadata of the collection or index in `path`; raises `DamagedError`, and
+    `CollectionError` for a newer format."""
+    return _read_metadata_file(path / METADATA_FILE)
+
+
+def restore_metadata(path: Path) -> None:
+    """Write the collection's metadata again, from the copy; raises `DamagedError` if that is
+    damaged too."""
+    write_metadata(path, _read_metadata_file(path / COPY_FILE))
+
+
+def _read_metadata_file(file: Path) -> Meta:
     try:
-        meta = json.loads((path / METADATA_FILE).read_text("utf-8"))
+        meta = json.loads(file.read_text("utf-8"))
         version = int(meta["format"])
         for index in (meta, meta.get("old", meta)):
-            _make_index(path, index)
+            _make_index(file.parent, index)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CollectionError(
-            f"{path / METADATA_FILE} is damaged ({error}): restore it from a backup, or delete "
-            f"{path} and ingest again; your images are not touched"
+        if (file.parent / COPY_FILE).exists() and file.name != COPY_FILE:
+            remedy = "type: indexer doctor --repair"
+        else:
+            remedy = f"restore it from a backup, or move {file.parent} away and ingest again"
+        raise DamagedError(
+            f"{file} is damaged ({error}): {remedy}; your images are not touched"
         ) from error
     if version > FORMAT:
         raise CollectionError(
-            f"collection {path.name!r} has format {version}, and this program reads up to "
+            f"collection {file.parent.name!r} has format {version}, and this program reads up to "
             f"{FORMAT}: update Polylens"
         )
     return dict(meta)
@@ -198,9 +214,22 @@ def read_metadata(path: Path) -> Meta:
 def write_metadata(path: Path, meta: Meta) -> None:
     """Replace the file atomically and durably; format 2 keeps out programs that know one index."""
     content = {**meta, "format": 2 if meta.get("index") else 1}
-    write_file(
-        path / METADATA_FILE, json.dumps(content, indent=2, ensure_ascii=False), mode=PRIVATE
-    )
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_file(path / METADATA_FILE, text, mode=PRIVATE)
+    if path.parent.name != INDEXES:
+        write_file(path / COPY_FILE, text, mode=PRIVATE)
+
+
+def _check_not_lost(path: Path) -> None:
+    """Raise `DamagedError` if the folder without metadata is that of a collection."""
+    has_copy = (path / COPY_FILE).exists()
+    if has_copy or (path / "shard").exists():
+        remedy = (
+            "type: indexer doctor --repair"
+            if has_copy
+            else f"restore that file from a backup, or move {path} away and ingest again"
+        )
+        raise DamagedError(f"{path} holds points but no {METADATA_FILE}: {remedy}")
 
 
 def _read_existing(path: Path) -> Meta:

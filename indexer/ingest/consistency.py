@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from indexer.captions.normalize import FileCaptions
 from indexer.ingest.catalog import Catalog, is_missing
-from indexer.ingest.payload import build_payload
+from indexer.ingest.payload import build_payload, is_same_payload
 from indexer.ingest.types import NOT_READ_HERE, CatalogContent, CatalogFile
 from indexer.paths import is_local_file, is_within, make_point_ids, resolve_display_path
 from indexer.stores.base import TENANT_KEY, Store, iterate_records
@@ -39,6 +39,13 @@ def check_consistency(store: Store, catalog: Catalog, *, shared: bool) -> None:
         _forget_lost(store, catalog, contents, compare_payloads=not has_last_payloads)
     if not shared and store.count() > catalog.count_points():
         _readmit_deleted(store, catalog)
+    catalog.put_surplus(store.count() - catalog.count_points())
+
+
+def forget_lost(store: Store, catalog: Catalog, *, shared: bool) -> None:
+    """The same after going through everything, whatever the counts and the last writes say."""
+    for contents in _iter_pages(catalog):
+        _forget_lost(store, catalog, contents, compare_payloads=not shared)
     catalog.put_surplus(store.count() - catalog.count_points())
 
 
@@ -102,7 +109,8 @@ def _has_payloads(content: CatalogContent, catalog: Catalog, stored: Mapping[str
     files = catalog.find_files(content.id)
     for id, base in zip(content.point_ids, content.base_payloads, strict=True):
         expected = build_payload(base, files) if files else base
-        if any(stored[id][key] != expected[key] for key in stored[id].keys() & expected.keys()):
+        common = stored[id].keys() & expected.keys()
+        if not all(is_same_payload(stored[id][key], expected[key]) for key in common):
             return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -75,6 +76,20 @@ def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
         "tags": list(dict.fromkeys([*base["tags"], *(t for f in files for t in f.captions.tags)])),
         "meta": {k: v for file in reversed(files) for k, v in file.captions.meta.items()},
     }
+
+
+def is_same_payload(one: Any, two: Any) -> bool:
+    """Whether two payloads, or values of theirs, are the same. Floats may differ in their last
+    bits: the embedded store may return them so."""
+    if one == two:
+        return True
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=1e-12)
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(is_same_payload(one[key], two[key]) for key in one)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(is_same_payload, one, two))
+    return False
 
 
 def texts_to_embed(payload: Payload) -> list[str]:

@@ -16,7 +16,12 @@ from typing import Literal
 
 from indexer.captions.normalize import FileCaptions
 from indexer.ingest.catalog import Catalog
-from indexer.ingest.payload import build_payload, keyword_text, texts_to_embed
+from indexer.ingest.payload import (
+    build_payload,
+    is_same_payload,
+    keyword_text,
+    texts_to_embed,
+)
 from indexer.ingest.types import (
     NOT_READ_HERE,
     CatalogContent,
@@ -297,7 +302,7 @@ def _plan_updates(
     """The points whose payload has changed, with what must be embedded again."""
     writes = []
     for id, before, after in zip(change.content.point_ids, old, new, strict=True):
-        if before == after:
+        if is_same_payload(before, after):
             continue
         old_texts, new_texts = texts_to_embed(before), texts_to_embed(after)
         drop_text = bool(old_texts) and not new_texts
@@ -327,6 +332,6 @@ def _compare_outcome(
 ) -> Outcome:
     """A file that was only touched has not changed."""
     for before, after in zip(old, new, strict=True):
-        if {**before, "modified": None} != {**after, "modified": None}:
+        if not is_same_payload({**before, "modified": None}, {**after, "modified": None}):
             return "moved" if change.moved else "updated"
     return "unchanged"

@@ -78,7 +78,7 @@ class Shard:
         if not folder.exists() or not any(folder.iterdir()):
             state = read_state(self._path)
             if state and state.points and not folder.exists():
-                raise CollectionError(lost_points_message(self._location))
+                raise DamagedError(lost_points_message(self._location))
             self._create(folder, schema)
         return edge.EdgeShard.load(str(folder))
 

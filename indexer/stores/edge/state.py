@@ -72,7 +72,8 @@ def lost_points_message(path: Path) -> str:
     """The message for a collection whose points are missing."""
     return (
         f"the points in {path} are gone. If the collection has been re-indexed, open it again (run "
-        "the command again); otherwise restore a backup, or delete that folder and ingest again"
+        "the command again); otherwise restore a backup, or type: indexer doctor --repair, then "
+        "indexer ingest FOLDER"
     )
 
 

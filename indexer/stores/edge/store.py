@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from embedder.files import make_private_dir, open_private
 from indexer import errors
 from indexer.errors import (
     CollectionError,
+    DamagedError,
     IndexerError,
     StoreBusyError,
     StoreError,
@@ -27,6 +29,7 @@ from indexer.stores.edge.channel import Channel
 from indexer.stores.edge.state import (
     LOCK_FILE,
     connect,
+    damage_message,
     describe_lock_holder,
     find_server_dir,
     in_use_message,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 START_TIMEOUT = 60.0  # seconds the server process may take to answer
 MAX_STARTS = 3  # of server processes that something kills
 LOG_FILE = "keeper.log"
+EXIT_TIMEOUT = 1.0  # seconds until a server process that has disconnected has ended
+CRASH_SIGNALS = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL}
 
 
 class EdgeStore:
@@ -185,6 +190,9 @@ class EdgeStore:
                 except BaseException:  # such as Ctrl-C: the answer to come belongs to no request
                     self._disconnect()
                     raise
+            if self._has_crashed():
+                reason = "the server process ends when it reads them"
+                raise DamagedError(damage_message(self._path, reason)) from failure
             raise StoreError(
                 f"the server process of {self._path} has died twice ({failure!r}); see "
                 f"{find_server_dir(self._path) / LOG_FILE}, and run the command again"
@@ -208,6 +216,15 @@ class EdgeStore:
         name, message = answer
         raise getattr(errors, name, StoreError)(message)
 
+    def _has_crashed(self) -> bool:
+        """Whether the last server process was ended by what a damaged file causes: the files are
+        mapped, and one may be too short, or lead to an address that is none."""
+        try:
+            code = 0 if self._process is None else self._process.wait(EXIT_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return False
+        return -code in CRASH_SIGNALS
+
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection[0].close()
@@ -218,7 +235,7 @@ class EdgeStore:
         try:
             found = self._path.stat()
         except OSError:
-            raise CollectionError(lost_points_message(self._path)) from None
+            raise DamagedError(lost_points_message(self._path)) from None
         if self._folder is None:  # kept open, so that no other folder gets its inode
             self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         if not os.path.samestat(found, os.fstat(self._folder)):

@@ -16,27 +16,8 @@ from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
 from indexer.paths import hash_content, make_point_ids
 from indexer.stores.base import iterate_records
-from indexer.stores.edge import store as edge_store
+from tests import in_process_store
 from tests.embedders import ColorEmbedder
-
-
-class InProcessStore(edge_store.EdgeStore):
-    """The embedded store with its shard in this process: opened and closed in a moment."""
-
-    shard = None
-
-    def _call(self, method, *arguments):
-        from indexer.stores.edge.shard import Shard
-
-        if method != "ensure":
-            return getattr(self.shard, method)(*arguments)
-        self.shard = self.shard or Shard(self._path, *arguments)
-        return None
-
-    def close(self):
-        if self.shard:
-            self.shard.close()
-        self.shard = None
 
 
 @pytest.fixture
@@ -46,7 +27,7 @@ def family(config, tmp_path, photo, monkeypatch):
     `save(name)` copies the closed collection, `load(part, name)` brings a part of a copy back, and
     `check()` demands after an ingest that the collection is what the folder holds.
     """
-    monkeypatch.setattr(edge_store, "EdgeStore", InProcessStore)
+    in_process_store.install(monkeypatch)
     folder, saved = tmp_path / "pictures", tmp_path / "saved"
     collection = tmp_path / "store" / config.collection
     for number in range(6):
@@ -177,7 +158,7 @@ def test_deleted_points_that_are_back_can_be_pruned(two_versions):
     two_versions.load("shard", "old")
     two_versions.run()
     with OpenCollection.open(two_versions.config) as opened:
-        assert prune(opened).paths == (str(two_versions.folder / "1.png"),)
+        assert prune(opened, ColorEmbedder).paths == (str(two_versions.folder / "1.png"),)
     two_versions.check()
 
 
@@ -190,9 +171,11 @@ def test_points_of_other_origin_stay_and_cost_one_full_check(family, monkeypatch
         merged = replace(record, id=make_point_ids("f" * 64)[0], payload=payload)
         opened.store.upsert([merged])
     counted = []
-    count = InProcessStore.count
+    count = in_process_store.InProcessStore.count
     monkeypatch.setattr(
-        InProcessStore, "count", lambda *arguments: counted.append(arguments) or count(*arguments)
+        in_process_store.InProcessStore,
+        "count",
+        lambda *arguments: counted.append(arguments) or count(*arguments),
     )
     for expected in (True, False):
         counted.clear()
@@ -224,3 +207,13 @@ def test_a_catalog_of_an_older_version_opens_and_heals(family):
         lost = next(r for r in iterate_records(opened.store) if r.payload["name"] == "4.png")
         opened.store.delete([lost.id])
     assert family.check().recovered == 1
+
+
+def test_numbers_that_the_store_rounds_are_not_taken_for_lost_writes(family):
+    """The embedded store may return a number that differs in its last bit."""
+    rows = [f'{{"file_name": "{n}.png", "score": {1 / (7 + n)!r}}}' for n in range(6)]
+    (family.folder / "metadata.jsonl").write_text("\n".join(rows))
+    family.run()
+    report, model = family.run()
+    assert report.recovered == 0
+    assert not model.calls

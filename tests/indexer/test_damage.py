@@ -1,0 +1,98 @@
+"""Damaged files of a store: doctor finds what matters, a repair and an ingest bring it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.feedback import Vote, VotedQuery, record_vote
+from indexer.types import QueryTerm
+from tests import in_process_store
+from tests.indexer import damage
+from tests.indexer.cli.conftest import Program, ingest
+from tests.indexer.damage import Damage
+
+SEGMENT = "shard/segments/*/"
+
+
+@pytest.fixture(autouse=True)
+def all_extras_are_installed(monkeypatch):
+    monkeypatch.setattr("indexer.doctor.find_missing_module", lambda extra: None)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """A closed store with pictures, captions, documents and votes, and what is in it."""
+    root = tmp_path_factory.mktemp("sound")
+    pictures = root / "pictures"
+    pictures.mkdir()
+    for number in range(24):
+        noise = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((120, 90)).save(pictures / f"{number:02}.jpg")
+        if number % 2:
+            (pictures / f"{number:02}.txt").write_text(f"caption {number}")
+    for number in range(3):
+        (pictures / f"note{number}.md").write_text(f"# {number}\n\nsnow\n\n# More\n\nrain\n")
+    with pytest.MonkeyPatch.context() as patch:
+        in_process_store.install(patch)
+        ingest(Program(root), pictures)
+        points = damage.read_points(root / "store")
+    folder = root / "store" / "default"
+    for number in range(5):
+        query = VotedQuery((QueryTerm(text=f"query {number}"),))
+        record_vote(folder, Vote(query=query, id=f"{number}", content="c", vote=1))
+    catalog = damage.read_catalog(root / "store")
+    yield SimpleNamespace(root=root, pictures=pictures, points=points, catalog=catalog)
+
+
+@pytest.fixture
+def damaged(sound, tmp_path):
+    """`damaged(damage)` copies the store and damages the copy; returns the program on it."""
+    program = Program(tmp_path)
+
+    def make(planned: Damage, seed: int = 0) -> Program:
+        damage.copy_store(sound.root / "store", tmp_path / "store")
+        damage.apply_damage(tmp_path / "store" / "default", planned, seed)
+        return program
+
+    return make
+
+
+KNOWN = {  # and how many of the 27 points are embedded again, at most
+    "a quantized vectors' status": ("zero", SEGMENT + "*-image/tq_vectors/status.dat", 27),
+    "deleted vectors": ("noise", SEGMENT + "*-image/deleted/flags_a.dat", 27),
+    "vectors that became zero": ("zero", SEGMENT + "*-text/tq_vectors/chunk_0.mmap", 15),
+    "swapped vectors": ("swap", SEGMENT + "*-text/tq_vectors/chunk_0.mmap", 27),
+    "sparse vectors": ("zero", SEGMENT + "*-bm25/store/page_0.dat", 27),
+    "payloads": ("zero", SEGMENT + "payload_storage/page_0.dat", 27),
+    "an index of payloads": ("zero", SEGMENT + "payload_index/*kind-null/has_values/*_a.dat", 0),
+    "the segment": ("noise", SEGMENT + "segment.json", 27),
+    "all of the shard": ("delete", "shard", 27),
+    "an inner page of the catalog": ("zero", "catalogue.db", 0),
+    "collection.json": ("truncate", "collection.json", 0),
+    "no collection.json": ("delete", "collection.json", 0),
+    "a thumbnail": ("zero", "thumbs/*/*.jpg", 0),
+    "a line of the votes": ("flip", "feedback.jsonl", 0),
+}
+
+
+@pytest.mark.parametrize(("kind", "file", "embedded"), KNOWN.values(), ids=KNOWN)
+def test_a_known_damage_is_found_and_mended(damaged, sound, kind, file, embedded, monkeypatch):
+    in_process_store.install(monkeypatch)
+    offset = 8192 if file == "catalogue.db" else 60 if kind == "truncate" else 0
+    program = damaged(Damage(kind, file, offset, file.replace("-text", "-image")))
+    done = program("doctor")
+    assert "type: indexer doctor --repair" in done.stdout
+    assert done.returncode == (file != "thumbs/*/*.jpg")
+    assert program.json("doctor", "--repair")["ok"] is True
+    report = program.json("ingest", sound.pictures)
+    assert report["added"] <= embedded, report
+    assert report["failed"] == 0
+    assert program.json("doctor")["ok"] is True
+    store = program.folder / "store"
+    assert damage.find_differences(sound.points, damage.read_points(store)) == {}
+    assert damage.read_catalog(store) == sound.catalog
