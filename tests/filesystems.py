@@ -38,8 +38,13 @@ def mount(image: Path | None, folder: Path, options: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        signal_processes(folder, "KILL")
-        run_tool("umount", "-l", folder)
+        for _ in range(50):  # what was killed may not have ended yet
+            signal_processes(folder, "KILL")
+            if not subprocess.run(["umount", folder], check=False, capture_output=True).returncode:
+                break
+            time.sleep(0.1)
+        else:
+            run_tool("umount", "-l", folder)
 
 
 def signal_processes(folder: Path, name: str) -> list[int]:

@@ -7,6 +7,7 @@ for files that failed.
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import json
@@ -31,6 +32,10 @@ from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
 
 FAILED, FILES_FAILED, INTERRUPTED = 1, 3, 130
+FULL_DISK_HINT = (
+    "free some space on that disk, or on the one for temporary files (TMPDIR), and run the command "
+    "again"
+)
 NOTE_INTERVAL = 10.0  # seconds between two notes of `PeriodicNotes`
 DEBUG_FLAG = "--debug"
 
@@ -270,15 +275,25 @@ def _report_error(error: Exception, command: str, user_errors: tuple[type[Except
             _print_error(error.format_message(), f"type: {command} --help")
         return error.exit_code
     if isinstance(error, user_errors):
-        _print_error(str(error))
+        advice = "" if "free some space" in str(error) else FULL_DISK_HINT
+        _print_error(str(error), advice if _is_full_disk(error) else "")
     elif isinstance(error, OSError) and error.strerror:
-        _print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        _print_error(
+            f"{error.filename}: {error.strerror}" if error.filename else error.strerror,
+            FULL_DISK_HINT if _is_full_disk(error) else "",
+        )
+    elif _is_full_disk(error):  # of a library that has errors of its own
+        _print_error(str(error), FULL_DISK_HINT)
     else:
         _print_error(
             f"{type(error).__name__}: {error}",
             f"this is a fault of the program; `{command.split()[0]} {DEBUG_FLAG} ...` shows where",
         )
     return FAILED
+
+
+def _is_full_disk(error: Exception) -> bool:
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _print_error(message: str, hint: str = "") -> None:

@@ -195,7 +195,7 @@ def _open_for_writing(config: Config) -> Iterator[CollectionBackend]:
     place = open_backend(config)
     if place.get_build(config.collection) is None:
         place.get_indexes(config.collection)
-    with lock_for_writing(place.local_dir(config.collection)):
+    with lock_for_writing(place.local_dir(config.collection), needed=0):
         yield place
 
 

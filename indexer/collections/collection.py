@@ -16,7 +16,7 @@ from indexer.collections import CollectionBackend, CollectionIndex, make_layout,
 from indexer.collections.model import check_model_settings, check_same_model
 from indexer.config import Config
 from indexer.errors import CollectionError, StoreBusyError, StoreError
-from indexer.stores.base import Store, check_disk_space
+from indexer.stores.base import MIN_FREE_BYTES, Store, check_disk_space
 from indexer.stores.edge.state import read_only_message
 
 PAGE_SIZE = 1_000  # points deleted per request
@@ -110,9 +110,11 @@ class OpenCollection:
         self._backend.mark_ingested(self.name, self.active_index)
 
     @contextmanager
-    def lock_for_writing(self) -> Iterator[None]:
-        """Hold the write lock; raises `StoreBusyError`, `DiskFullError`, and `CollectionError` if
-        the collection was re-indexed or deleted since it was opened.
+    def lock_for_writing(self, needed: int = MIN_FREE_BYTES) -> Iterator[None]:
+        """Hold the write lock.
+
+        Raises `StoreBusyError`, `DiskFullError` if fewer than `needed` bytes are free, and
+        `CollectionError` if the collection was re-indexed or deleted since it was opened.
 
         For an index that is being built, the caller of the build holds the lock.
         """
@@ -123,7 +125,7 @@ class OpenCollection:
         folder = self._backend.local_dir(self.name)
         if not folder.exists():  # locking would create the folder of a deleted collection
             self._check_active()
-        with lock_for_writing(folder):
+        with lock_for_writing(folder, needed):
             if not self._is_new:
                 self._check_active()
             self._is_new = False
@@ -155,14 +157,15 @@ class OpenCollection:
 
 
 @contextmanager
-def lock_for_writing(path: Path) -> Iterator[None]:
+def lock_for_writing(path: Path, needed: int = MIN_FREE_BYTES) -> Iterator[None]:
     """Hold the write lock of the collection in `path` on this machine; raises `StoreBusyError`,
-    `DiskFullError`, and `StoreError` for a folder that cannot be written to."""
+    `DiskFullError` if fewer than `needed` bytes are free (none to read or to delete), and
+    `StoreError` for a folder that cannot be written to."""
     import fcntl
 
     try:
         make_private_dir(path)
-        check_disk_space(path)
+        check_disk_space(path, needed)
         lock = open_private(path / "writer.lock", "a+b")
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -193,7 +196,7 @@ def delete_collection(config: Config) -> None:
     """Delete the collection, or only the points of the configured tenant."""
     backend, name = open_backend(config), config.collection
     backend.get_indexes(name)
-    with lock_for_writing(backend.local_dir(name)):
+    with lock_for_writing(backend.local_dir(name), needed=0):
         if not config.tenant:
             backend.delete(name)
             return

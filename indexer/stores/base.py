@@ -208,6 +208,6 @@ def check_disk_space(path: Path, needed: int = MIN_FREE_BYTES) -> None:
     free = shutil.disk_usage(path).free
     if free < needed:
         raise DiskFullError(
-            f"only {free >> 20} MB are free on the disk of {path}; {needed >> 20} MB are "
-            "needed to write safely: free some space, or choose another disk with --store"
+            f"only {free >> 20} MB are free on the disk of {path.absolute()}; {needed >> 20} MB "
+            "are needed to write safely: free some space, or choose another disk with --store"
         )

@@ -111,7 +111,7 @@ def open_source_collection(config: Config) -> Iterator[CollectionSource]:
     with OpenCollection.open_index(config, backend, index) as collection:
         if config.tenant and not collection.store.count():
             raise CollectionError(f"tenant {config.tenant!r} has no points in {label}")
-        with collection.lock_for_writing():
+        with collection.lock_for_writing(needed=0):
             yield CollectionSource(backend, collection, label)
 
 

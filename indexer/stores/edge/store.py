@@ -24,7 +24,7 @@ from indexer.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from indexer.stores.base import Schema, ScoredPoint, check_ids, check_records
+from indexer.stores.base import Schema, ScoredPoint, check_disk_space, check_ids, check_records
 from indexer.stores.edge.channel import Channel
 from indexer.stores.edge.state import (
     LOCK_FILE,
@@ -190,6 +190,7 @@ class EdgeStore:
                 except BaseException:  # such as Ctrl-C: the answer to come belongs to no request
                     self._disconnect()
                     raise
+            check_disk_space(self._path)  # whose files are mapped: it dies of a full disk
             if self._has_crashed():
                 reason = "the server process ends when it reads them"
                 raise DamagedError(damage_message(self._path, reason)) from failure
@@ -265,6 +266,7 @@ class EdgeStore:
         holder = describe_lock_holder(folder / LOCK_FILE)
         if is_locked(folder / LOCK_FILE) and not holder.startswith(f"process {pid} "):
             return StoreBusyError(in_use_message(self._path, folder / LOCK_FILE))
+        check_disk_space(self._path)
         try:
             last = (folder / LOG_FILE).read_text("utf-8", "replace").strip().rpartition("\n")[2]
         except OSError:
