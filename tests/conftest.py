@@ -235,8 +235,9 @@ def qdrant_process() -> Iterator[object]:
 def qdrant(request: pytest.FixtureRequest, qdrant_process) -> Iterator[object]:
     """An empty Qdrant server: `url`, `grpc_port`, `api_key`, `name(stem)` for a new collection.
 
-    A stand-in (tests/servers/qdrant.py) with `faults`, `stop()`, `start()`, `kill_after()` and
-    `require(api_key, read_key)`; where QDRANT_URL is set, that server, whose `faults` is None.
+    A stand-in (tests/servers/qdrant.py) with `faults`, `cluster`, `stop()`, `start()`,
+    `kill_after()` and `require(api_key, read_key)`; where QDRANT_URL is set, that server, whose
+    `faults` is None.
     Tests that need the faults, or the server to stop, are marked `needs_faults`.
     """
     if qdrant_process.faults is None and request.node.get_closest_marker("needs_faults"):

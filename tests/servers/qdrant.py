@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
+from qdrant_cluster import Cluster
 from qdrant_faults import Faults
 from qdrant_grpc import Rpc
 from qdrant_keys import Keys
@@ -77,6 +78,11 @@ class StandIn:
         """Ask for these keys from now on."""
         self.keys.full, self.keys.read = api_key, read_key
 
+    @property
+    def cluster(self) -> Cluster:
+        """The peers: `cluster.form(3)`, `cluster.lose(2)`, `cluster.regain(2)`."""
+        return self.state.peers
+
     def name(self, stem: str = "c") -> str:
         """A collection's name that no other test uses."""
         return f"{stem}-{uuid.uuid4().hex[:8]}"
@@ -103,7 +109,7 @@ class StandIn:
 
     def reset(self) -> None:
         """As new: no collections, no faults, no keys, and serving."""
-        if self._runs > 1 or self.faults.gone:
+        if self._runs > 1 or self.faults.gone or self.faults.hung:
             self.stop()  # gRPC clients remember for a while that an address was dead: take others
             self.port = self.grpc_port = 0
             self._runs = 0

@@ -47,7 +47,7 @@ class Faults:
             self._queue: list[Fault] = []
             self.seen: Counter[str] = Counter()  # requests by their text
             self._deadly: tuple[int, str] | None = None
-            self.gone = False
+            self.gone = self.hung = False
 
     def next(
         self,
@@ -68,6 +68,14 @@ class Faults:
         """The server goes away once `count` writes that contain `path` have been answered."""
         with self._lock:
             self._deadly = (count, path.lower())
+
+    def hang(self) -> None:
+        """From now on accept connections and requests, and answer none before `resume`."""
+        self.hung = True
+
+    def resume(self) -> None:
+        """Answer again, what has waited first."""
+        self.hung = False
 
     def count(self, path: str = "") -> int:
         """How many requests have come whose text contains `path`, failed ones included."""

@@ -26,7 +26,7 @@ from qdrant_client.grpc.collections_service_pb2_grpc import (
 )
 from qdrant_faults import Fault, Faults
 from qdrant_keys import Keys
-from qdrant_messages import Call
+from qdrant_messages import Call, given
 from qdrant_state import State
 from qdrant_strict import Refused
 
@@ -42,6 +42,8 @@ CODES = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.ALREADY_EXISTS,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    500: grpc.StatusCode.INTERNAL,
 }
 BROKEN = (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection reset by peer")
 FAILURES = {  # what grpc makes of the fault at the client
@@ -103,9 +105,11 @@ def _serve(server: grpc.Server, state: State) -> None:
 def _method(call: Call, state: State) -> Callable[[Any, grpc.ServicerContext], Any]:
     def method(request: Any, context: grpc.ServicerContext) -> Any:
         try:
+            if call.service == "Points" and "timeout" in request.DESCRIPTOR.fields_by_name:
+                state.check_timeout(request.collection_name, given(request, "timeout"))
             return call.do(state, request)
         except Refused as refused:
-            context.abort(CODES[refused.status], refused.message)
+            context.abort(CODES[refused.status], refused.message.replace("JSON body", "body"))
         except ValidationError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Exception as error:
@@ -150,6 +154,8 @@ class _Guard(grpc.ServerInterceptor):
         )
 
     def _before(self, fault: Fault | None, context: grpc.ServicerContext) -> None:
+        while self._faults.hung and not self._faults.gone and context.is_active():
+            time.sleep(0.01)
         if self._faults.gone:
             context.abort(*BROKEN)
         if fault is None:

@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 from qdrant_client import models
 from qdrant_state import State
 
+SLASH = "\0"  # of a name, in a path: the server keeps it apart from those between names
+VERSION = "1.19.0"  # what the stand-in is like
 C = "/collections/{name}"
 POINTS = f"{C}/points"
 
@@ -25,7 +27,7 @@ class Asked:
 
     @property
     def name(self) -> str:
-        return self.path["name"]
+        return self.path["name"].replace(SLASH, "/")
 
     def read(self, kind: Any) -> Any:
         """The body as one of Qdrant's models, which is `kind`."""
@@ -56,16 +58,48 @@ def updates(name: str, method: str, path: str, do: Callable[[State, Asked], Any]
     return Operation(name, method, path, do, writes=True, update=True)
 
 
-def upsert(state: State, asked: Asked) -> int:
-    told = asked.read(models.PointInsertOperations)
-    given = told.batch if isinstance(told, models.PointsBatch) else told.points
-    return points.upsert(state, asked.name, given, told.update_filter, told.update_mode)
+def metrics(state: State) -> str:
+    """A few lines of what Prometheus is told."""
+    told = [
+        (
+            "app_info",
+            "information about qdrant server",
+            f'{{name="qdrant",version="{VERSION}"}}',
+            1,
+        ),
+        ("app_status_recovery_mode", "features enabled in qdrant server", "", 0),
+        ("collections_total", "number of collections", "", len(state.collections().collections)),
+    ]
+    return "".join(
+        f"# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}\n"
+        for name, help, labels, value in told
+    )
+
+
+def info(state: State, asked: Asked) -> dict[str, Any]:
+    """With the fields that the server shows though they are not set."""
+    found = state.info(asked.name)
+    told: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
+    told["config"].setdefault("quantization_config", None)
+    empty = dict.fromkeys(models.OptimizersConfig.model_fields)
+    told["config"]["optimizer_config"] = empty | told["config"]["optimizer_config"]
+    for index in told["payload_schema"].values():
+        if index["data_type"] == "integer" and "params" in index:
+            index["params"] = dict.fromkeys(("lookup", "range", "is_principal")) | index["params"]
+    return told
+
+
+def scroll(state: State, asked: Asked) -> dict[str, Any]:
+    found = points.scroll(state, asked.name, asked.read(models.ScrollRequest))
+    return dict(found)  # the last page has an offset of null
 
 
 OPERATIONS = (
     reads("collections", "GET", "/collections", lambda s, a: s.collections()),
     reads("exists", "GET", f"{C}/exists", lambda s, a: s.exists(a.name)),
-    reads("info", "GET", C, lambda s, a: s.info(a.name)),
+    reads("metrics", "GET", "/metrics", lambda s, a: metrics(s)),
+    reads("info", "GET", C, info),
+    reads("peers", "GET", "/cluster", lambda s, a: s.peers.status()),
     reads("cluster", "GET", f"{C}/cluster", lambda s, a: s.cluster(a.name)),
     changes("create", "PUT", C, lambda s, a: s.create(a.name, a.read(models.CreateCollection))),
     changes("update", "PATCH", C, lambda s, a: s.update(a.name, a.read(models.UpdateCollection))),
@@ -90,7 +124,14 @@ OPERATIONS = (
         f"{C}/index/{{field}}",
         lambda s, a: s.delete_index(a.name, a.path["field"]),
     ),
-    updates("upsert", "PUT", POINTS, upsert),
+    changes("snapshot", "POST", f"{C}/snapshots", lambda s, a: s.snapshot(a.name)),
+    reads("snapshots", "GET", f"{C}/snapshots", lambda s, a: s.snapshots(a.name)),
+    updates(
+        "upsert",
+        "PUT",
+        POINTS,
+        lambda s, a: points.upsert(s, a.name, a.read(models.PointInsertOperations)),
+    ),
     updates(
         "delete",
         "POST",
@@ -146,11 +187,12 @@ OPERATIONS = (
         lambda s, a: points.retrieve(s, a.name, a.read(models.PointRequest)),
     ),
     reads(
-        "scroll",
-        "POST",
-        f"{POINTS}/scroll",
-        lambda s, a: points.scroll(s, a.name, a.read(models.ScrollRequest)),
+        "retrieve",
+        "GET",
+        f"{POINTS}/{{point}}",
+        lambda s, a: points.point(s, a.name, a.path["point"]),
     ),
+    reads("scroll", "POST", f"{POINTS}/scroll", scroll),
     reads(
         "count",
         "POST",

@@ -10,13 +10,15 @@ import time
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
+from qdrant_checks import malformed
 from qdrant_client import models
 from qdrant_faults import Fault, Faults
 from qdrant_keys import Keys
-from qdrant_operations import OPERATIONS, Asked, Operation
+from qdrant_operations import OPERATIONS, POINTS, SLASH, VERSION, Asked, Operation
 from qdrant_state import State
 from qdrant_strict import Refused
 from starlette.applications import Starlette
@@ -26,7 +28,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-VERSION = "1.20.0"
 LIMIT = 32 << 20  # bytes of a request's body, as the server is delivered
 HEALTH = ("/healthz", "/livez", "/readyz")  # need no key, as the version
 
@@ -36,13 +37,19 @@ def application(
 ) -> ASGIApp:
     async def version(request: Request) -> Response:
         faults.seen["version GET /"] += 1  # counted, and never made to fail
+        await _while_hung(faults)
         return await _version(request)
 
-    routes = [Route("/", version), *(Route(path, _fine) for path in HEALTH)]
+    async def health(request: Request) -> Response:
+        await _while_hung(faults)
+        return await _fine(request)
+
+    routes = [Route("/", version), *(Route(path, health) for path in HEALTH)]
     for operation in OPERATIONS:
         endpoint = _endpoint(operation, state, faults, keys, on_last_write)
         routes.append(Route(operation.path, endpoint, methods=[operation.method]))
-    return _with_transport(Starlette(routes=routes))
+    app = Starlette(routes=routes, exception_handlers={404: lambda *_: Response(status_code=404)})
+    return _as_received(app)
 
 
 async def _version(request: Request) -> Response:
@@ -51,7 +58,8 @@ async def _version(request: Request) -> Response:
 
 
 async def _fine(request: Request) -> Response:
-    return PlainTextResponse(f"{request.url.path[1:]} check passed")
+    ready = request.url.path == "/readyz"
+    return PlainTextResponse("all shards are ready" if ready else "healthz check passed")
 
 
 def _endpoint(
@@ -65,6 +73,7 @@ def _endpoint(
         text = f"{operation.name} {request.method} {request.url.path}"
         fault = faults.take(text)
         asked = Asked(request.path_params, request.query_params, await request.body())
+        await _while_hung(faults)
         if faults.gone or (fault and fault.kind == "reset-before"):
             return _reset(request)
         if fault and fault.kind == "slow":
@@ -78,6 +87,11 @@ def _endpoint(
         return _spoiled(request, answer, fault)
 
     return endpoint
+
+
+async def _while_hung(faults: Faults) -> None:
+    while faults.hung and not faults.gone:
+        await asyncio.sleep(0.01)
 
 
 def _instead(fault: Fault | None, asked: Asked) -> Response | None:
@@ -99,12 +113,13 @@ def _answered(
     started = time.perf_counter()
     try:
         keys.check(key, operation.writes)
+        if operation.path.startswith(POINTS) and (timeout := asked.query.get("timeout")):
+            state.check_timeout(asked.name, int(timeout))
         result = operation.do(state, asked)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        refused = Refused(400, f"Format error in JSON body: {where}: {first['msg']}")
-        return _refusal(refused, started)
+        return _refusal(malformed(f"{where}: {first['msg']}"), started)
     except Refused as refused:
         return _refusal(refused, started)
     except Exception as error:
@@ -112,6 +127,8 @@ def _answered(
         return _refusal(Refused(500, f"Service internal error: {error!r}"), started)
     if operation.update:
         result = _acknowledged(result, asked.query.get("wait") == "true")
+    if isinstance(result, str):
+        return PlainTextResponse(result)
     taken = time.perf_counter() - started
     return _json(200, {"result": result, "status": "ok", "time": taken})
 
@@ -131,7 +148,7 @@ def _refusal(refused: Refused, started: float) -> Response:
 
 
 def _json(status: int, told: dict[str, Any] | BaseModel) -> Response:
-    return Response(to_json(told), status, media_type="application/json")
+    return Response(to_json(told, exclude_none=True), status, media_type="application/json")
 
 
 def _failed(fault: Fault) -> Response:
@@ -184,18 +201,22 @@ async def _gone(receive: Receive) -> None:
 def _reset(request: Request) -> Response:
     """Break the connection as a crash does: the client sees a reset."""
     transport = request.scope["transport"]
-    plain = transport.get_extra_info("socket")
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+    if not transport.is_closing():
+        plain = transport.get_extra_info("socket")
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
     return _Nothing()
 
 
-def _with_transport(app: ASGIApp) -> ASGIApp:
-    """Give the faults the connection, which uvicorn hides behind `send`."""
+def _as_received(app: ASGIApp) -> ASGIApp:
+    """Give the faults the connection, which uvicorn hides behind `send`, and the routes the path
+    with a name's own slashes told from the others."""
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope["transport"] = send.__self__.transport  # type: ignore[attr-defined]
+            raw = scope["raw_path"].decode().replace("%2F", quote(SLASH))
+            scope["path"] = unquote(raw)
         await app(scope, receive, send)
 
     return outer

@@ -7,7 +7,7 @@ from typing import Any
 from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_messages import Call, given, payload_of
-from qdrant_rest import VERSION
+from qdrant_operations import VERSION
 from qdrant_state import State
 
 

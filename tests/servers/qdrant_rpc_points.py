@@ -30,9 +30,11 @@ def upsert(state: State, request: Any) -> int:
     return points.upsert(
         state,
         request.collection_name,
-        [GrpcToRest.convert_point_struct(point) for point in request.points],
-        where(request, "update_filter"),
-        given(request, "update_mode", GrpcToRest.convert_update_mode),
+        models.PointsList(
+            points=[GrpcToRest.convert_point_struct(point) for point in request.points],
+            update_filter=where(request, "update_filter"),
+            update_mode=given(request, "update_mode", GrpcToRest.convert_update_mode),
+        ),
     )
 
 

@@ -6,15 +6,17 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from qdrant_checks import check_counts, check_name, check_path, check_sizes
 from qdrant_client import models
 from qdrant_client.common.client_warnings import SEEN_MESSAGES
+from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.qdrant_local import QdrantLocal
-from qdrant_strict import (
-    Refused,
-)
+from qdrant_cluster import Cluster
+from qdrant_strict import Refused, check_limit
 
 T = TypeVar("T", bound=BaseModel)
 SEEN_MESSAGES.update(  # the engine need not say what it does not do
@@ -56,7 +58,9 @@ class State:
             self._local = QdrantLocal(":memory:")
             self._given: dict[str, models.CreateCollection] = {}  # by physical name
             self._indexes: dict[str, dict[str, models.PayloadIndexInfo]] = {}
+            self._snapshots: dict[str, list[models.SnapshotDescription]] = {}
             self._operations = itertools.count(1)
+            self.peers = Cluster()
 
     # -- collections
 
@@ -69,6 +73,9 @@ class State:
             return models.CollectionExistence(exists=self._local.collection_exists(name))
 
     def create(self, name: str, given: models.CreateCollection) -> bool:
+        check_name(name)
+        check_counts(given)
+        check_sizes(given.vectors)
         with self.engine() as local:
             if name in local.collections:
                 raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
@@ -83,6 +90,7 @@ class State:
             return True
 
     def update(self, name: str, diff: models.UpdateCollection) -> bool:
+        check_counts(diff.params)
         with self.engine(name) as local:
             local.update_collection(name, diff.sparse_vectors, diff.metadata, diff.vectors)
             given = self._given[self._physical(name)]
@@ -100,7 +108,7 @@ class State:
             return True
 
     def _update_vectors(self, name: str, diffs: dict[str, models.VectorParamsDiff]) -> None:
-        kept = self._local.collections[self._physical(name)].config.vectors
+        kept = self.kept(name).config.vectors
         for vector, diff in diffs.items():
             params = kept[vector] if isinstance(kept, dict) else kept
             for key in diff.model_fields_set:
@@ -114,6 +122,7 @@ class State:
         with self.engine() as local:
             self._given.pop(name, None)
             self._indexes.pop(name, None)
+            self._snapshots.pop(name, None)
             return bool(local.delete_collection(name))
 
     def info(self, name: str) -> models.CollectionInfo:
@@ -125,6 +134,7 @@ class State:
                 for key, index in indexes.items()
             }
             found.config = self._config(found.config, given)
+            found.update_queue = models.UpdateQueueInfo(length=0)
             return found
 
     def _config(
@@ -140,20 +150,20 @@ class State:
         }
         params = {**defaults, **{k: v for k, v in extra.items() if v is not None}}
         params |= {"vectors": found.params.vectors, "sparse_vectors": found.params.sparse_vectors}
-        strict = (given.strict_mode_config or models.StrictModeConfig(enabled=False)).model_dump()
+        strict = given.strict_mode_config
         return models.CollectionConfig(
             params=models.CollectionParams(**params),
             hnsw_config=merged(HNSW, given.hnsw_config),
             optimizer_config=merged(OPTIMIZERS, given.optimizers_config),
             wal_config=merged(WAL, given.wal_config),
             quantization_config=given.quantization_config,
-            strict_mode_config=models.StrictModeConfigOutput(**strict),
+            strict_mode_config=strict and models.StrictModeConfigOutput(**strict.model_dump()),
             metadata=found.metadata,
         )
 
     def _having(self, name: str, key: str) -> int:
         """Points that have the key; counted by hand, for information is asked for often."""
-        kept = self._local.collections[self._physical(name)]
+        kept = self.kept(name)
         if "." in key or "[" in key:
             empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
             return int(self._local.count(name, models.Filter(must_not=[empty])).count)
@@ -162,22 +172,7 @@ class State:
 
     def cluster(self, name: str) -> models.CollectionClusterInfo:
         with self.engine(name) as local:
-            shards = self._given[self._physical(name)].shard_number or 1
-            count = local.count(name).count
-            return models.CollectionClusterInfo(
-                peer_id=1,
-                shard_count=shards,
-                local_shards=[
-                    models.LocalShardInfo(
-                        shard_id=i,
-                        points_count=count // shards + (i < count % shards),
-                        state=models.ReplicaState.ACTIVE,
-                    )
-                    for i in range(shards)
-                ],
-                remote_shards=[],
-                shard_transfers=[],
-            )
+            return self.peers.describe(self._given[self._physical(name)], local.count(name).count)
 
     # -- aliases
 
@@ -188,14 +183,15 @@ class State:
             return self._local.get_collection_aliases(name)
 
     def change_aliases(self, actions: Sequence[Any]) -> bool:
-        """All of them or none. The server wants a collection behind an alias, no other alias."""
+        """One after the other: what comes before one that is refused is done, as by the server,
+        which wants a collection behind an alias, no other alias."""
         with self.engine() as local:
-            taken = set(local.aliases)
             for action in actions:
-                self._check_alias(action, taken)
-            return bool(local.update_collection_aliases(actions))
+                self._check_alias(action)
+                local.update_collection_aliases([action])
+            return True
 
-    def _check_alias(self, action: Any, taken: set[str]) -> None:
+    def _check_alias(self, action: Any) -> None:
         collections, new = self._local.collections, None
         if isinstance(action, models.CreateAliasOperation):
             new, target = action.create_alias.alias_name, action.create_alias.collection_name
@@ -203,19 +199,15 @@ class State:
                 raise Refused(404, f"Not found: Collection `{target}` doesn't exist!")
         elif isinstance(action, models.RenameAliasOperation):
             new, old = action.rename_alias.new_alias_name, action.rename_alias.old_alias_name
-            if old not in taken:
+            if old not in self._local.aliases:
                 raise Refused(404, f"Not found: Alias {old} does not exists!")
-            taken.discard(old)
-        elif action.delete_alias.alias_name in taken:
-            taken.discard(action.delete_alias.alias_name)
         if new in collections:
             raise Refused(409, f"Wrong input: Collection `{new}` already exists!")
-        if new is not None:
-            taken.add(new)
 
     # -- payload indexes
 
     def create_index(self, name: str, wanted: models.CreateFieldIndex) -> int:
+        check_path(wanted.field_name)
         with self.engine(name) as local:
             schema = wanted.field_schema
             if schema is None:
@@ -234,6 +226,23 @@ class State:
             self._indexes[self._physical(name)].pop(field, None)
             return self.numbered()
 
+    # -- snapshots
+
+    def snapshot(self, name: str) -> models.SnapshotDescription:
+        """Its name and date; the stand-in keeps no bytes."""
+        with self.engine(name):
+            made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            stem = f"{self._physical(name)}-1-{made.replace('T', '-').replace(':', '-')}"
+            described = models.SnapshotDescription(
+                name=f"{stem}.snapshot", creation_time=made, size=0, checksum="0" * 64
+            )
+            self._snapshots.setdefault(self._physical(name), []).append(described)
+            return described
+
+    def snapshots(self, name: str) -> list[models.SnapshotDescription]:
+        with self.engine(name):
+            return self._snapshots.get(self._physical(name), [])
+
     # -- for the points
 
     @contextmanager
@@ -248,6 +257,14 @@ class State:
                 text = str(error).removeprefix("Wrong input: ")
                 raise Refused(400, f"Wrong input: {text}") from error
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[QdrantLocal]:
+        """The engine, for a change of points, which enough replicas must take."""
+        with self.engine(name) as local:
+            if refusal := self.peers.refusal(self._given[self._physical(name)]):
+                raise refusal
+            yield local
+
     def _physical(self, name: str) -> str:
         return str(self._local.aliases.get(name, name))
 
@@ -257,6 +274,14 @@ class State:
     def strict(self, name: str) -> models.StrictModeConfig:
         strict = self._given[self._physical(name)].strict_mode_config
         return strict if strict and strict.enabled else models.StrictModeConfig()
+
+    def kept(self, name: str) -> LocalCollection:
+        return self._local.collections[self._physical(name)]
+
+    def check_timeout(self, name: str, timeout: int | None) -> None:
+        """A missing collection is refused by what is asked of it."""
+        if self._physical(name) in self._given:
+            check_limit(timeout, self.strict(name).max_timeout, "timeout")
 
     def numbered(self) -> int:
         """The number of the next write."""

@@ -29,8 +29,8 @@ def check_limit(value: float | None, limit: float | None, name: str) -> None:
     if value is not None and limit is not None and value > limit:
         raise Refused(
             400,
-            f'Bad request: Limit exceeded {value} > {limit} for "{name}". '
-            f'Help: Reduce the "{name}" parameter to or below {limit}.',
+            f'Bad request: Limit exceeded {value:.10g} > {limit:.10g} for "{name}". '
+            f'Help: Reduce the "{name}" parameter to or below {limit:.10g}.',
         )
 
 
@@ -41,7 +41,7 @@ def check_exact(exact: bool | None, allowed: bool | None) -> None:
 
 def check_filter(where: models.Filter | None, indexes: Indexes) -> None:
     """Every key of the filter has an index that can answer."""
-    for key, kinds in _needs(where):
+    for key, kinds in conditions(where):
         index = indexes.get(key)
         if kinds and (index is None or index.data_type.value not in kinds):
             raise Refused(
@@ -74,7 +74,7 @@ def check_order(key: str, indexes: Indexes) -> None:
         )
 
 
-def _needs(where: Any, inside: str = "") -> Iterator[tuple[str, set[str]]]:
+def conditions(where: Any, inside: str = "") -> Iterator[tuple[str, set[str]]]:
     """(key, kinds of index that would do) of every condition."""
     if where is None:
         return
@@ -88,11 +88,15 @@ def _needs(where: Any, inside: str = "") -> Iterator[tuple[str, set[str]]]:
 
 def _condition(condition: Any, inside: str) -> Iterator[tuple[str, set[str]]]:
     if isinstance(condition, models.Filter):
-        yield from _needs(condition, inside)
+        yield from conditions(condition, inside)
     elif isinstance(condition, models.NestedCondition):
-        yield from _needs(condition.nested.filter, f"{inside}{condition.nested.key}[].")
+        yield from conditions(condition.nested.filter, f"{inside}{condition.nested.key}[].")
     elif isinstance(condition, models.FieldCondition):
         yield inside + condition.key, _kinds(condition)
+    elif isinstance(condition, models.IsEmptyCondition):
+        yield inside + condition.is_empty.key, set()
+    elif isinstance(condition, models.IsNullCondition):
+        yield inside + condition.is_null.key, set()
 
 
 def _kinds(condition: models.FieldCondition) -> set[str]:

@@ -36,7 +36,7 @@ def connect(server, over: str = "http", **more) -> QdrantClient:
         api_key=more.pop("api_key", server.api_key),
         grpc_port=server.grpc_port or 6334,
         prefer_grpc=over == "grpc",
-        timeout=10,
+        timeout=more.pop("timeout", 10),
         check_compatibility=False,
         grpc_options={"grpc.use_local_subchannel_pool": 1, **more.pop("grpc_options", {})},
         **more,
@@ -252,14 +252,17 @@ def alias(name: str, collection: str) -> models.CreateAliasOperation:
     return models.CreateAliasOperation(create_alias=told)
 
 
-def test_aliases_change_all_or_none(client):
+def test_aliases_change_one_after_the_other(client):
     client.create_collection("one", {})
     client.update_collection_aliases([alias("a", "one")])
     with pytest.raises((UnexpectedResponse, grpc.RpcError)):
         client.update_collection_aliases([alias("b", "one"), alias("c", "missing")])
     with pytest.raises((UnexpectedResponse, grpc.RpcError)):
         client.update_collection_aliases([alias("one", "one")])
-    assert [a.alias_name for a in client.get_aliases().aliases] == ["a"]
+    assert sorted(a.alias_name for a in client.get_aliases().aliases) == ["a", "b"]
+    assert not client.delete_collection("a")
+    assert client.collection_exists("a")
+    refused(400, grpc.StatusCode.INVALID_ARGUMENT, lambda: client.create_collection("a", {}))
 
 
 def test_a_collection_is_as_requested(client):
@@ -304,6 +307,9 @@ def test_a_collection_is_as_requested(client):
     assert set(client.get_collection("c").payload_schema) == {"tenant"}
 
 
+MISSING = str(uuid.UUID(int=999))
+TWICE = models.SparseVector(indices=[1, 1], values=[1.0, 1.0])
+INVALID = (422, grpc.StatusCode.INVALID_ARGUMENT)
 REFUSALS = {
     "missing": (404, grpc.StatusCode.NOT_FOUND, lambda c: c.count("missing")),
     "there already": (409, grpc.StatusCode.ALREADY_EXISTS, lambda c: c.create_collection("c", {})),
@@ -311,6 +317,52 @@ REFUSALS = {
         400,
         grpc.StatusCode.INVALID_ARGUMENT,
         lambda c: c.upsert("c", [models.PointStruct(id=1, vector={"image": [1.0]})]),
+    ),
+    "scroll of nothing": (*INVALID, lambda c: c.scroll("c", limit=0)),
+    "query for nothing": (*INVALID, lambda c: c.query_points("c", NEAREST, "image", limit=0)),
+    "index named twice": (
+        *INVALID,
+        lambda c: c.upsert("c", [models.PointStruct(id=1, vector={"bm25": TWICE})]),
+    ),
+    "name with a slash": (*INVALID, lambda c: c.create_collection("a/b", {})),
+    "name of 256 letters": (*INVALID, lambda c: c.create_collection("x" * 256, {})),
+    "large dimension": (
+        *INVALID,
+        lambda c: c.create_collection(
+            "d", models.VectorParams(size=70_000, distance=models.Distance.DOT)
+        ),
+    ),
+    "payload of a missing point": (
+        404,
+        grpc.StatusCode.NOT_FOUND,
+        lambda c: c.set_payload("c", {"a": 1}, [MISSING]),
+    ),
+    "vectors of a missing point": (
+        404,
+        grpc.StatusCode.NOT_FOUND,
+        lambda c: c.update_vectors("c", [models.PointVectors(id=MISSING, vector={})]),
+    ),
+    "like a missing point": (
+        404,
+        grpc.StatusCode.NOT_FOUND,
+        lambda c: c.query_points("c", MISSING, "image"),
+    ),
+    "query of another dimension": (
+        400,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        lambda c: c.query_points("c", [1.0], "image"),
+    ),
+    "unknown vector": (
+        400,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        lambda c: c.query_points("c", NEAREST, "nope"),
+    ),
+    "path that is not closed": (
+        400,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        lambda c: c.count(
+            "c", models.Filter(must=[models.IsEmptyCondition(is_empty={"key": "a[b"})])
+        ),
     ),
     "facet without an index": (
         400,
@@ -338,6 +390,12 @@ def refused(status: int, code: grpc.StatusCode, ask) -> None:
     error = caught.value
     found = error.code() if isinstance(error, grpc.RpcError) else error.status_code
     assert found in (status, code)
+
+
+def message(error: UnexpectedResponse | grpc.RpcError) -> str:
+    if isinstance(error, grpc.RpcError):
+        return error.details()
+    return error.structured()["status"]["error"]
 
 
 def test_a_missing_collection_has_qdrants_message(qdrant):
@@ -474,6 +532,49 @@ def test_stop_after_some_writes(client, qdrant):
         client.upsert("c", [models.PointStruct(id=3, vector={})])
     qdrant.start()
     assert connect(qdrant).count("c").count == 42
+
+
+@pytest.mark.needs_faults
+@pytest.mark.parametrize(("factor", "goes_on"), [(1, True), (2, False)])
+def test_a_lost_peer(client, qdrant, factor, goes_on):
+    qdrant.cluster.form(3)
+    client.create_collection("c", {}, replication_factor=2, write_consistency_factor=factor)
+    new = models.PointStruct(id=1, vector={})
+    client.upsert("c", [new])
+    qdrant.cluster.lose(2)
+    status = client.cluster_status()
+    assert len(status.peers) == 3
+    assert list(status.message_send_failures) == [status.peers["2"].uri]
+    if goes_on:
+        client.upsert("c", [new])
+    else:
+        with pytest.raises((UnexpectedResponse, grpc.RpcError)) as caught:
+            client.upsert("c", [new])
+        told = message(caught.value)
+        assert "2 out of 3 shards failed to apply operation. First error captured: " in told
+        assert f"Failed to connect to {status.peers['2'].uri}" in told
+    assert client.count("c").count == 1
+    remote = httpx.get(f"{qdrant.url}/collections/c/cluster").json()["result"]["remote_shards"]
+    assert {shard["peer_id"] for shard in remote if shard["state"] == "Dead"} == (
+        {2} if goes_on else set()
+    )
+    qdrant.cluster.regain(2)
+    client.upsert("c", [new])
+    assert not client.cluster_status().message_send_failures
+
+
+@pytest.mark.needs_faults
+def test_a_hung_server(qdrant):
+    qdrant.faults.hang()
+    for path in ("/", "/readyz", "/collections"):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{qdrant.url}{path}", timeout=0.1)
+    with pytest.raises(grpc.RpcError) as caught:
+        connect(qdrant, "grpc", timeout=1).get_collections()
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert qdrant.faults.count("collections") == 2
+    qdrant.faults.resume()
+    assert connect(qdrant).get_collections().collections == []
 
 
 @pytest.mark.parametrize("over", ["http", "grpc"])
