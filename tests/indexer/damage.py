@@ -108,9 +108,12 @@ def apply_damage(folder: Path, damage: Damage, seed: int = 0) -> None:
                 out.write(bytes(length) if damage.kind == "zero" else rng.randbytes(length))
 
 
-def read_points(store: Path) -> dict[str, tuple[dict, dict[str, object]]]:
+def read_points(
+    store: Path, collection: str = "default"
+) -> dict[str, tuple[dict, dict[str, object]]]:
     """Every point: its payload, and its vectors."""
-    with OpenCollection.open(load_config({"store": str(store)})) as opened:
+    config = load_config({"store": str(store), "collection": collection})
+    with OpenCollection.open(config) as opened:
         return {r.id: (r.payload, r.vectors) for r in iterate_records(opened.store, vectors=True)}
 
 

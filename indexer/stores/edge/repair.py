@@ -43,7 +43,7 @@ class Inspection:
 
 
 def inspect(store: EdgeStore, path: Path) -> Inspection:
-    """Read every point of the shard in `path`, a page at a time: 100,000 points in 20 s.
+    """Read every point of the shard in `path`, a page at a time: 100,000 points in half a minute.
 
     Raises `DamagedError` where not even their ids can be read.
     """

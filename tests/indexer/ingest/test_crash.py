@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
+from tests.indexer import damage
+from tests.indexer.cli.conftest import Program
 from tests.programs import ROOT
 
 BATCH = 4
@@ -79,3 +89,92 @@ def test_kill_at_random_moments(tmp_path, photo, colors, seed):
     with OpenCollection.open(load_config({"store": str(store)})) as collection:
         assert collection.store.count() == 60
     assert embedded + added <= 60 + 4 * BATCH, "a crash costs at most one batch"
+
+
+SCENARIOS = {  # what is killed; all begin with an ingested folder that has changed since
+    "a first ingest": ("ingest", "PICTURES", "--batch", "4", "--collection", "new"),
+    "an ingest": ("ingest", "PICTURES", "--batch", "4"),
+    "an ingest that prunes": ("ingest", "PICTURES", "--batch", "4", "--prune"),
+    "a prune": ("prune",),
+    "a reindex": ("reindex", "--model", "shades", "--batch", "4"),
+    "a restore": ("restore", "SNAPSHOT", "--collection", "again"),
+}
+NUM_KILLS = 17  # of each scenario
+PAUSE = 0.03  # seconds that each call of the model takes
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> SimpleNamespace:
+    """A store whose pictures have been added to, deleted, moved and captioned since its ingest."""
+    root = tmp_path_factory.mktemp("library")
+    pictures, program = root / "pictures", Program(root)
+    pictures.mkdir()
+
+    def paint(name: str, seed: int) -> None:
+        noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((60, 45)).save(pictures / name)
+
+    for number in range(30):
+        paint(f"{number}.png", number)
+        if number % 3 == 0:
+            (pictures / f"{number}.txt").write_text(f"caption {number}")
+    (pictures / "note.md").write_text("# One\n\nsnow\n\n# Two\n\nrain\n")
+    program.json("ingest", pictures)
+    program.json("snapshot", "-o", root / "snapshot.tar")
+    for number in range(30, 45):
+        paint(f"{number}.png", number)
+    for number in range(8):
+        (pictures / f"{number}.png").unlink()
+    (pictures / "9.png").rename(pictures / "moved.png")
+    (pictures / "10.txt").write_text("a new caption")
+    (pictures / "12.txt").write_text("another caption")
+    time.sleep(3)  # until the server process has ended
+    return SimpleNamespace(root=root, pictures=pictures, store=root / "store")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_kill_any_process_at_any_moment(library, tmp_path, scenario):
+    """102 kills: of the program, of the shards' server processes, of both. Run again, the command
+    comes to the same end as without a kill."""
+    names = {"PICTURES": library.pictures, "SNAPSHOT": library.root / "snapshot.tar"}
+    command = [names.get(argument, argument) for argument in SCENARIOS[scenario]]
+    collection = command[-1] if "--collection" in command else "default"
+    rng, expected, seconds = random.Random(scenario), None, 0.0
+    for number in range(NUM_KILLS + 1):
+        program = Program(tmp_path / str(number))
+        program.folder.mkdir()
+        store = damage.copy_store(library.store, program.folder / "store")
+        process, started = program.start(*command, pause=PAUSE), time.monotonic()
+        if expected is None:
+            process.communicate(timeout=120)
+            seconds = time.monotonic() - started
+        else:
+            time.sleep(rng.uniform(0.2, 1.0) * seconds)
+            kill(process, store, victim=("program", "servers", "both")[number % 3])
+        for _ in range(2):  # a second time, it finds nothing to do
+            program(*command)
+        report = program.json(
+            "ingest", library.pictures, "--prune", "--collection", collection, POLYLENS_MODEL=""
+        )
+        assert not report["lost"], (number, report)
+        points = damage.read_points(store, collection)
+        doctor = program("doctor", "--json", "--collection", collection, POLYLENS_MODEL="")
+        assert doctor.returncode == 0, (number, doctor.stdout)
+        notes = [check for check in json.loads(doctor.stdout)["checks"] if check["state"] == "note"]
+        assert not [n for n in notes if n["name"] in {"store", "catalog", "collection"}], notes
+        if expected is None:
+            expected = points
+        assert damage.find_differences(expected, points) == {}, number
+        shutil.rmtree(program.folder)
+
+
+def kill(process: subprocess.Popen[str], store: Path, victim: str) -> None:
+    """Kill the program, the server processes of its store, or all of them; wait for the program."""
+    if victim != "servers":
+        process.kill()
+    if victim != "program":
+        for file in store.rglob("keeper.json"):
+            with suppress(OSError, ValueError):
+                os.kill(json.loads(file.read_text())["pid"], signal.SIGKILL)
+    process.communicate(timeout=120)
