@@ -113,9 +113,9 @@ def check(store: Path, pictures: Path, model: ColorEmbedder) -> None:
     assert set(records) == set(expected)
     for id, vector in expected.items():
         assert float(records[id].vectors["image"] @ vector) > 0.999, id
-        caption = Path(records[id].payload["paths"][0]).with_suffix(".txt")
-        assert ("text" in records[id].vectors) == caption.exists()
-        thumbnail = ensure_thumbnail(store / "default/thumbs", id, records[id].payload["paths"])
+        paths = records[id].payload["paths"]
+        thumbnail = ensure_thumbnail(store / "default/thumbs", id, paths, roots=[str(pictures)])
+        assert ("text" in records[id].vectors) == Path(paths[0]).with_suffix(".txt").exists()
         assert decode_image(thumbnail.read_bytes(), side=300).image.size == (32, 24)
 
 
