@@ -102,14 +102,14 @@ class Shard:
 
     def _check_counts(self) -> None:
         """Compare the counts with those of the last clean close: the engine skips what it cannot
-        read."""
+        read. There may be more, in a backup that has an older state."""
         state, found = read_state(self._path), self._count_all()
         if state and state.is_clean:
-            if state.points != found.points:
+            if state.points > found.points:
                 reason = f"{state.points} points were saved, {found.points} were found"
                 raise DamagedError(damage_message(self._location, reason))
             for name, saved in state.vectors.items():
-                if saved != found.vectors.get(name, 0):
+                if saved > found.vectors.get(name, 0):
                     reason = (
                         f"{saved} vectors {name!r} were saved, {found.vectors[name]} were found"
                     )

@@ -117,6 +117,11 @@ def test_copies_of_the_store_and_the_catalog_of_any_age_heal(two_versions, shard
         assert report.recovered == 0
 
 
+def test_a_store_that_is_newer_than_its_state_file_opens(two_versions):
+    two_versions.load("shard.json", "old")
+    assert two_versions.check().recovered == 0
+
+
 def test_points_that_were_lost_are_embedded_again_in_the_same_run(family):
     """As many of them may be lost as new ones have come: the counts say nothing."""
     family.run()
