@@ -11,6 +11,7 @@ import pytest
 
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import TEXT
+from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
@@ -222,3 +223,25 @@ def test_numbers_that_the_store_rounds_are_not_taken_for_lost_writes(family):
     report, model = family.run()
     assert report.recovered == 0
     assert not model.calls
+
+
+def test_points_that_a_server_has_lost_are_written_again(http_store, tmp_path, photo):
+    """They were acknowledged by a node that is gone; other machines have written meanwhile."""
+    for number in range(4):
+        photo(tmp_path / "pictures" / f"{number}.png", number, size=(40, 30))
+    model, config = ColorEmbedder(), load_config(http_store)
+    with OpenCollection.open_or_create(config, model.card) as opened:
+        ingest([tmp_path / "pictures"], opened, model)
+        records = list(iterate_records(opened.store, vectors=True))
+        opened.store.delete([record.id for record in records[:2]])
+        payload = {**records[2].payload, "content": "f" * 64, "paths": ["/elsewhere/a.png"]}
+        strangers = [
+            replace(records[2], id=make_point_ids(f"{n}")[0], payload=payload) for n in (0, 1)
+        ]
+        opened.store.upsert(strangers)
+        report = ingest([tmp_path / "pictures"], opened, model)
+        assert (report.recovered, report.added, report.unchanged) == (2, 2, 2)
+        assert opened.store.count() == 6
+        again = ingest([tmp_path / "pictures"], opened, model, IngestOptions(prune=True))
+        assert (again.recovered, again.unchanged, again.removed) == (0, 4, 0)
+        assert opened.store.count() == 6
