@@ -42,7 +42,7 @@ def start_server() -> Iterator[Connection]:
     config = load_config()
     if open_backend(config).is_shared:
         port = config.qdrant_grpc_port or 6334
-        yield Connection(config.store, config.qdrant_api_key, port, config.qdrant_ca)
+        yield Connection(config.store, config.store_api_key, port, config.qdrant_ca)
         return
     with start_stand_in() as server:
         yield Connection(server["url"], grpc_port=server["grpc_port"])

@@ -36,6 +36,16 @@ class EmbeddingModel(ABC):
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """Embed `inputs`, in their order; see `embedder.Embedder`."""
 
+    def embed_and_count(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None = None
+    ) -> tuple[Vectors, list[int]]:
+        """Embed `inputs`, and count the tokens that the model reads of each.
+
+        A token is one of the model's: of the text with its prompt, and what an image takes in the
+        sequence. 0 where the model has no tokens, or does not tell.
+        """
+        return self.embed(inputs, role, instruction), [0] * len(inputs)
+
     @property
     def max_concurrency(self) -> int:
         """How many calls of `embed` at once make the model faster."""

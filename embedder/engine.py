@@ -68,6 +68,10 @@ class Backbone(Protocol[T]):
 
     def bucket(self, ready: T) -> Bucket: ...
 
+    def count_tokens(self, ready: T) -> int:
+        """Count the tokens that the model reads, without padding."""
+        ...
+
     def process(self, ready: T) -> Any:
         """Do the costly part of one input, such as resizing its images."""
         ...
@@ -112,25 +116,39 @@ class Engine(EmbeddingModel):
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """Embed `inputs`; raise `EmbedderError` also for a vector that is not finite."""
-        rows = self.states(inputs, role, instruction)[:, : self.card.dim]
+        return self.embed_and_count(inputs, role, instruction)[0]
+
+    def embed_and_count(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None = None
+    ) -> tuple[Vectors, list[int]]:
+        """As `embed`, with the number of tokens of each input."""
+        ready = self._prepare(inputs, role, instruction)
+        rows = self._compute_states(ready)[:, : self.card.dim]
         if not np.isfinite(rows).all():
             raise EmbedderError(
                 f"{self.card.name} computed a vector that is not finite; try --dtype float32"
             )
-        return normalize(rows)
+        return normalize(rows), [self.backbone.count_tokens(item) for item in ready]
 
     def states(
         self, inputs: Sequence[Input], role: Role, instruction: str | None = None
     ) -> NDArray[np.float32]:
         """Compute (n, full dim) rows, before truncation and normalization."""
-        if not inputs:
-            return np.zeros((0, self.card.dim), dtype=np.float32)
+        return self._compute_states(self._prepare(inputs, role, instruction))
+
+    def _prepare(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None
+    ) -> Sequence[Any]:
         check_role(role)
         start = time.perf_counter()
         ready = [self.backbone.prepare(item, role, instruction) for item in inputs]
-        buckets = [self.backbone.bucket(item) for item in ready]
         self.timing.prepare += time.perf_counter() - start
-        return self._run(ready, buckets)
+        return ready
+
+    def _compute_states(self, ready: Sequence[Any]) -> NDArray[np.float32]:
+        if not ready:
+            return np.zeros((0, self.card.dim), dtype=np.float32)
+        return self._run(ready, [self.backbone.bucket(item) for item in ready])
 
     def plan_batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
         """Split a call into batches of indices; a few at least, so that the device starts with the

@@ -55,19 +55,27 @@ class MultiDeviceEmbedder(EmbeddingModel):
 
         Raises `EmbedderError`, also if a device's process has died.
         """
+        return self.embed_and_count(inputs, role, instruction)[0]
+
+    def embed_and_count(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None = None
+    ) -> tuple[Vectors, list[int]]:
+        """As `embed`, with the number of tokens of each input."""
         size = max(1, min(CHUNK_SIZE, -(-len(inputs) // len(self._workers))))
         starts = iter(range(0, len(inputs), size))  # shared: each worker takes the next chunk
         vectors = np.empty((len(inputs), self.card.dim), dtype=np.float32)
+        tokens = [0] * len(inputs)
 
         def embed_chunks(worker: DeviceWorker) -> None:
             for start in starts:
                 chunk = list(inputs[start : start + size])
-                vectors[start : start + size] = worker(chunk, role, instruction)
+                end = start + len(chunk)
+                vectors[start:end], tokens[start:end] = worker(chunk, role, instruction)
 
         with ThreadPoolExecutor(len(self._workers)) as threads:
             for future in [threads.submit(embed_chunks, worker) for worker in self._workers]:
                 future.result()
-        return vectors
+        return vectors, tokens
 
     def close(self) -> None:
         for worker in self._workers:
@@ -89,7 +97,8 @@ class DeviceWorker:
         self._connection.send((name, settings))
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the model's `embed`; raise what it raised, `UnavailableError` for a dead process."""
+        """Call the model's `embed_and_count`; raise what it raises, and `UnavailableError` for a
+        dead process."""
         with self._lock:
             try:
                 self._connection.send(arguments)
@@ -98,7 +107,7 @@ class DeviceWorker:
             return self.receive()
 
     def receive(self) -> Any:
-        """Return the model's card at first, then what `embed` returned; raise what it raised."""
+        """Return the model's card at first, then what a call returned; raise what it raised."""
         try:
             answer = self._connection.recv()
         except (EOFError, OSError):
@@ -133,7 +142,7 @@ def main(fd: int) -> None:
         while True:
             inputs, role, instruction = connection.recv()
             try:
-                connection.send(model.embed(inputs, role, instruction))
+                connection.send(model.embed_and_count(inputs, role, instruction))
             except Exception as error:  # the caller raises it
                 connection.send(error)
     except (EOFError, OSError):

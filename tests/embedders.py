@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from embedder.encoding import EmbeddingModel
 from embedder.types import Input, ModelCard, Role, Settings, Vectors
 
 DIM = 48
@@ -33,7 +34,7 @@ CARDS = [CARD, SHADES]
 PAUSE = "TEST_EMBEDDER_PAUSE"  # seconds that each call takes, for tests of interrupts
 
 
-class ColorEmbedder:
+class ColorEmbedder(EmbeddingModel):
     """Embeds an image as a 4x4 grid of colors, a text as the color it names."""
 
     COLORS: ClassVar = {

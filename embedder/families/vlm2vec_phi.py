@@ -73,6 +73,11 @@ class PhiBackbone:
         text, images = ready
         return Bucket(len(images), len(text) // 3 + MAX_IMAGE_TOKENS * len(images))
 
+    def count_tokens(self, ready: PreparedInput) -> int:
+        """Count the tokens of the text, and the most that its images may have."""
+        text, images = ready
+        return len(self._processor.tokenizer(text)["input_ids"]) + MAX_IMAGE_TOKENS * len(images)
+
     def process(self, ready: PreparedInput) -> Mapping[str, torch.Tensor]:
         text, images = ready
         row: Mapping[str, torch.Tensor]

@@ -83,7 +83,7 @@ class Endpoints:
         return Response(self._service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     async def models(self, request: Request) -> Response:
-        card = self._service.card
+        card = self._service.public_card
         model = {"id": self._service.name, "object": "model", "created": 0, "owned_by": "polylens"}
         return JSONResponse({"object": "list", "data": [model | {"polylens": asdict(card)}]})
 
@@ -92,7 +92,8 @@ class Endpoints:
         started = time.perf_counter()
         request.state.kind = "unknown"
         try:
-            response = await self._handle_embeddings(request)
+            work = self._handle_embeddings(request)
+            response = await self._service.run_until_refused(work)
         except HTTPError as error:
             response = error_response(error)
         except ClientDisconnect:

@@ -19,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from embedder.encoding import EmbeddingModel
 from embedder.server.schemas import HTTPError
-from embedder.types import Embedder, Input, Role, Vectors
+from embedder.types import Input, Role, Vectors
 
 GATHER_RATIO = 0.1  # of the last batch's time: how long to wait for the clients just answered
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-Outcome: TypeAlias = NDArray[np.float32] | Exception
-"""A (dim,) vector, or the error."""
+Outcome: TypeAlias = tuple[NDArray[np.float32], int] | Exception
+"""A (dim,) vector and the number of tokens read for it, or the error."""
 
 
 class Metrics:
@@ -64,7 +65,7 @@ class PendingRequest:
     role: Role
     instruction: str | None
     submitted_at: float = field(default_factory=time.perf_counter)
-    future: Future[Vectors] = field(default_factory=Future)
+    future: Future[tuple[Vectors, int]] = field(default_factory=Future)
     outcomes: list[Outcome] = field(default_factory=list)
     taken_count: int = 0
 
@@ -83,11 +84,14 @@ class PendingRequest:
         self.outcomes += outcomes
         if len(self.outcomes) < len(self.inputs):
             return
-        failed = next((o for o in self.outcomes if isinstance(o, Exception)), None)
-        if failed is not None:
-            self.future.set_exception(failed)
-        else:
-            self.future.set_result(np.stack(self.outcomes))  # type: ignore[arg-type]
+        rows, tokens = [], 0
+        for outcome in self.outcomes:
+            if isinstance(outcome, Exception):
+                self.future.set_exception(outcome)
+                return
+            rows.append(outcome[0])
+            tokens += outcome[1]
+        self.future.set_result((np.stack(rows), tokens))
 
 
 class Batcher:
@@ -95,7 +99,7 @@ class Batcher:
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: EmbeddingModel,
         metrics: Metrics,
         *,
         max_batch: int = 32,
@@ -103,7 +107,7 @@ class Batcher:
         max_concurrency: int = 1,
     ) -> None:
         """`max_concurrency`: calls of the model at the same time."""
-        self._embedder, self._metrics = embedder, metrics
+        self._embed, self._metrics = embedder.embed_and_count, metrics
         self._max_batch, self._max_queue = max_batch, max_queue
         self._changed = threading.Condition()
         self._pending: deque[PendingRequest] = deque()
@@ -144,13 +148,14 @@ class Batcher:
                 self._remove(pending)
             return is_untouched
 
-    def close(self) -> None:
-        """Finish the queue, and end the threads."""
+    def close(self, timeout: float | None = None) -> None:
+        """Finish the queue, and end the threads; give up after so many seconds, if given."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        end = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
-            thread.join()
+            thread.join(None if end is None else max(end - time.monotonic(), 0))
 
     def _remove(self, pending: PendingRequest) -> None:
         if pending in self._pending:
@@ -222,8 +227,8 @@ class Batcher:
     ) -> list[Outcome]:
         """Embed, or halve a batch that fails until the bad input fails alone."""
         try:
-            rows = self._embedder.embed(inputs, role, instruction)
-            return [row for row, _ in zip(rows, inputs, strict=True)]
+            rows, tokens = self._embed(inputs, role, instruction)
+            return list(zip(rows, tokens, strict=True))
         except Exception as error:  # whatever a model throws must not end the thread
             if len(inputs) == 1:
                 return [error]

@@ -1,7 +1,8 @@
 """The server process: its socket, loading the model in the background, shutdown.
 
-The first SIGINT or SIGTERM drains: `/readyz` returns 503, new requests are refused, requests in
-flight are answered. The second, or 30 seconds, ends it at once.
+The first SIGINT or SIGTERM drains: `/readyz` returns 503, new requests are refused with 503, and
+requests in flight are answered. Those that take too long are refused with 503 too, so that the
+process ends within 10 seconds, which is what Docker gives it. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 from types import FrameType
 
 import uvicorn
 
 from embedder.client.http import is_loopback
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.listener import format_url, handle_end_signals, open_listener
 from embedder.server.app import create_app
 from embedder.server.service import Service
-from embedder.types import Embedder
 
-DRAIN_TIMEOUT = 30
+DRAIN_TIMEOUT = 7.0  # seconds for the requests in flight
+EXIT_TIMEOUT = 9.5  # seconds until the process ends, with the sending of answers
 KEEP_ALIVE_TIMEOUT = 75  # seconds; longer than load balancers', so that they close connections
 
 
 def run_server(
-    load: Callable[[], Embedder],
+    load: Callable[[], EmbeddingModel],
     service: Service,
     *,
     host: str = "127.0.0.1",
@@ -54,13 +57,12 @@ def run_server(
         ws="none",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
-        timeout_graceful_shutdown=5,
     )
     server = DrainingServer(config, service)
     server.load_in_background(load, notify, f"{format_url(listener)}/v1")
     server.run(sockets=[listener])
     if not server.force_exit:
-        service.close()
+        service.close(server.seconds_left)
     if server.load_error is not None:
         raise server.load_error
     if server.received_signal == signal.SIGINT:
@@ -73,12 +75,12 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self._drain_deadline = 0.0
+        self._ends_at = inf  # time.monotonic() at which it is over
         self.received_signal: int | None = None
         self.load_error: Exception | None = None
 
     def load_in_background(
-        self, load: Callable[[], Embedder], notify: Callable[[str], None], url: str
+        self, load: Callable[[], EmbeddingModel], notify: Callable[[str], None], url: str
     ) -> None:
         """Load the model in a thread; an error ends the server."""
 
@@ -100,11 +102,22 @@ class DrainingServer(uvicorn.Server):
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received_signal is not None:
             self.should_exit = self.force_exit = True
+        else:
+            self._ends_at = time.monotonic() + EXIT_TIMEOUT
         self.received_signal = number
         self._service.is_draining = True
-        self._drain_deadline = time.monotonic() + DRAIN_TIMEOUT
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the process has to end; None without a signal."""
+        return None if self._ends_at == inf else max(self._ends_at - time.monotonic(), 0.0)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end; called every 0.1 s."""
-        drained = not self._service.in_flight or time.monotonic() > self._drain_deadline
-        return await super().on_tick(counter) or (self._service.is_draining and drained)
+        left = self.seconds_left
+        if left is not None:
+            if left < EXIT_TIMEOUT - DRAIN_TIMEOUT:
+                self._service.refuse_in_flight()
+            self.config.timeout_graceful_shutdown = max(int(left), 1)  # for answers being sent
+        ends = await super().on_tick(counter)
+        return ends or (self._service.is_draining and not self._service.in_flight)

@@ -21,6 +21,12 @@ ENCODINGS = ("float", "base64")
 DATA_URL_PATTERN = re.compile(r"data:[\w.+/-]*(?:;[\w.+=-]+)*;base64,", re.I)
 
 
+TOKEN_IDS_HINT = (
+    "'input' is token ids, of which no server can know the tokenizer: send the text itself "
+    "(in LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """The most bytes per request (and 16 times that in flight), pixels per image, inputs per
@@ -118,11 +124,8 @@ def parse_request(body: bytes, limits: ServerLimits) -> EmbeddingRequest:
     )
 
 
-def build_response(rows: Vectors, request: EmbeddingRequest, model: str) -> bytes:
-    """Build the body: vectors as lists of numbers, or as base64 of little-endian float32.
-
-    `usage` is 0: models here do not count tokens.
-    """
+def build_response(rows: Vectors, tokens: int, request: EmbeddingRequest, model: str) -> bytes:
+    """Build the body: vectors as lists of numbers, or as base64 of little-endian float32."""
     if request.encoding == "base64":
         vectors: list[Any] = [base64.b64encode(row.astype("<f4")).decode("ascii") for row in rows]
     else:
@@ -131,7 +134,7 @@ def build_response(rows: Vectors, request: EmbeddingRequest, model: str) -> byte
         {"object": "embedding", "index": index, "embedding": vector}
         for index, vector in enumerate(vectors)
     ]
-    usage = {"prompt_tokens": 0, "total_tokens": 0}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     response = {"object": "list", "data": data, "model": model, "usage": usage}
     return json.dumps(response, separators=(",", ":")).encode()
 
@@ -150,8 +153,8 @@ def _parse_texts(value: Any, limits: ServerLimits) -> tuple[RequestItem, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts:
         raise HTTPError(400, "'input' is a text or a list of texts", param="input")
-    if isinstance(texts[0], int | list):
-        raise HTTPError(400, "'input' is token ids; send the text itself", param="input")
+    if any(isinstance(text, int | list) for text in texts):
+        raise HTTPError(400, TOKEN_IDS_HINT, param="input")
     if len(texts) > limits.inputs:  # 413: a client may halve its batch
         message = f"{len(texts)} inputs; at most {limits.inputs} per request"
         raise HTTPError(413, message, param="input")

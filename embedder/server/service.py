@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import FIRST_COMPLETED
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError, UnusableFileError
+from embedder.families.registry import FAMILIES, URL_SCHEMES
 from embedder.server.batcher import Batcher, Metrics, PendingRequest
 from embedder.server.schemas import (
     EmbeddingRequest,
@@ -20,16 +24,26 @@ from embedder.server.schemas import (
     build_response,
     parse_request,
 )
-from embedder.types import Embedder, Input, ModelCard, Vectors, normalize
+from embedder.types import Input, ModelCard, Vectors, normalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 T = TypeVar("T")
 
+DRAINING = "the server is shutting down; try again"
 CLIENT_CLOSED_REQUEST = 499  # nginx's status; only the metrics show it
 INLINE_PARSE_BYTES = 64 << 10  # bytes; smaller bodies are parsed without a thread
 DECODE_THREADS = 4
+
+
+def make_public_name(name: str) -> str:
+    """Return a model's name for others: of a folder its last part, of another server its model."""
+    prefix, _, rest = name.partition(":")
+    path = rest if prefix in {family.name for family in FAMILIES} else name
+    if path.startswith(URL_SCHEMES):
+        return path.rpartition("#")[2]
+    return Path(path).name if Path(path).is_absolute() else name
 
 
 class Service:
@@ -40,6 +54,7 @@ class Service:
     ) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.is_draining = False
+        self._refused = asyncio.Event()
         self.in_flight, self._in_flight_bytes = 0, 0  # requests, and their bytes
         self._max_batch, self._name = max_batch, name
         self._decoders = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
@@ -56,9 +71,17 @@ class Service:
     @property
     def name(self) -> str:
         """The name of the model for clients."""
-        return self._name or self.card.name
+        return self._name or make_public_name(self.card.name)
 
-    def start_model(self, embedder: Embedder) -> None:
+    @property
+    def public_card(self) -> ModelCard:
+        """The model's card without where it is on this machine, or on another server."""
+        card = self.card
+        if make_public_name(card.name) == card.name:
+            return card
+        return replace(card, name=self.name, source=self.name)
+
+    def start_model(self, embedder: EmbeddingModel) -> None:
         """Warm up, then serve; raises what the model raises."""
         embedder.embed([Input("warm")], "query")
         batcher = Batcher(
@@ -66,15 +89,33 @@ class Service:
             self.metrics,
             max_batch=self._max_batch,
             max_queue=self.limits.queue,
-            max_concurrency=getattr(embedder, "max_concurrency", 1),
+            max_concurrency=embedder.max_concurrency,
         )
         self._model = (embedder.card, batcher)
 
-    def close(self) -> None:
-        """Finish the queue."""
+    def close(self, timeout: float | None = None) -> None:
+        """Finish the queue, for so many seconds at most."""
         if self._model:
-            self._model[1].close()
+            self._model[1].close(timeout)
         self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def refuse_in_flight(self) -> None:
+        """End the wait of all requests in flight: they are refused, and may be tried elsewhere."""
+        self._refused.set()
+
+    async def run_until_refused(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns; cancel it and raise `HTTPError` if it is refused before."""
+        task, refused = asyncio.ensure_future(work), asyncio.ensure_future(self._refused.wait())
+        try:
+            await asyncio.wait({task, refused}, return_when=FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            self.metrics.rejected.labels("draining").inc()
+            raise HTTPError(503, DRAINING, code="draining", retry_after=1)
+        finally:
+            refused.cancel()
+            task.cancel()
+            await asyncio.wait({task})  # it leaves the queue
 
     @contextlib.contextmanager
     def admit(self, size: int) -> Iterator[None]:
@@ -85,7 +126,7 @@ class Service:
         self._require_model()
         if self.is_draining:
             self.metrics.rejected.labels("draining").inc()
-            raise HTTPError(503, "the server is shutting down", code="draining", retry_after=1)
+            raise HTTPError(503, DRAINING, code="draining", retry_after=1)
         is_full = self.in_flight and self._in_flight_bytes + size > 16 * self.limits.bytes
         if is_full or self.in_flight >= self.limits.queue:
             self.metrics.rejected.labels("queue").inc()
@@ -115,12 +156,12 @@ class Service:
             inputs.append(Input(item.text, tuple(decoded)))
         card, batcher = self._require_model()
         pending = batcher.submit(inputs, request.role, request.instruction)
-        rows = await self._wait_for_vectors(batcher, pending, disconnected)
+        rows, tokens = await self._wait_for_vectors(batcher, pending, disconnected)
         if not np.isfinite(rows).all():
             raise HTTPError(500, "the model computed a vector that is not finite")
         dim = request.dimensions or card.dim
         rows = rows if rows.shape[1] == dim else normalize(rows[:, :dim])
-        return build_response(rows, request, self.name)
+        return build_response(rows, tokens, request, self.name)
 
     def _require_model(self) -> tuple[ModelCard, Batcher]:
         if self._model is None:
@@ -130,7 +171,7 @@ class Service:
 
     def _validate(self, request: EmbeddingRequest) -> None:
         card = self.card
-        if request.model not in {self.name, card.name}:
+        if request.model not in {self.name, make_public_name(card.name)}:
             message = f"the model {request.model!r} does not exist here; served: {self.name}"
             raise HTTPError(404, message, code="model_not_found", param="model")
         has_images = any(item.image_files for item in request.items)
@@ -154,8 +195,8 @@ class Service:
 
     async def _wait_for_vectors(
         self, batcher: Batcher, pending: PendingRequest, disconnected: asyncio.Future[None]
-    ) -> Vectors:
-        """Wait for the rows; a request that does not get them leaves the queue."""
+    ) -> tuple[Vectors, int]:
+        """Wait for the rows and their tokens; a request that gets none leaves the queue."""
         rows = asyncio.wrap_future(pending.future)
         either: set[asyncio.Future[Any]] = {rows, disconnected}
         try:
@@ -170,7 +211,8 @@ class Service:
                 raise HTTPError(CLIENT_CLOSED_REQUEST, "the client has disconnected")
             return rows.result()
         except EmbedderError as error:
-            raise HTTPError(400, str(error)) from error
+            message = str(error).replace(self._require_model()[0].name, self.name)
+            raise HTTPError(400, message) from error
         finally:
             if not rows.done():
                 batcher.discard(pending)

@@ -125,6 +125,9 @@ class VisionLanguageBackbone:
         extra_tokens = image_count * architecture.extra_tokens
         return Bucket(architecture.batch_key(image_count), len(ready.ids), extra_tokens)
 
+    def count_tokens(self, ready: PreparedInput) -> int:
+        return len(ready.ids)
+
     def process(self, ready: PreparedInput) -> list[Mapping[str, Any]]:
         """Resize the images, bicubic as the families do, and preprocess them."""
         pairs = zip(ready.images, ready.sizes, strict=True)

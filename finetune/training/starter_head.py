@@ -106,6 +106,9 @@ class StarterHead(Trainable):
     def bucket(self, ready: Features) -> Bucket:
         return Bucket("", 1)
 
+    def count_tokens(self, ready: Features) -> int:
+        return 0  # nobody asks while it is trained
+
     def process(self, ready: Features) -> None:
         """`prepare` has done it all."""
 

@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 import embedder
+from embedder.engine import Engine
 from embedder.errors import EmbedderError
 from embedder.types import Input
 
@@ -60,6 +61,20 @@ def test_an_image_with_text_differs_from_each_alone(loaded):
 def test_an_empty_input_is_refused(loaded, item):
     with pytest.raises(EmbedderError, match="neither a text nor an image"):
         loaded.embed([item], "query")
+
+
+def test_tokens_are_counted_as_the_model_reads_them(loaded):
+    rows, counts = loaded.embed_and_count([Input("a cat"), Input("a cat a cat"), *mixed()], "query")
+    assert rows.shape[0] == len(counts)
+    assert 0 < counts[0] < counts[1]
+    if not isinstance(loaded, Engine):
+        return
+    read = [ready.ids for ready in prepared(loaded, [Input("a cat"), *mixed()])]
+    assert [counts[0], *counts[2:]] == list(map(len, read))
+
+
+def prepared(engine: Engine, inputs: list[Input]) -> list:
+    return [engine.backbone.prepare(item, "query", None) for item in inputs]
 
 
 def test_no_inputs_give_no_rows(loaded):

@@ -47,6 +47,9 @@ class Counting:
     def bucket(self, ready):
         return Bucket("text", len(ready))
 
+    def count_tokens(self, ready):
+        return len(ready)
+
     def process(self, ready):
         self.threads.add(threading.current_thread().name)
 

@@ -73,6 +73,9 @@ class Hungry:
     def bucket(self, ready):
         return Bucket("text", len(ready))
 
+    def count_tokens(self, ready):
+        return len(ready)
+
     def process(self, ready):
         return None
 

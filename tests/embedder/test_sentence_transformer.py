@@ -369,6 +369,20 @@ def test_qwen_token_counts_match_the_computation(qwen_model):
     assert max(overheads) - min(overheads) <= 8  # what a turn and a picture's marks take
 
 
+@pytest.mark.parametrize("kind", ["qwen_model", "siglip_model", "bert_model"])
+@pytest.mark.parametrize("text", ["a cat", "a very long text " * 40])
+def test_tokens_are_counted_as_the_model_reads_them(kind, text, request):
+    """Those that the attention mask, or the padding, leaves."""
+    engine = request.getfixturevalue(kind)
+    backbone = engine.backbone
+    _, (count,) = engine.embed_and_count([Input(text)], "query")
+    ready = backbone.prepare(Input(text), "query", None)
+    features = backbone.sentence_transformer.preprocess([{"text": ready.text}], prompt=ready.prompt)
+    ids = features["input_ids"][0]
+    mask = features.get("attention_mask", [ids != backbone._tokenizer.pad_token_id])[0]
+    assert count == int(mask.sum())
+
+
 def test_qwen_pixel_budget_reduces_tokens(qwen):
     small = loaded(qwen, pixel_budget=16 * 1024)
     ready = small.backbone.prepare(CASES["large"], "document", None)

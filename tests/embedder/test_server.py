@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -21,12 +22,18 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.families import remote
 from embedder.families.starter.model import Starter
+from embedder.server.app import create_app
 from embedder.server.batcher import Batcher, Metrics
+from embedder.server.schemas import ServerLimits
+from embedder.server.service import Service, make_public_name
 from embedder.types import Input, Settings
+from tests.embedder.toy_server import Toy
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy_server.py")
@@ -147,7 +154,9 @@ def test_openais_client_gets_the_models_vectors(client, starter, encoding):
         rows = [np.frombuffer(base64.b64decode(row), "<f4") for row in rows]
     np.testing.assert_allclose(rows, starter.embed([Input(t) for t in texts], "query"), atol=1e-6)
     assert [row.index for row in answer.data] == [0, 1, 2]
-    assert answer.model == "starter" and answer.usage.prompt_tokens == 0
+    assert answer.model == "starter"
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens
+    assert answer.usage.prompt_tokens == sum(map(starter._text_tower.count_tokens, texts)) == 25
 
 
 def test_openais_client_lists_the_model(client, starter):
@@ -311,7 +320,7 @@ def test_a_text_model_refuses_images(toys):
 
 def test_a_bad_text_fails_alone():
     with toy() as (url, _), ThreadPoolExecutor(8) as pool:
-        first = pool.submit(ask, url, "sleep 0.5")
+        first = pool.submit(ask, url, "sleep 1")
         time.sleep(0.2)  # the others gather
         texts = ["a", "bad", "b", "fault", "c"]
         answers = list(pool.map(lambda text: ask(url, text), texts))
@@ -362,7 +371,7 @@ def test_two_threads_embed_at_once():
     """And each client still gets its own."""
     both = threading.Barrier(2, timeout=10)
 
-    class Paired:
+    class Paired(EmbeddingModel):
         def embed(self, inputs, role, instruction=None):
             if inputs[0].text != "last":
                 both.wait()
@@ -370,14 +379,14 @@ def test_two_threads_embed_at_once():
 
     batcher = Batcher(Paired(), Metrics(), max_batch=1, max_concurrency=2)
     tickets = [batcher.submit([Input(text)], "query", None) for text in "abcd"]
-    assert [ticket.future.result(10)[0, 0] for ticket in tickets] == [97, 98, 99, 100]
+    assert [ticket.future.result(10)[0][0, 0] for ticket in tickets] == [97, 98, 99, 100]
     last = batcher.submit([Input("last")], "query", None)
     batcher.close()
-    assert last.future.result(10).shape == (1, 8)
+    assert last.future.result(10)[0].shape == (1, 8)
 
 
 def test_a_request_canceled_while_a_batch_gathers():
-    class Slow:
+    class Slow(EmbeddingModel):
         def embed(self, inputs, role, instruction=None):
             time.sleep(0.5 * (len(inputs) > 1))
             return np.ones((len(inputs), 8), np.float32)
@@ -387,7 +396,7 @@ def test_a_request_canceled_while_a_batch_gathers():
     dropped = batcher.submit([Input("c")], "query", None)  # held back for a second one
     batcher.discard(dropped)
     time.sleep(0.1)
-    assert batcher.submit([Input("d")], "query", None).future.result(5).shape == (1, 8)
+    assert batcher.submit([Input("d")], "query", None).future.result(5)[0].shape == (1, 8)
     batcher.close()
 
 
@@ -442,8 +451,8 @@ def test_health_is_ok_before_the_model_is_ready():
 LOADING = """
 import sys
 sys.path.insert(0, {folder!r})
-from toy_server import load, run_server, Service, ServerLimits
-run_server(lambda: load(1.5), Service(ServerLimits()), port={port})
+from toy_server import load, run, Service, ServerLimits
+run.run_server(lambda: load(1.5), Service(ServerLimits()), port={port})
 """
 
 
@@ -463,6 +472,100 @@ def test_sigterm_drains():
         assert "shutting down" in ask(url, "a").text
         assert busy.result().status_code == 200
         assert process.wait(10) == 0
+
+
+def statuses(answers) -> list[int]:
+    """The status of each answer; 0 for a connection that was refused, or closed unused."""
+    found = []
+    for answer in answers:
+        try:
+            found.append(answer.result().status_code)
+        except httpx.TransportError:
+            found.append(0)
+    return found
+
+
+def test_sigterm_answers_all_that_wait():
+    """Also those in the queue; who comes later is refused, and nobody gets a 500."""
+    with toy(batch=1) as (url, process), ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(ask, url, f"sleep 0.1 {n}") for n in range(20)]
+        until(lambda: counted(url).get('polylens_inputs_total{kind="text"}') == 20)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: state(url) == 503)
+        late = [pool.submit(ask, url, "late") for _ in range(20)]
+        assert statuses(waiting) == [200] * 20
+        assert set(statuses(late)) <= {503, 0}
+        assert process.wait(10) == 0
+
+
+def test_sigterm_refuses_what_takes_too_long():
+    """What the model computes, what waits for it, and what is still being sent."""
+    with toy(batch=1, drain=0.5) as (url, process), ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(ask, url, f"sleep 60 {n}") for n in range(3)]
+        host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+            until(lambda: counted(url)["polylens_queue_inputs"] == 2)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert statuses(waiting) == [503] * 3
+            assert all(answer.result().headers["retry-after"] == "1" for answer in waiting)
+            assert slow.recv(100).startswith(b"HTTP/1.1 503")
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 4
+
+
+def test_a_second_signal_ends_it_at_once():
+    with toy() as (url, process), ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(ask, url, "sleep 60")
+        until(lambda: counted(url)["polylens_queue_seconds_count"] == 1)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: state(url) == 503)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        process.wait(10)
+        assert time.monotonic() - began < 2
+        statuses([busy])
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3], [[1, 2], [3]], ["a", [1]], [True], [[]]])
+def test_token_ids_are_refused_with_a_hint(toys, ids):
+    """LangChain sends those of OpenAI's tokenizer by default."""
+    answer = post(toys, {"model": "toy", "input": ids}, key=None)
+    assert answer.status_code == 400
+    assert "check_embedding_ctx_length=False" in answer.text
+
+
+def test_no_path_of_this_machine_is_told(tmp_path):
+    """Of a folder the last part of its name; requests may use it."""
+
+    class Local(Toy):
+        card = replace(Toy.card, name=str(tmp_path / "mine"), source="runs/mine")
+
+        def embed(self, inputs, role, instruction=None):
+            if inputs[0].text == "no":
+                raise EmbedderError(f"{self.card.name} does not take this")
+            return super().embed(inputs, role, instruction)
+
+    service = Service(ServerLimits())
+    service.start_model(Local())
+    with TestClient(create_app(service)) as client:
+        listed = client.get("/v1/models")
+        assert listed.json()["data"][0]["id"] == "mine"
+        answers = [listed, client.get("/metrics")]
+        for model, text in (("mine", "a"), ("mine", "no"), ("other", "a"), (Local.card.name, "a")):
+            body = {"model": model, "input": text}
+            answers.append(client.post("/v1/embeddings", json=body))
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 404, 404]
+        for answer in answers[:-1]:
+            assert str(tmp_path) not in answer.text
+            assert "runs/" not in answer.text
+    service.close()
+    for name, public in {
+        "starter": "starter", "intfloat/e5": "intfloat/e5", "/a/runs/first": "first",
+        "vlm2vec:/a/model": "model", "http://gpu.internal:8000/v1#intfloat/e5": "intfloat/e5",
+    }.items():  # fmt: skip
+        assert make_public_name(name) == public
 
 
 def serve_fails(*words: object) -> str:

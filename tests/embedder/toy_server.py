@@ -1,7 +1,8 @@
 """`python toy_server.py [FIELD=VALUE ...]`: serves a model that does as its texts say.
 
 "sleep 0.3 ..." takes that long, "bad" is refused, "fault" breaks. Role, instruction and text are in
-the vector: (8,), cut to 4 where asked. `load=SECONDS` delays the model.
+the vector: (8,), cut to 4 where asked. `load=SECONDS` delays the model, `drain=SECONDS` is how long
+requests may take after a signal.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.server.run import run_server
+from embedder.server import run
 from embedder.server.schemas import ServerLimits
 from embedder.server.service import Service
 from embedder.types import Input, ModelCard, Role, Vectors
 
 
-class Toy:
+class Toy(EmbeddingModel):
     """Quick, exact, obedient."""
 
     card = ModelCard(
@@ -59,11 +61,13 @@ def load(seconds: float) -> Toy:
 def main() -> None:
     options = {k: float(v) if "." in v else int(v) for k, v in (w.split("=") for w in sys.argv[1:])}
     delay, batch = options.pop("load", 0), options.pop("batch", 32)
+    if drain := options.pop("drain", 0):
+        run.DRAIN_TIMEOUT, run.EXIT_TIMEOUT = drain, drain + 2.0
 
     def notify(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    run_server(
+    run.run_server(
         lambda: load(delay),
         Service(ServerLimits(**options), max_batch=batch),
         port=0,

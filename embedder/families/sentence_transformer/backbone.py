@@ -33,12 +33,17 @@ ASCII_LOWERCASE = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 @dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """A text without special tokens, images, the prompt before them, and the tokens of all."""
+    """A text without special tokens, images, and the prompt before them.
+
+    `tokens` is what all cost, with padding; the others are without it, and without the prompt.
+    """
 
     text: str | None
     images: tuple[Image, ...]
     prompt: str | None
     tokens: int
+    text_tokens: int
+    image_tokens: int
 
 
 class SentenceTransformerBackbone:
@@ -56,6 +61,7 @@ class SentenceTransformerBackbone:
         self._has_chat_template = "message" in model.modalities
         self._lowercases = uses_gemma_tokenizer(self._transformer_module)
         self._fixed_image_tokens = _count_fixed_image_tokens(self._transformer_module)
+        self._prompt_tokens: dict[str | None, int] = {}
         serialize_tokenizer_calls(self._tokenizer)
 
     @property
@@ -83,12 +89,45 @@ class SentenceTransformerBackbone:
             )
         image_tokens = sum(self._count_image_tokens(image.size) for image in item.images)
         prompt = self.select_prompt(role, instruction)
-        text_tokens = 0
+        text_tokens = cost = 0
         if text:
             max_tokens = MAX_INPUT_TOKENS - image_tokens
-            text, text_tokens = self._truncate(self._sanitize(text), max_tokens)
-        tokens = image_tokens + text_tokens + len(prompt or "") // 4
-        return PreparedInput(text, item.images, prompt, tokens)
+            text, text_tokens, cost = self._truncate(self._sanitize(text), max_tokens)
+        cost += image_tokens + len(prompt or "") // 4
+        return PreparedInput(text, item.images, prompt, cost, text_tokens, image_tokens)
+
+    def count_tokens(self, ready: PreparedInput) -> int:
+        """Count the tokens of an input with its prompt; a text is cut where the model cuts it."""
+        if self._has_chat_template:
+            return ready.image_tokens + ready.text_tokens + self._count_prompt_tokens(ready.prompt)
+        if ready.text is None:
+            return ready.image_tokens  # images have no prompt
+        text_tokens = ready.text_tokens + self._count_prompt_tokens(ready.prompt)
+        return ready.image_tokens + min(text_tokens, self._max_text_tokens or text_tokens)
+
+    def _count_prompt_tokens(self, prompt: str | None) -> int:
+        """Count the tokens of a prompt, with the special ones and those of the chat template."""
+        if prompt not in self._prompt_tokens:
+            if self._has_chat_template:
+                probe = self._model.preprocess([{"text": "a"}], prompt=prompt)
+                count = probe["input_ids"].shape[1] - len(self._tokenize("a")["input_ids"])
+            else:
+                count = self._tokenizer.num_special_tokens_to_add()
+                count += len(self._tokenize(prompt or "")["input_ids"])
+            self._prompt_tokens[prompt] = count
+        return self._prompt_tokens[prompt]
+
+    @property
+    def _max_text_tokens(self) -> int | None:
+        """The length to which a model without a chat template pads or cuts its texts."""
+        options = self._transformer_module.processing_kwargs.get("text", {})
+        length: int | None = options.get("max_length") or self._model.get_max_seq_length()
+        return length
+
+    def _tokenize(self, text: str) -> Any:
+        return self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
 
     def select_prompt(self, role: Role, instruction: str | None) -> str | None:
         """Return the prompt before an input, which is a system turn if the model has a chat
@@ -150,20 +189,18 @@ class SentenceTransformerBackbone:
             text.translate(ASCII_LOWERCASE) if self._lowercases else text, self._special_tokens
         )
 
-    def _truncate(self, text: str, max_tokens: int) -> tuple[str, int]:
-        """Cut `text` to `max_tokens`, and count its tokens; a model without a chat template cuts
-        texts itself."""
-        encoding = self._tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
+    def _truncate(self, text: str, max_tokens: int) -> tuple[str, int, int]:
+        """Cut `text` to `max_tokens`, count its tokens, and what they cost with their padding; a
+        model without a chat template cuts texts itself."""
+        encoding = self._tokenize(text)
         count = len(encoding["input_ids"])
         if not self._has_chat_template:
             length = self._transformer_module.processing_kwargs.get("text", {}).get("max_length")
-            return text, length or min(count, self._model.get_max_seq_length() or count)
+            return text, count, length or min(count, self._model.get_max_seq_length() or count)
         if count <= max_tokens:
-            return text, count
+            return text, count, count
         max_tokens = max(max_tokens, 1)
-        return text[: encoding["offset_mapping"][max_tokens - 1][1]], max_tokens
+        return text[: encoding["offset_mapping"][max_tokens - 1][1]], max_tokens, max_tokens
 
     def _count_image_tokens(self, size: tuple[int, int]) -> int:
         """Count the tokens of an image of `size` (width, height); raises `EmbedderError`."""

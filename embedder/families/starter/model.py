@@ -144,6 +144,17 @@ class Starter(EmbeddingModel):
         _add_means(sums, [i.images for i in inputs], self._embed_images)
         return normalize(sums)
 
+    def embed_and_count(
+        self, inputs: Sequence[Input], role: Role, instruction: str | None = None
+    ) -> tuple[Vectors, list[int]]:
+        """As `embed`, with the number of tokens of each text; images have none here."""
+        vectors = self.embed(inputs, role, instruction)
+        with self._lock:
+            tower = self._text_tower if any(i.has_text for i in inputs) else None
+        return vectors, [
+            tower.count_tokens(i.text) if tower and i.text and i.has_text else 0 for i in inputs
+        ]
+
     def extract_text_features(self, texts: Sequence[str]) -> TextFeatures:
         """Return what `ProjectionHead.project_text` takes."""
         with self._lock:

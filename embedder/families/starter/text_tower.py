@@ -73,6 +73,11 @@ class TextTower:
         meaning = embed_nouns(self._noun_embeddings, english_or_text)
         return TextFeatures(rows[: len(texts)], translated, meaning)
 
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens that the tower reads of a text, with its prefix and the special ones."""
+        with self._lock:
+            return int(self._model.token_count(_sanitize(text), True))
+
 
 def embed_nouns(noun_embeddings: NounEmbeddings, english_texts: Sequence[str]) -> Array:
     """Return (n, 384): the mean noun embedding of each text; zeros if it has no known noun."""
