@@ -9,11 +9,12 @@ remembered in `model_hosts` in the data folder.
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from embedder.families.registry import find_contacted_url
+from embedder.files import make_private_dir, open_private
 from embedder.origin import DEFAULT_PORTS, parse_host_and_port, parse_origin
 from indexer.config import Config, default_store
 from indexer.errors import UnnamedHostError
@@ -42,21 +43,21 @@ def check_model_host(config: Config, name: str, *, with_downloads: bool = True) 
 
 
 def remember_model_host(name: str) -> None:
-    """Remember that the user named what loading the model contacts."""
+    """Remember that the user named what loading the model contacts, if that can be written."""
     url = find_contacted_url(name)
     if url is not None:
-        remember_url(url)
+        with suppress(OSError):
+            remember_url(url)
 
 
 def remember_url(url: str) -> None:
-    """Remember what the user has named or agreed to, in a file that only its owner may read."""
+    """Remember what the user has named or agreed to, in a private file; raises `OSError`."""
     if url in _read_remembered():
         return
     path = _locate_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with open(descriptor, "a", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(f"{url}\n")
+    make_private_dir(path.parent)
+    with open_private(path, "ab") as file:
+        file.write(f"{url}\n".encode())
 
 
 def _is_allowed(url: str, config: Config) -> bool:

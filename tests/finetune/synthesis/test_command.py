@@ -164,6 +164,16 @@ def test_prompts_are_copied(tmp_path):
     assert {path.name for path in (tmp_path / "mine").iterdir()} == set(FILES)
 
 
+@pytest.mark.parametrize(
+    ("typed", "sent"), [([], None), (["--llm-api-key", "typed"], "Bearer typed")]
+)
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "POLYLENS_LLM_API_KEY"])
+def test_a_key_of_the_environment_is_not_for_any_endpoint(command, chat, name, typed, sent):
+    command[command.index("--count") + 1] = "1"
+    done = run_program("finetune", *command, *typed, env={name: "secret"})
+    assert {seen.headers.get("Authorization") for seen in chat.seen} == {sent}, done.stderr
+
+
 def test_every_option_has_help():
     command = typer.main.get_command(app).commands["synthesize"]
     assert "finetune synthesize" in command.epilog

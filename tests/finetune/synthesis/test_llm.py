@@ -26,6 +26,8 @@ from finetune.synthesis.llm import (
 from finetune.synthesis.plan import COMBINATIONS
 from finetune.synthesis.prompt_templates import answer_schema
 from finetune.synthesis.session import open_llm
+from tests import slow_server
+from tests.recording_server import record
 
 SCHEMA = answer_schema(COMBINATIONS["vqa"][0])
 REQUEST = Request(
@@ -287,3 +289,32 @@ def test_json_is_json(connect, chat):
     """The body survives a round trip through JSON."""
     connect(chat.Answer("words")).generate(REQUEST)
     assert json.loads(json.dumps(chat.seen[0].body)) == chat.seen[0].body
+
+
+@pytest.mark.parametrize("name", ["headers", "chunks"])
+def test_a_server_that_drips_is_given_up(connect, name):
+    with slow_server.serve(slow_server.drip(name)) as url:
+        began = time.monotonic()
+        with pytest.raises(RequestFailedError, match="did not answer in"):
+            connect(endpoint=url, timeout=0.3).generate(REQUEST)
+    assert time.monotonic() - began < 2
+
+
+def test_the_key_of_another_server_is_not_sent(connect, chat):
+    client = connect(chat.failed(401), api_key="secret", api_key_url="https://api.openai.com/v1")
+    with pytest.raises(LanguageModelError, match="was not sent") as error:
+        client.generate(REQUEST)
+    assert f"POLYLENS_LLM_API_KEY_URL={chat.url.removesuffix('/v1')}" in str(error.value)
+    assert "Authorization" not in chat.seen[0].headers
+    same = chat.url.replace("/v1", "/other")
+    connect(chat.Answer("words"), api_key="secret", api_key_url=same).generate(REQUEST)
+    assert chat.seen[-1].headers["Authorization"] == "Bearer secret"
+
+
+def test_a_redirect_carries_no_key(connect, chat):
+    with record() as other:
+        moved = chat.Answer(status=307, headers={"Location": other.url})
+        client = connect(moved, api_key="secret")
+        with pytest.raises(LanguageModelError, match="redirects to another address"):
+            client.generate(REQUEST)
+    assert not other.requests
