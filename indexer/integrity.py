@@ -116,8 +116,9 @@ class LocalInspector:
                     raise
                 with lock_shard(folder):
                     attempts.pop(0)()
+                reason = str(error).partition(". Type: ")[0]
                 where = "its counts were" if attempts else "it was"
-                check = Check("store", "note", f"{error}; {where} moved to {self.aside}", INGEST)
+                check = Check("store", "note", f"{reason}; {where} moved to {self.aside}", INGEST)
 
     def _check_points(
         self, store: EdgeStore, index: CollectionIndex, found: Inspection
@@ -128,8 +129,9 @@ class LocalInspector:
             if found.not_checked and self.repair:
                 store.add_checksums(sorted(found.not_checked))
             elif found.not_checked:
-                detail = f"{pluralize(len(found.not_checked), 'point')} of an earlier version have "
-                yield Check("checksums", "note", f"{detail} no checksum yet", REPAIR)
+                number = pluralize(len(found.not_checked), "point")
+                detail = f"{number} of an earlier version without one yet"
+                yield Check("checksums", "note", detail, REPAIR)
             return
         detail = _describe(found)
         if not self.repair:

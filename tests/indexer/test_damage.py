@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import make_schema
+from indexer.config import load_config
 from indexer.feedback import Vote, VotedQuery, record_vote
 from indexer.types import QueryTerm
 from tests import in_process_store
@@ -143,3 +146,59 @@ def run_rounds(program: Program, sound, *, repair: bool) -> list[object]:
     return (
         [] if not differences and not after.returncode and is_same else [differences, after.stdout]
     )
+
+
+def test_points_without_a_checksum_get_one(damaged, sound, monkeypatch):
+    """A store of an earlier version has none: its vectors are only looked at."""
+    import qdrant_edge
+
+    in_process_store.install(monkeypatch)
+    program = damaged(Damage("append", "errors.jsonl"))
+    store = in_process_store.InProcessStore(program.folder / "store" / "default")
+    store.ensure(make_schema(48))
+    for id, (payload, _) in sound.points.items():
+        write = qdrant_edge.UpdateOperation.overwrite_payload([id], payload)
+        store.shard._shard.update(write)
+    store.close()
+    done = program("doctor")
+    assert done.returncode == 0
+    assert "27 points of an earlier version without one yet" in done.stdout
+    assert "type: indexer doctor --repair" in done.stdout
+    program("doctor", "--repair")
+    assert "earlier version" not in program("doctor").stdout
+    assert program.json("ingest", sound.pictures)["unchanged"] == 27
+    assert damage.find_differences(sound.points, damage.read_points(program.folder / "store")) == {}
+
+
+def test_the_old_index_is_checked_too(damaged, sound, monkeypatch):
+    """A rollback would bring its damage back."""
+    in_process_store.install(monkeypatch)
+    program = damaged(Damage("append", "errors.jsonl"))
+    done = program("reindex", "--model", "shades")
+    assert done.returncode == 0, done.stderr
+    assert "old index   27 points, as written" in program("doctor", POLYLENS_MODEL="").stdout
+    folder = program.folder / "store" / "default"
+    damage.apply_damage(folder, Damage("zero", SEGMENT + "*-image/tq_vectors/chunk_0.mmap"))
+    done = program("doctor", POLYLENS_MODEL="")
+    assert done.returncode == 1
+    assert "type: indexer reindex --forget" in done.stdout
+
+
+def test_points_that_a_server_has_lost_are_found_by_their_ids(
+    sound, tmp_path, http_store, monkeypatch
+):
+    program = Program(tmp_path)
+    at = ("--store", http_store["store"], "--collection", http_store["collection"])
+    environment = {"POLYLENS_QDRANT_API_KEY": http_store["qdrant_api_key"] or ""}
+    program.json("ingest", sound.pictures, *at, **environment)
+    assert program.json("doctor", *at, **environment)["ok"] is True
+    with OpenCollection.open(load_config(http_store)) as opened:
+        lost = opened.store.scroll(limit=3)[0]
+        opened.store.delete([record.id for record in lost])
+    done = program("doctor", *at, **environment)
+    assert done.returncode == 1
+    assert "that the store has lost" in done.stdout
+    assert "type: indexer doctor --repair" in done.stdout
+    assert program.json("doctor", "--repair", *at, **environment)["ok"] is True
+    assert program.json("ingest", sound.pictures, *at, **environment)["added"] > 0
+    assert program.json("doctor", *at, **environment)["ok"] is True
