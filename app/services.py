@@ -17,7 +17,6 @@ from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
 from indexer.stores.edge.state import identify_folder
 
-MAX_TIMEOUT, MAX_RETRY_SECONDS = 20.0, 5.0  # seconds
 SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
 
 _settings: SharedCache[Config] = SharedCache(1)
@@ -40,14 +39,9 @@ def get_settings() -> Config:
 
 
 def get_search_settings() -> Config:
-    """The settings that pages search with: short timeouts, the read-only key if any."""
-    config = get_settings()
-    return replace(
-        config,
-        qdrant_api_key=config.qdrant_read_api_key or config.qdrant_api_key,
-        qdrant_timeout=min(config.qdrant_timeout, MAX_TIMEOUT),
-        qdrant_retry_seconds=min(config.qdrant_retry_seconds, MAX_RETRY_SECONDS),
-    )
+    """The settings that pages search with: a short timeout, the read-only key if any."""
+    config = get_settings().for_reading()
+    return replace(config, qdrant_api_key=config.qdrant_read_api_key or config.qdrant_api_key)
 
 
 def get_decode_limits() -> DecodeLimits:

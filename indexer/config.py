@@ -14,7 +14,7 @@ import re
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from indexer.errors import ConfigError
 from indexer.paths import redact_url
 
 TOML_FILE = "polylens.toml"
+READ_SHARE = 0.9  # of a read's time: the rest is for what comes around its requests
 PROFILES = ("small", "large", "huge")
 
 
@@ -92,6 +93,13 @@ def parse_hosts(value: object) -> str:
     for host in hosts:
         parse_host_and_port(host)
     return ",".join(hosts)
+
+
+def parse_timeout(value: object) -> float:
+    seconds = parse_seconds(value)
+    if not seconds:
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
 
 
 def parse_profile(value: object) -> str:
@@ -195,7 +203,13 @@ class Config:
         example="~/ca.pem",
     ).field()
     qdrant_timeout: float = Setting(
-        "Seconds that one request may take.", parse_seconds, "N", 60.0
+        "Seconds that one request may take.", parse_timeout, "N", 60.0
+    ).field()
+    qdrant_read_timeout: float = Setting(
+        "Seconds in which a search must have its answer, with all retries.",
+        parse_timeout,
+        "N",
+        10.0,
     ).field()
     qdrant_retry_seconds: float = Setting(
         "Seconds to retry while the server is away or busy.",
@@ -275,6 +289,16 @@ class Config:
         """The key to send to the store; None where the settings have it for another server."""
         key = self.qdrant_api_key or self.qdrant_read_api_key
         return key if is_same_origin(self.store, self.qdrant_api_key_url) else None
+
+    def for_reading(self) -> Config:
+        """The settings of a program that only reads: it has an answer, or an error in words, within
+        `qdrant_read_timeout`. What writes waits longer for a server that comes back."""
+        seconds = self.qdrant_read_timeout * READ_SHARE
+        return replace(
+            self,
+            qdrant_timeout=min(self.qdrant_timeout, seconds),
+            qdrant_retry_seconds=min(self.qdrant_retry_seconds, seconds),
+        )
 
     @property
     def local_folder(self) -> Path:

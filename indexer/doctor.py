@@ -18,7 +18,7 @@ from embedder.cli.console import pluralize
 from embedder.errors import EmbedderError
 from embedder.extras import EXTRAS, find_missing_module, format_install_command
 from embedder.redaction import redact_secrets
-from indexer.collections import open_backend
+from indexer.collections import CollectionBackend, CollectionIndexes, open_backend
 from indexer.collections.collection import OpenCollection, lock_for_writing
 from indexer.collections.local import METADATA_FILE, LocalBackend, restore_metadata
 from indexer.collections.model import check_model_settings, make_settings
@@ -34,8 +34,9 @@ from indexer.integrity import (
     make_aside_dir,
     set_aside,
 )
-from indexer.stores.base import check_disk_space
+from indexer.stores.base import Layout, check_disk_space
 from indexer.stores.edge.state import SERVER_FILE, read_state
+from indexer.stores.qdrant.cluster import compute_write_consistency
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -170,6 +171,7 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     if not isinstance(backend, LocalBackend):
         with OpenCollection.open(config, active) as opened:
             yield from _check_server(config, opened, repair=repair)
+        yield from _check_copies(backend, indexes, repair=repair)
         return
     state = read_state(active.folder)
     if state is not None and not state.is_clean and not (active.folder / SERVER_FILE).exists():
@@ -210,6 +212,29 @@ def _check_server(config: Config, opened: OpenCollection, *, repair: bool) -> It
     with opened.lock_for_writing():
         aside = make_aside_dir(opened.path)
         yield check_catalog(file, opened.store, aside, repair=repair, shared=True)
+
+
+def _check_copies(
+    backend: CollectionBackend, indexes: CollectionIndexes, *, repair: bool
+) -> Iterator[Check]:
+    """Whether the loss of a node stops an ingest: earlier versions let a write need both copies."""
+    if lost := backend.find_lost_nodes():
+        yield Check("cluster", "problem", f"{lost}; start the missing nodes")
+    parts = {"": indexes.in_use, " old": indexes.old, " unfinished": indexes.building}
+    for what, index in parts.items():
+        layout = backend.get_layout(index) if index else Layout()
+        copies, needed = layout.replicas or 1, layout.write_consistency or 1
+        wanted, of = compute_write_consistency(copies), f"of {copies} copies of the{what} index"
+        if index is None or copies == 1:
+            continue
+        if needed <= wanted:
+            yield Check("copies", "ok", f"a write needs {needed} {of}")
+        elif repair:
+            backend.set_write_consistency(index, wanted)
+            yield Check("copies", "ok", f"a write needs {wanted} {of}, and needed {needed}")
+        else:
+            detail = f"a write needs {needed} {of}: a lost node stops every ingest"
+            yield Check("copies", "note", detail, "indexer doctor --repair")
 
 
 def _check_model(config: Config) -> Iterator[Check]:

@@ -58,7 +58,7 @@ def list_(
     """List the collections of a store, with their points and models."""
     from indexer.collections.collection import list_collections
 
-    config = _options.resolve_flags(**flags)
+    config = _options.resolve_flags(**flags).for_reading()
     found = list_collections(replace(config, tenant=None))
     counted = {s.name: _count_tenants(config, s.name) if tenants else {} for s in found}
     if as_json:

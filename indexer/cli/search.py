@@ -162,7 +162,7 @@ def search(
             operator = operator.replace(":", "=")
             quoted = shlex.quote(f"{key}{operator}{value}")
             print_note(f"{word} was read as text; a filter is: --where {quoted}")
-    with Collection(config) as collection:
+    with Collection(config.for_reading()) as collection:
         side = collection.card.image_side
         parts: list[Part | Path] = [*(load_term(term, side) for term in terms), *(image or [])]
         results = collection.search(parts, instruction=instruction, **page)
@@ -187,7 +187,7 @@ def similar(
     from indexer.search.query_syntax import parse_id
     from indexer.types import QueryTerm
 
-    with Collection(config) as collection:
+    with Collection(config.for_reading()) as collection:
         results = collection.similar(what, **page)
     id = parse_id(what)
     term = QueryTerm(image=what) if id is None else QueryTerm(id=id)

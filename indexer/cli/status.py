@@ -68,7 +68,9 @@ def status(config: Config, as_json: _options.Json = False) -> None:
     from embedder.redaction import redact_secrets
     from indexer.collections import open_backend
     from indexer.collections.collection import OpenCollection, summarize
+    from indexer.stores.qdrant.cluster import compute_write_consistency
 
+    config = config.for_reading()
     found = summarize(config)
     points = found.points
     if points is None:  # it is on a server, or was not closed: ask the store
@@ -93,6 +95,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
                 "ingested": found.ingested,
                 "old_model": found.old.card.name if found.old else None,
                 "building": building,
+                "layout": asdict(found.layout) if open_backend(config).is_shared else None,
                 "collections": open_backend(config).list_names(),
             }
         )
@@ -112,6 +115,11 @@ def status(config: Config, as_json: _options.Json = False) -> None:
         "created": found.created,
         "last ingest": found.ingested or "never finished",
     }
+    copies, needed = found.layout.replicas or 1, found.layout.write_consistency or 1
+    if copies > 1:
+        fields["copies"] = f"{copies}, of which a write needs {needed}"
+        if needed > compute_write_consistency(copies):
+            fields["copies"] += ": a lost node stops every ingest; indexer doctor --repair"
     if found.old:
         fields["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
     if building:

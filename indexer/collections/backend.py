@@ -80,8 +80,10 @@ class CollectionBackend(Protocol):
 
     def exists(self, name: str) -> bool: ...
 
-    def find(self, name: str) -> CollectionIndex | None:
+    def find(self, name: str, *, repair: bool = False) -> CollectionIndex | None:
         """The active index, or None if the collection does not exist; one request to a server.
+
+        `repair`: if a server has lost the record of which index is active, restore it.
 
         Raises `CollectionError` if it is damaged.
         """
@@ -97,6 +99,14 @@ class CollectionBackend(Protocol):
 
     def get_layout(self, index: CollectionIndex) -> Layout:
         """The layout of the index on a server."""
+        ...
+
+    def set_write_consistency(self, index: CollectionIndex, copies: int) -> None:
+        """Change how many copies must take a write to the index, on a server."""
+        ...
+
+    def find_lost_nodes(self) -> str:
+        """Say which nodes of a server's cluster do not answer; "" if all do."""
         ...
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:

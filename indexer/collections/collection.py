@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder.files import delete_stale_parts, make_private_dir, open_private
@@ -16,9 +17,10 @@ from indexer.collections import CollectionBackend, CollectionIndex, make_layout,
 from indexer.collections.model import check_model_settings, check_same_model
 from indexer.config import Config
 from indexer.errors import CollectionError, StoreBusyError, StoreError
-from indexer.stores.base import MIN_FREE_BYTES, Store, check_disk_space
+from indexer.stores.base import MIN_FREE_BYTES, Layout, Store, check_disk_space
 from indexer.stores.edge.state import read_only_message
 
+log = logging.getLogger(__name__)
 PAGE_SIZE = 1_000  # points deleted per request
 SAMPLED_FILES = 16  # thumbnails per folder whose size is read
 
@@ -37,6 +39,7 @@ class Summary:
     index: Path  # the folder of the active index's catalog
     old: CollectionIndex | None = None  # the index that `indexer reindex` replaced
     building: CollectionIndex | None = None  # the index that `indexer reindex` is building
+    layout: Layout = field(default_factory=Layout)  # on a server
 
 
 class OpenCollection:
@@ -127,15 +130,15 @@ class OpenCollection:
             self._check_active()
         with lock_for_writing(folder, needed):
             if not self._is_new:
-                self._check_active()
+                self._check_active(repair=True)
             self._is_new = False
             make_private_dir(self.index_dir)
             for own in (self.path, self.index_dir, self.thumbnail_dir, self.path / "feedback"):
                 delete_stale_parts(own)
             yield
 
-    def _check_active(self) -> None:
-        found, own = self._backend.find(self.name), self.active_index
+    def _check_active(self, *, repair: bool = False) -> None:
+        found, own = self._backend.find(self.name, repair=repair), self.active_index
         if found is None:
             raise CollectionError(
                 f"collection {self.name!r} was deleted by another process; to create it again, run "
@@ -209,8 +212,17 @@ def delete_collection(config: Config) -> None:
 
 
 def list_collections(config: Config) -> list[Summary]:
-    """The collections of the store, sorted by name. A local store is not opened."""
-    return [summarize(config, name) for name in open_backend(config).list_names()]
+    """The collections of the store, sorted by name. A local store is not opened.
+
+    A damaged collection is left out with a warning.
+    """
+    found = []
+    for name in open_backend(config).list_names():
+        try:
+            found.append(summarize(config, name))
+        except CollectionError as error:
+            log.warning("%s", error)
+    return found
 
 
 def summarize(config: Config, name: str | None = None) -> Summary:
@@ -228,6 +240,7 @@ def summarize(config: Config, name: str | None = None) -> Summary:
         tenant_dir(indexes.in_use.folder, config.tenant),
         indexes.old,
         indexes.building,
+        backend.get_layout(indexes.in_use),
     )
 
 

@@ -61,7 +61,7 @@ class LocalBackend:
     def exists(self, name: str) -> bool:
         return (self.local_dir(name) / METADATA_FILE).exists()
 
-    def find(self, name: str) -> CollectionIndex | None:
+    def find(self, name: str, *, repair: bool = False) -> CollectionIndex | None:
         return self.get_indexes(name).in_use if self.exists(name) else None
 
     def local_dir(self, name: str) -> Path:
@@ -97,6 +97,12 @@ class LocalBackend:
 
     def get_layout(self, index: CollectionIndex) -> Layout:
         return Layout()
+
+    def set_write_consistency(self, index: CollectionIndex, copies: int) -> None:
+        """Does nothing: a folder has one copy."""
+
+    def find_lost_nodes(self) -> str:
+        return ""
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
         path = self.local_dir(name)

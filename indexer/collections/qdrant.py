@@ -8,9 +8,10 @@ three in one request. The catalog and the thumbnails are kept on this machine an
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,12 +44,14 @@ from indexer.stores.qdrant.errors import get_status
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 METADATA_KEY = "polylens"  # the key of our metadata
 OLD, NEW = "@old", "@new"
 FIRST = "first"
 """The stamp of a collection's first index: the server creates it only once, so that two machines
 that ingest into a new collection at the same time share it."""
+STAMP_PATTERN = re.compile(rf"{FIRST}|\d{{8}}-\d{{6}}-[0-9a-f]+")
 ORPHAN_AGE = timedelta(days=1)  # a newer collection without an alias may still be in creation
 
 
@@ -86,39 +89,48 @@ class QdrantBackend:
         return self.connection.upload_concurrency
 
     def list_names(self) -> list[str]:
-        return _list_names(self._call(_list_aliases))
+        return _list_names(self._read(_list_aliases))
 
     def exists(self, name: str) -> bool:
-        return name in self._call(_list_aliases)
+        return self._find_indexes(name) is not None
 
-    def find(self, name: str) -> CollectionIndex | None:
+    def find(self, name: str, *, repair: bool = False) -> CollectionIndex | None:
         """Resolve the alias in one request: the metadata has the server collection's name."""
-        info = self._call(lambda client: _find_info(client, name), is_read=True)
+        info = self._read(lambda client: _find_info(client, name))
         if info is None:
-            return None
+            if not self._list_keys(name):
+                return None
+            indexes = self._repair(name) if repair else self._find_indexes(name)
+            return indexes and indexes.in_use
         server = self._parse_metadata(name, info)
         key = server.metadata.get("key")
         if server.metadata.get("name") != name or not key:  # made by an earlier version, or copied
-            key = self._list_keys(name)[0]
+            key = self._read(_list_aliases)[name]
         return self._make_index(name, key, server)
 
     def local_dir(self, name: str) -> Path:
         return self.local_root / name
 
     def get_indexes(self, name: str) -> CollectionIndexes:
-        in_use, old, new = self._list_keys(name)
-        return CollectionIndexes(
-            self._make_index(name, in_use),
-            self._make_index(name, old) if old else None,
-            self._make_index(name, new) if new else None,
-        )
+        indexes = self._find_indexes(name)
+        if indexes is None:
+            aliases = self._read(_list_aliases)
+            if name + NEW in aliases:
+                raise CollectionError(
+                    f"collection {name!r} is not complete: a reindex, migrate or restore into it "
+                    "was interrupted; run that command again, or delete what it has written: "
+                    f"indexer reindex --forget --collection {name}"
+                )
+            where = f"on {redact_secrets(self.connection.url)}"
+            raise missing_error(name, where, _list_names(aliases))
+        return indexes
 
     def get_build(self, name: str) -> CollectionIndex | None:
-        key = self._call(_list_aliases).get(name + NEW)
-        return self._make_index(name, key) if key else None
+        key = self._read(_list_aliases).get(name + NEW)
+        return self._find_index(name, key) if key else None
 
     def count_points(self, index: CollectionIndex) -> int | None:
-        return self._call(lambda client: int(client.count(index.key, exact=True).count))
+        return self._read(lambda client: int(client.count(index.key, exact=True).count))
 
     def get_layout(self, index: CollectionIndex) -> Layout:
         server = index.server_collection
@@ -126,7 +138,70 @@ class QdrantBackend:
             server = self._describe(index.key)
         assert server.info
         profile, params = str(server.metadata.get("profile", "small")), server.info.config.params
-        return Layout(profile, params.shard_number, params.replication_factor)
+        return Layout(
+            profile,
+            params.shard_number,
+            params.replication_factor,
+            params.write_consistency_factor,
+        )
+
+    def set_write_consistency(self, index: CollectionIndex, copies: int) -> None:
+        from qdrant_client import models
+
+        change = models.CollectionParamsDiff(write_consistency_factor=copies)
+        self._call(lambda client: client.update_collection(index.key, collection_params=change))
+
+    def find_lost_nodes(self) -> str:
+        from indexer.stores.qdrant.server import get_server
+
+        return get_server(self.connection).find_lost_nodes()
+
+    def _find_indexes(self, name: str) -> CollectionIndexes | None:
+        """Find the indexes that the aliases name, or what is left of them.
+
+        Without the alias of the active index (an earlier version's switch that failed half way,
+        another program) the old index is the active one, or else the last one that was completed.
+        """
+        aliases = self._read(_list_aliases)
+        keys = [aliases.get(name + which) for which in ("", OLD, NEW)]
+        found = {key: self._find_index(name, key) for key in dict.fromkeys(keys) if key}
+        active, old, new = (found[key] if key else None for key in keys)
+        if active is None:
+            active = old or self._find_completed(name, set(aliases.values()))
+            if active is None:
+                return None
+            log.warning(
+                "collection %r has lost its alias on the server: its index of %s is used; the next "
+                "indexer ingest restores the alias",
+                name,
+                active.card.name,
+            )
+        return CollectionIndexes(
+            active,
+            old if old != active else None,
+            new if new not in (active, old) else None,
+        )
+
+    def _find_completed(self, name: str, named: Collection[str]) -> CollectionIndex | None:
+        """The last completed index of the collection that has no alias."""
+        keys = [key for key in self._list_keys(name) if key not in named]
+        indexes = [index for key in keys if (index := self._find_index(name, key))]
+        completed = [index for index in indexes if index.ingested]
+        return max(completed, key=lambda index: str(index.ingested), default=None)
+
+    def _repair(self, name: str) -> CollectionIndexes | None:
+        """Make the aliases name the indexes that were found; changes nothing if they do."""
+        indexes = self._find_indexes(name)
+        if indexes is not None:
+            old, new = indexes.old, indexes.building
+            self._set_aliases(
+                {
+                    name: indexes.in_use.key,
+                    name + OLD: old.key if old else None,
+                    name + NEW: new.key if new else None,
+                }
+            )
+        return indexes
 
     def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
         index = self._create_index(name, FIRST, card, layout)
@@ -166,25 +241,29 @@ class QdrantBackend:
         return self._make_index(name, key, ServerCollection(None, meta) if is_new else None)
 
     def switch(self, name: str, index: CollectionIndex) -> None:
-        aliases = self._call(_list_aliases)
-        before, older = aliases.get(name), aliases.get(name + OLD)
-        same = before == index.key  # a retry after a lost response
-        if not same:
-            self._set_aliases({name: index.key, name + OLD: before or older, name + NEW: None})
-        if before and older and not same:
-            self._delete_collection(older)
+        indexes = self._repair(name)
+        before = indexes and indexes.in_use
+        if before is None:
+            self._set_aliases({name: index.key, name + NEW: None})
+        elif before.key != index.key:  # else a retry after a lost response
+            self._set_aliases({name: index.key, name + OLD: before.key, name + NEW: None})
+            if indexes and indexes.old:
+                self._delete_collection(indexes.old.key)
         self.collect_garbage(name)
 
     def rollback(self, name: str) -> ModelCard:
-        indexes = self.get_indexes(name)
+        indexes = self._repair(name)
+        if indexes is None:
+            indexes = self.get_indexes(name)  # raises
         if indexes.old is None:
             raise no_old_index_error(name)
         self._set_aliases({name: indexes.old.key, name + OLD: indexes.in_use.key})
         return indexes.old.card
 
     def delete_inactive(self, name: str) -> list[ModelCard]:
-        aliases = self._call(_list_aliases)
-        inactive = self._make_indexes(name, (aliases.get(name + which) for which in (OLD, NEW)))
+        indexes = self._repair(name)  # else the old index might be the only one
+        found = (indexes.old, indexes.building) if indexes else (self.get_build(name),)
+        inactive = [index for index in found if index]
         self._set_aliases({name + OLD: None, name + NEW: None})
         for index in inactive:
             self._delete_collection(index.key)
@@ -192,17 +271,16 @@ class QdrantBackend:
         return [index.card for index in inactive]
 
     def collect_garbage(self, name: str) -> None:
-        def list_keys(client: QdrantClient) -> list[str]:
-            return [one.name for one in client.get_collections().collections]
-
-        aliases = self._call(_list_aliases)
-        for key in self._call(list_keys):
-            is_orphan = key.startswith(f"{name}@") and key not in aliases.values()
-            is_replaced = key == f"{name}@{FIRST}" and name in aliases
-            if is_orphan and (is_replaced or _get_age(key) > ORPHAN_AGE):
+        indexes = self._repair(name)
+        if indexes is None:
+            return
+        found = [i for i in (indexes.in_use, indexes.old, indexes.building) if i]
+        named = self._read(_list_aliases).values()
+        for key in self._list_keys(name):
+            if key not in named and (key == f"{name}@{FIRST}" or _get_age(key) > ORPHAN_AGE):
                 self._delete_collection(key)
-        used = self._make_indexes(name, (aliases.get(name + which) for which in ("", OLD, NEW)))
-        for folder in set((self.local_dir(name) / "indexes").glob("*")) - {i.folder for i in used}:
+        folders = {index.folder for index in found}
+        for folder in set((self.local_dir(name) / "indexes").glob("*")) - folders:
             shutil.rmtree(folder, ignore_errors=True)
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
@@ -212,12 +290,11 @@ class QdrantBackend:
         self._call(lambda client: client.update_collection(index.key, metadata=metadata))
 
     def delete(self, name: str) -> None:
-        aliases = self._call(_list_aliases)
-        keys = {f"{name}@{FIRST}", *(aliases.get(name + which) for which in (OLD, NEW))}
+        aliases = self._read(_list_aliases)
+        named = [key for which in (NEW, OLD, "") if (key := aliases.get(name + which))]
         # the active one comes last: until it is gone, with its alias, the command can be repeated
-        for key in (*(keys - {aliases.get(name)}), aliases.get(name)):
-            if key:
-                self._delete_collection(key)
+        for key in (*(set(self._list_keys(name)) - set(named)), *named):
+            self._delete_collection(key)
         shutil.rmtree(self.local_dir(name), ignore_errors=True)
 
     def open(self, index: CollectionIndex) -> Store:
@@ -237,16 +314,19 @@ class QdrantBackend:
 
         return get_server(self.connection).call(operation, is_read=is_read)
 
-    def _list_keys(self, name: str) -> tuple[str, str | None, str | None]:
-        """The keys of the active index, the old one, and the one that is being built."""
-        aliases = self._call(_list_aliases)
-        if name not in aliases:
-            where = f"on {redact_secrets(self.connection.url)}"
-            raise missing_error(name, where, _list_names(aliases))
-        return aliases[name], aliases.get(name + OLD), aliases.get(name + NEW)
+    def _read(self, operation: Callable[[QdrantClient], T]) -> T:
+        return self._call(operation, is_read=True)
 
-    def _make_indexes(self, name: str, keys: Iterable[str | None]) -> list[CollectionIndex]:
-        return [self._make_index(name, key) for key in keys if key]
+    def _list_keys(self, name: str) -> list[str]:
+        """The server's collections that were created for this name, with an alias or without."""
+        found = self._read(lambda client: client.get_collections().collections)
+        stamps = {one.name: one.name.removeprefix(f"{name}@") for one in found}
+        return [key for key, s in stamps.items() if s != key and STAMP_PATTERN.fullmatch(s)]
+
+    def _find_index(self, name: str, key: str) -> CollectionIndex | None:
+        """The index, or None if the server has lost it."""
+        info = self._read(lambda client: _find_info(client, key))
+        return self._make_index(name, key, self._parse_metadata(key, info)) if info else None
 
     def _make_index(
         self, name: str, key: str, server: ServerCollection | None = None
@@ -261,7 +341,7 @@ class QdrantBackend:
         )
 
     def _describe(self, key: str) -> ServerCollection:
-        return self._parse_metadata(key, self._call(lambda client: client.get_collection(key)))
+        return self._parse_metadata(key, self._read(lambda client: client.get_collection(key)))
 
     def _parse_metadata(self, key: str, info: models.CollectionInfo) -> ServerCollection:
         """Raises `CollectionError` if the server collection is not ours."""
@@ -283,21 +363,33 @@ class QdrantBackend:
         return ServerCollection(info, meta)
 
     def _set_aliases(self, wanted: dict[str, str | None]) -> None:
-        """Point each alias at its collection (None: delete it), atomically."""
+        """Point each alias at its collection (None: delete it), in one request.
+
+        The server applies the changes one after the other, up to one that it refuses: so all are
+        checked before. An alias that exists is replaced, and never missing in between.
+        """
         from qdrant_client import models
 
-        def change(client: QdrantClient) -> None:
-            existing = _list_aliases(client)
-            actions: list[models.AliasOperations] = [
-                models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
-                for alias in wanted
-                if alias in existing
-            ]
-            actions += [_create_alias(alias, key) for alias, key in wanted.items() if key]
-            if actions:
-                client.update_collection_aliases(actions)
-
-        self._call(change)
+        existing = self._read(_list_aliases)
+        changed = {alias: key for alias, key in wanted.items() if existing.get(alias) != key}
+        if not changed:
+            return
+        keys = self._read(lambda client: [one.name for one in client.get_collections().collections])
+        lost = [key for key in changed.values() if key and key not in keys]
+        if lost:
+            raise CollectionError(
+                f"{redact_secrets(self.connection.url)} has lost the collection {lost[0]!r}, which "
+                "another program may have deleted; nothing was changed. Run the command again"
+            )
+        actions: list[models.AliasOperations] = [
+            _create_alias(alias, key) for alias, key in changed.items() if key
+        ]
+        actions += [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+            for alias, key in changed.items()
+            if not key
+        ]
+        self._call(lambda client: client.update_collection_aliases(actions))
 
     def _delete_collection(self, key: str) -> None:
         self._call(lambda client: client.delete_collection(key))
@@ -322,7 +414,9 @@ def _list_aliases(client: QdrantClient) -> dict[str, str]:
 
 
 def _list_names(aliases: dict[str, str]) -> list[str]:
-    return sorted(name for name, key in aliases.items() if key.startswith(f"{name}@"))
+    """The collections that have an active index, or an old one that takes its place."""
+    names = {alias.removesuffix(OLD): key for alias, key in aliases.items()}
+    return sorted(name for name, key in names.items() if key.startswith(f"{name}@"))
 
 
 def _find_info(client: QdrantClient, name: str) -> models.CollectionInfo | None:

@@ -49,6 +49,7 @@ class Layout:
     profile: str = "small"
     shards: int | None = None
     replicas: int | None = None
+    write_consistency: int | None = None  # replicas that must take a write; a new one: computed
 
 
 class ScoredPoint(NamedTuple):

@@ -130,7 +130,7 @@ def test_a_store_that_is_not_there_is_one_line(served, tmp_path):
 
 
 def test_a_server_that_does_not_answer_is_one_line(served, monkeypatch):
-    monkeypatch.setattr(services, "MAX_RETRY_SECONDS", 0.0)
+    monkeypatch.setenv("POLYLENS_QDRANT_RETRY_SECONDS", "0")
     done = run_program("polylens", "app", "--store", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "http://127.0.0.1:9" in done.stderr

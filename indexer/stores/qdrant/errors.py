@@ -29,6 +29,16 @@ GRPC_STATUS = {
     "UNIMPLEMENTED": 501,
 }
 """gRPC code -> the HTTP status that Qdrant uses for the same error."""
+TIMED_OUT = "the request timed out"
+START_ADVICE = "Start the server, or correct --store or QDRANT_URL"
+HUNG_ADVICE = (
+    "Something accepts connections there and does not respond in time: see the log of the server, "
+    "start it again, or correct --store or QDRANT_URL"
+)
+NODE_ADVICE = (
+    "Start the missing nodes; indexer doctor says whether a write needs every copy, and changes it "
+    "with --repair"
+)
 REFUSED = "Qdrant at {location} refused: {message}"
 FAILED = "Qdrant at {location} failed: {message}"
 STATUS_HINTS = {
@@ -70,6 +80,7 @@ class TransientError:
 
     message: str
     retry_after: float | None = None
+    is_response: bool = False  # the server answered; it or another node of its cluster failed
 
 
 class RetryTimeoutError(Exception):
@@ -110,10 +121,12 @@ def _parse_response_error(error: Exception) -> TransientError | None:
         )
         if "failed to connect" in message:  # to all addresses; last error: UNKNOWN: ipv4:...: why
             message = message.rpartition(": ")[2]
-        return TransientError(message or code) if is_transient else None
+        is_response = code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+        return TransientError(message or code, None, is_response) if is_transient else None
     status = get_status(error)
     if status in RETRYABLE_STATUSES:
-        return TransientError(f"status {status}" + (f": {message}" if message else ""))
+        text = f"status {status}" + (f": {message}" if message else "")
+        return TransientError(text, is_response=True)
     return None
 
 
@@ -171,7 +184,7 @@ def _describe(error: Exception) -> str:
     from httpx import TimeoutException
 
     if isinstance(error, TimeoutException):
-        return "the request timed out"
+        return TIMED_OUT
     return _first_line(re.sub(r"\[Errno -?\d+\] ", "", str(error))) or type(error).__name__
 
 
@@ -188,13 +201,22 @@ def format_location(connection: Connection) -> str:
     return url if urlsplit(url).port or urlsplit(url).path else f"{url}:6333"
 
 
-def unavailable_error(connection: Connection, timeout: RetryTimeoutError) -> StoreError:
-    """Describe a server that did not answer before the retries ended."""
+def unavailable_error(
+    connection: Connection, timeout: RetryTimeoutError, lost_nodes: str = ""
+) -> StoreError:
+    """Describe a server that did not answer, or failed, until the retries ended.
+
+    `lost_nodes` says which nodes of its cluster do not answer.
+    """
     waited = f" for {timeout.waited:.0f} s" if timeout.waited >= 1 else ""
+    what, advice = "no answer from Qdrant at {}", START_ADVICE
+    if lost_nodes:
+        what, advice = f"Qdrant at {{}} cannot do this: {lost_nodes};", NODE_ADVICE
+    elif timeout.fault.message == TIMED_OUT:
+        advice = HUNG_ADVICE
     text = (
-        f"no answer from Qdrant at {format_location(connection)}{waited} "
-        f"({timeout.fault.message}). Start the server, or correct --store or QDRANT_URL; then run "
-        "the same command again: it continues where it stopped"
+        f"{what.format(format_location(connection))}{waited} ({timeout.fault.message}). "
+        f"{advice}; then run the same command again: it continues where it stopped"
     )
     return StoreUnavailableError(_redact(text, connection))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ConfigError, StoreError
 from indexer.stores.base import Layout, Schema
+from indexer.stores.qdrant.cluster import compute_write_consistency
 from indexer.stores.qdrant.errors import get_status
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def make_collection_config(schema: Schema, layout: Layout) -> dict[str, Any]:
         "on_disk_payload": profile.payload_on_disk,
         "shard_number": layout.shards or profile.shards,
         "replication_factor": replicas,
-        "write_consistency_factor": replicas and replicas // 2 + 1,  # a majority
+        "write_consistency_factor": replicas and compute_write_consistency(replicas),
         "strict_mode_config": models.StrictModeConfig(**STRICT_MODE),
     }
 

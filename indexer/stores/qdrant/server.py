@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
@@ -20,7 +21,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 from embedder.extras import format_pip_install
 from indexer.errors import IndexerError, StoreError, StoreUnavailableError
 from indexer.stores.qdrant.client import Connection, make_client
+from indexer.stores.qdrant.cluster import describe_lost_nodes
 from indexer.stores.qdrant.errors import (
+    TIMED_OUT,
     RetryTimeoutError,
     TransientError,
     describe_error,
@@ -38,6 +41,8 @@ T = TypeVar("T")
 FIRST_CONTACT_SECONDS = 10.0  # seconds to wait for a server never seen: its address may be mistyped
 LOG_AFTER_SECONDS = 1.0  # seconds of waiting that are not logged
 PAUSES = wait_exponential(multiplier=0.25, max=10.0)  # seconds; doubled each time
+DEADLINE_FACTOR = 1.05  # a read that fails by itself says more than one that is given up
+CLUSTER_SECONDS = 2.0  # seconds to ask for the state of the cluster
 SLEEP_SLICE = 0.2  # seconds between checks for a stop
 log = logging.getLogger(__name__)
 
@@ -84,8 +89,26 @@ class Server:
         only after one has failed. `stop` ends the waiting.
 
         Raises `StoreUnavailableError` when the connection's `retry_seconds` since the first failure
-        are over, `StoreError` at once for an error that is not transient.
+        are over, `StoreError` at once for an error that is not transient. A read ends soon after
+        its `timeout` or its `retry_seconds`, whichever is longer, even if a response drips in.
         """
+        if not is_read:
+            return self._call(operation, stop, is_read=False)
+        connection = self.connection
+        seconds = max(connection.timeout, connection.retry_seconds) * DEADLINE_FACTOR
+        try:
+            return call_in_time(lambda stop: self._call(operation, stop, is_read=True), seconds)
+        except DeadlineError:
+            timeout = RetryTimeoutError(TransientError(TIMED_OUT), seconds)
+            raise unavailable_error(connection, timeout) from None
+
+    def _call(
+        self,
+        operation: Callable[[QdrantClient], T],
+        stop: threading.Event | None,
+        *,
+        is_read: bool,
+    ) -> T:
         retry_seconds = self.connection.retry_seconds
         with self._lock:
             client = self._client = self._client or make_client(self.connection)
@@ -103,6 +126,17 @@ class Server:
             raise
         self._met = True
         return result
+
+    def find_lost_nodes(self, message: str = "") -> str:
+        """Say which nodes of the server's cluster do not answer; "" if all do, or if the server
+        does not say in time."""
+        client = self._client
+        if client is None:
+            return ""
+        try:
+            return call_in_time(lambda _: describe_lost_nodes(client, message), CLUSTER_SECONDS)
+        except Exception:  # this must not hide the error that it explains
+            return ""
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
@@ -150,7 +184,9 @@ class Server:
             result = call_with_retry(operation, retry_seconds, self._clock, on_wait, stop)
         except RetryTimeoutError as timeout:
             self._waiting = False
-            raise unavailable_error(self.connection, timeout) from timeout
+            fault = timeout.fault
+            lost_nodes = self.find_lost_nodes(fault.message) if fault.is_response else ""
+            raise unavailable_error(self.connection, timeout, lost_nodes) from timeout
         except IndexerError:
             raise
         except Exception as error:
@@ -170,12 +206,44 @@ class Server:
         with self._lock:
             before, self._waiting = self._waiting, True
         if not before:
+            lost_nodes = self.find_lost_nodes(fault.message) if fault.is_response else ""
             log.warning(
                 "waiting for %s: %s (at most %.0f s; Ctrl-C stops)",
                 format_location(self.connection),
-                fault.message,
+                lost_nodes or fault.message,
                 retry_seconds,
             )
+
+
+class DeadlineError(Exception):
+    """A call did not return in time."""
+
+
+def call_in_time(operation: Callable[[threading.Event], T], seconds: float) -> T:
+    """Return the result of `operation`, called in another thread.
+
+    httpx has no limit for a whole response, only for each part of it. A thread that is late is left
+    behind; the event that it was given is set, so that it does not try again.
+
+    Raises:
+        DeadlineError: It took longer than `seconds`. Its own errors are raised unchanged.
+    """
+    future: Future[T] = Future()
+    stop = threading.Event()
+
+    def run() -> None:
+        try:
+            future.set_result(operation(stop))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="qdrant-read", daemon=True).start()
+    try:
+        if not wait([future], seconds).done:
+            raise DeadlineError
+        return future.result()
+    finally:
+        stop.set()
 
 
 def call_with_retry(
