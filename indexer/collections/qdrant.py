@@ -101,7 +101,7 @@ class QdrantBackend:
             if not self._list_keys(name):
                 return None
             indexes = self._repair(name) if repair else self._find_indexes(name)
-            return indexes and indexes.in_use
+            return indexes.in_use if indexes else None
         server = self._parse_metadata(name, info)
         key = server.metadata.get("key")
         if server.metadata.get("name") != name or not key:  # made by an earlier version, or copied
@@ -242,7 +242,7 @@ class QdrantBackend:
 
     def switch(self, name: str, index: CollectionIndex) -> None:
         indexes = self._repair(name)
-        before = indexes and indexes.in_use
+        before = indexes.in_use if indexes else None
         if before is None:
             self._set_aliases({name: index.key, name + NEW: None})
         elif before.key != index.key:  # else a retry after a lost response

@@ -106,7 +106,7 @@ def test_large_keeps_four_bits_in_ram(server):
 @pytest.mark.needs_faults  # one node cannot have two replicas
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [({}, (6, 2, 2)), ({"shards": 12, "replicas": 3}, (12, 3, 2)), ({"replicas": 1}, (6, 1, 1))],
+    [({}, (6, 2, 1)), ({"shards": 12, "replicas": 3}, (12, 3, 2)), ({"replicas": 1}, (6, 1, 1))],
 )
 def test_huge_is_in_shards_and_replicas(server, given, wanted):
     opened(server, profile="huge", **given)
