@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
 from indexer.paths import hash_content
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
 from indexer.sources import find_original
+from indexer.stores.edge.state import find_private_dir, is_read_only
 
 RECHECK = "private, no-cache"
 FOREVER = "private, max-age=31536000, immutable"  # where the URL names the content
@@ -146,11 +147,11 @@ def _read_jpeg(path: Path) -> bytes | None:
 
 
 def _make_thumbnail(name: str, id: str, path: Path) -> bytes | None:
-    path.unlink(missing_ok=True)  # it is damaged
+    with suppress(OSError):  # on a read-only disk it stays
+        path.unlink(missing_ok=True)  # it is damaged
     roots, hosts = _ingest_sources(name)
     paths, folder = _point_paths(name, id), path.parents[1]
-    made = ensure_thumbnail(folder, id, paths, get_decode_limits(), roots, hosts)
-    return _read_jpeg(made) if made else None
+    return ensure_thumbnail(folder, id, paths, get_decode_limits(), roots, hosts)
 
 
 def _parse_request(request: Request) -> tuple[str, str]:
@@ -230,6 +231,8 @@ def open_upload(name: str) -> Image.Image:
 
 def _upload_dir() -> Path:
     folder = get_settings().local_folder / ".queries"
+    if folder.parent.exists() and is_read_only(folder.parent):
+        folder = find_private_dir() / "queries"
     make_private_dir(folder)
     return folder
 

@@ -19,7 +19,7 @@ from embedder.errors import EmbedderError
 from embedder.extras import EXTRAS, find_missing_module, format_install_command
 from embedder.redaction import redact_secrets
 from indexer.collections import CollectionBackend, CollectionIndexes, open_backend
-from indexer.collections.collection import OpenCollection, lock_for_writing
+from indexer.collections.collection import OpenCollection, exclude_writers, lock_for_writing
 from indexer.collections.local import METADATA_FILE, LocalBackend, restore_metadata
 from indexer.collections.model import check_model_settings, make_settings
 from indexer.collections.model_hosts import check_model_host
@@ -177,7 +177,8 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     if state is not None and not state.is_clean and not (active.folder / SERVER_FILE).exists():
         yield Check("closed", "note", "was not closed properly; the store recovered")
     check_model_settings(config, active.card)
-    with lock_for_writing(backend.local_dir(name)):
+    lock = lock_for_writing if repair else exclude_writers
+    with lock(backend.local_dir(name)):
         yield from LocalInspector(backend, name, repair=repair).run(active, indexes.old)
 
 
@@ -209,7 +210,7 @@ def _check_server(config: Config, opened: OpenCollection, *, repair: bool) -> It
     if not file.exists():
         yield NO_CATALOG
         return
-    with opened.lock_for_writing():
+    with opened.lock_for_writing() if repair else opened.exclude_writers():
         aside = make_aside_dir(opened.path)
         yield check_catalog(file, opened.store, aside, repair=repair, shared=True)
 

@@ -7,9 +7,10 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 from embedder.files import delete_stale_parts, make_private_dir, open_private
 from embedder.types import ModelCard
@@ -18,10 +19,11 @@ from indexer.collections.model import check_model_settings, check_same_model
 from indexer.config import Config
 from indexer.errors import CollectionError, StoreBusyError, StoreError
 from indexer.stores.base import MIN_FREE_BYTES, Layout, Store, check_disk_space
-from indexer.stores.edge.state import read_only_message
+from indexer.stores.edge.state import is_read_only, read_only_message
 
 log = logging.getLogger(__name__)
 PAGE_SIZE = 1_000  # points deleted per request
+WRITER_LOCK = "writer.lock"
 SAMPLED_FILES = 16  # thumbnails per folder whose size is read
 
 
@@ -137,6 +139,14 @@ class OpenCollection:
                 delete_stale_parts(own)
             yield
 
+    @contextmanager
+    def exclude_writers(self) -> Iterator[None]:
+        """Keep other processes from writing: by the write lock, or by sharing it with other readers
+        where this account cannot write. Raises what `lock_for_writing` raises."""
+        folder = self._backend.local_dir(self.name)
+        with exclude_writers(folder) if is_read_only(folder) else self.lock_for_writing(needed=0):
+            yield
+
     def _check_active(self, *, repair: bool = False) -> None:
         found, own = self._backend.find(self.name, repair=repair), self.active_index
         if found is None:
@@ -164,25 +174,44 @@ def lock_for_writing(path: Path, needed: int = MIN_FREE_BYTES) -> Iterator[None]
     """Hold the write lock of the collection in `path` on this machine; raises `StoreBusyError`,
     `DiskFullError` if fewer than `needed` bytes are free (none to read or to delete), and
     `StoreError` for a folder that cannot be written to."""
-    import fcntl
-
     try:
         make_private_dir(path)
         check_disk_space(path, needed)
-        lock = open_private(path / "writer.lock", "a+b")
+        lock = open_private(path / WRITER_LOCK, "a+b")
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StoreError(read_only_message(path)) from error
         raise
     with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreBusyError(
-                f"another ingest, prune or reindex is writing to collection {path.name!r} "
-                f"({path}); wait until it has finished, then run the command again"
-            ) from None
+        _lock(file, path)
         yield
+
+
+@contextmanager
+def exclude_writers(path: Path) -> Iterator[None]:
+    """Keep others from writing to the collection in `path`, also where this account cannot write
+    itself. Raises what `lock_for_writing` raises."""
+    if not is_read_only(path):
+        with lock_for_writing(path, needed=0):
+            yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):  # there is none, or it is another account's
+            lock = stack.enter_context((path / WRITER_LOCK).open("rb"))
+            _lock(lock, path, shared=True)
+        yield
+
+
+def _lock(file: IO[bytes], path: Path, *, shared: bool = False) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreBusyError(
+            f"another ingest, prune or reindex is writing to collection {path.name!r} "
+            f"({path}); wait until it has finished, then run the command again"
+        ) from None
 
 
 def create_collection(config: Config, card: ModelCard) -> None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,9 @@ class Catalog:
         self._path, self._lock = path, threading.RLock()
         self._fully_listed: list[str] = []
         with self._catch_errors():
-            self._db, is_writable = connect(path)
-            if is_writable:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
+            self._db = connect(path)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(SCHEMA)
 
     def commit(self) -> None:
@@ -395,18 +394,21 @@ class Catalog:
             after = rows[-1][0]
 
 
-def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Open the SQLite file of a catalog; return whether it can be written.
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the SQLite file of a catalog; a new one is private. Raises `sqlite3.Error`.
 
-    A new file is private. One that this account cannot write to is opened as one that nobody
-    writes: SQLite reads others only where it can write beside them. Raises `sqlite3.Error`.
+    One that this account cannot write to is read into memory: SQLite reads a file of this kind only
+    where it can write beside it.
     """
     try:
         open_private(path, "ab").close()
     except OSError:
+        memory = sqlite3.connect(":memory:", check_same_thread=False)
         uri = f"{path.absolute().as_uri()}?immutable=1"
-        return sqlite3.connect(uri, uri=True, check_same_thread=False), False
-    return sqlite3.connect(path, check_same_thread=False), True
+        with closing(sqlite3.connect(uri, uri=True)) as file:
+            file.backup(memory)
+        return memory
+    return sqlite3.connect(path, check_same_thread=False)
 
 
 def is_missing(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -55,8 +56,10 @@ def ensure_thumbnail(
     limits: DecodeLimits = DecodeLimits(),  # noqa: B008
     roots: Sequence[str] = (),
     hosts: Sequence[str] = (),
-) -> Path | None:
+) -> bytes | None:
     """The thumbnail of an image, rebuilt from one of its files where it is missing.
+
+    It is kept, except where the disk is full or read-only.
 
     Args:
         root: The folder of the thumbnails.
@@ -67,20 +70,22 @@ def ensure_thumbnail(
         hosts: Hosts that the rows of tables and lists may point to.
 
     Returns:
-        Its path; None where no file holds the image any more.
+        The bytes of a JPEG; None where no file holds the image any more.
     """
     path = thumbnail_path(root, id)
     if is_thumbnail(path):
-        return path
+        return path.read_bytes()
     data = find_original(id, paths, roots, limits, hosts)
     if data is None:
         return None
     try:
         image = decode_image(data, side=DECODE_SIDE, limits=limits).image
-        write_thumbnail(root, id, encode_thumbnail(image))
     except (UnusableFileError, OSError):
         return None
-    return path
+    thumbnail = encode_thumbnail(image)
+    with suppress(OSError):  # a read-only or full disk
+        write_thumbnail(root, id, thumbnail)
+    return thumbnail
 
 
 def _shrink(image: Image) -> Image:

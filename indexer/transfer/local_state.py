@@ -64,7 +64,7 @@ def copy_catalog(file: Path, target: Path) -> bool:
     make_private_dir(target.parent)
     open_private(target, "ab").close()
     try:
-        with closing(connect(file)[0]) as one, closing(sqlite3.connect(target)) as two:
+        with closing(connect(file)) as one, closing(sqlite3.connect(target)) as two:
             two.execute("PRAGMA journal_mode = MEMORY")  # leaves no file if this is killed
             one.backup(two)
     except sqlite3.Error:

@@ -101,7 +101,8 @@ class CollectionSource(PointSource):
 
 @contextmanager
 def open_source_collection(config: Config) -> Iterator[CollectionSource]:
-    """Open the collection that `config` names, whatever its model, and lock it for writing.
+    """Open the collection that `config` names, whatever its model, and keep others from
+    writing to it.
 
     Raises `CollectionError`, `StoreBusyError`.
     """
@@ -111,7 +112,7 @@ def open_source_collection(config: Config) -> Iterator[CollectionSource]:
     with OpenCollection.open_index(config, backend, index) as collection:
         if config.tenant and not collection.store.count():
             raise CollectionError(f"tenant {config.tenant!r} has no points in {label}")
-        with collection.lock_for_writing(needed=0):
+        with collection.exclude_writers():
             yield CollectionSource(backend, collection, label)
 
 

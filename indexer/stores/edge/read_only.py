@@ -55,7 +55,7 @@ def delete_stale_copies(folder: Path) -> None:
     for server_dir in folder.glob("read-only-*"):
         with suppress(OSError), (server_dir / LOCK_FILE).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(server_dir, ignore_errors=True)
+            shutil.rmtree(server_dir / COPY_DIR, ignore_errors=True)
 
 
 def _lock_shared(stack: ExitStack, file: Path, location: Path) -> None:

@@ -1,10 +1,10 @@
 """The process that owns a collection's shard and serves it.
 
-It is started as `python -m indexer.stores.edge.server PATH`. A Qdrant Edge shard belongs to one
-process and never releases Python's global lock. So each open collection has one server process, and
-every program (ingest, app, search, at the same time) is a client of it over a local socket: there
-is one lock and one writer, no program blocks another, and killing a client does no harm. The
-process ends soon after its last client has disconnected.
+It is started as `python -m indexer.stores.edge.server PATH SERVER_DIR`. A Qdrant Edge shard belongs
+to one process and never releases Python's global lock. So each open collection has one server
+process, and every program (ingest, app, search, at the same time) is a client of it over a local
+socket: there is one lock and one writer, no program blocks another, and killing a client does no
+harm. The process ends soon after its last client has disconnected.
 
 It works in the folder that PATH named when it started, as its working directory: when that folder
 is moved, and another one takes its place, nothing is written to the other one. A read-only folder
@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import AuthenticationError
 from pathlib import Path
 from typing import IO
@@ -39,7 +40,6 @@ from indexer.stores.edge.state import (
     ServerInfo,
     connect,
     find_private_dir,
-    find_server_dir,
     identify_folder,
     in_use_message,
     is_read_only,
@@ -51,6 +51,7 @@ IDLE_TIMEOUT = 2.0  # seconds without a client before it ends
 POLL_INTERVAL = 0.25  # seconds between two checks
 LOCK_TIMEOUT = 50.0  # seconds to wait for another server process that is closing
 HANDSHAKE_TIMEOUT = 30.0  # seconds for a client to prove that it knows the key
+STALE_SOCKET_AGE = 3600.0  # seconds
 HERE = Path()  # the folder of the collection, wherever it has been moved
 READS = frozenset(
     {"query_batch", "retrieve", "scroll", "count", "facet", "flush"}
@@ -147,13 +148,15 @@ class ShardServer:
         except OSError:
             return False
 
+    def is_deleted(self) -> bool:
+        """Whether the folder or its points were deleted, so that there is nothing to save."""
+        is_open = self.shard is not None
+        return not HERE.stat().st_nlink or (is_open and not (self.shard_dir / "shard").exists())
+
     def watch(self) -> None:
-        """Return when the process should end: no client, a signal, or a folder that was moved."""
-        while not self.ending.wait(POLL_INTERVAL):
-            if not HERE.stat().st_nlink or (self.shard and not (self.shard_dir / "shard").exists()):
-                os._exit(0)  # the points were deleted: nothing to save
-            if not self.is_in_place():
-                return
+        """Return when the process should end: no client, a signal, or a folder that was moved or
+        deleted."""
+        while not self.ending.wait(POLL_INTERVAL) and self.is_in_place() and not self.is_deleted():
             if not self.clients and time.monotonic() - self.left > IDLE_TIMEOUT:
                 return
 
@@ -163,15 +166,19 @@ class ShardServer:
                 self.shard.close()
 
 
-def run(path: Path) -> None:
+def run(path: Path, server_dir: Path) -> None:
     """Serve the collection in `path`, or return if another process does.
+
+    Args:
+        path: The folder of the collection.
+        server_dir: The same, or that of the copy for a read-only one; see `find_server_dir`.
 
     Raises `StoreError`, `OSError`.
     """
-    path = path.absolute()
     os.chdir(path)
     os.umask(make_umask(HERE))  # what the engine creates is as private as the other files
-    server_dir = find_server_dir(HERE)
+    if not is_read_only(HERE):
+        server_dir = HERE
     make_private_dir(server_dir)
     lock = _lock(path, server_dir)
     if lock is None:
@@ -194,13 +201,26 @@ def run(path: Path) -> None:
         server.watch()
         (server_dir / SERVER_FILE).unlink(missing_ok=True)  # new clients start a new process
         address.unlink(missing_ok=True)
+        _delete_stale_sockets(address.parent)
     try:
-        server.close()
+        if not server.is_deleted():
+            server.close()
     finally:
-        if server.is_read_only:
-            shutil.rmtree(server_dir, ignore_errors=True)
+        if server.is_read_only:  # the lock stays: another process may wait for it
+            shutil.rmtree(server.shard_dir, ignore_errors=True)
         sys.stderr.flush()
         os._exit(0)  # threads may still wait for clients
+
+
+def _delete_stale_sockets(folder: Path) -> None:
+    """Delete the old sockets of processes that were killed, and whose folders nobody opened."""
+    for address in folder.glob("*.sock"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            if time.time() - address.lstat().st_mtime > STALE_SOCKET_AGE:
+                try:
+                    client.connect(str(address))
+                except ConnectionRefusedError:
+                    address.unlink()
 
 
 def _lock(path: Path, server_dir: Path) -> IO[bytes] | None:
@@ -226,6 +246,6 @@ def _lock(path: Path, server_dir: Path) -> IO[bytes] | None:
 
 if __name__ == "__main__":
     try:
-        run(Path(sys.argv[1]))
+        run(Path(sys.argv[1]), Path(sys.argv[2]))
     except (IndexerError, OSError) as error:
         sys.exit(str(error))

@@ -284,7 +284,13 @@ def _start_server(path: Path) -> subprocess.Popen[bytes]:
     make_private_dir(folder)
     with open_private(folder / LOG_FILE, "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "indexer.stores.edge.server", str(path.absolute())],
+            [
+                sys.executable,
+                "-m",
+                "indexer.stores.edge.server",
+                path.absolute(),
+                folder.absolute(),
+            ],
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -116,7 +116,7 @@ def check(store: Path, pictures: Path, model: ColorEmbedder) -> None:
         paths = records[id].payload["paths"]
         thumbnail = ensure_thumbnail(store / "default/thumbs", id, paths, roots=[str(pictures)])
         assert ("text" in records[id].vectors) == Path(paths[0]).with_suffix(".txt").exists()
-        assert decode_image(thumbnail.read_bytes(), side=300).image.size == (32, 24)
+        assert decode_image(thumbnail, side=300).image.size == (32, 24)
 
 
 @pytest.mark.parametrize("operation", COMMANDS)

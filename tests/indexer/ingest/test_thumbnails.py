@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -59,27 +60,30 @@ def test_a_missing_thumbnail_is_rebuilt_from_a_file_that_still_holds_the_image(t
     Image.new("RGB", (600, 400), "red").save(changed)
     paths = [str(tmp_path / "gone.png"), str(changed), str(path)]
     found = ensure_thumbnail(tmp_path / "thumbs", id, paths, roots=[str(tmp_path)])
-    assert found == thumbnail_path(tmp_path / "thumbs", id)
-    with Image.open(found) as image:
+    assert found == thumbnail_path(tmp_path / "thumbs", id).read_bytes()
+    with Image.open(BytesIO(found)) as image:
         assert image.getpixel((9, 9))[2] > 200
 
 
 def test_a_thumbnail_is_not_rebuilt_needlessly(tmp_path, image):
     path, id = image
-    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
-    found.write_bytes(b"kept")
+    write_thumbnail(tmp_path / "thumbs", id, b"kept")
     path.unlink()
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == found
-    assert found.read_bytes() == b"kept"
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == b"kept"
 
 
 def test_a_thumbnail_that_a_power_cut_left_empty_is_rebuilt(tmp_path, image):
     path, id = image
-    found = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
-    made = found.read_bytes()
-    found.write_bytes(b"")
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == found
-    assert found.read_bytes() == made
+    write_thumbnail(tmp_path / "thumbs", id, b"")
+    made = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
+    assert made
+    assert thumbnail_path(tmp_path / "thumbs", id).read_bytes() == made
+
+
+def test_a_thumbnail_that_cannot_be_kept_is_made_all_the_same(tmp_path, image):
+    path, id = image
+    (tmp_path / "thumbs").write_bytes(b"not a folder")
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
 
 
 def test_without_a_file_there_is_no_thumbnail(tmp_path, image):
