@@ -38,7 +38,13 @@ Examples:
 
   polylens app
   polylens app --store ~/image-index --port 8600
-  polylens app --host 0.0.0.0 --public-host pictures.example.com
+  polylens app --public-host pictures.example.com
+  polylens app --host 0.0.0.0
+"""
+HASH_EXAMPLES = """
+Examples:
+
+  polylens hash-password
 """
 
 HOST_NAME_PATTERN = re.compile(r"[\w.-]+")  # without a scheme or a port
@@ -50,7 +56,13 @@ app = make_app(HELP, EXAMPLES)
 @_options.takes_flags(*_options.SHARED, "device")
 def run_app(
     flags: dict[str, Any],
-    host: Annotated[str, Option(metavar="HOST", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        Option(
+            metavar="HOST",
+            help="The address to listen on; for others than localhost, a login is needed.",
+        ),
+    ] = "127.0.0.1",
     port: Annotated[
         int, Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")
     ] = 8501,
@@ -73,21 +85,21 @@ def run_app(
     check_store(config, is_flag=flags["store"] is not None)
     from app import services
     from app.server import run_server
-    from embedder.client.http import is_loopback
 
     services.configure(config)
     services.list_names()  # raises where a server does not answer
 
-    def report_url(url: str) -> None:
+    def report_url(url: str, has_login: bool) -> None:
         print_note(f"Polylens is at {url} (Ctrl-C ends it)")
-        if not is_loopback(host):
-            print_note("warning: anyone who reaches this machine can search your pictures")
+        if public_host and not has_login:
+            print_note("warning: the app asks for no login, so the proxy in front of it must")
         if is_desktop() if open_browser is None else open_browser:
             import streamlit.cli_util
 
             streamlit.cli_util.open_browser(url)  # keeps the browser's messages off the terminal
 
     run_server(
+        config,
         host=host,
         port=port,
         public_host=public_host,
@@ -96,6 +108,26 @@ def run_app(
             "Stopping, once the work in progress is saved (Ctrl-C again: at once)"
         ),
     )
+
+
+@app.command("hash-password", epilog=HASH_EXAMPLES)
+def print_password_hash() -> None:
+    """Make the hash of the app's password, for POLYLENS_APP_PASSWORD_HASH.
+
+    The password is asked for twice, and not shown; from a pipe, it is the first line.
+    """
+    from app.passwords import hash_password
+
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    try:
+        password_hash = hash_password(password)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    sys.stdout.write(password_hash + "\n")
+    print_note("Put this line into POLYLENS_APP_PASSWORD_HASH; it is not the password itself.")
 
 
 for command in indexer.cli.COMMANDS:

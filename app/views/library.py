@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from html import escape
-from pathlib import Path
 
 import streamlit as st
 
 from app import jobs
 from app.jobs import IngestJob
+from app.permissions import (
+    ROOTS_HINT,
+    check_model,
+    describe_roots,
+    get_permissions,
+    resolve_allowed_path,
+)
 from app.services import (
     SUMMARY_SECONDS,
     get_settings,
@@ -90,9 +95,15 @@ def _prune(name: str) -> None:
 
 def _show_add_form() -> None:
     st.markdown("#### Add a folder")
+    roots = get_permissions().roots
+    if not roots:
+        st.caption(f"No folder of this machine may be added here. To change that, {ROOTS_HINT}.")
+        return
     with st.form("add", border=False):
         folder, name = st.columns([3, 1])
-        where = folder.text_input("Folder on this machine", placeholder="~/Pictures")
+        where = folder.text_input(
+            "Folder on this machine", placeholder="~/Pictures", help=f"In {describe_roots(roots)}."
+        )
         collection = name.text_input("Collection", value=get_settings().collection)
         needs = {card.name: card.memory for card in list_models()}
         chosen = st.selectbox(
@@ -102,8 +113,8 @@ def _show_add_form() -> None:
             placeholder="The collection's own; the starter for a new one",
             accept_new_options=True,
             format_func=partial(_format_model, needs),
-            help="For a new collection. A Hugging Face id, a folder or a server's address may be "
-            "typed as well. docs/models.md says which to choose.",
+            help="For a new collection. A Hugging Face id or a folder may be typed as well. "
+            "docs/models.md says which to choose.",
         )
         prune_missing = st.checkbox("Also remove pictures whose files were deleted")
         submitted = st.form_submit_button("Add pictures", type="primary")
@@ -121,12 +132,16 @@ def _format_model(needs: Mapping[str, int], name: str) -> str:
 
 
 def _start_ingest(where: str, collection: str, model: str | None, prune_missing: bool) -> None:
-    folder = Path(os.path.expanduser(where.strip()))
-    if not where.strip() or not folder.exists():
-        show_error(f"There is no folder {where!r} on this machine.")
+    if not where.strip():
+        show_error("Type the folder to add.")
         return
     try:
-        jobs.start_ingest(str(parse_name(collection)), folder, model=model, prune=prune_missing)
+        folder = resolve_allowed_path(where)
+        configured = get_settings().model
+        chosen = check_model(model, [configured] if configured else []) if model else None
+        jobs.start_ingest(str(parse_name(collection)), folder, model=chosen, prune=prune_missing)
+    except IndexerError as error:
+        show_error(error)
     except ValueError as error:
         show_error(f"A collection cannot be named {collection!r}: {error}")
 

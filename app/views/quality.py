@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import runs, votes
+from app.permissions import ROOTS_HINT, get_permissions, resolve_allowed_path
 from app.services import summarize_collections
 from app.views import quality_comparison, quality_evaluation, quality_worst_queries
 from app.views.messages import escape_markdown, show_error
@@ -218,11 +218,14 @@ def _show_added_runs() -> None:
             if button.button("Forget", key=f"forget-{folder}", help="The folder itself stays."):
                 runs.forget(folder)
                 st.rerun()
+        if not get_permissions().roots:
+            st.caption(f"No other folder may be added here. To change that, {ROOTS_HINT}.")
+            return
         with st.form("elsewhere", border=False, clear_on_submit=True):
             typed = st.text_input("Folder of a run", placeholder="~/runs/shop")
             submitted = st.form_submit_button("Add")
     if submitted and typed.strip():
-        folder = Path(os.path.expanduser(typed.strip()))
+        folder = resolve_allowed_path(typed)
         runs.add(folder)
-        st.query_params["run"] = str(folder.absolute())
+        st.query_params["run"] = str(folder)
         st.rerun()

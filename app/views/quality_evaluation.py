@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import streamlit as st
 
 from app import jobs, runs
 from app.jobs import EvaluationJob, EvaluationRequest
+from app.permissions import check_model, resolve_allowed_path
+from app.services import get_settings
 from app.views.messages import escape_markdown, show_error
 from embedder import DEFAULT_MODEL, list_models
 from embedder.extras import find_missing_module, format_install_command
@@ -54,7 +53,7 @@ def _show_form(run: RunInfo) -> None:
         baselines = dict.fromkeys([run.base or DEFAULT_MODEL, *models[1:], NO_BASELINE])
         first, second = st.columns(2)
         after = first.selectbox(
-            "Model", models, accept_new_options=True, help="A run, or any model's name."
+            "Model", models, accept_new_options=True, help="A run, or a model's name."
         )
         before = second.selectbox(
             "Beside it",
@@ -68,13 +67,15 @@ def _show_form(run: RunInfo) -> None:
         reverse = st.checkbox("Evaluate each pair in the other direction too")
         submitted = st.form_submit_button("Evaluate", type="primary", disabled=_is_running())
     if submitted:
-        path = Path(os.path.expanduser(pairs.strip()))
-        if not pairs.strip() or not path.exists():
-            raise IndexerError(f"there is no file of pairs {pairs!r} on this machine")
+        if not pairs.strip():
+            raise IndexerError("type the name of a file of pairs")
+        known = [listed.folder for listed in runs.list_all()]
+        settings = get_settings()
+        models = [*map(str, known), *filter(None, [run.base, settings.model])]
         request = EvaluationRequest(
-            after=after,
-            before=None if before == NO_BASELINE else before,
-            pairs=path.absolute(),
+            after=check_model(after, models),
+            before=None if before == NO_BASELINE else check_model(before, models),
+            pairs=resolve_allowed_path(pairs, [settings.runs, *known]),
             reverse=reverse,
             limit=limit,
         )

@@ -25,7 +25,7 @@ from indexer.captions.normalize import FileCaptions, Row, merge_file_captions, p
 from indexer.captions.sidecar import parse_json, parse_text
 from indexer.captions.xmp import parse_xmp_sidecar
 from indexer.errors import IndexerError, UnusableFileError
-from indexer.paths import display_path
+from indexer.paths import display_path, leads_outside
 from indexer.types import SkipCallback, SkippedFile
 
 T = TypeVar("T")
@@ -50,7 +50,8 @@ class CaptionResolver:
 
     Manifests apply to their folder and those below, up to the root. One `manifest` that the user
     names applies to all files: its rows may name them by path or by bare file name. A caption file
-    that cannot be read is reported to `on_skip`, and its image goes without it.
+    that cannot be read is reported to `on_skip`, and its image goes without it. So is a link that
+    leads out of the folders `within`, if they are given.
 
     It reads folders on this machine; a subclass lists and reads the files of another place.
     """
@@ -60,7 +61,9 @@ class CaptionResolver:
         roots: Sequence[Path],
         on_skip: SkipCallback | None = None,
         manifest: Path | None = None,
+        within: Sequence[str] | None = None,
     ) -> None:
+        self._within = within
         self._on_skip = on_skip or (lambda _: None)
         self._reported: set[str] = set()
         real_roots = map(os.path.realpath, roots)
@@ -82,6 +85,8 @@ class CaptionResolver:
 
     def read_file(self, file: str) -> bytes:
         """Return a caption file's bytes, b"" for an empty one; raises `ValueError`."""
+        if leads_outside(file, self._within):
+            raise ValueError("it leads out of the folders that may be read (library_roots)")
         return _read_caption_file(file)
 
     def to_catalog_path(self, path: str) -> str:

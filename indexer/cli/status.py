@@ -210,5 +210,8 @@ def show(flags: dict[str, Any], as_json: _options.Json = False) -> None:
         return
     print_table(
         ("setting", "value", "from"),
-        [(name, "" if v is None else str(v), origin) for name, v, origin in rows],
+        [
+            (name, ", ".join(v) if isinstance(v, tuple) else "" if v is None else str(v), origin)
+            for name, v, origin in rows
+        ],
     )

@@ -46,11 +46,13 @@ class SourceOptions:
         manifest: A table of captions that counts for all files.
         follow_links: Follow symbolic links to folders.
         allowed_hosts: The hosts that rows of tables and lists may point to.
+        within: Folders on this machine that no link may lead out of; None: links lead anywhere.
     """
 
     manifest: Path | None = None
     follow_links: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    within: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

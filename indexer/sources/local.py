@@ -16,7 +16,7 @@ from embedder.images.formats import SNIFF_BYTES, detect_kind, unsupported_reason
 from indexer.captions.normalize import FileCaptions
 from indexer.captions.resolver import CaptionResolver, find_sidecars
 from indexer.errors import IndexerError, UnusableFileError
-from indexer.paths import display_path
+from indexer.paths import display_path, leads_outside
 from indexer.sources.base import (
     Source,
     SourceFile,
@@ -26,6 +26,8 @@ from indexer.sources.base import (
     is_ignored,
 )
 from indexer.types import SkipCallback, SkippedFile
+
+LINK_OUTSIDE = "it leads out of the folders that may be read (library_roots)"
 
 
 class LocalSource(Source):
@@ -47,17 +49,20 @@ class LocalSource(Source):
         super().__init__(address, options, on_skip)
         self._visited = visited
         self._captions = captions or CaptionResolver(
-            [Path(address)], self._on_skip, self._options.manifest
+            [Path(address)], self._on_skip, self._options.manifest, self._options.within
         )
 
     def check_readable(self) -> None:
-        resolve_root(Path(self.root))
+        if leads_outside(resolve_root(Path(self.root)), self._options.within):
+            raise IndexerError(f"{display_path(self.root)}: {LINK_OUTSIDE}")
 
     def _has_content(self) -> bool:
         return is_path_available(self.root)
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
-        return Walk(on_skip, self._options.follow_links, self._visited).run([Path(self.root)])
+        options = self._options
+        walk = Walk(on_skip, options.follow_links, self._visited, options.within)
+        return walk.run([Path(self.root)])
 
     def compute_stamp(self, path: str) -> str:
         return self._captions.compute_stamp(path)
@@ -66,6 +71,8 @@ class LocalSource(Source):
         return self._captions.load_captions(path)
 
     def read(self, path: str, limits: DecodeLimits) -> bytes:
+        if leads_outside(path, self._options.within):
+            raise UnusableFileError("unreadable", LINK_OUTSIDE)
         return read_file(path, limits)
 
 
@@ -118,6 +125,7 @@ class Walk:
         follow_links: Follow links to folders too; links to files are always followed.
         visited: Folders of other walks, as (device, inode); with `follow_links` they are not
             walked again.
+        within: Folders that no link may lead out of; None: links lead anywhere.
     """
 
     def __init__(
@@ -125,8 +133,9 @@ class Walk:
         on_skip: SkipCallback,
         follow_links: bool = False,
         visited: set[tuple[int, int]] | None = None,
+        within: Sequence[str] | None = None,
     ) -> None:
-        self._on_skip, self._follow_links = on_skip, follow_links
+        self._on_skip, self._follow_links, self._within = on_skip, follow_links, within
         self._visited: set[tuple[int, int]] = set() if visited is None else visited
 
     def run(self, roots: Sequence[Path]) -> Iterator[SourceFile]:
@@ -185,6 +194,10 @@ class Walk:
             if error.errno == errno.ENOENT and entry.is_symlink():
                 detail = "a link to a file that does not exist"
             return self._report_skip(entry.path, "unreadable", detail)
+        if entry.is_symlink() and leads_outside(entry.path, self._within):
+            if stat.S_ISREG(status.st_mode) and detect_kind(entry.name):
+                self._report_skip(entry.path, "unreadable", LINK_OUTSIDE)
+            return
         if stat.S_ISDIR(status.st_mode):  # a link to a folder
             if self._follow_links and not self._is_link_cycle(entry.path):
                 folders.append(entry.path)

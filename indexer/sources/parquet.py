@@ -26,7 +26,14 @@ from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.captions.manifest import FILE_COLUMNS, URL_COLUMNS, parse_caption_rows
 from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError, UnusableFileError, unreadable
-from indexer.paths import display_path, is_web, redact_row_urls, redact_url, url_scheme
+from indexer.paths import (
+    display_path,
+    is_web,
+    leads_outside,
+    redact_row_urls,
+    redact_url,
+    url_scheme,
+)
 from indexer.sources.base import Source, SourceFile, SourcePart, check_size
 from indexer.sources.filesystem import ByteSource, FileStat, make_byte_source
 from indexer.types import SkipCallback
@@ -138,7 +145,8 @@ class ParquetSource(Source):
     def _list_files(self) -> list[str]:
         if url_scheme(self._address) or not Path(self._address).is_dir():
             return [self._address]
-        return [str(path) for path in sorted(Path(self._address).glob("**/data-*.arrow"))]
+        files = sorted(map(str, Path(self._address).glob("**/data-*.arrow")))
+        return [file for file in files if not leads_outside(file, self._options.within)]
 
 
 @contextmanager

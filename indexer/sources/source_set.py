@@ -115,7 +115,9 @@ class SourceSet:
             for address in expand_argument(argument)
         ]
         folders = distinct_roots([Path(source.root) for source in opened if source.is_folder])
-        captions = CaptionResolver(list(map(Path, folders)), on_skip, options.manifest)
+        captions = CaptionResolver(
+            list(map(Path, folders)), on_skip, options.manifest, options.within
+        )
         visited: set[tuple[int, int]] = set()
         others = {source.root: source for source in opened if not source.is_folder}
         return SourceSet(

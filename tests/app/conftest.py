@@ -22,6 +22,16 @@ def own_main_module(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True)
+def permissions(tmp_path):
+    """What the server says that visitors may do: read what tests make, name any model."""
+    from app.permissions import Permissions, _permissions, set_permissions
+
+    set_permissions(Permissions(roots=(str(tmp_path),), any_model=True))
+    yield
+    _permissions.clear()
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory) -> Path:
     """A store with the samples in it, made by the command line.

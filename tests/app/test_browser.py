@@ -58,6 +58,7 @@ def address(library, data_home, tmp_path_factory):
             env={
                 **{k: v for k, v in os.environ.items() if not k.startswith("POLYLENS_")},
                 "XDG_DATA_HOME": str(data_home),
+                "POLYLENS_LIBRARY_ROOTS": str(tmp_path_factory.getbasetemp()),
             },
             stdout=stream,
             stderr=stream,

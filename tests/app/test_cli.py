@@ -15,6 +15,8 @@ from typer.main import get_command
 
 import indexer.cli
 from app import cli, server, services
+from app.passwords import verify_password
+from indexer.config import parse_password_hash
 from tests.programs import run_program
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +44,9 @@ def served(monkeypatch) -> list[dict]:
     """What `polylens app` would serve; it prints an URL and ends."""
     calls: list[dict] = []
 
-    def run(on_ready, on_wait, **options) -> None:
+    def run(config, on_ready, on_wait, **options) -> None:
         calls.append(options)
-        on_ready("http://localhost:8501")
+        on_ready("http://localhost:8501", False)
         on_wait()
 
     monkeypatch.setattr(server, "run_server", run)
@@ -53,7 +55,7 @@ def served(monkeypatch) -> list[dict]:
 
 def test_it_has_the_commands_of_the_indexer():
     own, others = (get_command(app).commands for app in (cli.app, indexer.cli.app))
-    assert own.keys() - others.keys() == {"app"}
+    assert own.keys() - others.keys() == {"app", "hash-password"}
     assert others.keys() <= own.keys()
 
 
@@ -85,15 +87,46 @@ def test_help_imports_neither_streamlit_nor_the_app():
 
 
 def test_the_flags_are_the_settings_of_the_app(served, tmp_path):
-    options = ("--store", tmp_path, "--collection", "family", "--host", "0.0.0.0", "--port", 0)
+    options = ("--store", tmp_path, "--collection", "family", "--host", "::1", "--port", 0)
     done = run_program("polylens", "app", *options)
     assert done.returncode == 0
     assert "Polylens is at http://localhost:8501" in done.stderr
-    assert "anyone who reaches this machine" in done.stderr
+    assert "warning" not in done.stderr
     assert "Stopping, once the work in progress is saved" in done.stderr
-    assert served == [{"host": "0.0.0.0", "port": 0, "public_host": None}]
+    assert served == [{"host": "::1", "port": 0, "public_host": None}]
     assert services.get_settings().store == str(tmp_path)
     assert services.get_settings().collection == "family"
+
+
+def test_behind_a_proxy_it_warns_that_nobody_logs_in(served):
+    done = run_program("polylens", "app", "--public-host", "pictures.example.com")
+    assert "warning: the app asks for no login, so the proxy in front of it must" in done.stderr
+
+
+def test_it_does_not_start_for_other_machines_without_a_login(tmp_path):
+    for host in ("0.0.0.0", "0", "::"):
+        done = run_program("polylens", "app", "--host", host, "--port", 0, "--store", tmp_path)
+        assert done.returncode == 1
+        assert "without a login" in done.stderr and "polylens hash-password" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_hash_of_a_password_is_all_of_stdout():
+    done = run_program("polylens", "hash-password", stdin="correct horse battery\n")
+    assert done.returncode == 0
+    assert "POLYLENS_APP_PASSWORD_HASH" in done.stderr and "correct" not in done.stderr
+    assert verify_password("correct horse battery", done.stdout.removesuffix("\n"))
+    assert parse_password_hash(done.stdout)
+    short = run_program("polylens", "hash-password", stdin="short\n")
+    assert (short.returncode, short.stdout) == (2, "") and "12 characters" in short.stderr
+
+
+def test_a_password_in_place_of_its_hash_is_refused_and_not_shown(served):
+    env = {"POLYLENS_APP_PASSWORD_HASH": "correct horse battery"}
+    done = run_program("polylens", "app", env=env)
+    assert done.returncode == 1 and not served
+    assert "the line that `polylens hash-password` prints" in done.stderr
+    assert "correct" not in done.stderr
 
 
 @pytest.mark.parametrize("word", ["--open", "--no-open", None])

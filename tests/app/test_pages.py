@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.permissions import Permissions, set_permissions
 from tests.programs import run_program
 
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
@@ -184,3 +185,48 @@ def _id_of(name: str) -> str:
 
     records, _ = open_searcher("default").collection.store.scroll(limit=1000)
     return next(r.id for r in records if r.payload["name"] == name)
+
+
+@pytest.mark.parametrize("where", ["/etc", "/nowhere", "s3://bucket", "../..", "~root"])
+def test_the_library_adds_folders_under_the_roots_alone(empty_store, where):
+    tested = AppTest.from_function(_library, default_timeout=90).run()
+    tested.text_input[0].set_value(where)
+    tested.button[0].click().run()
+    message = tested.error[0].value.replace("\\", "")
+    assert "may not be read: only what is in" in message
+    assert "POLYLENS_LIBRARY_ROOTS" in message
+
+
+def test_without_roots_the_library_says_how_to_allow_them(empty_store):
+    set_permissions(Permissions())
+    tested = AppTest.from_function(_library, default_timeout=90).run()
+    assert not tested.text_input and not tested.button
+    assert "set POLYLENS_LIBRARY_ROOTS" in shown(tested)
+
+
+def test_pages_are_served_by_polylens_app_alone(empty_store, monkeypatch):
+    """`streamlit run` would serve them on every address, without a login."""
+    import app.permissions
+
+    monkeypatch.setattr(app.permissions, "_permissions", [])
+    tested = AppTest.from_function(_layout_of_another_launcher, default_timeout=60).run()
+    assert [code.value for code in tested.code] == ["polylens app"]
+    assert not tested.button
+
+
+def _layout_of_another_launcher() -> None:
+    import runpy
+
+    import streamlit as st
+
+    option = st.get_option
+    st.get_option = lambda name: False if name == "global.appTest" else option(name)
+    try:
+        runpy.run_module("app.layout")
+    finally:
+        st.get_option = option
+
+
+@pytest.mark.parametrize("name", ["../store", "..", "/etc", "a/../../b", "%2e%2e", "\0"])
+def test_a_collection_in_the_address_is_one_of_the_store(app_store, page, name):
+    assert len(opens(page(c=name))) == 24, "the collection that is configured"

@@ -12,8 +12,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from typer.main import get_command
 
-from app import votes
+from app import jobs, votes
+from app.permissions import Permissions, set_permissions
 from app.state import Search
+from app.views import quality_evaluation
 from indexer.types import QueryTerm
 
 
@@ -170,12 +172,44 @@ def test_a_run_in_another_folder_is_added(empty_store, run_folder, tmp_path, pag
     assert moved.is_dir()
 
 
-def test_a_file_of_pairs_must_be_there(empty_store, run_folder, page):
+def test_a_file_of_pairs_must_be_there(empty_store, run_folder, tmp_path, page):
     tested = page("Evaluate")
-    tested.text_input[0].set_value("/nowhere/pairs.jsonl")
+    for typed, message in (
+        (str(tmp_path / "pairs.jsonl"), "there is no file or folder"),
+        ("/etc/passwd", "may not be read: only what is in"),
+        ("/nowhere/pairs.jsonl", "may not be read: only what is in"),
+        ("", "type the name of a file of pairs"),
+    ):
+        tested.text_input[0].set_value(typed)
+        next(b for b in tested.button if b.label == "Evaluate").click().run()
+        assert not tested.exception
+        assert message in problem(tested)
+
+
+def test_both_models_of_an_evaluation_are_checked(
+    empty_store, run_folder, tmp_path, page, monkeypatch
+):
+    asked: list[str] = []
+    monkeypatch.setattr(
+        quality_evaluation, "check_model", lambda name, also: asked.append(name) or name
+    )
+    monkeypatch.setattr(jobs, "start_evaluation", lambda run, request: None)
+    (tmp_path / "pairs.jsonl").touch()
+    tested = page("Evaluate")
+    tested.text_input[0].set_value(str(tmp_path / "pairs.jsonl"))
     next(b for b in tested.button if b.label == "Evaluate").click().run()
     assert not tested.exception
-    assert "there is no file of pairs" in problem(tested)
+    assert asked == [str(run_folder), "starter"]
+
+
+def test_a_run_outside_the_roots_is_not_added(empty_store, run_folder, tmp_path, page):
+    set_permissions(Permissions(roots=(str(tmp_path / "allowed"),)))
+    tested = page()
+    next(t for t in tested.text_input if t.label == "Folder of a run").set_value(str(tmp_path))
+    next(b for b in tested.button if b.label == "Add").click().run()
+    assert "may not be read" in tested.exception[0].message  # the frame of the page shows it
+    set_permissions(Permissions())
+    assert "Folder of a run" not in [text.label for text in page().text_input]
 
 
 def test_without_the_packages_of_fine_tuning_it_names_the_command(

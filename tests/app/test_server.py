@@ -8,13 +8,8 @@ import socket
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
 
-from app.server import LOCAL_HOSTS, AppServer, OriginCheck, choose_url_host
+from app.server import AppServer, choose_url_host
 from app.streamlit_config import OPTIONS, configure_streamlit
 from embedder import EmbedderError
 from embedder.listener import open_listener
@@ -30,7 +25,7 @@ def streamlit_config():
     config.get_config_files, config._config_options = files, options
 
 
-def test_nothing_comes_from_the_files_of_the_current_folder(
+def test_nothing_comes_from_the_files_of_the_current_folder_or_from_variables(
     streamlit_config, tmp_path, monkeypatch
 ):
     folder = tmp_path / ".streamlit"
@@ -38,76 +33,32 @@ def test_nothing_comes_from_the_files_of_the_current_folder(
     (folder / "config.toml").write_text("[theme]\nlinkColor = '#f00'\n[server]\nenableCORS = false")
     (folder / "secrets.toml").write_text("[auth]\ncookie_secret = 'x'")
     monkeypatch.chdir(tmp_path)
-    configure_streamlit(8501, "localhost", ["localhost"])
+    monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_AGENT_API", "true")
+    monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_CORS", "false")
+    monkeypatch.setenv("STREAMLIT_SERVER_COOKIE_SECRET", "known to others")
+    configure_streamlit(8501, "localhost")
     option = streamlit_config.get_option
     assert option("theme.linkColor") is None
     assert option("server.enableCORS") is True
     assert option("secrets.files") == []
+    assert option("server.enableAgentApi") is False
+    assert len(option("server.cookieSecret")) == 64
 
 
 def test_every_option_is_known_and_set(streamlit_config):
     assert set(OPTIONS) <= set(streamlit_config._config_options_template)
-    configure_streamlit(1234, "pictures.example.com", ["localhost"])
+    configure_streamlit(1234, "pictures.example.com")
     option = streamlit_config.get_option
     assert {key: option(key) for key in OPTIONS} == dict(OPTIONS)
     assert option("browser.gatherUsageStats") is False
     assert option("server.enableXsrfProtection") is True
     assert option("server.enableAgentApi") is False
-    assert option("server.allowedHosts") == ["localhost"]
+    assert option("server.enableCORS") is True
+    assert option("server.trustedUserHeaders") == {}
+    assert option("server.enableStaticServing") is False
+    assert option("client.allowedOrigins") == []
     assert (option("server.port"), option("browser.serverPort")) == (1234, 1234)
     assert option("browser.serverAddress") == "pictures.example.com"
-
-
-@pytest.mark.parametrize(
-    ("headers", "allowed"),
-    [
-        ({}, True),
-        ({"origin": "http://nas:8501", "host": "nas:8501"}, True),
-        ({"origin": "http://localhost:8501", "host": "127.0.0.1:8501"}, True),
-        ({"origin": "https://pictures.example.com", "host": "127.0.0.1:8501"}, True),
-        ({"origin": "https://example.net", "host": "127.0.0.1:8501"}, False),
-        ({"origin": "null", "host": "127.0.0.1:8501"}, False),
-        ({"origin": "http://[", "host": "127.0.0.1:8501"}, False),
-    ],
-)
-def test_a_page_of_another_origin_may_not_connect(headers, allowed):
-    async def accept(websocket) -> None:
-        await websocket.accept()
-        await websocket.close(1000)
-
-    hosts = ["localhost", "pictures.example.com"]
-    middleware = [Middleware(OriginCheck, allowed=hosts)]
-    app = Starlette(routes=[WebSocketRoute("/", accept)], middleware=middleware)
-    code = 1000
-    try:
-        with TestClient(app).websocket_connect("/", headers=headers) as websocket:
-            websocket.receive_text()
-    except WebSocketDisconnect as closed:
-        code = closed.code
-    assert code == (1000 if allowed else 1008)
-
-
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("localhost:8501", 200),
-        ("[::1]:8501", 200),
-        ("LOCALHOST", 200),
-        ("evil.example.com:8501", 400),
-        ("[", 400),
-        ("", 400),
-    ],
-)
-def test_a_host_name_that_a_web_page_made_up_gets_no_picture(host, status):
-    async def answer(request) -> Response:
-        return Response("a picture")
-
-    limits = {"allowed": LOCAL_HOSTS, "allowed_hosts": LOCAL_HOSTS}
-    routes = [Route("/", answer)]
-    app = Starlette(routes=routes, middleware=[Middleware(OriginCheck, **limits)])
-    assert TestClient(app).get("/", headers={"host": host}).status_code == status
-    anywhere = Starlette(routes=routes, middleware=[Middleware(OriginCheck, allowed=LOCAL_HOSTS)])
-    assert TestClient(anywhere).get("/", headers={"host": "nas"}).status_code == 200
 
 
 @pytest.mark.parametrize(
