@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -9,8 +10,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
+
+SYNC_FILE_RANGE = 7  # write, and wait for it
+
+
+def _write_some_pages(file: Path, choice: Random) -> None:
+    """Let the kernel write a random range of a file's pages, as far as they were changed."""
+    size = file.stat().st_size
+    start, end = sorted(choice.randrange(size + 1) for _ in range(2))
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        offsets = ctypes.c_int64(start), ctypes.c_int64(end - start)
+        ctypes.CDLL(None).sync_file_range(descriptor, *offsets, SYNC_FILE_RANGE)
+    finally:
+        os.close(descriptor)
 
 
 def run_tool(*words: object) -> None:
@@ -61,14 +77,21 @@ def signal_processes(folder: Path, name: str) -> list[int]:
     return found
 
 
-def copy_as_after_a_power_cut(image: Path, folder: Path, copy: Path) -> None:
+def copy_as_after_a_power_cut(image: Path, folder: Path, copy: Path, choice: Random) -> None:
     """Copy a mounted image as it is, without what the file system holds in memory.
 
     The processes that use it are stopped, so that all of the copy is of one moment: between two
-    of their calls.
+    of their calls. Before that, as a kernel may do at any time, some pages of some files are
+    written, in no order, and perhaps the journal.
     """
     device = subprocess.check_output(["findmnt", "-n", "-o", "SOURCE", str(folder)], text=True)
     statistics = Path("/sys/block", Path(device.strip()).name, "stat")
+    signal_processes(folder, "STOP")
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if choice.random() < 0.5:
+            _write_some_pages(file, choice)
+    if choice.random() < 0.3:
+        run_tool("sync", folder / "lost+found")  # commits the journal, and no data
     while True:
         signal_processes(folder, "STOP")
         before = None

@@ -27,7 +27,7 @@ from indexer.types import Caption
 
 CATALOG_FILE = "catalogue.db"
 PAGE_SIZE = 1000
-NUM_RECENT = 256  # contents
+NUM_RECENT = 64  # contents
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, stamp TEXT, content TEXT, described TEXT

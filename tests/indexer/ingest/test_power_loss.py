@@ -1,7 +1,8 @@
 """Power cuts at random moments, simulated with images of a file system: no picture is lost.
 
-A command works on a mounted image. The copy of the image has what was synced, and nothing of what
-the file system held in memory; it is mounted as after a power cut, and the same command runs again.
+A command works on a mounted image. The copy of the image has what was synced, and of what the file
+system held in memory only some pages that a kernel may have written. It is mounted as after a power
+cut, and the same command runs again.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def check(store: Path, pictures: Path, model: ColorEmbedder) -> None:
 
 @pytest.mark.parametrize("operation", COMMANDS)
 def test_nothing_is_lost_in_a_power_cut(tmp_path, places, operation):
-    command, random_number = COMMANDS[operation], random.Random(operation)
+    command, choice = COMMANDS[operation], random.Random(operation)
     base, image, copy = (tmp_path / name for name in ("base.img", "image.img", "copy.img"))
     folder, restored = tmp_path / "mounted", tmp_path / "restored"
     prepare(operation, base, folder, places)
@@ -136,9 +137,9 @@ def test_nothing_is_lost_in_a_power_cut(tmp_path, places, operation):
                 assert process.communicate(timeout=120) and process.returncode == 0
                 duration = time.monotonic() - started
                 continue
-            time.sleep(random_number.uniform(0.4, 1.1) * duration)
+            time.sleep(choice.uniform(0.4, 1.1) * duration)
             moments.append(time.monotonic() - started)
-            copy_as_after_a_power_cut(image, folder, copy)
+            copy_as_after_a_power_cut(image, folder, copy, choice)
             process.kill()
             process.communicate()
         with mount(copy, restored, "loop"):
