@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,7 @@ from typing import Literal
 from embedder.cli.console import pluralize
 from embedder.files import PRIVATE, make_private_dir, write_file
 from indexer.collections import CollectionIndex
-from indexer.collections.backend import TIMESTAMP_FORMAT
+from indexer.collections.backend import make_index_name
 from indexer.collections.collection import tenant_dir
 from indexer.collections.local import LocalBackend
 from indexer.collections.schema import make_schema
@@ -35,6 +34,7 @@ from indexer.stores.edge.repair import (
     inspect,
     lock_shard,
     rebuild,
+    restore_settings,
     set_shard_aside,
 )
 from indexer.stores.edge.state import STATE_FILE, read_state
@@ -75,22 +75,40 @@ class LocalInspector:
 
     def run(self, index: CollectionIndex, old: CollectionIndex | None) -> Iterator[Check]:
         """The checks of the active index, of the old one, and of what belongs to the collection."""
-        store, check = self._open(index)
-        if check is not None:
-            yield check
-        if store is None:
+        found = yield from self.check_points(index)
+        if found is None:
             return
-        with closing(store):
-            found = inspect(store, index.folder)
-            yield from self._check_points(store, index, found)
-        with closing(self.backend.open(index)) as reopened:
-            catalogs = list(self._check_catalogs(reopened, index))
+        with closing(self.backend.open(index)) as store:
+            catalogs = list(self._check_catalogs(store, index))
         yield from catalogs
-        is_complete = check is None and found.is_sound and all(c.state == "ok" for c in catalogs)
+        is_complete = found.is_sound and all(check.state == "ok" for check in catalogs)
         yield self._check_thumbnails(found.ids if is_complete else None)
         yield from self._check_votes()
         if old is not None:
             yield from self._check_old(old)
+
+    def check_points(self, index: CollectionIndex) -> Generator[Check, None, Inspection | None]:
+        """Read every point; returns what was found, or None if the shard cannot be opened."""
+        store, check = self._open(index)
+        if check is not None:
+            yield check
+        if store is None:
+            return None
+        with closing(store):
+            try:
+                found = inspect(store, index.folder)
+            except DamagedError as error:
+                if not self.repair:
+                    yield Check("store", "problem", str(error), REPAIR_ADVICE)
+                    return None
+                store.close()
+                with lock_shard(index.folder):
+                    set_shard_aside(index.folder, self._aside_of(index.folder))
+                yield self._describe_move(error, "it was")
+                store.ensure(make_schema(index.card.dim))
+                found = inspect(store, index.folder)
+            yield from self._report_points(store, index, found)
+        return found
 
     def _open(self, index: CollectionIndex) -> tuple[EdgeStore | None, Check | None]:
         """Open the shard; a repair sets aside what keeps it from being opened."""
@@ -100,13 +118,15 @@ class LocalInspector:
             make_private_dir(folder)
         if (folder / STATE_FILE).exists() and read_state(folder) is None:
             check = Check("store", "note", f"{STATE_FILE} was damaged, and is written again")
-        attempts: list[Callable[[], None]] = [
-            lambda: set_aside(folder / STATE_FILE, self._aside_of(folder)),
-            lambda: set_shard_aside(folder, self._aside_of(folder)),
+        aside, schema = self._aside_of(folder), make_schema(index.card.dim)
+        attempts: list[tuple[str, Callable[[], None]]] = [
+            ("its counts were", lambda: set_aside(folder / STATE_FILE, aside)),
+            ("its settings were", lambda: restore_settings(folder, schema, aside)),
+            ("it was", lambda: set_shard_aside(folder, aside)),
         ]
         while True:
             try:
-                store.ensure(make_schema(index.card.dim))
+                store.ensure(schema)
                 return store, check
             except DamagedError as error:
                 store.close()
@@ -114,13 +134,16 @@ class LocalInspector:
                     return None, Check("store", "problem", str(error), REPAIR_ADVICE)
                 if not attempts:
                     raise
+                what, attempt = attempts.pop(0)
                 with lock_shard(folder):
-                    attempts.pop(0)()
-                reason = str(error).partition(". Type: ")[0]
-                where = "its counts were" if attempts else "it was"
-                check = Check("store", "note", f"{reason}; {where} moved to {self.aside}", INGEST)
+                    attempt()
+                check = self._describe_move(error, what)
 
-    def _check_points(
+    def _describe_move(self, error: DamagedError, what: str) -> Check:
+        reason = str(error).partition(". Type: ")[0]
+        return Check("store", "note", f"{reason}; {what} moved to {self.aside}", INGEST)
+
+    def _report_points(
         self, store: EdgeStore, index: CollectionIndex, found: Inspection
     ) -> Iterator[Check]:
         points = pluralize(found.count, "point")
@@ -262,7 +285,7 @@ def check_catalog(
 
 def make_aside_dir(path: Path) -> Path:
     """The name of a new folder for what a repair of the collection in `path` replaces."""
-    return path / DAMAGED_DIR / f"{datetime.now(UTC):{TIMESTAMP_FORMAT}}"
+    return path / DAMAGED_DIR / make_index_name()
 
 
 def set_aside(file: Path, folder: Path) -> None:

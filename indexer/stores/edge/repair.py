@@ -69,7 +69,7 @@ def inspect(store: EdgeStore, path: Path) -> Inspection:
             faults = check(page)
             found.not_checked.update(id for id in faults if faults[id] == NOT_CHECKED)
             found.faults.update({id: f for id, f in faults.items() if f != NOT_CHECKED})
-            if not faults:
+            if not found.faults.keys() & set(page):
                 found.filters.update(store.check_filters(page))
     except StoreUnavailableError:
         raise
@@ -102,13 +102,49 @@ def rebuild(store: EdgeStore, path: Path, schema: Schema, ids: Sequence[str], as
         shutil.rmtree(new_path, ignore_errors=True)
 
 
+def restore_settings(path: Path, schema: Schema, aside: Path) -> None:
+    """Move a shard that cannot be opened from `path` to `aside`, and leave a copy of it with the
+    settings of a new shard, which are the same for all of `schema`. The caller holds `lock_shard`.
+    """
+    if not (path / "shard").exists():
+        return
+    new_path = path / REBUILD_DIR
+    shutil.rmtree(new_path, ignore_errors=True)
+    make_private_dir(new_path)
+    with closing(EdgeStore(new_path)) as new:
+        new.ensure(schema)
+    set_shard_aside(path, aside)
+    shutil.copytree(aside / "shard", path / "shard")
+    with lock_shard(new_path):
+        template = new_path / "shard"
+        (segment,) = (template / "segments").iterdir()
+        for file in (
+            template / "edge_config.json",
+            *segment.rglob("*.json"),
+            *segment.glob("*.info"),
+        ):
+            targets = [path / "shard"]
+            if file.is_relative_to(segment):
+                targets = list((path / "shard" / "segments").iterdir())
+            for target in targets:
+                own = target / file.relative_to(
+                    segment if file.is_relative_to(segment) else template
+                )
+                make_private_dir(own.parent)
+                shutil.copyfile(file, own)
+    shutil.rmtree(new_path, ignore_errors=True)
+
+
 def set_shard_aside(path: Path, aside: Path) -> None:
-    """Move a shard that cannot be opened from `path` to `aside`; the next opening creates an empty
-    one. The caller holds `lock_shard`."""
+    """Move a shard from `path` to `aside`, unless it is a copy of the one that is there already;
+    the next opening creates an empty one. The caller holds `lock_shard`."""
     make_private_dir(aside)
-    for name in (STATE_FILE, "shard"):  # without the counts, a missing shard is created
-        if (path / name).exists():
-            (path / name).replace(aside / name)
+    if (path / STATE_FILE).exists():  # without the counts, a missing shard is created
+        (path / STATE_FILE).replace(aside / STATE_FILE)
+    if (aside / "shard").exists():
+        shutil.rmtree(path / "shard")
+    elif (path / "shard").exists():
+        (path / "shard").replace(aside / "shard")
     sync_folder(path)
 
 

@@ -170,6 +170,12 @@ class Shard:
             with_vector=vectors,
         )
         records, following = _guard(lambda: self._shard.scroll(request), "scroll")
+        if vectors:  # for a copy or a snapshot: damage must not take the place of a sound one
+            for point in records:
+                fault = _find_point_fault(point, str(point.id))
+                if fault not in (None, NOT_CHECKED):
+                    reason = f"point {point.id}: {fault}"
+                    raise DamagedError(damage_message(self._location, reason))
         return [_to_row(record, None) for record in records], str(following) if following else None
 
     def count(self, where: filters.JsonObject | None) -> int:
