@@ -91,7 +91,9 @@ def run_app(
 
     def report_url(url: str, has_login: bool) -> None:
         print_note(f"Polylens is at {url} (Ctrl-C ends it)")
-        if public_host and not has_login:
+        if config.app_published_on_localhost and not has_login:
+            print_note("warning: the app asks for no login; publish its port on localhost alone")
+        elif public_host and not has_login:
             print_note("warning: the app asks for no login, so the proxy in front of it must")
         if is_desktop() if open_browser is None else open_browser:
             import streamlit.cli_util

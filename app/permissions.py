@@ -15,7 +15,7 @@ from pathlib import Path
 from embedder import list_models
 from embedder.families.registry import FAMILIES, SHORT_NAMES
 from indexer.errors import IndexerError
-from indexer.paths import display_path
+from indexer.paths import display_path, leads_outside
 from indexer.sources.base import is_ignored
 
 HUB_ID_PATTERN = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # OWNER/NAME on Hugging Face
@@ -28,12 +28,14 @@ class Permissions:
 
     Attributes:
         roots: The folders under which they may name folders and files.
-        any_model: Whether they may name any model of Hugging Face, which is then downloaded.
+        is_private: Whether they are whoever started the app, for only this machine reaches it. They
+            may name any model of Hugging Face, and see the pictures of an evaluation wherever they
+            are.
         logout_url: Where they log out; empty where nobody logs in.
     """
 
     roots: tuple[str, ...] = ()
-    any_model: bool = False
+    is_private: bool = False
     logout_url: str = ""
 
 
@@ -78,6 +80,12 @@ def resolve_allowed_path(typed: str, also: Iterable[str | Path] = ()) -> Path:
         f"{typed!r} may not be read: only what is in {describe_roots(roots)} and not hidden may; "
         f"to allow another folder, {ROOTS_HINT}"
     )
+
+
+def may_show(path: str) -> bool:
+    """Whether a visitor may see a picture that a report of an evaluation names."""
+    permissions = get_permissions()
+    return permissions.is_private or not leads_outside(path, permissions.roots)
 
 
 def describe_roots(roots: Sequence[str]) -> str:
@@ -126,6 +134,6 @@ def check_model(name: str, also: Iterable[str | Path] = ()) -> str:
             f"the model {name!r} cannot be chosen here; to use a model server, set POLYLENS_MODEL "
             "and start the app again"
         )
-    if get_permissions().any_model and HUB_ID_PATTERN.fullmatch(name) and not Path(name).exists():
+    if get_permissions().is_private and HUB_ID_PATTERN.fullmatch(name) and not Path(name).exists():
         return name
     return str(resolve_allowed_path(name, [item for item in extra if Path(item).is_absolute()]))

@@ -72,7 +72,7 @@ def run_server(
         roots = () if is_shared else (str(Path.home()),)
     set_permissions(
         Permissions(
-            roots=roots, any_model=not is_shared, logout_url=LOGOUT_PATH[1:] if login else ""
+            roots=roots, is_private=not is_shared, logout_url=LOGOUT_PATH[1:] if login else ""
         )
     )
     name, port = choose_url_host(listener), listener.getsockname()[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.caching import cache_by_file
+from app.permissions import may_show
 from app.runs import Result, find_hardest_ids, find_query_results
 from app.services import get_decode_limits
 from app.views.quality_comparison import format_direction, select_result
@@ -100,7 +101,8 @@ def _show_documents(
 def _show_document(document: DocumentRef, *, is_relevant: bool) -> None:
     text, image = document["text"] or "", document["image"]
     words = text[:MAX_TEXT] + "…" * (len(text) > MAX_TEXT)
-    preview = make_preview(Path(resolve_display_path(image))) if image else None
+    file = resolve_display_path(image) if image else ""
+    preview = make_preview(Path(file)) if file and may_show(file) else None
     if preview:
         st.image(preview, width=WIDTH, alt=words or Path(image or "").name)
     elif image:

@@ -27,7 +27,7 @@ def permissions(tmp_path):
     """What the server says that visitors may do: read what tests make, name any model."""
     from app.permissions import Permissions, _permissions, set_permissions
 
-    set_permissions(Permissions(roots=(str(tmp_path),), any_model=True))
+    set_permissions(Permissions(roots=(str(tmp_path),), is_private=True))
     yield
     _permissions.clear()
 

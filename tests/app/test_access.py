@@ -360,6 +360,16 @@ def test_nobody_is_let_in_by_a_provider_until_they_are_named(tmp_path, monkeypat
         load_oidc_login(str(file), ["*"])
 
 
+def test_streamlit_takes_the_way_to_the_provider(oidc, monkeypatch):
+    pytest.importorskip("authlib")
+    from streamlit import auth_util
+
+    monkeypatch.setattr(auth_util, "get_signing_secret", lambda: SECRET)
+    path, _, token = oidc.login_path("default").partition("?provider=")
+    assert path == "auth/login"
+    assert auth_util.decode_provider_token(token)["provider"] == "default"
+
+
 # --- who has to log in
 
 

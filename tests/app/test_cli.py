@@ -9,7 +9,9 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.error import HTTPError
 
+import psutil
 import pytest
 from typer.main import get_command
 
@@ -190,7 +192,12 @@ def program(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", WATCHED, "app", "--port", "0", "--open"],
         cwd=folder.parent,
-        env=kept | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": "", "BROWSER": "true"},
+        env={
+            **kept,
+            **{"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": "", "BROWSER": "true"},
+            "STREAMLIT_SERVER_ADDRESS": "0.0.0.0",
+            "STREAMLIT_SERVER_ENABLE_AGENT_API": "true",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -208,6 +215,10 @@ def test_it_serves_from_any_folder_asks_nobody_and_ends_with_ctrl_c(program):
     url = lines[-1].split()[3]
     with urllib.request.urlopen(f"{url}/_stcore/health", timeout=10) as answer:
         assert answer.read() == b"ok"
+    listening = [c for c in psutil.Process(program.pid).net_connections() if c.status == "LISTEN"]
+    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+    with pytest.raises(HTTPError, match="403"):  # Streamlit's API for agents is off
+        urllib.request.urlopen(f"{url}/_stcore/agent/interact", data=b"{}", timeout=10)
     assert ask_for_socket(url, origin="https://example.net").startswith("HTTP/1.1 403")
     rebound = ask_for_socket(url, origin="http://example.net", host="example.net")
     assert rebound.startswith("HTTP/1.1 403"), "a name that a web page gave to this machine"

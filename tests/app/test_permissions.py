@@ -105,7 +105,7 @@ def test_a_visitor_names_no_other_server_folder_or_download(places, monkeypatch,
 
 def test_on_this_machine_alone_any_model_of_the_hub_may_be_chosen(places, monkeypatch):
     monkeypatch.chdir(places)
-    set_permissions(Permissions(roots=(str(places / "root"),), any_model=True))
+    set_permissions(Permissions(roots=(str(places / "root"),), is_private=True))
     assert check_model("somebody/model") == "somebody/model"
     for name in ("outside/secret", "../outside", "http://gpu:8100/v1"):
         with pytest.raises(IndexerError):

@@ -108,6 +108,18 @@ def test_the_worst_queries_show_what_was_found(empty_store, run_folder, page):
     assert not tested.exception
 
 
+def test_a_report_shows_others_no_picture_outside_the_roots(
+    empty_store, run_folder, tmp_path, page
+):
+    """A run that a visitor adds may name any file of the machine."""
+    set_permissions(Permissions(roots=(str(tmp_path / "shop"),)))
+    assert len(page("Worst queries").image) == 2
+    set_permissions(Permissions(roots=(str(tmp_path / "other"),)))
+    tested = page("Worst queries")
+    assert not tested.image
+    assert "red.jpg<br>cannot be shown" in html(tested)
+
+
 def test_the_loss_curve_and_the_model_card(empty_store, run_folder, page):
     assert "Step 10 · loss 2.0000" in page("Training").caption[0].value
     card = page("Model card").markdown
