@@ -211,6 +211,11 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
         points = pluralize(report.copied + report.resumed, "point")
         print_problem(f"stopped after {points}; the same command continues")
         raise typer.Exit(INTERRUPTED)
+    if report.unnamed_sources:
+        print_note(
+            "these sources are on other hosts, and are read once you ingest them yourself: "
+            + ", ".join(map(redact_secrets, report.unnamed_sources))
+        )
     if report.replaced:
         at = f"--store {redact_secrets(config.store)} --collection {config.collection}"
         print_note(f"the old index is kept: indexer reindex --rollback {at}, or --forget")

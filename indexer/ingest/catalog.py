@@ -21,7 +21,7 @@ from indexer.captions.normalize import FileCaptions
 from indexer.errors import DamagedError, DiskFullError, StoreError
 from indexer.ingest.payload import caption_to_dict, texts_to_embed
 from indexer.ingest.types import NOT_READ_HERE, CatalogContent, CatalogFile
-from indexer.paths import container_of, is_local_file, is_within
+from indexer.paths import container_of, is_local_file, is_within, url_scheme
 from indexer.sources import SourceFile
 from indexer.types import Caption
 
@@ -298,6 +298,17 @@ class Catalog:
     def list_roots(self) -> list[str]:
         rows = self._fetch("SELECT path FROM roots ORDER BY path")
         return [self._parse_path(path) for (path,) in rows]
+
+    def forget_remote_roots(self) -> list[str]:
+        """Forget the roots that are on other hosts, and the hosts of lists; return the roots.
+
+        Their files stay: the next ingest that names such a root finds them unchanged.
+        """
+        remote = [root for root in self.list_roots() if url_scheme(root)]
+        for root in remote:
+            self._execute("DELETE FROM roots WHERE path = ?", os.fsencode(root))
+        self._execute("DELETE FROM hosts")
+        return remote
 
     def add_hosts(self, hosts: Iterable[str]) -> None:
         """Remember the hosts that rows of tables and lists may point to."""

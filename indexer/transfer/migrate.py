@@ -60,6 +60,7 @@ class TransferReport:
     seconds: float = 0.0
     replaced: bool = False  # there was a collection, whose index is the old one now
     done: bool = False  # False: it was stopped, and the same call continues
+    unnamed_sources: tuple[str, ...] = ()  # on other hosts, until an ingest names them (restore)
 
     @property
     def rate(self) -> float:

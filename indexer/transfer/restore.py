@@ -13,7 +13,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ from indexer.collections.collection import lock_for_writing
 from indexer.collections.schema import make_schema
 from indexer.config import Config, parse_name
 from indexer.errors import CollectionError
-from indexer.ingest.catalog import CATALOG_FILE
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.stores.base import check_records
 from indexer.transfer.archive import FIRST, Archive, open_archive
 from indexer.transfer.local_state import LocalState, is_valid_catalog
@@ -79,7 +80,8 @@ def restore(
             try:
                 archive.unpack_local_state(scratch)
                 source = SnapshotSource(archive, header, scratch)
-                return Transfer(source, backend, to, mode, on_progress, stop).run()
+                report = Transfer(source, backend, to, mode, on_progress, stop).run()
+                return replace(report, unnamed_sources=source.unnamed_sources)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -127,9 +129,7 @@ class SnapshotSource(PointSource):
         self.local_state = LocalState(scratch, scratch)
         self._archive, self._schema = archive, make_schema(header.card.dim)
         self._chunks = _group_chunks(archive)
-        for catalog in scratch.rglob(CATALOG_FILE):
-            if not is_valid_catalog(catalog):
-                catalog.unlink()  # the next ingest creates it again
+        self.unnamed_sources = _forget_remote_sources(scratch)
 
     def iter_pages(self, after: str | None = None) -> Iterator[Page]:
         """A position is CHUNK/POINT."""
@@ -171,6 +171,20 @@ class SnapshotSource(PointSource):
         except Exception as error:  # whatever a hostile file causes in numpy or json
             raise self._archive.damage_error(f"chunk {number} is invalid ({error})") from error
         return records
+
+
+def _forget_remote_sources(scratch: Path) -> tuple[str, ...]:
+    """Let the catalogs name no other host: whoever wrote the snapshot may not choose what the
+    program contacts. Returns the roots that are forgotten; a damaged catalog is deleted."""
+    forgotten: list[str] = []
+    for file in scratch.rglob(CATALOG_FILE):
+        if not is_valid_catalog(file):
+            file.unlink()  # the next ingest creates it again
+            continue
+        with closing(Catalog(file)) as catalog:
+            forgotten += catalog.forget_remote_roots()
+            catalog.commit()
+    return tuple(dict.fromkeys(forgotten))
 
 
 def _group_chunks(archive: Archive) -> list[dict[str, str]]:

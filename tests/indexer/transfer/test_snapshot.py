@@ -112,6 +112,28 @@ def test_a_snapshot_of_an_empty_collection(config, source, tmp_path, server, rea
     assert read_points(server) == {}
 
 
+def test_a_snapshot_names_no_other_host(config, source, tmp_path, server):
+    """What it was made from may be anywhere, also in the network of who restores it."""
+    create_collection(config, open_backend(source).get_indexes("family").in_use.card)
+    remote = ["http://10.0.0.1/list.txt", "s3://somebody/photos"]
+    with (
+        OpenCollection.open(config) as opened,
+        closing(Catalog(opened.index_dir / "catalogue.db")) as catalog,
+    ):
+        for root in ["/pictures", *remote]:
+            catalog.add_root(root)
+        catalog.add_hosts(["10.0.0.2:80"])
+        catalog.commit()
+    snapshot(config, tmp_path / "a.tar")
+    for target in (server, replace(config, collection="again")):
+        assert list(restore(tmp_path / "a.tar", target).unnamed_sources) == remote
+        with (
+            OpenCollection.open(target) as opened,
+            closing(Catalog(opened.index_dir / "catalogue.db")) as catalog,
+        ):
+            assert (catalog.list_roots(), catalog.list_hosts()) == (["/pictures"], ())
+
+
 def test_the_file_is_complete_or_missing(source, tmp_path):
     stop = threading.Event()
     stop.set()
