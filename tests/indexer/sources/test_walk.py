@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from indexer.errors import IndexerError
+from embedder.images.decode import DecodeLimits
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path, resolve_display_path
-from indexer.sources import SourceFile
-from indexer.sources.local import Walk, distinct_roots
+from indexer.sources import SourceFile, SourceOptions
+from indexer.sources.local import LocalSource, Walk, distinct_roots
 from indexer.types import SkippedFile
 
 JPEG = b"\xff\xd8\xff\xe0 as far as a walk can see"
@@ -23,14 +25,14 @@ def touch(path: Path, data: bytes = JPEG) -> Path:
     return path
 
 
-def walked(*roots: Path, **options: bool) -> tuple[list[SourceFile], dict[str, SkippedFile]]:
+def walked(*roots: Path, **options: Any) -> tuple[list[SourceFile], dict[str, SkippedFile]]:
     skips: list[SkippedFile] = []
     found = list(Walk(skips.append, **options).run(roots))
     assert len({s.path for s in skips}) == len(skips)
     return found, {Path(s.path).name: s for s in skips}
 
 
-def names(root: Path, *more: Path, **options: bool) -> list[str]:
+def names(root: Path, *more: Path, **options: Any) -> list[str]:
     return [os.path.relpath(f.path, root) for f in walked(root, *more, **options)[0]]
 
 
@@ -139,6 +141,25 @@ def test_links_to_folders_are_followed_only_on_request(tmp_path):
     (root / "folder").symlink_to(outside.parent)
     assert names(root) == ["file.jpg"]
     assert names(root, follow_links=True) == ["file.jpg", "folder/1.jpg"]
+
+
+def test_no_link_leads_out_of_the_folders_that_may_be_read(tmp_path):
+    root, outside = tmp_path / "root", touch(tmp_path / "outside/1.jpg")
+    touch(root / "own.jpg")
+    (root / "inside.jpg").symlink_to("own.jpg")
+    (root / "file.jpg").symlink_to(outside)
+    (root / "unnamed").symlink_to(outside)
+    (root / "folder").symlink_to(outside.parent)
+    found, skips = walked(root, follow_links=True, within=[str(root)])
+    assert [Path(file.path).name for file in found] == ["inside.jpg", "own.jpg"]
+    assert "library_roots" in skips["file.jpg"].detail
+    source = LocalSource(str(root), SourceOptions(within=(str(root),)))
+    assert source.read(str(root / "inside.jpg"), DecodeLimits()) == JPEG
+    with pytest.raises(UnusableFileError) as refused:  # it was put there after the walk
+        source.read(str(root / "file.jpg"), DecodeLimits())
+    assert "library_roots" in refused.value.detail
+    with pytest.raises(IndexerError, match="library_roots"):
+        LocalSource(str(outside.parent), SourceOptions(within=(str(root),))).check_readable()
 
 
 def test_link_cycles_end(tmp_path):
