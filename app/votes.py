@@ -19,6 +19,7 @@ from app.caching import cache_by_file
 from app.media import UPLOAD_IS_GONE, find_upload
 from app.services import local_dir, open_searcher
 from app.state import Search
+from embedder.escaping import escape_markdown
 from indexer import feedback
 from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.feedback import Vote, VotedQuery
@@ -145,7 +146,7 @@ def _record(search: Search, id: str, vote: int) -> None:
         for record in open_searcher(search.collection).collection.store.retrieve([id]):
             record_vote(search, record, vote)
     except IndexerError as error:
-        st.toast(str(error), icon=":material/error:")
+        st.toast(escape_markdown(str(error)), icon=":material/error:")
 
 
 def _search_key(search: Search) -> str:

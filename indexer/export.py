@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.escaping import dump_json, escape_cell
 from indexer.collections.schema import IMAGE, TEXT
 from indexer.search.filter_checks import check_columns
 from indexer.search.filters import build_store_filter
@@ -53,7 +53,8 @@ def export(
     """Write `rows` to `out` one by one; returns their number.
 
     jsonl: {"id", "score", "payload", "vectors"} per line. csv: `CSV_COLUMNS`, no vectors; `meta`,
-    the columns of the user's own, is JSON. npz:
+    the columns of the user's own, is JSON. An apostrophe is put before what a spreadsheet would
+    read as a formula; the other formats have every value as it is. npz:
     `ids`, `scores`, `payloads.jsonl` (bytes, a line per point), and for `image` and `text` an
     (n, dim) float32 array, with a row of NaN for a point without that vector.
     """
@@ -72,7 +73,7 @@ def _write_jsonl(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> in
 
 
 def _to_json_line(value: Payload) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return dump_json(value).encode() + b"\n"
 
 
 def _vector_to_json(vector: Any) -> object:
@@ -96,9 +97,9 @@ def _write_csv(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> int:
             "caption": "\n".join(caption["text"] for caption in payload.get("captions", [])),
             "languages": " ".join(payload.get("languages", [])),
             "tags": ", ".join(payload.get("tags", [])),
-            "meta": json.dumps(meta, ensure_ascii=False) if (meta := payload.get("meta")) else "",
+            "meta": dump_json(meta) if (meta := payload.get("meta")) else "",
         }
-        writer.writerow(row)
+        writer.writerow({k: escape_cell(v) if isinstance(v, str) else v for k, v in row.items()})
         count += 1
     text.flush()
     text.detach()  # the caller closes `out`

@@ -12,6 +12,7 @@ import streamlit as st
 from app import state, votes
 from app.media import original_url, thumbnail_url
 from app.state import Search
+from embedder.escaping import escape_markdown
 from indexer.search.searcher import Searcher
 from indexer.types import FieldFilter, Hit, Payload, QueryTerm, Record
 
@@ -28,7 +29,8 @@ def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
                 if search.terms:
                     html += votes.render_buttons(search, hit.id, voted.get(hit.id, 0))
                 st.html(html)
-                if st.button(f"Open {hit.payload['name']}", key=f"open-{hit.id}", width="stretch"):
+                name = escape_markdown(str(hit.payload["name"]))
+                if st.button(f"Open {name}", key=f"open-{hit.id}", width="stretch"):
                     state.navigate(replace(search, open_id=hit.id))
 
 
@@ -78,7 +80,9 @@ def show_dialog(search: Search, searcher: Searcher) -> None:
         return
     record = records[0]
 
-    @st.dialog(choose_title(record.payload)[:80] or "Result", width="large", on_dismiss=_close)
+    title = escape_markdown(choose_title(record.payload)[:80])
+
+    @st.dialog(title or "Result", width="large", on_dismiss=_close)
     def dialog() -> None:
         _show_hit(search, record, searcher)
 

@@ -24,9 +24,10 @@ from app.services import (
     load_collection_model,
     summarize_collections,
 )
-from app.views.messages import escape_markdown, show_error
+from app.views.messages import show_error, show_table
 from embedder import EmbedderError, list_models
 from embedder.cli.console import pluralize
+from embedder.escaping import escape_markdown
 from embedder.hardware import choose_placement, detect_memory
 from indexer.collections.collection import OpenCollection, Summary
 from indexer.config import parse_name
@@ -193,4 +194,4 @@ def _show_report(job: IngestJob) -> None:
     if report.skipped:
         st.markdown(f"**Skipped: {pluralize(len(report.skipped), 'file')}**")
         rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]
-        st.dataframe(rows, hide_index=True)
+        show_table(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -14,8 +15,9 @@ from app import runs, votes
 from app.permissions import ROOTS_HINT, get_permissions, resolve_allowed_path
 from app.services import summarize_collections
 from app.views import quality_comparison, quality_evaluation, quality_worst_queries
-from app.views.messages import escape_markdown, show_error
+from app.views.messages import show_error
 from embedder.cli.console import pluralize
+from embedder.escaping import escape_markdown
 from finetune.errors import FinetuneError
 from finetune.run_dir import RunDir, RunInfo
 from indexer.errors import IndexerError
@@ -29,6 +31,7 @@ MAX_POINTS = 500  # of a loss curve
 MAX_CARD_LENGTH = 200_000  # characters
 SMOOTHING = 40  # the moving mean spans 1/40 of the curve to either side
 COLOR = "#0d9488"  # of the curve; legible on light and on dark
+IMAGE_PATTERN = re.compile(r"!+\[")
 TONES = {"done": "good", "training": "busy", "stopped": "calm", "failed": "bad"}
 FIRST_STEPS = """
 finetune pairs --from-collection --out pairs.jsonl --split 0.2
@@ -187,7 +190,7 @@ def _show_card(run: RunInfo) -> None:
         st.caption("There is no model card yet: it is written when the training ends.")
         return
     with st.container(border=True, key="model-card"):
-        st.markdown(text.replace("![", "["))  # loads no images from other servers
+        st.markdown(IMAGE_PATTERN.sub("[", text))  # loads no images from other servers
 
 
 def _show_votes() -> None:

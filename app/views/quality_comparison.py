@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app.runs import Result, read_result
+from app.views.messages import show_table
+from embedder.escaping import escape_markdown
 from finetune.errors import DataError
 from finetune.evaluation.report import EvaluationReport, MetricChange
 from finetune.run_dir import RunDir, RunInfo
@@ -43,11 +45,11 @@ def show(run: RunInfo) -> None:
         bars = _make_bars(result, direction, name)
         if bars:
             title = format_direction(direction)
-            st.markdown(f"##### {title}")
+            st.markdown(f"##### {escape_markdown(title)}")
             chart = _draw_bars(bars, name, dark=st.context.theme.type == "dark")
             st.altair_chart(chart, alt=f"{name} of each language, {title}")
     with st.expander("All figures"):
-        st.dataframe(_make_table(result), hide_index=True)
+        show_table(_make_table(result))
 
 
 def select_result(run: RunInfo) -> Result | None:
@@ -111,7 +113,10 @@ def _select_metric(result: Result) -> str:
         raise DataError(f"{result.folder} has no metrics; evaluate again")
     first = report.main if report.main in names else names[0]
     key = f"metric-{result.folder}"
-    return st.pills("Metric", names, default=first, key=key, required=True) or first
+    chosen = st.pills(
+        "Metric", names, default=first, format_func=escape_markdown, key=key, required=True
+    )
+    return chosen or first
 
 
 def _show_headline(result: Result, name: str) -> None:

@@ -8,8 +8,9 @@ from app import jobs, runs
 from app.jobs import EvaluationJob, EvaluationRequest
 from app.permissions import check_model, resolve_allowed_path
 from app.services import get_settings
-from app.views.messages import escape_markdown, show_error
+from app.views.messages import show_error
 from embedder import DEFAULT_MODEL, list_models
+from embedder.escaping import escape_markdown
 from embedder.extras import find_missing_module, format_install_command
 from finetune.run_dir import RunInfo
 from indexer.errors import IndexerError
@@ -93,7 +94,7 @@ def _show_progress() -> None:
     if job is None:
         return
     if job.is_running:
-        st.progress(job.fraction_done, job.last_line or "Loading the model…")
+        st.progress(job.fraction_done, escape_markdown(job.last_line) or "Loading the model…")
         names = escape_markdown(f"{job.run.name} on {job.request.pairs.name}")
         st.caption(f"{names} · {job.seconds:,.0f} seconds")
         if st.button("Stop", icon=":material/stop_circle:", disabled=job.stopped):

@@ -15,7 +15,8 @@ from app.media import save_upload, thumbnail_url, upload_url
 from app.services import get_settings, list_names, open_searcher
 from app.state import EMPTY, PAGE_SIZES, Search
 from app.views import gallery
-from app.views.messages import escape_markdown, show_error
+from app.views.messages import show_error
+from embedder.escaping import escape_markdown
 from indexer.errors import QueryError
 from indexer.search.filter_syntax import format_filters
 from indexer.search.query_syntax import UPLOAD_PREFIX, format_term

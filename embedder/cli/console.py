@@ -1,6 +1,7 @@
 """What the console scripts share: options, output, one-line errors and exit codes.
 
-Most options are made from the settings table. Results go to stdout, everything else to stderr.
+Most options are made from the settings table. Results go to stdout, everything else to stderr. All
+of it goes through the functions here: nothing that comes from outside steers the terminal.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; `indexer ingest` and `reindex` add 3
 for files that failed.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
-import json
 import logging
 import os
 import re
@@ -27,6 +27,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer import Option
 
+from embedder.escaping import dump_json, replace_unprintable
 from embedder.redaction import redact_secrets
 from embedder.settings import MODEL_SETTINGS, Setting
 from embedder.types import Settings
@@ -94,6 +95,9 @@ def run_program(
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of image files
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # tracebacks of what it raises as well
+    make_record, show_warning = logging.getLogRecordFactory(), warnings.showwarning
+    logging.setLogRecordFactory(PrintableRecord)
+    warnings.showwarning = _print_warning
     try:
         while True:
             try:
@@ -110,9 +114,12 @@ def run_program(
         return FAILED
     except Exception as error:
         if DEBUG_FLAG in sys.argv or is_debug():
-            print(redact_secrets(traceback.format_exc()), end="", file=sys.stderr)
+            text = redact_secrets(traceback.format_exc())
+            print(replace_unprintable(text, keep="\n"), end="", file=sys.stderr)
         return _report_error(error, _find_command(root, name), user_errors)
     finally:
+        logging.setLogRecordFactory(make_record)
+        warnings.showwarning = show_warning
         set_quiet(False)
         _notes.name_commands = str
     return code if isinstance(code, int) else 0
@@ -121,7 +128,7 @@ def run_program(
 def write_json(plain: Mapping[str, object]) -> None:
     """One JSON object on stdout, on one line."""
     readable = "utf" in (sys.stdout.encoding or "").lower()
-    print(json.dumps(plain, ensure_ascii=not readable), flush=True)
+    print(dump_json(plain, ascii_only=not readable), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], optional: int = 0) -> None:
@@ -132,7 +139,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], optional:
     """
     if not sys.stdout.isatty():
         for row in rows:
-            print(*map(replace_unprintable, row), sep="\t")
+            print_row(row)
         return
     from rich.cells import cell_len
     from rich.console import Console
@@ -148,7 +155,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], optional:
     if sum(widths[:count]) + 2 * (count - 1) > console.width:
         for row in texts:
             print_fields(dict(zip(columns, row, strict=True)))
-            print()
+            print_line()
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns[:count]:
@@ -167,9 +174,24 @@ def print_fields(fields: Mapping[str, str]) -> None:
         print_line(f"{name:<{width}}  {value}")
 
 
-def print_line(text: str) -> None:
+def print_row(values: Sequence[object]) -> None:
+    """A line of values of the result, with tabs between them."""
+    print(*(replace_unprintable(str(value)) for value in values), sep="\t")
+
+
+def print_line(text: str = "") -> None:
     """A line of the result."""
     print(replace_unprintable(text))
+
+
+def print_text(text: str) -> None:
+    """Lines of the result."""
+    print(replace_unprintable(text, keep="\n"))
+
+
+def confirm(question: str, *, abort: bool = False) -> bool:
+    """Ask at the terminal; with `abort`, end the program if the answer is no."""
+    return typer.confirm(replace_unprintable(question), abort=abort, err=True)
 
 
 def print_note(text: str) -> None:
@@ -222,9 +244,30 @@ class PeriodicNotes:
             print_note(text)
 
 
-def replace_unprintable(text: str) -> str:
-    """`text` without what could steer a terminal; a file's name may hold anything."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+class PrintableRecord(logging.LogRecord):
+    """A message of a library, which may quote a file's name or a server's answer."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        if isinstance(self.exc_info, tuple) and self.exc_info[0]:
+            text = logging.Formatter().formatException(self.exc_info)
+            self.exc_text = replace_unprintable(text, keep="\n")
+
+    def getMessage(self) -> str:  # noqa: N802  its name in the standard library
+        return replace_unprintable(super().getMessage(), keep="\n\t")
+
+
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Take the place of `warnings.showwarning`."""
+    text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    print(replace_unprintable(text, keep="\n"), file=sys.stderr)
 
 
 def get_version() -> str:
@@ -298,7 +341,7 @@ def _is_full_disk(error: Exception) -> bool:
 
 def _print_error(message: str, hint: str = "") -> None:
     message = name_commands(redact_secrets(message))
-    for line in [*f"error: {message}".splitlines(), hint]:
+    for line in [*f"error: {message}".split("\n"), hint]:
         if line:
             print_problem(line)
     if "--json" in sys.argv[: sys.argv.index("--") if "--" in sys.argv else None]:

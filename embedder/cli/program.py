@@ -18,6 +18,7 @@ from embedder.cli.console import (
     make_app,
     print_fields,
     print_note,
+    print_row,
     print_table,
     run_program,
     takes_model_settings,
@@ -267,7 +268,7 @@ def _print_vectors(
         write_json({"model": card.name, "dim": card.dim, "labels": list(labels), "vectors": rows})
     elif npy is None:
         for label, row in zip(labels, vectors, strict=True):
-            print(label.replace("\t", " "), *(f"{value:.6f}" for value in row), sep="\t")
+            print_row((label.replace("\t", " "), *(f"{value:.6f}" for value in row)))
 
 
 @app.command(epilog=SERVE_EXAMPLES)

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import PeriodicNotes, inject, print_note, replace_unprintable
+from embedder.cli.console import PeriodicNotes, inject, print_note
+from embedder.escaping import replace_unprintable
 
 Out = Annotated[
     Path, Option("--out", "-o", metavar="FILE", help="Where to write: a JSON Lines file.")

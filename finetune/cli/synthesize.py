@@ -17,11 +17,13 @@ from embedder.cli.console import (
     FAILED,
     INTERRUPTED,
     PeriodicNotes,
+    confirm,
     is_flag,
     pluralize,
     print_line,
     print_note,
     print_table,
+    print_text,
     write_json,
 )
 from finetune.errors import FinetuneError
@@ -266,10 +268,10 @@ def _print_plan(session: SynthesisSession, as_json: bool) -> None:
         plan = {"estimate": asdict(estimate), "jobs": jobs, "system": system, "prompt": prompt}
         write_json(plan)
         return
-    print(_describe_cost(estimate))
+    print_line(_describe_cost(estimate))
     columns = ("job", "task", "kind", "language", "picture")
     print_table(columns, [tuple(job.values()) for job in jobs])
-    print(f"\n--- system\n{system}\n\n--- the first request\n{prompt}")
+    print_text(f"\n--- system\n{system}\n\n--- the first request\n{prompt}")
 
 
 def _confirm_cost(session: SynthesisSession, yes: bool) -> None:
@@ -283,7 +285,7 @@ def _confirm_cost(session: SynthesisSession, yes: bool) -> None:
     if budget is None or total <= budget or yes:
         return
     message = f"all samples would cost about {total:.2f}, above the budget of {budget:.2f}"
-    if sys.stdin.isatty() and typer.confirm(f"{message}. Start, and stop there?", err=True):
+    if sys.stdin.isatty() and confirm(f"{message}. Start, and stop there?"):
         return
     raise FinetuneError(
         f"{message}; nothing was sent. Lower --count, or pass --yes to stop at the budget"
@@ -324,9 +326,9 @@ def _print_report(report: SynthesisReport, out: Path, as_json: bool) -> None:
         f"{pluralize(report.written, 'pair')} in {out}, from {pluralize(report.done, 'sample')}"
     )
     for reason, number in report.rejected.items():
-        print(f"  {number} rejected: {reason}")
+        print_line(f"  {number} rejected: {reason}")
     if report.cost is not None:
-        print(f"cost: {report.cost:.2f}")
+        print_line(f"cost: {report.cost:.2f}")
     for error, number in report.lost.items():
         print_note(f"{pluralize(number, 'request')} failed: {error}")
     if report.status in STATUS_ADVICE:

@@ -14,6 +14,7 @@ from embedder.cli.console import (
     Json,
     complete_model_name,
     pluralize,
+    print_line,
     print_note,
     takes_model_settings,
     write_json,
@@ -163,12 +164,12 @@ def _print_outcome(outcome: TrainingResult, as_json: bool) -> None:
     if measured:
         change = measured.overall[measured.main]
         gain, low, high = (100 * x for x in (change.difference, change.low, change.high))
-        print(
+        print_line(
             f"{measured.main} {100 * change.before:.1f} before, {100 * change.after:.1f} after: "
             f"{gain:+.1f} ({low:+.1f} to {high:+.1f}), {change.verdict}"
         )
     size = f"{pluralize(outcome.pairs, 'pair')}, {pluralize(outcome.steps, 'step')}"
-    print(f"{size}, {outcome.seconds:,.0f} s: {folder}")
+    print_line(f"{size}, {outcome.seconds:,.0f} s: {folder}")
     print_note(f"to use it, run: indexer reindex --model {folder}")
 
 

@@ -6,6 +6,8 @@ The templates are in templates/. An HTML page is one file: style, plots and thum
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
@@ -16,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from embedder.escaping import escape_markdown, replace_unprintable
 from embedder.files import make_private_dir, write_file
 from finetune.data.pairs import Side
 from finetune.errors import DataError
@@ -177,10 +180,16 @@ def format_estimate(estimate: MetricEstimate) -> str:
     return f"{format_percent(estimate.mean)} ({low} to {high})"
 
 
-def escape_markdown(text: str) -> Markup:
-    """`text` on one line, with nothing in it read as Markdown or HTML."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return Markup(line.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`"))
+def format_code(text: object) -> Markup:
+    """A span of code in Markdown, which no backtick in `text` ends."""
+    line = replace_unprintable(" ".join(str(text).split()))
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return Markup(f"{fence} {line} {fence}" if "`" in line else f"`{line}`")
+
+
+def format_command(command: Sequence[object]) -> Markup:
+    """A line for a shell, in a block of code."""
+    return Markup(replace_unprintable(shlex.join(map(str, command))))
 
 
 def render_loss_curve(points: Sequence[tuple[int, float]]) -> str:
@@ -255,7 +264,9 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters |= {
-        "md": escape_markdown,
+        "md": lambda text: Markup(escape_markdown(text)),
+        "code": format_code,
+        "command": format_command,
         "percent": format_percent,
         "group": format_group,
     }

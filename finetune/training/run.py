@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
@@ -190,7 +191,8 @@ def _render_model_card(
     values: dict[str, Any] = {
         "folder": run_dir.folder,
         "metadata": {"steps": 0, "seconds": 0, **run_dir.read_metadata()},
-        "base": f"[{base.name}]({base.source})" if is_url else base.name,
+        "base": base.name,
+        "source": quote(base.source, safe="/:?&=%#~+@") if is_url else "",
         "license": f"{base.license}. {base.license_note}".rstrip(". "),
         "version": get_version(),
         "languages": Counter(languages).most_common(),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
-from embedder.cli.console import make_app, replace_unprintable, run_program
+from embedder.cli.console import (
+    confirm,
+    make_app,
+    run_program,
+)
 from embedder.errors import EmbedderError
 from indexer.cli import collections, export, ingest, plan, reindex, search, status, transfer
 from indexer.config import load_config
@@ -49,7 +51,7 @@ def ask_about_model_host(error: Exception) -> bool:
     from indexer.collections.model_hosts import remember_url
 
     question = f"The collection's model is at {error.url}. Contact it, now and later?"
-    if not typer.confirm(replace_unprintable(question), err=True):
+    if not confirm(question):
         return False
     remember_url(error.url)
     return True

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from embedder.cli.console import PeriodicNotes, print_note, replace_unprintable
+from embedder.cli.console import PeriodicNotes, print_note
+from embedder.escaping import replace_unprintable
 from indexer.types import IngestProgress
 
 STAGES = {

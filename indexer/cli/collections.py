@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from embedder.cli.console import pluralize, print_note, print_table, write_json
+from embedder.cli.console import (
+    confirm,
+    pluralize,
+    print_line,
+    print_note,
+    print_table,
+    write_json,
+)
 from embedder.redaction import redact_secrets
 from indexer.cli import _options
 
@@ -75,7 +82,7 @@ def list_(
     print_table(("collection", "points", "model", "last ingest"), rows)
     for name, points in counted.items():
         for tenant, count in points.items():
-            print(f"{name}, tenant {tenant}: {count}")
+            print_line(f"{name}, tenant {tenant}: {count}")
 
 
 @collections_app.command(epilog=CREATE_EXAMPLES)
@@ -99,7 +106,7 @@ def create(flags: dict[str, Any], name: Name, as_json: _options.Json = False) ->
     if as_json:
         write_json({"collection": name, "model": card.name, "dim": card.dim})
     else:
-        print(f"collection {name!r} created for {card.name} ({card.dim} dimensions)")
+        print_line(f"collection {name!r} created for {card.name} ({card.dim} dimensions)")
 
 
 @collections_app.command(epilog=DELETE_EXAMPLES)
@@ -125,7 +132,9 @@ def delete(
     if as_json:
         write_json({"collection": name, "tenant": config.tenant, "deleted": points})
     else:
-        print(f"deleted: {what}, {pluralize(points, 'point')}; no file that was indexed is touched")
+        print_line(
+            f"deleted: {what}, {pluralize(points, 'point')}; no file that was indexed is touched"
+        )
 
 
 def _confirm(question: str, *, yes: bool) -> None:
@@ -133,7 +142,7 @@ def _confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise typer.BadParameter("nobody can confirm here; if you are sure, add --yes")
-    typer.confirm(question, abort=True, err=True)
+    confirm(question, abort=True)
 
 
 def _summary_to_json(found: Summary, tenants: dict[str, int]) -> dict[str, object]:

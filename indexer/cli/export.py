@@ -78,6 +78,8 @@ def export(
         raise typer.BadParameter(f"--format is one of {', '.join(FORMATS)}, not {form!r}")
     if as_json and output is None:
         raise typer.BadParameter("--json reports on a file; name it with --output")
+    if form == "npz" and output is None and sys.stdout.isatty():
+        raise typer.BadParameter("npz is no text for a terminal; name a file with --output")
     terms, filters = parse_arguments(search or []), parse_filters(where or [])
     if search and not terms:
         raise typer.BadParameter("--search says nothing to look for")

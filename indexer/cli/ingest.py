@@ -135,7 +135,7 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
         )
     stopped = "interrupted; " if report.interrupted else ""
     remaining = f", {report.remaining:,} not reached" if report.interrupted else ""
-    print(
+    print_line(
         f"{stopped}{pluralize(report.files, 'file')}: {report.added:,} added, "
         f"{report.updated:,} updated, {report.unchanged:,} unchanged, {report.moved:,} moved, "
         f"{pluralize(report.duplicates, 'duplicate')}, {report.unsupported:,} unsupported, "
@@ -178,4 +178,4 @@ def prune(
     for path in report.paths if verbose or dry_run else ():
         print_line(path)
     would = "would be removed" if dry_run else "removed"
-    print(f"{report.removed:,} {would} with {pluralize(len(report.paths), 'path')}")
+    print_line(f"{report.removed:,} {would} with {pluralize(len(report.paths), 'path')}")

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from embedder.cli.console import inject, make_option, print_fields, print_table, write_json
+from embedder.cli.console import (
+    inject,
+    make_option,
+    print_fields,
+    print_line,
+    print_table,
+    write_json,
+)
 from embedder.hardware import format_bytes
 from embedder.settings import Setting, parse_int, parse_size
 from indexer.cli import _options
@@ -179,9 +186,9 @@ def _print_plan(deployment: DeploymentPlan) -> None:
     from indexer.planning.planner import format_sections, format_table
 
     print_fields(format_sections(deployment))
-    print()
+    print_line()
     print_table(*format_table(deployment))
-    print()
+    print_line()
     sizes = [
         (name, format_bytes(part["disk"]), format_bytes(part["ram"]))
         for name, part in deployment.size.pieces.items()

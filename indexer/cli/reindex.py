@@ -15,6 +15,7 @@ from embedder.cli.console import (
     FILES_FAILED,
     INTERRUPTED,
     pluralize,
+    print_line,
     print_list,
     print_note,
     print_problem,
@@ -92,7 +93,7 @@ def reindex(
         if as_json:
             write_json({"switched": False, "from": name, "to": name, "nothing_to_do": True})
         else:
-            print(f"collection {config.collection!r} has {name} already: nothing to do")
+            print_line(f"collection {config.collection!r} has {name} already: nothing to do")
         return
     if as_json:
         write_json(reindex_to_json(report))
@@ -141,7 +142,7 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
         print_list(f"{pluralize(len(files), 'file')} {what}:", files, limit, "--verbose lists them")
     old, new = report.points
     if report.switched:
-        print(
+        print_line(
             f"collection {config.collection!r} has {report.after.name} now: "
             f"{pluralize(new, 'point')}, {old:,} before; {report.checked} checked"
         )
@@ -172,7 +173,7 @@ def _rollback(config: Config, *, as_json: bool) -> None:
     if as_json:
         write_json({"collection": config.collection, "model": card.name})
     else:
-        print(f"collection {config.collection!r} has {card.name} again")
+        print_line(f"collection {config.collection!r} has {card.name} again")
         print_note("it lacks what was ingested since the switch: indexer ingest FOLDER")
     warn_about_model_setting(card.name)
 
@@ -183,7 +184,9 @@ def _forget(config: Config, *, as_json: bool) -> None:
     if as_json:
         write_json({"collection": config.collection, "deleted": gone})
     else:
-        print(f"deleted: the index of {', '.join(gone)}" if gone else "there was nothing to delete")
+        print_line(
+            f"deleted: the index of {', '.join(gone)}" if gone else "there was nothing to delete"
+        )
 
 
 @contextmanager

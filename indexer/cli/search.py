@@ -13,7 +13,14 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperCommand, TyperOption
 
-from embedder.cli.console import Command, inject, print_note, replace_unprintable, write_json
+from embedder.cli.console import (
+    Command,
+    inject,
+    print_note,
+    print_row,
+    write_json,
+)
+from embedder.escaping import replace_unprintable
 from indexer.cli import _options
 from indexer.config import Config
 
@@ -147,6 +154,7 @@ def search(
 ) -> None:
     """Find images and texts by text in any language, by images, or by both together."""
     from indexer.api import Collection
+    from indexer.paths import display_path
     from indexer.search.query_syntax import load_term, parse_arguments
     from indexer.types import QueryTerm
 
@@ -156,7 +164,10 @@ def search(
     terms = parse_arguments(arguments)
     if not (terms or image or page["filters"]):
         raise typer.BadParameter("say what to look for: text, an image, or --where")
-    for word in " ".join(term.text or "" for term in terms).split():
+    words = " ".join(term.text or "" for term in terms)
+    if words != display_path(words):
+        raise typer.BadParameter(f"this text is not UTF-8: {display_path(words)}")
+    for word in words.split():
         if match := FILTER_LIKE_PATTERN.fullmatch(word):
             key, operator, value = match.groups()
             operator = operator.replace(":", "=")
@@ -222,7 +233,7 @@ def print_results(
         print_note(results.hint)
     if not sys.stdout.isatty():
         for hit in results.hits:
-            print(hit.score, _format_path(hit), _format_caption(hit.payload), sep="\t")
+            print_row((hit.score, _format_path(hit), _format_caption(hit.payload)))
         return
     _print_table(results, page["offset"], verbose)
     more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""

@@ -206,7 +206,7 @@ def output_transfer(config: Config, report: TransferReport, *, as_json: bool) ->
         parts += [f"{report.kept:,} were there already"] if report.kept else []
         parts += [f"{report.rate:,.0f}/s", f"{report.checked} compared"]
         points = pluralize(report.points, "point")
-        print(f"{format_location(config)} has {points}: {', '.join(parts)}")
+        print_line(f"{format_location(config)} has {points}: {', '.join(parts)}")
     if not report.done:
         points = pluralize(report.copied + report.resumed, "point")
         print_problem(f"stopped after {points}; the same command continues")
