@@ -26,6 +26,7 @@ app = typer.Typer()
 
 SEARCH_LIMIT, MAX_LIMIT = 100, 10**9
 FORMATS = ("jsonl", "csv", "npz")
+FORMAT_HELP = "The format. csv is for spreadsheets: an apostrophe stands before formulas."
 EXAMPLES = """
 Examples:
 
@@ -40,9 +41,7 @@ Examples:
 @_options.takes_config(*_options.SHARED)
 def export(
     config: Config,
-    form: Annotated[
-        str, Option("--format", metavar="|".join(FORMATS), help="The format.")
-    ] = "jsonl",
+    form: Annotated[str, Option("--format", metavar="|".join(FORMATS), help=FORMAT_HELP)] = "jsonl",
     output: Annotated[
         Path | None, Option("--output", "-o", metavar="PATH", help="The file; stdout if not given.")
     ] = None,

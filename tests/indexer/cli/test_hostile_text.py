@@ -39,8 +39,7 @@ def hostile(library):
 
 
 def check(done) -> None:
-    for text in (done.stdout, done.stderr):
-        text = text.replace("\r\n", "\n")  # the lines of a CSV file
+    for text in (done.stdout.replace("\r\n", "\n"), done.stderr):  # CSV has such lines
         found = STEERING.search(text)
         assert not found, text[max(0, found.start() - 60) : found.end() + 20]
         text.encode()
