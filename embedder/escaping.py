@@ -11,7 +11,7 @@ import unicodedata
 
 JOINERS = "\u200c\u200d"  # shape letters and emoji; steer nothing
 WORD_JOINER = "\u2060"  # cannot be seen
-MARKDOWN_PATTERN = re.compile(r"[\\`*_\[\]>|~$#]|:(?=[A-Za-z:])|^[-+]")
+MARKDOWN_PATTERN = re.compile(r"[\\`*_\[\]>|~$#]|:(?=[A-Za-z:/])|^[-+]")
 ORDINAL_PATTERN = re.compile(r"^(\d+)([.)])(?!\S)")  # would begin a list
 # What Streamlit and GitHub replace by an emoji, an icon, a link or an arrow even where it is
 # escaped: :smile: :material/x: http://x www.x a@b ->

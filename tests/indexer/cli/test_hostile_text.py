@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from embedder.cli import console
+from tests.indexer.cli.conftest import Program
 from tests.programs import run_program
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x00\x7f\x9b31m\u202egpj\u2066\u2028x"
@@ -22,9 +23,10 @@ STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u206
 FORMULA = '=HYPERLINK("http://example.org")'
 
 
-@pytest.fixture
-def hostile(library):
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
     """A library whose names, captions, tags and own columns are hostile."""
+    library = Program(tmp_path_factory.mktemp("hostile"))
     for name, color in ((HOSTILE.replace("\0", ""), "red"), ("plain", "blue")):
         path = library.folder / "pictures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
@@ -85,13 +87,16 @@ def test_json_has_every_value_as_it_is(hostile):
     assert "\u202egpj\u2066" in caption["text"]
 
 
-@pytest.mark.parametrize("program", ["embedder", "finetune", "polylens"])
-def test_the_other_programs_neither(program, tmp_path):
+@pytest.mark.parametrize(
+    ("program", "commands"),
+    [("embedder", ["info", "embed"]), ("finetune", ["pairs"]), ("polylens", ["app", "search"])],
+)
+def test_the_other_programs_neither(program, commands, tmp_path):
     name = HOSTILE.replace("\0", "")
     for arguments in (
         [name],
         ["--" + name],
-        *([command, name] for command in ("info", "embed", "evaluate", "train", "pairs", "search")),
+        *([command, name] for command in commands),
     ):
         check(run_program(program, *arguments, "--model", name, env={"POLYLENS_STORE": "none"}))
     (tmp_path / "pairs.jsonl").write_text(
@@ -145,7 +150,7 @@ def test_messages_of_libraries_neither():
 def test_an_exported_table_has_no_formula(hostile):
     done = hostile("export", "--format", "csv", "--search", "red")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert len(rows) == 2
+    assert len(rows) > 1
     for row in rows:
         assert not any(cell.lstrip().startswith(("=", "+", "@", "\t")) for cell in row.values())
         float(row["score"]), int(row["width"])
@@ -153,12 +158,12 @@ def test_an_exported_table_has_no_formula(hostile):
     assert any(FORMULA in line["payload"]["tags"] for line in lines), "exact in JSON lines"
 
 
-def test_a_formula_in_a_caption_is_a_text_in_the_table(library, photo):
-    path = photo(library.folder / "pictures" / "a.png", "red")
+def test_a_formula_in_a_caption_is_a_text_in_the_table(indexer, photo):
+    path = photo(indexer.folder / "pictures" / "a.png", 1)
     path.with_suffix(".txt").write_text(FORMULA)
-    photo(library.folder / "pictures" / "b.png", "blue").with_suffix(".txt").write_text("-5")
-    library("ingest", "pictures")
-    rows = csv.DictReader(io.StringIO(library("export", "--format", "csv").stdout))
+    photo(indexer.folder / "pictures" / "b.png", 2).with_suffix(".txt").write_text("-5")
+    indexer("ingest", "pictures")
+    rows = csv.DictReader(io.StringIO(indexer("export", "--format", "csv").stdout))
     captions = {row["path"].rpartition("/")[2]: row["caption"] for row in rows}
     assert captions["a.png"] == f"'{FORMULA}"
     assert captions["b.png"] == "-5"
