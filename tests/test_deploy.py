@@ -133,14 +133,21 @@ def test_the_image_serves_the_app_unless_told_otherwise():
 # --- the services
 
 
-def test_qdrant_is_pinned_to_the_minor_version_of_its_client():
+def test_qdrant_is_pinned_within_one_minor_version_of_its_client():
     image = re.fullmatch(
-        r"qdrant/qdrant:v(\d+\.\d+)\.\d+-unprivileged", SERVICES["qdrant"]["image"]
+        r"qdrant/qdrant:v(\d+)\.(\d+)\.\d+-unprivileged", SERVICES["qdrant"]["image"]
     )
     requirement = re.search(
-        r"^qdrant-client>=(\d+\.\d+)", (ROOT / "requirements.txt").read_text(), re.M
+        r"^qdrant-client>=(\d+)\.(\d+)", (ROOT / "requirements.txt").read_text(), re.M
     )
     assert image[1] == requirement[1]
+    assert abs(int(image[2]) - int(requirement[2])) <= 1
+
+
+def test_what_to_do_where_few_files_may_be_open_is_told():
+    assert "nofile: ${QDRANT_FILES:-65536}" in (ROOT / "docker-compose.yml").read_text()
+    for name in ("compose.env.example", "docs/deploy.md"):
+        assert "QDRANT_FILES" in (ROOT / name).read_text()
 
 
 @pytest.mark.parametrize("name", SERVICES)

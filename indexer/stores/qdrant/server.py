@@ -317,8 +317,8 @@ def _check_version(server_version: str, connection: Connection) -> None:
         return
     raise StoreError(
         f"Qdrant at {format_location(connection)} is version {server_version}, and this program's "
-        f"client is {ours[0]}.{ours[1]}: install a server {ours[0]}.{ours[1]} (image "
-        f"qdrant/qdrant:v{ours[0]}.{ours[1]}.0), or here: "
+        f"client is {ours[0]}.{ours[1]}: install a server of version {ours[0]}.{ours[1]} or "
+        f"{ours[0]}.{ours[1] - 1}, or here: "
         + format_pip_install(f"qdrant-client=={theirs[0]}.{theirs[1]}.*")
     )
 
