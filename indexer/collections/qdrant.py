@@ -89,7 +89,10 @@ class QdrantBackend:
         return self.connection.upload_concurrency
 
     def list_names(self) -> list[str]:
-        return _list_names(self._read(_list_aliases))
+        names = set(_list_names(self._read(_list_aliases)))
+        found = self._read(lambda client: client.get_collections().collections)
+        others = {one.name.partition("@")[0] for one in found if "@" in one.name} - names
+        return sorted(names | {name for name in others if self.exists(name)})
 
     def exists(self, name: str) -> bool:
         return self._find_indexes(name) is not None

@@ -208,16 +208,15 @@ def unavailable_error(
 
     `lost_nodes` says which nodes of its cluster do not answer.
     """
+    location, fault = format_location(connection), timeout.fault.message
     waited = f" for {timeout.waited:.0f} s" if timeout.waited >= 1 else ""
-    what, advice = "no answer from Qdrant at {}", START_ADVICE
+    what, advice = f"no answer from Qdrant at {location}{waited} ({fault})", START_ADVICE
     if lost_nodes:
-        what, advice = f"Qdrant at {{}} cannot do this: {lost_nodes};", NODE_ADVICE
-    elif timeout.fault.message == TIMED_OUT:
+        what = f"Qdrant at {location} could not do this{waited}: {lost_nodes} ({fault})"
+        advice = NODE_ADVICE
+    elif fault == TIMED_OUT:
         advice = HUNG_ADVICE
-    text = (
-        f"{what.format(format_location(connection))}{waited} ({timeout.fault.message}). "
-        f"{advice}; then run the same command again: it continues where it stopped"
-    )
+    text = f"{what}. {advice}; then run the same command again: it continues where it stopped"
     return StoreUnavailableError(_redact(text, connection))
 
 

@@ -83,7 +83,7 @@ def test_a_refused_write_names_the_lost_node(store, qdrant, caplog):
     ):
         store.upsert([POINT])
     told = str(caught.value)
-    assert f"cannot do this: {LOST}; for 2 s (" in told
+    assert f"could not do this for 2 s: {LOST} (" in told
     assert "2 out of 3 shards failed" in told
     assert "Start the missing nodes" in told and "indexer doctor" in told
     assert "Start the server" not in told
