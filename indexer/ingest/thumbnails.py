@@ -41,9 +41,15 @@ def encode_thumbnail(image: Image) -> bytes:
 
 
 def write_thumbnail(root: Path, id: str, data: bytes) -> None:
-    """Write a thumbnail atomically, so that no reader sees half of it."""
+    """Write a thumbnail atomically, so that no reader sees half of it.
+
+    The folder that contains `root` must exist: that of a collection that was moved is not made
+    again.
+    """
     path = thumbnail_path(root, id)
-    make_private_dir(path.parent)
+    if not path.parent.exists():
+        root.parent.stat()
+        make_private_dir(path.parent)
     # unfinished ones are all in one folder, where those of killed processes are soon found
     with replace_file(path, mode=PRIVATE, part_dir=root, sync=False) as file:
         file.write(data)
@@ -84,6 +90,7 @@ def ensure_thumbnail(
         return None
     thumbnail = encode_thumbnail(image)
     with suppress(OSError):  # a read-only or full disk
+        make_private_dir(root)
         write_thumbnail(root, id, thumbnail)
     return thumbnail
 

@@ -9,7 +9,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.media import build_routes, original_url, save_upload, thumbnail_url
+from app.media import build_routes, find_upload, original_url, save_upload, thumbnail_url
 from app.services import open_searcher
 from indexer.errors import QueryError
 from indexer.ingest.thumbnails import thumbnail_path
@@ -69,6 +69,7 @@ def test_an_upload_is_stored_and_served(client):
     buffer = BytesIO()
     Image.new("RGB", (900, 600), "red").save(buffer, "TIFF")
     name = save_upload(buffer.getvalue())
+    assert find_upload(name).stat().st_mode & 0o777 == 0o600
     answer = client.get(f"/picture/query/{name}")
     assert answer.headers["content-type"] == "image/png"
 

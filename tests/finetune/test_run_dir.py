@@ -31,6 +31,7 @@ def test_files_of_a_new_run(run):
     run.update_metadata({"status": "stopped", "steps": 3})
     assert run.read_metadata() == {**metadata, "status": "stopped", "steps": 3}
     assert {path.name for path in run.folder.iterdir()} == {"run.json", "config.yaml"}
+    assert run.folder.stat().st_mode & 0o777 == 0o700, "it holds captions"
 
 
 def test_the_same_recipe_and_data_resume(run):

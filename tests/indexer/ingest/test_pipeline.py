@@ -483,3 +483,27 @@ def test_a_failed_update_leaves_the_point_as_it_was(run, collection, folder, col
     assert stored(collection)["a.jpg"]["captions"] == []
     assert run() == {"updated": 1, "unchanged": 3}
     assert [c["text"] for c in stored(collection)["a.jpg"]["captions"]] == ["a red ball"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_collection_moved_during_an_ingest_gets_all_and_its_former_place_nothing(
+    collection, run, folder, photo, monkeypatch, replaced
+):
+    for i in range(10, 30):
+        photo(folder / f"{i}.jpg", i)
+    embed, moved = ColorEmbedder.embed, collection.path.with_name("moved")
+
+    def embed_and_move(self, inputs, role, instruction=None):
+        if len(self.calls) == 4:
+            collection.path.rename(moved)
+            if replaced:
+                collection.path.mkdir()
+        return embed(self, inputs, role, instruction)
+
+    monkeypatch.setattr(ColorEmbedder, "embed", embed_and_move)
+    with pytest.raises(CollectionError, match="moved or replaced" if replaced else "are gone"):
+        run()
+    left = sorted(path.name for path in collection.path.rglob("*") if path.is_file())
+    assert [name for name in left if not name.endswith(".jpg")] == []
+    assert replaced or not collection.path.exists()
+    assert (moved / "collection.json").exists()
