@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import qdrant_edge as edge  # noqa: TID253  only the shard's process imports this module
 
-from embedder.files import sync_folder
+from embedder.files import sync_folder, sync_tree
 from indexer.errors import CollectionError, DamagedError, StoreError
 from indexer.stores.base import Schema, check_disk_space
 from indexer.stores.edge import filters
@@ -97,6 +97,7 @@ class Shard:
                 shard.update(index)
         shard.flush()
         shard.close()
+        sync_tree(new)  # the engine has not synced all, such as version.info
         new.replace(folder)
         sync_folder(folder.parent)
 

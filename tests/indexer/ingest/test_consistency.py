@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from indexer.collections.collection import OpenCollection
-from indexer.collections.schema import TEXT
+from indexer.collections.schema import TEXT, make_schema
 from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
@@ -103,19 +105,17 @@ def two_versions(family):
     return family
 
 
-@pytest.mark.parametrize(
-    ("shard", "catalog"), [*product(["old", "new", None], repeat=2)], ids=lambda name: name or "no"
-)
-def test_copies_of_the_store_and_the_catalog_of_any_age_heal(two_versions, shard, catalog):
-    two_versions.load("shard", shard)
-    two_versions.load("catalogue", catalog)
-    if catalog is None:  # no run knows yet that the deleted picture was of this folder
-        two_versions.run()
-    report = two_versions.check(prune=True)
-    if (shard, catalog) == ("old", "new"):
-        assert report.recovered == 7, "four new pictures, one moved, two with new captions"
-    elif shard == catalog:
-        assert report.recovered == 0
+def test_copies_of_the_store_and_the_catalog_of_any_age_heal(two_versions):
+    for shard, catalog in product(["old", "new", None], repeat=2):
+        two_versions.load("shard", shard)
+        two_versions.load("catalogue", catalog)
+        if catalog is None:  # no run knows yet that the deleted picture was of this folder
+            two_versions.run()
+        report = two_versions.check(prune=True)
+        if (shard, catalog) == ("old", "new"):
+            assert report.recovered == 7, "four new pictures, one moved, two with new captions"
+        elif shard == catalog:
+            assert report.recovered == 0
 
 
 def test_a_store_that_is_newer_than_its_state_file_opens(two_versions):
@@ -245,3 +245,21 @@ def test_points_that_a_server_has_lost_are_written_again(http_store, tmp_path, p
         again = ingest([tmp_path / "pictures"], opened, model, IngestOptions(prune=True))
         assert (again.recovered, again.unchanged, again.removed) == (0, 4, 0)
         assert opened.store.count() == 6
+
+
+def test_a_new_shard_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """The engine leaves some of its first files unsynced."""
+    from indexer.stores.edge.shard import Shard
+
+    synced, fsync = set(), os.fsync
+
+    def log_fsync(descriptor):
+        synced.add(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", log_fsync)
+    Shard(tmp_path, make_schema(48)).close()
+    created = {path.relative_to(tmp_path / "shard") for path in tmp_path.glob("shard/*/*/version*")}
+    assert created
+    assert {tmp_path / "shard.new" / path for path in created} <= synced
+    assert tmp_path in synced
