@@ -135,7 +135,7 @@ class LocalInspector:
                 if not attempts:
                     raise
                 what, attempt = attempts.pop(0)
-                with lock_shard(folder):
+                with lock_shard(folder), suppress(OSError):  # the next attempt does without it
                     attempt()
                 check = self._describe_move(error, what)
 

@@ -10,7 +10,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,22 +84,16 @@ def rebuild(store: EdgeStore, path: Path, schema: Schema, ids: Sequence[str], as
 
     Raises `StoreBusyError` if another program has the shard open, and `StoreError`.
     """
-    new_path = path / REBUILD_DIR
-    shutil.rmtree(new_path, ignore_errors=True)
-    make_private_dir(new_path)
-    with closing(EdgeStore(new_path)) as new, closing(store):
-        new.ensure(schema)
-        for start in range(0, len(ids), PAGE_POINTS):
-            new.upsert(store.retrieve(ids[start : start + PAGE_POINTS], vectors=True))
-        new.flush()
-    with ExitStack() as stack:
-        for folder in (path, new_path):
-            stack.enter_context(lock_shard(folder))
-        set_shard_aside(path, aside)
-        (new_path / "shard").replace(path / "shard")
-        sync_folder(path)
-        (new_path / STATE_FILE).replace(path / STATE_FILE)
-        shutil.rmtree(new_path, ignore_errors=True)
+    with _make_new_shard(path, schema) as (new_path, new):
+        with closing(new), closing(store):
+            for start in range(0, len(ids), PAGE_POINTS):
+                new.upsert(store.retrieve(ids[start : start + PAGE_POINTS], vectors=True))
+            new.flush()
+        with lock_shard(path), lock_shard(new_path):
+            set_shard_aside(path, aside)
+            (new_path / "shard").replace(path / "shard")
+            sync_folder(path)
+            (new_path / STATE_FILE).replace(path / STATE_FILE)
 
 
 def restore_settings(path: Path, schema: Schema, aside: Path) -> None:
@@ -108,31 +102,35 @@ def restore_settings(path: Path, schema: Schema, aside: Path) -> None:
     """
     if not (path / "shard").exists():
         return
+    set_shard_aside(path, aside)
+    shutil.copytree(aside / "shard", path / "shard")
+    with _make_new_shard(path, schema) as (new_path, new):
+        new.close()
+        with lock_shard(new_path):
+            _copy_settings(new_path / "shard", path / "shard")
+
+
+def _copy_settings(source: Path, target: Path) -> None:
+    (segment,) = (source / "segments").iterdir()
+    shutil.copyfile(source / "edge_config.json", target / "edge_config.json")
+    for own in target.glob("segments/*"):
+        for file in (*segment.rglob("*.json"), *segment.glob("*.info")):
+            make_private_dir((own / file.relative_to(segment)).parent)
+            shutil.copyfile(file, own / file.relative_to(segment))
+
+
+@contextmanager
+def _make_new_shard(path: Path, schema: Schema) -> Iterator[tuple[Path, EdgeStore]]:
+    """An empty shard in a temporary folder within `path`, and that folder."""
     new_path = path / REBUILD_DIR
     shutil.rmtree(new_path, ignore_errors=True)
     make_private_dir(new_path)
-    with closing(EdgeStore(new_path)) as new:
-        new.ensure(schema)
-    set_shard_aside(path, aside)
-    shutil.copytree(aside / "shard", path / "shard")
-    with lock_shard(new_path):
-        template = new_path / "shard"
-        (segment,) = (template / "segments").iterdir()
-        for file in (
-            template / "edge_config.json",
-            *segment.rglob("*.json"),
-            *segment.glob("*.info"),
-        ):
-            targets = [path / "shard"]
-            if file.is_relative_to(segment):
-                targets = list((path / "shard" / "segments").iterdir())
-            for target in targets:
-                own = target / file.relative_to(
-                    segment if file.is_relative_to(segment) else template
-                )
-                make_private_dir(own.parent)
-                shutil.copyfile(file, own)
-    shutil.rmtree(new_path, ignore_errors=True)
+    try:
+        with closing(EdgeStore(new_path)) as new:
+            new.ensure(schema)
+            yield new_path, new
+    finally:
+        shutil.rmtree(new_path, ignore_errors=True)
 
 
 def set_shard_aside(path: Path, aside: Path) -> None:
