@@ -7,6 +7,7 @@ own. So what is not allowed ends here, before Streamlit and before our own route
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.login import SESSION_SECONDS, Login, PasswordLogin
+
+log = logging.getLogger(__name__)
 
 HEALTH_PATH = "/_stcore/health"
 LOGOUT_PATH = "/logout"
@@ -212,6 +215,7 @@ class AccessMiddleware:
         async with self._one_at_a_time:
             is_right = await asyncio.to_thread(login.is_right, password)
         if not is_right:
+            log.warning("wrong password from %s", address)
             return self._show_login(request, 403, "This password is wrong.")
         login.attempts.clear(address)
         response = RedirectResponse(_relative_url(request), 303)

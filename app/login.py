@@ -230,6 +230,13 @@ class Login:
     @staticmethod
     def from_config(config: Config) -> Login:
         """Raises `ConfigError`, `MissingExtraError`."""
+        try:
+            if config.app_password_hash:
+                verify_password("", config.app_password_hash)
+        except ValueError as error:
+            raise ConfigError(
+                f"app_password_hash cannot be used ({error}); make another: polylens hash-password"
+            ) from error
         return Login(
             password=PasswordLogin(config.app_password_hash) if config.app_password_hash else None,
             oidc=load_oidc_login(config.app_oidc_file, config.app_allowed_users)

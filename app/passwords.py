@@ -15,7 +15,7 @@ MIN_PASSWORD_LENGTH = 12
 MAX_PASSWORD_LENGTH = 1024
 LOG2_N, R, P = 15, 8, 3  # 32 MiB; the work that OWASP recommends
 SALT_BYTES, KEY_BYTES = 16, 32
-MAX_MEMORY = 512 << 20  # bytes that a hash may ask for
+MAX_MEMORY, MAX_LOG2_N = 512 << 20, 20  # that a hash may ask for; bytes
 
 
 def hash_password(password: str) -> str:
@@ -39,6 +39,8 @@ def verify_password(password: str, password_hash: str) -> bool:
     if match is None:
         raise ValueError("not a hash of a password")
     log2_n, r, p = map(int, match.groups()[:3])
+    if log2_n > MAX_LOG2_N:
+        raise ValueError("it takes too much memory")
     salt, key = (urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in match.groups()[3:])
     found = _derive_key(password[: MAX_PASSWORD_LENGTH + 1], salt, log2_n, r, p, len(key))
     return hmac.compare_digest(found, key)

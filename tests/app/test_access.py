@@ -180,9 +180,12 @@ def log_in(client: TestClient, password: str = PASSWORD, path: str = "/", **head
     return client.post(path, data={"password": password}, headers=headers)
 
 
-def test_the_password_opens_a_session_until_the_logout(password_login):
+def test_the_password_opens_a_session_until_the_logout(password_login, caplog):
     client = visit(Access(login=password_login))
     wrong = log_in(client, "wrong")
+    assert [record.message for record in caplog.records if "app" in record.name] == [
+        "wrong password from testclient"
+    ]
     assert wrong.status_code == 403 and "This password is wrong." in wrong.text
     assert "set-cookie" not in wrong.headers
     right = log_in(client, path="/library?query=cat%26dog")
@@ -262,6 +265,14 @@ def test_the_hash_is_of_this_password_alone(password_hash):
     assert passwords.verify_password(decomposed, passwords.hash_password(composed))
     with pytest.raises(ValueError, match="12 characters"):
         passwords.hash_password("short")
+
+
+@pytest.mark.parametrize("work", ["30:8:1", "63:8:1", "99:8:1", "0:8:1", "15:0:1", "15:8:0"])
+def test_a_hash_that_cannot_be_checked_is_an_error_of_the_start(password_hash, work):
+    parts = password_hash.split(":")
+    config = Config(app_password_hash=":".join([parts[0], work, *parts[4:]]))
+    with pytest.raises(ConfigError, match=r"app_password_hash cannot be used .* hash-password"):
+        Login.from_config(config)
 
 
 # --- OpenID Connect
