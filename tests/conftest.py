@@ -75,6 +75,7 @@ REAL = {
     for name in ("QDRANT_URL", "QDRANT_API_KEY", "POLYLENS_QDRANT_GRPC_PORT")
     if os.environ.get(name)
 }
+SHUFFLED = bool(os.environ.get("QDRANT_SHUFFLE_TIES"))  # by the stand-in, as a real server does
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # programs under test inherit it
@@ -227,6 +228,8 @@ def qdrant_process() -> Iterator[object]:
             int(REAL.get("POLYLENS_QDRANT_GRPC_PORT", 0)) or None,
         )
         return
+    if SHUFFLED:
+        _server_module("qdrant_ties").shuffle_ties()
     with _server_module("qdrant").StandIn() as standing_in:
         yield standing_in
 
@@ -238,10 +241,15 @@ def qdrant(request: pytest.FixtureRequest, qdrant_process) -> Iterator[object]:
     A stand-in (tests/servers/qdrant.py) with `faults`, `cluster`, `stop()`, `start()`,
     `kill_after()` and `require(api_key, read_key)`; where QDRANT_URL is set, that server, whose
     `faults` is None.
-    Tests that need the faults, or the server to stop, are marked `needs_faults`.
+    Tests that need the faults, or the server to stop, are marked `needs_faults`; those that meet
+    what a real server does wrong (tests/servers/qdrant_real.py lists it) `wrong_on_a_real_server`.
     """
     if qdrant_process.faults is None and request.node.get_closest_marker("needs_faults"):
         pytest.skip("a real server has no faults to order")
+    wrong = request.node.get_closest_marker("wrong_on_a_real_server")
+    if qdrant_process.faults is None and wrong:
+        why = _server_module("qdrant_real").WRONG[wrong.args[0]]
+        request.applymarker(pytest.mark.xfail(reason=why))
     qdrant_process.reset()
     yield qdrant_process
     qdrant_process.reset()

@@ -1,8 +1,8 @@
 """A stand-in for a Qdrant server, for tests: HTTP and gRPC over qdrant-client's local engine.
 
 `python tests/servers/qdrant.py --port 0 --grpc-port 0` serves until it is interrupted, and prints
-one line of JSON with its ports. It keeps all in memory, searches exactly, has one node, and is no
-evidence of how a real server performs.
+one line of JSON with its ports. It keeps all in memory, searches exactly, and is no evidence of how
+a real server performs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from qdrant_grpc import Rpc
 from qdrant_keys import Keys
 from qdrant_rest import application
 from qdrant_state import State
+from qdrant_ties import shuffle_ties
 
 HOST = "127.0.0.1"
 
@@ -190,8 +191,11 @@ def main() -> None:
     parser.add_argument("--grpc-port", type=int, default=6334)
     parser.add_argument("--api-key")
     parser.add_argument("--read-key")
+    parser.add_argument("--shuffle-ties", action="store_true", help="as a real server does")
     parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERTIFICATE", "KEY"))
     told = parser.parse_args()
+    if told.shuffle_ties:
+        shuffle_ties()
     # before there are threads, which inherit it: else the signal would end them all
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     tls = Tls(*told.tls) if told.tls else None
