@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -314,3 +314,102 @@ def test_a_running_training_is_refreshed(browser, address, run_folder):
     until(browser, lambda: "Step 11 · loss 1.7500" in page_text())
     note("done")
     until(browser, lambda: f"indexer reindex --model {run_folder}" in page_text())
+
+
+ELSEWHERE = "http://127.0.0.2:9"  # nobody answers there, and nobody may be asked
+HOSTILE = (
+    f"![a]({ELSEWHERE}/a.png)",
+    f"![a](http:&#47;&#47;127.0.0.2:9&#47;b.png) <img src='{ELSEWHERE}/c.png' onerror='hacked=1'>",
+    "<script>hacked = 1</script><style>body { display: none }</style>",
+    ":red[warning] :material/delete: :streamlit: :smile: $x^2$ -> 1",
+    f"[a](javascript:hacked=1) {ELSEWHERE}/d www.example.org a@example.org",
+    "# head *bold* `code` &lt;b&gt; | 1) -",
+)
+
+
+@pytest.fixture
+def hostile(library, tmp_path, photo):
+    """A collection whose names, captions, tags and columns are hostile."""
+    for number, text in enumerate(HOSTILE):
+        name = text.replace("/", "\N{FULLWIDTH SOLIDUS}")[:100]
+        path = photo(tmp_path / f"folder {name}" / f"{name}.png", number)
+        about = {"caption": text, "tags": [text], "camera": text, text[:60]: text}
+        path.with_suffix(".json").write_text(json.dumps(about))
+    command = [sys.executable, "-m", "indexer"]
+    where = ["--store", str(library), "--collection", "hostile"]
+    subprocess.run([*command, "ingest", str(tmp_path), *where, "--quiet"], cwd=ROOT, check=True)
+    yield
+    delete = ["collections", "delete", "hostile", "--yes", "--store", str(library)]
+    subprocess.run([*command, *delete], cwd=ROOT, check=True, capture_output=True)
+
+
+def check_page(browser, address) -> None:
+    """Nothing came from elsewhere, and no text became an element."""
+    browser.execute_script("return document.fonts.ready")
+    made = """
+        const bad = 'a[href*="127.0.0.2"], a[href*="example.org"], a[href^="javascript"],' +
+            'img[src*="127.0.0.2"], .katex, em, code:not(dd code, pre code), main style';
+        const names = performance.getEntriesByType('resource').map(entry => entry.name);
+        const bodies = document.querySelectorAll('[data-testid=stMarkdownContainer]');
+        return [
+            [...document.querySelectorAll(bad)].map(e => e.outerHTML), names,
+            window.hacked ?? null,
+            [...bodies].filter(e => e.querySelector('img')).map(e => e.outerHTML),
+        ]
+    """
+    elements, loaded, hacked, images = browser.execute_script(made)
+    assert (elements, hacked, images) == ([], None, [])
+    assert {urlsplit(url).netloc for url in loaded} <= {urlsplit(address).netloc, ""}
+
+
+def page_text(browser) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text.replace("\u2060", "")
+
+
+def test_hostile_text_is_shown_as_text(browser, address, hostile):
+    browser.get(f"{address}/?c=hostile")
+    until(browser, lambda: len(names(browser)) == len(HOSTILE))
+    until(browser, lambda: all_pictures_show(browser))
+    for text in HOSTILE:  # the captions on the cards, and the tags among the filters
+        until(browser, lambda text=text: page_text(browser).count(text) >= 2)
+    check_page(browser, address)
+    for text in HOSTILE[:2]:
+        card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
+        browser.execute_script("arguments[0].click()", card)
+        until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))
+        until(browser, lambda: "About it" in page_text(browser))
+        check_page(browser, address)
+        query = quote('"' + text.replace('"', "") + '"')
+        browser.get(
+            f"{address}/?c=hostile&query={query}&w=name%3D{quote(text)}&w={quote(text)}%3D1"
+        )
+        until(browser, lambda text=text: text[:20] in page_text(browser))
+        check_page(browser, address)
+        browser.get(f"{address}/?c=hostile")
+        until(browser, lambda: len(names(browser)) == len(HOSTILE))
+
+
+def test_a_hostile_run_is_shown_as_text(browser, address, run_folder):
+    """A run that somebody sent: its names, metrics, languages and card."""
+    plain = json.dumps(HOSTILE[0])[1:-1]
+    for path in [*run_folder.rglob("*.json"), *run_folder.rglob("*.jsonl")]:
+        text = path.read_text()
+        for name in ('"mrr"', '"de"', '"t2i"', '"held-out"', '"shop"', '"something else"'):
+            text = text.replace(name, f'"{name[1:-1]} {plain}"')
+        path.write_text(text)
+    image = HOSTILE[0]
+    card = f"# card\n\n!{image}\n\n!!{image} \\!{image}\n\n![r][r]\n\n[r]: {ELSEWHERE}/r\n"
+    (run_folder / "README.md").write_text(card)
+    browser.get(f"{address}/quality")
+    until(browser, lambda: f"mrr {HOSTILE[0]}" in page_text(browser))
+    until(browser, lambda: "All figures" in page_text(browser))
+    check_page(browser, address)
+    press(browser, "Worst queries")
+    until(browser, lambda: "Was found" in page_text(browser))
+    check_page(browser, address)
+    press(browser, "Model card")
+    until(browser, lambda: "card" in page_text(browser))
+    time.sleep(1)
+    loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    hosts = {urlsplit(url).netloc for url in browser.execute_script(loaded)}
+    assert hosts <= {urlsplit(address).netloc, ""}

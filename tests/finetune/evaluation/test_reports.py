@@ -11,7 +11,7 @@ from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import benchmark_from_pairs
 from finetune.evaluation.evaluate import compare, evaluate
-from finetune.evaluation.render import _environment
+from finetune.evaluation.render import _environment, render
 from finetune.evaluation.report import iter_query_results, read_comparison, read_report
 
 HOSTILE = "<script>alert('blue')</script> | `code` & a\nsecond line"
@@ -126,3 +126,26 @@ def test_damaged_files(folder, content, message):
     (folder / "out" / "queries.jsonl").write_text(content + "\n")
     with pytest.raises(DataError, match="evaluate again"):
         read_report(folder / "out")
+
+
+def test_a_model_card_shows_hostile_names_as_text():
+    """A file or a base may be named like an image on another server, or end a span of code."""
+    image = "![x](http://example.org/x.png)"
+    data = [{"path": f"a`` {image} `b\n# head", "blake3": "0"}]
+    metadata = {"name": image, "preset": "p` " + image, "created": "2026-01-02", "pairs": 1}
+    card = render(
+        "model_card.md",
+        folder=f"/runs/{image}\n```\n{image}",
+        metadata={**metadata, "steps": 1, "seconds": 1, "data": data},
+        base=image,
+        source="https://example.org/a_b",
+        license=image,
+        version="1",
+        languages=[(image, 1)],
+        comparison=None,
+    )
+    outside_code = re.sub(r"(?s)```sh\n.*?\n```\n|(`+) .*? \1(?!`)", "", card)
+    assert "![x]" not in outside_code
+    assert "](https://example.org/a_b)" in card
+    assert card.count("\n```") == 2 and "\n# head" not in card
+    assert "``` a`` ![x](http://example.org/x.png) `b # head ``` (blake3 0)" in card
