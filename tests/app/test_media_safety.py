@@ -169,7 +169,10 @@ def test_what_is_not_a_picture_is_never_sent_as_a_page(pictures, data):
     answer = pictures.get("forged")
     assert answer.status_code == 404 or answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert (
+        answer.headers["content-security-policy"]
+        == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    )
 
 
 def test_the_type_is_that_of_the_bytes(pictures):
