@@ -121,6 +121,8 @@ def _parse_response_error(error: Exception) -> TransientError | None:
         )
         if "failed to connect" in message:  # to all addresses; last error: UNKNOWN: ipv4:...: why
             message = message.rpartition(": ")[2]
+        if code == "DEADLINE_EXCEEDED":
+            message = TIMED_OUT
         is_response = code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
         return TransientError(message or code, None, is_response) if is_transient else None
     status = get_status(error)

@@ -197,8 +197,9 @@ def test_the_app_answers_in_words_within_its_limit(drips):
 
 
 @pytest.mark.needs_faults
-def test_an_open_search_ends_in_time_and_a_write_waits(config, http_store, colors, qdrant):
-    config = replace(config, **http_store, qdrant_read_timeout=0.5)
+@pytest.mark.parametrize("over", ["http_store", "grpc_store"])
+def test_an_open_search_ends_in_time_and_a_write_waits(config, over, colors, qdrant, request):
+    config = replace(config, **request.getfixturevalue(over), qdrant_read_timeout=1.2)
     create_collection(config, colors.card)
     with (
         OpenCollection.open(config.for_reading()) as reader,
@@ -208,12 +209,12 @@ def test_an_open_search_ends_in_time_and_a_write_waits(config, http_store, color
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="does not respond in time"):
             reader.store.count()
-        assert time.monotonic() - began < 0.7
-        threading.Timer(1.0, qdrant.faults.resume).start()
+        assert time.monotonic() - began < 1.4
+        threading.Timer(0.6, qdrant.faults.resume).start()
         began = time.monotonic()
         writer.store.upsert([Record(POINT.id, {}, {"kind": "text"})])
         assert writer.store.count() == 1
-        assert time.monotonic() - began > 0.9
+        assert time.monotonic() - began > 0.5
 
 
 def test_the_default_limit_of_a_read_is_10_seconds():
