@@ -191,6 +191,13 @@ def _show_report(job: IngestJob) -> None:
     }  # fmt: skip
     summary = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     st.success(f"{words}: {summary or 'nothing to do'}", icon=":material/check_circle:")
+    if report.recovered:
+        count = pluralize(report.recovered, "file")
+        st.info(f"The store had lost {count}, as after a power cut; written again.")
+    if report.lost:
+        count = pluralize(len(report.lost), "file")
+        st.warning(f"The store has lost {count} that could not be read again. Add their folder.")
+        show_table([{"file": path} for path in report.lost])
     if report.skipped:
         st.markdown(f"**Skipped: {pluralize(len(report.skipped), 'file')}**")
         rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from indexer.collections.collection import OpenCollection
+from indexer.config import load_config
+
 COUNTS = ("added", "updated", "unchanged", "moved", "removed")
 REST = ("duplicates", "unsupported", "failed", "remaining")
 LOSSES = {"recovered", "lost"}
@@ -218,3 +221,20 @@ def test_ctrl_c_saves_what_is_done(indexer, tmp_path, photo, number):
 def test_no_progress_when_quiet(indexer, pictures):
     done = indexer("ingest", pictures, "--quiet", "--json")
     assert done.stderr == ""
+
+
+def test_what_the_store_has_lost_is_said(indexer, pictures, tmp_path):
+    """As after a power cut; what is in another folder cannot be read again."""
+    assert indexer("ingest", pictures).returncode == 0
+    (tmp_path / "other").mkdir()
+    with OpenCollection.open(load_config({"store": str(indexer.folder / "store")})) as opened:
+        ids = [record.id for record in opened.store.scroll()[0]]
+        opened.store.delete(ids[:2])
+    elsewhere = indexer("ingest", tmp_path / "other")
+    assert elsewhere.returncode == 3
+    assert "the store has lost 2 files that this run could not read again" in elsewhere.stderr
+    with OpenCollection.open(load_config({"store": str(indexer.folder / "store")})) as opened:
+        opened.store.delete(ids[2:3])
+    again = indexer("ingest", pictures)
+    assert (again.returncode, again.stdout.split(" added")[0].split()[-1]) == (0, "3")
+    assert "the store had lost 1 file, as after a power cut" in again.stderr
