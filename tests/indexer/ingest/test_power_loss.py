@@ -90,7 +90,7 @@ def prepare(operation: str, image: Path, folder: Path, places: dict[str, Path]) 
     pictures, kept = places["pictures"], places["kept"]
     with mount(image, folder, "loop"):
         if operation == "prune":
-            shutil.copytree(kept / "store", folder / "store")
+            run_tool("cp", "-r", "--sparse=always", kept / "store", folder / "store")
         for old in pictures.glob("old*"):
             old.unlink()
         if operation in {"restore", "migrate"}:  # of what the folder holds now
