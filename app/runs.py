@@ -25,6 +25,7 @@ from finetune.evaluation.report import (
 )
 from finetune.run_dir import STALLED_SECONDS, RunDir, RunInfo, list_runs
 from indexer.errors import IndexerError
+from indexer.paths import display_path
 
 ADDED = "elsewhere.txt"  # in the folder of runs: the folders of other runs, one in each line
 MAX_HARDEST = 20  # queries
@@ -42,9 +43,12 @@ class Result:
 
 
 def list_all() -> list[RunInfo]:
-    """The runs in the folder of runs and those that were added, the newest first."""
+    """The runs in the folder of runs and those that were added, the newest first.
+
+    Without those in folders whose names are not UTF-8: no page can name them.
+    """
     runs = dict.fromkeys([*list_runs(_root()), *map(RunDir, list_added())])
-    infos = [run.describe() for run in runs]
+    infos = [run.describe() for run in runs if display_path(str(run.folder)) == str(run.folder)]
     return sorted(infos, key=lambda info: (info.created, info.name), reverse=True)
 
 

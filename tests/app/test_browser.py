@@ -373,7 +373,7 @@ def test_hostile_text_is_shown_as_text(browser, address, hostile):
     for text in HOSTILE:  # the captions on the cards, and the tags among the filters
         until(browser, lambda text=text: page_text(browser).count(text) >= 2)
     check_page(browser, address)
-    for text in HOSTILE[:2]:
+    for text in HOSTILE[1:2]:
         card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
         browser.execute_script("arguments[0].click()", card)
         until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))

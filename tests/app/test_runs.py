@@ -44,6 +44,11 @@ def test_a_half_written_run_has_an_error(run_folder, text):
     assert "run.json is damaged" in run.error
 
 
+def test_a_run_whose_folder_no_page_can_name_is_left_out(run_folder):
+    run_folder.rename(os.fsdecode(os.fsencode(run_folder) + b"\xff"))
+    assert runs.list_all() == []
+
+
 def test_runs_in_other_folders_are_added_and_forgotten(run_folder, tmp_path):
     moved = tmp_path / "elsewhere" / "shop"
     moved.parent.mkdir()
