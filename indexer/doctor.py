@@ -35,7 +35,7 @@ from indexer.integrity import (
     set_aside,
 )
 from indexer.stores.base import Layout, check_disk_space
-from indexer.stores.edge.state import SERVER_FILE, is_read_only, read_state
+from indexer.stores.edge.state import SERVER_FILE, read_state
 from indexer.stores.qdrant.cluster import compute_write_consistency
 
 if TYPE_CHECKING:
@@ -177,14 +177,9 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     if state is not None and not state.is_clean and not (active.folder / SERVER_FILE).exists():
         yield Check("closed", "note", "was not closed properly; the store recovered")
     check_model_settings(config, active.card)
-    path = backend.local_dir(name)
     lock = lock_for_writing if repair else exclude_writers
-    with lock(path):
-        inspector = LocalInspector(backend, name, repair=repair)
-        if is_read_only(path):  # the catalog could not be opened
-            yield from inspector.check_points(active)
-        else:
-            yield from inspector.run(active, indexes.old)
+    with lock(backend.local_dir(name)):
+        yield from LocalInspector(backend, name, repair=repair).run(active, indexes.old)
 
 
 def _check_metadata(backend: LocalBackend, name: str, *, repair: bool) -> Iterator[Check]:

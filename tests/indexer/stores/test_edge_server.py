@@ -424,11 +424,16 @@ def impatient(monkeypatch):
     monkeypatch.setattr(watch, "STOPPED_TIMEOUT", 0.3)
 
 
+def stop(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    assert wait_until(lambda: watch.read_usage(pid)[0] == "T"), "it is still at work"
+
+
 def test_a_stopped_process_is_an_error_in_words(folder, impatient):
     store = opened(folder)
     store.upsert(points(0, 5))
     pid = keeper(folder)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     expected = (
         rf"process {pid}, which serves {folder}/c, has not answered.*stopped.*kill -CONT {pid}"
     )
@@ -449,7 +454,7 @@ def test_a_stopped_process_is_an_error_in_words(folder, impatient):
     finally:
         os.kill(pid, signal.SIGCONT)
     assert store.count() == 5
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     with pytest.raises(StoreUnavailableError, match="request: upsert"):
         store.upsert(points(0, 20_000))  # larger than the buffers of a socket
     os.kill(pid, signal.SIGKILL)
