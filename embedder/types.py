@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, get_args
 
 from embedder.errors import EmbedderError
 
@@ -27,6 +27,8 @@ def normalize(rows: NDArray[np.float32]) -> Vectors:
 
 Role = Literal["query", "document"]
 ROLES: tuple[str, ...] = get_args(Role)
+MAX_SIZE = 1 << 16  # dims of a vector, pixels of a side
+FIELD_TYPES = {"str": str, "int": int, "bool": bool, "int | None": int}  # of a `ModelCard`
 
 
 def check_role(role: str) -> Role:
@@ -86,6 +88,38 @@ class ModelCard:
     memory: int = 0
     matryoshka: tuple[int, ...] = ()
     pixel_budget: int | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ModelCard:
+        """Make a card from `dataclasses.asdict` of one, which came as JSON from somewhere else.
+
+        Fields of newer versions are ignored.
+
+        Raises:
+            TypeError: A field is missing, or has another type.
+            ValueError: A field has a value that no card has.
+        """
+        names = {f.name: str(f.type) for f in fields(cls) if f.name in values}
+        card = cls(
+            **{name: _parse_field(name, type_, values[name]) for name, type_ in names.items()}
+        )
+        sizes = (card.dim, card.image_side, *card.matryoshka)
+        if not all(0 < size <= MAX_SIZE for size in sizes):
+            raise ValueError(f"its dim, image_side and matryoshka are not all in 1..{MAX_SIZE:,}")
+        if not (card.fingerprint and "text" in card.modalities):
+            raise ValueError("it has no fingerprint, or takes no texts")
+        return card
+
+
+def _parse_field(name: str, type_: str, value: Any) -> Any:
+    """Return `value` as a field of the type that is written `type_`; raises `TypeError`."""
+    item_type = FIELD_TYPES[type_.removeprefix("tuple[").removesuffix(", ...]")]
+    if type_.startswith("tuple["):
+        if isinstance(value, list | tuple) and all(type(item) is item_type for item in value):
+            return tuple(value)
+    elif type(value) is item_type or (value is None and type_.endswith("| None")):
+        return value
+    raise TypeError(f"{name} is not {type_}: {value!r:.80}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
-"""A time limit for a whole HTTP exchange, in httpx and httpcore.
+"""Limits of time and size for a whole HTTP exchange, in httpx and httpcore.
 
 Their own timeouts are for one read each: a server that sends a byte a second never runs into them.
 Here connecting, the TLS handshake, the request, headers and body share one deadline. Only the
 look-up of a name has none; the resolver of the system ends it after some seconds.
+
+They read a response to its end, and unpack it, however long it gets. Here the bytes of headers and
+body are counted, and what is compressed is refused.
 """
 
 from __future__ import annotations
@@ -21,8 +24,12 @@ class DeadlineError(TimeoutError):
     """The exchange has not ended in time."""
 
 
+class ResponseError(Exception):
+    """The response is longer than allowed, or compressed."""
+
+
 class DeadlineBackend:
-    """A network backend whose connections keep the deadline of the thread that uses them.
+    """A network backend whose connections keep the limits of the thread that uses them.
 
     It wraps the backend of httpcore, or of a library with the same interface.
     """
@@ -32,13 +39,25 @@ class DeadlineBackend:
         self._thread = threading.local()
 
     @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
-        """Raise `DeadlineError` from what this thread sends or reads after so many seconds."""
+    def limit(self, seconds: float, size: float = inf) -> Iterator[None]:
+        """Limit what this thread sends and reads in the context.
+
+        It raises `DeadlineError` after so many seconds, and `ResponseError` after `size` bytes
+        that were read.
+        """
         self._thread.deadline = time.monotonic() + seconds
+        self._thread.size = self._thread.left = size
         try:
             yield
         finally:
-            self._thread.deadline = inf
+            self._thread.deadline = self._thread.left = inf
+
+    def count(self, data: bytes) -> bytes:
+        """Return `data`, which was read; raises `ResponseError`."""
+        self._thread.left = getattr(self._thread, "left", inf) - len(data)
+        if self._thread.left < 0:
+            raise ResponseError(f"the response is longer than {self._thread.size / 2**20:g} MiB")
+        return data
 
     def bound(self, timeout: float | None) -> float | None:
         """Return the shorter of `timeout` and what is left; raises `DeadlineError`."""
@@ -64,7 +83,7 @@ class _DeadlineStream:
         self._stream, self._backend = stream, backend
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return bytes(self._stream.read(max_bytes, self._backend.bound(timeout)))
+        return self._backend.count(self._stream.read(max_bytes, self._backend.bound(timeout)))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), WRITE_BYTES):
@@ -85,13 +104,23 @@ class _DeadlineStream:
         self._stream.close()
 
 
-def install_deadline(client: Any) -> DeadlineBackend:
-    """Let the connections of an `httpx.Client`, those to proxies too, keep deadlines.
+def install_limits(client: Any) -> DeadlineBackend:
+    """Let the connections of an `httpx.Client`, those to proxies too, keep limits.
 
     httpx has no parameter for the network backend of its transports.
     """
+    client.headers["Accept-Encoding"] = "identity"
+    client.event_hooks["response"].append(_prepare_response)
     transports = [client._transport, *(t for t in client._mounts.values() if t is not None)]
     backend = DeadlineBackend(client._transport._pool._network_backend)
     for transport in transports:
         transport._pool._network_backend = backend
     return backend
+
+
+def _prepare_response(response: Any) -> None:
+    """Refuse a response that would be unpacked without a limit; runs before its body is read."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ResponseError(f"the response is compressed ({encoding}), which was not asked for")
+    response.encoding = "utf-8"  # not what the server names, which need not be one of texts

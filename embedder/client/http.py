@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isnan
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from embedder.client.deadline import DeadlineError, install_deadline
+from embedder.client.deadline import DeadlineError, ResponseError, install_limits
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
 from embedder.origin import DEFAULT_PORTS, is_same_origin, parse_origin
 
@@ -29,6 +30,7 @@ RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
 UNAVAILABLE_STATUSES = {401, 403, 404, 429, 502, 503, 504}
 INITIAL_BACKOFF = 0.5  # seconds; doubled from attempt to attempt
 MAX_BACKOFF = 60.0  # if a server asks for more, the request fails
+MAX_RESPONSE_BYTES = 64 << 20  # 64 vectors of dim 16,384 are 21 MB as JSON
 EXAMPLE = "http://localhost:8000/v1 or http://localhost:8000/v1#MODEL"
 API_KEY_HINT = "set POLYLENS_MODEL_API_KEY to the server's API key"
 OTHER_KEY_HINT = (
@@ -137,7 +139,7 @@ class ServerClient:
             # proxies in the environment are hosts that the user named; localhost needs none
             trust_env=not address.is_local,
         )
-        self._deadline = install_deadline(self._client)
+        self._limits = install_limits(self._client)
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`; gives up early, because it is called at a start."""
@@ -171,12 +173,12 @@ class ServerClient:
         import httpx
 
         try:
-            with self._deadline.limit(self._timeout):
+            with self._limits.limit(self._timeout, MAX_RESPONSE_BYTES):
                 return self._client.request(method, f"{self.url}{path}", json=body)
         except (httpx.ReadTimeout, DeadlineError):
             # it may still compute: a retry would double its load
             raise ServerError(f"{self.url} did not answer in {self._timeout:g} seconds") from None
-        except httpx.UnsupportedProtocol as error:
+        except (httpx.UnsupportedProtocol, ResponseError) as error:
             raise ServerError(f"{self.url}: {sanitize_message(str(error))}") from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
             return sanitize_message(str(error)) or type(error).__name__
@@ -208,7 +210,7 @@ class ServerClient:
         if response.is_success:
             try:
                 return response.json()
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise ServerError(
                     f"{self.url} does not answer with JSON; is it the address of an "
                     "OpenAI-compatible server? It usually ends in /v1",
@@ -230,7 +232,7 @@ def read_error_message(response: Response) -> str:
     """Return the server's own message for an error, safe for a terminal."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return sanitize_message(response.text) or response.reason_phrase
     if isinstance(body, dict):
         error = body.get("error") or body.get("detail") or body.get("message") or body
@@ -246,7 +248,8 @@ def sanitize_message(text: str) -> str:
 def parse_retry_after(value: str) -> float | None:
     """Return the seconds of a `Retry-After` header, a number or a date; None if it is neither."""
     try:
-        return max(float(value), 0.0)
+        seconds = float(value)
+        return None if isnan(seconds) else max(seconds, 0.0)
     except ValueError:
         pass
     try:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -148,7 +148,8 @@ def _list_served_models(
 ) -> dict[str, dict[str, Any] | None]:
     try:
         data = server.get("/models")["data"]
-        return {str(row["id"]): row.get("polylens") for row in data}
+        rows = {str(row["id"]): row.get("polylens") for row in data}
+        return {name: card for name, card in rows.items() if name.isprintable()}
     except ServerError as error:
         if required or error.status not in {404, 405, 501}:
             raise
@@ -163,7 +164,11 @@ def _read_polylens_card(
     address: Address, model: str, card_json: dict[str, Any], settings: Settings
 ) -> tuple[ModelCard, RequestFormat]:
     """Return the card that `embedder serve` sends, under the name that leads to it."""
-    card = _parse_card(card_json, address.model_name(model))
+    try:
+        own = {"name": address.model_name(model), "family": "remote"}
+        card = ModelCard.from_json({**card_json, **own})
+    except (TypeError, ValueError) as error:
+        raise EmbedderError(f"the server's card cannot be used: {error}") from None
     if settings.pixel_budget not in (None, card.pixel_budget):
         raise EmbedderError(f"{address.url} runs with a pixel budget of {card.pixel_budget}")
     dim = validate_dim(card, settings.dim)
@@ -174,22 +179,6 @@ def _read_polylens_card(
         card = replace(card, dim=dim, matryoshka=matryoshka, fingerprint=fingerprint)
         request_format = replace(request_format, dimensions=dim)
     return card, request_format
-
-
-def _parse_card(card_json: Any, name: str) -> ModelCard:
-    """Build a card from JSON; fields of newer servers are ignored."""
-    known = {field.name for field in fields(ModelCard)}
-    try:
-        values = {key: card_json[key] for key in card_json if key in known}
-        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        card = ModelCard(**values | tuples | {"name": name, "family": "remote"})
-        sizes = (card.dim, card.image_side, *card.matryoshka)
-        are_valid = all(isinstance(size, int) and size > 0 for size in sizes)
-        if are_valid and card.fingerprint and "text" in card.modalities:
-            return card
-        raise TypeError("a value is out of range")
-    except TypeError as error:
-        raise EmbedderError(f"the server's card cannot be used: {error}") from None
 
 
 def _detect_format(

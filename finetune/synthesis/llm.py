@@ -17,9 +17,10 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from embedder.client.deadline import DeadlineError, install_deadline
+from embedder.client.deadline import DeadlineError, ResponseError, install_limits
 from embedder.client.embeddings import encode_data_url
 from embedder.client.http import (
+    MAX_RESPONSE_BYTES,
     RETRIED_STATUSES,
     Address,
     parse_address,
@@ -236,7 +237,7 @@ class EndpointLLM:
             trust_env=not address.is_local,
             event_hooks={"request": [self._set_headers]},
         )
-        self._deadline = install_deadline(http_client)
+        self._limits = install_limits(http_client)
         self._client = openai.OpenAI(
             base_url=address.url,
             api_key=key or "none",
@@ -300,20 +301,23 @@ class EndpointLLM:
 
         response: httpx2.Response
         try:
-            with self._deadline.limit(self._timeout):
+            with self._limits.limit(self._timeout, MAX_RESPONSE_BYTES):
                 response = self._client.post(
                     "/chat/completions", cast_to=httpx2.Response, body=body
                 )
         except openai.APIStatusError as error:
             response = error.response
-        except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.ReadTimeout | DeadlineError):
+        except (DeadlineError, ResponseError, openai.APIConnectionError) as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, httpx2.ReadTimeout | DeadlineError):
                 # a retry could be billed twice
                 raise RequestFailedError(
                     f"{self._url} did not answer in {self._timeout:g} seconds; allow more with "
                     "--timeout, or send fewer requests at once with --parallel"
                 ) from None
-            return sanitize_message(str(error.__cause__ or error)) or type(error).__name__
+            if isinstance(cause, ResponseError):
+                raise RequestFailedError(f"{self._url}: {cause}") from None
+            return sanitize_message(str(cause)) or type(cause).__name__
         self._has_answered = True
         return response
 
@@ -358,7 +362,7 @@ class EndpointLLM:
                 truncated=finish_reason == "length",
                 refused=bool(message.get("refusal")) or finish_reason == "content_filter",
             )
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise LanguageModelError(
                 f"{self._url} did not answer with a chat completion; is it the address of an "
                 "OpenAI-compatible server? It usually ends in /v1"

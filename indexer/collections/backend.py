@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -160,15 +160,8 @@ class CollectionBackend(Protocol):
 
 
 def parse_card(meta: Meta) -> ModelCard:
-    """Parse the card of the model that made the index."""
-    known = {f.name for f in fields(ModelCard)}
-    card = ModelCard(**{k: v for k, v in meta["card"].items() if k in known})
-    return replace(
-        card,
-        modalities=tuple(card.modalities),
-        languages=tuple(card.languages),
-        matryoshka=tuple(card.matryoshka),
-    )
+    """Parse the card of the model that made the index; raises as `ModelCard.from_json`."""
+    return ModelCard.from_json(meta["card"])
 
 
 def current_time() -> str:

@@ -39,7 +39,6 @@ from indexer.types import IngestProgress, Record
 
 SCRATCH_DIR = ".restoring"  # in the collection's folder
 SAMPLED_CHUNKS = 16
-MAX_DIM = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +101,6 @@ def read_header(archive: Archive) -> SnapshotHeader:
                 f"{FORMAT_VERSION}: update Polylens"
             )
         card = parse_card(header)
-        if not (isinstance(card.dim, int) and 0 < card.dim <= MAX_DIM):
-            raise ValueError(f"its vectors have dim {card.dim!r}")
-        if not (isinstance(card.name, str) and isinstance(card.fingerprint, str)):
-            raise ValueError("its model has no name")
         schema = make_schema(card.dim)
         if (header["dense"], header["sparse"]) != (dict(schema.dense), list(schema.sparse)):
             raise ValueError(f"its vectors are {header['dense']} and {header['sparse']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import socket
 import threading
@@ -317,6 +318,37 @@ def test_an_unreachable_server_is_reported():
         remote.describe(url.replace("http://", "http://me:hidden@"), Settings())
 
 
+ENDLESS = b"[" * 100_000
+BOMB = gzip.compress(gzip.compress(bytes(10**8)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((200, b" " * 3_000_000), "the response is longer than 1 MiB"),
+        ((200, BOMB, {"Content-Encoding": "gzip, gzip"}), "the response is compressed"),
+        ((200, ENDLESS), "does not answer with JSON"),
+        ((400, ENDLESS), r"status 400: \[\["),
+        ((400, b"no text", {"Content-Type": "text/plain; charset=zip"}), "status 400: no text"),
+        ((503, b"busy", {"Retry-After": "nan"}), "status 503: busy"),
+    ],
+)
+def test_a_hostile_response_is_one_clear_error(stub, monkeypatch, answer, message):
+    server = stub()
+    there = load(server)
+    monkeypatch.setattr("embedder.client.http.MAX_RESPONSE_BYTES", 1 << 20)
+    monkeypatch.setattr("embedder.client.http.INITIAL_BACKOFF", 0)
+    server.first = [answer] * 5
+    with pytest.raises(EmbedderError, match=message):
+        there.embed([Input("a")], "query")
+    assert server.headers[-1]["Accept-Encoding"] == "identity"
+
+
+def test_names_that_no_terminal_shows_are_no_models(stub):
+    server = stub(models=("m\x1b[2J", "m\ud800", "m"))
+    assert load(server).card.name == f"{server.url}#m"
+
+
 def test_a_read_timeout_is_not_retried(stub):
     server = stub()
     there = load(server, timeout=0.3)
@@ -392,6 +424,10 @@ CARD = asdict(embedder.describe_model("starter"))
         *({**CARD, "dim": dim} for dim in (0, 8.5, "8")),
         *({**CARD, "matryoshka": dims} for dims in (8, ["8"])),
         {**CARD, "modalities": None},
+        {**CARD, "dim": 10**12},
+        {**CARD, "dim": True},
+        {**CARD, "modalities": "text"},
+        {**CARD, "revision": None},
     ],
 )
 def test_a_damaged_card_is_reported(stub, card):

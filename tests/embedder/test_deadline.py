@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from embedder.client.deadline import DeadlineError, install_deadline
+from embedder.client.deadline import DeadlineError, install_limits
 from embedder.client.http import ServerClient, ServerError, parse_address
 from tests import slow_server
 
@@ -53,7 +53,7 @@ def test_a_proxy_that_drips_is_given_up():
     """The connections to proxies keep the deadline too, and so do new ones after it."""
     with slow_server.serve(slow_server.drip("headers")) as url:
         client = httpx.Client(proxy=url, timeout=5)
-        backend = install_deadline(client)
+        backend = install_limits(client)
         began = time.monotonic()
         with pytest.raises((DeadlineError, httpx.ReadTimeout)), backend.limit(LIMIT):
             client.get("http://models.example/")

@@ -300,6 +300,13 @@ def test_a_server_that_drips_is_given_up(connect, name):
     assert time.monotonic() - began < 2
 
 
+def test_a_response_without_an_end_is_given_up(connect, chat, monkeypatch):
+    monkeypatch.setattr("finetune.synthesis.llm.MAX_RESPONSE_BYTES", 1000)
+    with pytest.raises(RequestFailedError, match="longer than"):
+        connect(chat.Answer("words" * 1000)).generate(REQUEST)
+    assert len(chat.seen) == 1 and chat.seen[0].headers["Accept-Encoding"] == "identity"
+
+
 def test_the_key_of_another_server_is_not_sent(connect, chat):
     client = connect(chat.failed(401), api_key="secret", api_key_url="https://api.openai.com/v1")
     with pytest.raises(LanguageModelError, match="was not sent") as error:

@@ -281,7 +281,7 @@ def test_a_newer_format(file, tmp_path, folder):
         assert_refused(path, folder, why)
     bad = {**content, "card": {**content["card"], "dim": 1 << 40}}
     path = write_tar(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
-    assert_refused(path, folder, "its vectors have dim")
+    assert_refused(path, folder, "its dim, image_side and matryoshka are not all in")
 
 
 class Evil:
