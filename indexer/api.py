@@ -365,7 +365,7 @@ class Collection:
         with self._lock:
             if self._opened is None:
                 index = index or create_index(self.config, card)
-                self._opened = OpenCollection.open(self.config, index)
+                self._opened = OpenCollection.open(self.config, index, for_ingest=True)
         yield self.config, self._opened
 
     def _get_searcher(self) -> Searcher:

@@ -19,8 +19,9 @@ class InProcessStore(edge_store.EdgeStore):
 
         if method != "ensure":
             return getattr(self.shard, method)(*arguments)
-        self.shard = self.shard or Shard(self._path, *arguments)
-        return None
+        schema, accept_older = arguments
+        self.shard = self.shard or Shard(self._path, schema, accept_older=accept_older)
+        return self.shard.loss
 
     def close(self):
         if self.shard:

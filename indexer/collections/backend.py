@@ -154,8 +154,9 @@ class CollectionBackend(Protocol):
         """Delete the collection, all its indexes, and its local state."""
         ...
 
-    def open(self, index: CollectionIndex) -> Store:
-        """Open the store of an index and call its `ensure`."""
+    def open(self, index: CollectionIndex, *, for_ingest: bool = False) -> Store:
+        """Open the store of an index and call its `ensure`. One in a folder that is older than its
+        counts opens only for an ingest, which reads again what it lacks."""
         ...
 
 

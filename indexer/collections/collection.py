@@ -73,8 +73,12 @@ class OpenCollection:
         self.index_dir = tenant_dir(index.folder, tenant)
 
     @staticmethod
-    def open(config: Config, index: CollectionIndex | None = None) -> OpenCollection:
+    def open(
+        config: Config, index: CollectionIndex | None = None, *, for_ingest: bool = False
+    ) -> OpenCollection:
         """Open an existing collection; pass `index` if it is already known.
+
+        `for_ingest`: a local one too that is older than its counts; see `CollectionBackend.open`.
 
         Raises `CollectionError` if it is missing or was made with another model.
         """
@@ -83,15 +87,15 @@ class OpenCollection:
         if index is None:
             index = backend.get_indexes(config.collection).in_use  # the error lists the others
         check_model_settings(config, index.card)
-        return OpenCollection.open_index(config, backend, index)
+        return OpenCollection.open_index(config, backend, index, for_ingest=for_ingest)
 
     @staticmethod
     def open_or_create(config: Config, card: ModelCard) -> OpenCollection:
-        """Open the collection made with `card`; create it if it is missing."""
+        """Open the collection made with `card` for an ingest; create it if it is missing."""
         backend = open_backend(config)
         index = backend.find(config.collection) or create_index(config, card)
         check_same_model(config, index.card, card)
-        return OpenCollection.open_index(config, backend, index)
+        return OpenCollection.open_index(config, backend, index, for_ingest=True)
 
     @staticmethod
     def open_index(
@@ -100,10 +104,11 @@ class OpenCollection:
         index: CollectionIndex,
         *,
         is_build: bool = False,
+        for_ingest: bool = False,
     ) -> OpenCollection:
         """Open an index that is active, old, or being built (`is_build`). The tenant "" selects the
         points without a tenant."""
-        store = backend.open(index)
+        store = backend.open(index, for_ingest=for_ingest)
         if config.tenant is not None:
             from indexer.stores.tenant import TenantStore
 

@@ -175,11 +175,11 @@ class LocalBackend:
         sync_folder(path)
         shutil.rmtree(path, ignore_errors=True)
 
-    def open(self, index: CollectionIndex) -> Store:
+    def open(self, index: CollectionIndex, *, for_ingest: bool = False) -> Store:
         from indexer.stores.edge.store import EdgeStore
 
         store = EdgeStore(index.folder)
-        store.ensure(make_schema(index.card.dim))
+        store.ensure(make_schema(index.card.dim), accept_older=for_ingest)
         return store
 
 

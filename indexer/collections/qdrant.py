@@ -300,7 +300,7 @@ class QdrantBackend:
             self._delete_collection(key)
         shutil.rmtree(self.local_dir(name), ignore_errors=True)
 
-    def open(self, index: CollectionIndex) -> Store:
+    def open(self, index: CollectionIndex, *, for_ingest: bool = False) -> Store:
         from indexer.stores.qdrant.server import get_server
         from indexer.stores.qdrant.store import QdrantStore
 

@@ -124,11 +124,14 @@ class ShardServer:
 
     def dispatch(self, method: str, arguments: tuple[object, ...]) -> object:
         if method == "ensure":
-            (schema,) = arguments
+            schema, accept_older = arguments
             if self.shard is None and isinstance(schema, Schema):
                 if self.is_read_only:
                     copy_shard(HERE, self.shard_dir, self.path)
-                self.shard = Shard(self.shard_dir, schema, self.path)
+                self.shard = Shard(
+                    self.shard_dir, schema, self.path, accept_older=bool(accept_older)
+                )
+                return self.shard.loss
             return None
         if self.is_read_only and method in WRITES:
             raise StoreError(read_only_message(self.path))

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +47,7 @@ INDEXING_THRESHOLD = 1 << 40  # KB; no graph: a scan of 100k x 384 takes 4 ms
 Row = tuple[str, float | None, Payload | None, dict[str, Any]]
 """(id, score, payload, vectors): dense as lists, sparse as (indices, values)."""
 MAX_FACET_VALUES = 50
+CHECKED_POINTS = 500  # at a time
 NO_DAMAGE = (  # why a sound shard cannot be opened
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
     errno.ENOMEM, errno.EMFILE, errno.ENFILE,
@@ -59,10 +61,24 @@ class ShardLostError(StoreError):
 class Shard:
     """The operations of `Store` in plain types, on the shard in `path/shard`.
 
-    Messages call the folder `location`, where it is not `path`.
+    Args:
+        path: The folder.
+        schema: What the points consist of.
+        location: What messages call the folder, if not `path`.
+        accept_older: Open it too if it has fewer points than were saved, each of them sound.
+
+    Raises:
+        DamagedError: It cannot be opened, or the engine has skipped what it cannot read.
     """
 
-    def __init__(self, path: Path, schema: Schema, location: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Schema,
+        location: Path | None = None,
+        *,
+        accept_older: bool = False,
+    ) -> None:
         self._path, self._location = path, location or path
         self._schema, self._dirty = schema, 0
         try:
@@ -71,7 +87,7 @@ class Shard:
             if any(os.strerror(code) in str(error) for code in NO_DAMAGE):
                 raise
             raise DamagedError(damage_message(self._location, str(error))) from error
-        self._check_counts()
+        self._check_counts(accept_older=accept_older)
 
     def _open(self, schema: Schema) -> edge.EdgeShard:
         folder = self._path / "shard"
@@ -101,21 +117,29 @@ class Shard:
         new.replace(folder)
         sync_folder(folder.parent)
 
-    def _check_counts(self) -> None:
+    def _check_counts(self, *, accept_older: bool) -> None:
         """Compare the counts with those of the last clean close: the engine skips what it cannot
-        read. There may be more, in a backup that has an older state."""
+        read. There may be more, in a backup that has an older state, and fewer in one that has a
+        newer state."""
         state, found = read_state(self._path), self._count_all()
-        if state and state.is_clean:
-            if state.points > found.points:
-                reason = f"{state.points} points were saved, {found.points} were found"
-                raise DamagedError(damage_message(self._location, reason))
-            for name, saved in state.vectors.items():
-                if saved > found.vectors.get(name, 0):
-                    reason = (
-                        f"{saved} vectors {name!r} were saved, {found.vectors[name]} were found"
-                    )
-                    raise DamagedError(damage_message(self._location, reason))
+        reason = _find_lower_count(state, found) if state and state.is_clean else None
+        if reason and not (accept_older and self._is_sound()):
+            raise DamagedError(damage_message(self._location, reason))
+        self.loss = reason
         write_state(self._path, found)
+
+    def _is_sound(self) -> bool:
+        """Whether each point that is there is as it was written."""
+        number, after = 0, None
+        with suppress(StoreError):  # it cannot be read
+            while True:
+                ids, after = self.list_ids(CHECKED_POINTS, after)
+                number += len(ids)
+                if self.check(ids):
+                    return False
+                if after is None:
+                    return number == self.count(None)
+        return False
 
     def _count_all(self) -> ShardState:
         names = [name for name, _ in self._schema.dense] + list(self._schema.sparse)
@@ -267,6 +291,16 @@ class Shard:
         self._dirty += points
         if self._dirty >= FLUSH_INTERVAL:
             self.flush()
+
+
+def _find_lower_count(saved: ShardState, found: ShardState) -> str | None:
+    """What there is less of than was saved, in words."""
+    if saved.points > found.points:
+        return f"{saved.points} points were saved, {found.points} were found"
+    for name, number in saved.vectors.items():
+        if number > found.vectors.get(name, 0):
+            return f"{number} vectors {name!r} were saved, {found.vectors.get(name, 0)} were found"
+    return None
 
 
 def _make_config(schema: Schema) -> edge.EdgeConfig:

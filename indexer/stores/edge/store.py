@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from qdrant_client import models
 
+log = logging.getLogger(__name__)
 START_TIMEOUT = 60.0  # seconds the server process may take to answer
 MAX_STARTS = 3  # of server processes that something kills
 LOG_FILE = "keeper.log"
@@ -62,9 +64,17 @@ class EdgeStore:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
 
-    def ensure(self, schema: Schema) -> None:
+    def ensure(self, schema: Schema, *, accept_older: bool = False) -> None:
+        """Open the shard, or create it. One that has fewer points than were saved is damaged, or
+        older than its state file; `accept_older` opens it if each point that it has is sound."""
         self._schema = schema
-        self._call("ensure", schema)
+        if loss := self._call("ensure", schema, accept_older):
+            log.warning(
+                "%s is older than its state file, or has lost points: %s, each as it was written. "
+                "The missing ones are read again from their files",
+                self._path,
+                loss,
+            )
 
     def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         if records:
@@ -203,7 +213,7 @@ class EdgeStore:
         if self._connection is None:
             self._connection = self._connect(since)
             if method != "ensure":
-                self._request("ensure", (self._require_schema(),), since)
+                self._request("ensure", (self._require_schema(), False), since)
         channel, watch = self._connection
         watch.start(method, since)
         try:

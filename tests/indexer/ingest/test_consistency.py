@@ -15,6 +15,7 @@ import pytest
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import TEXT, make_schema
 from indexer.config import load_config
+from indexer.errors import DamagedError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
@@ -124,9 +125,21 @@ def test_copies_of_the_store_and_the_catalog_of_any_age_heal(two_versions):
             assert report.recovered == 0
 
 
-def test_a_store_that_is_newer_than_its_state_file_opens(two_versions):
-    two_versions.load("shard.json", "old")
-    assert two_versions.check().recovered == 0
+@pytest.mark.parametrize(("shard", "state"), [("new", "old"), ("old", "new")])
+def test_a_shard_and_a_state_file_of_different_ages_heal(two_versions, shard, state):
+    two_versions.load("shard", shard)
+    two_versions.load("shard.json", state)
+    assert two_versions.check(prune=True).recovered == (7 if shard == "old" else 0)
+
+
+def test_only_an_ingest_accepts_a_shard_that_has_lost_sound_points(two_versions, caplog):
+    two_versions.load("shard", "old")
+    two_versions.load("shard.json", "new")
+    with pytest.raises(DamagedError, match="indexer doctor --repair"):
+        OpenCollection.open(two_versions.config)
+    two_versions.run()
+    assert "points were saved" in caplog.text
+    OpenCollection.open(two_versions.config).close()
 
 
 def test_points_that_were_lost_are_embedded_again_in_the_same_run(family):
