@@ -24,7 +24,7 @@ SAMPLES = ROOT / "samples"
 TOPIC = "vehicles"  # the folder of the samples that is used
 CALLS = (
     "connect,sendto,sendmsg,sendmmsg,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,"
-    "link,linkat,symlink,symlinkat,mknod,mknodat"
+    "link,linkat,symlink,symlinkat,mknod,mknodat,chdir"
 )
 TRACER = ("strace", "--follow-forks", "--seccomp-bpf", "-y", "-qq", "-s", "4096", "-e", CALLS, "-o")
 # a network of its own, with nothing but the loopback device
@@ -44,17 +44,21 @@ def works(*command: str) -> bool:
         return False
 
 
+def locate_trace(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.trace")
+
+
 def run_traced(
     command: Sequence[str | Path], folder: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program in `folder`, and write its calls and those of its processes to `trace` there.
+    """Run a program in `folder`, and write its calls and those of its processes to a file beside.
 
     It has no network where this process may make a namespace.
     """
     if not works(*TRACER, os.devnull):
         pytest.skip("strace is not installed, or may not trace here")
     return subprocess.run(
-        [*(NAMESPACE if works(*NAMESPACE) else ()), *TRACER, folder / "trace", *command],
+        [*(NAMESPACE if works(*NAMESPACE) else ()), *TRACER, locate_trace(folder), *command],
         cwd=folder,
         env={**os.environ, **environment},
         check=False,
@@ -65,7 +69,7 @@ def run_traced(
 
 def read_calls(folder: Path) -> Iterator[tuple[str, str]]:
     """The name and the arguments of each call."""
-    for line in (folder / "trace").read_text("utf-8", "replace").splitlines():
+    for line in locate_trace(folder).read_text("utf-8", "replace").splitlines():
         call, _, arguments = line.partition(" ")[2].lstrip().partition("(")
         yield call, arguments
 
@@ -82,7 +86,11 @@ def list_contacts(folder: Path) -> set[str]:
 
 
 def list_written(folder: Path) -> set[str]:
-    """What was made, opened for writing, or renamed."""
+    """What was made, opened for writing, or renamed, and the folders that a process went to.
+
+    Some calls do not say to which folder a name is relative: it counts as one in `folder`, and the
+    other folders that it may be in are listed too.
+    """
     return {
         os.path.normpath(folder / parent / path)
         for call, arguments in read_calls(folder)
@@ -100,8 +108,11 @@ class Walk:
     own_folders: tuple[str, ...]
 
 
-@pytest.fixture(scope="module")
-def walk(tmp_path_factory) -> Walk:
+@pytest.fixture(
+    scope="module",
+    params=["short", pytest.param("whole", marks=pytest.mark.slow)],
+)
+def walk(request, tmp_path_factory) -> Walk:
     """The walk, with a home folder and a folder for temporary files of its own."""
     folder = tmp_path_factory.mktemp("walk")
     home, temporary, work = (folder / name for name in ("home", "tmp", "work"))
@@ -120,8 +131,9 @@ def walk(tmp_path_factory) -> Walk:
             WALK,
             SAMPLES / TOPIC,
             work,
+            request.param,
         ],
-        folder,
+        work,
         HOME=str(home),
         TMPDIR=str(temporary),
         PYTHONPATH=str(ROOT),
@@ -129,7 +141,7 @@ def walk(tmp_path_factory) -> Walk:
     )
     assert done.returncode == 0, done.stderr
     own = (home / ".local" / "share" / "polylens", temporary, work)
-    return Walk(list_contacts(folder), list_written(folder), tuple(map(str, own)))
+    return Walk(list_contacts(work), list_written(work), tuple(map(str, own)))
 
 
 def test_nothing_is_contacted(walk):
@@ -138,7 +150,7 @@ def test_nothing_is_contacted(walk):
 
 def test_nothing_is_written_elsewhere(walk):
     strange = {p for p in walk.written if not p.startswith((*SYSTEM_FILES, *walk.own_folders))}
-    assert not strange
+    assert strange <= {str(ROOT)}  # where the shard's server process is before it opens the store
     assert len(walk.written) > 100  # the trace has files
 
 
@@ -163,4 +175,8 @@ def test_a_file_is_noticed(tmp_path):
     below.mkdir()
     attempt = "import os; os.mkdir('a'); os.chdir('below'); open('b', 'w'); open('b')"
     run_traced([sys.executable, "-B", "-c", attempt], tmp_path)
-    assert list_written(tmp_path) == {str(tmp_path / "a"), str(below / "b")}
+    assert list_written(tmp_path) == {
+        str(tmp_path / "a"),
+        str(tmp_path / "below"),
+        str(below / "b"),
+    }

@@ -1,8 +1,8 @@
 """What somebody does with Polylens, as one program: it is run under a tracer by test_privacy.py.
 
-    python walk.py PICTURES FOLDER
+    python walk.py PICTURES FOLDER short|whole
 
-makes a store, runs and settings in FOLDER, which holds pairs.csv.
+makes a store in FOLDER, and in the whole walk a run from its pairs.csv.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def use_app(store: Path) -> None:
     with urllib.request.urlopen(origin) as page:
         assert page.status == 200
     address = f"{origin.replace('http', 'ws')}/_stcore/stream"
-    with connect(address, subprotocols=["streamlit"], origin=origin, max_size=None) as session:
+    with connect(address, subprotocols=["streamlit"], origin=origin, max_size=None) as socket:
         rerun = BackMsg()
         rerun.rerun_script.query_string = "q=red"
-        session.send(rerun.SerializeToString())
+        socket.send(rerun.SerializeToString())
         texts, message = b"", ForwardMsg()
         while message.WhichOneof("type") != "script_finished":
-            received = session.recv(timeout=60)
+            received = socket.recv(timeout=60)
             message.ParseFromString(received)
             texts += received
     assert b"picture/thumb/" in texts  # it has shown hits
@@ -48,12 +48,14 @@ def use_app(store: Path) -> None:
 
 
 def main() -> None:
-    pictures, folder = map(Path, sys.argv[1:])
+    pictures, folder = map(Path, sys.argv[1:3])
     store = folder / "store"
     run("indexer", "ingest", pictures, "--store", store, "--quiet")
+    use_app(store)
+    if sys.argv[3] == "short":
+        return
     run("indexer", "search", "red", "--store", store)
     run("indexer", "similar", pictures / "locomotive.png", "--store", store)
-    use_app(store)
     run("finetune", "train", folder / "pairs.csv", "--steps", "2", "--hold-out", "0",
         "--out", folder / "run")  # fmt: skip
 
