@@ -290,7 +290,7 @@ def test_the_question_at_a_terminal(config, monkeypatch, answer):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     says_yes = answer == "y"
-    monkeypatch.setattr("typer.confirm", lambda text, err: "gpu.example" in text and says_yes)
+    monkeypatch.setattr("typer.confirm", lambda text, **_: "gpu.example" in text and says_yes)
     assert ask_about_model_host(error.value) == says_yes
     if says_yes:
         check_model_host(config, "http://gpu.example/v1")
