@@ -78,16 +78,19 @@ def parse_path(value: object) -> str:
     return str(Path(path).absolute())
 
 
+def split_list(value: object, separator: str = ",") -> list[str]:
+    parts = value if isinstance(value, list) else str(value).split(separator)
+    return [text for part in parts if (text := str(part).strip())]
+
+
 def parse_paths(value: object) -> tuple[str, ...]:
     """Several folders: a list, or a text in which the system's separator of paths is between."""
-    parts = value if isinstance(value, list) else str(value).split(os.pathsep)
-    return tuple(parse_path(part) for part in parts if str(part).strip())
+    return tuple(map(parse_path, split_list(value, os.pathsep)))
 
 
 def parse_users(value: object) -> tuple[str, ...]:
     """Who may log in: a list, or a text with commas."""
-    parts = value if isinstance(value, list) else str(value).split(",")
-    return tuple(text for part in parts if (text := str(part).strip()))
+    return tuple(split_list(value))
 
 
 def parse_password_hash(value: object) -> str:
@@ -107,13 +110,12 @@ def parse_seconds(value: object) -> float:
     return seconds
 
 
-def parse_hosts(value: object) -> str:
-    """Hosts with commas between them, each perhaps with a port; a list in polylens.toml."""
-    values = value if isinstance(value, list) else str(value).split(",")
-    hosts = [str(host).strip() for host in values]
+def parse_hosts(value: object) -> tuple[str, ...]:
+    """Hosts, each perhaps with a port: a list, or a text with commas."""
+    hosts = tuple(split_list(value))
     for host in hosts:
         parse_host_and_port(host)
-    return ",".join(hosts)
+    return hosts
 
 
 def parse_timeout(value: object) -> float:
@@ -171,10 +173,11 @@ class Config:
     trust_remote_code: bool = MODEL_SETTINGS["trust_remote_code"].field()
     model_api_key: str | None = MODEL_SETTINGS["model_api_key"].field()
     model_api_key_url: str | None = MODEL_SETTINGS["model_api_key_url"].field()
-    allow_model_hosts: str | None = Setting(
+    allow_model_hosts: tuple[str, ...] = Setting(
         "Hosts that a collection's model may be on: HOST or HOST:PORT, with commas.",
         parse_hosts,
         "HOST[:PORT],...",
+        (),
         default_text="the host in `model`, and those agreed to",
         example="gpu.example.org:8100",
     ).field()

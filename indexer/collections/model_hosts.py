@@ -65,12 +65,9 @@ def _is_allowed(url: str, config: Config) -> bool:
         return True
     origin = parse_origin(url)
     assert origin is not None
-    for text in (config.allow_model_hosts or "").split(","):
-        if text:
-            host, port = parse_host_and_port(text)
-            ports = [port] if port else DEFAULT_PORTS.values()
-            if host == origin.host and origin.port in ports:
-                return True
+    for host, port in map(parse_host_and_port, config.allow_model_hosts):
+        if host == origin.host and origin.port in ([port] if port else DEFAULT_PORTS.values()):
+            return True
     return url in _read_remembered()
 
 
