@@ -1,4 +1,4 @@
-"""Seconds of CPU: of this process, its children that have ended, and a collection's keeper."""
+"""Seconds of CPU: of this process, its children that have ended, and a shard server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import psutil
 from indexer.stores.edge.state import SERVER_FILE
 
 
-def cpu_seconds(keeper: psutil.Process | None = None) -> float:
+def cpu_seconds(server: psutil.Process | None = None) -> float:
     """User and system time so far, in all threads; with the shard server's where one is given."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
-    if keeper is not None:
-        times = keeper.cpu_times()
+    if server is not None:
+        times = server.cpu_times()
         total += times.user + times.system
     return total
 

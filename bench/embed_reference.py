@@ -3,7 +3,7 @@
 As their READMEs have it: a processor takes prompts and pictures as they come, eight at a time; they
 are padded; the whole model runs, with its language head and every layer's states kept; the last
 token's state is taken. Where today's transformers departs from what a model was trained with, the
-same mends are made as in ours, so that only the ways of computing differ.
+same repairs are made as in ours, so that only the ways of computing differ.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def run_child(folder: str, store: str) -> None:
     embedder = NullEmbedder()
     with OpenCollection.open_or_create(load_config({"store": store}), embedder.card) as collection:
         report = ingest([Path(folder)], collection, embedder)
-        keeper = find_shard_server(collection.path).pid
-        print(json.dumps([report.added, peak_memory(os.getpid()), peak_memory(keeper)]))
+        server = find_shard_server(collection.path).pid
+        print(json.dumps([report.added, peak_memory(os.getpid()), peak_memory(server)]))
 
 
 def main() -> None:
@@ -64,10 +64,10 @@ def main() -> None:
             write_images(Path(scratch) / "files", count)
             words = [sys.executable, "-m", "bench.memory", "--child", scratch]
             done = subprocess.run(words, check=True, stdout=subprocess.PIPE)
-            added, own, keeper = json.loads(done.stdout)
+            added, own, server = json.loads(done.stdout)
             assert added == count, (added, count)
-            rows.append([f"{count:,}", f"{own:.0f}", f"{keeper:.0f}"])
-    head = ["files", "ingest, peak MB", "keeper, peak MB"]
+            rows.append([f"{count:,}", f"{own:.0f}", f"{server:.0f}"])
+    head = ["files", "ingest, peak MB", "shard server, peak MB"]
     publish("Memory of an ingest", render_table(head, rows), write=options.write)
 
 

@@ -71,9 +71,9 @@ def measure_rclip(folder: Path, scratch: Path, python: Path) -> Cost:
 @contextmanager
 def measure_cpu(collection: Path) -> Iterator[Callable[[], float]]:
     """Seconds of CPU since it was entered, the shard server's included."""
-    keeper = find_shard_server(collection)
-    start = cpu_seconds(keeper)
-    yield lambda: cpu_seconds(keeper) - start
+    server = find_shard_server(collection)
+    start = cpu_seconds(server)
+    yield lambda: cpu_seconds(server) - start
 
 
 def format_medians(costs: list[Cost]) -> list[str]:

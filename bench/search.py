@@ -2,7 +2,7 @@
 
 Synthetic vectors stand around what the starter makes of some words, as pictures of those things
 would; queries are other words. Time is end to end in a warm process (the text is embedded, the
-keeper asked over its socket, scores calibrated, hits read); recall@10 is against exact numpy.
+shard server asked over its socket, scores calibrated, hits read); recall@10 is against exact numpy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How long a command takes, and how much memory: `python -m bench.startup [--runs 7]`.
 
 Each run is a process of its own on a collection of the sample pictures. A cold search finds no
-keeper alive and loads the model.
+shard server alive and loads the model.
 """
 
 from __future__ import annotations

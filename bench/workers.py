@@ -3,7 +3,7 @@
 The real ingest of the same folder with the starter model, in turns: one process; one worker on a
 Ray of this machine; as many as asked for. Each has loaded its model, and Ray has started, before
 the clock does; how long that took stands in a column of its own. CPU is that of this process, the
-store's keeper, and every process of Ray.
+store's shard server, and every process of Ray.
 """
 
 from __future__ import annotations
