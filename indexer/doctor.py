@@ -47,7 +47,7 @@ MIN_PYTHON = (3, 11)
 def run_checks(config: Config, *, repair: bool = False) -> Iterator[Check]:
     """Run the checks one by one; a problem that they find is not raised.
 
-    `repair` mends what it can; see `indexer.integrity`.
+    `repair` repairs what it can; see `indexer.integrity`.
     """
     yield _check_python()
     yield _check_packages()

@@ -6,7 +6,7 @@ IndexerError
 ├── ConfigError        a setting, a flag or an environment variable is wrong
 ├── QueryError         a query that cannot be understood
 ├── CollectionError    the collection is missing, damaged, newer, or of another model
-│   ├── DamagedError   a file of the collection was changed or lost; doctor --repair mends it
+│   ├── DamagedError   a file of the collection was changed or lost; doctor --repair restores it
 │   └── UnnamedHostError its model is on a host that nobody has named
 ├── StoreError         the store refused or failed
 │   ├── StoreBusyError another process holds what this one needs

@@ -64,7 +64,7 @@ NO_CATALOG = Check("catalog", "note", "is missing; the next ingest creates it")
 
 
 class LocalInspector:
-    """Checks one collection of a folder; with `repair`, it mends what it finds.
+    """Checks one collection of a folder; with `repair`, it repairs what it finds.
 
     The caller holds the write lock of the collection.
     """
@@ -99,7 +99,7 @@ class LocalInspector:
                 found = inspect(store, index.folder)
             except DamagedError as error:
                 if not self.repair:
-                    yield Check("store", "problem", str(error), REPAIR_ADVICE)
+                    yield Check("store", "problem", _without_advice(error), REPAIR_ADVICE)
                     return None
                 store.close()
                 with lock_shard(index.folder):
@@ -131,7 +131,7 @@ class LocalInspector:
             except DamagedError as error:
                 store.close()
                 if not self.repair:
-                    return None, Check("store", "problem", str(error), REPAIR_ADVICE)
+                    return None, Check("store", "problem", _without_advice(error), REPAIR_ADVICE)
                 if not attempts:
                     raise
                 what, attempt = attempts.pop(0)
@@ -140,8 +140,8 @@ class LocalInspector:
                 check = self._describe_move(error, what)
 
     def _describe_move(self, error: DamagedError, what: str) -> Check:
-        reason = str(error).partition(". Type: ")[0]
-        return Check("store", "note", f"{reason}; {what} moved to {self.aside}", INGEST)
+        detail = f"{_without_advice(error)}; {what} moved to {self.aside}"
+        return Check("store", "note", detail, INGEST)
 
     def _report_points(
         self, store: EdgeStore, index: CollectionIndex, found: Inspection
@@ -240,7 +240,7 @@ class LocalInspector:
         except StoreError as error:
             detail = str(error)
         except DamagedError as error:
-            detail = str(error)
+            detail = _without_advice(error)
         if detail:
             yield Check("old index", "problem", detail, "indexer reindex --forget")
         else:
@@ -267,7 +267,7 @@ def check_catalog(
             surplus = points - catalog.count_points()
     except DamagedError as error:
         if not repair:
-            return Check("catalog", "problem", str(error), REPAIR_ADVICE)
+            return Check("catalog", "problem", _without_advice(error), REPAIR_ADVICE)
         _replace_catalog(file, aside)
         detail = f"was damaged, and moved to {aside}; nothing is embedded twice"
         return Check("catalog", "note", detail, INGEST)
@@ -309,6 +309,11 @@ def _replace_catalog(file: Path, aside: Path) -> None:
             catalog.add_root(root)
         catalog.add_hosts(hosts)
         catalog.commit()
+
+
+def _without_advice(error: DamagedError) -> str:
+    """What is damaged; what to type is the advice of the check."""
+    return str(error).partition(". Type: ")[0]
 
 
 def _describe(found: Inspection) -> str:

@@ -176,7 +176,8 @@ def _query_catalog(catalog: Path, query: str) -> list[tuple[Any, ...]]:
 def doctor(
     config: Config,
     repair: Annotated[
-        bool, Option("--repair", help="Mend what is damaged, and keep it aside.")
+        bool,
+        Option("--repair", help="Repair what is damaged; what this replaces is kept in damaged/."),
     ] = False,
     as_json: _options.Json = False,
 ) -> None:

@@ -89,7 +89,7 @@ class Catalog:
         """Read the whole file; raises `DamagedError` if a page or an index of it is damaged."""
         rows = self._fetch("PRAGMA integrity_check(1)")
         if rows != [("ok",)]:
-            raise self._damaged_error(rows[0][0] if rows else "it is empty")
+            raise self._damaged_error(rows[0][0].splitlines()[-1] if rows else "it is empty")
 
     def close(self) -> None:
         """Close without keeping what was not committed."""
@@ -356,9 +356,9 @@ class Catalog:
 
     def _damaged_error(self, reason: object) -> DamagedError:
         return DamagedError(
-            f"{self._path}, the catalog of the files, is damaged ({reason}); type: indexer doctor "
-            "--repair, then indexer ingest FOLDER. It is rebuilt from the files and the store, and "
-            "nothing is embedded twice"
+            f"{self._path}, the catalog of the files, is damaged ({reason}); it is rebuilt from "
+            "the files and the store, and nothing is embedded twice. Type: indexer doctor "
+            "--repair, then indexer ingest FOLDER"
         )
 
     def _parse_content(self, row: tuple[Any, ...]) -> CatalogContent:

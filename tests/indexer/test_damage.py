@@ -82,10 +82,22 @@ KNOWN = {  # and how many of the 27 points are embedded again, at most
     "a thumbnail": ("zero", "thumbs/*/*.jpg", 0),
     "a line of the votes": ("flip", "feedback.jsonl", 0),
 }
+SLOW = {
+    "sparse vectors",
+    "vectors that became zero",
+    "the ids",
+    "collection.json",
+}  # see the others
 
 
-@pytest.mark.parametrize(("kind", "file", "embedded"), KNOWN.values(), ids=KNOWN)
-def test_a_known_damage_is_found_and_mended(damaged, sound, kind, file, embedded, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "file", "embedded"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, case in KNOWN.items()
+    ],
+)
+def test_a_known_damage_is_found_and_repaired(damaged, sound, kind, file, embedded, monkeypatch):
     in_process_store.install(monkeypatch)
     offset = 8192 if file == "catalogue.db" else 60 if kind == "truncate" else 0
     program = damaged(Damage(kind, file, offset))

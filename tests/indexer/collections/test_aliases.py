@@ -22,7 +22,7 @@ from indexer.stores.qdrant import schema
 
 pytestmark = pytest.mark.needs_faults  # only the stand-in's state can be changed at will
 COMMON = {*product(("live", "none"), repeat=3), ("lost", "live", "none"), ("lost", "lost", "lost")}
-MENDED = {
+REPAIRED = {
     ("live", "live", "live"),
     ("none", "live", "live"),
     ("none", "none", "live"),
@@ -130,7 +130,7 @@ def test_every_state_is_read_as_it_is(prepare, config, place, state, qdrant):
     assert aliases(qdrant) == before
 
 
-@pytest.mark.parametrize("state", make_params(MENDED), ids="-".join)
+@pytest.mark.parametrize("state", make_params(REPAIRED), ids="-".join)
 def test_writing_restores_the_aliases(prepare, config, place, state, qdrant):
     prepare(state)
     expected, name = expect(state), config.collection
@@ -147,7 +147,7 @@ def test_writing_restores_the_aliases(prepare, config, place, state, qdrant):
         }
 
 
-@pytest.mark.parametrize("state", make_params(MENDED), ids="-".join)
+@pytest.mark.parametrize("state", make_params(REPAIRED), ids="-".join)
 def test_rollback_in_every_state(prepare, config, place, state):
     prepare(state)
     (active, old, new), name = expect(state), config.collection
@@ -162,7 +162,7 @@ def test_rollback_in_every_state(prepare, config, place, state):
     assert names(place.get_indexes(name)) == (old, active, new)
 
 
-@pytest.mark.parametrize("state", make_params(MENDED), ids="-".join)
+@pytest.mark.parametrize("state", make_params(REPAIRED), ids="-".join)
 def test_forget_in_every_state_keeps_the_active_index(prepare, config, place, state):
     prepare(state)
     (active, old, new), name = expect(state), config.collection
@@ -172,7 +172,7 @@ def test_forget_in_every_state_keeps_the_active_index(prepare, config, place, st
         assert names(place.get_indexes(name)) == (active, None, None)
 
 
-@pytest.mark.parametrize("state", make_params(MENDED), ids="-".join)
+@pytest.mark.parametrize("state", make_params(REPAIRED), ids="-".join)
 def test_a_switch_in_every_state(prepare, config, place, state, cards):
     prepare(state)
     (active, _, _), name = expect(state), config.collection
@@ -181,7 +181,7 @@ def test_a_switch_in_every_state(prepare, config, place, state, cards):
     assert names(place.get_indexes(name)) == ("newest", active, None)
 
 
-@pytest.mark.parametrize("state", make_params(MENDED), ids="-".join)
+@pytest.mark.parametrize("state", make_params(REPAIRED), ids="-".join)
 def test_delete_in_every_state_leaves_nothing(prepare, config, place, state, qdrant):
     """Not even an index that would be taken for the active one later."""
     prepare(state)

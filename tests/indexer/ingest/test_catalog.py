@@ -58,7 +58,7 @@ def test_each_damaged_page_raises_an_error_with_a_remedy(tmp_path):
             bad.write_bytes(data[:start] + page + data[start + PAGE :])
             for suffix in ("-wal", "-shm"):
                 Path(f"{bad}{suffix}").unlink(missing_ok=True)
-            with pytest.raises(DamagedError, match="type: indexer doctor --repair"):
+            with pytest.raises(DamagedError, match="Type: indexer doctor --repair"):
                 read_everything(bad)
             found += 1
     assert found >= 20
