@@ -39,6 +39,7 @@ PAGE_POLICY = (
 )
 ADDED_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'",  # no page of others around ours
+    "Cross-Origin-Opener-Policy": "same-origin",  # nor one that holds the window of ours
     "Referrer-Policy": "same-origin",  # the address holds what was searched for
     "X-Content-Type-Options": "nosniff",
 }
@@ -111,7 +112,8 @@ class Access:
             )
             return PlainTextResponse(text, 400)
         is_safe = request.method in SAFE_METHODS
-        is_opened = headers.get("sec-fetch-mode") == "navigate" and is_safe
+        # not in a frame or an object, whose page would learn whether there is such a picture
+        is_opened = is_safe and headers.get("sec-fetch-dest") == "document"
         is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin") or is_opened
         if is_own and (is_safe or self.is_origin_allowed(headers)):
             return None

@@ -89,6 +89,7 @@ def run_server(
         log_level="error",
         access_log=False,
         server_header=False,
+        http="h11",  # httptools, where it is installed, reads headers of any length
         proxy_headers=False,  # whoever connects could write them
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE_BYTES,

@@ -56,6 +56,7 @@ def run_server(
         lifespan="off",
         ws="none",
         server_header=False,
+        http="h11",  # httptools, where it is installed, reads headers of any length
         timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
     )
     server = DrainingServer(config, service)

@@ -171,7 +171,7 @@ def test_what_is_not_a_picture_is_never_sent_as_a_page(pictures, data):
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert (
         answer.headers["content-security-policy"]
-        == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+        == "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
     )
 
 
