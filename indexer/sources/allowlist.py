@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from embedder.origin import DEFAULT_PORTS, normalize_host, parse_host_and_port
 from indexer.errors import IndexerError, UnusableFileError
+from indexer.paths import redact_url
 
 if TYPE_CHECKING:
     import httpx
@@ -55,33 +56,40 @@ class HostPolicy:
         resolve: Looks a name up.
 
     Raises:
-        IndexerError: One of `hosts` is not a host.
+        IndexerError: `origin` is not a URL, or one of `hosts` is not a host.
     """
 
     def __init__(self, origin: str | None, hosts: Sequence[str], resolve: Resolver) -> None:
         import httpx
 
         self.resolve = resolve
-        self._origin_host = _host_and_port(httpx.URL(origin)) if origin else None
+        try:
+            self._origin_host = _host_and_port(httpx.URL(origin)) if origin else None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise IndexerError(f"{redact_url(origin or '')!r} is not a URL ({error})") from None
         self._origin_is_private: bool | None = None
         self._allowed_hosts = parse_allowed_hosts(hosts)
 
-    def check_url(self, url: str) -> httpx.URL:
-        """Return `url`, parsed; raises `UnusableFileError` if its host is not allowed."""
+    def check_url(self, url: str, base: httpx.URL | None = None) -> httpx.URL:
+        """Return `url`, parsed; raises `UnusableFileError` if its host is not allowed.
+
+        `base` is what it is relative to, as the location of a redirect is.
+        """
         import httpx
 
         try:
-            parsed = httpx.URL(url)
+            parsed = base.join(url) if base else httpx.URL(url)
+            host = parsed.host  # decodes IDNA
         except (httpx.InvalidURL, ValueError, TypeError):
             raise UnusableFileError("remote", "not a URL that could be fetched") from None
-        if parsed.scheme not in DEFAULT_PORTS or not parsed.host:
+        if parsed.scheme not in DEFAULT_PORTS or not host:
             protocol = parsed.scheme or "no scheme"
             raise UnusableFileError("remote", f"only http and https are fetched, not {protocol}")
         if not self._is_host_allowed(parsed):
-            name = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
-            host = name if parsed.port is None else f"{name}:{parsed.port}"
+            host = f"[{host}]" if ":" in host else host
+            port = "" if parsed.port is None else f":{parsed.port}"
             raise UnusableFileError(
-                "remote", f"not fetched: name its host with --allow-host {host}"
+                "remote", f"not fetched: name its host with --allow-host {host}{port}"
             )
         return parsed
 

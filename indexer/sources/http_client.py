@@ -109,7 +109,7 @@ class HttpClient:
                 return response
             bare_url = target.copy_with(username=None, password=None)
             try:
-                target = self.policy.check_url(str(bare_url.join(response)))
+                target = self.policy.check_url(response, bare_url)
             except UnusableFileError as error:
                 detail = f"it redirects elsewhere; {error.detail}"
                 raise UnusableFileError(error.reason, detail) from None

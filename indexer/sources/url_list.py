@@ -29,7 +29,7 @@ from indexer.types import SkipCallback, SkippedFile
 
 @dataclass(slots=True)
 class _ListedImage:
-    """Where an image is, and the rows of the list about it."""
+    """Where an image is ("" where the list has something else), and the list's rows about it."""
 
     url: str
     rows: list[Row] = field(default_factory=list)
@@ -59,6 +59,8 @@ class UrlListSource(Source):
             try:
                 if advice:
                     raise UnusableFileError("unsupported", advice)
+                if not image.url:
+                    raise UnusableFileError("remote", "not a URL that could be fetched")
                 self._http.policy.check_url(image.url)
             except UnusableFileError as error:
                 on_skip(SkippedFile(path, error.reason, error.detail))
@@ -101,8 +103,11 @@ class UrlListSource(Source):
         images: dict[str, _ListedImage] = {}
         try:
             for file, row in _parse_list(self.root, self._list_bytes):
-                url = urljoin(self._address, file)
-                path = self._make_path(url, images)
+                try:
+                    url = urljoin(self._address, file)
+                    path = self._make_path(url, images)
+                except ValueError:  # one bad row does not end the list
+                    url, path = "", f"{self.root}#{file}"
                 images.setdefault(path, _ListedImage(url)).rows.append(row)
         except ValueError as error:
             raise IndexerError(f"{self.root}: {error}") from None

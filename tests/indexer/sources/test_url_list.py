@@ -66,6 +66,14 @@ def test_other_hosts_are_fetched_only_if_allowed(site, other_site, run, make_ima
     assert (result["added"], len(result["skipped"])) == (1, 4)
 
 
+@pytest.mark.parametrize("url", ["http://[", "http://xn--a-.example/x.png", "http://a:99999/x.png"])
+def test_a_bad_url_is_skipped_alone(site, run, make_image, url):
+    site.pages |= {"/l.txt": f"{url}\n1.png\nmoved.png\n".encode(), "/1.png": make_image(1)}
+    site.pages["/moved.png"] = url
+    result = run(f"{site.url}/l.txt")
+    assert (result["added"], len(result["skipped"])) == (1, 2)
+
+
 def test_redirects_are_checked(site, other_site, run, make_image):
     secret = make_image(5)
     other_site.pages["/s.png"] = secret
@@ -195,6 +203,8 @@ def test_an_original_is_fetched_only_for_a_known_list(site, other_site, make_ima
 def test_invalid_lists(site):
     with pytest.raises(IndexerError, match="folders on the web cannot be listed"):
         open_source("https://example.org/pictures/")
+    with pytest.raises(IndexerError, match="is not a URL"):
+        open_source(f"{site.url}/l\n.csv").check_readable()
     site.pages["/l.csv"] = b"a,b\n1,2\n"
     with pytest.raises(IndexerError, match="no column names the files; call one of them url"):
         open_source(f"{site.url}/l.csv").check_readable()
