@@ -4,6 +4,8 @@ The engine has no checksums of its own: after a damaged byte it may return anoth
 The payload and sparse vectors are hashed. A dense vector is stored with 16 bits per value, and so
 returned with an error of about 1e-4 in a projection: four random projections of it are kept, and
 compared with a tolerance.
+
+NumPy is imported where it is used: a search computes none, and its server process starts sooner.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
 from indexer.types import Payload, SparseVector, Vector
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CHECKSUM_KEY = "_checksum"  # in the stored payload; no caller sees it
 NOT_CHECKED = "it has no checksum"  # a version without checksums has written the point
@@ -69,6 +72,8 @@ def _round_float(text: str) -> str:
 
 
 def _digest_vector(vector: Vector | SparseVector) -> str:
+    import numpy as np
+
     if isinstance(vector, SparseVector):
         order = np.argsort(np.asarray(vector.indices, np.uint32))
         indices = np.asarray(vector.indices, np.uint32)[order]
@@ -86,6 +91,8 @@ def _is_same(stored: str, actual: str) -> bool:
     """Sparse vectors compare equal; dense ones may differ by `TOLERANCE` steps."""
     if stored == actual:
         return True
+    import numpy as np
+
     try:
         rows = [np.frombuffer(bytes.fromhex(text), ">i2").astype(int) for text in (stored, actual)]
     except ValueError:
@@ -96,6 +103,8 @@ def _is_same(stored: str, actual: str) -> bool:
 @cache
 def _projections(dim: int) -> NDArray[np.float64]:
     """`NUM_PROJECTIONS` rows of random signs, the same on every machine."""
+    import numpy as np
+
     width = -(-dim // 8)
     data = hashlib.shake_128(b"polylens checksum").digest(NUM_PROJECTIONS * width)
     bits = np.unpackbits(np.frombuffer(data, np.uint8).reshape(NUM_PROJECTIONS, width), axis=1)

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import qdrant_edge as edge  # noqa: TID253  only the shard's process imports this module
 
 from embedder.files import sync_folder, sync_tree
@@ -363,12 +362,16 @@ def _find_point_fault(point: Any, id: str) -> str | None:
         return find_fault(id, payload, vectors, checksum if is_readable else {})
     if not payload:
         return "its payload is missing"
+    import numpy as np
+
     dense = [vector for vector in vectors.values() if not isinstance(vector, SparseVector)]
     is_sound = all(abs(float(np.linalg.norm(vector)) - 1) < 0.01 for vector in dense)
     return NOT_CHECKED if dense and is_sound else "it has no vector, or a damaged one"
 
 
 def _parse_vectors(point: Any) -> dict[str, Vector | SparseVector]:
+    import numpy as np
+
     return {
         name: SparseVector(tuple(vector.indices), tuple(vector.values))
         if hasattr(vector, "indices")

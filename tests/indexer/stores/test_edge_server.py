@@ -36,6 +36,7 @@ from indexer.stores.edge.state import (
 )
 from indexer.stores.edge.store import EdgeStore, _dump_model
 from indexer.types import Record
+from tests.programs import ROOT
 
 SCHEMA = Schema((("image", 8),), ("bm25",), ("kind",))
 
@@ -113,6 +114,13 @@ def test_a_query_carries_no_class_of_the_client():
 
     sample = models.QueryRequest(query=models.SampleQuery(sample=models.Sample.RANDOM))
     assert b"qdrant_client" not in pickle.dumps(_dump_model(sample))
+
+
+def test_it_starts_without_numpy():
+    """Which takes as long to import as the rest; a search does without it."""
+    code = "import sys, indexer.stores.edge.server; print('numpy' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, cwd=ROOT, text=True).strip() == "False"
 
 
 def test_many_start_at_once(folder):
@@ -454,6 +462,7 @@ def test_a_stopped_process_is_an_error_in_words(folder, impatient):
     finally:
         os.kill(pid, signal.SIGCONT)
     assert store.count() == 5
+    pid = keeper(folder)  # it may have ended when it went on, as it had no client
     stop(pid)
     with pytest.raises(StoreUnavailableError, match="request: upsert"):
         store.upsert(points(0, 20_000))  # larger than the buffers of a socket
