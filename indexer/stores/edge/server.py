@@ -105,8 +105,8 @@ class ShardServer:
             pass
         finally:
             if client in self.clients:
+                self.left = time.monotonic()  # before `watch` finds that there is no client
                 self.clients.discard(client)
-                self.left = time.monotonic()
             client.close()
 
     def handle_request(self, request: Request) -> tuple[bool, object]:
