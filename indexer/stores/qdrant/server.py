@@ -72,6 +72,7 @@ class Server:
         self._client: QdrantClient | None = None
         self._met = False  # it has answered
         self._checked = False  # it is Qdrant, of a version that this client supports
+        self._fault: TransientError | None = None  # the last one of an outage that goes on
         self._waiting = False  # an outage has been logged
         self._answered = float("-inf")  # when the end of the last outage was logged
         self._lock = threading.Lock()
@@ -99,7 +100,7 @@ class Server:
         try:
             return call_in_time(lambda stop: self._call(operation, stop, is_read=True), seconds)
         except DeadlineError:
-            timeout = RetryTimeoutError(TransientError(TIMED_OUT), seconds)
+            timeout = RetryTimeoutError(self._fault or TransientError(TIMED_OUT), seconds)
             raise unavailable_error(connection, timeout) from None
 
     def _call(
@@ -192,14 +193,15 @@ class Server:
         except Exception as error:
             raise describe_error(error, self.connection) from error
         with self._lock:
-            waiting, self._waiting = self._waiting, False
+            waiting, self._waiting, self._fault = self._waiting, False, None
             self._answered = self._clock.now() if waiting else self._answered
         if waiting:
             log.warning("%s answers again", format_location(self.connection))
         return result
 
     def _log_retry(self, retry_seconds: float, fault: TransientError, waited: float) -> None:
-        """Log once per outage, however many calls are waiting."""
+        """Keep the fault; log once per outage, however many calls are waiting."""
+        self._fault = fault
         began = self._clock.now() - waited
         if waited < LOG_AFTER_SECONDS or began <= self._answered:
             return

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from httpx import ConnectError
 
 from app import services
 from indexer.collections import open_backend
@@ -178,6 +179,21 @@ def test_a_read_ends_in_time(over, drips):
         with pytest.raises(StoreUnavailableError, match=f"no answer from Qdrant.*{port}"):
             backend.find("family")
         assert time.monotonic() - began < 0.7
+        get_server.cache_clear()
+
+
+def test_a_read_that_is_given_up_says_what_its_tries_have_met():
+    """Opening the client counts, so a read may be given up before its last try."""
+    server = get_server(Connection("http://127.0.0.1:1", timeout=0.3, retry_seconds=0.3))
+
+    def refuse_late(_):
+        time.sleep(0.2)
+        raise ConnectError("[Errno 111] Connection refused")
+
+    try:
+        with pytest.raises(StoreUnavailableError, match=r"Connection refused.*Start the server"):
+            server.call(refuse_late, is_read=True)
+    finally:
         get_server.cache_clear()
 
 
