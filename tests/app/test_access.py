@@ -287,8 +287,8 @@ def oidc() -> OidcLogin:
 
 def sign(user: dict, secret: str = SECRET) -> dict[str, str]:
     """Streamlit's cookie, as it sets it after a login."""
-    told = json.dumps({"origin": ORIGIN, "is_logged_in": True, "provider": "default"} | user)
-    return {"_streamlit_user": create_signed_value(secret, "_streamlit_user", told).decode()}
+    claims = json.dumps({"origin": ORIGIN, "is_logged_in": True, "provider": "default"} | user)
+    return {"_streamlit_user": create_signed_value(secret, "_streamlit_user", claims).decode()}
 
 
 @pytest.mark.parametrize(

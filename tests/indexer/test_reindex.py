@@ -164,7 +164,7 @@ def test_a_reader_of_a_forgotten_index_gets_an_error(config, path, colors, shade
             reindex(config, model)
             open_backend(config).delete_inactive("default")
             with pytest.raises(CollectionError, match="re-indexed, open it again"):
-                for _ in range(100):  # until the keeper has noticed
+                for _ in range(100):  # until the shard server has noticed
                     stale.store.close()
                     time.sleep(0.1)
                     assert stale.store.count() == 5

@@ -46,7 +46,7 @@ def test_the_size_on_disk_counts_every_thumbnail(indexed):
 def test_status_is_light(indexed):
     """A closed store is described by its files alone."""
     state = indexed.folder / "store" / "default" / "shard.json"
-    while not json.loads(state.read_text())["clean"]:  # the keeper ends in its own time
+    while not json.loads(state.read_text())["clean"]:  # the shard server ends in its own time
         time.sleep(0.05)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "indexer", "status", "--json"],

@@ -84,11 +84,11 @@ def test_a_refused_write_names_the_lost_node(store, qdrant, caplog, monkeypatch)
         pytest.raises(StoreUnavailableError) as caught,
     ):
         store.upsert([POINT])
-    told = str(caught.value)
-    assert f"could not do this: {LOST} (" in told
-    assert "2 out of 3 shards failed" in told
-    assert "Start the missing nodes" in told and "indexer doctor" in told
-    assert "Start the server" not in told
+    message = str(caught.value)
+    assert f"could not do this: {LOST} (" in message
+    assert "2 out of 3 shards failed" in message
+    assert "Start the missing nodes" in message and "indexer doctor" in message
+    assert "Start the server" not in message
     assert LOST in caplog.text, "while it waits, too"
     assert store.count() == 1
     qdrant.cluster.regain(2)
