@@ -148,7 +148,7 @@ class Settings:
     workers: int = 0
     batch_tokens: int = 0
     api_key: str | None = field(default=None, repr=False)
-    api_key_url: str | None = None
+    api_key_url: str | None = field(default=None, repr=False)  # may hold a password
     timeout: float = 120.0
 
 

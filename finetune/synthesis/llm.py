@@ -115,7 +115,7 @@ class LLMOptions:
     endpoint: str | None
     llm: str
     api_key: str | None = field(default=None, repr=False)
-    api_key_url: str | None = None
+    api_key_url: str | None = field(default=None, repr=False)
     max_tokens: int = 3000
     temperature: float = 1.0
     requests_per_minute: float = 0.0  # 0: any number

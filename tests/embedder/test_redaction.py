@@ -24,8 +24,8 @@ SECRET = "swordfish"
 URL = f"http://me:{SECRET}@host:6333/v1"
 SECRET_NAMES = re.compile(r"(^|_)(key|password|secret|token|credentials)$")
 FIELD_NAMES = re.compile(SECRET_NAMES.pattern + r"|(^|_)(url|store|endpoint|address)$")
-WITHOUT_SECRETS = {  # keys of an index and of a batch; what is left of a URL when it is parsed; a path
-    "CollectionIndex", "Bucket", "Address", "Permissions",
+WITHOUT_SECRETS = {  # keys of an index and of a batch; paths; what is left of a parsed URL
+    "CollectionIndex", "Bucket", "Address", "Permissions", "ServerInfo",
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class ServerInfo:
     """How to reach a server process, and which folder it serves."""
 
     address: str
-    key: bytes
+    key: bytes = field(repr=False)
     pid: int
     folder: FolderId
 
