@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.errors import EmbedderError, UnknownModelError
-from embedder.extras import require_extra
+from embedder.extras import find_missing_module, require_extra
 
 ADAPTER_CONFIG = "adapter_config.json"
 METADATA_FILE = "polylens.json"  # written beside a fine-tuned model: {"family": ...}
@@ -83,10 +83,34 @@ def resolve_folder(name: str) -> Path:
     if folder.is_dir():
         folder = folder.absolute()
         return _find_run_model(folder) if (folder / RUN_FILE).exists() else folder
-    if name.count("/") != 1 or name.startswith(("/", ".", "~")):
+    if not is_hub_id(name):
         raise UnknownModelError(f"there is no folder {name!r}; name a model's folder or its id")
     require_extra("models")
     return find_cached(name) or _download(name)
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a name that is no folder's is an id of the Hugging Face Hub."""
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~"))
+
+
+def find_local_folder(name: str) -> Path | None:
+    """Return what `resolve_folder` returns without a download; None if there is nothing."""
+    if Path(os.path.expanduser(name)).is_dir():
+        try:
+            return resolve_folder(name)
+        except EmbedderError:  # a run without a model; loading it says so
+            return None
+    return find_cached(name) if is_hub_id(name) and not find_missing_module("models") else None
+
+
+def read_adapted_name(folder: Path) -> str:
+    """Return the name of the model that an adapter adapts, if that is not beside it; else ""."""
+    try:
+        name = _read_base_name(folder)
+    except EmbedderError:  # no adapter, or a damaged one; loading it says so
+        return ""
+    return "" if (folder / name).is_dir() else name
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:

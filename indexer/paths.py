@@ -148,9 +148,13 @@ def canonicalize_url(address: str) -> str:
 
     The digest tells apart two images that only their query distinguishes.
     """
+    try:
+        query = urlsplit(address).query
+    except ValueError:  # such as http://[, which nothing can fetch
+        query = ""
     parameters = sorted(
         pair
-        for pair in parse_qsl(urlsplit(address).query, keep_blank_values=True)
+        for pair in parse_qsl(query, keep_blank_values=True)
         if not SECRET_PARAMETER_PATTERN.fullmatch(pair[0])
     )
     if not parameters:

@@ -231,6 +231,20 @@ def test_however_a_card_spells_its_server(config, name):
         check_model_host(config, name.format("evil.example"))
 
 
+def test_an_adapter_downloads_no_model_that_nobody_named(config, tmp_path):
+    pytest.importorskip("huggingface_hub")
+    adapter = tmp_path / "run" / "model"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/model"}')
+    (adapter.parent / "run.json").write_text("{}")
+    for name in (adapter, adapter.parent, f"e5v:{adapter}"):
+        with pytest.raises(UnnamedHostError, match="/somebody/model, a host that nobody"):
+            check_model_host(config, str(name))
+        check_model_host(replace(config, model=str(name)), str(name))
+    (adapter / "somebody" / "model").mkdir(parents=True)  # beside it
+    check_model_host(config, str(adapter))
+
+
 def test_hosts_are_named_with_their_port(config):
     model = "http://gpu.example:8100/v1"
     for hosts in ("gpu.example:8100", "a.example, GPU.example.:8100"):

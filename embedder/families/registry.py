@@ -152,22 +152,24 @@ def find_family(name: str) -> tuple[Family, str]:
 def find_contacted_url(name: str) -> str | None:
     """Return what describing and loading a model contacts; None if it is on this machine.
 
-    It is the model's server, or the model's page on the Hugging Face Hub.
+    It is the model's server, or the page on the Hugging Face Hub of the model, or of the model that
+    an adapter on this machine adapts.
     """
     prefix, _, rest = name.partition(":")
     if rest and prefix in {family.name for family in FAMILIES}:
         name = rest
     if origin := parse_origin(name):
         return str(origin)
-    name = expand_name(name)
-    is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
-    if not is_id or Path(name).is_dir() or find_missing_module("models"):
+    from embedder.checkpoint import find_local_folder, is_hub_id, read_adapted_name
+
+    folder = find_local_folder(name := expand_name(name))
+    if folder and (base := read_adapted_name(folder)):
+        name, folder = base, find_local_folder(base)
+    if folder or not is_hub_id(name) or find_missing_module("models"):
         return None
     from huggingface_hub.constants import ENDPOINT
 
-    from embedder.checkpoint import find_cached
-
-    return None if find_cached(name) else f"{ENDPOINT}/{name}"
+    return f"{ENDPOINT}/{name}"
 
 
 def _format_suggestions(name: str) -> str:

@@ -103,7 +103,11 @@ class ParquetSource(Source):
     def _read_reference(self, file: str, reference: str, limits: DecodeLimits) -> bytes:
         """Read the image that a row points to."""
         if url_scheme(reference) or is_web(file):
-            return self._http.get(urljoin(file, reference), limits.max_bytes).data
+            try:
+                url = urljoin(file, reference)
+            except ValueError:
+                raise UnusableFileError("remote", "not a URL that could be fetched") from None
+            return self._http.get(url, limits.max_bytes).data
         path = posixpath.join(posixpath.dirname(file), reference)
         if url_scheme(file):
             is_beside = ".." not in reference.split("/") and not reference.startswith("/")

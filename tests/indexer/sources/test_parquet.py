@@ -103,12 +103,12 @@ def test_rows_with_references(folder, tmp_path, site, run, make_image):
     (tmp_path / "outside.png").write_bytes(make_image(2))
     site.pages["/far.png"] = make_image(3)
     where = ["near.png", "../outside.png", str(tmp_path / "outside.png"), f"{site.url}/far.png"]
-    where += ["s3://bucket/x.png", "file:///etc/passwd"]
+    where += ["s3://bucket/x.png", "file:///etc/passwd", "http://["]
     pq.write_table(pa.table({"image": where}), folder / "t.parquet")
     result = run(folder / "t.parquet")
     assert result["added"] == 1
     reasons = [reason for _, reason in result["skipped"]]
-    assert reasons == ["unreadable", "unreadable", "remote", "remote", "remote"]
+    assert reasons == ["unreadable", "unreadable", "remote", "remote", "remote", "remote"]
     assert site.requests == []
     assert run(folder / "t.parquet", allowed_hosts=(site.host,))["added"] == 1
 

@@ -64,6 +64,7 @@ def test_query_parameters_but_not_secrets_tell_images_apart():
     assert canonicalize_url("http://h/i?id=1&sig=a") == canonicalize_url("http://h/i?sig=b&id=1")
     assert canonicalize_url("http://h/i?id=1") != canonicalize_url("http://h/i?id=2")
     assert canonicalize_url("http://h/i.jpg?X-Amz-Date=1&X-Amz-Signature=2") == "http://h/i.jpg"
+    assert canonicalize_url("http://[?a=1") == "http://["
 
 
 def test_braces():
