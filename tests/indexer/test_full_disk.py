@@ -122,8 +122,8 @@ def limited_file_size(size: int):
     ("command", "size"),
     [
         (["ingest", "pictures"], 8192),  # the catalog
-        (["snapshot", "-o", "family.tar"], 1000),
-        (["export", "-o", "points.jsonl"], 1000),
+        pytest.param(["snapshot", "-o", "family.tar"], 1000, marks=pytest.mark.slow),
+        pytest.param(["export", "-o", "points.jsonl"], 1000, marks=pytest.mark.slow),
         (["reindex", "--model", "shades"], 0),  # the collection.json of the build
     ],
 )

@@ -61,7 +61,7 @@ def make_collection(indexer, photo) -> None:
     record_vote(indexer.folder / "store" / "default", Vote(query, point, "", 1, image))
 
 
-@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("mask", [0o000, 0o077])
 def test_everything_in_a_store_is_private(indexer, photo, umask, mask):
     umask(mask)
     make_collection(indexer, photo)

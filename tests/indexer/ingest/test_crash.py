@@ -60,7 +60,7 @@ def start(store: Path, pictures: Path) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_kill_at_random_moments(tmp_path, photo, colors, seed):
     rng = random.Random(seed)
     pictures, store = tmp_path / "pictures", tmp_path / "store"
