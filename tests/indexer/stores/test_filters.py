@@ -116,6 +116,7 @@ def test_a_filter_keeps_only_what_is_needed(complex, simple):
         where([number(gte=1, lte=2)], [value(1, "year")]),
         where([A], [any_of("a", key="folder")]),
         where([number(gte=3), number(lte=2)]),
+        where([number(gte=2, lte=2)]),  # one year
         where(least=(2, [A, B, empty()])),
         where(must_not=[where([A, B])]),
     ],
