@@ -35,6 +35,7 @@ from indexer.stores.edge.repair import (
     lock_shard,
     rebuild,
     restore_settings,
+    resume_rebuild,
     set_shard_aside,
 )
 from indexer.stores.edge.state import STATE_FILE, read_state
@@ -116,6 +117,7 @@ class LocalInspector:
         check = None
         if self.repair:
             make_private_dir(folder)
+            resume_rebuild(folder)
         if (folder / STATE_FILE).exists() and read_state(folder) is None:
             check = Check("store", "note", f"{STATE_FILE} was damaged, and is written again")
         aside, schema = self._aside_of(folder), make_schema(index.card.dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -157,6 +158,29 @@ def run_rounds(program: Program, sound, *, repair: bool) -> list[object]:
     return (
         [] if not differences and not after.returncode and is_same else [differences, after.stdout]
     )
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_a_repair_that_is_killed_while_it_swaps_shards(damaged, sound, monkeypatch, moves):
+    in_process_store.install(monkeypatch)
+    program = damaged(Damage("zero", SEGMENT + "*-text/tq_vectors/chunk_0.mmap"))
+    left = iter(range(moves))
+    replace = Path.replace
+    with monkeypatch.context() as patch:
+
+        def move(source: Path, target: Path) -> Path:
+            if source.name == "shard" and next(left, None) is None:
+                patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # it is dead
+                raise SystemExit(9)
+            return replace(source, target)
+
+        patch.setattr(Path, "replace", move)
+        program("doctor", "--repair")
+    if moves == 1:
+        assert "are gone" in program("search", "red").stderr
+    assert program("doctor", "--repair").returncode == 0
+    assert program.json("ingest", sound.pictures)["added"] <= 15
+    assert damage.find_differences(sound.points, damage.read_points(program.folder / "store")) == {}
 
 
 def test_damage_is_not_copied_into_a_backup(damaged, monkeypatch):

@@ -33,13 +33,7 @@ def copy_shard(source: Path, target: Path, location: Path) -> None:
         with ExitStack() as stack:
             with suppress(FileNotFoundError):
                 _lock_shared(stack, source / LOCK_FILE, location)
-            files = [file for file in (source / "shard").rglob("*") if file.is_file()]
-            needed = sum(file.stat().st_blocks * 512 for file in files)
-            check_disk_space(target, MIN_FREE_BYTES + needed)
-            for file in files:
-                copy = target / file.relative_to(source)
-                make_private_dir(copy.parent)
-                _copy_sparse(file, copy)
+            copy_files(source / "shard", target / "shard")
             with suppress(FileNotFoundError):
                 shutil.copyfile(source / STATE_FILE, target / STATE_FILE)
     except OSError as error:
@@ -48,6 +42,21 @@ def copy_shard(source: Path, target: Path, location: Path) -> None:
             f"{location} is read-only for this account, and could not be copied to {target} to be "
             f"searched there: {error.strerror or error} ({error.filename})"
         ) from error
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files of the folder `source` to a new folder `target`, without their holes.
+
+    Raises `OSError`, and `DiskFullError` before anything is copied.
+    """
+    make_private_dir(target)
+    files = [file for file in source.rglob("*") if file.is_file()]
+    needed = sum(file.stat().st_blocks * 512 for file in files)
+    check_disk_space(target, MIN_FREE_BYTES + needed)
+    for file in files:
+        copy = target / file.relative_to(source)
+        make_private_dir(copy.parent)
+        _copy_sparse(file, copy)
 
 
 def delete_stale_copies(folder: Path) -> None:

@@ -14,10 +14,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedder.files import make_private_dir, open_private, sync_folder
+from embedder.files import make_private_dir, open_private, sync_folder, sync_tree
 from indexer.errors import DamagedError, StoreBusyError, StoreError, StoreUnavailableError
 from indexer.stores.base import Schema
 from indexer.stores.edge.checksums import NOT_CHECKED
+from indexer.stores.edge.read_only import copy_files
 from indexer.stores.edge.state import LOCK_FILE, STATE_FILE, damage_message
 from indexer.stores.edge.store import EdgeStore
 
@@ -82,6 +83,9 @@ def rebuild(store: EdgeStore, path: Path, schema: Schema, ids: Sequence[str], as
     """Copy the points `ids` to a new shard, which takes the place of the one in `path`; that one is
     moved to the folder `aside`. Closes `store`.
 
+    The state file stays meanwhile: between the two moves, it shows that the shard is missing, and
+    `resume_rebuild` does the second one.
+
     Raises `StoreBusyError` if another program has the shard open, and `StoreError`.
     """
     with _make_new_shard(path, schema) as (new_path, new):
@@ -90,10 +94,21 @@ def rebuild(store: EdgeStore, path: Path, schema: Schema, ids: Sequence[str], as
                 new.upsert(store.retrieve(ids[start : start + PAGE_POINTS], vectors=True))
             new.flush()
         with lock_shard(path), lock_shard(new_path):
-            set_shard_aside(path, aside)
-            (new_path / "shard").replace(path / "shard")
-            sync_folder(path)
-            (new_path / STATE_FILE).replace(path / STATE_FILE)
+            set_shard_aside(path, aside, keep_state=True)
+            _move_shard(new_path, path)
+
+
+def resume_rebuild(path: Path) -> None:
+    """Finish a rebuild that was killed before the new shard was in its place."""
+    if (path / REBUILD_DIR / "shard").exists() and not (path / "shard").exists():
+        with lock_shard(path):
+            _move_shard(path / REBUILD_DIR, path)
+
+
+def _move_shard(source: Path, target: Path) -> None:
+    (source / "shard").replace(target / "shard")
+    sync_folder(target)
+    (source / STATE_FILE).replace(target / STATE_FILE)
 
 
 def restore_settings(path: Path, schema: Schema, aside: Path) -> None:
@@ -102,12 +117,16 @@ def restore_settings(path: Path, schema: Schema, aside: Path) -> None:
     """
     if not (path / "shard").exists():
         return
-    set_shard_aside(path, aside)
-    shutil.copytree(aside / "shard", path / "shard")
     with _make_new_shard(path, schema) as (new_path, new):
         new.close()
         with lock_shard(new_path):
-            _copy_settings(new_path / "shard", path / "shard")
+            copy = new_path / "copy"
+            copy_files(path / "shard", copy)
+            _copy_settings(new_path / "shard", copy)
+            sync_tree(copy)
+            set_shard_aside(path, aside)
+            copy.replace(path / "shard")
+            sync_folder(path)
 
 
 def _copy_settings(source: Path, target: Path) -> None:
@@ -133,11 +152,14 @@ def _make_new_shard(path: Path, schema: Schema) -> Iterator[tuple[Path, EdgeStor
         shutil.rmtree(new_path, ignore_errors=True)
 
 
-def set_shard_aside(path: Path, aside: Path) -> None:
+def set_shard_aside(path: Path, aside: Path, *, keep_state: bool = False) -> None:
     """Move a shard from `path` to `aside`, unless it is a copy of the one that is there already;
-    the next opening creates an empty one. The caller holds `lock_shard`."""
+    the next opening creates an empty one, or with `keep_state` misses it. The caller holds
+    `lock_shard`."""
     make_private_dir(aside)
-    if (path / STATE_FILE).exists():  # without the counts, a missing shard is created
+    if (
+        path / STATE_FILE
+    ).exists() and not keep_state:  # without the counts, a missing shard is created
         (path / STATE_FILE).replace(aside / STATE_FILE)
     if (aside / "shard").exists():
         shutil.rmtree(path / "shard")
