@@ -71,7 +71,7 @@ def resolve_allowed_path(typed: str, also: Iterable[str | Path] = ()) -> Path:
     for root in (*roots, *map(str, also)):
         path = _find_under(root, typed)
         if path is not None:
-            if not path.exists():
+            if not os.path.exists(path):  # noqa: PTH110  False where the name is too long
                 raise IndexerError(f"there is no file or folder {typed!r} on this machine")
             return path
     if not roots:
@@ -134,6 +134,7 @@ def check_model(name: str, also: Iterable[str | Path] = ()) -> str:
             f"the model {name!r} cannot be chosen here; to use a model server, set POLYLENS_MODEL "
             "and start the app again"
         )
-    if get_permissions().is_private and HUB_ID_PATTERN.fullmatch(name) and not Path(name).exists():
+    is_hub_id = HUB_ID_PATTERN.fullmatch(name) and not os.path.exists(name)  # noqa: PTH110
+    if get_permissions().is_private and is_hub_id:
         return name
     return str(resolve_allowed_path(name, [item for item in extra if Path(item).is_absolute()]))

@@ -33,8 +33,9 @@ def test_folders_under_a_root_are_allowed(places, monkeypatch):
     assert resolve_allowed_path("~/holiday") == root / "holiday"
     monkeypatch.chdir(root)
     assert resolve_allowed_path("in") == root / "holiday"
-    with pytest.raises(IndexerError, match="there is no file or folder"):
-        resolve_allowed_path(str(root / "missing"))
+    for missing in ("missing", "a" * 5000):
+        with pytest.raises(IndexerError, match="there is no file or folder"):
+            resolve_allowed_path(str(root / missing))
 
 
 @pytest.mark.parametrize(
