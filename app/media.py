@@ -139,9 +139,9 @@ def _respond(
 
 
 def _read_jpeg(path: Path) -> bytes | None:
-    """The bytes of a thumbnail; None where it is missing, cut off or something else."""
+    """The bytes of a thumbnail; None where it is missing, a link, cut off or something else."""
     try:
-        data = path.read_bytes()
+        data = b"" if path.is_symlink() else path.read_bytes()
     except OSError:
         return None
     return data if data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9") else None
@@ -218,7 +218,8 @@ def save_upload(data: bytes) -> str:
 def find_upload(name: str) -> Path | None:
     """The path of an upload, or None."""
     path = _upload_dir() / f"{name}.png"
-    return path if UPLOAD_NAME_PATTERN.fullmatch(name) and path.is_file() else None
+    is_upload = UPLOAD_NAME_PATTERN.fullmatch(name) and path.is_file() and not path.is_symlink()
+    return path if is_upload else None
 
 
 def open_upload(name: str) -> Image.Image:

@@ -7,6 +7,7 @@ group as the folder. Standard library only.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -119,14 +120,19 @@ def make_umask(folder: Path) -> int:
 
 
 def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Open a file as `open(path, mode)` does in a binary mode; a new one is private."""
+    """Open a file as `open(path, mode)` does in a binary mode; a new one is private.
+
+    A symbolic link is refused: in a folder that somebody gave us, it would lead to another file.
+    """
 
     def open_file(name: str, flags: int) -> int:
         with suppress(FileExistsError):
             descriptor = os.open(name, flags | os.O_EXCL, PRIVATE)
             Path(name).chmod(PRIVATE | _shared_bits(path.parent, 0o060))  # whatever the umask
             return descriptor
-        return os.open(name, flags, PRIVATE)
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "this is a symbolic link, and none is followed here", name)
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
 
     return open(path, mode, opener=open_file)
 

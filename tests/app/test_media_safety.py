@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.media import build_routes, original_url, save_upload, thumbnail_url
+from app.media import build_routes, find_upload, original_url, save_upload, thumbnail_url
 from app.services import open_searcher
 from embedder.images.decode import DecodeLimits
 from indexer.collections.collection import OpenCollection
@@ -209,6 +209,21 @@ def test_thumbnails_and_uploads_are_kept_by_the_browser(pictures):
         assert answer.headers["x-content-type-options"] == "nosniff"
         etag = answer.headers["etag"]
         assert pictures.client.get(url, headers={"if-none-match": etag}).status_code == 304
+
+
+def test_a_link_in_place_of_a_thumbnail_or_an_upload_is_not_followed(pictures, tmp_path):
+    out = io.BytesIO()
+    Image.new("RGB", (90, 60), "blue").save(out, "JPEG")
+    (tmp_path / "private.jpg").write_bytes(out.getvalue())
+    thumbnail = "/" + thumbnail_url("default", pictures.ids["a.png"])
+    path = thumbnail_path(open_searcher("default").collection.thumbnail_dir, pictures.ids["a.png"])
+    upload = find_upload(save_upload(out.getvalue()))
+    for link in (path, upload):
+        link.unlink()
+        link.symlink_to(tmp_path / "private.jpg")
+    answer = pictures.client.get(thumbnail)
+    assert answer.status_code == 200 and answer.content != out.getvalue()
+    assert pictures.client.get(f"/picture/query/{upload.stem}").status_code == 404
 
 
 @pytest.mark.parametrize("damage", [b"", HTML, b"\xff\xd8\xff cut off"])

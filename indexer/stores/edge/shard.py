@@ -95,6 +95,12 @@ class Shard:
             if state and state.points and not folder.exists():
                 raise DamagedError(lost_points_message(self._location))
             self._create(folder, schema)
+        for path in (folder, *folder.rglob("*")):
+            if path.is_symlink():  # in a folder that somebody gave us, to a file of ours
+                raise CollectionError(
+                    f"{path} is a symbolic link, so that writing would change another file; if the "
+                    "link is yours, put what it leads to in its place"
+                )
         return edge.EdgeShard.load(str(folder))
 
     def _create(self, folder: Path, schema: Schema) -> None:

@@ -228,6 +228,23 @@ def test_a_damaged_shard_is_an_error_with_advice(folder):
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["keeper.log", "keeper.lock", "mutable_id_tracker.versions"])
+def test_a_link_in_a_folder_from_elsewhere_leads_to_no_file_of_ours(folder, name):
+    store = opened(folder)
+    store.upsert(points(0, 5))
+    pid = server_pid(folder)
+    store.close()
+    wait_until(lambda: not alive(pid))
+    ours = folder / "ours.txt"
+    ours.write_text("precious")
+    link = next((folder / "c").rglob(name))
+    link.unlink()
+    link.symlink_to(ours)
+    with pytest.raises((CollectionError, StoreError), match="symbolic link"):
+        opened(folder)
+    assert ours.read_text() == "precious"
+
+
 def test_a_full_disk_is_refused_before_writing(folder, monkeypatch):
     from indexer.stores.edge import shard
 
