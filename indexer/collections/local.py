@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -36,6 +37,7 @@ from indexer.stores.edge.state import ShardState, count_points, write_state
 METADATA_FILE = "collection.json"
 COPY_FILE = "collection.copy.json"  # the same, for a repair
 INDEXES = "indexes"
+DELETE_ATTEMPTS = 20
 INDEX_KEYS = ("created", "ingested", "card", "index")  # what belongs to one index
 
 
@@ -173,7 +175,11 @@ class LocalBackend:
         # from now on it is not a collection
         (path / METADATA_FILE).rename(path / f"{METADATA_FILE}.deleted")
         sync_folder(path)
-        shutil.rmtree(path, ignore_errors=True)
+        for _ in range(DELETE_ATTEMPTS):  # a server process that is closing writes files meanwhile
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                return
+            time.sleep(0.1)
 
     def open(self, index: CollectionIndex, *, for_ingest: bool = False) -> Store:
         from indexer.stores.edge.store import EdgeStore

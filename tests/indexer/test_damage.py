@@ -132,7 +132,7 @@ def test_no_random_damage_loses_points_silently(sound, tmp_path, seeds):
             damage.apply_damage(store / "default", planned, seed)
             outcome = run_rounds(program, sound, repair=repair)
             (left if repair else silent).extend((planned, what) for what in outcome)
-            shutil.rmtree(program.folder)
+            shutil.rmtree(program.folder, ignore_errors=True)  # a server process may be closing
     assert not silent
     assert not left
 

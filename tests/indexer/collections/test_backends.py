@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -232,3 +233,22 @@ def test_a_store_is_identified_by_its_address(config, place):
     assert open_backend(replace(config, collection="another")).location == place.location
     assert place.upload_concurrency >= 1
     assert place.is_shared == config.store.startswith("http")
+
+
+def test_a_deletion_leaves_nothing_that_a_closing_server_process_writes(
+    folder_store, config, monkeypatch, card
+):
+    here = replace(config, **folder_store)
+    create_collection(here, card)
+    folder = here.local_folder / here.collection
+    rmtree, late = shutil.rmtree, iter(["shard"])
+
+    def delete(path, **options):
+        rmtree(path, **options)
+        for name in late:
+            (folder / name).mkdir(parents=True)
+
+    monkeypatch.setattr(shutil, "rmtree", delete)
+    delete_collection(here)
+    assert not folder.exists()
+    create_collection(here, card)
