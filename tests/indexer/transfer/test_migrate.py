@@ -275,8 +275,8 @@ class CorruptingBackend:
     def __getattr__(self, name):
         return getattr(self._backend, name)
 
-    def open(self, index):
-        return CorruptingStore(self._backend.open(index), self._corrupt)
+    def open(self, index, **options):
+        return CorruptingStore(self._backend.open(index, **options), self._corrupt)
 
 
 class CorruptingStore:
