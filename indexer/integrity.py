@@ -150,11 +150,13 @@ class LocalInspector:
     ) -> Iterator[Check]:
         points = pluralize(found.count, "point")
         if found.is_sound:
-            yield Check("store", "ok", f"opens; {points}, each as it was written")
+            state = "readable" if found.not_checked else "as it was written"
+            yield Check("store", "ok", f"opens; {points}, each {state}")
+            number = pluralize(len(found.not_checked), "point")
             if found.not_checked and self.repair:
                 store.add_checksums(sorted(found.not_checked))
+                yield Check("checksums", "ok", f"{number} of an earlier version got one")
             elif found.not_checked:
-                number = pluralize(len(found.not_checked), "point")
                 detail = f"{number} of an earlier version without one yet"
                 yield Check("checksums", "note", detail, REPAIR)
             return

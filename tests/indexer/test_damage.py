@@ -214,9 +214,10 @@ def test_points_without_a_checksum_get_one(damaged, sound, monkeypatch):
     store.close()
     done = program("doctor")
     assert done.returncode == 0
+    assert "27 points, each readable" in done.stdout
     assert "27 points of an earlier version without one yet" in done.stdout
     assert "type: indexer doctor --repair" in done.stdout
-    program("doctor", "--repair")
+    assert "27 points of an earlier version got one" in program("doctor", "--repair").stdout
     assert "earlier version" not in program("doctor").stdout
     assert program.json("ingest", sound.pictures)["unchanged"] == 27
     assert damage.find_differences(sound.points, damage.read_points(program.folder / "store")) == {}
