@@ -10,6 +10,7 @@ collection.json of its own. Whoever changes indexes holds the write lock (`lock_
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -38,6 +39,7 @@ METADATA_FILE = "collection.json"
 COPY_FILE = "collection.copy.json"  # the same, for a repair
 INDEXES = "indexes"
 DELETE_ATTEMPTS = 20
+INDEX_PATTERN = re.compile(rf"{INDEXES}[/\\][^/\\.][^/\\]*")
 INDEX_KEYS = ("created", "ingested", "card", "index")  # what belongs to one index
 
 
@@ -85,11 +87,10 @@ class LocalBackend:
 
     def get_build(self, name: str) -> CollectionIndex | None:
         path = self.local_dir(name)
-        in_use = _list_used_dirs(path)
-        for file in sorted((path / INDEXES).glob(f"*/{METADATA_FILE}")):
-            if file.parent not in in_use:
+        for folder in sorted(_list_index_dirs(path) - _list_used_dirs(path)):
+            if (folder / METADATA_FILE).exists():
                 try:
-                    return _read_build(path, file.parent)
+                    return _read_build(path, folder)
                 except CollectionError:  # damaged: `delete_inactive` removes it
                     continue
         return None
@@ -146,7 +147,7 @@ class LocalBackend:
         path = self.local_dir(name)
         meta, build = _read_existing(path), self.get_build(name)
         cards = [parse_card(meta["old"])] if "old" in meta else []
-        for folder in set((path / INDEXES).glob("*")) - _list_used_dirs(path):
+        for folder in _list_index_dirs(path) - _list_used_dirs(path):
             (folder / METADATA_FILE).unlink(missing_ok=True)
         if meta:
             write_metadata(path, {key: value for key, value in meta.items() if key != "old"})
@@ -156,7 +157,7 @@ class LocalBackend:
     def collect_garbage(self, name: str) -> None:
         path = self.local_dir(name)
         in_use = _list_used_dirs(path)
-        for folder in (path / INDEXES).glob("*"):
+        for folder in _list_index_dirs(path):
             if folder in in_use:
                 (folder / METADATA_FILE).unlink(missing_ok=True)
             elif not (folder / METADATA_FILE).exists():
@@ -255,6 +256,9 @@ def _read_build(path: Path, folder: Path) -> CollectionIndex:
 
 def _make_index(path: Path, meta: Meta) -> CollectionIndex:
     key = str(meta.get("index", ""))
+    is_link = (path / INDEXES).is_symlink() or (path / key).is_symlink()
+    if key and (is_link or not INDEX_PATTERN.fullmatch(key)):
+        raise ValueError(f"its index {key!r} is not a folder in {INDEXES}")
     return CollectionIndex(key, parse_card(meta), meta["created"], meta.get("ingested"), path / key)
 
 
@@ -269,13 +273,21 @@ def _list_used_dirs(path: Path) -> set[Path]:
     return {path / one.get("index", "") for one in (meta, meta.get("old")) if one is not None}
 
 
+def _list_index_dirs(path: Path) -> set[Path]:
+    """The folders of indexes; not what links lead to, which is not the collection's to delete."""
+    if (path / INDEXES).is_symlink():
+        return set()
+    return {folder for folder in (path / INDEXES).glob("*") if not folder.is_symlink()}
+
+
 def _delete_first_index(path: Path) -> None:
     """Delete the index in the collection's own folder.
 
     The point count stays, so that a program with this index open does not create a new shard.
     """
     write_state(path, ShardState(1, is_clean=True))
-    for folder in (path, *path.glob("tenants/*")):
+    tenants = [] if (path / "tenants").is_symlink() else path.glob("tenants/*")
+    for folder in (path, *(tenant for tenant in tenants if not tenant.is_symlink())):
         for file in (*folder.glob("catalogue.db*"), folder / "errors.jsonl"):
             file.unlink(missing_ok=True)
     shutil.rmtree(path / "shard", ignore_errors=True)
