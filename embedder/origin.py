@@ -50,6 +50,12 @@ def is_same_origin(url: str | None, other: str | None) -> bool:
     return origin is not None and origin == parse_origin(other)
 
 
+def may_send_key(owner: str | None, url: str) -> bool:
+    """Return whether a key may be sent to `url`: `owner`, the URL of the server that it is for, is
+    None for a key that was given for this one."""
+    return owner is None or is_same_origin(owner, url)
+
+
 def parse_host_and_port(text: str) -> tuple[str, int | None]:
     """Parse HOST, HOST:PORT, [IPv6], [IPv6]:PORT, or IPv6 with or without :PORT.
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from embedder.client.deadline import DeadlineError, ResponseError, install_limits
 from embedder.errors import EmbedderError, UnavailableError, UnknownModelError
-from embedder.origin import DEFAULT_PORTS, is_same_origin, parse_origin
+from embedder.origin import DEFAULT_PORTS, may_send_key, parse_origin
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -119,7 +119,7 @@ class ServerClient:
 
         self.url = address.url
         self._key_hint = API_KEY_HINT
-        if api_key and api_key_url is not None and not is_same_origin(api_key_url, address.url):
+        if api_key and not may_send_key(api_key_url, address.url):
             owner = parse_origin(api_key_url)
             self._key_hint = OTHER_KEY_HINT.format(
                 owner=f"it is for {owner}" if owner else "the settings name no server for it",

@@ -29,7 +29,7 @@ from embedder.client.http import (
     sanitize_message,
 )
 from embedder.errors import EmbedderError
-from embedder.origin import is_same_origin, parse_origin
+from embedder.origin import may_send_key, parse_origin
 from embedder.redaction import redacted_repr
 from finetune.errors import FinetuneError
 from finetune.synthesis.prompt_templates import Schema
@@ -210,7 +210,8 @@ class EndpointLLM:
         import openai
 
         address = _parse_endpoint(options)
-        key = (options.api_key or "").strip() if _may_send_key(options, address) else ""
+        may_send = may_send_key(options.api_key_url, address.url)
+        key = (options.api_key or "").strip() if may_send else ""
         self._key_hint = ""
         if options.api_key and not key:
             owner = parse_origin(options.api_key_url)
@@ -379,14 +380,10 @@ def describe_destination(options: LLMOptions) -> tuple[str, str | None]:
     message = f"pictures and prompts go to {address.url}"
     if address.url.startswith("https://"):
         return message, None
-    has_key = options.api_key and _may_send_key(options, address)
+    has_key = options.api_key and may_send_key(options.api_key_url, address.url)
     sent = "pictures and the key" if has_key else "pictures"
     host = urlsplit(address.url).netloc
     return message, f"{sent} are sent to {host} unencrypted; use an https address if it has one"
-
-
-def _may_send_key(options: LLMOptions, address: Address) -> bool:
-    return options.api_key_url is None or is_same_origin(options.api_key_url, address.url)
 
 
 def _parse_endpoint(options: LLMOptions) -> Address:

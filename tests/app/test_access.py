@@ -386,13 +386,16 @@ def test_streamlit_takes_the_way_to_the_provider(oidc, monkeypatch):
 # --- who has to log in
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "0", "::", "::ffff:0.0.0.0"])
-def test_other_machines_are_not_let_in_without_a_login(host, password_login):
+def listen(host):
     try:
-        listener = open_listener(host, 0)
+        return open_listener(host, 0)
     except Exception as error:
         pytest.skip(f"this machine does not listen there: {error}")
-    with listener:
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", "::", "::ffff:0.0.0.0"])
+def test_other_machines_are_not_let_in_without_a_login(host, password_login):
+    with listen(host) as listener:
         assert not is_loopback(listener)
         with pytest.raises(ConfigError, match=r"without a login.*polylens hash-password"):
             make_access(listener, None, Config(), Login())
@@ -406,11 +409,7 @@ def test_other_machines_are_not_let_in_without_a_login(host, password_login):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
 def test_this_machine_needs_no_login_but_keeps_one(host, password_login):
-    try:
-        listener = open_listener(host, 0)
-    except Exception as error:
-        pytest.skip(f"this machine does not listen there: {error}")
-    with listener:
+    with listen(host) as listener:
         assert is_loopback(listener)
         assert not make_access(listener, "pictures.example.com", Config(), Login()).login
         guarded = make_access(listener, "pictures.example.com", Config(), password_login)

@@ -4,17 +4,15 @@ writing, so it cannot open them on a read-only disk."""
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from embedder.files import make_private_dir
 from indexer.errors import StoreBusyError, StoreError
 from indexer.stores.base import MIN_FREE_BYTES, check_disk_space
-from indexer.stores.edge.state import LOCK_FILE, STATE_FILE, describe_lock_holder
+from indexer.stores.edge.state import LOCK_FILE, STATE_FILE, describe_lock_holder, lock_file
 
 COPY_DIR = "copy"
 LOCK_TIMEOUT = 20.0  # seconds to wait for a process that has the original open for writing
@@ -63,24 +61,18 @@ def delete_stale_copies(folder: Path) -> None:
     """Delete what killed server processes of read-only folders left in the private `folder`."""
     for server_dir in folder.glob("read-only-*"):
         with suppress(OSError), (server_dir / LOCK_FILE).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(server_dir / COPY_DIR, ignore_errors=True)
+            if lock_file(lock):
+                shutil.rmtree(server_dir / COPY_DIR, ignore_errors=True)
 
 
 def _lock_shared(stack: ExitStack, file: Path, location: Path) -> None:
     """Keep the original from being opened for writing while it is copied."""
     lock = stack.enter_context(file.open("rb"))
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StoreBusyError(
-                    f"{location} is read-only for this account, and {describe_lock_holder(file)} "
-                    "has it open for writing; wait until that has ended, then run the command again"
-                ) from None
-            time.sleep(0.05)
+    if not lock_file(lock, shared=True, seconds=LOCK_TIMEOUT):
+        raise StoreBusyError(
+            f"{location} is read-only for this account, and {describe_lock_holder(file)} "
+            "has it open for writing; wait until that has ended, then run the command again"
+        )
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

@@ -6,11 +6,9 @@ believes to have free space.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from indexer.errors import DamagedError, StoreBusyError, StoreError, StoreUnavai
 from indexer.stores.base import Schema
 from indexer.stores.edge.checksums import NOT_CHECKED
 from indexer.stores.edge.read_only import copy_files
-from indexer.stores.edge.state import LOCK_FILE, STATE_FILE, damage_message
+from indexer.stores.edge.state import LOCK_FILE, STATE_FILE, damage_message, lock_file
 from indexer.stores.edge.store import EdgeStore
 
 PAGE_POINTS = 500
@@ -157,10 +155,9 @@ def set_shard_aside(path: Path, aside: Path, *, keep_state: bool = False) -> Non
     the next opening creates an empty one, or with `keep_state` misses it. The caller holds
     `lock_shard`."""
     make_private_dir(aside)
-    if (
-        path / STATE_FILE
-    ).exists() and not keep_state:  # without the counts, a missing shard is created
-        (path / STATE_FILE).replace(aside / STATE_FILE)
+    if not keep_state:  # without the counts, a missing shard is created
+        with suppress(FileNotFoundError):
+            (path / STATE_FILE).replace(aside / STATE_FILE)
     if (aside / "shard").exists():
         shutil.rmtree(path / "shard")
     elif (path / "shard").exists():
@@ -175,18 +172,11 @@ def lock_shard(path: Path) -> Iterator[None]:
     Raises `StoreBusyError` if one goes on, for another program.
     """
     with open_private(path / LOCK_FILE, "a+b") as file:
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreBusyError(
-                        f"another program has {path} open: close the app, searches and exports, "
-                        "then run the command again"
-                    ) from None
-                time.sleep(0.05)
+        if not lock_file(file, seconds=LOCK_TIMEOUT):
+            raise StoreBusyError(
+                f"another program has {path} open: close the app, searches and exports, "
+                "then run the command again"
+            )
         yield
 
 

@@ -13,7 +13,6 @@ is copied to a temporary folder, where the engine can open it; the copy is delet
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -36,6 +35,7 @@ from indexer.stores.edge.read_only import COPY_DIR, copy_shard, delete_stale_cop
 from indexer.stores.edge.shard import Shard, ShardLostError
 from indexer.stores.edge.state import (
     LOCK_FILE,
+    LOCK_POLL_INTERVAL,
     SERVER_FILE,
     ServerInfo,
     connect,
@@ -43,6 +43,7 @@ from indexer.stores.edge.state import (
     identify_folder,
     in_use_message,
     is_read_only,
+    lock_file,
     read_only_message,
     write_server,
 )
@@ -231,19 +232,16 @@ def _lock(path: Path, server_dir: Path) -> IO[bytes] | None:
     file = open_private(server_dir / LOCK_FILE, "a+b")
     deadline = time.monotonic() + LOCK_TIMEOUT
     while time.monotonic() < deadline:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            live = connect(path)
-            if live is not None:
-                live[0].close()
-                return None
-            time.sleep(0.05)
-        else:
+        if lock_file(file):
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
             file.flush()
             return file
+        live = connect(path)
+        if live is not None:
+            live[0].close()
+            return None
+        time.sleep(LOCK_POLL_INTERVAL)
     raise StoreBusyError(in_use_message(path, server_dir / LOCK_FILE))
 
 

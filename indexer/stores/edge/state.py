@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing import AuthenticationError
 from pathlib import Path
+from typing import IO
 
 from embedder.files import PRIVATE, make_private_dir, replace_file, write_file
 from indexer.errors import StoreError, StoreUnavailableError
@@ -21,6 +22,7 @@ from indexer.stores.edge.watch import STALL_TIMEOUT, Watch
 STATE_FILE = "shard.json"
 SERVER_FILE = "keeper.json"
 LOCK_FILE = "keeper.lock"  # its text says which process holds it
+LOCK_POLL_INTERVAL = 0.05  # seconds between two tries
 COUNT_TIMEOUT = 5.0  # seconds for which a server process that is asked for a count may do nothing
 MAX_SOCKET_DIR_BYTES = 64  # of a path: those of sockets are limited to 104 bytes (macOS) or 108
 
@@ -101,16 +103,30 @@ def describe_lock_holder(file: Path) -> str:
         return "another process"
 
 
-def is_locked(file: Path) -> bool:
-    """Whether a process holds the lock file `file`."""
+def lock_file(file: IO[bytes], *, shared: bool = False, seconds: float = 0.0) -> bool:
+    """Lock an open file until it is closed; False if another process holds it for so long.
+
+    Raises `OSError`.
+    """
     import fcntl
 
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, operation)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOCK_POLL_INTERVAL)
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock file `file`."""
     try:
         with file.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
+            return not lock_file(lock, shared=True)
     except OSError:
         return False
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
+from embedder.client.deadline import DeadlineError
 from embedder.extras import format_pip_install
 from indexer.errors import IndexerError, StoreError, StoreUnavailableError
 from indexer.stores.qdrant.client import Connection, make_client
@@ -215,10 +216,6 @@ class Server:
                 lost_nodes or fault.message,
                 retry_seconds,
             )
-
-
-class DeadlineError(Exception):
-    """A call did not return in time."""
 
 
 def call_in_time(operation: Callable[[threading.Event], T], seconds: float) -> T:
