@@ -103,11 +103,14 @@ def delete_stale_parts(folder: Path, pattern: str = "*") -> None:
                     part.unlink()
 
 
-def make_private_dir(path: Path) -> None:
-    """Create the private folder `path` and its missing parents; leave existing ones as they are."""
+def make_private_dir(path: Path, *, parents: bool = True) -> None:
+    """Create the private folder `path`, and its missing parents unless told otherwise.
+
+    Existing folders stay as they are. Raises `FileNotFoundError` for a parent that is not created.
+    """
     if path.is_dir():
         return
-    if path.parent != path:
+    if parents and path.parent != path:
         make_private_dir(path.parent)
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)

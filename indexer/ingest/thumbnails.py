@@ -47,9 +47,8 @@ def write_thumbnail(root: Path, id: str, data: bytes) -> None:
     again.
     """
     path = thumbnail_path(root, id)
-    if not path.parent.exists():
-        root.parent.stat()
-        make_private_dir(path.parent)
+    for folder in (root, path.parent):
+        make_private_dir(folder, parents=False)
     # unfinished ones are all in one folder, where those of killed processes are soon found
     with replace_file(path, mode=PRIVATE, part_dir=root, sync=False) as file:
         file.write(data)

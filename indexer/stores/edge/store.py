@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,9 +175,9 @@ class EdgeStore:
                 os.close(self._folder)
                 self._folder = None
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone by then
         if self._folder is not None:
-            os.close(self._folder)
+            close(self._folder)
 
     def _require_schema(self) -> Schema:
         if self._schema is None:

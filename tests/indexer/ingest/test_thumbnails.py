@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -97,3 +98,19 @@ def test_a_thumbnail_is_rebuilt_from_a_file_name_that_is_not_utf8(tmp_path, imag
     path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     shown = str(tmp_path / r"caf\xe9.png")
     assert ensure_thumbnail(tmp_path / "thumbs", id, [shown], roots=[str(tmp_path)]) is not None
+
+
+def test_the_folder_of_a_moved_collection_is_not_made_again(tmp_path, monkeypatch):
+    """Not even where it is moved between two steps of a write."""
+    collection, is_dir = tmp_path / "collection", Path.is_dir
+    collection.mkdir()
+
+    def move_first(self):
+        if collection.exists():
+            collection.rename(tmp_path / "moved")
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", move_first)
+    with pytest.raises(FileNotFoundError):
+        write_thumbnail(collection / "thumbs", ID, b"data")
+    assert not collection.exists()
