@@ -25,7 +25,7 @@ CODE   := app bench embedder finetune indexer recipes tests tools
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check quick lint format types imports docs \
 	test-fast coverage test-slow test-server test-gpu \
-	bench bench-embed bench-train bench-gpu starter screenshot release-check clean
+	bench bench-quality bench-embed bench-train bench-gpu starter screenshot release-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ test-gpu: $(READY) ## the tests that need a GPU
 
 bench: $(READY) ## run the benchmarks and write docs/benchmarks.md; RCLIP=PYTHON measures rclip too
 	$(BIN)/python -m bench $(if $(RCLIP),--rclip $(RCLIP))
+
+bench-quality: $(READY) ## measure whether searches find what they should; writes docs/quality.md
+	$(BIN)/python -m bench.quality --samples --write
 
 bench-embed: $(READY) ## measure every family against its authors' recipe, small, on the CPU
 	$(BIN)/python -m bench.embed --size small --random-weights --device cpu --ingest --publish

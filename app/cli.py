@@ -31,7 +31,7 @@ Examples:
 
   polylens ingest ~/Pictures
   polylens app
-  polylens search "a red bicycle"
+  polylens search "a blue bicycle"
 """
 APP_EXAMPLES = """
 Examples:

@@ -1,4 +1,4 @@
-"""A measurement's section in docs/benchmarks.md: heading, machine, date, command, table."""
+"""A measurement's section in a page of docs/: heading, machine, date, command, table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "benchmarks.md"
 Row = Sequence[object]
 
 
@@ -35,12 +36,12 @@ def describe_machine() -> str:
     )
 
 
-def publish(title: str, body: str, *, write: bool) -> None:
+def publish(title: str, body: str, *, write: bool, page: Path = PAGE) -> None:
     """Print the section and, if asked, put it in the page in place of the one it had."""
     text = render_section(title, body)
     print(text, flush=True)
     if write:
-        PAGE.write_text(replace_section(PAGE.read_text("utf-8"), title, text), "utf-8")
+        page.write_text(replace_section(page.read_text("utf-8"), title, text), "utf-8")
 
 
 def replace_section(page: str, title: str, text: str) -> str:

@@ -3,7 +3,7 @@
 import embedder
 
 model = embedder.load("starter")
-model.encode_query("a red bicycle")
+model.encode_query("a blue bicycle")
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
     with Collection.open("family", store="~/index", model="starter") as c:
         c.ingest("~/Pictures")
-        for hit in c.search("a red bicycle", filters={"year": "2019..2022"}):
+        for hit in c.search("a blue bicycle", filters={"year": "2019..2022"}):
             print(hit.score, hit.path)
 
 The command line is a thin layer over this module.

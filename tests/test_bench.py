@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from bench import report
 from bench.null_embedder import NullEmbedder
+from bench.quality_samples import LANGUAGES, SampleAnswer, list_images, read_sample_queries
 from embedder.types import Input
 from tests.programs import ROOT, run_program
 
@@ -39,6 +42,33 @@ def test_a_section_is_replaced_and_the_others_stay():
     assert report.replace_section(page, "Three", "## Three\n\nadded\n").endswith(
         "## Three\n\nadded\n"
     )
+
+
+def test_the_sample_queries_have_right_answers_among_the_samples():
+    queries = read_sample_queries()
+    stems = {path.stem for path in list_images()}
+    assert all(query.right <= stems and query.wrong <= stems for query in queries)
+    assert all(bool(query.right) == (query.kind != "absent") for query in queries)
+    nouns = [query for query in queries if query.kind == "noun"]
+    counts = Counter(query.language for query in nouns)
+    assert set(counts) == set(LANGUAGES) and set(counts.values()) == {counts["en"]}
+    assert counts["en"] >= 66
+    assert stems == frozenset().union(*(query.right for query in nouns))  # each names one
+
+
+def test_every_query_of_the_readme_about_ones_pictures_is_a_sample_query():
+    asked = {query.text for query in read_sample_queries()}
+    typed = re.findall(r"^indexer search ([^~\n]+)$", (ROOT / "README.md").read_text("utf-8"), re.M)
+    typed = [query.partition(" --")[0].strip('"') for query in typed]
+    assert len(typed) >= 4 and set(typed) <= asked
+
+
+def test_an_answer_is_right_by_its_first_place_and_without_wrong_ones():
+    query = next(query for query in read_sample_queries() if query.text == "fruit -banana")
+    assert SampleAnswer(query, ("red-apple", "violin"), True).is_right
+    assert not SampleAnswer(query, ("violin", "red-apple"), True).is_right
+    assert not SampleAnswer(query, ("red-apple", "banana"), True).is_right
+    assert not SampleAnswer(query, (), True).is_right
 
 
 def test_pipeline_counts_every_picture(tmp_path):

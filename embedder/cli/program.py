@@ -51,13 +51,13 @@ EXAMPLES = """
 Examples:
 
   embedder models
-  embedder embed "a red bicycle" "ein rotes Fahrrad" --json
+  embedder embed "a blue bicycle" "ein blaues Fahrrad" --json
   embedder embed --image cat.jpg --image dog.jpg --npy vectors.npy
 """
 EMBED_EXAMPLES = """
 Examples:
 
-  embedder embed "a red bicycle" "赤い自転車" --json
+  embedder embed "a blue bicycle" "青い自転車" --json
   embedder embed --image cat.jpg --npy cat.npy
   embedder embed "at night" --image street.jpg --together --json
   embedder embed --role document < captions.txt     a vector per line

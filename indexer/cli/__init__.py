@@ -25,8 +25,8 @@ EXAMPLES = """
 Examples:
 
   indexer ingest ~/Pictures
-  indexer search a red bicycle
-  indexer search beach -people sunset^2
+  indexer search a blue bicycle
+  indexer search lake -people sunset^2
   indexer search photo.jpg but at night
 """
 

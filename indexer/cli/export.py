@@ -32,7 +32,7 @@ Examples:
 
   indexer export > everything.jsonl
   indexer export --format npz --output vectors.npz
-  indexer export --format csv --search "a red bicycle -people" --limit 100 -o bicycles.csv
+  indexer export --format csv --search "a blue bicycle -people" --limit 100 -o bicycles.csv
   indexer export --where kind=image --no-vectors | head
 """
 

@@ -46,12 +46,12 @@ Where = Annotated[
 SEARCH_EXAMPLES = """
 Examples:
 
-  indexer search a red bicycle
-  indexer search beach -people sunset^2 --limit 5
-  indexer search city -"old people" "red car"^2
+  indexer search a blue bicycle
+  indexer search lake -people sunset^2 --limit 5
+  indexer search castle -"old people" "blue sky"^2
   indexer search photo.jpg but at night --where year=2020..
   indexer search -- -v              a word that is spelled like an option
-  echo "a quiet harbor" | indexer search -
+  echo "a quiet forest" | indexer search -
 
 Words without a sign or a weight form one text. -people is what not to find,
 sunset^2 weighs twice as much, quotation marks hold words together,
@@ -138,7 +138,7 @@ def search(
     query: Annotated[
         list[str] | None,
         Argument(
-            help="Words, images and points: beach -people sunset^2 photo.jpg id:ID. "
+            help="Words, images and points: lake -people sunset^2 photo.jpg id:ID. "
             "A - at the end reads from stdin."
         ),
     ] = None,

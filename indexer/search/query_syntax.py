@@ -1,6 +1,6 @@
 r"""The syntax of queries, on the command line, in the app's search box and in its links.
 
-    a red bicycle   words without a sign or a weight form one text, in their order
+    a blue bicycle  words without a sign or a weight form one text, in their order
     -people         less like this; a minus before a digit or a blank is text
     sunset^2        with a weight from 0.01 to 100, and apart from the other words
     "old people"    words that belong together, as in -"old people" and "red car"^2
@@ -61,7 +61,7 @@ IsImage = Callable[[str], bool]
 
 
 def parse_query(query: str, *, images: bool = False) -> tuple[Part, ...]:
-    """Parse a query as it is typed: `a red bicycle -people sunset^2 id:UUID`.
+    """Parse a query as it is typed: `a blue bicycle -people sunset^2 id:UUID`.
 
     Args:
         query: Its syntax is that of the command line and of the app's search box.
