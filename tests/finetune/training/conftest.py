@@ -24,6 +24,7 @@ from finetune.training.losses import CachedContrastiveLoss, KnownPositives
 from finetune.training.presets import Recipe, resolve_recipe
 from finetune.training.trainable import TrainableModule
 from finetune.training.trainer import train
+from tests.finetune.training.worker import Job, NormLoggingCallback, work
 
 CPU = Settings(device="cpu")
 ROOT = Path(__file__).parents[3]
@@ -39,7 +40,6 @@ def _module(file: Path):
 
 # Tiny models that sentence-transformers loads are made where they are tested.
 _TINY = _module(ROOT / "tests" / "embedder" / "test_sentence_transformer.py")
-_WORKER = _module(Path(__file__).with_name("worker.py"))
 qwen, bert = _TINY.qwen, _TINY.bert  # fixtures: folders
 WORDS = ["cat", "dog", "red", "blue", "tree", "house", "sun", "moon", "car", "boat", "fish", "bird"]
 
@@ -181,16 +181,17 @@ def trained(tmp_path, train_in) -> Callable[..., RunDir]:
 @pytest.fixture
 def norm_logging(monkeypatch) -> None:
     """Runs in this process log their gradient norms, as those of the worker do."""
-    monkeypatch.setattr(trainer, "LogCallback", _WORKER.NormLoggingCallback)
+    monkeypatch.setattr(trainer, "LogCallback", NormLoggingCallback)
 
 
 @pytest.fixture
 def train_in_processes(tmp_path) -> Callable[..., list[RunDir]]:
     """`train_in_processes(pairs, (recipe, name, signal), ..)`: see worker.py."""
-    fork = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # forks without the tests' threads
+    context.set_forkserver_preload([work.__module__])
 
     def make(pairs, *runs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
-        jobs = [_WORKER.Job(recipe, RunDir(tmp_path / name), **more) for recipe, name, more in runs]
+        jobs = [Job(recipe, RunDir(tmp_path / name), **more) for recipe, name, more in runs]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -198,7 +199,7 @@ def train_in_processes(tmp_path) -> Callable[..., list[RunDir]]:
         for rank in map(str, range(processes)):
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(processes)}
             variables = {**master, **ranks} if processes > 1 else {}
-            workers.append(fork.Process(target=_WORKER.work, args=(pairs, jobs, variables)))
+            workers.append(context.Process(target=work, args=(pairs, jobs, variables)))
         for worker in workers:
             worker.start()
         for worker in workers:

@@ -1,6 +1,7 @@
 """One process that trains, for tests of several processes and of interrupted runs.
 
-It is forked from the process of the tests: torch and its friends take seconds to import.
+It is forked from a process without threads that has imported this module: torch and its friends
+take seconds to import, and a fork of the tests' own process may find a lock taken for ever.
 Each run directory gets `norms.jsonl`, the gradient norm at each step.
 """
 
@@ -12,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from accelerate.state import AcceleratorState, PartialState
+import torch
+from accelerate.state import PartialState
 
 from embedder.types import Settings
 from finetune.data.pairs import ContentKeys, Pair
@@ -45,7 +47,7 @@ class NormLoggingCallback(LogCallback):
 def work(pairs: Sequence[Pair], jobs: Sequence[Job], variables: Mapping[str, str]) -> None:
     """Train `jobs` one after the other; `variables` are those that torchrun would set."""
     os.environ.update(variables)
-    AcceleratorState._reset_state(reset_partial_state=True)  # what the tests' process left
+    torch.set_num_threads(1)
     state, trainer.LogCallback = PartialState(cpu=True), NormLoggingCallback
     for job in jobs:
         with state.main_process_first():
