@@ -231,6 +231,7 @@ def test_several_devices_agree_with_one_until_one_dies(starter):
         both.close()
 
 
+@pytest.mark.slow  # each process imports torch
 def test_several_devices_agree_with_one_with_a_model_of_torch(checkpoint, model):
     inputs = [Input(text=f"{i} cats") for i in range(9)] + [Input(images=(tiny.picture("wide"),))]
     both = embedder.load(str(checkpoint("e5v")), Settings(device="cpu,cpu"))

@@ -73,6 +73,7 @@ def test_two_processes_equal_one(trained, recipe, pairs, train_in_processes, nor
     assert (stopping.checkpoints / "checkpoint-3").exists()  # where the signal ended it
 
 
+@pytest.mark.slow  # each process imports torch twice
 def test_torchrun_starts_one_run(recipe, texts, tmp_path):
     """The command with its real launcher: it splits each batch, evaluates, and reports once."""
     run, data, test = RunDir(tmp_path / "run"), tmp_path / "pairs.jsonl", tmp_path / "test.jsonl"
