@@ -294,6 +294,12 @@ class Config:
         default_text="this process alone",
         example="local:4",
     ).field()
+    names: bool | None = Setting(
+        "Embed what the names of files say, so that images are found by it in any language.",
+        parse_bool,
+        default_text="as the collection was ingested last; a new one: yes",
+        example="no",
+    ).field()
     runs: str = Setting(
         "The folder of fine-tuning runs, for the Quality page.",
         parse_path,

@@ -168,6 +168,9 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     indexes = backend.get_indexes(name)
     active = indexes.in_use
     yield Check("collection", "ok", f"{name}, made with {active.card.name} {active.card.revision}")
+    if active.texts.is_outdated:
+        detail = "those of files are not searched, and words as in an earlier version"
+        yield Check("names", "note", detail, "indexer ingest FOLDER")
     if not isinstance(backend, LocalBackend):
         with OpenCollection.open(config, active) as opened:
             yield from _check_server(config, opened, repair=repair)

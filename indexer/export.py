@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.escaping import dump_json, escape_cell
-from indexer.collections.schema import IMAGE, TEXT
+from indexer.collections.schema import IMAGE, NAME, TEXT
 from indexer.search.filter_checks import check_columns
 from indexer.search.filters import build_store_filter
 from indexer.stores.base import PAGE_SIZE, Store, iterate_records
@@ -55,8 +55,8 @@ def export(
     jsonl: {"id", "score", "payload", "vectors"} per line. csv: `CSV_COLUMNS`, no vectors; `meta`,
     the columns of the user's own, is JSON. An apostrophe is put before what a spreadsheet would
     read as a formula; the other formats have every value as it is. npz:
-    `ids`, `scores`, `payloads.jsonl` (bytes, a line per point), and for `image` and `text` an
-    (n, dim) float32 array, with a row of NaN for a point without that vector.
+    `ids`, `scores`, `payloads.jsonl` (bytes, a line per point), and for `image`, `text` and `name`
+    an (n, dim) float32 array, with a row of NaN for a point without that vector.
     """
     return WRITERS[form](rows, out, vectors)
 
@@ -110,7 +110,7 @@ def _write_npz(rows: Iterable[ExportRow], out: IO[bytes], vectors: bool) -> int:
     """Vectors go through temporary files: an array in the archive begins with its length."""
     ids: list[str] = []
     scores: list[float] = []
-    names = (IMAGE, TEXT) if vectors else ()
+    names = (IMAGE, TEXT, NAME) if vectors else ()
     dim = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context(TemporaryFile()) for name in (*names, PAYLOADS_FILE)}

@@ -22,7 +22,6 @@ from indexer.collections import CollectionIndex
 from indexer.collections.backend import make_index_name
 from indexer.collections.collection import tenant_dir
 from indexer.collections.local import LocalBackend
-from indexer.collections.schema import make_schema
 from indexer.errors import DamagedError, StoreError
 from indexer.feedback import IMAGES_FOLDER, VOTES_FILE, split_votes
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
@@ -106,7 +105,7 @@ class LocalInspector:
                 with lock_shard(index.folder):
                     set_shard_aside(index.folder, self._aside_of(index.folder))
                 yield self._describe_move(error, "it was")
-                store.ensure(make_schema(index.card.dim))
+                store.ensure(index.schema)
                 found = inspect(store, index.folder)
             yield from self._report_points(store, index, found)
         return found
@@ -120,7 +119,7 @@ class LocalInspector:
             resume_rebuild(folder)
         if (folder / STATE_FILE).exists() and read_state(folder) is None:
             check = Check("store", "note", f"{STATE_FILE} was damaged, and is written again")
-        aside, schema = self._aside_of(folder), make_schema(index.card.dim)
+        aside, schema = self._aside_of(folder), index.schema
         attempts: list[tuple[str, Callable[[], None]]] = [
             ("its counts were", lambda: set_aside(folder / STATE_FILE, aside)),
             ("its settings were", lambda: restore_settings(folder, schema, aside)),
@@ -168,7 +167,7 @@ class LocalInspector:
         make_private_dir(aside)
         _list_faults(store, found, aside / "points.jsonl")
         sound = sorted(found.ids - found.faults.keys())
-        rebuild(store, index.folder, make_schema(index.card.dim), sound, aside)
+        rebuild(store, index.folder, index.schema, sound, aside)
         yield Check(
             "store",
             "note",

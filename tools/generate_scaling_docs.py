@@ -71,7 +71,9 @@ def _profile_rows(name: str) -> Rows:
     yield ["images", "dim", "RAM", "disk", "nodes", "because", "shards", "copies"]
     for images in IMAGE_COUNTS:
         for dim in DIMS:
-            found = size_cluster(CollectionLoad(images, 0, 0.0, dim), name, None, NODE_RAM)
+            found = size_cluster(
+                CollectionLoad(images, 0, 0.0, dim, names=True), name, None, NODE_RAM
+            )
             sizes = [format_bytes(found.ram), format_bytes(found.disk), str(found.nodes)]
             last = [found.decided, str(found.shards or 1), str(found.replicas)]
             yield [format_count(images), str(dim), *sizes, *last]
@@ -92,7 +94,7 @@ def _advice_text(found: DeploymentPlan) -> str:
 
 
 def _point_rows() -> Rows:
-    load = CollectionLoad(10**6, 0, 0.0, 1024)
+    load = CollectionLoad(10**6, 0, 0.0, 1024, names=True)
     yield ["structure", *(f"{name}: disk" for name in PROFILES), *(f"{n}: RAM" for n in PROFILES)]
     found = [list_components(load, profile) for profile in PROFILES.values()]
     for parts in zip(*found, strict=True):
@@ -110,8 +112,8 @@ def _embedded_rows() -> Rows:
     yield ["dim", "points at 100 ms a search", "disk then", "RAM then", "1,000,000 points"]
     for dim in DIMS:
         most = round(max_points(dim), -3)
-        there = size_embedded_store(CollectionLoad(most, 0, 0.0, dim))
-        million = size_embedded_store(CollectionLoad(10**6, 0, 0.0, dim)).search_ms
+        there = size_embedded_store(CollectionLoad(most, 0, 0.0, dim, names=True))
+        million = size_embedded_store(CollectionLoad(10**6, 0, 0.0, dim, names=True)).search_ms
         sizes = [format_bytes(there.disk), format_bytes(there.ram)]
         yield [str(dim), f"{most:,}", *sizes, f"{million:.0f} ms"]
 

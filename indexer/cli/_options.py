@@ -17,6 +17,7 @@ from embedder.cli.console import (
     print_note,
     set_quiet,
 )
+from embedder.settings import parse_bool
 from indexer.config import SETTINGS, WORKERS, Config, load_config
 from indexer.errors import ConfigError
 
@@ -96,8 +97,10 @@ def resolve_flags(*, quiet: bool = False, **flags: object) -> Config:
 def _annotate(name: str) -> Any:
     """The annotation of a setting's parameter; its value is parsed with those of other sources."""
     row = WORKERS if name == "workers" else SETTINGS[name]
-    if row.default is False:
-        return Annotated[bool | None, make_option(row, f"--{name.replace('_', '-')}")]
+    if row.parse is parse_bool:
+        flag = name.replace("_", "-")
+        both = f"--{flag}" if row.default is False else f"--{flag}/--no-{flag}"
+        return Annotated[bool | None, make_option(row, both)]
     names = ("--allow-model-host",) if name == "allow_model_hosts" else ()
     keywords: dict[str, Any] = {"rich_help_panel": PANEL} if name in SHARED else {}
     if name in COMPLETIONS:

@@ -14,6 +14,7 @@ from embedder.escaping import replace_unprintable
 from indexer.types import IngestProgress
 
 STAGES = {
+    "refresh": "updating words",
     "scan": "looking for files",
     "ingest": "indexing",
     "flush": "saving",
@@ -22,8 +23,14 @@ STAGES = {
     "begin": "copying",
     "copy": "copying",
 }
-STAGES_WITH_SPEED = {"ingest", "copy"}
-UNITS = {"begin": "points", "copy": "points", "check": "points", "read": "MB"}  # else files
+STAGES_WITH_SPEED = {"refresh", "ingest", "copy"}
+UNITS = {  # else files
+    "refresh": "points",
+    "begin": "points",
+    "copy": "points",
+    "check": "points",
+    "read": "MB",
+}
 
 ProgressCallback = Callable[[IngestProgress], None]
 

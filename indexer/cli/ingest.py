@@ -55,7 +55,7 @@ URLs, in archives and in tables are not checked: indexer ingest SOURCE --prune d
 
 
 @app.command(epilog=INGEST_EXAMPLES)
-@_options.takes_config(*_options.READING, *_options.EMBEDDING, *_options.SHARED)
+@_options.takes_config(*_options.READING, *_options.EMBEDDING, "names", *_options.SHARED)
 @_options.takes_ingest_options
 def ingest(
     config: Config,

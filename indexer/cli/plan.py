@@ -88,6 +88,10 @@ PLAN_OPTIONS = {  # fields of a `PlanRequest`, which has the defaults
     "captions": Annotated[
         float | None, Number(min=0, show_default="0", help="Captions per image, on average.")
     ],
+    "names": Annotated[
+        bool | None,
+        Option("--names/--no-names", help="Embed what the names of files say.", show_default="yes"),
+    ],
     "profile": Annotated[
         str | None,
         _parsed_option(

@@ -47,7 +47,9 @@ files that the old one has, the old one stays in use: exit status 1.
 
 
 @app.command(epilog=EXAMPLES)
-@_options.takes_config(*_options.READING, *_options.EMBEDDING, "store", "collection", "model")
+@_options.takes_config(
+    *_options.READING, *_options.EMBEDDING, "names", "store", "collection", "model"
+)
 @_options.takes_ingest_options
 def reindex(
     config: Config,

@@ -26,6 +26,7 @@ from indexer.paths import display_path
 
 if TYPE_CHECKING:
     from indexer.collections.collection import Summary
+    from indexer.collections.schema import TextIndexing
     from indexer.config import Config
 
 app = typer.Typer()
@@ -88,6 +89,8 @@ def status(config: Config, as_json: _options.Json = False) -> None:
                 "kinds": kinds,
                 "tenant": config.tenant,
                 "roots": roots,
+                "names": found.texts.names,
+                "needs_update": found.texts.is_outdated,
                 "model": found.card.name,
                 "card": asdict(found.card),
                 "bytes_on_disk": found.bytes_on_disk,
@@ -111,6 +114,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
         "from": ", ".join(roots) or "nothing yet",
         "points": f"{points} ({by_kind})" if by_kind else str(points),
         "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} dimensions",
+        "names": describe_texts(found.texts),
         "on disk": f"{format_bytes(found.bytes_on_disk)} in {found.path}",
         "created": found.created,
         "last ingest": found.ingested or "never finished",
@@ -127,6 +131,13 @@ def status(config: Config, as_json: _options.Json = False) -> None:
         share = f", {100 * done // points} %" if isinstance(done, int) and points else ""
         fields["reindexing"] = f"to {building['model']}{share}"
     print_fields(fields)
+
+
+def describe_texts(texts: TextIndexing) -> str:
+    """Whether names are searched, and what brings an index of an earlier version up to date."""
+    if texts.is_outdated:
+        return "of an earlier version; indexer ingest FOLDER brings them up to date"
+    return "searched by their words" if texts.names else "not embedded; indexer ingest --names"
 
 
 def _describe_build(found: Summary) -> dict[str, object] | None:

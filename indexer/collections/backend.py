@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from embedder.types import ModelCard
+from indexer.collections.schema import LATEST_TEXTS, TextIndexing, make_schema
 from indexer.errors import CollectionError
-from indexer.stores.base import Layout, Store
+from indexer.stores.base import Layout, Schema, Store
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -37,6 +38,16 @@ class CollectionIndex:
     ingested: str | None
     folder: Path  # on this machine
     server_collection: ServerCollection | None = field(default=None, compare=False, repr=False)
+    texts: TextIndexing = LATEST_TEXTS
+
+    @property
+    def names(self) -> bool:
+        """Whether its points have `name` vectors."""
+        return self.texts.names
+
+    @property
+    def schema(self) -> Schema:
+        return make_schema(self.card.dim, names=self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,9 @@ class CollectionBackend(Protocol):
         """Say which nodes of a server's cluster do not answer; "" if all do."""
         ...
 
-    def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+    def create(
+        self, name: str, card: ModelCard, layout: Layout, texts: TextIndexing = LATEST_TEXTS
+    ) -> CollectionIndex:
         """Create an empty collection; the caller holds its write lock.
 
         Returns the index of the existing one, perhaps of another model, if another process or
@@ -117,7 +130,9 @@ class CollectionBackend(Protocol):
         """
         ...
 
-    def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+    def start_build(
+        self, name: str, card: ModelCard, layout: Layout, texts: TextIndexing = LATEST_TEXTS
+    ) -> CollectionIndex:
         """Create an empty, inactive index; the collection need not exist yet."""
         ...
 
@@ -144,6 +159,10 @@ class CollectionBackend(Protocol):
 
     def collect_garbage(self, name: str) -> None:
         """Delete data that belongs to no index, for example after a crash."""
+        ...
+
+    def set_texts(self, name: str, index: CollectionIndex, texts: TextIndexing) -> None:
+        """Record what the points of the index have for searches by words from now on."""
         ...
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:

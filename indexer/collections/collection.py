@@ -16,6 +16,7 @@ from embedder.files import delete_stale_parts, make_private_dir, open_private
 from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
 from indexer.collections.model import check_model_settings, check_same_model
+from indexer.collections.schema import LATEST_TEXTS, TextIndexing
 from indexer.config import Config
 from indexer.errors import CollectionError, StoreBusyError, StoreError
 from indexer.stores.base import MIN_FREE_BYTES, Layout, Store, check_disk_space
@@ -42,6 +43,7 @@ class Summary:
     old: CollectionIndex | None = None  # the index that `indexer reindex` replaced
     building: CollectionIndex | None = None  # the index that `indexer reindex` is building
     layout: Layout = field(default_factory=Layout)  # on a server
+    texts: TextIndexing = LATEST_TEXTS  # of the active index
 
 
 class OpenCollection:
@@ -64,6 +66,11 @@ class OpenCollection:
     ) -> None:
         name, tenant = config.collection, config.tenant
         self.name, self.card, self.store, self.tenant = name, index.card, store, tenant
+        self.index_store = store  # the points of all tenants
+        if tenant is not None:
+            from indexer.stores.tenant import TenantStore
+
+            self.store = TenantStore(store, tenant or None)
         self.is_shared = backend.is_shared
         self._backend, self.active_index, self._is_build = backend, index, is_build
         server = index.server_collection
@@ -109,11 +116,15 @@ class OpenCollection:
         """Open an index that is active, old, or being built (`is_build`). The tenant "" selects the
         points without a tenant."""
         store = backend.open(index, for_ingest=for_ingest)
-        if config.tenant is not None:
-            from indexer.stores.tenant import TenantStore
-
-            store = TenantStore(store, config.tenant or None)
         return OpenCollection(config, backend, index, store, is_build=is_build)
+
+    def set_texts(self, texts: TextIndexing) -> None:
+        """Record what the points have for searches by words from now on."""
+        self._backend.set_texts(self.name, self.active_index, texts)
+        server = self.active_index.server_collection
+        if server is not None:
+            server = replace(server, metadata={**server.metadata, **texts.to_meta()})
+        self.active_index = replace(self.active_index, texts=texts, server_collection=server)
 
     def mark_ingested(self) -> None:
         """Record the current time as the end of the last ingest."""
@@ -275,6 +286,7 @@ def summarize(config: Config, name: str | None = None) -> Summary:
         indexes.old,
         indexes.building,
         backend.get_layout(indexes.in_use),
+        indexes.in_use.texts,
     )
 
 
@@ -285,7 +297,8 @@ def create_index(config: Config, card: ModelCard) -> CollectionIndex:
     """
     backend = open_backend(config)
     with lock_for_writing(backend.local_dir(config.collection)):
-        index = backend.create(config.collection, card, make_layout(config))
+        texts = TextIndexing(names=config.names is not False)
+        index = backend.create(config.collection, card, make_layout(config), texts)
     check_same_model(config, index.card, card)
     return index
 

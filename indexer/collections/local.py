@@ -29,7 +29,7 @@ from indexer.collections.backend import (
     no_old_index_error,
     parse_card,
 )
-from indexer.collections.schema import FORMAT, make_schema
+from indexer.collections.schema import FORMAT, LATEST_TEXTS, TextIndexing
 from indexer.config import Config
 from indexer.errors import CollectionError, DamagedError
 from indexer.stores.base import Layout, Store
@@ -40,7 +40,8 @@ COPY_FILE = "collection.copy.json"  # the same, for a repair
 INDEXES = "indexes"
 DELETE_ATTEMPTS = 20
 INDEX_PATTERN = re.compile(rf"{INDEXES}[/\\][^/\\.][^/\\]*")
-INDEX_KEYS = ("created", "ingested", "card", "index")  # what belongs to one index
+INDEX_KEYS = ("created", "ingested", "card", "index", "names", "text_version")
+"""What belongs to one index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +108,27 @@ class LocalBackend:
     def find_lost_nodes(self) -> str:
         return ""
 
-    def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+    def create(
+        self, name: str, card: ModelCard, layout: Layout, texts: TextIndexing = LATEST_TEXTS
+    ) -> CollectionIndex:
         path = self.local_dir(name)
         if self.exists(name):
             return self.get_indexes(name).in_use
         _check_not_lost(path)
         make_private_dir(path)
-        write_metadata(path, {"created": current_time(), "card": asdict(card)})
+        write_metadata(path, _make_metadata(card, texts))
         sync_folder(self.root)
         return self.get_indexes(name).in_use
 
-    def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
+    def start_build(
+        self, name: str, card: ModelCard, layout: Layout, texts: TextIndexing = LATEST_TEXTS
+    ) -> CollectionIndex:
         path = self.local_dir(name)
         if not self.exists(name):
             _check_not_lost(path)
         folder = path / INDEXES / make_index_name()
         make_private_dir(folder)
-        write_metadata(folder, {"created": current_time(), "card": asdict(card)})
+        write_metadata(folder, _make_metadata(card, texts))
         sync_folder(folder.parent)
         return _read_build(path, folder)
 
@@ -165,10 +170,16 @@ class LocalBackend:
         if path not in in_use and (path / "shard").exists():
             _delete_first_index(path)
 
+    def set_texts(self, name: str, index: CollectionIndex, texts: TextIndexing) -> None:
+        self._update_metadata(name, index, texts.to_meta())
+
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
+        self._update_metadata(name, index, {"ingested": current_time()})
+
+    def _update_metadata(self, name: str, index: CollectionIndex, change: Meta) -> None:
         is_build = (index.folder / METADATA_FILE).exists()
         folder = index.folder if is_build else self.local_dir(name)
-        write_metadata(folder, {**read_metadata(folder), "ingested": current_time()})
+        write_metadata(folder, {**read_metadata(folder), **change})
 
     def delete(self, name: str) -> None:
         path = self.local_dir(name)
@@ -186,7 +197,7 @@ class LocalBackend:
         from indexer.stores.edge.store import EdgeStore
 
         store = EdgeStore(index.folder)
-        store.ensure(make_schema(index.card.dim), accept_older=for_ingest)
+        store.ensure(index.schema, accept_older=for_ingest)
         return store
 
 
@@ -225,8 +236,10 @@ def _read_metadata_file(file: Path) -> Meta:
 
 
 def write_metadata(path: Path, meta: Meta) -> None:
-    """Replace the file atomically and durably; format 2 keeps out programs that know one index."""
-    content = {**meta, "format": 2 if meta.get("index") else 1}
+    """Replace the file atomically and durably; its format keeps out programs that know one index,
+    or only the first version of what is searched by words."""
+    texts = [TextIndexing.from_meta(index).version for index in (meta, meta.get("old", {}))]
+    content = {**meta, "format": FORMAT if max(texts) > 1 else 2 if meta.get("index") else 1}
     text = json.dumps(content, indent=2, ensure_ascii=False)
     write_file(path / METADATA_FILE, text, mode=PRIVATE)
     if path.parent.name != INDEXES:
@@ -259,7 +272,18 @@ def _make_index(path: Path, meta: Meta) -> CollectionIndex:
     is_link = (path / INDEXES).is_symlink() or (path / key).is_symlink()
     if key and (is_link or not INDEX_PATTERN.fullmatch(key)):
         raise ValueError(f"its index {key!r} is not a folder in {INDEXES}")
-    return CollectionIndex(key, parse_card(meta), meta["created"], meta.get("ingested"), path / key)
+    return CollectionIndex(
+        key,
+        parse_card(meta),
+        meta["created"],
+        meta.get("ingested"),
+        path / key,
+        texts=TextIndexing.from_meta(meta),
+    )
+
+
+def _make_metadata(card: ModelCard, texts: TextIndexing) -> Meta:
+    return {"created": current_time(), "card": asdict(card), **texts.to_meta()}
 
 
 def _select_index_keys(meta: Meta) -> Meta:

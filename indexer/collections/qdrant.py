@@ -34,7 +34,7 @@ from indexer.collections.backend import (
     no_old_index_error,
     parse_card,
 )
-from indexer.collections.schema import FORMAT, make_schema
+from indexer.collections.schema import FORMAT, LATEST_TEXTS, TextIndexing, make_schema
 from indexer.config import Config, server_dir
 from indexer.errors import CollectionError
 from indexer.stores.base import Layout, Store
@@ -206,8 +206,10 @@ class QdrantBackend:
             )
         return indexes
 
-    def create(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        index = self._create_index(name, FIRST, card, layout)
+    def create(
+        self, name: str, card: ModelCard, layout: Layout, texts: TextIndexing = LATEST_TEXTS
+    ) -> CollectionIndex:
+        index = self._create_index(name, FIRST, card, layout, texts)
         if index.server_collection and index.server_collection.info:  # another process was faster
             found = self.find(name)
             if found is not None:
@@ -217,13 +219,15 @@ class QdrantBackend:
         )
         return index
 
-    def start_build(self, name: str, card: ModelCard, layout: Layout) -> CollectionIndex:
-        index = self._create_index(name, make_index_name(), card, layout)
+    def start_build(
+        self, name: str, card: ModelCard, layout: Layout, texts: TextIndexing = LATEST_TEXTS
+    ) -> CollectionIndex:
+        index = self._create_index(name, make_index_name(), card, layout, texts)
         self._set_aliases({name + NEW: index.key})
         return index
 
     def _create_index(
-        self, name: str, stamp: str, card: ModelCard, layout: Layout
+        self, name: str, stamp: str, card: ModelCard, layout: Layout, texts: TextIndexing
     ) -> CollectionIndex:
         """Create the server collection, or return the existing one of that stamp."""
         from indexer.stores.qdrant.schema import create_collection
@@ -237,9 +241,11 @@ class QdrantBackend:
             "card": asdict(card),
             "profile": layout.profile,
             "format": FORMAT,
+            **texts.to_meta(),
         }
+        schema = make_schema(card.dim, names=texts.names)
         is_new = create_collection(
-            get_server(self.connection), key, make_schema(card.dim), layout, {METADATA_KEY: meta}
+            get_server(self.connection), key, schema, layout, {METADATA_KEY: meta}
         )
         return self._make_index(name, key, ServerCollection(None, meta) if is_new else None)
 
@@ -286,11 +292,19 @@ class QdrantBackend:
         for folder in set((self.local_dir(name) / "indexes").glob("*")) - folders:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def set_texts(self, name: str, index: CollectionIndex, texts: TextIndexing) -> None:
+        self._update_metadata(index, texts.to_meta())
+
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
+        self._update_metadata(index, {"ingested": current_time(), **index.texts.to_meta()})
+
+    def _update_metadata(self, index: CollectionIndex, change: Meta) -> None:
         server = index.server_collection or self._describe(index.key)
-        change = {"key": index.key, "ingested": current_time(), "format": FORMAT}
-        metadata = {METADATA_KEY: {**server.metadata, **change}}
-        self._call(lambda client: client.update_collection(index.key, metadata=metadata))
+        meta = {**server.metadata, "key": index.key, **change}
+        meta["format"] = FORMAT if TextIndexing.from_meta(meta).version > 1 else 2
+        self._call(
+            lambda client: client.update_collection(index.key, metadata={METADATA_KEY: meta})
+        )
 
     def delete(self, name: str) -> None:
         aliases = self._read(_list_aliases)
@@ -309,7 +323,7 @@ class QdrantBackend:
         store = QdrantStore(
             get_server(self.connection), index.key, layout, server.info, is_new=not server.info
         )
-        store.ensure(make_schema(index.card.dim))
+        store.ensure(index.schema)
         return store
 
     def _call(self, operation: Callable[[QdrantClient], T], *, is_read: bool = False) -> T:
@@ -340,7 +354,13 @@ class QdrantBackend:
             stamp = re.sub(r"\D", "", meta["created"])
         folder = self.local_dir(name) / "indexes" / stamp
         return CollectionIndex(
-            key, parse_card(meta), meta["created"], meta.get("ingested"), folder, server
+            key,
+            parse_card(meta),
+            meta["created"],
+            meta.get("ingested"),
+            folder,
+            server,
+            TextIndexing.from_meta(meta),
         )
 
     def _describe(self, key: str) -> ServerCollection:

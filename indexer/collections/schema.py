@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from indexer.stores.base import TENANT_KEY, Schema
 
-FORMAT = 2
-"""The newest readable format: 1 has one index, 2 may have several."""
+FORMAT = 3
+"""The newest readable format: 1 has one index, 2 may have several, 3 has version 2 of
+`TextIndexing`."""
 
-IMAGE, TEXT, BM25 = "image", "text", "bm25"
+IMAGE, TEXT, NAME, BM25 = "image", "text", "name", "bm25"
 
 KEYWORDS = ("kind", "format", "folder", "languages", "tags", "paths", "content", "name", "camera")
 INTEGERS = ("year",)
 FACETS = ("kind", "format", "folder", "year", "languages", "tags", "camera")
 
 
-def make_schema(dim: int) -> Schema:
-    """The schema of a collection with vectors of `dim`."""
-    return Schema(((IMAGE, dim), (TEXT, dim)), (BM25,), KEYWORDS, INTEGERS, TENANT_KEY)
+@dataclass(frozen=True, slots=True)
+class TextIndexing:
+    """What the points of an index have for searches by words; an ingest brings them up to date.
+
+    Attributes:
+        names: Whether an image whose file name has words has a `name` vector.
+        version: 1: before there were names; 2: names, and `bm25` vectors with stems.
+    """
+
+    names: bool = True
+    version: int = 2
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> TextIndexing:
+        """Parse what an index's metadata says; nothing is version 1."""
+        return cls(bool(meta.get("names", False)), int(meta.get("text_version", 1)))
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the next ingest brings the points up to date."""
+        return self.version < LATEST_TEXTS.version
+
+    def to_meta(self) -> dict[str, Any]:
+        return {"names": self.names, "text_version": self.version}
+
+    def update(self, names: bool | None) -> TextIndexing:
+        """What an ingest makes of it: `names` of None keeps what there is, and adds names to an
+        index of version 1."""
+        if names is None:
+            names = self.names or self.is_outdated
+        return TextIndexing(names)
+
+
+LATEST_TEXTS = TextIndexing()
+
+
+def make_schema(dim: int, *, names: bool = True) -> Schema:
+    """The schema of a collection with vectors of `dim`, and with those of names or without."""
+    dense = (IMAGE, TEXT, NAME) if names else (IMAGE, TEXT)
+    return Schema(tuple((name, dim) for name in dense), (BM25,), KEYWORDS, INTEGERS, TENANT_KEY)

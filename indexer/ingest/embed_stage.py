@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from embedder import Embedder, EmbedderError, Input, UnavailableError
-from indexer.collections.schema import IMAGE, TEXT
+from indexer.collections.schema import IMAGE, NAME, TEXT
 from indexer.errors import IndexerError, MissingExtraError
 from indexer.ingest.types import PointWrite, StageTimer
 from indexer.types import Vector
 
+T = TypeVar("T")
+MAX_CACHED_NAMES = 4096  # of folders, and of series of files: they recur
 PointVectors: TypeAlias = "dict[str, Vector]"
 """The dense vectors of one point by name."""
 
@@ -36,6 +38,7 @@ class EmbedStage:
     ) -> None:
         self._embedder, self._batch_size = embedder, batch_size
         self._timer = timer or StageTimer()
+        self._names: dict[str, Vector] = {}  # embedded before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
     def submit(self, writes: Sequence[PointWrite]) -> Future[list[PointVectors | EmbedFailedError]]:
@@ -43,11 +46,11 @@ class EmbedStage:
 
         The result raises `IndexerError` where the model cannot be reached.
         """
-        if any(write.images or write.texts for write in writes):
+        if any(write.images or write.texts or write.names for write in writes):
             return self._thread.submit(self._embed, list(writes))
         self._timer.add("embed", 0.0)  # the report names the stage
         done: Future[list[PointVectors | EmbedFailedError]] = Future()
-        done.set_result([_combine(write, i, {}) for i, write in enumerate(writes)])
+        done.set_result([_combine(write, None, {}) for write in writes])
         return done
 
     def __enter__(self) -> EmbedStage:
@@ -57,42 +60,47 @@ class EmbedStage:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _embed(self, writes: list[PointWrite]) -> list[PointVectors | EmbedFailedError]:
-        """Images and texts apart: a batch of one kind wastes nothing on padding."""
-        images = [(i, None, Input(images=w.images)) for i, w in enumerate(writes) if w.images]
-        texts = [
-            (i, text, Input(text=text))
-            for i, write in enumerate(writes)
-            for text in write.texts
-            if text not in write.text_vectors
-        ]
-        outputs: dict[tuple[int, str | None], Vector | EmbedFailedError] = {}
+        """Images and texts apart: a batch of one kind wastes nothing on padding. Each text once."""
+        with_images = [i for i, write in enumerate(writes) if write.images]
+        known = {text: row for write in writes for text, row in write.text_vectors.items()}
+        known |= self._names
+        wanted = dict.fromkeys(text for write in writes for text in (*write.texts, *write.names))
+        texts = [text for text in wanted if text not in known]
         with self._timer("embed"):
-            for wanted in (images, texts):
-                inputs = [item for _, _, item in wanted]
-                rows = embed_each(self._embedder, inputs, self._batch_size)
-                for (index, text, _), row in zip(wanted, rows, strict=True):
-                    outputs[index, text] = row
-        return [_combine(write, index, outputs) for index, write in enumerate(writes)]
+            images = self._embed_inputs(
+                with_images, [Input(images=writes[i].images) for i in with_images]
+            )
+            rows = {**known, **self._embed_inputs(texts, [Input(text=text) for text in texts])}
+        names = {name for write in writes for name in write.names}
+        if len(self._names) > MAX_CACHED_NAMES:
+            self._names.clear()
+        self._names |= {n: row for n in names if not isinstance(row := rows[n], EmbedFailedError)}
+        return [_combine(write, images.get(i), rows) for i, write in enumerate(writes)]
+
+    def _embed_inputs(
+        self, keys: Sequence[T], inputs: Sequence[Input]
+    ) -> dict[T, Vector | EmbedFailedError]:
+        return dict(zip(keys, embed_each(self._embedder, inputs, self._batch_size), strict=True))
 
 
 def _combine(
     write: PointWrite,
-    index: int,
-    outputs: Mapping[tuple[int, str | None], Vector | EmbedFailedError],
+    image: Vector | EmbedFailedError | None,
+    rows: Mapping[str, Vector | EmbedFailedError],
 ) -> PointVectors | EmbedFailedError:
-    """The vectors of one point: those that it came with, and those that were embedded."""
-    rows: dict[str, list[Vector | EmbedFailedError]] = {}
-    if write.images:
-        rows[IMAGE] = [outputs[index, None]]
-    elif write.image_vector is not None:
-        rows[IMAGE] = [write.image_vector]
-    if write.texts:
-        given = write.text_vectors
-        rows[TEXT] = [given[t] if t in given else outputs[index, t] for t in write.texts]
+    """The vectors of one point; `rows` are those of texts. A name that the model cannot embed is
+    left out."""
+    vectors: PointVectors = {}
     try:
-        return {name: mean_vector([require_vector(r) for r in row]) for name, row in rows.items()}
+        image = write.image_vector if image is None else image
+        if image is not None:
+            vectors[IMAGE] = mean_vector([require_vector(image)])
+        if write.texts:
+            vectors[TEXT] = mean_vector([require_vector(rows[text]) for text in write.texts])
     except EmbedFailedError as error:
         return error
+    names = [row for name in write.names if not isinstance(row := rows[name], EmbedFailedError)]
+    return {**vectors, NAME: mean_vector(names)} if names else vectors
 
 
 def require_vector(output: Vector | EmbedFailedError) -> Vector:

@@ -57,7 +57,8 @@ PROGRAM_PATTERN = re.compile(
     r"captură de ecran|снимок экрана|скриншот|знімок екрана|スクリーンショット|屏幕截图|屏幕快照|"
     r"螢幕擷取畫面|螢幕快照|截屏|截图|截圖|스크린샷|لقطة شاشة|ภาพหน้าจอ|"
     r"whats ?app[ _-]*(image|video|bild|imagen|imagem|immagine|kép)?|signal(?=[-_ ]\d)|"
-    r"received(?=_\d)|snapchat(?=-\d)|fb_img|image (uploaded )?from ios|(max|hq|sd|mq)(res)?default|"
+    r"received(?=_\d)|snapchat(?=-\d)|fb_img|image (uploaded )?from ios|"
+    r"(max|hq|sd|mq)(res)?default|"
     r"ohne titel|sans titre|sin título|senza titolo|sem título|без названия|без имени|bez názvu|"
     r"bez tytułu|名称未設定",
     re.IGNORECASE,
@@ -69,49 +70,56 @@ COPY_PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-NOISE = frozenset(
+_NOISE = (
     # cameras, phones and programs
-    "img image images imag imgp mvimg dsc dscn dscf dscs dcim pxl vid mov gopr dji cimg hpim pict"
-    " picture pictures pic pics photo photos foto fotos bild bilder photograph hdr cof jpg jpeg png"
-    " gif webp tif tiff heic heif raw dng px dpi cmyk rgb srgb wa scan scans scanned numérisation"
-    " download clipboard untitled unbenannt unnamed obraz immagine imagen imagem afbeelding billede"
-    " bilde kuva kép fénykép изображение фото фотография картинка зображення 画像 写真 無題 图片 圖片"
-    " 照片 图像 相片 未命名 이미지 사진 제목없음 صورة صور รูปภาพ ภาพ फोटो"
+    "img image images imag imgp mvimg dsc dscn dscf dscs dcim pxl vid mov gopr dji cimg hpim pict "
+    "picture pictures pic pics photo photos foto fotos bild bilder photograph hdr cof jpg jpeg "
+    "png gif webp tif tiff heic heif raw dng px dpi cmyk rgb srgb wa scan scans scanned "
+    "numérisation download clipboard untitled unbenannt unnamed obraz immagine imagen imagem "
+    "afbeelding billede bilde kuva kép fénykép изображение фото фотография картинка зображення "
+    "画像 写真 無題 图片 圖片 照片 图像 相片 未命名 이미지 사진 제목없음 صورة صور รูปภาพ ภาพ फोटो "
     # sites
-    " unsplash pexels pixabay shutterstock istockphoto istock adobestock depositphotos dreamstime"
-    " gettyimages flickr instagram facebook pinterest imgur www com http https"
+    "unsplash pexels pixabay shutterstock istockphoto istock adobestock depositphotos dreamstime "
+    "gettyimages flickr instagram facebook pinterest imgur www com http https "
     # versions
-    " thumb thumbs thumbnail thumbnails tmp temp resized compressed optimized lowres hires fullsize".split()
+    "thumb thumbs thumbnail thumbnails tmp temp resized compressed optimized lowres hires "
+    "fullsize"
 )
+NOISE = frozenset(_NOISE.split())
 """Words that say nothing wherever they are."""
 
-TRAILING_NOISE = frozenset(
-    "final finale copy kopie copie copia cópia kopia kopi копия копія kopio kopya másolat edit edited"
-    " bearbeitet modifié editado modificato edytowane new neu nuevo nouveau version ver rev draft"
-    " entwurf original orig web hd uhd full crop cropped scaled collage burst".split()
+_TRAILING_NOISE = (
+    "final finale copy kopie copie copia cópia kopia kopi копия копія kopio kopya másolat edit "
+    "edited bearbeitet modifié editado modificato edytowane new neu nuevo nouveau version ver rev "
+    "draft entwurf original orig web hd uhd full crop cropped scaled collage burst"
 )
+TRAILING_NOISE = frozenset(_TRAILING_NOISE.split())
 """Words that say nothing at the end: a copy, an edited version, a size."""
 
-INNER_FOLDERS = frozenset(
-    "camera cameras dcim canon nikon olymp panasonic msdcf apple import imports export exports"
-    " originals original edited edits raw raws jpg jpeg png jpegs selection best favorites favourites"
-    " web small large hires lowres thumbs thumbnails misc sonstiges divers other others various new"
-    " neu todo sorted unsorted backup kamera kameras appareil cámara камера カメラ 相机 相機 카메라".split()
+_INNER_FOLDERS = (
+    "camera cameras dcim canon nikon olymp panasonic msdcf apple import imports export exports "
+    "originals original edited edits raw raws jpg jpeg png jpegs selection best favorites "
+    "favourites web small large hires lowres thumbs thumbnails misc sonstiges divers other others "
+    "various new neu todo sorted unsorted backup kamera kameras appareil cámara камера カメラ "
+    "相机 相機 카메라"
 )
+INNER_FOLDERS = frozenset(_INNER_FOLDERS.split())
 """Words that say nothing in the name of a folder."""
 
-ROOT_FOLDERS = frozenset(
-    "pictures photos images bilder fotos photographs photo foto imagenes imágenes imagens immagini"
-    " afbeeldingen billeder obrazy zdjęcia kuvat bilde изображения фотографии фото картинки 画像 写真"
-    " ピクチャ 图片 照片 圖片 相簿 사진 그림 الصور รูปภาพ my album albums gallery galleries galerie library"
-    " media medien downloads download desktop documents dokumente documentos home users mnt volumes"
-    " tmp temp var srv opt root data dataset datasets usr work onedrive dropbox drive icloud"
-    " googledrive nextcloud whatsapp telegram screenshots bildschirmfotos".split()
+_ROOT_FOLDERS = (
+    "pictures photos images bilder fotos photographs photo foto imagenes imágenes imagens "
+    "immagini afbeeldingen billeder obrazy zdjęcia kuvat bilde изображения фотографии фото "
+    "картинки 画像 写真 ピクチャ 图片 照片 圖片 相簿 사진 그림 الصور รูปภาพ my album albums "
+    "gallery galleries galerie library media medien downloads download desktop documents "
+    "dokumente documentos home users mnt volumes tmp temp var srv opt root data dataset datasets "
+    "usr work onedrive dropbox drive icloud googledrive nextcloud whatsapp telegram screenshots "
+    "bildschirmfotos"
 )
+ROOT_FOLDERS = frozenset(_ROOT_FOLDERS.split())
 """Folders of everything; what is above them says nothing about an image either."""
 
 ACCOUNT_PATTERN = re.compile(r"/((home|users)/)?[^/]*", re.IGNORECASE)
-"""What an absolute path begins with, and is not about its files: an account, or the first folder."""
+"""What an absolute path begins with that is not about its files: an account, or a first folder."""
 
 
 def describe_path(path: str) -> str | None:

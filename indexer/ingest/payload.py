@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.ingest.names import describe_path
 from indexer.paths import display_path, split_path
 from indexer.types import Caption, Payload
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_CAPTIONS = 64
 MAX_PATHS = 256
+MAX_NAMES = 4
 DOCUMENT_FORMATS = {".md": "markdown", ".markdown": "markdown", ".rst": "rst"}
 
 
@@ -97,6 +99,15 @@ def texts_to_embed(payload: Payload) -> list[str]:
     if payload["kind"] == "text":
         return [payload["text"]]
     return [caption["text"] for caption in payload["captions"]]
+
+
+def names_to_embed(payload: Payload) -> list[str]:
+    """What the `name` vector of an image is made from: what its names say, if they have words. The
+    text of a document speaks for itself."""
+    if payload["kind"] == "text":
+        return []
+    names = dict.fromkeys(map(describe_path, payload["paths"]))
+    return [name for name in names if name][:MAX_NAMES]
 
 
 def keyword_text(payload: Payload) -> str:

@@ -39,6 +39,7 @@ from indexer.ingest.reconcile import (
     reconcile,
     take_vectors,
 )
+from indexer.ingest.refresh import TextRefresh
 from indexer.ingest.scan import Scan
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.ingest.write_stage import COMMIT_INTERVAL, WriteStage
@@ -168,6 +169,9 @@ class _Pipeline:
         options, catalog = self._options, self._catalog
         with self._timer("check"):
             check_consistency(self._collection.store, catalog, shared=self._collection.is_shared)
+        refresh = TextRefresh(
+            self._collection, self._embed_stage, options.names, self._report_progress, self._stop
+        )
         scan = Scan(self._sources, catalog, self._skipped)
         with self._timer("scan"):
             for path in scan.run(self._stop):
@@ -176,6 +180,8 @@ class _Pipeline:
         if not options.dry_run:
             catalog.commit()
         with self._embed_stage:
+            if not options.dry_run:
+                refresh.run()
             try:
                 self._ingest_pending(coordinator)
                 removed = self._prune() if options.prune and not self._stop.is_set() else 0
@@ -235,7 +241,8 @@ class _Pipeline:
             changes, orphans = collect_changes(files, self._catalog)
         with self._timer("upsert"):
             load_stored(changes, self._collection.store, shared=self._collection.is_shared)
-        plans = [reconcile(change, self._sources.roots) for change in changes]
+        names = self._collection.active_index.names
+        plans = [reconcile(change, self._sources.roots, names=names) for change in changes]
         again = orphans + [f for plan in plans if plan.lacks_image for f in plan.change.arrived]
         plans = [plan for plan in plans if not plan.lacks_image]
         writes = [] if self._options.dry_run else [w for plan in plans for w in plan.writes]

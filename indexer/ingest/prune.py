@@ -108,7 +108,8 @@ def remove_paths(
     while page := list(islice(remaining, BATCH_SIZE)):
         changes = collect_removals(page, catalog)
         load_stored(changes, collection.store, shared=collection.is_shared)
-        plans = [reconcile(change, roots) for change in changes]
+        names = collection.active_index.names
+        plans = [reconcile(change, roots, names=names) for change in changes]
         writes = [write for plan in plans for write in plan.writes]
         outputs = [] if write_stage.dry_run else embed_stage.submit(writes).result()
         take_vectors(plans, outputs)

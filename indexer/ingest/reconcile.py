@@ -15,11 +15,13 @@ from enum import Enum
 from typing import Literal
 
 from indexer.captions.normalize import FileCaptions
+from indexer.collections.schema import NAME, TEXT
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.payload import (
     build_payload,
     is_same_payload,
     keyword_text,
+    names_to_embed,
     texts_to_embed,
 )
 from indexer.ingest.types import (
@@ -173,9 +175,17 @@ def load_stored(changes: Iterable[ContentChange], store: Store, *, shared: bool)
         wanted[record.id][record.id] = record
 
 
-def reconcile(change: ContentChange, roots: Sequence[str] = ()) -> ContentPlan:
-    """Plan what becomes of a content. `roots` are those of this run: paths under them that it has
-    not seen are gone, paths elsewhere stay with the point."""
+def reconcile(
+    change: ContentChange, roots: Sequence[str] = (), *, names: bool = False
+) -> ContentPlan:
+    """Plan what becomes of a content.
+
+    Args:
+        change: The content, and how its files change.
+        roots: Those of this run: paths under them that it has not seen are gone, paths elsewhere
+            stay with the point.
+        names: Whether the points have vectors of names.
+    """
     kept = {file.path: file for file in change.before if file.path not in change.left}
     arrived = {item.file.path: item.file for item in change.arrived}
     foreign, forgotten = _reconcile_foreign_paths(change, {**kept, **arrived}, roots)
@@ -196,11 +206,14 @@ def reconcile(change: ContentChange, roots: Sequence[str] = ()) -> ContentPlan:
     match action:
         case Action.CREATE:
             ids = change.content.point_ids
-            plan.writes = [_plan_new_point(change, *pair) for pair in zip(ids, new, strict=True)]
+            plan.writes = [
+                _plan_new_point(change, id, payload, names=names)
+                for id, payload in zip(ids, new, strict=True)
+            ]
             plan.outcome = "updated" if change.replaces or change.before else "added"
         case Action.ADOPT | Action.UPDATE:
             old = _old_payloads(change, action)
-            plan.writes = _plan_updates(change, old, new)
+            plan.writes = _plan_updates(change, old, new, names=names)
             plan.outcome = _compare_outcome(change, old, new)
     return plan
 
@@ -281,7 +294,7 @@ def _old_payloads(change: ContentChange, action: Action) -> list[Payload]:
     return [change.stored[id].payload for id in change.content.point_ids]
 
 
-def _plan_new_point(change: ContentChange, id: str, payload: Payload) -> PointWrite:
+def _plan_new_point(change: ContentChange, id: str, payload: Payload, *, names: bool) -> PointWrite:
     decoded = [item for item in change.arrived if item.images]
     vectors = (item.image_vector for item in change.arrived if item.image_vector is not None)
     return PointWrite(
@@ -291,13 +304,14 @@ def _plan_new_point(change: ContentChange, id: str, payload: Payload) -> PointWr
         images=decoded[0].images if decoded else (),
         image_vector=next(vectors, None),
         texts=tuple(texts_to_embed(payload)),
+        names=tuple(names_to_embed(payload)) if names else (),
         text_vectors=_given_text_vectors(change),
         keyword_text=keyword_text(payload),
     )
 
 
 def _plan_updates(
-    change: ContentChange, old: Sequence[Payload], new: Sequence[Payload]
+    change: ContentChange, old: Sequence[Payload], new: Sequence[Payload], *, names: bool
 ) -> list[PointWrite]:
     """The points whose payload has changed, with what must be embedded again."""
     writes = []
@@ -305,17 +319,20 @@ def _plan_updates(
         if is_same_payload(before, after):
             continue
         old_texts, new_texts = texts_to_embed(before), texts_to_embed(after)
-        drop_text = bool(old_texts) and not new_texts
+        old_names, new_names = names_to_embed(before), names_to_embed(after)
         keywords: str | None = keyword_text(after)
-        if not drop_text and keywords == keyword_text(before):
+        if keywords == keyword_text(before):
             keywords = None
+        dropped = [TEXT] if old_texts and not new_texts else []
+        dropped += [NAME] if names and old_names and not new_names else []
         writes.append(
             PointWrite(
                 id=id,
                 payload=after,
                 is_new=False,
-                drop_text=drop_text,
+                dropped=tuple(dropped),
                 texts=tuple(new_texts) if new_texts != old_texts else (),
+                names=tuple(new_names) if names and new_names != old_names else (),
                 text_vectors=_given_text_vectors(change),
                 keyword_text=keywords,
             )

@@ -36,6 +36,7 @@ class IngestOptions(SourceOptions):
         prune: Remove the points of files that are gone.
         dry_run: Report what would be done; write nothing.
         embed_frames: Embed several frames of an animation, not the first alone.
+        names: Embed what the names of files say; None: as the collection was ingested last.
     """
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
@@ -44,6 +45,7 @@ class IngestOptions(SourceOptions):
     prune: bool = False
     dry_run: bool = False
     embed_frames: bool = False
+    names: bool | None = None
 
     @classmethod
     def from_config(cls, config: Config, **options: Any) -> IngestOptions:
@@ -52,6 +54,7 @@ class IngestOptions(SourceOptions):
             "limits": DecodeLimits(config.max_bytes, config.max_pixels),
             "batch_size": config.batch,
             "decode_threads": config.decode_threads,
+            "names": config.names,
         }
         return cls(**from_settings | options)
 
@@ -101,17 +104,17 @@ class PointWrite:
     """One point to write, and what must be embedded for it.
 
     `is_new` writes the whole point. Otherwise its payload is replaced, and those vectors that are
-    given. `drop_text` removes the text vector: the store has no call for that, so the point is
-    written whole with the image vector that it has.
+    given; those named in `dropped` are deleted.
     """
 
     id: str
     payload: Payload
     is_new: bool
-    drop_text: bool = False
+    dropped: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
     image_vector: Vector | None = None
     texts: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     text_vectors: Mapping[str, Vector] = field(default_factory=dict)
     keyword_text: str | None = None  # None: the sparse vector stays as it is
 

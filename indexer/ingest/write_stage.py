@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 
 from indexer.collections.collection import OpenCollection
-from indexer.collections.schema import BM25, IMAGE
+from indexer.collections.schema import BM25
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.reconcile import Action, ContentPlan
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.types import StageTimer
 from indexer.search.bm25 import build_document_vector
-from indexer.types import Record
+from indexer.types import Record, SparseVector, Vector
 
 UPSERT_BATCH = 256  # points per message
 COMMIT_INTERVAL = 5.0  # seconds; files written since then are read again after a crash
@@ -70,19 +70,21 @@ class WriteStage:
 
     def _write_points(self, plans: Sequence[ContentPlan]) -> None:
         writes = [(write, plan.vectors.get(write.id)) for plan in plans for write in plan.writes]
-        dropped = [write.id for write, _ in writes if write.drop_text]
-        stored = self._store.retrieve(dropped, vectors=True) if dropped else []
-        images = {record.id: {IMAGE: record.vectors[IMAGE]} for record in stored}
+        dropped: dict[str, list[str]] = {}
         whole: list[Record] = []
         patches: list[Record] = []
         for write, embedded in writes:
-            vectors = {**images.get(write.id, {}), **(embedded or {})}
+            vectors: dict[str, Vector | SparseVector] = dict(embedded or {})
             if write.keyword_text is not None:
                 vectors[BM25] = build_document_vector(write.keyword_text)
-            records = whole if write.is_new or write.drop_text else patches
+            records = whole if write.is_new else patches
             records.append(Record(write.id, vectors, write.payload))
+            for name in write.dropped:
+                dropped.setdefault(name, []).append(write.id)
         for start in range(0, len(whole), UPSERT_BATCH):
             self._store.upsert(whole[start : start + UPSERT_BATCH])
+        for name, ids in dropped.items():  # before the payload, which tells that all is done
+            self._store.delete_vectors(ids, name)
         for start in range(0, len(patches), UPSERT_BATCH):
             self._store.patch(patches[start : start + UPSERT_BATCH])
 

@@ -41,6 +41,7 @@ class PlanRequest:
     dim: int
     texts: int = 0
     captions: float = 0.0
+    names: bool = True
     card: ModelCard | None = None
     profile: str | None = None
     replicas: int | None = None
@@ -59,7 +60,7 @@ class PlanRequest:
 
     @property
     def load(self) -> CollectionLoad:
-        return CollectionLoad(self.images, self.texts, self.captions, self.dim)
+        return CollectionLoad(self.images, self.texts, self.captions, self.dim, self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +222,8 @@ def _collect_notes(
         )
         if load.vectors < load.slots:
             notes.append(
-                "every point takes the space of an image vector and a text vector, even if it has "
-                "only one of them"
+                "every point takes the space of a vector of each kind (image, text and name), even "
+                "if it has only one of them"
             )
     if load.points >= MANY_POINTS:
         notes.append("the catalog of files is one SQLite file on the machine that ingests")

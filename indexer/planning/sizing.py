@@ -26,14 +26,15 @@ MIN_REPLICATED_NODES = 3  # so that one may fail
 class CollectionLoad:
     """The contents of a collection.
 
-    `captions` is the average per image; all captions of an image make one vector. `texts` counts
-    chunks: a short text is one.
+    `captions` is the average per image; all captions of an image make one vector, and its `names`
+    another. `texts` counts chunks: a short text is one.
     """
 
     images: int
     texts: int
     captions: float
     dim: int
+    names: bool = False
 
     @property
     def points(self) -> int:
@@ -41,14 +42,21 @@ class CollectionLoad:
 
     @property
     def vectors(self) -> int:
-        """The dense vectors of images, of their captions, and of texts."""
-        return self.images + round(self.images * min(self.captions, 1.0)) + self.texts
+        """The dense vectors of images, of their captions and names, and of texts. Not every name
+        has words; that is not known before."""
+        captioned = round(self.images * min(self.captions, 1.0))
+        return self.images + captioned + self.named + self.texts
+
+    @property
+    def named(self) -> int:
+        """The images whose names are embedded."""
+        return self.images if self.names else 0
 
     @property
     def slots(self) -> int:
         """The dense vectors that take space: each named vector does in every point, even in one
         without it (measured: the engine writes zeros)."""
-        return self.points * len(make_schema(self.dim).dense)
+        return self.points * len(make_schema(self.dim, names=self.names).dense)
 
     @property
     def payload(self) -> float:

@@ -119,7 +119,7 @@ def estimate_embedding(
     if cost is None:
         return None
     tflops = GPUS[gpu].peak_tflops * utilization
-    captions = load.images * load.captions + load.texts * cost.passage_factor
+    captions = load.images * load.captions + load.named + load.texts * cost.passage_factor
     tflop = load.images * cost.image_tflop + captions * cost.caption_tflop
     device_days = tflop / tflops / SECONDS_PER_DAY
     rate = tflops / cost.image_tflop
@@ -140,7 +140,7 @@ def estimate_embedding(
 
 def _estimate_starter(load: CollectionLoad, days: float | None) -> EmbeddingEstimate:
     """Use the measured speed of whole ingests: core-seconds = cores / images per second."""
-    texts = load.images * load.captions + load.texts
+    texts = load.images * load.captions + load.named + load.texts
     seconds = load.images / of.STARTER_IMAGES_PER_SECOND + texts / of.STARTER_TEXTS_PER_SECOND
     core_days = seconds * of.STARTER_CORES / SECONDS_PER_DAY
     return EmbeddingEstimate(

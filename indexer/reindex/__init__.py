@@ -183,7 +183,8 @@ def _get_or_start_build(
     build = indexes.building
     if build is None:
         check_disk_space(backend.local_dir(name), MIN_FREE_BYTES + _estimate_bytes(before, card))
-        return backend.start_build(name, card, make_layout(config, backend.get_layout(before)))
+        layout = make_layout(config, backend.get_layout(before))
+        return backend.start_build(name, card, layout, before.texts.update(config.names))
     if build.card.fingerprint != card.fingerprint:
         raise CollectionError(
             f"an index of {format_model(build.card)} is half built, and another was requested; "

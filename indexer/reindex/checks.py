@@ -13,12 +13,12 @@ from PIL.Image import Image
 
 from embedder.types import Embedder, Input
 from indexer.collections.collection import OpenCollection
-from indexer.collections.schema import IMAGE, TEXT
+from indexer.collections.schema import IMAGE, NAME, TEXT
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog, is_missing
 from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.embed_stage import EmbedFailedError, embed_each, mean_vector, require_vector
-from indexer.ingest.payload import texts_to_embed
+from indexer.ingest.payload import names_to_embed, texts_to_embed
 from indexer.ingest.types import DecodedFile, IngestOptions
 from indexer.paths import ancestors, is_local_file, resolve_display_path
 from indexer.search.searcher import Searcher
@@ -136,6 +136,8 @@ def _check_point(record: Record, decode_stage: DecodeStage, embedder: Embedder) 
         inputs[IMAGE] = [Input(images=images)]
     if TEXT in record.vectors:
         inputs[TEXT] = [Input(text=text) for text in texts_to_embed(record.payload)]
+    if NAME in record.vectors:
+        inputs[NAME] = [Input(text=name) for name in names_to_embed(record.payload)]
     for name, items in inputs.items():
         cosine = float(np.dot(_embed_mean(items, embedder), np.asarray(record.vectors[name])))
         if not cosine > MIN_COSINE:

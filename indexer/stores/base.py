@@ -68,6 +68,11 @@ class Store(Protocol):
         """Create the collection and its payload indexes if they are missing."""
         ...
 
+    def alter(self, schema: Schema) -> None:
+        """Give the collection the dense vectors of `schema`: new ones, which no point has yet, and
+        without those that only its former schema has."""
+        ...
+
     def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         """Insert or replace points, acknowledged on return. All are validated first.
 
@@ -81,6 +86,10 @@ class Store(Protocol):
 
     def delete(self, ids: Sequence[str]) -> None: ...
 
+    def delete_vectors(self, ids: Sequence[str], name: str) -> None:
+        """Delete the vector `name` of existing points, as far as they have one."""
+        ...
+
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]: ...
 
     def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
@@ -92,7 +101,7 @@ class Store(Protocol):
         ...
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        """The existing points among `ids`, in any order."""
+        """The existing points among `ids`, in any order; with the vectors of the schema."""
         ...
 
     def scroll(

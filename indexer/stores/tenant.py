@@ -37,6 +37,9 @@ class TenantStore:
     def ensure(self, schema: Schema) -> None:
         self.store.ensure(schema)
 
+    def alter(self, schema: Schema) -> None:
+        self.store.alter(schema)
+
     def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         self.store.upsert(self._to_stored(records), stop)
 
@@ -46,6 +49,10 @@ class TenantStore:
 
     def delete(self, ids: Sequence[str]) -> None:
         self.store.delete([self._mask_id(record.id) for record in self.retrieve(ids)])
+
+    def delete_vectors(self, ids: Sequence[str], name: str) -> None:
+        own = [self._mask_id(record.id) for record in self.retrieve(ids)]
+        self.store.delete_vectors(own, name)
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         return self._from_answers(self.store.query_batch([*map(self._narrow_request, requests)]))

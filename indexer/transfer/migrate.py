@@ -25,6 +25,7 @@ from indexer.errors import CollectionError
 from indexer.stores.base import (
     MIN_FREE_BYTES,
     Layout,
+    Schema,
     Store,
     check_disk_space,
 )
@@ -124,6 +125,17 @@ def select_missing(pages: Iterable[Page], store: Store) -> Iterator[Page]:
         yield page._replace(records=[r for r in page.records if r.id not in existing])
 
 
+def select_vectors(pages: Iterable[Page], schema: Schema) -> Iterator[Page]:
+    """The same pages without the vectors that `schema` lacks."""
+    names = {*dict(schema.dense), *schema.sparse}
+    for page in pages:
+        records = [
+            replace(r, vectors={n: v for n, v in r.vectors.items() if n in names})
+            for r in page.records
+        ]
+        yield page._replace(records=records)
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """Makes the collection `to.collection` of `backend` out of `source`.
@@ -199,8 +211,11 @@ class Transfer:
         with OpenCollection.open_index(self.to, self.backend, index) as target:
             store = target.store
             before = store.count()
-            sample = next(select_missing([Page(self.source.sample(), None)], store))
-            pages = select_missing(self.source.iter_pages(), store)
+            first = select_vectors([Page(self.source.sample(), None)], index.schema)
+            sample = next(select_missing(first, store))
+            pages = select_missing(select_vectors(self.source.iter_pages(), index.schema), store)
+            if self.source.texts != index.texts:  # the next ingest gives the new points theirs
+                target.set_texts(replace(index.texts, version=1))
             end = self._copy(target, pages, CopyCursor(self.source.identity), None)
             report = TransferReport(points=before + end.copied, copied=end.copied)
             if not end.done:
@@ -249,7 +264,8 @@ class Transfer:
         layout = Layout()
         if replaces:
             layout = self.backend.get_layout(self.backend.get_indexes(name).in_use)
-        return self.backend.start_build(name, card, make_layout(self.to, layout))
+        layout = make_layout(self.to, layout)
+        return self.backend.start_build(name, card, layout, self.source.texts)
 
     def _load_cursor(self, index: CollectionIndex, store: Store) -> CopyCursor:
         """Where to continue, or the beginning; raises `CollectionError` where the unfinished index

@@ -24,7 +24,7 @@ from embedder.types import ModelCard
 from indexer.collections import open_backend
 from indexer.collections.backend import parse_card
 from indexer.collections.collection import lock_for_writing
-from indexer.collections.schema import make_schema
+from indexer.collections.schema import TextIndexing, make_schema
 from indexer.config import Config, parse_name
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
@@ -49,6 +49,7 @@ class SnapshotHeader:
     ingested: str | None
     counts: PointCounts
     card: ModelCard
+    texts: TextIndexing
 
 
 def restore(
@@ -101,7 +102,8 @@ def read_header(archive: Archive) -> SnapshotHeader:
                 f"{FORMAT_VERSION}: update Polylens"
             )
         card = parse_card(header)
-        schema = make_schema(card.dim)
+        texts = TextIndexing.from_meta(header)
+        schema = make_schema(card.dim, names=texts.names)
         if (header["dense"], header["sparse"]) != (dict(schema.dense), list(schema.sparse)):
             raise ValueError(f"its vectors are {header['dense']} and {header['sparse']}")
         kinds = {str(kind): int(points) for kind, points in header["kinds"].items()}
@@ -110,6 +112,7 @@ def read_header(archive: Archive) -> SnapshotHeader:
             ingested=header["ingested"],
             counts=PointCounts(int(header["points"]), kinds),
             card=card,
+            texts=texts,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise archive.damage_error(f"its {FIRST} cannot be read ({error})") from None
@@ -122,7 +125,9 @@ class SnapshotSource(PointSource):
         self.label, self.card, self.ingested = str(archive.path), header.card, header.ingested
         self.identity, self.counts = archive.digest, header.counts
         self.local_state = LocalState(scratch, scratch)
-        self._archive, self._schema = archive, make_schema(header.card.dim)
+        self.texts = header.texts
+        self._archive = archive
+        self._schema = make_schema(header.card.dim, names=header.texts.names)
         self._chunks = _group_chunks(archive)
         self.unnamed_sources = _forget_remote_sources(scratch)
 

@@ -31,7 +31,7 @@ from indexer.transfer.serialization import pack_records, pack_thumbnails
 from indexer.transfer.source import PointSource, open_source_collection
 from indexer.types import IngestProgress, Record
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 has no names
 MAX_CHUNK_POINTS = 4096
 MAX_MEMBER_BYTES = 64 << 20  # of a member of a chunk; larger chunks are halved
 
@@ -109,7 +109,7 @@ def snapshot(
 
 
 def _make_header(config: Config, source: PointSource, *, thumbs: bool) -> dict[str, object]:
-    schema = make_schema(source.card.dim)
+    schema = make_schema(source.card.dim, names=source.texts.names)
     return {
         "format": FORMAT_VERSION,
         "polylens": get_version(),
@@ -121,6 +121,7 @@ def _make_header(config: Config, source: PointSource, *, thumbs: bool) -> dict[s
         "kinds": source.counts.kinds,
         "dense": dict(schema.dense),
         "sparse": list(schema.sparse),
+        **source.texts.to_meta(),
         "thumbs": thumbs,
         "card": asdict(source.card),
     }
@@ -146,7 +147,7 @@ def _pack_chunks(
     records: Sequence[Record], source: PointSource, *, thumbs: bool
 ) -> Iterator[dict[str, bytes]]:
     """The members of one chunk, or of several where one would have too many bytes."""
-    members = pack_records(records, make_schema(source.card.dim))
+    members = pack_records(records, make_schema(source.card.dim, names=source.texts.names))
     if thumbs:
         members |= pack_thumbnails([_read_thumbnail(r, source.local_state) for r in records])
     if len(records) > 1 and max(map(len, members.values())) > MAX_MEMBER_BYTES:

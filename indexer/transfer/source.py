@@ -16,6 +16,7 @@ from embedder.redaction import redact_secrets
 from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, open_backend
 from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import TextIndexing
 from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.stores.base import Store, sample_records
@@ -49,6 +50,7 @@ class PointSource(Protocol):
 
     label: str  # for messages
     card: ModelCard
+    texts: TextIndexing
     identity: str  # changes when the points change
     ingested: str | None
     local_state: LocalState
@@ -73,6 +75,7 @@ class CollectionSource(PointSource):
     def __init__(self, backend: CollectionBackend, collection: OpenCollection, label: str) -> None:
         index = collection.active_index
         self.label, self.card, self.ingested = label, index.card, index.ingested
+        self.texts = index.texts
         self.local_state = LocalState(collection.path, collection.index_dir)
         self.counts = count_points(collection.store)
         self._backend, self._collection = backend, collection

@@ -83,8 +83,12 @@ def test_a_collection_in_a_folder(recorded):
     status = run("indexer", "status")
     assert status["card"]["fingerprint"] == recorded["status"]["card"]["fingerprint"]
     assert status["points"] == recorded["status"]["points"]
+    assert (status["names"], status["needs_update"]) == (False, True)
     check_search(run("indexer", "search", "a tiger"), recorded["search"])
     check_ingest(run("indexer", "ingest", PLACE / "library"), recorded)
+    status = run("indexer", "status")
+    assert (status["names"], status["needs_update"]) == (True, False)
+    assert run("indexer", "doctor")["ok"]
 
 
 def test_a_snapshot(recorded):
@@ -131,3 +135,5 @@ def test_a_collection_on_a_server(recorded, qdrant):
     check_search(run("indexer", "search", "a tiger", store=qdrant.url), recorded["search"])
     report = run("indexer", "ingest", PLACE / "library", store=qdrant.url)
     check_ingest(report, recorded)
+    status = run("indexer", "status", store=qdrant.url)
+    assert (status["names"], status["needs_update"]) == (True, False)

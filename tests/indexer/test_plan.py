@@ -50,7 +50,7 @@ def bytes_a_point(load: CollectionLoad, profile: str) -> dict[str, tuple[float, 
 
 
 def make_request(images: int, dim: int = 384, **more) -> PlanRequest:
-    return PlanRequest(images=images, dim=dim, **more)
+    return PlanRequest(images=images, dim=dim, **{"names": False, **more})
 
 
 def test_a_point_is_the_sum_of_its_structures():
@@ -402,7 +402,7 @@ def run(*words: str):
 
 def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    done = run("--images", "100M", "--node-month", "400")
+    done = run("--images", "100M", "--node-month", "400", "--no-names")
     assert done.exit_code == 0, done.output
     assert "100,000,000 points, 100,000,000 vectors of dim 384, by starter" in done.stdout
     assert "export QDRANT_URL=https://HOST:6333 QDRANT_API_KEY=KEY" in done.stdout
@@ -424,10 +424,24 @@ def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):
 
 def test_the_command_prints_json(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    parts = json.loads(run("--images", "1B", "--dim", "768", "--json").stdout)
+    parts = json.loads(run("--images", "1B", "--dim", "768", "--no-names", "--json").stdout)
     assert (parts["points"], parts["load"]["dim"], parts["model"]) == (1000 * M, 768, None)
     assert [size["profile"] for size in parts["profiles"]] == list(PROFILES)
     assert parts["profiles"][0]["pieces"]["original vectors"]["ram"] == 1000 * M * 2 * 768 * 4
+
+
+def test_names_need_a_vector_and_a_text_more_for_each_image(monkeypatch, tmp_path):
+    with_names, without = make_request(M, names=True).load, make_request(M).load
+    assert with_names.vectors - without.vectors == M
+    assert with_names.slots - without.slots == M
+    monkeypatch.chdir(tmp_path)
+    named, plain = (
+        json.loads(run("--images", "1M", flag, "--json").stdout)
+        for flag in ("--names", "--no-names")
+    )
+    assert named == json.loads(run("--images", "1M", "--json").stdout)
+    assert named["vectors"] == 2 * plain["vectors"]
+    assert named["embedding"]["device_days"] > plain["embedding"]["device_days"]
 
 
 @pytest.mark.parametrize(

@@ -125,12 +125,12 @@ def test_rollback_and_back_again(config, path, colors, shades):
         open_backend(config).rollback("default")
     created = summarize(config).created
     reindex(config, shades)
-    assert meta(path)["format"] == 2, "a program that knows one index alone must not open it"
+    assert meta(path)["format"] == 3, "a program that knows one index alone must not open it"
     with lock_for_writing(path):
         assert open_backend(config).rollback("default") == colors.card
     assert (summarize(config).card, summarize(config).old.card) == (colors.card, shades.card)
     assert summarize(config).created == created
-    assert (meta(path)["format"], best(config, colors)) == (1, "red.png")
+    assert (meta(path)["format"], best(config, colors)) == (3, "red.png")
     with pytest.raises(CollectionError, match="reindex --rollback"):
         reindex(config, shades)
     open_backend(config).rollback("default")

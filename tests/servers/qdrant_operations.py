@@ -124,6 +124,20 @@ OPERATIONS = (
         f"{C}/index/{{field}}",
         lambda s, a: s.delete_index(a.name, a.path["field"]),
     ),
+    updates(
+        "create_vector_name",
+        "PUT",
+        f"{C}/vectors/{{vector}}",
+        lambda s, a: s.create_vector_name(
+            a.name, a.path["vector"], a.read(models.DenseVectorNameConfig)
+        ),
+    ),
+    updates(
+        "delete_vector_name",
+        "DELETE",
+        f"{C}/vectors/{{vector}}",
+        lambda s, a: s.delete_vector_name(a.name, a.path["vector"]),
+    ),
     changes("snapshot", "POST", f"{C}/snapshots", lambda s, a: s.snapshot(a.name)),
     reads("snapshots", "GET", f"{C}/snapshots", lambda s, a: s.snapshots(a.name)),
     updates(

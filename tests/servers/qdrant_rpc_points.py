@@ -80,6 +80,17 @@ def create_index(state: State, request: Any) -> int:
     return state.create_index(request.collection_name, told)
 
 
+def create_vector_name(state: State, request: Any) -> int:
+    config = request.dense_config
+    dense = models.DenseVectorConfig(
+        size=config.size,
+        distance=GrpcToRest.convert_distance(config.distance),
+        datatype=given(request.dense_config, "datatype", GrpcToRest.convert_datatype),
+    )
+    wanted = models.DenseVectorNameConfig(dense=dense)
+    return state.create_vector_name(request.collection_name, request.vector_name, wanted)
+
+
 def batch(state: State, request: Any) -> Any:
     told = [GrpcToRest.convert_points_update_operation(one) for one in request.operations]
     numbers = points.batch(state, request.collection_name, told)
@@ -120,6 +131,12 @@ WRITES = (
         "delete_index",
         "DeleteFieldIndex",
         lambda s, r: s.delete_index(r.collection_name, r.field_name),
+    ),
+    written("create_vector_name", "CreateVectorName", create_vector_name),
+    written(
+        "delete_vector_name",
+        "DeleteVectorName",
+        lambda s, r: s.delete_vector_name(r.collection_name, r.vector_name),
     ),
     Call("Points", "UpdateBatch", "batch", batch, True),
 )

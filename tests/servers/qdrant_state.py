@@ -226,6 +226,30 @@ class State:
             self._indexes[self._physical(name)].pop(field, None)
             return self.numbered()
 
+    def create_vector_name(
+        self, name: str, vector: str, wanted: models.DenseVectorNameConfig
+    ) -> int:
+        with self.engine(name) as local:
+            local.create_vector_name(name, vector, wanted)
+            params = models.VectorParams(**wanted.dense.model_dump(exclude_none=True))
+            self._set_vectors(name, {**self._vectors(name), vector: params})
+            return self.numbered()
+
+    def delete_vector_name(self, name: str, vector: str) -> int:
+        with self.engine(name) as local:
+            local.delete_vector_name(name, vector)
+            kept = {key: params for key, params in self._vectors(name).items() if key != vector}
+            self._set_vectors(name, kept)
+            return self.numbered()
+
+    def _vectors(self, name: str) -> dict[str, models.VectorParams]:
+        vectors = self._given[self._physical(name)].vectors
+        return dict(vectors) if isinstance(vectors, dict) else {}
+
+    def _set_vectors(self, name: str, vectors: dict[str, models.VectorParams]) -> None:
+        own = self._physical(name)
+        self._given[own] = self._given[own].model_copy(update={"vectors": vectors})
+
     # -- snapshots
 
     def snapshot(self, name: str) -> models.SnapshotDescription:

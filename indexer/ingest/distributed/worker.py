@@ -20,12 +20,12 @@ from indexer.config import Config
 from indexer.errors import IndexerError
 from indexer.ingest.decode_stage import DecodeStage
 from indexer.ingest.embed_stage import EmbedFailedError, embed_each, require_vector
-from indexer.ingest.payload import build_payload, texts_to_embed
+from indexer.ingest.payload import build_payload, names_to_embed, texts_to_embed
 from indexer.ingest.thumbnails import encode_thumbnail
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.paths import display_path
 from indexer.sources import SourceFile, SourceSet
-from indexer.types import SkippedFile, Vector
+from indexer.types import Payload, SkippedFile, Vector
 
 EMBED_BATCH = 32  # inputs per call of the model
 
@@ -141,6 +141,8 @@ class Worker:
         new = [item for item in decoded if item.file.content_id not in stored]
         images = {item.file.content_id: item.images for item in new if item.images}
         texts = dict.fromkeys(text for item in new for text in _list_texts(item))
+        if self._job.index.names:
+            texts |= dict.fromkeys(name for item in new for name in _list_names(item))
         with self._embed_lock, timer("embed"):
             image_vectors = self._embed_inputs(
                 images, [Input(images=image) for image in images.values()]
@@ -168,8 +170,16 @@ class Worker:
 
 def _list_texts(item: DecodedFile) -> list[str]:
     """The texts of a file's points, as far as this file alone tells."""
+    return [text for payload in _build_payloads(item) for text in texts_to_embed(payload)]
+
+
+def _list_names(item: DecodedFile) -> list[str]:
+    return [name for payload in _build_payloads(item) for name in names_to_embed(payload)]
+
+
+def _build_payloads(item: DecodedFile) -> list[Payload]:
     bases = item.new_content.base_payloads if item.new_content else []
-    return [text for base in bases for text in texts_to_embed(build_payload(base, [item.file]))]
+    return [build_payload(base, [item.file]) for base in bases]
 
 
 def _with_vectors(
@@ -187,4 +197,8 @@ def _with_vectors(
         image_vector = None if image is None else require_vector(image)
     except EmbedFailedError as error:
         return SkippedFile(display_path(item.file.path), "embed-failed", str(error))
+    for name in _list_names(item):
+        vector = text_vectors.get(name)
+        if vector is not None and not isinstance(vector, EmbedFailedError):
+            texts[name] = vector
     return replace(item, images=(), image_vector=image_vector, text_vectors=texts)

@@ -58,7 +58,7 @@ READS = frozenset(
     {"query_batch", "retrieve", "scroll", "count", "facet", "flush"}
     | {"list_ids", "check", "check_filters"}
 )
-WRITES = frozenset({"upsert", "patch", "delete", "add_checksums"})
+WRITES = frozenset({"alter", "upsert", "patch", "delete", "delete_vectors", "add_checksums"})
 Request = tuple[str, tuple[object, ...]]
 
 

@@ -41,6 +41,7 @@ from indexer.types import Payload, Record, SparseVector, Vector
 T = TypeVar("T")
 FLUSH_INTERVAL = 5_000  # points written between two flushes
 MIN_FREE_BYTES = 100 << 20  # the files are mapped: a full disk would kill the process
+DATATYPE = edge.VectorStorageDatatype.Turbo16
 INDEXING_THRESHOLD = 1 << 40  # KB; no graph: a scan of 100k x 384 takes 4 ms
 
 Row = tuple[str, float | None, Payload | None, dict[str, Any]]
@@ -151,6 +152,27 @@ class Shard:
         vectors = {name: self._count(edge.HasVectorCondition(name)) for name in names}
         return ShardState(self.count(None), False, vectors)
 
+    def alter(self, schema: Schema) -> None:
+        former, wanted = dict(self._schema.dense), dict(schema.dense)
+        for name, dim in wanted.items():
+            if name not in former:  # does nothing where a former run has created it
+                self._update(
+                    0,
+                    edge.UpdateOperation.create_dense_vector(
+                        name, dim, edge.Distance.Cosine, datatype=DATATYPE
+                    ),
+                )
+        self._schema = schema
+        for name in former.keys() - wanted.keys():
+            after = None
+            while True:
+                ids, after = self.list_ids(CHECKED_POINTS, after)
+                self.delete_vectors(ids, name)
+                if after is None:
+                    break
+            self._update(0, edge.UpdateOperation.delete_vector_name(name))
+        self.flush()
+
     def upsert(self, records: Sequence[Record]) -> None:
         self._update(
             len(records),
@@ -180,6 +202,15 @@ class Shard:
 
     def delete(self, ids: Sequence[str]) -> None:
         self._update(len(ids), edge.UpdateOperation.delete_points(list(ids)))
+
+    def delete_vectors(self, ids: Sequence[str], name: str) -> None:
+        for point in self._retrieve(ids):
+            checksum = (point.payload or {}).get(CHECKSUM_KEY)
+            if isinstance(checksum, dict) and name in checksum:
+                rest = {key: value for key, value in checksum.items() if key != name}
+                id = str(point.id)
+                self._update(0, edge.UpdateOperation.delete_vectors([id], [name]))
+                self._update(1, edge.UpdateOperation.set_payload([id], {CHECKSUM_KEY: rest}))
 
     def query_batch(self, requests: Sequence[filters.JsonObject]) -> list[list[Row]]:
         asked = [filters.convert_query(request) for request in requests]
@@ -303,8 +334,8 @@ def _find_lower_count(saved: ShardState, found: ShardState) -> str | None:
     if saved.points > found.points:
         return f"{saved.points} points were saved, {found.points} were found"
     for name, number in saved.vectors.items():
-        if number > found.vectors.get(name, 0):
-            return f"{number} vectors {name!r} were saved, {found.vectors.get(name, 0)} were found"
+        if number > found.vectors.get(name, number):  # those that the schema lacks are not counted
+            return f"{number} vectors {name!r} were saved, {found.vectors[name]} were found"
     return None
 
 
@@ -318,7 +349,7 @@ def _make_config(schema: Schema) -> edge.EdgeConfig:
             name: edge.EdgeVectorParams(
                 size=dim,
                 distance=edge.Distance.Cosine,
-                datatype=edge.VectorStorageDatatype.Turbo16,
+                datatype=DATATYPE,
             )
             for name, dim in schema.dense
         },

@@ -76,6 +76,10 @@ class EdgeStore:
                 loss,
             )
 
+    def alter(self, schema: Schema) -> None:
+        self._call("alter", schema)
+        self._schema = schema
+
     def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         if records:
             check_records(records, self._require_schema())
@@ -89,6 +93,10 @@ class EdgeStore:
     def delete(self, ids: Sequence[str]) -> None:
         check_ids(ids)
         self._call("delete", list(ids))
+
+    def delete_vectors(self, ids: Sequence[str], name: str) -> None:
+        check_ids(ids)
+        self._call("delete_vectors", list(ids), name)
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         simplified = [simplify_query(request) for request in requests]
@@ -118,7 +126,8 @@ class EdgeStore:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)
-        return [_parse_record(row) for row in self._call("retrieve", list(ids), vectors)]
+        rows = self._call("retrieve", list(ids), vectors)
+        return [_parse_record(row, self._require_schema()) for row in rows]
 
     def scroll(
         self,
@@ -132,7 +141,7 @@ class EdgeStore:
         if matches_nothing(where):
             return [], None
         rows, following = self._call("scroll", _dump_model(where), limit, after, vectors)
-        return [_parse_record(row) for row in rows], following
+        return [_parse_record(row, self._require_schema()) for row in rows], following
 
     def count(self, where: models.Filter | None = None) -> int:
         where = simplify_filter(where)
@@ -319,12 +328,14 @@ def _dump_model(model: BaseModel | None) -> dict[str, Any] | None:
     return model.model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
-def _parse_record(row: Any) -> Record:
+def _parse_record(row: Any, schema: Schema) -> Record:
     id, _, payload, vectors = row
+    known = {*dict(schema.dense), *schema.sparse}
     named: dict[str, Vector | SparseVector] = {
         name: SparseVector(tuple(v[0]), tuple(v[1]))
         if isinstance(v, tuple)
         else np.asarray(v, dtype=np.float32)
         for name, v in vectors.items()
+        if name in known
     }
     return Record(id, named, payload or {})

@@ -234,6 +234,30 @@ def ensure_collection(
     return info
 
 
+def alter_collection(
+    server: Server, name: str, former: Schema, schema: Schema, layout: Layout
+) -> models.CollectionInfo:
+    """Give the collection `name` the dense vectors of `schema`, and delete those that only `former`
+    has; returns its new description. Raises `StoreError`."""
+    from qdrant_client import models
+
+    info = server.call(lambda client: client.get_collection(name))
+    existing = info.config.params.vectors if isinstance(info.config.params.vectors, dict) else {}
+    datatype = models.VectorStorageDatatype(resolve_profile(layout).datatype)
+    for vector, dim in schema.dense:
+        if vector in existing:
+            continue
+        config = models.DenseVectorNameConfig(
+            dense=models.DenseVectorConfig(
+                size=dim, distance=models.Distance.COSINE, datatype=datatype
+            )
+        )
+        server.call(lambda client, v=vector, c=config: client.create_vector_name(name, v, c))  # type: ignore[misc]
+    for vector in (dict(former.dense).keys() - dict(schema.dense).keys()) & existing.keys():
+        server.call(lambda client, v=vector: client.delete_vector_name(name, v))  # type: ignore[misc]
+    return server.call(lambda client: client.get_collection(name))
+
+
 def _create_indexes(server: Server, name: str, missing: dict[str, Any]) -> None:
     def create(client: QdrantClient) -> bool:
         try:

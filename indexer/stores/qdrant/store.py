@@ -19,7 +19,11 @@ from indexer.stores.qdrant.points import (
     split_records,
     to_rest_vectors,
 )
-from indexer.stores.qdrant.schema import ensure_collection, make_search_params
+from indexer.stores.qdrant.schema import (
+    alter_collection,
+    ensure_collection,
+    make_search_params,
+)
 from indexer.stores.upload import upload
 from indexer.types import Record
 
@@ -56,6 +60,12 @@ class QdrantStore:
             self._info = ensure_collection(
                 self._server, self._name, schema, self._layout, self._info
             )
+        self._schema = schema
+
+    def alter(self, schema: Schema) -> None:
+        self._info = alter_collection(
+            self._server, self._name, self._require_schema(), schema, self._layout
+        )
         self._schema = schema
 
     @cached_property
@@ -108,6 +118,15 @@ class QdrantStore:
 
             self._server.call(delete)
 
+    def delete_vectors(self, ids: Sequence[str], name: str) -> None:
+        check_ids(ids)
+        for part in _chunks(ids, MAX_IDS):
+
+            def delete(client: QdrantClient, part: Sequence[Any] = part) -> None:
+                _check_applied([client.delete_vectors(self._name, [name], list(part), wait=True)])
+
+            self._server.call(delete)
+
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         simplified = [simplify_query(request) for request in requests]
         prepared = [self._add_search_params(one) for one in simplified if one is not None]
@@ -150,11 +169,11 @@ class QdrantStore:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)
-        records: list[Record] = []
+        wanted, records = self._name_vectors(vectors), list[Record]()
         for part in _chunks(ids, MAX_VECTORS if vectors else MAX_IDS):
 
             def read(client: QdrantClient, part: Any = part) -> list[models.Record]:
-                return client.retrieve(self._name, part, True, vectors)
+                return client.retrieve(self._name, part, True, wanted)
 
             records += map(parse_record, self._read(read))
         return records
@@ -170,9 +189,10 @@ class QdrantStore:
         where = simplify_filter(where)
         if matches_nothing(where):
             return [], None
+        wanted = self._name_vectors(vectors)
         points, following = self._read(
             lambda client: client.scroll(
-                self._name, where, limit, offset=after, with_payload=True, with_vectors=vectors
+                self._name, where, limit, offset=after, with_payload=True, with_vectors=wanted
             )
         )
         return [*map(parse_record, points)], None if following is None else str(following)
@@ -198,6 +218,11 @@ class QdrantStore:
 
     def close(self) -> None:
         """Does nothing: the connections are shared within the process."""
+
+    def _name_vectors(self, vectors: bool) -> list[str] | bool:
+        """The vectors of the schema, which need not be all that the collection has."""
+        schema = self._require_schema()
+        return [*dict(schema.dense), *schema.sparse] if vectors else False
 
     def _require_schema(self) -> Schema:
         if self._schema is None:

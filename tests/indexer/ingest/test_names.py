@@ -92,10 +92,13 @@ NOTHING = [
     "3f2504e0-4f89-11d3-9a0c-0305e82c3301.jpg", "d41d8cd98f00b204e9800998ecf8427e.png",
     "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3.jpg", "dQw4w9WgXcQ.jpg", "B07XJ8C8F5.jpg",
     "01ARZ3NDEKTSV4RRFFQ69G5FAV.png", "71x9f8aZzLL._AC_SL1500_.jpg",
-    "12345678_1020304050_987654321_n.jpg", "pexels-photo-123456.jpeg", "image.png", "image (3).png",
-    "Foto 23.07.22, 12 34 56.jpg", "photo_2023-07-14_10-15-30.jpg", "Bild 12.jpg", "Unbenannt-1.png",
+    "12345678_1020304050_987654321_n.jpg", "pexels-photo-123456.jpeg", "image.png",
+    "image (3).png",
+    "Foto 23.07.22, 12 34 56.jpg", "photo_2023-07-14_10-15-30.jpg", "Bild 12.jpg",
+    "Unbenannt-1.png",
     "download (4).jpg", "untitled.png", "写真 12.jpg", "画像1.png", "2023年7月14日.jpg",
-    "14 July 2023.jpg", "final.png", "new.jpg", "a.jpg", "xx.jpg", "scan0001.tif", "____.jpg", ".jpg",
+    "14 July 2023.jpg", "final.png", "new.jpg", "a.jpg", "xx.jpg", "scan0001.tif", "____.jpg",
+    ".jpg",
     "xkcdqwrt.png", "maxresdefault.jpg", "\\x83e\\x83X.jpg",
 ]  # fmt: skip
 FOLDERS = {

@@ -171,10 +171,10 @@ def test_a_modification_time_alone_writes_the_payload():
 
 def test_a_new_caption_embeds_the_text_and_not_the_image():
     (write,) = update([make_file("a", "red")], make_file("a", "blue")).writes
-    assert (write.texts, write.is_new, write.drop_text, write.images) == (
+    assert (write.texts, write.is_new, write.dropped, write.images) == (
         ("blue",),
         False,
-        False,
+        (),
         (),
     )
     assert "blue" in write.keyword_text
@@ -194,7 +194,7 @@ def test_a_copy_merges_captions():
 
 def test_the_last_caption_gone_drops_the_text_vector():
     (write,) = update([make_file("a", "red")], make_file("a")).writes
-    assert (write.drop_text, write.texts, write.is_new) == (True, (), False)
+    assert (write.dropped, write.texts, write.is_new) == (("text",), (), False)
     assert write.keyword_text == "a"  # the point is written whole
 
 
@@ -354,3 +354,35 @@ def test_a_failed_vector_fails_its_content_alone():
     take_vectors(plans, [EmbedFailedError("too red"), row])
     assert [plan.error for plan in plans] == ["too red", ""]
     assert plans[1].vectors == {plans[1].writes[0].id: row}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "embedded", "dropped"),
+    [
+        ("IMG_1.jpg", "red car.jpg", ("red car",), ()),
+        ("red car.jpg", "IMG_1.jpg", (), ("name",)),
+        ("a/red car.jpg", "b/red car.jpg", (), ()),
+        ("red car.jpg", "blue car.jpg", ("blue car",), ()),
+    ],
+)
+def test_a_moved_file_changes_its_name(old, new, embedded, dropped):
+    change = ContentChange(
+        content=make_content(),
+        before=[make_file(old)],
+        arrived=[make_decoded(make_file(new))],
+        left={old},
+    )
+    (write,) = reconcile(change, names=True).writes
+    assert (write.names, write.dropped) == (embedded, dropped)
+    (without,) = reconcile(change).writes
+    assert (without.names, without.dropped) == ((), ())
+
+
+def test_a_copy_adds_its_name():
+    change = ContentChange(
+        content=make_content(),
+        before=[make_file("a/red car.jpg")],
+        arrived=[make_decoded(make_file("b/green.jpg")), make_decoded(make_file("c/IMG_1.jpg"))],
+    )
+    (write,) = reconcile(change, names=True).writes
+    assert write.names == ("red car", "green")

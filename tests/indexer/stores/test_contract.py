@@ -354,3 +354,26 @@ def test_the_embedded_store_refuses_what_it_cannot_do(tmp_path, change, message)
         request = models.QueryRequest(query=[1.0] * DIM, using="image").model_copy(update=change)
         with pytest.raises(StoreError, match=message):
             store.query_batch([request])[0]
+
+
+def test_a_vector_is_added_to_a_collection_that_has_points_and_deleted(filled):
+    store, truth = filled
+    records = make(300)
+    store.alter(make_schema(DIM, names=False))
+    assert {"image", "bm25"} <= store.retrieve([records[0].id], vectors=True)[0].vectors.keys()
+    store.alter(make_schema(DIM))
+    store.alter(make_schema(DIM))  # does nothing
+    named = unit(np.random.default_rng(7))
+    store.patch([replace(r, vectors={"name": named}) for r in records[:3]])
+    assert {id for id, _ in nearest(store, "name", named)} == {r.id for r in records[:3]}
+    store.delete_vectors([records[0].id, records[9].id], "name")
+    assert {id for id, _ in nearest(store, "name", named)} == {r.id for r in records[1:3]}
+    store.alter(make_schema(DIM, names=False))
+    (record,) = store.retrieve([records[1].id], vectors=True)
+    assert record.payload == records[1].payload
+    assert record.vectors.keys() == records[1].vectors.keys()
+    query = unit(np.random.default_rng(8))
+    found, right = nearest(store, "image", query), truth.nearest("image", query)[:10]
+    assert [id for id, _ in found][:3] == [id for id, _ in right][:3]
+    if isinstance(store, EdgeStore):
+        assert store.check([record.id for record in records]) == {}

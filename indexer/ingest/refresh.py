@@ -1,0 +1,128 @@
+"""Brings what searches by words use up to date in all points: names, and BM25 vectors.
+
+An index of an earlier version has no vectors of names, and its words are those of another
+tokenizer. An ingest changes that from the payloads: no file is read, and no image is embedded. The
+same happens when names are turned on; when they are turned off, their vectors are deleted.
+
+Until all points are done, the index is searched as before. A cursor beside the catalog lets the
+next ingest continue a run that was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from embedder.files import PRIVATE, write_file
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import BM25, NAME, TextIndexing, make_schema
+from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
+from indexer.ingest.payload import keyword_text, names_to_embed
+from indexer.ingest.types import PointWrite
+from indexer.search.bm25 import build_document_vector
+from indexer.types import Record
+
+CURSOR_FILE = "refresh.json"
+PAGE_SIZE = 256  # points
+
+
+class TextRefresh:
+    """Brings an open index to the latest `TextIndexing`; the caller holds its write lock.
+
+    Args:
+        collection: The collection, for one tenant or all: the points of all tenants change.
+        embed_stage: Embeds the names.
+        names: Whether there are to be names; None: see `TextIndexing.update`.
+        report_progress: Called with the stage, the points that are done, and their number.
+        stop: Setting it ends the run after the current page.
+    """
+
+    def __init__(
+        self,
+        collection: OpenCollection,
+        embed_stage: EmbedStage,
+        names: bool | None,
+        report_progress: Callable[[str, int, int], None],
+        stop: threading.Event,
+    ) -> None:
+        self._collection, self._embed_stage = collection, embed_stage
+        self._store = collection.index_store
+        self._report_progress, self._stop = report_progress, stop
+        self._texts = collection.active_index.texts
+        self._wanted = self._texts.update(names)
+        self._cursor = collection.active_index.folder / CURSOR_FILE
+
+    def run(self) -> int:
+        """Do nothing where the index is up to date; returns how many points were written.
+
+        Raises `StoreError`, and `IndexerError` where the model cannot be reached.
+        """
+        if self._wanted == self._texts:
+            return 0
+        index = self._collection.active_index
+        schema = make_schema(index.card.dim, names=self._wanted.names)
+        if self._texts.names and not self._wanted.names:  # first, so that no search uses them
+            self._collection.set_texts(self._wanted)
+            self._store.alter(schema)
+            return 0
+        self._store.alter(schema)
+        written = self._write_points()
+        if not self._stop.is_set():
+            self._store.flush()
+            self._collection.set_texts(self._wanted)
+            self._cursor.unlink(missing_ok=True)
+        return written
+
+    def _write_points(self) -> int:
+        after, done = _read_cursor(self._cursor, self._wanted)
+        first, total = done, self._store.count()
+        while not self._stop.is_set():
+            page, after = self._store.scroll(limit=PAGE_SIZE, after=after)
+            self._write_page(page)
+            done += len(page)
+            self._report_progress("refresh", done, total)
+            if after is None:
+                break
+            self._store.flush()
+            state = {"after": after, "done": done, "texts": asdict(self._wanted)}
+            write_file(self._cursor, json.dumps(state), mode=PRIVATE)
+        return done - first
+
+    def _write_page(self, page: Sequence[Record]) -> None:
+        writes = [
+            PointWrite(
+                id=record.id,
+                payload=record.payload,
+                is_new=False,
+                names=tuple(names_to_embed(record.payload)) if self._wanted.names else (),
+            )
+            for record in page
+        ]
+        rows = self._embed_stage.submit(writes).result()
+        if self._collection.is_shared:  # another machine may have changed them meanwhile
+            page = self._store.retrieve([record.id for record in page])
+        vectors = {write.id: row for write, row in zip(writes, rows, strict=True)}
+        unnamed = [write.id for write in writes if not write.names]
+        if self._wanted.names and unnamed:  # of a run after which names were turned off
+            self._store.delete_vectors(unnamed, NAME)
+        self._store.patch([_make_patch(record, vectors[record.id]) for record in page])
+
+
+def _make_patch(record: Record, embedded: PointVectors | EmbedFailedError) -> Record:
+    names = {} if isinstance(embedded, EmbedFailedError) else embedded
+    words = build_document_vector(keyword_text(record.payload))
+    return Record(record.id, {**names, BM25: words}, record.payload)
+
+
+def _read_cursor(file: Path, wanted: TextIndexing) -> tuple[str | None, int]:
+    """Where an interrupted run with the same aim has stopped, and how many points it had done."""
+    try:
+        state = json.loads(file.read_text("utf-8"))
+        if state["texts"] == asdict(wanted):
+            return str(state["after"]), int(state["done"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None, 0

@@ -1,0 +1,176 @@
+"""An index of an earlier version gets names and new words; no image is embedded again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embedder import Input
+from indexer.collections import open_backend
+from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import BM25, LATEST_TEXTS, NAME, TextIndexing
+from indexer.ingest import refresh
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.types import IngestOptions
+from indexer.search.bm25 import to_sparse_vector
+from tests import in_process_store
+
+FILES = [
+    "red car.jpg",
+    "Wald/blue.jpg",
+    "Wald/IMG_0001.jpg",
+    "IMG_0002.jpg",
+    "green tea/DSC_0003.jpg",
+]
+OLD = TextIndexing(names=False, version=1)
+
+
+@pytest.fixture(params=["folder", pytest.param("http", marks=pytest.mark.server), "grpc"])
+def settings(request, config, monkeypatch):
+    in_process_store.install(monkeypatch)
+    return replace(config, **request.getfixturevalue(f"{request.param}_store"))
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    for number, name in enumerate(FILES):
+        photo(tmp_path / "all" / "Pictures" / name, number)
+    (tmp_path / "all" / "Pictures" / "tea.md").write_text("Green tea is grown in Uji.")
+    return tmp_path / "all" / "Pictures"
+
+
+def run(settings, colors, folder, stop=None, **options):
+    """Ingest; returns what was embedded: (images, texts)."""
+    colors.calls.clear()
+    texts: list[str] = []
+    embed = type(colors).embed
+
+    def recording(inputs, role, instruction=None):
+        texts.extend(item.text for item in inputs if item.text)
+        return embed(colors, inputs, role, instruction)
+
+    colors.embed = recording
+    with OpenCollection.open_or_create(settings, colors.card) as collection:
+        run.report = ingest([folder], collection, colors, IngestOptions(**options), stop=stop)
+    return sum(colors.calls), sorted(texts)
+
+
+def read_vectors(settings):
+    """File name -> its vectors."""
+    with OpenCollection.open(settings) as collection:
+        records, _ = collection.store.scroll(limit=100, vectors=True)
+    return {record.payload["name"]: dict(record.vectors) for record in records}
+
+
+def make_old(settings):
+    """The collection as an earlier version has left it, with words of its own."""
+    with OpenCollection.open(settings) as collection:
+        old = to_sparse_vector({7: 1.0})
+        records, _ = collection.store.scroll(limit=100)
+        collection.store.patch([replace(record, vectors={BM25: old}) for record in records])
+        collection.set_texts(OLD)
+
+
+def get_texts(settings):
+    return open_backend(settings).get_indexes(settings.collection).in_use.texts
+
+
+def test_an_index_of_an_earlier_version_is_brought_up_to_date(settings, colors, folder):
+    assert run(settings, colors, folder, names=False) == (5, ["Green tea is grown in Uji."])
+    before = read_vectors(settings)
+    make_old(settings)
+    assert NAME not in read_vectors(settings)["red car.jpg"]
+    assert run(settings, colors, folder) == (0, ["Wald", "blue", "green tea", "red car"])
+    assert (run.report.unchanged, get_texts(settings)) == (6, LATEST_TEXTS)
+    after = read_vectors(settings)
+    named = {name for name, vectors in after.items() if NAME in vectors}
+    assert named == {"red car.jpg", "blue.jpg", "IMG_0001.jpg", "DSC_0003.jpg"}
+    (blue,) = colors.embed([Input(text="blue")], "document")
+    np.testing.assert_allclose(after["blue.jpg"][NAME], blue, atol=1e-3)
+    for name, vectors in before.items():
+        assert after[name][BM25] == vectors[BM25]  # rewritten
+        for channel in {"image", "text"} & vectors.keys():
+            np.testing.assert_allclose(after[name][channel], vectors[channel], atol=1e-3)
+    assert run(settings, colors, folder) == (0, [])
+
+
+def test_an_interrupted_run_leaves_what_there_was_and_is_continued(
+    settings, colors, folder, monkeypatch
+):
+    monkeypatch.setattr(refresh, "PAGE_SIZE", 2)
+    run(settings, colors, folder, names=False)
+    make_old(settings)
+    stop, pages = threading.Event(), []
+    write_page = refresh.TextRefresh._write_page
+
+    def write_and_stop(self, page):
+        write_page(self, page)
+        pages.append([record.id for record in page])
+        stop.set()
+
+    monkeypatch.setattr(refresh.TextRefresh, "_write_page", write_and_stop)
+    run(settings, colors, folder, stop=stop)
+    assert len(pages) == 1 and get_texts(settings) == OLD
+    assert all(NAME not in vectors for vectors in read_vectors(settings).values())  # not yet
+    run(settings, colors, folder)
+    assert len({id for page in pages for id in page}) == sum(map(len, pages)) == 6
+    assert get_texts(settings) == LATEST_TEXTS
+    assert sum(NAME in vectors for vectors in read_vectors(settings).values()) == 4
+
+
+def test_names_are_off_until_they_are_turned_on(settings, colors, folder):
+    assert run(settings, colors, folder)[1] == [
+        "Green tea is grown in Uji.",
+        "Wald",
+        "blue",
+        "green tea",
+        "red car",
+    ]
+    assert run(settings, colors, folder, names=False) == (0, [])
+    assert all(NAME not in vectors for vectors in read_vectors(settings).values())
+    os.rename(folder / "red car.jpg", folder / "white car.jpg")
+    assert run(settings, colors, folder, prune=True) == (0, [])  # remembered
+    assert get_texts(settings) == TextIndexing(names=False)
+    assert run(settings, colors, folder, names=True)[1] == [
+        "Wald",
+        "blue",
+        "green tea",
+        "white car",
+    ]
+
+
+def test_a_moved_file_has_its_new_name(settings, colors, folder):
+    run(settings, colors, folder)
+    os.rename(folder / "red car.jpg", folder / "white.jpg")
+    os.rename(folder / "Wald" / "blue.jpg", folder / "IMG_0009.jpg")
+    assert run(settings, colors, folder, prune=True) == (0, ["white"])
+    after = read_vectors(settings)
+    (white,) = colors.embed([Input(text="white")], "document")
+    np.testing.assert_allclose(after["white.jpg"][NAME], white, atol=1e-3)
+    assert NAME not in after["IMG_0009.jpg"]
+
+
+def test_the_points_of_all_tenants_are_brought_up_to_date(config, colors, folder, monkeypatch):
+    in_process_store.install(monkeypatch)
+    tenants = [replace(config, tenant=name) for name in ("ada", "grace")]
+    for own in tenants:
+        run(own, colors, folder, names=False)
+    make_old(config)
+    assert run(tenants[0], colors, folder) == (0, ["Wald", "blue", "green tea", "red car"])
+    assert run(tenants[1], colors, folder) == (0, [])
+    assert sum(NAME in vectors for vectors in read_vectors(tenants[1]).values()) == 4
+
+
+def test_copies_with_several_names_have_the_mean_of_them(config, colors, folder, monkeypatch):
+    in_process_store.install(monkeypatch)
+    (folder / "green.jpg").write_bytes((folder / "red car.jpg").read_bytes())
+    (folder / "IMG_0005.jpg").write_bytes((folder / "red car.jpg").read_bytes())
+    run(config, colors, folder)
+    red, green = colors.embed([Input(text="red car"), Input(text="green")], "document")
+    mean = (red + green) / np.linalg.norm(red + green)
+    vector = next(v for name, v in read_vectors(config).items() if name == "IMG_0005.jpg")[NAME]
+    np.testing.assert_allclose(vector, mean, atol=1e-3)
