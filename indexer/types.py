@@ -26,6 +26,10 @@ class SparseVector(NamedTuple):
     values: tuple[float, ...]
 
 
+KeywordTexts: TypeAlias = "tuple[tuple[str, str | None], ...]"
+"""What words are found in: captions, tags and names, each with its language, if known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One point: a UUID, named vectors (`image`, `text`, sparse `bm25`) and a payload."""

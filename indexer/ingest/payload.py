@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.ingest.names import describe_path
 from indexer.paths import display_path, split_path
-from indexer.types import Caption, Payload
+from indexer.types import Caption, KeywordTexts, Payload
 
 if TYPE_CHECKING:
     from embedder.images.decode import DecodedImage
@@ -110,10 +110,13 @@ def names_to_embed(payload: Payload) -> list[str]:
     return [name for name in names if name][:MAX_NAMES]
 
 
-def keyword_text(payload: Payload) -> str:
-    """What the `bm25` vector is made from: captions, tags and the file name."""
-    stem = os.path.splitext(payload["name"])[0].replace("_", " ").replace("-", " ")  # noqa: PTH122
-    return "\n".join([*texts_to_embed(payload), *payload["tags"], stem])
+def keyword_texts(payload: Payload) -> KeywordTexts:
+    """What the `bm25` vector is made from: captions, tags and the file name, with languages."""
+    texts: list[tuple[str, str | None]] = [(tag, None) for tag in payload["tags"]]
+    texts.append((os.path.splitext(payload["name"])[0], None))  # noqa: PTH122
+    if payload["kind"] == "text":
+        return ((payload["text"], None), *texts)
+    return (*((c["text"], c["language"]) for c in payload["captions"]), *texts)
 
 
 def _deduplicate(captions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from indexer.ingest.catalog import Catalog
 from indexer.ingest.payload import (
     build_payload,
     is_same_payload,
-    keyword_text,
+    keyword_texts,
     names_to_embed,
     texts_to_embed,
 )
@@ -33,7 +33,7 @@ from indexer.ingest.types import (
 )
 from indexer.paths import container_of, display_path, is_within
 from indexer.stores.base import Store
-from indexer.types import Caption, Payload, Record, Vector
+from indexer.types import Caption, KeywordTexts, Payload, Record, Vector
 
 Outcome = Literal["added", "updated", "moved", "unchanged", "removed"]
 
@@ -306,7 +306,7 @@ def _plan_new_point(change: ContentChange, id: str, payload: Payload, *, names: 
         texts=tuple(texts_to_embed(payload)),
         names=tuple(names_to_embed(payload)) if names else (),
         text_vectors=_given_text_vectors(change),
-        keyword_text=keyword_text(payload),
+        keyword_texts=keyword_texts(payload),
     )
 
 
@@ -320,8 +320,8 @@ def _plan_updates(
             continue
         old_texts, new_texts = texts_to_embed(before), texts_to_embed(after)
         old_names, new_names = names_to_embed(before), names_to_embed(after)
-        keywords: str | None = keyword_text(after)
-        if keywords == keyword_text(before):
+        keywords: KeywordTexts | None = keyword_texts(after)
+        if keywords == keyword_texts(before):
             keywords = None
         dropped = [TEXT] if old_texts and not new_texts else []
         dropped += [NAME] if names and old_names and not new_names else []
@@ -334,7 +334,7 @@ def _plan_updates(
                 texts=tuple(new_texts) if new_texts != old_texts else (),
                 names=tuple(new_names) if names and new_names != old_names else (),
                 text_vectors=_given_text_vectors(change),
-                keyword_text=keywords,
+                keyword_texts=keywords,
             )
         )
     return writes

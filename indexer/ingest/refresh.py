@@ -20,7 +20,7 @@ from embedder.files import PRIVATE, write_file
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, NAME, TextIndexing, make_schema
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
-from indexer.ingest.payload import keyword_text, names_to_embed
+from indexer.ingest.payload import keyword_texts, names_to_embed
 from indexer.ingest.types import PointWrite
 from indexer.search.bm25 import build_document_vector
 from indexer.types import Record
@@ -113,7 +113,7 @@ class TextRefresh:
 
 def _make_patch(record: Record, embedded: PointVectors | EmbedFailedError) -> Record:
     names = {} if isinstance(embedded, EmbedFailedError) else embedded
-    words = build_document_vector(keyword_text(record.payload))
+    words = build_document_vector(keyword_texts(record.payload))
     return Record(record.id, {**names, BM25: words}, record.payload)
 
 

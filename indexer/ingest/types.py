@@ -13,7 +13,7 @@ from embedder.images.decode import DecodeLimits
 from indexer.captions.normalize import FileCaptions
 from indexer.paths import make_point_ids
 from indexer.sources import SourceFile, SourceOptions
-from indexer.types import Payload
+from indexer.types import KeywordTexts, Payload
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,7 +116,7 @@ class PointWrite:
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     text_vectors: Mapping[str, Vector] = field(default_factory=dict)
-    keyword_text: str | None = None  # None: the sparse vector stays as it is
+    keyword_texts: KeywordTexts | None = None  # None: the sparse vector stays as it is
 
 
 class StageTimer:

@@ -75,8 +75,8 @@ class WriteStage:
         patches: list[Record] = []
         for write, embedded in writes:
             vectors: dict[str, Vector | SparseVector] = dict(embedded or {})
-            if write.keyword_text is not None:
-                vectors[BM25] = build_document_vector(write.keyword_text)
+            if write.keyword_texts is not None:
+                vectors[BM25] = build_document_vector(write.keyword_texts)
             records = whole if write.is_new else patches
             records.append(Record(write.id, vectors, write.payload))
             for name in write.dropped:

@@ -16,7 +16,7 @@ CAPTION_BYTES = 77  # MEASURED: each caption, with its language and source
 PASSAGE_BYTES = 1400  # a chunk of 1,000 characters (the most), and the rest
 INDEXED_BYTES = 160  # MEASURED: the part in payload indexes: content, paths, folder, name, ...
 LOOKUP_BYTES = 116  # of that: content 64, a path 40, a name 12
-IMAGE_WORDS, CAPTION_WORDS, PASSAGE_WORDS = 2, 5, 120  # in bm25 vectors; MEASURED except chunks
+IMAGE_WORDS, CAPTION_WORDS, PASSAGE_WORDS = 3, 7, 130  # forms and stems; MEASURED except chunks
 
 # What the engine adds.
 PAYLOAD_STORE_FACTOR = 1.5  # DOCS; MEASURED 0.9 before the first update

@@ -164,8 +164,8 @@ def _build_sparse_vector(parts: Sequence[Part]) -> SparseVector:
     weights: dict[int, float] = {}
     for part in parts:
         if part.text and part.weight > 0:
-            for index in build_query_vector(part.text).indices:
-                weights[index] = max(weights.get(index, 0.0), min(part.weight, 1.0))
+            for index, value in zip(*build_query_vector(part.text), strict=True):
+                weights[index] = max(weights.get(index, 0.0), value * min(part.weight, 1.0))
     return to_sparse_vector(weights)
 
 

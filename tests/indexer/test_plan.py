@@ -61,8 +61,8 @@ def test_a_point_is_the_sum_of_its_structures():
     assert parts["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
     assert parts["facets, indexed"] == pytest.approx((158.4, 158.4))  # 44 bytes x 3.6
     assert parts["look-ups, indexed"] == pytest.approx((417.6, 417.6))  # 116 bytes x 3.6
-    assert parts["words, stored"] == (128 + 2 * 8, 0)
-    assert parts["words, indexed"] == (20, 20)
+    assert parts["words, stored"] == (128 + 3 * 8, 0)
+    assert parts["words, indexed"] == (30, 30)
     assert parts["ids and versions"] == (52, 52)
     assert parts["payload"] == (555, 555 * 3)  # 370 bytes x 1.5
 
@@ -89,7 +89,7 @@ def test_captions_and_texts():
     load = CollectionLoad(images=100, texts=50, captions=0.5, dim=10)
     assert (load.points, load.vectors, load.slots) == (150, 200, 300)
     assert load.payload == 100 * 370 + 50 * 77 + 50 * 1400
-    assert load.words == 100 * (2 + 2.5) + 50 * 120
+    assert load.words == 100 * (3 + 3.5) + 50 * 130
     assert CollectionLoad(100, 0, 1.5, 10).vectors == 200  # an image's captions make one vector
 
 
@@ -363,7 +363,7 @@ def _engine_point(edge, number: int):
     folder = f"/home/someone/Pictures/{number // 500:05d}"
     payload = {"kind": "image", "format": "jpeg", "content": content, "name": name}
     payload |= {"folder": [folder], "paths": [f"{folder}/{name}"], "year": 2000 + number % 25}
-    words = build_document_vector(name)
+    words = build_document_vector(((name, None),))
     sparse = edge.SparseVector(list(words.indices), list(words.values))
     dense = (row / np.linalg.norm(row)).tolist()
     return edge.Point(str(uuid.UUID(content[:32])), {"image": dense, "bm25": sparse}, payload)

@@ -128,7 +128,7 @@ def test_each_row_of_the_table(before, after, stored, action):
         case Action.CREATE:
             assert [write.is_new for write in plan.writes] == [True, True]
             assert [write.texts for write in plan.writes] == [("chunk 0",), ("chunk 1",)]
-            assert all(write.keyword_text for write in plan.writes)
+            assert all(write.keyword_texts for write in plan.writes)
             assert plan.outcome == ("updated" if before else "added")
         case Action.ADOPT | Action.UPDATE:
             assert [write.is_new for write in plan.writes] == [False, False]
@@ -166,7 +166,7 @@ def test_a_modification_time_alone_writes_the_payload():
     plan = update([make_file("a")], newer)
     assert plan.outcome == "unchanged"
     (write,) = plan.writes
-    assert (write.texts, write.keyword_text, write.is_new) == ((), None, False)
+    assert (write.texts, write.keyword_texts, write.is_new) == ((), None, False)
 
 
 def test_a_new_caption_embeds_the_text_and_not_the_image():
@@ -177,7 +177,7 @@ def test_a_new_caption_embeds_the_text_and_not_the_image():
         (),
         (),
     )
-    assert "blue" in write.keyword_text
+    assert ("blue", None) in write.keyword_texts
 
 
 def test_a_first_caption_embeds_the_text():
@@ -195,7 +195,7 @@ def test_a_copy_merges_captions():
 def test_the_last_caption_gone_drops_the_text_vector():
     (write,) = update([make_file("a", "red")], make_file("a")).writes
     assert (write.dropped, write.texts, write.is_new) == (("text",), (), False)
-    assert write.keyword_text == "a"  # the point is written whole
+    assert write.keyword_texts == (("a", None),)
 
 
 def test_a_new_name_changes_the_keywords_alone():
@@ -210,7 +210,7 @@ def test_a_new_name_changes_the_keywords_alone():
     plan = reconcile(change)
     assert plan.outcome == "moved"
     (write,) = plan.writes
-    assert (write.texts, write.keyword_text) == ((), "red\nb")
+    assert (write.texts, write.keyword_texts) == ((), (("red", None), ("b", None)))
     assert plan.delete_paths == {"a"}
 
 
