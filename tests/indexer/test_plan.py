@@ -96,8 +96,8 @@ def test_captions_and_texts():
 def test_copies_and_headroom():
     parts = list_components(CollectionLoad(M, 0, 0.0, 1024), PROFILES["small"])
     ram, disk = sum_components(parts, 2)
-    assert disk == pytest.approx((8192 + 192 + 576 + 144 + 20 + 52 + 555) * M * 2 * 1.2)
-    assert ram == pytest.approx((8192 + 192 + 576 + 20 + 52 + 1665) * M * 2 * 1.2)
+    assert disk == pytest.approx((8192 + 192 + 576 + 152 + 30 + 52 + 555) * M * 2 * 1.2)
+    assert ram == pytest.approx((8192 + 192 + 576 + 30 + 52 + 1665) * M * 2 * 1.2)
 
 
 def test_the_profiles_are_those_of_the_store():
@@ -110,9 +110,9 @@ def test_the_profiles_are_those_of_the_store():
 
 
 def test_nodes_by_ram():
-    """351 GB in two copies over nodes that lend 51.2 GB."""
+    """353 GB in two copies over nodes that lend 51.2 GB."""
     found = size_cluster(CollectionLoad(100 * M, 0, 0.0, 1024), "large", 2, 64 * 10**9)
-    ram = 2 * 1.2 * 100 * M * (1040 + 192 + 158.4 + 20 + 52)
+    ram = 2 * 1.2 * 100 * M * (1040 + 192 + 158.4 + 30 + 52)
     assert found.ram == pytest.approx(ram)
     assert (found.nodes, found.decided, found.shards) == (7, "RAM", 14)
     assert found.vectors_a_node == pytest.approx(200 * M / 7)
@@ -410,7 +410,7 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     assert "29.6 days on 2 CPU cores (measured)" in done.stdout
     assert "cost" in done.stdout
     assert "1,600 a month for nodes" in done.stdout
-    assert "large *\t197.4 GB\t834.0 GB\t208.5 GB\t4\tRAM\t12\t2" in done.stdout
+    assert "large *\t199.8 GB\t838.3 GB\t209.6 GB\t4\tRAM\t12\t2" in done.stdout
 
 
 def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):
