@@ -14,6 +14,15 @@ from PIL import Image
 
 from bench import report
 from bench.null_embedder import NullEmbedder
+from bench.quality_data import LANGUAGES as PHOTO_LANGUAGES
+from bench.quality_data import Dataset, Query, arrange_folder, read_photo_queries
+from bench.quality_measures import (
+    Answer,
+    measure_absence,
+    measure_recall,
+    measure_strength_words,
+    render_figures,
+)
 from bench.quality_samples import LANGUAGES, SampleAnswer, list_images, read_sample_queries
 from embedder.types import Input
 from tests.programs import ROOT, run_program
@@ -69,6 +78,85 @@ def test_an_answer_is_right_by_its_first_place_and_without_wrong_ones():
     assert not SampleAnswer(query, ("violin", "red-apple"), True).is_right
     assert not SampleAnswer(query, ("red-apple", "banana"), True).is_right
     assert not SampleAnswer(query, (), True).is_right
+
+
+def test_the_photo_queries_are_complete_and_split_by_concept():
+    queries = list(read_photo_queries(["farm-cat", "category-fish1", "erase-penguin"]))
+    kinds = Counter((query.kind, query.language) for query in queries)
+    for kind in ("word", "sentence", "absent"):
+        assert len({kinds[kind, language] for language in PHOTO_LANGUAGES}) == 1
+        half = sum(q.is_test for q in queries if q.kind == kind and q.language == "en")
+        assert 0.35 < half / kinds[kind, "en"] < 0.65
+    assert kinds["sentence", "en"] >= 100 and kinds["absent", "en"] >= 50
+    fish = next(query for query in queries if query.text == "fish")
+    assert fish.right == {"category-fish1"}  # category-fish*
+    penguin = next(query for query in queries if query.text == "bird -penguin")
+    assert penguin.wrong == {"erase-penguin"}
+
+
+def answer(text: str, places: str, score: float, *, language: str = "en", right: str = "a"):
+    return Answer(
+        query=Query(
+            kind="word", concept=text, language=language, text=text, right=frozenset(right)
+        ),
+        places=tuple(places),
+        scores=(score,) * len(places),
+        words=("strong", *["weak"] * (len(places) - 1)),
+        matches=score > 0.5,
+        seconds=0.01,
+    )
+
+
+def test_recall_is_counted_by_depth_and_language():
+    answers = [
+        answer("cat", "abc", 0.9),
+        answer("dog", "bca", 0.6),
+        answer("Hund", "bc", 0.2, language="de"),
+    ]
+    figures = measure_recall(answers, (1, 3))
+    assert figures["en"]["R@1"][0] == 50 and figures["en"]["R@3"][0] == 100
+    assert figures["de"]["R@3"][0] == figures["all but English"]["R@3"][0] == 0
+    low, high = figures["en"]["R@1"][1:]
+    assert low < 50 < high
+    table = render_figures("", figures, {"en": {"R@1": [25.0]}})
+    assert f"| en | 25.0 → 50.0 ({low:.0f}-{high:.0f}) | 100.0 (100-100) |" in table
+
+
+def test_absent_things_are_told_from_present_ones():
+    present = [
+        answer(text, "a", score) for text, score in zip("pqrst", (5, 4, 3, 2, 1), strict=True)
+    ]
+    absent = [
+        answer(text, "b", score) for text, score in zip("uvwx", (3.5, 1.5, 0.3, 0.2), strict=True)
+    ]
+    row = measure_absence(present, absent)
+    assert row["AUC"][0] == pytest.approx((4 + 4 + 3 + 3 + 2) / 20)
+    assert row["false alarms at 90 %"][0] == 50  # at the lowest of the present, 1
+    assert row["said to match: present"][0] == 100 and row["absent"][0] == 50
+
+
+def test_the_words_for_strength_are_counted_with_how_often_they_are_right():
+    figures = measure_strength_words([answer("cat", "abc", 0.9), answer("dog", "ba", 0.9)])
+    assert figures["strong"]["of the hits"][0] == 40 and figures["strong"]["right"][0] == 50
+    assert figures["weak"]["right"][0] == pytest.approx(100 / 3)
+
+
+def test_a_folder_has_captions_and_telling_names_for_those_that_shall_have_them(tmp_path):
+    images = {}
+    for name in ("birds/owl", "cat"):
+        images[name] = tmp_path / "source" / f"{name}.png"
+        images[name].parent.mkdir(parents=True, exist_ok=True)
+        images[name].write_bytes(name.encode())
+    dataset = Dataset(images, [], {})
+    paths = arrange_folder(
+        dataset, tmp_path / "out", frozenset(["birds/owl"]), {"cat": "eine Katze"}, "de"
+    )
+    assert paths == {
+        str(tmp_path / "out" / "birds/owl.png"): "birds/owl",
+        str(tmp_path / "out" / "DCIM/IMG_0001.png"): "cat",
+    }
+    table = (tmp_path / "out" / "captions.csv").read_text("utf-8").split()
+    assert table == ["file,language,caption", "DCIM/IMG_0001.png,de,eine", "Katze"]
 
 
 def test_pipeline_counts_every_picture(tmp_path):
