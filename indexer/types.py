@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Real
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
     import numpy as np
@@ -151,16 +151,21 @@ class Query:
     instruction: str | None = None
 
 
+QueryMatch = Literal["same", "copy"]
+"""The point or image of the query itself, or a near-duplicate of its image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A point that was found. `score` is on the scale of a cosine; `explanation` has the share of
-    each part and channel."""
+    each part and channel. `query_match` tells a hit that the query is made from."""
 
     id: str
     score: float
     payload: Payload
     explanation: Payload
     duplicates: tuple[str, ...] = ()  # ids of its near-duplicates
+    query_match: QueryMatch | None = None
 
     @property
     def path(self) -> str | None:

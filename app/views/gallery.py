@@ -17,6 +17,7 @@ from indexer.search.searcher import Searcher
 from indexer.types import FieldFilter, Hit, Payload, QueryTerm, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
+QUERY_MATCHES = {"same": "You searched with this", "copy": "A copy of yours"}
 
 
 def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
@@ -37,6 +38,8 @@ def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
 def render_card(search: Search, hit: Hit) -> str:
     """A card as HTML; the page puts a button over it."""
     more = f'<span class="pl-badge">+{len(hit.duplicates)}</span>' if hit.duplicates else ""
+    if hit.query_match:
+        more += f'<span class="pl-badge pl-match">{QUERY_MATCHES[hit.query_match]}</span>'
     score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.terms else ""
     name = escape(choose_title(hit.payload, search))
     return (

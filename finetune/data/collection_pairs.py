@@ -19,7 +19,7 @@ from indexer.collections.schema import IMAGE
 from indexer.export import iterate_all_rows
 from indexer.feedback import Vote, VotedQuery, read_votes
 from indexer.paths import resolve_display_path
-from indexer.search.searcher import DUPLICATE_COSINE
+from indexer.search.duplicates import DUPLICATE_COSINE
 from indexer.types import Payload, QueryTerm, Record
 
 BLOCK_ROWS = 1024  # of the table of cosines at a time
@@ -54,7 +54,7 @@ def from_collection(
 ) -> SourcePairs:
     """Make a pair of each caption and its image, and of each document's title and text.
 
-    Near-duplicate images (see `indexer.search.searcher`) are one item.
+    Near-duplicate images (see `indexer.search.duplicates`) are one item.
 
     Args:
         collection: The collection with the captions.

@@ -22,7 +22,7 @@ from finetune.data.collection_pairs import side_from_payload
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side
 from indexer.collections.schema import IMAGE, TEXT
 from indexer.paths import make_point_ids
-from indexer.search.searcher import DUPLICATE_COSINE
+from indexer.search.duplicates import DUPLICATE_COSINE
 from indexer.types import FieldFilter, Vector
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from finetune.synthesis.plan import (
 )
 from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
+from indexer.search.duplicates import DUPLICATE_COSINE
 from indexer.search.filters import build_store_filter
-from indexer.search.searcher import DUPLICATE_COSINE
 from indexer.stores.base import Store, iterate_records
 from indexer.types import FieldFilter
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 BAR_WIDTH = 8  # characters of a score's bar
+QUERY_MATCHES = {"same": "what you searched with", "copy": "a copy of what you searched with"}
 FILTER_LIKE_PATTERN = re.compile(
     r"(kind|format|folder|name|path|tag|language|camera|year|width|height)(:|[!<>]?=|[<>])(\S+)"
 )
@@ -272,6 +273,7 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
         "payload": hit.payload,
         "why": hit.explanation,
         "folded": list(hit.duplicates),
+        "query_match": hit.query_match,
     }
 
 
@@ -301,7 +303,8 @@ def format_bar(score: float, best: float) -> str:
 
 
 def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
-    lines = [caption] if (caption := _format_caption(hit.payload)) else []
+    lines = [QUERY_MATCHES[hit.query_match]] if hit.query_match else []
+    lines += [caption] if (caption := _format_caption(hit.payload)) else []
     if hit.duplicates:
         lines.append(f"and {len(hit.duplicates)} that look the same")
     if verbose:

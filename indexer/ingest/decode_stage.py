@@ -32,6 +32,7 @@ from indexer.ingest.types import (
     StageTimer,
 )
 from indexer.paths import display_path, hash_content, make_point_ids
+from indexer.search.image_signature import SIGNATURE, compute_signature
 from indexer.sources import SourceFile, SourceSet
 from indexer.types import SkippedFile
 
@@ -122,6 +123,7 @@ class DecodeStage:
                 data, side=side, limits=limits, read_metadata=read_embedded_metadata
             )
             base = image_payload(decoded, file.content_id, len(data))
+            base[SIGNATURE] = compute_signature(decoded.image)
             images: tuple[Image, ...] = (decoded.image,)
             if self._options.embed_frames and decoded.frame_count > 1:
                 images += tuple(decode_frames(data, MAX_FRAMES - 1, side=side, limits=limits))

@@ -170,7 +170,12 @@ class _Pipeline:
         with self._timer("check"):
             check_consistency(self._collection.store, catalog, shared=self._collection.is_shared)
         refresh = TextRefresh(
-            self._collection, self._embed_stage, options.names, self._report_progress, self._stop
+            self._collection,
+            catalog,
+            self._embed_stage,
+            options.names,
+            self._report_progress,
+            self._stop,
         )
         scan = Scan(self._sources, catalog, self._skipped)
         with self._timer("scan"):

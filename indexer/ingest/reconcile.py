@@ -32,6 +32,7 @@ from indexer.ingest.types import (
     PointWrite,
 )
 from indexer.paths import container_of, display_path, is_within
+from indexer.search.image_signature import SIGNATURE
 from indexer.stores.base import Store
 from indexer.types import Caption, KeywordTexts, Payload, Record, Vector
 
@@ -163,7 +164,7 @@ def collect_removals(paths: Iterable[str], catalog: Catalog) -> list[ContentChan
     return list(changes.values())
 
 
-def load_stored(changes: Iterable[ContentChange], store: Store, *, shared: bool) -> None:
+def load_stored(changes: Sequence[ContentChange], store: Store, *, shared: bool) -> None:
     """Look up, in one request, the points of contents that the catalog does not have, or of all
     where other machines write to the store too."""
     wanted: dict[str, dict[str, Record]] = {}
@@ -173,6 +174,11 @@ def load_stored(changes: Iterable[ContentChange], store: Store, *, shared: bool)
             wanted |= dict.fromkeys(change.content.point_ids, change.stored)
     for record in store.retrieve(list(wanted)) if wanted else ():
         wanted[record.id][record.id] = record
+    for change in changes:
+        for id, base in zip(change.content.point_ids, change.content.base_payloads, strict=True):
+            stored = (change.stored or {}).get(id)
+            if stored and SIGNATURE in stored.payload:  # of a machine that has the thumbnail
+                base.setdefault(SIGNATURE, stored.payload[SIGNATURE])
 
 
 def reconcile(

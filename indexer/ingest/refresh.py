@@ -1,8 +1,9 @@
-"""Brings what searches by words use up to date in all points: names, and BM25 vectors.
+"""Brings all points up to date: vectors of names, BM25 vectors, and signatures of images.
 
-An index of an earlier version has no vectors of names, and its words are those of another
-tokenizer. An ingest changes that from the payloads: no file is read, and no image is embedded. The
-same happens when names are turned on; when they are turned off, their vectors are deleted.
+An index of an earlier version has no vectors of names, its words are those of another tokenizer,
+and its images have no signatures. An ingest changes that from the payloads and the thumbnails: no
+file is read, and no image is embedded. The same happens when names are turned on; when they are
+turned off, their vectors are deleted.
 
 Until all points are done, the index is searched as before. A cursor beside the catalog lets the
 next ingest continue a run that was interrupted.
@@ -19,10 +20,13 @@ from pathlib import Path
 from embedder.files import PRIVATE, write_file
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, NAME, TextIndexing, make_schema
+from indexer.ingest.catalog import Catalog
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
 from indexer.ingest.payload import keyword_texts, names_to_embed
+from indexer.ingest.thumbnails import sign_thumbnail
 from indexer.ingest.types import PointWrite
 from indexer.search.bm25 import build_document_vector
+from indexer.search.image_signature import SIGNATURE
 from indexer.types import Record
 
 CURSOR_FILE = "refresh.json"
@@ -34,6 +38,7 @@ class TextRefresh:
 
     Args:
         collection: The collection, for one tenant or all: the points of all tenants change.
+        catalog: Its catalog, which gets the signatures too.
         embed_stage: Embeds the names.
         names: Whether there are to be names; None: see `TextIndexing.update`.
         report_progress: Called with the stage, the points that are done, and their number.
@@ -43,12 +48,13 @@ class TextRefresh:
     def __init__(
         self,
         collection: OpenCollection,
+        catalog: Catalog,
         embed_stage: EmbedStage,
         names: bool | None,
         report_progress: Callable[[str, int, int], None],
         stop: threading.Event,
     ) -> None:
-        self._collection, self._embed_stage = collection, embed_stage
+        self._collection, self._catalog, self._embed_stage = collection, catalog, embed_stage
         self._store = collection.index_store
         self._report_progress, self._stop = report_progress, stop
         self._texts = collection.active_index.texts
@@ -82,6 +88,7 @@ class TextRefresh:
         while not self._stop.is_set():
             page, after = self._store.scroll(limit=PAGE_SIZE, after=after)
             self._write_page(page)
+            self._catalog.commit()
             done += len(page)
             self._report_progress("refresh", done, total)
             if after is None:
@@ -108,7 +115,23 @@ class TextRefresh:
         unnamed = [write.id for write in writes if not write.names]
         if self._wanted.names and unnamed:  # of a run after which names were turned off
             self._store.delete_vectors(unnamed, NAME)
+        self._add_signatures(page)
         self._store.patch([_make_patch(record, vectors[record.id]) for record in page])
+
+    def _add_signatures(self, page: Sequence[Record]) -> None:
+        """Those of images whose thumbnail is on this machine."""
+        for record in page:
+            payload = record.payload
+            if payload["kind"] != "image" or SIGNATURE in payload:
+                continue
+            signature = sign_thumbnail(self._collection.thumbnail_dir, record.id)
+            if signature is None:
+                continue
+            payload[SIGNATURE] = signature
+            content = self._catalog.get_content(payload["content"])
+            if content is not None:  # or the next change of a caption would drop it again
+                content.base_payloads[0][SIGNATURE] = signature
+                self._catalog.put_content(content)
 
 
 def _make_patch(record: Record, embedded: PointVectors | EmbedFailedError) -> Record:

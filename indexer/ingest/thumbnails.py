@@ -8,10 +8,12 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL.Image import Image, Resampling
+from PIL.Image import open as open_image
 
 from embedder.files import PRIVATE, make_private_dir, replace_file
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer.errors import UnusableFileError
+from indexer.search.image_signature import SIDE, compute_signature
 from indexer.sources import find_original
 
 MAX_SIDE = 448  # pixels of the longer side
@@ -52,6 +54,16 @@ def write_thumbnail(root: Path, id: str, data: bytes) -> None:
     # unfinished ones are all in one folder, where those of killed processes are soon found
     with replace_file(path, mode=PRIVATE, part_dir=root, sync=False) as file:
         file.write(data)
+
+
+def sign_thumbnail(root: Path, id: str) -> str | None:
+    """The signature of point `id` from its thumbnail; None where there is none to be read."""
+    try:
+        with open_image(thumbnail_path(root, id)) as image:
+            image.draft("RGB", (SIDE, SIDE))  # decodes an eighth of it
+            return compute_signature(image.convert("RGB"))
+    except (OSError, ValueError):
+        return None
 
 
 def ensure_thumbnail(

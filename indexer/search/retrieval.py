@@ -21,6 +21,7 @@ from indexer.search.calibration import (
     combine,
     estimate_distribution,
 )
+from indexer.search.query_examples import is_made_of_examples
 from indexer.search.query_syntax import read_query_image
 from indexer.stores.base import Store
 from indexer.types import Part, SparseVector, Vector
@@ -44,7 +45,7 @@ class QueryVectors:
     vectors: Mapping[str, Vector]
     distributions: Mapping[str, ScoreDistribution]
     sparse: SparseVector
-    query_ids: tuple[str, ...]  # points that the query is made from; they are not hits
+    excluded_ids: tuple[str, ...]  # points that the query is made from, with other parts
     has_text: bool
 
 
@@ -81,7 +82,9 @@ def embed_query(
             for channel, vector in vectors.items()
         },
         sparse=_build_sparse_vector(parts),
-        query_ids=tuple(part.id for part in parts if part.id and part.weight > 0),
+        excluded_ids=()
+        if is_made_of_examples(parts)
+        else tuple(part.id for part in parts if part.id and part.weight > 0),
         has_text=any(part.text for part in parts),
     )
 
@@ -194,7 +197,7 @@ def retrieve_candidates(
     candidates = [
         _score_candidate(id, scores, query, shown)
         for id, scores in found.items()
-        if id not in query.query_ids
+        if id not in query.excluded_ids
     ]
     return sorted(candidates, key=lambda c: (-c.z, c.id))
 

@@ -15,17 +15,20 @@ from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
 from indexer.search.calibration import CalibrationSampler, is_significant
+from indexer.search.duplicates import estimate_crop_cosine, group_duplicates
 from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
+from indexer.search.image_signature import SIGNATURE
+from indexer.search.query_examples import QueryExamples
 from indexer.search.retrieval import Candidate, QueryVectors, embed_query, retrieve_candidates
-from indexer.types import Filters, Hit, Query, Record, SearchResults, Vector
+from indexer.types import Filters, Hit, Payload, Query, QueryMatch, Record, SearchResults, Vector
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
 MIN_CANDIDATES = 100  # per channel
 MIN_MMR_POOL = 100  # candidates to diversify
-DUPLICATE_COSINE = 0.97  # from here on, two images look the same
+MIN_EXAMPLE_POOL = 32  # candidates among which the examples of the query are
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class RankedRecord:
     candidate: Candidate
     record: Record
     duplicates: list[str] = field(default_factory=list)
+    query_match: QueryMatch | None = None
 
     @property
     def vector(self) -> Vector:
@@ -100,6 +104,7 @@ class Searcher:
         self, query: Query, store_filter: models.Filter | None
     ) -> tuple[list[Hit], bool, bool]:
         sample = self._sampler()
+        crop_cosine = estimate_crop_cosine(sample.vectors[IMAGE])
         vectors = embed_query(
             query.parts, self._embedder, self._store, sample.vectors, query.instruction
         )
@@ -107,21 +112,34 @@ class Searcher:
         depth = max(MIN_CANDIDATES, 10 * end)
         ranked = retrieve_candidates(self._store, vectors, store_filter, depth)
         significant = bool(ranked) and is_significant(ranked[0].z, sample.points)
-        page = self._rerank(ranked, query, end + 1)
+        examples = QueryExamples(query.parts, vectors.parts, crop_cosine)
+        page = self._rerank(ranked, query, end + 1, examples, crop_cosine)
+        significant |= any(item.query_match for item in page)
         hits = [_make_hit(item, vectors) for item in page[query.offset : end]]
         return hits, significant, len(page) > end
 
-    def _rerank(self, ranked: list[Candidate], query: Query, limit: int) -> list[RankedRecord]:
+    def _rerank(
+        self,
+        ranked: list[Candidate],
+        query: Query,
+        limit: int,
+        examples: QueryExamples,
+        crop_cosine: float,
+    ) -> list[RankedRecord]:
         """Load as many candidates as it takes to fill `limit` places after grouping duplicates."""
         depth = max(2 * limit, MIN_MMR_POOL) if query.diversity > 0 else limit + limit // 2
+        depth = max(depth, MIN_EXAMPLE_POOL) if examples else depth
         while True:
             ids = [candidate.id for candidate in ranked[:depth]]
             records = {record.id: record for record in self._store.retrieve(ids, vectors=True)}
             loaded = [RankedRecord(c, records[c.id]) for c in ranked[:depth] if c.id in records]
-            kept = group_duplicates(loaded) if query.group_duplicates else loaded
+            first, others = _separate_examples(loaded, examples)
+            kept = _group(first + others, crop_cosine) if query.group_duplicates else first + others
             if len(kept) >= limit or depth >= len(ranked):
-                return mmr(kept, query.diversity)
+                break
             depth *= 2
+        num_first = sum(item.query_match == "same" for item in kept[: len(first)])
+        return [*kept[:num_first], *mmr(kept[num_first:], query.diversity)]
 
     def _list_points(
         self, query: Query, where: models.Filter | None
@@ -133,7 +151,7 @@ class Searcher:
             if after is None:
                 return [], True, False
         page, after = self._store.scroll(where, limit=query.limit, after=after)
-        return [Hit(r.id, 0.0, r.payload, {}) for r in page], True, after is not None
+        return [Hit(r.id, 0.0, _shown(r.payload), {}) for r in page], True, after is not None
 
 
 def _make_hit(found: RankedRecord, query: QueryVectors) -> Hit:
@@ -160,34 +178,44 @@ def _make_hit(found: RankedRecord, query: QueryVectors) -> Hit:
     return Hit(
         found.record.id,
         round(found.candidate.score, 4),
-        found.record.payload,
+        _shown(found.record.payload),
         {"parts": parts, "channels": channels},
         tuple(found.duplicates),
+        found.query_match,
     )
 
 
-def group_duplicates(ranked: Sequence[RankedRecord]) -> list[RankedRecord]:
-    """Group images that look alike, and chunks of one text, behind the best ranked of them."""
-    kept: list[RankedRecord] = []
-    dim = len(ranked[0].vector) if ranked else 0
-    image_vectors = np.zeros((len(ranked), dim), dtype=np.float32)  # rows of `kept`; 0 for texts
-    texts: dict[str, RankedRecord] = {}
-    for item in ranked:
-        first = item
-        if item.record.payload.get("kind") == "text":
-            first = texts.setdefault(item.record.payload["content"], item)
+def _shown(payload: Payload) -> Payload:
+    return {key: value for key, value in payload.items() if key != SIGNATURE}
+
+
+def _separate_examples(
+    ranked: Sequence[RankedRecord], examples: QueryExamples
+) -> tuple[list[RankedRecord], list[RankedRecord]]:
+    """Mark the hits that the query is made from: they come first, or are left out."""
+    first, others = [], []
+    matches = examples.match([r.record for r in ranked], [r.vector for r in ranked])
+    for place, (item, match) in enumerate(zip(ranked, matches, strict=True)):
+        item.query_match = match
+        # the pages agree on what is first: they load different numbers of candidates
+        if match == "same" and place < MIN_EXAMPLE_POOL:
+            first += [item] if examples.are_all else []
         else:
-            cosines = image_vectors @ item.vector  # (n,)
-            closest = int(np.argmax(cosines))
-            if cosines[closest] >= DUPLICATE_COSINE:
-                first = kept[closest]
-            else:
-                image_vectors[len(kept)] = item.vector
-        if first is item:
-            kept.append(item)
-        else:
-            first.duplicates.append(item.record.id)
-    return kept
+            others.append(item)
+    return first, others
+
+
+def _group(ranked: Sequence[RankedRecord], crop_cosine: float) -> list[RankedRecord]:
+    """The hits without near-duplicates of better ones, which list them."""
+    if not ranked:
+        return []
+    payloads = [item.record.payload for item in ranked]
+    vectors = np.stack([item.vector for item in ranked])
+    leaders = group_duplicates(payloads, vectors, crop_cosine)
+    for row, leader in enumerate(leaders):
+        if leader != row:
+            ranked[leader].duplicates.append(ranked[row].record.id)
+    return [item for row, item in enumerate(ranked) if leaders[row] == row]
 
 
 def mmr(ranked: Sequence[RankedRecord], diversity: float) -> list[RankedRecord]:

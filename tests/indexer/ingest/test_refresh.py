@@ -13,10 +13,13 @@ from embedder import Input
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, LATEST_TEXTS, NAME, TextIndexing
-from indexer.ingest import refresh
+from indexer.ingest import decode_stage, refresh
+from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.pipeline import ingest
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.types import IngestOptions
 from indexer.search.bm25 import to_sparse_vector
+from indexer.search.duplicates import group_duplicates
 from tests import in_process_store
 
 FILES = [
@@ -174,3 +177,38 @@ def test_copies_with_several_names_have_the_mean_of_them(config, colors, folder,
     mean = (red + green) / np.linalg.norm(red + green)
     vector = next(v for name, v in read_vectors(config).items() if name == "IMG_0005.jpg")[NAME]
     np.testing.assert_allclose(vector, mean, atol=1e-3)
+
+
+def test_images_get_their_signatures_from_the_thumbnails(settings, colors, folder, monkeypatch):
+    run(settings, colors, folder)
+    with OpenCollection.open(settings) as collection:
+        records, _ = collection.store.scroll(limit=100)
+        signatures = {r.id: r.payload.pop("signature", None) for r in records}
+        collection.store.patch([replace(record, vectors={}) for record in records])
+        collection.set_texts(OLD)
+        lost = next(r.id for r in records if r.payload["name"] == "IMG_0002.jpg")
+        thumbnail_path(collection.thumbnail_dir, lost).unlink()
+        catalog = Catalog(collection.index_dir / CATALOG_FILE)
+        for content in list(catalog.iter_contents()):
+            for base in content.base_payloads:
+                base.pop("signature", None)
+            catalog.put_content(content)
+        catalog.commit()
+        catalog.close()
+
+    def no_decoding(*_, **__):
+        raise AssertionError("a file was decoded")
+
+    monkeypatch.setattr(decode_stage, "decode_image", no_decoding)
+    assert run(settings, colors, folder)[0] == 0
+    (folder / "red car.txt").write_text("an old lorry")  # its payload is written again
+    run(settings, colors, folder)
+    with OpenCollection.open(settings) as collection:
+        stored = {r.id: r.payload for r in collection.store.scroll(limit=100)[0]}
+    assert "signature" not in stored[lost]
+    for id, signature in signatures.items():
+        if signature and id != lost:
+            payload = stored[id]
+            vectors = np.eye(2, dtype=np.float32)
+            copies = [{**payload, "signature": one} for one in (signature, payload["signature"])]
+            assert group_duplicates(copies, vectors, 0.9) == [0, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from indexer.errors import QueryError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
 from indexer.search.filters import make_filters
+from indexer.search.query_syntax import read_query_image
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 
@@ -101,16 +104,82 @@ def test_only_negative_parts(searcher):
     assert names(searcher.search(Query((text("red", -1.0),), limit=50)))[-1] == "red.png"
 
 
-def test_a_point_query_needs_no_model_and_excludes_itself(collection):
+def test_a_point_query_needs_no_model_and_begins_with_its_point(collection):
     def no_model():
         raise AssertionError("the model was loaded")
 
     searcher = Searcher(collection, no_model)
-    red = next(r for r in collection.store.scroll(limit=100)[0] if r.payload["name"] == "red.png")
-    results = searcher.search(Query((Part(id=red.id, label="id"),), limit=50))
-    assert "red.png" not in names(results)
+    ids = {r.payload["name"]: r.id for r in collection.store.scroll(limit=100)[0]}
+    query = Query((Part(id=ids["red.png"], label="id"),), limit=50)
+    results = searcher.search(query)
+    assert names(results)[0] == "red.png"
+    assert [hit.query_match for hit in results.hits[:2]] == ["same", None]
+    assert results.is_significant
+    noise = replace(query, filters=make_filters({"name": {"not": "red.png"}}))
+    assert "red.png" not in names(searcher.search(noise)), "filters apply to it too"
+    text = Query((Part(id=ids["notes.txt"], label="id"),), limit=3)
+    assert names(searcher.search(text))[0] == "notes.txt"
+    both = Query((Part(id=ids["n03.png"]), Part(id=ids["blue.png"])), limit=50, diversity=0.5)
+    assert {*names(searcher.search(both))[:2]} == {"n03.png", "blue.png"}
     with pytest.raises(QueryError, match="no point"):
         searcher.search(Query((Part(id="00000000-0000-0000-0000-000000000000"),)))
+
+
+def test_the_example_is_left_out_where_the_query_says_more(collection, searcher):
+    """With words or a minus, another image than the example is asked for."""
+    red = next(r for r in collection.store.scroll(limit=100)[0] if r.payload["name"] == "red.png")
+    image = Image.new("RGB", (50, 50), COLORS["red"])
+    for example in (Part(id=red.id), Part(image=image)):
+        for other in (text("green"), text("green", -1.0)):
+            found = names(searcher.search(Query((example, other), limit=50)))
+            assert "red.png" not in found
+            assert "green.png" in found
+    only_less = Query((Part(id=red.id, weight=-1.0),), limit=50)
+    assert names(searcher.search(only_less))[-1] == "red.png"
+
+
+def test_the_query_image_comes_first_and_its_copies_are_marked(
+    collection, colors, folder, searcher, photo
+):
+    original = photo(folder / "original.png", 77, (300, 200))
+    with Image.open(original) as image:
+        image.resize((90, 60)).save(folder / "small.jpg", quality=70)
+        image.convert("L").save(folder / "gray.png")
+    ingest([folder], collection, colors, IngestOptions())
+    for name in ("original.png", "small.jpg", "gray.png"):
+        part = Part(image=read_query_image(folder / name, colors.card.image_side))
+        query = Query((part,), limit=10, group_duplicates=False)
+        hits = searcher.search(query).hits
+        assert hits[0].payload["name"] == name
+        matches = {hit.payload["name"]: hit.query_match for hit in hits if hit.query_match}
+        copies = dict.fromkeys(("original.png", "small.jpg", "gray.png"), "copy")
+        assert matches == copies | {name: "same"}
+        pages = [searcher.search(replace(query, limit=1, offset=n)).hits[0].id for n in range(4)]
+        assert pages == [hit.id for hit in hits[:4]]
+        folded = searcher.search(replace(query, group_duplicates=True)).hits
+        assert (folded[0].payload["name"], len(folded[0].duplicates)) == (name, 2)
+
+
+def test_points_without_a_signature_are_searched_as_before(
+    collection, colors, folder, searcher, photo
+):
+    photo(folder / "again.jpg", COLORS["red"], (100, 80), quality=60)
+    ingest([folder], collection, colors, IngestOptions())
+    records, _ = collection.store.scroll(limit=100)
+    for record in records:
+        record.payload.pop("signature", None)
+    collection.store.patch([replace(record, vectors={}) for record in records])
+    image = Image.new("RGB", (50, 50), COLORS["red"])
+    hit = searcher.search(Query((Part(image=image),), limit=3)).hits[0]
+    assert (hit.query_match, len(hit.duplicates)) == ("same", 1)
+
+
+def test_signatures_are_stored_and_not_shown(collection, searcher):
+    stored = {r.payload["kind"]: r.payload for r in collection.store.scroll(limit=100)[0]}
+    assert len(stored["image"]["signature"]) == 260
+    assert "signature" not in stored["text"]
+    for query in (Query(()), Query((text("red"),))):
+        assert all("signature" not in hit.payload for hit in searcher.search(query).hits)
 
 
 def test_a_malformed_filter_is_an_error_before_the_model_loads(collection):
