@@ -70,6 +70,12 @@ def test_numpy(library, tmp_path):
             assert np.isnan(image).all()
         else:
             np.testing.assert_allclose(image, row["vectors"]["image"], atol=1e-6)
+    names = dict(zip(archive["ids"], archive["name"], strict=True))
+    named = {id: row["vectors"]["name"] for id, row in exact.items() if "name" in row["vectors"]}
+    assert len(named) == 3
+    for id, name in names.items():
+        expected = named.get(str(id), [np.nan] * 48)
+        np.testing.assert_allclose(name, expected, atol=1e-6)
 
 
 def test_numpy_without_points(library, tmp_path):

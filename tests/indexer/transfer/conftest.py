@@ -11,7 +11,7 @@ import pytest
 
 from embedder.types import ModelCard
 from indexer.collections.collection import OpenCollection
-from indexer.collections.schema import BM25, IMAGE, TEXT
+from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.config import Config, load_config
 from indexer.feedback import Vote, VotedQuery, record_vote
 from indexer.ingest.catalog import Catalog
@@ -36,7 +36,7 @@ POINTS = 900  # four pages
 
 
 def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
-    """Two thirds images with one, two or three vectors, one third texts."""
+    """Two thirds images with one to three vectors, one third texts."""
     rng = np.random.default_rng(seed)
     result = []
     for i in range(count):
@@ -47,6 +47,8 @@ def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
         vectors = {TEXT: text, BM25: words} if is_text else {IMAGE: image}
         if i % 3 == 1:
             vectors |= {TEXT: text, BM25: words}
+        if i % 6 == 0:
+            vectors[NAME] = text
         payload = {
             "kind": "text" if is_text else "image",
             "name": f"{i}.png",

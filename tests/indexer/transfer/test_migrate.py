@@ -20,7 +20,7 @@ from indexer.collections.collection import (
     lock_for_writing,
     summarize,
 )
-from indexer.collections.schema import BM25, IMAGE
+from indexer.collections.schema import BM25, IMAGE, TextIndexing
 from indexer.errors import CollectionError, StoreBusyError, StoreError
 from indexer.feedback import read_votes
 from indexer.ingest.catalog import Catalog
@@ -209,6 +209,28 @@ def test_merge_into_an_existing_collection(source, server, read_points):
     assert lone.id in found
     again = migrate(source, destination, "merge")
     assert (again.copied, again.kept, again.votes) == (0, POINTS, 0)
+
+
+@pytest.mark.parametrize("older", ["source", "destination"])
+def test_merge_of_an_older_collection(source, server, read_points, older):
+    """What the older one lacks is added by the next ingest; nothing is lost meanwhile."""
+    config = {"source": source, "destination": server}[older]
+    migrate(source, server)
+    with OpenCollection.open(server) as opened:
+        gone = [record.id for record in opened.store.scroll(limit=300)[0]]
+        opened.store.delete(gone)
+    old = TextIndexing(names=False, version=1)
+    with OpenCollection.open(config) as opened:
+        latest = opened.active_index.texts
+        opened.set_texts(old)
+    try:
+        assert migrate(source, server, mode="merge").copied == len(gone)
+        texts = open_backend(server).get_indexes(server.collection).in_use.texts
+        assert texts.is_outdated and texts.names == (older == "source")
+        assert len(read_points(server)) == POINTS
+    finally:  # the source is shared
+        with OpenCollection.open(config) as opened:
+            opened.set_texts(latest)
 
 
 def test_another_model_is_refused(source, folder):

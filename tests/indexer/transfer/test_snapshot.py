@@ -276,7 +276,7 @@ def test_a_newer_format(file, tmp_path, folder):
         "dense": "its vectors are",
         "collection": "expected 1-64 letters",
     }.items():
-        bad = {**content, change: {"format": 2, "collection": "../x"}.get(change)}
+        bad = {**content, change: {"format": 99, "collection": "../x"}.get(change)}
         path = write_tar(tmp_path / "bad.tar", {**parts, "snapshot.json": json.dumps(bad).encode()})
         assert_refused(path, folder, why)
     bad = {**content, "card": {**content["card"], "dim": 1 << 40}}
