@@ -64,14 +64,14 @@ def test_a_point_is_the_sum_of_its_structures():
     assert parts["words, stored"] == (128 + 3 * 8, 0)
     assert parts["words, indexed"] == (30, 30)
     assert parts["ids and versions"] == (52, 52)
-    assert parts["payload"] == (555, 555 * 3)  # 370 bytes x 1.5
+    assert parts["payload"] == (975, 975 * 3)  # 650 bytes x 1.5
 
 
 def test_what_is_on_disk_takes_no_ram():
     large = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "large")
     assert large["original vectors"] == (2 * 1024 * 2, 0)
     assert large["quantized vectors"] == (2 * (1024 / 2 + 8),) * 2
-    assert large["payload"] == (555, 0)
+    assert large["payload"] == (975, 0)
     huge = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "huge")
     assert huge["quantized vectors"] == (2 * (1024 / 4 + 8),) * 2
     assert huge["HNSW graphs"][1] == huge["facets, indexed"][1] == 0
@@ -88,7 +88,7 @@ def test_the_example_in_qdrants_docs():
 def test_captions_and_texts():
     load = CollectionLoad(images=100, texts=50, captions=0.5, dim=10)
     assert (load.points, load.vectors, load.slots) == (150, 200, 300)
-    assert load.payload == 100 * 370 + 50 * 77 + 50 * 1400
+    assert load.payload == 100 * 650 + 50 * 77 + 50 * 1400
     assert load.words == 100 * (3 + 3.5) + 50 * 130
     assert CollectionLoad(100, 0, 1.5, 10).vectors == 200  # an image's captions make one vector
 
@@ -96,8 +96,8 @@ def test_captions_and_texts():
 def test_copies_and_headroom():
     parts = list_components(CollectionLoad(M, 0, 0.0, 1024), PROFILES["small"])
     ram, disk = sum_components(parts, 2)
-    assert disk == pytest.approx((8192 + 192 + 576 + 152 + 30 + 52 + 555) * M * 2 * 1.2)
-    assert ram == pytest.approx((8192 + 192 + 576 + 30 + 52 + 1665) * M * 2 * 1.2)
+    assert disk == pytest.approx((8192 + 192 + 576 + 152 + 30 + 52 + 975) * M * 2 * 1.2)
+    assert ram == pytest.approx((8192 + 192 + 576 + 30 + 52 + 2925) * M * 2 * 1.2)
 
 
 def test_the_profiles_are_those_of_the_store():
@@ -129,7 +129,7 @@ def test_copies_need_three_nodes_and_several_nodes_get_copies():
     two = size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", 2, 64 * 10**9)
     assert (two.nodes, two.replicas, two.shards, two.whole) == (3, 2, 3, True)
     many = size_cluster(CollectionLoad(10 * M, 0, 0.0, 384), "small", None, 64 * 10**9)
-    assert (many.nodes, many.replicas, many.whole) == (3, 2, False)
+    assert (many.nodes, many.replicas, many.whole) == (4, 2, False)
     assert size_cluster(CollectionLoad(M, 0, 0.0, 384), "small", 5, 64 * 10**9).nodes == 5
 
 
@@ -237,8 +237,8 @@ def test_every_known_model_but_two_has_a_cost():
 def test_upload_bytes_and_speed():
     """Three nodes, two copies, 4,000 vectors of dim 512 per second each."""
     found = plan(make_request(M, 1024, profile="large", replicas=2)).upload
-    assert found.grpc == M * (1024 * 4 + 370 * 1.2)
-    assert found.rest == M * (1024 * 21 + 370 * 1.2)
+    assert found.grpc == M * (1024 * 4 + 650 * 1.2)
+    assert found.rest == M * (1024 * 21 + 650 * 1.2)
     assert found.between_nodes == found.grpc
     assert found.points_per_second == 4000 * 512 / 1024 * 3 / 2
     seen = plan(make_request(86_400 * 10, points_per_second=10.0)).upload
@@ -410,7 +410,7 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     assert "29.6 days on 2 CPU cores (measured)" in done.stdout
     assert "cost" in done.stdout
     assert "1,600 a month for nodes" in done.stdout
-    assert "large *\t199.8 GB\t838.3 GB\t209.6 GB\t4\tRAM\t12\t2" in done.stdout
+    assert "large *\t199.8 GB\t939.1 GB\t234.8 GB\t4\tRAM\t12\t2" in done.stdout
 
 
 def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):
