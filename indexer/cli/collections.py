@@ -87,7 +87,7 @@ def list_(
 
 @collections_app.command(epilog=CREATE_EXAMPLES)
 @_options.takes_flags(
-    "dim", "pixel_budget", "trust_remote_code", *_options.LAYOUT, "store", "model"
+    "dim", "pixel_budget", "trust_remote_code", "names", *_options.LAYOUT, "store", "model"
 )
 def create(flags: dict[str, Any], name: Name, as_json: _options.Json = False) -> None:
     """Create an empty collection, with the layout that a server will use."""

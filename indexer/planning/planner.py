@@ -188,6 +188,7 @@ def _build_commands(request: PlanRequest, chosen: str, size: ClusterSize) -> lis
     model = card.name if card else "MODEL"
     model_flags = f" --model {model}" if model != DEFAULT_MODEL else ""
     model_flags += f" --dim {request.dim}" if card is not None and card.dim != request.dim else ""
+    model_flags += "" if request.names else " --no-names"
     if chosen == EMBEDDED_STORE:
         return [f"indexer ingest FOLDER{model_flags} --collection {collection}"]
     shards = f" --shards {size.shards}" if size.shards else ""

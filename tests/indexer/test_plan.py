@@ -166,13 +166,16 @@ def test_a_requested_profile_is_planned():
 
 def test_the_commands():
     assert plan(make_request(1000, card=KNOWN["starter"])).commands == (
+        "indexer ingest FOLDER --no-names --collection NAME",
+    )
+    assert plan(make_request(1000, card=KNOWN["starter"], names=True)).commands == (
         "indexer ingest FOLDER --collection NAME",
     )
     qwen = KNOWN["Qwen/Qwen3-VL-Embedding-2B"]
     _, create, ingest = plan(make_request(100 * M, 1024, card=qwen)).commands
     assert create == (
         "indexer collections create NAME --model Qwen/Qwen3-VL-Embedding-2B --dim 1024 "
-        "--profile large --shards 14 --replicas 2"
+        "--no-names --profile large --shards 14 --replicas 2"
     )
     assert ingest.endswith("--workers ray://HEAD:10001")
     once = plan(make_request(100 * M, profile="huge", replicas=1)).commands[1]
@@ -406,7 +409,7 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     assert done.exit_code == 0, done.output
     assert "100,000,000 points, 100,000,000 vectors of dim 384, by starter" in done.stdout
     assert "export QDRANT_URL=https://HOST:6333 QDRANT_API_KEY=KEY" in done.stdout
-    assert "create NAME --profile large --shards 12 --replicas 2" in done.stdout
+    assert "create NAME --no-names --profile large --shards 12 --replicas 2" in done.stdout
     assert "29.6 days on 2 CPU cores (measured)" in done.stdout
     assert "cost" in done.stdout
     assert "1,600 a month for nodes" in done.stdout
