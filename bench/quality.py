@@ -195,16 +195,12 @@ def measure(work: Path, test: bool, limit: int) -> dict[str, Figures]:
     return figures
 
 
-def render(figures: dict[str, Figures], before: dict[str, Figures], split: str) -> str:
-    about = f"Percent, on the {split} half of the queries, with 95 % intervals."
-    if before:
-        about += " Before → after, where both are known."
-    tables = [
+def render(figures: dict[str, Figures], before: dict[str, Figures]) -> str:
+    return "\n\n".join(
         f"### {title}\n\n{render_figures('', rows, before.get(title))}"
         for title, rows in figures.items()
         if rows
-    ]
-    return "\n\n".join([about, *tables])
+    )
 
 
 def main() -> int:
@@ -218,20 +214,27 @@ def main() -> int:
     parser.add_argument("--before", type=Path, help="a file of --json to show beside")
     parser.add_argument("--write", action="store_true", help="into docs/quality.md")
     options = parser.parse_args()
-    page = DOCS / "quality.md"
-    if options.samples:
-        publish("The sample pictures", measure_samples(), write=options.write, page=page)
-        return 0
+    notes = ""
     try:
-        figures = measure(options.work, options.split == "test", options.limit)
+        if options.samples:
+            title, about = "The sample pictures", "How many queries, by language."
+            figures, misses = measure_samples()
+            notes = f"\n\nNouns whose first place is wrong, in English:\n\n{misses}"
+        else:
+            title = "Pictures of packages"
+            about = f"Percent, on the {options.split} half of the queries, with 95 % intervals."
+            figures = measure(options.work, options.split == "test", options.limit)
     except PackageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1), "utf-8")
-    before = json.loads(options.before.read_text("utf-8")) if options.before else {}
-    body = render(figures, before, options.split)
-    publish("Pictures of packages", body, write=options.write, page=page)
+    before = {}
+    if options.before:
+        before = json.loads(options.before.read_text("utf-8"))
+        about += " Before → after, where both are known."
+    body = f"{about}\n\n{render(figures, before)}{notes}"
+    publish(title, body, write=options.write, page=DOCS / "quality.md")
     return 0
 
 

@@ -111,7 +111,7 @@ def _render_cell(value: Estimate | None, before: Estimate | None) -> str:
 
 
 def _render_number(value: float) -> str:
-    return f"{value:.3f}" if 0 < value < 1 else f"{value:.1f}"
+    return f"{value:.3f}" if 0 < value < 1 else f"{value:.1f}".removesuffix(".0")
 
 
 def select_answers(answers: Iterable[Answer], **fields: str) -> list[Answer]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.report import render_table
+from bench.quality_measures import Figures
 from indexer import Collection, parse_query
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -134,45 +134,38 @@ def _copy_images(target: Path, names: bool) -> Iterator[tuple[str, str]]:
         yield copy.name, path.stem
 
 
-def measure_samples() -> str:
-    """Ask every query of three collections; the tables of the report, in Markdown."""
+def measure_samples() -> tuple[dict[str, Figures], str]:
+    """Ask every query of three collections: how many are answered, and a list of wrong answers."""
     queries = read_sample_queries()
     answers: dict[str, list[SampleAnswer]] = {}
     for title, options in COLLECTIONS.items():
         with ingest_samples(**options) as samples:
             answers[title] = [samples.answer(query) for query in queries]
-    return "\n\n".join(
-        [
-            "Queries whose first place is right:",
-            _tabulate(answers, "noun"),
-            _tabulate(answers, "sentence"),
-            _tabulate(answers, "composed"),
-            _tabulate(answers, "negative"),
-            "Queries of which it is said that nothing matches (right for absent things alone):",
-            _tabulate(answers, "absent", is_good=lambda answer: not answer.matches),
-            _tabulate(answers, "noun", is_good=lambda answer: not answer.matches),
-            "Nouns whose first place is wrong, in English:",
-            "\n".join(_list_misses(answers)),
-        ]
-    )
+    figures = {
+        f"First place right: {kind}": _count(answers, kind, lambda answer: answer.is_right)
+        for kind in ("noun", "sentence", "composed", "negative")
+    }
+    for kind in ("absent", "noun"):
+        figures[f"Said that nothing matches: {kind}"] = _count(
+            answers, kind, lambda answer: not answer.matches
+        )
+    return figures, "\n".join(_list_misses(answers))
 
 
-def _tabulate(
+def _count(
     answers: Mapping[str, Sequence[SampleAnswer]],
     kind: str,
-    is_good: Callable[[SampleAnswer], bool] = lambda answer: answer.is_right,
-) -> str:
+    is_good: Callable[[SampleAnswer], bool],
+) -> Figures:
     """One row a collection, one column a language: how many of the kind's answers are good."""
-    asked = [a for a in next(iter(answers.values())) if a.query.kind == kind]
-    languages = [
-        language for language in LANGUAGES if any(a.query.language == language for a in asked)
-    ]
-    count = len(asked) // len(languages)
-    rows = []
+    figures: Figures = {}
     for title, given in answers.items():
-        good = Counter(a.query.language for a in given if a.query.kind == kind and is_good(a))
-        rows.append([title, *(good[language] for language in languages)])
-    return render_table([f"{kind}, of {count}", *languages], rows)
+        asked = [answer for answer in given if answer.query.kind == kind]
+        good = Counter(answer.query.language for answer in asked if is_good(answer))
+        languages = [x for x in LANGUAGES if any(answer.query.language == x for answer in asked)]
+        figures[title] = {language: [float(good[language])] for language in languages}
+        figures[title]["of"] = [len(asked) / len(languages)]
+    return figures
 
 
 def _list_misses(answers: Mapping[str, Sequence[SampleAnswer]]) -> Iterator[str]:

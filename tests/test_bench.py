@@ -119,7 +119,7 @@ def test_recall_is_counted_by_depth_and_language():
     low, high = figures["en"]["R@1"][1:]
     assert low < 50 < high
     table = render_figures("", figures, {"en": {"R@1": [25.0]}})
-    assert f"| en | 25.0 → 50.0 ({low:.0f}-{high:.0f}) | 100.0 (100-100) |" in table
+    assert f"| en | 25 → 50 ({low:.0f}-{high:.0f}) | 100 (100-100) |" in table
 
 
 def test_absent_things_are_told_from_present_ones():
