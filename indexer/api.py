@@ -211,7 +211,7 @@ class Collection:
 
         Args:
             query: One part, or a sequence of parts that are added with their weights; a negative
-                weight means "less like this". None lists the collection's points. A string is
+                weight means "not this". None lists the collection's points. A string is
                 text as it is; `parse_query` reads the signs and weights of what people type.
             filters: Payload key to accepted values, or to `{"not": ...}`; all keys must hold.
             limit: How many hits.

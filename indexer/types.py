@@ -55,7 +55,7 @@ class QueryTerm:
     text: str | None = None
     image: str | None = None
     id: str | None = None
-    weight: float = 1.0  # negative: "less like this"
+    weight: float = 1.0  # negative: "not this"
 
     @property
     def content(self) -> str:
@@ -69,7 +69,7 @@ class Part:
     text: str | None = None
     image: Image | None = None
     id: str | None = None
-    weight: float = 1.0  # negative: "less like this"
+    weight: float = 1.0  # negative: "not this"
     label: str = ""  # as the user wrote it; shown in the explanation
 
 

@@ -143,14 +143,20 @@ def _show_explanation(search: Search, record: Record, searcher: Searcher) -> Non
     if hit is None:
         return
     st.markdown("##### Why it was found")
-    for part in hit.explanation["parts"]:
-        side, percent = "for" if part["share"] >= 0 else "against", part["share"] * 100
-        st.html(
-            f'<div class="pl-bar"><span>{escape(part["label"])}</span>'
-            f'<i class="{side}" style="width:{abs(percent):.0f}%"></i><b>{percent:+.0f}%</b></div>'
-        )
-    channels = hit.explanation["channels"]
-    labels = {"image": "by sight", "text": "by its caption", "bm25": "by its words"}
+    for part in hit.explanation.get("parts", []):
+        if "share" in part:
+            bar = f'<i class="for" style="width:{part["share"] * 100:.0f}%"></i>'
+            bar += f"<b>{part['share']:.0%}</b>"
+        else:
+            bar = f"<b>not wanted: {part['removed']} left out</b>"
+        st.html(f'<div class="pl-bar"><span>{escape(part["label"])}</span>{bar}</div>')
+    channels = hit.explanation.get("channels", {})
+    labels = {
+        "image": "by sight",
+        "text": "by its caption",
+        "name": "by its name",
+        "bm25": "by its words",
+    }
     st.caption(
         " · ".join(f"{labels[name]} {channels[name]:.2f}" for name in labels if name in channels)
     )

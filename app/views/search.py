@@ -231,8 +231,8 @@ def _show_results(search: Search, results: SearchResults, searcher: Searcher) ->
         st.html(f'<div class="pl-note">{escape(results.hint, quote=False)}</div>')
     if search.terms and all(term.weight < 0 for term in search.terms):
         st.html(
-            '<div class="pl-note"><b>Everything, least alike first.</b> '
-            "Say what to look for, too.</div>"
+            '<div class="pl-note"><b>Everything but that.</b> '
+            "Say what to look for, too, to see the best first.</div>"
         )
     elif search.terms and not results.is_significant:
         st.html(

@@ -227,7 +227,7 @@ def print_results(
         asked = terms or page["filters"]
         print_note("Nothing was found." if asked else "The collection is empty.")
     elif terms and all(term.weight < 0 for term in terms):
-        print_note("The query says only what not to find; least alike first:")
+        print_note("The query says only what not to find; this is what remains:")
     elif not results.is_significant:
         print_note("Nothing here matches well; closest:")
     if results.hint:
@@ -310,10 +310,13 @@ def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
     if verbose:
         lines.append(f"id {hit.id}")
         lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]
-        lines += [
-            f"{_format_part(part)}: cosine {part['score']:+.3f}, {part['share']:+.0%} of the score"
-            for part in hit.explanation.get("parts", [])
-        ]
+        for part in hit.explanation.get("parts", []):
+            evidence = (
+                f"cosine {part['score']:+.3f}, {part['share']:.0%} of the score"
+                if "share" in part
+                else f"{part['removed']} left out"
+            )
+            lines.append(f"{_format_part(part)}: {evidence}")
     return lines
 
 

@@ -3,9 +3,7 @@
 A cosine means nothing by itself: 0.3 is high between text and an image, and low between two images.
 So the cosines of each query are compared with those of a random sample of the collection:
 z = (cosine - median) / spread. The spread is that of the lower half, so that a minority of relevant
-points in the sample does not widen it. A BM25 score is in nats (a sum of log-odds), as is z^2/2 of
-a normal tail: sqrt(2 * bm25) puts it on the same scale. The evidence of an image and of its
-captions adds in nats, as in Fisher's method.
+points in the sample does not widen it. `indexer.search.fusion` makes one z of several channels.
 
 Drawing the sample takes one request, which returns the vectors of up to 1,000 points (3 MB as JSON
 for 384 dimensions). For a collection on a server it is cached in the index's local folder, so that
@@ -15,27 +13,31 @@ number of points differs by at most a tenth. A process asks for that number at m
 
 from __future__ import annotations
 
-import math
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.files import PRIVATE, make_private_dir, replace_file
-from indexer.collections.schema import IMAGE, TEXT
+from indexer.collections.schema import BM25, IMAGE
 from indexer.stores.base import Store
-from indexer.types import Vector
+from indexer.types import SparseVector, Vector
 
 ALPHA = 0.02  # how often the best of unrelated points counts as significant
 MIN_SAMPLE = 24  # points; with fewer, every hit counts as significant
 SAMPLE_SIZE = 1_000
+MIN_ROWS = 3  # different cosines that a distribution is estimated from
+PRIOR_ROWS = 8  # that weigh as much as the default
 SAMPLE_FILE = "calibration.npz"
+SAMPLE_FORMAT = 2  # 1 did not say which vectors are of one point
 MAX_AGE_SECONDS = 24 * 3600.0
 CHECK_INTERVAL_SECONDS = 60.0
 MAX_GROWTH = 0.1  # share of the points that may have come or gone
@@ -48,8 +50,8 @@ class ScoreDistribution:
     median: float
     spread: float
 
-    def z(self, score: float) -> float:
-        return (score - self.median) / self.spread
+    def z(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (scores - self.median) / self.spread
 
     def score(self, z: float) -> float:
         """Convert `z` to a cosine, limited to [-1, 1]."""
@@ -60,26 +62,19 @@ DEFAULT_DISTRIBUTION = ScoreDistribution(0.0, 0.1)
 """For a collection with too few points to estimate from."""
 
 
-def estimate_distribution(sample: NDArray[np.float32], query: Vector) -> ScoreDistribution:
-    """Estimate the distribution of `query` (dim,) over `sample` (n, dim)."""
-    if len(sample) < 3:
+def estimate_distribution(cosines: NDArray[np.floating]) -> ScoreDistribution:
+    """Estimate the distribution of unrelated points from the cosines (n,) of a sample.
+
+    Equal ones count once: many files of a folder may have one name. A few say little about the
+    spread, so that it is shrunk towards the default.
+    """
+    distinct = np.unique(np.round(cosines, 4))
+    if len(distinct) < MIN_ROWS:
         return DEFAULT_DISTRIBUTION
-    cosines = sample @ query  # (n,)
-    low, median = np.percentile(cosines, [15.87, 50])  # one sigma below, and the median
-    return ScoreDistribution(float(median), max(float(median - low), 1e-3))
-
-
-def bm25_to_z(bm25: float) -> float:
-    return math.sqrt(2 * max(bm25, 0.0))
-
-
-def combine(image_z: float | None, text_z: float | None) -> float:
-    """Combine the z of a point's image and of its text; one of them may be missing."""
-    if image_z is None or text_z is None:
-        return image_z if image_z is not None else text_z if text_z is not None else -math.inf
-    if image_z <= 0 or text_z <= 0:
-        return max(image_z, text_z)
-    return math.hypot(image_z, text_z)
+    low, median = np.percentile(distinct, [15.87, 50])  # one sigma below, and the median
+    weight = len(distinct) / (len(distinct) + PRIOR_ROWS)
+    spread = weight * (median - low) + (1 - weight) * DEFAULT_DISTRIBUTION.spread
+    return ScoreDistribution(float(median), max(float(spread), 1e-3))
 
 
 def significance_threshold(points: int) -> float:
@@ -92,13 +87,43 @@ def is_significant(best_z: float, points: int) -> bool:
     return points < MIN_SAMPLE or best_z >= significance_threshold(points)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSample:
-    """`vectors` by channel, each (n, dim), of an index with `points` points."""
+    """The vectors of n points drawn at random; the rows of all channels are of the same points.
 
-    vectors: dict[str, NDArray[np.float32]]
+    Attributes:
+        vectors: Dense channel -> (n, dim) float32; zeros where a point has no such vector.
+        present: Dense channel -> (n,), whether the point has one.
+        tokens: The words of the points, for BM25: (row, token, value) in three arrays (m,).
+        points: The number of points in the index.
+        sampled_at: Seconds since the epoch.
+    """
+
+    vectors: Mapping[str, NDArray[np.float32]]
+    present: Mapping[str, NDArray[np.bool_]]
+    tokens: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
     points: int
-    sampled_at: float  # seconds since the epoch
+    sampled_at: float
+
+    @property
+    def size(self) -> int:
+        return len(self.vectors[IMAGE])
+
+    def score(self, channel: str, query: Vector) -> NDArray[np.float64]:
+        """The cosines (n,) of `query` with the sampled points; NaN where there is no vector."""
+        cosines = (self.vectors[channel] @ query).astype(np.float64)
+        return np.where(self.present[channel], cosines, np.nan)
+
+    def score_words(self, query: SparseVector) -> NDArray[np.float64]:
+        """The BM25 (n,) of `query` in nats, with the inverse document frequencies of the sample."""
+        rows, tokens, values = self.tokens
+        scores = np.zeros(self.size)
+        for token, weight in zip(query.indices, query.values, strict=True):
+            found = tokens == token
+            frequency = np.count_nonzero(found)
+            idf = np.log((self.size - frequency + 0.5) / (frequency + 0.5) + 1)
+            np.add.at(scores, rows[found], weight * idf * values[found])
+        return scores
 
     def is_valid(self, points: int) -> bool:
         age = time.time() - self.sampled_at
@@ -110,15 +135,21 @@ class CalibrationSampler:
 
     Args:
         store: The store with the index's points.
-        dim: The dimension of its vectors.
+        channels: The names of the dense vectors to sample.
+        dim: Their dimension.
         cache_dir: The folder that caches the sample for other processes; None: no cache.
         num_points: The number of points when the index was opened, if known.
     """
 
     def __init__(
-        self, store: Store, dim: int, cache_dir: Path | None = None, num_points: int | None = None
+        self,
+        store: Store,
+        channels: Sequence[str],
+        dim: int,
+        cache_dir: Path | None = None,
+        num_points: int | None = None,
     ) -> None:
-        self._store, self._dim = store, dim
+        self._store, self._channels, self._dim = store, channels, dim
         self._file = cache_dir / SAMPLE_FILE if cache_dir else None
         self._num_points = num_points
         self._sample: CalibrationSample | None = None
@@ -146,17 +177,29 @@ class CalibrationSampler:
         request = models.QueryRequest(
             query=models.SampleQuery(sample=models.Sample.RANDOM),
             limit=SAMPLE_SIZE,
-            with_vector=[IMAGE, TEXT],
+            with_vector=[*self._channels, BM25],
         )
-        rows: dict[str, list[list[float]]] = {IMAGE: [], TEXT: []}
-        for point in self._store.query_batch([request])[0]:
-            for name, vector in point.vectors.items():
-                rows[name].append(vector)
-        arrays = {
-            name: np.asarray(vectors, dtype=np.float32).reshape(-1, self._dim)
-            for name, vectors in rows.items()
-        }
-        return CalibrationSample(arrays, points, time.time())
+        drawn = self._store.query_batch([request])[0]
+        vectors, present = {}, {}
+        for channel in self._channels:
+            present[channel] = np.array([channel in p.vectors for p in drawn], dtype=np.bool_)
+            vectors[channel] = np.zeros((len(drawn), self._dim), dtype=np.float32)
+            rows = [point.vectors[channel] for point in drawn if channel in point.vectors]
+            if rows:
+                vectors[channel][present[channel]] = rows
+        words = [point.vectors.get(BM25, ((), ())) for point in drawn]
+        counts = [len(indices) for indices, _ in words]
+        return CalibrationSample(
+            vectors=vectors,
+            present=present,
+            tokens=(
+                np.repeat(np.arange(len(drawn)), counts),
+                np.fromiter((i for indices, _ in words for i in indices), np.int64),
+                np.fromiter((v for _, values in words for v in values), np.float64),
+            ),
+            points=points,
+            sampled_at=time.time(),
+        )
 
     def _read(self) -> CalibrationSample | None:
         """The sample that another process drew; None if there is none that is usable."""
@@ -164,20 +207,33 @@ class CalibrationSampler:
             return None
         try:
             with np.load(self._file, allow_pickle=False) as arrays:
-                vectors = {name: arrays[name].astype(np.float32) for name in (IMAGE, TEXT)}
-                points, sampled_at = int(arrays["points"]), float(arrays["sampled_at"])
+                if arrays["format"] != SAMPLE_FORMAT:
+                    return None
+                sample = CalibrationSample(
+                    vectors={name: arrays[name] for name in self._channels},
+                    present={name: arrays[f"has_{name}"] for name in self._channels},
+                    tokens=(arrays["rows"], arrays["tokens"], arrays["values"]),
+                    points=int(arrays["points"]),
+                    sampled_at=float(arrays["sampled_at"]),
+                )
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
-        if any(array.ndim != 2 or array.shape[1] != self._dim for array in vectors.values()):
-            return None
-        return CalibrationSample(vectors, points, sampled_at)
+        shape = (len(sample.present[IMAGE]), self._dim)
+        return sample if {v.shape for v in sample.vectors.values()} == {shape} else None
 
     def _write(self, sample: CalibrationSample) -> None:
         """Replace the file atomically; if that fails, the next process draws its own."""
         if self._file is None:
             return
-        numbers = {"points": sample.points, "sampled_at": sample.sampled_at}
+        arrays: dict[str, Any] = {
+            **sample.vectors,
+            **{f"has_{name}": mask for name, mask in sample.present.items()},
+            **dict(zip(("rows", "tokens", "values"), sample.tokens, strict=True)),
+            "points": sample.points,
+            "sampled_at": sample.sampled_at,
+            "format": SAMPLE_FORMAT,
+        }
         with suppress(OSError):
             make_private_dir(self._file.parent)
             with replace_file(self._file, mode=PRIVATE) as file:
-                np.savez(file, allow_pickle=False, **sample.vectors, **numbers)
+                np.savez(file, allow_pickle=False, **arrays)

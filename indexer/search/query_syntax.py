@@ -1,7 +1,7 @@
 r"""The syntax of queries, on the command line, in the app's search box and in its links.
 
     a blue bicycle  words without a sign or a weight form one text, in their order
-    -people         less like this; a minus before a digit or a blank is text
+    -people         not this; a minus before a digit or a blank is text
     sunset^2        with a weight from 0.01 to 100, and apart from the other words
     "old people"    words that belong together, as in -"old people" and "red car"^2
     photo.jpg       an image

@@ -1,4 +1,4 @@
-"""Embeds a query, retrieves candidates from every channel, and fuses their scores."""
+"""Embeds a query, retrieves candidates for each part in every channel, and ranks them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedder import Embedder, Input
-from indexer.collections.schema import BM25, IMAGE, TEXT
+from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.errors import QueryError
-from indexer.search.bm25 import build_query_vector, to_sparse_vector
-from indexer.search.calibration import (
-    ScoreDistribution,
-    bm25_to_z,
-    combine,
-    estimate_distribution,
-)
+from indexer.search.bm25 import build_query_vector
+from indexer.search.calibration import CalibrationSample, ScoreDistribution
+from indexer.search.composition import SHOWN_Z, compose, drop_unwanted
+from indexer.search.fusion import PartFusion, Scores, fit_fusion
 from indexer.search.query_examples import is_made_of_examples
 from indexer.search.query_syntax import read_query_image
+from indexer.search.tokenizer import list_content_words
 from indexer.stores.base import Store
 from indexer.types import Part, SparseVector, Vector
 
@@ -38,69 +35,103 @@ ChannelScores = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryVectors:
-    """An embedded query: per channel a unit vector and its distribution, and a BM25 vector."""
+class QueryPart:
+    """An embedded part of a query, and how its scores are fused."""
 
-    parts: tuple[EmbeddedPart, ...]
-    vectors: Mapping[str, Vector]
-    distributions: Mapping[str, ScoreDistribution]
-    sparse: SparseVector
+    part: Part
+    vector: Vector
+    words: SparseVector  # for BM25; may be empty
+    fusion: PartFusion
+
+    @property
+    def vectors(self) -> dict[str, Vector | SparseVector]:
+        """What is looked for in each channel."""
+        known = self.fusion.distributions
+        channels = known if self.fusion.uses_text else known.keys() - {NAME}  # only images have one
+        dense: dict[str, Vector | SparseVector] = dict.fromkeys(channels, self.vector)
+        return {**dense, BM25: self.words} if self.words.indices else dense
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image or a point; a model that composes adds words to one."""
+        return self.part.image is not None or self.part.id is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedQuery:
+    """An embedded query; its parts are in the order in which they were given."""
+
+    wanted: tuple[QueryPart, ...]
+    unwanted: tuple[QueryPart, ...]
     excluded_ids: tuple[str, ...]  # points that the query is made from, with other parts
-    has_text: bool
 
 
 @dataclass(frozen=True, slots=True)
+class PartEvidence:
+    """What one part of a query finds in one point: a z, and the raw scores behind it."""
+
+    z: float
+    channel_scores: ChannelScores
+
+
+@dataclass(frozen=True, slots=True)
+class PartScores:
+    """What one part finds in n points: raw scores, channel -> (n,), NaN for none; and z (n,)."""
+
+    part: QueryPart
+    channels: Mapping[str, Scores]
+    z: Scores
+
+    def get_evidence(self, row: int) -> PartEvidence:
+        scores = {name: float(s[row]) for name, s in self.channels.items() if not np.isnan(s[row])}
+        return PartEvidence(float(self.z[row]), scores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A candidate, ordered by `z`; `score` is the cosine that corresponds to it."""
+    """A candidate, ordered by `z`; `score` is the cosine that corresponds to it.
+
+    `wanted` and `unwanted` have the evidence of each part of the query.
+    """
 
     id: str
     z: float
     score: float
-    channel_scores: ChannelScores
+    wanted: tuple[PartEvidence, ...]
+    unwanted: tuple[PartEvidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates, best first, and how many points each unwanted part has dropped."""
+
+    ranked: list[Candidate]
+    dropped: tuple[int, ...]
 
 
 def embed_query(
     parts: Sequence[Part],
     embedder: Callable[[], Embedder],
     store: Store,
-    sample: Mapping[str, NDArray[np.float32]],
+    sample: CalibrationSample,
     instruction: str | None = None,
-) -> QueryVectors:
-    """Embed `parts` and combine them; raises `QueryError`, `EmbedderError`.
+) -> EmbeddedQuery:
+    """Embed `parts`, and fit the fusion of each; raises `QueryError`, `EmbedderError`.
 
-    A model that composes gets an image and the wanted texts as one input. Otherwise the vectors of
-    the parts are added in each channel, weighted with weight / spread, so that a part's influence
-    does not depend on how far its cosines spread.
+    A model that composes gets an image and the wanted texts as one input.
     """
-    embedded = _embed_parts(parts, embedder, store, instruction)
-    vectors = {channel: _combine_vectors(embedded, sample[channel]) for channel in (IMAGE, TEXT)}
-    return QueryVectors(
-        parts=tuple(embedded),
-        vectors=vectors,
-        distributions={
-            channel: estimate_distribution(sample[channel], vector)
-            for channel, vector in vectors.items()
-        },
-        sparse=_build_sparse_vector(parts),
+    embedded = []
+    for part, vector in _embed_parts(parts, embedder, store, instruction):
+        words = build_query_vector(part.text or "")
+        fusion = fit_fusion(sample, vector, words, uses_text=bool(part.text))
+        embedded.append(QueryPart(part=part, vector=vector, words=words, fusion=fusion))
+    return EmbeddedQuery(
+        wanted=tuple(one for one in embedded if one.part.weight > 0),
+        unwanted=tuple(one for one in embedded if one.part.weight < 0),
         excluded_ids=()
         if is_made_of_examples(parts)
-        else tuple(part.id for part in parts if part.id and part.weight > 0),
-        has_text=any(part.text for part in parts),
+        else tuple(part.id for part in parts if part.id),
     )
-
-
-def _combine_vectors(parts: Sequence[EmbeddedPart], sample: NDArray[np.float32]) -> Vector:
-    if len(parts) == 1 and parts[0][0].weight > 0:
-        return parts[0][1]
-    influences = [
-        vector * (part.weight / estimate_distribution(sample, vector).spread)
-        for part, vector in parts
-    ]
-    total = np.sum(influences, axis=0)
-    norm = float(np.linalg.norm(total))
-    if norm < 1e-6:
-        raise QueryError("the parts of the query cancel each other out; change a weight")
-    return np.asarray(total / norm, dtype=np.float32)
 
 
 def _embed_parts(
@@ -162,55 +193,112 @@ def _merge_image_and_text(parts: Sequence[Part]) -> Sequence[Part]:
     return [both, *(p for p in parts if p is not image and p not in texts)]
 
 
-def _build_sparse_vector(parts: Sequence[Part]) -> SparseVector:
-    """The BM25 vector of all wanted texts, each token with the weight of its part."""
-    weights: dict[int, float] = {}
-    for part in parts:
-        if part.text and part.weight > 0:
-            for index, value in zip(*build_query_vector(part.text), strict=True):
-                weights[index] = max(weights.get(index, 0.0), value * min(part.weight, 1.0))
-    return to_sparse_vector(weights)
-
-
 def retrieve_candidates(
-    store: Store, query: QueryVectors, store_filter: models.Filter | None, limit: int
-) -> list[Candidate]:
-    """Find the best `limit` of each channel, score them in all channels, and fuse the scores."""
+    store: Store, query: EmbeddedQuery, store_filter: models.Filter | None, limit: int
+) -> Candidates:
+    """Find the best `limit` of each wanted part in each channel, score them for all parts, and drop
+    those that show what is unwanted. Takes one request."""
+    ids, scored = _score_points(store, query.wanted, query.unwanted, store_filter, limit)
+    if not ids:
+        return Candidates([], (0,) * len(query.unwanted))
+    wanted, unwanted = scored[: len(query.wanted)], scored[len(query.wanted) :]
+    weights = [one.part.weight for one in query.wanted]
+    are_images = [one.is_image for one in query.wanted]
+    z = compose(np.stack([one.z for one in wanted]), weights, are_images)
+    is_kept = np.isfinite(z) & [id not in query.excluded_ids for id in ids]
+    dropped = []
+    for one in unwanted:
+        with_image = one.part.is_image or any(are_images)
+        z, drop = drop_unwanted(z, _find_shown_z(one), -one.part.part.weight, with_image=with_image)
+        dropped.append(int(np.count_nonzero(drop & is_kept)))
+        is_kept &= ~drop
+    whole = float(compose(np.ones((len(wanted), 1)), weights, are_images)[0])
+    scale = _make_scale(wanted, whole)
+    ranked = [
+        Candidate(
+            id=ids[row],
+            z=float(z[row]),
+            score=scale.score(float(z[row])),
+            wanted=tuple(one.get_evidence(row) for one in wanted),
+            unwanted=tuple(one.get_evidence(row) for one in unwanted),
+        )
+        for row in np.argsort(-z, kind="stable")
+        if is_kept[row]
+    ]
+    return Candidates(ranked, tuple(dropped))
+
+
+def find_unwanted(
+    store: Store, query: EmbeddedQuery, store_filter: models.Filter | None, limit: int
+) -> list[str]:
+    """The ids of the points that show what is unwanted; at most `limit` for each part and channel.
+
+    Takes one request.
+    """
+    ids, scored = _score_points(store, query.unwanted, (), store_filter, limit)
+    shown = [-one.part.part.weight * np.maximum(_find_shown_z(one), 0) > SHOWN_Z for one in scored]
+    found = {ids[row] for row in np.flatnonzero(np.any(shown, axis=0))} if ids else set()
+    return sorted(found | set(query.excluded_ids))
+
+
+def _score_points(
+    store: Store,
+    parts: Sequence[QueryPart],
+    rescored: Sequence[QueryPart],
+    store_filter: models.Filter | None,
+    limit: int,
+) -> tuple[list[str], list[PartScores]]:
+    """The ids of the best `limit` of each of `parts` in each channel, in order, and their scores by
+    `parts` and by `rescored`."""
+    requests, more = (
+        [
+            _build_request(vector, channel, store_filter, limit)
+            for one in some
+            for channel, vector in one.vectors.items()
+        ]
+        for some in (parts, rescored)
+    )
+    answers = iter(store.query_union(requests, more))
+    found = [{name: next(answers) for name in one.vectors} for one in (*parts, *rescored)]
+    ids = sorted({p.id for channels in found for points in channels.values() for p in points})
+    rows = {id: row for row, id in enumerate(ids)}
+    scored = []
+    for one, channels in zip((*parts, *rescored), found, strict=True):
+        scores = {name: np.full(len(ids), np.nan) for name in channels}
+        for name, points in channels.items():
+            scores[name][[rows[p.id] for p in points]] = [p.score for p in points]
+        scored.append(PartScores(one, scores, one.fusion.fuse(scores)))
+    return ids, scored
+
+
+def _build_request(
+    vector: Vector | SparseVector, channel: str, store_filter: models.Filter | None, limit: int
+) -> models.QueryRequest:
     from qdrant_client import models
 
-    vectors: dict[str, Any] = {name: vector.tolist() for name, vector in query.vectors.items()}
-    if query.sparse.indices:
-        sparse = query.sparse
-        vectors[BM25] = models.SparseVector(indices=[*sparse.indices], values=[*sparse.values])
-    requests = [
-        models.QueryRequest.model_construct(
-            query=vector, using=channel, filter=store_filter, limit=limit
-        )
-        for channel, vector in vectors.items()
-    ]
-    found: dict[str, ChannelScores] = {}
-    for channel, points in zip(vectors, store.query_union(requests), strict=True):
-        for point in points:
-            found.setdefault(point.id, {})[channel] = point.score
-    # the channel whose cosines are shown: images, or texts where no image was found
-    shown = IMAGE if any(IMAGE in scores for scores in found.values()) else TEXT
-    candidates = [
-        _score_candidate(id, scores, query, shown)
-        for id, scores in found.items()
-        if id not in query.excluded_ids
-    ]
-    return sorted(candidates, key=lambda c: (-c.z, c.id))
+    if isinstance(vector, SparseVector):
+        sparse = models.SparseVector(indices=[*vector.indices], values=[*vector.values])
+    return models.QueryRequest.model_construct(
+        query=sparse if isinstance(vector, SparseVector) else vector.tolist(),
+        using=channel,
+        filter=store_filter,
+        limit=limit,
+    )
 
 
-def _score_candidate(id: str, scores: ChannelScores, query: QueryVectors, shown: str) -> Candidate:
-    distributions = query.distributions
-    z = {name: known.z(scores[name]) for name, known in distributions.items() if name in scores}
-    image_z, text_z = z.get(IMAGE), z.get(TEXT)
-    if BM25 in scores:  # the higher one, as both see the same text
-        text_z = max(bm25_to_z(scores[BM25]), text_z or 0.0)
-    if image_z is not None and not query.has_text:
-        text_z = None
-    fused = combine(image_z, text_z)
-    is_exact = z.get(shown) == fused
-    score = scores[shown] if is_exact else distributions[shown].score(fused)
-    return Candidate(id, fused, score, scores)
+def _find_shown_z(scored: PartScores) -> Scores:
+    """The z (n,) of an unwanted part; inf where it is a single word, and that word is written."""
+    part = scored.part.part
+    is_word = part.weight <= -1 and len(list_content_words(part.text or "")) == 1
+    if not is_word or BM25 not in scored.channels:
+        return scored.z
+    return np.where(np.nan_to_num(scored.channels[BM25]) > 0, np.inf, scored.z)
+
+
+def _make_scale(wanted: Sequence[PartScores], whole: float) -> ScoreDistribution:
+    """How a composed z becomes the cosine that is shown: that of images, or of texts if only texts
+    were found; with several parts, their mean. `whole` is the composed z where all have z 1."""
+    has_images = any(not np.isnan(one.channels[IMAGE]).all() for one in wanted)
+    known = [one.part.fusion.distributions[IMAGE if has_images else TEXT] for one in wanted]
+    medians, spreads = zip(*((d.median, d.spread) for d in known), strict=True)
+    return ScoreDistribution(float(np.mean(medians)), float(np.mean(spreads)) / whole)

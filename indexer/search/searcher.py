@@ -20,13 +20,21 @@ from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
 from indexer.search.image_signature import SIGNATURE
 from indexer.search.query_examples import QueryExamples
-from indexer.search.retrieval import Candidate, QueryVectors, embed_query, retrieve_candidates
+from indexer.search.retrieval import (
+    Candidate,
+    Candidates,
+    EmbeddedQuery,
+    embed_query,
+    find_unwanted,
+    retrieve_candidates,
+)
 from indexer.types import Filters, Hit, Payload, Query, QueryMatch, Record, SearchResults, Vector
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
 MIN_CANDIDATES = 100  # per channel
+MAX_UNWANTED = 1000  # points that a query of unwanted parts alone leaves out, per channel
 MIN_MMR_POOL = 100  # candidates to diversify
 MIN_EXAMPLE_POOL = 32  # candidates among which the examples of the query are
 
@@ -55,6 +63,7 @@ class Searcher:
         info = on_server and on_server.info
         self._sampler = CalibrationSampler(
             collection.store,
+            [name for name, _ in collection.active_index.schema.dense],
             collection.card.dim,
             collection.index_dir if info else None,
             # a tenant sees a share of the points, which only counting tells
@@ -104,19 +113,31 @@ class Searcher:
         self, query: Query, store_filter: models.Filter | None
     ) -> tuple[list[Hit], bool, bool]:
         sample = self._sampler()
-        crop_cosine = estimate_crop_cosine(sample.vectors[IMAGE])
-        vectors = embed_query(
-            query.parts, self._embedder, self._store, sample.vectors, query.instruction
-        )
+        embedded = embed_query(query.parts, self._embedder, self._store, sample, query.instruction)
+        if not embedded.wanted:
+            return self._list_the_rest(query, embedded, store_filter)
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
-        ranked = retrieve_candidates(self._store, vectors, store_filter, depth)
-        significant = bool(ranked) and is_significant(ranked[0].z, sample.points)
-        examples = QueryExamples(query.parts, vectors.parts, crop_cosine)
-        page = self._rerank(ranked, query, end + 1, examples, crop_cosine)
+        found = retrieve_candidates(self._store, embedded, store_filter, depth)
+        significant = bool(found.ranked) and is_significant(found.ranked[0].z, sample.points)
+        crop_cosine = estimate_crop_cosine(sample.vectors[IMAGE][sample.present[IMAGE]])
+        vectors = [(one.part, one.vector) for one in (*embedded.wanted, *embedded.unwanted)]
+        examples = QueryExamples(query.parts, vectors, crop_cosine)
+        page = self._rerank(found.ranked, query, end + 1, examples, crop_cosine)
         significant |= any(item.query_match for item in page)
-        hits = [_make_hit(item, vectors) for item in page[query.offset : end]]
+        hits = [_make_hit(item, embedded, found) for item in page[query.offset : end]]
         return hits, significant, len(page) > end
+
+    def _list_the_rest(
+        self, query: Query, embedded: EmbeddedQuery, where: models.Filter | None
+    ) -> tuple[list[Hit], bool, bool]:
+        """A page of the points that do not show what is unwanted, by id."""
+        from qdrant_client import models
+
+        unwanted = find_unwanted(self._store, embedded, where, MAX_UNWANTED)
+        others = models.Filter(must_not=[models.HasIdCondition(has_id=[*unwanted])])
+        rest = models.Filter(must=[where, others]) if where else others
+        return self._list_points(query, rest)
 
     def _rerank(
         self,
@@ -154,27 +175,30 @@ class Searcher:
         return [Hit(r.id, 0.0, _shown(r.payload), {}) for r in page], True, after is not None
 
 
-def _make_hit(found: RankedRecord, query: QueryVectors) -> Hit:
-    """Explain the hit too: the shares of the parts; their absolute values add up to 1."""
-    channel = IMAGE if IMAGE in found.record.vectors else TEXT
-    median = query.distributions[channel].median
-    cosines = [float(np.dot(vector, found.vector)) for _, vector in query.parts]
-    pulls = [
-        part.weight * (cosine - median)
-        for (part, _), cosine in zip(query.parts, cosines, strict=True)
+def _make_hit(found: RankedRecord, query: EmbeddedQuery, candidates: Candidates) -> Hit:
+    """Explain the hit too: the shares of the wanted parts, and how many the others removed."""
+    evidence = found.candidate.wanted
+    for_it = [
+        one.part.weight * max(own.z, 0.0) for one, own in zip(query.wanted, evidence, strict=True)
     ]
-    total = sum(map(abs, pulls)) or 1.0
-    parts = [
+    total = sum(for_it) or 1.0
+    parts: list[Payload] = [
         {
-            "label": part.label,
-            "weight": part.weight,
-            "score": round(cosine, 4),
-            "share": round(pull / total, 4),
+            "label": one.part.label,
+            "weight": one.part.weight,
+            "score": round(float(np.dot(one.vector, found.vector)), 4),
+            "share": round(own / total, 4),
         }
-        for (part, _), cosine, pull in zip(query.parts, cosines, pulls, strict=True)
+        for one, own in zip(query.wanted, for_it, strict=True)
     ]
-    scores = found.candidate.channel_scores
-    channels = {name: round(score, 4) for name, score in scores.items()}
+    parts += [
+        {"label": one.part.label, "weight": one.part.weight, "removed": dropped}
+        for one, dropped in zip(query.unwanted, candidates.dropped, strict=True)
+    ]
+    channels: dict[str, float] = {}
+    for own in evidence:
+        for name, score in own.channel_scores.items():
+            channels[name] = max(channels.get(name, -1.0), round(score, 4))
     return Hit(
         found.record.id,
         round(found.candidate.score, 4),

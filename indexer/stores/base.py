@@ -92,11 +92,16 @@ class Store(Protocol):
 
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]: ...
 
-    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+    def query_union(
+        self,
+        requests: Sequence[models.QueryRequest],
+        rescore: Sequence[models.QueryRequest] = (),
+    ) -> list[list[ScoredPoint]]:
         """Score the union of all results by each request's own query vector.
 
-        The requests must not have prefetch stages. A point without the vector that a request uses
-        is missing from its result.
+        Those of `rescore` score the union too, and add nothing to it; their results come last. No
+        request may have prefetch stages. A point without the vector that a request uses is missing
+        from its result.
         """
         ...
 

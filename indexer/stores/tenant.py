@@ -57,8 +57,13 @@ class TenantStore:
     def query_batch(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
         return self._from_answers(self.store.query_batch([*map(self._narrow_request, requests)]))
 
-    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        return self._from_answers(self.store.query_union([*map(self._narrow_request, requests)]))
+    def query_union(
+        self,
+        requests: Sequence[models.QueryRequest],
+        rescore: Sequence[models.QueryRequest] = (),
+    ) -> list[list[ScoredPoint]]:
+        own = [[*map(self._narrow_request, some)] for some in (requests, rescore)]
+        return self._from_answers(self.store.query_union(*own))
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         check_ids(ids)

@@ -106,17 +106,24 @@ class EdgeStore:
             [] if one is None else [ScoredPoint(*row) for row in next(found)] for one in simplified
         ]
 
-    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
+    def query_union(
+        self,
+        requests: Sequence[models.QueryRequest],
+        rescore: Sequence[models.QueryRequest] = (),
+    ) -> list[list[ScoredPoint]]:
         """Run two steps: a second scan over the other requests' results is cheaper here than
         prefetch stages, which would scan once per request."""
         from qdrant_client import models
 
-        answers = self.query_batch(requests)
+        answers = [*self.query_batch(requests), *([] for _ in rescore)]
         union = {point.id for points in answers for point in points}
         missing: dict[int, models.QueryRequest] = {}
-        for number, (request, points) in enumerate(zip(requests, answers, strict=True)):
+        for number, (request, points) in enumerate(
+            zip([*requests, *rescore], answers, strict=True)
+        ):
             ids = sorted(union - {point.id for point in points})
-            if ids and len(points) == request.limit:  # fewer than the limit: no more exist
+            is_partial = number >= len(requests) or len(points) == request.limit
+            if ids and is_partial:  # fewer than the limit: no more exist
                 among = models.Filter(must=[models.HasIdCondition(has_id=[*ids])])
                 change = {"filter": among, "limit": len(ids)}
                 missing[number] = request.model_copy(update=change)

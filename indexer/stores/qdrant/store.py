@@ -140,8 +140,12 @@ class QdrantStore:
         found = iter([parse_scored_point(point) for point in one.points] for one in answers)
         return [[] if one is None else next(found) for one in simplified]
 
-    def query_union(self, requests: Sequence[models.QueryRequest]) -> list[list[ScoredPoint]]:
-        """Run one request, with all requests as prefetch stages of each."""
+    def query_union(
+        self,
+        requests: Sequence[models.QueryRequest],
+        rescore: Sequence[models.QueryRequest] = (),
+    ) -> list[list[ScoredPoint]]:
+        """Run one request, with all of `requests` as prefetch stages of each."""
         from qdrant_client import models
 
         stages = [
@@ -150,7 +154,10 @@ class QdrantStore:
         ]
         limit = sum(r.limit or 0 for r in requests)
         return self.query_batch(
-            [r.model_copy(update={"prefetch": stages, "limit": limit}) for r in requests]
+            [
+                r.model_copy(update={"prefetch": stages, "limit": limit})
+                for r in (*requests, *rescore)
+            ]
         )
 
     def _add_search_params(self, request: Any) -> Any:

@@ -9,8 +9,6 @@ import pytest
 
 from indexer.search.calibration import (
     ScoreDistribution,
-    bm25_to_z,
-    combine,
     estimate_distribution,
     is_significant,
     significance_threshold,
@@ -29,8 +27,8 @@ def test_a_relevant_minority_does_not_move_the_distribution():
     relevant = unit_rows(rng, 200) * 0.3 + query
     relevant /= np.linalg.norm(relevant, axis=1, keepdims=True)
     plain, mixed = (
-        estimate_distribution(noise, query),
-        estimate_distribution(np.concatenate([noise, relevant]), query),
+        estimate_distribution(noise @ query),
+        estimate_distribution(np.concatenate([noise, relevant]) @ query),
     )
     assert abs(plain.median - mixed.median) < plain.spread / 2
     assert mixed.spread < 1.4 * plain.spread
@@ -42,14 +40,11 @@ def test_a_single_channel_keeps_its_cosine():
     assert known.score(99) == 1.0
 
 
-def test_evidence_adds_in_nats():
-    assert combine(3.0, None) == 3.0
-    assert combine(None, 2.0) == 2.0
-    assert combine(3.0, 4.0) == 5.0
-    assert combine(3.0, -2.0) == 3.0
-    assert combine(-1.0, -2.0) == -1.0
-    assert bm25_to_z(8.0) == 4.0
-    assert bm25_to_z(-1.0) == 0.0
+def test_files_that_share_a_name_count_once():
+    """The spread of forty equal cosines and three others would be nothing."""
+    rng = np.random.default_rng(3)
+    few = np.concatenate([np.full(400, 0.1), rng.normal(0.1, 0.1, 100)])
+    assert estimate_distribution(few).spread == pytest.approx(0.1, rel=0.4)
 
 
 def test_noise_is_rarely_significant():
@@ -58,7 +53,7 @@ def test_noise_is_rarely_significant():
     rows = unit_rows(rng, 2000)
     false = missed = 0
     for query in unit_rows(rng, 200):
-        known = estimate_distribution(rows[:1000], query)
+        known = estimate_distribution(rows[:1000] @ query)
         false += is_significant(known.z(float((rows @ query).max())), len(rows))
         planted = 0.75 * query + 0.66 * unit_rows(rng, 1)[0]
         planted /= np.linalg.norm(planted)

@@ -12,6 +12,8 @@ from indexer.collections.collection import OpenCollection
 from indexer.errors import QueryError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
+from indexer.search.bm25 import build_query_vector
+from indexer.search.calibration import CalibrationSampler
 from indexer.search.filters import make_filters
 from indexer.search.query_syntax import read_query_image
 from indexer.search.searcher import Searcher
@@ -93,15 +95,46 @@ def test_caption_words_raise_the_rank_of_their_image(searcher):
     assert names(searcher.search(Query((text("seventeen umbrellas"),))))[0] == "notes.txt"
 
 
-def test_a_negative_part_lowers_the_rank(searcher):
+def test_an_unwanted_part_drops_what_shows_it(searcher):
     plain = names(searcher.search(Query((text("red"),), limit=43)))
-    without = names(searcher.search(Query((text("red"), text("blue", -1.0)), limit=43)))
-    assert without.index("blue.png") > plain.index("blue.png") or plain[-1] == "blue.png"
-    assert without[0] == "red.png"
+    results = searcher.search(Query((text("red"), text("blue", -1.0)), limit=43))
+    assert "blue.png" in plain
+    assert names(results)[0] == "red.png"
+    assert "blue.png" not in names(results)
+    unwanted = results.hits[0].explanation["parts"][1]
+    assert (unwanted["label"], unwanted["weight"]) == ("blue", -1.0)
+    assert unwanted["removed"] >= 1
+    assert "red.png" not in names(searcher.search(Query((text("red"), text("red", -1.0)))))
 
 
-def test_only_negative_parts(searcher):
-    assert names(searcher.search(Query((text("red", -1.0),), limit=50)))[-1] == "red.png"
+def test_an_unwanted_word_drops_what_has_it_in_its_captions(searcher):
+    """By sight it is noise, and neither part says anything about it."""
+    wanted, unwanted = text("harbour"), text("zeppelin", -1.0)
+    assert names(searcher.search(Query((wanted,))))[0] == "n07.png"
+    assert "n07.png" not in names(searcher.search(Query((wanted, unwanted), limit=50)))
+
+
+def test_a_low_weight_softens_an_unwanted_part(searcher):
+    found = {
+        weight: names(searcher.search(Query((text("red"), text("rot", weight)), limit=50)))
+        for weight in (-0.1, -3.0)
+    }
+    assert found[-0.1][0] == "red.png"
+    assert "red.png" not in found[-3.0]
+
+
+def test_unwanted_parts_alone_leave_the_rest_in_a_stable_order(searcher):
+    everything = [hit.id for hit in searcher.search(Query((), limit=50))]
+    query = Query((text("red", -1.0), text("zeppelin", -1.0)), limit=50)
+    rest = searcher.search(query)
+    left_out = {"red.png", "n07.png"}
+    assert left_out <= set(names(searcher.search(Query((), limit=50)))) - set(names(rest))
+    assert [hit.id for hit in rest] == [id for id in everything if id in {h.id for h in rest}]
+    assert len(rest) >= 35
+    pages = [searcher.search(Query(query.parts, limit=20, offset=start)) for start in (0, 20, 40)]
+    assert [hit.id for page in pages for hit in page] == [hit.id for hit in rest]
+    plain = make_filters({"kind": "image", "folder": {"not": "nowhere"}})
+    assert "notes.txt" not in names(searcher.search(Query(query.parts, filters=plain, limit=50)))
 
 
 def test_a_point_query_needs_no_model_and_begins_with_its_point(collection):
@@ -133,9 +166,9 @@ def test_the_example_is_left_out_where_the_query_says_more(collection, searcher)
         for other in (text("green"), text("green", -1.0)):
             found = names(searcher.search(Query((example, other), limit=50)))
             assert "red.png" not in found
-            assert "green.png" in found
-    only_less = Query((Part(id=red.id, weight=-1.0),), limit=50)
-    assert names(searcher.search(only_less))[-1] == "red.png"
+            assert ("green.png" in found) == (other.weight > 0)
+    only_unwanted = Query((Part(id=red.id, weight=-1.0),), limit=50)
+    assert "red.png" not in names(searcher.search(only_unwanted))
 
 
 def test_the_query_image_comes_first_and_its_copies_are_marked(
@@ -194,18 +227,39 @@ def test_a_malformed_filter_is_an_error_before_the_model_loads(collection):
         Searcher(collection, no_model).search(Query((text("red"),), filters=filters))
 
 
-def test_parts_that_cancel_out_are_an_error(searcher):
-    with pytest.raises(QueryError, match="cancel"):
-        searcher.search(Query((text("red"), text("red", -1.0))))
-
-
-def test_the_shares_of_the_explanation_add_up(searcher):
-    hit = searcher.search(Query((text("red"), text("green", -0.5)))).hits[0]
-    assert [part["label"] for part in hit.explanation["parts"]] == ["red", "green"]
-    assert sum(abs(part["share"]) for part in hit.explanation["parts"]) == pytest.approx(
-        1, abs=1e-3
-    )
+def test_the_shares_of_the_wanted_parts_add_up(searcher):
+    hit = searcher.search(Query((text("red"), text("rot", 0.5), text("green", -0.5)))).hits[0]
+    parts = hit.explanation["parts"]
+    assert [part["label"] for part in parts] == ["red", "rot", "green"]
+    assert sum(part.get("share", 0) for part in parts) == pytest.approx(1, abs=1e-3)
     assert "image" in hit.explanation["channels"]
+
+
+def test_the_sample_keeps_the_rows_of_a_point_together(collection, colors, tmp_path, monkeypatch):
+    channels = ("image", "text")
+    arguments = (collection.store, channels, colors.card.dim, tmp_path, 44)
+    drawn = CalibrationSampler(*arguments)()
+    stored = collection.store.scroll(limit=100, vectors=True)[0]
+    nothing = np.zeros(colors.card.dim)
+    expected = {
+        tuple(np.asarray(r.vectors.get(c, nothing), np.float32).tobytes() for c in channels)
+        for r in stored
+    }
+    rows = range(len(stored))
+    assert expected == {tuple(drawn.vectors[c][row].tobytes() for c in channels) for row in rows}
+    assert drawn.present["text"].sum() == 3
+    zeppelin = build_query_vector("zeppelin")
+    (row,) = np.flatnonzero(drawn.score_words(zeppelin))
+    assert drawn.present["text"][row]
+    monkeypatch.setattr(CalibrationSampler, "_draw", None)  # from here on, only the file is there
+    again = CalibrationSampler(*arguments)()
+    assert np.array_equal(again.vectors["text"], drawn.vectors["text"])
+    assert np.array_equal(again.score_words(zeppelin), drawn.score_words(zeppelin))
+    with np.load(tmp_path / "calibration.npz") as arrays:
+        older = {**arrays, "format": 1}
+    np.savez(tmp_path / "calibration.npz", **older)
+    with pytest.raises(TypeError):  # it would be drawn again
+        CalibrationSampler(*arguments)()
 
 
 def test_near_duplicates_are_grouped_behind_the_best(collection, colors, folder, searcher, photo):

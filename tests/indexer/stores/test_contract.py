@@ -235,6 +235,19 @@ def test_a_union_is_scored_by_every_query(filled):
             assert scores[id] == pytest.approx(score, abs=1e-5)
 
 
+def test_rescoring_adds_nothing_to_a_union(filled):
+    store, _ = filled
+    a, b = (unit(np.random.default_rng(seed)).tolist() for seed in (1, 2))
+    first = models.QueryRequest(query=a, using="image", limit=6)
+    second = models.QueryRequest(query=b, using="image", limit=6)
+    found, rescored = store.query_union([first], [second])
+    assert [p.id for p in found] == [p.id for p in store.query_batch([first])[0]]
+    assert {p.id for p in rescored} == {p.id for p in found}
+    among = models.Filter(must=[models.HasIdCondition(has_id=[p.id for p in found])])
+    (asked,) = store.query_batch([second.model_copy(update={"filter": among})])
+    assert {p.id: p.score for p in rescored} == pytest.approx({p.id: p.score for p in asked})
+
+
 def test_a_sample_is_random_and_whole(filled):
     store, _ = filled
     request = models.QueryRequest(

@@ -1,0 +1,61 @@
+"""Makes one z of the parts of a query, and applies its unwanted parts as rules.
+
+Wanted parts: the best fitting image counts in full (the best fitting text, where the query has no
+image), and every other part adds 0.6 of what speaks for the point. The order of the parts does not
+matter, and their weights count in relation to the highest one.
+
+Unwanted parts: a point shows one from a z of 2.5. Among words, the point is dropped if it shows the
+unwanted more than the wanted, or has the only unwanted word in its captions, tags or name. With an
+image on either side z is no fair comparison, as similar images reach a far higher one than words
+do: what exceeds 2.5 is subtracted, and a point is dropped if nothing is left. A weight scales the
+unwanted, and one below 1 lets a written word pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.search.fusion import Scores
+
+OTHER_PARTS = 0.6
+SHOWN_Z = 2.5
+
+
+def compose(z: Scores, weights: Sequence[float], is_image: Sequence[bool]) -> Scores:
+    """Make one z (n,) of that of each wanted part.
+
+    Args:
+        z: (parts, n).
+        weights: Of the parts; above 0.
+        is_image: Which parts are images.
+    """
+    relative = np.asarray(weights) / max(weights)
+    weighted = z * relative[:, None]
+    is_base = np.asarray(is_image) if any(is_image) else np.ones(len(weights), dtype=bool)
+    best = weighted[is_base].max(axis=0)
+    others = np.maximum(weighted, 0).sum(axis=0) - np.maximum(best, 0)
+    return np.asarray(best + OTHER_PARTS * others)
+
+
+def drop_unwanted(
+    z: Scores, unwanted: Scores, weight: float, *, with_image: bool
+) -> tuple[Scores, NDArray[np.bool_]]:
+    """Apply the rule of one unwanted part.
+
+    Args:
+        z: (n,) of the wanted parts.
+        unwanted: (n,) of the unwanted part; inf where its only word is written.
+        weight: Of the unwanted part; above 0.
+        with_image: Whether the unwanted part, or a wanted one, is an image.
+
+    Returns:
+        (n,) z, and which points it drops.
+    """
+    shown = unwanted > SHOWN_Z
+    if not with_image:
+        return z, shown & (weight * unwanted >= z)
+    lowered = z - weight * np.maximum(unwanted - SHOWN_Z, 0)
+    return lowered, shown & (lowered <= 0)

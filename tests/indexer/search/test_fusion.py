@@ -1,0 +1,114 @@
+"""Fusion puts points with and without captions and names on one scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from indexer.search.bm25 import build_document_vector, build_query_vector
+from indexer.search.calibration import CalibrationSample
+from indexer.search.fusion import combine, fit_fusion
+from indexer.types import SparseVector
+
+POINTS, DIM = 1000, 48
+NO_WORDS = SparseVector((), ())
+
+
+def unit_rows(rng, count):
+    rows = rng.standard_normal((count, DIM)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def make_sample(rng, *, captioned=0.0, named=0.0, words=()) -> CalibrationSample:
+    present = {
+        "image": np.ones(POINTS, dtype=bool),
+        "text": rng.random(POINTS) < captioned,
+        "name": rng.random(POINTS) < named,
+    }
+    vectors = {
+        name: np.where(mask[:, None], unit_rows(rng, POINTS), 0) for name, mask in present.items()
+    }
+    sparse = [build_document_vector([(text, None)]) for text in words]
+    tokens = (
+        np.repeat(np.arange(len(sparse)), [len(one.indices) for one in sparse]),
+        np.array([i for one in sparse for i in one.indices], dtype=np.int64),
+        np.array([v for one in sparse for v in one.values]),
+    )
+    return CalibrationSample(
+        vectors=vectors, present=present, tokens=tokens, points=POINTS, sampled_at=0.0
+    )
+
+
+def test_evidence_adds_in_nats():
+    missing = np.array([np.nan])
+    for a, b, expected in ((3, 4, 5), (3, -2, 3), (-1, -2, -1), (3, missing, 3), (missing, 2, 2)):
+        assert combine(np.array([a]), np.array([b])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["captioned", "named"])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_unrelated_points_reach_as_high_whatever_is_known_about_them(kind, share):
+    """Without the lift, 83 to 90 % of the best would be captioned, where half of the points are."""
+    rng = np.random.default_rng(7)
+    sample = make_sample(rng, **{kind: share})
+    known = sample.present["text"] | sample.present["name"]
+    among_best = [
+        known[np.argsort(-fit_fusion(sample, query, NO_WORDS, uses_text=True).sample_z)[:10]].mean()
+        for query in unit_rows(rng, 60)
+    ]
+    assert np.mean(among_best) == pytest.approx(known.mean(), abs=0.12)
+
+
+def test_a_caption_that_is_right_wins_over_the_best_of_the_images():
+    rng = np.random.default_rng(8)
+    sample = make_sample(rng, captioned=0.5)
+    for row in np.flatnonzero(sample.present["text"])[:20]:
+        query = sample.vectors["text"][row]
+        assert np.argmax(fit_fusion(sample, query, NO_WORDS, uses_text=True).sample_z) == row
+
+
+def test_where_all_are_captioned_the_order_is_that_of_the_sum():
+    rng = np.random.default_rng(9)
+    sample = make_sample(rng, captioned=1.0)
+    query = unit_rows(rng, 1)[0]
+    fusion = fit_fusion(sample, query, NO_WORDS, uses_text=True)
+    image, text = (fusion.distributions[c].z(sample.score(c, query)) for c in ("image", "text"))
+    summed = combine(image, text)
+    assert np.array_equal(np.argsort(fusion.sample_z), np.argsort(summed))
+
+
+def test_a_name_alone_is_no_reason_for_a_first_place():
+    rng = np.random.default_rng(10)
+    sample = make_sample(rng, named=0.3)
+    named = np.flatnonzero(sample.present["name"])
+    firsts, ranks = [], []
+    for row in named[:40]:
+        query = sample.vectors["name"][row]
+        z = fit_fusion(sample, query, NO_WORDS, uses_text=True).sample_z
+        if sample.score("image", query)[row] < 0:
+            firsts.append(np.argmax(z) == row)
+        ranks.append((z > z[row]).sum())
+    assert len(firsts) > 10
+    assert not any(firsts)
+    assert np.median(ranks) < POINTS / 20, "but it helps"
+
+
+def test_an_image_query_takes_images_by_sight_alone():
+    rng = np.random.default_rng(11)
+    sample = make_sample(rng, captioned=0.5, named=0.5)
+    query = sample.vectors["image"][3]  # an exact copy is there
+    fusion = fit_fusion(sample, query, NO_WORDS, uses_text=False)
+    cosines = sample.score("image", query)
+    shown = [fusion.distributions["image"].score(z) for z in fusion.sample_z]
+    assert shown == pytest.approx(list(cosines))
+    assert np.argmax(fusion.sample_z) == 3
+    assert np.isfinite(fusion.sample_z).all()
+
+
+def test_words_count_by_how_rare_they_are():
+    rng = np.random.default_rng(12)
+    words = ["red zeppelin", *["red car"] * 500, *["green car"] * 499]
+    sample = make_sample(rng, words=words)
+    found = sample.score_words(build_query_vector("red zeppelin"))
+    assert np.argmax(found) == 0
+    assert found[0] > 5 > found[1] > 0 == found[-1]
