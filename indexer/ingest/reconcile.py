@@ -353,8 +353,9 @@ def _given_text_vectors(change: ContentChange) -> dict[str, Vector]:
 def _compare_outcome(
     change: ContentChange, old: Sequence[Payload], new: Sequence[Payload]
 ) -> Outcome:
-    """A file that was only touched has not changed."""
+    """A file that was only touched, or has got its signature, has not changed."""
     for before, after in zip(old, new, strict=True):
-        if not is_same_payload({**before, "modified": None}, {**after, "modified": None}):
+        ignored = {"modified": None, SIGNATURE: None}
+        if not is_same_payload({**before, **ignored}, {**after, **ignored}):
             return "moved" if change.moved else "updated"
     return "unchanged"

@@ -1,7 +1,8 @@
-"""The points and images that a query is made from, where they are among its hits.
+"""The points and images that a query is made of, where they are among its hits.
 
-A query that is made of them alone asks for more of the same: they come first. With words or a minus
-beside them it asks for something else than they are, so they are left out.
+They come first, and are marked. That is so where a query has nothing but wanted points and images:
+it asks for more of the same. With words or a minus beside them it asks for something else, in which
+a point that it starts from is no hit, and an image has no privilege.
 """
 
 from __future__ import annotations
@@ -18,27 +19,24 @@ SAME_COSINE = 0.9995  # of one image, where its point has no signature
 
 
 class QueryExamples:
-    """The wanted points and images of a query.
+    """The points and images of a query that has nothing else; it is empty for other queries.
 
     Args:
         parts: All parts of the query.
         embedded: The wanted parts, with their vectors.
         crop_cosine: See `indexer.search.duplicates.estimate_crop_cosine`.
-
-    Attributes:
-        are_all: Whether the query has nothing but wanted points and images.
     """
 
     def __init__(
         self, parts: Sequence[Part], embedded: Sequence[tuple[Part, Vector]], crop_cosine: float
     ) -> None:
-        self.are_all = is_made_of_examples(parts)
-        self._ids = {part.id for part in parts if part.id and part.weight > 0}
+        embedded = embedded if is_made_of_examples(parts) else ()
+        self._ids = {part.id for part, _ in embedded if part.id}
         self._crop_cosine = crop_cosine
         self._payloads: list[Payload] = []
         self._vectors: list[Vector] = []
         for part, vector in embedded:
-            if part.image is not None and part.weight > 0:
+            if part.image is not None:
                 self._payloads.append({SIGNATURE: compute_signature(part.image)})
                 self._vectors.append(vector)
 

@@ -216,16 +216,14 @@ def _shown(payload: Payload) -> Payload:
 def _separate_examples(
     ranked: Sequence[RankedRecord], examples: QueryExamples
 ) -> tuple[list[RankedRecord], list[RankedRecord]]:
-    """Mark the hits that the query is made from: they come first, or are left out."""
-    first, others = [], []
+    """Mark the hits that the query is made of, and take them out: they come first."""
+    first: list[RankedRecord] = []
+    others: list[RankedRecord] = []
     matches = examples.match([r.record for r in ranked], [r.vector for r in ranked])
     for place, (item, match) in enumerate(zip(ranked, matches, strict=True)):
         item.query_match = match
         # the pages agree on what is first: they load different numbers of candidates
-        if match == "same" and place < MIN_EXAMPLE_POOL:
-            first += [item] if examples.are_all else []
-        else:
-            others.append(item)
+        (first if match == "same" and place < MIN_EXAMPLE_POOL else others).append(item)
     return first, others
 
 

@@ -66,7 +66,8 @@ def test_what_a_query_may_be(collection, walls):
     ):
         assert names(collection.search(query, limit=1)) == ["blue"], query
     (hit,) = collection.search("blue", limit=1)
-    assert names(collection.search({"id": hit.id}, limit=1)) != ["blue"]
+    assert names(collection.search({"id": hit.id}, limit=1)) == ["blue"]
+    assert names(collection.search([{"id": hit.id}, "blue"], limit=1)) != ["blue"]
     assert len(collection.search()) == 3
     assert names(collection.search(filters={"name": ["red.png", "blue.png"]}, limit=9)) != []
     assert len(collection.search(filters={"name": "red.png"})) == 1

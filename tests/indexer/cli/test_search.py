@@ -146,8 +146,9 @@ def test_nothing_matches_well(indexer, tmp_path, photo):
 def test_similar_by_id_by_path_and_by_content(indexed, pictures, tmp_path):
     id = indexed.json("search", "red")["hits"][0]["id"]
     by_id = indexed.json("similar", id)
-    assert "red.png" not in file_names(by_id)
-    assert by_id["hits"]
+    assert file_names(by_id)[0] == "red.png"
+    assert [hit["query_match"] for hit in by_id["hits"][:2]] == ["same", None]
+    assert by_id["matches"]
     assert file_names(indexed.json("similar", f"id:{id}")) == file_names(by_id)
     assert file_names(indexed.json("similar", "pictures/red.png")) == file_names(by_id)
     shutil.copy(pictures / "red.png", tmp_path / "copy.png")
