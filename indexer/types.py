@@ -155,17 +155,63 @@ QueryMatch = Literal["same", "copy"]
 """The point or image of the query itself, or a near-duplicate of its image."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """What of a hit matches one part of a query.
+
+    Attributes:
+        kind: Of what matches: the picture, a caption, a tag, the file name, or a document's text.
+        words: The words that match, as they are written there; empty where the meaning matches.
+        text: The caption, tag or name; None if it is not known which of several captions fits.
+        language: Of the caption, if known.
+    """
+
+    kind: Literal["image", "caption", "tag", "name", "text"]
+    words: tuple[str, ...] = ()
+    text: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartExplanation:
+    """What a wanted part of a query contributes to a hit: its share of 1, and why."""
+
+    label: str
+    weight: float
+    share: float
+    reasons: tuple[Reason, ...]  # the strongest first; empty if nothing stands out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedByPart:
+    """What an unwanted part of a query removed: how many of the points that were considered."""
+
+    label: str
+    weight: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit was found, in plain terms; both empty where nothing was looked for."""
+
+    parts: tuple[PartExplanation, ...] = ()
+    removed: tuple[RemovedByPart, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A point that was found. `score` is on the scale of a cosine; `explanation` has the share of
-    each part and channel. `query_match` tells a hit that the query is made from."""
+    """A point that was found. `score` is on the scale of a cosine; `why` has the scores of each
+    part and channel, and `explanation` says in plain terms what they mean. `query_match` tells a
+    hit that the query is made from."""
 
     id: str
     score: float
     payload: Payload
-    explanation: Payload
+    why: Payload
     duplicates: tuple[str, ...] = ()  # ids of its near-duplicates
     query_match: QueryMatch | None = None
+    explanation: Explanation = Explanation()
 
     @property
     def path(self) -> str | None:

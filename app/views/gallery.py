@@ -13,8 +13,9 @@ from app import state, votes
 from app.media import original_url, thumbnail_url
 from app.state import Search
 from embedder.escaping import escape_markdown
+from indexer.search.explanation import NO_REASON, format_reason
 from indexer.search.searcher import Searcher
-from indexer.types import FieldFilter, Hit, Payload, QueryTerm, Record
+from indexer.types import FieldFilter, Hit, PartExplanation, Payload, QueryTerm, Record
 
 EXCERPT_LENGTH = 260  # characters of a text
 QUERY_MATCHES = {"same": "You searched with this", "copy": "A copy of yours"}
@@ -129,7 +130,7 @@ def _show_actions(search: Search, record: Record) -> None:
 
 
 def _show_explanation(search: Search, record: Record, searcher: Searcher) -> None:
-    """Show the shares of the parts and channels: the same query, filtered to this content."""
+    """Show what matched which part of the query: the same query, filtered to this content."""
     if not search.terms:
         return
     query = replace(
@@ -140,26 +141,22 @@ def _show_explanation(search: Search, record: Record, searcher: Searcher) -> Non
         group_duplicates=False,
     )
     hit = next((hit for hit in searcher.search(query) if hit.id == record.id), None)
-    if hit is None:
+    if hit is None or not hit.explanation.parts:
         return
     st.markdown("##### Why it was found")
-    for part in hit.explanation.get("parts", []):
-        if "share" in part:
-            bar = f'<i class="for" style="width:{part["share"] * 100:.0f}%"></i>'
-            bar += f"<b>{part['share']:.0%}</b>"
-        else:
-            bar = f"<b>not wanted: {part['removed']} left out</b>"
-        st.html(f'<div class="pl-bar"><span>{escape(part["label"])}</span>{bar}</div>')
-    channels = hit.explanation.get("channels", {})
-    labels = {
-        "image": "by sight",
-        "text": "by its caption",
-        "name": "by its name",
-        "bm25": "by its words",
-    }
-    st.caption(
-        " · ".join(f"{labels[name]} {channels[name]:.2f}" for name in labels if name in channels)
-    )
+    for part in hit.explanation.parts:
+        if len(hit.explanation.parts) > 1:
+            st.html(
+                f'<div class="pl-bar"><span>{escape(part.label)}</span>'
+                f'<i style="width:{part.share:.0%}"></i><b>{part.share:.0%}</b></div>'
+            )
+        st.html(f'<ul class="pl-reasons">{_render_reasons(part)}</ul>')
+
+
+def _render_reasons(part: PartExplanation) -> str:
+    phrases = [*map(format_reason, part.reasons)] or [NO_REASON]
+    sentences = (phrase[0].upper() + phrase[1:] for phrase in phrases)
+    return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
 
 
 def _show_captions(payload: Payload) -> None:

@@ -18,6 +18,7 @@ from app.views import gallery
 from app.views.messages import show_error
 from embedder.escaping import escape_markdown
 from indexer.errors import QueryError
+from indexer.search.explanation import format_removed
 from indexer.search.filter_syntax import format_filters
 from indexer.search.query_syntax import UPLOAD_PREFIX, format_term
 from indexer.search.searcher import Searcher
@@ -238,6 +239,8 @@ def _show_results(search: Search, results: SearchResults, searcher: Searcher) ->
         st.html(
             '<div class="pl-note"><b>Nothing here really matches.</b> These are the closest.</div>'
         )
+    if removed := format_removed(results.hits[0].explanation):
+        st.html(f'<div class="pl-note">{escape(removed, quote=False)}</div>')
     gallery.show_gallery(search, results.hits)
     _show_pagination(search, results)
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ from indexer.cli import _options
 from indexer.config import Config
 
 if TYPE_CHECKING:
-    from indexer.types import Hit, Part, Payload, QueryTerm, SearchResults
+    from indexer.types import Hit, Part, QueryTerm, SearchResults
 
 app = typer.Typer()
 
@@ -218,6 +219,7 @@ def print_results(
 
     A table on a terminal; elsewhere a line per hit: score, path and caption between tabs.
     """
+    from indexer.search.explanation import format_removed
     from indexer.search.query_syntax import format_terms
 
     if as_json:
@@ -232,9 +234,11 @@ def print_results(
         print_note("Nothing here matches well; closest:")
     if results.hint:
         print_note(results.hint)
+    if results.hits and (removed := format_removed(results.hits[0].explanation)):
+        print_note(removed)
     if not sys.stdout.isatty():
         for hit in results.hits:
-            print_row((hit.score, _format_path(hit), _format_caption(hit.payload)))
+            print_row((hit.score, _format_path(hit), _format_caption(hit)))
         return
     _print_table(results, page["offset"], verbose)
     more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
@@ -271,7 +275,8 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
         "path": paths[0] if paths else None,
         "paths": paths,
         "payload": hit.payload,
-        "why": hit.explanation,
+        "explanation": asdict(hit.explanation),
+        "why": hit.why,
         "folded": list(hit.duplicates),
         "query_match": hit.query_match,
     }
@@ -303,28 +308,17 @@ def format_bar(score: float, best: float) -> str:
 
 
 def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
+    from indexer.search.explanation import format_explanation
+
     lines = [QUERY_MATCHES[hit.query_match]] if hit.query_match else []
-    lines += [caption] if (caption := _format_caption(hit.payload)) else []
+    lines += [caption] if (caption := _format_caption(hit)) else []
     if hit.duplicates:
         lines.append(f"and {len(hit.duplicates)} that look the same")
     if verbose:
         lines.append(f"id {hit.id}")
         lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]
-        for part in hit.explanation.get("parts", []):
-            evidence = (
-                f"cosine {part['score']:+.3f}, {part['share']:.0%} of the score"
-                if "share" in part
-                else f"{part['removed']} left out"
-            )
-            lines.append(f"{_format_part(part)}: {evidence}")
+        lines += map(replace_unprintable, format_explanation(hit.explanation))
     return lines
-
-
-def _format_part(part: Payload) -> str:
-    """As in a query: `-people`, `sunset^2`."""
-    size = abs(part["weight"])
-    weight = f"^{size:g}" if size != 1 else ""
-    return f"{'-' if part['weight'] < 0 else ''}{replace_unprintable(part['label'])}{weight}"
 
 
 def _format_path(hit: Hit) -> str:
@@ -332,7 +326,9 @@ def _format_path(hit: Hit) -> str:
     return replace_unprintable(paths[0])
 
 
-def _format_caption(payload: Payload) -> str:
-    captions = payload.get("captions") or []
-    text = captions[0]["text"] if captions else payload.get("text", "")
+def _format_caption(hit: Hit) -> str:
+    """The caption that has words of the query, else the first one."""
+    found = (r.text for p in hit.explanation.parts for r in p.reasons if r.kind == "caption")
+    captions = [c["text"] for c in hit.payload.get("captions") or []]
+    text = next(filter(None, found), None) or next(iter(captions), hit.payload.get("text", ""))
     return replace_unprintable(" ".join(text.split()))[:200]

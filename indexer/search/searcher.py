@@ -16,6 +16,7 @@ from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
 from indexer.search.calibration import CalibrationSampler, is_significant
 from indexer.search.duplicates import estimate_crop_cosine, group_duplicates
+from indexer.search.explanation import explain_candidate
 from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
 from indexer.search.image_signature import SIGNATURE
@@ -176,36 +177,34 @@ class Searcher:
 
 
 def _make_hit(found: RankedRecord, query: EmbeddedQuery, candidates: Candidates) -> Hit:
-    """Explain the hit too: the shares of the wanted parts, and how many the others removed."""
-    evidence = found.candidate.wanted
-    for_it = [
-        one.part.weight * max(own.z, 0.0) for one, own in zip(query.wanted, evidence, strict=True)
-    ]
-    total = sum(for_it) or 1.0
+    """Make the hit, with the scores and the explanation of each part."""
+    candidate, payload = found.candidate, found.record.payload
+    explanation = explain_candidate(candidate, query, candidates.dropped, payload)
     parts: list[Payload] = [
         {
             "label": one.part.label,
             "weight": one.part.weight,
             "score": round(float(np.dot(one.vector, found.vector)), 4),
-            "share": round(own / total, 4),
+            "share": part.share,
         }
-        for one, own in zip(query.wanted, for_it, strict=True)
+        for one, part in zip(query.wanted, explanation.parts, strict=True)
     ]
     parts += [
         {"label": one.part.label, "weight": one.part.weight, "removed": dropped}
         for one, dropped in zip(query.unwanted, candidates.dropped, strict=True)
     ]
     channels: dict[str, float] = {}
-    for own in evidence:
+    for own in candidate.wanted:
         for name, score in own.channel_scores.items():
             channels[name] = max(channels.get(name, -1.0), round(score, 4))
     return Hit(
         found.record.id,
-        round(found.candidate.score, 4),
-        _shown(found.record.payload),
+        round(candidate.score, 4),
+        _shown(payload),
         {"parts": parts, "channels": channels},
         tuple(found.duplicates),
         found.query_match,
+        explanation,
     )
 
 

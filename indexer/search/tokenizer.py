@@ -68,11 +68,13 @@ KOREAN_PARTICLES = re.compile(
 class Word:
     """A word of a document as it is written, and its tokens with their shares (1 in all).
 
-    `is_extra` is for a character that its bigrams have too.
+    Of a script without spaces, it is two characters (`is_bigram`), or one that these have too
+    (`is_extra`).
     """
 
     text: str
     tokens: tuple[tuple[str, float], ...]
+    is_bigram: bool = False
     is_extra: bool = False
 
 
@@ -97,7 +99,8 @@ def split_document(text: str, language: str | None, others: Sequence[str] = ()) 
     }
     for segment, is_run in segments:
         if is_run:
-            yield from (Word(pair, ((pair, 1.0),)) for pair in _split_into_bigrams(segment))
+            pairs = _split_into_bigrams(segment)
+            yield from (Word(pair, ((pair, 1.0),), is_bigram=True) for pair in pairs)
             if len(segment) > 1:
                 characters = HAN_PATTERN.findall(segment)
                 yield from (Word(c, ((c, 1.0),), is_extra=True) for c in characters)

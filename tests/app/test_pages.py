@@ -168,7 +168,7 @@ def test_a_collection_is_made_with_the_chosen_model(empty_store, tmp_path, photo
     words = Part(text="at night", label="at night")
     found = here.search(Query((Part(id=_id_of("a.jpg"), label="a"), words)))
     assert [hit.payload["name"] for hit in found.hits] == ["b.jpg"]
-    assert len(found.hits[0].explanation["parts"]) == 1, "one input, not two vectors added"
+    assert len(found.hits[0].explanation.parts) == 1, "one input, not two vectors added"
     other = jobs.start_ingest("default", tmp_path / "pictures", model="starter", prune=False)
     other.wait(90)
     assert "cannot be compared" in other.error

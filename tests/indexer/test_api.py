@@ -83,7 +83,7 @@ def test_a_string_is_text_and_parse_query_reads_signs(collection, walls):
 
     def weights(query):
         hit = collection.search(query, limit=1)[0]
-        return {part["label"]: part["weight"] for part in hit.explanation["parts"]}
+        return {part["label"]: part["weight"] for part in hit.why["parts"]}
 
     assert weights("red -blue^2") == {"red -blue^2": 1}
     assert weights(["-red", str(walls / "red.png")]) == {"-red": 1, str(walls / "red.png"): 1}

@@ -25,7 +25,10 @@ def test_the_shape_of_the_answer(library):
     assert answer["more"] is True
     assert len(answer["hits"]) == 2
     hit = answer["hits"][0]
-    assert set(hit) == {"id", "score", "path", "paths", "payload", "why", "folded", "query_match"}
+    assert set(hit) == {
+        *("id", "score", "path", "paths", "payload"),
+        *("explanation", "why", "folded", "query_match"),
+    }
     assert hit["path"] == str(library.folder / "pictures" / "red.png")
     assert hit["paths"] == [hit["path"]]
     assert hit["payload"]["kind"] == "image"

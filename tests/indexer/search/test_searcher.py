@@ -101,7 +101,7 @@ def test_an_unwanted_part_drops_what_shows_it(searcher):
     assert "blue.png" in plain
     assert names(results)[0] == "red.png"
     assert "blue.png" not in names(results)
-    unwanted = results.hits[0].explanation["parts"][1]
+    unwanted = results.hits[0].why["parts"][1]
     assert (unwanted["label"], unwanted["weight"]) == ("blue", -1.0)
     assert unwanted["removed"] >= 1
     assert "red.png" not in names(searcher.search(Query((text("red"), text("red", -1.0)))))
@@ -231,10 +231,17 @@ def test_a_malformed_filter_is_an_error_before_the_model_loads(collection):
 
 def test_the_shares_of_the_wanted_parts_add_up(searcher):
     hit = searcher.search(Query((text("red"), text("rot", 0.5), text("green", -0.5)))).hits[0]
-    parts = hit.explanation["parts"]
-    assert [part["label"] for part in parts] == ["red", "rot", "green"]
-    assert sum(part.get("share", 0) for part in parts) == pytest.approx(1, abs=1e-3)
-    assert "image" in hit.explanation["channels"]
+    assert [part.label for part in hit.explanation.parts] == ["red", "rot"]
+    assert sum(part.share for part in hit.explanation.parts) == pytest.approx(1, abs=1e-3)
+    assert [part["label"] for part in hit.why["parts"]] == ["red", "rot", "green"]
+    assert [part.label for part in hit.explanation.removed] == ["green"]
+    assert "image" in hit.why["channels"]
+
+
+def test_a_single_part_has_the_whole_share(searcher):
+    hits = searcher.search(Query((text("red"),))).hits
+    assert [[part.share for part in hit.explanation.parts] for hit in hits] == [[1.0]] * len(hits)
+    assert hits[0].explanation.removed == ()
 
 
 def test_the_sample_keeps_the_rows_of_a_point_together(collection, colors, tmp_path, monkeypatch):
