@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.families.starter import LANGUAGES
-from embedder.families.starter.text_tower import normalize_word
+from embedder.families.starter.translation import normalize_word
 
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 FLAGS = range(0x1F1E6, 0x1F200)
+ZODIAC = frozenset(map(chr, [*range(0x2648, 0x2654), 0x26CE]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedder.families.starter import LANGUAGES
-from embedder.families.starter.text_tower import normalize_word
+from embedder.families.starter.translation import normalize_word
 
 RCC = "usr/share/gcompris-qt/rcc/lang.rcc"
 FOLDER = "/gcompris/src/activities/lang/resource"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from embedder.families.starter.text_tower import normalize_word
+from embedder.families.starter.translation import normalize_word
 from recipes.starter.annotations import Annotations, emoji_from_path
 from recipes.starter.gcompris import read_images, strip_article
 from recipes.starter.packages import run_command

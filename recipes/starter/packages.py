@@ -69,6 +69,24 @@ PACKAGES = (
         "4be946ff5815f806ec78b50363d577a769f2fbfb90c6380a44e161a92436996e",
     ),
     Package(
+        "map-features",
+        (*NPM, "@openstreetmap/id-tagging-schema@6.19.2"),
+        "openstreetmap-id-tagging-schema-*.tgz",
+        "c8d410007593ce458f7d38381458f20bf73412f7e2c2c075c147a7f916e95555",
+    ),
+    Package(
+        "unidic",
+        (*PIP, "unidic-lite==1.0.8"),
+        "unidic-lite-*.tar.gz",
+        "db9d4572d9fdd4d00a97949d4b0741ec480ee05a7e7e2e32f547500dae27b245",
+    ),
+    Package(
+        "stop-words",
+        (*PIP, "stopwordsiso==0.7.1"),
+        "stopwordsiso-*.whl",
+        "e23edcffca952f98cd26f54a5c56f93b2fa435c88d3ee60f3beffb4c44279380",
+    ),
+    Package(
         "clipart",
         (*APT, "openclipart-png"),
         "openclipart-png_*.deb",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,11 @@ from embedder.families.starter.text_tower import (
     HEAD_NOUN_WEIGHT,
     NounEmbeddings,
     TextFeatures,
-    TranslationLexicon,
     embed_nouns,
 )
+from embedder.families.starter.translation import TranslationLexicon
 from embedder.types import normalize
-from recipes.starter.lexicon import write_lexicon
+from recipes.starter.lexicon import Lexicon, write_lexicon
 from recipes.starter.teacher import MeaningSpace
 from recipes.starter.tower_features import TextEmbeddingCache
 from recipes.starter.wordnet import MAX_NOUN_WORDS
@@ -31,14 +31,14 @@ class TextFeaturizer:
 
     def __init__(
         self,
-        entries: Mapping[str, str],
+        lexicon: Lexicon,
         meaning_space: MeaningSpace,
         texts: TextEmbeddingCache,
         center_texts: Sequence[str],
     ) -> None:
-        """`entries` are the lexicon's; the mean of `center_texts` is subtracted from each text."""
-        self._entries, self._texts = entries, texts
-        self._lexicon = TranslationLexicon(entries)
+        """The mean of `center_texts` is subtracted from each text."""
+        self._tables, self._texts = lexicon, texts
+        self._lexicon = TranslationLexicon(lexicon)
         self._words, rows = _build_vocabulary(meaning_space)
         self._codes, self._scales = quantize_4bit(rows)
         self._vocabulary = NounEmbeddings(self._words, self._codes, self._scales)
@@ -64,7 +64,7 @@ class TextFeaturizer:
 
     def write_tables(self, lexicon: Path, vocabulary: Path) -> None:
         """Both lists, as the embedder reads them."""
-        write_lexicon(self._entries, lexicon)
+        write_lexicon(self._tables, lexicon)
         words = np.frombuffer("\n".join(self._words).encode("utf-8"), np.uint8)
         scales = self._scales.astype(np.float16)
         save_file({"words": words, "codes": self._codes, "scales": scales}, vocabulary)

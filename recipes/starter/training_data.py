@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from embedder.families.starter import PREPROCESSING_VERSION
 from recipes.starter.annotations import Annotations, read_annotations
 from recipes.starter.gcompris import read_word_lists
 from recipes.starter.imagenet_classes import ClassName, read_classes
+from recipes.starter.japanese import JapaneseWords
 from recipes.starter.labeled_images import (
     HELD_OUT_VENDOR,
     VENDORS,
@@ -19,12 +21,21 @@ from recipes.starter.labeled_images import (
     held_out_emoji,
     stamp_images,
 )
-from recipes.starter.lexicon import build_lexicon, read_english_words
+from recipes.starter.lexicon import (
+    Lexicon,
+    build_lexicon,
+    emoji_pairs,
+    map_pairs,
+    read_english_words,
+    word_list_pairs,
+)
+from recipes.starter.map_features import read_presets
 from recipes.starter.packages import fetch_packages
 from recipes.starter.teacher import MeaningSpace, TeacherModel
 from recipes.starter.tower_features import ImageFeatureSet, compute_features
 from recipes.starter.wordnet import WordNet
 
+STOP_WORDS = "stopwordsiso/stopwords-iso.json"
 Log = Callable[[str], None]
 EVALUATED_LANGUAGES = ("en", "de", "fr", "es", "zh", "sv", "pt", "it", "ru", "th",
             "hi", "pl", "el", "ar", "ko", "vi", "tr", "hu", "ja", "he")  # fmt: skip
@@ -35,7 +46,7 @@ class TrainingData:
     """The data of all packages, for training and evaluation."""
 
     annotations: Mapping[str, Annotations]
-    lexicon: Mapping[str, str]  # word -> English
+    lexicon: Lexicon
     meanings: MeaningSpace
     classes: Sequence[ClassName]
     train: ImageFeatureSet
@@ -48,9 +59,7 @@ def load_training_data(work: Path, log: Log) -> TrainingData:
     annotations = read_annotations(sources)
     words = read_word_lists(sources["gcompris"])
     wordnet = WordNet.read(sources["wordnet"])
-    entries = build_lexicon(
-        annotations, words, read_english_words(sources["wordnet"], annotations["en"])
-    )
+    lexicon = read_lexicon(sources, annotations, words, set(wordnet.visible_nouns))
     log("running the vision towers")
     trained, held = _load_images(sources, work, annotations, words)
     log("asking the teacher what words mean")
@@ -58,7 +67,31 @@ def load_training_data(work: Path, log: Log) -> TrainingData:
         TeacherModel(sources["minilm"], work / "teacher.npz"), wordnet.visible_nouns
     )
     classes = read_classes(sources["timm"], wordnet)
-    return TrainingData(annotations, entries, meaning, classes, trained, held)
+    return TrainingData(annotations, lexicon, meaning, classes, trained, held)
+
+
+def read_lexicon(
+    sources: Mapping[str, Path],
+    annotations: Mapping[str, Annotations],
+    words: Mapping[str, Mapping[str, list[str]]],
+    nouns: set[str],
+) -> Lexicon:
+    """Build the lexicon from all packages that have words in several languages."""
+    japanese = JapaneseWords.read(sources["unidic"])
+    stop_words = {
+        language: set(known)
+        for language, known in json.loads((sources["stop-words"] / STOP_WORDS).read_text()).items()
+    }
+    trusted = [
+        *emoji_pairs(annotations, nouns),
+        *word_list_pairs(words),
+        *japanese.loanword_pairs(nouns),
+    ]
+    vague = map_pairs(read_presets(sources["map-features"]), nouns)
+    english = read_english_words(sources["wordnet"], annotations["en"], nouns, stop_words["en"])
+    return build_lexicon(
+        japanese.add_readings(trusted), japanese.add_readings(vague), stop_words, english, nouns
+    )
 
 
 def _load_images(

@@ -5,6 +5,7 @@ License: WordNet License. The manual page wndb(5WN) describes the format.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,26 @@ class WordNet:
             dict(map(_parse_synset, _read_lines(package / FOLDER / "data.noun"))),
             dict(map(_parse_senses, _read_lines(package / FOLDER / "index.noun"))),
         )
+
+    @staticmethod
+    def read_common_lemmas(package: Path) -> set[str]:
+        """Words of any part of speech in small letters that WordNet's tagged texts have."""
+        small: set[str] = set()
+        tagged: Counter[str] = Counter()
+        for part in ("noun", "verb", "adj", "adv"):
+            for line in _read_lines(package / FOLDER / f"data.{part}"):
+                fields = line.split(" | ")[0].split(" ")
+                small.update(fields[4 : 4 + 2 * int(fields[3], 16) : 2])
+            for line in _read_lines(package / FOLDER / f"index.{part}"):
+                fields = line.split()
+                tagged[fields[0]] += int(fields[-int(fields[2]) - 1])
+        return {word for word in small if word.islower() and tagged[word]}
+
+    @staticmethod
+    def read_irregular_plurals(package: Path) -> dict[str, str]:
+        """Plural -> singular, of one word: wolves -> wolf."""
+        lines = _read_lines(package / FOLDER / "noun.exc")
+        return {f[0]: f[1] for f in map(str.split, lines) if f[0].isalpha() and f[1].isalpha()}
 
     def hypernym_chain(self, offset: str) -> list[str]:
         """The first hypernyms of a synset, the nearest first."""

@@ -14,11 +14,7 @@ from PIL import Image, ImageDraw
 
 import embedder
 from embedder import EmbedderError, Input
-from embedder.families.starter.text_tower import (
-    NounEmbeddings,
-    TranslationLexicon,
-    normalize_word,
-)
+from embedder.families.starter.text_tower import NounEmbeddings
 from embedder.families.starter.vision_tower import TOWERS, TowerSpec, crop_plain_margin
 from recipes.starter.text_features import quantize_4bit
 
@@ -169,44 +165,6 @@ def test_a_damaged_graph_is_one_error(content, tmp_path, monkeypatch):
     monkeypatch.setattr(TowerSpec, "graph_file", graph)
     with pytest.raises(EmbedderError, match=r"graph\.onnx.* be read: .*install polylens"):
         embedder.load("starter").embed([Input(images=(picture(),))], "document")
-
-
-@pytest.fixture(scope="module")
-def lexicon() -> TranslationLexicon:
-    return TranslationLexicon(
-        {
-            "hund": "dog",
-            "rot": "red",
-            "犬": "dog",
-            "赤い": "red",
-            "車": "car",
-            "の": "of",
-            "はた": "flag",
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "english"),
-    [
-        ("Hund", "dog"),
-        ("«Hund!»", "dog"),
-        ("ein rot hund", "red dog"),
-        ("赤い車", "red car"),
-        ("車の中", "car"),
-        ("車 の はた", "car flag"),
-        ("あはたあ", ""),
-        ("nothing", ""),
-        ("a sentence of many words with a hund in it", ""),
-        ("", ""),
-    ],
-)
-def test_the_lexicon_translates_words(lexicon, text, english):
-    assert lexicon.translate(text) == english
-
-
-def test_folding():
-    assert normalize_word("  ＤＯＧ! ") == "dog"
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,24 @@ import pytest
 import torch
 
 from embedder.families.starter.model import ProjectionHead
-from embedder.families.starter.text_tower import NounEmbeddings, TextFeatures, TranslationLexicon
+from embedder.families.starter.text_tower import NounEmbeddings, TextFeatures
+from embedder.families.starter.translation import TranslationLexicon
 from embedder.families.starter.vision_tower import TOWERS
 from recipes.starter import vision_graphs
 from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations
 from recipes.starter.gcompris import read_qt_resources, strip_article
 from recipes.starter.imagenet_classes import read_classes
+from recipes.starter.japanese import JapaneseWords
 from recipes.starter.labeled_images import LabeledImage
-from recipes.starter.lexicon import build_lexicon, write_lexicon
+from recipes.starter.lexicon import (
+    Pair,
+    build_lexicon,
+    emoji_pairs,
+    word_list_pairs,
+    write_lexicon,
+)
+from recipes.starter.map_features import read_presets
 from recipes.starter.packages import Package, PackageError, fetch_packages
 from recipes.starter.pipeline import _export_weights
 from recipes.starter.recall import mean_non_english, measure_recall
@@ -36,6 +45,13 @@ from recipes.starter.train import (
 )
 from recipes.starter.wordnet import Synset, WordNet
 
+NOUNS = {"dog", "poodle", "car", "banana", "elephant", "lion", "wolf", "leaf", "fire engine"}
+
+
+def make_lexicon(annotations, *, vague=(), words=None, stop_words=None):
+    trusted = [*emoji_pairs(annotations, NOUNS), *word_list_pairs(words or {"en": {}})]
+    return build_lexicon(trusted, vague, stop_words or {}, {"dog": ""}, NOUNS)
+
 
 def test_a_lexicon_comes_out_of_shared_emoji(tmp_path):
     english = {
@@ -49,13 +65,15 @@ def test_a_lexicon_comes_out_of_shared_emoji(tmp_path):
         "🚗": Annotation("auto", ("auto", "fahrzeug")),
     }
     lists = {"en": {"apple": ["apple"]}, "de": {"apple": ["apfel"]}}
-    lexicon = build_lexicon({"en": english, "de": german}, lists, {"auto"})
-    assert lexicon["hund"] == "dog"
-    assert lexicon["pudel"] == "poodle"
-    assert lexicon["apfel"] == "apple"
-    assert "auto" not in lexicon, "it is an English word too"
+    lexicon = make_lexicon({"en": english, "de": german}, words=lists)
+    assert {word: lexicon["de"][word] for word in ("hund", "pudel", "apfel")} == {
+        "hund": "dog",
+        "pudel": "poodle",
+        "apfel": "apple",
+    }
     write_lexicon(lexicon, tmp_path / "l.xz")
-    assert TranslationLexicon.read(tmp_path / "l.xz").translate("Hund") == "dog"
+    read = TranslationLexicon.read(tmp_path / "l.xz")
+    assert (read.translate("Hund"), read.translate("Dog")) == ("dog", "")
 
 
 def test_what_an_emoji_is_called_translates_before_its_keywords():
@@ -66,18 +84,70 @@ def test_what_an_emoji_is_called_translates_before_its_keywords():
         "🐕‍🦺": Annotation("service dog", ("assistance", "dog")),
         "🦮": Annotation("guide dog", ("assistance", "dog")),
         "🌭": Annotation("hot dog", ("dog",)),
+        "🍌": Annotation("banana", ("banana", "potassium")),
+        "🐒": Annotation("monkey", ("banana", "monkey")),
+        "♌": Annotation("leo", ("leo", "lion")),
+        "🦁": Annotation("lion", ("lion",)),
     }
     japanese = {emoji: Annotation(f"{i}", ("犬",)) for i, emoji in enumerate(list(english)[1:4])}
     chinese = {"🐕‍🦺": Annotation("服务犬", ("犬",))}
-    lexicon = build_lexicon({"en": english, "ja": japanese, "zh": chinese}, {"en": {}}, set())
-    assert lexicon["犬"] == "dog"
+    russian = {"🍌": Annotation("банан", ("банан",)), "🐶": Annotation("морда собаки", ())}
+    german = {"♌": Annotation("löwe", ()), "🦁": Annotation("löwe", ())}
+    lexicon = make_lexicon(
+        {"en": english, "ja": japanese, "zh": chinese, "ru": russian, "de": german}
+    )
+    assert lexicon["ja"]["犬"] == "dog"
+    assert lexicon["ru"] == {"банан": "banana", "морда собаки": "dog"}
+    assert lexicon["de"] == {"lowe": "lion"}, "the signs of the zodiac are left out"
 
 
-def test_katakana_is_known_in_hiragana_too():
-    english = {"🐘": Annotation("elephant", ())}
-    japanese = {"🐘": Annotation("ゾウ", ("象",))}
-    lexicon = build_lexicon({"en": english, "ja": japanese}, {"en": {}}, set())
-    assert lexicon == {"ゾウ": "elephant", "ぞう": "elephant", "象": "elephant"}
+def test_a_vague_word_is_no_form_of_a_known_one():
+    """In Spanish, `gatos` is a search term of veterinaries."""
+    trusted = [Pair("es", "gato", "cat", 1.6)]
+    vague = [Pair("es", "gatos", "veterinary", 0.8), Pair("es", "faro", "lighthouse", 0.8)]
+    lexicon = build_lexicon(trusted, vague, {}, {}, {"cat"})
+    assert lexicon["es"] == {"gato": "cat", "faro": "lighthouse"}
+
+
+def test_function_words_have_no_meaning_unless_they_are_nouns():
+    trusted = [Pair("de", "für", "for all", 0.5), Pair("de", "mann", "man", 1.6)]
+    lexicon = build_lexicon(trusted, (), {"de": {"für", "auf", "mann"}}, {}, {"man"})
+    assert lexicon["de"] == {"fur": "", "auf": "", "mann": "man"}
+
+
+def test_a_word_of_two_languages_has_the_likeliest_meaning():
+    pairs = [Pair("pl", "pies", "dog", 2.0), Pair("es", "pies", "footprints", 1.0)]
+    lexicon = build_lexicon(pairs, (), {}, {}, set())
+    assert lexicon["und"] == {"pies": "dog"}
+
+
+def test_japanese_words_are_known_as_they_are_read():
+    english = {"🐘": Annotation("elephant", ()), "🚒": Annotation("fire engine", ())}
+    japanese = {"🐘": Annotation("ゾウ", ("象",)), "🚒": Annotation("消防車", ())}
+    unidic = JapaneseWords({"消防": "しょうぼう", "車": "しゃ"}, {"ポニー": "pony"})
+    pairs = unidic.add_readings(emoji_pairs({"en": english, "ja": japanese}, NOUNS))
+    assert build_lexicon(pairs, (), {}, {}, NOUNS)["ja"] == {
+        "ゾウ": "elephant",
+        "ぞう": "elephant",
+        "象": "elephant",
+        "消防車": "fire engine",
+        "しょうぼうしゃ": "fire engine",
+    }
+    assert list(unidic.loanword_pairs({"pony"})) == [Pair("ja", "ポニー", "pony", 0.6)]
+
+
+def test_presets_of_maps_are_read(tmp_path):
+    folder = tmp_path / "package" / "dist" / "translations"
+    folder.mkdir(parents=True)
+    preset = {"name": "Leuchtturm", "aliases": "Leuchtfeuer\nBake", "terms": "signal,"}
+    options = {"oak": "Eiche", "fir": {"title": "Tanne"}}
+    plain = {"presets": {"lighthouse": preset}, "fields": {"tree": {"options": options}}}
+    (folder / "de.json").write_text(json.dumps({"de": {"presets": plain}}))
+    assert read_presets(tmp_path)["de"] == {
+        "lighthouse": Annotation("leuchtturm", ("leuchtfeuer", "bake", "signal")),
+        "tree=oak": Annotation("eiche", ()),
+        "tree=fir": Annotation("tanne", ()),
+    }
 
 
 def test_annotations_are_read_from_cldr(tmp_path):
@@ -199,7 +269,7 @@ def test_the_ears_write_what_the_embedder_reads(known, tmp_path):
     rows = np.random.default_rng(1).standard_normal((4, 384)).astype(np.float16)
     np.savez(tmp_path / "texts.npz", texts=np.array(texts), rows=rows)
     ears = TextFeaturizer(
-        {"feuer": "fire"}, known, TextEmbeddingCache(tmp_path / "texts.npz"), texts
+        {"de": {"feuer": "fire"}}, known, TextEmbeddingCache(tmp_path / "texts.npz"), texts
     )
     heard = ears.featurize(["feuer", "a house", "nothing"])
     assert heard.english.any(1).tolist() == [True, False, False]

@@ -25,7 +25,7 @@ LEXICON_FILE = Path(__file__).with_name("starter_lexicon.xz")
 NOUN_EMBEDDINGS_FILE = Path(__file__).with_name("starter_vocabulary.safetensors")
 SHIPPED_FILES = (HEAD_FILE, LEXICON_FILE, NOUN_EMBEDDINGS_FILE)
 DIGEST_FILE = Path(__file__).with_name("starter_head.digest")
-PREPROCESSING_VERSION = 2  # increase when images or texts are prepared in another way
+PREPROCESSING_VERSION = 3  # increase when images or texts are prepared in another way
 SHIPPED_DIGEST = DIGEST_FILE.read_text("ascii").strip()
 VERSION = f"{PREPROCESSING_VERSION}-{SHIPPED_DIGEST}"  # of everything an adapted head depends on
 

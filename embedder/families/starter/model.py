@@ -23,8 +23,8 @@ from embedder.families.starter.text_tower import (
     NounEmbeddings,
     TextFeatures,
     TextTower,
-    TranslationLexicon,
 )
+from embedder.families.starter.translation import TranslationLexicon
 from embedder.families.starter.vision_tower import (
     TOWERS,
     ImageFeatures,

@@ -9,33 +9,28 @@ docs/starter.md.
 
 from __future__ import annotations
 
-import lzma
-import re
 import threading
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.families.starter import DIM, import_runtime
+from embedder.families.starter.translation import (
+    TranslationLexicon,
+    match_longest,
+    normalize_word,
+)
 from embedder.types import normalize
 
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
-MAX_WORDS = 6  # longer texts are sentences, and are not looked up
-MAX_ENTRY_CHARACTERS = 8  # of an entry in a script without spaces
+MAX_WORDS = 6  # longer English texts are sentences, whose nouns are not looked up
 HEAD_NOUN_WEIGHT = 1.5  # of the last noun: a fire truck is a truck
-EDGE_PUNCTUATION = " .!?:;\"'“”„«»()[]。、，！？…"
-UNSPACED_SCRIPTS = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
-)
 PLURAL_SUFFIXES = (("", ""), ("s", ""), ("es", ""), ("ies", "y"))
 
 Array = NDArray[np.float32]
-T = TypeVar("T")
 
 
 class TextFeatures(NamedTuple):
@@ -93,60 +88,6 @@ def _sanitize(text: str) -> str:
     """Remove what the C library cannot take: NUL, lone surrogates, very long texts."""
     cut = text[:MAX_CHARACTERS].replace("\0", " ")
     return cut.encode("utf-8", "replace").decode("utf-8") or " "
-
-
-def normalize_word(text: str) -> str:
-    """Spell `text` as both tables do: NFKC, casefolded, without punctuation at its ends."""
-    return unicodedata.normalize("NFKC", text).casefold().strip(EDGE_PUNCTUATION)
-
-
-class TranslationLexicon:
-    """Translates words of many languages into English."""
-
-    def __init__(self, entries: Mapping[str, str]) -> None:
-        self._entries = entries
-
-    @staticmethod
-    def read(path: Path) -> TranslationLexicon:
-        """Read lines of `word<TAB>English`, compressed with xz."""
-        lines = lzma.decompress(path.read_bytes()).decode("utf-8").splitlines()
-        return TranslationLexicon(dict(line.split("\t") for line in lines))
-
-    def translate(self, text: str) -> str:
-        """Translate the known words of a short text; "" if none is known or the text is long."""
-        folded = normalize_word(text)
-        if folded in self._entries:
-            return self._entries[folded]
-        if " " in folded:
-            words = folded.split()
-            if len(words) > MAX_WORDS:
-                return ""
-            return " ".join(match_longest(words, " ", 3, partial(self._find, min_kana=2)))
-        if UNSPACED_SCRIPTS.search(folded) and len(folded) <= 2 * MAX_ENTRY_CHARACTERS:
-            find = partial(self._find, min_kana=3)
-            return " ".join(match_longest(folded, "", MAX_ENTRY_CHARACTERS, find))
-        return ""
-
-    def _find(self, word: str, min_kana: int) -> str | None:
-        """Return the translation of a word that has a meaning of its own: Han, or not short."""
-        min_length = 1 if word >= "\u3400" else min_kana if word >= "\u3040" else 3
-        return self._entries.get(word) if len(word) >= min_length else None
-
-
-def match_longest(
-    pieces: Sequence[str], separator: str, max_pieces: int, find: Callable[[str], T | None]
-) -> Iterator[T]:
-    """Yield what `find` returns for joined pieces, the longest first, from the left."""
-    start = 0
-    while start < len(pieces):
-        for end in range(min(len(pieces), start + max_pieces), start, -1):
-            found = find(separator.join(pieces[start:end]))
-            if found is not None:
-                yield found
-                start = end
-                break
-        else:
-            start += 1
 
 
 class NounEmbeddings:
