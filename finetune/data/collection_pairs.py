@@ -19,10 +19,9 @@ from indexer.collections.schema import IMAGE
 from indexer.export import iterate_all_rows
 from indexer.feedback import Vote, VotedQuery, read_votes
 from indexer.paths import resolve_display_path
-from indexer.search.duplicates import DUPLICATE_COSINE
+from indexer.search.duplicates import BLOCK_ROWS, ImageComparison, estimate_crop_cosine
 from indexer.types import Payload, QueryTerm, Record
 
-BLOCK_ROWS = 1024  # of the table of cosines at a time
 HEADING = re.compile(r"\A#+[^\S\n]+(?P<title>[^\n]+?)[^\S\n]*#*\n+(?P<rest>.*\w.*)", re.DOTALL)
 FILE_MISSING = "captioned, but the file is gone"
 NO_CAPTION = "picture without a caption"
@@ -84,13 +83,17 @@ def from_collection(
     return SourcePairs(pairs, left_out)
 
 
-def group_near_duplicates(vectors: NDArray[np.float32]) -> DisjointSets:
-    """Group rows (n, dim) of unit norm whose cosine is that of near-duplicates."""
+def group_near_duplicates(
+    payloads: Sequence[Payload], vectors: NDArray[np.float32]
+) -> DisjointSets:
+    """Group images that are copies, by their payloads and their (n, dim) unit vectors."""
     sets = DisjointSets(len(vectors))
+    comparison = ImageComparison(payloads, vectors, estimate_crop_cosine(vectors))
     for start in range(0, len(vectors), BLOCK_ROWS):
-        cosines = vectors[start : start + BLOCK_ROWS] @ vectors[start:].T  # (rows, n - start)
-        for i, j in np.argwhere(np.triu(cosines >= DUPLICATE_COSINE, 1)).tolist():
-            sets.union(start + i, start + j)
+        end = min(start + BLOCK_ROWS, len(vectors))
+        copies, _ = comparison.compare(slice(start, end), slice(0, end))
+        for i, j in np.argwhere(copies).tolist():
+            sets.union(start + i, j)
     return sets
 
 
@@ -122,8 +125,10 @@ def _assign_items(points: Sequence[CaptionedPoint]) -> list[str]:
     """Return each point's item: the content id of the first of its near-duplicates."""
     items = [str(record.payload["content"]) for record, _, _ in points]
     with_image = [i for i, (record, _, _) in enumerate(points) if IMAGE in record.vectors]
-    vectors = np.array([points[i][0].vectors[IMAGE] for i in with_image], np.float32)  # (n, dim)
-    for rows in group_near_duplicates(vectors).groups():
+    records = [points[i][0] for i in with_image]
+    vectors = np.array([record.vectors[IMAGE] for record in records], np.float32)  # (n, dim)
+    payloads = [record.payload for record in records]
+    for rows in group_near_duplicates(payloads, vectors).groups() if records else ():
         for row in rows:
             items[with_image[row]] = items[with_image[rows[0]]]
     return items

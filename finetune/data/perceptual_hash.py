@@ -1,9 +1,7 @@
 """Near-duplicate images: other sizes, formats and qualities of the same image.
 
-A difference hash of 64 bits (Krawetz 2013, "Kind of Like That") finds candidates, and a thumbnail
-of 16 x 16 decides. On the sample images, copies at a third of the size or at JPEG quality 50 differ
-in at most 6 bits and by 0.14 of their contrast, different images by 0.49 at least, and different
-pages of print by 0.29.
+A difference hash of 64 bits (Krawetz 2013, "Kind of Like That") finds candidates among many images,
+and their signatures decide, as in a search: see `indexer.search.duplicates`.
 """
 
 from __future__ import annotations
@@ -18,20 +16,20 @@ from PIL import Image
 
 from finetune.data.pairs import ProgressCallback
 from indexer.errors import UnusableFileError
+from indexer.search.duplicates import are_copies
+from indexer.search.image_signature import compute_signature, parse_signatures
 
 BANDS = 8  # of 8 bits: hashes that differ in fewer bits than there are bands share a band
 MIN_EDGE = 2  # gray levels between neighbors, so that flat areas add no noise
-MAX_CONTRAST_RATIO = 0.25  # mean difference of near-duplicates, by their contrast
-MAX_LEVEL_DIFFERENCE = 2.0  # or of 255 levels, if the contrast is low
 BLOCK_ROWS = 1024  # compared with a whole bucket at a time
 
 
 @dataclass(frozen=True, slots=True)
 class PerceptualHash:
-    """The hash as a 64-bit integer `bits`, and the thumbnail `pixels` (16, 16, 3) uint8."""
+    """The hash as a 64-bit integer `bits`, and the signature."""
 
     bits: int
-    pixels: NDArray[np.uint8]
+    signature: str
 
 
 def compute_hash(path: str) -> PerceptualHash:
@@ -39,11 +37,11 @@ def compute_hash(path: str) -> PerceptualHash:
     from embedder.images.decode import decode_image, read_file
 
     image = decode_image(read_file(path), side=64).image
-    box = Image.Resampling.BOX
-    gray = np.asarray(image.convert("L").resize((9, 8), box), np.int16)  # (8, 9)
+    small = image.convert("L").resize((9, 8), Image.Resampling.BOX)
+    gray = np.asarray(small, np.int16)  # (8, 9)
     packed_edges = np.packbits(gray[:, 1:] - gray[:, :-1] > MIN_EDGE)  # (8,) bytes
-    pixels = np.asarray(image.convert("RGB").resize((16, 16), box), np.uint8)
-    return PerceptualHash(int.from_bytes(packed_edges.tobytes(), "big"), pixels)
+    bits = int.from_bytes(packed_edges.tobytes(), "big")
+    return PerceptualHash(bits, compute_signature(image))
 
 
 def compute_hashes(
@@ -70,14 +68,9 @@ def find_near_duplicates(hashes: Sequence[PerceptualHash]) -> Iterator[tuple[int
     """Yield the index pairs (i, j), i < j, of near-duplicates, each once."""
     if len(hashes) < 2:
         return
-    pixels = np.stack([one.pixels for one in hashes]).reshape(len(hashes), -1)  # (n, 768)
-    contrast = pixels.reshape(len(hashes), -1, 3).std(axis=1, dtype=np.float32).mean(axis=1)
+    signatures = parse_signatures([one.signature for one in hashes])
     for left, right in find_close_hashes(np.array([one.bits for one in hashes], np.uint64)):
-        difference = np.abs(pixels[left].astype(np.int16) - pixels[right]).mean(axis=1)
-        max_difference = np.maximum(
-            MAX_CONTRAST_RATIO * np.minimum(contrast[left], contrast[right]), MAX_LEVEL_DIFFERENCE
-        )
-        is_duplicate = difference <= max_difference
+        is_duplicate = are_copies(signatures, left, right)
         yield from zip(left[is_duplicate].tolist(), right[is_duplicate].tolist(), strict=True)
 
 

@@ -121,19 +121,10 @@ class ImageComparison:
         copies = is_earlier & ~is_known & is_near
         is_flat = self._is_flat[rows, None] & self._is_flat[columns]
         has_structure = is_known & ~self._is_flat[rows, None] & ~self._is_flat[columns]
-        y, x = np.nonzero(is_known & is_flat & is_near)
-        copies[y, x] = _have_same_color(signatures, row_ids[y], column_ids[x])
         correlation = self._standard[rows] @ self._standard[columns].T / LUMA_SIDE**2
         is_alike = has_structure & (correlation >= MIN_CORRELATION)
-        y, x = np.nonzero(is_alike)
-        copies[y, x] = _have_same_look(
-            signatures.luma[row_ids[y]],
-            signatures.chroma[row_ids[y]],
-            signatures.luma[column_ids[x]],
-            signatures.chroma[column_ids[x]],
-            MAX_CELL_DIFFERENCE,
-            MAX_LEVEL_DIFFERENCE,
-        )
+        y, x = np.nonzero(is_alike | (is_known & is_flat & is_near))
+        copies[y, x] = are_copies(signatures, row_ids[y], column_ids[x])
         variants = is_alike & ~copies
         y, x = _find_nearest(np.where(has_structure & ~is_alike, cosines, -1.0), self._crop_cosine)
         copies[y, x] |= _are_crops(signatures, row_ids[y], column_ids[x])
@@ -160,11 +151,26 @@ def _standardize(luma: Floats) -> tuple[Floats, Floats]:
     return centered / np.maximum(contrast, 1e-3)[:, None, None], contrast
 
 
-def _have_same_color(signatures: Signatures, rows: Indices, columns: Indices) -> Bools:
-    luma = signatures.luma[rows] - signatures.luma[columns]
-    chroma = signatures.chroma[rows] - signatures.chroma[columns]
-    differences = np.abs(luma).max(axis=(1, 2)), np.abs(chroma).max(axis=(1, 2))
-    return np.asarray(np.maximum(*differences) <= MAX_FLAT_DIFFERENCE)
+def are_copies(signatures: Signatures, rows: Indices, columns: Indices) -> Bools:
+    """Whether the images of each pair (rows, columns) are copies, and no crops: (n,) bool."""
+    luma, chroma = signatures.luma, signatures.chroma
+    is_flat = luma.std(axis=(1, 2)) < MIN_CONTRAST
+    differences = (
+        np.abs(luma[rows] - luma[columns]).max(axis=(1, 2)),
+        np.abs(chroma[rows] - chroma[columns]).max(axis=(1, 2)),
+    )
+    has_same_color = np.maximum(*differences) <= MAX_FLAT_DIFFERENCE
+    has_same_look = _have_same_look(
+        luma[rows],
+        chroma[rows],
+        luma[columns],
+        chroma[columns],
+        MAX_CELL_DIFFERENCE,
+        MAX_LEVEL_DIFFERENCE,
+    )
+    one_is_flat = is_flat[rows] | is_flat[columns]
+    both_are_flat = is_flat[rows] & is_flat[columns]
+    return np.asarray((has_same_look & ~one_is_flat) | (has_same_color & both_are_flat))
 
 
 def _have_same_look(

@@ -56,6 +56,15 @@ def test_words_find_pictures_in_japanese(app_store, page):
     assert {"chelsea.jpg", "grey-cat.jpg", "black-cat.webp"} <= set(found[:5])
 
 
+def test_the_picture_of_more_like_this_comes_first_and_is_marked(app_store, page):
+    found = page(query="tiger")
+    button = next(b for b in found.button if b.label.startswith("Open "))
+    like_this = page(query=f"id:{button.key.removeprefix('open-')}")
+    assert opens(like_this)[0] == opens(found)[0]
+    assert shown(like_this).count("You searched with this") == 1
+    assert "You searched with this" not in shown(found)
+
+
 def test_a_negative_part_excludes(app_store, page):
     plain, without = (
         opens(page(q=["cat"])),

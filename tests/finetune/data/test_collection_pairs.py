@@ -105,7 +105,7 @@ def test_copies_and_near_duplicates(collection, colors, folder):
 def test_near_duplicate_rows_are_grouped():
     turn = np.radians([0, 10, 20, 90])  # cos 10 degrees is 0.985, cos 20 degrees 0.94
     vectors = np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
-    assert group_near_duplicates(vectors).groups() == [[0, 1, 2], [3]]
+    assert group_near_duplicates([{}] * len(vectors), vectors).groups() == [[0, 1, 2], [3]]
 
 
 def test_without_pairs_the_error_gives_advice(collection, colors, folder):

@@ -224,6 +224,18 @@ def test_on_a_terminal_hits_are_a_table(library):
     assert "\x1b[3" not in on_a_terminal(library, "search", "red", NO_COLOR="1")
 
 
+def test_the_query_image_is_marked_in_the_table(indexed, pictures, photo):
+    photo(pictures / "smaller.jpg", 5, (60, 45))
+    photo(pictures / "larger.png", 5, (240, 180))
+    assert indexed("ingest", pictures).returncode == 0
+    printed = on_a_terminal(indexed, "similar", pictures / "larger.png", "--no-fold", NO_COLOR="1")
+    larger, smaller = printed.index("larger.png"), printed.index("smaller.jpg")
+    assert larger < printed.index("what you searched with") < smaller
+    upload = photo(pictures.parent / "upload.png", 5, (200, 150))
+    hits = indexed.json("search", "--image", upload, "--no-fold")["hits"]
+    assert [hit["query_match"] for hit in hits[:3]] == ["copy", "copy", None]
+
+
 def test_a_name_cannot_control_the_terminal(indexed, pictures, photo):
     photo(pictures / "evil\x1b]0;title\x07.png", "white")
     assert indexed("ingest", pictures).returncode == 0

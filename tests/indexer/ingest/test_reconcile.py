@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -290,6 +290,30 @@ def test_removed_paths_are_grouped_by_content():
     changes = collect_removals(["a", "c", "unknown"], catalog)
     actions = {change.content.id: reconcile(change).action for change in changes}
     assert actions == {"x": Action.UPDATE, "y": Action.DELETE}
+
+
+def test_a_signature_that_another_machine_has_added_stays():
+    """The catalog of this one does not have it; new captions replace the payload."""
+    before, after = make_file("a"), make_file("a", "a cat")
+    (record,) = make_records(make_content(), before).values()
+    store = StubStore([replace(record, payload={**record.payload, "signature": "abc"})])
+    change = ContentChange(content=make_content(), before=[before], arrived=[make_decoded(after)])
+    load_stored([change], store, shared=True)
+    (write,) = reconcile(change).writes
+    assert write.payload["signature"] == "abc"
+    assert [caption["text"] for caption in write.payload["captions"]] == ["a cat"]
+
+
+def test_a_new_signature_is_written_and_is_no_change_of_the_file():
+    file = make_file("a")
+    content = make_content()
+    stored = make_records(content, file)
+    content.base_payloads[0]["signature"] = "abc"
+    plan = reconcile(
+        ContentChange(content=content, before=[], arrived=[make_decoded(file)], stored=stored)
+    )
+    assert (plan.action, plan.outcome) == (Action.ADOPT, "unchanged")
+    assert [write.payload["signature"] for write in plan.writes] == ["abc"]
 
 
 def test_the_store_is_asked_once_and_only_for_what_the_catalog_does_not_have():
