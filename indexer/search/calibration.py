@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -27,12 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.files import PRIVATE, make_private_dir, replace_file
-from indexer.collections.schema import BM25, IMAGE
+from indexer.collections.schema import BM25, IMAGE, NAME
 from indexer.stores.base import Store
 from indexer.types import SparseVector, Vector
 
 ALPHA = 0.02  # how often the best of unrelated points counts as significant
 MIN_SAMPLE = 24  # points; with fewer, every hit counts as significant
+MIN_NAME_FIT = 0.8  # names of other images bring it to 0.5
+NAME_FIT_ROWS = 128  # sampled names that are compared with the sampled images
 SAMPLE_SIZE = 1_000
 MIN_ROWS = 3  # different cosines that a distribution is estimated from
 PRIOR_ROWS = 8  # that weigh as much as the default
@@ -97,6 +99,7 @@ class CalibrationSample:
         tokens: The words of the points, for BM25: (row, token, value) in three arrays (m,).
         points: The number of points in the index.
         sampled_at: Seconds since the epoch.
+        names_fit: Whether names say what their images show; see `measure_name_fit`.
     """
 
     vectors: Mapping[str, NDArray[np.float32]]
@@ -104,6 +107,10 @@ class CalibrationSample:
     tokens: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
     points: int
     sampled_at: float
+    names_fit: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names_fit", measure_name_fit(self) >= MIN_NAME_FIT)
 
     @property
     def size(self) -> int:
@@ -128,6 +135,24 @@ class CalibrationSample:
     def is_valid(self, points: int) -> bool:
         age = time.time() - self.sampled_at
         return 0 <= age < MAX_AGE_SECONDS and abs(points - self.points) <= MAX_GROWTH * self.points
+
+
+def measure_name_fit(sample: CalibrationSample) -> float:
+    """Measure how well the names of a collection say what their images show.
+
+    Returns:
+        The mean share of images that a name is farther from than from its own: 0.5 is chance, as in
+        the area under a ROC curve; 1 where there are no names.
+    """
+    if NAME not in sample.vectors:
+        return 1.0
+    own = np.flatnonzero(sample.present[NAME] & sample.present[IMAGE])[:NAME_FIT_ROWS]
+    if not len(own):
+        return 1.0
+    images = sample.vectors[IMAGE][sample.present[IMAGE]]
+    cosines = sample.vectors[NAME][own] @ images.T  # (names, images)
+    fits = np.sum(sample.vectors[NAME][own] * sample.vectors[IMAGE][own], axis=1)  # (names,)
+    return float(np.mean(cosines < fits[:, None] - 1e-6))
 
 
 class CalibrationSampler:

@@ -10,6 +10,9 @@ unrelated points then reach a z, whatever is known about them. The lift differs 
 a point has. It is shrunk towards a prior, as the percentile of a small sample says little, and
 limited, as a query that many captions fit has a high percentile because of them. The meaning of
 texts gets its lift before their words are added, since words say nothing about most points.
+
+Where the names of a collection do not say what its images show, as many are wrong or say something
+else, that would only take from what the named images show. There a name may add, and takes nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ class PartFusion:
         words_lifts: (KINDS,) of words.
         reach: The image z that one in a hundred unrelated points has. A name adds no more to what
             an image shows, so that a name alone is no reason for a first place.
+        names_fit: Whether names say what images show; else they take nothing from images.
         sample_z: The fused z (n,) of the sample.
     """
 
@@ -56,6 +60,7 @@ class PartFusion:
     lifts: NDArray[np.float64]
     words_lifts: NDArray[np.float64]
     reach: float
+    names_fit: bool
     sample_z: Scores
 
     def fuse(self, scores: Mapping[str, Scores]) -> Scores:
@@ -71,7 +76,8 @@ class PartFusion:
         z = _to_z(scores, self.distributions, uses_text=self.uses_text)
         kinds = _find_kinds(z)
         meaning = _reduce(_fuse_meaning(z, self.reach), self.lifts[kinds])
-        return _reduce(_add_words(meaning, z, self.reach), self.words_lifts[kinds])
+        fused = _reduce(_add_words(meaning, z, self.reach), self.words_lifts[kinds])
+        return fused if self.names_fit else _restore_images(fused, z)
 
 
 def fit_fusion(
@@ -96,13 +102,15 @@ def fit_fusion(
     lifts = _estimate_lifts(meaning, kinds, reach, PRIOR_LIFTS)
     with_words = _add_words(_reduce(meaning, lifts[kinds]), z, reach)
     words_lifts = _estimate_lifts(with_words, kinds, reach, PRIOR_WORDS_LIFTS)
+    fused = _reduce(with_words, words_lifts[kinds])
     return PartFusion(
         distributions=known,
         uses_text=uses_text,
         lifts=lifts,
         words_lifts=words_lifts,
         reach=reach,
-        sample_z=_reduce(with_words, words_lifts[kinds]),
+        names_fit=sample.names_fit,
+        sample_z=fused if sample.names_fit else _restore_images(fused, z),
     )
 
 
@@ -166,3 +174,9 @@ def _estimate_lifts(
 def _reduce(z: Scores, lift: Scores) -> Scores:
     """Divide what speaks for a point, and leave what speaks against it."""
     return np.where(z > 0, z / lift, z)
+
+
+def _restore_images(fused: Scores, z: Mapping[str, Scores]) -> Scores:
+    """Give points that have a name and no caption at least the z of their image."""
+    only_named = np.isnan(z[TEXT]) & ~np.isnan(z[NAME])
+    return np.where(only_named, np.fmax(fused, z[IMAGE]), fused)

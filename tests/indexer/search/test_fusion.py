@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.search.bm25 import build_document_vector, build_query_vector
-from indexer.search.calibration import CalibrationSample
+from indexer.search.calibration import CalibrationSample, measure_name_fit
 from indexer.search.fusion import combine, fit_fusion
 from indexer.types import SparseVector
 
@@ -19,7 +19,8 @@ def unit_rows(rng, count):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def make_sample(rng, *, captioned=0.0, named=0.0, words=()) -> CalibrationSample:
+def make_sample(rng, *, captioned=0.0, named=0.0, fitting=0.0, words=()) -> CalibrationSample:
+    """`fitting` is how much of a name's vector is that of its image."""
     present = {
         "image": np.ones(POINTS, dtype=bool),
         "text": rng.random(POINTS) < captioned,
@@ -28,6 +29,9 @@ def make_sample(rng, *, captioned=0.0, named=0.0, words=()) -> CalibrationSample
     vectors = {
         name: np.where(mask[:, None], unit_rows(rng, POINTS), 0) for name, mask in present.items()
     }
+    named_images = fitting * vectors["image"] + (1 - fitting) * vectors["name"]
+    norms = np.linalg.norm(named_images, axis=1, keepdims=True)
+    vectors["name"] = np.where(present["name"][:, None], named_images / np.maximum(norms, 1e-9), 0)
     sparse = [build_document_vector([(text, None)]) for text in words]
     tokens = (
         np.repeat(np.arange(len(sparse)), [len(one.indices) for one in sparse]),
@@ -50,7 +54,8 @@ def test_evidence_adds_in_nats():
 def test_unrelated_points_reach_as_high_whatever_is_known_about_them(kind, share):
     """Without the lift, 83 to 90 % of the best would be captioned, where half of the points are."""
     rng = np.random.default_rng(7)
-    sample = make_sample(rng, **{kind: share})
+    sample = make_sample(rng, **{kind: share}, fitting=0.4)
+    assert sample.names_fit
     known = sample.present["text"] | sample.present["name"]
     among_best = [
         known[np.argsort(-fit_fusion(sample, query, NO_WORDS, uses_text=True).sample_z)[:10]].mean()
@@ -112,3 +117,30 @@ def test_words_count_by_how_rare_they_are():
     found = sample.score_words(build_query_vector("red zeppelin"))
     assert np.argmax(found) == 0
     assert found[0] > 5 > found[1] > 0 == found[-1]
+
+
+@pytest.mark.parametrize(("fitting", "fits"), [(0.4, True), (0.0, False)])
+def test_names_that_fit_no_image_take_nothing_from_what_images_show(fitting, fits):
+    rng = np.random.default_rng(13)
+    sample = make_sample(rng, named=0.5, fitting=fitting)
+    assert sample.names_fit == fits
+    named = sample.present["name"]
+    loses = []
+    for query in unit_rows(rng, 20):
+        fusion = fit_fusion(sample, query, NO_WORDS, uses_text=True)
+        shown = fusion.distributions["image"].z(sample.score("image", query))
+        loses.append((fusion.sample_z < shown - 1e-9)[named].any())
+        scores = {channel: sample.score(channel, query) for channel in ("image", "text", "name")}
+        np.testing.assert_allclose(fusion.fuse(scores), fusion.sample_z)
+    assert any(loses) == fits
+
+
+def test_names_of_other_images_are_found_out():
+    rng = np.random.default_rng(14)
+    fits = [
+        measure_name_fit(make_sample(rng, named=1.0, fitting=fitting)) for fitting in (0, 0.2, 0.5)
+    ]
+    assert fits[0] == pytest.approx(0.5, abs=0.08)
+    assert fits[0] < fits[1] < fits[2]
+    assert fits[2] > 0.95
+    assert measure_name_fit(make_sample(rng)) == 1
