@@ -118,6 +118,7 @@ bench-train: $(READY) ## measure training with and without GradCache, small, on 
 
 starter: $(READY) ## train the starter's head from registry packages
 	$(BIN)/python -m recipes.starter
+	$(BIN)/python -m recipes.noun_bank
 
 screenshot: $(READY) ## take the picture of the app that the README shows
 	POLYLENS_SCREENSHOT=docs/images/app.png $(PYTEST) tests/app/test_browser.py

@@ -2,7 +2,8 @@
 
 `query` holds the query as it is typed (`beach -people sunset^2 id:UUID`), with `img:NAME` for an
 uploaded image, `w` the filters (`kind=image`), `c` the collection, `page`, `mix` (diversity), `all`
-(near-duplicates), `n` (page size) and `open` (the hit in the dialog) the rest. Links of version
+(near-duplicates), `least` (the weakest match), `n` (page size) and `open` (the hit in the dialog)
+the rest. Links of version
 0.1.0 have a `q` for each term instead.
 """
 
@@ -25,7 +26,7 @@ from indexer.search.query_syntax import (
     parse_saved_term,
     parse_terms,
 )
-from indexer.types import FieldFilter, Filters, Part, Query, QueryTerm
+from indexer.types import MATCH_WORDS, FieldFilter, Filters, Part, Query, QueryTerm
 
 PAGE_SIZES = (24, 48, 96)
 MAX_PAGE = 1_000_000
@@ -42,6 +43,7 @@ class Search:
     page: int = 1
     diversity: float = 0.0
     fold: bool = True
+    least: str = ""  # a word of `MATCH_WORDS`: the weakest match to show; "": all
     size: int = PAGE_SIZES[0]
     open_id: str = field(default="", compare=False)
 
@@ -54,6 +56,7 @@ class Search:
             offset=(self.page - 1) * self.size,
             diversity=self.diversity,
             group_duplicates=self.fold,
+            min_strength=MATCH_WORDS.get(self.least, 0.0),
         )
 
     def with_filter(self, key: str, wanted: FieldFilter) -> Search:
@@ -104,6 +107,7 @@ def read_url() -> Search:
         page=int(min(MAX_PAGE, max(1, _parse_number(params.get("page"), 1)))),
         diversity=min(1.0, max(0.0, _parse_number(params.get("mix"), 0.0))),
         fold=params.get("all") != "1",
+        least=params.get("least", "") if params.get("least") in MATCH_WORDS else "",
         size=int(size) if size in PAGE_SIZES else PAGE_SIZES[0],
         open_id=params.get("open", ""),
     )
@@ -127,6 +131,7 @@ def write_url(search: Search) -> None:
         "page": str(search.page) if search.page > 1 else "",
         "mix": f"{search.diversity:g}" if search.diversity else "",
         "all": "" if search.fold else "1",
+        "least": search.least,
         "n": str(search.size) if search.size != PAGE_SIZES[0] else "",
         "open": search.open_id,
     }

@@ -87,9 +87,9 @@ class Bench:
         return Answer(
             query=query,
             places=tuple(name for name, _ in found),
-            scores=tuple(hit.score for _, hit in found),
-            words=(None,) * len(found),
-            matches=results.is_significant,
+            scores=tuple(hit.score if hit.strength is None else hit.strength for _, hit in found),
+            words=tuple(hit.match for _, hit in found),
+            matches=bool(results.matches),
             seconds=seconds,
         )
 

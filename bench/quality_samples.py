@@ -100,7 +100,7 @@ class SampleCollection:
         hidden = {own} - query.right
         places = [self.stems.get(Path(hit.path or "").name, "") for hit in results]
         places = [stem for stem in places if stem not in hidden]
-        return SampleAnswer(query, tuple(places[:DEPTH]), results.is_significant)
+        return SampleAnswer(query, tuple(places[:DEPTH]), results.matches is not False)
 
 
 def _read_parts(query: SampleQuery) -> list[str | Path]:

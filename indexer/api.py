@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from embedder.errors import EmbedderError
 from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection, create_index
 from indexer.collections.model import (
@@ -31,7 +32,7 @@ from indexer.collections.model import (
     load_model,
     make_lazy_embedder,
 )
-from indexer.errors import IndexerError, QueryError
+from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.paths import display_path, hash_content, is_local_file
 from indexer.search.filters import build_store_filter, make_filters
 from indexer.types import FieldFilter, IngestProgress, IngestReport, Part, Query, SearchResults
@@ -190,6 +191,8 @@ class Collection:
                     config, addresses, opened, embedder, ingest_options, on_progress, stop
                 )
                 self.errors_file = opened.index_dir / ERRORS_FILE
+                if embedder.loaded is not None and not (dry_run or report.interrupted):
+                    _measure_reference(opened, embedder.loaded, report)
         if index is None and embedder.loaded is not None:
             future: Future[Embedder] = Future()
             future.set_result(embedder.loaded)
@@ -205,6 +208,7 @@ class Collection:
         offset: int = 0,
         diversity: float = 0.0,
         group_duplicates: bool = True,
+        min_strength: float = 0.0,
         instruction: str | None = None,
     ) -> SearchResults:
         """Find images and texts by words in any language, by images, or by both together.
@@ -218,6 +222,8 @@ class Collection:
             offset: How many of the best to leave out.
             diversity: 0: the best hits; 1: as different ones as there are (MMR).
             group_duplicates: Hide near-duplicates behind the best of them.
+            min_strength: Leave out weaker hits: from 0.85 on, they are likely what the query asks
+                for. Hits of unknown strength stay.
             instruction: What to look for, for a model that follows instructions.
 
         Returns:
@@ -230,6 +236,8 @@ class Collection:
         _check_page(limit, offset)
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is a number from 0 to 1, not {diversity}")
+        if not 0 <= min_strength <= 1:
+            raise QueryError(f"min_strength is a number from 0 to 1, not {min_strength}")
         items = () if query is None else query if isinstance(query, list | tuple) else (query,)
         parts = tuple(_to_part(item, self.card.image_side) for item in items)
         if any(part.id is None for part in parts):
@@ -242,6 +250,7 @@ class Collection:
                 offset=offset,
                 diversity=diversity,
                 group_duplicates=group_duplicates,
+                min_strength=min_strength,
                 instruction=instruction,
             )
         )
@@ -274,6 +283,8 @@ class Collection:
     def close(self) -> None:
         """Close the store. Calling anything afterwards opens it again; the model stays loaded."""
         with self._lock:
+            if self._searcher is not None:
+                self._searcher.close()
             if self._opened is not None:
                 self._opened.close()
             self._opened = self._searcher = self._index = None
@@ -380,6 +391,15 @@ class Collection:
         where = build_store_filter({key: FieldFilter((value,))})
         records, _ = self.opened.store.scroll(where, limit=1)
         return records[0].id if records else None
+
+
+def _measure_reference(opened: OpenCollection, model: Embedder, report: IngestReport) -> None:
+    """Measure what the strength of matches is compared with, if enough has changed."""
+    from indexer.search.reference_scores import ReferenceScorer
+
+    with suppress(EmbedderError, StoreError):  # a search makes no claim then
+        changes = report.added + report.updated + report.removed
+        ReferenceScorer(opened, lambda: model).update(changes)
 
 
 def _check_page(limit: int, offset: int = 0) -> None:

@@ -73,6 +73,10 @@ class Part:
     label: str = ""  # as the user wrote it; shown in the explanation
 
 
+MATCH_WORDS = {"strong": 0.97, "likely": 0.85}
+"""A word for a hit -> its least strength; docs/quality.md has the share of right hits of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldFilter:
     """What a point must have in one field of its payload, and what it must not have.
@@ -138,6 +142,7 @@ class Query:
         offset: Hits before the page.
         diversity: 0 to 1; spreads the hits by MMR.
         group_duplicates: Show one of several near-duplicates.
+        min_strength: Leave out weaker hits, 0 to 1; hits of unknown strength stay.
         instruction: For models that follow instructions: what to look for.
     """
 
@@ -148,6 +153,7 @@ class Query:
     offset: int = 0
     diversity: float = 0.0
     group_duplicates: bool = True
+    min_strength: float = 0.0
     instruction: str | None = None
 
 
@@ -203,7 +209,7 @@ class Explanation:
 class Hit:
     """A point that was found. `score` is on the scale of a cosine; `why` has the scores of each
     part and channel, and `explanation` says in plain terms what they mean. `query_match` tells a
-    hit that the query is made from."""
+    hit that the query is made from. `strength` is from 0 to 1; None where no claim can be made."""
 
     id: str
     score: float
@@ -212,6 +218,15 @@ class Hit:
     duplicates: tuple[str, ...] = ()  # ids of its near-duplicates
     query_match: QueryMatch | None = None
     explanation: Explanation = Explanation()
+    strength: float | None = None
+
+    @property
+    def match(self) -> str | None:
+        """The word for its strength: "strong", "likely" or "weak"; None where it is unknown."""
+        if self.strength is None:
+            return None
+        words = (word for word, least in MATCH_WORDS.items() if self.strength >= least)
+        return next(words, "weak")
 
     @property
     def path(self) -> str | None:
@@ -224,15 +239,20 @@ class Hit:
 class SearchResults:
     """A page of hits, best first.
 
-    `is_significant` is False where no hit differs from chance. `hint` says which value
-    of the filters no point has.
+    `matches` says whether some point is likely to be what the query asks for; None where no claim
+    can be made. `hint` says which value of the filters no point has.
     """
 
     hits: tuple[Hit, ...]
     took_ms: float
-    is_significant: bool
+    matches: bool | None
     has_more: bool  # there is a next page
     hint: str = ""
+
+    @property
+    def num_leading(self) -> int:
+        """How many hits come before the tail, in which all are weak."""
+        return max((n for n, hit in enumerate(self.hits, 1) if hit.match != "weak"), default=0)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)

@@ -21,10 +21,10 @@ EXCERPT_LENGTH = 260  # characters of a text
 QUERY_MATCHES = {"same": "You searched with this", "copy": "A copy of yours"}
 
 
-def show_gallery(search: Search, hits: Sequence[Hit]) -> None:
+def show_gallery(search: Search, hits: Sequence[Hit], key: str = "gallery") -> None:
     """Show a card for each hit, in as many columns as fit."""
     voted = votes.load_votes(search) if search.terms else {}
-    with st.grid("auto", min_column_width=170, gap="medium", key="gallery"):
+    with st.grid("auto", min_column_width=170, gap="medium", key=key):
         for hit in hits:
             with st.container(key=f"card-{hit.id}", gap=None):
                 html = render_card(search, hit)
@@ -41,7 +41,7 @@ def render_card(search: Search, hit: Hit) -> str:
     more = f'<span class="pl-badge">+{len(hit.duplicates)}</span>' if hit.duplicates else ""
     if hit.query_match:
         more += f'<span class="pl-badge pl-match">{QUERY_MATCHES[hit.query_match]}</span>'
-    score = f'<span class="pl-score">{hit.score:.2f}</span>' if search.terms else ""
+    score = f'<span class="pl-score">{hit.match}</span>' if hit.match else ""
     name = escape(choose_title(hit.payload, search))
     return (
         f'<figure class="pl-card">{_render_preview(search, hit)}{more}'

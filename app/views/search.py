@@ -22,7 +22,7 @@ from indexer.search.explanation import format_removed
 from indexer.search.filter_syntax import format_filters
 from indexer.search.query_syntax import UPLOAD_PREFIX, format_term
 from indexer.search.searcher import Searcher
-from indexer.types import FieldFilter, QueryTerm, SearchResults
+from indexer.types import MATCH_WORDS, FieldFilter, QueryTerm, SearchResults
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
@@ -216,10 +216,24 @@ def _show_display_options(search: Search) -> None:
         key=f"mix-{search.diversity}",
         help="Higher shows results that differ more from each other.",
     )
+    least = st.segmented_control(
+        "Matches",
+        ("", *reversed(MATCH_WORDS)),
+        default=search.least,
+        format_func=lambda word: word.capitalize() or "All",
+        key=f"least-{search.least}",
+        help="Leave out weaker matches, where it is known how strong they are.",
+    )
     size = st.segmented_control(
         "Results a page", PAGE_SIZES, default=search.size, key=f"size-{search.size}"
     )
-    changed = replace(search, fold=fold, diversity=float(diversity), size=size or search.size)
+    changed = replace(
+        search,
+        fold=fold,
+        diversity=float(diversity),
+        least=search.least if least is None else least,
+        size=size or search.size,
+    )
     if changed != search:
         state.navigate(replace(changed, page=1))
 
@@ -235,13 +249,18 @@ def _show_results(search: Search, results: SearchResults, searcher: Searcher) ->
             '<div class="pl-note"><b>Everything but that.</b> '
             "Say what to look for, too, to see the best first.</div>"
         )
-    elif search.terms and not results.is_significant:
+    elif results.matches is False:
         st.html(
             '<div class="pl-note"><b>Nothing here really matches.</b> These are the closest.</div>'
         )
     if removed := format_removed(results.hits[0].explanation):
         st.html(f'<div class="pl-note">{escape(removed, quote=False)}</div>')
-    gallery.show_gallery(search, results.hits)
+    leading = results.num_leading if results.matches else len(results)
+    if leading:
+        gallery.show_gallery(search, results.hits[:leading])
+    if leading < len(results):
+        st.html('<div class="pl-note">Less likely</div>')
+        gallery.show_gallery(search, results.hits[leading:], "tail")
     _show_pagination(search, results)
 
 
@@ -279,6 +298,11 @@ def _show_no_results(search: Search, results: SearchResults, searcher: Searcher)
             state.navigate(replace(search, page=1))
         return
     hint = escape(results.hint, quote=False)
+    if search.least and not results.hint:
+        st.html(f'<div class="pl-note"><b>No {search.least} match.</b></div>')
+        if st.button("Show weaker ones", icon=":material/expand_more:"):
+            state.navigate(replace(search, least="", page=1))
+        return
     st.html(f'<div class="pl-note"><b>Nothing matches</b> these filters. {hint}</div>')
     _offer_clearing(search)
 

@@ -119,6 +119,10 @@ def _build_page_options(
     fold: Annotated[
         bool, Option("--fold/--no-fold", help="Hide near-duplicates behind the best of them.")
     ] = True,
+    min_strength: Annotated[
+        float,
+        Option(min=0, max=1, help="Leave out weaker hits; from 0.85 on, hits are likely right."),
+    ] = 0.0,
 ) -> dict[str, Any]:
     from indexer.search.filter_syntax import parse_filters
 
@@ -128,6 +132,7 @@ def _build_page_options(
         "filters": parse_filters(where or []),
         "diversity": diversity,
         "group_duplicates": fold,
+        "min_strength": min_strength,
     }
 
 
@@ -227,11 +232,15 @@ def print_results(
         return
     if not results.hits:
         asked = terms or page["filters"]
-        print_note("Nothing was found." if asked else "The collection is empty.")
+        weaker = page["min_strength"] and not results.matches
+        found = "Nothing as strong as that was found." if weaker else "Nothing was found."
+        print_note(found if asked else "The collection is empty.")
     elif terms and all(term.weight < 0 for term in terms):
         print_note("The query says only what not to find; this is what remains:")
-    elif not results.is_significant:
+    elif results.matches is False:
         print_note("Nothing here matches well; closest:")
+    elif terms and results.matches is None and page["min_strength"]:
+        print_note("How strong these matches are is not known; none was left out.")
     if results.hint:
         print_note(results.hint)
     if results.hits and (removed := format_removed(results.hits[0].explanation)):
@@ -239,6 +248,12 @@ def print_results(
     if not sys.stdout.isatty():
         for hit in results.hits:
             print_row((hit.score, _format_path(hit), _format_caption(hit)))
+        if results.matches and (num_weak := len(results) - results.num_leading):
+            print_note(
+                f"The last {num_weak} are less likely."
+                if num_weak > 1
+                else "The last one is less likely."
+            )
         return
     _print_table(results, page["offset"], verbose)
     more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
@@ -260,7 +275,7 @@ def results_to_json(
             "offset": page["offset"],
         },
         "took_ms": results.took_ms,
-        "matches": results.is_significant,
+        "matches": results.matches,
         "more": results.has_more,
         "hint": results.hint or None,
         "hits": [hit_to_json(hit) for hit in results.hits],
@@ -272,6 +287,8 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
     return {
         "id": hit.id,
         "score": hit.score,
+        "strength": hit.strength,
+        "match": hit.match,
         "path": paths[0] if paths else None,
         "paths": paths,
         "payload": hit.payload,
@@ -290,14 +307,17 @@ def _print_table(results: SearchResults, offset: int, verbose: bool) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right", style="dim")
     table.add_column(style="cyan", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     best = max((hit.score for hit in results.hits), default=1.0)
+    first_weak = offset + results.num_leading + 1 if results.matches else 0
     for number, hit in enumerate(results.hits, offset + 1):
+        if number == first_weak:
+            table.add_row("", "", "", Text("less likely", style="dim"))
         text = Text(_format_path(hit), style="bold")
         for line in _detail_lines(hit, verbose):
             text.append(f"\n{line}", style="dim not bold")
-        table.add_row(str(number), format_bar(hit.score, best), f"{hit.score:.3f}", text)
+        table.add_row(str(number), format_bar(hit.score, best), hit.match or "", text)
     Console(highlight=False, emoji=False, markup=False).print(table)
 
 

@@ -1,4 +1,4 @@
-"""Makes scores of different channels comparable, and tests whether a score is above chance.
+"""Makes scores of different channels comparable.
 
 A cosine means nothing by itself: 0.3 is high between text and an image, and low between two images.
 So the cosines of each query are compared with those of a random sample of the collection:
@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 from zipfile import BadZipFile
 
@@ -31,8 +30,6 @@ from indexer.collections.schema import BM25, IMAGE, NAME
 from indexer.stores.base import Store
 from indexer.types import SparseVector, Vector
 
-ALPHA = 0.02  # how often the best of unrelated points counts as significant
-MIN_SAMPLE = 24  # points; with fewer, every hit counts as significant
 MIN_NAME_FIT = 0.8  # names of other images bring it to 0.5
 NAME_FIT_ROWS = 128  # sampled names that are compared with the sampled images
 SAMPLE_SIZE = 1_000
@@ -77,16 +74,6 @@ def estimate_distribution(cosines: NDArray[np.floating]) -> ScoreDistribution:
     weight = len(distinct) / (len(distinct) + PRIOR_ROWS)
     spread = weight * (median - low) + (1 - weight) * DEFAULT_DISTRIBUTION.spread
     return ScoreDistribution(float(median), max(float(spread), 1e-3))
-
-
-def significance_threshold(points: int) -> float:
-    """The z that the best of `points` unrelated points exceeds with probability `ALPHA`."""
-    return NormalDist().inv_cdf((1 - ALPHA) ** (1 / max(points, 2)))
-
-
-def is_significant(best_z: float, points: int) -> bool:
-    """Whether the best z of `points` is above chance; always true for few points."""
-    return points < MIN_SAMPLE or best_z >= significance_threshold(points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,14 @@ from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
-from indexer.search.calibration import CalibrationSampler, is_significant
+from indexer.search.calibration import CalibrationSample, CalibrationSampler
 from indexer.search.duplicates import estimate_crop_cosine, group_duplicates
 from indexer.search.explanation import explain_candidate
 from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
 from indexer.search.image_signature import SIGNATURE
 from indexer.search.query_examples import QueryExamples
+from indexer.search.reference_scores import ReferenceScorer
 from indexer.search.retrieval import (
     Candidate,
     Candidates,
@@ -29,7 +30,18 @@ from indexer.search.retrieval import (
     find_unwanted,
     retrieve_candidates,
 )
-from indexer.types import Filters, Hit, Payload, Query, QueryMatch, Record, SearchResults, Vector
+from indexer.search.strength import rate_hits
+from indexer.types import (
+    MATCH_WORDS,
+    Filters,
+    Hit,
+    Payload,
+    Query,
+    QueryMatch,
+    Record,
+    SearchResults,
+    Vector,
+)
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -70,7 +82,12 @@ class Searcher:
             # a tenant sees a share of the points, which only counting tells
             info.points_count if info and not collection.tenant else None,
         )
+        self._reference = ReferenceScorer(collection, embedder)
         self._known_columns: set[str] = set()
+
+    def close(self) -> None:
+        """End what goes on in the background; the store stays open."""
+        self._reference.close()
 
     def search(self, query: Query) -> SearchResults:
         """Find one page of hits; a query without parts lists the points by id.
@@ -79,16 +96,16 @@ class Searcher:
         """
         start = time.perf_counter()
         if query.limit <= 0:
-            return SearchResults((), 0.0, is_significant=True, has_more=False)
+            return SearchResults((), 0.0, matches=None, has_more=False)
         store_filter = self._build_filter(query.filters)  # may fail; loading a model takes long
         search = self._search_parts if query.parts else self._list_points
-        hits, significant, more = search(query, store_filter)
+        hits, matches, more = search(query, store_filter)
         took_ms = round((time.perf_counter() - start) * 1e3, 2)
         hint = ""
         if query.filters and not query.offset:
             with suppress(StoreError):  # a key that may not be counted by
                 hint = explain_filters(self._store, query.filters, is_empty=not hits)
-        return SearchResults(tuple(hits), took_ms, significant, more, hint)
+        return SearchResults(tuple(hits), took_ms, matches, more, hint)
 
     def facets(
         self, filters: Filters | None = None, limit: int = 20
@@ -112,7 +129,7 @@ class Searcher:
 
     def _search_parts(
         self, query: Query, store_filter: models.Filter | None
-    ) -> tuple[list[Hit], bool, bool]:
+    ) -> tuple[list[Hit], bool | None, bool]:
         sample = self._sampler()
         embedded = embed_query(query.parts, self._embedder, self._store, sample, query.instruction)
         if not embedded.wanted:
@@ -120,18 +137,46 @@ class Searcher:
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
         found = retrieve_candidates(self._store, embedded, store_filter, depth)
-        significant = bool(found.ranked) and is_significant(found.ranked[0].z, sample.points)
+        strengths = self._rate(found.ranked, embedded, query, sample)
+        ranked, matches = found.ranked, None
+        if strengths is not None:
+            matches = any(strength >= MATCH_WORDS["likely"] for strength in strengths.values())
+            ranked = [c for c in ranked if strengths[c.id] >= query.min_strength]
         crop_cosine = estimate_crop_cosine(sample.vectors[IMAGE][sample.present[IMAGE]])
         vectors = [(one.part, one.vector) for one in (*embedded.wanted, *embedded.unwanted)]
         examples = QueryExamples(query.parts, vectors, crop_cosine)
-        page = self._rerank(found.ranked, query, end + 1, examples, crop_cosine)
-        significant |= any(item.query_match for item in page)
-        hits = [_make_hit(item, embedded, found) for item in page[query.offset : end]]
-        return hits, significant, len(page) > end
+        page = self._rerank(ranked, query, end + 1, examples, crop_cosine)
+        hits = []
+        for item in page[query.offset : end]:
+            strength = None if strengths is None else strengths[item.candidate.id]
+            if item.query_match:
+                strength = 1.0
+            hits.append(replace(_make_hit(item, embedded, found), strength=strength))
+        if any(item.query_match for item in page):
+            matches = True
+        return hits, matches, len(page) > end
+
+    def _rate(
+        self,
+        ranked: Sequence[Candidate],
+        embedded: EmbeddedQuery,
+        query: Query,
+        sample: CalibrationSample,
+    ) -> dict[str, float] | None:
+        """The strength of each candidate by its id; None where no claim can be made."""
+        parts = [one.part for one in embedded.wanted]
+        has_model = not all(part.id for part in query.parts)
+        reference = self._reference(sample, has_model=has_model)
+        if reference is None or query.instruction:
+            return None
+        scores = [[one.channel_scores for one in candidate.wanted] for candidate in ranked]
+        strengths = rate_hits(parts, scores, reference)
+        ids = [candidate.id for candidate in ranked]
+        return None if strengths is None else dict(zip(ids, strengths, strict=True))
 
     def _list_the_rest(
         self, query: Query, embedded: EmbeddedQuery, where: models.Filter | None
-    ) -> tuple[list[Hit], bool, bool]:
+    ) -> tuple[list[Hit], bool | None, bool]:
         """A page of the points that do not show what is unwanted, by id."""
         from qdrant_client import models
 
@@ -165,15 +210,15 @@ class Searcher:
 
     def _list_points(
         self, query: Query, where: models.Filter | None
-    ) -> tuple[list[Hit], bool, bool]:
+    ) -> tuple[list[Hit], bool | None, bool]:
         skip, after = query.offset, None
         while skip > 0:  # stores have no pages of ids alone
             page, after = self._store.scroll(where, limit=min(skip, 1000), after=after)
             skip -= len(page)
             if after is None:
-                return [], True, False
+                return [], None, False
         page, after = self._store.scroll(where, limit=query.limit, after=after)
-        return [Hit(r.id, 0.0, _shown(r.payload), {}) for r in page], True, after is not None
+        return [Hit(r.id, 0.0, _shown(r.payload), {}) for r in page], None, after is not None
 
 
 def _make_hit(found: RankedRecord, query: EmbeddedQuery, candidates: Candidates) -> Hit:

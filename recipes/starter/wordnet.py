@@ -14,6 +14,7 @@ from pathlib import Path
 FOLDER = "usr/share/wordnet"
 PHYSICAL_ENTITY = "00001930"  # physical entity: visible things are below it
 MAX_NOUN_WORDS = 2  # of a noun in the vocabulary
+THING_FILES = {"05", "06", "13", "17", "20"}  # animals, artifacts, food, natural objects, plants
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Synset:
     hypernyms: tuple[str, ...]  # offsets of synsets
     is_instance: bool  # a river or a person, not a kind of thing
     gloss: str
+    file: str = ""  # of the lexicographers: what kind of thing it is; lexnames(5WN)
 
     @property
     def definition(self) -> str:
@@ -34,16 +36,21 @@ class WordNet:
     """The noun synsets by their offset, and each noun's synsets, the most common first."""
 
     def __init__(
-        self, synsets: Mapping[str, Synset], senses: Mapping[str, tuple[str, ...]]
+        self,
+        synsets: Mapping[str, Synset],
+        senses: Mapping[str, tuple[str, ...]],
+        occurrences: Mapping[str, int] | None = None,
     ) -> None:
-        self.synsets, self.senses = synsets, senses
+        self.synsets, self.senses, self._occurrences = synsets, senses, occurrences or {}
         self._physical: dict[str, bool] = {PHYSICAL_ENTITY: True}
 
     @staticmethod
     def read(package: Path) -> WordNet:
+        index = _read_lines(package / FOLDER / "index.noun")
         return WordNet(
             dict(map(_parse_synset, _read_lines(package / FOLDER / "data.noun"))),
-            dict(map(_parse_senses, _read_lines(package / FOLDER / "index.noun"))),
+            dict(map(_parse_senses, index)),
+            dict(map(_parse_occurrences, index)),
         )
 
     @staticmethod
@@ -85,6 +92,16 @@ class WordNet:
                     found[word] = self.synsets[thing]
         return found
 
+    @cached_property
+    def things(self) -> dict[str, int]:
+        """Visible noun that is an animal, an artifact, a food, a natural object or a plant in its
+        most common sense -> in how many senses WordNet's annotated texts have it."""
+        return {
+            noun: self._occurrences.get(noun, 0)
+            for noun in self.visible_nouns
+            if self.synsets[self.senses[noun][0]].file in THING_FILES
+        }
+
     def _is_thing(self, offset: str, word: str) -> bool:
         synset = self.synsets[offset]
         return word in synset.lemmas and not synset.is_instance and self._is_physical(offset)
@@ -109,10 +126,16 @@ def _parse_synset(line: str) -> tuple[str, Synset]:
     above = [(s, t) for s, t in zip(pointers[0::4], pointers[1::4], strict=False) if s[:1] == "@"]
     is_instance = any(symbol == "@i" for symbol, _ in above)
     return fields[0], Synset(
-        lemmas, tuple(t for _, t in above), is_instance, gloss.split(";")[0].strip()
+        lemmas, tuple(t for _, t in above), is_instance, gloss.split(";")[0].strip(), fields[1]
     )
 
 
 def _parse_senses(line: str) -> tuple[str, tuple[str, ...]]:
     fields = line.split()
     return fields[0].replace("_", " "), tuple(fields[-int(fields[2]) :])
+
+
+def _parse_occurrences(line: str) -> tuple[str, int]:
+    """A noun, and in how many senses the annotated texts have it."""
+    fields = line.split()
+    return fields[0].replace("_", " "), int(fields[-int(fields[2]) - 1])

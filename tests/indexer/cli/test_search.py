@@ -26,7 +26,7 @@ def test_the_shape_of_the_answer(library):
     assert len(answer["hits"]) == 2
     hit = answer["hits"][0]
     assert set(hit) == {
-        *("id", "score", "path", "paths", "payload"),
+        *("id", "score", "strength", "match", "path", "paths", "payload"),
         *("explanation", "why", "folded", "query_match"),
     }
     assert hit["path"] == str(library.folder / "pictures" / "red.png")

@@ -147,7 +147,7 @@ def test_a_point_query_needs_no_model_and_begins_with_its_point(collection):
     results = searcher.search(query)
     assert names(results)[0] == "red.png"
     assert [hit.query_match for hit in results.hits[:2]] == ["same", None]
-    assert results.is_significant
+    assert results.matches
     noise = replace(query, filters=make_filters({"name": {"not": "red.png"}}))
     assert "red.png" not in names(searcher.search(noise)), "filters apply to it too"
     text = Query((Part(id=ids["notes.txt"], label="id"),), limit=3)
