@@ -28,6 +28,7 @@ from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection, create_index
 from indexer.collections.model import (
     LazyEmbedder,
+    check_installed_model,
     check_model_settings,
     load_model,
     make_lazy_embedder,
@@ -174,6 +175,7 @@ class Collection:
         index = self._find()
         if index is not None:
             check_model_settings(self.config, index.card)
+            check_installed_model(self.config, index.card)
             embedder = LazyEmbedder(index.card, self.load_model)
         else:
             embedder = make_lazy_embedder(self.config, None)

@@ -30,6 +30,7 @@ from embedder.cli.console import pluralize
 from embedder.escaping import escape_markdown
 from embedder.hardware import choose_placement, detect_memory
 from indexer.collections.collection import OpenCollection, Summary
+from indexer.collections.model import find_changed_model, format_reindex_command
 from indexer.config import parse_name
 from indexer.errors import IndexerError
 from indexer.ingest.prune import prune
@@ -70,6 +71,11 @@ def _show_collection(summary: Summary) -> None:
         f"<p><b>{points}</b> items</p>"
         f"<p>{size} · {escape(summary.card.name)} · {when} UTC</p></div>"
     )
+    changed = find_changed_model(summary.card)
+    if changed:
+        st.warning("It was made with another version of its model. To search it, type:")
+        config = replace(get_settings(), collection=summary.name)
+        st.code(format_reindex_command(config, changed.name), language="sh", wrap_lines=True)
     with st.container(horizontal=True):
         if st.button("Search", key=f"search-{summary.name}", icon=":material/search:"):
             st.switch_page(st.session_state["pages"]["search"], query_params={"c": summary.name})

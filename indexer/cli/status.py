@@ -69,6 +69,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
     from embedder.redaction import redact_secrets
     from indexer.collections import open_backend
     from indexer.collections.collection import OpenCollection, summarize
+    from indexer.collections.model import find_changed_model, format_reindex_command
     from indexer.stores.qdrant.cluster import compute_write_consistency
 
     config = config.for_reading()
@@ -79,6 +80,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
             points = opened.store.count()
     store, roots = redact_secrets(config.store), read_roots(found.index)
     kinds, building = count_kinds(found.index), _describe_build(found)
+    changed = find_changed_model(found.card)
     if as_json:
         write_json(
             {
@@ -93,6 +95,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
                 "needs_update": found.texts.is_outdated,
                 "model": found.card.name,
                 "card": asdict(found.card),
+                "needs_reindex": changed is not None,
                 "bytes_on_disk": found.bytes_on_disk,
                 "created": found.created,
                 "ingested": found.ingested,
@@ -124,6 +127,9 @@ def status(config: Config, as_json: _options.Json = False) -> None:
         fields["copies"] = f"{copies}, of which a write needs {needed}"
         if needed > compute_write_consistency(copies):
             fields["copies"] += ": a lost node stops every ingest; indexer doctor --repair"
+    if changed:
+        command = name_commands(format_reindex_command(config, changed.name))
+        fields["outdated"] = f"revision {changed.revision} is installed; type: {command}"
     if found.old:
         fields["old index"] = f"{found.old.card.name}; indexer reindex --rollback, or --forget"
     if building:

@@ -73,13 +73,29 @@ def load_model(config: Config, card: ModelCard, threads: int = 0) -> Embedder:
     settings = replace(make_settings(config, card), workers=threads)
     model = embedder.load(config.model or card.name, settings)
     if model.card.fingerprint != card.fingerprint:
-        raise CollectionError(
-            f"collection {config.collection!r} was made with {format_model(card)}, and the "
-            f"installed model is {format_model(model.card)}; "
-            "rebuild the index while search goes on: "
-            + format_reindex_command(config, model.card.name)
-        )
+        raise _changed_model_error(config, card, model.card)
     return model
+
+
+def find_changed_model(card: ModelCard) -> ModelCard | None:
+    """Return the installed version of a collection's model if its vectors are other ones.
+
+    Loads nothing. It knows only the models that come with Polylens, which have the names of their
+    families.
+    """
+    from embedder.families import registry
+    from embedder.model_card import find_preset
+
+    families = (family for family in registry.FAMILIES if family.name == card.name)
+    installed = next((find_preset(f.implementation.CARDS, card.name) for f in families), None)
+    return None if installed is None or installed.fingerprint == card.fingerprint else installed
+
+
+def check_installed_model(config: Config, card: ModelCard) -> None:
+    """Raise `CollectionError` if the installed version of the model makes other vectors."""
+    changed = find_changed_model(card)
+    if changed is not None:
+        raise _changed_model_error(config, card, changed)
 
 
 def check_model_settings(config: Config, card: ModelCard) -> None:
@@ -133,6 +149,14 @@ def format_reindex_command(config: Config, name: str) -> str:
     options = [("--dim", config.dim), ("--pixel-budget", config.pixel_budget)]
     given = "".join(f" {flag} {value}" for flag, value in options if value is not None)
     return f"indexer reindex --model {redact_secrets(name)}{given} --collection {config.collection}"
+
+
+def _changed_model_error(config: Config, card: ModelCard, installed: ModelCard) -> CollectionError:
+    return CollectionError(
+        f"collection {config.collection!r} was made with {format_model(card)}, and the "
+        f"installed model is {format_model(installed)}; rebuild the index: "
+        + format_reindex_command(config, installed.name)
+    )
 
 
 def _other_model_error(

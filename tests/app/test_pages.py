@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.permissions import Permissions, set_permissions
+from embedder.families import starter
 from tests.programs import run_program
 
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
@@ -204,6 +206,15 @@ def test_the_library_adds_folders_under_the_roots_alone(empty_store, where):
     message = tested.error[0].value.replace("\\", "")
     assert "may not be read: only what is in" in message
     assert "POLYLENS_LIBRARY_ROOTS" in message
+
+
+def test_the_library_names_collections_of_another_model_version(app_store, monkeypatch):
+    (card,) = starter.CARDS
+    monkeypatch.setattr(starter, "CARDS", (replace(card, fingerprint="starter-0"),))
+    tested = AppTest.from_function(_library, default_timeout=90).run()
+    assert not tested.exception, tested.exception
+    assert "another version of its model" in tested.warning[0].value
+    assert tested.code[0].value.startswith("indexer reindex --model starter --collection ")
 
 
 def test_without_roots_the_library_says_how_to_allow_them(empty_store):

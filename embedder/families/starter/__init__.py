@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import locate
-from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError, UnavailableError
 from embedder.extras import format_install_command
 from embedder.model_card import build_card
 from embedder.types import ModelCard, Settings
+
+if TYPE_CHECKING:
+    from embedder.encoding import EmbeddingModel
 
 DIM = 384
 

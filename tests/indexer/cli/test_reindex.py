@@ -47,6 +47,24 @@ def test_reindex_and_rollback(indexed):
     assert indexed("reindex", "--rollback").returncode == 1
 
 
+def test_an_earlier_version_of_the_model(indexed, pictures):
+    """What embeds says what to do, also where no file is new; `status` says it too."""
+    meta = indexed.folder / "store" / "default" / "collection.json"
+    meta.write_text(meta.read_text().replace("colors-1", "colors-0"))
+    command = "indexer reindex --model colors --collection default"
+    for words in (("search", "red"), ("ingest", pictures)):
+        done = indexed(*words, **NEW)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: collection 'default' was made with colors (")
+        assert done.stderr.endswith(f"{command}\n")
+    assert indexed.json("status", **NEW)["needs_reindex"] is True
+    outdated = f"outdated     revision 1 is installed; type: {command}\n"
+    assert outdated in indexed("status", **NEW).stdout
+    assert indexed("reindex", "--model", "colors").returncode == 0
+    assert best(indexed) == "red.png"
+    assert indexed.json("status", **NEW)["needs_reindex"] is False
+
+
 def test_killed_in_the_middle(indexer, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
