@@ -35,7 +35,7 @@ RATE_SCALES: Mapping[str, float] = {
 """What is trained, with its share of the learning rate. The projections of texts hold the languages
 together, and have learned from more data than a collection has."""
 
-FROZEN = ("text.centre", "conse.weight", "words.weight")
+FROZEN = ("text.centre", "conse.weight", "conse.exponent", "words.weight")
 NUM_FEATURES = 768
 NOISE_STD = 0.6  # on whitened features, in standard deviations
 NOISE_ROWS = 512  # in each step
@@ -71,10 +71,12 @@ class StarterModule(nn.Module):
         """(n, 1152) -> (n, 384) unit rows, as `ProjectionHead.project_image`; in training, noise is
         added to the features."""
         features, names = images[:, :NUM_FEATURES], images[:, NUM_FEATURES:]
+        distance = features.square().mean(1, keepdim=True).clamp(min=1)
         if self.training:
             features = features + NOISE_STD * torch.randn_like(features)
         visual = _project_images(self._current_weights(), features)
-        return _normalize(visual + self.initial["conse.weight"] * names)
+        weight = self.initial["conse.weight"] * distance ** self.initial["conse.exponent"]
+        return _normalize(visual + weight * names)
 
     def forgetting_penalty(self) -> Tensor:
         """How far the output for noise is from what it was at first; a scalar."""

@@ -159,7 +159,7 @@ def _make_examples(
         drawn.append((rows, odds / odds.sum()))
     examples = Examples(
         torch.from_numpy(head.whiten(seen.features).astype(np.float32)),
-        torch.from_numpy(head.average_probabilities(seen.logits)),
+        torch.from_numpy(head.classify(seen.logits)),
         torch.tensor([numbers[p.concept] for p in seen.images]),
         drawn,
     )
@@ -185,5 +185,6 @@ def _export_weights(model: HeadModule, recipe: HeadConfig) -> dict[str, Array]:
         **weights,
         "words.weight": _scalar(recipe.noun_weight),
         "conse.weight": _scalar(recipe.conse_weight),
+        "conse.exponent": _scalar(recipe.conse_exponent),
         "conse.temperature": _scalar(recipe.temperature),
     }

@@ -33,8 +33,9 @@ class HeadConfig:
     pair_scale: float = 20.0  # of the text-text loss; 1 / temperature
     geometry_weight: float = 100.0  # weight of keeping the class names' geometry
     conse_weight: float = 1.5
+    conse_exponent: float = 0.5  # of an image's distance from the training images
     noun_weight: float = 2.0  # of a text's nouns beside the text itself
-    temperature: float = 2.0  # of the towers' softmax
+    temperature: float = 1.75  # of the softmax of the towers' mean logits
     hypernym_decay: float = 0.45  # weight of a class's hypernym, per step away
     seed: int = 0
 
@@ -99,7 +100,9 @@ class HeadModule(nn.Module):
             chance = torch.rand(len(features), 1)
             image = image * (chance > self.config.branch_dropout)
             classes = classes * (chance < 1 - self.config.branch_dropout)
-        return F.normalize(image + self.config.conse_weight * classes, dim=-1)
+        distance = features.square().mean(1, keepdim=True).clamp(min=1)
+        weight = self.config.conse_weight * distance**self.config.conse_exponent
+        return F.normalize(image + weight * classes, dim=-1)
 
 
 def train_module(

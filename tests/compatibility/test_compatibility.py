@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+import embedder
 from tests.programs import run_program
 
 HERE = Path(__file__).parent
@@ -30,6 +31,7 @@ def _recorder():
 
 record = _recorder()
 PLACE = record.PLACE
+COLLECTION = PLACE / "store" / "default" / "collection.json"
 
 
 def run(name: str, *arguments: object, store: str = "", code: int = 0) -> dict:
@@ -67,6 +69,15 @@ def stop_shard_servers() -> None:
     psutil.wait_procs(servers, timeout=10)
 
 
+def adopt_starter(recorded: dict, *files: Path) -> None:
+    """Let the recorded vectors pass for those of the installed starter, which may be a later one:
+    formats are tested here."""
+    before = recorded["status"]["card"]["fingerprint"]
+    after = embedder.describe_model("starter").fingerprint
+    for file in files:
+        file.write_text(file.read_text("utf-8").replace(before, after), "utf-8")
+
+
 def check_search(found: dict, expected: dict) -> None:
     """Versions may rank in another order; all points are there, as they were."""
     assert found["hits"][0]["id"] == expected["hits"][0]["id"]
@@ -84,6 +95,7 @@ def test_a_collection_in_a_folder(recorded):
     assert status["card"]["fingerprint"] == recorded["status"]["card"]["fingerprint"]
     assert status["points"] == recorded["status"]["points"]
     assert (status["names"], status["needs_update"]) == (False, True)
+    adopt_starter(recorded, COLLECTION)
     check_search(run("indexer", "search", "a tiger"), recorded["search"])
     check_ingest(run("indexer", "ingest", PLACE / "library"), recorded)
     status = run("indexer", "status")
@@ -91,9 +103,24 @@ def test_a_collection_in_a_folder(recorded):
     assert run("indexer", "doctor")["ok"]
 
 
+def test_a_collection_of_an_earlier_starter(recorded):
+    """It says what to do, and that helps."""
+    before = recorded["status"]["card"]["fingerprint"]
+    if embedder.describe_model("starter").fingerprint == before:
+        pytest.skip("the installed starter is the recorded one")
+    assert run("indexer", "status")["needs_reindex"] is True
+    with pytest.raises(AssertionError, match="indexer reindex --model starter"):
+        run("indexer", "search", "a tiger")
+    run("indexer", "reindex", "--model", "starter")
+    assert run("indexer", "status")["needs_reindex"] is False
+    found = run("indexer", "search", "a tiger")["hits"][0]["id"]
+    assert found == recorded["search"]["hits"][0]["id"]
+
+
 def test_a_snapshot(recorded):
     store = str(PLACE / "restored")
     run("indexer", "restore", PLACE / "default.polylens.tar", store=store)
+    adopt_starter(recorded, PLACE / "restored" / "default" / "collection.json")
     check_search(run("indexer", "search", "a tiger", store=store), recorded["search"])
 
 
@@ -122,16 +149,21 @@ def test_a_run(recorded):
 
 
 def test_the_starter(recorded):
+    """It makes the same vectors, or has another fingerprint."""
+    before = recorded["status"]["card"]["fingerprint"]
+    if embedder.describe_model("starter").fingerprint != before:
+        pytest.skip("the installed starter is a later version")
     np.testing.assert_allclose(record.vectors("starter"), recorded["vectors"]["starter"], atol=1e-5)
 
 
 @pytest.mark.needs_faults
 def test_a_collection_on_a_server(recorded, qdrant):
     """It was ingested by a machine of which nothing else is left."""
+    adopt_starter(recorded, PLACE / "server.json")
     for method, path, body in json.loads((PLACE / "server.json").read_text("utf-8")):
         httpx.request(method, qdrant.url + path, json=body).raise_for_status()
     status = run("indexer", "status", store=qdrant.url)
-    assert status["card"]["fingerprint"] == recorded["status"]["card"]["fingerprint"]
+    assert status["points"] == recorded["status"]["points"]
     check_search(run("indexer", "search", "a tiger", store=qdrant.url), recorded["search"])
     report = run("indexer", "ingest", PLACE / "library", store=qdrant.url)
     check_ingest(report, recorded)

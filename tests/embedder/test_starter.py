@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 import embedder
 from embedder import EmbedderError, Input
+from embedder.families.starter.model import ProjectionHead
 from embedder.families.starter.text_tower import NounEmbeddings
 from embedder.families.starter.vision_tower import TOWERS, TowerSpec, crop_plain_margin
 from recipes.starter.text_features import quantize_4bit
@@ -203,6 +204,19 @@ def test_nouns_are_embedded(vocabulary, nouns, text, first, last):
 @pytest.mark.parametrize("text", ["", "blue", "a", "a house of six or more words here"])
 def test_texts_without_nouns_have_no_noun_embedding(vocabulary, text):
     assert vocabulary.embed(text) is None
+
+
+@pytest.mark.parametrize(
+    ("exponent", "scale", "weight"),
+    [(1, 0.5, 1.5), (1, 1, 1.5), (1, 2, 6), (0.5, 2, 3), (0, 2, 1.5)],
+)
+def test_class_names_count_more_for_images_unlike_the_training_images(exponent, scale, weight):
+    """The mean square of the features is `scale` squared."""
+    head = ProjectionHead(
+        {"conse.weight": np.float32([1.5]), "conse.exponent": np.float32([exponent])}
+    )
+    features = scale * np.resize(np.float32([1, -1]), (2, 768))
+    assert head.weigh_class_names(features) == pytest.approx(np.full((2, 1), weight))
 
 
 def test_a_subject_on_a_plain_background_is_cropped():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import embedder
@@ -15,6 +16,7 @@ from embedder import EmbedderError, Input, Settings
 from embedder.errors import UnknownModelError
 from embedder.families.starter import CARDS, HEAD_FILE
 
+SAMPLES = Path(__file__).parents[2] / "samples"
 ITEMS = [Input("a dog"), Input("собака"), Input("katze")]
 
 
@@ -73,6 +75,18 @@ def test_a_head_with_missing_tensors_is_reported(folder):
     save_file(weights, folder / HEAD_FILE.name)
     with pytest.raises(EmbedderError, match=r"damaged: it has no classes\.mean"):
         embedder.load(str(folder)).embed(ITEMS, "query")
+
+
+def test_a_head_of_an_earlier_version_loads(folder):
+    """Class names then had the same weight for every image."""
+    weights = load_file(folder / HEAD_FILE.name)
+    weights["conse.exponent"][:] = 0
+    save_file(weights, folder / HEAD_FILE.name)
+    items = [Input(images=(Image.open(next(SAMPLES.rglob("zebra.*"))).convert("RGB"),))]
+    rows = embedder.load(str(folder)).embed(items, "document")
+    del weights["conse.exponent"]
+    save_file(weights, folder / HEAD_FILE.name)
+    np.testing.assert_array_equal(embedder.load(str(folder)).embed(items, "document"), rows)
 
 
 def test_a_damaged_head_is_reported(folder):

@@ -15,6 +15,7 @@ from embedder.families.starter.model import ProjectionHead
 from embedder.families.starter.text_tower import NounEmbeddings, TextFeatures
 from embedder.families.starter.translation import TranslationLexicon
 from embedder.families.starter.vision_tower import TOWERS
+from embedder.types import normalize
 from recipes.starter import vision_graphs
 from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations
@@ -329,9 +330,10 @@ def test_training_learns_and_numpy_agrees_with_torch():
     head = ProjectionHead(_export_weights(model, recipe))
     heard = TextFeatures(captions.text.numpy(), english.numpy(), meant.numpy())
     assert np.allclose(head.project_text(heard), model.text(captions).detach().numpy(), atol=1e-4)
-    perceptron = head._apply_mlp(seen.numpy())
-    torch_out = model.out(model.hidden(seen).relu()).detach().numpy()
-    assert np.allclose(perceptron, torch_out, atol=1e-4)
+    seen = seen * torch.linspace(0.5, 3, 20)[:, None]  # drawings and photographs
+    names = normalize(odds.numpy() @ head["classes"] - head["classes.mean"])
+    image = normalize(head._apply_mlp(seen.numpy())) + head.weigh_class_names(seen.numpy()) * names
+    assert np.allclose(normalize(image), model.image(seen, odds).detach().numpy(), atol=1e-4)
 
 
 def test_recall_by_hand():

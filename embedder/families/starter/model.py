@@ -2,7 +2,8 @@
 
 The head joins the text tower and the two vision towers. An image is embedded by ConSE (Norouzi et
 al. 2013, https://arxiv.org/abs/1312.5650), the class names of a classifier weighted by their
-probabilities, and by a perceptron on the towers' features. docs/starter.md has figures.
+probabilities, and by a perceptron on the towers' features. The perceptron knows drawings; the less
+an image is like those, the more ConSE counts. docs/starter.md has figures.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ T = TypeVar("T")
 TENSOR_NAMES = frozenset(
     [
         *("text.map", "text.bias", "text.mean", "text.centre", "words.map", "words.weight"),
-        *("classes", "classes.mean", "conse.weight", "conse.temperature"),
+        *("classes", "classes.mean", "conse.weight", "conse.temperature", "conse.exponent"),
         *("image.0.weight", "image.0.bias", "image.1.weight", "image.1.bias"),
         *(f"{tower.name}.{part}" for tower in TOWERS for part in ("mean", "spread", "axes")),
     ]
@@ -69,6 +70,7 @@ class ProjectionHead:
             raise UnavailableError(message) from None
         except (OSError, SafetensorError) as error:
             raise UnavailableError(f"{path} cannot be read: {error}") from error
+        tensors.setdefault("conse.exponent", np.zeros(1, np.float16))  # an earlier version's head
         missing = TENSOR_NAMES - tensors.keys()
         if missing:
             raise UnavailableError(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
@@ -89,13 +91,24 @@ class ProjectionHead:
 
     def project_image(self, features: Sequence[Array], logits: Sequence[Array]) -> Array:
         """Project (n, 1280) features and (n, 1000) logits of each tower to (n, 384) unit rows."""
-        visual = normalize(self._apply_mlp(self.whiten(features)))
-        return normalize(visual + float(self["conse.weight"][0]) * self.embed_class_names(logits))
+        whitened = self.whiten(features)
+        visual = normalize(self._apply_mlp(whitened))
+        return normalize(visual + self.weigh_class_names(whitened) * self.embed_class_names(logits))
+
+    def weigh_class_names(self, whitened: Array) -> Array:
+        """Return ConSE's weight beside the perceptron for n images: (n, 1).
+
+        It grows with the mean square of the whitened features, which is below 1 for most of the
+        images that the perceptron was trained on, 1 to 2 for other drawings and 1 to 5 for
+        photographs.
+        """
+        distance = np.maximum(np.square(whitened).mean(axis=1, keepdims=True), 1)
+        weights: Array = self["conse.weight"] * distance ** self["conse.exponent"]
+        return weights
 
     def embed_class_names(self, logits: Sequence[Array]) -> Array:
         """Embed n images by the names of their classes (ConSE): (n, 384) unit rows."""
-        probabilities = self.average_probabilities(logits)
-        return normalize(probabilities @ self["classes"] - self["classes.mean"])
+        return normalize(self.classify(logits) @ self["classes"] - self["classes.mean"])
 
     def whiten(self, features: Sequence[Array]) -> Array:
         """Standardize log(1 + x) and rotate it to each tower's 384 main axes: (n, 768)."""
@@ -109,11 +122,11 @@ class ProjectionHead:
         )
         return joined
 
-    def average_probabilities(self, logits: Sequence[Array]) -> Array:
-        """Return the towers' mean softmax(logits / temperature), (n, 1000)."""
-        temperature = float(self["conse.temperature"][0])
-        mean: Array = np.mean([_softmax(x / temperature) for x in logits], axis=0, dtype=np.float32)
-        return mean
+    def classify(self, logits: Sequence[Array]) -> Array:
+        """Return softmax(mean of the towers' logits / temperature), (n, 1000)."""
+        scaled = np.mean(logits, axis=0, dtype=np.float32) / self["conse.temperature"]
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def _apply_mlp(self, x: Array) -> Array:
         hidden = np.maximum(x @ self["image.0.weight"].T + self["image.0.bias"], 0)  # (n, 1024)
@@ -208,8 +221,3 @@ def _add_means(
     counts = np.bincount(rows, minlength=len(parts))
     for row, vector in zip(rows, vectors, strict=True):
         sums[row] += vector / counts[row]
-
-
-def _softmax(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
