@@ -105,8 +105,11 @@ class CalibrationSample:
 
     def score(self, channel: str, query: Vector) -> NDArray[np.float64]:
         """The cosines (n,) of `query` with the sampled points; NaN where there is no vector."""
-        cosines = (self.vectors[channel] @ query).astype(np.float64)
-        return np.where(self.present[channel], cosines, np.nan)
+        present = self.present[channel]
+        scores = np.full(self.size, np.nan)
+        if present.any():
+            scores[present] = (self.vectors[channel] @ query)[present]
+        return scores
 
     def score_words(self, query: SparseVector) -> NDArray[np.float64]:
         """The BM25 (n,) of `query` in nats, with the inverse document frequencies of the sample."""

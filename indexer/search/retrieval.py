@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -82,9 +83,13 @@ class PartScores:
     channels: Mapping[str, Scores]
     z: Scores
 
-    def get_evidence(self, row: int) -> PartEvidence:
-        scores = {name: float(s[row]) for name, s in self.channels.items() if not np.isnan(s[row])}
-        return PartEvidence(float(self.z[row]), scores)
+    def list_evidence(self) -> list[PartEvidence]:
+        """The evidence of each point."""
+        columns = [scores.tolist() for scores in self.channels.values()]
+        return [
+            PartEvidence(z, {n: s for n, s in zip(self.channels, row, strict=True) if not isnan(s)})
+            for z, *row in zip(self.z.tolist(), *columns, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,13 +219,15 @@ def retrieve_candidates(
         is_kept &= ~drop
     whole = float(compose(np.ones((len(wanted), 1)), weights, are_images)[0])
     scale = _make_scale(wanted, whole)
+    for_it = [*zip(*(one.list_evidence() for one in wanted), strict=True)]
+    against_it = [*zip(*(one.list_evidence() for one in unwanted), strict=True)]
     ranked = [
         Candidate(
             id=ids[row],
             z=float(z[row]),
             score=scale.score(float(z[row])),
-            wanted=tuple(one.get_evidence(row) for one in wanted),
-            unwanted=tuple(one.get_evidence(row) for one in unwanted),
+            wanted=for_it[row],
+            unwanted=against_it[row] if unwanted else (),
         )
         for row in np.argsort(-z, kind="stable")
         if is_kept[row]
