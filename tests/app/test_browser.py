@@ -169,6 +169,7 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))
     dialog = browser.find_element(By.CSS_SELECTOR, "[role=dialog]")
     until(browser, lambda: "Why it was found" in dialog.text)
+    until(browser, lambda: "has “猫”" in dialog.text)
     until(browser, lambda: "chelsea.jpg" in dialog.text)
 
     press(browser, "Add words to this picture")
