@@ -113,7 +113,8 @@ class CalibrationSample:
 
     def score_words(self, query: SparseVector) -> NDArray[np.float64]:
         """The BM25 (n,) of `query` in nats, with the inverse document frequencies of the sample."""
-        rows, tokens, values = self.tokens
+        asked = np.isin(self.tokens[1], query.indices)
+        rows, tokens, values = (column[asked] for column in self.tokens)
         scores = np.zeros(self.size)
         for token, weight in zip(query.indices, query.values, strict=True):
             found = tokens == token
