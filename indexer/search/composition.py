@@ -1,8 +1,8 @@
 """Makes one z of the parts of a query, and applies its unwanted parts as rules.
 
-Wanted parts: the best fitting image counts in full (the best fitting text, where the query has no
-image), and every other part adds 0.6 of what speaks for the point. The order of the parts does not
-matter, and their weights count in relation to the highest one.
+Wanted parts: the best fitting image counts in full, and every other part adds 0.4 of what speaks
+for the point. Without an image, the best fitting text counts in full, and others add 0.7. The order
+of the parts does not matter, and their weights count in relation to the highest one.
 
 Unwanted parts: a point shows one from a z of 2.5. Among words, the point is dropped if it shows the
 unwanted more than the wanted, or has the only unwanted word in its captions, tags or name. With an
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from indexer.search.fusion import Scores
 
-OTHER_PARTS = 0.6
+BESIDE_IMAGE = 0.4  # these two were chosen on pictures with words, and on pairs of words
+BESIDE_TEXT = 0.7
 SHOWN_Z = 2.5
 
 
@@ -37,7 +38,8 @@ def compose(z: Scores, weights: Sequence[float], is_image: Sequence[bool]) -> Sc
     is_base = np.asarray(is_image) if any(is_image) else np.ones(len(weights), dtype=bool)
     best = weighted[is_base].max(axis=0)
     others = np.maximum(weighted, 0).sum(axis=0) - np.maximum(best, 0)
-    return np.asarray(best + OTHER_PARTS * others)
+    share = BESIDE_IMAGE if any(is_image) else BESIDE_TEXT
+    return np.asarray(best + share * others)
 
 
 def drop_unwanted(

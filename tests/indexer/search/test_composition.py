@@ -22,12 +22,12 @@ def test_the_order_of_parts_does_not_matter():
     [
         ([3.0], [1.0], [False], 3.0),
         ([3.0], [2.0], [False], 3.0),  # a weight says how much more than the others
-        ([3.0, 2.0], [1.0, 1.0], [False, False], 4.2),
+        ([3.0, 2.0], [1.0, 1.0], [False, False], 4.4),
         ([3.0, -2.0], [1.0, 1.0], [False, False], 3.0),
-        ([3.0, 2.0], [1.0, 1.0], [False, True], 3.8),  # the image counts in full
-        ([3.0, 2.0], [2.0, 1.0], [False, False], 3.6),
+        ([3.0, 2.0], [1.0, 1.0], [False, True], 3.2),  # the image counts in full
+        ([3.0, 2.0], [2.0, 1.0], [False, False], 3.7),
         ([-1.0, -2.0], [1.0, 1.0], [False, False], -1.0),
-        ([30.0, 5.0, 2.0], [1.0, 1.0, 1.0], [True, False, False], 34.2),
+        ([30.0, 5.0, 2.0], [1.0, 1.0, 1.0], [True, False, False], 32.8),
     ],
 )
 def test_other_parts_add_what_speaks_for_a_point(z, weights, images, expected):
