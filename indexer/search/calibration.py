@@ -17,7 +17,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from embedder.files import PRIVATE, make_private_dir, replace_file
 from indexer.collections.schema import BM25, IMAGE, NAME
+from indexer.search.duplicates import estimate_crop_cosine
 from indexer.stores.base import Store
 from indexer.types import SparseVector, Vector
 
@@ -76,7 +78,7 @@ def estimate_distribution(cosines: NDArray[np.floating]) -> ScoreDistribution:
     return ScoreDistribution(float(median), max(float(spread), 1e-3))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationSample:
     """The vectors of n points drawn at random; the rows of all channels are of the same points.
 
@@ -86,7 +88,6 @@ class CalibrationSample:
         tokens: The words of the points, for BM25: (row, token, value) in three arrays (m,).
         points: The number of points in the index.
         sampled_at: Seconds since the epoch.
-        names_fit: Whether names say what their images show; see `measure_name_fit`.
     """
 
     vectors: Mapping[str, NDArray[np.float32]]
@@ -94,14 +95,20 @@ class CalibrationSample:
     tokens: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
     points: int
     sampled_at: float
-    names_fit: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names_fit", measure_name_fit(self) >= MIN_NAME_FIT)
 
     @property
     def size(self) -> int:
         return len(self.vectors[IMAGE])
+
+    @cached_property
+    def names_fit(self) -> bool:
+        """Whether names say what their images show; see `measure_name_fit`."""
+        return measure_name_fit(self) >= MIN_NAME_FIT
+
+    @cached_property
+    def crop_cosine(self) -> float:
+        """See `estimate_crop_cosine`."""
+        return estimate_crop_cosine(self.vectors[IMAGE][self.present[IMAGE]])
 
     def score(self, channel: str, query: Vector) -> NDArray[np.float64]:
         """The cosines (n,) of `query` with the sampled points; NaN where there is no vector."""

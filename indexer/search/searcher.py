@@ -15,7 +15,7 @@ from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
 from indexer.search.calibration import CalibrationSample, CalibrationSampler
-from indexer.search.duplicates import estimate_crop_cosine, group_duplicates
+from indexer.search.duplicates import group_duplicates
 from indexer.search.explanation import explain_candidate
 from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
@@ -142,10 +142,9 @@ class Searcher:
         if strengths is not None:
             matches = any(strength >= MATCH_WORDS["likely"] for strength in strengths.values())
             ranked = [c for c in ranked if strengths[c.id] >= query.min_strength]
-        crop_cosine = estimate_crop_cosine(sample.vectors[IMAGE][sample.present[IMAGE]])
         vectors = [(one.part, one.vector) for one in (*embedded.wanted, *embedded.unwanted)]
-        examples = QueryExamples(query.parts, vectors, crop_cosine)
-        page = self._rerank(ranked, query, end + 1, examples, crop_cosine)
+        examples = QueryExamples(query.parts, vectors, sample.crop_cosine)
+        page = self._rerank(ranked, query, end + 1, examples, sample.crop_cosine)
         hits = []
         for item in page[query.offset : end]:
             strength = None if strengths is None else strengths[item.candidate.id]
