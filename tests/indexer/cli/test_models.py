@@ -54,7 +54,8 @@ def runner(tmp_path_factory, checkpoint):
         tiny.picture(name).save(folder / "pictures" / f"{name}.png")
     shutil.copytree(checkpoint("e5v"), folder / "model")
     indexer = Indexer(folder)
-    indexer("ingest", "pictures", "--model", "model", "--quiet")
+    # without names a score is the cosine of the image alone
+    indexer("ingest", "pictures", "--model", "model", "--no-names", "--quiet")
     return indexer
 
 
@@ -106,7 +107,7 @@ def test_another_model_or_dim_is_refused_with_the_fix(runner, checkpoint):
 
 
 def test_the_pixel_budget_stays_with_the_collection(runner):
-    budget = ("--collection", "cheap", "--model", "model", "--pixel-budget", "4k")
+    budget = ("--collection", "cheap", "--model", "model", "--no-names", "--pixel-budget", "4k")
     runner("ingest", "pictures", *budget, "--quiet")
     runner("ingest", "pictures", "--collection", "cheap", "--quiet")
     shown = json.loads(runner("status", "--collection", "cheap", "--json"))
@@ -120,7 +121,7 @@ def test_a_server_and_a_folder_are_one_model(runner, model, url):
     tall = model("e5v").embed([Input(images=(tiny.picture("tall"),))], "document")[0]
     here = runner.hits("a cat", "--model", url)
     assert here["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
-    far = ("--collection", "far", "--model", url)
+    far = ("--collection", "far", "--model", url, "--no-names")
     runner("ingest", "pictures", *far, "--quiet")
     assert runner.hits("a cat", "--collection", "far") == pytest.approx(here, abs=5e-3)
 
