@@ -28,22 +28,24 @@ from bench.quality_data import (
     load_photographs,
 )
 from bench.quality_measures import (
+    DEPTH,
     Answer,
     Figures,
     estimate_share,
     measure_absence,
     measure_recall,
+    measure_removal,
     measure_strength_words,
     render_figures,
     select_answers,
 )
+from bench.quality_negatives import make_negatives
 from bench.quality_samples import measure_samples
 from bench.report import DOCS, publish
 from indexer import Collection, parse_query
 from indexer.api import QueryItem
 from recipes.starter.packages import PackageError
 
-DEPTH = 10  # hits of a search
 CAPTION_LANGUAGE = "de"
 MIXED_LANGUAGES = ("en", "de", "ja", "zh")  # asked of every mix of captions and names
 SHARES = (10, 50, 100)  # percent of the pictures with captions
@@ -108,12 +110,8 @@ def measure_photographs(bench: Bench, test: bool) -> dict[str, Figures]:
         "Photographs, sentences": measure_recall(bench.ask(sentences)),
         "Photographs, a picture and words": measure_recall(bench.ask(composed)),
         "Photographs, words and a minus": {
-            "all languages": {
-                "first is right": estimate_share(removed, (a.is_found(1) for a in removed)),
-                "unwanted among ten": estimate_share(
-                    removed, (bool(a.query.wrong.intersection(a.places)) for a in removed)
-                ),
-            }
+            "as in the table": measure_removal(removed),
+            "made by rule": measure_removal(bench.ask(make_negatives(bench.dataset, test=test))),
         },
         "Photographs, the words for strength": measure_strength_words(given),
         "Time of a search": {
@@ -138,16 +136,20 @@ def measure_drawings(bench: Bench, test: bool, limit: int) -> dict[str, Figures]
     chosen = set(random.Random(0).sample(sorted({q.concept for q in queries}), limit))
     queries = [q for q in queries if q.concept in chosen]
     mixed = [q for q in queries if q.language in MIXED_LANGUAGES]
+    negative = make_negatives(bench.dataset, test=test)
     names = bench.dataset.names
     order = random.Random(1).sample(names, len(names))
     bench.arrange()
     plain = bench.ask(queries)
     figures = {"Drawings, words": measure_recall(plain)}
+    removal = {"no captions": measure_removal(bench.ask(negative))}
     captions: Figures = {}
     for share in SHARES:
         captioned = order[: len(order) * share // 100]
         bench.arrange(captioned=captioned)
         captions |= measure_mix(f"{share} % with a caption", plain, bench.ask(mixed), captioned)
+        removal[f"{share} % with a caption"] = measure_removal(bench.ask(negative))
+    figures["Drawings, words and a minus"] = removal
     figures[f"Drawings, some with captions in {CAPTION_LANGUAGE}"] = captions
     telling: Figures = {}
     for share in SHARES[1:]:

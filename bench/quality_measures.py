@@ -13,6 +13,8 @@ from bench.quality_data import Query
 from bench.report import render_table
 from finetune.evaluation.bootstrap import bootstrap_means, percentile_interval
 
+DEPTH = 10  # hits of a search
+
 Estimate: TypeAlias = "list[float]"
 """A value and the ends of its 95 % interval; a value alone where there is none."""
 
@@ -35,8 +37,8 @@ class Answer:
         return bool(self.query.right.intersection(self.places[:depth]))
 
 
-def estimate_share(answers: Sequence[Answer], good: Iterable[bool]) -> Estimate:
-    """The percentage of `good`, by a bootstrap of the concepts."""
+def estimate_share(answers: Sequence[Answer], good: Iterable[float]) -> Estimate:
+    """The percentage of `good`, each 0 to 1, by a bootstrap of the concepts."""
     values = np.array([[float(g)] for g in good])
     if not len(values):
         return [math.nan]
@@ -54,6 +56,23 @@ def measure_recall(answers: Sequence[Answer], depths: Sequence[int] = (1, 5, 10)
     return {
         row: {f"R@{k}": estimate_share(of, (a.is_found(k) for a in of)) for k in depths}
         for row, of in groups.items()
+    }
+
+
+def measure_removal(answers: Sequence[Answer]) -> dict[str, Estimate]:
+    """How well words and a minus are answered.
+
+    Whether the first hit is right; whether one of the first ten shows the unwanted; and how many of
+    the first ten are right, of as many as could be.
+    """
+    wanted = (
+        len(a.query.right.intersection(a.places)) / min(len(a.query.right), DEPTH) for a in answers
+    )
+    unwanted = (bool(a.query.wrong.intersection(a.places)) for a in answers)
+    return {
+        "first is right": estimate_share(answers, (a.is_found(1) for a in answers)),
+        "unwanted among ten": estimate_share(answers, unwanted),
+        "right among ten": estimate_share(answers, wanted),
     }
 
 

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +22,11 @@ from bench.quality_measures import (
     Answer,
     measure_absence,
     measure_recall,
+    measure_removal,
     measure_strength_words,
     render_figures,
 )
+from bench.quality_negatives import make_negatives
 from bench.quality_samples import LANGUAGES, SampleAnswer, list_images, read_sample_queries
 from embedder.types import Input
 from tests.programs import ROOT, run_program
@@ -120,6 +124,51 @@ def test_recall_is_counted_by_depth_and_language():
     assert low < 50 < high
     table = render_figures("", figures, {"en": {"R@1": [25.0]}})
     assert f"| en | 25 → 50 ({low:.0f}-{high:.0f}) | 100 (100-100) |" in table
+
+
+def test_negatives_are_made_of_words_that_some_pictures_share():
+    words = {"bird": "abc", "owl": "c", "cat": "d"}
+    queries = [
+        Query(kind="word", concept=w, language="en", text=w, right=frozenset(r))
+        for w, r in words.items()
+    ]
+    dataset = Dataset({}, queries, {})
+    made = [q for test in (False, True) for q in make_negatives(dataset, test=test)]
+    assert [(q.text, set(q.right), set(q.wrong), q.concept) for q in made] == [
+        ("bird -owl", {"a", "b"}, {"c"}, "owl")
+    ]
+
+
+def test_negatives_of_drawings_take_away_a_caption_or_a_color():
+    by_name = {
+        "animals/birds/owl": ("owl", "Eule", "フクロウ"),
+        "animals/birds/snowy": ("snowy owl", "Schneeeule", "シロフクロウ"),
+        "animals/birds/crow": ("black crow", "Krähe", "カラス"),
+        "flags/red": ("red flag", "rote Flagge", "赤い旗"),
+        "flags/blue": ("blue flag", "blaue Flagge", "青い旗"),
+    }
+    captions = {n: dict(zip(("en", "de", "ja"), c, strict=True)) for n, c in by_name.items()}
+    dataset = Dataset(dict.fromkeys(by_name, Path("x.png")), [], captions)
+    made = {q.text: q for test in (False, True) for q in make_negatives(dataset, test=test)}
+    assert made["Vogel -Eule"].right == {"animals/birds/crow"}
+    assert made["bird -owl"].wrong == {"animals/birds/owl", "animals/birds/snowy"}
+    assert made["旗 -赤"].right == {"flags/blue"} and made["旗 -赤"].wrong == {"flags/red"}
+    assert "鳥 -シロフクロウ" in made and 'bird -"snowy owl"' in made
+
+
+def test_an_answer_to_a_minus_is_counted_by_what_it_removes_and_keeps():
+    query = Query(
+        kind="negative",
+        concept="x",
+        language="en",
+        text="bird -owl",
+        right=frozenset("ab"),
+        wrong=frozenset("c"),
+    )
+    got = replace(answer("", "", 0), query=query, places=("a", "c", "d"))
+    row = measure_removal([got, replace(got, places=("d", "a", "b"))])
+    assert row["first is right"][0] == row["unwanted among ten"][0] == 50
+    assert row["right among ten"][0] == 75
 
 
 def test_absent_things_are_told_from_present_ones():
