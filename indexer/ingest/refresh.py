@@ -119,17 +119,23 @@ class TextRefresh:
         self._store.patch([_make_patch(record, vectors[record.id]) for record in page])
 
     def _add_signatures(self, page: Sequence[Record]) -> None:
-        """Those of images whose thumbnail is on this machine."""
+        """Those of images whose thumbnail is on this machine.
+
+        The catalog gets them too, or the next change of a caption would drop them again. It is
+        committed after the store, so after a crash it may lack some that the store has.
+        """
         for record in page:
             payload = record.payload
-            if payload["kind"] != "image" or SIGNATURE in payload:
+            if payload["kind"] != "image":
                 continue
-            signature = sign_thumbnail(self._collection.thumbnail_dir, record.id)
+            signature = payload.get(SIGNATURE) or sign_thumbnail(
+                self._collection.thumbnail_dir, record.id
+            )
             if signature is None:
                 continue
             payload[SIGNATURE] = signature
             content = self._catalog.get_content(payload["content"])
-            if content is not None:  # or the next change of a caption would drop it again
+            if content is not None and SIGNATURE not in content.base_payloads[0]:
                 content.base_payloads[0][SIGNATURE] = signature
                 self._catalog.put_content(content)
 

@@ -22,7 +22,8 @@ KINDS = ("flip", "zero", "noise", "truncate", "delete", "swap", "append")
 PAGE = 4096
 TRANSIENT = ("keeper.", "writer.lock", "errors.jsonl")
 GROUPS = (  # by path: each is damaged equally often, whatever its number of files
-    "vector_storage-image", "vector_storage-text", "vector_storage-bm25", "payload_storage",
+    "vector_storage-image", "vector_storage-text", "vector_storage-name", "vector_storage-bm25",
+    "payload_storage",
     "payload_index", "mutable_id_tracker", "wal/", "segment.json", "shard/", "catalogue.db",
     ".json", "thumbs/", "feedback",
 )  # fmt: skip

@@ -23,6 +23,8 @@ FAMILIES = (registry.Family("colors", "tests.embedders"),)
 class Program:
     """`indexer ...` on a store of the test's own: in this process, or a new one (`start`)."""
 
+    driver = COLORS_DRIVER  # of new processes
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {
@@ -43,7 +45,7 @@ class Program:
 
     def command(self, *arguments: object) -> list[str]:
         """What starts the program in a process of its own."""
-        return [sys.executable, "-c", COLORS_DRIVER, *map(os.fspath, arguments)]
+        return [sys.executable, "-c", self.driver, *map(os.fspath, arguments)]
 
     def __call__(
         self, *arguments: object, stdin: str = "", **environment: str

@@ -22,6 +22,7 @@ from indexer.collections.collection import OpenCollection
 from indexer.config import load_config
 from tests.indexer import damage
 from tests.indexer.cli.conftest import Program
+from tests.indexer.outdated import make_outdated
 from tests.programs import ROOT
 
 BATCH = 4
@@ -99,8 +100,10 @@ SCENARIOS = {  # what is killed; all begin with an ingested folder that has chan
     "a prune": ("prune",),
     "a reindex": ("reindex", "--model", "shades", "--batch", "4"),
     "a restore": ("restore", "SNAPSHOT", "--collection", "again"),
+    "an ingest of an outdated collection": ("ingest", "PICTURES", "--collection", "outdated"),
 }
 NUM_KILLS = 17  # of each scenario
+SMALL_PAGES = "import indexer.ingest.refresh\nindexer.ingest.refresh.PAGE_SIZE = 4\n"
 PAUSE = 0.03  # seconds that each call of the model takes
 
 
@@ -116,12 +119,15 @@ def library(tmp_path_factory) -> SimpleNamespace:
         Image.fromarray(noise).resize((60, 45)).save(pictures / name)
 
     for number in range(30):
-        paint(f"{number}.png", number)
+        stem = f"sea {number}" if number >= 20 else str(number)
+        paint(f"{stem}.png", number)
         if number % 3 == 0:
-            (pictures / f"{number}.txt").write_text(f"caption {number}")
+            (pictures / f"{stem}.txt").write_text(f"caption {number}")
     (pictures / "note.md").write_text("# One\n\nsnow\n\n# Two\n\nrain\n")
     program.json("ingest", pictures)
     program.json("snapshot", "-o", root / "snapshot.tar")
+    program.json("ingest", pictures, "--collection", "outdated")
+    make_outdated(load_config({"store": str(root / "store"), "collection": "outdated"}))
     for number in range(30, 45):
         paint(f"{number}.png", number)
     for number in range(8):
@@ -136,7 +142,7 @@ def library(tmp_path_factory) -> SimpleNamespace:
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_kill_any_process_at_any_moment(library, tmp_path, scenario):
-    """102 kills: of the program, of the shards' server processes, of both. Run again, the command
+    """119 kills: of the program, of the shards' server processes, of both. Run again, the command
     comes to the same end as without a kill."""
     names = {"PICTURES": library.pictures, "SNAPSHOT": library.root / "snapshot.tar"}
     command = [names.get(argument, argument) for argument in SCENARIOS[scenario]]
@@ -144,6 +150,7 @@ def test_kill_any_process_at_any_moment(library, tmp_path, scenario):
     rng, expected, seconds = random.Random(scenario), None, 0.0
     for number in range(NUM_KILLS + 1):
         program = Program(tmp_path / str(number))
+        program.driver = SMALL_PAGES + program.driver
         program.folder.mkdir()
         store = damage.copy_store(library.store, program.folder / "store")
         process, started = program.start(*command, pause=PAUSE), time.monotonic()
@@ -153,6 +160,8 @@ def test_kill_any_process_at_any_moment(library, tmp_path, scenario):
         else:
             time.sleep(rng.uniform(0.2, 1.0) * seconds)
             kill(process, store, victim=("program", "servers", "both")[number % 3])
+        if scenario == "an ingest of an outdated collection":  # it is searched meanwhile
+            program.json("search", "snow", "--collection", collection)
         for _ in range(2):  # a second time, it finds nothing to do
             program(*command)
         report = program.json(

@@ -14,13 +14,12 @@ from indexer.collections import open_backend
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, LATEST_TEXTS, NAME, TextIndexing
 from indexer.ingest import decode_stage, refresh
-from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.types import IngestOptions
-from indexer.search.bm25 import to_sparse_vector
 from indexer.search.duplicates import group_duplicates
 from tests import in_process_store
+from tests.indexer.outdated import OLD, make_outdated
 
 FILES = [
     "red car.jpg",
@@ -29,7 +28,6 @@ FILES = [
     "IMG_0002.jpg",
     "green tea/DSC_0003.jpg",
 ]
-OLD = TextIndexing(names=False, version=1)
 
 
 @pytest.fixture(params=["folder", pytest.param("http", marks=pytest.mark.server), "grpc"])
@@ -69,15 +67,6 @@ def read_vectors(settings):
     return {record.payload["name"]: dict(record.vectors) for record in records}
 
 
-def make_old(settings):
-    """The collection as an earlier version has left it, with words of its own."""
-    with OpenCollection.open(settings) as collection:
-        old = to_sparse_vector({7: 1.0})
-        records, _ = collection.store.scroll(limit=100)
-        collection.store.patch([replace(record, vectors={BM25: old}) for record in records])
-        collection.set_texts(OLD)
-
-
 def get_texts(settings):
     return open_backend(settings).get_indexes(settings.collection).in_use.texts
 
@@ -85,7 +74,7 @@ def get_texts(settings):
 def test_an_index_of_an_earlier_version_is_brought_up_to_date(settings, colors, folder):
     assert run(settings, colors, folder, names=False) == (5, ["Green tea is grown in Uji."])
     before = read_vectors(settings)
-    make_old(settings)
+    make_outdated(settings)
     assert NAME not in read_vectors(settings)["red car.jpg"]
     assert run(settings, colors, folder) == (0, ["Wald", "blue", "green tea", "red car"])
     assert (run.report.unchanged, get_texts(settings)) == (6, LATEST_TEXTS)
@@ -106,7 +95,7 @@ def test_an_interrupted_run_leaves_what_there_was_and_is_continued(
 ):
     monkeypatch.setattr(refresh, "PAGE_SIZE", 2)
     run(settings, colors, folder, names=False)
-    make_old(settings)
+    make_outdated(settings)
     stop, pages = threading.Event(), []
     write_page = refresh.TextRefresh._write_page
 
@@ -162,7 +151,7 @@ def test_the_points_of_all_tenants_are_brought_up_to_date(config, colors, folder
     tenants = [replace(config, tenant=name) for name in ("ada", "grace")]
     for own in tenants:
         run(own, colors, folder, names=False)
-    make_old(config)
+    make_outdated(config)
     assert run(tenants[0], colors, folder) == (0, ["Wald", "blue", "green tea", "red car"])
     assert run(tenants[1], colors, folder) == (0, [])
     assert sum(NAME in vectors for vectors in read_vectors(tenants[1]).values()) == 4
@@ -181,20 +170,11 @@ def test_copies_with_several_names_have_the_mean_of_them(config, colors, folder,
 
 def test_images_get_their_signatures_from_the_thumbnails(settings, colors, folder, monkeypatch):
     run(settings, colors, folder)
+    signatures = make_outdated(settings)
     with OpenCollection.open(settings) as collection:
         records, _ = collection.store.scroll(limit=100)
-        signatures = {r.id: r.payload.pop("signature", None) for r in records}
-        collection.store.patch([replace(record, vectors={}) for record in records])
-        collection.set_texts(OLD)
         lost = next(r.id for r in records if r.payload["name"] == "IMG_0002.jpg")
         thumbnail_path(collection.thumbnail_dir, lost).unlink()
-        catalog = Catalog(collection.index_dir / CATALOG_FILE)
-        for content in list(catalog.iter_contents()):
-            for base in content.base_payloads:
-                base.pop("signature", None)
-            catalog.put_content(content)
-        catalog.commit()
-        catalog.close()
 
     def no_decoding(*_, **__):
         raise AssertionError("a file was decoded")
@@ -207,8 +187,26 @@ def test_images_get_their_signatures_from_the_thumbnails(settings, colors, folde
         stored = {r.id: r.payload for r in collection.store.scroll(limit=100)[0]}
     assert "signature" not in stored[lost]
     for id, signature in signatures.items():
-        if signature and id != lost:
+        if id != lost:
             payload = stored[id]
             vectors = np.eye(2, dtype=np.float32)
             copies = [{**payload, "signature": one} for one in (signature, payload["signature"])]
             assert group_duplicates(copies, vectors, 0.9) == [0, 0]
+
+
+def test_a_signature_that_the_catalog_lacks_is_not_dropped(config, colors, folder, monkeypatch):
+    """A crash came after the store had it, and before the catalog was committed."""
+    in_process_store.install(monkeypatch)
+    run(config, colors, folder)
+    signatures = make_outdated(config)
+    with OpenCollection.open(config) as collection:
+        for record in collection.store.retrieve(list(signatures)):
+            payload = record.payload | {"signature": signatures[record.id]}
+            collection.store.patch([replace(record, vectors={}, payload=payload)])
+    (folder / "red car.txt").write_text("an old lorry")
+    run(config, colors, folder)
+    with OpenCollection.open(config) as collection:
+        stored = {
+            r.id: r.payload.get("signature") for r in collection.store.retrieve([*signatures])
+        }
+    assert stored == signatures
