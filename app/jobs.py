@@ -63,7 +63,8 @@ class IngestJob:
                 check_model_host(settings, self.model, with_downloads=False)
             index = open_backend(config).find(self.collection)
             card = make_lazy_embedder(config, index.card if index else None).card
-            embedder = load_collection_model(card)  # before an empty collection is created
+            # before an empty collection is created
+            embedder = load_collection_model(self.collection, card)
             with OpenCollection.open_or_create(config, card) as collection:
                 self.report = ingest_with_workers(
                     config,

@@ -11,7 +11,7 @@ from embedder import Embedder, ModelCard
 from embedder.images.decode import DecodeLimits
 from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection, Summary, list_collections, tenant_dir
-from indexer.collections.model import load_model
+from indexer.collections.model import check_installed_model, load_model
 from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config, load_config
 from indexer.search.searcher import Searcher
@@ -63,12 +63,14 @@ def local_dir(name: str) -> Path:
     return tenant_dir(open_backend(get_settings()).local_dir(name), get_settings().tenant)
 
 
-def load_collection_model(card: ModelCard) -> Embedder:
-    """The model of a collection, loaded once; raises `EmbedderError`, `IndexerError`."""
+def load_collection_model(name: str, card: ModelCard) -> Embedder:
+    """The model of the collection `name`, loaded once; raises `EmbedderError`, `IndexerError`."""
+    config = replace(get_settings(), collection=name, model=card.name)
+    check_installed_model(config, card)
 
     def load() -> Embedder:
         check_model_host(get_settings(), card.name)
-        return load_model(replace(get_settings(), model=card.name), card)
+        return load_model(config, card)
 
     return _models.get((card.name, card.fingerprint), load)
 
@@ -85,4 +87,4 @@ def open_searcher(name: str) -> Searcher:
 def _open_index(name: str, index: CollectionIndex) -> Searcher:
     config = replace(get_search_settings(), collection=name, model=None)
     collection = OpenCollection.open_index(config, open_backend(config), index)
-    return Searcher(collection, lambda: load_collection_model(collection.card))
+    return Searcher(collection, lambda: load_collection_model(name, collection.card))

@@ -205,7 +205,7 @@ def test_a_collection_contacts_no_host_that_nobody_named(foreign, other):
         Collection(foreign).load_model()
     services.configure(foreign)
     with pytest.raises(UnnamedHostError, match="POLYLENS_ALLOW_MODEL_HOSTS"):
-        services.load_collection_model(Collection(foreign).card)
+        services.load_collection_model("default", Collection(foreign).card)
     for command in (["search", "red"], ["doctor"], ["similar", PICTURE]):
         done = run_program("indexer", *command, "--store", foreign.store)
         assert done.returncode == 1

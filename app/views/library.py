@@ -91,7 +91,7 @@ def _show_collection(summary: Summary) -> None:
 def _prune(name: str) -> None:
     try:
         with OpenCollection.open(replace(get_settings(), collection=name, model=None)) as here:
-            report = prune(here, lambda: load_collection_model(here.card))
+            report = prune(here, lambda: load_collection_model(name, here.card))
     except (IndexerError, EmbedderError) as error:
         show_error(error)
         return

@@ -9,7 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.permissions import Permissions, set_permissions
+from app.services import load_collection_model
 from embedder.families import starter
+from indexer.errors import CollectionError
 from tests.programs import run_program
 
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
@@ -215,6 +217,8 @@ def test_the_library_names_collections_of_another_model_version(app_store, monke
     assert not tested.exception, tested.exception
     assert "another version of its model" in tested.warning[0].value
     assert tested.code[0].value.startswith("indexer reindex --model starter --collection ")
+    with pytest.raises(CollectionError, match=r"'family' was made .* --collection family"):
+        load_collection_model("family", card)  # what a search there says
 
 
 def test_without_roots_the_library_says_how_to_allow_them(empty_store):
