@@ -168,7 +168,8 @@ class Reason:
     Attributes:
         kind: Of what matches: the picture, a caption, a tag, the file name, or a document's text.
         words: The words that match, as they are written there; empty where the meaning matches.
-        text: The caption, tag or name; None if it is not known which of several captions fits.
+        text: The caption, tag or name; of a name whose meaning matches, what it says in words.
+            None if it is not known which of several captions or names fits.
         language: Of the caption, if known.
     """
 

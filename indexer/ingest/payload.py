@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.ingest.names import describe_path
+from indexer.captions.names import describe_paths
 from indexer.paths import display_path, split_path
 from indexer.types import Caption, KeywordTexts, Payload
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MAX_CAPTIONS = 64
 MAX_PATHS = 256
-MAX_NAMES = 4
 DOCUMENT_FORMATS = {".md": "markdown", ".markdown": "markdown", ".rst": "rst"}
 
 
@@ -104,10 +103,7 @@ def texts_to_embed(payload: Payload) -> list[str]:
 def names_to_embed(payload: Payload) -> list[str]:
     """What the `name` vector of an image is made from: what its names say, if they have words. The
     text of a document speaks for itself."""
-    if payload["kind"] == "text":
-        return []
-    names = dict.fromkeys(map(describe_path, payload["paths"]))
-    return [name for name in names if name][:MAX_NAMES]
+    return [] if payload["kind"] == "text" else describe_paths(payload["paths"])
 
 
 def keyword_texts(payload: Payload) -> KeywordTexts:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from indexer.captions.names import describe_paths
 from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.search.retrieval import Candidate, EmbeddedQuery, PartEvidence, QueryPart
 from indexer.search.tokenizer import split_document, tokenize_query
@@ -29,7 +30,7 @@ SUBJECTS = {
     "image": "the picture",
     "caption": "the caption",
     "tag": "the tag",
-    "name": "the file name",
+    "name": "the name",
     "text": "the text",
 }
 
@@ -109,9 +110,9 @@ def format_reason(reason: Reason) -> str:
     """Make a phrase: `the picture looks like it`, `the caption “two cats” (en) has “cats”`."""
     if reason.kind == "image":
         return "the picture looks like it"
-    if reason.kind == "caption" and not reason.text:
-        return "its captions mean something like it"
-    subject = SUBJECTS[reason.kind]
+    if reason.kind in {"caption", "name"} and not reason.text:
+        return f"its {reason.kind}s mean something like it"
+    subject = "the file name" if reason.kind == "name" and reason.words else SUBJECTS[reason.kind]
     if reason.text:
         text = " ".join(reason.text.split())
         subject += f" “{text[:MAX_TEXT] + '…' * (len(text) > MAX_TEXT)}”"
@@ -134,11 +135,12 @@ def _to_z(part: QueryPart, evidence: PartEvidence) -> dict[str, float]:
 
 
 def _describe_channel(channel: str, payload: Payload) -> Reason:
-    """What fits by its meaning; which of several captions fits best is not known."""
+    """What fits by its meaning; which of several captions or names fits best is not known."""
     if channel == IMAGE:
         return Reason(kind="image")
     if channel == NAME:
-        return Reason(kind="name", text=payload["name"])
+        names = describe_paths(payload["paths"])
+        return Reason(kind="name", text=names[0] if len(names) == 1 else None)
     if payload["kind"] == "text":
         return Reason(kind="text")
     captions = payload["captions"]

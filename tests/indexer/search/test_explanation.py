@@ -11,6 +11,7 @@ def make_payload(*captions: tuple[str, str | None], tags=(), name="IMG_0123.jpg"
     return {
         "kind": "image",
         "name": name,
+        "paths": [f"/photos/Beach holiday 2019/{name}"],
         "tags": list(tags),
         "captions": [{"text": text, "language": language} for text, language in captions],
     }
@@ -35,7 +36,7 @@ CAT = make_payload(
             {"image": 1.6, "text": 2.4},
             ["its captions mean something like it", "the picture looks like it"],
         ),
-        ("cat", {"name": 2.4}, ["the file name “red-cat_02.jpg” means something like it"]),
+        ("cat", {"name": 2.4}, ["the name “red cat” means something like it"]),
         (
             "eine rote Katze",
             {"image": 2.1, "text": 4.0, "bm25": 2.5},
@@ -75,6 +76,17 @@ def test_the_only_caption_is_named_for_its_meaning():
     payload = make_payload(("Eine rote Katze", "de"))
     (reason,) = find_reasons("red cat", payload, {"text": 2.5})
     assert format_reason(reason) == "the caption “Eine rote Katze” (de) means something like it"
+
+
+def test_the_folder_is_named_where_it_says_what_the_file_does_not():
+    (reason,) = find_reasons("the sea", make_payload(), {"name": 2.5})
+    assert format_reason(reason) == "the name “Beach holiday” means something like it"
+
+
+def test_which_of_several_names_fits_is_not_known():
+    payload = make_payload() | {"paths": ["/photos/orca.jpg", "/photos/whale.jpg"]}
+    (reason,) = find_reasons("the sea", payload, {"name": 2.5})
+    assert format_reason(reason) == "its names mean something like it"
 
 
 def test_a_document():

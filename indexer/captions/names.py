@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 from indexer.paths import ESCAPED_BYTE_PATTERN, is_web, split_path, url_scheme
 
 MAX_CHARACTERS = 200
+MAX_NAMES = 4  # of the files of one image
 MAX_FOLDERS = 4  # nearest first; a trip's folder may have one for each camera and day
 MAX_WORD_LETTERS = 40
 
@@ -120,6 +121,12 @@ ROOT_FOLDERS = frozenset(_ROOT_FOLDERS.split())
 
 ACCOUNT_PATTERN = re.compile(r"/((home|users)/)?[^/]*", re.IGNORECASE)
 """What an absolute path begins with that is not about its files: an account, or a first folder."""
+
+
+def describe_paths(paths: Iterable[str]) -> list[str]:
+    """Say what the names of an image's files say; nothing twice, and at most `MAX_NAMES`."""
+    names = dict.fromkeys(map(describe_path, paths))
+    return [name for name in names if name][:MAX_NAMES]
 
 
 def describe_path(path: str) -> str | None:

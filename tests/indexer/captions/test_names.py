@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.ingest.names import describe_path
+from indexer.captions.names import describe_path
 
 WORDS = {
     # separators, cases, counters, extensions
