@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import report
+from bench import bm25, report
 from bench.null_embedder import NullEmbedder
 from bench.quality_data import LANGUAGES as PHOTO_LANGUAGES
 from bench.quality_data import Dataset, Query, arrange_folder, read_photo_queries
@@ -206,6 +206,16 @@ def test_a_folder_has_captions_and_telling_names_for_those_that_shall_have_them(
     }
     table = (tmp_path / "out" / "captions.csv").read_text("utf-8").split()
     assert table == ["file,language,caption", "DCIM/IMG_0001.png,de,eine", "Katze"]
+
+
+def test_words_alone_are_found_in_their_captions_by_every_system():
+    words = [
+        Query(kind="word", concept=w, language="en", text=w, right=frozenset([w]))
+        for w in ("owl", "cat")
+    ]
+    captions = {"owl": {"en": "an owl in a tree"}, "cat": {"en": "a cat"}}
+    photographs = Dataset({}, words, captions)
+    assert dict(bm25.measure(photographs, photographs, "en")) == dict.fromkeys(bm25.SYSTEMS, 100)
 
 
 def test_pipeline_counts_every_picture(tmp_path):
