@@ -16,7 +16,7 @@ from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.errors import QueryError
 from indexer.search.bm25 import build_query_vector
 from indexer.search.calibration import CalibrationSample, ScoreDistribution
-from indexer.search.composition import SHOWN_Z, compose, drop_unwanted
+from indexer.search.composition import compose, drop_unwanted, is_shown
 from indexer.search.fusion import PartFusion, Scores, fit_fusion
 from indexer.search.query_examples import is_made_of_examples
 from indexer.search.query_syntax import read_query_image
@@ -214,7 +214,8 @@ def retrieve_candidates(
     dropped = []
     for one in unwanted:
         with_image = one.part.is_image or any(are_images)
-        z, drop = drop_unwanted(z, _find_shown_z(one), -one.part.part.weight, with_image=with_image)
+        shown_z, weight, best = _find_shown_z(one), -one.part.part.weight, _find_best_z(one)
+        z, drop = drop_unwanted(z, shown_z, weight, best, with_image=with_image)
         dropped.append(int(np.count_nonzero(drop & is_kept)))
         is_kept &= ~drop
     whole = float(compose(np.ones((len(wanted), 1)), weights, are_images)[0])
@@ -243,7 +244,9 @@ def find_unwanted(
     Takes one request.
     """
     ids, scored = _score_points(store, query.unwanted, (), store_filter, limit)
-    shown = [-one.part.part.weight * np.maximum(_find_shown_z(one), 0) > SHOWN_Z for one in scored]
+    shown = [
+        is_shown(_find_shown_z(one), -one.part.part.weight, _find_best_z(one)) for one in scored
+    ]
     found = {ids[row] for row in np.flatnonzero(np.any(shown, axis=0))} if ids else set()
     return sorted(found | set(query.excluded_ids))
 
@@ -300,6 +303,14 @@ def _find_shown_z(scored: PartScores) -> Scores:
     if not is_word or BM25 not in scored.channels:
         return scored.z
     return np.where(np.nan_to_num(scored.channels[BM25]) > 0, np.inf, scored.z)
+
+
+def _find_best_z(scored: PartScores) -> float:
+    """The highest z of a part among the candidates and the sample; 0 for an image, whose nearest
+    points are copies of it."""
+    if scored.part.is_image:
+        return 0.0
+    return float(max(scored.z.max(initial=0.0), scored.part.fusion.sample_z.max(initial=0.0)))
 
 
 def _make_scale(wanted: Sequence[PartScores], whole: float) -> ScoreDistribution:
