@@ -21,7 +21,11 @@ from embedder.redaction import redact_secrets
 from indexer.collections import CollectionBackend, CollectionIndexes, open_backend
 from indexer.collections.collection import OpenCollection, exclude_writers, lock_for_writing
 from indexer.collections.local import METADATA_FILE, LocalBackend, restore_metadata
-from indexer.collections.model import check_model_settings, make_settings
+from indexer.collections.model import (
+    check_model_settings,
+    find_changed_model,
+    make_settings,
+)
 from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config
 from indexer.errors import CollectionError, DamagedError, IndexerError
@@ -168,7 +172,7 @@ def _check_collection(config: Config, *, repair: bool) -> Iterator[Check]:
     indexes = backend.get_indexes(name)
     active = indexes.in_use
     yield Check("collection", "ok", f"{name}, made with {active.card.name} {active.card.revision}")
-    if active.texts.is_outdated:
+    if active.texts.is_outdated and not find_changed_model(active.card):  # else: a reindex
         detail = "those of files are not searched, and words as in an earlier version"
         yield Check("names", "note", detail, "indexer ingest FOLDER")
     if not isinstance(backend, LocalBackend):

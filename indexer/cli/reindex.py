@@ -148,9 +148,7 @@ def print_reindex(config: Config, report: ReindexReport, *, verbose: bool) -> No
             f"collection {config.collection!r} has {report.after.name} now: "
             f"{pluralize(new, 'point')}, {old:,} before; {report.checked} checked"
         )
-        print_note(
-            f"the index of {report.before.name} is kept: indexer reindex --rollback, or --forget"
-        )
+        print_note("the old index is kept: indexer reindex --rollback, or --forget")
 
 
 def _exit_with_status(report: ReindexReport) -> None:

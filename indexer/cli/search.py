@@ -322,8 +322,10 @@ def _print_table(results: SearchResults, offset: int, verbose: bool) -> None:
 
 
 def format_bar(score: float, best: float) -> str:
-    """`score` as a bar that is full for the best hit."""
-    filled = round(BAR_WIDTH * max(0.0, min(1.0, score / best))) if best > 0 else 0
+    """`score` as a bar that is full for the best hit; "" where nothing has a score."""
+    if best <= 0:
+        return ""
+    filled = round(BAR_WIDTH * max(0.0, min(1.0, score / best)))
     return "█" * filled + "░" * (BAR_WIDTH - filled)
 
 
@@ -333,7 +335,8 @@ def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
     lines = [QUERY_MATCHES[hit.query_match]] if hit.query_match else []
     lines += [caption] if (caption := _format_caption(hit)) else []
     if hit.duplicates:
-        lines.append(f"and {len(hit.duplicates)} that look the same")
+        verb = "looks" if len(hit.duplicates) == 1 else "look"
+        lines.append(f"and {len(hit.duplicates)} that {verb} the same")
     if verbose:
         lines.append(f"id {hit.id}")
         lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]

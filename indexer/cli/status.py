@@ -117,7 +117,7 @@ def status(config: Config, as_json: _options.Json = False) -> None:
         "from": ", ".join(roots) or "nothing yet",
         "points": f"{points} ({by_kind})" if by_kind else str(points),
         "model": f"{found.card.name}, revision {found.card.revision}, {found.card.dim} dimensions",
-        "names": describe_texts(found.texts),
+        "names": describe_texts(found.texts, can_ingest=changed is None),
         "on disk": f"{format_bytes(found.bytes_on_disk)} in {found.path}",
         "created": found.created,
         "last ingest": found.ingested or "never finished",
@@ -139,11 +139,13 @@ def status(config: Config, as_json: _options.Json = False) -> None:
     print_fields(fields)
 
 
-def describe_texts(texts: TextIndexing) -> str:
-    """Whether names are searched, and what brings an index of an earlier version up to date."""
+def describe_texts(texts: TextIndexing, *, can_ingest: bool) -> str:
+    """Whether names are searched, and what brings an index of an earlier version up to date, if an
+    ingest can: with another version of the model, it first needs a reindex."""
     if texts.is_outdated:
-        return "of an earlier version; indexer ingest FOLDER brings them up to date"
-    return "searched by their words" if texts.names else "not embedded; indexer ingest --names"
+        advice = "; indexer ingest FOLDER adds them" if can_ingest else ""
+        return f"not searched in an index of an earlier version{advice}"
+    return "searched by their words" if texts.names else "not searched; indexer ingest --names"
 
 
 def _describe_build(found: Summary) -> dict[str, object] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from embedder.files import PRIVATE, write_file
@@ -70,11 +70,13 @@ class TextRefresh:
             return 0
         index = self._collection.active_index
         schema = make_schema(index.card.dim, names=self._wanted.names)
-        if self._texts.names and not self._wanted.names:  # first, so that no search uses them
-            self._collection.set_texts(self._wanted)
-            self._store.alter(schema)
-            return 0
+        texts = self._texts
+        if texts.names and not self._wanted.names:  # first, so that no search uses them
+            texts = replace(texts, names=False)
+            self._collection.set_texts(texts)
         self._store.alter(schema)
+        if texts == self._wanted:
+            return 0
         written = self._write_points()
         if not self._stop.is_set():
             self._store.flush()

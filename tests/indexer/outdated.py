@@ -16,7 +16,7 @@ from indexer.stores.base import iterate_records
 OLD = TextIndexing(names=False, version=1)
 
 
-def make_outdated(config: Config) -> dict[str, str]:
+def make_outdated(config: Config, *, names: bool = False) -> dict[str, str]:
     """Change an ingested collection; returns the signatures that its points had, by id."""
     signatures = {}
     with OpenCollection.open(config) as collection:
@@ -28,8 +28,8 @@ def make_outdated(config: Config) -> dict[str, str]:
             store.patch(
                 [replace(record, vectors={BM25: to_sparse_vector({7: 1.0})}, payload=payload)]
             )
-        store.alter(make_schema(card.dim, names=False))
-        collection.set_texts(OLD)
+        store.alter(make_schema(card.dim, names=names))
+        collection.set_texts(replace(OLD, names=names))
         with closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog:
             for content in list(catalog.iter_contents()):
                 for base in content.base_payloads:

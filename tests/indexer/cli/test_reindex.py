@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from indexer.config import load_config
+from tests.indexer.outdated import make_outdated
 from tests.programs import run_program
 
 ROOT = Path(__file__).parents[3]
@@ -59,7 +61,10 @@ def test_an_earlier_version_of_the_model(indexed, pictures):
         assert done.stderr.endswith(f"{command}\n")
     assert indexed.json("status", **NEW)["needs_reindex"] is True
     outdated = f"outdated     revision 1 is installed; type: {command}\n"
-    assert outdated in indexed("status", **NEW).stdout
+    make_outdated(load_config({"store": str(indexed.folder / "store")}))
+    status, doctor = indexed("status", **NEW).stdout, indexed("doctor", **NEW).stdout
+    assert outdated in status
+    assert "indexer ingest" not in status + doctor, "that would fail"
     assert indexed("reindex", "--model", "colors").returncode == 0
     assert best(indexed) == "red.png"
     assert indexed.json("status", **NEW)["needs_reindex"] is False

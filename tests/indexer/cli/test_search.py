@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer.cli.search import format_bar
+
 
 def file_names(answer: dict) -> list[str]:
     return [Path(hit["path"]).name for hit in answer["hits"]]
@@ -222,6 +224,12 @@ def test_on_a_terminal_hits_are_a_table(library):
     assert "a red wall" in printed
     assert "\x1b[" in printed
     assert "\x1b[3" not in on_a_terminal(library, "search", "red", NO_COLOR="1")
+
+
+def test_bars():
+    bars = [format_bar(score, 0.5) for score in (0.5, 0.25, -0.1)]
+    assert bars == ["████████", "████░░░░", "░░░░░░░░"]
+    assert format_bar(0.0, 0.0) == "", "what remains without the unwanted has no scores"
 
 
 def test_the_query_image_is_marked_in_the_table(indexed, pictures, photo):

@@ -135,6 +135,19 @@ def test_names_are_off_until_they_are_turned_on(settings, colors, folder):
     ]
 
 
+def test_an_outdated_index_whose_names_are_turned_off_gets_its_new_words(
+    config, colors, folder, monkeypatch
+):
+    in_process_store.install(monkeypatch)
+    run(config, colors, folder)
+    before = read_vectors(config)
+    make_outdated(config, names=True)
+    assert run(config, colors, folder, names=False) == (0, [])
+    after = read_vectors(config)
+    assert all(NAME not in vectors for vectors in after.values())
+    assert {n: v[BM25] for n, v in after.items()} == {n: v[BM25] for n, v in before.items()}
+
+
 def test_a_moved_file_has_its_new_name(settings, colors, folder):
     run(settings, colors, folder)
     os.rename(folder / "red car.jpg", folder / "white.jpg")
