@@ -233,7 +233,7 @@ class Shard:
         records, following = _guard(lambda: self._shard.scroll(request), "scroll")
         if vectors:  # for a copy or a snapshot: damage must not take the place of a sound one
             for point in records:
-                fault = _find_point_fault(point, str(point.id))
+                fault = _find_point_fault(point, str(point.id), self._schema)
                 if fault not in (None, NOT_CHECKED):
                     reason = f"point {point.id}: {fault}"
                     raise DamagedError(damage_message(self._location, reason))
@@ -264,7 +264,7 @@ class Shard:
         """Compare points with their checksums: (id, what is wrong with it), or `NOT_CHECKED` for
         one that a version without checksums has written, and whose vectors look sound."""
         found = {str(point.id): point for point in self._retrieve(ids, vectors=True)}
-        faults = [(id, _find_point_fault(found.get(id), id)) for id in ids]
+        faults = [(id, _find_point_fault(found.get(id), id, self._schema)) for id in ids]
         return [(id, fault) for id, fault in faults if fault]
 
     def check_filters(self, ids: Sequence[str]) -> list[str]:
@@ -389,14 +389,18 @@ def _checksum_of(record: Record) -> Checksum:
     return compute_checksum(record.id, record.payload, record.vectors)
 
 
-def _find_point_fault(point: Any, id: str) -> str | None:
+def _find_point_fault(point: Any, id: str, schema: Schema) -> str | None:
+    """What is wrong with the payload, or with a vector of the schema: a crash may have left some of
+    the vectors that an earlier schema had."""
     if point is None:
         return "it cannot be read"
-    payload, vectors = dict(point.payload or {}), _parse_vectors(point)
+    known = {"", *dict(schema.dense), *schema.sparse}
+    payload = dict(point.payload or {})
+    vectors = {name: row for name, row in _parse_vectors(point).items() if name in known}
     checksum = payload.pop(CHECKSUM_KEY, None)
     if checksum is not None:
-        is_readable = isinstance(checksum, dict)
-        return find_fault(id, payload, vectors, checksum if is_readable else {})
+        listed = checksum if isinstance(checksum, dict) else {}
+        return find_fault(id, payload, vectors, {k: v for k, v in listed.items() if k in known})
     if not payload:
         return "its payload is missing"
     import numpy as np

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,36 @@ def test_a_full_disk_is_refused_before_writing(folder, monkeypatch):
         here.upsert(points(0, 1))
     assert here.count(None) == 0
     here.close()
+
+
+def test_a_crash_while_a_vector_is_deleted_from_all_points_damages_none(folder, monkeypatch):
+    from indexer.stores.edge import shard
+
+    (folder / "d").mkdir()
+    with_names = Schema((*SCHEMA.dense, ("name", 8)), SCHEMA.sparse, SCHEMA.keywords)
+    records = [
+        replace(r, vectors=dict.fromkeys(("image", "name"), r.vectors["image"]))
+        for r in points(0, 3)
+    ]
+    here = shard.Shard(folder / "d", with_names)
+    here.upsert(records)
+    update, calls = here._update, []
+
+    def crash(points, operation):
+        calls.append(operation)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        update(points, operation)
+
+    monkeypatch.setattr(here, "_update", crash)
+    with pytest.raises(KeyboardInterrupt):
+        here.alter(SCHEMA)
+    monkeypatch.undo()
+    here.close()
+    again = shard.Shard(folder / "d", SCHEMA)
+    assert again.check([record.id for record in records]) == []
+    assert len(again.scroll(None, 10, None, True)[0]) == 3
+    again.close()
 
 
 def test_a_client_killed_during_a_message_affects_no_other(folder):
