@@ -153,7 +153,8 @@ def _embed_parts(
     new = [part for part in parts if not part.id]
     inputs = [Input(p.text, (p.image,) if p.image is not None else ()) for p in new]
     rows = model.embed(inputs, "query", instruction)  # (n, dim)
-    return [*_load_stored_parts(parts, store), *zip(new, rows, strict=True)]
+    stored, embedded = iter(_load_stored_parts(parts, store)), zip(new, rows, strict=True)
+    return [next(stored) if part.id else next(embedded) for part in parts]
 
 
 def _load_stored_parts(parts: Sequence[Part], store: Store) -> list[EmbeddedPart]:

@@ -238,6 +238,13 @@ def test_the_shares_of_the_wanted_parts_add_up(searcher):
     assert "image" in hit.why["channels"]
 
 
+def test_parts_keep_their_order(collection, searcher):
+    (point,) = (r for r in collection.store.scroll(limit=50)[0] if r.payload["name"] == "red.png")
+    parts = (text("blue"), Part(id=point.id, label="id"), text("red"))
+    hit = searcher.search(Query(parts)).hits[0]
+    assert [part.label for part in hit.explanation.parts] == ["blue", "id", "red"]
+
+
 def test_a_single_part_has_the_whole_share(searcher):
     hits = searcher.search(Query((text("red"),))).hits
     assert [[part.share for part in hit.explanation.parts] for hit in hits] == [[1.0]] * len(hits)
