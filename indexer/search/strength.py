@@ -131,6 +131,8 @@ def rate_hits(
     """
     if not (parts and all(map(is_comparable, parts))):
         return None
+    if not scores:  # an empty collection has nothing to compare with
+        return []
     strengths = np.ones(len(scores))
     for place, part in enumerate(parts):
         names = {IMAGE, *(name for hit in scores for name in hit[place])}

@@ -15,6 +15,7 @@ from indexer.ingest.types import IngestOptions
 from indexer.search.bm25 import build_query_vector
 from indexer.search.calibration import CalibrationSampler
 from indexer.search.filters import make_filters
+from indexer.search.noun_bank import compute_noun_vectors
 from indexer.search.query_syntax import read_query_image
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
@@ -349,7 +350,9 @@ def test_browsing_and_edge_cases(searcher):
     assert searcher.search(Query((text("red"),), offset=1000)).hits == ()
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_an_empty_collection_can_be_searched(config, colors):
+    compute_noun_vectors(colors.card, lambda: colors)
     with OpenCollection.open_or_create(config, colors.card) as empty:
         assert Searcher(empty, lambda: colors).search(Query((text("red"),))).hits == ()
 
