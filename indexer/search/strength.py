@@ -13,7 +13,8 @@ finds something better. An image is ranked among what the collection's own image
 themselves. Measured on drawings, one whose kind is absent is above the share r of them in about
 (1 - r)^2 of the cases; so its strength is 1 - (1 - r)^2. A hit of several parts is as strong as the
 weakest of them. No claim is made about a text of more than `MAX_WORDS` words, without function
-words: the cosines of sentences are on another scale than those of nouns.
+words: the cosines of sentences are on another scale than those of nouns; nor about an image in a
+collection of very few, or of texts alone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ MAX_UNSPACED = 10  # characters of a script without spaces
 UNSPACED_PATTERN = re.compile(f"[{UNSPACED}]")
 LOW, HIGH = 0.05, 0.25  # the quantiles of the best cosines that the distribution is estimated from
 MIN_SCALE = 1e-6
+MIN_IMAGES = 10  # fewer say little about what an image finds by chance
 SAME_COSINE = 0.999  # of two images that are the same
 
 Array = NDArray[np.float64]
@@ -137,7 +139,12 @@ def rate_hits(
     for place, part in enumerate(parts):
         names = {IMAGE, *(name for hit in scores for name in hit[place])}
         found = {name: np.array([hit[place].get(name, np.nan) for hit in scores]) for name in names}
-        rated = reference.rate_text(found) if part.text else reference.rate_image(found[IMAGE])
+        if part.text:
+            rated = reference.rate_text(found)
+        elif len(reference.images) < MIN_IMAGES or np.isnan(found[IMAGE]).all():
+            return None
+        else:
+            rated = reference.rate_image(found[IMAGE])
         strengths = np.minimum(strengths, rated)
     return [round(float(strength), 4) for strength in strengths]
 

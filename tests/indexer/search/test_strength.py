@@ -149,6 +149,18 @@ def test_a_hit_of_several_parts_is_as_strong_as_the_weakest():
     assert rate_hits([Part(text="storks on old chimneys")], [[{"image": 1.0}]], reference) is None
 
 
+def test_no_claim_is_made_about_an_image_without_images_to_compare_with():
+    few, many = (
+        ReferenceScores({"image": np.linspace(0, 1, 100)}, np.linspace(0, 1, number), number)
+        for number in (9, 10)
+    )
+    parts, seen, text_alone = [Part(id="1")], [[{"image": 0.95}]], [[{"text": 0.95}]]
+    assert rate_hits(parts, seen, few) is None
+    assert rate_hits(parts, seen, many) is not None
+    assert rate_hits(parts, text_alone, many) is None
+    assert rate_hits(parts, [], many) == []
+
+
 def test_the_tail_is_what_follows_the_last_hit_that_is_likely():
     def results(*strengths: float | None) -> SearchResults:
         hits = [Hit(str(n), 0.5, {}, {}, strength=s) for n, s in enumerate(strengths)]
