@@ -19,10 +19,9 @@ import streamlit
 import uvicorn
 from starlette.middleware import Middleware
 
-from app import jobs
+from app import api, components, jobs, media
 from app.access import LOCAL_HOSTS, LOGOUT_PATH, Access, AccessMiddleware, list_own_names
 from app.login import Login
-from app.media import build_routes
 from app.permissions import Permissions, set_permissions
 from app.streamlit_config import configure_streamlit
 from embedder.listener import handle_end_signals, open_listener
@@ -79,7 +78,7 @@ def run_server(
     configure_streamlit(port, public_host or name)
     app = streamlit.App(
         LAYOUT,
-        routes=build_routes(),
+        routes=[*media.build_routes(), *api.build_routes(), *components.build_routes()],
         middleware=[Middleware(AccessMiddleware, access=access)],
         secrets={"auth": dict(login.oidc.auth)} if login.oidc else None,
     )

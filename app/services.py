@@ -14,20 +14,28 @@ from indexer.collections.collection import OpenCollection, Summary, list_collect
 from indexer.collections.model import check_installed_model, load_model
 from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config, load_config
+from indexer.search.filter_syntax import format_filters
 from indexer.search.searcher import Searcher
 from indexer.stores.edge.state import identify_folder
+from indexer.types import Filters
 
 SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
+FACET_SECONDS = 10.0  # before facets are counted again where no points have come or gone
+MAX_FACET_VALUES = 12
+
+Facets = dict[str, list[tuple[str, int]]]
+"""Facet -> its most common values, each with the number of points."""
 
 _settings: SharedCache[Config] = SharedCache(1)
 _summaries: SharedCache[list[Summary]] = SharedCache(1)
 _models: SharedCache[Embedder] = SharedCache(2)
 _searchers: SharedCache[Searcher] = SharedCache(8)
+_facets: SharedCache[Facets] = SharedCache(64)
 
 
 def configure(config: Config | None = None) -> None:
     """Use these settings instead of those of the environment, and forget what was opened."""
-    for cache in (_settings, _summaries, _models, _searchers):
+    for cache in (_settings, _summaries, _models, _searchers, _facets):
         cache.clear()
     if config is not None:
         _settings.get("settings", lambda: config)
@@ -88,3 +96,10 @@ def _open_index(name: str, index: CollectionIndex) -> Searcher:
     config = replace(get_search_settings(), collection=name, model=None)
     collection = OpenCollection.open_index(config, open_backend(config), index)
     return Searcher(collection, lambda: load_collection_model(name, collection.card))
+
+
+def list_facets(filters: Filters, searcher: Searcher) -> Facets:
+    """Count the most common values of each facet, for all sessions once."""
+    version = (searcher.collection.store.count(), monotonic() // FACET_SECONDS)
+    key = (searcher.collection.index_dir, *format_filters(filters))
+    return _facets.get(key, lambda: searcher.facets(filters, MAX_FACET_VALUES), version)

@@ -1,17 +1,17 @@
-"""A search is a link: its whole state is in the address, and is read from there on each run.
+"""What the Search page shows, and how its address says so.
 
-`query` holds the query as it is typed (`beach -people sunset^2 id:UUID`), with `img:NAME` for an
-uploaded image, `w` the filters (`kind=image`), `c` the collection, `page`, `mix` (diversity), `all`
-(near-duplicates), `least` (the weakest match), `n` (page size) and `open` (the hit in the dialog)
-the rest. Links of version
-0.1.0 have a `q` for each term instead.
+The address has `c` (the collection), `query` (the terms as they are typed), `w` for each filter,
+`mix` (diversity), `all` (near-duplicates too) and `least` (the weakest match). The item that is
+open is behind the `#`, as that needs no search. Links of version 0.1.0 have `open` for it, and a
+`q` for each term.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -23,14 +23,15 @@ from indexer.search.query_syntax import (
     UPLOAD_PREFIX,
     format_terms,
     load_term,
+    parse_id,
     parse_saved_term,
     parse_terms,
 )
 from indexer.types import MATCH_WORDS, FieldFilter, Filters, Part, Query, QueryTerm
 
-PAGE_SIZES = (24, 48, 96)
-MAX_PAGE = 1_000_000
 EMPTY = FieldFilter()
+GetAll = Callable[[str], Sequence[str]]
+"""Returns all values of a parameter of the address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,38 +41,51 @@ class Search:
     collection: str = ""
     terms: tuple[QueryTerm, ...] = ()
     filters: Filters = field(default_factory=dict)
-    page: int = 1
     diversity: float = 0.0
     fold: bool = True
     least: str = ""  # a word of `MATCH_WORDS`: the weakest match to show; "": all
-    size: int = PAGE_SIZES[0]
     open_id: str = field(default="", compare=False)
 
-    def to_query(self) -> Query:
+    @property
+    def params(self) -> dict[str, list[str]]:
+        """The parameters of the address, without the defaults."""
+        params = {
+            "c": [self.collection],
+            "query": [format_terms(self.terms)],
+            "w": format_filters(self.filters),
+            "mix": [f"{self.diversity:g}" if self.diversity else ""],
+            "all": ["" if self.fold else "1"],
+            "least": [self.least],
+        }
+        return {key: values for key, values in params.items() if any(values)}
+
+    @property
+    def address(self) -> str:
+        """The parameters as a query string."""
+        return urlencode(self.params, doseq=True)
+
+    def to_query(self, *, limit: int, offset: int = 0) -> Query:
         """Raises `QueryError`."""
         return Query(
             parts=tuple(map(_to_part, self.terms)),
             filters=self.filters,
-            limit=self.size,
-            offset=(self.page - 1) * self.size,
+            limit=limit,
+            offset=offset,
             diversity=self.diversity,
             group_duplicates=self.fold,
             min_strength=MATCH_WORDS.get(self.least, 0.0),
         )
 
     def with_filter(self, key: str, wanted: FieldFilter) -> Search:
-        """The first page of the search with another filter of the field `key`."""
+        """The search with another filter of the field `key`."""
         filters = {**self.filters, key: wanted}
-        return replace(self, filters={k: v for k, v in filters.items() if v != EMPTY}, page=1)
-
-    def with_terms(self, *terms: QueryTerm) -> Search:
-        return replace(self, terms=terms, page=1)
+        return replace(self, filters={k: v for k, v in filters.items() if v != EMPTY})
 
     def add_terms(self, *terms: QueryTerm) -> Search:
-        return self.with_terms(*self.terms, *terms)
+        return replace(self, terms=(*self.terms, *terms))
 
     def replace_term(self, index: int, *terms: QueryTerm) -> Search:
-        return self.with_terms(*self.terms[:index], *terms, *self.terms[index + 1 :])
+        return replace(self, terms=(*self.terms[:index], *terms, *self.terms[index + 1 :]))
 
 
 def parse_typed(text: str) -> tuple[QueryTerm, ...]:
@@ -98,18 +112,23 @@ def _to_part(term: QueryTerm) -> Part:
 
 def read_url() -> Search:
     """The search in the address; what cannot be read is ignored."""
-    params = st.query_params
-    size = _parse_number(params.get("n"), PAGE_SIZES[0])
+    return parse_params(st.query_params.get_all)
+
+
+def parse_params(get_all: GetAll) -> Search:
+    """The search in the parameters of an address; what cannot be read is ignored."""
+
+    def get(key: str) -> str:
+        return next(iter(get_all(key)[-1:]), "")
+
     return Search(
-        collection=params.get("c", ""),
-        terms=_read_terms(params.get("query"), params.get_all("q")),
-        filters=_parse_filters(params.get_all("w")),
-        page=int(min(MAX_PAGE, max(1, _parse_number(params.get("page"), 1)))),
-        diversity=min(1.0, max(0.0, _parse_number(params.get("mix"), 0.0))),
-        fold=params.get("all") != "1",
-        least=params.get("least", "") if params.get("least") in MATCH_WORDS else "",
-        size=int(size) if size in PAGE_SIZES else PAGE_SIZES[0],
-        open_id=params.get("open", ""),
+        collection=get("c"),
+        terms=_read_terms(get("query") if get_all("query") else None, get_all("q")),
+        filters=_parse_filters(get_all("w")),
+        diversity=min(1.0, max(0.0, _parse_number(get("mix")))),
+        fold=get("all") != "1",
+        least=get("least") if get("least") in MATCH_WORDS else "",
+        open_id=parse_id(get("open")) or "",
     )
 
 
@@ -123,19 +142,8 @@ def _read_terms(query: str | None, saved: Sequence[str]) -> tuple[QueryTerm, ...
 
 
 def write_url(search: Search) -> None:
-    """Put the search into the address, without its defaults."""
-    params: dict[str, str | Sequence[str]] = {
-        "c": search.collection,
-        "query": format_terms(search.terms),
-        "w": format_filters(search.filters),
-        "page": str(search.page) if search.page > 1 else "",
-        "mix": f"{search.diversity:g}" if search.diversity else "",
-        "all": "" if search.fold else "1",
-        "least": search.least,
-        "n": str(search.size) if search.size != PAGE_SIZES[0] else "",
-        "open": search.open_id,
-    }
-    st.query_params.from_dict({key: value for key, value in params.items() if value})
+    """Put the search into the address."""
+    st.query_params.from_dict(search.params)
 
 
 def navigate(search: Search) -> None:
@@ -157,9 +165,9 @@ def _parse_filters(params: Sequence[str]) -> Filters:
     return filters
 
 
-def _parse_number(text: str | None, default: float) -> float:
+def _parse_number(text: str) -> float:
     try:
-        number = float(text or default)
+        number = float(text)
     except ValueError:
-        return default
-    return default if math.isnan(number) else number
+        return 0.0
+    return 0.0 if math.isnan(number) else number

@@ -10,24 +10,23 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from app import state, votes
-from app.media import save_upload, thumbnail_url, upload_url
-from app.services import get_settings, list_names, open_searcher
-from app.state import EMPTY, PAGE_SIZES, Search
-from app.views import gallery
+from app import components, results, state
+from app.media import thumbnail_url, upload_url
+from app.services import get_settings, list_facets, list_names, open_searcher
+from app.state import EMPTY, Search
 from app.views.messages import show_error
+from app.views.results import FOCUS_KEY, show_results
 from embedder.escaping import escape_markdown
 from indexer.errors import QueryError
 from indexer.search.explanation import format_removed
 from indexer.search.filter_syntax import format_filters
-from indexer.search.query_syntax import UPLOAD_PREFIX, format_term
+from indexer.search.query_syntax import UPLOAD_PREFIX, format_term, format_terms
 from indexer.search.searcher import Searcher
 from indexer.types import MATCH_WORDS, FieldFilter, QueryTerm, SearchResults
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
-MAX_FACET_VALUES = 12
-UPLOAD_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "avif", "heic", "heif", "tif", "tiff", "bmp"]
+PLACEHOLDER = "Describe it in any language, or drop a picture anywhere"
 FACET_TITLES = {
     "kind": "Kind",
     "folder": "Folder",
@@ -38,6 +37,8 @@ FACET_TITLES = {
     "format": "Format",
 }
 
+_search_box = components.make_component("searchbox")
+
 
 def show() -> None:
     """Show the page that the address describes."""
@@ -47,52 +48,97 @@ def show() -> None:
         return
     search = state.read_url()
     if search.collection not in names:
+        if search.collection:
+            _show_missing(search, names)
+            return
         configured = get_settings().collection
         search = replace(search, collection=configured if configured in names else names[0])
-    with st.container(key="hero"):
-        if not search.terms:
-            st.html('<h1 class="pl-title">What are you looking for?</h1>')
-        _show_search_box(search)
-        _show_chips(search)
     searcher = open_searcher(search.collection)
+    if not search.terms:
+        st.html('<h1 class="pl-title">What are you looking for?</h1>')
+    with st.container(key="hero"):
+        _show_search_box(search, searcher)
+        _show_chips(search)
     try:
         _show_sidebar(search, names, searcher)
-        with st.spinner("Searching…", show_time=False):
-            results = searcher.search(search.to_query())
+        page = results.load_page(search)
     except QueryError as error:
         show_error(error)
         _offer_clearing(search)
         return
-    _show_results(search, results, searcher)
+    if page.hits:
+        _show_notes(search, page.results)
+        show_results(search, page, _describe_count(search, page, searcher))
+    else:
+        _show_no_results(search, page.results, searcher)
+
+
+def _show_missing(search: Search, names: Sequence[str]) -> None:
+    show_error(f"There is no collection {search.collection!r} any more.")
+    for name in names:
+        if st.button(f"Search {name}", icon=":material/photo_library:", key=f"other-{name}"):
+            state.navigate(replace(search, collection=name))
+
+
+def _describe_count(search: Search, page: results.Page, searcher: Searcher) -> str:
+    """Say how many there are, where that is known: the best of a query have no end."""
     if search.terms:
-        votes.handle_votes(search)
-    if search.open_id:
-        gallery.show_dialog(search, searcher)
+        return "The best first" if page.more else f"{len(page.hits)} results"
+    count = searcher.count(search.filters)
+    return f"{count:,} item" + "s" * (count != 1)
 
 
-def _show_search_box(search: Search) -> None:
-    """Show the box for text and images, which may be typed, dropped or pasted."""
-    given = st.chat_input(
-        "Describe it in any language, or drop a picture here",
-        accept_file=True,
-        file_type=UPLOAD_TYPES,
+def _show_search_box(search: Search, searcher: Searcher) -> None:
+    """Show the box, which keeps the words of the search; a new search replaces them."""
+    words = format_terms([term for term in search.terms if term.text])
+    given = _search_box(
         key="box",
-    )
+        data={
+            "query": search.address,
+            "words": words,
+            "has_terms": bool(search.terms),
+            "placeholder": PLACEHOLDER,
+            "adding": "And also…",
+            "focus": st.session_state.get(FOCUS_KEY, 0),
+            "suggestions": _suggest(searcher),
+        },
+        on_search_change=lambda: None,
+    ).search
     if not given:
         return
+    if "filter" in given:
+        key, value = given["filter"]
+        state.navigate(replace(search, terms=(), filters={key: FieldFilter((value,))}))
+    images = [QueryTerm(image=UPLOAD_PREFIX + name) for name in given.get("images", ())]
     try:
-        uploads = (save_upload(file.getvalue()) for file in given.files)
-        images = (QueryTerm(image=UPLOAD_PREFIX + name) for name in uploads)
-        search = search.add_terms(*images, *state.parse_typed(given.text))
+        typed = state.parse_typed(given["words"])
     except QueryError as error:
         show_error(error)
         return
-    state.navigate(search)
+    if given["mode"] == "add":
+        kept = search.terms
+    else:  # the pictures of the search have chips of their own
+        kept = tuple(term for term in search.terms if not term.text)
+    state.navigate(replace(search, terms=(*kept, *images, *typed)))
+
+
+def _suggest(searcher: Searcher) -> list[dict[str, object]]:
+    """Tags and folders of the collection, which the box offers as they are typed."""
+    facets = list_facets({}, searcher)
+    return [
+        {
+            "text": value if key == "tags" else PurePath(value).name,
+            "kind": title,
+            "filter": [key, value],
+        }
+        for key, title in (("tags", "tag"), ("folder", "folder"))
+        for value, _ in facets.get(key, [])
+    ]
 
 
 def _show_chips(search: Search) -> None:
-    """Show a chip for each part of the query."""
-    if not search.terms:
+    """Show a chip for each part of the query; words alone are in the box."""
+    if all(term.text and term.weight == 1 for term in search.terms) and len(search.terms) < 2:
         return
     with st.container(horizontal=True, key="pieces", gap="small"):
         for index, term in enumerate(search.terms):
@@ -102,15 +148,12 @@ def _show_chips(search: Search) -> None:
 
 
 def _show_chip(search: Search, index: int, term: QueryTerm) -> None:
-    with st.popover(_label(term), key=f"piece-{index}", width="content"):
-        if term.text:
-            st.markdown(f"**{escape_markdown(term.text)}**")
-        else:
-            if term.image:
-                url = upload_url(term.image.removeprefix(UPLOAD_PREFIX))
-            else:
-                url = thumbnail_url(search.collection, term.id or "")
+    url = _find_picture(search, term)
+    with st.popover(_label(term, url), key=f"piece-{index}", width="content"):
+        if url:
             st.html(f'<img class="pl-piece" src="{url}" alt="">')
+        else:
+            st.markdown(f"**{escape_markdown(term.content)}**")
         key = f"{index}-{format_term(term)}"
         size = abs(term.weight)
         weights = sorted({*WEIGHTS, size})
@@ -123,12 +166,21 @@ def _show_chip(search: Search, index: int, term: QueryTerm) -> None:
             state.navigate(search.replace_term(index))
 
 
-def _label(term: QueryTerm) -> str:
+def _find_picture(search: Search, term: QueryTerm) -> str:
+    """The URL of the picture that a term stands for; "" for words."""
+    if term.image:
+        return upload_url(term.image.removeprefix(UPLOAD_PREFIX))
+    return thumbnail_url(search.collection, term.id) if term.id else ""
+
+
+def _label(term: QueryTerm, picture: str) -> str:
     sign = "not " if term.weight < 0 else ""
     times = "" if abs(term.weight) == 1 else f" ×{abs(term.weight):g}"
-    if not term.text:
-        return f":material/image: {sign}this picture{times}"
-    text = term.text if len(term.text) <= MAX_LABEL else term.text[: MAX_LABEL - 1] + "…"
+    if picture:
+        return f"{sign}![this picture]({picture}){times}"
+    text = term.content
+    if len(text) > MAX_LABEL:
+        text = text[: MAX_LABEL - 1] + "…"
     return f"{sign}{escape_markdown(text)}{times}"
 
 
@@ -145,7 +197,7 @@ def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
 
 
 def _show_filters(search: Search, searcher: Searcher) -> None:
-    facets = searcher.facets(search.filters, MAX_FACET_VALUES)
+    facets = list_facets(search.filters, searcher)
     for key, title in FACET_TITLES.items():
         counts = dict(facets.get(key, []))
         wanted = search.filters.get(key, EMPTY)
@@ -224,56 +276,31 @@ def _show_display_options(search: Search) -> None:
         key=f"least-{search.least}",
         help="Leave out weaker matches, where it is known how strong they are.",
     )
-    size = st.segmented_control(
-        "Results a page", PAGE_SIZES, default=search.size, key=f"size-{search.size}"
-    )
     changed = replace(
         search,
         fold=fold,
         diversity=float(diversity),
         least=search.least if least is None else least,
-        size=size or search.size,
     )
     if changed != search:
-        state.navigate(replace(changed, page=1))
+        state.navigate(changed)
 
 
-def _show_results(search: Search, results: SearchResults, searcher: Searcher) -> None:
-    if not results.hits:
-        _show_no_results(search, results, searcher)
-        return
-    if results.hint:
-        st.html(f'<div class="pl-note">{escape(results.hint, quote=False)}</div>')
+def _show_notes(search: Search, found: SearchResults) -> None:
+    """Say what is special about the results."""
+    if found.hint:
+        st.html(f'<div class="pl-note">{escape(found.hint, quote=False)}</div>')
     if search.terms and all(term.weight < 0 for term in search.terms):
         st.html(
             '<div class="pl-note"><b>Everything but that.</b> '
             "Say what to look for, too, to see the best first.</div>"
         )
-    elif results.matches is False:
+    elif found.matches is False:
         st.html(
             '<div class="pl-note"><b>Nothing here really matches.</b> These are the closest.</div>'
         )
-    if removed := format_removed(results.hits[0].explanation):
+    if removed := format_removed(found.hits[0].explanation):
         st.html(f'<div class="pl-note">{escape(removed, quote=False)}</div>')
-    leading = results.num_leading if results.matches else len(results)
-    if leading:
-        gallery.show_gallery(search, results.hits[:leading])
-    if leading < len(results):
-        st.html('<div class="pl-note">Less likely</div>')
-        gallery.show_gallery(search, results.hits[leading:], "tail")
-    _show_pagination(search, results)
-
-
-def _show_pagination(search: Search, results: SearchResults) -> None:
-    """Show the pages that are known: up to this one, and the next if there is one."""
-    known = search.page + results.has_more
-    if known == 1:
-        return
-    with st.container(horizontal=True, horizontal_alignment="center", key="pages"):
-        key = f"page-{search.page}-{known}"
-        chosen = st.pagination(known, default=min(search.page, known), key=key)
-    if chosen != search.page:
-        state.navigate(replace(search, page=int(chosen)))
 
 
 def _show_welcome() -> None:
@@ -288,20 +315,15 @@ def _show_welcome() -> None:
         st.html("<p class='pl-lead'>or type <code>indexer ingest FOLDER</code></p>")
 
 
-def _show_no_results(search: Search, results: SearchResults, searcher: Searcher) -> None:
+def _show_no_results(search: Search, found: SearchResults, searcher: Searcher) -> None:
     if searcher.collection.store.count() == 0:
         st.html('<div class="pl-note">This collection is empty: add a folder in the Library.</div>')
         return
-    if search.page > 1:
-        st.html(f'<div class="pl-note">There is no page {search.page}.</div>')
-        if st.button("Show the first page", icon=":material/first_page:"):
-            state.navigate(replace(search, page=1))
-        return
-    hint = escape(results.hint, quote=False)
-    if search.least and not results.hint:
+    hint = escape(found.hint, quote=False)
+    if search.least and not found.hint:
         st.html(f'<div class="pl-note"><b>No {search.least} match.</b></div>')
         if st.button("Show weaker ones", icon=":material/expand_more:"):
-            state.navigate(replace(search, least="", page=1))
+            state.navigate(replace(search, least=""))
         return
     st.html(f'<div class="pl-note"><b>Nothing matches</b> these filters. {hint}</div>')
     _offer_clearing(search)
@@ -309,4 +331,4 @@ def _show_no_results(search: Search, results: SearchResults, searcher: Searcher)
 
 def _offer_clearing(search: Search) -> None:
     if search.filters and st.button("Clear the filters", icon=":material/filter_alt_off:"):
-        state.navigate(replace(search, filters={}, page=1))
+        state.navigate(replace(search, filters={}))

@@ -107,6 +107,10 @@ class Searcher:
                 hint = explain_filters(self._store, query.filters, is_empty=not hits)
         return SearchResults(tuple(hits), took_ms, matches, more, hint)
 
+    def count(self, filters: Filters | None = None) -> int:
+        """Count the points that pass the filters."""
+        return self._store.count(self._build_filter(filters) if filters else None)
+
     def facets(
         self, filters: Filters | None = None, limit: int = 20
     ) -> dict[str, list[tuple[str, int]]]:

@@ -6,6 +6,7 @@ the picture that the README shows.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -105,10 +106,19 @@ def until(browser, true, seconds=30):
     return WebDriverWait(browser, seconds, ignored_exceptions=[Exception]).until(lambda _: true())
 
 
+def find(browser, selector: str) -> list:
+    return browser.find_elements(By.CSS_SELECTOR, selector)
+
+
 def names(browser) -> list[str]:
-    """The names on the cards, in order."""
-    buttons = browser.find_elements(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
-    return [b.get_attribute("textContent").removeprefix("Open ").strip() for b in buttons]
+    """The names of the files in the grid, in order."""
+    return [tile.get_attribute("data-name") for tile in find(browser, ".pl-tile")]
+
+
+def open_first(browser):
+    """Open the first item; returns the viewer."""
+    until(browser, lambda: find(browser, ".pl-link"))[0].click()
+    return until(browser, lambda: find(browser, ".pl-viewer[open]"))[0]
 
 
 def settled(browser) -> list[str]:
@@ -125,9 +135,9 @@ def settled(browser) -> list[str]:
 
 
 def type_words(browser, words: str) -> None:
-    box = until(browser, lambda: browser.find_element(By.TAG_NAME, "textarea"))
-    box.send_keys(words)
-    box.send_keys(Keys.ENTER)
+    """Type over what is in the search box."""
+    box = until(browser, lambda: find(browser, ".pl-input"))[0]
+    box.send_keys(Keys.CONTROL, "a", Keys.NULL, words, Keys.ENTER)
 
 
 def press(browser, label: str) -> None:
@@ -144,7 +154,7 @@ def press(browser, label: str) -> None:
 def all_pictures_show(browser) -> bool:
     """Every thumbnail on the screen came over the wire and was decoded."""
     script = (
-        "return [...document.querySelectorAll('.pl-card img')]"
+        "return [...document.querySelectorAll('.pl-tile img')]"
         ".filter(i => i.getBoundingClientRect().top < innerHeight)"
         ".every(i => i.complete && i.naturalWidth > 0)"
     )
@@ -164,19 +174,23 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     target.parent.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(target))
 
-    card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
-    browser.execute_script("arguments[0].click()", card)
-    until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))
-    dialog = browser.find_element(By.CSS_SELECTOR, "[role=dialog]")
-    until(browser, lambda: "Why it was found" in dialog.text)
-    until(browser, lambda: "has “猫”" in dialog.text)
-    until(browser, lambda: "chelsea.jpg" in dialog.text)
+    viewer = open_first(browser)
+    until(browser, lambda: find(browser, ".pl-viewer .pl-original"))
+    until(browser, lambda: "Why it was found" in viewer.text)
+    until(browser, lambda: "has “猫”" in viewer.text)
+    until(browser, lambda: "chelsea.jpg" in viewer.text)
+    until(browser, lambda: "Similar" in viewer.text)
 
     press(browser, "Add words to this picture")
-    until(browser, lambda: "query=id" in browser.current_url)
-    until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "[role=dialog]"))
+    until(browser, lambda: "query=%E7%8C%AB+id" in browser.current_url)
+    until(browser, lambda: not find(browser, ".pl-viewer[open]"))
+    box = find(browser, ".pl-input")[0]
+    until(browser, lambda: browser.switch_to.active_element == box)
+    assert box.get_attribute("value") == "猫", "the words of the search stay"
+    until(browser, lambda: find(browser, ".st-key-pieces img"))
     type_words(browser, "虎")
     until(browser, lambda: "%E8%99%8E" in browser.current_url)
+    assert "query=id" in browser.current_url, "the picture stays, the words are new"
     until(browser, lambda: any("tiger" in name for name in names(browser)[:3]))
 
     loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
@@ -201,12 +215,138 @@ def test_it_fits_a_phone(browser, address):
     until(browser, lambda: all_pictures_show(browser))
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= 390
-    lefts = {round(card.rect["x"]) for card in browser.find_elements(By.CSS_SELECTOR, ".pl-card")}
-    assert len(lefts) == 2, "two columns"
+    tiles = [tile.rect for tile in find(browser, ".pl-tile")]
+    assert all(tile["x"] >= 0 and tile["x"] + tile["width"] <= 390 for tile in tiles)
+    viewer = open_first(browser)
+    until(browser, lambda: "Why it was found" in viewer.text)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+SCROLLER = "document.querySelector('[data-testid=stMain]')"
+
+
+def test_scrolling_loads_more_and_back_returns_to_the_place(browser, address):
+    browser.get(f"{address}/?w=kind%3Dimage")
+    until(browser, lambda: len(names(browser)) == 60)
+    browser.execute_script(f"{SCROLLER}.scrollTop = {SCROLLER}.scrollHeight")
+    until(browser, lambda: len(names(browser)) == 93)
+    assert len(set(names(browser))) == 93
+    browser.execute_script(f"{SCROLLER}.scrollTop = 2400")
+    until(browser, lambda: browser.execute_script("return history.state?.position?.top") == 2400)
+
+    def find_top() -> int:
+        return round(browser.execute_script(f"return {SCROLLER}.scrollTop"))
+
+    browser.refresh()
+    until(browser, lambda: len(names(browser)) == 93 and find_top() == 2400)
+    tile = browser.find_element(By.CSS_SELECTOR, ".pl-tile:nth-child(2) .pl-link")
+    browser.execute_script("arguments[0].click()", tile)
+    until(browser, lambda: find(browser, ".pl-viewer[open]"))
+    assert "#open=" in browser.current_url
+    press(browser, "More like this")
+    until(browser, lambda: "query=id" in browser.current_url and find_top() < 100)
+    browser.back()
+    until(browser, lambda: len(names(browser)) == 93 and find_top() == 2400)
+
+
+def test_the_keyboard_alone_finds_looks_and_selects(browser, address):
+    def act(*keys) -> None:
+        browser.switch_to.active_element.send_keys(*keys)
+
+    def find_active() -> int:
+        script = "return Number(document.activeElement.closest('.pl-tile')?.dataset.index ?? -1)"
+        return browser.execute_script(script)
+
+    browser.get(address)
+    box = until(browser, lambda: find(browser, ".pl-input"))[0]
+    until(browser, lambda: browser.switch_to.active_element == box)
+    act("dog", Keys.ENTER)
+    until(browser, lambda: "query=dog" in browser.current_url)
+    settled(browser)
+    while find_active() < 0:
+        act(Keys.TAB)
+    act(Keys.ARROW_RIGHT)
+    assert find_active() == 1
+    act(Keys.ARROW_DOWN)
+    below = find_active()
+    assert below > 2, "the tile in the row below"
+    act(Keys.ARROW_UP)
+    act(Keys.ENTER)
+    until(browser, lambda: find(browser, ".pl-viewer[open]"))
+    first = browser.current_url
+    act(Keys.ARROW_RIGHT)
+    until(browser, lambda: browser.current_url != first and "#open" in browser.current_url)
+    act(Keys.ESCAPE)
+    until(browser, lambda: "#open" not in browser.current_url)
+    place = until(browser, lambda: find_active() > 0 and find_active())
+    act(Keys.SPACE)
+    act(Keys.ARROW_RIGHT)
+    act(Keys.SHIFT, Keys.SPACE)
+    until(browser, lambda: "2 selected" in find(browser, ".pl-selection")[0].text)
+    assert find_active() == place + 1
+    act(Keys.ESCAPE)
+    until(browser, lambda: not find(browser, ".pl-selection")[0].is_displayed())
+    act("/")
+    assert browser.switch_to.active_element == box
+    assert box.get_attribute("value") == "dog", "the slash is not typed"
+    act(Keys.CONTROL, "a", Keys.NULL, "dgo", Keys.ENTER)
+    until(browser, lambda: "query=dgo" in browser.current_url)
+    assert "dog" not in browser.current_url, "a search replaces the one before"
+
+
+def test_the_plus_adds_to_the_search(browser, address):
+    browser.get(f"{address}/?query=dog")
+    settled(browser)
+    find(browser, "[aria-label='Add to this search']")[0].click()
+    browser.switch_to.active_element.send_keys("-two puppies", Keys.ENTER)
+    until(browser, lambda: "query=dog+-two+puppies" in browser.current_url)
+
+
+DROP = """
+    const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], arguments[1], { type: arguments[2] }));
+    const event = arguments[3] === "paste"
+        ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true })
+        : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+    document.querySelector(".pl-results").dispatchEvent(event);
+"""
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted_anywhere(browser, address, way):
+    data = base64.b64encode((ROOT / "samples" / "animals" / "chelsea.jpg").read_bytes()).decode()
+    browser.get(address)
+    settled(browser)
+    browser.execute_script(DROP, data, "cat.jpg", "image/jpeg", way)
+    until(browser, lambda: "query=img" in browser.current_url)
+    until(browser, lambda: names(browser)[0] == "chelsea.jpg")
+    assert "You searched with this" in find(browser, ".pl-tile")[0].text
+
+
+def test_a_broken_picture_leaves_the_page_as_it_is(browser, address):
+    browser.get(f"{address}/?query=dog")
+    before = settled(browser)
+    browser.execute_script(
+        DROP, base64.b64encode(b"no image").decode(), "x.jpg", "image/jpeg", "drop"
+    )
+    toast = until(browser, lambda: find(browser, ".pl-toast"))[0]
+    assert "not in a known image format" in toast.text
+    assert names(browser) == before
+
+
+def test_arabic_is_shown_from_its_beginning(browser, address):
+    browser.get(f"{address}/?query=%D9%82%D8%B7%D8%A9")
+    until(browser, lambda: names(browser)[0] == "chelsea.jpg")
+    caption, box = find(browser, ".pl-caption span")[0], find(browser, ".pl-input")[0]
+    assert caption.text.startswith("قطة برتقالية")
+    for element in (caption, box):
+        assert element.value_of_css_property("direction") == "rtl"
+    assert caption.get_attribute("lang") == "ar"
 
 
 def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library, tmp_path, photo):
-    browser.get(f"{address}/?c=terminal")
+    browser.get(address)
     until(browser, lambda: names(browser))
     folder = photo(tmp_path / "Rome, [2019]" / "new.jpg", 5).parent
     command = [sys.executable, "-m", "indexer", "ingest", str(folder), "--quiet"]
@@ -242,7 +382,7 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
     kept = library / "default" / "feedback.jsonl"
 
     def thumbs() -> list:
-        return browser.find_elements(By.CSS_SELECTOR, ".pl-listening .pl-thumbs button")
+        return find(browser, ".pl-tile .pl-thumbs button")
 
     def pressed(place: int) -> bool:
         return thumbs()[place].get_attribute("aria-pressed") == "true"
@@ -253,7 +393,7 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
 
     try:
         browser.get(f"{address}/?query=%E7%8C%AB")
-        until(browser, lambda: len(thumbs()) == 48)
+        until(browser, lambda: len(thumbs()) == 120)
         thumbs()[0].send_keys(Keys.ENTER)  # it is a button, and the keyboard reaches it
         until(browser, lambda: votes() == [1])
         (line,) = map(json.loads, kept.read_text("utf-8").splitlines())
@@ -263,16 +403,14 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
         browser.get("about:blank")
         browser.get(f"{address}/?query=%E7%8C%AB")
         until(browser, lambda: pressed(0) and not pressed(1))
-        card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
-        browser.execute_script("arguments[0].click()", card)
-        large = "[role=dialog] .pl-thumbs button"
-        until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, large)[0]).click()
+        open_first(browser)
+        until(browser, lambda: find(browser, ".pl-about .pl-thumbs button"))[0].click()
         until(browser, lambda: votes() == [1, 0])
-        assert not pressed(0), "the card behind it knows"
+        assert not pressed(0), "the tile behind it knows"
 
         script = "for (const thumb of arguments) thumb.click()"
         browser.get(f"{address}/?query=dog")
-        until(browser, lambda: len(thumbs()) == 48 and "dog" in browser.current_url)
+        until(browser, lambda: len(thumbs()) == 120 and "dog" in browser.current_url)
         browser.execute_script(script, *thumbs()[::2][:6])  # faster than they can be kept
         until(browser, lambda: votes() == [1, 0] + [1] * 6)
     finally:
@@ -375,10 +513,8 @@ def test_hostile_text_is_shown_as_text(browser, address, hostile):
         until(browser, lambda text=text: page_text(browser).count(text) >= 2)
     check_page(browser, address)
     for text in HOSTILE[1:2]:
-        card = browser.find_element(By.CSS_SELECTOR, "[class*='st-key-open-'] button")
-        browser.execute_script("arguments[0].click()", card)
-        until(browser, lambda: browser.find_element(By.CSS_SELECTOR, "[role=dialog] .pl-large"))
-        until(browser, lambda: "About it" in page_text(browser))
+        viewer = open_first(browser)
+        until(browser, lambda viewer=viewer: "About it" in viewer.text)
         check_page(browser, address)
         query = quote('"' + text.replace('"', "") + '"')
         browser.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.permissions import Permissions, set_permissions
+from app.results import PAGE_SIZE
 from app.services import load_collection_model
 from embedder.families import starter
 from indexer.errors import CollectionError
@@ -39,9 +41,21 @@ def shown(tested: AppTest) -> str:
     )
 
 
+def read_data(tested: AppTest, component: str) -> dict | None:
+    """What the page gives one of its components; None where it is not shown."""
+    found = (element.proto for element in tested.get("bidi_component"))
+    return next((json.loads(p.json) for p in found if p.component_name == component), None)
+
+
+def list_hits(tested: AppTest) -> list[dict]:
+    """The hits that the page gives the grid, in order."""
+    data = read_data(tested, "polylens_results")
+    return data["page"]["hits"] if data else []
+
+
 def opens(tested: AppTest) -> list[str]:
-    """The names on the cards, in order."""
-    return [b.label.removeprefix("Open ") for b in tested.button if b.label.startswith("Open ")]
+    """The names of the files, in order."""
+    return [hit["name"] for hit in list_hits(tested)]
 
 
 def test_without_a_collection_it_says_how_to_begin(empty_store, page):
@@ -50,7 +64,27 @@ def test_without_a_collection_it_says_how_to_begin(empty_store, page):
 
 
 def test_browsing_shows_pictures(app_store, page):
-    assert len(opens(page())) == 24
+    tested = page()
+    assert len(opens(tested)) == PAGE_SIZE
+    assert read_data(tested, "polylens_results")["status"] == "94 items"
+    assert not any(hit["match"] or hit["vote"] for hit in list_hits(tested))
+
+
+def test_the_box_keeps_the_words(app_store, page):
+    box = read_data(page(query="a cat -dog"), "polylens_searchbox")
+    assert (box["words"], box["has_terms"]) == ("a cat -dog", True)
+    assert {"text": "wild", "kind": "tag", "filter": ["tags", "wild"]} in box["suggestions"]
+    chips = page(query="a cat -dog").get("popover")
+    assert [chip.proto.popover.label for chip in chips] == ["a cat", "not dog"]
+    assert not page(query="a cat").get("popover"), "the box says it already"
+
+
+def test_weak_hits_come_under_a_line(app_store, page):
+    tested = page(query="cat")
+    (line,) = read_data(tested, "polylens_results")["page"]["headings"].items()
+    matches = [hit["match"] for hit in list_hits(tested)]
+    last = max(index for index, match in enumerate(matches) if match != "weak")
+    assert line == (str(last + 1), "Less likely")
 
 
 def test_words_find_pictures_in_japanese(app_store, page):
@@ -61,12 +95,11 @@ def test_words_find_pictures_in_japanese(app_store, page):
 
 
 def test_the_picture_of_more_like_this_comes_first_and_is_marked(app_store, page):
-    found = page(query="tiger")
-    button = next(b for b in found.button if b.label.startswith("Open "))
-    like_this = page(query=f"id:{button.key.removeprefix('open-')}")
-    assert opens(like_this)[0] == opens(found)[0]
-    assert shown(like_this).count("You searched with this") == 1
-    assert "You searched with this" not in shown(found)
+    found = list_hits(page(query="tiger"))
+    like_this = list_hits(page(query=f"id:{found[0]['id']}"))
+    assert like_this[0]["name"] == found[0]["name"]
+    assert [hit["query_match"] for hit in like_this if hit["query_match"]] == ["same"]
+    assert not any(hit["query_match"] for hit in found)
 
 
 def test_a_negative_part_excludes(app_store, page):
@@ -93,7 +126,7 @@ def test_an_unknown_key_or_value_of_a_filter_is_named(app_store, page):
     assert "did you mean 'name'?" in tested.error[0].value
     assert "No item has format=jpg; did you mean" in shown(page(w=["format=jpg"]))
     next(b for b in tested.button if b.label == "Clear the filters").click().run()
-    assert len(opens(tested)) == 24
+    assert len(opens(tested)) == PAGE_SIZE
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path, empty_store, photo, page):
@@ -106,16 +139,6 @@ def test_folders_of_one_name_are_told_apart(tmp_path, empty_store, photo, page):
     assert sorted(folders.options) == ["a/raw 1", "b/raw 1", "c 1"]
     folders.set_value([str(tmp_path / "in" / "a" / "raw")]).run()
     assert opens(tested) == ["0.png"]
-    beyond = page(page="7")
-    assert "There is no page 7." in shown(beyond)
-    next(b for b in beyond.button if b.label == "Show the first page").click().run()
-    assert len(opens(beyond)) == 3
-
-
-def test_pages_follow_each_other(app_store, page):
-    first, second = opens(page()), opens(page(page="2"))
-    assert len(second) == 24
-    assert not set(first) & set(second)
 
 
 def test_a_query_that_matches_nothing_is_marked(app_store, page):
@@ -253,4 +276,8 @@ def _layout_of_another_launcher() -> None:
 
 @pytest.mark.parametrize("name", ["../store", "..", "/etc", "a/../../b", "%2e%2e", "\0"])
 def test_a_collection_in_the_address_is_one_of_the_store(app_store, page, name):
-    assert len(opens(page(c=name))) == 24, "the collection that is configured"
+    tested = page(c=name)
+    assert "There is no collection" in tested.error[0].value
+    assert not opens(tested), "not those of another collection"
+    next(b for b in tested.button if b.label == "Search default").click().run()
+    assert len(opens(tested)) == PAGE_SIZE

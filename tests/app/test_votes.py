@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from app import votes
 from app.media import find_upload, save_upload
@@ -17,8 +15,6 @@ from app.state import Search
 from indexer import feedback
 from indexer.search.filters import make_filters
 from indexer.types import QueryTerm
-
-LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
 
 def search_for(*terms, **more) -> Search:
@@ -81,26 +77,3 @@ def test_votes_that_cannot_be_read_hide_no_hits(record, app_store):
         assert votes.load_votes(CATS) == {}
     finally:
         (app_store / "default" / "feedback.jsonl").rmdir()
-
-
-def pressed(**address) -> list[str]:
-    """The thumbs on the page, `true` for those that are pressed."""
-    tested = AppTest.from_file(str(LAYOUT), default_timeout=60)
-    for key, value in address.items():
-        tested.query_params[key] = value
-    tested.run()
-    assert not tested.exception, tested.exception
-    html = "\n".join(element.proto.body for element in tested.get("html"))
-    return re.findall(r'data-vote="-?1" aria-pressed="(\w+)"', html)
-
-
-def test_a_search_shows_thumbs_and_browsing_does_not(record):
-    assert pressed() == []
-    assert pressed(q=["cat"]) == ["false"] * 48
-    votes.record_vote(CATS, record, -1)
-    assert pressed(q=["cat"])[:4] == ["false", "true", "false", "false"], "the cat comes first"
-
-
-def test_the_dialog_has_thumbs_too(record):
-    assert pressed(open=record.id) == []
-    assert pressed(q=["cat"], open=record.id) == ["false"] * 50

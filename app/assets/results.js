@@ -1,0 +1,336 @@
+// The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
+import { Grid, make, makeText } from "./grid.js";
+import { Viewer } from "./viewer.js";
+
+const HEIGHTS = { min: 110, max: 360, usual: 210 }; // pixels of a row
+const HEIGHT_KEY = "polylens-row-height"; // in the browser's local storage
+const AHEAD = "1500px"; // of the screen's end, more is loaded
+const MATCHES = { same: "You searched with this", copy: "A copy of yours" };
+const VOTES = [[1, "Thumbs up"], [-1, "Thumbs down"]];
+const mounted = new WeakMap();
+
+export default function mount(component) {
+  const { parentElement } = component;
+  let results = mounted.get(parentElement);
+  if (results?.isSame(component.data)) results.component = component;
+  else {
+    results?.remove();
+    results = new Results(component);
+    mounted.set(parentElement, results);
+  }
+  return () => {
+    mounted.get(parentElement)?.remove();
+    mounted.delete(parentElement);
+  };
+}
+
+/** Ask a route of this app; an error has a sentence for the person. */
+export async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(new URL(path, document.baseURI), options);
+  } catch {
+    throw new Error("The app does not answer. Is it still running?");
+  }
+  if (answer.status === 401) throw new Error("You are logged out. Reload the page to log in.");
+  const body = await answer.json().catch(() => ({ error: `The app answered with ${answer.status}.` }));
+  if (!answer.ok) throw new Error(body.error);
+  return body;
+}
+
+class Results {
+  constructor(component) {
+    this.component = component;
+    const { data, parentElement } = component;
+    this.data = data;
+    this.page = data.page;
+    this.byId = new Map();
+    this.isLoading = false;
+    this.bar = this.makeSelectionBar();
+    const root = make("div", { class: "pl-grid" });
+    this.end = make("div", { class: "pl-end" });
+    this.root = make("div", { class: "pl-results" }, this.makeHead(), root, this.end, this.bar);
+    parentElement.replaceChildren(this.root);
+    this.grid = new Grid(root, {
+      renderTile: (hit) => this.renderTile(hit),
+      open: (id) => this.open(id),
+      select: (ids) => this.showSelection(ids),
+      height: readHeight(),
+    });
+    this.viewer = new Viewer(this.root, this, this.makeActions(), () => this.onClosed());
+    this.add(this.page);
+    this.scroller = parentElement.closest("[data-testid=stMain]") ?? document.scrollingElement;
+    this.more = new IntersectionObserver(
+      (entries) => entries.some((entry) => entry.isIntersecting) && this.loadMore(),
+      { root: this.scroller === document.scrollingElement ? null : this.scroller, rootMargin: AHEAD }
+    );
+    this.more.observe(this.end);
+    this.listeners = new AbortController();
+    const { signal } = this.listeners;
+    this.scroller.addEventListener("scroll", () => this.keepPosition(), { signal, passive: true });
+    window.addEventListener("hashchange", () => this.followHash(), { signal });
+    window.addEventListener("popstate", () => this.followHash(), { signal });
+    this.restorePosition().then(() => this.followHash(data.open));
+  }
+
+  /** Whether nothing that is shown has changed. */
+  isSame(data) {
+    return data.address === this.data.address && JSON.stringify(data.page.hits) === this.first;
+  }
+
+  remove() {
+    this.listeners.abort();
+    this.more.disconnect();
+    this.viewer.close();
+    this.grid.remove();
+    this.root.remove();
+  }
+
+  // Pages
+
+  add(page) {
+    if (!this.first) this.first = JSON.stringify(page.hits);
+    this.page = page;
+    for (const hit of page.hits) this.byId.set(hit.id, hit);
+    this.grid.append(page.hits, page.headings);
+    this.end.replaceChildren();
+  }
+
+  async loadMore(limit = "") {
+    if (this.isLoading || !this.page.more) return;
+    this.isLoading = true;
+    try {
+      const { token } = this.page;
+      const offset = this.grid.hits.length;
+      this.add(await ask(`api/search?${this.data.address}&offset=${offset}&token=${token}&limit=${limit}`));
+    } catch (error) {
+      const retry = make("button", { class: "pl-action", type: "button" }, "Retry");
+      retry.addEventListener("click", () => this.loadMore());
+      this.end.replaceChildren(make("p", { role: "alert" }, error.message), retry);
+      return;
+    } finally {
+      this.isLoading = false;
+    }
+    // what was added may not fill the screen: the observer only tells changes
+    this.more.unobserve(this.end);
+    this.more.observe(this.end);
+  }
+
+  // The position in the list survives back, forward and reload: the history entry has it
+
+  keepPosition() {
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => {
+      const position = { top: this.scroller.scrollTop, count: this.grid.hits.length };
+      history.replaceState({ ...history.state, position }, "");
+    }, 150);
+  }
+
+  async restorePosition() {
+    const { top, count } = history.state?.position ?? {};
+    if (!top) return;
+    if (count > this.grid.hits.length) await this.loadMore(count - this.grid.hits.length);
+    this.scroller.scrollTop = top;
+  }
+
+  // What is shown
+
+  makeHead() {
+    const range = make("input", {
+      type: "range", min: HEIGHTS.min, max: HEIGHTS.max, value: readHeight(),
+      "aria-label": "Size of the pictures", title: "Size of the pictures",
+    });
+    range.addEventListener("input", () => {
+      localStorage.setItem(HEIGHT_KEY, range.value);
+      this.grid.setHeight(Number(range.value));
+    });
+    return make("div", { class: "pl-head" }, make("span", { role: "status" }, this.data.status), range);
+  }
+
+  renderTile(hit) {
+    const link = make("a", { href: `#open=${hit.id}`, class: "pl-link", "aria-label": hit.title });
+    if (hit.kind === "text") link.append(makeText("blockquote", { class: "pl-text" }, hit));
+    else {
+      const image = make("img", { src: hit.thumb, alt: "", loading: "lazy", decoding: "async" });
+      image.addEventListener("load", () => image.classList.add("pl-loaded"), { once: true });
+      link.append(image);
+    }
+    const caption = make("div", { class: "pl-caption" }, makeText("span", {}, { text: hit.title, language: hit.language }));
+    if (hit.match) caption.append(make("span", { class: "pl-score" }, hit.match));
+    const badges = [];
+    if (hit.duplicates.length) badges.push(make("span", { class: "pl-badge", title: "Near-duplicates" }, `+${hit.duplicates.length}`));
+    if (hit.query_match) badges.push(make("span", { class: "pl-badge pl-match" }, MATCHES[hit.query_match]));
+    return [link, caption, ...badges, this.makeThumbs(hit, -1)].filter(Boolean);
+  }
+
+  /** In the grid, the Tab key leads from tile to tile: votes by the keyboard are for the viewer. */
+  makeThumbs(hit, tabindex = 0) {
+    if (!this.data.votes) return null;
+    const buttons = VOTES.map(([vote, label]) => {
+      const button = make("button", {
+        type: "button", "data-vote": vote, "aria-label": label, tabindex,
+        title: `${label}. ${this.data.votes}`, "aria-pressed": hit.vote === vote,
+      });
+      button.addEventListener("click", (event) => {
+        event.stopPropagation();
+        this.vote(hit, hit.vote === vote ? 0 : vote);
+      });
+      return button;
+    });
+    return make("span", { class: "pl-thumbs", "data-id": hit.id }, ...buttons);
+  }
+
+  /** Votes are sent one after the other, so that the last one counts. */
+  vote(hit, vote) {
+    const before = hit.vote;
+    this.showVote(hit, vote);
+    const send = () => ask(`api/votes?${this.data.address}`, post({ id: hit.id, vote }));
+    this.voting = (this.voting ?? Promise.resolve()).then(send).catch((error) => {
+      this.showVote(hit, before);
+      this.say(error.message);
+    });
+  }
+
+  showVote(hit, vote) {
+    hit.vote = vote;
+    const known = this.byId.get(hit.id);
+    if (known) known.vote = vote;
+    for (const button of this.root.querySelectorAll(`.pl-thumbs[data-id="${hit.id}"] [data-vote]`))
+      button.setAttribute("aria-pressed", Number(button.dataset.vote) === vote);
+  }
+
+  /** Say something for some seconds. */
+  say(text) {
+    const note = make("div", { class: "pl-toast", role: "alert" }, text);
+    (this.viewer.isOpen ? this.viewer.dialog : this.root).append(note);
+    setTimeout(() => note.remove(), 5000);
+  }
+
+  // The selection
+
+  makeSelectionBar() {
+    const action = (label, run) => {
+      const button = make("button", { type: "button", class: "pl-action" }, label);
+      button.addEventListener("click", run);
+      return button;
+    };
+    const count = make("span", { role: "status" });
+    const bar = make("div", { class: "pl-selection", hidden: "" }, count,
+      action("Find like these", () => this.search(this.selection.map((id) => `id:${id}`).join(" "))),
+      action("Copy paths", () => this.copy(this.selection.map((id) => this.byId.get(id).path).join("\n"))),
+      action("Clear", () => this.grid.clearSelection()));
+    bar.count = count;
+    return bar;
+  }
+
+  showSelection(ids) {
+    this.selection = ids;
+    this.bar.hidden = !ids.length;
+    this.bar.count.textContent = `${ids.length} selected`;
+  }
+
+  async copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      this.say("Copied");
+    } catch {
+      this.say("The browser does not allow to copy here.");
+    }
+  }
+
+  // The viewer: the item that is open is behind the # of the address
+
+  open(id) {
+    const url = `#open=${id}`;
+    if (readOpen()) history.replaceState(history.state, "", url);
+    else {
+      history.pushState(history.state, "", url);
+      this.hasPushed = true;
+    }
+    this.followHash();
+  }
+
+  followHash(given) {
+    const id = readOpen() ?? given;
+    if (id) this.viewer.show(id);
+    else this.viewer.close();
+  }
+
+  onClosed() {
+    const id = this.viewer.id ?? readOpen();
+    if (readOpen()) {
+      if (this.hasPushed) history.back();
+      else history.replaceState(history.state, "", location.pathname + location.search);
+    }
+    this.hasPushed = false;
+    this.viewer.id = null;
+    const index = this.grid.hits.findIndex((hit) => hit.id === id);
+    if (index >= 0) this.grid.focus(index);
+  }
+
+  hit(id) {
+    return this.byId.get(id);
+  }
+
+  /** What a strip shows of an item of which only the id is known. */
+  get tile() {
+    const { collection } = this.data;
+    return (id) => this.byId.get(id) ?? { id, title: "Near-duplicate", thumb: `picture/thumb/${collection}/${id}` };
+  }
+
+  next(id, step) {
+    const index = this.grid.hits.findIndex((hit) => hit.id === id);
+    if (index < 0) return null;
+    if (step > 0 && index + 4 > this.grid.hits.length) this.loadMore();
+    return this.grid.hits[index + step]?.id ?? null;
+  }
+
+  load(id) {
+    return ask(`api/items/${this.data.collection}/${id}?${this.data.address}`);
+  }
+
+  async findSimilar(id) {
+    const query = new URLSearchParams({ c: this.data.collection, query: `id:${id}`, limit: 13 });
+    const { hits } = await ask(`api/search?${query}`);
+    const similar = hits.filter((hit) => hit.id !== id);
+    for (const hit of similar) if (!this.byId.has(hit.id)) this.byId.set(hit.id, hit);
+    return similar;
+  }
+
+  makeActions() {
+    return {
+      open: (id) => this.open(id),
+      makeThumbs: (item) => this.makeThumbs(this.byId.get(item.id) ?? item),
+      searchLike: (item) => this.search(`id:${item.id}`),
+      addWords: (item) => this.search(this.join(`id:${item.id}`), true),
+      exclude: (item) => this.search(this.join(`-id:${item.id}`)),
+      copyPath: (item) => this.copy(item.paths[0]),
+    };
+  }
+
+  /** The query of this page and another term. */
+  join(term) {
+    const { query } = this.data;
+    return query && query !== term ? `${query} ${term}` : term;
+  }
+
+  search(query, focus = false) {
+    this.hasPushed = false;
+    history.replaceState(history.state, "", location.pathname + location.search);
+    this.viewer.close();
+    this.component.setTriggerValue("search", { query, focus });
+  }
+}
+
+export function post(body) {
+  return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+}
+
+function readOpen() {
+  return /^#open=([0-9a-f-]{36})$/.exec(location.hash)?.[1] ?? null;
+}
+
+function readHeight() {
+  const height = Number(localStorage.getItem(HEIGHT_KEY));
+  return height >= HEIGHTS.min && height <= HEIGHTS.max ? height : HEIGHTS.usual;
+}

@@ -1,0 +1,234 @@
+"""The hits of a search as JSON: for the grid of results, a page at a time, and for the viewer."""
+
+from __future__ import annotations
+
+import threading
+import time
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app import votes
+from app.caching import SharedCache
+from app.media import original_url, thumbnail_url
+from app.services import open_searcher
+from app.state import Search
+from indexer.errors import QueryError
+from indexer.search.explanation import NO_REASON, format_reason
+from indexer.search.searcher import Searcher
+from indexer.types import Caption, FieldFilter, Hit, Payload, SearchResults
+
+PAGE_SIZE = 60
+MAX_PAGE_SIZE = 1_000
+FIRST_RANKED = 120  # hits that are ranked for a first page
+MAX_RANKED = 3_000  # of a query; whoever wants more says more
+EXCERPT_LENGTH = 260  # characters of a text
+TAIL_HEADING = "Less likely"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of the grid.
+
+    Attributes:
+        hits: What the grid shows of each hit.
+        headings: Lines between the hits: index in the whole list -> text.
+        more: Whether there is a next page.
+        token: Names the ranked list that the next pages are of.
+        results: What the search answered, of the first page.
+    """
+
+    hits: list[Json]
+    headings: Mapping[int, str]
+    more: bool
+    token: str
+    results: SearchResults
+
+    def to_json(self) -> Json:
+        """What the grid reads."""
+        return {
+            "hits": self.hits,
+            "headings": {str(index): text for index, text in self.headings.items()},
+            "more": self.more,
+            "token": self.token,
+        }
+
+
+class RankedHits:
+    """The hits of one query, ranked as far as somebody has looked. Thread-safe.
+
+    The pages of one list agree: nothing is shown twice, or left out, because a deeper search ranks
+    a little differently.
+    """
+
+    def __init__(self, search: Search, searcher: Searcher) -> None:
+        self._search, self._searcher = search, searcher
+        self._lock = threading.Lock()
+        self.first = searcher.search(search.to_query(limit=FIRST_RANKED))
+        self.hits = list(self.first.hits)
+        self._more = self.first.has_more
+        # afterwards a weaker hit may come before a stronger one: the line is drawn once
+        leading = self.first.num_leading
+        self.tail = leading if self.first.matches and 0 < leading < len(self.hits) else None
+
+    def load(self, offset: int, limit: int) -> tuple[list[Hit], bool]:
+        """The hits of a page, and whether there are more. Raises what a search raises."""
+        end = min(offset + limit, MAX_RANKED)
+        with self._lock:
+            while self._more and len(self.hits) < end:
+                depth = min(max(2 * len(self.hits), end), MAX_RANKED)
+                found = self._searcher.search(self._search.to_query(limit=depth))
+                shown = {id for hit in self.hits for id in (hit.id, *hit.duplicates)}
+                new = [hit for hit in found.hits if hit.id not in shown]
+                self.hits += new
+                self._more = found.has_more and depth < MAX_RANKED and bool(new)
+            return self.hits[offset:end], self._more or len(self.hits) > end
+
+
+_rankings: SharedCache[RankedHits] = SharedCache(32)
+
+
+def load_page(
+    search: Search, offset: int = 0, limit: int = PAGE_SIZE, token: str | None = None
+) -> Page:
+    """Search, or continue the list of an earlier search.
+
+    Args:
+        search: What is looked for.
+        offset: Hits before the page.
+        limit: Hits of the page.
+        token: That of the first page; None searches anew.
+
+    Raises:
+        QueryError, StoreError, CollectionError, EmbedderError: The search failed.
+    """
+    searcher = open_searcher(search.collection)
+    token = token or f"{time.time_ns():x}"
+    headings: dict[int, str] = {}
+    if search.terms:
+        version = (token, id(searcher))
+        ranked = _rankings.get(search.address, lambda: RankedHits(search, searcher), version)
+        hits, more = ranked.load(offset, limit)
+        first = ranked.first
+        if ranked.tail is not None and offset <= ranked.tail < offset + limit:
+            headings = {ranked.tail: TAIL_HEADING}
+    else:
+        first = searcher.search(search.to_query(limit=limit, offset=offset))
+        hits, more = list(first.hits), first.has_more
+    voted = votes.load_votes(search) if search.terms else {}
+    described = [describe_hit(search, hit) | {"vote": voted.get(hit.id, 0)} for hit in hits]
+    return Page(hits=described, headings=headings, more=more, token=token, results=first)
+
+
+def describe_hit(search: Search, hit: Hit) -> Json:
+    """What the grid shows of a hit."""
+    return _describe(search, hit.id, hit.payload) | {
+        "match": hit.match,
+        "query_match": hit.query_match,
+        "duplicates": list(hit.duplicates),
+    }
+
+
+def describe_item(search: Search, id: str) -> Json | None:
+    """What the viewer shows of a point; None where the collection has no such point.
+
+    Raises `StoreError`, `QueryError`, `EmbedderError`.
+    """
+    searcher = open_searcher(search.collection)
+    records = searcher.collection.store.retrieve([id])
+    if not records:
+        return None
+    payload = records[0].payload
+    return _describe(search, id, payload) | {
+        "text": payload.get("text"),
+        "captions": [
+            {"text": caption["text"], "language": caption.get("language")}
+            for caption in payload.get("captions") or ()
+        ],
+        "facts": list(_list_facts(payload)),
+        "paths": payload.get("paths") or [],
+        "reasons": _explain(search, id, payload, searcher),
+        "vote": votes.load_votes(search).get(id, 0) if search.terms else 0,
+    }
+
+
+def _describe(search: Search, id: str, payload: Payload) -> Json:
+    title = choose_title(payload, search)
+    is_text = payload["kind"] == "text"
+    return {
+        "id": id,
+        "kind": payload["kind"],
+        "name": payload["name"],
+        "title": title.text,
+        "language": title.language,
+        "path": next(iter(payload.get("paths") or ()), ""),
+        "text": str(payload["text"])[:EXCERPT_LENGTH] if is_text else None,
+        "width": payload.get("width"),
+        "height": payload.get("height"),
+        "thumb": None if is_text else thumbnail_url(search.collection, id),
+        "original": None if is_text else original_url(search.collection, id),
+    }
+
+
+def choose_title(payload: Payload, search: Search) -> Caption:
+    """A caption, preferably in the script of the query, then English; else the name of the file."""
+    captions = [
+        Caption(str(caption["text"]), caption.get("language"))
+        for caption in payload.get("captions") or ()
+    ]
+    scripts = {_find_script(term.text) for term in search.terms if term.text}
+    alike = [caption for caption in captions if _find_script(caption.text) in scripts]
+    english = [caption for caption in captions if caption.language == "en"]
+    return next(iter([*alike, *english, *captions]), Caption(str(payload["name"])))
+
+
+def _find_script(text: str) -> str:
+    """The Unicode script of the first letter (`CJK`, `ARABIC`, ...); kana counts as CJK."""
+    letter = next((character for character in text if character.isalpha()), "")
+    name = unicodedata.name(letter, "").split(" ")[0] if letter else ""
+    return "CJK" if name in {"HIRAGANA", "KATAKANA"} else name
+
+
+def _explain(search: Search, id: str, payload: Payload, searcher: Searcher) -> list[Json]:
+    """What matched which part of the query: the same query, filtered to this content."""
+    if not search.terms:
+        return []
+    query = replace(
+        search.to_query(limit=50),
+        filters={"content": FieldFilter((str(payload["content"]),))},
+        group_duplicates=False,
+        min_strength=0.0,
+    )
+    try:
+        hit = next((hit for hit in searcher.search(query) if hit.id == id), None)
+    except QueryError:  # as where the image of the query was deleted
+        return []
+    return [
+        {
+            "label": part.label,
+            "share": part.share,
+            "reasons": [*map(_make_sentence, map(format_reason, part.reasons))]
+            or [_make_sentence(NO_REASON)],
+        }
+        for part in (hit.explanation.parts if hit else ())
+    ]
+
+
+def _make_sentence(phrase: str) -> str:
+    return phrase[:1].upper() + phrase[1:]
+
+
+def _list_facts(payload: Payload) -> list[tuple[str, str]]:
+    size = f"{payload['width']} × {payload['height']}" if "width" in payload else ""
+    kilobytes = f"{payload['bytes'] / 1000:,.0f} kB" if "bytes" in payload else ""
+    facts = {
+        "Taken": str(payload.get("taken", "")).replace("T", " "),
+        "Camera": payload.get("camera", ""),
+        "Size": " · ".join(filter(None, [size, kilobytes, payload.get("format", "")])),
+        "Tags": ", ".join(payload.get("tags") or ()),
+        **payload.get("meta", {}),
+    }
+    return [(key, str(value)) for key, value in facts.items() if str(value)]

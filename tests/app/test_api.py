@@ -1,0 +1,205 @@
+"""The JSON routes that the app's pages ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app import api, components, results, services
+from app.services import open_searcher
+from indexer import feedback
+
+ROOT = Path(__file__).parents[2]
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def client(app_store) -> Iterator[TestClient]:
+    yield TestClient(Starlette(routes=[*api.build_routes(), *components.build_routes()]))
+    (app_store / "default" / "feedback.jsonl").unlink(missing_ok=True)
+
+
+def search(client, query: str = "", status: int = 200, **params) -> dict:
+    answer = client.get("/api/search", params={"c": "default", "query": query, **params})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def list_ids(page: dict) -> list[str]:
+    return [hit["id"] for hit in page["hits"]]
+
+
+def test_a_hit_has_what_the_grid_shows(client):
+    hit = search(client, "猫", limit=1)["hits"][0]
+    assert (hit["name"], hit["kind"], hit["match"]) == ("chelsea.jpg", "image", "strong")
+    assert (hit["title"], hit["language"]) == ("茶トラの猫がカメラを見ている", "ja")
+    assert hit["width"] / hit["height"] == pytest.approx(1.5, abs=0.01)
+    assert hit["thumb"] == f"picture/thumb/default/{hit['id']}"
+    assert hit["path"].endswith("chelsea.jpg")
+
+
+def test_a_title_is_in_the_script_of_the_query_else_english(client):
+    def find_title(query: str) -> str:
+        return search(client, query, limit=1)["hits"][0]["title"]
+
+    assert find_title("قطة") == "قطة برتقالية تنظر إلى الكاميرا"
+    assert find_title("кошка") == "A ginger cat looks into the camera"
+
+
+def test_the_pages_of_a_search_hold_each_hit_once(client):
+    """A deeper search ranks more candidates: the pages are of one list all the same."""
+    first = search(client, "dog", limit=10)
+    ids, more, offset = list_ids(first), first["more"], 10
+    while more:
+        page = search(client, "dog", offset=offset, limit=7, token=first["token"])
+        ids += list_ids(page)
+        more, offset = page["more"], offset + 7
+    assert len(ids) == len(set(ids))
+    folded = {id for hit in first["hits"] for id in hit["duplicates"]}
+    assert not set(ids) & folded
+    assert len(ids) + len(folded) <= 94 <= len(ids) + 10
+    assert search(client, "dog", offset=500, token=first["token"])["hits"] == []
+
+
+def test_a_list_whose_server_was_restarted_goes_on(client):
+    first = search(client, "dog", limit=10)
+    results._rankings.clear()
+    second = search(client, "dog", offset=10, limit=10, token=first["token"])
+    assert not set(list_ids(first)) & set(list_ids(second))
+
+
+def test_browsing_shows_all(client):
+    ids = [id for start in (0, 40, 80) for id in list_ids(search(client, offset=start, limit=40))]
+    assert len(ids) == len(set(ids)) == 94
+    assert not search(client, offset=80, limit=40)["more"]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"c": "../default"}, "Name a collection"),
+        ({"c": ""}, "Name a collection"),
+        ({"w": "nmae=x"}, "did you mean 'name'?"),
+        ({"query": "img:" + "0" * 32}, "was deleted"),
+        ({"offset": "-1"}, "offset is a number"),
+        ({"limit": "9" * 30}, "limit is a number"),
+    ],
+)
+def test_a_bad_request_is_answered_with_a_sentence(client, params, message):
+    assert message in search(client, status=400, **params)["error"]
+
+
+def test_a_collection_that_is_gone_is_not_another(client):
+    assert "gone" in search(client, "dog", c="gone", status=404)["error"]
+
+
+def test_an_item_has_what_the_viewer_shows(client):
+    hit = search(client, "cat", limit=1)["hits"][0]
+    item = client.get(f"/api/items/default/{hit['id']}", params={"query": "cat"}).json()
+    assert ("ar", "قطة برتقالية تنظر إلى الكاميرا") in [
+        (caption["language"], caption["text"]) for caption in item["captions"]
+    ]
+    (part,) = item["reasons"]
+    assert part["label"] == "cat"
+    assert part["reasons"][0].endswith("has “cat”")
+    assert ["Size", "451 × 300 · 27 kB · jpeg"] in item["facts"]
+    assert item["paths"][0].endswith("chelsea.jpg")
+    assert client.get(f"/api/items/default/{hit['id']}").json()["reasons"] == []
+
+
+def test_a_text_is_whole_in_the_viewer(client):
+    (note,) = search(client, w="kind=text")["hits"]
+    item = client.get(f"/api/items/default/{note['id']}").json()
+    assert item["text"].startswith(note["text"])
+    assert item["thumb"] is item["original"] is None
+
+
+@pytest.mark.parametrize("id", [NOBODY, "x", "..%2f..%2fetc"])
+def test_an_item_that_is_not_there(client, id):
+    assert client.get(f"/api/items/default/{id}").status_code == 404
+
+
+def vote(client, id: str, value: object, query: str = "cat"):
+    address = {"c": "default", "query": query}
+    return client.post("/api/votes", params=address, json={"id": id, "vote": value})
+
+
+def test_a_vote_is_recorded_and_withdrawn(client, app_store):
+    hit = search(client, "cat", limit=1)["hits"][0]
+    assert vote(client, hit["id"], -1).json() == {"vote": -1}
+    assert search(client, "cat", limit=1)["hits"][0]["vote"] == -1
+    item = client.get(f"/api/items/default/{hit['id']}", params={"query": "cat"})
+    assert item.json()["vote"] == -1
+    assert search(client, "dog", limit=94)["hits"][0]["vote"] == 0
+    (kept,) = feedback.read_votes(app_store / "default")
+    assert kept.query.parts[0].text == "cat"
+    vote(client, hit["id"], 0)
+    assert search(client, "cat", limit=1)["hits"][0]["vote"] == 0
+
+
+def test_votes_of_many_visitors_are_all_kept(client, app_store):
+    ids = list_ids(search(client, "cat", limit=20))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda id: vote(client, id, 1).status_code, ids))
+    assert set(answers) == {200}
+    assert {kept.id for kept in feedback.read_votes(app_store / "default")} == set(ids)
+
+
+def test_a_vote_without_a_search_or_a_hit_is_refused(client):
+    hit = search(client, "cat", limit=1)["hits"][0]
+    assert vote(client, NOBODY, 1).status_code == 404
+    for refused in (
+        vote(client, hit["id"], 1, query=""),
+        vote(client, hit["id"], 5),
+        vote(client, hit["id"], None),
+        vote(client, "x", 1),
+        client.post("/api/votes?c=default&query=cat", content=b"x" * 5000),
+    ):
+        assert refused.status_code == 400
+        assert refused.json()["error"]
+
+
+def test_an_image_is_uploaded_and_searched_with(client):
+    data = (ROOT / "samples" / "animals" / "chelsea.jpg").read_bytes()
+    name = client.post("/api/uploads", content=data).json()["name"]
+    hit = search(client, f"img:{name}")["hits"][0]
+    assert (hit["name"], hit["query_match"]) == ("chelsea.jpg", "same")
+
+
+def test_a_file_that_is_no_image_or_too_large_is_refused(client, monkeypatch):
+    answer = client.post("/api/uploads", content=b"# not an image")
+    assert answer.status_code == 400
+    assert "not in a known image format" in answer.json()["error"]
+    monkeypatch.setenv("POLYLENS_MAX_BYTES", "1000000")
+    services.configure()
+    answer = client.post("/api/uploads", content=b"\xff\xd8\xff" + b"0" * 1_000_001)
+    assert answer.status_code == 400
+    assert "too large" in answer.json()["error"]
+
+
+def test_modules_are_served_and_nothing_else(client):
+    answer = client.get("/assets/results.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    again = client.get("/assets/results.js", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    for name in ("style.css", "..%2fstyle.css", "../api.py", "x.js"):
+        assert client.get(f"/assets/{name}").status_code == 404
+
+
+def test_a_page_of_a_search_finds_its_list_again(client):
+    """The next page takes what was ranked for the first."""
+    searcher = open_searcher("default")
+    first = search(client, "horse", limit=10)
+    asked = []
+    original = searcher.search
+    searcher.search = lambda query: asked.append(query) or original(query)
+    try:
+        search(client, "horse", offset=10, limit=50, token=first["token"])
+        assert asked == []
+    finally:
+        del searcher.search
