@@ -18,6 +18,7 @@ export default function mount(component) {
     results = new Results(component);
     mounted.set(parentElement, results);
   }
+  results.addressOfPage = location.search;
   return () => {
     mounted.get(parentElement)?.remove();
     mounted.delete(parentElement);
@@ -79,6 +80,7 @@ class Results {
   }
 
   remove() {
+    clearTimeout(this.keeping);
     this.listeners.abort();
     this.more.disconnect();
     this.viewer.close();
@@ -121,6 +123,8 @@ class Results {
   keepPosition() {
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => {
+      // after back, the entry is another one at once, and its results come later
+      if (location.search !== this.addressOfPage) return;
       const position = { top: this.scroller.scrollTop, count: this.grid.hits.length };
       history.replaceState({ ...history.state, position }, "");
     }, 150);
