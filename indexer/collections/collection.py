@@ -121,10 +121,7 @@ class OpenCollection:
     def set_texts(self, texts: TextIndexing) -> None:
         """Record what the points have for searches by words from now on."""
         self._backend.set_texts(self.name, self.active_index, texts)
-        server = self.active_index.server_collection
-        if server is not None:
-            server = replace(server, metadata={**server.metadata, **texts.to_meta()})
-        self.active_index = replace(self.active_index, texts=texts, server_collection=server)
+        self.active_index = replace(self.active_index, texts=texts)
 
     def mark_ingested(self) -> None:
         """Record the current time as the end of the last ingest."""

@@ -238,8 +238,9 @@ def _read_metadata_file(file: Path) -> Meta:
 def write_metadata(path: Path, meta: Meta) -> None:
     """Replace the file atomically and durably; its format keeps out programs that know one index,
     or only the first version of what is searched by words."""
-    texts = [TextIndexing.from_meta(index).version for index in (meta, meta.get("old", {}))]
-    content = {**meta, "format": FORMAT if max(texts) > 1 else 2 if meta.get("index") else 1}
+    texts = [TextIndexing.from_meta(index) for index in (meta, meta.get("old", {}))]
+    older = 2 if meta.get("index") else 1
+    content = {**meta, "format": older if all(one.is_first for one in texts) else FORMAT}
     text = json.dumps(content, indent=2, ensure_ascii=False)
     write_file(path / METADATA_FILE, text, mode=PRIVATE)
     if path.parent.name != INDEXES:

@@ -296,12 +296,12 @@ class QdrantBackend:
         self._update_metadata(index, texts.to_meta())
 
     def mark_ingested(self, name: str, index: CollectionIndex) -> None:
-        self._update_metadata(index, {"ingested": current_time(), **index.texts.to_meta()})
+        self._update_metadata(index, {"ingested": current_time()})
 
     def _update_metadata(self, index: CollectionIndex, change: Meta) -> None:
-        server = index.server_collection or self._describe(index.key)
-        meta = {**server.metadata, "key": index.key, **change}
-        meta["format"] = FORMAT if TextIndexing.from_meta(meta).version > 1 else 2
+        current = self._describe(index.key).metadata  # another machine may have changed it
+        meta = {**current, "key": index.key, **change}
+        meta["format"] = 2 if TextIndexing.from_meta(meta).is_first else FORMAT
         self._call(
             lambda client: client.update_collection(index.key, metadata={METADATA_KEY: meta})
         )

@@ -9,8 +9,8 @@ from typing import Any
 from indexer.stores.base import TENANT_KEY, Schema
 
 FORMAT = 3
-"""The newest readable format: 1 has one index, 2 may have several, 3 has version 2 of
-`TextIndexing`."""
+"""The newest readable format: 1 has one index, 2 may have several, 3 may have names, and words of
+version 2 of `TextIndexing`."""
 
 IMAGE, TEXT, NAME, BM25 = "image", "text", "name", "bm25"
 
@@ -35,6 +35,12 @@ class TextIndexing:
     def from_meta(cls, meta: Mapping[str, Any]) -> TextIndexing:
         """Parse what an index's metadata says; nothing is version 1."""
         return cls(bool(meta.get("names", False)), int(meta.get("text_version", 1)))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether programs that know no names can use the index; a merge may set its version back
+        while it has some."""
+        return self.version == 1 and not self.names
 
     @property
     def is_outdated(self) -> bool:

@@ -18,6 +18,8 @@ from indexer.collections.collection import (
     list_collections,
     summarize,
 )
+from indexer.collections.local import read_metadata
+from indexer.collections.schema import FORMAT, TextIndexing
 from indexer.errors import CollectionError, ConfigError, StoreBusyError
 from indexer.types import Record
 
@@ -85,6 +87,22 @@ def test_a_collection_from_creation_to_deletion(config, place, name, card):
     assert not place.local_dir(name).exists()
     with pytest.raises(CollectionError, match="no collection"):
         delete_collection(config)
+
+
+def test_what_another_process_has_recorded_about_names_is_kept(config, card, place, name):
+    create_collection(config, card)
+    with OpenCollection.open(config) as opened:
+        with OpenCollection.open(config) as other:
+            other.set_texts(TextIndexing(names=False))
+        opened.mark_ingested()
+    found = place.get_indexes(name).in_use
+    assert found.texts == TextIndexing(names=False)
+    assert found.ingested
+    with OpenCollection.open(config) as opened:
+        opened.set_texts(TextIndexing(names=True, version=1))  # as a merge does
+    server = place.get_indexes(name).in_use.server_collection
+    meta = server.metadata if server else read_metadata(place.local_dir(name))
+    assert meta["format"] == FORMAT, "an earlier program must not open it"
 
 
 def test_a_collection_deleted_by_another_process(config, place, name, card):
