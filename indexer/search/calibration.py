@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -43,6 +43,8 @@ MAX_AGE_SECONDS = 24 * 3600.0
 CHECK_INTERVAL_SECONDS = 60.0
 MAX_GROWTH = 0.1  # share of the points that may have come or gone
 
+FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreDistribution:
@@ -51,7 +53,7 @@ class ScoreDistribution:
     median: float
     spread: float
 
-    def z(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    def z(self, scores: FloatOrArray) -> FloatOrArray:
         return (scores - self.median) / self.spread
 
     def score(self, z: float) -> float:
@@ -72,10 +74,21 @@ def estimate_distribution(cosines: NDArray[np.floating]) -> ScoreDistribution:
     distinct = np.unique(np.round(cosines, 4))
     if len(distinct) < MIN_ROWS:
         return DEFAULT_DISTRIBUTION
-    low, median = np.percentile(distinct, [15.87, 50])  # one sigma below, and the median
+    low = find_percentile(distinct, 15.87)  # one sigma below
+    median = find_percentile(distinct, 50.0)
     weight = len(distinct) / (len(distinct) + PRIOR_ROWS)
     spread = weight * (median - low) + (1 - weight) * DEFAULT_DISTRIBUTION.spread
-    return ScoreDistribution(float(median), max(float(spread), 1e-3))
+    return ScoreDistribution(median, max(spread, 1e-3))
+
+
+def find_percentile(values: NDArray[np.floating], percent: float) -> float:
+    """Do as `np.percentile` does with n > 0 values, in a tenth of the time: a query needs ten."""
+    last = len(values) - 1
+    place = percent / 100 * last
+    low = int(place)
+    ordered = np.partition(values, (low, min(low + 1, last)))
+    below, above = float(ordered[low]), float(ordered[min(low + 1, last)])
+    return below + (above - below) * (place - low)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +133,23 @@ class CalibrationSample:
 
     def score_words(self, query: SparseVector) -> NDArray[np.float64]:
         """The BM25 (n,) of `query` in nats, with the inverse document frequencies of the sample."""
-        asked = np.isin(self.tokens[1], query.indices)
-        rows, tokens, values = (column[asked] for column in self.tokens)
-        scores = np.zeros(self.size)
+        postings, scores = self._postings, np.zeros(self.size)
         for token, weight in zip(query.indices, query.values, strict=True):
-            found = tokens == token
-            frequency = np.count_nonzero(found)
-            idf = np.log((self.size - frequency + 0.5) / (frequency + 0.5) + 1)
-            np.add.at(scores, rows[found], weight * idf * values[found])
+            if token in postings:
+                rows, values = postings[token]
+                idf = np.log((self.size - len(rows) + 0.5) / (len(rows) + 0.5) + 1)
+                scores[rows] += weight * idf * values
         return scores
+
+    @cached_property
+    def _postings(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Token -> the rows that have it, and its values there. A query asks for each word's stems
+        in all languages, most of which no point has."""
+        rows, tokens, values = self.tokens
+        order = np.argsort(tokens, kind="stable")
+        distinct, starts = np.unique(tokens[order], return_index=True)
+        parts = (np.split(column[order], starts[1:]) for column in (rows, values))
+        return dict(zip(distinct.tolist(), zip(*parts, strict=True), strict=False))
 
     def is_valid(self, points: int) -> bool:
         age = time.time() - self.sampled_at

@@ -50,8 +50,10 @@ MAX_CROP_CELL_DIFFERENCE = 1.7
 MAX_CROP_DISTANCE = 0.3  # (1 - cosine), of that of the median pair of images
 CROP_SAMPLE = 100  # images of the sample whose pairs are looked at
 CROP_NEIGHBORS = 2  # images that one is compared with as a crop
-BLOCK_PAIRS = 64  # compared as crops at a time
+BLOCK_PAIRS = 32  # compared as crops at a time
 BLOCK_ROWS = 256  # compared with all before them at a time
+UNTHREADED_PRODUCTS = 1 << 18  # multiplications of one product that OpenBLAS does in one thread
+MIN_STEP = 4  # rows; of larger products, threads are worth it
 
 
 def group_duplicates(payloads: Sequence[Payload], vectors: Floats, crop_cosine: float) -> list[int]:
@@ -76,13 +78,16 @@ def group_duplicates(payloads: Sequence[Payload], vectors: Floats, crop_cosine: 
         block = payloads[start : start + BLOCK_ROWS]
         end = start + len(block)
         copies, variants = comparison.compare(slice(start, end), slice(0, end))
+        with_copy = set(start + np.flatnonzero(copies.any(axis=1)))
         for row, payload in enumerate(block, start):
             if payload.get("kind") == "text":
                 leaders.append(texts.setdefault(payload["content"], row))
                 continue
-            like, unlike = copies[row - start], variants[row - start]
-            fits = (i for i, group in groups.items() if like[i] and not unlike[group].any())
-            first = next(fits, row)
+            first = row
+            if row in with_copy:
+                like, unlike = copies[row - start], variants[row - start]
+                fits = (i for i, group in groups.items() if like[i] and not unlike[group].any())
+                first = next(fits, row)
             groups.setdefault(first, []).append(row)
             leaders.append(first)
     return leaders
@@ -115,13 +120,13 @@ class ImageComparison:
         signatures = self._signatures
         row_ids, column_ids = (np.arange(len(self._vectors))[part] for part in (rows, columns))
         is_earlier = column_ids < row_ids[:, None]
-        cosines = self._vectors[rows] @ self._vectors[columns].T
+        cosines = _multiply(self._vectors[rows], self._vectors[columns])
         is_known = is_earlier & signatures.is_known[rows, None] & signatures.is_known[columns]
         is_near = cosines >= DUPLICATE_COSINE
         copies = is_earlier & ~is_known & is_near
         is_flat = self._is_flat[rows, None] & self._is_flat[columns]
         has_structure = is_known & ~self._is_flat[rows, None] & ~self._is_flat[columns]
-        correlation = self._standard[rows] @ self._standard[columns].T / LUMA_SIDE**2
+        correlation = _multiply(self._standard[rows], self._standard[columns]) / LUMA_SIDE**2
         is_alike = has_structure & (correlation >= MIN_CORRELATION)
         y, x = np.nonzero(is_alike | (is_known & is_flat & is_near))
         copies[y, x] = are_copies(signatures, row_ids[y], column_ids[x])
@@ -129,6 +134,18 @@ class ImageComparison:
         y, x = _find_nearest(np.where(has_structure & ~is_alike, cosines, -1.0), self._crop_cosine)
         copies[y, x] |= _are_crops(signatures, row_ids[y], column_ids[x])
         return copies, variants
+
+
+def _multiply(one: Floats, two: Floats) -> Floats:
+    """(n, dim) and (m, dim): (n, m) products, in steps that BLAS does in this thread.
+
+    Its threads are no gain for a page of hits, and OpenBLAS lets them wait actively for some 25 ms
+    afterwards: they would take a core from the store, and from the model of the next query.
+    """
+    step = UNTHREADED_PRODUCTS // max(two.size, 1)
+    if step < MIN_STEP or not len(one):
+        return one @ two.T
+    return np.concatenate([one[i : i + step] @ two.T for i in range(0, len(one), step)])
 
 
 def estimate_crop_cosine(sample: Floats) -> float:
@@ -153,6 +170,8 @@ def _standardize(luma: Floats) -> tuple[Floats, Floats]:
 
 def are_copies(signatures: Signatures, rows: Indices, columns: Indices) -> Bools:
     """Whether the images of each pair (rows, columns) are copies, and no crops: (n,) bool."""
+    if not len(rows):
+        return np.zeros(0, np.bool_)
     luma, chroma = signatures.luma, signatures.chroma
     is_flat = luma.std(axis=(1, 2)) < MIN_CONTRAST
     differences = (
@@ -217,8 +236,9 @@ def _is_gray(chroma: Floats) -> Bools:
 def _find_nearest(cosines: Floats, least: float) -> tuple[Indices, Indices]:
     """The pairs (row, column) of the `CROP_NEIGHBORS` highest values of each row, if `least` or
     more."""
-    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :CROP_NEIGHBORS]
-    rows = np.repeat(np.arange(len(cosines)), nearest.shape[1])
+    with_near = np.flatnonzero((cosines >= least).any(axis=1))
+    nearest = np.argsort(-cosines[with_near], axis=1, kind="stable")[:, :CROP_NEIGHBORS]
+    rows = np.repeat(with_near, nearest.shape[1])
     columns = nearest.reshape(-1)
     is_near = cosines[rows, columns] >= least
     return rows[is_near], columns[is_near]
@@ -230,7 +250,8 @@ def _are_crops(signatures: Signatures, rows: Indices, columns: Indices) -> Bools
     for start in range(0, len(rows), BLOCK_PAIRS):
         block = slice(start, start + BLOCK_PAIRS)
         one, two = rows[block], columns[block]
-        is_crop[block] = _are_parts(signatures, one, two) | _are_parts(signatures, two, one)
+        is_part = _are_parts(signatures, np.append(one, two), np.append(two, one))
+        is_crop[block] = is_part.reshape(2, -1).any(axis=0)
     return is_crop
 
 
@@ -244,6 +265,8 @@ def _are_parts(signatures: Signatures, parts: Indices, wholes: Indices) -> Bools
     ways = correlation.shape[1]
     best = correlation.reshape(-1, ways**2).argmax(axis=1)
     is_like: Bools = correlation.reshape(-1, ways**2).max(axis=1) >= MIN_CROP_CORRELATION
+    if not is_like.any():
+        return is_like
     y, x = np.divmod(best[is_like], ways)
     parts, wholes = parts[is_like], wholes[is_like]
     cut = _make_cuts(LUMA_SIDE)
@@ -269,7 +292,7 @@ def _correlate_cuts(wholes: Floats, parts: Floats) -> Floats:
     P @ X, and of Y.T @ Y @ W with W @ X.T @ X: no cut is computed.
     """
     cuts = _make_cuts(LUMA_SIDE)  # (ways, side, side)
-    grams = cuts.swapaxes(1, 2) @ cuts
+    grams = _make_grams(LUMA_SIDE)
     wholes = wholes - wholes.mean(axis=(1, 2), keepdims=True)
     product = _multiply_cuts(cuts, wholes, _standardize(parts)[0], cuts)
     square = _multiply_cuts(grams, wholes, wholes, grams)
@@ -303,3 +326,10 @@ def _make_cuts(side: int) -> Floats:
             weights = np.maximum(overlap, 0)
             cuts.append(weights / weights.sum(axis=1, keepdims=True))
     return np.array(cuts, np.float32)
+
+
+@cache
+def _make_grams(side: int) -> Floats:
+    """The product of each cut's transpose with the cut: (ways, side, side)."""
+    cuts = _make_cuts(side)
+    return np.asarray(cuts.swapaxes(1, 2) @ cuts)

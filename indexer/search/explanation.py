@@ -7,8 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-import numpy as np
-
 from indexer.captions.names import describe_paths
 from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.search.retrieval import Candidate, EmbeddedQuery, PartEvidence, QueryPart
@@ -128,7 +126,7 @@ def _to_z(part: QueryPart, evidence: PartEvidence) -> dict[str, float]:
     """The z of each channel that counts for a part."""
     scores, fusion = evidence.channel_scores, part.fusion
     counted = {IMAGE} if IMAGE in scores and not fusion.uses_text else scores.keys()
-    z = {c: float(fusion.distributions[c].z(np.asarray(scores[c]))) for c in counted - {BM25}}
+    z = {c: fusion.distributions[c].z(scores[c]) for c in counted - {BM25}}
     if BM25 in counted and scores[BM25] > 0:
         z[BM25] = math.sqrt(2 * scores[BM25])
     return z
@@ -139,13 +137,18 @@ def _describe_channel(channel: str, payload: Payload) -> Reason:
     if channel == IMAGE:
         return Reason(kind="image")
     if channel == NAME:
-        names = describe_paths(payload["paths"])
-        return Reason(kind="name", text=names[0] if len(names) == 1 else None)
+        return Reason(kind="name", text=_describe_only_name(tuple(payload["paths"])))
     if payload["kind"] == "text":
         return Reason(kind="text")
     captions = payload["captions"]
     only = captions[0] if len(captions) == 1 else {}
     return Reason(kind="caption", text=only.get("text"), language=only.get("language"))
+
+
+@lru_cache(maxsize=1024)  # the next searches find many of the same points
+def _describe_only_name(paths: tuple[str, ...]) -> str | None:
+    names = describe_paths(paths)
+    return names[0] if len(names) == 1 else None
 
 
 def _find_words(query: str, payload: Payload) -> list[Reason]:

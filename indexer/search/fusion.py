@@ -24,7 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
-from indexer.search.calibration import CalibrationSample, ScoreDistribution, estimate_distribution
+from indexer.search.calibration import (
+    CalibrationSample,
+    ScoreDistribution,
+    estimate_distribution,
+    find_percentile,
+)
 from indexer.types import SparseVector, Vector
 
 PERCENTILE = 99.0  # this and the next four were chosen on captioned drawings: docs/quality.md
@@ -97,7 +102,7 @@ def fit_fusion(
     z = _to_z(scores, known, uses_text=uses_text)
     kinds = _find_kinds(z)
     images = z[IMAGE][~np.isnan(z[IMAGE])]
-    reach = max(float(np.percentile(images, PERCENTILE)), 0.0) if len(images) else 0.0
+    reach = max(find_percentile(images, PERCENTILE), 0.0) if len(images) else 0.0
     meaning = _fuse_meaning(z, reach)
     lifts = _estimate_lifts(meaning, kinds, reach, PRIOR_LIFTS)
     with_words = _add_words(_reduce(meaning, lifts[kinds]), z, reach)
@@ -164,7 +169,7 @@ def _estimate_lifts(
         return lifts
     for kind in range(HAS_IMAGE + 1, KINDS):
         own = fused[kinds == kind]
-        measured = np.percentile(own, PERCENTILE) / reach if len(own) else 1.0
+        measured = find_percentile(own, PERCENTILE) / reach if len(own) else 1.0
         weight = len(own) / (len(own) + PRIOR_ROWS)
         lift = max(measured, 1 / MAX_LIFT) ** weight * priors[kind] ** (1 - weight)
         lifts[kind] = min(max(lift, 1.0), MAX_LIFT)

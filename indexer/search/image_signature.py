@@ -59,13 +59,10 @@ def compute_signature(image: Image) -> str:
 
 def parse_signatures(texts: Sequence[object]) -> Signatures:
     """Parse what `compute_signature` returned; anything else is an unknown signature."""
-    rows = np.zeros((len(texts), NUM_BYTES), np.uint8)
-    is_known = np.zeros(len(texts), np.bool_)
-    for row, text in enumerate(texts):
-        data = _decode(text)
-        if len(data) == NUM_BYTES:
-            rows[row] = np.frombuffer(data, np.uint8)
-            is_known[row] = True
+    decoded = [_decode(text) for text in texts]
+    is_known = np.array([bool(data) for data in decoded], dtype=np.bool_)
+    joined = b"".join(data or bytes(NUM_BYTES) for data in decoded)
+    rows = np.frombuffer(joined, np.uint8).reshape(-1, NUM_BYTES)
     low, high, strongest = rows[:, :HEAD_BYTES].astype(np.float32).T[:, :, None]
     values = np.stack([rows[:, HEAD_BYTES:] >> 4, rows[:, HEAD_BYTES:] & LEVELS], axis=-1)
     values = values.reshape(len(rows), 2 * (NUM_BYTES - HEAD_BYTES)).astype(np.float32)
@@ -91,7 +88,9 @@ def _average(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def _decode(text: object) -> bytes:
+    """The bytes of a signature; none of anything else."""
     try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except (binascii.Error, ValueError):
+        data = binascii.a2b_base64(text, strict_mode=True) if isinstance(text, str) else b""
+    except ValueError:
         return b""
+    return data if len(data) == NUM_BYTES else b""

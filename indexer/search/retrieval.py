@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder import Embedder, Input
 from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 EmbeddedPart: TypeAlias = "tuple[Part, Vector]"
 """A part with its unit vector, (dim,)."""
+
+Rows: TypeAlias = "NDArray[np.intp] | slice"
 
 ChannelScores = dict[str, float]
 """Channel -> raw score: cosines, and BM25 in nats."""
@@ -83,6 +86,11 @@ class PartScores:
     channels: Mapping[str, Scores]
     z: Scores
 
+    def select(self, rows: Rows) -> PartScores:
+        """What it finds in some of the points."""
+        scores = {name: values[rows] for name, values in self.channels.items()}
+        return PartScores(self.part, scores, self.z[rows])
+
     def list_evidence(self) -> list[PartEvidence]:
         """The evidence of each point."""
         columns = [scores.tolist() for scores in self.channels.values()]
@@ -96,22 +104,55 @@ class PartScores:
 class Candidate:
     """A candidate, ordered by `z`; `score` is the cosine that corresponds to it.
 
-    `wanted` and `unwanted` have the evidence of each part of the query.
+    `wanted` has the evidence of each wanted part of the query.
     """
 
     id: str
     z: float
     score: float
     wanted: tuple[PartEvidence, ...]
-    unwanted: tuple[PartEvidence, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """Candidates, best first, and how many points each unwanted part has dropped."""
+    """n candidates, best first; only those of a page are worth an object each.
 
-    ranked: list[Candidate]
+    Attributes:
+        ids: Of the points.
+        z: (n,).
+        scale: What makes a cosine of a z.
+        wanted: What each wanted part finds in them.
+        dropped: How many points each unwanted part has dropped.
+    """
+
+    ids: list[str]
+    z: Scores
+    scale: ScoreDistribution
+    wanted: tuple[PartScores, ...]
     dropped: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: NDArray[np.intp]) -> Candidates:
+        """Some of them, in the order of `rows`."""
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows],
+            z=self.z[rows],
+            wanted=tuple(one.select(rows) for one in self.wanted),
+        )
+
+    def list_first(self, limit: int) -> list[Candidate]:
+        """The best `limit` of them."""
+        first = slice(limit)
+        evidence = zip(*(one.select(first).list_evidence() for one in self.wanted), strict=True)
+        return [
+            Candidate(id=id, z=z, score=self.scale.score(z), wanted=of_parts)
+            for id, z, of_parts in zip(
+                self.ids[first], self.z[first].tolist(), evidence, strict=True
+            )
+        ]
 
 
 def embed_query(
@@ -205,13 +246,12 @@ def retrieve_candidates(
     """Find the best `limit` of each wanted part in each channel, score them for all parts, and drop
     those that show what is unwanted. Takes one request."""
     ids, scored = _score_points(store, query.wanted, query.unwanted, store_filter, limit)
-    if not ids:
-        return Candidates([], (0,) * len(query.unwanted))
     wanted, unwanted = scored[: len(query.wanted)], scored[len(query.wanted) :]
     weights = [one.part.weight for one in query.wanted]
     are_images = [one.is_image for one in query.wanted]
     z = compose(np.stack([one.z for one in wanted]), weights, are_images)
-    is_kept = np.isfinite(z) & [id not in query.excluded_ids for id in ids]
+    is_excluded = np.array([id in query.excluded_ids for id in ids], dtype=np.bool_)
+    is_kept = np.isfinite(z) & ~is_excluded
     dropped = []
     for one in unwanted:
         with_image = one.part.is_image or any(are_images)
@@ -220,21 +260,15 @@ def retrieve_candidates(
         dropped.append(int(np.count_nonzero(drop & is_kept)))
         is_kept &= ~drop
     whole = float(compose(np.ones((len(wanted), 1)), weights, are_images)[0])
-    scale = _make_scale(wanted, whole)
-    for_it = [*zip(*(one.list_evidence() for one in wanted), strict=True)]
-    against_it = [*zip(*(one.list_evidence() for one in unwanted), strict=True)]
-    ranked = [
-        Candidate(
-            id=ids[row],
-            z=float(z[row]),
-            score=scale.score(float(z[row])),
-            wanted=for_it[row],
-            unwanted=against_it[row] if unwanted else (),
-        )
-        for row in np.argsort(-z, kind="stable")
-        if is_kept[row]
-    ]
-    return Candidates(ranked, tuple(dropped))
+    found = Candidates(
+        ids=ids,
+        z=z,
+        scale=_make_scale(wanted, whole),
+        wanted=tuple(wanted),
+        dropped=tuple(dropped),
+    )
+    order = np.argsort(-z, kind="stable")
+    return found.select(order[is_kept[order]])
 
 
 def find_unwanted(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder import Embedder
 from indexer.collections.collection import OpenCollection
@@ -52,19 +53,15 @@ MIN_MMR_POOL = 100  # candidates to diversify
 MIN_EXAMPLE_POOL = 32  # candidates among which the examples of the query are
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RankedRecord:
     """A candidate with its point, and the ids of its lower-ranked duplicates."""
 
     candidate: Candidate
     record: Record
+    vector: Vector  # of its image, or of its text
     duplicates: list[str] = field(default_factory=list)
     query_match: QueryMatch | None = None
-
-    @property
-    def vector(self) -> Vector:
-        vectors = self.record.vectors
-        return np.asarray(vectors.get(IMAGE, vectors.get(TEXT)), dtype=np.float32)
 
 
 class Searcher:
@@ -141,41 +138,43 @@ class Searcher:
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
         found = retrieve_candidates(self._store, embedded, store_filter, depth)
-        strengths = self._rate(found.ranked, embedded, query, sample)
-        ranked, matches = found.ranked, None
-        if strengths is not None:
-            matches = any(strength >= MATCH_WORDS["likely"] for strength in strengths.values())
-            ranked = [c for c in ranked if strengths[c.id] >= query.min_strength]
+        rated = self._rate(found, embedded, query, sample)
+        strengths: dict[str, float] = {}
+        matches = None
+        if rated is not None:
+            matches = bool((rated >= MATCH_WORDS["likely"]).any())
+            strengths = dict(zip(found.ids, rated.tolist(), strict=True))
+            found = found.select(np.flatnonzero(rated >= query.min_strength))
         vectors = [(one.part, one.vector) for one in (*embedded.wanted, *embedded.unwanted)]
         examples = QueryExamples(query.parts, vectors, sample.crop_cosine)
-        page = self._rerank(ranked, query, end + 1, examples, sample.crop_cosine)
-        hits = []
-        for item in page[query.offset : end]:
-            strength = None if strengths is None else strengths[item.candidate.id]
-            if item.query_match:
-                strength = 1.0
-            hits.append(replace(_make_hit(item, embedded, found), strength=strength))
+        page = self._rerank(found, query, end + 1, examples, sample.crop_cosine)
+        hits = [
+            _make_hit(
+                item,
+                embedded,
+                found.dropped,
+                1.0 if item.query_match else strengths.get(item.candidate.id),
+            )
+            for item in page[query.offset : end]
+        ]
         if any(item.query_match for item in page):
             matches = True
         return hits, matches, len(page) > end
 
     def _rate(
         self,
-        ranked: Sequence[Candidate],
+        found: Candidates,
         embedded: EmbeddedQuery,
         query: Query,
         sample: CalibrationSample,
-    ) -> dict[str, float] | None:
-        """The strength of each candidate by its id; None where no claim can be made."""
+    ) -> NDArray[np.float64] | None:
+        """The strengths (n,) of the candidates; None where no claim can be made."""
         parts = [one.part for one in embedded.wanted]
         has_model = not all(part.id for part in query.parts)
         reference = self._reference(sample, has_model=has_model)
         if reference is None or query.instruction:
             return None
-        scores = [[one.channel_scores for one in candidate.wanted] for candidate in ranked]
-        strengths = rate_hits(parts, scores, reference)
-        ids = [candidate.id for candidate in ranked]
-        return None if strengths is None else dict(zip(ids, strengths, strict=True))
+        return rate_hits(parts, [one.channels for one in found.wanted], reference)
 
     def _list_the_rest(
         self, query: Query, embedded: EmbeddedQuery, where: models.Filter | None
@@ -190,7 +189,7 @@ class Searcher:
 
     def _rerank(
         self,
-        ranked: list[Candidate],
+        found: Candidates,
         query: Query,
         limit: int,
         examples: QueryExamples,
@@ -200,16 +199,26 @@ class Searcher:
         depth = max(2 * limit, MIN_MMR_POOL) if query.diversity > 0 else limit + limit // 2
         depth = max(depth, MIN_EXAMPLE_POOL) if examples else depth
         while True:
-            ids = [candidate.id for candidate in ranked[:depth]]
-            records = {record.id: record for record in self._store.retrieve(ids, vectors=True)}
-            loaded = [RankedRecord(c, records[c.id]) for c in ranked[:depth] if c.id in records]
+            loaded = self._load(found.list_first(depth))
             first, others = _separate_examples(loaded, examples)
             kept = _group(first + others, crop_cosine) if query.group_duplicates else first + others
-            if len(kept) >= limit or depth >= len(ranked):
+            if len(kept) >= limit or depth >= len(found):
                 break
             depth *= 2
         num_first = sum(item.query_match == "same" for item in kept[: len(first)])
         return [*kept[:num_first], *mmr(kept[num_first:], query.diversity)]
+
+    def _load(self, ranked: Sequence[Candidate]) -> list[RankedRecord]:
+        """Those that still exist. Takes one request."""
+        found = self._store.retrieve([one.id for one in ranked], vectors=(IMAGE, TEXT))
+        records = {record.id: record for record in found}
+        loaded = []
+        for candidate in ranked:
+            if record := records.get(candidate.id):
+                vector = record.vectors.get(IMAGE, record.vectors.get(TEXT))
+                dense = np.asarray(vector, dtype=np.float32)
+                loaded.append(RankedRecord(candidate=candidate, record=record, vector=dense))
+        return loaded
 
     def _list_points(
         self, query: Query, where: models.Filter | None
@@ -224,10 +233,12 @@ class Searcher:
         return [Hit(r.id, 0.0, _shown(r.payload), {}) for r in page], None, after is not None
 
 
-def _make_hit(found: RankedRecord, query: EmbeddedQuery, candidates: Candidates) -> Hit:
+def _make_hit(
+    found: RankedRecord, query: EmbeddedQuery, dropped: Sequence[int], strength: float | None
+) -> Hit:
     """Make the hit, with the scores and the explanation of each part."""
     candidate, payload = found.candidate, found.record.payload
-    explanation = explain_candidate(candidate, query, candidates.dropped, payload)
+    explanation = explain_candidate(candidate, query, dropped, payload)
     parts: list[Payload] = [
         {
             "label": one.part.label,
@@ -238,8 +249,8 @@ def _make_hit(found: RankedRecord, query: EmbeddedQuery, candidates: Candidates)
         for one, part in zip(query.wanted, explanation.parts, strict=True)
     ]
     parts += [
-        {"label": one.part.label, "weight": one.part.weight, "removed": dropped}
-        for one, dropped in zip(query.unwanted, candidates.dropped, strict=True)
+        {"label": one.part.label, "weight": one.part.weight, "removed": count}
+        for one, count in zip(query.unwanted, dropped, strict=True)
     ]
     channels: dict[str, float] = {}
     for own in candidate.wanted:
@@ -253,6 +264,7 @@ def _make_hit(found: RankedRecord, query: EmbeddedQuery, candidates: Candidates)
         tuple(found.duplicates),
         found.query_match,
         explanation,
+        strength,
     )
 
 

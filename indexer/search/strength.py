@@ -118,27 +118,25 @@ class ReferenceScores:
 
 def rate_hits(
     parts: Sequence[Part],
-    scores: Sequence[Sequence[Mapping[str, float]]],
+    scores: Sequence[ChannelScores],
     reference: ReferenceScores,
-) -> list[float] | None:
-    """Rate the hits of a query.
+) -> Array | None:
+    """Rate n hits of a query.
 
     Args:
         parts: The parts that are wanted.
-        scores: For each hit, and for each part, channel -> score.
+        scores: What each part finds in the hits, with their images.
         reference: What they are compared with.
 
     Returns:
-        The strength of each hit, 0 to 1; None where no claim can be made about the query.
+        The strengths (n,), 0 to 1; None where no claim can be made about the query.
     """
     if not (parts and all(map(is_comparable, parts))):
         return None
-    if not scores:  # an empty collection has nothing to compare with
-        return []
-    strengths = np.ones(len(scores))
-    for place, part in enumerate(parts):
-        names = {IMAGE, *(name for hit in scores for name in hit[place])}
-        found = {name: np.array([hit[place].get(name, np.nan) for hit in scores]) for name in names}
+    strengths = np.ones(len(scores[0][IMAGE]))
+    if not len(strengths):  # an empty collection has nothing to compare with
+        return strengths
+    for part, found in zip(parts, scores, strict=True):
         if part.text:
             rated = reference.rate_text(found)
         elif len(reference.images) < MIN_IMAGES or np.isnan(found[IMAGE]).all():
@@ -146,7 +144,7 @@ def rate_hits(
         else:
             rated = reference.rate_image(found[IMAGE])
         strengths = np.minimum(strengths, rated)
-    return [round(float(strength), 4) for strength in strengths]
+    return np.round(strengths, 4)
 
 
 def is_comparable(part: Part) -> bool:

@@ -58,7 +58,7 @@ class ScoredPoint(NamedTuple):
     id: str
     score: float
     payload: Payload | None
-    vectors: dict[str, Any]  # dense as lists, sparse as (indices, values); empty unless requested
+    vectors: dict[str, Any]  # dense as lists or arrays, sparse as (indices, values); as requested
 
 
 class Store(Protocol):
@@ -105,8 +105,11 @@ class Store(Protocol):
         """
         ...
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
-        """The existing points among `ids`, in any order; with the vectors of the schema."""
+    def retrieve(
+        self, ids: Sequence[str], *, vectors: bool | Sequence[str] = False
+    ) -> list[Record]:
+        """The existing points among `ids`, in any order; with all vectors of the schema, or those
+        that `vectors` names."""
         ...
 
     def scroll(

@@ -65,7 +65,9 @@ class TenantStore:
         own = [[*map(self._narrow_request, some)] for some in (requests, rescore)]
         return self._from_answers(self.store.query_union(*own))
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def retrieve(
+        self, ids: Sequence[str], *, vectors: bool | Sequence[str] = False
+    ) -> list[Record]:
         check_ids(ids)
         records = self.store.retrieve([self._mask_id(id) for id in ids], vectors=vectors)
         return [

@@ -131,9 +131,12 @@ class EdgeStore:
             answers[number] += points
         return answers
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def retrieve(
+        self, ids: Sequence[str], *, vectors: bool | Sequence[str] = False
+    ) -> list[Record]:
         check_ids(ids)
-        rows = self._call("retrieve", list(ids), vectors)
+        wanted = vectors if isinstance(vectors, bool) else list(vectors)
+        rows = self._call("retrieve", list(ids), wanted)
         return [_parse_record(row, self._require_schema()) for row in rows]
 
     def scroll(

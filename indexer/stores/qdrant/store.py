@@ -174,7 +174,9 @@ class QdrantStore:
             change["prefetch"] = [self._add_search_params(stage) for stage in request.prefetch]
         return request.model_copy(update=change)
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+    def retrieve(
+        self, ids: Sequence[str], *, vectors: bool | Sequence[str] = False
+    ) -> list[Record]:
         check_ids(ids)
         wanted, records = self._name_vectors(vectors), list[Record]()
         for part in _chunks(ids, MAX_VECTORS if vectors else MAX_IDS):
@@ -226,8 +228,10 @@ class QdrantStore:
     def close(self) -> None:
         """Does nothing: the connections are shared within the process."""
 
-    def _name_vectors(self, vectors: bool) -> list[str] | bool:
-        """The vectors of the schema, which need not be all that the collection has."""
+    def _name_vectors(self, vectors: bool | Sequence[str]) -> list[str] | bool:
+        """Those of the schema for True, which need not be all that the collection has."""
+        if not isinstance(vectors, bool):
+            return list(vectors)
         schema = self._require_schema()
         return [*dict(schema.dense), *schema.sparse] if vectors else False
 

@@ -8,6 +8,7 @@ import pytest
 from indexer.search.calibration import (
     ScoreDistribution,
     estimate_distribution,
+    find_percentile,
 )
 
 
@@ -34,6 +35,13 @@ def test_a_single_channel_keeps_its_cosine():
     known = ScoreDistribution(0.2, 0.05)
     assert known.score(known.z(0.43)) == pytest.approx(0.43)
     assert known.score(99) == 1.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 93, 1000])
+def test_percentiles_are_those_of_numpy(count):
+    values = np.random.default_rng(count).standard_normal(count)
+    for percent in (0.0, 15.87, 50.0, 99.0, 100.0):
+        assert find_percentile(values, percent) == pytest.approx(np.percentile(values, percent))
 
 
 def test_files_that_share_a_name_count_once():

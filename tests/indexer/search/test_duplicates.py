@@ -211,6 +211,15 @@ def test_more_images_than_are_compared_at_a_time(photos):
     assert group(*images, photos[0])[-1] == 0
 
 
+def test_groups_do_not_depend_on_the_number_of_dimensions():
+    """The products of a page are computed a few rows at a time."""
+    rows = np.random.default_rng(0).standard_normal((90, 384)).astype(np.float32)
+    rows[45:] = rows[:45]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    leaders = group_duplicates([{"kind": "image"}] * 90, rows, 0.7)
+    assert leaders == [*range(45), *range(45)]
+
+
 def test_texts_are_grouped_by_their_content():
     payloads = [{"kind": "text", "content": content} for content in "abab"]
     assert group_duplicates(payloads, np.eye(4, dtype=np.float32), 0.7) == [0, 1, 0, 1]

@@ -141,12 +141,11 @@ def test_claims_are_made_about_what_is_like_the_reference(part, comparable):
 def test_a_hit_of_several_parts_is_as_strong_as_the_weakest():
     reference = ReferenceScores({"image": np.linspace(0, 1, 100)}, np.linspace(0, 1, 100), 9)
     parts = [Part(text="snow"), Part(id="1")]
-    both, one = rate_hits(
-        parts, [[{"image": 0.99}, {"image": 0.99}], [{"image": 0.99}, {"image": 0.1}]], reference
-    )
+    scores = [{"image": np.array([0.99, 0.99])}, {"image": np.array([0.99, 0.1])}]
+    both, one = rate_hits(parts, scores, reference)
     assert both > 0.85 > one
     assert rate_hits([], [], reference) is None
-    assert rate_hits([Part(text="storks on old chimneys")], [[{"image": 1.0}]], reference) is None
+    assert rate_hits([Part(text="storks on old chimneys")], scores[:1], reference) is None
 
 
 def test_no_claim_is_made_about_an_image_without_images_to_compare_with():
@@ -154,11 +153,12 @@ def test_no_claim_is_made_about_an_image_without_images_to_compare_with():
         ReferenceScores({"image": np.linspace(0, 1, 100)}, np.linspace(0, 1, number), number)
         for number in (9, 10)
     )
-    parts, seen, text_alone = [Part(id="1")], [[{"image": 0.95}]], [[{"text": 0.95}]]
+    parts, seen = [Part(id="1")], [{"image": np.array([0.95])}]
+    text_alone = [{"image": np.array([np.nan]), "text": np.array([0.95])}]
     assert rate_hits(parts, seen, few) is None
     assert rate_hits(parts, seen, many) is not None
     assert rate_hits(parts, text_alone, many) is None
-    assert rate_hits(parts, [], many) == []
+    assert len(rate_hits(parts, [{"image": np.array([])}], many)) == 0
 
 
 def test_the_tail_is_what_follows_the_last_hit_that_is_likely():

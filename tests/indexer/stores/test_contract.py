@@ -374,6 +374,7 @@ def test_a_vector_is_added_to_a_collection_that_has_points_and_deleted(filled):
     records = make(300)
     store.alter(make_schema(DIM, names=False))
     assert {"image", "bm25"} <= store.retrieve([records[0].id], vectors=True)[0].vectors.keys()
+    assert store.retrieve([records[0].id], vectors=["image"])[0].vectors.keys() == {"image"}
     store.alter(make_schema(DIM))
     store.alter(make_schema(DIM))  # does nothing
     named = unit(np.random.default_rng(7))
