@@ -15,11 +15,17 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from bench.quality_absence import (
+    Arrangement,
+    arrange_drawings,
+    arrange_photographs,
+    measure_absence,
+)
 from bench.quality_data import (
     Dataset,
     Query,
@@ -32,7 +38,6 @@ from bench.quality_measures import (
     Answer,
     Figures,
     estimate_share,
-    measure_absence,
     measure_recall,
     measure_removal,
     measure_strength_words,
@@ -58,7 +63,12 @@ class Bench:
         self.dataset, self._collection, self._folder = dataset, collection, folder
         self._names: dict[str, str] = {}  # of a picture, by its path
 
-    def arrange(self, captioned: Sequence[str] = (), named: Sequence[str] = ()) -> None:
+    def arrange(
+        self,
+        captioned: Sequence[str] = (),
+        named: Sequence[str] = (),
+        removed: frozenset[str] = frozenset(),
+    ) -> None:
         """Give captions to some pictures and telling file names to some, and ingest again."""
         captions = {
             name: self.dataset.captions[name][CAPTION_LANGUAGE]
@@ -66,7 +76,7 @@ class Bench:
             if CAPTION_LANGUAGE in self.dataset.captions.get(name, {})
         }
         self._names = arrange_folder(
-            self.dataset, self._folder, frozenset(named), captions, CAPTION_LANGUAGE
+            self.dataset, self._folder, frozenset(named), captions, CAPTION_LANGUAGE, removed
         )
         self._collection.ingest(self._folder, prune=True)
 
@@ -89,7 +99,7 @@ class Bench:
         return Answer(
             query=query,
             places=tuple(name for name, _ in found),
-            scores=tuple(hit.score if hit.strength is None else hit.strength for _, hit in found),
+            strengths=tuple(hit.strength for _, hit in found),
             words=tuple(hit.match for _, hit in found),
             matches=bool(results.matches),
             seconds=seconds,
@@ -97,13 +107,12 @@ class Bench:
 
 
 def measure_photographs(bench: Bench, test: bool) -> dict[str, Figures]:
-    words, sentences, absent, composed, negative = (
+    words, sentences, composed, negative = (
         bench.dataset.select_queries(kind, test=test)
-        for kind in ("word", "sentence", "absent", "composed", "negative")
+        for kind in ("word", "sentence", "composed", "negative")
     )
     bench.arrange()
     given = bench.ask(words)
-    missing = bench.ask(absent)
     removed = bench.ask(negative)
     figures = {
         "Photographs, words": measure_recall(given),
@@ -118,16 +127,16 @@ def measure_photographs(bench: Bench, test: bool) -> dict[str, Figures]:
             "photographs": {"p50 ms": [1e3 * float(np.median([a.seconds for a in given]))]}
         },
     }
-    present = {"without captions": (given, missing)}
-    bench.arrange(captioned=bench.dataset.names)
-    captioned = sorted(bench.dataset.captions)
-    present[f"{len(captioned)} of {len(bench.dataset.names)} with captions"] = (
-        bench.ask(words),
-        bench.ask(absent),
+    figures["Photographs, present or absent words"] = compare_present_and_absent(
+        bench,
+        arrange_photographs(bench.dataset, test=test),
+        {
+            "without captions": [],
+            f"{len(bench.dataset.captions)} of {len(bench.dataset.names)} with captions": [
+                *bench.dataset.captions
+            ],
+        },
     )
-    figures["Photographs, present or absent"] = {
-        row: measure_absence(here, gone) for row, (here, gone) in present.items()
-    }
     return figures
 
 
@@ -157,6 +166,28 @@ def measure_drawings(bench: Bench, test: bool, limit: int) -> dict[str, Figures]
         bench.arrange(named=named)
         telling |= measure_mix(f"{share} % with a telling name", plain, bench.ask(mixed), named)
     figures["Drawings, some with English file names"] = telling
+    half = order[: len(order) // 2]
+    figures["Drawings, present or absent words"] = compare_present_and_absent(
+        bench,
+        arrange_drawings(bench.dataset, test=test, limit=limit),
+        {"without captions": [], f"50 % with captions in {CAPTION_LANGUAGE}": half},
+    )
+    return figures
+
+
+def compare_present_and_absent(
+    bench: Bench, arrangements: Sequence[Arrangement], captioned: Mapping[str, Sequence[str]]
+) -> Figures:
+    """A row for each choice of pictures with captions."""
+    figures: Figures = {}
+    for title, names in captioned.items():
+        present: list[Answer] = []
+        absent: list[Answer] = []
+        for arrangement in arrangements:
+            bench.arrange(captioned=names, removed=arrangement.removed)
+            present += bench.ask(arrangement.present)
+            absent += bench.ask(arrangement.absent)
+        figures[title] = measure_absence(present, absent)
     return figures
 
 

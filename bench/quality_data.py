@@ -270,16 +270,20 @@ def arrange_folder(
     named: frozenset[str],
     captions: Mapping[str, str],
     language: str,
+    removed: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     """Make `folder` hold the pictures: those in `named` under their names, others as IMG_0001.
 
-    `captions`, by name, are in `language`. Returns each picture's name by its path.
+    `captions`, by name, are in `language`; those in `removed` are left out. Returns each picture's
+    name by its path.
     """
     shutil.rmtree(folder, ignore_errors=True)
     names = {}
     for number, name in enumerate(dataset.names):
         source = dataset.images[name]
         place = f"DCIM/IMG_{number:04}{source.suffix}"
+        if name in removed:
+            continue
         if name in named:
             place = f"{name}{source.suffix}"
         (folder / place).parent.mkdir(parents=True, exist_ok=True)

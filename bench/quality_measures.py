@@ -28,10 +28,16 @@ class Answer:
 
     query: Query
     places: tuple[str, ...]
-    scores: tuple[float, ...]  # how sure each hit is: its strength, else its score
+    strengths: tuple[float | None, ...]  # of each hit
     words: tuple[str | None, ...]  # the word for each hit's strength
     matches: bool
     seconds: float
+
+    @property
+    def strength(self) -> float | None:
+        """The largest of the hits; None where no claim is made, 0 where there are none."""
+        known = [strength for strength in self.strengths if strength is not None]
+        return max(known, default=None if self.strengths else 0.0)
 
     def is_found(self, depth: int) -> bool:
         return bool(self.query.right.intersection(self.places[:depth]))
@@ -74,23 +80,6 @@ def measure_removal(answers: Sequence[Answer]) -> dict[str, Estimate]:
         "unwanted among ten": estimate_share(answers, unwanted),
         "right among ten": estimate_share(answers, wanted),
     }
-
-
-def measure_absence(present: Sequence[Answer], absent: Sequence[Answer]) -> dict[str, Estimate]:
-    """How well the best hit's score tells present things from absent ones.
-
-    AUC, and the false alarms where the threshold keeps 90 or 85 % of the present (Fawcett 2006);
-    and how often it was said that something matches.
-    """
-    here, gone = (np.array([max(a.scores, default=-1.0) for a in x]) for x in (present, absent))
-    auc = np.mean(here[:, None] > gone) + np.mean(here[:, None] == gone) / 2
-    row = {"AUC": [float(auc)]}
-    for kept in (90, 85):
-        threshold = np.percentile(here, 100 - kept, method="lower")
-        row[f"false alarms at {kept} %"] = estimate_share(absent, gone >= threshold)
-    row["said to match: present"] = estimate_share(present, (a.matches for a in present))
-    row["absent"] = estimate_share(absent, (a.matches for a in absent))
-    return row
 
 
 def measure_strength_words(answers: Sequence[Answer]) -> Figures:
