@@ -99,8 +99,7 @@ def serve_original(request: Request) -> Response:
     paths = _point_paths(name, id)
     if paths and f'"{id}"' in request.headers.get("if-none-match", ""):
         return _respond(request, b"", "", etag=id)  # the browser has what the id names
-    roots, hosts = _ingest_sources(name)
-    data = find_original(id, paths, roots, get_decode_limits(), hosts)
+    data = read_original(name, id, paths)
     if data is None:
         return _not_found()
     media_type = BROWSER_TYPES.get(sniff_format(data[:SNIFF_BYTES]) or "")
@@ -113,6 +112,13 @@ def serve_original(request: Request) -> Response:
         image.save(buffer, "JPEG", quality=88)
         data, media_type = buffer.getvalue(), "image/jpeg"
     return _respond(request, data, media_type, etag=id)
+
+
+def read_original(name: str, id: str, paths: Sequence[str] | None = None) -> bytes | None:
+    """The bytes that a point of the collection `name` was made of; None where they are gone."""
+    roots, hosts = _ingest_sources(name)
+    paths = _point_paths(name, id) if paths is None else paths
+    return find_original(id, paths, roots, get_decode_limits(), hosts)
 
 
 def serve_upload(request: Request) -> Response:

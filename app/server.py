@@ -19,7 +19,7 @@ import streamlit
 import uvicorn
 from starlette.middleware import Middleware
 
-from app import api, components, jobs, media
+from app import api, components, downloads, jobs, media
 from app.access import LOCAL_HOSTS, LOGOUT_PATH, Access, AccessMiddleware, list_own_names
 from app.login import Login
 from app.permissions import Permissions, set_permissions
@@ -78,7 +78,11 @@ def run_server(
     configure_streamlit(port, public_host or name)
     app = streamlit.App(
         LAYOUT,
-        routes=[*media.build_routes(), *api.build_routes(), *components.build_routes()],
+        routes=[
+            route
+            for module in (media, api, downloads, components)
+            for route in module.build_routes()
+        ],
         middleware=[Middleware(AccessMiddleware, access=access)],
         secrets={"auth": dict(login.oidc.auth)} if login.oidc else None,
     )

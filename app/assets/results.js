@@ -221,6 +221,8 @@ class Results {
     const count = make("span", { role: "status" });
     const bar = make("div", { class: "pl-selection", hidden: "" }, count,
       action("Find like these", () => this.search(this.selection.map((id) => `id:${id}`).join(" "))),
+      action("Download", () => this.download("zip")),
+      action("Table (CSV)", () => this.download("csv")),
       action("Copy paths", () => this.copy(this.selection.map((id) => this.byId.get(id).path).join("\n"))),
       action("Clear", () => this.grid.clearSelection()));
     bar.count = count;
@@ -231,6 +233,15 @@ class Results {
     this.selection = ids;
     this.bar.hidden = !ids.length;
     this.bar.count.textContent = `${ids.length} selected`;
+  }
+
+  async download(form) {
+    try {
+      const { url } = await ask(`api/downloads?c=${this.data.collection}`, post({ ids: this.selection, form }));
+      make("a", { href: url, download: "" }).click();
+    } catch (error) {
+      this.say(error.message);
+    }
   }
 
   async copy(text) {

@@ -1,0 +1,176 @@
+"""Downloads of selected items: their files in a ZIP archive, or a table of what is known of them.
+
+`POST /api/downloads?c=NAME` with `{"ids": [...], "form": "zip"}`, or `csv`, answers with the URL of
+the download, which the browser then saves by itself. The archive is written while it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import uuid
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO, RawIOBase
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from app.caching import SharedCache
+from app.media import SAFE_HEADERS, read_original
+from app.requests import Answer, RequestError, answer_with, parse_search, read_body
+from app.services import open_searcher
+from indexer.errors import IndexerError
+from indexer.export import export
+from indexer.types import Record
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+MAX_ITEMS = 5_000
+MAX_BYTES = 4 << 30  # of the files in one archive
+MAX_BODY_BYTES = 60 * MAX_ITEMS
+MAX_NAME = 150  # characters
+LIST_NAME = "missing.txt"
+TYPES = {"zip": "application/zip", "csv": "text/csv; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is downloaded."""
+
+    collection: str
+    ids: tuple[str, ...]
+    form: str
+
+
+_selections: SharedCache[Selection] = SharedCache(64)
+
+
+def build_routes() -> Sequence[BaseRoute]:
+    return [
+        Route("/api/downloads", receive_selection, methods=["POST"]),
+        Route("/api/downloads/{token}", send_selection),
+    ]
+
+
+async def receive_selection(request: Request) -> Response:
+    """Remember what is to be downloaded."""
+    body = await read_body(request, MAX_BODY_BYTES)
+
+    def remember(request: Request) -> Answer:
+        try:
+            given = json.loads(body or b"")
+            ids = tuple(str(uuid.UUID(id)) for id in given["ids"])
+            form = given["form"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RequestError("A download has the ids of items, and a form.") from None
+        if form not in TYPES or not 0 < len(ids) <= MAX_ITEMS:
+            raise RequestError(f"A download has 1 to {MAX_ITEMS:,} items, as zip or csv.")
+        selection = Selection(parse_search(request).collection, tuple(dict.fromkeys(ids)), form)
+        open_searcher(selection.collection)  # a collection that is gone is told now
+        token = secrets.token_urlsafe(16)
+        _selections.get(token, lambda: selection)
+        return {"url": f"api/downloads/{token}"}
+
+    return await run_in_threadpool(answer_with(remember), request)
+
+
+def send_selection(request: Request) -> Response:
+    """Send the archive or the table."""
+
+    def fail() -> Selection:
+        raise HTTPException(404)
+
+    selection = _selections.get(request.path_params["token"], fail)
+    chunks = _iterate_archive(selection) if selection.form == "zip" else _iterate_table(selection)
+    name = f"{selection.collection}-{time.strftime('%Y-%m-%d')}.{selection.form}"
+    headers = {
+        **SAFE_HEADERS,
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+    return StreamingResponse(chunks, 200, headers, TYPES[selection.form])
+
+
+def _iterate_table(selection: Selection) -> Iterator[bytes]:
+    table = BytesIO()
+    rows = ((record, None) for record in _load_records(selection))
+    export(rows, table, "csv", vectors=False)
+    yield b"\xef\xbb\xbf" + table.getvalue()  # the mark tells spreadsheets that it is UTF-8
+
+
+def _iterate_archive(selection: Selection) -> Iterator[bytes]:
+    """The bytes of the archive, file by file."""
+    sink = _Sink()
+    names: set[str] = set()
+    missing: list[str] = []
+    total = 0
+    with zipfile.ZipFile(sink, "w") as archive:
+        for record in _load_records(selection):
+            data = _read_file(selection.collection, record)
+            if data is None or total + len(data) > MAX_BYTES:
+                missing.append(next(iter(record.payload.get("paths") or [record.id])))
+                continue
+            total += len(data)
+            archive.writestr(_choose_name(record, names), data)
+            yield sink.take()
+        if missing:
+            text = "Not in this archive: gone, changed, or beyond its size.\n" + "\n".join(missing)
+            archive.writestr(LIST_NAME, text)
+    yield sink.take()
+
+
+def _load_records(selection: Selection) -> list[Record]:
+    """The points, in the order in which they were selected."""
+    try:
+        store = open_searcher(selection.collection).collection.store
+        found = {record.id: record for record in store.retrieve(selection.ids)}
+    except IndexerError as error:
+        raise HTTPException(503, str(error)) from None
+    return [found[id] for id in selection.ids if id in found]
+
+
+def _read_file(collection: str, record: Record) -> bytes | None:
+    if record.payload["kind"] == "text":
+        return str(record.payload["text"]).encode()
+    return read_original(collection, record.id)
+
+
+def _choose_name(record: Record, taken: set[str]) -> str:
+    """A name of its own in the archive, without folders."""
+    path = PurePath(str(record.payload["name"]).replace("\\", "/"))
+    stem = "".join(c for c in path.stem if c.isprintable() and c not in '<>:"/|?*') or "item"
+    suffix = ".txt" if record.payload["kind"] == "text" else path.suffix
+    name, number = f"{stem[:MAX_NAME]}{suffix}", 1
+    while name.casefold() in taken or name == LIST_NAME:
+        number += 1
+        name = f"{stem[:MAX_NAME]} ({number}){suffix}"
+    taken.add(name.casefold())
+    return name
+
+
+class _Sink(RawIOBase):
+    """What was written to it and not yet taken; a ZIP archive can be written without seeking."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int:
+        self._written += data
+        return memoryview(data).nbytes
+
+    def take(self) -> bytes:
+        taken = bytes(self._written)
+        self._written.clear()
+        return taken
