@@ -2,7 +2,8 @@
 
 MEASURED on 2026-11-26, AMD EPYC, 2 cores, polylens 0.1.0: payloads, thumbnails and catalogs of 710
 ingested images and of 50,000 synthetic ones; files of Qdrant's own engine (Qdrant Edge 0.9) after
-`optimize`, for 20,000 points of the collections' schema. DOCS is Qdrant's page on capacity.
+`optimize`, for 20,000 points of the collections' schema. Payloads and catalogs again on 2026-11-29,
+with signatures, of 276 images and of 20,000 synthetic files. DOCS is Qdrant's page on capacity.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ DOCS = "https://qdrant.tech/documentation/capacity-planning/"
 LAION_DOCS = "https://qdrant.tech/documentation/tutorials-operations/large-scale-search/"
 
 # A point's payload, in bytes of JSON.
-PAYLOAD_BYTES = 650  # MEASURED: an image without captions, with a path of 40 characters
+PAYLOAD_BYTES = 650  # MEASURED 637: an image without captions, with a path of 40 characters
 CAPTION_BYTES = 77  # MEASURED: each caption, with its language and source
 PASSAGE_BYTES = 1400  # a chunk of 1,000 characters (the most), and the rest
 INDEXED_BYTES = 160  # MEASURED: the part in payload indexes: content, paths, folder, name, ...
@@ -43,8 +44,8 @@ GRPC_BYTES_PER_VALUE, REST_BYTES_PER_VALUE = 4, 21  # per value of a vector
 WIRE_PAYLOAD_FACTOR = 1.2  # times the payload's JSON
 
 # The machine that ingests.
-CATALOG_FILE_BYTES = 1_080  # MEASURED: per file in catalogue.db
-CATALOG_CAPTION_BYTES = 150  # MEASURED: more with a caption
+CATALOG_FILE_BYTES = 1_080  # MEASURED 1,025 without EXIF: per file in catalogue.db
+CATALOG_CAPTION_BYTES = 150  # MEASURED 97 for one of 30 characters: more with a caption
 THUMBNAIL_BYTES = 17_000  # MEASURED: 209 real images; 13,600 for 500 synthetic ones
 DECODE_MS = 7.8  # CPU ms per image without the model, with thumbnails: docs/benchmarks.md
 
