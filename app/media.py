@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from embedder.images.formats import SNIFF_BYTES, sniff_format
 from indexer.config import parse_name
 from indexer.errors import IndexerError, QueryError, UnusableFileError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
-from indexer.ingest.thumbnails import ensure_thumbnail, thumbnail_path
+from indexer.ingest.thumbnails import ensure_thumbnail, read_thumbnail, thumbnail_path
 from indexer.paths import hash_content
 from indexer.search.query_syntax import DEFAULT_IMAGE_SIDE
 from indexer.sources import find_original
@@ -82,10 +82,10 @@ def serve_thumbnail(request: Request) -> Response:
     """A point's thumbnail, made from its file where it is missing or damaged."""
     name, id = _parse_request(request)
     path = thumbnail_path(local_dir(name) / "thumbs", id)
-    data = _read_jpeg(path)
+    data = read_thumbnail(path)
     if data is None:
         with _thumbnail_locks[hash(id) % len(_thumbnail_locks)]:  # whoever waits finds it made
-            data = _read_jpeg(path) or _make_thumbnail(name, id, path)
+            data = _make_thumbnail(name, id, path)
     return _respond(request, data, "image/jpeg", cache=FOREVER)
 
 
@@ -144,18 +144,7 @@ def _respond(
     return Response(data, media_type=media_type, headers=headers)
 
 
-def _read_jpeg(path: Path) -> bytes | None:
-    """The bytes of a thumbnail; None where it is missing, a link, cut off or something else."""
-    try:
-        data = b"" if path.is_symlink() else path.read_bytes()
-    except OSError:
-        return None
-    return data if data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9") else None
-
-
 def _make_thumbnail(name: str, id: str, path: Path) -> bytes | None:
-    with suppress(OSError):  # on a read-only disk it stays
-        path.unlink(missing_ok=True)  # it is damaged
     roots, hosts = _ingest_sources(name)
     paths, folder = _point_paths(name, id), path.parents[1]
     return ensure_thumbnail(folder, id, paths, get_decode_limits(), roots, hosts)

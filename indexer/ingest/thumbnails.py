@@ -28,11 +28,21 @@ def thumbnail_path(root: Path, id: str) -> Path:
 
 
 def is_thumbnail(path: Path) -> bool:
-    """Whether a thumbnail is at `path`. They are not synced: a power cut leaves empty files."""
+    """Whether a thumbnail is at `path`, without reading it. They are not synced: a power cut leaves
+    empty files."""
     try:
         return path.stat().st_size > 0
     except OSError:
         return False
+
+
+def read_thumbnail(path: Path) -> bytes | None:
+    """The bytes of a thumbnail; None where it is missing, a link, cut off or something else."""
+    try:
+        data = b"" if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+    return data if data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9") else None
 
 
 def encode_thumbnail(image: Image) -> bytes:
@@ -74,7 +84,7 @@ def ensure_thumbnail(
     roots: Sequence[str] = (),
     hosts: Sequence[str] = (),
 ) -> bytes | None:
-    """The thumbnail of an image, rebuilt from one of its files where it is missing.
+    """The thumbnail of an image, rebuilt from one of its files where it is missing or damaged.
 
     It is kept, except where the disk is full or read-only.
 
@@ -89,9 +99,9 @@ def ensure_thumbnail(
     Returns:
         The bytes of a JPEG; None where no file holds the image any more.
     """
-    path = thumbnail_path(root, id)
-    if is_thumbnail(path):
-        return path.read_bytes()
+    thumbnail = read_thumbnail(thumbnail_path(root, id))
+    if thumbnail is not None:
+        return thumbnail
     data = find_original(id, paths, roots, limits, hosts)
     if data is None:
         return None

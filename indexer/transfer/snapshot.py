@@ -24,6 +24,7 @@ from indexer.collections.schema import make_schema
 from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE
+from indexer.ingest.thumbnails import read_thumbnail
 from indexer.stores.base import MIN_FREE_BYTES, check_disk_space
 from indexer.transfer.archive import FIRST, LOCAL_NAME_PATTERN, ArchiveWriter
 from indexer.transfer.local_state import LocalState, copy_catalog
@@ -160,10 +161,7 @@ def _pack_chunks(
 
 def _read_thumbnail(record: Record, state: LocalState) -> bytes | None:
     path = state.locate_thumbnail(record)
-    try:
-        return path.read_bytes() or None if path else None
-    except FileNotFoundError:
-        return None
+    return read_thumbnail(path) if path else None
 
 
 def _write_local_state(writer: ArchiveWriter, state: LocalState, path: Path) -> tuple[int, int]:

@@ -68,14 +68,17 @@ def test_a_missing_thumbnail_is_rebuilt_from_a_file_that_still_holds_the_image(t
 
 def test_a_thumbnail_is_not_rebuilt_needlessly(tmp_path, image):
     path, id = image
-    write_thumbnail(tmp_path / "thumbs", id, b"kept")
+    kept = encode_thumbnail(Image.new("RGB", (9, 9), "green"))
+    write_thumbnail(tmp_path / "thumbs", id, kept)
     path.unlink()
-    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == b"kept"
+    assert ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)]) == kept
 
 
-def test_a_thumbnail_that_a_power_cut_left_empty_is_rebuilt(tmp_path, image):
+@pytest.mark.parametrize("length", [0, 100], ids=["empty", "cut off"])
+def test_a_thumbnail_that_is_damaged_is_rebuilt(tmp_path, image, length):
     path, id = image
-    write_thumbnail(tmp_path / "thumbs", id, b"")
+    cut = encode_thumbnail(Image.new("RGB", (9, 9), "green"))[:length]
+    write_thumbnail(tmp_path / "thumbs", id, cut)
     made = ensure_thumbnail(tmp_path / "thumbs", id, [str(path)], roots=[str(tmp_path)])
     assert made
     assert thumbnail_path(tmp_path / "thumbs", id).read_bytes() == made

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from embedder.types import ModelCard
 from indexer.collections.collection import OpenCollection
@@ -15,7 +16,7 @@ from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.config import Config, load_config
 from indexer.feedback import Vote, VotedQuery, record_vote
 from indexer.ingest.catalog import Catalog
-from indexer.ingest.thumbnails import thumbnail_path
+from indexer.ingest.thumbnails import encode_thumbnail, thumbnail_path
 from indexer.types import QueryTerm, Record, SparseVector
 
 DIM = 48
@@ -33,6 +34,7 @@ CARD = ModelCard(
     image_side=64,
 )
 POINTS = 900  # four pages
+THUMBNAIL = encode_thumbnail(Image.new("RGB", (9, 9), "green"))
 
 
 def records(dim: int, count: int = POINTS, seed: int = 0) -> list[Record]:
@@ -83,7 +85,7 @@ def source(tmp_path_factory) -> Config:
         )
         thumb = thumbnail_path(collection.thumbnail_dir, points[0].id)
         thumb.parent.mkdir(parents=True)
-        thumb.write_bytes(b"a thumbnail")
+        thumb.write_bytes(THUMBNAIL)
     return config
 
 

@@ -23,6 +23,7 @@ from indexer.ingest.catalog import Catalog
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.transfer.restore import read_collection_name, restore
 from indexer.transfer.snapshot import snapshot
+from tests.indexer.transfer.conftest import THUMBNAIL
 
 POINTS = 900
 
@@ -74,7 +75,7 @@ def test_there_and_back(source, file, where, request, assert_same_points):
         assert c.list_roots() == ["/pictures"]
         votes = read_votes(opened.path)
         assert [vote.vote for vote in votes] == [1, -1]
-        assert thumbnail_path(opened.thumbnail_dir, votes[0].id).read_bytes() == b"a thumbnail"
+        assert thumbnail_path(opened.thumbnail_dir, votes[0].id).read_bytes() == THUMBNAIL
         image = opened.path / "feedback" / votes[0].query.parts[1].image
         assert image.read_bytes() == b"a query image"
         assert not (opened.path / ".restoring").exists()
