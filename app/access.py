@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 HEALTH_PATH = "/_stcore/health"
 LOGOUT_PATH = "/logout"
+LOGOUT_PATHS = (LOGOUT_PATH, "/auth/logout")
 OIDC_PATHS = ("/auth/login", "/auth/logout", "/oauth2callback")  # Streamlit's
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SESSION_COOKIE = "polylens_session"
@@ -112,8 +113,10 @@ class Access:
             )
             return PlainTextResponse(text, 400)
         is_safe = request.method in SAFE_METHODS
-        # not in a frame or an object, whose page would learn whether there is such a picture
+        # not in a frame or an object, whose page would learn whether there is such a picture, and no
+        # link that logs out
         is_opened = is_safe and headers.get("sec-fetch-dest") == "document"
+        is_opened &= request.scope["path"] not in LOGOUT_PATHS
         is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin") or is_opened
         if is_own and (is_safe or self.is_origin_allowed(headers)):
             return None

@@ -209,6 +209,19 @@ def test_the_password_opens_a_session_until_the_logout(password_login, caplog):
     assert client.get("/").status_code == 401, "a copy of the cookie is worth nothing"
 
 
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("cross-site", 200), ("same-site", 200), ("same-origin", 401), ("none", 401)],
+)
+def test_no_link_on_a_page_of_another_site_logs_out(password_login, site, status):
+    client = visit(Access(login=password_login))
+    log_in(client)
+    headers = {"sec-fetch-site": site, "sec-fetch-dest": "document"}
+    for path in ("/auth/logout", "/logout"):
+        client.get(path, headers=headers)
+    assert client.get("/").status_code == status
+
+
 def test_the_cookie_is_for_tls_alone_where_the_browser_uses_it(password_login):
     access = Access(login=password_login, public_hosts=frozenset({"pictures.example.com"}))
     answer = log_in(visit(access), origin=ORIGIN)
