@@ -113,8 +113,8 @@ class Access:
             )
             return PlainTextResponse(text, 400)
         is_safe = request.method in SAFE_METHODS
-        # not in a frame or an object, whose page would learn whether there is such a picture, and no
-        # link that logs out
+        # not in a frame or an object, whose page would learn whether there is such a picture, and
+        # not by a link that logs out
         is_opened = is_safe and headers.get("sec-fetch-dest") == "document"
         is_opened &= request.scope["path"] not in LOGOUT_PATHS
         is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin") or is_opened
