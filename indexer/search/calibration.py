@@ -32,7 +32,7 @@ from indexer.search.duplicates import estimate_crop_cosine
 from indexer.stores.base import Store
 from indexer.types import SparseVector, Vector
 
-MIN_NAME_FIT = 0.8  # names of other images bring it to 0.5
+FULL_NAME_FIT = 0.9  # from which names count in full; chosen on names of which some were exchanged
 NAME_FIT_ROWS = 128  # sampled names that are compared with the sampled images
 SAMPLE_SIZE = 1_000
 MIN_ROWS = 3  # different cosines that a distribution is estimated from
@@ -114,9 +114,10 @@ class CalibrationSample:
         return len(self.vectors[IMAGE])
 
     @cached_property
-    def names_fit(self) -> bool:
-        """Whether names say what their images show; see `measure_name_fit`."""
-        return measure_name_fit(self) >= MIN_NAME_FIT
+    def name_trust(self) -> float:
+        """How much names count, 0 to 1: not at all where they fit their images as by chance."""
+        chance = 0.5
+        return float(np.clip((measure_name_fit(self) - chance) / (FULL_NAME_FIT - chance), 0, 1))
 
     @cached_property
     def crop_cosine(self) -> float:

@@ -11,8 +11,8 @@ a point has. It is shrunk towards a prior, as the percentile of a small sample s
 limited, as a query that many captions fit has a high percentile because of them. The meaning of
 texts gets its lift before their words are added, since words say nothing about most points.
 
-Where the names of a collection do not say what its images show, as many are wrong or say something
-else, that would only take from what the named images show. There a name may add, and takes nothing.
+Names count by how well those of the collection say what its images show: where many are wrong or
+say something else, they would take from what the named images show, and let others pass them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PRIOR_LIFTS = (1, 1, 1, 1.5, 1, 1.2, 1, 1.5)  # by kind of point, as below
 PRIOR_WORDS_LIFTS = (1, 1, 1, 1.1, 1, 1.1, 1, 1.1)
 PRIOR_ROWS = 200  # sampled points that weigh as much as a prior
 MAX_LIFT = 3.5
-NAME_WEIGHT = 0.7  # of a file's name against a caption
+NAME_WEIGHT = 0.7  # of a name against a caption, where names say what images show
 HAS_IMAGE, HAS_TEXT, HAS_NAME = 1, 2, 4  # their sum is the kind of a point
 KINDS = 8
 
@@ -56,7 +56,7 @@ class PartFusion:
         words_lifts: (KINDS,) of words.
         reach: The image z that one in a hundred unrelated points has. A name adds no more to what
             an image shows, so that a name alone is no reason for a first place.
-        names_fit: Whether names say what images show; else they take nothing from images.
+        name_weight: Of a file's name against a caption.
         sample_z: The fused z (n,) of the sample.
     """
 
@@ -65,7 +65,7 @@ class PartFusion:
     lifts: NDArray[np.float64]
     words_lifts: NDArray[np.float64]
     reach: float
-    names_fit: bool
+    name_weight: float
     sample_z: Scores
 
     def fuse(self, scores: Mapping[str, Scores]) -> Scores:
@@ -80,9 +80,8 @@ class PartFusion:
         """
         z = _to_z(scores, self.distributions, uses_text=self.uses_text)
         kinds = _find_kinds(z)
-        meaning = _reduce(_fuse_meaning(z, self.reach), self.lifts[kinds])
-        fused = _reduce(_add_words(meaning, z, self.reach), self.words_lifts[kinds])
-        return fused if self.names_fit else _restore_images(fused, z)
+        meaning = _reduce(_fuse_meaning(z, self.reach, self.name_weight), self.lifts[kinds])
+        return _reduce(_add_words(meaning, z, self.reach), self.words_lifts[kinds])
 
 
 def fit_fusion(
@@ -103,19 +102,21 @@ def fit_fusion(
     kinds = _find_kinds(z)
     images = z[IMAGE][~np.isnan(z[IMAGE])]
     reach = max(find_percentile(images, PERCENTILE), 0.0) if len(images) else 0.0
-    meaning = _fuse_meaning(z, reach)
-    lifts = _estimate_lifts(meaning, kinds, reach, PRIOR_LIFTS)
+    name_weight = NAME_WEIGHT * sample.name_trust
+    meaning = _fuse_meaning(z, reach, name_weight)
+    priors = [*PRIOR_LIFTS]
+    priors[HAS_IMAGE + HAS_NAME] **= sample.name_trust
+    lifts = _estimate_lifts(meaning, kinds, reach, priors)
     with_words = _add_words(_reduce(meaning, lifts[kinds]), z, reach)
     words_lifts = _estimate_lifts(with_words, kinds, reach, PRIOR_WORDS_LIFTS)
-    fused = _reduce(with_words, words_lifts[kinds])
     return PartFusion(
         distributions=known,
         uses_text=uses_text,
         lifts=lifts,
         words_lifts=words_lifts,
         reach=reach,
-        names_fit=sample.names_fit,
-        sample_z=fused if sample.names_fit else _restore_images(fused, z),
+        name_weight=name_weight,
+        sample_z=_reduce(with_words, words_lifts[kinds]),
     )
 
 
@@ -147,8 +148,8 @@ def _find_kinds(z: Mapping[str, Scores]) -> NDArray[np.intp]:
     return kinds
 
 
-def _fuse_meaning(z: Mapping[str, Scores], reach: float) -> Scores:
-    named = np.minimum(NAME_WEIGHT * z[NAME], reach + np.maximum(z[IMAGE], 0))
+def _fuse_meaning(z: Mapping[str, Scores], reach: float, name_weight: float) -> Scores:
+    named = np.minimum(name_weight * z[NAME], reach + np.maximum(z[IMAGE], 0))
     written = np.fmax(z[TEXT], named)
     return np.nan_to_num(combine(z[IMAGE], written), nan=-np.inf)
 
@@ -179,9 +180,3 @@ def _estimate_lifts(
 def _reduce(z: Scores, lift: Scores) -> Scores:
     """Divide what speaks for a point, and leave what speaks against it."""
     return np.where(z > 0, z / lift, z)
-
-
-def _restore_images(fused: Scores, z: Mapping[str, Scores]) -> Scores:
-    """Give points that have a name and no caption at least the z of their image."""
-    only_named = np.isnan(z[TEXT]) & ~np.isnan(z[NAME])
-    return np.where(only_named, np.fmax(fused, z[IMAGE]), fused)
