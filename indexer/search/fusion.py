@@ -34,7 +34,7 @@ from indexer.types import SparseVector, Vector
 
 PERCENTILE = 99.0  # this and the next four were chosen on captioned drawings: docs/quality.md
 PRIOR_LIFTS = (1, 1, 1, 1.5, 1, 1.2, 1, 1.5)  # by kind of point, as below
-PRIOR_WORDS_LIFTS = (1, 1, 1, 1.1, 1, 1.1, 1, 1.1)
+PRIOR_WORDS_LIFTS = (1, 1, 1, 1.3, 1, 1.1, 1, 1.3)
 PRIOR_ROWS = 200  # sampled points that weigh as much as a prior
 MAX_LIFT = 3.5
 NAME_WEIGHT = 0.7  # of a name against a caption, where names say what images show
