@@ -285,8 +285,6 @@ class Collection:
     def close(self) -> None:
         """Close the store. Calling anything afterwards opens it again; the model stays loaded."""
         with self._lock:
-            if self._searcher is not None:
-                self._searcher.close()
             if self._opened is not None:
                 self._opened.close()
             self._opened = self._searcher = self._index = None

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,8 @@ class OpenCollection:
     `active_index` is that index, `path` the folder of votes and thumbnails, and `index_dir` the
     folder of the index's catalog. If the settings name a tenant, both folders and the visible
     points are the tenant's own. A collection on a server is shared (`is_shared`): other machines
-    may write to it, and their files are known here only through the payloads.
+    may write to it, and their files are known here only through the payloads. `closed` ends what
+    is done with it in the background.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class OpenCollection:
         name, tenant = config.collection, config.tenant
         self.name, self.card, self.store, self.tenant = name, index.card, store, tenant
         self.index_store = store  # the points of all tenants
+        self.closed = threading.Event()
         if tenant is not None:
             from indexer.stores.tenant import TenantStore
 
@@ -173,6 +176,7 @@ class OpenCollection:
             )
 
     def close(self) -> None:
+        self.closed.set()
         self.store.close()
 
     def __enter__(self) -> OpenCollection:

@@ -1,10 +1,10 @@
 """Measures what the noun bank, and the collection's own images, find in a collection at best.
 
 Where the calibration sample is the whole collection, it takes some milliseconds from the sample.
-A larger collection is asked, a few nouns at a time so that searches are not held up: at the end of
-an ingest, and in the background of a process that searches it for longer than a moment. The scores
-are kept in the index's local folder, and are measured again after a tenth of the points has
-changed. Until then `strength` has nothing to compare with, and makes no claim.
+A larger collection is asked: at the end of an ingest, and in the background of a process that
+searches it for longer than a moment, between its searches. The scores are kept in the index's
+local folder, and are measured again after a tenth of the points has changed. Until then `strength`
+has nothing to compare with, and makes no claim.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ SCORES_FILE = "reference_scores.npz"
 NOUN_PREFIX = "nouns_"  # of a channel, in the file
 MIN_NOUNS = 200  # that are asked, whatever the time
 BUDGET_SECONDS = 30.0
-NOUNS_AT_A_TIME = 8
+NOUNS_AT_A_TIME = 8  # or as few as a request of `REQUEST_SECONDS` takes
+REQUEST_SECONDS = 0.01  # a search that has just begun waits for no more
 MAX_IMAGES = 200  # of the collection, as queries
 DELAY_SECONDS = 3.0  # before the background starts: a command that searches once has ended
+QUIET_SECONDS = 0.1  # without a new search before the next request
+MOST_QUIET_SECONDS = 1.0  # waited for that, so that constant searches do not put it off for ever
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ def score_store(
         channels: Its dense vectors.
         nouns: Their vectors, (n, dim); they are asked in a random order.
         images: Vectors (m, dim) of points of the store.
-        pause: Called with the seconds that the last requests took; True ends the work.
+        pause: Called with the seconds that the last request took; True ends the work.
         budget: Seconds, without the pauses; at least `MIN_NOUNS` nouns are asked.
 
     Returns:
@@ -96,22 +99,22 @@ def score_store(
         found = store.query_batch(requests)
         return [points[place].score if len(points) > place else np.nan for points in found]
 
-    points, spent = store.count(), 0.0
+    points, spent, start, size = store.count(), 0.0, 0, NOUNS_AT_A_TIME
     order = np.random.default_rng(0).permutation(len(nouns))
     best: dict[str, list[float]] = {channel: [] for channel in channels}
     others: list[float] = []
-    for start in range(0, len(nouns), NOUNS_AT_A_TIME):
-        began = time.perf_counter()
-        for channel in channels:
-            best[channel] += ask(nouns[order[start : start + NOUNS_AT_A_TIME]], channel, 0)
-        if start < len(images):
-            others += ask(images[start : start + NOUNS_AT_A_TIME], IMAGE, 1)
-        took = time.perf_counter() - began
-        spent += took
-        if pause(took):
-            return None
-        if spent > budget and start >= MIN_NOUNS:
-            break
+    while start < len(nouns) and (spent <= budget or start < MIN_NOUNS):
+        rows, slowest = slice(start, start + size), 0.0
+        steps = [(nouns[order[rows]], channel, 0, best[channel]) for channel in channels]
+        for queries, channel, place, known in [*steps, (images[rows], IMAGE, 1, others)]:
+            began = time.perf_counter()
+            known.extend(ask(queries, channel, place))
+            took = time.perf_counter() - began
+            spent, slowest = spent + took, max(slowest, took)
+            if pause(took):
+                return None
+        start += size
+        size = max(1, min(NOUNS_AT_A_TIME, int(size * REQUEST_SECONDS / slowest)))
     nouns_best = {channel: np.array(scores) for channel, scores in best.items()}
     return ReferenceScores(nouns_best, np.array(others), points)
 
@@ -130,24 +133,23 @@ class ReferenceScorer:
         self._sample: CalibrationSample | None = None  # that `_scores` were last looked up for
         self._scores: ReferenceScores | None = None
         self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._searched_at = float("-inf")  # time.monotonic()
         self._lock = threading.Lock()
 
     def __call__(self, sample: CalibrationSample, *, has_model: bool) -> ReferenceScores | None:
-        """Return the scores; None while they are not known. Never waits for them.
+        """Return the scores for a search that begins; None while they are not known.
+
+        Never waits for them. The background asks nothing for a moment.
 
         Args:
             sample: The calibration sample of the collection.
             has_model: Whether the query needs the model. It is not loaded for the nouns alone.
         """
         with self._lock:
+            self._searched_at = time.monotonic()
             if self._sample is not sample:
                 self._scores = self._look_up(sample, has_model) or self._scores
             return self._scores
-
-    def close(self) -> None:
-        """End the work in the background."""
-        self._closed.set()
 
     def update(self, changes: int = 0) -> None:
         """Measure now, if the scores are missing or no longer valid; raises what the model raises.
@@ -185,18 +187,25 @@ class ReferenceScorer:
             self._thread.start()
 
     def _run(self) -> None:
-        if self._closed.wait(DELAY_SECONDS):
+        if self._collection.closed.wait(DELAY_SECONDS):
             return
         try:
             nouns = compute_noun_vectors(self._collection.card, self._embedder)
             if self._collection.store.count() > SAMPLE_SIZE:
-                scores = self._measure(nouns, self._closed.wait)
+                scores = self._measure(nouns, self._pause)
                 if scores:
                     self._write(scores)
         except (EmbedderError, IndexerError) as error:
             log.warning("the strength of matches stays unknown: %s", error)
         with self._lock:
             self._sample = None  # the next search looks the scores up again
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait for that time and until no search has begun for a moment; True once closed."""
+        closed, latest = self._collection.closed, time.monotonic() + seconds + MOST_QUIET_SECONDS
+        while seconds > 0 and not closed.wait(seconds):
+            seconds = min(self._searched_at + QUIET_SECONDS, latest) - time.monotonic()
+        return closed.is_set()
 
     def _measure(
         self, nouns: NDArray[np.float32], pause: Callable[[float], bool]

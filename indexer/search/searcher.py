@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedder import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
-from indexer.search.calibration import CalibrationSample, CalibrationSampler
+from indexer.search.calibration import CalibrationSampler
 from indexer.search.duplicates import group_duplicates
 from indexer.search.explanation import explain_candidate
 from indexer.search.filter_checks import check_columns, explain_filters
@@ -82,10 +81,6 @@ class Searcher:
         self._reference = ReferenceScorer(collection, embedder)
         self._known_columns: set[str] = set()
 
-    def close(self) -> None:
-        """End what goes on in the background; the store stays open."""
-        self._reference.close()
-
     def search(self, query: Query) -> SearchResults:
         """Find one page of hits; a query without parts lists the points by id.
 
@@ -132,13 +127,18 @@ class Searcher:
         self, query: Query, store_filter: models.Filter | None
     ) -> tuple[list[Hit], bool | None, bool]:
         sample = self._sampler()
+        has_model = not all(part.id for part in query.parts)
+        reference = self._reference(sample, has_model=has_model)  # first: it measures no more now
         embedded = embed_query(query.parts, self._embedder, self._store, sample, query.instruction)
         if not embedded.wanted:
             return self._list_the_rest(query, embedded, store_filter)
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
         found = retrieve_candidates(self._store, embedded, store_filter, depth)
-        rated = self._rate(found, embedded, query, sample)
+        rated = None
+        if reference is not None and not query.instruction:
+            parts = [one.part for one in embedded.wanted]
+            rated = rate_hits(parts, [one.channels for one in found.wanted], reference)
         strengths: dict[str, float] = {}
         matches = None
         if rated is not None:
@@ -160,21 +160,6 @@ class Searcher:
         if any(item.query_match for item in page):
             matches = True
         return hits, matches, len(page) > end
-
-    def _rate(
-        self,
-        found: Candidates,
-        embedded: EmbeddedQuery,
-        query: Query,
-        sample: CalibrationSample,
-    ) -> NDArray[np.float64] | None:
-        """The strengths (n,) of the candidates; None where no claim can be made."""
-        parts = [one.part for one in embedded.wanted]
-        has_model = not all(part.id for part in query.parts)
-        reference = self._reference(sample, has_model=has_model)
-        if reference is None or query.instruction:
-            return None
-        return rate_hits(parts, [one.channels for one in found.wanted], reference)
 
     def _list_the_rest(
         self, query: Query, embedded: EmbeddedQuery, where: models.Filter | None

@@ -230,12 +230,19 @@ def test_a_large_collection_makes_no_claim_until_it_was_measured(collection, col
     assert search(Searcher(collection, lambda: colors), "red").matches is True, "kept on disk"
 
 
-def test_the_background_work_ends_with_the_searcher(collection, colors, monkeypatch):
+@pytest.mark.parametrize(("delay", "quiet"), [(60.0, 0.1), (0.0, 60.0)])
+def test_the_background_work_ends_with_the_collection(
+    collection, colors, monkeypatch, delay, quiet
+):
+    """Before it has begun, and while it waits for searches to end."""
     monkeypatch.setattr(reference_scores, "SAMPLE_SIZE", 10)
+    monkeypatch.setattr(reference_scores, "DELAY_SECONDS", delay)
+    monkeypatch.setattr(reference_scores, "QUIET_SECONDS", quiet)
+    monkeypatch.setattr(reference_scores, "MOST_QUIET_SECONDS", quiet)
     searcher = Searcher(collection, lambda: colors)
     assert search(searcher, "red").matches is None
-    searcher.close()
-    searcher._reference._thread.join(2)
+    collection.close()
+    searcher._reference._thread.join(20)
     assert not searcher._reference._thread.is_alive()
     assert not (collection.index_dir / reference_scores.SCORES_FILE).exists()
 
