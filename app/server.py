@@ -10,7 +10,6 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from app.access import LOCAL_HOSTS, LOGOUT_PATH, Access, AccessMiddleware, list_
 from app.login import Login
 from app.permissions import Permissions, set_permissions
 from app.streamlit_config import configure_streamlit
+from embedder.client.http import is_loopback
 from embedder.listener import handle_end_signals, open_listener
 from indexer.config import Config
 from indexer.errors import ConfigError
@@ -65,7 +65,7 @@ def run_server(
     except ConfigError:
         listener.close()
         raise
-    is_shared = bool(access.public_hosts) or not is_loopback(listener)
+    is_shared = bool(access.public_hosts) or not is_loopback(listener.getsockname()[0])
     roots = config.library_roots
     if roots is None:
         roots = () if is_shared else (str(Path.home()),)
@@ -125,7 +125,7 @@ def make_access(
     public_hosts = {public_host.lower()} - {"localhost"} if public_host else set()
     if login.oidc:
         public_hosts.add(urlsplit(login.oidc.origin).hostname or "")
-    if is_loopback(listener) or (config.app_published_on_localhost and not login):
+    if is_loopback(listener.getsockname()[0]) or (config.app_published_on_localhost and not login):
         hosts = {*LOCAL_HOSTS, choose_url_host(listener).strip("[]")}
         return Access(hosts=frozenset(hosts), public_hosts=frozenset(public_hosts), login=login)
     if not login:
@@ -142,12 +142,6 @@ def make_access(
         any_address=True,
         login=login,
     )
-
-
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine reaches a socket, by the address that it is bound to."""
-    address = ip_address(listener.getsockname()[0].partition("%")[0])
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def choose_url_host(listener: socket.socket) -> str:

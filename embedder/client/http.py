@@ -78,11 +78,12 @@ def parse_address(name: str) -> Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine."""
+    """Return whether only this machine is reached at `host`, a name or an address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 class ServerError(EmbedderError):

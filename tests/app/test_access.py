@@ -18,7 +18,8 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from app import login, passwords
 from app.access import SESSION_COOKIE, Access, AccessMiddleware
 from app.login import Login, OidcLogin, PasswordLogin, RateLimit, load_oidc_login
-from app.server import is_loopback, make_access
+from app.server import make_access
+from embedder.client.http import is_loopback
 from embedder.listener import open_listener
 from indexer.config import Config
 from indexer.errors import ConfigError
@@ -409,7 +410,7 @@ def listen(host):
 @pytest.mark.parametrize("host", ["0.0.0.0", "0", "::", "::ffff:0.0.0.0"])
 def test_other_machines_are_not_let_in_without_a_login(host, password_login):
     with listen(host) as listener:
-        assert not is_loopback(listener)
+        assert not is_loopback(listener.getsockname()[0])
         with pytest.raises(ConfigError, match=r"without a login.*polylens hash-password"):
             make_access(listener, None, Config(), Login())
         with pytest.raises(ConfigError, match="without a login"):
@@ -423,7 +424,7 @@ def test_other_machines_are_not_let_in_without_a_login(host, password_login):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
 def test_this_machine_needs_no_login_but_keeps_one(host, password_login):
     with listen(host) as listener:
-        assert is_loopback(listener)
+        assert is_loopback(listener.getsockname()[0])
         assert not make_access(listener, "pictures.example.com", Config(), Login()).login
         guarded = make_access(listener, "pictures.example.com", Config(), password_login)
     assert visit(guarded, ORIGIN).get("/").status_code == 401, "through the proxy too"
