@@ -30,7 +30,7 @@ from finetune.synthesis.plan import (
 )
 from indexer.collections.schema import IMAGE
 from indexer.paths import resolve_display_path
-from indexer.search.duplicates import DUPLICATE_COSINE
+from indexer.search.duplicates import CROP_SAMPLE, estimate_crop_cosine, group_duplicates
 from indexer.search.filters import build_store_filter
 from indexer.stores.base import Store, iterate_records
 from indexer.types import FieldFilter
@@ -48,10 +48,17 @@ TEXT_BATCH = 64  # texts embedded at once
 
 @dataclass(frozen=True, slots=True)
 class CollectionImages:
-    """`ids`: the points with images, sorted. Thread-safe, as its store is."""
+    """The points with images; thread-safe, as its store is.
+
+    Attributes:
+        store: The collection's points.
+        ids: Those with images, sorted.
+        crop_cosine: See `indexer.search.duplicates.estimate_crop_cosine`.
+    """
 
     store: Store
     ids: tuple[str, ...]
+    crop_cosine: float
 
     @staticmethod
     def from_store(store: Store, name: str) -> CollectionImages:
@@ -63,7 +70,9 @@ class CollectionImages:
                 f"collection {name!r} has no pictures; add some with: indexer ingest FOLDER "
                 f"--collection {name}"
             )
-        return CollectionImages(store, tuple(ids))
+        sample = random.Random(0).sample(ids, min(CROP_SAMPLE, len(ids)))
+        crop_cosine = estimate_crop_cosine(_read_vectors(store, sample))
+        return CollectionImages(store, tuple(ids), crop_cosine)
 
     def get_image(self, id: str) -> SampleImage:
         """Return an image whose file exists; raises `Rejected`."""
@@ -81,32 +90,36 @@ class CollectionImages:
         """Return the nearest images, nearest first, without near-duplicates."""
         from qdrant_client import models
 
-        kept_vectors = [np.asarray(self._retrieve(id).vectors[IMAGE], np.float32)]
+        anchor = self._retrieve(id)
+        vector = np.asarray(anchor.vectors[IMAGE], np.float32)
         request = models.QueryRequest(
-            query=kept_vectors[0].tolist(),
+            query=vector.tolist(),
             using=IMAGE,
             filter=build_store_filter(IMAGE_FILTER),
             limit=MAX_NEIGHBORS,
+            with_payload=True,
             with_vector=[IMAGE],
         )
-        kept = []
-        for hit in self.store.query_batch([request])[0]:
-            row = np.asarray(hit.vectors[IMAGE], np.float32)
-            if hit.id != id and max(float(row @ v) for v in kept_vectors) < DUPLICATE_COSINE:
-                kept_vectors.append(row)
-                kept.append(hit.id)
-        return kept
+        hits = [hit for hit in self.store.query_batch([request])[0] if hit.id != id]
+        payloads = [anchor.payload, *(hit.payload or {} for hit in hits)]
+        vectors = np.array([vector, *(hit.vectors[IMAGE] for hit in hits)], np.float32)
+        leaders = group_duplicates(payloads, vectors, self.crop_cosine)
+        return [hit.id for row, hit in enumerate(hits, 1) if leaders[row] == row]
 
     def get_vectors(self, ids: Sequence[str]) -> Vectors:
         """Return (n, dim) unit rows in the order of `ids`, without those that are gone."""
-        records = {record.id: record for record in self.store.retrieve(list(ids), vectors=True)}
-        return np.asarray([records[id].vectors[IMAGE] for id in ids if id in records], np.float32)
+        return _read_vectors(self.store, ids)
 
     def _retrieve(self, id: str) -> Record:
         found = self.store.retrieve([id], vectors=True)
         if not found or IMAGE not in found[0].vectors:
             raise Rejected("picture is gone", "it is no longer in the collection")
         return found[0]
+
+
+def _read_vectors(store: Store, ids: Sequence[str]) -> Vectors:
+    records = {record.id: record for record in store.retrieve(list(ids), vectors=True)}
+    return np.asarray([records[id].vectors[IMAGE] for id in ids if id in records], np.float32)
 
 
 def choose_images(job: SampleJob, images: CollectionImages) -> dict[str, SampleImage]:
