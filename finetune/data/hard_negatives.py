@@ -20,10 +20,13 @@ import numpy as np
 from embedder.types import Role, Vectors
 from finetune.data.collection_pairs import side_from_payload
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side
+from finetune.data.perceptual_hash import compute_hash
 from indexer.collections.schema import IMAGE, TEXT
+from indexer.errors import UnusableFileError
 from indexer.paths import make_point_ids
-from indexer.search.duplicates import DUPLICATE_COSINE
-from indexer.types import FieldFilter, Vector
+from indexer.search.duplicates import ImageComparison, estimate_crop_cosine
+from indexer.search.image_signature import SIGNATURE
+from indexer.types import FieldFilter, Payload, Vector
 
 if TYPE_CHECKING:
     from indexer.stores.base import Store
@@ -244,6 +247,9 @@ class _Miner:
         queries = dict(zip(distinct, embed(list(distinct), "query"), strict=True))
         self._queries = np.stack([queries[pair.query] for pair in pairs])  # (n, dim)
         self._positives = self._lookup_positives(embed)  # (n, dim)
+        images = [row for row, pair in enumerate(pairs) if pair.positive.image]
+        self._crop_cosine = estimate_crop_cosine(self._positives[images])
+        self._payloads: dict[str, Payload] = {}  # of images, by their paths
 
     def _lookup_positives(self, embed: EmbedSides) -> Vectors:
         """Return (n, dim) vectors from the indexes, or embedded if they have none."""
@@ -254,6 +260,26 @@ class _Miner:
         missing = list(dict.fromkeys(side for i, side in enumerate(sides) if i not in found))
         embedded = dict(zip(missing, embed(missing, "document"), strict=True)) if missing else {}
         return np.stack([found[i] if i in found else embedded[s] for i, s in enumerate(sides)])
+
+    def _is_copy(self, candidate: Candidate, positive_rows: Sequence[int]) -> bool:
+        """Whether it is a near-duplicate of one of the positives at `positive_rows`."""
+        positives = [self._pairs[row].positive for row in positive_rows]
+        payloads = [*map(self._describe, positives), self._describe(candidate.side)]
+        vectors = np.vstack([self._positives[positive_rows], candidate.vector])
+        last = len(positives)
+        comparison = ImageComparison(payloads, vectors, self._crop_cosine)
+        return bool(comparison.compare(slice(last, last + 1), slice(0, last))[0].any())
+
+    def _describe(self, side: Side) -> Payload:
+        """The signature of an image, as payloads have it; nothing for others."""
+        if not side.image or side.text:
+            return {}
+        if side.image not in self._payloads:
+            try:
+                self._payloads[side.image] = {SIGNATURE: compute_hash(side.image).signature}
+            except UnusableFileError:
+                self._payloads[side.image] = {}
+        return self._payloads[side.image]
 
     def find_candidates(self, rows: range) -> list[list[Candidate]]:
         """Return the candidates of each pair from all indexes, best first."""
@@ -284,8 +310,7 @@ class _Miner:
         for candidate in candidates:
             key = self._hash_side(candidate.side)
             items = self._items_by_document.get(key, set())
-            cosines = self._positives[positive_rows] @ candidate.vector
-            if key in excluded or items & seen_items or cosines.max() >= DUPLICATE_COSINE:
+            if key in excluded or items & seen_items or self._is_copy(candidate, positive_rows):
                 continue
             excluded.add(key)
             rank += 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from finetune.data.hard_negatives import (
     ALL_ABOVE_MAX_SCORE,
@@ -63,6 +66,27 @@ def test_near_duplicates_of_positives_are_skipped():
     assert found(mined([PAIR], ["close", "hard"], NegativeSelection(max_positive_ratio=1.0))) == [
         ["hard"]
     ]
+
+
+def test_copies_of_images_are_told_by_their_look(tmp_path, photo):
+    """Not by their cosines: a variant in other colors is a good negative."""
+    right = Image.open(photo(tmp_path / "right.png", 3)).convert("RGB")
+    right.resize((40, 30)).save(tmp_path / "copy.png")
+    red, green, blue = right.split()
+    Image.merge("RGB", (blue, red, green)).save(tmp_path / "variant.png")
+    degrees = {"right": 20, "copy": -30, "variant": 28}
+
+    def embed_images(sides, role):
+        turn = np.radians([degrees[Path(s.image).stem] if s.image else 0 for s in sides])
+        return np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
+
+    known = ContentKeys()
+    sides = {name: Side(image=str(tmp_path / f"{name}.png")) for name in degrees}
+    index = DocumentIndex([*sides.values()], embed_images, known)
+    selection = NegativeSelection(max_positive_ratio=1.0, per_pair=2)
+    pairs = [Pair(Side("query"), sides["right"])]
+    done = mine_hard_negatives(pairs, embed_images, [index], selection, known)
+    assert done.pairs[0].negatives == (sides["variant"],)
 
 
 def test_known_positives_are_skipped():
