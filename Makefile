@@ -104,6 +104,7 @@ bench-quality: $(READY) ## measure whether searches find what they should; write
 	$(BIN)/python -m bench.quality --samples --write
 	$(BIN)/python -m bench.quality --split test --write
 	$(BIN)/python -m bench.bm25 --write
+	$(BIN)/python -m bench.caption_vectors --write
 
 bench-embed: $(READY) ## measure every family against its authors' recipe, small, on the CPU
 	$(BIN)/python -m bench.embed --size small --random-weights --device cpu --ingest --publish

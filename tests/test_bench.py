@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from bench import bm25, report
+from bench.caption_vectors import make_samples
 from bench.null_embedder import NullEmbedder
 from bench.quality_absence import arrange_drawings, arrange_photographs, measure_absence
 from bench.quality_data import LANGUAGES as PHOTO_LANGUAGES
@@ -263,6 +264,18 @@ def test_words_alone_are_found_in_their_captions_by_every_system():
     captions = {"owl": {"en": "an owl in a tree"}, "cat": {"en": "a cat"}}
     photographs = Dataset({}, words, captions)
     assert dict(bm25.measure(photographs, photographs, "en")) == dict.fromkeys(bm25.SYSTEMS, 100)
+
+
+def test_the_best_of_the_captions_of_a_picture_counts_or_their_mean():
+    captions = {"both": {"en": "owl", "de": "Eule"}, "one": {"en": "cat"}, "none": {}}
+    vectors = {"owl": np.array([1, 0]), "Eule": np.array([0, 1]), "cat": np.array([0.6, 0.8])}
+    vectors = {text: vector.astype(np.float32) for text, vector in vectors.items()}
+    dataset = Dataset(dict.fromkeys(captions, Path()), [], captions)
+    images = np.eye(3, 2, dtype=np.float32)
+    samples = make_samples(dataset, images, vectors, {*captions}, LANGUAGES)
+    scores = {name: sample.score("text", vectors["owl"]) for name, sample in samples.items()}
+    assert scores["mean"] == pytest.approx([0.5**0.5, np.nan, 0.6], nan_ok=True)  # by name
+    assert scores["best"] == pytest.approx([1, np.nan, 0.6], nan_ok=True)
 
 
 def test_pipeline_counts_every_picture(tmp_path):
