@@ -17,9 +17,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import results, votes
+from app.facets import describe_values
 from app.media import save_upload
 from app.requests import Answer, RequestError, answer_with, parse_search, read_body
-from app.services import get_decode_limits, open_searcher
+from app.services import find_facet_values, get_decode_limits, open_searcher
+from indexer.collections.schema import FACETS
 
 MAX_VOTE_BYTES = 4096
 
@@ -28,6 +30,7 @@ def build_routes() -> Sequence[BaseRoute]:
     return [
         Route("/api/search", answer_with(search)),
         Route("/api/items/{collection}/{id}", answer_with(load_item)),
+        Route("/api/facets", answer_with(find_values)),
         Route("/api/votes", receive_vote, methods=["POST"]),
         Route("/api/uploads", receive_upload, methods=["POST"]),
     ]
@@ -50,6 +53,16 @@ def load_item(request: Request) -> Answer | None:
         return None
     name = request.path_params["collection"]
     return results.describe_item(parse_search(request, name), id)
+
+
+def find_values(request: Request) -> Answer:
+    """`GET /api/facets?c=...&key=folder&contains=rom`: the values of a facet with that text."""
+    wanted, params = parse_search(request), request.query_params
+    key, text = params.get("key", ""), params.get("contains", "")
+    if key not in FACETS:
+        raise RequestError(f"key is one of {', '.join(FACETS)}.")
+    values = find_facet_values(wanted.filters, open_searcher(wanted.collection), key, text)
+    return {"values": describe_values(key, values)}
 
 
 async def receive_vote(request: Request) -> Response:

@@ -21,7 +21,8 @@ from indexer.types import Filters
 
 SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
 FACET_SECONDS = 10.0  # before facets are counted again where no points have come or gone
-MAX_FACET_VALUES = 12
+MAX_FACET_VALUES = 50
+MAX_FOUND_VALUES = 2_000  # that are looked through
 
 Facets = dict[str, list[tuple[str, int]]]
 """Facet -> its most common values, each with the number of points."""
@@ -103,3 +104,13 @@ def list_facets(filters: Filters, searcher: Searcher) -> Facets:
     version = (searcher.collection.store.count(), monotonic() // FACET_SECONDS)
     key = (searcher.collection.index_dir, *format_filters(filters))
     return _facets.get(key, lambda: searcher.facets(filters, MAX_FACET_VALUES), version)
+
+
+def find_facet_values(
+    filters: Filters, searcher: Searcher, key: str, contains: str
+) -> list[tuple[str, int]]:
+    """The values of a facet in which a text occurs, the most common first."""
+    wanted = contains.casefold()
+    counts = searcher.facets(filters, MAX_FOUND_VALUES).get(key, [])
+    found = [(value, count) for value, count in counts if wanted in str(value).casefold()]
+    return found[:MAX_FACET_VALUES]

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from html import escape
 from pathlib import PurePath
 
 import streamlit as st
 
 from app import components, results, state
+from app.facets import change_filters, describe_facets, describe_others
 from app.media import thumbnail_url, upload_url
 from app.services import get_settings, list_facets, list_names, open_searcher
-from app.state import EMPTY, Search
+from app.state import Search
 from app.views.messages import show_error
 from app.views.results import FOCUS_KEY, show_results
 from embedder.escaping import escape_markdown
 from indexer.errors import QueryError
 from indexer.search.explanation import format_removed
-from indexer.search.filter_syntax import format_filters
 from indexer.search.query_syntax import UPLOAD_PREFIX, format_term, format_terms
 from indexer.search.searcher import Searcher
 from indexer.types import MATCH_WORDS, FieldFilter, QueryTerm, SearchResults
@@ -27,17 +26,9 @@ from indexer.types import MATCH_WORDS, FieldFilter, QueryTerm, SearchResults
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
 PLACEHOLDER = "Describe it in any language, or drop a picture anywhere"
-FACET_TITLES = {
-    "kind": "Kind",
-    "folder": "Folder",
-    "year": "Year",
-    "languages": "Caption language",
-    "tags": "Tag",
-    "camera": "Camera",
-    "format": "Format",
-}
 
 _search_box = components.make_component("searchbox")
+_facets = components.make_component("facets")
 
 
 def show() -> None:
@@ -197,63 +188,17 @@ def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
 
 
 def _show_filters(search: Search, searcher: Searcher) -> None:
-    facets = list_facets(search.filters, searcher)
-    for key, title in FACET_TITLES.items():
-        counts = dict(facets.get(key, []))
-        wanted = search.filters.get(key, EMPTY)
-        if len(counts) < 2 and not wanted.any_of:
-            continue
-        options = list(dict.fromkeys([*counts, *wanted.any_of]))
-        names = {value: _name_folder(value, options) for value in options if key == "folder"}
-        picked = st.pills(
-            title,
-            options,
-            selection_mode="multi",
-            default=wanted.any_of,
-            format_func=partial(_format_option, names, counts),
-            key=f"facet-{key}-{wanted.any_of}",
-        )
-        if set(picked) != set(wanted.any_of):
-            state.navigate(search.with_filter(key, replace(wanted, any_of=tuple(picked))))
-    _show_other_filters(search)
-
-
-def _name_folder(folder: str, folders: Sequence[str]) -> str:
-    """The last parts of its path, as many as tell it from the others: Streamlit knows an option by
-    its label."""
-    parts = PurePath(folder).parts
-    for length in range(1, len(parts)):
-        name = "/".join(parts[-length:])
-        if not any(other != folder and f"/{other}".endswith(f"/{name}") for other in folders):
-            return name
-    return folder
-
-
-def _format_option(names: Mapping[str, str], counts: Mapping[str, int], value: str) -> str:
-    return f"{escape_markdown(names.get(value, value))} {counts.get(value, 0)}"
-
-
-def _show_other_filters(search: Search) -> None:
-    """Show the filters of the address that no facet shows, so that they can be removed."""
-    parts = {
-        (key, side): format_filters({key: FieldFilter(**{side: values})})[0]
-        for key, wanted in search.filters.items()
-        for side, values in (("any_of", wanted.any_of), ("none_of", wanted.none_of))
-        if values and not (side == "any_of" and key in FACET_TITLES)
-    }
-    if not parts:
-        return
-    kept = st.pills(
-        "Other filters",
-        list(parts),
-        selection_mode="multi",
-        default=list(parts),
-        format_func=lambda part: escape_markdown(parts[part]),
-        key=f"other-filters-{parts}",
-    )
-    for key, side in parts.keys() - set(kept):
-        without: dict[str, tuple[str, ...]] = {side: ()}
-        state.navigate(search.with_filter(key, replace(search.filters[key], **without)))
+    changed = _facets(
+        key="facets",
+        data={
+            "address": search.address,
+            "facets": describe_facets(search, searcher),
+            "others": describe_others(search),
+        },
+        on_filter_change=lambda: None,
+    ).filter
+    if changed:
+        state.navigate(change_filters(search, changed))
 
 
 def _show_display_options(search: Search) -> None:

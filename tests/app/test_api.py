@@ -98,6 +98,18 @@ def test_a_collection_that_is_gone_is_not_another(client):
     assert "gone" in search(client, "dog", c="gone", status=404)["error"]
 
 
+def test_values_of_a_facet_are_found_by_a_part_of_them(client):
+    def find(**params):
+        return client.get("/api/facets", params={"c": "default", **params})
+
+    (value,) = find(key="folder", contains="ANIM").json()["values"]
+    assert value["label"] == "animals" or value["label"].endswith("/animals")
+    assert value["count"] == 30
+    assert find(key="folder", contains="ANIM", w="format=webp").json()["values"][0]["count"] < 30
+    assert find(key="folder", contains="nowhere").json() == {"values": []}
+    assert "key is one of" in find(key="secret", contains="x").json()["error"]
+
+
 def test_an_item_has_what_the_viewer_shows(client):
     hit = search(client, "cat", limit=1)["hits"][0]
     item = client.get(f"/api/items/default/{hit['id']}", params={"query": "cat"}).json()

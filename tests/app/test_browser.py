@@ -355,8 +355,27 @@ def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library
     browser.get(f"{address}/?w=name%3Dnew.jpg")
     until(browser, lambda: names(browser) == ["new.jpg"])
     browser.get(address)
-    press(browser, "Rome, [2019] 1")
+    press(browser, "Rome, [2019]")
     until(browser, lambda: names(browser) == ["new.jpg"])
+    press(browser, "Clear the filters")
+    until(browser, lambda: len(names(browser)) == 60)
+
+
+def test_filters_are_chosen_left_out_and_cleared(browser, address):
+    def count() -> str:
+        return find(browser, ".pl-head span")[0].text
+
+    browser.get(address)
+    until(browser, lambda: count() in ("94 items", "95 items"))
+    press(browser, "webp")
+    until(browser, lambda: count() == "24 items")
+    button = find(browser, "[aria-label='Leave out animals']")[0]
+    browser.execute_script("arguments[0].click()", button)
+    until(browser, lambda: "folder%21%3D" in browser.current_url)
+    until(browser, lambda: count() != "24 items")
+    until(browser, lambda: find(browser, ".pl-excluded [aria-label='Show animals again']"))
+    press(browser, "Clear the filters")
+    until(browser, lambda: "w=" not in browser.current_url)
 
 
 def test_the_library_takes_the_name_of_any_model(

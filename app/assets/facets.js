@@ -1,0 +1,116 @@
+// The filters: the values of each facet with their counts, to be chosen or left out.
+import { make, makeIconButton } from "./grid.js";
+import { ask } from "./results.js";
+
+const FEW = 8; // values that a facet shows at first
+const mounted = new WeakMap();
+
+export default function mount(component) {
+  const { parentElement } = component;
+  const facets = mounted.get(parentElement) ?? new Facets(parentElement);
+  mounted.set(parentElement, facets);
+  facets.update(component);
+  return () => mounted.delete(parentElement);
+}
+
+class Facets {
+  constructor(parentElement) {
+    this.root = make("div", { class: "pl-facets" });
+    this.isWhole = new Set(); // the facets that show all of their values
+    parentElement.replaceChildren(this.root);
+  }
+
+  update(component) {
+    this.component = component;
+    const { facets, others } = component.data;
+    const focused = document.activeElement?.dataset?.focus;
+    const parts = facets.map((facet) => this.makeFacet(facet));
+    if (others.length) parts.push(this.makeOthers(others));
+    const isFiltered = others.length || facets.some(({ any, none }) => any.length || none.length);
+    if (isFiltered) {
+      const clear = make("button", { type: "button", class: "pl-action" }, "Clear the filters");
+      clear.addEventListener("click", () => component.setTriggerValue("filter", { clear: true }));
+      parts.unshift(clear);
+    }
+    this.root.replaceChildren(...parts);
+    if (focused) this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  makeFacet(facet) {
+    const list = make("ul", {});
+    const section = make("section", { "aria-label": facet.title }, make("h3", {}, facet.title));
+    const isLong = facet.values.length > FEW;
+    if (isLong || facet.has_more) section.append(this.makeSearch(facet, list));
+    this.fill(list, facet, facet.values);
+    section.append(list);
+    return section;
+  }
+
+  fill(list, facet, values) {
+    const chosen = [...facet.any, ...facet.none];
+    const isWhole = this.isWhole.has(facet.key);
+    const shown = values.filter(({ value }, index) => isWhole || index < FEW || chosen.includes(value));
+    list.replaceChildren(...shown.map((one) => this.makeValue(facet, one)));
+    if (shown.length === values.length) return;
+    const more = make("button", { type: "button", class: "pl-more" }, `${values.length - shown.length} more`);
+    more.addEventListener("click", () => {
+      this.isWhole.add(facet.key);
+      this.fill(list, facet, values);
+    });
+    list.append(make("li", {}, more));
+  }
+
+  makeValue(facet, { value, label, count }) {
+    const isChosen = facet.any.includes(value);
+    const isExcluded = facet.none.includes(value);
+    const focus = `${facet.key} ${value}`;
+    const button = make("button", {
+      type: "button", class: "pl-value", "aria-pressed": isChosen, title: value, "data-focus": focus,
+    }, make("span", { dir: "auto" }, label), make("small", {}, count === null ? "" : count.toLocaleString()));
+    button.addEventListener("click", () => this.change(facet, "any", value));
+    const without = makeIconButton("close", isExcluded ? `Show ${label} again` : `Leave out ${label}`, {
+      class: "pl-without", "aria-pressed": isExcluded, "data-focus": `not ${focus}`,
+    });
+    without.addEventListener("click", () => this.change(facet, "none", value));
+    return make("li", { class: isExcluded ? "pl-excluded" : "" }, button, without);
+  }
+
+  change(facet, side, value) {
+    const filter = { any: facet.any.filter((v) => v !== value), none: facet.none.filter((v) => v !== value) };
+    if (!facet[side].includes(value)) filter[side].push(value);
+    this.component.setTriggerValue("filter", { key: facet.key, ...filter });
+  }
+
+  makeSearch(facet, list) {
+    const input = make("input", {
+      type: "search", class: "pl-facet-search", dir: "auto", placeholder: "Find…",
+      "aria-label": `Find in ${facet.title}`, "data-focus": `find ${facet.key}`,
+    });
+    input.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.find(facet, input.value.trim(), list), 200);
+    });
+    return input;
+  }
+
+  async find(facet, text, list) {
+    if (!text) return this.fill(list, facet, facet.values);
+    const query = new URLSearchParams({ key: facet.key, contains: text });
+    try {
+      const { values } = await ask(`api/facets?${this.component.data.address}&${query}`);
+      if (values.length) this.fill(list, facet, values);
+      else list.replaceChildren(make("li", { class: "pl-quiet" }, "None"));
+    } catch (error) {
+      list.replaceChildren(make("li", { role: "alert" }, error.message));
+    }
+  }
+
+  makeOthers(others) {
+    const items = others.map(({ text, key, side }) => {
+      const remove = makeIconButton("close", `Remove ${text}`, { class: "pl-without", "aria-pressed": "true" });
+      remove.addEventListener("click", () => this.component.setTriggerValue("filter", { key, remove: side }));
+      return make("li", {}, make("span", { class: "pl-value", dir: "auto" }, text), remove);
+    });
+    return make("section", { "aria-label": "Other filters" }, make("h3", {}, "Other filters"), make("ul", {}, ...items));
+  }
+}

@@ -1,0 +1,44 @@
+"""What a click on a filter makes of the search."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.facets import change_filters, describe_others, describe_values
+from app.state import Search
+from indexer.search.filters import make_filters
+from indexer.types import FieldFilter
+
+SEARCH = Search(
+    collection="default", filters=make_filters({"kind": "image", "name": {"any": "a", "not": "b"}})
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "filters"),
+    [
+        ({"key": "kind", "any": [], "none": ["text"]}, {"kind": {"not": "text"}}),
+        ({"key": "kind", "any": [], "none": []}, {}),
+        ({"key": "tags", "any": ["x", "y"], "none": []}, {"kind": "image", "tags": ["x", "y"]}),
+    ],
+)
+def test_values_are_chosen_and_left_out(changed, filters):
+    expected = make_filters({**filters, "name": {"any": "a", "not": "b"}})
+    assert change_filters(SEARCH, changed).filters == expected
+
+
+def test_a_filter_without_a_facet_is_shown_and_removed():
+    first, second = describe_others(SEARCH)
+    assert (first["text"], second["text"]) == ("name=a", "name!=b")
+    without = change_filters(SEARCH, {"key": second["key"], "remove": second["side"]})
+    assert without.filters["name"] == FieldFilter(("a",))
+    assert change_filters(SEARCH, {"clear": True}).filters == {}
+
+
+def test_values_that_are_chosen_stay_though_they_have_no_count():
+    values = describe_values("year", [(2019, 3)], FieldFilter(("2019", "2020"), ("2021",)))  # type: ignore[list-item]
+    assert [(value["value"], value["count"]) for value in values] == [
+        ("2019", 3),
+        ("2020", None),
+        ("2021", None),
+    ]
