@@ -9,8 +9,7 @@ its lift, the ratio of the 99th percentiles of the fused z and of the image z in
 unrelated points then reach a z, whatever is known about them. The lift differs by query and by what
 a point has. It is shrunk towards a prior, as the percentile of a small sample says little, and
 limited, as a query that many captions fit has a high percentile because of them. The meaning of
-texts gets its lift before their words are added, since words say nothing about most points; words
-get one where the sample has any of them.
+texts gets its lift before their words are added, since words say nothing about most points.
 
 Names count by how well those of the collection say what its images show: where many are wrong or
 say something else, they would take from what the named images show, and let others pass them.
@@ -34,8 +33,8 @@ from indexer.search.calibration import (
 from indexer.types import SparseVector, Vector
 
 PERCENTILE = 99.0  # this and the next four were chosen on captioned drawings: docs/quality.md
-PRIOR_LIFTS = (1, 1, 1, 1.6, 1, 1.2, 1, 1.6)  # by kind of point, as below
-PRIOR_WORDS_LIFTS = (1, 1, 1, 1.3, 1, 1.1, 1, 1.3)
+PRIOR_LIFTS = (1, 1, 1, 1.5, 1, 1.2, 1, 1.5)  # by kind of point, as below
+PRIOR_WORDS_LIFTS = (1, 1, 1, 1.1, 1, 1.1, 1, 1.1)
 PRIOR_ROWS = 200  # sampled points that weigh as much as a prior
 MAX_LIFT = 3.5
 NAME_WEIGHT = 0.7  # of a name against a caption, where names say what images show
@@ -108,10 +107,8 @@ def fit_fusion(
     priors = [*PRIOR_LIFTS]
     priors[HAS_IMAGE + HAS_NAME] **= sample.name_trust
     lifts = _estimate_lifts(meaning, kinds, reach, priors)
-    with_words, words_lifts = _reduce(meaning, lifts[kinds]), np.ones(KINDS)
-    if not np.isnan(z[BM25]).all():
-        with_words = _add_words(with_words, z, reach)
-        words_lifts = _estimate_lifts(with_words, kinds, reach, PRIOR_WORDS_LIFTS)
+    with_words = _add_words(_reduce(meaning, lifts[kinds]), z, reach)
+    words_lifts = _estimate_lifts(with_words, kinds, reach, PRIOR_WORDS_LIFTS)
     return PartFusion(
         distributions=known,
         uses_text=uses_text,
