@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         UnusableFileError,
     )
     from embedder.families.registry import DEFAULT_MODEL
-    from embedder.types import Embedder, Input, ModelCard, Role, Settings, Vectors
+    from embedder.types import Embedder, Input, MatchHead, ModelCard, Role, Settings, Vectors
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -33,6 +33,7 @@ __all__ = [
     "EmbeddingModel",
     "Input",
     "Item",
+    "MatchHead",
     "MissingExtraError",
     "ModelCard",
     "Role",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embedder.errors import EmbedderError
-from embedder.types import Input, ModelCard, Role, Vectors
+from embedder.types import Input, MatchHead, ModelCard, Role, Vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,19 @@ class EmbeddingModel(ABC):
         sequence. 0 where the model has no tokens, or does not tell.
         """
         return self.embed(inputs, role, instruction), [0] * len(inputs)
+
+    def knows_words(self, text: str) -> bool:
+        """Whether the model knows some word of a short text.
+
+        The vector of another text says little, as with a word that the starter's lexicon lacks.
+        Most models cannot tell, and know all.
+        """
+        return True
+
+    @property
+    def match_head(self) -> MatchHead | None:
+        """What the model has learned about the cosine of a text and an image, if anything."""
+        return None
 
     @property
     def max_concurrency(self) -> int:

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.types import Input, ModelCard, Role, Settings, Vectors, check_role, normalize
+from embedder.types import (
+    Input,
+    MatchHead,
+    ModelCard,
+    Role,
+    Settings,
+    Vectors,
+    check_role,
+    normalize,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +122,11 @@ class Engine(EmbeddingModel):
     def max_concurrency(self) -> int:
         """Two on a GPU: the CPU prepares one call while the GPU computes another."""
         return 1 if self.backbone.device.type == "cpu" else 2
+
+    @property
+    def match_head(self) -> MatchHead | None:
+        head: MatchHead | None = getattr(self.backbone, "match_head", None)
+        return head
 
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         """Embed `inputs`; raise `EmbedderError` also for a vector that is not finite."""

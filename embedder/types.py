@@ -123,6 +123,18 @@ def _parse_field(name: str, type_: str, value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchHead:
+    """What a sigmoid loss has taught a model about a text and an image (Zhai et al. 2023, SigLIP,
+    https://arxiv.org/abs/2303.15343): they belong together with the probability
+    1 / (1 + exp(-(scale * cosine + bias))) if one image of `prior_odds` does.
+    """
+
+    scale: float
+    bias: float
+    prior_odds: float = 32_768.0  # the authors' batch, which has one right image for each text
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How a model is loaded. `dim` and `pixel_budget` change its vectors, the rest does not.
 

@@ -224,7 +224,7 @@ class Collection:
             offset: How many of the best to leave out.
             diversity: 0: the best hits; 1: as different ones as there are (MMR).
             group_duplicates: Hide near-duplicates behind the best of them.
-            min_strength: Leave out weaker hits: from 0.85 on, they are likely what the query asks
+            min_strength: Leave out weaker hits: from 0.8 on, they are likely what the query asks
                 for. Hits of unknown strength stay.
             instruction: What to look for, for a model that follows instructions.
 

@@ -73,7 +73,7 @@ class Part:
     label: str = ""  # as the user wrote it; shown in the explanation
 
 
-MATCH_WORDS = {"strong": 0.97, "likely": 0.85}
+MATCH_WORDS = {"strong": 0.97, "likely": 0.8}
 """A word for a hit -> its least strength; docs/quality.md has the share of right hits of each."""
 
 

@@ -121,7 +121,7 @@ def _build_page_options(
     ] = True,
     min_strength: Annotated[
         float,
-        Option(min=0, max=1, help="Leave out weaker hits; from 0.85 on, hits are likely right."),
+        Option(min=0, max=1, help="Leave out weaker hits; from 0.8 on, hits are likely right."),
     ] = 0.0,
 ) -> dict[str, Any]:
     from indexer.search.filter_syntax import parse_filters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedder import Embedder
+from embedder import Embedder, EmbeddingModel
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
@@ -30,9 +31,8 @@ from indexer.search.retrieval import (
     find_unwanted,
     retrieve_candidates,
 )
-from indexer.search.strength import rate_hits
+from indexer.search.strength import judge_matches, rate_hits
 from indexer.types import (
-    MATCH_WORDS,
     Filters,
     Hit,
     Payload,
@@ -135,16 +135,15 @@ class Searcher:
         end = query.offset + query.limit
         depth = max(MIN_CANDIDATES, 10 * end)
         found = retrieve_candidates(self._store, embedded, store_filter, depth)
-        rated = None
+        rated = np.full(len(found), np.nan)
         if reference is not None and not query.instruction:
+            model = self._embedder() if has_model else None
+            knows = model if isinstance(model, EmbeddingModel) else None
             parts = [one.part for one in embedded.wanted]
-            rated = rate_hits(parts, [one.channels for one in found.wanted], reference)
-        strengths: dict[str, float] = {}
-        matches = None
-        if rated is not None:
-            matches = bool((rated >= MATCH_WORDS["likely"]).any())
-            strengths = dict(zip(found.ids, rated.tolist(), strict=True))
-            found = found.select(np.flatnonzero(rated >= query.min_strength))
+            rated = rate_hits(parts, [one.channels for one in found.wanted], reference, knows)
+        matches = judge_matches(rated)
+        strengths = dict(zip(found.ids, rated.tolist(), strict=True))
+        found = found.select(np.flatnonzero(~(rated < query.min_strength)))
         vectors = [(one.part, one.vector) for one in (*embedded.wanted, *embedded.unwanted)]
         examples = QueryExamples(query.parts, vectors, sample.crop_cosine)
         page = self._rerank(found, query, end + 1, examples, sample.crop_cosine)
@@ -153,7 +152,7 @@ class Searcher:
                 item,
                 embedded,
                 found.dropped,
-                1.0 if item.query_match else strengths.get(item.candidate.id),
+                1.0 if item.query_match else strengths[item.candidate.id],
             )
             for item in page[query.offset : end]
         ]
@@ -219,7 +218,7 @@ class Searcher:
 
 
 def _make_hit(
-    found: RankedRecord, query: EmbeddedQuery, dropped: Sequence[int], strength: float | None
+    found: RankedRecord, query: EmbeddedQuery, dropped: Sequence[int], strength: float
 ) -> Hit:
     """Make the hit, with the scores and the explanation of each part."""
     candidate, payload = found.candidate, found.record.payload
@@ -249,7 +248,7 @@ def _make_hit(
         tuple(found.duplicates),
         found.query_match,
         explanation,
-        strength,
+        None if math.isnan(strength) else strength,
     )
 
 

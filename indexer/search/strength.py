@@ -8,13 +8,23 @@ cosines, so the distribution by chance is estimated from the lower part (the emp
 tell its place and scale. Each channel has its own, and the larger of a hit's channels is compared
 with the larger of each noun's, so that several chances are not counted as one.
 
-The strength is the share of absent nouns whose best match is weaker: at 0.9, one in ten of them
-finds something better. An image is ranked among what the collection's own images find besides
-themselves. Measured on drawings, one whose kind is absent is above the share r of them in about
-(1 - r)^2 of the cases; so its strength is 1 - (1 - r)^2. A hit of several parts is as strong as the
-weakest of them. No claim is made about a text of more than `MAX_WORDS` words, without function
-words: the cosines of sentences are on another scale than those of nouns; nor about an image in a
-collection of very few, or of texts alone.
+What people ask for in vain finds more than the nouns of the bank do: those are rarer things, and
+what is there is often of a similar kind. So the distribution is moved and narrowed by two constants
+that `python -m bench.strength` estimates from absent everyday words. The strength is the share of
+these whose best match is weaker: at 0.9, one in ten of them finds something better. An image is
+ranked among what the collection's own images find besides themselves. Measured on drawings, one
+whose kind is absent is above the share r of them in about (1 - r)^2 of the cases; so its strength
+is 1 - (1 - r)^2. A hit of several parts is as strong as the weakest of them.
+
+A model with a sigmoid head (SigLIP, Zhai et al. 2023) knows itself how likely a text fits an image,
+if one of `MatchHead.prior_odds` images does; in a collection of n, one of n may (Saerens et al.
+2002). Then that is the strength of what the image shows. A hit whose caption, tag or name has the
+very word that is asked for is strong, whatever its cosines.
+
+No claim is made about a text of more than `MAX_WORDS` words, without function words, as the cosines
+of sentences are on another scale than those of nouns; nor about a text of which the model knows no
+word, as its cosines tell present things from absent ones no better than chance does; nor about an
+image in a collection of very few, or of texts alone.
 """
 
 from __future__ import annotations
@@ -28,17 +38,21 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.collections.schema import IMAGE
+from embedder import EmbeddingModel, MatchHead
+from indexer.collections.schema import BM25, IMAGE
 from indexer.search.tokenizer import UNSPACED, list_content_words
-from indexer.types import Part
+from indexer.types import MATCH_WORDS, Part
 
 MAX_WORDS = 2  # of a text that is compared with nouns, besides function words
 MAX_UNSPACED = 10  # characters of a script without spaces
 UNSPACED_PATTERN = re.compile(f"[{UNSPACED}]")
 LOW, HIGH = 0.05, 0.25  # the quantiles of the best cosines that the distribution is estimated from
 MIN_SCALE = 1e-6
+ABSENT_PLACE, ABSENT_SCALE = 1.5, 0.9  # of what absent words find, where the bank's is 0, 1
 MIN_IMAGES = 10  # fewer say little about what an image finds by chance
 SAME_COSINE = 0.999  # of two images that are the same
+WRITTEN_STRENGTH = 0.97  # of a hit with the very word: four of five are right
+WRITTEN_CHARACTERS = 2  # of a word in a script without spaces, which is one token of BM25
 
 Array = NDArray[np.float64]
 ChannelScores = Mapping[str, Array]
@@ -85,10 +99,22 @@ class ReferenceScores:
     points: int
     changes: int = 0
 
-    def rate_text(self, scores: ChannelScores) -> Array:
-        """Rate n hits of a text that is about as long as a noun: strengths (n,), 0 to 1."""
-        joint = self._joint.reduce(self._reduce_channels(scores))
-        return np.asarray(np.exp(-np.exp(-np.maximum(joint, -50.0))))
+    def rate_text(self, scores: ChannelScores, head: MatchHead | None = None) -> Array:
+        """Rate n hits of a text that is about as long as a noun: strengths (n,), 0 to 1.
+
+        Args:
+            scores: What the text finds.
+            head: What the model says of a text and an image; None: nothing.
+        """
+        compared = {name: of for name, of in scores.items() if not (head and name == IMAGE)}
+        joint = self._joint.reduce(self._reduce_channels(compared))
+        reduced = (joint - ABSENT_PLACE) / ABSENT_SCALE
+        strengths = np.exp(-np.exp(-np.maximum(reduced, -50.0)))
+        if head:
+            logits = head.scale * scores[IMAGE] + head.bias + log(head.prior_odds / self.points)
+            shown = 1 / (1 + np.exp(-np.clip(logits, -50.0, 50.0)))
+            strengths = np.fmax(strengths, shown)
+        return np.asarray(strengths)
 
     def rate_image(self, cosines: Array) -> Array:
         """Rate n hits of an image by their images: strengths (n,), 0 to 1."""
@@ -120,31 +146,56 @@ def rate_hits(
     parts: Sequence[Part],
     scores: Sequence[ChannelScores],
     reference: ReferenceScores,
-) -> Array | None:
+    model: EmbeddingModel | None = None,
+) -> Array:
     """Rate n hits of a query.
 
     Args:
         parts: The parts that are wanted.
         scores: What each part finds in the hits, with their images.
         reference: What they are compared with.
+        model: The model that embedded the texts, if it can be asked what it knows.
 
     Returns:
-        The strengths (n,), 0 to 1; None where no claim can be made about the query.
+        The strengths (n,), 0 to 1; NaN where no claim can be made.
     """
-    if not (parts and all(map(is_comparable, parts))):
-        return None
     strengths = np.ones(len(scores[0][IMAGE]))
     if not len(strengths):  # an empty collection has nothing to compare with
         return strengths
     for part, found in zip(parts, scores, strict=True):
-        if part.text:
-            rated = reference.rate_text(found)
-        elif len(reference.images) < MIN_IMAGES or np.isnan(found[IMAGE]).all():
-            return None
-        else:
-            rated = reference.rate_image(found[IMAGE])
-        strengths = np.minimum(strengths, rated)
+        strengths = np.minimum(strengths, _rate_part(part, found, reference, model))
     return np.round(strengths, 4)
+
+
+def judge_matches(strengths: Array) -> bool | None:
+    """Whether some of n hits is likely right; None where it is not known of all."""
+    if (strengths >= MATCH_WORDS["likely"]).any():
+        return True
+    return None if np.isnan(strengths).any() else False
+
+
+def _rate_part(
+    part: Part, scores: ChannelScores, reference: ReferenceScores, model: EmbeddingModel | None
+) -> Array:
+    nothing = np.full(len(scores[IMAGE]), np.nan)
+    if not part.text:
+        has_images = len(reference.images) >= MIN_IMAGES and not np.isnan(scores[IMAGE]).all()
+        return reference.rate_image(scores[IMAGE]) if has_images else nothing
+    if is_comparable(part) and (model is None or model.knows_words(part.text)):
+        strengths = reference.rate_text(scores, model.match_head if model else None)
+    else:
+        strengths = nothing
+    if BM25 in scores and is_one_token(part.text):
+        is_written = np.nan_to_num(scores[BM25]) > 0
+        strengths = np.where(is_written, np.fmax(strengths, WRITTEN_STRENGTH), strengths)
+    return strengths
+
+
+def is_one_token(text: str) -> bool:
+    """Whether a text is one word, besides function words, that BM25 finds as a whole."""
+    words = list_content_words(text)
+    unspaced = len(UNSPACED_PATTERN.findall(text))
+    return len(words) == 1 and unspaced in {0, WRITTEN_CHARACTERS}
 
 
 def is_comparable(part: Part) -> bool:

@@ -443,6 +443,22 @@ def test_siglip_image(siglip_model, siglip_recipe, image):
     close(siglip_model.embed([Input(images=(image,))], "document")[0], siglip_recipe(image))
 
 
+def test_siglip_says_how_likely_a_text_fits_an_image(siglip_model, siglip, qwen_model):
+    from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel
+
+    model = SiglipModel.from_pretrained(siglip).eval()
+    words = AutoTokenizer.from_pretrained(siglip)("a dog", add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[*words, 1, *[0] * (63 - len(words))]])
+    pixels = SiglipImageProcessorPil.from_pretrained(siglip)(images=[SQUARE], return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(input_ids=ids, **pixels).logits_per_image.item()
+    (text,) = siglip_model.embed([Input("a dog")], "query")
+    (image,) = siglip_model.embed([Input(images=(SQUARE,))], "document")
+    head = siglip_model.match_head
+    assert head.scale * float(text @ image) + head.bias == pytest.approx(expected, abs=1e-3)
+    assert qwen_model.match_head is None
+
+
 def test_siglip_adds_the_vectors_of_parts(siglip_model, siglip_recipe):
     inputs = [CASES["composed"], Input("a"), Input(images=(SQUARE, WIDE)), CASES["several"]]
     sums = [

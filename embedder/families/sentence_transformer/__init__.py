@@ -29,7 +29,7 @@ from embedder.families.sentence_transformer.processors import (
     read_max_pixels,
 )
 from embedder.model_card import build_card, make_preset
-from embedder.types import ModelCard, Settings
+from embedder.types import MatchHead, ModelCard, Settings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -118,7 +118,18 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
     prompts = read_optional_config(_model_folder(checkpoint), PROMPTS_FILE).get("prompts") or {}
     has_only_default = {k: v for k, v in prompts.items() if v} == {"default": DEFAULT_PROMPT}
     query_prompt = QUERY_PROMPT if has_only_default else ""
-    return Engine(SentenceTransformerBackbone(card, model, query_prompt), settings)
+    is_as_trained = not checkpoint.adapter and settings.dim is None
+    head = _read_match_head(model) if is_as_trained else None
+    return Engine(SentenceTransformerBackbone(card, model, query_prompt, head), settings)
+
+
+def _read_match_head(model: SentenceTransformer) -> MatchHead | None:
+    """SigLIP's; the softmax that CLIP was trained by says nothing of one image alone."""
+    first: Any = model[0]
+    scale, bias = (getattr(first.model, name, None) for name in ("logit_scale", "logit_bias"))
+    if scale is None or bias is None:
+        return None
+    return MatchHead(scale=float(scale.exp()), bias=float(bias))
 
 
 def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:

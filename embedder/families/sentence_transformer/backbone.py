@@ -17,7 +17,7 @@ from embedder.families.sentence_transformer.processors import (
     serialize_tokenizer_calls,
     uses_gemma_tokenizer,
 )
-from embedder.types import Input, ModelCard, Role
+from embedder.types import Input, MatchHead, ModelCard, Role
 from embedder.vlm.backbone import too_narrow_error
 
 if TYPE_CHECKING:
@@ -50,11 +50,17 @@ class SentenceTransformerBackbone:
     """The backbone. A model with a chat template reads texts and images together; without one, the
     unit vectors of an input's parts are added. The rows of a batch have the same prompt."""
 
-    def __init__(self, card: ModelCard, model: Any, query_prompt: str = "") -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        model: Any,
+        query_prompt: str = "",
+        match_head: MatchHead | None = None,
+    ) -> None:
         """`query_prompt` is for queries, if the SentenceTransformer `model` has none."""
         from embedder.vlm.prompts import list_special_tokens
 
-        self.card = card
+        self.card, self.match_head = card, match_head
         self._model, self._transformer_module, self._query_prompt = model, model[0], query_prompt
         self._tokenizer = self._transformer_module.tokenizer
         self._special_tokens = tuple(list_special_tokens(self._tokenizer.backend_tokenizer))

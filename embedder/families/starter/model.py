@@ -168,6 +168,12 @@ class Starter(EmbeddingModel):
             tower.count_tokens(i.text) if tower and i.text and i.has_text else 0 for i in inputs
         ]
 
+    def knows_words(self, text: str) -> bool:
+        """Whether some word of a short text is known; see `EmbeddingModel.knows_words`."""
+        with self._lock:
+            tower = self._text_tower
+        return tower.knows(text)
+
     def extract_text_features(self, texts: Sequence[str]) -> TextFeatures:
         """Return what `ProjectionHead.project_text` takes."""
         with self._lock:

@@ -68,6 +68,12 @@ class TextTower:
         meaning = embed_nouns(self._noun_embeddings, english_or_text)
         return TextFeatures(rows[: len(texts)], translated, meaning)
 
+    def knows(self, text: str) -> bool:
+        """Whether some word of a short text is a noun that has an embedding, or means one."""
+        cleaned = _sanitize(text)
+        english = self._lexicon.translate(cleaned) or cleaned
+        return self._noun_embeddings.embed(english) is not None
+
     def count_tokens(self, text: str) -> int:
         """Count the tokens that the tower reads of a text, with its prefix and the special ones."""
         with self._lock:
