@@ -74,6 +74,7 @@ class Collection:
         self._lock = threading.RLock()
         self._index: CollectionIndex | None = None
         self._opened: OpenCollection | None = None
+        self._left_open: list[OpenCollection] = []
         self._searcher: Searcher | None = None
         self._model: tuple[str, Future[Embedder]] | None = None  # (fingerprint, model)
 
@@ -244,18 +245,23 @@ class Collection:
         parts = tuple(_to_part(item, self.card.image_side) for item in items)
         if any(part.id is None for part in parts):
             self._start_loading_model()  # while the store opens
-        return self._get_searcher().search(
-            Query(
-                parts=parts,
-                filters=make_filters(filters or {}),
-                limit=limit,
-                offset=offset,
-                diversity=diversity,
-                group_duplicates=group_duplicates,
-                min_strength=min_strength,
-                instruction=instruction,
-            )
+        request = Query(
+            parts=parts,
+            filters=make_filters(filters or {}),
+            limit=limit,
+            offset=offset,
+            diversity=diversity,
+            group_duplicates=group_duplicates,
+            min_strength=min_strength,
+            instruction=instruction,
         )
+        searcher = self._get_searcher()
+        try:
+            return searcher.search(request)
+        except StoreError:
+            if not self._reopen_without_names(searcher):
+                raise
+            return self._get_searcher().search(request)
 
     def similar(self, what: str | Path, **options: Any) -> SearchResults:
         """Find what is like a point (by its id) or like an image or text (by its path).
@@ -285,8 +291,10 @@ class Collection:
     def close(self) -> None:
         """Close the store. Calling anything afterwards opens it again; the model stays loaded."""
         with self._lock:
-            if self._opened is not None:
-                self._opened.close()
+            for opened in (*self._left_open, self._opened):
+                if opened is not None:
+                    opened.close()
+            self._left_open.clear()
             self._opened = self._searcher = self._index = None
 
     def __enter__(self) -> Collection:
@@ -386,6 +394,20 @@ class Collection:
             if self._searcher is None:
                 self._searcher = Searcher(self.opened, self.load_model)
             return self._searcher
+
+    def _reopen_without_names(self, failed: Searcher) -> bool:
+        """Open the index again if another process has deleted its vectors of names; returns whether
+        a search may be tried again. What other threads search stays open until `close`."""
+        found = open_backend(self.config).find(self.name)
+        with self._lock:
+            if self._searcher is not failed or self._opened is None:
+                return True
+            if found is None or found.names or not self._opened.active_index.names:
+                return False
+            self._left_open.append(self._opened)
+            self._opened = self._searcher = None
+            self._index = found
+            return True
 
     def _find_first(self, key: str, value: str) -> str | None:
         where = build_store_filter({key: FieldFilter((value,))})

@@ -174,6 +174,17 @@ def test_a_collection_that_another_process_has_created(collection, walls):
     assert (report.added, report.unchanged) == (0, 3)
 
 
+def test_another_process_turns_names_off(collection, walls, tmp_path):
+    collection.ingest(walls)
+    assert "name" in collection.search("red")[0].why["channels"]
+    with Collection.open("walls", store=tmp_path / "store", model="colors") as other:
+        other.ingest(walls, names=False)
+    found = collection.search("red")
+    assert names(found)[0] == "red"
+    assert "name" not in found[0].why["channels"]
+    assert collection.similar(found[0].id)
+
+
 def test_filters_that_are_none(collection, walls):
     collection.ingest(walls)
     with pytest.raises(QueryError, match="filters map"):
