@@ -213,7 +213,6 @@ class ReferenceScorer:
         from qdrant_client import models
 
         store = self._collection.store
-        channels = [name for name, _ in self._collection.active_index.schema.dense]
         request = models.QueryRequest(
             query=models.SampleQuery(sample=models.Sample.RANDOM),
             limit=MAX_IMAGES,
@@ -222,7 +221,11 @@ class ReferenceScorer:
         drawn = store.query_batch([request])[0]
         rows = [point.vectors[IMAGE] for point in drawn if IMAGE in point.vectors]
         images = np.array(rows, dtype=np.float32).reshape(-1, self._collection.card.dim)
-        return score_store(store, channels, nouns, images, pause=pause)
+        return score_store(store, self._channels, nouns, images, pause=pause)
+
+    @property
+    def _channels(self) -> list[str]:
+        return [name for name, _ in self._collection.active_index.schema.dense]
 
     def _read(self) -> ReferenceScores | None:
         """The scores that were measured before; None if there are none that are usable."""
@@ -230,7 +233,9 @@ class ReferenceScorer:
             with np.load(self._file, allow_pickle=False) as arrays:
                 if str(arrays["model"]) != self._collection.card.fingerprint:
                     return None
-                names = [name for name in arrays if name.startswith(NOUN_PREFIX)]
+                names = {name for name in arrays if name.startswith(NOUN_PREFIX)}
+                if names != {NOUN_PREFIX + channel for channel in self._channels}:
+                    return None  # names were turned on or off since then
                 return ReferenceScores(
                     {name.removeprefix(NOUN_PREFIX): arrays[name] for name in names},
                     arrays["images"],

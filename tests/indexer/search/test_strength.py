@@ -14,6 +14,7 @@ from PIL import Image
 import embedder
 from embedder import EmbeddingModel, MatchHead
 from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import TextIndexing
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
 from indexer.search import noun_bank, reference_scores
@@ -352,3 +353,8 @@ def test_it_is_measured_again_after_a_tenth_has_changed(collection, colors, monk
     assert changes() == 3
     scorer.update(2)
     assert changes() == 0
+    scorer.update(2)
+    assert changes() == 2
+    collection.set_texts(TextIndexing(names=False))
+    scorer.update()
+    assert changes() == 0, "the nouns have found names, and there are none now"
