@@ -129,7 +129,7 @@ export class Grid {
       const end = Math.min(starts[place + 1] ?? Infinity, this.hits.length);
       if (start >= end) return;
       if (this.breaks.has(start))
-        rows.push(make("h2", { class: "pl-heading" }, this.breaks.get(start)));
+        rows.push(make("div", { role: "listitem" }, make("h2", { class: "pl-heading" }, this.breaks.get(start))));
       const aspects = this.hits.slice(start, end).map(findAspect);
       for (const row of layoutRows(aspects, this.width, height)) {
         const element = make("div", { class: "pl-row", role: "presentation" });

@@ -1,5 +1,6 @@
 // The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
 import { Grid, make, makeText } from "./grid.js";
+import * as storage from "./storage.js";
 import { Viewer } from "./viewer.js";
 
 const HEIGHTS = { min: 110, max: 360, usual: 210 }; // pixels of a row
@@ -145,7 +146,7 @@ class Results {
       "aria-label": "Size of the pictures", title: "Size of the pictures",
     });
     range.addEventListener("input", () => {
-      localStorage.setItem(HEIGHT_KEY, range.value);
+      storage.keep(HEIGHT_KEY, Number(range.value));
       this.grid.setHeight(Number(range.value));
     });
     return make("div", { class: "pl-head" }, make("span", { role: "status" }, this.data.status), range);
@@ -346,6 +347,6 @@ function readOpen() {
 }
 
 function readHeight() {
-  const height = Number(localStorage.getItem(HEIGHT_KEY));
+  const height = storage.read(HEIGHT_KEY);
   return height >= HEIGHTS.min && height <= HEIGHTS.max ? height : HEIGHTS.usual;
 }

@@ -1,6 +1,7 @@
 // The search box: it keeps its words, and takes pictures that are dropped or pasted on the page.
 import { make, makeIconButton } from "./grid.js";
 import { ask } from "./results.js";
+import * as storage from "./storage.js";
 
 const RECENT_KEY = "polylens-recent"; // in the browser's local storage
 const MAX_RECENT = 50;
@@ -235,15 +236,11 @@ function isOtherTarget(element) {
 }
 
 function readRecent() {
-  try {
-    const recent = JSON.parse(localStorage.getItem(RECENT_KEY) ?? "[]");
-    return recent.filter((text) => typeof text === "string");
-  } catch {
-    return [];
-  }
+  const recent = storage.read(RECENT_KEY);
+  return Array.isArray(recent) ? recent.filter((text) => typeof text === "string") : [];
 }
 
 function remember(words) {
   const recent = [words, ...readRecent().filter((text) => text !== words)];
-  localStorage.setItem(RECENT_KEY, JSON.stringify(recent.slice(0, MAX_RECENT)));
+  storage.keep(RECENT_KEY, recent.slice(0, MAX_RECENT));
 }
