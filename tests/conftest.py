@@ -91,14 +91,25 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where tmp_path is
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quiet_session(tmp_path_factory) -> Iterator[None]:
+    """The same for what several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        _keep_apart(tmp_path_factory.mktemp("session"), patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def quiet_environment(tmp_path, monkeypatch) -> Iterator[None]:
+def quiet_environment(tmp_path, monkeypatch) -> None:
     """No test reads or writes the user's own collections or settings."""
+    _keep_apart(tmp_path, monkeypatch)
+
+
+def _keep_apart(folder: Path, patch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith(("POLYLENS_", "QDRANT_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
-    yield
+        patch.delenv(name)
+    patch.setenv("XDG_DATA_HOME", str(folder / "xdg-data"))
+    patch.setenv("XDG_CONFIG_HOME", str(folder / "xdg-config"))
 
 
 @pytest.fixture
@@ -106,7 +117,7 @@ def colors() -> ColorEmbedder:
     return ColorEmbedder()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def photo() -> Callable[..., Path]:
     """`photo(path, seed_or_color, size)` writes a picture in the format of the path's suffix."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from indexer.collections.collection import OpenCollection
+from indexer.config import load_config
 from indexer.errors import QueryError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
@@ -19,14 +22,19 @@ from indexer.search.noun_bank import compute_noun_vectors
 from indexer.search.query_syntax import read_query_image
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
+from tests import in_process_store
+from tests.embedders import ColorEmbedder
 
 COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 
-@pytest.fixture
-def folder(tmp_path, photo):
-    """40 images of noise, one of each color, captions for two, and a text."""
-    root = tmp_path / "pictures"
+@pytest.fixture(scope="module")
+def write_pictures(photo):
+    """`write_pictures(folder)`: 40 images of noise, one of each color, two captions, a text."""
+    return partial(_write_pictures, photo)
+
+
+def _write_pictures(photo, root: Path) -> Path:
     for i in range(40):
         photo(root / "noise" / f"n{i:02}.png", i)
     for name, color in COLORS.items():
@@ -37,8 +45,16 @@ def folder(tmp_path, photo):
     return root
 
 
-@pytest.fixture
-def collection(config, colors, folder):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_pictures):
+    return write_pictures(tmp_path_factory.mktemp("searched") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory, folder):
+    """For tests that only search; the others have `own_folder`, and `own_collection`."""
+    colors = ColorEmbedder()
+    config = load_config({"store": str(tmp_path_factory.mktemp("searched") / "store")})
     with OpenCollection.open_or_create(config, colors.card) as opened:
         ingest([folder], opened, colors, IngestOptions())
         yield opened
@@ -47,6 +63,19 @@ def collection(config, colors, folder):
 @pytest.fixture
 def searcher(collection, colors):
     return Searcher(collection, lambda: colors)
+
+
+@pytest.fixture
+def own_folder(tmp_path, write_pictures):
+    return write_pictures(tmp_path / "pictures")
+
+
+@pytest.fixture
+def own_collection(config, colors, monkeypatch):
+    """An empty one, which a test fills with `own_folder`."""
+    in_process_store.install(monkeypatch)
+    with OpenCollection.open_or_create(config, colors.card) as opened:
+        yield opened
 
 
 def names(results) -> list[str]:
@@ -175,13 +204,14 @@ def test_with_words_or_a_minus_the_example_does_not_come_first(collection, searc
 
 
 def test_the_query_image_comes_first_and_its_copies_are_marked(
-    collection, colors, folder, searcher, photo
+    own_collection, colors, own_folder, photo
 ):
+    folder, searcher = own_folder, Searcher(own_collection, lambda: colors)
     original = photo(folder / "original.png", 77, (300, 200))
     with Image.open(original) as image:
         image.resize((90, 60)).save(folder / "small.jpg", quality=70)
         image.convert("L").save(folder / "gray.png")
-    ingest([folder], collection, colors, IngestOptions())
+    ingest([folder], own_collection, colors, IngestOptions())
     for name in ("original.png", "small.jpg", "gray.png"):
         part = Part(image=read_query_image(folder / name, colors.card.image_side))
         query = Query((part,), limit=10, group_duplicates=False)
@@ -197,14 +227,15 @@ def test_the_query_image_comes_first_and_its_copies_are_marked(
 
 
 def test_points_without_a_signature_are_searched_as_before(
-    collection, colors, folder, searcher, photo
+    own_collection, colors, own_folder, photo
 ):
-    photo(folder / "again.jpg", COLORS["red"], (100, 80), quality=60)
-    ingest([folder], collection, colors, IngestOptions())
-    records, _ = collection.store.scroll(limit=100)
+    photo(own_folder / "again.jpg", COLORS["red"], (100, 80), quality=60)
+    ingest([own_folder], own_collection, colors, IngestOptions())
+    records, _ = own_collection.store.scroll(limit=100)
     for record in records:
         record.payload.pop("signature", None)
-    collection.store.patch([replace(record, vectors={}) for record in records])
+    own_collection.store.patch([replace(record, vectors={}) for record in records])
+    searcher = Searcher(own_collection, lambda: colors)
     image = Image.new("RGB", (50, 50), COLORS["red"])
     hit = searcher.search(Query((Part(image=image),), limit=3)).hits[0]
     assert (hit.query_match, len(hit.duplicates)) == ("same", 1)
@@ -279,10 +310,11 @@ def test_the_sample_keeps_the_rows_of_a_point_together(collection, colors, tmp_p
         CalibrationSampler(*arguments)()
 
 
-def test_near_duplicates_are_grouped_behind_the_best(collection, colors, folder, searcher, photo):
+def test_near_duplicates_are_grouped_behind_the_best(own_collection, colors, own_folder, photo):
     for i in range(5):
-        photo(folder / f"again{i}.jpg", COLORS["red"], (100 + i, 80), quality=60)
-    ingest([folder], collection, colors, IngestOptions())
+        photo(own_folder / f"again{i}.jpg", COLORS["red"], (100 + i, 80), quality=60)
+    ingest([own_folder], own_collection, colors, IngestOptions())
+    searcher = Searcher(own_collection, lambda: colors)
     folded = searcher.search(Query((text("red"),), limit=5))
     assert len(folded.hits[0].duplicates) == 5
     assert len([n for n in names(folded) if n.startswith(("again", "red"))]) == 1
@@ -319,10 +351,11 @@ def test_filters_and_facets(searcher, folder):
     assert mistyped.hint == f"No item has folder=noize; did you mean folder={folder / 'noise'}?"
 
 
-def test_diversity_spreads(searcher, collection, colors, folder, photo):
+def test_diversity_spreads(own_collection, colors, own_folder, photo):
     for i in range(6):
-        photo(folder / f"shade{i}.png", (250 - 12 * i, 30 + 9 * i, 10), (60, 60))
-    ingest([folder], collection, colors, IngestOptions())
+        photo(own_folder / f"shade{i}.png", (250 - 12 * i, 30 + 9 * i, 10), (60, 60))
+    ingest([own_folder], own_collection, colors, IngestOptions())
+    searcher = Searcher(own_collection, lambda: colors)
 
     def spread(diversity):
         found = searcher.search(
@@ -331,7 +364,7 @@ def test_diversity_spreads(searcher, collection, colors, folder, photo):
         rows = np.stack(
             [
                 r.vectors["image"]
-                for r in collection.store.retrieve([h.id for h in found], vectors=True)
+                for r in own_collection.store.retrieve([h.id for h in found], vectors=True)
             ]
         )
         return float((rows @ rows.T).mean())

@@ -15,6 +15,7 @@ import embedder
 from embedder import EmbeddingModel, MatchHead
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import TextIndexing
+from indexer.config import load_config
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.types import IngestOptions
 from indexer.search import noun_bank, reference_scores
@@ -31,6 +32,7 @@ from indexer.search.strength import (
     rate_hits,
 )
 from indexer.types import Hit, Part, Query, SearchResults
+from tests.embedders import ColorEmbedder
 
 ROOT = Path(__file__).parents[3]
 
@@ -250,15 +252,25 @@ def test_the_tail_is_what_follows_the_last_hit_that_is_likely():
     assert results(None, None).num_leading == 2
 
 
-@pytest.fixture
-def collection(config, colors, tmp_path, photo, monkeypatch):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, photo):
     """40 images of noise, and a red one."""
-    monkeypatch.setattr(noun_bank, "default_store", lambda: str(tmp_path / "data"))
+    folder, colors = tmp_path_factory.mktemp("strength"), ColorEmbedder()
     for i in range(40):
-        photo(tmp_path / "pictures" / f"n{i:02}.png", i)
-    photo(tmp_path / "pictures" / "red.png", (250, 10, 10))
+        photo(folder / "pictures" / f"n{i:02}.png", i)
+    photo(folder / "pictures" / "red.png", (250, 10, 10))
+    config = load_config({"store": str(folder / "store")})
     with OpenCollection.open_or_create(config, colors.card) as opened:
-        ingest([tmp_path / "pictures"], opened, colors, IngestOptions())
+        ingest([folder / "pictures"], opened, colors, IngestOptions())
+        yield config
+
+
+@pytest.fixture
+def collection(filled, tmp_path, monkeypatch):
+    """The same points for all tests, which have no scores yet."""
+    monkeypatch.setattr(noun_bank, "default_store", lambda: str(tmp_path / "data"))
+    with OpenCollection.open(filled) as opened:
+        (opened.index_dir / reference_scores.SCORES_FILE).unlink(missing_ok=True)
         yield opened
 
 
