@@ -79,7 +79,7 @@ class OpenCollection:
         server = index.server_collection
         self._is_new = server is not None and server.info is None  # saves a request
         self.path = tenant_dir(backend.local_dir(name), tenant)
-        self.thumbnail_dir = self.path / "thumbs"
+        self.thumbnail_dir = self.find_thumbnail_dir(tenant)
         self.index_dir = tenant_dir(index.folder, tenant)
 
     @staticmethod
@@ -120,6 +120,10 @@ class OpenCollection:
         points without a tenant."""
         store = backend.open(index, for_ingest=for_ingest)
         return OpenCollection(config, backend, index, store, is_build=is_build)
+
+    def find_thumbnail_dir(self, tenant: str | None) -> Path:
+        """Return the folder of a tenant's thumbnails on this machine."""
+        return tenant_dir(self._backend.local_dir(self.name), tenant) / "thumbs"
 
     def set_texts(self, texts: TextIndexing) -> None:
         """Record what the points have for searches by words from now on."""

@@ -171,7 +171,6 @@ class _Pipeline:
             check_consistency(self._collection.store, catalog, shared=self._collection.is_shared)
         refresh = TextRefresh(
             self._collection,
-            catalog,
             self._embed_stage,
             options.names,
             self._report_progress,
@@ -245,7 +244,12 @@ class _Pipeline:
             self._write_all()  # the catalog does not have yet what this batch builds on
             changes, orphans = collect_changes(files, self._catalog)
         with self._timer("upsert"):
-            load_stored(changes, self._collection.store, shared=self._collection.is_shared)
+            load_stored(
+                changes,
+                self._collection.store,
+                self._collection.thumbnail_dir,
+                shared=self._collection.is_shared,
+            )
         names = self._collection.active_index.names
         plans = [reconcile(change, self._sources.roots, names=names) for change in changes]
         again = orphans + [f for plan in plans if plan.lacks_image for f in plan.change.arrived]

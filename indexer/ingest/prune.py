@@ -107,7 +107,9 @@ def remove_paths(
     removed, remaining = 0, iter(paths)
     while page := list(islice(remaining, BATCH_SIZE)):
         changes = collect_removals(page, catalog)
-        load_stored(changes, collection.store, shared=collection.is_shared)
+        load_stored(
+            changes, collection.store, collection.thumbnail_dir, shared=collection.is_shared
+        )
         names = collection.active_index.names
         plans = [reconcile(change, roots, names=names) for change in changes]
         writes = [write for plan in plans for write in plan.writes]

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Literal
 
 from indexer.captions.normalize import FileCaptions
@@ -24,6 +25,7 @@ from indexer.ingest.payload import (
     names_to_embed,
     texts_to_embed,
 )
+from indexer.ingest.thumbnails import sign_thumbnail
 from indexer.ingest.types import (
     NOT_READ_HERE,
     CatalogContent,
@@ -164,9 +166,14 @@ def collect_removals(paths: Iterable[str], catalog: Catalog) -> list[ContentChan
     return list(changes.values())
 
 
-def load_stored(changes: Sequence[ContentChange], store: Store, *, shared: bool) -> None:
+def load_stored(
+    changes: Sequence[ContentChange], store: Store, thumbnail_dir: Path, *, shared: bool
+) -> None:
     """Look up, in one request, the points of contents that the catalog does not have, or of all
-    where other machines write to the store too."""
+    where other machines write to the store too.
+
+    Images whose signature the catalog lacks get that of their point, or of their thumbnail.
+    """
     wanted: dict[str, dict[str, Record]] = {}
     for change in changes:
         if shared or not change.before:
@@ -176,9 +183,13 @@ def load_stored(changes: Sequence[ContentChange], store: Store, *, shared: bool)
         wanted[record.id][record.id] = record
     for change in changes:
         for id, base in zip(change.content.point_ids, change.content.base_payloads, strict=True):
+            if base["kind"] != "image" or SIGNATURE in base:
+                continue
             stored = (change.stored or {}).get(id)
-            if stored and SIGNATURE in stored.payload:  # of a machine that has the thumbnail
-                base.setdefault(SIGNATURE, stored.payload[SIGNATURE])
+            signature = stored and stored.payload.get(SIGNATURE)
+            signature = signature or sign_thumbnail(thumbnail_dir, id)
+            if signature:
+                base[SIGNATURE] = signature
 
 
 def reconcile(

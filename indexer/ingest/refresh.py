@@ -20,13 +20,14 @@ from pathlib import Path
 from embedder.files import PRIVATE, write_file
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, NAME, TextIndexing, make_schema
-from indexer.ingest.catalog import Catalog
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
 from indexer.ingest.payload import keyword_texts, names_to_embed
 from indexer.ingest.thumbnails import sign_thumbnail
 from indexer.ingest.types import PointWrite
+from indexer.paths import make_point_ids
 from indexer.search.bm25 import build_document_vector
 from indexer.search.image_signature import SIGNATURE
+from indexer.stores.base import TENANT_KEY
 from indexer.types import Record
 
 CURSOR_FILE = "refresh.json"
@@ -38,7 +39,6 @@ class TextRefresh:
 
     Args:
         collection: The collection, for one tenant or all: the points of all tenants change.
-        catalog: Its catalog, which gets the signatures too.
         embed_stage: Embeds the names.
         names: Whether there are to be names; None: see `TextIndexing.update`.
         report_progress: Called with the stage, the points that are done, and their number.
@@ -48,13 +48,12 @@ class TextRefresh:
     def __init__(
         self,
         collection: OpenCollection,
-        catalog: Catalog,
         embed_stage: EmbedStage,
         names: bool | None,
         report_progress: Callable[[str, int, int], None],
         stop: threading.Event,
     ) -> None:
-        self._collection, self._catalog, self._embed_stage = collection, catalog, embed_stage
+        self._collection, self._embed_stage = collection, embed_stage
         self._store = collection.index_store
         self._report_progress, self._stop = report_progress, stop
         self._texts = collection.active_index.texts
@@ -90,7 +89,6 @@ class TextRefresh:
         while not self._stop.is_set():
             page, after = self._store.scroll(limit=PAGE_SIZE, after=after)
             self._write_page(page)
-            self._catalog.commit()
             done += len(page)
             self._report_progress("refresh", done, total)
             if after is None:
@@ -121,25 +119,16 @@ class TextRefresh:
         self._store.patch([_make_patch(record, vectors[record.id]) for record in page])
 
     def _add_signatures(self, page: Sequence[Record]) -> None:
-        """Those of images whose thumbnail is on this machine.
-
-        The catalog gets them too, or the next change of a caption would drop them again. It is
-        committed after the store, so after a crash it may lack some that the store has.
-        """
+        """Those of images whose thumbnail is on this machine. A catalog gets them when a content
+        changes: see `load_stored`."""
         for record in page:
             payload = record.payload
-            if payload["kind"] != "image":
-                continue
-            signature = payload.get(SIGNATURE) or sign_thumbnail(
-                self._collection.thumbnail_dir, record.id
-            )
-            if signature is None:
-                continue
-            payload[SIGNATURE] = signature
-            content = self._catalog.get_content(payload["content"])
-            if content is not None and SIGNATURE not in content.base_payloads[0]:
-                content.base_payloads[0][SIGNATURE] = signature
-                self._catalog.put_content(content)
+            if payload["kind"] == "image" and SIGNATURE not in payload:
+                (id,) = make_point_ids(payload["content"])  # those of tenants are masked
+                folder = self._collection.find_thumbnail_dir(payload.get(TENANT_KEY))
+                signature = sign_thumbnail(folder, id)
+                if signature is not None:
+                    payload[SIGNATURE] = signature
 
 
 def _make_patch(record: Record, embedded: PointVectors | EmbedFailedError) -> Record:

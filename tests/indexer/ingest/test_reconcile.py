@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,7 +299,7 @@ def test_a_signature_that_another_machine_has_added_stays():
     (record,) = make_records(make_content(), before).values()
     store = StubStore([replace(record, payload={**record.payload, "signature": "abc"})])
     change = ContentChange(content=make_content(), before=[before], arrived=[make_decoded(after)])
-    load_stored([change], store, shared=True)
+    load_stored([change], store, Path("none"), shared=True)
     (write,) = reconcile(change).writes
     assert write.payload["signature"] == "abc"
     assert [caption["text"] for caption in write.payload["captions"]] == ["a cat"]
@@ -321,16 +322,16 @@ def test_the_store_is_asked_once_and_only_for_what_the_catalog_does_not_have():
     new = [ContentChange(content=make_content(id), before=[]) for id in ("x", "z")]
     records = make_records(new[0].content, make_file("a"))
     store = StubStore(list(records.values()))
-    load_stored([known, *new], store, shared=False)
+    load_stored([known, *new], store, Path("none"), shared=False)
     assert len(store.requests) == 1
     assert [change.stored_state for change in (known, *new)] == [
         Stored.UNCHECKED,
         Stored.ALL,
         Stored.NONE,
     ]
-    load_stored([known, *new], store, shared=True)
+    load_stored([known, *new], store, Path("none"), shared=True)
     assert known.stored_state is Stored.NONE and len(store.requests) == 2
-    load_stored([], store, shared=True)
+    load_stored([], store, Path("none"), shared=True)
     assert len(store.requests) == 2
 
 
@@ -372,7 +373,7 @@ def test_a_failed_vector_fails_its_content_alone():
         ContentChange(content=make_content(id), before=[], arrived=[make_decoded(file, new=True)])
         for id, file in (("x", make_file("a")), ("y", make_file("b", content_id="y")))
     ]
-    load_stored(changes, StubStore([]), shared=False)
+    load_stored(changes, StubStore([]), Path("none"), shared=False)
     plans = [reconcile(change) for change in changes]
     row = {"image": np.ones(4, np.float32)}
     take_vectors(plans, [EmbedFailedError("too red"), row])
