@@ -25,8 +25,7 @@ documents are captions, in one language, or those of each picture in a random on
 the words of `bench/photo_queries.csv`. A photograph is right if it is an answer to the word, a
 drawing if its English caption has the word in English. Edge is Qdrant Edge's `Bm25`, with its
 default tokenizer and with the one for all scripts; without a language, as a query does not say
-its own, and told that of each text.
-"""
+its own, and told that of each text. Mixed, most captions are in other languages than the word."""
 DEPTH = 10
 NAMES = {
     "en": "english", "de": "german", "fr": "french", "es": "spanish", "ja": "japanese",

@@ -32,6 +32,11 @@ from indexer.search.fusion import fit_fusion
 from indexer.types import Vector
 from recipes.starter.packages import PackageError
 
+EXPLANATION = """\
+The captions of a picture have one vector, their mean; the best of several would be a vector for
+each caption. Both are asked with the product's own scores and fusion, words included, for the
+`dev` half of the drawings' captions: in languages that the captions have (these), and in the
+others. MRR is the mean of 1 / rank."""
 BATCH = 32
 WORDS = 120  # concepts that are asked for
 CAPTIONS = (
@@ -188,7 +193,7 @@ def main() -> int:
     ]
     publish(
         "Captions in several languages",
-        render_table(head, table),
+        f"{EXPLANATION}\n\n{render_table(head, table)}",
         write=options.write,
         page=DOCS / "quality.md",
     )
