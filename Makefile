@@ -103,6 +103,7 @@ bench: $(READY) ## run the benchmarks and write docs/benchmarks.md; RCLIP=PYTHON
 bench-quality: $(READY) ## measure whether searches find what they should; writes docs/quality.md
 	$(BIN)/python -m bench.quality --samples --write
 	$(BIN)/python -m bench.quality --split test --write
+	$(BIN)/python -m bench.strength --split test --write
 	$(BIN)/python -m bench.bm25 --write
 	$(BIN)/python -m bench.caption_vectors --write
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import bm25, report
+from bench import bm25, report, strength
 from bench.caption_vectors import make_samples
 from bench.null_embedder import NullEmbedder
 from bench.quality_absence import arrange_drawings, arrange_photographs, measure_absence
@@ -230,6 +230,15 @@ def test_a_drawing_is_absent_only_if_no_word_of_it_stays():
                     not {"owl", "snowy owl"} & {query.text}
                     or not {"birds/owl", "birds/owl_snowy"} & stays
                 )
+
+
+def test_the_constants_of_strength_make_it_the_share_of_absent_words_that_are_weaker():
+    chances = np.random.default_rng(0).uniform(size=4000)
+    too_high = np.exp(-np.exp(-(-np.log(-np.log(chances)) * 1.3 + 0.8)))  # by a wrong place, scale
+    place, scale = strength.estimate_constants([too_high])
+    reduced = (strength.reduce_strengths(too_high) - place) / scale
+    for level in strength.LEVELS:
+        assert np.mean(np.exp(-np.exp(-reduced)) >= level) == pytest.approx(1 - level, abs=0.005)
 
 
 def test_the_words_for_strength_are_counted_with_how_often_they_are_right():
