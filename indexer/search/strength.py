@@ -24,7 +24,8 @@ very word that is asked for is strong, whatever its cosines.
 No claim is made about a text of more than `MAX_WORDS` words, without function words, as the cosines
 of sentences are on another scale than those of nouns; nor about a text of which the model knows no
 word, as its cosines tell present things from absent ones no better than chance does; nor about an
-image in a collection of very few, or of texts alone.
+image in a collection of very few, or of texts alone. A filter changes no strength: among fewer
+points, absent words find no more.
 """
 
 from __future__ import annotations
@@ -111,7 +112,9 @@ class ReferenceScores:
         reduced = (joint - ABSENT_PLACE) / ABSENT_SCALE
         strengths = np.exp(-np.exp(-np.maximum(reduced, -50.0)))
         if head:
-            logits = head.scale * scores[IMAGE] + head.bias + log(head.prior_odds / self.points)
+            logits = (
+                head.scale * scores[IMAGE] + head.bias + log(head.prior_odds / max(self.points, 1))
+            )
             shown = 1 / (1 + np.exp(-np.clip(logits, -50.0, 50.0)))
             strengths = np.fmax(strengths, shown)
         return np.asarray(strengths)
