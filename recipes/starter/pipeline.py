@@ -19,7 +19,7 @@ from embedder.types import normalize
 from recipes.starter.labeled_images import held_out_emoji
 from recipes.starter.report import render_report
 from recipes.starter.text_features import TextFeaturizer
-from recipes.starter.tower_features import ImageFeatureSet, TextEmbeddingCache
+from recipes.starter.tower_features import ImageFeatureSet
 from recipes.starter.train import CaptionFeatures, Examples, HeadConfig, HeadModule, train_module
 from recipes.starter.training_data import Log, TrainingData, load_training_data
 
@@ -32,9 +32,7 @@ def build_head(work: Path, out: Path | None, steps: int | None, log: Log) -> str
     recipe = HeadConfig() if steps is None else replace(HeadConfig(), steps=steps)
     data = load_training_data(work, log)
     names = sorted({a.name for k in data.annotations.values() for a in k.values()})
-    featurizer = TextFeaturizer(
-        data.lexicon, data.meanings, TextEmbeddingCache(work / "texts.npz"), names
-    )
+    featurizer = TextFeaturizer(data.lexicon, data.meanings, data.texts, names)
     weights = train_head(data, featurizer, recipe, log)
     folder = out or card.HEAD_FILE.parent
     write_head(folder, weights, featurizer)

@@ -25,10 +25,7 @@ class TeacherModel:
 
     def __init__(self, package: Path, cache: Path) -> None:
         self._folder, self._cache = package / MODEL, cache
-        self._rows: dict[str, Array] = {}
-        if cache.exists():
-            with np.load(cache) as file:
-                self._rows = dict(zip(file["texts"].tolist(), file["rows"], strict=True))
+        self._rows = load_rows(cache)
 
     def compute(self, texts: Iterable[str]) -> None:
         """Compute what is missing, and keep it."""
@@ -40,13 +37,24 @@ class TeacherModel:
         model = SentenceTransformer(str(self._folder), device="cpu", local_files_only=True)
         made = model.encode(missing, batch_size=CHUNK, show_progress_bar=False)
         self._rows.update(zip(missing, made.astype(np.float16), strict=True))
-        texts, rows = list(self._rows), np.stack(list(self._rows.values()))
-        np.savez(self._cache, texts=np.array(texts), rows=rows)
+        save_rows(self._cache, self._rows)
 
     def embed(self, texts: Sequence[str]) -> Array:
         """(n, 384) as the model gives them."""
         self.compute(texts)
         return np.stack([self._rows[text] for text in texts]).astype(np.float32)
+
+
+def load_rows(cache: Path) -> dict[str, Array]:
+    """Text -> its row, as `save_rows` wrote them; nothing where there is no such file."""
+    if not cache.exists():
+        return {}
+    with np.load(cache) as file:
+        return dict(zip(file["texts"].tolist(), file["rows"], strict=True))
+
+
+def save_rows(cache: Path, rows: Mapping[str, Array]) -> None:
+    np.savez(cache, texts=np.array(list(rows)), rows=np.stack(list(rows.values())))
 
 
 class MeaningSpace:

@@ -52,12 +52,16 @@ class TextFeaturizer:
         if known:
             translated[known] = self.embed([english[i] for i in known])
         plain = [word or text for word, text in zip(english, texts, strict=True)]
-        nouns = self.noun_meanings(plain if use_tables else [""] * len(plain))
+        nouns = embed_nouns(
+            self._vocabulary,
+            plain if use_tables else [""] * len(plain),
+            list(map(bool, english)),
+        )
         return TextFeatures(self.embed(texts), translated, nouns)
 
     def noun_meanings(self, english: Sequence[str]) -> Array:
         """(n, 384): what the nouns of each text mean; zeros where it has none."""
-        return embed_nouns(self._vocabulary, english)
+        return embed_nouns(self._vocabulary, english, [False] * len(english))
 
     def embed(self, texts: Sequence[str]) -> Array:
         return normalize(self._texts.embed(texts) - self.mean)

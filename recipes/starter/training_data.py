@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from embedder.families.starter import PREPROCESSING_VERSION
 from recipes.starter.annotations import Annotations, read_annotations
+from recipes.starter.bilingual import (
+    COMMON_BONUS,
+    THING_BONUS,
+    BilingualEncoder,
+    NounFinder,
+    choose_nouns,
+    measure_closeness,
+    read_word_frequencies,
+    read_words,
+)
 from recipes.starter.gcompris import read_word_lists
 from recipes.starter.imagenet_classes import ClassName, read_classes
 from recipes.starter.japanese import JapaneseWords
@@ -22,7 +35,9 @@ from recipes.starter.labeled_images import (
     stamp_images,
 )
 from recipes.starter.lexicon import (
+    EnglishNouns,
     Lexicon,
+    Pair,
     build_lexicon,
     emoji_pairs,
     map_pairs,
@@ -32,7 +47,7 @@ from recipes.starter.lexicon import (
 from recipes.starter.map_features import read_presets
 from recipes.starter.packages import fetch_packages
 from recipes.starter.teacher import MeaningSpace, TeacherModel
-from recipes.starter.tower_features import ImageFeatureSet, compute_features
+from recipes.starter.tower_features import ImageFeatureSet, TextEmbeddingCache, compute_features
 from recipes.starter.wordnet import WordNet
 
 STOP_WORDS = "stopwordsiso/stopwords-iso.json"
@@ -47,6 +62,7 @@ class TrainingData:
 
     annotations: Mapping[str, Annotations]
     lexicon: Lexicon
+    texts: TextEmbeddingCache
     meanings: MeaningSpace
     classes: Sequence[ClassName]
     train: ImageFeatureSet
@@ -59,7 +75,9 @@ def load_training_data(work: Path, log: Log) -> TrainingData:
     annotations = read_annotations(sources)
     words = read_word_lists(sources["gcompris"])
     wordnet = WordNet.read(sources["wordnet"])
-    lexicon = read_lexicon(sources, annotations, words, set(wordnet.visible_nouns))
+    texts = TextEmbeddingCache(work / "texts.npz")
+    log("finding words of other languages")
+    lexicon = read_lexicon(sources, annotations, words, wordnet, work, texts)
     log("running the vision towers")
     trained, held = _load_images(sources, work, annotations, words)
     log("asking the teacher what words mean")
@@ -67,14 +85,16 @@ def load_training_data(work: Path, log: Log) -> TrainingData:
         TeacherModel(sources["minilm"], work / "teacher.npz"), wordnet.visible_nouns
     )
     classes = read_classes(sources["timm"], wordnet)
-    return TrainingData(annotations, lexicon, meaning, classes, trained, held)
+    return TrainingData(annotations, lexicon, texts, meaning, classes, trained, held)
 
 
 def read_lexicon(
     sources: Mapping[str, Path],
     annotations: Mapping[str, Annotations],
     words: Mapping[str, Mapping[str, list[str]]],
-    nouns: set[str],
+    wordnet: WordNet,
+    work: Path,
+    texts: TextEmbeddingCache,
 ) -> Lexicon:
     """Build the lexicon from all packages that have words in several languages."""
     japanese = JapaneseWords.read(sources["unidic"])
@@ -82,16 +102,49 @@ def read_lexicon(
         language: set(known)
         for language, known in json.loads((sources["stop-words"] / STOP_WORDS).read_text()).items()
     }
+    visible = set(wordnet.visible_nouns)
+    nouns = EnglishNouns(visible, WordNet.read_counts(sources["wordnet"]))
     trusted = [
         *emoji_pairs(annotations, nouns),
         *word_list_pairs(words),
-        *japanese.loanword_pairs(nouns),
+        *japanese.loanword_pairs(visible),
     ]
-    vague = map_pairs(read_presets(sources["map-features"]), nouns)
-    english = read_english_words(sources["wordnet"], annotations["en"], nouns, stop_words["en"])
+    encoder = BilingualEncoder(sources["bilingual-encoder"], work / "bilingual.npz")
+    vague = [
+        *map_pairs(read_presets(sources["map-features"]), nouns),
+        *_find_pairs(sources, annotations, wordnet, nouns, encoder, texts),
+    ]
+    closeness = measure_closeness([*trusted, *vague], encoder)
+    english = read_english_words(sources["wordnet"], annotations["en"], visible, stop_words["en"])
     return build_lexicon(
-        japanese.add_readings(trusted), japanese.add_readings(vague), stop_words, english, nouns
+        japanese.add_readings(trusted),
+        japanese.add_readings(vague),
+        stop_words,
+        english,
+        nouns,
+        closeness,
     )
+
+
+def _find_pairs(
+    sources: Mapping[str, Path],
+    annotations: Mapping[str, Annotations],
+    wordnet: WordNet,
+    known: EnglishNouns,
+    encoder: BilingualEncoder,
+    texts: TextEmbeddingCache,
+) -> Iterator[Pair]:
+    """Everyday words that the encoders find an English noun for."""
+    counts = read_word_frequencies(sources["word-frequencies"], "en")
+    emoji_words = {word for annotation in annotations["en"].values() for word in annotation.words}
+    nouns = choose_nouns(counts, set(wordnet.visible_nouns), emoji_words, known.counts)
+    bonuses = [
+        COMMON_BONUS * math.log10(counts.get(noun, 0) + 10) + THING_BONUS * (noun in wordnet.things)
+        for noun in nouns
+    ]
+    finder = NounFinder(nouns, np.array(bonuses, np.float32), encoder, texts.embed)
+    for language, words in read_words(sources):
+        yield from finder.find(language, words)
 
 
 def _load_images(

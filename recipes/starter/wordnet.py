@@ -68,6 +68,18 @@ class WordNet:
         return {word for word in small if word.islower() and tagged[word]}
 
     @staticmethod
+    def read_counts(package: Path) -> Counter[str]:
+        """How often WordNet's annotated texts have a word, of any part of speech and in any sense.
+
+        `cntlist.rev` has a line per sense: its key, number and count; cntlist(5WN).
+        """
+        counts: Counter[str] = Counter()
+        for line in _read_lines(package / FOLDER / "cntlist.rev"):
+            key, _, count = line.split()
+            counts[key.split("%")[0].replace("_", " ")] += int(count)
+        return counts
+
+    @staticmethod
     def read_irregular_plurals(package: Path) -> dict[str, str]:
         """Plural -> singular, of one word: wolves -> wolf."""
         lines = _read_lines(package / FOLDER / "noun.exc")

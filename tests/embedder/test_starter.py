@@ -189,11 +189,12 @@ def vocabulary(nouns) -> NounEmbeddings:
         ("a bus", None, "bus"),
         ("the guinea pig", None, "guinea pig"),
         ("guinea pigs", None, "guinea pig"),
-        ("a pig in a house", "pig", "house"),
+        ("a pig house", "pig", "house"),
+        ("a picture of a fox", None, "fox"),
     ],
 )
 def test_nouns_are_embedded(vocabulary, nouns, text, first, last):
-    """The last noun has a weight of 1.5."""
+    """The last noun has a weight of 1.5 in a phrase; words for pictures say nothing."""
     right = 1.5 * nouns[last] + (nouns[first] if first else 0)
     meaning = vocabulary.embed(text)
     assert meaning.dtype == np.float32
@@ -201,7 +202,14 @@ def test_nouns_are_embedded(vocabulary, nouns, text, first, last):
     assert np.linalg.norm(meaning) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("text", ["", "blue", "a", "a house of six or more words here"])
+def test_no_noun_is_the_head_of_a_sentence_or_of_words_in_another_order(vocabulary, nouns):
+    both = nouns["pig"] + nouns["house"]
+    for text, is_translated in (("a pig in a house", False), ("house small pig", True)):
+        meaning = vocabulary.embed(text, is_translated=is_translated)
+        assert meaning @ both / np.linalg.norm(both) > 0.985  # four bits
+
+
+@pytest.mark.parametrize("text", ["", "blue", "a", "a house of ten or more words is too long here"])
 def test_texts_without_nouns_have_no_noun_embedding(vocabulary, text):
     assert vocabulary.embed(text) is None
 

@@ -13,7 +13,8 @@ from embedder.families.starter.translation import (
 
 TABLES = {
     "de": {"hund": "dog", "rot": "red", "kuh": "cow", "huhn": "chicken", "auf": "", "der": "",
-           "spielzeug": "toy", "auto": "car", "gift": "poison", "flasche": "bottle"},
+           "spielzeug": "toy", "auto": "car", "gift": "poison", "flasche": "bottle",
+           "foto": "photo"},
     "en": {"dog": "", "gift": "", "beach": "", "on": "", "the": "", "wolves": "wolf", "bus": ""},
     "fr": {"chat": "cat", "noir": "black", "eau": "water", "bus": "bus", "vert": "green"},
     "ja": {"犬": "dog", "赤い": "red", "車": "car", "の": "", "はた": "flag"},
@@ -50,7 +51,11 @@ TABLES = {
         ("الكلب", "dog"),
         ("كَلْب", "dog"),
         ("nothing", ""),
-        ("a sentence of as many as nine words hund in it", ""),
+        ("Foto: Hund", "dog"),
+        ("ein Foto", "photo"),
+        ("ein Foto: bus", "bus"),  # in two languages
+        ("rotes Gift", "red poison"),  # one word is German as it is, one is a form, and one English
+        ("a sentence that is of as many as fourteen words, has one hund and one kuh", ""),
         ("", ""),
         ("!", ""),
     ],
@@ -82,6 +87,14 @@ def shipped() -> TranslationLexicon:
         ("ein Hund im Schnee", "dog snow"),
         ("Feuerwehrauto", "fire engine"),
         ("un chat noir", "black cat"),
+        ("ours polaire", "polar bear"),
+        ("lapin", "rabbit"),  # a rare English word too
+        ("schwarzer Hut", "black hat"),
+        ("ein Bild: fish", "fish"),
+        ("ein Foto von einem roten Auto", "red automobile"),
+        ("犬の写真", "dog"),
+        ("車", "car"),
+        ("城", "castle"),
         ("gatos", "cat"),
         ("perros", "dog"),
         ("cane", ""),  # an English word

@@ -19,11 +19,13 @@ from embedder.types import normalize
 from recipes.starter import vision_graphs
 from recipes.starter.__main__ import main
 from recipes.starter.annotations import Annotation, emoji_from_path, read_annotations
+from recipes.starter.bilingual import BilingualEncoder, NounFinder, measure_closeness
 from recipes.starter.gcompris import read_qt_resources, strip_article
 from recipes.starter.imagenet_classes import read_classes
 from recipes.starter.japanese import JapaneseWords
 from recipes.starter.labeled_images import LabeledImage
 from recipes.starter.lexicon import (
+    EnglishNouns,
     Pair,
     build_lexicon,
     emoji_pairs,
@@ -46,7 +48,9 @@ from recipes.starter.train import (
 )
 from recipes.starter.wordnet import Synset, WordNet
 
-NOUNS = {"dog", "poodle", "car", "banana", "elephant", "lion", "wolf", "leaf", "fire engine"}
+VISIBLE = {"dog", "poodle", "car", "banana", "camel", "elephant", "lion", "wolf", "leaf",
+           "fire engine", "bread", "lapin", "rabbit", "cheese", "man", "die"}  # fmt: skip
+NOUNS = EnglishNouns(VISIBLE, {"car": 70, "bread": 4, "man": 300})
 
 
 def make_lexicon(annotations, *, vague=(), words=None, stop_words=None):
@@ -106,19 +110,81 @@ def test_a_vague_word_is_no_form_of_a_known_one():
     """In Spanish, `gatos` is a search term of veterinaries."""
     trusted = [Pair("es", "gato", "cat", 1.6)]
     vague = [Pair("es", "gatos", "veterinary", 0.8), Pair("es", "faro", "lighthouse", 0.8)]
-    lexicon = build_lexicon(trusted, vague, {}, {}, {"cat"})
+    lexicon = build_lexicon(trusted, vague, {}, {}, NOUNS)
     assert lexicon["es"] == {"gato": "cat", "faro": "lighthouse"}
 
 
 def test_function_words_have_no_meaning_unless_they_are_nouns():
-    trusted = [Pair("de", "für", "for all", 0.5), Pair("de", "mann", "man", 1.6)]
-    lexicon = build_lexicon(trusted, (), {"de": {"für", "auf", "mann"}}, {}, {"man"})
+    """French "dé" is a die; "de", its spelling without the accent, means nothing."""
+    trusted = [
+        Pair("de", "für", "for all", 0.5),
+        Pair("de", "mann", "man", 1.6),
+        Pair("fr", "dé", "die", 1.6),
+        Pair("fr", "une", "bread", 0.9),
+    ]
+    stop_words = {"de": {"für", "auf", "mann"}, "fr": {"de", "une"}}
+    lexicon = build_lexicon(trusted, (), stop_words, {}, NOUNS)
     assert lexicon["de"] == {"fur": "", "auf": "", "mann": "man"}
+    assert lexicon["fr"] == {"de": "", "une": ""}
+
+
+def test_an_everyday_word_is_not_read_as_a_rare_english_one():
+    pairs = [Pair("fr", "lapin", "rabbit", 1.6), Pair("es", "car", "bread", 1.6)]
+    lexicon = build_lexicon(pairs, (), {}, {"lapin": "", "car": "", "rabbit": ""}, NOUNS)
+    assert lexicon["en"] == {"car": "", "rabbit": ""}
+
+
+def test_one_word_translates_a_name_that_says_too_much():
+    """But not a name that is a noun in itself, and not the signs that no picture has."""
+    english = {
+        "🐫": Annotation("two-hump camel", ("camel", "hump")),
+        "🚒": Annotation("fire engine", ("engine", "truck")),
+        "→": Annotation("right arrow", ("arrow",)),
+        "🕛": Annotation("twelve o’clock", ("twelve",)),
+    }
+    german = dict(
+        zip(
+            english,
+            [Annotation(w, ()) for w in ("kamel", "feuerwehr", "pfeil", "uhr")],
+            strict=True,
+        )
+    )
+    assert make_lexicon({"en": english, "de": german})["de"] == {
+        "kamel": "camel",
+        "feuerwehr": "fire engine",
+    }
+
+
+def test_the_closest_of_several_translations_wins():
+    pairs = [Pair("ja", "牛", "ox", 1.6), Pair("ja", "牛", "cow", 1.2)]
+    closeness = {("ja", "牛", "ox"): 0.5, ("ja", "牛", "cow"): 0.9}
+    assert build_lexicon(pairs, (), {}, {}, NOUNS)["ja"] == {"牛": "ox"}
+    assert build_lexicon(pairs, (), {}, {}, NOUNS, closeness)["ja"] == {"牛": "cow"}
+
+
+@pytest.fixture
+def encoder(tmp_path) -> BilingualEncoder:
+    """An encoder whose rows are known: nothing is loaded."""
+    rows = np.eye(6, dtype=np.float32)[[0, 1, 0, 1, 1]]
+    rows[4] += np.eye(6, dtype=np.float32)[2]
+    texts = np.array(["camel", "bread", "kamel", "brot", "bröter"])
+    np.savez(tmp_path / "bilingual.npz", texts=texts, rows=normalize(rows).astype(np.float16))
+    return BilingualEncoder(tmp_path, tmp_path / "bilingual.npz")
+
+
+def test_words_and_nouns_that_are_each_others_nearest_are_a_pair(encoder):
+    """An English word is no word of another language."""
+    finder = NounFinder(["camel", "bread"], np.zeros(2, np.float32), encoder, encoder.embed)
+    found = finder.find("de", ["kamel", "brot", "bröter", "camel"])
+    assert list(found) == [Pair("de", "kamel", "camel", 0.5), Pair("de", "brot", "bread", 0.5)]
+    pairs = [Pair("de", "kamel", "camel", 1.0), Pair("sv", "kamel", "camel", 1.0)]
+    closeness = measure_closeness(pairs, encoder)
+    assert closeness == {("de", "kamel", "camel"): pytest.approx(1)}, "it does not know Swedish"
 
 
 def test_a_word_of_two_languages_has_the_likeliest_meaning():
     pairs = [Pair("pl", "pies", "dog", 2.0), Pair("es", "pies", "footprints", 1.0)]
-    lexicon = build_lexicon(pairs, (), {}, {}, set())
+    lexicon = build_lexicon(pairs, (), {}, {}, NOUNS)
     assert lexicon["und"] == {"pies": "dog"}
 
 
@@ -192,6 +258,14 @@ def test_a_qt_resource_file():
     head = struct.pack(">4sIIII", b"qres", 1, 20 + len(content) + len(names), 20, 20 + len(content))
     data = head + content + names + folder + inner + file
     assert dict(read_qt_resources(data)) == {"/a/b.txt": b"hello"}
+
+
+def test_how_often_wordnets_texts_have_a_word(tmp_path):
+    folder = tmp_path / "usr/share/wordnet"
+    folder.mkdir(parents=True)
+    lines = "bus%1:06:00:: 1 2\nbus%2:38:00:: 2 1\nfire_engine%1:06:00:: 1 1\n"
+    (folder / "cntlist.rev").write_text(lines)
+    assert WordNet.read_counts(tmp_path) == {"bus": 3, "fire engine": 1}
 
 
 def wordnet(folder: Path, senses: list[str], synsets: list[str]) -> WordNet:

@@ -20,14 +20,17 @@ from numpy.typing import NDArray
 from embedder.families.starter import DIM, import_runtime
 from embedder.families.starter.translation import (
     TranslationLexicon,
+    drop_picture_words,
     match_longest,
     normalize_word,
 )
 from embedder.types import normalize
 
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
-MAX_WORDS = 6  # longer English texts are sentences, whose nouns are not looked up
-HEAD_NOUN_WEIGHT = 1.5  # of the last noun: a fire truck is a truck
+MAX_WORDS = 10  # the nouns of longer English texts are not looked up
+HEAD_NOUN_WEIGHT = 1.5  # of the last noun in a phrase: a fire truck is a truck
+MAX_PHRASE_WORDS = 4  # of an English text that is a phrase, not a sentence
+MAX_TRANSLATED_WORDS = 2  # of a phrase in another language, whose last noun may not be the head
 PLURAL_SUFFIXES = (("", ""), ("s", ""), ("es", ""), ("ies", "y"))
 
 Array = NDArray[np.float32]
@@ -65,7 +68,7 @@ class TextTower:
         translated = np.zeros((len(texts), DIM), np.float32)
         translated[translated_rows] = rows[len(texts) :]
         english_or_text = [word or text for word, text in zip(english, cleaned, strict=True)]
-        meaning = embed_nouns(self._noun_embeddings, english_or_text)
+        meaning = embed_nouns(self._noun_embeddings, english_or_text, list(map(bool, english)))
         return TextFeatures(rows[: len(texts)], translated, meaning)
 
     def knows(self, text: str) -> bool:
@@ -80,11 +83,13 @@ class TextTower:
             return int(self._model.token_count(_sanitize(text), True))
 
 
-def embed_nouns(noun_embeddings: NounEmbeddings, english_texts: Sequence[str]) -> Array:
+def embed_nouns(
+    noun_embeddings: NounEmbeddings, english_texts: Sequence[str], is_translated: Sequence[bool]
+) -> Array:
     """Return (n, 384): the mean noun embedding of each text; zeros if it has no known noun."""
     out = np.zeros((len(english_texts), DIM), np.float32)
-    for row, text in zip(out, english_texts, strict=True):
-        meaning = noun_embeddings.embed(text)
+    for row, text, translated in zip(out, english_texts, is_translated, strict=True):
+        meaning = noun_embeddings.embed(text, is_translated=translated)
         if meaning is not None:
             row[:] = meaning
     return out
@@ -112,18 +117,22 @@ class NounEmbeddings:
         words = bytes(parts["words"]).decode("utf-8").split("\n")
         return NounEmbeddings(words, parts["codes"], parts["scales"].astype(np.float32))
 
-    def embed(self, text: str) -> Array | None:
-        """Return the mean (384,) of the nouns in a short English text; None if it has none."""
+    def embed(self, text: str, *, is_translated: bool = False) -> Array | None:
+        """Return the mean (384,) of the nouns in a short English text; None if it has none.
+
+        `is_translated`: word by word, so that the order is another language's.
+        """
         words = normalize_word(text).split()
-        found = (
-            list(match_longest(words, " ", 2, self._find_row)) if len(words) <= MAX_WORDS else []
-        )
+        if len(words) > MAX_WORDS:
+            return None
+        found = list(match_longest(drop_picture_words(words), " ", 2, self._find_row))
         if not found:
             return None
         codes = self._codes[found]  # (n, 192)
         steps = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(found), -1)  # (n, 384)
         rows = np.asarray((steps - 7.5) * self._scales[found, None], np.float32)
-        rows[-1] *= HEAD_NOUN_WEIGHT
+        if len(words) <= (MAX_TRANSLATED_WORDS if is_translated else MAX_PHRASE_WORDS):
+            rows[-1] *= HEAD_NOUN_WEIGHT
         return np.asarray(rows.sum(0) / np.linalg.norm(rows.sum(0)), np.float32)
 
     def _find_row(self, word: str) -> int | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 ENGLISH = "en"
 UNDETERMINED = "und"  # words that languages translate differently, with the likeliest translation
-MAX_WORDS = 8  # longer texts are sentences, and are not translated
+MAX_WORDS = 12  # longer texts are sentences, and are not translated
 MAX_ENTRY_WORDS = 4
 MAX_ENTRY_CHARACTERS = 8  # of an entry in a script without spaces
 MIN_STEM = 3  # letters that an inflected word keeps
@@ -28,6 +28,9 @@ LEMMA_ENDINGS = (
 ENGLISH_ENDINGS = (
     ("s", ""), ("es", ""), ("ies", "y"), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"),
 )  # fmt: skip
+PICTURE_WORDS = frozenset(("image", "photo", "photograph", "picture"))
+"""Words that say nothing in a query for images, where it has other words."""
+
 PREFIXES = {
     "ar": ("ال", "وال", "بال", "لل", "و", "ب", "ل"),
     "he": ("ה", "ו", "ב", "ל", "מ", "ש", "כ"),
@@ -113,17 +116,34 @@ class TranslationLexicon:
         if not 0 < len(words) <= MAX_WORDS:
             return ""
         spellings = {name: split_words(text, name) for name in ACCENTED_LANGUAGES}
-        readings = self._read(words, spellings, self._tables, guess=False)
-        if not readings or max(readings.values()).covered < sum(map(len, words)):
-            likely = readings or self._tables
-            readings = self._read(words, spellings, likely, guess=True)
+        first = self._read(words, spellings, self._tables, guess=False)
+        most = max(reading.covered for reading in first.values())
+        readings = _select_best(first)
+        if most < sum(map(len, words)):
+            likely = [name for name, reading in first.items() if reading.covered == most]
+            readings = _select_best(self._read(words, spellings, likely, guess=True))
         if not readings:
             return ""
         if ENGLISH in readings:
             return readings[ENGLISH].english
         found = sorted(reading.english for reading in readings.values())
         preferred = self._undetermined.get(" ".join(words))
-        return preferred if preferred in found else max(found, key=found.count)
+        english = preferred if preferred in found else max(found, key=found.count)
+        if english in PICTURE_WORDS:
+            return self._find_english(words, readings) or english
+        return english
+
+    def _find_english(self, words: Sequence[str], languages: Iterable[str]) -> str:
+        """Return the English words of a text in two languages: "une image de cow"."""
+        table = self._tables.get(ENGLISH, {})
+        tables = [self._tables[name] for name in languages]
+        found = [
+            word
+            for word in words
+            if find_inflected(table, ENGLISH, word) is not None
+            and not any(other.get(word) == "" for other in tables)
+        ]
+        return " ".join(drop_picture_words(found))
 
     def _read(
         self,
@@ -132,19 +152,27 @@ class TranslationLexicon:
         languages: Iterable[str],
         guess: bool,
     ) -> dict[str, Reading]:
-        """Return the best readings among `languages`, all as good; only English if it is one."""
-        readings = {
+        return {
             name: _read_words(self._tables[name], name, spellings.get(name, words), guess)
             for name in languages
         }
-        most = max(reading.covered for reading in readings.values())
-        if not most:
-            return {}
-        if ENGLISH in readings and readings[ENGLISH].covered == most:
-            return {ENGLISH: readings[ENGLISH]}
-        best = max(reading[:2] for reading in readings.values())
-        equal = {name: reading for name, reading in readings.items() if reading[:2] == best}
-        return {name: reading for name, reading in equal.items() if reading.english} or equal
+
+
+def _select_best(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Return the best readings, all as good; only English if it is one; none that knows no word."""
+    most = max(reading.covered for reading in readings.values())
+    if not most:
+        return {}
+    if ENGLISH in readings and readings[ENGLISH].covered == most:
+        return {ENGLISH: readings[ENGLISH]}
+    best = max(reading[:2] for reading in readings.values())
+    equal = {name: reading for name, reading in readings.items() if reading[:2] == best}
+    return {name: reading for name, reading in equal.items() if reading.english} or equal
+
+
+def drop_picture_words(words: Sequence[str]) -> list[str]:
+    """Leave out the words of `PICTURE_WORDS`, unless there are no others."""
+    return [word for word in words if word not in PICTURE_WORDS] or list(words)
 
 
 def match_longest(
@@ -178,9 +206,9 @@ def find_inflected(table: Table, language: str, word: str) -> str | None:
             return table[noun]
     for cut in range(1, MAX_ENDING + 1):
         stem = word[:-cut]
-        if len(stem) < max(MIN_STEM, cut + 2):
+        if len(stem) < max(MIN_STEM, cut + 1):
             break
-        for ending in LEMMA_ENDINGS:
+        for ending in LEMMA_ENDINGS if len(stem) > cut + 1 else ("",):
             if table.get(stem + ending):
                 return table[stem + ending]
     return None
@@ -193,7 +221,8 @@ def _read_words(table: Table, language: str, words: Sequence[str], guess: bool) 
     covered = sum(len(word.replace(" ", "")) for word, _ in found)
     if language == ENGLISH and any(english for _, english in found):
         return Reading(covered, -len(found), " ".join(english or word for word, english in found))
-    return Reading(covered, -len(found), " ".join(english for _, english in found if english))
+    meanings = drop_picture_words([english for _, english in found if english])
+    return Reading(covered, -len(found), " ".join(meanings))
 
 
 def _find_word(table: Table, language: str, guess: bool, word: str) -> list[tuple[str, str]] | None:
