@@ -25,7 +25,7 @@ CODE   := app bench embedder finetune indexer recipes tests tools
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check quick lint format types imports docs \
 	test-fast coverage test-slow test-server test-gpu \
-	bench bench-quality bench-embed bench-train bench-gpu starter screenshot release-check clean
+	bench bench-quality bench-embed bench-train bench-gpu starter screenshots release-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -123,8 +123,8 @@ starter: $(READY) ## train the starter's head from registry packages
 	$(BIN)/python -m recipes.starter
 	$(BIN)/python -m recipes.noun_bank
 
-screenshot: $(READY) ## take the picture of the app that the README shows
-	POLYLENS_SCREENSHOT=docs/images/app.png $(PYTEST) tests/app/test_browser.py
+screenshots: $(READY) ## take the pictures of the app that the docs show
+	$(BIN)/python -m tools.screenshots
 
 release-check: | $(BIN)/python ## build the wheel, install it elsewhere, and search the samples with it
 	$(BIN)/python -m tools.check_release

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO, RawIOBase
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -30,9 +29,6 @@ from app.services import open_searcher
 from indexer.errors import IndexerError
 from indexer.export import export
 from indexer.types import Record
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 MAX_ITEMS = 5_000
 MAX_BYTES = 4 << 30  # of the files in one archive
@@ -166,9 +162,9 @@ class _Sink(RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Buffer) -> int:
+    def write(self, data: bytes) -> int:  # type: ignore[override]
         self._written += data
-        return memoryview(data).nbytes
+        return len(data)
 
     def take(self) -> bytes:
         taken = bytes(self._written)

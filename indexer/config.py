@@ -1,7 +1,7 @@
 """The settings table: every setting of the indexer and the app, and where its value comes from.
 
 One field of `Config` per setting. The table drives polylens.toml, the environment, the flags and
-help of the commands, `indexer config show`, .env.example and the table in the README.
+help of the commands, `indexer config show`, .env.example and docs/settings.md.
 
 The only module that reads the environment. Later sources win:
 defaults < ./polylens.toml (else the user's) < ./.env < POLYLENS_* (and QDRANT_*) < flags.

@@ -24,7 +24,8 @@ from indexer.config import ENV_ALIASES, SETTINGS, TOML_FILE
 from indexer.feedback import IMAGES_FOLDER, VOTES_FILE
 from tests.programs import ROOT, SCRIPTS, run_program
 from tools.generate_cli_docs import render_page
-from tools.generate_settings import render_env, render_readme
+from tools.generate_settings import render_env
+from tools.generate_settings import render_page as render_settings
 
 README = (ROOT / "README.md").read_text("utf-8")
 CLI = (ROOT / "docs" / "cli.md").read_text("utf-8")
@@ -135,9 +136,10 @@ def test_docs_cli_has_every_command_with_its_help():
     assert render_page(CLI) == CLI
 
 
-def test_the_settings_of_the_readme_and_the_example_environment_are_those_of_the_table():
+def test_the_page_of_settings_and_the_example_environment_are_those_of_the_table():
     """`python -m tools.generate_settings` writes both."""
-    assert render_readme(README) == README
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert render_settings(page) == page
     assert (ROOT / ".env.example").read_text("utf-8") == render_env()
 
 
@@ -153,8 +155,9 @@ def test_the_example_environment_has_every_setting_with_a_value_it_takes():
             assert value == row.default
 
 
-def test_the_tree_of_the_readme_is_the_tree():
-    tree = README.split("## What is where")[1].split("```")[1].strip().splitlines()
+def test_the_tree_of_the_docs_is_the_tree():
+    page = (ROOT / "docs" / "design.md").read_text("utf-8")
+    tree = page.split("## What is where")[1].split("```")[1].strip().splitlines()
     parent, told = "", set()
     for line in tree:
         name = line.split()[0]

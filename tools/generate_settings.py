@@ -1,4 +1,4 @@
-"""Write the settings table into README.md and .env.example: python -m tools.generate_settings."""
+"""Write the table of docs/settings.md, and .env.example: python -m tools.generate_settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEGIN, END = "<!-- settings: made by tools/generate_settings.py -->\n", "<!-- en
 
 
 def render_table() -> str:
-    """The README's table, a row per setting."""
+    """The table of the page, a row per setting."""
     rows = ["| variable | in `polylens.toml` | default | what it is |", "|---|---|---|---|"]
     for name, setting in SETTINGS.items():
         also = "".join(f" `{variable}` is the same." for variable in setting.env)
@@ -21,7 +21,7 @@ def render_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def render_readme(text: str) -> str:
+def render_page(text: str) -> str:
     """`text` with its settings table replaced."""
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
@@ -55,8 +55,8 @@ def _example(setting: Setting) -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    readme.write_text(render_readme(readme.read_text("utf-8")), "utf-8")
+    page = ROOT / "docs" / "settings.md"
+    page.write_text(render_page(page.read_text("utf-8")), "utf-8")
     (ROOT / ".env.example").write_text(render_env(), "utf-8")
 
 

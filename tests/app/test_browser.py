@@ -1,8 +1,4 @@
-"""The app as a person meets it: the real server and a real browser.
-
-`POLYLENS_SCREENSHOT=docs/images/app.png pytest tests/app/test_browser.py` (`make screenshot`) keeps
-the picture that the README shows.
-"""
+"""The app as a person meets it: the real server and a real browser."""
 
 from __future__ import annotations
 
@@ -30,7 +26,6 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
 )
-SCREENSHOT = os.environ.get("POLYLENS_SCREENSHOT")  # tests do not see this variable
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +143,7 @@ def all_pictures_show(browser) -> bool:
     return bool(names(browser)) and browser.execute_script(script)
 
 
-def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path):
+def test_search_in_japanese_open_a_result_and_compose(browser, address):
     browser.get(address)
     until(browser, lambda: all_pictures_show(browser))
 
@@ -156,11 +151,6 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address, tmp_path
     until(browser, lambda: "query=%E7%8C%AB" in browser.current_url)
     until(browser, lambda: "chelsea.jpg" in names(browser)[:3])
     until(browser, lambda: all_pictures_show(browser))
-    time.sleep(1)  # fonts and shadows
-    target = Path(SCREENSHOT or tmp_path / "app.png")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    assert browser.save_screenshot(str(target))
-
     viewer = open_item(browser, "chelsea.jpg")
     until(browser, lambda: find(browser, ".pl-viewer .pl-original"))
     until(browser, lambda: "Why it was found" in viewer.text)
