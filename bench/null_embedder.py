@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embedder import EmbeddingModel
 from embedder.types import Input, ModelCard, Role, Vectors
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 GRID = (16, 8)  # 128 cells of three colors are 384 dimensions
 
 
-class NullEmbedder:
+class NullEmbedder(EmbeddingModel):
     """Embeds an image as 16 x 8 of its pixels, a text as noise seeded by it; 384 dim, unit norm."""
 
     card = ModelCard(
