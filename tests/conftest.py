@@ -93,7 +93,7 @@ if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_session(tmp_path_factory) -> Iterator[None]:
-    """The same for what several tests share."""
+    """Nor does what several tests share; see `quiet_environment`."""
     with pytest.MonkeyPatch.context() as patch:
         _keep_apart(tmp_path_factory.mktemp("session"), patch)
         yield

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests import in_process_store
+
 
 @pytest.fixture
 def folder_store(tmp_path) -> dict[str, object]:
@@ -30,3 +32,11 @@ def grpc_store(http_store, qdrant) -> dict[str, object]:
     if qdrant.grpc_port is None:
         pytest.skip("the server's gRPC port is not known: POLYLENS_QDRANT_GRPC_PORT")
     return {**http_store, "qdrant_grpc_port": qdrant.grpc_port}
+
+
+@pytest.fixture
+def in_process(request, monkeypatch) -> None:
+    """Open stores in folders without a server process each, but for tests marked `store_server`:
+    those in which several open one, or what that process does is what is tested."""
+    if not request.node.get_closest_marker("store_server"):
+        in_process_store.install(monkeypatch)

@@ -19,6 +19,8 @@ from indexer import (
     parse_query,
 )
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
 
 @pytest.fixture
 def collection(tmp_path, monkeypatch) -> Collection:
@@ -174,6 +176,7 @@ def test_a_collection_that_another_process_has_created(collection, walls):
     assert (report.added, report.unchanged) == (0, 3)
 
 
+@pytest.mark.store_server
 def test_another_process_turns_names_off(collection, walls, tmp_path):
     collection.ingest(walls)
     assert "name" in collection.search("red")[0].why["channels"]

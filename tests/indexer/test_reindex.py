@@ -32,6 +32,7 @@ from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
 from tests.programs import ROOT
 
+pytestmark = pytest.mark.usefixtures("in_process")
 COLORS = ("red", "green", "blue", "white")
 
 
@@ -156,6 +157,7 @@ def test_forget(config, path, colors, shades):
     assert best(config, shades) == "red.png"
 
 
+@pytest.mark.store_server
 def test_a_reader_of_a_forgotten_index_gets_an_error(config, path, colors, shades):
     """Neither index may be created again, empty, for a program that still reads it."""
     for model in (shades, Shades(colors, "hues")):
@@ -215,6 +217,7 @@ def test_a_half_built_index_of_another_model_is_refused(config, path, colors):
     assert not begun.exists()
 
 
+@pytest.mark.store_server
 def test_writers_wait_and_searches_do_not(config, path, colors, folder):
     with lock_for_writing(path), pytest.raises(StoreBusyError, match="another ingest"):
         reindex(config, Shades(colors))
@@ -232,6 +235,7 @@ def test_writers_wait_and_searches_do_not(config, path, colors, folder):
     assert set(met) == {"red.png"}
 
 
+@pytest.mark.store_server
 def test_an_ingest_into_an_index_that_was_replaced(config, path, colors, shades, folder):
     with OpenCollection.open(config) as stale:
         reindex(config, shades)
@@ -356,6 +360,7 @@ def run(config, name: str, where: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.store_server
 @pytest.mark.parametrize("step", STEPS)
 def test_kill_at_each_step(config, path, colors, shades, step):
     where, switched = STEPS[step]
@@ -392,6 +397,7 @@ with OpenCollection.open(load_config({"store": sys.argv[1]})) as collection:
 """
 
 
+@pytest.mark.store_server
 def test_an_open_searcher_keeps_working(config, path, colors, shades):
     with subprocess.Popen(
         [sys.executable, "-c", SEARCHER, config.store],

@@ -34,7 +34,7 @@ def folder(tmp_path, photo) -> Path:
 
 
 @pytest.fixture
-def collection(config, colors):
+def collection(config, colors, in_process):
     with OpenCollection.open_or_create(config, colors.card) as opened:
         yield opened
 
@@ -485,6 +485,7 @@ def test_a_failed_update_leaves_the_point_as_it_was(run, collection, folder, col
     assert [c["text"] for c in stored(collection)["a.jpg"]["captions"]] == ["a red ball"]
 
 
+@pytest.mark.store_server
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_collection_moved_during_an_ingest_gets_all_and_its_former_place_nothing(
     collection, run, folder, photo, monkeypatch, replaced

@@ -22,7 +22,6 @@ from indexer.search.noun_bank import compute_noun_vectors
 from indexer.search.query_syntax import read_query_image
 from indexer.search.searcher import Searcher
 from indexer.types import Part, Query
-from tests import in_process_store
 from tests.embedders import ColorEmbedder
 
 COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
@@ -71,9 +70,8 @@ def own_folder(tmp_path, write_pictures):
 
 
 @pytest.fixture
-def own_collection(config, colors, monkeypatch):
+def own_collection(config, colors, in_process):
     """An empty one, which a test fills with `own_folder`."""
-    in_process_store.install(monkeypatch)
     with OpenCollection.open_or_create(config, colors.card) as opened:
         yield opened
 

@@ -60,8 +60,9 @@ KINDS = [next(s for s in BACKENDS if BACKENDS[s] == b) for b in dict.fromkeys(BA
     params=[pytest.param(k, marks=pytest.mark.server if k else ()) for k in [*KINDS, "grpc"]]
     + ["memory"]
 )
-def store(request, config, colors):
-    """An empty collection in each registered kind of store."""
+def store(request, config, colors, in_process):
+    """An empty collection in each registered kind of store; test_edge_server.py has the process
+    of one in a folder."""
     if request.param == "memory":
         yield open_memory_store(make_schema(DIM))
         return
