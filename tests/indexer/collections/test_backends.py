@@ -23,8 +23,8 @@ from indexer.collections.schema import FORMAT, TextIndexing
 from indexer.errors import CollectionError, ConfigError, StoreBusyError
 from indexer.types import Record
 
+pytestmark = pytest.mark.usefixtures("in_process")
 ID = "00000000-0000-0000-0000-000000000001"
-
 
 KINDS = [next(s for s in BACKENDS if BACKENDS[s] == b) for b in dict.fromkeys(BACKENDS.values())]
 """A scheme of each registered kind of store."""
@@ -89,6 +89,7 @@ def test_a_collection_from_creation_to_deletion(config, place, name, card):
         delete_collection(config)
 
 
+@pytest.mark.store_server
 def test_what_another_process_has_recorded_about_names_is_kept(config, card, place, name):
     create_collection(config, card)
     with OpenCollection.open(config) as opened:
@@ -105,6 +106,7 @@ def test_what_another_process_has_recorded_about_names_is_kept(config, card, pla
     assert meta["format"] == FORMAT, "an earlier program must not open it"
 
 
+@pytest.mark.store_server
 def test_a_collection_deleted_by_another_process(config, place, name, card):
     """Who has it open still creates nothing, and the name can be used again."""
     with OpenCollection.open_or_create(config, card) as opened:
@@ -119,6 +121,7 @@ def test_a_collection_deleted_by_another_process(config, place, name, card):
             assert new.store.count() == 0
 
 
+@pytest.mark.store_server
 def test_a_collection_deleted_and_created_again(config, name, card, other):
     with OpenCollection.open_or_create(config, card) as opened:
         with opened.lock_for_writing():
