@@ -51,6 +51,7 @@ LOW, HIGH = 0.05, 0.25  # the quantiles of the best cosines that the distributio
 MIN_SCALE = 1e-6
 ABSENT_PLACE, ABSENT_SCALE = 1.5, 0.9  # of what absent words find, where the bank's is 0, 1
 MIN_IMAGES = 10  # fewer say little about what an image finds by chance
+JUDGED_HITS = 20  # that tell whether anything matches
 SAME_COSINE = 0.999  # of two images that are the same
 WRITTEN_STRENGTH = 0.97  # of a hit with the very word: four of five are right
 WRITTEN_CHARACTERS = 2  # of a word in a script without spaces, which is one token of BM25
@@ -171,10 +172,14 @@ def rate_hits(
 
 
 def judge_matches(strengths: Array) -> bool | None:
-    """Whether some of n hits is likely right; None where it is not known of all."""
-    if (strengths >= MATCH_WORDS["likely"]).any():
+    """Whether some of n hits, best first, is likely right; None where it is not known of all.
+
+    Only the first count, whatever page is shown: far down, some hit of many is strong by chance.
+    """
+    first = strengths[:JUDGED_HITS]
+    if (first >= MATCH_WORDS["likely"]).any():
         return True
-    return None if np.isnan(strengths).any() else False
+    return None if np.isnan(first).any() else False
 
 
 def _rate_part(

@@ -221,6 +221,7 @@ def test_it_is_not_known_whether_anything_matches_where_some_hits_have_no_streng
     assert judge_matches(np.array([np.nan, 0.9])) is True
     assert judge_matches(np.array([np.nan, 0.2])) is None
     assert judge_matches(np.array([0.2])) is False
+    assert judge_matches(np.array([0.2] * 20 + [0.99])) is False, "far down, by chance"
 
 
 def test_no_claim_is_made_about_an_image_without_images_to_compare_with():
