@@ -94,7 +94,7 @@ PACKAGES = (
     ),
     Package(
         "jieba",
-        (*PIP, "--no-binary", ":all:", "jieba==0.42.1"),
+        (*PIP, "jieba==0.42.1"),
         "jieba-*.tar.gz",
         "055ca12f62674fafed09427f176506079bc135638a14e23e25be909131928db2",
     ),

@@ -29,7 +29,7 @@ from embedder.types import normalize
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
 MAX_WORDS = 10  # the nouns of longer English texts are not looked up
 HEAD_NOUN_WEIGHT = 1.5  # of the last noun in a phrase: a fire truck is a truck
-MAX_PHRASE_WORDS = 4  # of an English text that is a phrase, not a sentence
+MAX_PHRASE_WORDS = 6  # of an English text that is a phrase, not a sentence
 MAX_TRANSLATED_WORDS = 2  # of a phrase in another language, whose last noun may not be the head
 PLURAL_SUFFIXES = (("", ""), ("s", ""), ("es", ""), ("ies", "y"))
 
