@@ -161,7 +161,8 @@ class Results {
       link.append(image);
     }
     const caption = make("div", { class: "pl-caption" }, makeText("span", {}, { text: hit.title, language: hit.language }));
-    if (hit.match) caption.append(make("span", { class: "pl-score" }, hit.match));
+    // the line says which are weak
+    if (hit.match && hit.match !== "weak") caption.append(make("span", { class: "pl-score" }, hit.match));
     const badges = [];
     if (hit.duplicates.length) badges.push(make("span", { class: "pl-badge", title: "Near-duplicates" }, `+${hit.duplicates.length}`));
     if (hit.query_match) badges.push(make("span", { class: "pl-badge pl-match" }, MATCHES[hit.query_match]));
