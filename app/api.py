@@ -18,8 +18,8 @@ from starlette.routing import BaseRoute, Route
 
 from app import results, votes
 from app.facets import describe_values
+from app.json_routes import Answer, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
-from app.requests import Answer, RequestError, answer_with, parse_search, read_body
 from app.services import find_facet_values, get_decode_limits, open_searcher
 from indexer.collections.schema import FACETS
 

@@ -23,8 +23,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from app.caching import SharedCache
+from app.json_routes import Answer, RequestError, answer_with, parse_search, read_body
 from app.media import SAFE_HEADERS, read_original
-from app.requests import Answer, RequestError, answer_with, parse_search, read_body
 from app.services import open_searcher
 from indexer.errors import IndexerError
 from indexer.export import export
