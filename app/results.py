@@ -37,14 +37,14 @@ class Page:
         hits: What the grid shows of each hit.
         headings: Lines between the hits: index in the whole list -> text.
         more: Whether there is a next page.
-        token: Names the ranked list that the next pages are of.
+        ranking: Names the ranked list that the next pages are of.
         results: What the search answered, of the first page.
     """
 
     hits: list[Json]
     headings: Mapping[int, str]
     more: bool
-    token: str
+    ranking: str
     results: SearchResults
 
     def to_json(self) -> Json:
@@ -53,7 +53,7 @@ class Page:
             "hits": self.hits,
             "headings": {str(index): text for index, text in self.headings.items()},
             "more": self.more,
-            "token": self.token,
+            "ranking": self.ranking,
         }
 
 
@@ -92,7 +92,7 @@ _rankings: SharedCache[RankedHits] = SharedCache(32)
 
 
 def load_page(
-    search: Search, offset: int = 0, limit: int = PAGE_SIZE, token: str | None = None
+    search: Search, offset: int = 0, limit: int = PAGE_SIZE, ranking: str | None = None
 ) -> Page:
     """Search, or continue the list of an earlier search.
 
@@ -100,16 +100,16 @@ def load_page(
         search: What is looked for.
         offset: Hits before the page.
         limit: Hits of the page.
-        token: That of the first page; None searches anew.
+        ranking: That of the first page; None searches anew.
 
     Raises:
         QueryError, StoreError, CollectionError, EmbedderError: The search failed.
     """
     searcher = open_searcher(search.collection)
-    token = token or f"{time.time_ns():x}"
+    ranking = ranking or f"{time.time_ns():x}"
     headings: dict[int, str] = {}
     if search.terms:
-        version = (token, id(searcher))
+        version = (ranking, id(searcher))
         ranked = _rankings.get(search.address, lambda: RankedHits(search, searcher), version)
         hits, more = ranked.load(offset, limit)
         first = ranked.first
@@ -120,7 +120,7 @@ def load_page(
         hits, more = list(first.hits), first.has_more
     voted = votes.load_votes(search) if search.terms else {}
     described = [describe_hit(search, hit) | {"vote": voted.get(hit.id, 0)} for hit in hits]
-    return Page(hits=described, headings=headings, more=more, token=token, results=first)
+    return Page(hits=described, headings=headings, more=more, ranking=ranking, results=first)
 
 
 def describe_hit(search: Search, hit: Hit) -> Json:

@@ -171,7 +171,7 @@ def measure_pages(browser: Any, words: list[str]) -> tuple[float, float, float]:
     times: dict[int, list[float]] = {}
     for text in words:
         for offset in range(0, PAGE_20 + 1, 60):
-            path = f"api/search?c=default&query={text}&offset={offset}&token={text}"
+            path = f"api/search?c=default&query={text}&offset={offset}&ranking={text}"
             times.setdefault(offset, []).append(browser.execute_async_script(FETCH, path))
     medians = {offset: statistics.median(taken) for offset, taken in times.items()}
     return medians.pop(0), medians[PAGE_20], max(medians.values())

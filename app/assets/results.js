@@ -103,9 +103,9 @@ class Results {
     if (this.isLoading || !this.page.more) return;
     this.isLoading = true;
     try {
-      const { token } = this.page;
+      const { ranking } = this.page;
       const offset = this.grid.hits.length;
-      this.add(await ask(`api/search?${this.data.address}&offset=${offset}&token=${token}&limit=${limit}`));
+      this.add(await ask(`api/search?${this.data.address}&offset=${offset}&ranking=${ranking}&limit=${limit}`));
     } catch (error) {
       const retry = make("button", { class: "pl-action", type: "button" }, "Retry");
       retry.addEventListener("click", () => this.loadMore());
