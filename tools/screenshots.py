@@ -66,7 +66,7 @@ def take_pictures(browser: Any, url: str) -> None:
 
 
 def take_animation(browser: Any, url: str) -> None:
-    """Words in one language, words in another, a picture, and words added to it."""
+    """Words in one language, words in another, words with a minus, and an item."""
     frames: list[tuple[bytes, int]] = []
 
     def record(milliseconds: int) -> None:
@@ -87,8 +87,8 @@ def take_animation(browser: Any, url: str) -> None:
     show(browser, url)
     record(REST_MS)
     type_words("a castle")
-    type_words("緑の鳥")
-    type_words("car -red")
+    type_words("馬")
+    type_words("fruit -banana")
     open_item(browser)
     record(REST_MS)
     pictures = [Image.open(BytesIO(data)).convert("RGB") for data, _ in frames]
