@@ -1,12 +1,15 @@
 """Take the pictures of the app that the docs show: `python -m tools.screenshots`.
 
-The real app, on the sample pictures, in a real Chromium. Writes `app.png` (a search), `viewer.png`,
-`phone.png`, `dark.png`, and `app.webp`, a short animation of how one searches, into docs/images.
+The real app, on a copy of the sample pictures, in a real Chromium. Writes `app.png` (a search),
+`viewer.png`, `phone.png`, `dark.png`, and `app.webp`, a short animation of how one searches, into
+docs/images.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,11 +34,14 @@ LETTER_MS, REST_MS = 140, 1800  # how long a frame is shown
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="polylens-shots-") as scratch:
         store, log = Path(scratch) / "store", Path(scratch) / "log"
-        ingest = [sys.executable, "-m", "indexer", "ingest", str(ROOT / "samples")]
-        subprocess.run([*ingest, "--store", str(store), "--quiet"], check=True)
+        pictures = Path(scratch) / "Pictures"
+        shutil.copytree(ROOT / "samples", pictures)
+        environment = {**os.environ, "HOME": scratch, "PYTHONPATH": str(ROOT)}
+        ingest = [sys.executable, "-m", "indexer", "ingest", str(pictures), "--store", str(store)]
+        subprocess.run([*ingest, "--quiet"], env=environment, check=True)
         command = [sys.executable, "-m", "app", "app", "--store", str(store), "--port", "0"]
         with log.open("w") as stream:
-            server = subprocess.Popen(command, stdout=stream, stderr=stream)
+            server = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
         browser = start_browser(Path(scratch) / "profile")
         try:
             url = wait_for(lambda: re.search(r"Polylens is at (\S+)", log.read_text()))[1]
