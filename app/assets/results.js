@@ -19,7 +19,6 @@ export default function mount(component) {
     results = new Results(component);
     mounted.set(parentElement, results);
   }
-  results.addressOfPage = location.search;
   return () => {
     mounted.get(parentElement)?.remove();
     mounted.delete(parentElement);
@@ -124,18 +123,25 @@ class Results {
   keepPosition() {
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => {
-      // after back, the entry is another one at once, and its results come later
-      if (location.search !== this.addressOfPage) return;
+      if (!this.isAtAddress()) return;
       const position = { top: this.scroller.scrollTop, count: this.grid.hits.length };
       history.replaceState({ ...history.state, position }, "");
     }, 150);
   }
 
   async restorePosition() {
-    const { top, count } = history.state?.position ?? {};
-    if (!top) return;
+    const { top = 0, count = 0 } = (this.isAtAddress() && history.state?.position) || {};
     if (count > this.grid.hits.length) await this.loadMore(count - this.grid.hits.length);
-    this.scroller.scrollTop = top;
+    this.scroller.scrollTop = top; // a new search begins at its top
+  }
+
+  /** Whether the address is of these results: after back, theirs come a little later. */
+  isAtAddress() {
+    const [given, own] = [location.search, this.data.address].map((text) => new URLSearchParams(text));
+    if (!given.has("c")) own.delete("c");
+    given.sort();
+    own.sort();
+    return given.toString() === own.toString();
   }
 
   // What is shown

@@ -264,7 +264,7 @@ def test_the_keyboard_alone_finds_looks_and_selects(browser, address):
     act(Keys.ESCAPE)
     until(browser, lambda: not find(browser, ".pl-selection")[0].is_displayed())
     act("/")
-    assert browser.switch_to.active_element == box
+    until(browser, lambda: browser.switch_to.active_element == box)
     assert box.get_attribute("value") == "dog", "the slash is not typed"
     act(Keys.CONTROL, "a", Keys.NULL, "dgo", Keys.ENTER)
     until(browser, lambda: "query=dgo" in browser.current_url)
