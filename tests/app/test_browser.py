@@ -264,8 +264,9 @@ def test_the_keyboard_alone_finds_looks_and_selects(browser, address):
     act(Keys.ESCAPE)
     until(browser, lambda: not find(browser, ".pl-selection")[0].is_displayed())
     act("/")
-    until(browser, lambda: browser.switch_to.active_element == box)
-    assert box.get_attribute("value") == "dog", "the slash is not typed"
+    until(browser, lambda: browser.switch_to.active_element == find(browser, ".pl-input")[0])
+    value = find(browser, ".pl-input")[0].get_attribute("value")
+    assert value == "dog", "the slash is not typed"
     act(Keys.CONTROL, "a", Keys.NULL, "dgo", Keys.ENTER)
     until(browser, lambda: "query=dgo" in browser.current_url)
     assert "dog" not in browser.current_url, "a search replaces the one before"
