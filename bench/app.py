@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,10 +31,9 @@ from indexer.config import load_config
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.search.bm25 import build_document_vector
 from indexer.types import Record
-from tools.browser import start_browser
+from tools.browser import TIMEOUT, run_app, wait_for
 
 BATCH = 1000
-TIMEOUT = 60.0
 WARM_UP = 5  # searches that are not counted
 PAGE_20 = 19 * 60  # hits before it
 
@@ -131,13 +127,7 @@ def make_records(picture: Path, start: int, images: Any, texts: Any) -> Iterator
 
 
 def measure(store: Path, queries: int, scratch: Path) -> list[list[object]]:
-    command = [sys.executable, "-m", "app", "app", "--store", str(store), "--port", "0"]
-    log = scratch / "log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(command, stdout=stream, stderr=stream)
-    browser = start_browser(scratch / "profile")
-    try:
-        url = wait_for(lambda: re.search(r"Polylens is at (\S+)", log.read_text()))[1]
+    with run_app(store, scratch) as (browser, url, process_id):
         browser.set_script_timeout(TIMEOUT)
         browser.get(url)
         wait_for(lambda: browser.find_elements("css selector", ".pl-tile"))
@@ -149,11 +139,7 @@ def measure(store: Path, queries: int, scratch: Path) -> list[list[object]]:
             opened.append(browser.execute_async_script(OPEN, place))
             browser.back()
             time.sleep(0.5)
-        resident = psutil.Process(server.pid).memory_info().rss / 2**20
-    finally:
-        browser.quit()
-        server.terminate()
-        server.wait(30)
+        resident = psutil.Process(process_id).memory_info().rss / 2**20
     first, later, slowest = pages
     return [
         ["Enter to the first picture, p50", f"{statistics.median(searches):.0f} ms"],
@@ -175,15 +161,6 @@ def measure_pages(browser: Any, words: list[str]) -> tuple[float, float, float]:
             times.setdefault(offset, []).append(browser.execute_async_script(FETCH, path))
     medians = {offset: statistics.median(taken) for offset, taken in times.items()}
     return medians.pop(0), medians[PAGE_20], max(medians.values())
-
-
-def wait_for(find: Any) -> Any:
-    end = time.monotonic() + TIMEOUT
-    while not (found := find()):
-        if time.monotonic() > end:
-            raise TimeoutError("the app did not start")
-        time.sleep(0.1)
-    return found
 
 
 if __name__ == "__main__":

@@ -8,24 +8,21 @@ docs/images.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from tools.browser import start_browser
+from tools.browser import run_app, wait_for
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-TIMEOUT = 60.0
 SIZE = 1360, 850
 ANIMATION_WIDTH = 900
 LETTER_MS, REST_MS = 140, 1800  # how long a frame is shown
@@ -33,25 +30,15 @@ LETTER_MS, REST_MS = 140, 1800  # how long a frame is shown
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="polylens-shots-") as scratch:
-        store, log = Path(scratch) / "store", Path(scratch) / "log"
-        pictures = Path(scratch) / "Pictures"
+        store, pictures = Path(scratch) / "store", Path(scratch) / "Pictures"
         shutil.copytree(ROOT / "samples", pictures)
         environment = {**os.environ, "HOME": scratch, "PYTHONPATH": str(ROOT)}
         ingest = [sys.executable, "-m", "indexer", "ingest", str(pictures), "--store", str(store)]
         subprocess.run([*ingest, "--quiet"], env=environment, check=True)
-        command = [sys.executable, "-m", "app", "app", "--store", str(store), "--port", "0"]
-        with log.open("w") as stream:
-            server = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
-        browser = start_browser(Path(scratch) / "profile")
-        try:
-            url = wait_for(lambda: re.search(r"Polylens is at (\S+)", log.read_text()))[1]
+        with run_app(store, Path(scratch), environment) as (browser, url, _):
             browser.set_window_size(*SIZE)
             take_pictures(browser, url)
             take_animation(browser, url)
-        finally:
-            browser.quit()
-            server.terminate()
-            server.wait(30)
 
 
 def take_pictures(browser: Any, url: str) -> None:
@@ -146,15 +133,6 @@ def save(browser: Any, name: str) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     picture = Image.open(BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(IMAGES / name, optimize=True)
-
-
-def wait_for(find: Callable[[], Any]) -> Any:
-    end = time.monotonic() + TIMEOUT
-    while not (found := find()):
-        if time.monotonic() > end:
-            raise TimeoutError("the page did not show what was waited for")
-        time.sleep(0.1)
-    return found
 
 
 if __name__ == "__main__":
