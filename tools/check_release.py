@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -109,13 +109,10 @@ def check_searches(indexer: Path, work: Path) -> None:
 
 def check_app(polylens: Path, work: Path) -> None:
     """Start the app and wait for its first page. Raises `SystemExit`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     log = work / "app.log"
     with log.open("w") as output:
         app = subprocess.Popen(
-            [polylens, "app", "--port", str(port)],
+            [polylens, "app", "--port", "0"],
             cwd=work,
             env=clean_environment(work),
             stdout=output,
@@ -123,16 +120,12 @@ def check_app(polylens: Path, work: Path) -> None:
         )
     try:
         deadline = time.monotonic() + APP_TIMEOUT
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
-                    return  # any status but 200 raises
-            except OSError as error:
-                if app.poll() is None and time.monotonic() < deadline:
-                    time.sleep(0.2)
-                    continue
-                message = f"release check: the app does not answer: {error}\n{log.read_text()}"
-                raise SystemExit(message) from None
+        while not (url := re.search(r"Polylens is at (\S+)", log.read_text())):
+            if app.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"release check: the app does not start\n{log.read_text()}")
+            time.sleep(0.2)
+        with urllib.request.urlopen(url[1], timeout=30):
+            pass  # any status but 200 raises
     finally:
         app.terminate()
         app.wait(30)

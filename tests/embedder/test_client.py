@@ -314,8 +314,10 @@ def test_an_unreachable_server_is_reported():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with pytest.raises(EmbedderError, match=rf"{url} cannot be reached \(.*refused.*2 attempts"):
-        remote.describe(url.replace("http://", "http://me:hidden@"), Settings())
+        with pytest.raises(
+            EmbedderError, match=rf"{url} cannot be reached \(.*refused.*2 attempts"
+        ):
+            remote.describe(url.replace("http://", "http://me:hidden@"), Settings())
 
 
 ENDLESS = b"[" * 100_000

@@ -420,12 +420,6 @@ def test_health_needs_no_key_and_metrics_count(served):
     assert httpx.get(served.replace("/v1", "/healthz")).text == "ok\n" and state(served) == 200
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def until(done, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not done():
@@ -434,9 +428,8 @@ def until(done, seconds: float = 10) -> None:
 
 
 def test_health_is_ok_before_the_model_is_ready():
-    port = free_port()
-    process = start("-c", LOADING.format(folder=str(TOY.parent), port=port))
-    url = f"http://127.0.0.1:{port}/v1"
+    process = start("-c", LOADING.format(folder=str(TOY.parent)))
+    url = f"{address(process)}/v1"
     try:
         until(lambda: answers(url))
         assert state(url) == 503
@@ -452,7 +445,10 @@ LOADING = """
 import sys
 sys.path.insert(0, {folder!r})
 from toy_server import load, run, Service, ServerLimits
-run.run_server(lambda: load(1.5), Service(ServerLimits()), port={port})
+listener = run.open_listener("127.0.0.1", 0)
+print("listens on", run.format_url(listener), file=sys.stderr, flush=True)
+run.open_listener = lambda *_: listener
+run.run_server(lambda: load(1.5), Service(ServerLimits()))
 """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from torch.distributed import TCPStore
 
 import embedder
 from embedder.types import Settings
@@ -192,9 +192,13 @@ def train_in_processes(tmp_path) -> Callable[..., list[RunDir]]:
 
     def make(pairs, *runs: tuple[Recipe, str, dict], processes: int = 1, status: int = 0):
         jobs = [Job(recipe, RunDir(tmp_path / name), **more) for recipe, name, more in runs]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        # Hosted here, as torchrun's agent does it, so that no other program can take the port.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        master = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+        }
         workers = []
         for rank in map(str, range(processes)):
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(processes)}

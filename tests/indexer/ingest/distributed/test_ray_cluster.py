@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from importlib.util import find_spec
 
@@ -58,13 +59,14 @@ def test_workers_elsewhere_cannot_use_a_folder(config, index, tmp_path):
 def test_no_cluster_answers(monkeypatch):
     # another test may have started a local cluster in this process
     monkeypatch.setattr(ray_cluster.import_ray(), "is_initialized", lambda: False)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (
-        pytest.raises(IndexerError, match=rf"no Ray cluster answers at ray://127\.0\.0\.1:{port}"),
-        ray_cluster.connect(f"ray://127.0.0.1:{port}"),
-    ):
-        pass
+    with socket.socket() as bound:  # and so nobody can listen there
+        bound.bind(("127.0.0.1", 0))
+        address = f"ray://127.0.0.1:{bound.getsockname()[1]}"
+        with (
+            pytest.raises(IndexerError, match=f"no Ray cluster answers at {re.escape(address)}"),
+            ray_cluster.connect(address),
+        ):
+            pass
 
 
 def set_machines(monkeypatch, *resources: dict[str, float]) -> None:
