@@ -36,6 +36,7 @@ from indexer.collections.model import (
 from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.paths import display_path, hash_content, is_local_file
 from indexer.search.filters import build_store_filter, make_filters
+from indexer.stores.base import iterate_records
 from indexer.types import FieldFilter, IngestProgress, IngestReport, Part, Query, SearchResults
 
 if TYPE_CHECKING:
@@ -279,6 +280,39 @@ class Collection:
         other facets."""
         _check_page(limit)
         return self._get_searcher().facets(make_filters(filters or {}), limit)
+
+    def tag(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        filters: Mapping[str, FilterValue] | None = None,
+    ) -> list[str]:
+        """Give tags to points, or take them away; no file is changed.
+
+        Args:
+            ids: Those of the points, as hits have them.
+            add: Tags that they get.
+            remove: Tags that they lose, whether they came with the files or not.
+            filters: Points that are meant beside `ids`; as for `search`.
+
+        Returns:
+            The ids of the points that were changed: the opposite call with them undoes it.
+
+        Raises:
+            QueryError: There is no tag, or a filter that the collection cannot use.
+            StoreError: The store cannot be read or written.
+        """
+        from indexer.ingest.tagging import tag_points
+        from indexer.search.filter_checks import check_columns
+
+        store, wanted = self.opened.store, [*ids]
+        if filters:
+            made = make_filters(filters)
+            check_columns(store, made)
+            wanted += [record.id for record in iterate_records(store, build_store_filter(made))]
+        return tag_points(store, wanted, add=add, remove=remove)
 
     def prune(self, *, dry_run: bool = False) -> PruneReport:
         """Remove the points whose files are gone from the disk."""

@@ -10,7 +10,7 @@ from embedder.cli.console import (
     run_program,
 )
 from embedder.errors import EmbedderError
-from indexer.cli import collections, export, ingest, plan, reindex, search, status, transfer
+from indexer.cli import collections, export, ingest, plan, reindex, search, status, tag, transfer
 from indexer.config import load_config
 from indexer.errors import IndexerError, UnnamedHostError
 
@@ -30,7 +30,7 @@ Examples:
   indexer search photo.jpg but at night
 """
 
-COMMANDS = (ingest, reindex, search, status, collections, transfer, export, plan)
+COMMANDS = (ingest, reindex, search, tag, status, collections, transfer, export, plan)
 """The modules of the commands."""
 
 app = make_app(HELP, EXAMPLES)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from indexer.captions.normalize import FileCaptions
 from indexer.ingest.catalog import Catalog, is_missing
 from indexer.ingest.payload import build_payload, is_same_payload
+from indexer.ingest.tagging import HIDDEN, OWN, keep_tags, list_file_tags
 from indexer.ingest.types import NOT_READ_HERE, CatalogContent, CatalogFile
 from indexer.paths import is_local_file, is_within, make_point_ids, resolve_display_path
 from indexer.stores.base import TENANT_KEY, Store, iterate_records
@@ -108,7 +109,7 @@ def _has_payloads(content: CatalogContent, catalog: Catalog, stored: Mapping[str
     one of another version of this program."""
     files = catalog.find_files(content.id)
     for id, base in zip(content.point_ids, content.base_payloads, strict=True):
-        expected = build_payload(base, files) if files else base
+        expected = keep_tags(build_payload(base, files), stored[id]) if files else base
         common = stored[id].keys() & expected.keys()
         if not all(is_same_payload(stored[id][key], expected[key]) for key in common):
             return False
@@ -138,11 +139,15 @@ def _readmit_deleted(store: Store, catalog: Catalog) -> None:
         if len(payloads) != max(num_chunks, 1):
             continue
         bases = [
-            {**p, "captions": [c for c in p["captions"] if c["source"] == "embedded"], "tags": []}
+            {
+                **{key: value for key, value in p.items() if key not in (OWN, HIDDEN)},
+                "captions": [c for c in p["captions"] if c["source"] == "embedded"],
+                "tags": [],
+            }
             for p in payloads
         ]
         catalog.put_content(CatalogContent(content_id, num_chunks, bases))
         captions = tuple(Caption(**c) for c in payloads[0]["captions"] if c["source"] != "embedded")
-        described = FileCaptions(captions, tuple(payloads[0]["tags"]), payloads[0]["meta"], "")
+        described = FileCaptions(captions, list_file_tags(payloads[0]), payloads[0]["meta"], "")
         for path in map(resolve_display_path, payloads[0]["paths"]):
             catalog.put_file(CatalogFile(path, NOT_READ_HERE, -1, content_id, described))

@@ -25,6 +25,7 @@ from indexer.ingest.payload import (
     names_to_embed,
     texts_to_embed,
 )
+from indexer.ingest.tagging import keep_tags, list_file_tags
 from indexer.ingest.thumbnails import sign_thumbnail
 from indexer.ingest.types import (
     NOT_READ_HERE,
@@ -44,7 +45,7 @@ Outcome = Literal["added", "updated", "moved", "unchanged", "removed"]
 class Stored(Enum):
     """How many of a content's points the store has."""
 
-    UNCHECKED = "not looked up: the catalog has them, and no other machine writes"
+    UNCHECKED = "not asked: the catalog has them, and no other machine writes"
     NONE = "none of them"
     SOME = "some of them"
     ALL = "all of them"
@@ -95,7 +96,8 @@ class ContentChange:
     left: set[str] = field(default_factory=set)  # paths that no longer hold it
     moved: bool = False  # a path of it is gone, and another one is new
     replaces: bool = False  # a path of it held something else before
-    stored: dict[str, Record] | None = None  # None: not looked up
+    stored: dict[str, Record] | None = None  # None: not asked
+    payloads: dict[str, Payload] = field(default_factory=dict)  # of the points that the store has
 
     @property
     def stored_state(self) -> Stored:
@@ -169,24 +171,24 @@ def collect_removals(paths: Iterable[str], catalog: Catalog) -> list[ContentChan
 def load_stored(
     changes: Sequence[ContentChange], store: Store, thumbnail_dir: Path, *, shared: bool
 ) -> None:
-    """Look up, in one request, the points of contents that the catalog does not have, or of all
-    where other machines write to the store too.
+    """Look up, in one request, the points of the contents: what people have changed is in the
+    store alone.
 
-    Images whose signature the catalog lacks get that of their point, or of their thumbnail.
+    Whether the store has them counts only for contents that the catalog does not have, or for all
+    where other machines write to the store too (`ContentChange.stored`). Images whose signature the
+    catalog lacks get that of their point, or of their thumbnail.
     """
-    wanted: dict[str, dict[str, Record]] = {}
+    ids = [id for change in changes for id in change.content.point_ids]
+    found = {record.id: record for record in store.retrieve(ids)} if ids else {}
     for change in changes:
+        own = {id: found[id] for id in change.content.point_ids if id in found}
+        change.payloads = {id: record.payload for id, record in own.items()}
         if shared or not change.before:
-            change.stored = {}
-            wanted |= dict.fromkeys(change.content.point_ids, change.stored)
-    for record in store.retrieve(list(wanted)) if wanted else ():
-        wanted[record.id][record.id] = record
-    for change in changes:
+            change.stored = own
         for id, base in zip(change.content.point_ids, change.content.base_payloads, strict=True):
             if base["kind"] != "image" or SIGNATURE in base:
                 continue
-            stored = (change.stored or {}).get(id)
-            signature = stored and stored.payload.get(SIGNATURE)
+            signature = change.payloads.get(id, {}).get(SIGNATURE)
             signature = signature or sign_thumbnail(thumbnail_dir, id)
             if signature:
                 base[SIGNATURE] = signature
@@ -219,7 +221,7 @@ def reconcile(
         put_files=[*arrived.values(), *foreign],
         delete_paths=change.left | forgotten,
     )
-    new = [build_payload(base, files) for base in change.content.base_payloads] if files else []
+    new = _build_payloads(change, files) if files else []
     match action:
         case Action.CREATE:
             ids = change.content.point_ids
@@ -289,7 +291,7 @@ def _reconcile_foreign_paths(
     }
     known = {display_path(path) for path in (*files, *(file.path for file in change.before))}
     captions = tuple(Caption(**c) for c in payload["captions"] if c["source"] != "embedded")
-    described = FileCaptions(captions, tuple(payload["tags"]), payload["meta"], "")
+    described = FileCaptions(captions, list_file_tags(payload), payload["meta"], "")
     shown_roots = [display_path(root) for root in roots]
     foreign = [
         CatalogFile(path, NOT_READ_HERE, -1, change.content.id, described)
@@ -306,9 +308,18 @@ def _is_scanned_from(path: str, root: str) -> bool:
 
 def _old_payloads(change: ContentChange, action: Action) -> list[Payload]:
     if action is Action.UPDATE:
-        return [build_payload(base, change.before) for base in change.content.base_payloads]
+        return _build_payloads(change, change.before)
     assert change.stored is not None
     return [change.stored[id].payload for id in change.content.point_ids]
+
+
+def _build_payloads(change: ContentChange, files: Sequence[CatalogFile]) -> list[Payload]:
+    """The payloads of the content's points when it is at `files`, with the tags of people."""
+    content = change.content
+    return [
+        keep_tags(build_payload(base, files), change.payloads.get(id))
+        for id, base in zip(content.point_ids, content.base_payloads, strict=True)
+    ]
 
 
 def _plan_new_point(change: ContentChange, id: str, payload: Payload, *, names: bool) -> PointWrite:

@@ -19,6 +19,7 @@ from indexer.config import Config
 from indexer.errors import CollectionError
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.pipeline import ingest_with_workers
+from indexer.ingest.tagging import copy_tags
 from indexer.ingest.types import IngestOptions
 from indexer.paths import display_path
 from indexer.reindex.checks import IndexDiff, compare_indexes, verify_index
@@ -164,6 +165,7 @@ class _Reindex:
         if (diff.lost or diff.lost_captions) and not allow_missing:
             return report
         checked = verify_index(self.new, self.embedder, self.options)
+        copy_tags(self.old.store, self.new.store)  # last: those of this run's hours too
         self.new.store.flush()
         return replace(report, checked=checked, switched=True)
 

@@ -56,6 +56,7 @@ def test_the_commands_are_those_of_the_readme():
     assert {" ".join(name) for name in COMMANDS} == {
         "ingest",
         "search",
+        "tag",
         "similar",
         "status",
         "prune",

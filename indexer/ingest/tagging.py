@@ -1,0 +1,162 @@
+"""Tags that people give to points, and take from them, beside those that came with the files.
+
+`tags` of a payload is what searches, filters and facets read: the tags of the files, without those
+in `hidden_tags`, and with those in `own_tags`. The latter two are in the store alone, so that they
+are the same for everyone who uses it; an ingest carries them over (`keep_tags`), and so does a
+reindex (`copy_tags`). A tag is of a content: a moved or renamed file keeps it, an edited one has
+none. Two tags that differ in case are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from indexer.captions.normalize import MAX_TAGS, normalize_tags
+from indexer.collections.schema import BM25
+from indexer.errors import QueryError
+from indexer.ingest.payload import keyword_texts
+from indexer.search.bm25 import build_document_vector
+from indexer.stores.base import Store, iterate_records
+from indexer.types import Payload, Record
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+OWN, HIDDEN = "own_tags", "hidden_tags"
+PAGE_SIZE = 256  # points
+
+
+def tag_points(
+    store: Store, ids: Sequence[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()
+) -> list[str]:
+    """Give tags to points of `store`, and take others from them; searches find it at once.
+
+    Args:
+        store: Where the points are.
+        ids: Those of the points; of ids that do not exist, nothing happens.
+        add: Tags that all of them have afterwards.
+        remove: Tags that none of them has afterwards, whether they came with the files or not.
+
+    Returns:
+        The ids of the points that were changed, in order. The opposite call with these ids undoes
+        it.
+
+    Raises:
+        QueryError: There is no tag, one is in both lists, or a point would have too many.
+        StoreError: The store cannot be read or written.
+    """
+    added, removed = normalize_tags(add), normalize_tags(remove)
+    if not (added or removed) or _fold(added) & _fold(removed):
+        raise QueryError("name the tags to add or to remove, and none in both lists")
+    changed: list[str] = []
+    for page in _split(ids):
+        found = {record.id: record for record in store.retrieve(page)}
+        records = [found[id] for id in page if id in found]
+        new = [Record(record.id, {}, _edit(record.payload, added, removed)) for record in records]
+        written = [b for a, b in zip(records, new, strict=True) if a.payload != b.payload]
+        _write(store, written)
+        changed += [record.id for record in written]
+    if changed:
+        store.flush()
+    return changed
+
+
+def keep_tags(payload: Payload, stored: Mapping[str, Any] | None) -> Payload:
+    """`payload`, made from files, with the tags that people have given to the point `stored`."""
+    own, hidden = list_edits(stored)
+    if not own and not hidden:
+        return payload
+    file_tags = payload["tags"]
+    known, without = _fold(file_tags), _fold(hidden)
+    own = [tag for tag in own if tag.casefold() not in known]
+    shown = [tag for tag in file_tags if tag.casefold() not in without]
+    return _with_edits({**payload, "tags": [*shown, *own]}, own, hidden)
+
+
+def list_edits(stored: Mapping[str, Any] | None) -> tuple[list[str], list[str]]:
+    """The tags that people have added to a point, and those of its files that they have hidden."""
+    return list((stored or {}).get(OWN) or ()), list((stored or {}).get(HIDDEN) or ())
+
+
+def list_file_tags(stored: Payload) -> tuple[str, ...]:
+    """The tags of the files of a stored point: without what people have changed."""
+    own, hidden = list_edits(stored)
+    added = _fold(own)
+    return (*(tag for tag in stored["tags"] if tag.casefold() not in added), *hidden)
+
+
+def copy_tags(source: Store, target: Store) -> None:
+    """Give the points of `target` the tags that people have given to those of `source`."""
+    records = iterate_records(source, _build_filter())
+    while page := list(islice(records, PAGE_SIZE)):
+        edited = {record.id: record.payload for record in page}
+        new = [
+            Record(record.id, {}, keep_tags(_without_edits(record.payload), edited[record.id]))
+            for record in target.retrieve(list(edited))
+        ]
+        _write(target, new)
+
+
+def _build_filter() -> models.Filter:
+    """Points with tags that people have added or hidden."""
+    from qdrant_client import models
+
+    return models.Filter(
+        should=[
+            models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=key))])
+            for key in (OWN, HIDDEN)
+        ]
+    )
+
+
+def _edit(payload: Payload, added: Sequence[str], removed: Sequence[str]) -> Payload:
+    own, hidden = list_edits(payload)
+    tags = list(payload["tags"])
+    for tag in added:
+        if tag.casefold() in _fold(tags):
+            continue
+        tags.append(tag)
+        if tag.casefold() in _fold(hidden):
+            hidden = [one for one in hidden if one.casefold() != tag.casefold()]
+        else:
+            own.append(tag)
+    taken = _fold(removed)
+    hidden += [t for t in tags if t.casefold() in taken and t.casefold() not in _fold(own)]
+    own = [tag for tag in own if tag.casefold() not in taken]
+    tags = [tag for tag in tags if tag.casefold() not in taken]
+    if len(tags) > MAX_TAGS or len(hidden) > MAX_TAGS:
+        raise QueryError(f"{payload['name']} would have more than {MAX_TAGS} tags; remove some")
+    return _with_edits({**payload, "tags": tags}, own, hidden)
+
+
+def _without_edits(payload: Payload) -> Payload:
+    bare = {key: value for key, value in payload.items() if key not in (OWN, HIDDEN)}
+    return {**bare, "tags": list(list_file_tags(payload))}
+
+
+def _with_edits(payload: Payload, own: Sequence[str], hidden: Sequence[str]) -> Payload:
+    bare = {key: value for key, value in payload.items() if key not in (OWN, HIDDEN)}
+    edits = {OWN: list(own), HIDDEN: list(hidden)}
+    return bare | {key: tags for key, tags in edits.items() if tags}
+
+
+def _write(store: Store, records: Sequence[Record]) -> None:
+    """Write payloads, with the words that searches find them by."""
+    store.patch(
+        [
+            Record(r.id, {BM25: build_document_vector(keyword_texts(r.payload))}, r.payload)
+            for r in records
+        ]
+    )
+
+
+def _fold(tags: Iterable[str]) -> set[str]:
+    return {tag.casefold() for tag in tags}
+
+
+def _split(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    unique = list(dict.fromkeys(ids))
+    for start in range(0, len(unique), PAGE_SIZE):
+        yield unique[start : start + PAGE_SIZE]

@@ -1,0 +1,141 @@
+"""Tags that people give and take survive whatever writes payloads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from indexer.captions.normalize import MAX_TAGS
+from indexer.collections.collection import OpenCollection
+from indexer.errors import QueryError
+from indexer.ingest.pipeline import ingest
+from indexer.ingest.tagging import keep_tags, list_file_tags, tag_points
+from indexer.ingest.types import IngestOptions
+from indexer.reindex import reindex
+from indexer.search.searcher import Searcher
+from indexer.transfer.migrate import migrate
+from indexer.types import Part, Query
+from tests import in_process_store
+
+
+@pytest.fixture(params=["folder", pytest.param("http", marks=pytest.mark.server)])
+def settings(request, config, monkeypatch):
+    in_process_store.install(monkeypatch)
+    return replace(config, **request.getfixturevalue(f"{request.param}_store"))
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    """Two pictures, of which one has the tags `sea` and `sky` in a sidecar."""
+    for name in ("red", "blue"):
+        photo(tmp_path / "in" / f"{name}.png", name)
+    (tmp_path / "in" / "red.json").write_text('{"caption": "a wall", "tags": ["sea", "sky"]}')
+    return tmp_path / "in"
+
+
+def run(settings, colors, folder, **options):
+    with OpenCollection.open_or_create(settings, colors.card) as collection:
+        return ingest([folder], collection, colors, IngestOptions(**options))
+
+
+def tag(settings, name: str, **edits) -> list[str]:
+    with OpenCollection.open(settings) as collection:
+        ids = [r.id for r in collection.store.scroll()[0] if r.payload["name"] == name]
+        return tag_points(collection.store, ids, **edits)
+
+
+def read_tags(settings) -> dict[str, list[str]]:
+    with OpenCollection.open(settings) as collection:
+        records, _ = collection.store.scroll()
+    return {record.payload["name"]: record.payload["tags"] for record in records}
+
+
+def edit(settings, colors, folder) -> None:
+    """Ingest, and give `Trip` to both and take `sky` from one."""
+    run(settings, colors, folder)
+    assert len(tag(settings, "blue.png", add=["Trip"])) == 1
+    assert len(tag(settings, "red.png", add=["Trip"], remove=["SKY"])) == 1
+
+
+EDITED = {"red.png": ["sea", "Trip"], "blue.png": ["Trip"]}
+
+
+def test_a_tag_is_found_counted_and_taken_back(settings, colors, folder):
+    edit(settings, colors, folder)
+    assert read_tags(settings) == EDITED
+    with OpenCollection.open(settings) as collection:
+        searcher = Searcher(collection, lambda: colors)
+        assert dict(searcher.facets()["tags"]) == {"Trip": 2, "sea": 1}
+        hit = searcher.search(Query((Part(text="trip"),), limit=5)).hits[0]
+        assert "tag" in {r.kind for part in hit.explanation.parts for r in part.reasons}
+        assert tag_points(collection.store, [hit.id], add=["trip"]) == [], "it has it already"
+    tag(settings, "blue.png", remove=["trip"])
+    tag(settings, "red.png", add=["sky"], remove=["Trip"])
+    assert read_tags(settings) == {"red.png": ["sea", "sky"], "blue.png": []}
+    with OpenCollection.open(settings) as collection:
+        for record in collection.store.scroll()[0]:
+            assert not {"own_tags", "hidden_tags"} & record.payload.keys()
+
+
+def test_tags_survive_ingests_that_change_the_payload(settings, colors, folder):
+    edit(settings, colors, folder)
+    assert run(settings, colors, folder).unchanged == 2
+    (folder / "red.json").write_text('{"caption": "a red wall", "tags": ["sea", "sky", "dusk"]}')
+    (folder / "blue.png").rename(folder / "azure.png")
+    assert run(settings, colors, folder, prune=True).moved == 1
+    assert read_tags(settings) == {"red.png": ["sea", "dusk", "Trip"], "azure.png": ["Trip"]}
+    (folder / "red.json").write_text('{"tags": ["trip", "sky"]}')
+    run(settings, colors, folder)
+    assert read_tags(settings)["red.png"] == ["trip"], "the file has it by now"
+
+
+def test_tags_survive_a_lost_catalog_and_one_that_is_behind(settings, colors, folder):
+    edit(settings, colors, folder)
+    with OpenCollection.open(settings) as collection:
+        for file in collection.index_dir.glob("catalogue.db*"):
+            file.unlink()
+    assert run(settings, colors, folder).unchanged == 2
+    assert read_tags(settings) == EDITED
+    os.utime(folder / "blue.png", (1, 1))
+    assert run(settings, colors, folder).unchanged == 2
+    assert read_tags(settings) == EDITED
+
+
+def test_tags_survive_another_model(settings, colors, folder):
+    edit(settings, colors, folder)
+    other = replace(colors.card, name="other", fingerprint="other-1")
+    model = type("Other", (), {"card": other, "embed": staticmethod(colors.embed)})()
+    report = reindex(settings, model)
+    assert report is not None and report.switched
+    assert read_tags(replace(settings, model=None)) == EDITED
+
+
+def test_tags_are_copied_with_the_collection(settings, colors, folder, tmp_path):
+    edit(settings, colors, folder)
+    copy = replace(settings, store=str(tmp_path / "copy"), collection="copy")
+    migrate(settings, copy)
+    assert read_tags(copy) == EDITED
+    assert run(copy, colors, folder).unchanged == 2
+    assert read_tags(copy) == EDITED
+
+
+@pytest.mark.parametrize(
+    ("add", "remove"), [([], []), (["a"], ["A"]), ([" "], []), ([str(n) for n in range(65)], [])]
+)
+def test_edits_that_make_no_sense_are_refused(settings, colors, folder, add, remove):
+    run(settings, colors, folder)
+    if len(add) > MAX_TAGS:
+        tag(settings, "red.png", add=add[:60])
+        add = ["one", "more", "a", "b"]
+    with pytest.raises(QueryError):
+        tag(settings, "red.png", add=add, remove=remove)
+
+
+def test_tags_of_files_are_told_from_others():
+    payload = {"tags": ["a", "b"], "name": "x"}
+    stored = {"tags": ["a", "own"], "own_tags": ["own"], "hidden_tags": ["b"]}
+    assert keep_tags(payload, stored)["tags"] == ["a", "own"]
+    assert list_file_tags(keep_tags(payload, stored)) == ("a", "b")
+    assert keep_tags(payload, None) == keep_tags(payload, {"tags": ["c"]}) == payload
