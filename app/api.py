@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from app import results, votes
 from app.facets import describe_values
-from app.json_routes import Answer, RequestError, answer_with, parse_search, read_body
+from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
 from app.services import find_facet_values, get_decode_limits, open_searcher
 from indexer.collections.schema import FACETS
@@ -36,7 +36,7 @@ def build_routes() -> Sequence[BaseRoute]:
     ]
 
 
-def search(request: Request) -> Answer:
+def search(request: Request) -> Json:
     """`GET /api/search?c=...&query=...&offset=60&limit=60&ranking=...`: a page of hits."""
     wanted, params = parse_search(request), request.query_params
     offset = _parse_count(params.get("offset") or "0", "offset", 10_000_000)
@@ -45,7 +45,7 @@ def search(request: Request) -> Answer:
     return results.load_page(wanted, offset, limit, params.get("ranking") or None).to_json()
 
 
-def load_item(request: Request) -> Answer | None:
+def load_item(request: Request) -> Json | None:
     """`GET /api/items/COLLECTION/ID?query=...`: one item, and why the query finds it."""
     try:
         id = str(uuid.UUID(request.path_params["id"]))
@@ -55,7 +55,7 @@ def load_item(request: Request) -> Answer | None:
     return results.describe_item(parse_search(request, name), id)
 
 
-def find_values(request: Request) -> Answer:
+def find_values(request: Request) -> Json:
     """`GET /api/facets?c=...&key=folder&contains=rom`: the values of a facet with that text."""
     wanted, params = parse_search(request), request.query_params
     key, text = params.get("key", ""), params.get("contains", "")
@@ -69,7 +69,7 @@ async def receive_vote(request: Request) -> Response:
     """`POST /api/votes?c=...&query=...` with `{"id": ..., "vote": 1, 0 or -1}`."""
     body = await read_body(request, MAX_VOTE_BYTES)
 
-    def record(request: Request) -> Answer | None:
+    def record(request: Request) -> Json | None:
         try:
             given = json.loads(body or b"")
             id, vote = str(uuid.UUID(given["id"])), given["vote"]
@@ -91,7 +91,7 @@ async def receive_upload(request: Request) -> Response:
     limit = get_decode_limits().max_bytes
     body = await read_body(request, limit)
 
-    def save(request: Request) -> Answer:
+    def save(request: Request) -> Json:
         if body is None:
             raise RequestError(f"This file is too large: it has more than {limit:,} bytes.")
         return {"name": save_upload(body)}

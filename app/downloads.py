@@ -23,7 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from app.caching import SharedCache
-from app.json_routes import Answer, RequestError, answer_with, parse_search, read_body
+from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import SAFE_HEADERS, read_original
 from app.services import open_searcher
 from indexer.errors import IndexerError
@@ -61,7 +61,7 @@ async def receive_selection(request: Request) -> Response:
     """Remember what is to be downloaded."""
     body = await read_body(request, MAX_BODY_BYTES)
 
-    def remember(request: Request) -> Answer:
+    def remember(request: Request) -> Json:
         try:
             given = json.loads(body or b"")
             ids = tuple(str(uuid.UUID(id)) for id in given["ids"])

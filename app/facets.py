@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
+from app.json_routes import Json
 from app.services import MAX_FACET_VALUES, list_facets
 from app.state import EMPTY, Search
 from indexer.search.filter_syntax import format_filters
@@ -22,8 +22,6 @@ TITLES = {
     "camera": "Camera",
     "format": "Format",
 }
-
-Json = dict[str, Any]
 
 
 def describe_facets(search: Search, searcher: Searcher) -> list[Json]:

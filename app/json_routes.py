@@ -18,7 +18,7 @@ from indexer.errors import CollectionError, IndexerError, QueryError, StoreError
 
 HEADERS = {"Cache-Control": "no-store"}
 
-Answer = dict[str, Any]
+Json = dict[str, Any]
 """A JSON object."""
 
 
@@ -26,7 +26,7 @@ class RequestError(Exception):
     """A request that this app's pages do not make; the message is a sentence."""
 
 
-def answer_with(handle: Callable[[Request], Answer | None]) -> Callable[[Request], Response]:
+def answer_with(handle: Callable[[Request], Json | None]) -> Callable[[Request], Response]:
     """Answer with what `handle` returns, or with what went wrong."""
 
     @wraps(handle)

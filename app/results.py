@@ -7,10 +7,10 @@ import time
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app import votes
 from app.caching import SharedCache
+from app.json_routes import Json
 from app.media import original_url, thumbnail_url
 from app.services import open_searcher
 from app.state import Search
@@ -25,8 +25,6 @@ FIRST_RANKED = 120  # hits that are ranked for a first page
 MAX_RANKED = 3_000  # of a query; whoever wants more says more
 EXCERPT_LENGTH = 260  # characters of a text
 TAIL_HEADING = "Less likely"
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

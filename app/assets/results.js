@@ -1,6 +1,7 @@
 // The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
 import { Grid, make, makeText } from "./grid.js";
 import * as storage from "./storage.js";
+import { say, warn } from "./toast.js";
 import { Viewer } from "./viewer.js";
 
 const HEIGHTS = { min: 110, max: 360, usual: 210 }; // pixels of a row
@@ -199,7 +200,7 @@ class Results {
     const send = () => ask(`api/votes?${this.data.address}`, post({ id: hit.id, vote }));
     this.voting = (this.voting ?? Promise.resolve()).then(send).catch((error) => {
       this.showVote(hit, before);
-      this.say(error.message);
+      warn(error.message);
     });
   }
 
@@ -209,13 +210,6 @@ class Results {
     if (known) known.vote = vote;
     for (const button of this.root.querySelectorAll(`.pl-thumbs[data-id="${hit.id}"] [data-vote]`))
       button.setAttribute("aria-pressed", Number(button.dataset.vote) === vote);
-  }
-
-  /** Say something for some seconds. */
-  say(text) {
-    const note = make("div", { class: "pl-toast", role: "alert" }, text);
-    (this.viewer.isOpen ? this.viewer.dialog : this.root).append(note);
-    setTimeout(() => note.remove(), 5000);
   }
 
   // The selection
@@ -248,16 +242,16 @@ class Results {
       const { url } = await ask(`api/downloads?c=${this.data.collection}`, post({ ids: this.selection, form }));
       make("a", { href: url, download: "" }).click();
     } catch (error) {
-      this.say(error.message);
+      warn(error.message);
     }
   }
 
   async copy(text) {
     try {
       await navigator.clipboard.writeText(text);
-      this.say("Copied");
+      say("Copied");
     } catch {
-      this.say("The browser does not allow to copy here.");
+      warn("The browser does not allow to copy here.");
     }
   }
 

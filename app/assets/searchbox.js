@@ -2,6 +2,7 @@
 import { make, makeIconButton } from "./grid.js";
 import { ask } from "./results.js";
 import * as storage from "./storage.js";
+import { warn } from "./toast.js";
 
 const RECENT_KEY = "polylens-recent"; // in the browser's local storage
 const MAX_RECENT = 50;
@@ -148,18 +149,12 @@ class SearchBox {
         names.push(name);
       }
     } catch (error) {
-      this.say(error.message);
+      warn(error.message);
     } finally {
       this.root.classList.remove("pl-busy");
       this.file.value = "";
     }
     if (names.length) this.component.setTriggerValue("search", { images: names, mode: this.component.data.has_terms ? "add" : "replace", words: "" });
-  }
-
-  say(text) {
-    const note = make("div", { class: "pl-toast", role: "alert" }, text);
-    document.body.append(note);
-    setTimeout(() => note.remove(), 6000);
   }
 
   // Suggestions: earlier searches of this browser, and the collection's tags and folders
