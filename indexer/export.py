@@ -28,7 +28,8 @@ ExportRow = tuple[Record, float | None]
 PAYLOADS_FILE = "payloads.jsonl"
 CSV_COLUMNS = (
     "id", "score", "path", "kind", "format", "bytes", "width", "height", "taken", "year",
-    "camera", "latitude", "longitude", "caption", "languages", "tags", "passage", "text", "meta",
+    "added", "camera", "latitude", "longitude", "caption", "languages", "tags", "passage", "text",
+    "meta",
 )  # fmt: skip
 
 

@@ -14,8 +14,12 @@ version 2 of `TextIndexing`."""
 
 IMAGE, TEXT, NAME, BM25 = "image", "text", "name", "bm25"
 
+TAKEN, ADDED = "taken", "added"
+"""Payload keys: when an image was taken, and when a content came into the collection."""
+
 KEYWORDS = ("kind", "format", "folder", "languages", "tags", "paths", "content", "name", "camera")
 INTEGERS = ("year",)
+DATETIMES = (TAKEN, ADDED)
 FACETS = ("kind", "format", "folder", "year", "languages", "tags", "camera")
 
 
@@ -64,4 +68,11 @@ LATEST_TEXTS = TextIndexing()
 def make_schema(dim: int, *, names: bool = True) -> Schema:
     """The schema of a collection with vectors of `dim`, and with those of names or without."""
     dense = (IMAGE, TEXT, NAME) if names else (IMAGE, TEXT)
-    return Schema(tuple((name, dim) for name in dense), (BM25,), KEYWORDS, INTEGERS, TENANT_KEY)
+    return Schema(
+        dense=tuple((name, dim) for name in dense),
+        sparse=(BM25,),
+        keywords=KEYWORDS,
+        integers=INTEGERS,
+        tenant=TENANT_KEY,
+        datetimes=DATETIMES,
+    )

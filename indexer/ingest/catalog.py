@@ -18,6 +18,7 @@ from typing import Any
 
 from embedder.files import open_private
 from indexer.captions.normalize import FileCaptions
+from indexer.collections.schema import ADDED
 from indexer.errors import DamagedError, DiskFullError, StoreError
 from indexer.ingest.payload import caption_to_dict, texts_to_embed
 from indexer.ingest.types import NOT_READ_HERE, CatalogContent, CatalogFile
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS roots (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (name BLOB PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recent (number INTEGER PRIMARY KEY, content TEXT, passages INTEGER);
+CREATE TABLE IF NOT EXISTS forgotten (content TEXT PRIMARY KEY, added TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE pending (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT)
@@ -218,6 +220,7 @@ class Catalog:
 
     def delete_content(self, content_id: str) -> None:
         self._record_recent(content_id)
+        self._execute("DELETE FROM forgotten WHERE content = ?", content_id)
         self._execute("DELETE FROM contents WHERE content = ?", content_id)
 
     def iter_contents(self) -> Iterator[CatalogContent]:
@@ -245,7 +248,10 @@ class Catalog:
 
     def forget_content(self, content_id: str) -> None:
         """Delete a content and its files, as if they had never been read: the store has lost its
-        points, or has them as they were before."""
+        points, or has them as they were before. Only the date is kept on which it was added."""
+        if content := self.get_content(content_id):
+            sql = "INSERT OR REPLACE INTO forgotten VALUES (?, ?)"
+            self._execute(sql, content_id, content.base_payloads[0].get(ADDED, ""))
         read_here = "content = ? AND size != ?"
         self._execute(
             f"INSERT OR IGNORE INTO lost SELECT path, content FROM files WHERE {read_here}",
@@ -255,6 +261,11 @@ class Catalog:
         self._execute("DELETE FROM files WHERE content = ?", content_id)
         self._execute("DELETE FROM contents WHERE content = ?", content_id)
         self._execute("DELETE FROM parts")  # list them again
+
+    def find_forgotten_date(self, content_id: str) -> str | None:
+        """When a content was added that was forgotten since; "" if that is not known."""
+        rows = self._fetch("SELECT added FROM forgotten WHERE content = ?", content_id)
+        return rows[0][0] if rows else None
 
     def count_recovered(self) -> int:
         """How many of the contents that were forgotten are there again."""

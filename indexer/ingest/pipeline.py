@@ -28,6 +28,7 @@ from embedder.files import PRIVATE, write_file
 from embedder.types import Embedder
 from indexer.collections.collection import OpenCollection
 from indexer.errors import IndexerError
+from indexer.ingest.added import FormerIndex, date_new_contents
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.consistency import check_consistency
 from indexer.ingest.decode_stage import DecodeStage
@@ -65,6 +66,7 @@ def ingest(
     on_progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
     coordinator: Coordinator | None = None,
+    former: FormerIndex | None = None,
 ) -> IngestReport:
     """Bring the collection up to date with `roots`.
 
@@ -76,6 +78,7 @@ def ingest(
         on_progress: Called now and then.
         stop: Setting it ends the run after the current batch, with everything saved.
         coordinator: Workers that decode and embed in place of this process.
+        former: The index that this one is to replace, which knows when contents were added.
 
     Returns:
         What was done.
@@ -96,6 +99,7 @@ def ingest(
             options or IngestOptions(),
             on_progress=on_progress,
             stop=stop or threading.Event(),
+            former=former,
         )
         return pipeline.run(coordinator)
 
@@ -108,17 +112,18 @@ def ingest_with_workers(
     options: IngestOptions,
     on_progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
+    former: FormerIndex | None = None,
 ) -> IngestReport:
     """`ingest` by the workers of the cluster that the settings name, if they name one. A dry run
     does without them."""
     if config.cluster is None or options.dry_run:
-        return ingest(roots, collection, embedder, options, on_progress, stop)
+        return ingest(roots, collection, embedder, options, on_progress, stop, former=former)
     from indexer.ingest.distributed.coordinator import Coordinator
 
     with Coordinator(
         config.cluster, config, collection.active_index, roots, options
     ) as coordinator:
-        return ingest(roots, collection, embedder, options, on_progress, stop, coordinator)
+        return ingest(roots, collection, embedder, options, on_progress, stop, coordinator, former)
 
 
 @dataclass(slots=True)
@@ -144,7 +149,9 @@ class _Pipeline:
         *,
         on_progress: ProgressCallback | None,
         stop: threading.Event,
+        former: FormerIndex | None,
     ) -> None:
+        self._former = former
         self._collection, self._catalog, self._options = collection, catalog, options
         self._on_progress, self._stop = on_progress, stop
         self._timer = StageTimer()
@@ -250,6 +257,7 @@ class _Pipeline:
                 self._collection.thumbnail_dir,
                 shared=self._collection.is_shared,
             )
+            date_new_contents(changes, self._catalog, self._former)
         names = self._collection.active_index.names
         plans = [reconcile(change, self._sources.roots, names=names) for change in changes]
         again = orphans + [f for plan in plans if plan.lacks_image for f in plan.change.arrived]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from indexer.captions.normalize import FileCaptions
-from indexer.collections.schema import NAME, TEXT
+from indexer.collections.schema import ADDED, NAME, TEXT
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.payload import (
     build_payload,
@@ -96,6 +96,7 @@ class ContentChange:
     left: set[str] = field(default_factory=set)  # paths that no longer hold it
     moved: bool = False  # a path of it is gone, and another one is new
     replaces: bool = False  # a path of it held something else before
+    replaced: list[CatalogContent] = field(default_factory=list)  # what these paths held
     stored: dict[str, Record] | None = None  # None: not asked
     payloads: dict[str, Payload] = field(default_factory=dict)  # of the points that the store has
 
@@ -152,6 +153,7 @@ def collect_changes(
             former = _get_change(changes, catalog, old.content_id, None)
             if former is not None:
                 former.left.add(old.path)
+                change.replaced.append(former.content)
     for change in changes.values():
         _find_moved_paths(change, catalog)
     return list(changes.values()), orphans
@@ -176,7 +178,8 @@ def load_stored(
 
     Whether the store has them counts only for contents that the catalog does not have, or for all
     where other machines write to the store too (`ContentChange.stored`). Images whose signature the
-    catalog lacks get that of their point, or of their thumbnail.
+    catalog lacks get that of their point, or of their thumbnail. Of two dates on which a content
+    was added, the earlier one counts.
     """
     ids = [id for change in changes for id in change.content.point_ids]
     found = {record.id: record for record in store.retrieve(ids)} if ids else {}
@@ -185,6 +188,7 @@ def load_stored(
         change.payloads = {id: record.payload for id, record in own.items()}
         if shared or not change.before:
             change.stored = own
+        _merge_dates(change)
         for id, base in zip(change.content.point_ids, change.content.base_payloads, strict=True):
             if base["kind"] != "image" or SIGNATURE in base:
                 continue
@@ -192,6 +196,14 @@ def load_stored(
             signature = signature or sign_thumbnail(thumbnail_dir, id)
             if signature:
                 base[SIGNATURE] = signature
+
+
+def _merge_dates(change: ContentChange) -> None:
+    bases = change.content.base_payloads
+    payloads = [*bases, *change.payloads.values()]
+    dates = [payload[ADDED] for payload in payloads if ADDED in payload]
+    for base in bases if dates else ():
+        base[ADDED] = min(dates)
 
 
 def reconcile(
@@ -375,9 +387,9 @@ def _given_text_vectors(change: ContentChange) -> dict[str, Vector]:
 def _compare_outcome(
     change: ContentChange, old: Sequence[Payload], new: Sequence[Payload]
 ) -> Outcome:
-    """A file that was only touched, or has got its signature, has not changed."""
+    """A file that was only touched, or has got its signature or date, has not changed."""
     for before, after in zip(old, new, strict=True):
-        ignored = {"modified": None, SIGNATURE: None}
+        ignored = {"modified": None, SIGNATURE: None, ADDED: None}
         if not is_same_payload({**before, **ignored}, {**after, **ignored}):
             return "moved" if change.moved else "updated"
     return "unchanged"

@@ -17,6 +17,7 @@ from indexer.collections.collection import OpenCollection, lock_for_writing, mea
 from indexer.collections.model import format_model
 from indexer.config import Config
 from indexer.errors import CollectionError
+from indexer.ingest.added import FormerIndex
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.pipeline import ingest_with_workers
 from indexer.ingest.tagging import copy_tags
@@ -142,9 +143,17 @@ class _Reindex:
     def __call__(
         self, roots: list[str], stop: threading.Event, *, allow_missing: bool
     ) -> ReindexReport:
-        done = ingest_with_workers(
-            self.config, roots, self.new, self.embedder, self.options, self.on_progress, stop
-        )
+        with closing(Catalog(self.old.index_dir / CATALOG_FILE)) as catalog:
+            done = ingest_with_workers(
+                self.config,
+                roots,
+                self.new,
+                self.embedder,
+                self.options,
+                self.on_progress,
+                stop,
+                FormerIndex(self.old.store, catalog),
+            )
         points = self.old.store.count(), self.new.store.count()
         report = ReindexReport(
             self.old.card, self.new.card, points, done, IndexDiff(), 0, switched=False

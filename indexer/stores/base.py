@@ -36,6 +36,7 @@ class Schema:
     keywords: tuple[str, ...]  # payload keys with a keyword index, which facets need
     integers: tuple[str, ...] = ()
     tenant: str | None = None  # the payload key of the tenant
+    datetimes: tuple[str, ...] = ()  # ISO 8601; without a time zone: UTC
 
 
 @dataclass(frozen=True, slots=True)

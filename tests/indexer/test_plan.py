@@ -60,18 +60,18 @@ def test_a_point_is_the_sum_of_its_structures():
     assert parts["quantized vectors"] == (0, 0)
     assert parts["HNSW graphs"] == (pytest.approx(16 * 2 * 4 * 1.2 * 1.25),) * 2
     assert parts["facets, indexed"] == pytest.approx((158.4, 158.4))  # 44 bytes x 3.6
-    assert parts["look-ups, indexed"] == pytest.approx((417.6, 417.6))  # 116 bytes x 3.6
+    assert parts["look-ups, indexed"] == pytest.approx((504.0, 504.0))  # 140 bytes x 3.6
     assert parts["words, stored"] == (128 + 3 * 8, 0)
     assert parts["words, indexed"] == (30, 30)
     assert parts["ids and versions"] == (52, 52)
-    assert parts["payload"] == (975, 975 * 3)  # 650 bytes x 1.5
+    assert parts["payload"] == (1050, 1050 * 3)  # 700 bytes x 1.5
 
 
 def test_what_is_on_disk_takes_no_ram():
     large = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "large")
     assert large["original vectors"] == (2 * 1024 * 2, 0)
     assert large["quantized vectors"] == (2 * (1024 / 2 + 8),) * 2
-    assert large["payload"] == (975, 0)
+    assert large["payload"] == (1050, 0)
     huge = bytes_a_point(CollectionLoad(M, 0, 0.0, 1024), "huge")
     assert huge["quantized vectors"] == (2 * (1024 / 4 + 8),) * 2
     assert huge["HNSW graphs"][1] == huge["facets, indexed"][1] == 0
@@ -88,7 +88,7 @@ def test_the_example_in_qdrants_docs():
 def test_captions_and_texts():
     load = CollectionLoad(images=100, texts=50, captions=0.5, dim=10)
     assert (load.points, load.vectors, load.slots) == (150, 200, 300)
-    assert load.payload == 100 * 650 + 50 * 77 + 50 * 1400
+    assert load.payload == 100 * 700 + 50 * 77 + 50 * 1400
     assert load.words == 100 * (3 + 3.5) + 50 * 130
     assert CollectionLoad(100, 0, 1.5, 10).vectors == 200  # an image's captions make one vector
 
@@ -96,8 +96,8 @@ def test_captions_and_texts():
 def test_copies_and_headroom():
     parts = list_components(CollectionLoad(M, 0, 0.0, 1024), PROFILES["small"])
     ram, disk = sum_components(parts, 2)
-    assert disk == pytest.approx((8192 + 192 + 576 + 152 + 30 + 52 + 975) * M * 2 * 1.2)
-    assert ram == pytest.approx((8192 + 192 + 576 + 30 + 52 + 2925) * M * 2 * 1.2)
+    assert disk == pytest.approx((8192 + 192 + 662.4 + 152 + 30 + 52 + 1050) * M * 2 * 1.2)
+    assert ram == pytest.approx((8192 + 192 + 662.4 + 30 + 52 + 3150) * M * 2 * 1.2)
 
 
 def test_the_profiles_are_those_of_the_store():
@@ -240,8 +240,8 @@ def test_every_known_model_but_two_has_a_cost():
 def test_upload_bytes_and_speed():
     """Three nodes, two copies, 4,000 vectors of dim 512 per second each."""
     found = plan(make_request(M, 1024, profile="large", replicas=2)).upload
-    assert found.grpc == M * (1024 * 4 + 650 * 1.2)
-    assert found.rest == M * (1024 * 21 + 650 * 1.2)
+    assert found.grpc == M * (1024 * 4 + 700 * 1.2)
+    assert found.rest == M * (1024 * 21 + 700 * 1.2)
     assert found.between_nodes == found.grpc
     assert found.points_per_second == 4000 * 512 / 1024 * 3 / 2
     seen = plan(make_request(86_400 * 10, points_per_second=10.0)).upload
@@ -413,7 +413,7 @@ def test_the_command_prints_a_plan(monkeypatch, tmp_path):
     assert "29.6 days on 2 CPU cores (measured)" in done.stdout
     assert "cost" in done.stdout
     assert "1,600 a month for nodes" in done.stdout
-    assert "large *\t199.8 GB\t939.1 GB\t234.8 GB\t4\tRAM\t12\t2" in done.stdout
+    assert "large *\t199.8 GB\t977.9 GB\t244.5 GB\t4\tRAM\t12\t2" in done.stdout
 
 
 def test_the_commands_name_the_collection_and_the_server(monkeypatch, tmp_path):

@@ -21,7 +21,8 @@ MATCHES = {"value": edge.MatchValue, "any": edge.MatchAny}
 
 
 def convert_query(query: JsonObject) -> edge.QueryRequest:
-    """Convert a dumped `models.QueryRequest`: nearest to a vector, a random sample, or a page."""
+    """Convert a dumped `models.QueryRequest`: nearest to a vector, a random sample, a page, or one
+    in the order of a payload key."""
     _check_keys(query, QUERY_KEYS, "query with")
     return edge.QueryRequest(
         limit=_or(query.get("limit"), 10),
@@ -50,8 +51,13 @@ def _convert_scoring(query: Any, using: str | None) -> Any:
     if "indices" in query:
         sparse = edge.SparseVector(list(query["indices"]), list(query["values"]))
         return edge.Query.Nearest(sparse, using=using)
-    _check_keys(query, {"sample"}, "score by")
-    return edge.Sample.Random
+    _check_keys(query, {"sample", "order_by"}, "score by")
+    if "sample" in query:
+        return edge.Sample.Random
+    order = query["order_by"]
+    _check_keys(order, {"key", "direction"}, "order with")
+    direction = edge.Direction.Desc if order.get("direction") == "desc" else edge.Direction.Asc
+    return edge.OrderBy(order["key"], direction)
 
 
 def _convert_clause(clause: Any) -> list[Any] | None:
@@ -72,10 +78,14 @@ def _convert_condition(condition: JsonObject) -> Any:
     return edge.FieldCondition(
         condition["key"],
         match=_convert_match(match) if match else None,
-        range=edge.RangeFloat(**{b: bounds.get(b) for b in ("gte", "gt", "lte", "lt")})
-        if bounds
-        else None,
+        range=_convert_range(bounds) if bounds else None,
     )
+
+
+def _convert_range(bounds: JsonObject) -> Any:
+    given = {bound: bounds.get(bound) for bound in ("gte", "gt", "lte", "lt")}
+    has_dates = any(isinstance(value, str) for value in given.values())
+    return edge.RangeDateTime(**given) if has_dates else edge.RangeFloat(**given)
 
 
 def _convert_match(match: JsonObject) -> Any:

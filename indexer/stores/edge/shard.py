@@ -11,9 +11,10 @@ import os
 import shutil
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,7 +104,13 @@ class Shard:
                     f"{path} is a symbolic link, so that writing would change another file; if the "
                     "link is yours, put what it leads to in its place"
                 )
-        return edge.EdgeShard.load(str(folder))
+        shard = edge.EdgeShard.load(str(folder))
+        known = shard.info().payload_schema
+        missing = {k: kind for k, kind in _list_indexes(schema).items() if k not in known}
+        if missing:  # made by an earlier version
+            check_disk_space(self._path, MIN_FREE_BYTES)
+            _create_indexes(shard, missing)
+        return shard
 
     def _create(self, folder: Path, schema: Schema) -> None:
         """Create it under another name: one that a crash left half made could not be opened."""
@@ -111,13 +118,7 @@ class Shard:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         shard = edge.EdgeShard.create(str(new), _make_config(schema))
-        keywords = schema.keywords + ((schema.tenant,) if schema.tenant else ())
-        for keys, kind in ((keywords, "Keyword"), (schema.integers, "Integer")):
-            for key in keys:
-                index = edge.UpdateOperation.create_field_index(
-                    key, getattr(edge.PayloadSchemaType, kind)
-                )
-                shard.update(index)
+        _create_indexes(shard, _list_indexes(schema))
         shard.flush()
         shard.close()
         sync_tree(new)  # the engine has not synced all, such as version.info
@@ -272,8 +273,26 @@ class Shard:
         """The payload keys by which filters do not find what the payloads of `ids` have."""
         payloads = [point.payload or {} for point in self._retrieve(ids)]
         schema, own = self._schema, edge.HasIdCondition(set(ids))
-        keys = (*schema.keywords, *schema.integers, *([schema.tenant] if schema.tenant else []))
-        return [key for key in keys if not self._is_indexed(key, payloads, own)]
+        return [
+            key
+            for key in _list_indexes(schema)
+            if not (
+                self._has_dates(key, payloads, own)
+                if key in schema.datetimes
+                else self._is_indexed(key, payloads, own)
+            )
+        ]
+
+    def _has_dates(self, key: str, payloads: Sequence[Payload], own: Any) -> bool:
+        by_time = Counter[datetime]()
+        for payload in payloads:
+            with suppress(KeyError, ValueError):  # what is no date is not in the index
+                time = datetime.fromisoformat(payload[key])
+                by_time[time if time.tzinfo else time.replace(tzinfo=UTC)] += 1
+        return all(
+            self._count(own, edge.FieldCondition(key, range=edge.RangeDateTime(gte=t, lte=t))) == n
+            for t, n in ((time.isoformat(), num) for time, num in by_time.items())
+        )
 
     def _is_indexed(self, key: str, payloads: Sequence[Payload], own: Any) -> bool:
         listed = [value if isinstance(value := p.get(key), list) else [value] for p in payloads]
@@ -338,6 +357,22 @@ def _find_lower_count(saved: ShardState, found: ShardState) -> str | None:
         if number > found.vectors.get(name, number):  # those that the schema lacks are not counted
             return f"{number} vectors {name!r} were saved, {found.vectors[name]} were found"
     return None
+
+
+def _list_indexes(schema: Schema) -> dict[str, edge.PayloadSchemaType]:
+    """Payload key -> the kind of its index."""
+    kind = edge.PayloadSchemaType
+    return {
+        **dict.fromkeys(schema.keywords, kind.Keyword),
+        **dict.fromkeys(schema.integers, kind.Integer),
+        **dict.fromkeys(schema.datetimes, kind.Datetime),
+        **({schema.tenant: kind.Keyword} if schema.tenant else {}),
+    }
+
+
+def _create_indexes(shard: edge.EdgeShard, missing: Mapping[str, edge.PayloadSchemaType]) -> None:
+    for key, kind in missing.items():
+        shard.update(edge.UpdateOperation.create_field_index(key, kind))
 
 
 def _make_config(schema: Schema) -> edge.EdgeConfig:

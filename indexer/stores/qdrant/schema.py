@@ -70,9 +70,9 @@ PROFILES = {
     ),
 }
 
-LOOKUP_KEYS = frozenset({"content", "paths", "name"})
+LOOKUP_KEYS = frozenset({"content", "paths", "name", "taken", "added"})
 """Keys with a distinct value in nearly every point. They need most of the RAM of the payload
-indexes, and are used to look up a file, not in every search."""
+indexes, and are used to look up a file or to sort by, not in every search."""
 
 OVERSAMPLING = {"bits4": 2.0, "bits2": 3.0}
 """Search already requests 100 for a page of 20, so little oversampling is needed."""
@@ -147,12 +147,15 @@ def make_payload_indexes(schema: Schema, layout: Layout) -> dict[str, Any]:
     on_disk = profile.indexes_on_disk
     lookups = LOOKUP_KEYS if profile.lookups_on_disk else frozenset()
     keyword, integer = models.KeywordIndexType.KEYWORD, models.IntegerIndexType.INTEGER
+    datetime = models.DatetimeIndexType.DATETIME
     indexes: dict[str, Any] = {
         key: models.KeywordIndexParams(type=keyword, on_disk=on_disk or key in lookups)
         for key in schema.keywords
     }
     for key in schema.integers:
         indexes[key] = models.IntegerIndexParams(type=integer, on_disk=on_disk)
+    for key in schema.datetimes:
+        indexes[key] = models.DatetimeIndexParams(type=datetime, on_disk=on_disk or key in lookups)
     if schema.tenant:
         indexes[schema.tenant] = models.KeywordIndexParams(
             type=keyword, on_disk=on_disk, is_tenant=True

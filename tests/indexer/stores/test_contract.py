@@ -19,6 +19,7 @@ from indexer.errors import StoreError
 from indexer.search.filter_checks import has_column
 from indexer.search.filters import build_store_filter, make_filters
 from indexer.stores.base import Layout
+from indexer.stores.edge import store as edge_store
 from indexer.stores.edge.store import EdgeStore
 from indexer.types import Record, SparseVector
 from tests.memory_store import open_memory_store
@@ -392,3 +393,44 @@ def test_a_vector_is_added_to_a_collection_that_has_points_and_deleted(filled):
     assert [id for id, _ in found][:3] == [id for id, _ in right][:3]
     if isinstance(store, EdgeStore):
         assert store.check([record.id for record in records]) == {}
+
+
+def test_points_in_the_order_of_their_dates(store):
+    """Those without a date, or with what is none, are not found by it."""
+    dates = ["2019-07-14T10:00:00", "2019-07-14T10:00:00.25+00:00", "2019-07-14T12:30:00+02:00",
+             "1899-12-31T23:59:59", "2020-01-01", "in spring", None]  # fmt: skip
+    records = [
+        Record(str(uuid.UUID(int=i)), {}, {"added": date} if date else {})
+        for i, date in enumerate(dates, 1)
+    ]
+    store.upsert(records)
+
+    def find(direction, where=None, **page) -> list[int]:
+        order = models.OrderByQuery(order_by=models.OrderBy(key="added", direction=direction))
+        request = models.QueryRequest(query=order, filter=where, **{"limit": 9, **page})
+        return [uuid.UUID(point.id).int for point in store.query_batch([request])[0]]
+
+    assert find(models.Direction.ASC) == [4, 1, 2, 3, 5]
+    assert find(models.Direction.DESC) == [5, 3, 2, 1, 4]
+    assert find(models.Direction.DESC, limit=2, offset=3) == [1, 4]
+    summer = models.DatetimeRange(gte="2019-07-14T10:00:00.1Z", lt="2020-01-01T00:00:00Z")
+    where = models.Filter(must=[models.FieldCondition(key="added", range=summer)])
+    assert find(models.Direction.ASC, where) == [2, 3]
+    assert store.count(models.Filter(must_not=where.must)) == 5
+    if isinstance(store, EdgeStore):
+        assert store.check_filters([record.id for record in records]) == []
+
+
+def test_an_embedded_store_of_an_earlier_version_gets_the_indexes_that_it_lacks(
+    tmp_path, in_process
+):
+    older = replace(make_schema(DIM), datetimes=())
+    record = Record(str(uuid.UUID(int=1)), {}, {"added": "2019-07-14T10:00:00"})
+    order = models.OrderByQuery(order_by=models.OrderBy(key="added"))
+    for schema in (older, make_schema(DIM)):
+        with closing(edge_store.EdgeStore(tmp_path)) as store:
+            store.ensure(schema)
+            store.upsert([record])
+            if schema is not older:
+                request = models.QueryRequest(query=order, limit=5)
+                assert [point.id for point in store.query_batch([request])[0]] == [record.id]
