@@ -1,4 +1,4 @@
-"""The JSON routes that the app's own pages ask: hits, items, votes and uploads.
+"""The JSON routes that the app's own pages ask: hits, items, votes, tags and uploads.
 
 The parameters of a search are those of the page's address (`app.state`). Each answer is a JSON
 object; one with an error has its sentence under `error`. `app.access` guards the routes: Host,
@@ -20,10 +20,11 @@ from app import results, votes
 from app.facets import describe_values
 from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
-from app.services import find_facet_values, get_decode_limits, open_searcher
+from app.services import change_tags, find_facet_values, get_decode_limits, open_searcher
 from indexer.collections.schema import FACETS
 
-MAX_VOTE_BYTES = 4096
+MAX_ITEMS = 5_000  # of one request
+MAX_SELECTION_BYTES = 60 * MAX_ITEMS
 
 
 def build_routes() -> Sequence[BaseRoute]:
@@ -31,7 +32,8 @@ def build_routes() -> Sequence[BaseRoute]:
         Route("/api/search", answer_with(search)),
         Route("/api/items/{collection}/{id}", answer_with(load_item)),
         Route("/api/facets", answer_with(find_values)),
-        Route("/api/votes", receive_vote, methods=["POST"]),
+        Route("/api/votes", receive_votes, methods=["POST"]),
+        Route("/api/tags", receive_tags, methods=["POST"]),
         Route("/api/uploads", receive_upload, methods=["POST"]),
     ]
 
@@ -65,25 +67,52 @@ def find_values(request: Request) -> Json:
     return {"values": describe_values(key, values)}
 
 
-async def receive_vote(request: Request) -> Response:
-    """`POST /api/votes?c=...&query=...` with `{"id": ..., "vote": 1, 0 or -1}`."""
-    body = await read_body(request, MAX_VOTE_BYTES)
+async def receive_votes(request: Request) -> Response:
+    """`POST /api/votes?c=...&query=...` with `{"votes": {ID: 1, 0 or -1}}`; 0 takes one back."""
+    body = await read_body(request, MAX_SELECTION_BYTES)
 
     def record(request: Request) -> Json | None:
-        try:
-            given = json.loads(body or b"")
-            id, vote = str(uuid.UUID(given["id"])), given["vote"]
-        except (ValueError, KeyError, TypeError):
-            raise RequestError("A vote has the id of an item, and 1, 0 or -1.") from None
         wanted = parse_search(request)
-        if vote not in (1, 0, -1) or not wanted.terms:
-            raise RequestError("A vote has the id of an item, and 1, 0 or -1.")
-        records = open_searcher(wanted.collection).collection.store.retrieve([id])
-        for found in records:
-            votes.record_vote(wanted, found, vote)
-        return {"vote": vote} if records else None
+        try:
+            cast = json.loads(body or b"")["votes"].items()
+            given = {str(uuid.UUID(id)): vote for id, vote in cast}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            given = {}
+        if not given or not wanted.terms or not set(given.values()) <= {1, 0, -1}:
+            raise RequestError("A vote has a search, the id of an item, and 1, 0 or -1.")
+        records = open_searcher(wanted.collection).collection.store.retrieve([*given])
+        votes.record_votes(wanted, [(found, given[found.id]) for found in records])
+        return {"votes": {found.id: given[found.id] for found in records}} if records else None
 
     return await run_in_threadpool(answer_with(record), request)
+
+
+async def receive_tags(request: Request) -> Response:
+    """`POST /api/tags?c=...` with `{"ids": [...], "add": [...], "remove": [...]}`.
+
+    Answers with the ids of the items that were `changed`: the opposite request with them undoes it.
+    """
+    body = await read_body(request, MAX_SELECTION_BYTES)
+
+    def change(request: Request) -> Json:
+        name = parse_search(request).collection
+        try:
+            given = json.loads(body or b"")
+            ids = [str(uuid.UUID(id)) for id in given["ids"]]
+            add, remove = (list(map(_parse_tag, given.get(key, ()))) for key in ("add", "remove"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RequestError("A change of tags has ids, and tags to add or remove.") from None
+        if not 0 < len(ids) <= MAX_ITEMS:
+            raise RequestError(f"Tags are of 1 to {MAX_ITEMS:,} items at a time.")
+        return {"changed": change_tags(name, ids, add, remove)}
+
+    return await run_in_threadpool(answer_with(change), request)
+
+
+def _parse_tag(tag: object) -> str:
+    if not isinstance(tag, str):
+        raise TypeError(f"a tag is text, not {tag!r}")
+    return tag
 
 
 async def receive_upload(request: Request) -> Response:

@@ -1,7 +1,8 @@
-"""Downloads of selected items: their files in a ZIP archive, or a table of what is known of them.
+"""Downloads of selected items: files in a ZIP archive, a contact sheet, or a table.
 
-`POST /api/downloads?c=NAME` with `{"ids": [...], "form": "zip"}`, or `csv`, answers with the URL of
-the download, which the browser then saves by itself. The archive is written while it is sent.
+`POST /api/downloads?c=NAME` with `{"ids": [...], "form": "zip"}`, or another of `FORMS`, answers
+with the URL of the download, which the browser then saves or shows by itself. An archive is written
+while it is sent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO, RawIOBase
 from pathlib import PurePath
 
+from PIL.Image import Resampling
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,10 +25,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from app.caching import SharedCache
+from app.contact_sheet import POLICY, iterate_contact_sheet
 from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import SAFE_HEADERS, read_original
-from app.services import open_searcher
-from indexer.errors import IndexerError
+from app.services import get_decode_limits, open_searcher
+from embedder.images.decode import decode_image
+from indexer.errors import IndexerError, UnusableFileError
 from indexer.export import export
 from indexer.types import Record
 
@@ -35,7 +39,38 @@ MAX_BYTES = 4 << 30  # of the files in one archive
 MAX_BODY_BYTES = 60 * MAX_ITEMS
 MAX_NAME = 150  # characters
 LIST_NAME = "missing.txt"
-TYPES = {"zip": "application/zip", "csv": "text/csv; charset=utf-8"}
+ENCODINGS = {"jpeg": {"quality": 90, "optimize": True}, "webp": {"quality": 86, "method": 4}}
+SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
+TYPES = {
+    "zip": "application/zip",
+    "csv": "text/csv; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """In what form items are downloaded.
+
+    Attributes:
+        suffix: Of the file, which says its type.
+        format: What images are encoded as; None: files as they are.
+        side: Pixels of the longer side, at most.
+    """
+
+    suffix: str
+    format: str | None = None
+    side: int = 0
+
+
+FORMS = {
+    "zip": Form(suffix="zip"),
+    "jpeg-2048": Form(suffix="zip", format="jpeg", side=2048),
+    "jpeg-1024": Form(suffix="zip", format="jpeg", side=1024),
+    "webp-2048": Form(suffix="zip", format="webp", side=2048),
+    "sheet": Form(suffix="html"),
+    "csv": Form(suffix="csv"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +79,7 @@ class Selection:
 
     collection: str
     ids: tuple[str, ...]
-    form: str
+    form: Form
 
 
 _selections: SharedCache[Selection] = SharedCache(64)
@@ -65,11 +100,11 @@ async def receive_selection(request: Request) -> Response:
         try:
             given = json.loads(body or b"")
             ids = tuple(str(uuid.UUID(id)) for id in given["ids"])
-            form = given["form"]
+            form = FORMS[given["form"]]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RequestError("A download has the ids of items, and a form.") from None
-        if form not in TYPES or not 0 < len(ids) <= MAX_ITEMS:
-            raise RequestError(f"A download has 1 to {MAX_ITEMS:,} items, as zip or csv.")
+        if not 0 < len(ids) <= MAX_ITEMS:
+            raise RequestError(f"A download has 1 to {MAX_ITEMS:,} items.")
         selection = Selection(parse_search(request).collection, tuple(dict.fromkeys(ids)), form)
         open_searcher(selection.collection)  # a collection that is gone is told now
         token = secrets.token_urlsafe(16)
@@ -80,20 +115,25 @@ async def receive_selection(request: Request) -> Response:
 
 
 def send_selection(request: Request) -> Response:
-    """Send the archive or the table."""
+    """Send the archive, the table or the contact sheet; the latter is shown."""
 
     def fail() -> Selection:
         raise HTTPException(404)
 
     selection = _selections.get(request.path_params["token"], fail)
-    chunks = _iterate_archive(selection) if selection.form == "zip" else _iterate_table(selection)
-    name = f"{selection.collection}-{time.strftime('%Y-%m-%d')}.{selection.form}"
+    title, suffix = f"{selection.collection}-{time.strftime('%Y-%m-%d')}", selection.form.suffix
+    shown = "inline" if suffix == "html" else "attachment"
     headers = {
         **SAFE_HEADERS,
         "Cache-Control": "no-store",
-        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Disposition": f'{shown}; filename="{title}.{suffix}"',
     }
-    return StreamingResponse(chunks, 200, headers, TYPES[selection.form])
+    if suffix == "html":
+        headers["Content-Security-Policy"] = POLICY
+        chunks = iterate_contact_sheet(selection.collection, _load_records(selection))
+    else:
+        chunks = (_iterate_archive if suffix == "zip" else _iterate_table)(selection)
+    return StreamingResponse(chunks, 200, headers, TYPES[suffix])
 
 
 def _iterate_table(selection: Selection) -> Iterator[bytes]:
@@ -111,12 +151,12 @@ def _iterate_archive(selection: Selection) -> Iterator[bytes]:
     total = 0
     with zipfile.ZipFile(sink, "w") as archive:
         for record in _load_records(selection):
-            data = _read_file(selection.collection, record)
+            data, suffix = _read_file(selection, record)
             if data is None or total + len(data) > MAX_BYTES:
                 missing.append(next(iter(record.payload.get("paths") or [record.id])))
                 continue
             total += len(data)
-            archive.writestr(_choose_name(record, names), data)
+            archive.writestr(_choose_name(record, suffix, names), data)
             yield sink.take()
         if missing:
             text = "Not in this archive: gone, changed, or beyond its size.\n" + "\n".join(missing)
@@ -134,17 +174,27 @@ def _load_records(selection: Selection) -> list[Record]:
     return [found[id] for id in selection.ids if id in found]
 
 
-def _read_file(collection: str, record: Record) -> bytes | None:
+def _read_file(selection: Selection, record: Record) -> tuple[bytes | None, str]:
+    """What the archive has of a point, and the suffix of its name."""
     if record.payload["kind"] == "text":
-        return str(record.payload["text"]).encode()
-    return read_original(collection, record.id)
+        return str(record.payload["text"]).encode(), ".txt"
+    form, data = selection.form, read_original(selection.collection, record.id)
+    if data is None or form.format is None:
+        return data, PurePath(str(record.payload["name"])).suffix
+    try:
+        image = decode_image(data, side=form.side, limits=get_decode_limits()).image
+    except UnusableFileError:
+        return None, ""
+    image.thumbnail((form.side, form.side), Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = BytesIO()
+    image.save(buffer, form.format, **ENCODINGS[form.format])
+    return buffer.getvalue(), SUFFIXES[form.format]
 
 
-def _choose_name(record: Record, taken: set[str]) -> str:
+def _choose_name(record: Record, suffix: str, taken: set[str]) -> str:
     """A name of its own in the archive, without folders."""
     path = PurePath(str(record.payload["name"]).replace("\\", "/"))
     stem = "".join(c for c in path.stem if c.isprintable() and c not in '<>:"/|?*') or "item"
-    suffix = ".txt" if record.payload["kind"] == "text" else path.suffix
     name, number = f"{stem[:MAX_NAME]}{suffix}", 1
     while name.casefold() in taken or name == LIST_NAME:
         number += 1

@@ -80,13 +80,7 @@ def upload_url(name: str) -> str:
 
 def serve_thumbnail(request: Request) -> Response:
     """A point's thumbnail, made from its file where it is missing or damaged."""
-    name, id = _parse_request(request)
-    path = thumbnail_path(local_dir(name) / "thumbs", id)
-    data = read_thumbnail(path)
-    if data is None:
-        with _thumbnail_locks[hash(id) % len(_thumbnail_locks)]:  # whoever waits finds it made
-            data = _make_thumbnail(name, id, path)
-    return _respond(request, data, "image/jpeg", cache=FOREVER)
+    return _respond(request, load_thumbnail(*_parse_request(request)), "image/jpeg", cache=FOREVER)
 
 
 def serve_original(request: Request) -> Response:
@@ -112,6 +106,16 @@ def serve_original(request: Request) -> Response:
         image.save(buffer, "JPEG", quality=88)
         data, media_type = buffer.getvalue(), "image/jpeg"
     return _respond(request, data, media_type, etag=id)
+
+
+def load_thumbnail(name: str, id: str) -> bytes | None:
+    """The thumbnail of a point of the collection `name` as a JPEG; None where its file is gone."""
+    path = thumbnail_path(local_dir(name) / "thumbs", id)
+    data = read_thumbnail(path)
+    if data is None:
+        with _thumbnail_locks[hash(id) % len(_thumbnail_locks)]:  # whoever waits finds it made
+            data = _make_thumbnail(name, id, path)
+    return data
 
 
 def read_original(name: str, id: str, paths: Sequence[str] | None = None) -> bytes | None:

@@ -163,6 +163,7 @@ def _describe(search: Search, id: str, payload: Payload) -> Json:
         "title": title.text,
         "language": title.language,
         "path": next(iter(payload.get("paths") or ()), ""),
+        "tags": list(payload.get("tags") or ()),
         "text": str(payload["text"])[:EXCERPT_LENGTH] if is_text else None,
         "width": payload.get("width"),
         "height": payload.get("height"),
@@ -226,7 +227,6 @@ def _list_facts(payload: Payload) -> list[tuple[str, str]]:
         "Taken": str(payload.get("taken", "")).replace("T", " "),
         "Camera": payload.get("camera", ""),
         "Size": " · ".join(filter(None, [size, kilobytes, payload.get("format", "")])),
-        "Tags": ", ".join(payload.get("tags") or ()),
         **payload.get("meta", {}),
     }
     return [(key, str(value)) for key, value in facts.items() if str(value)]

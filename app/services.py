@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -14,6 +15,7 @@ from indexer.collections.collection import OpenCollection, Summary, list_collect
 from indexer.collections.model import check_installed_model, load_model
 from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config, load_config
+from indexer.ingest.tagging import tag_points
 from indexer.search.filter_syntax import format_filters
 from indexer.search.searcher import Searcher
 from indexer.stores.edge.state import identify_folder
@@ -104,6 +106,20 @@ def list_facets(filters: Filters, searcher: Searcher) -> Facets:
     version = (searcher.collection.store.count(), monotonic() // FACET_SECONDS)
     key = (searcher.collection.index_dir, *format_filters(filters))
     return _facets.get(key, lambda: searcher.facets(filters, MAX_FACET_VALUES), version)
+
+
+def change_tags(
+    name: str, ids: Sequence[str], add: Sequence[str], remove: Sequence[str]
+) -> list[str]:
+    """Change the tags of points of the collection `name`; returns the ids of those that changed.
+
+    Raises what `tag_points` raises.
+    """
+    config = replace(get_settings(), collection=name, model=None)
+    with OpenCollection.open(config) as collection:  # searches may have a key that only reads
+        changed = tag_points(collection.store, ids, add=add, remove=remove)
+    _facets.clear()
+    return changed
 
 
 def find_facet_values(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,19 +52,24 @@ def _read_by_query(file: Path) -> dict[frozenset[QueryTerm], dict[str, int]]:
     return by_query
 
 
-def record_vote(search: Search, record: Record, vote: int) -> None:
-    """Record a vote on a hit; 0 removes it. Raises `StoreError`, `QueryError`."""
-    payload = record.payload
-    is_text = payload["kind"] == "text"
-    new = Vote(
-        query=VotedQuery(tuple(map(_to_voted_term, search.terms)), search.filters),
-        id=record.id,
-        content=str(payload["content"]),
-        vote=vote,
-        path=None if is_text else resolve_display_path(payload["paths"][0]),
-        text=payload["text"] if is_text else None,
-    )
-    feedback.record_vote(local_dir(search.collection), new)
+def record_votes(search: Search, votes: Sequence[tuple[Record, int]]) -> None:
+    """Record votes on hits; 0 removes one. Raises `StoreError`, `QueryError`."""
+    query = VotedQuery(tuple(map(_to_voted_term, search.terms)), search.filters)
+    new = []
+    for record, vote in votes:
+        payload = record.payload
+        is_text = payload["kind"] == "text"
+        new.append(
+            Vote(
+                query=query,
+                id=record.id,
+                content=str(payload["content"]),
+                vote=vote,
+                path=None if is_text else resolve_display_path(payload["paths"][0]),
+                text=payload["text"] if is_text else None,
+            )
+        )
+    feedback.record_votes(local_dir(search.collection), *new)
 
 
 def _to_voted_term(term: QueryTerm) -> QueryTerm:

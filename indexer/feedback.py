@@ -52,21 +52,21 @@ class Vote:
     )
 
 
-def record_vote(folder: Path, vote: Vote) -> None:
-    """Append `vote` to those of the collection in `folder`; safe across processes.
+def record_votes(folder: Path, *votes: Vote) -> None:
+    """Append votes to those of the collection in `folder`; safe across processes.
 
-    Raises `StoreError` if it cannot be saved; earlier votes stay.
+    Raises `StoreError` if they cannot be saved; earlier votes stay.
     """
     import fcntl
 
     try:
         with open_private(folder / VOTES_FILE, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-            line = _serialize_vote(folder, vote)
+            lines = b"".join(_serialize_vote(folder, vote) for vote in votes)
             size = os.fstat(file.fileno()).st_size
             if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # cut by a crash
-                line = b"\n" + line
-            file.write(line)
+                lines = b"\n" + lines
+            file.write(lines)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

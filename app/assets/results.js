@@ -1,7 +1,8 @@
 // The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
 import { Grid, make, makeText } from "./grid.js";
+import { Selection, copy, editTags } from "./selection.js";
 import * as storage from "./storage.js";
-import { say, warn } from "./toast.js";
+import { warn } from "./toast.js";
 import { Viewer } from "./viewer.js";
 
 const HEIGHTS = { min: 110, max: 360, usual: 210 }; // pixels of a row
@@ -48,15 +49,15 @@ class Results {
     this.page = data.page;
     this.byId = new Map();
     this.isLoading = false;
-    this.bar = this.makeSelectionBar();
+    this.selection = new Selection(this);
     const root = make("div", { class: "pl-grid" });
     this.end = make("div", { class: "pl-end" });
-    this.root = make("div", { class: "pl-results" }, this.makeHead(), root, this.end, this.bar);
+    this.root = make("div", { class: "pl-results" }, this.makeHead(), root, this.end, this.selection.root);
     parentElement.replaceChildren(this.root);
     this.grid = new Grid(root, {
       renderTile: (hit) => this.renderTile(hit),
       open: (id) => this.open(id),
-      select: (ids) => this.showSelection(ids),
+      select: (ids) => this.selection.show(ids),
       height: readHeight(),
     });
     this.viewer = new Viewer(this.root, this, this.makeActions(), () => this.onClosed());
@@ -77,7 +78,7 @@ class Results {
 
   /** Whether nothing that is shown has changed. */
   isSame(data) {
-    return data.address === this.data.address && JSON.stringify(data.page.hits) === this.first;
+    return data.address === this.data.address && listIds(data.page) === this.first;
   }
 
   remove() {
@@ -92,7 +93,7 @@ class Results {
   // Pages
 
   add(page) {
-    if (!this.first) this.first = JSON.stringify(page.hits);
+    if (!this.first) this.first = listIds(page);
     this.page = page;
     for (const hit of page.hits) this.byId.set(hit.id, hit);
     this.grid.append(page.hits, page.headings);
@@ -186,73 +187,45 @@ class Results {
       });
       button.addEventListener("click", (event) => {
         event.stopPropagation();
-        this.vote(hit, hit.vote === vote ? 0 : vote);
+        this.vote({ [hit.id]: hit.vote === vote ? 0 : vote });
       });
       return button;
     });
     return make("span", { class: "pl-thumbs", "data-id": hit.id }, ...buttons);
   }
 
-  /** Votes are sent one after the other, so that the last one counts. */
-  vote(hit, vote) {
-    const before = hit.vote;
-    this.showVote(hit, vote);
-    const send = () => ask(`api/votes?${this.data.address}`, post({ id: hit.id, vote }));
-    this.voting = (this.voting ?? Promise.resolve()).then(send).catch((error) => {
-      this.showVote(hit, before);
+  /** Send votes, {id: vote}, one request after the other, so that the last one counts. */
+  vote(votes) {
+    const before = Object.fromEntries(Object.keys(votes).map((id) => [id, this.byId.get(id)?.vote ?? 0]));
+    this.showVotes(votes);
+    const send = () => ask(`api/votes?${this.data.address}`, post({ votes }));
+    this.voting = (this.voting ?? Promise.resolve()).then(send).then(() => true).catch((error) => {
+      this.showVotes(before);
       warn(error.message);
+      return false;
     });
+    return this.voting;
   }
 
-  showVote(hit, vote) {
-    hit.vote = vote;
-    const known = this.byId.get(hit.id);
-    if (known) known.vote = vote;
-    for (const button of this.root.querySelectorAll(`.pl-thumbs[data-id="${hit.id}"] [data-vote]`))
-      button.setAttribute("aria-pressed", Number(button.dataset.vote) === vote);
-  }
-
-  // The selection
-
-  makeSelectionBar() {
-    const action = (label, run) => {
-      const button = make("button", { type: "button", class: "pl-action" }, label);
-      button.addEventListener("click", run);
-      return button;
-    };
-    const count = make("span", { role: "status" });
-    const bar = make("div", { class: "pl-selection", hidden: "" }, count,
-      action("Find like these", () => this.search(this.selection.map((id) => `id:${id}`).join(" "))),
-      action("Download", () => this.download("zip")),
-      action("Table (CSV)", () => this.download("csv")),
-      action("Copy paths", () => this.copy(this.selection.map((id) => this.byId.get(id).path).join("\n"))),
-      action("Clear", () => this.grid.clearSelection()));
-    bar.count = count;
-    return bar;
-  }
-
-  showSelection(ids) {
-    this.selection = ids;
-    this.bar.hidden = !ids.length;
-    this.bar.count.textContent = `${ids.length} selected`;
-  }
-
-  async download(form) {
-    try {
-      const { url } = await ask(`api/downloads?c=${this.data.collection}`, post({ ids: this.selection, form }));
-      make("a", { href: url, download: "" }).click();
-    } catch (error) {
-      warn(error.message);
+  showVotes(votes) {
+    for (const [id, vote] of Object.entries(votes)) {
+      const known = this.byId.get(id);
+      if (known) known.vote = vote;
+      for (const button of this.root.querySelectorAll(`.pl-thumbs[data-id="${id}"] [data-vote]`))
+        button.setAttribute("aria-pressed", Number(button.dataset.vote) === vote);
     }
   }
 
-  async copy(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      say("Copied");
-    } catch {
-      warn("The browser does not allow to copy here.");
+  /** Show tags that were added to items and removed from them, also in the filters. */
+  showTags(ids, add, remove) {
+    const removed = new Set(remove.map((tag) => tag.toLocaleLowerCase()));
+    for (const hit of ids.map((id) => this.byId.get(id)).filter(Boolean)) {
+      const known = new Set(hit.tags.map((tag) => tag.toLocaleLowerCase()));
+      const kept = hit.tags.filter((tag) => !removed.has(tag.toLocaleLowerCase()));
+      hit.tags = [...kept, ...add.filter((tag) => !known.has(tag.toLocaleLowerCase()))];
     }
+    this.viewer.showTags();
+    this.component.setTriggerValue("refresh", true);
   }
 
   // The viewer: the item that is open is behind the # of the address
@@ -302,8 +275,12 @@ class Results {
     return this.grid.hits[index + step]?.id ?? null;
   }
 
-  load(id) {
-    return ask(`api/items/${this.data.collection}/${id}?${this.data.address}`);
+  async load(id) {
+    const item = await ask(`api/items/${this.data.collection}/${id}?${this.data.address}`);
+    const known = this.byId.get(id);
+    if (known) Object.assign(known, { tags: item.tags, vote: item.vote });
+    else this.byId.set(id, { ...item, duplicates: [] });
+    return item;
   }
 
   async findSimilar(id) {
@@ -321,7 +298,8 @@ class Results {
       searchLike: (item) => this.search(`id:${item.id}`),
       addWords: (item) => this.search(this.join(`id:${item.id}`), true),
       exclude: (item) => this.search(this.join(`-id:${item.id}`)),
-      copyPath: (item) => this.copy(item.paths[0]),
+      copyPath: (item) => copy(item.paths[0]),
+      editTags: (item) => editTags(this, [item.id]),
     };
   }
 
@@ -337,6 +315,10 @@ class Results {
     this.viewer.close();
     this.component.setTriggerValue("search", { query, focus });
   }
+}
+
+function listIds(page) {
+  return page.hits.map((hit) => hit.id).join();
 }
 
 export function post(body) {

@@ -126,12 +126,27 @@ export class Viewer {
     this.about.replaceChildren(...[
       makeText("h2", {}, { text: item.title, language: item.language }),
       actions.makeThumbs(item), buttons, files,
-      makeReasons(item.reasons), makeCaptions(item.captions), makeFacts(item),
+      makeReasons(item.reasons), makeCaptions(item.captions), this.makeTags(item), makeFacts(item),
     ].filter(Boolean));
     const copies = this.source.hit(item.id)?.duplicates ?? [];
     if (copies.length)
       this.about.append(this.makeStrip(`Near-duplicates (${copies.length})`, copies.map(this.source.tile)));
     this.showSimilar(item.id);
+  }
+
+  makeTags(item) {
+    this.tags = make("div", { class: "pl-actions" });
+    const section = make("section", {}, make("h3", {}, "Tags"), this.tags);
+    this.showTags(item);
+    return section;
+  }
+
+  /** The tags of the open item, and a button to change them. */
+  showTags(item = this.source.hit(this.id)) {
+    if (!this.isOpen || !item) return;
+    const edit = make("button", { type: "button", class: "pl-action" }, item.tags.length ? "Edit tags" : "Add tags");
+    edit.addEventListener("click", () => this.actions.editTags(item));
+    this.tags.replaceChildren(...item.tags.map((tag) => make("span", { class: "pl-tag" }, make("bdi", {}, tag))), edit);
   }
 
   async showSimilar(id) {

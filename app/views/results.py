@@ -37,6 +37,7 @@ def show_results(search: Search, page: Page, status: str) -> None:
             "open": search.open_id,
         },
         on_search_change=lambda: None,
+        on_refresh_change=lambda: None,  # it runs the page again, for the filters
     )
     wanted = shown.search
     if not wanted:

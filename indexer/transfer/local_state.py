@@ -106,7 +106,7 @@ def copy_votes(source: LocalState, target: LocalState) -> int:
         for vote in feedback.read_votes(folder):
             if _make_vote_key(vote) not in existing and _has_own_images(vote, folder):
                 make_private_dir(new)
-                feedback.record_vote(new, vote)
+                feedback.record_votes(new, vote)
                 added += 1
     return added
 

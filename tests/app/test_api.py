@@ -141,12 +141,12 @@ def test_an_item_that_is_not_there(client, id):
 
 def vote(client, id: str, value: object, query: str = "cat"):
     address = {"c": "default", "query": query}
-    return client.post("/api/votes", params=address, json={"id": id, "vote": value})
+    return client.post("/api/votes", params=address, json={"votes": {id: value}})
 
 
 def test_a_vote_is_recorded_and_withdrawn(client, app_store):
     hit = search(client, "cat", limit=1)["hits"][0]
-    assert vote(client, hit["id"], -1).json() == {"vote": -1}
+    assert vote(client, hit["id"], -1).json() == {"votes": {hit["id"]: -1}}
     assert search(client, "cat", limit=1)["hits"][0]["vote"] == -1
     item = client.get(f"/api/items/default/{hit['id']}", params={"query": "cat"})
     assert item.json()["vote"] == -1
@@ -165,6 +165,47 @@ def test_votes_of_many_visitors_are_all_kept(client, app_store):
     assert {kept.id for kept in feedback.read_votes(app_store / "default")} == set(ids)
 
 
+def test_many_votes_are_cast_and_taken_back_at_once(client, app_store):
+    ids = list_ids(search(client, "cat", limit=3))
+    address = {"c": "default", "query": "cat"}
+    cast = {ids[0]: 1, ids[1]: -1, NOBODY: 1}
+    answer = client.post("/api/votes", params=address, json={"votes": cast})
+    assert answer.json()["votes"] == {ids[0]: 1, ids[1]: -1}
+    votes = [hit["vote"] for hit in search(client, "cat", limit=3)["hits"]]
+    assert votes == [1, -1, 0]
+    client.post("/api/votes", params=address, json={"votes": dict.fromkeys(ids, 0)})
+    assert feedback.read_votes(app_store / "default") == []
+
+
+def tag(client, ids, **edits):
+    return client.post("/api/tags", params={"c": "default"}, json={"ids": ids, **edits})
+
+
+def test_tags_are_given_found_and_taken_back(client):
+    ids = list_ids(search(client, "cat", limit=3))
+    assert tag(client, ids[:1], add=["on the wall"]).json() == {"changed": ids[:1]}
+    changed = tag(client, ids, add=["On the wall", "best"], remove=["nothing"]).json()["changed"]
+    assert changed == ids
+    assert set(list_ids(search(client, w="tag=on the wall,On the wall"))) == set(ids)
+    facets = client.get("/api/facets", params={"c": "default", "key": "tags", "contains": "best"})
+    assert [value["count"] for value in facets.json()["values"]] == [3]
+    item = client.get(f"/api/items/default/{ids[1]}").json()
+    assert item["tags"] == ["On the wall", "best"]
+    tag(client, ids, remove=["on the wall", "best"])
+    assert client.get(f"/api/items/default/{ids[1]}").json()["tags"] == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "edits"),
+    [([], {"add": ["a"]}), ([NOBODY], {}), (["x"], {"add": ["a"]}), ([NOBODY], {"add": [1]}),
+     (None, {"add": ["a"]}), ([NOBODY], {"add": "a", "remove": ["A"]})],
+)  # fmt: skip
+def test_a_change_of_tags_that_makes_no_sense_is_refused(client, ids, edits):
+    answer = tag(client, ids, **edits)
+    assert answer.status_code == 400 and answer.json()["error"]
+    assert client.post("/api/tags?c=gone", json={"ids": [NOBODY], "add": ["a"]}).status_code == 404
+
+
 def test_a_vote_without_a_search_or_a_hit_is_refused(client):
     hit = search(client, "cat", limit=1)["hits"][0]
     assert vote(client, NOBODY, 1).status_code == 404
@@ -173,7 +214,7 @@ def test_a_vote_without_a_search_or_a_hit_is_refused(client):
         vote(client, hit["id"], 5),
         vote(client, hit["id"], None),
         vote(client, "x", 1),
-        client.post("/api/votes?c=default&query=cat", content=b"x" * 5000),
+        client.post("/api/votes?c=default&query=cat", content=b"x" * 500_000),
     ):
         assert refused.status_code == 400
         assert refused.json()["error"]

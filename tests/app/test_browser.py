@@ -420,6 +420,46 @@ def test_a_vote_survives_a_reload_and_can_be_withdrawn(browser, address, library
         kept.unlink(missing_ok=True)
 
 
+def test_many_are_tagged_and_voted_on_and_it_is_undone(browser, address, library):
+    kept = library / "default" / "feedback.jsonl"
+
+    def page_text() -> str:
+        return find(browser, "body")[0].text
+
+    def undo(said: str) -> None:
+        until(browser, lambda: said in find(browser, ".pl-toast")[0].text)
+        find(browser, ".pl-toast button")[0].click()
+
+    try:
+        browser.get(f"{address}/?query=dog")
+        settled(browser)
+        for button in find(browser, ".pl-tile .pl-select")[:3]:
+            browser.execute_script("arguments[0].click()", button)
+        until(browser, lambda: "3 selected" in page_text())
+        press(browser, "Tags")
+        until(browser, lambda: browser.switch_to.active_element.get_attribute("list"))
+        browser.switch_to.active_element.send_keys("On the wall", Keys.ENTER)
+        until(browser, lambda: "3 of 3" in find(browser, ".pl-tags")[0].text)
+        undo("Tagged “On the wall” (3)")
+        until(browser, lambda: find(browser, ".pl-dialog")[0].text.count("wall") == 0)
+        find(browser, ".pl-dialog .pl-close")[0].click()
+        find(browser, "[aria-label='Thumbs down for all']")[0].click()
+        undo("Thumbs down for 3")
+        until(
+            browser,
+            lambda: [json.loads(line)["vote"] for line in kept.open()] == [-1, -1, -1, 0, 0, 0],
+        )
+        press(browser, "Download…")
+        press(browser, "Contact sheet")
+        until(browser, lambda: len(browser.window_handles) == 2)
+        browser.switch_to.window(browser.window_handles[1])
+        until(browser, lambda: len(find(browser, "figure img")) == 3)
+        browser.close()
+        browser.switch_to.window(browser.window_handles[0])
+    finally:
+        kept.unlink(missing_ok=True)
+
+
 def test_the_quality_page_shows_a_run(browser, address, run_folder):
     browser.get(f"{address}/quality")
 

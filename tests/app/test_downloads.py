@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import zipfile
+from base64 import b64decode
 from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -79,6 +82,32 @@ def test_files_of_one_name_and_names_of_paths(tmp_path, empty_store, photo):
             "b.jpg",
             "missing.txt.png",
         ]
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "side"), [("jpeg-1024", "jpg", 1024), ("webp-2048", "webp", 2048)]
+)
+def test_an_archive_of_a_chosen_size(tmp_path, empty_store, photo, form, suffix, side):
+    photo(tmp_path / "in" / "large.png", 3, size=(3000, 1500))
+    photo(tmp_path / "in" / "small.png", 4, size=(300, 150))
+    done = run_program("indexer", "ingest", tmp_path / "in", "--store", empty_store)
+    assert done.returncode == 0, done.stderr
+    client = TestClient(Starlette(routes=list(downloads.build_routes())))
+    answer = ask(client, find_ids("large.png", "small.png"), form)
+    with zipfile.ZipFile(BytesIO(client.get("/" + answer.json()["url"]).content)) as archive:
+        images = {name: Image.open(BytesIO(archive.read(name))) for name in archive.namelist()}
+    sizes = {name: image.size for name, image in images.items()}
+    assert sizes == {f"large.{suffix}": (side, side // 2), f"small.{suffix}": (300, 150)}
+
+
+def test_a_contact_sheet_has_pictures_and_names_in_one_page(client):
+    ids = find_ids("chelsea.jpg", "notes.md")
+    answer = client.get("/" + ask(client, ids, "sheet").json()["url"])
+    assert answer.headers["content-disposition"].startswith("inline")
+    assert "img-src data:" in answer.headers["content-security-policy"]
+    (data,) = re.findall(r"data:image/jpeg;base64,([^\"]+)", answer.text)
+    assert max(Image.open(BytesIO(b64decode(data))).size) <= 448
+    assert answer.text.index(">chelsea.jpg<") < answer.text.index("<blockquote")
 
 
 def test_a_table_has_a_row_for_each_and_opens_in_a_spreadsheet(client):

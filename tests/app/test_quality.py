@@ -244,7 +244,7 @@ def test_it_counts_thumbs_and_says_what_to_do_with_them(app_store, page):
     search = Search(collection="default", terms=(QueryTerm(text="counted"),))
     try:
         for record, vote in zip(records, (1, 1, -1), strict=True):
-            votes.record_vote(search, record, vote)
+            votes.record_votes(search, [(record, vote)])
         tested = page()
         assert "<b>default</b> 2 up · 1 down" in html(tested)
         assert "finetune pairs --from-feedback" in code(tested)

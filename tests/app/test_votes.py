@@ -33,19 +33,19 @@ def record(app_store):
 
 
 def test_a_vote_is_stored_and_withdrawn(record, app_store):
-    votes.record_vote(CATS, record, 1)
+    votes.record_votes(CATS, [(record, 1)])
     assert votes.load_votes(CATS) == {record.id: 1}
     assert votes.count_votes("default") == (1, 0)
     (kept,) = feedback.read_votes(app_store / "default")
     assert kept.query.parts == (QueryTerm(text="cat"),)
     assert (kept.content, kept.text) == (record.payload["content"], None)
     assert Path(kept.path).name == "chelsea.jpg"
-    votes.record_vote(CATS, record, 0)
+    votes.record_votes(CATS, [(record, 0)])
     assert votes.load_votes(CATS) == {}
 
 
 def test_a_vote_belongs_to_its_query(record):
-    votes.record_vote(CATS, record, -1)
+    votes.record_votes(CATS, [(record, -1)])
     assert votes.load_votes(search_for(QueryTerm(text="dog"))) == {}
     assert votes.load_votes(search_for(QueryTerm(text="cat", weight=2.0))) == {}
     images = make_filters({"kind": "image"})
@@ -57,7 +57,7 @@ def test_an_uploaded_image_is_stored_with_the_collection(record, app_store):
     Image.new("RGB", (90, 60), "red").save(buffer, "PNG")
     name = save_upload(buffer.getvalue())
     search = search_for(QueryTerm(image=f"img:{name}"), QueryTerm(text="cat", weight=-1.0))
-    votes.record_vote(search, record, 1)
+    votes.record_votes(search, [(record, 1)])
     assert votes.load_votes(search) == {record.id: 1}
     picture, words = feedback.read_votes(app_store / "default")[0].query.parts
     assert Path(picture.image).read_bytes() == find_upload(name).read_bytes()
@@ -66,7 +66,7 @@ def test_an_uploaded_image_is_stored_with_the_collection(record, app_store):
 
 
 def test_a_point_of_the_collection_is_named(record, app_store):
-    votes.record_vote(search_for(QueryTerm(id=record.id, weight=-2.0)), record, 1)
+    votes.record_votes(search_for(QueryTerm(id=record.id, weight=-2.0)), [(record, 1)])
     (part,) = feedback.read_votes(app_store / "default")[0].query.parts
     assert part == QueryTerm(id=record.id, weight=-2.0)
 

@@ -82,18 +82,18 @@ def make_library(folder: Path) -> None:
 
 def vote(collection: Path) -> None:
     """One thumb up, one thumb down, by words and by an image."""
-    from indexer.feedback import Vote, VotedQuery, record_vote
+    from indexer.feedback import Vote, VotedQuery, record_votes
     from indexer.types import QueryTerm
 
     hits = run("indexer", "search", "a tiger")["hits"]
     query = VotedQuery((QueryTerm(text="a big cat"),))
     for value, hit in ((1, hits[0]), (-1, hits[1])):
-        record_vote(
+        record_votes(
             collection, Vote(query, hit["id"], hit["payload"]["content"], value, hit["path"])
         )
     image = VotedQuery((QueryTerm(image=str(PLACE / "library" / "banana.jpg")),))
     hit = hits[0]
-    record_vote(collection, Vote(image, hit["id"], hit["payload"]["content"], -1, hit["path"]))
+    record_votes(collection, Vote(image, hit["id"], hit["payload"]["content"], -1, hit["path"]))
 
 
 def server_requests() -> list[list]:

@@ -15,7 +15,7 @@ from PIL import Image
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import make_schema
 from indexer.config import load_config
-from indexer.feedback import Vote, VotedQuery, record_vote
+from indexer.feedback import Vote, VotedQuery, record_votes
 from indexer.types import QueryTerm
 from tests import in_process_store
 from tests.indexer import damage
@@ -50,7 +50,7 @@ def sound(tmp_path_factory) -> Iterator[SimpleNamespace]:
     folder = root / "store" / "default"
     for number in range(5):
         query = VotedQuery((QueryTerm(text=f"query {number}"),))
-        record_vote(folder, Vote(query=query, id=f"{number}", content="c", vote=1))
+        record_votes(folder, Vote(query=query, id=f"{number}", content="c", vote=1))
     catalog = damage.read_catalog(root / "store")
     yield SimpleNamespace(root=root, pictures=pictures, points=points, catalog=catalog)
 

@@ -7,7 +7,7 @@ import pytest
 from finetune.data.collection_pairs import from_feedback
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
-from indexer.feedback import Vote, VotedQuery, record_vote
+from indexer.feedback import Vote, VotedQuery, record_votes
 from indexer.paths import hash_content, make_point_ids
 from indexer.types import QueryTerm
 
@@ -36,7 +36,7 @@ def vote(collection, folder):
     def cast(value: int, name: str, query: VotedQuery = WORDS) -> None:
         path = folder / name
         content = hash_content(path.read_bytes())
-        record_vote(
+        record_votes(
             collection.path, Vote(query, make_point_ids(content)[0], content, value, path=str(path))
         )
 
@@ -107,7 +107,7 @@ def test_an_uploaded_picture_is_found_where_it_is_stored(collection, vote, photo
 
 
 def test_a_passage_is_found_as_it_was(collection, folder):
-    record_vote(
+    record_votes(
         collection.path, Vote(WORDS, make_point_ids("c", 1)[0], "c", 1, text="Take two colors.")
     )
     (pair,) = from_feedback(collection).pairs
@@ -120,7 +120,7 @@ def test_votes_without_pairs_are_counted(collection, folder, vote):
     vote(1, "blue.png", asked(QueryTerm(text="not this", weight=-1.0)))
     vote(1, "blue.png", asked(*(QueryTerm(id=make_point_ids(str(i))[0]) for i in range(2))))
     gone = Vote(WORDS, make_point_ids("gone")[0], "gone", 1, path=str(folder / "gone.png"))
-    record_vote(collection.path, gone)
+    record_votes(collection.path, gone)
     made = from_feedback(collection)
     assert [pair.query.text for pair in made.pairs] == ["paint"]
     assert +made.left_out == {

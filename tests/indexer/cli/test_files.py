@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from embedder.files import open_part
-from indexer.feedback import Vote, VotedQuery, record_vote
+from indexer.feedback import Vote, VotedQuery, record_votes
 from indexer.types import QueryTerm
 
 PART_WRITER = """
@@ -58,7 +58,7 @@ def make_collection(indexer, photo) -> None:
     found = indexer.json("search", "red")
     point, image = found["hits"][0]["id"], str(indexer.folder / "pictures" / "red.jpg")
     query = VotedQuery((QueryTerm(image=image),), {})
-    record_vote(indexer.folder / "store" / "default", Vote(query, point, "", 1, image))
+    record_votes(indexer.folder / "store" / "default", Vote(query, point, "", 1, image))
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])

@@ -17,7 +17,7 @@ from app.media import build_routes, save_upload, thumbnail_url
 from embedder.families import registry
 from indexer.config import load_config
 from indexer.errors import StoreError
-from indexer.feedback import Vote, VotedQuery, record_vote
+from indexer.feedback import Vote, VotedQuery, record_votes
 from indexer.stores.base import Schema
 from indexer.stores.edge import read_only
 from indexer.stores.edge.store import EdgeStore
@@ -77,7 +77,7 @@ def test_a_read_only_store_can_be_searched_and_says_that_it_cannot_be_written(
         assert "is read-only for this account" in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
     with pytest.raises(StoreError, match="is writable"):
-        record_vote(
+        record_votes(
             read_only_store / "default",
             Vote(VotedQuery((QueryTerm(text="red"),), {}), "id", "", 1),
         )

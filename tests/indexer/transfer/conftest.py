@@ -14,7 +14,7 @@ from embedder.types import ModelCard
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, IMAGE, NAME, TEXT
 from indexer.config import Config, load_config
-from indexer.feedback import Vote, VotedQuery, record_vote
+from indexer.feedback import Vote, VotedQuery, record_votes
 from indexer.ingest.catalog import Catalog
 from indexer.ingest.thumbnails import encode_thumbnail, thumbnail_path
 from indexer.types import QueryTerm, Record, SparseVector
@@ -79,8 +79,8 @@ def source(tmp_path_factory) -> Config:
         image = collection.path / "query.png"
         image.write_bytes(b"a query image")
         query = VotedQuery((QueryTerm(text="red"), QueryTerm(image=str(image))))
-        record_vote(collection.path, Vote(query, points[0].id, "c0", 1, path="/pictures/0.png"))
-        record_vote(
+        record_votes(collection.path, Vote(query, points[0].id, "c0", 1, path="/pictures/0.png"))
+        record_votes(
             collection.path, Vote(VotedQuery((QueryTerm(text="red"),)), points[1].id, "c1", -1)
         )
         thumb = thumbnail_path(collection.thumbnail_dir, points[0].id)
