@@ -23,8 +23,8 @@ Examples:
   indexer tag best "to print" --where path=/photos/IMG_0123.jpg
   indexer tag --remove rome --where year=2019 --where camera!=Scanner
 
-Tags are kept in the collection, and no file is changed. A moved or renamed file keeps its tags, an
-edited one has none. Those that came with a file or its captions can be removed too.
+Tags are kept in the collection, and no file is changed. A moved or edited picture keeps its tags.
+Those that came with a file or its captions can be removed too.
 """
 
 

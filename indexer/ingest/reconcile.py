@@ -99,6 +99,7 @@ class ContentChange:
     replaced: list[CatalogContent] = field(default_factory=list)  # what these paths held
     stored: dict[str, Record] | None = None  # None: not asked
     payloads: dict[str, Payload] = field(default_factory=dict)  # of the points that the store has
+    former: Payload | None = None  # of the point that a file was before it was edited
 
     @property
     def stored_state(self) -> Stored:
@@ -188,6 +189,9 @@ def load_stored(
         change.payloads = {id: record.payload for id, record in own.items()}
         if shared or not change.before:
             change.stored = own
+        former = [id for content in change.replaced for id in content.point_ids]
+        if len(former) == len(change.content.point_ids) == 1 and former[0] in found:
+            change.former = found[former[0]].payload
         _merge_dates(change)
         for id, base in zip(change.content.point_ids, change.content.base_payloads, strict=True):
             if base["kind"] != "image" or SIGNATURE in base:
@@ -329,7 +333,7 @@ def _build_payloads(change: ContentChange, files: Sequence[CatalogFile]) -> list
     """The payloads of the content's points when it is at `files`, with the tags of people."""
     content = change.content
     return [
-        keep_tags(build_payload(base, files), change.payloads.get(id))
+        keep_tags(build_payload(base, files), change.payloads.get(id, change.former))
         for id, base in zip(content.point_ids, content.base_payloads, strict=True)
     ]
 

@@ -3,8 +3,8 @@
 `tags` of a payload is what searches, filters and facets read: the tags of the files, without those
 in `hidden_tags`, and with those in `own_tags`. The latter two are in the store alone, so that they
 are the same for everyone who uses it; an ingest carries them over (`keep_tags`), and so does a
-reindex (`copy_tags`). A tag is of a content: a moved or renamed file keeps it, an edited one has
-none. Two tags that differ in case are one.
+reindex (`copy_tags`). A tag is of a content: a moved, renamed or copied file has it, and an edited
+image keeps it. Two tags that differ in case are one.
 """
 
 from __future__ import annotations

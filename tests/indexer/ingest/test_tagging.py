@@ -91,6 +91,14 @@ def test_tags_survive_ingests_that_change_the_payload(settings, colors, folder):
     assert read_tags(settings)["red.png"] == ["trip"], "the file has it by now"
 
 
+def test_an_edited_picture_keeps_its_tags(settings, colors, folder, photo):
+    edit(settings, colors, folder)
+    photo(folder / "red.png", "white")
+    photo(folder / "new.png", "green")
+    assert run(settings, colors, folder).updated == 1
+    assert read_tags(settings) == {**EDITED, "new.png": []}
+
+
 def test_tags_survive_a_lost_catalog_and_one_that_is_behind(settings, colors, folder):
     edit(settings, colors, folder)
     with OpenCollection.open(settings) as collection:
