@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from embedder.errors import EmbedderError
 from indexer.collections import open_backend
@@ -37,7 +37,15 @@ from indexer.errors import IndexerError, QueryError, StoreError
 from indexer.paths import display_path, hash_content, is_local_file
 from indexer.search.filters import build_store_filter, make_filters
 from indexer.stores.base import iterate_records
-from indexer.types import FieldFilter, IngestProgress, IngestReport, Part, Query, SearchResults
+from indexer.types import (
+    FieldFilter,
+    IngestProgress,
+    IngestReport,
+    Part,
+    Query,
+    SearchResults,
+    SortOrder,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -214,6 +222,7 @@ class Collection:
         group_duplicates: bool = True,
         min_strength: float = 0.0,
         instruction: str | None = None,
+        sort: SortOrder = "strength",
     ) -> SearchResults:
         """Find images and texts by words in any language, by images, or by both together.
 
@@ -229,9 +238,12 @@ class Collection:
             min_strength: Leave out weaker hits: from 0.8 on, they are likely what the query asks
                 for. Hits of unknown strength stay.
             instruction: What to look for, for a model that follows instructions.
+            sort: "newest" or "oldest" by the date when an image was taken, "added" for the last
+                added first, or "name". Undated hits come last. Of a query, these are the hits that
+                are likely right, or where that is not known, those that stand out, at most 200.
 
         Returns:
-            The hits of one page, best first; it can be iterated over.
+            The hits of one page, best first if not sorted; it can be iterated over.
 
         Raises:
             QueryError: A part, a filter or a number that the search cannot use.
@@ -242,6 +254,10 @@ class Collection:
             raise QueryError(f"diversity is a number from 0 to 1, not {diversity}")
         if not 0 <= min_strength <= 1:
             raise QueryError(f"min_strength is a number from 0 to 1, not {min_strength}")
+        if sort not in get_args(SortOrder):
+            raise QueryError(f"sort is one of {', '.join(get_args(SortOrder))}, not {sort!r}")
+        if sort != "strength" and diversity:
+            raise QueryError("hits are sorted, or spread by diversity; leave one of them out")
         items = () if query is None else query if isinstance(query, list | tuple) else (query,)
         parts = tuple(_to_part(item, self.card.image_side) for item in items)
         if any(part.id is None for part in parts):
@@ -255,6 +271,7 @@ class Collection:
             group_duplicates=group_duplicates,
             min_strength=min_strength,
             instruction=instruction,
+            sort=sort,
         )
         searcher = self._get_searcher()
         try:

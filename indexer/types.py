@@ -131,6 +131,10 @@ Filters = Mapping[str, FieldFilter]
 """Payload key -> what it must have; all must hold. A column of the user's own is `meta.NAME`."""
 
 
+SortOrder = Literal["strength", "newest", "oldest", "added", "name"]
+"""The best first; by the date when an image was taken; the last added first; by the file name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A search.
@@ -144,6 +148,8 @@ class Query:
         group_duplicates: Show one of several near-duplicates.
         min_strength: Leave out weaker hits, 0 to 1; hits of unknown strength stay.
         instruction: For models that follow instructions: what to look for.
+        sort: The order of the hits. Another one than "strength" is for those that are likely right,
+            or that stand out where this is not known; the others are left out.
     """
 
     parts: tuple[Part, ...]
@@ -155,6 +161,7 @@ class Query:
     group_duplicates: bool = True
     min_strength: float = 0.0
     instruction: str | None = None
+    sort: SortOrder = "strength"
 
 
 QueryMatch = Literal["same", "copy"]
@@ -241,7 +248,9 @@ class SearchResults:
     """A page of hits, best first.
 
     `matches` says whether some point is likely to be what the query asks for; None where no claim
-    can be made. `hint` says which value of the filters no point has.
+    can be made. `hint` says which value of the filters no point has. `total` is the number of hits
+    on all pages, where they were sorted, and `num_strong` that of the strong ones, where
+    docs/quality.md says how many of these are right: for a few words, with the starter.
     """
 
     hits: tuple[Hit, ...]
@@ -249,6 +258,8 @@ class SearchResults:
     matches: bool | None
     has_more: bool  # there is a next page
     hint: str = ""
+    total: int | None = None
+    num_strong: int | None = None
 
     @property
     def num_leading(self) -> int:

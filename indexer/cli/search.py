@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperOption
 from embedder.cli.console import (
     Command,
     inject,
+    pluralize,
     print_note,
     print_row,
     write_json,
@@ -24,6 +25,7 @@ from embedder.cli.console import (
 from embedder.escaping import replace_unprintable
 from indexer.cli import _options
 from indexer.config import Config
+from indexer.types import SortOrder
 
 if TYPE_CHECKING:
     from indexer.types import Hit, Part, QueryTerm, SearchResults
@@ -33,7 +35,8 @@ app = typer.Typer()
 BAR_WIDTH = 8  # characters of a score's bar
 QUERY_MATCHES = {"same": "what you searched with", "copy": "a copy of what you searched with"}
 FILTER_LIKE_PATTERN = re.compile(
-    r"(kind|format|folder|name|path|tag|language|camera|year|width|height)(:|[!<>]?=|[<>])(\S+)"
+    r"(kind|format|folder|name|path|tag|language|camera|year|taken|added|width|height)"
+    r"(:|[!<>]?=|[<>])(\S+)"
 )
 
 Where = Annotated[
@@ -52,6 +55,7 @@ Examples:
   indexer search lake -people sunset^2 --limit 5
   indexer search castle -"old people" "blue sky"^2
   indexer search photo.jpg but at night --where year=2020..
+  indexer search beach --sort newest --where taken=2019-07..2019-08
   indexer search -- -v              a word that is spelled like an option
   echo "a quiet forest" | indexer search -
 
@@ -123,6 +127,14 @@ def _build_page_options(
         float,
         Option(min=0, max=1, help="Leave out weaker hits; from 0.8 on, hits are likely right."),
     ] = 0.0,
+    sort: Annotated[
+        SortOrder,
+        Option(
+            metavar="ORDER",
+            help="strength, newest or oldest (by the date taken), added (the last first), or name. "
+            "Of a query, this sorts the hits that are likely right, or that stand out.",
+        ),
+    ] = "strength",
 ) -> dict[str, Any]:
     from indexer.search.filter_syntax import parse_filters
 
@@ -133,6 +145,7 @@ def _build_page_options(
         "diversity": diversity,
         "group_duplicates": fold,
         "min_strength": min_strength,
+        "sort": sort,
     }
 
 
@@ -169,8 +182,8 @@ def search(
     if arguments[-1:] == ["-"]:
         arguments = [*arguments[:-1], sys.stdin.read()]
     terms = parse_arguments(arguments)
-    if not (terms or image or page["filters"]):
-        raise typer.BadParameter("say what to look for: text, an image, or --where")
+    if not (terms or image or page["filters"] or page["sort"] != "strength"):
+        raise typer.BadParameter("say what to look for: text, an image, --where or --sort")
     words = " ".join(term.text or "" for term in terms)
     if words != display_path(words):
         raise typer.BadParameter(f"this text is not UTF-8: {display_path(words)}")
@@ -241,6 +254,8 @@ def print_results(
         print_note("Nothing here matches well; closest:")
     elif terms and results.matches is None and page["min_strength"]:
         print_note("How strong these matches are is not known; none was left out.")
+    if terms and results.total is not None:
+        print_note(_describe_sorted(results))
     if results.hint:
         print_note(results.hint)
     if results.hits and (removed := format_removed(results.hits[0].explanation)):
@@ -255,7 +270,7 @@ def print_results(
                 else "The last one is less likely."
             )
         return
-    _print_table(results, page["offset"], verbose)
+    _print_table(results, page["offset"], page["sort"], verbose)
     more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
     query = f" for {format_terms(terms)}" if len(terms) > 1 else ""
     print_note(f"{len(results.hits)} hits{query} in {results.took_ms:.0f} ms{more}")
@@ -273,10 +288,13 @@ def results_to_json(
             "where": {key: wanted.to_value() for key, wanted in page["filters"].items()},
             "limit": page["limit"],
             "offset": page["offset"],
+            "sort": page["sort"],
         },
         "took_ms": results.took_ms,
         "matches": results.matches,
         "more": results.has_more,
+        "total": results.total,
+        "num_strong": results.num_strong,
         "hint": results.hint or None,
         "hits": [hit_to_json(hit) for hit in results.hits],
     }
@@ -299,10 +317,19 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _print_table(results: SearchResults, offset: int, verbose: bool) -> None:
+def _describe_sorted(results: SearchResults) -> str:
+    """Say which hits were sorted."""
+    hits = pluralize(results.total or 0, "likely hit" if results.matches else "hit")
+    best = "" if results.matches else "the best "
+    return f"Sorted: {best}{hits}. Weaker ones are left out."
+
+
+def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from indexer.search.sorting import DATE_ORDERS
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right", style="dim")
@@ -317,7 +344,10 @@ def _print_table(results: SearchResults, offset: int, verbose: bool) -> None:
         text = Text(_format_path(hit), style="bold")
         for line in _detail_lines(hit, verbose):
             text.append(f"\n{line}", style="dim not bold")
-        table.add_row(str(number), format_bar(hit.score, best), hit.match or "", text)
+        measure = format_bar(hit.score, best)
+        if sort in DATE_ORDERS:  # the day, "" for an undated one
+            measure = str(hit.payload.get(DATE_ORDERS[sort][0], ""))[:10]
+        table.add_row(str(number), measure, hit.match or "", text)
     Console(highlight=False, emoji=False, markup=False).print(table)
 
 

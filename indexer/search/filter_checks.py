@@ -26,8 +26,7 @@ MAX_COLUMNS = 20  # in a message
 MAX_VALUES = 1000  # of a facet
 MAX_CHECKED = 10  # values of a filter, a request each
 LIKELY_MEANINGS = {
-    "date": "year",
-    "taken": "year",
+    "date": "taken",
     "type": "kind",
     "file": "name",
     "filename": "name",

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 
 from indexer.collections.schema import KEYWORDS
 from indexer.errors import QueryError
+from indexer.search.dates import DATE_PATTERN
 from indexer.search.filters import (
     COLUMN_PREFIX,
     COMPARISON_OPERATORS,
+    DATE_FIELDS,
     NUMBER_PATTERN,
     add_filter,
     resolve_key,
@@ -53,8 +55,13 @@ def parse_filters(arguments: Sequence[str]) -> Filters:
         operator = match["operator"]
         name = (match["prefix"] or "") + _unquote(match["key"])
         if operator in COMPARISON_OPERATORS:  # year>=2019 is another way to write year=>=2019
-            if resolve_key(name) in KEYWORDS or not all(map(NUMBER_PATTERN.fullmatch, values)):
-                raise QueryError(f"{argument!r} compares text; only numbers can be compared")
+            key = resolve_key(name)
+            pattern = DATE_PATTERN if key in DATE_FIELDS else NUMBER_PATTERN
+            if key in KEYWORDS or not all(map(pattern.fullmatch, values)):
+                raise QueryError(
+                    f"{argument!r} compares text; only numbers, and the dates taken and added, "
+                    "can be compared"
+                )
             values = tuple(operator + value for value in values)
         added = FieldFilter(none_of=values) if operator == "!=" else FieldFilter(values)
         add_filter(filters, name, added)

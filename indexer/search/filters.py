@@ -8,15 +8,17 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from indexer.captions.normalize import normalize_key, normalize_text
-from indexer.collections.schema import KEYWORDS
+from indexer.collections.schema import DATETIMES, KEYWORDS
 from indexer.errors import QueryError
+from indexer.search.dates import parse_date_range
 from indexer.types import FieldFilter, Filters
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
 NUMERIC_FIELDS = ("year", "width", "height", "bytes", "frames", "passage", "latitude", "longitude")
-FIELDS = (*KEYWORDS, *NUMERIC_FIELDS)
+DATE_FIELDS = DATETIMES
+FIELDS = (*KEYWORDS, *NUMERIC_FIELDS, *DATE_FIELDS)
 FIELD_ALIASES = {"language": "languages", "tag": "tags", "path": "paths"}
 COLUMN_PREFIX = "meta."  # of the columns and keys that came with the captions
 BARE_KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
@@ -103,6 +105,14 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
     """The alternatives that `value` stands for: the value itself, and the numbers in a range."""
     from qdrant_client import models
 
+    if key in DATE_FIELDS:
+        dates = parse_date_range(value)
+        if dates is None:
+            raise QueryError(
+                f"{key} is a date; write {key}=2019, {key}=2019-07, {key}=2019-07-14..2019-08 or "
+                f"{key}>=2019, not {value!r}"
+            )
+        return [models.FieldCondition(key=key, range=models.DatetimeRange(**dates))]
     numbers = None if key in KEYWORDS else parse_range(value)
     if key in NUMERIC_FIELDS and numbers is None:
         raise QueryError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder import Embedder, EmbeddingModel
 from indexer.collections.collection import OpenCollection
@@ -31,8 +32,10 @@ from indexer.search.retrieval import (
     find_unwanted,
     retrieve_candidates,
 )
-from indexer.search.strength import judge_matches, rate_hits
+from indexer.search.sorting import PointLister, make_sort_key
+from indexer.search.strength import count_strong, judge_matches, rate_hits
 from indexer.types import (
+    MATCH_WORDS,
     Filters,
     Hit,
     Payload,
@@ -48,6 +51,9 @@ if TYPE_CHECKING:
 
 MIN_CANDIDATES = 100  # per channel
 MAX_UNWANTED = 1000  # points that a query of unwanted parts alone leaves out, per channel
+SORTED_HITS = 200  # that are sorted by date or name, where it is not known which ones match
+MAX_SORTED = 1000  # that are, where it is known
+NEAREST_HITS = 20  # that are, where none matches
 MIN_MMR_POOL = 100  # candidates to diversify
 MIN_EXAMPLE_POOL = 32  # candidates among which the examples of the query are
 
@@ -79,10 +85,11 @@ class Searcher:
             info.points_count if info and not collection.tenant else None,
         )
         self._reference = ReferenceScorer(collection, embedder)
+        self._lister = PointLister(collection.store)
         self._known_columns: set[str] = set()
 
     def search(self, query: Query) -> SearchResults:
-        """Find one page of hits; a query without parts lists the points by id.
+        """Find one page of hits; a query without parts lists the points, by id if not sorted.
 
         Raises `QueryError`, `StoreError`, `EmbedderError`.
         """
@@ -91,13 +98,13 @@ class Searcher:
             return SearchResults((), 0.0, matches=None, has_more=False)
         store_filter = self._build_filter(query.filters)  # may fail; loading a model takes long
         search = self._search_parts if query.parts else self._list_points
-        hits, matches, more = search(query, store_filter)
+        found = search(query, store_filter)
         took_ms = round((time.perf_counter() - start) * 1e3, 2)
         hint = ""
         if query.filters and not query.offset:
             with suppress(StoreError):  # a key that may not be counted by
-                hint = explain_filters(self._store, query.filters, is_empty=not hits)
-        return SearchResults(tuple(hits), took_ms, matches, more, hint)
+                hint = explain_filters(self._store, query.filters, is_empty=not found.hits)
+        return replace(found, took_ms=took_ms, hint=hint)
 
     def count(self, filters: Filters | None = None) -> int:
         """Count the points that pass the filters."""
@@ -123,9 +130,7 @@ class Searcher:
         self._known_columns |= filters.keys()
         return store_filter
 
-    def _search_parts(
-        self, query: Query, store_filter: models.Filter | None
-    ) -> tuple[list[Hit], bool | None, bool]:
+    def _search_parts(self, query: Query, store_filter: models.Filter | None) -> SearchResults:
         sample = self._sampler()
         has_model = not all(part.id for part in query.parts)
         reference = self._reference(sample, has_model=has_model)  # first: it measures no more now
@@ -133,20 +138,28 @@ class Searcher:
         if not embedded.wanted:
             return self._list_the_rest(query, embedded, store_filter)
         end = query.offset + query.limit
-        depth = max(MIN_CANDIDATES, 10 * end)
+        is_sorted = query.sort != "strength"
+        depth = 10 * SORTED_HITS if is_sorted else max(MIN_CANDIDATES, 10 * end)
         found = retrieve_candidates(self._store, embedded, store_filter, depth)
+        parts = [one.part for one in embedded.wanted]
         rated = np.full(len(found), np.nan)
         if reference is not None and not query.instruction:
             model = self._embedder() if has_model else None
             knows = model if isinstance(model, EmbeddingModel) else None
-            parts = [one.part for one in embedded.wanted]
             rated = rate_hits(parts, [one.channels for one in found.wanted], reference, knows)
         matches = judge_matches(rated)
+        num_strong = count_strong(rated, parts, self.collection.card.name, depth)
         strengths = dict(zip(found.ids, rated.tolist(), strict=True))
-        found = found.select(np.flatnonzero(~(rated < query.min_strength)))
+        chosen = np.flatnonzero(~(rated < query.min_strength))
+        if is_sorted:
+            chosen = _choose_sorted(found.z, rated, chosen, matches)
+        found = found.select(chosen)
         vectors = [(one.part, one.vector) for one in (*embedded.wanted, *embedded.unwanted)]
         examples = QueryExamples(query.parts, vectors, sample.crop_cosine)
-        page = self._rerank(found, query, end + 1, examples, sample.crop_cosine)
+        limit = len(found) if is_sorted else end + 1
+        page = self._rerank(found, query, limit, examples, sample.crop_cosine)
+        if is_sorted:
+            page.sort(key=lambda i: make_sort_key(query.sort, i.record.id, i.record.payload))
         hits = [
             _make_hit(
                 item,
@@ -158,12 +171,19 @@ class Searcher:
         ]
         if any(item.query_match for item in page):
             matches = True
-        return hits, matches, len(page) > end
+        return SearchResults(
+            tuple(hits),
+            0.0,
+            matches,
+            len(page) > end,
+            total=len(page) if is_sorted else None,
+            num_strong=num_strong,
+        )
 
     def _list_the_rest(
         self, query: Query, embedded: EmbeddedQuery, where: models.Filter | None
-    ) -> tuple[list[Hit], bool | None, bool]:
-        """A page of the points that do not show what is unwanted, by id."""
+    ) -> SearchResults:
+        """A page of the points that do not show what is unwanted."""
         from qdrant_client import models
 
         unwanted = find_unwanted(self._store, embedded, where, MAX_UNWANTED)
@@ -204,17 +224,28 @@ class Searcher:
                 loaded.append(RankedRecord(candidate=candidate, record=record, vector=dense))
         return loaded
 
-    def _list_points(
-        self, query: Query, where: models.Filter | None
-    ) -> tuple[list[Hit], bool | None, bool]:
-        skip, after = query.offset, None
-        while skip > 0:  # stores have no pages of ids alone
-            page, after = self._store.scroll(where, limit=min(skip, 1000), after=after)
-            skip -= len(page)
-            if after is None:
-                return [], None, False
-        page, after = self._store.scroll(where, limit=query.limit, after=after)
-        return [Hit(r.id, 0.0, _shown(r.payload), {}) for r in page], None, after is not None
+    def _list_points(self, query: Query, where: models.Filter | None) -> SearchResults:
+        page, more = self._lister.list_page(query.sort, where, query.offset, query.limit)
+        hits = tuple(Hit(r.id, 0.0, _shown(r.payload), {}) for r in page)
+        return SearchResults(hits, 0.0, None, more)
+
+
+def _choose_sorted(
+    z: NDArray[np.float64],
+    strengths: NDArray[np.float64],
+    rows: NDArray[np.intp],
+    matches: bool | None,
+) -> NDArray[np.intp]:
+    """Those of the ranked `rows` that are worth another order than that of their ranks.
+
+    Among all points, what the query asks for would be hard to find by its date. So these are the
+    likely hits, or those that stand out from unrelated points half as far as the best one.
+    """
+    if matches:
+        return rows[strengths[rows] >= MATCH_WORDS["likely"]][:MAX_SORTED]
+    best = z[rows[:1]]
+    standing_out = rows[z[rows] >= np.minimum(best, best / 2)] if len(best) else rows
+    return standing_out[: SORTED_HITS if matches is None else NEAREST_HITS]
 
 
 def _make_hit(

@@ -52,6 +52,7 @@ MIN_SCALE = 1e-6
 ABSENT_PLACE, ABSENT_SCALE = 1.5, 0.9  # of what absent words find, where the bank's is 0, 1
 MIN_IMAGES = 10  # fewer say little about what an image finds by chance
 JUDGED_HITS = 20  # that tell whether anything matches
+COUNTED_MODELS = frozenset({"starter"})  # whose strong hits were counted: docs/quality.md
 SAME_COSINE = 0.999  # of two images that are the same
 WRITTEN_STRENGTH = 0.97  # of a hit with the very word: four of five are right
 WRITTEN_CHARACTERS = 2  # of a word in a script without spaces, which is one token of BM25
@@ -180,6 +181,21 @@ def judge_matches(strengths: Array) -> bool | None:
     if (first >= MATCH_WORDS["likely"]).any():
         return True
     return None if np.isnan(first).any() else False
+
+
+def count_strong(
+    strengths: Array, parts: Sequence[Part], model_name: str, depth: int
+) -> int | None:
+    """How many of the rated hits are strong, where that was measured: for a text, by the starter.
+
+    None too where there may be more strong ones than the `depth` best of each channel, and where
+    no hit is judged to match.
+    """
+    is_measured = model_name in COUNTED_MODELS and len(parts) == 1 and parts[0].text
+    if not is_measured or not judge_matches(strengths) or np.isnan(strengths).any():
+        return None
+    count = int(np.count_nonzero(strengths >= MATCH_WORDS["strong"]))
+    return count if count < depth else None
 
 
 def _rate_part(

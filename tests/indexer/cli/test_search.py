@@ -22,7 +22,9 @@ def file_names(answer: dict) -> list[str]:
 
 def test_the_shape_of_the_answer(library):
     answer = library.json("search", "red", "--limit", "2")
-    assert set(answer) == {"query", "took_ms", "matches", "more", "hint", "hits"}
+    assert set(answer) == {
+        *("query", "took_ms", "matches", "more", "total", "num_strong", "hint", "hits")
+    }
     assert answer["query"]["parts"] == ["red"]
     assert answer["more"] is True
     assert len(answer["hits"]) == 2
@@ -49,6 +51,21 @@ def test_pages(library):
     page = ("search", "red", "-n", "2", "--offset")
     pages = [file_names(library.json(*page, offset)) for offset in ("0", "2")]
     assert [*pages[0], *pages[1]] == everything
+
+
+def test_orders(library):
+    found = library.json("search", "--sort", "name")
+    assert file_names(found) == ["blue.png", "green.png", "note.md", "red.png"]
+    assert (found["query"]["sort"], found["total"]) == ("name", None)
+    added = [hit["payload"]["added"] for hit in library.json("search", "--sort", "added")["hits"]]
+    assert added == sorted(added, reverse=True)
+    sorted_hits = library.json("search", "red", "--sort", "name")
+    assert file_names(sorted_hits)[0] == "red.png"
+    assert sorted_hits["total"] == len(sorted_hits["hits"]) < 4
+    assert "Weaker ones are left out." in library("search", "red", "--sort", "oldest").stderr
+    assert library("search", "red", "--sort", "size").returncode == 2
+    done = library("search", "red", "--sort", "name", "--diversity", "0.5")
+    assert "leave one of them out" in done.stderr
 
 
 def test_filters(library):

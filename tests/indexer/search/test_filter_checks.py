@@ -45,7 +45,6 @@ def store():
         ("Kind", "did you mean 'kind'?"),
         ("Date Taken", "did you mean 'date taken'?"),
         ("prise", "did you mean 'price'?"),
-        ("taken", "did you mean 'date taken'?"),
         ("type", "did you mean 'kind'?"),
         ("file", "did you mean 'name'?"),
         ("meta.a", "did you mean 'meta.meta.a'?"),

@@ -21,6 +21,7 @@ from indexer.search.filters import make_filters
 from indexer.search.noun_bank import compute_noun_vectors
 from indexer.search.query_syntax import read_query_image
 from indexer.search.searcher import Searcher
+from indexer.search.sorting import make_sort_key
 from indexer.types import Part, Query
 from tests.embedders import ColorEmbedder
 
@@ -409,3 +410,31 @@ def test_eight_orientations_of_one_photo_are_one_hit(config, colors, tmp_path):
         hits = Searcher(opened, lambda: colors).search(query).hits
     assert len(hits) == 8
     assert min(hit.score for hit in hits) >= 0.97
+
+
+def test_likely_hits_by_date_without_the_rest(collection, searcher):
+    """In a collection of 44, those that stand out; among all, what is asked for would be lost."""
+    best = searcher.search(Query((text("red"),), limit=3))
+    for sort in ("newest", "oldest", "added", "name"):
+        found = searcher.search(Query((text("red"),), limit=40, sort=sort))
+        assert found.total == len(found) < 20
+        assert "red.png" in names(found)
+        assert found.matches == best.matches
+        keys = [make_sort_key(sort, hit.id, hit.payload) for hit in found]
+        assert keys == sorted(keys)
+        pages = [
+            searcher.search(Query((text("red"),), limit=2, offset=offset, sort=sort))
+            for offset in range(0, found.total, 2)
+        ]
+        assert [hit.id for page in pages for hit in page] == [hit.id for hit in found]
+        assert [page.has_more for page in pages] == [True] * (len(pages) - 1) + [False]
+
+
+def test_browsing_by_date(searcher):
+    found = searcher.search(Query((), limit=60, sort="added"))
+    added = [hit.payload["added"] for hit in found]
+    assert (len(added), added) == (44, sorted(added, reverse=True))
+    without = searcher.search(Query((text("red", -1.0),), limit=60, sort="added"))
+    shown = [hit.id for hit in without]
+    assert "red.png" not in names(without)
+    assert shown == [hit.id for hit in found if hit.id in shown]
