@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import results, votes
-from app.facets import describe_values
+from app.facets import describe_facets, describe_values
 from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
 from app.services import change_tags, find_facet_values, get_decode_limits, open_searcher
@@ -58,8 +58,14 @@ def load_item(request: Request) -> Json | None:
 
 
 def find_values(request: Request) -> Json:
-    """`GET /api/facets?c=...&key=folder&contains=rom`: the values of a facet with that text."""
+    """`GET /api/facets?c=...&query=...&ranking=...`: the facets of a search.
+
+    With `key=folder&contains=rom`: the values of one of them that have that text.
+    """
     wanted, params = parse_search(request), request.query_params
+    if "key" not in params:
+        searcher = open_searcher(wanted.collection)
+        return describe_facets(wanted, searcher, params.get("ranking"))
     key, text = params.get("key", ""), params.get("contains", "")
     if key not in FACETS:
         raise RequestError(f"key is one of {', '.join(FACETS)}.")

@@ -1,17 +1,24 @@
-"""The filters of a search as JSON, for the component that shows them."""
+"""The filters of a search as JSON, for the component that shows them.
+
+Counts are of the results where there is a query, else of the whole collection.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
 from app.json_routes import Json
-from app.services import MAX_FACET_VALUES, list_facets
+from app.results import make_ranking_name, rank_hits
+from app.services import MAX_FACET_VALUES, list_facets, sample_payloads
 from app.state import EMPTY, Search
+from indexer.collections.schema import FACETS
 from indexer.search.filter_syntax import format_filters
+from indexer.search.filters import COLUMN_PREFIX, is_column
 from indexer.search.searcher import Searcher
-from indexer.types import FieldFilter
+from indexer.types import FieldFilter, Filters, Payload
 
 TITLES = {
     "kind": "Kind",
@@ -22,27 +29,87 @@ TITLES = {
     "camera": "Camera",
     "format": "Format",
 }
+OPTIONAL = ("languages", "tags", "camera")  # one value tells some points from the others
+MAX_COLUMNS = 8  # of the user's own that are facets
 
 
-def describe_facets(search: Search, searcher: Searcher) -> list[Json]:
-    """The facets of a collection, with their most common values and what is chosen there."""
-    facets = list_facets(search.filters, searcher)
-    described = []
-    for key, title in TITLES.items():
+def describe_facets(search: Search, searcher: Searcher, ranking: str | None = None) -> Json:
+    """The facets of a search, with their most common values and what is chosen there.
+
+    Args:
+        search: What is shown.
+        searcher: That of its collection.
+        ranking: The ranked list of the page; see `load_page`.
+
+    Returns:
+        `facets`; `of`: the number of best results that they count, None for all; and `others`, the
+        filters that no facet shows.
+    """
+    described, of = [], None
+    if search.terms:
+        payloads = list_payloads(search, ranking)
+        of = len(payloads)
+        counts = {key: count_values(payloads, key) for key in FACETS}
+    else:
+        payloads = sample_payloads(search.filters, searcher)
+        counts = list_facets(search.filters, searcher)
+    columns = choose_columns(payloads, search.filters)
+    for key in [*TITLES, *columns]:
         wanted = search.filters.get(key, EMPTY)
-        values = describe_values(key, facets.get(key, []), wanted)
-        if len(values) > 1 or wanted != EMPTY:
+        found = counts.get(key, [])
+        if wanted.any_of and (search.terms or is_column(key)):  # what the others would give
+            without = search.with_filter(key, replace(wanted, any_of=()))
+            beside = (
+                list_payloads(without, ranking)
+                if search.terms
+                else sample_payloads(without.filters, searcher)
+            )
+            found = count_values(beside, key)
+        elif is_column(key):
+            found = count_values(payloads, key)
+        values = describe_values(key, found[:MAX_FACET_VALUES], wanted)
+        if len(values) > 1 or wanted != EMPTY or (values and key in OPTIONAL):
             described.append(
                 {
                     "key": key,
-                    "title": title,
+                    "title": TITLES.get(key, key.removeprefix(COLUMN_PREFIX)),
                     "values": values,
-                    "has_more": len(values) >= MAX_FACET_VALUES,
+                    "has_more": len(values) >= MAX_FACET_VALUES and not is_column(key),
                     "any": list(wanted.any_of),
                     "none": list(wanted.none_of),
                 }
             )
-    return described
+    return {"facets": described, "of": of, "others": describe_others(search, columns)}
+
+
+def list_payloads(search: Search, ranking: str | None) -> list[Payload]:
+    """The payloads of the best results."""
+    ranked = rank_hits(search, ranking or make_ranking_name())
+    return [hit.payload for hit in ranked.first.hits]
+
+
+def count_values(payloads: Iterable[Payload], key: str) -> list[tuple[str, int]]:
+    """The values of a payload key, the most common first, each with how many have it."""
+    counts: Counter[str] = Counter()
+    column = key.removeprefix(COLUMN_PREFIX) if is_column(key) else ""
+    for payload in payloads:
+        value = (payload.get("meta") or {}).get(column) if column else payload.get(key)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        counts.update({str(one): 1 for one in values})
+    return counts.most_common()
+
+
+def choose_columns(payloads: Sequence[Payload], filters: Filters) -> list[str]:
+    """The columns of the user's own that are worth a facet: those whose values come again, and
+    those that are filtered by."""
+    columns = Counter(column for payload in payloads for column in payload.get("meta") or {})
+    chosen = []
+    for column, count in columns.most_common():
+        key = COLUMN_PREFIX + column
+        values = len(count_values(payloads, key))
+        if key in filters or (1 < values <= min(count / 2, MAX_FACET_VALUES)):
+            chosen.append(key)
+    return chosen[:MAX_COLUMNS]
 
 
 def describe_values(
@@ -71,7 +138,7 @@ def _name_folder(folder: str, folders: Sequence[str]) -> str:
     return folder
 
 
-def describe_others(search: Search) -> list[Json]:
+def describe_others(search: Search, columns: Sequence[str] = ()) -> list[Json]:
     """The filters of the address that no facet shows, so that they can be removed."""
     return [
         {
@@ -80,7 +147,7 @@ def describe_others(search: Search) -> list[Json]:
             "text": format_filters({key: FieldFilter(**{side: values})})[0],
         }
         for key, wanted in search.filters.items()
-        if key not in TITLES
+        if key not in TITLES and key not in columns
         for side, values in (("any_of", wanted.any_of), ("none_of", wanted.none_of))
         if values
     ]

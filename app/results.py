@@ -104,11 +104,10 @@ def load_page(
         QueryError, StoreError, CollectionError, EmbedderError: The search failed.
     """
     searcher = open_searcher(search.collection)
-    ranking = ranking or f"{time.time_ns():x}"
+    ranking = ranking or make_ranking_name()
     headings: dict[int, str] = {}
     if search.terms:
-        version = (ranking, id(searcher))
-        ranked = _rankings.get(search.address, lambda: RankedHits(search, searcher), version)
+        ranked = rank_hits(search, ranking)
         hits, more = ranked.load(offset, limit)
         first = ranked.first
         if ranked.tail is not None and offset <= ranked.tail < offset + limit:
@@ -119,6 +118,18 @@ def load_page(
     voted = votes.load_votes(search) if search.terms else {}
     described = [describe_hit(search, hit) | {"vote": voted.get(hit.id, 0)} for hit in hits]
     return Page(hits=described, headings=headings, more=more, ranking=ranking, results=first)
+
+
+def make_ranking_name() -> str:
+    """The name of a ranked list that nobody has asked for."""
+    return f"{time.time_ns():x}"
+
+
+def rank_hits(search: Search, ranking: str) -> RankedHits:
+    """The ranked list of that name, or a new one; raises what `load_page` raises."""
+    searcher = open_searcher(search.collection)
+    version = (ranking, id(searcher))
+    return _rankings.get(search.address, lambda: RankedHits(search, searcher), version)
 
 
 def describe_hit(search: Search, hit: Hit) -> Json:

@@ -19,11 +19,12 @@ from indexer.ingest.tagging import tag_points
 from indexer.search.filter_syntax import format_filters
 from indexer.search.searcher import Searcher
 from indexer.stores.edge.state import identify_folder
-from indexer.types import Filters
+from indexer.types import Filters, Payload, Query
 
 SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
 FACET_SECONDS = 10.0  # before facets are counted again where no points have come or gone
 MAX_FACET_VALUES = 50
+SAMPLE_SIZE = 1_000  # points whose columns are counted
 MAX_FOUND_VALUES = 2_000  # that are looked through
 
 Facets = dict[str, list[tuple[str, int]]]
@@ -34,11 +35,12 @@ _summaries: SharedCache[list[Summary]] = SharedCache(1)
 _models: SharedCache[Embedder] = SharedCache(2)
 _searchers: SharedCache[Searcher] = SharedCache(8)
 _facets: SharedCache[Facets] = SharedCache(64)
+_samples: SharedCache[list[Payload]] = SharedCache(16)
 
 
 def configure(config: Config | None = None) -> None:
     """Use these settings instead of those of the environment, and forget what was opened."""
-    for cache in (_settings, _summaries, _models, _searchers, _facets):
+    for cache in (_settings, _summaries, _models, _searchers, _facets, _samples):
         cache.clear()
     if config is not None:
         _settings.get("settings", lambda: config)
@@ -108,6 +110,18 @@ def list_facets(filters: Filters, searcher: Searcher) -> Facets:
     return _facets.get(key, lambda: searcher.facets(filters, MAX_FACET_VALUES), version)
 
 
+def sample_payloads(filters: Filters, searcher: Searcher) -> list[Payload]:
+    """The payloads of some points that pass the filters, for columns that are not indexed."""
+    version = (searcher.collection.store.count(), monotonic() // FACET_SECONDS)
+    key = (searcher.collection.index_dir, *format_filters(filters))
+
+    def load() -> list[Payload]:
+        query = Query(parts=(), filters=filters, limit=SAMPLE_SIZE)
+        return [hit.payload for hit in searcher.search(query).hits]
+
+    return _samples.get(key, load, version)
+
+
 def change_tags(
     name: str, ids: Sequence[str], add: Sequence[str], remove: Sequence[str]
 ) -> list[str]:
@@ -118,7 +132,8 @@ def change_tags(
     config = replace(get_settings(), collection=name, model=None)
     with OpenCollection.open(config) as collection:  # searches may have a key that only reads
         changed = tag_points(collection.store, ids, add=add, remove=remove)
-    _facets.clear()
+    for cache in (_facets, _samples):
+        cache.clear()
     return changed
 
 

@@ -15,17 +15,40 @@ export default function mount(component) {
 
 class Facets {
   constructor(parentElement) {
-    this.root = make("div", { class: "pl-facets" });
+    this.root = make("div", { class: "pl-facets", "aria-live": "polite" });
     this.isWhole = new Set(); // the facets that show all of their values
     parentElement.replaceChildren(this.root);
   }
 
-  update(component) {
+  /** The filters are asked for when the page is there: the results do not wait for them. */
+  async update(component) {
     this.component = component;
-    const { facets, others } = component.data;
+    const { address, ranking } = component.data;
+    if (ranking === this.ranking) return;
+    this.ranking = ranking;
+    let answer;
+    try {
+      answer = await ask(`api/facets?${address}&ranking=${ranking}`);
+    } catch (error) {
+      const retry = make("button", { type: "button", class: "pl-action" }, "Retry");
+      retry.addEventListener("click", () => {
+        this.ranking = null;
+        this.update(this.component);
+      });
+      if (ranking === this.ranking)
+        this.root.replaceChildren(make("p", { class: "pl-quiet", dir: "auto" }, error.message), retry);
+      return;
+    }
+    if (ranking === this.ranking) this.show(answer);
+  }
+
+  show({ facets, others, of }) {
+    const { component } = this;
     const focused = document.activeElement?.dataset?.focus;
     const parts = facets.map((facet) => this.makeFacet(facet));
     if (others.length) parts.push(this.makeOthers(others));
+    if (of !== null && facets.length)
+      parts.unshift(make("p", { class: "pl-quiet" }, `Among the best ${of.toLocaleString()} results`));
     const isFiltered = others.length || facets.some(({ any, none }) => any.length || none.length);
     if (isFiltered) {
       const clear = make("button", { type: "button", class: "pl-action" }, "Clear the filters");
@@ -38,7 +61,7 @@ class Facets {
 
   makeFacet(facet) {
     const list = make("ul", {});
-    const section = make("section", { "aria-label": facet.title }, make("h3", {}, facet.title));
+    const section = make("section", { "aria-label": facet.title }, make("h3", { dir: "auto" }, facet.title));
     const isLong = facet.values.length > FEW;
     if (isLong || facet.has_more) section.append(this.makeSearch(facet, list));
     this.fill(list, facet, facet.values);

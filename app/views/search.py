@@ -10,7 +10,7 @@ from pathlib import PurePath
 import streamlit as st
 
 from app import components, results, state
-from app.facets import change_filters, describe_facets, describe_others
+from app.facets import change_filters
 from app.media import thumbnail_url, upload_url
 from app.services import get_settings, list_facets, list_names, open_searcher
 from app.state import Search
@@ -51,8 +51,9 @@ def show() -> None:
         _show_search_box(search, searcher)
         _show_chips(search)
     try:
-        _show_sidebar(search, names, searcher)
-        page = results.load_page(search)
+        ranking = results.make_ranking_name()  # the counts of the filters are of the same list
+        _show_sidebar(search, names, ranking)
+        page = results.load_page(search, ranking=ranking)
     except QueryError as error:
         show_error(error)
         _offer_clearing(search)
@@ -175,7 +176,7 @@ def _label(term: QueryTerm, picture: str) -> str:
     return f"{sign}{escape_markdown(text)}{times}"
 
 
-def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
+def _show_sidebar(search: Search, names: list[str], ranking: str) -> None:
     """Show the collection, the filters, and how to show the hits; a change is a new search."""
     with st.sidebar:
         if len(names) > 1:
@@ -183,18 +184,14 @@ def _show_sidebar(search: Search, names: list[str], searcher: Searcher) -> None:
             if chosen != search.collection:
                 portable = tuple(term for term in search.terms if term.id is None)
                 state.navigate(Search(collection=chosen, terms=portable))
-        _show_filters(search, searcher)
+        _show_filters(search, ranking)
         _show_display_options(search)
 
 
-def _show_filters(search: Search, searcher: Searcher) -> None:
+def _show_filters(search: Search, ranking: str) -> None:
     changed = _facets(
         key="facets",
-        data={
-            "address": search.address,
-            "facets": describe_facets(search, searcher),
-            "others": describe_others(search),
-        },
+        data={"address": search.address, "ranking": ranking},
         on_filter_change=lambda: None,
     ).filter
     if changed:

@@ -113,6 +113,29 @@ def test_values_of_a_facet_are_found_by_a_part_of_them(client):
     assert "key is one of" in find(key="secret", contains="x").json()["error"]
 
 
+def facets(client, query: str = "", **params) -> dict:
+    answer = client.get("/api/facets", params={"c": "default", "query": query, **params})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    by_key = {
+        facet["key"]: {value["value"]: value["count"] for value in facet["values"]}
+        for facet in found["facets"]
+    }
+    return {**found, "by_key": by_key}
+
+
+def test_facets_count_the_collection_or_the_results_of_a_query(client):
+    everything = facets(client)
+    assert everything["of"] is None and everything["by_key"]["kind"] == {"image": 93, "text": 1}
+    page = search(client, "cat", w="kind=image")
+    found = facets(client, "cat", w="kind=image", ranking=page["ranking"])
+    ranked = results._rankings._entries  # the page's own list was counted
+    assert len([version for version, _ in ranked.values() if version[0] == page["ranking"]]) == 2
+    assert sum(found["by_key"]["format"].values()) == found["of"] > 60
+    assert found["by_key"]["kind"]["text"] == 1, "the other values of a facet that is filtered by"
+    assert facets(client, w="name=a.jpg")["others"][0]["text"] == "name=a.jpg"
+
+
 def test_an_item_has_what_the_viewer_shows(client):
     hit = find_cat(client)
     item = client.get(f"/api/items/default/{hit['id']}", params={"query": "cat"}).json()

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from app.facets import change_filters, describe_others, describe_values
+from app.facets import (
+    change_filters,
+    choose_columns,
+    count_values,
+    describe_others,
+    describe_values,
+)
 from app.state import Search
 from indexer.search.filters import make_filters
 from indexer.types import FieldFilter
@@ -42,3 +48,20 @@ def test_values_that_are_chosen_stay_though_they_have_no_count():
         ("2020", None),
         ("2021", None),
     ]
+
+
+def test_columns_whose_values_come_again_are_facets():
+    payloads = [
+        {"meta": {"shop": ["a", "b"][number % 2], "price": number, "one": "x"}, "tags": ["t"]}
+        for number in range(10)
+    ]
+    assert choose_columns(payloads, {}) == ["meta.shop"]
+    assert choose_columns(payloads, make_filters({"price": "3"})) == ["meta.shop", "meta.price"]
+    assert count_values([*payloads, {}], "meta.shop") == [("a", 5), ("b", 5)]
+    assert count_values(payloads, "tags") == [("t", 10)]
+
+
+def test_folders_of_one_name_are_told_apart():
+    counts = [("/in/a/raw", 1), ("/in/b/raw", 2), ("/in/b/c", 3)]
+    labels = [value["label"] for value in describe_values("folder", counts)]
+    assert labels == ["a/raw", "b/raw", "c"]

@@ -15,7 +15,6 @@ from app.results import PAGE_SIZE
 from app.services import load_collection_model
 from embedder.families import starter
 from indexer.errors import CollectionError
-from tests.programs import run_program
 
 LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
@@ -115,9 +114,6 @@ def test_filters_narrow(app_store, page):
     assert set(opens(page(w=["kind=text"]))) == {"notes.md"}
     cats = page(w=['name="chelsea.jpg",grey-cat.jpg', "name!=grey-cat.jpg"])
     assert opens(cats) == ["chelsea.jpg"]
-    others = read_data(cats, "polylens_facets")["others"]
-    labels = [other["text"] for other in others]
-    assert labels == ["name=chelsea.jpg,grey-cat.jpg", "name!=grey-cat.jpg"]
 
 
 def test_an_unknown_key_or_value_of_a_filter_is_named(app_store, page):
@@ -126,17 +122,6 @@ def test_an_unknown_key_or_value_of_a_filter_is_named(app_store, page):
     assert "No item has format=jpg; did you mean" in shown(page(w=["format=jpg"]))
     next(b for b in tested.button if b.label == "Clear the filters").click().run()
     assert len(opens(tested)) == PAGE_SIZE
-
-
-def test_folders_of_one_name_are_told_apart(tmp_path, empty_store, photo, page):
-    for number, folder in enumerate(("a/raw", "b/raw", "b/c")):
-        photo(tmp_path / "in" / folder / f"{number}.png", number)
-    done = run_program("indexer", "ingest", tmp_path / "in", "--store", empty_store)
-    assert done.returncode == 0, done.stderr
-    (folders,) = read_data(page(), "polylens_facets")["facets"]
-    shown = sorted((value["label"], value["count"]) for value in folders["values"])
-    assert (folders["key"], shown) == ("folder", [("a/raw", 1), ("b/raw", 1), ("c", 1)])
-    assert opens(page(w=[f"folder={tmp_path / 'in' / 'a' / 'raw'}"])) == ["0.png"]
 
 
 def test_a_query_that_matches_nothing_is_marked(app_store, page):
