@@ -15,6 +15,7 @@ from app.media import original_url, thumbnail_url
 from app.services import open_searcher
 from app.state import Search
 from indexer.errors import QueryError
+from indexer.ingest.time_and_place import get_taken
 from indexer.search.explanation import NO_REASON, format_reason
 from indexer.search.searcher import Searcher
 from indexer.types import Caption, FieldFilter, Hit, Payload, SearchResults
@@ -25,6 +26,13 @@ FIRST_RANKED = 120  # hits that are ranked for a first page
 MAX_RANKED = 3_000  # of a query; whoever wants more says more
 EXCERPT_LENGTH = 260  # characters of a text
 TAIL_HEADING = "Less likely"
+TAKEN_FROM = {  # of `taken_from`; nothing is said of the camera's own date
+    "sidecar": "from the XMP file",
+    "takeout": "from Google Photos",
+    "apple": "from iCloud",
+    "name": "from the file name",
+    "edited": "when it was edited",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +235,14 @@ def _explain(search: Search, id: str, payload: Payload, searcher: Searcher) -> l
     ]
 
 
+def _format_taken(payload: Payload) -> str:
+    """When an image was taken, and where the date is from if the camera has not written it."""
+    source = TAKEN_FROM.get(payload.get("taken_from", ""), "")
+    date = get_taken(payload)
+    taken = date.date.replace("T", " ") if date else ""
+    return f"{taken} ({source})" if taken and source else taken
+
+
 def _make_sentence(phrase: str) -> str:
     return phrase[:1].upper() + phrase[1:]
 
@@ -235,7 +251,7 @@ def _list_facts(payload: Payload) -> list[tuple[str, str]]:
     size = f"{payload['width']} × {payload['height']}" if "width" in payload else ""
     kilobytes = f"{payload['bytes'] / 1000:,.0f} kB" if "bytes" in payload else ""
     facts = {
-        "Taken": str(payload.get("taken", "")).replace("T", " "),
+        "Taken": _format_taken(payload),
         "Camera": payload.get("camera", ""),
         "Size": " · ".join(filter(None, [size, kilobytes, payload.get("format", "")])),
         **payload.get("meta", {}),

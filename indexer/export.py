@@ -27,9 +27,9 @@ ExportRow = tuple[Record, float | None]
 
 PAYLOADS_FILE = "payloads.jsonl"
 CSV_COLUMNS = (
-    "id", "score", "path", "kind", "format", "bytes", "width", "height", "taken", "year",
-    "added", "camera", "latitude", "longitude", "caption", "languages", "tags", "passage", "text",
-    "meta",
+    "id", "score", "path", "kind", "format", "bytes", "width", "height", "taken", "taken_from",
+    "year", "added", "camera", "latitude", "longitude", "caption", "languages", "tags", "passage",
+    "text", "meta",
 )  # fmt: skip
 
 

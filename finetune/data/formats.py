@@ -24,8 +24,8 @@ from typing import Any
 
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
+from indexer.captions.language import parse_language_tag
 from indexer.captions.manifest import FILE_COLUMNS, LANGUAGE_COLUMNS
-from indexer.captions.normalize import parse_language_tag
 from indexer.captions.sidecar import CAPTION_KEYS, parse_caption_key
 
 Row = Mapping[str, Any]

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from indexer.captions.dates import Taken, choose_taken, parse_date
+from indexer.captions.encoding import decode_text
 from indexer.captions.normalize import (
     FileCaptions,
-    decode_text,
     make_caption,
     merge_captions,
     normalize_tags,
     normalize_text,
     split_tags,
 )
-from indexer.captions.xmp import parse_xmp
+from indexer.captions.places import Place, choose_place, make_place
+from indexer.captions.xmp import parse_rating, parse_xmp
 from indexer.types import Caption
 
 if TYPE_CHECKING:
@@ -31,12 +32,15 @@ IptcData = dict[tuple[int, int], list[str]]
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 IMAGE_DESCRIPTION, MAKE, MODEL = 0x010E, 0x010F, 0x0110
 XP_TITLE, XP_COMMENT, XP_KEYWORDS, XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
+RATING, DATE_TIME, USER_COMMENT = 0x4746, 0x0132, 0x9286
 DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x9003, 0x9004
-OFFSET_TIME_ORIGINAL, USER_COMMENT = 0x9011, 0x9286
+OFFSET_TIME, OFFSET_TIME_ORIGINAL, OFFSET_TIME_DIGITIZED = 0x9010, 0x9011, 0x9012
 IPTC_RESOURCE = 0x0404  # of Photoshop's block in a JPEG
 IPTC_TIFF, XMP_TIFF = 33723, 700
 IPTC_CHARSET, IPTC_TITLE, IPTC_KEYWORD = (1, 90), (2, 5), (2, 25)
 IPTC_HEADLINE, IPTC_CAPTION = (2, 105), (2, 120)
+IPTC_DATE, IPTC_TIME = (2, 55), (2, 60)
+IPTC_TIME_PATTERN = re.compile(r"(\d\d)(\d\d)(\d\d)(?:([+-]\d\d)(\d\d))?")  # 183000+0200
 UTF8_ESCAPE = b"\x1b%G"
 PNG_TEXTS = ("Title", "Description")
 CAPTION_SOURCE = "embedded"
@@ -46,16 +50,15 @@ CAPTION_SOURCE = "embedded"
 class EmbeddedMetadata:
     """The metadata of an image file.
 
-    `taken` is ISO 8601, without a time zone if none is known; latitude and longitude are degrees,
-    north and east positive.
+    `rating` is from 1 to 5 stars.
     """
 
     captions: tuple[Caption, ...] = ()
     tags: tuple[str, ...] = ()
-    taken: str | None = None
+    taken: Taken | None = None
     camera: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
+    place: Place | None = None
+    rating: int | None = None
 
 
 def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
@@ -63,7 +66,7 @@ def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
     no_exif: Mapping[int, object] = {}
     exif = _call_or_default(image.getexif, no_exif)
     details, gps = _read_ifd(exif, EXIF_IFD), _read_ifd(exif, GPS_IFD)
-    xmp, xmp_taken = _call_or_default(lambda: _read_xmp(image), (FileCaptions(), ""))
+    xmp = _call_or_default(lambda: _read_xmp(image), FileCaptions())
     iptc: IptcData = _call_or_default(lambda: _read_iptc(image), {})
     texts = [
         *(text for key in (IPTC_TITLE, IPTC_HEADLINE, IPTC_CAPTION) for text in iptc.get(key, [])),
@@ -77,9 +80,10 @@ def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
     return EmbeddedMetadata(
         merge_captions(captions),
         normalize_tags([*xmp.tags, *iptc.get(IPTC_KEYWORD, []), *keywords]),
-        _parse_taken(details) or _to_iso_date(xmp_taken),
+        choose_taken([*_iterate_dates(exif, details, iptc, image.info), xmp.taken]),
         _format_camera(exif),
-        *_call_or_default(lambda: _parse_coordinates(gps), (None, None)),
+        choose_place([_call_or_default(lambda: _parse_coordinates(gps), None), xmp.place]),
+        parse_rating(str(exif.get(RATING, ""))) or _get_rating(xmp),
     )
 
 
@@ -134,24 +138,32 @@ def _decode_utf16(text: bytes) -> str:
     return min(readings, key=lambda reading: len({ord(c) >> 8 for c in reading}))
 
 
-def _parse_taken(details: dict[int, object]) -> str | None:
-    for tag in (DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED):
-        taken = _to_iso_date(str(details.get(tag, "")), str(details.get(OFFSET_TIME_ORIGINAL, "")))
-        if taken:
-            return taken
-    return None
+def _iterate_dates(
+    exif: Mapping[int, object],
+    details: Mapping[int, object],
+    iptc: IptcData,
+    info: Mapping[Any, object],
+) -> Iterator[Taken]:
+    """Yield when the image was taken, as each kind of metadata but XMP has it."""
+    iptc_date, iptc_time = ("".join(iptc.get(key, [""])[:1]) for key in (IPTC_DATE, IPTC_TIME))
+    iptc_clock = IPTC_TIME_PATTERN.sub(r"\1:\2:\3", iptc_time)
+    iptc_offset = IPTC_TIME_PATTERN.sub(r"\4:\5", iptc_time)
+    dates = (
+        ("exif", details.get(DATE_TIME_ORIGINAL), details.get(OFFSET_TIME_ORIGINAL)),
+        ("exif", details.get(DATE_TIME_DIGITIZED), details.get(OFFSET_TIME_DIGITIZED)),
+        ("iptc", f"{parse_date(iptc_date)} {iptc_clock}", iptc_offset),
+        ("png", info.get("Creation Time"), ""),
+        ("edited", exif.get(DATE_TIME), details.get(OFFSET_TIME)),
+    )
+    for source, text, offset in dates:
+        date = parse_date(str(text or ""), str(offset or ""))
+        if date:
+            yield Taken(date, source)
 
 
-def _to_iso_date(text: str, offset: str = "") -> str | None:
-    """Convert EXIF's "2024:05:17 18:30:00" or ISO 8601 to ISO 8601; None if it is not a date."""
-    text = re.sub(r"^(\d{4})[:/.](\d\d)[:/.](\d\d)", r"\1-\2-\3", text.strip("\0 "))
-    try:
-        taken = datetime.fromisoformat(text[:32])
-        if taken.tzinfo is None and re.fullmatch(r"[+-]\d\d:\d\d", offset.strip("\0 ")):
-            taken = datetime.fromisoformat(taken.isoformat() + offset.strip("\0 "))
-    except ValueError:
-        return None
-    return taken.isoformat(timespec="seconds") if 1800 <= taken.year <= 2200 else None
+def _get_rating(xmp: FileCaptions) -> int | None:
+    rating = xmp.meta.get("rating")
+    return rating if isinstance(rating, int) else None
 
 
 def _format_camera(exif: Mapping[int, object]) -> str | None:
@@ -162,28 +174,26 @@ def _format_camera(exif: Mapping[int, object]) -> str | None:
     return f"{make} {model}".strip()
 
 
-def _parse_coordinates(gps: dict[int, Any]) -> tuple[float, float]:
-    """Return latitude and longitude; raises any error if they are absent or impossible."""
+def _parse_coordinates(gps: dict[int, Any]) -> Place | None:
+    """Return the place; raises any error if it is absent."""
     latitude, longitude = _parse_degrees(gps[2], gps[1], "S"), _parse_degrees(gps[4], gps[3], "W")
-    if abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude, longitude) != (0, 0):
-        return latitude, longitude
-    raise ValueError("not a place")
+    return make_place(latitude, longitude, "exif")
 
 
 def _parse_degrees(value: object, side: object, negative: str) -> float:
     if not isinstance(value, tuple):  # bytes or text would pass for numbers
         raise TypeError("not degrees, minutes, seconds")
     size: float = sum(float(part) / 60**i for i, part in enumerate(value[:3]))
-    return round(-size if str(side).strip("\0 ").upper() == negative else size, 6)
+    return -size if str(side).strip("\0 ").upper() == negative else size
 
 
-def _read_xmp(image: Image) -> tuple[FileCaptions, str]:
+def _read_xmp(image: Image) -> FileCaptions:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if not packet and hasattr(image, "tag_v2"):
         packet = image.tag_v2.get(XMP_TIFF)
     if isinstance(packet, str):
         packet = packet.encode()
-    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else (FileCaptions(), "")
+    return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else FileCaptions()
 
 
 def _read_iptc(image: Image) -> IptcData:

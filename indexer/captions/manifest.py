@@ -13,12 +13,12 @@ from hashlib import blake2b
 from io import StringIO
 from itertools import chain, repeat
 
+from indexer.captions.encoding import decode_text
+from indexer.captions.language import parse_language_tag
 from indexer.captions.normalize import (
     FileCaptions,
     Row,
-    decode_text,
     merge_file_captions,
-    parse_language_tag,
 )
 from indexer.captions.sidecar import CAPTION_KEYS, TAG_KEYS, parse_caption_key, parse_fields
 

@@ -1,4 +1,4 @@
-"""What is written about a file, and its normalization: encodings, captions, tags, languages."""
+"""What is written about a file, and its normalization: captions, tags, metadata."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
+from indexer.captions.dates import Taken, choose_taken
+from indexer.captions.places import Place, choose_place
 from indexer.types import Caption
 
 Row = Mapping[str, object]
@@ -21,15 +23,6 @@ MAX_TAG_CHARACTERS = 100
 MAX_TAGS = 64
 MAX_METADATA_ITEMS = 64
 MAX_KEY_CHARACTERS = 64
-
-BYTE_ORDER_MARKS = (
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-KANA_PATTERN = re.compile("[\u3040-\u30ff]")
-JAPANESE_PATTERN = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e]")
 
 CONTROL_PATTERN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]+"
@@ -50,34 +43,21 @@ PLACEHOLDER_PATTERN = re.compile(
     re.DOTALL,
 )
 
-# ISO 639-1, and those three-letter codes that have no shorter form and many readers
-_LANGUAGE_LIST = (
-    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy "
-    "da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu "
-    "hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb "
-    "lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om "
-    "or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw "
-    "ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu "
-    "ast bho ceb ckb cmn fil fur gsw haw hmn kab lij mai mni nds nso pap pcm sat scn tpi tzm wuu "
-    "yue"
-)
-LANGUAGE_CODES = frozenset(_LANGUAGE_LIST.split())
-LANGUAGE_TAG_PATTERN = re.compile(
-    r"(?P<language>[a-z]{2,3})(-[a-z]{4})?(-([a-z]{2}|\d{3}))?(-([a-z\d]{5,8}|\d[a-z\d]{3}))*"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class FileCaptions:
     """What is written about a file, in one place or in all.
 
-    `stamp` changes with everything that is written about it, and is "" if there is nothing.
+    `stamp` changes with everything that is written about it, and is "" if there is nothing. `taken`
+    is when an image was taken, and `place` where.
     """
 
     captions: tuple[Caption, ...] = ()
     tags: tuple[str, ...] = ()
     meta: dict[str, str | int | float] = field(default_factory=dict)
     stamp: str = ""
+    taken: Taken | None = None
+    place: Place | None = None
 
 
 def merge_file_captions(parts: Iterable[FileCaptions], stamp: str = "") -> FileCaptions:
@@ -89,55 +69,9 @@ def merge_file_captions(parts: Iterable[FileCaptions], stamp: str = "") -> FileC
         tuple(dict.fromkeys(tag for part in parts for tag in part.tags)),
         dict(list(meta.items())[:MAX_METADATA_ITEMS]),
         stamp,
+        choose_taken(part.taken for part in parts),
+        choose_place(part.place for part in parts),
     )
-
-
-def decode_text(data: bytes) -> str:
-    """Decode `data` by its byte order mark, as UTF-8, or in the most likely legacy encoding.
-
-    Raises:
-        ValueError: `data` holds control bytes, so it is not text.
-    """
-    for mark, encoding in BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return data.decode(encoding)
-    if CONTROL_BYTES.search(data):
-        raise ValueError("it contains control bytes, so it is not text")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode(_detect_encoding(data), "replace")
-
-
-def _detect_encoding(data: bytes) -> str:
-    for encoding in ("cp932", "euc_jp"):
-        if _is_japanese(data, encoding):
-            return encoding
-    if len(data) >= 64:  # statistics on less are worse than the most common answer
-        from charset_normalizer import from_bytes
-
-        best = from_bytes(data[:65536]).best()
-        if best is not None:
-            return best.encoding
-    return "cp1252"
-
-
-def _is_japanese(data: bytes, encoding: str) -> bool:
-    """Whether most of what is not ASCII decodes to kana and kanji."""
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    non_ascii = sum(ord(c) > 127 for c in text)
-    kana, japanese = len(KANA_PATTERN.findall(text)), len(JAPANESE_PATTERN.findall(text))
-    return kana > 0.15 * non_ascii and japanese > 0.8 * non_ascii
-
-
-def parse_language_tag(text: str) -> str | None:
-    """Return `text` as a BCP 47 tag in lower case ("zh_Hans" -> "zh-hans"), or None."""
-    tag = text.strip().lower().replace("_", "-")
-    match = LANGUAGE_TAG_PATTERN.fullmatch(tag)
-    return tag if match and match["language"] in LANGUAGE_CODES else None
 
 
 def normalize_text(text: str, limit: int = MAX_CAPTION_CHARACTERS) -> str:

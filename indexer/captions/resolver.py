@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
 from embedder.images.decode import DecodeLimits, read_file
-from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
 from indexer.captions.manifest import (
     MANIFEST_READERS,
     Manifest,
@@ -21,28 +20,19 @@ from indexer.captions.manifest import (
     parse_caption_rows,
     parse_manifest,
 )
-from indexer.captions.normalize import FileCaptions, Row, merge_file_captions, parse_language_tag
-from indexer.captions.sidecar import parse_json, parse_text
-from indexer.captions.xmp import parse_xmp_sidecar
+from indexer.captions.normalize import FileCaptions, Row, merge_file_captions
+from indexer.captions.sidecar import parse_sidecar
+from indexer.captions.sidecar_names import match_sidecars
 from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path, leads_outside
 from indexer.types import SkipCallback, SkippedFile
 
 T = TypeVar("T")
 
-SIDECAR_PARSERS: Mapping[str, Callable[[bytes, str | None, str], FileCaptions]] = {
-    "txt": parse_text,
-    "json": parse_json,
-    "xmp": parse_xmp_sidecar,
-}
-"""Extension -> function of (data, language in the file's name, image's name) that raises
-`ValueError`. A new format is one parser, and one line here."""
-
 MANIFEST_STEMS = frozenset({"captions", "metadata", "manifest"})
+PARSER_VERSION = 2  # raised where more is taken from a file: an ingest reads it again
 MAX_CACHED_FOLDERS = 256
-MAX_SIDECAR_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 30
-TAKEOUT_SUFFIX = ".supplemental-metadata"  # of Google Takeout: x.jpg.supplemental-metadata.json
 
 
 class CaptionResolver:
@@ -99,7 +89,8 @@ class CaptionResolver:
         rows = self._find_rows(path)
         if not sidecars and not rows:
             return ""
-        text = repr(([stamp for _, stamp in sidecars], hash_rows(rows) if rows else ""))
+        stamps = [stamp for _, stamp in sidecars]
+        text = repr((PARSER_VERSION, stamps, hash_rows(rows) if rows else ""))
         return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
     def load_captions(self, path: str) -> FileCaptions:
@@ -146,54 +137,10 @@ class CaptionResolver:
             return default
 
 
-def match_sidecars(names: Iterable[str]) -> dict[str, list[str]]:
-    """Map each image to its sidecars, sorted, from the names in one folder.
-
-    `x.jpg.txt` and `x.txt` describe `x.jpg`; so do `x.en.txt` and `x.jpg.en.txt` (in English),
-    and the same with any extension of `SIDECAR_PARSERS`.
-    """
-    images: dict[str, list[str]] = {}  # full name or stem -> images
-    sidecars: list[str] = []
-    for name in names:
-        extension = get_extension(name)
-        if extension in SIDECAR_PARSERS:
-            sidecars.append(name)
-        elif extension in IMAGE_EXTENSIONS:
-            images.setdefault(name, []).append(name)
-            images.setdefault(name[: -len(extension) - 1], []).append(name)
-    matches: dict[str, list[str]] = {}
-    for sidecar in sorted(sidecars):
-        for image in _find_described_images(sidecar, images):
-            matches.setdefault(image, []).append(sidecar)
-    return matches
-
-
-def find_sidecars(names: Iterable[str]) -> set[str]:
-    """Return those of `names` that describe an image among them, and so are not documents."""
-    return {sidecar for sidecars in match_sidecars(names).values() for sidecar in sidecars}
-
-
 def is_manifest(name: str) -> bool:
     """Whether a file of this name in a folder is a table of captions."""
     stem, _, extension = name.lower().rpartition(".")
     return stem in MANIFEST_STEMS and extension in MANIFEST_READERS
-
-
-def parse_sidecar(name: str, data: bytes, image_name: str) -> FileCaptions:
-    """Parse the sidecar called `name` of an image; raises `ValueError` with a message for users."""
-    if len(data) > MAX_SIDECAR_BYTES:
-        raise ValueError(f"a caption file of more than {MAX_SIDECAR_BYTES >> 20} MB")
-    parts = name.split(".")
-    language = parse_language_tag(parts[-2]) if len(parts) > 2 else None  # x.ja.txt -> "ja"
-    return SIDECAR_PARSERS[get_extension(name)](data, language, image_name)
-
-
-def _find_described_images(sidecar: str, images: Mapping[str, list[str]]) -> list[str]:
-    stem = sidecar[: -len(get_extension(sidecar)) - 1].removesuffix(TAKEOUT_SUFFIX)
-    if stem in images:
-        return images[stem]
-    head, dot, tail = stem.rpartition(".")
-    return images.get(head, []) if dot and parse_language_tag(tail) else []
 
 
 def _list_folder(folder: str) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
@@ -205,7 +152,7 @@ def _list_folder(folder: str) -> tuple[dict[str, list[tuple[str, str]]], list[st
         return {}, []  # the walk reports it
     sidecars = {
         image: [(name, _stamp_entry(entries[name])) for name in names]
-        for image, names in match_sidecars(entries).items()
+        for image, names in match_sidecars(entries).by_image.items()
     }
     return sidecars, sorted(os.path.join(folder, name) for name in entries if is_manifest(name))
 

@@ -13,11 +13,14 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from embedder.files import open_private
+from indexer.captions.dates import Taken
 from indexer.captions.normalize import FileCaptions
+from indexer.captions.places import Place
 from indexer.collections.schema import ADDED
 from indexer.errors import DamagedError, DiskFullError, StoreError
 from indexer.ingest.payload import caption_to_dict, texts_to_embed
@@ -193,13 +196,7 @@ class Catalog:
             file.mtime_ns,
             file.captions.stamp,
             file.content_id,
-            json.dumps(
-                {
-                    "captions": [caption_to_dict(caption) for caption in file.captions.captions],
-                    "tags": file.captions.tags,
-                    "meta": file.captions.meta,
-                }
-            ),
+            json.dumps(_format_captions(file.captions)),
         )
         self._execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", *row)
 
@@ -392,7 +389,15 @@ class Catalog:
             path, size, mtime_ns, stamp, content_id, described = row
             values = json.loads(described)
             captions = tuple(Caption(**caption) for caption in values["captions"])
-            file_captions = FileCaptions(captions, tuple(values["tags"]), values["meta"], stamp)
+            taken, place = values.get("taken"), values.get("place")
+            file_captions = FileCaptions(
+                captions,
+                tuple(values["tags"]),
+                values["meta"],
+                stamp,
+                Taken(*taken) if taken else None,
+                Place(*place) if place else None,
+            )
             return CatalogFile(
                 self._parse_path(path), int(size), int(mtime_ns), content_id, file_captions
             )
@@ -414,6 +419,19 @@ class Catalog:
         while rows := self._fetch(sql, after):
             yield from rows
             after = rows[-1][0]
+
+
+def _format_captions(captions: FileCaptions) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "captions": [caption_to_dict(caption) for caption in captions.captions],
+        "tags": captions.tags,
+        "meta": captions.meta,
+    }
+    if captions.taken:
+        values["taken"] = astuple(captions.taken)
+    if captions.place:
+        values["place"] = astuple(captions.place)
+    return values
 
 
 def connect(path: Path) -> sqlite3.Connection:

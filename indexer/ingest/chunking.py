@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from indexer.captions.normalize import decode_text
+from indexer.captions.encoding import decode_text
 from indexer.errors import UnusableFileError
 
 MAX_CHUNK_CHARS = 1000

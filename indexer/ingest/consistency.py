@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from indexer.captions.normalize import FileCaptions
 from indexer.ingest.catalog import Catalog, is_missing
+from indexer.ingest.described import read_base, read_described
 from indexer.ingest.payload import build_payload, is_same_payload
-from indexer.ingest.tagging import HIDDEN, OWN, keep_tags, list_file_tags
+from indexer.ingest.tagging import keep_tags
 from indexer.ingest.types import NOT_READ_HERE, CatalogContent, CatalogFile
 from indexer.paths import is_local_file, is_within, make_point_ids, resolve_display_path
 from indexer.stores.base import TENANT_KEY, Store, iterate_records
-from indexer.types import Caption, Payload, Record
+from indexer.types import Payload, Record
 
 PAGE_POINTS = 1000  # points looked up at a time
 
@@ -138,16 +138,8 @@ def _readmit_deleted(store: Store, catalog: Catalog) -> None:
         num_chunks = payloads[0].get("passages", 0)
         if len(payloads) != max(num_chunks, 1):
             continue
-        bases = [
-            {
-                **{key: value for key, value in p.items() if key not in (OWN, HIDDEN)},
-                "captions": [c for c in p["captions"] if c["source"] == "embedded"],
-                "tags": [],
-            }
-            for p in payloads
-        ]
+        bases = [read_base(payload) for payload in payloads]
         catalog.put_content(CatalogContent(content_id, num_chunks, bases))
-        captions = tuple(Caption(**c) for c in payloads[0]["captions"] if c["source"] != "embedded")
-        described = FileCaptions(captions, list_file_tags(payloads[0]), payloads[0]["meta"], "")
+        described = read_described(payloads[0])
         for path in map(resolve_display_path, payloads[0]["paths"]):
             catalog.put_file(CatalogFile(path, NOT_READ_HERE, -1, content_id, described))

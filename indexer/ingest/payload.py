@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.captions.dates import parse_name
 from indexer.captions.names import describe_paths
+from indexer.ingest.time_and_place import choose_fields, format_place, format_taken
 from indexer.paths import display_path, split_path
 from indexer.types import Caption, KeywordTexts, Payload
 
@@ -26,11 +28,10 @@ def image_payload(image: DecodedImage, content_id: str, size: int) -> Payload:
     """The fields of an image's payload that follow from its bytes."""
     metadata = image.metadata
     optional = {
-        "taken": metadata.taken,
-        "year": int(metadata.taken[:4]) if metadata.taken else None,
+        **format_taken(metadata.taken),
+        **format_place(metadata.place),
         "camera": metadata.camera,
-        "latitude": metadata.latitude,
-        "longitude": metadata.longitude,
+        "meta": {"rating": metadata.rating} if metadata.rating else None,
     }
     return {
         "kind": "image",
@@ -66,6 +67,11 @@ def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
     described = (caption_to_dict(caption) for f in files for caption in f.captions.captions)
     captions = _deduplicate([*described, *base["captions"]])
     latest = max(file.mtime_ns for file in files)
+    meta = {k: v for file in reversed(files) for k, v in file.captions.meta.items()}
+    if base["kind"] == "image":
+        names = (parse_name(split_path(display_path(file.path))[1]) for file in files)
+        dates = [*(file.captions.taken for file in files), *names]
+        base = choose_fields(base, dates, (file.captions.place for file in files))
     return {
         **base,
         "paths": paths,
@@ -75,7 +81,7 @@ def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
         "captions": captions,
         "languages": sorted({c["language"] for c in captions if c["language"]}),
         "tags": list(dict.fromkeys([*base["tags"], *(t for f in files for t in f.captions.tags)])),
-        "meta": {k: v for file in reversed(files) for k, v in file.captions.meta.items()},
+        "meta": base.get("meta", {}) | meta,
     }
 
 

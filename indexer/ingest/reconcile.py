@@ -15,9 +15,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-from indexer.captions.normalize import FileCaptions
 from indexer.collections.schema import ADDED, NAME, TEXT
 from indexer.ingest.catalog import Catalog
+from indexer.ingest.described import read_described
 from indexer.ingest.payload import (
     build_payload,
     is_same_payload,
@@ -25,7 +25,7 @@ from indexer.ingest.payload import (
     names_to_embed,
     texts_to_embed,
 )
-from indexer.ingest.tagging import keep_tags, list_file_tags
+from indexer.ingest.tagging import keep_tags
 from indexer.ingest.thumbnails import sign_thumbnail
 from indexer.ingest.types import (
     NOT_READ_HERE,
@@ -37,7 +37,7 @@ from indexer.ingest.types import (
 from indexer.paths import container_of, display_path, is_within
 from indexer.search.image_signature import SIGNATURE
 from indexer.stores.base import Store
-from indexer.types import Caption, KeywordTexts, Payload, Record, Vector
+from indexer.types import KeywordTexts, Payload, Record, Vector
 
 Outcome = Literal["added", "updated", "moved", "unchanged", "removed"]
 
@@ -306,8 +306,7 @@ def _reconcile_foreign_paths(
         if file.size == NOT_READ_HERE and display_path(path) not in payload["paths"]
     }
     known = {display_path(path) for path in (*files, *(file.path for file in change.before))}
-    captions = tuple(Caption(**c) for c in payload["captions"] if c["source"] != "embedded")
-    described = FileCaptions(captions, list_file_tags(payload), payload["meta"], "")
+    described = read_described(payload)
     shown_roots = [display_path(root) for root in roots]
     foreign = [
         CatalogFile(path, NOT_READ_HERE, -1, change.content.id, described)

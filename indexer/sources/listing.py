@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embedder.images.formats import SNIFF_BYTES, get_extension
+from indexer.captions.matching import fold_name
 from indexer.captions.normalize import FileCaptions
 from indexer.captions.resolver import (
     MAX_FILE_BYTES,
     CaptionResolver,
-    find_sidecars,
     is_manifest,
-    match_sidecars,
 )
+from indexer.captions.sidecar_names import match_sidecars
+from indexer.captions.takeout import find_original, key_of_long_name, split_number
 from indexer.errors import UnusableFileError
 from indexer.paths import display_path
 from indexer.sources.base import (
@@ -41,8 +42,8 @@ PAGE_SIZE = 1000
 MAX_MTIME_NS = 9 * 10**18  # since 1970; an archive may claim any time
 CREATE_TABLE = """
 CREATE TABLE entries (
-    folder BLOB, name BLOB, size INTEGER, mtime_ns INTEGER, etag TEXT, offset INTEGER,
-    PRIMARY KEY (folder, name)
+    folder BLOB, key TEXT, name BLOB, size INTEGER, mtime_ns INTEGER, etag TEXT, offset INTEGER,
+    PRIMARY KEY (folder, key, name)
 ) WITHOUT ROWID
 """
 
@@ -76,37 +77,36 @@ class Listing:
         remaining = iter(entries)
         while page := list(islice(remaining, PAGE_SIZE)):
             valid = (e._replace(mtime_ns=min(max(e.mtime_ns, 0), MAX_MTIME_NS)) for e in page)
-            rows = [(os.fsencode(e.folder), os.fsencode(e.name), *e[1:]) for e in valid]
-            self._db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
+            rows = [(*_make_key(e.path), *e[1:]) for e in valid]
+            self._db.executemany(
+                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+            )
             for entry in page:
                 if is_manifest(entry.name):
                     self._manifests.setdefault(entry.folder, set()).add(entry.name)
 
     def __iter__(self) -> Iterator[list[Entry]]:
-        """Yield the entries by folder and name, grouped by the name up to its first dot.
-
-        An image and its sidecars are in one group: in byte order nothing comes between them.
-        """
-        for _, group in groupby(
-            self._iterate_entries(), key=lambda e: (e.folder, e.name.partition(".")[0])
-        ):
+        """Yield the entries by folder, in groups: an image and its sidecars are in one, unless the
+        name of the sidecar is cut short."""
+        for _, group in groupby(self._iterate_entries(), key=lambda e: _make_key(e.path)[:2]):
             yield list(group)
 
     def get(self, path: str) -> Entry | None:
-        folder, _, name = path.rpartition("/")
-        rows = self._select("folder = ? AND name = ?", os.fsencode(folder), os.fsencode(name))
+        rows = self._select("folder = ? AND key = ? AND name = ?", *_make_key(path))
         return rows[0] if rows else None
 
     def siblings(self, path: str) -> list[Entry]:
         """Return the group of `path`: everything that could describe it."""
-        folder, _, name = path.rpartition("/")
-        stem = os.fsencode(name.partition(".")[0])
-        return self._select(
-            "folder = ? AND name >= ? AND name < ?",
-            os.fsencode(folder),
-            stem + b".",
-            stem + b"/",  # "/" follows "."
-        )
+        folder, key, name = _make_key(path)
+        found = self._select("folder = ? AND key = ?", folder, key)
+        beginning, number = key_of_long_name(os.fsdecode(name)) or ("", "")
+        sidecar = f"{beginning}({number}).json" if number else f"{beginning}.json"
+        if beginning and self.get(f"{path.rpartition('/')[0]}/{sidecar}"):
+            first = os.fsencode(beginning)
+            found += self._select(
+                "folder = ? AND name >= ? AND name < ?", folder, first, first + b"\xff"
+            )
+        return found
 
     def list_manifests(self, folder: str) -> list[str]:
         """Return the paths of the tables of captions in a folder."""
@@ -114,17 +114,26 @@ class Listing:
         return [f"{base}/{name}" for name in sorted(self._manifests.get(base, ()))]
 
     def _iterate_entries(self) -> Iterator[Entry]:
-        folder, name = b"", b""
+        after: tuple[bytes | str, ...] = (b"", "", b"")
         while page := self._select(
-            "(folder, name) > (?, ?) ORDER BY folder, name LIMIT 1000", folder, name
+            "(folder, key, name) > (?, ?, ?) ORDER BY folder, key, name LIMIT 1000", *after
         ):
             yield from page
-            folder, name = os.fsencode(page[-1].folder), os.fsencode(page[-1].name)
+            after = _make_key(page[-1].path)
 
-    def _select(self, condition: str, *values: bytes) -> list[Entry]:
+    def _select(self, condition: str, *values: bytes | str) -> list[Entry]:
+        sql = f"SELECT folder, name, size, mtime_ns, etag, offset FROM entries WHERE {condition}"
         with self._lock:
-            rows = self._db.execute(f"SELECT * FROM entries WHERE {condition}", values).fetchall()
+            rows = self._db.execute(sql, values).fetchall()
         return [Entry(os.fsdecode(row[0] + b"/" + row[1]), *row[2:]) for row in rows]
+
+
+def _make_key(path: str) -> tuple[bytes, str, bytes]:
+    """Return the folder of an entry, what it has in common with its sidecars, and its name."""
+    folder, _, name = path.rpartition("/")
+    stem = split_number(name.partition(".")[0])[0]
+    key = fold_name(find_original(stem) or stem)
+    return os.fsencode(folder), key.encode("utf-8", "replace").decode(), os.fsencode(name)
 
 
 class ListedSource(Source):
@@ -153,7 +162,7 @@ class ListedSource(Source):
         for group in self._listing:
             if any(is_ignored(part) for part in group[0].folder.split("/") if part):
                 continue
-            sidecars = find_sidecars(entry.name for entry in group)
+            sidecars = match_sidecars(entry.name for entry in group).sidecars
             for entry in group:
                 if entry.name in sidecars or is_ignored(entry.name):
                     continue
@@ -205,7 +214,7 @@ class _ListedCaptions(CaptionResolver):
 
     def list_sidecars(self, path: str) -> list[tuple[str, str]]:
         siblings = {entry.name: entry for entry in self._listing.siblings(path)}
-        names = match_sidecars(siblings).get(path.rpartition("/")[2], [])
+        names = match_sidecars(siblings).by_image.get(path.rpartition("/")[2], [])
         return [(name, f"{name} {siblings[name].etag}") for name in names]
 
     def list_manifests(self, folder: str) -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import SNIFF_BYTES, detect_kind, unsupported_reason
 from indexer.captions.normalize import FileCaptions
-from indexer.captions.resolver import CaptionResolver, find_sidecars
+from indexer.captions.resolver import CaptionResolver
+from indexer.captions.sidecar_names import match_sidecars
 from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path, leads_outside
 from indexer.sources.base import (
@@ -175,7 +176,7 @@ class Walk:
                 )
         except OSError as error:
             return self._report_skip(path, "unreadable", f"folder: {error.strerror or error}")
-        sidecars = find_sidecars(entry.name for entry in entries)
+        sidecars = match_sidecars(entry.name for entry in entries).sidecars
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)

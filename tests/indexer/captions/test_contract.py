@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from indexer.captions.manifest import MANIFEST_READERS, parse_caption_rows, parse_manifest
 from indexer.captions.normalize import FileCaptions
-from indexer.captions.resolver import SIDECAR_PARSERS, is_manifest, match_sidecars, parse_sidecar
+from indexer.captions.resolver import is_manifest
+from indexer.captions.sidecar import SIDECAR_PARSERS, parse_sidecar
+from indexer.captions.sidecar_names import match_sidecars
 
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -31,7 +33,7 @@ def texts(data: FileCaptions) -> list[str]:
 @pytest.mark.parametrize("extension", SIDECAR_PARSERS)
 def test_a_sidecar_is_found_and_read(extension):
     name = f"x.{extension}"
-    assert match_sidecars([name, "x.jpg"]) == {"x.jpg": [name]}
+    assert match_sidecars([name, "x.jpg"]).by_image == {"x.jpg": [name]}
     assert texts(parse_sidecar(name, SIDECARS[extension], "x.jpg")) == ["a cat"]
 
 

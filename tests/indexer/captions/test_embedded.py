@@ -12,8 +12,10 @@ from PIL import Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 from embedder.images.decode import DecodeLimits, decode_image
+from indexer.captions.dates import Taken
 from indexer.captions.embedded import EmbeddedMetadata, read_embedded_metadata
 from indexer.captions.normalize import PLACEHOLDER_PATTERN
+from indexer.captions.places import Place
 from indexer.errors import UnusableFileError
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*:Warning:PIL\..*")  # as decode.py does
@@ -75,10 +77,9 @@ def test_exif_in_every_format(format):
     )
     found = read_metadata(saved(format, exif=block.tobytes()))
     assert pairs(found) == [("A cat on a roof", None)]
-    assert found.taken == "2024-05-17T18:30:00+02:00"
+    assert found.taken == Taken("2024-05-17T18:30:00+02:00", "exif")
     assert found.camera == "Canon EOS 5D"
-    assert found.latitude == pytest.approx(48.201)
-    assert found.longitude == pytest.approx(-16.366667)
+    assert found.place == Place(48.201, -16.366667, "exif")
 
 
 def test_exif_description_in_utf8():
@@ -148,11 +149,19 @@ def test_captions_of_people_are_kept(text):
         ("    :  :     :  :  ", None),
         ("2024:13:45 99:00:00", None),
         ("yesterday", None),
+        ("1962", "1962"),
+        ("1962-05", "1962-05"),
+        ("1993:00:00", "1993"),
+        ("1993:00:00 00:00:00", "1993"),
+        ("1993:07:  ", "1993-07"),
+        ("2024:05:17", "2024-05-17"),
+        ("2024:05:17   :  :  ", "2024-05-17"),
         ("9999:01:01 00:00:00", None),
     ],
 )
 def test_dates(taken, iso):
-    assert read_metadata(saved(exif=exif(details={0x9003: taken}))).taken == iso
+    found = read_metadata(saved(exif=exif(details={0x9003: taken}))).taken
+    assert found == (Taken(iso, "exif") if iso else None)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +189,7 @@ def test_cameras(make, model, camera):
 )
 def test_invalid_coordinates(gps):
     found = read_metadata(saved(exif=exif(gps=gps)))
-    assert (found.latitude, found.longitude) == (None, None)
+    assert found.place is None
 
 
 def test_coordinates_of_another_type_are_invalid():
@@ -192,7 +201,7 @@ def test_coordinates_of_another_type_are_invalid():
         three_bytes = struct.pack(">HHL4s", tag, undefined, 3, b"\x30\x0c\x03\0")
         data = data[:at] + three_bytes + data[at + len(three_bytes) :]
     found = read_metadata(data)
-    assert (found.latitude, found.longitude) == (None, None)
+    assert found.place is None
 
 
 def test_iptc_in_utf8():
@@ -207,6 +216,30 @@ def test_iptc_in_utf8():
     )
     assert pairs(found) == [("Dächer", None), ("屋根の上の猫", None)]
     assert found.tags == ("猫", "roof")
+
+
+def test_dates_of_iptc():
+    sets = ((2, 55, b"20190704"), (2, 60, b"183000+0200"))
+    assert read_metadata(with_iptc(*sets)).taken == Taken("2019-07-04T18:30:00+02:00", "iptc")
+    assert read_metadata(with_iptc(sets[0])).taken == Taken("2019-07-04", "iptc")
+    assert read_metadata(with_iptc((2, 55, b"19620500"))).taken == Taken("1962-05", "iptc")
+
+
+def test_the_date_of_editing_is_the_last_resort():
+    edited = {0x0132: "2020:01:01 10:00:00"}
+    assert read_metadata(saved(exif=exif(edited))).taken == Taken("2020-01-01T10:00:00", "edited")
+    packet = xmp("", 'photoshop:DateCreated="1962-05"')
+    assert read_metadata(saved(exif=exif(edited), xmp=packet)).taken == Taken("1962-05", "xmp")
+    details = {0x9003: "2019:07:04 10:00:00"}
+    assert read_metadata(saved(exif=exif(edited, details), xmp=packet)).taken == Taken(
+        "2019-07-04T10:00:00", "exif"
+    )
+
+
+def test_ratings_in_exif_and_xmp():
+    assert read_metadata(saved(exif=exif({0x4746: 3}))).rating == 3
+    packet = xmp("", 'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"')
+    assert read_metadata(saved(xmp=packet)).rating == 4
 
 
 def test_iptc_without_a_charset_is_guessed():
@@ -259,7 +292,7 @@ def test_xmp_in_every_format(format):
         ("A cat sits", "en"),
     ]
     assert found.tags == ("pet",)
-    assert found.taken == "2023-01-02T03:04:05"
+    assert found.taken == Taken("2023-01-02T03:04:05", "xmp")
 
 
 def test_one_caption_in_three_places_is_one():

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.captions.normalize import FileCaptions, parse_language_tag
-from indexer.captions.resolver import (
-    CaptionResolver,
-    is_manifest,
-    match_sidecars,
-    parse_sidecar,
-)
-from indexer.captions.sidecar import parse_caption_key
+from indexer.captions.dates import Taken
+from indexer.captions.language import parse_known_language, parse_language_tag
+from indexer.captions.normalize import FileCaptions
+from indexer.captions.places import Place
+from indexer.captions.resolver import CaptionResolver, is_manifest
+from indexer.captions.sidecar import parse_caption_key, parse_sidecar
+from indexer.captions.sidecar_names import match_sidecars
 from indexer.errors import IndexerError
 from indexer.types import Caption, SkippedFile
 
@@ -57,7 +56,7 @@ def test_sidecars_by_name():
         *("y.png", "y.heic", "y.zh-Hans.txt", "z.txt", "x.draft.txt", "v1.2.jpg", "v1.2.txt"),
         *("w.jpg", "w.jpg.supplemental-metadata.json", "U.JPG", "U.TXT"),
     ]
-    assert match_sidecars(names) == {
+    assert match_sidecars(names).by_image == {
         "x.jpg": ["x.en.txt", "x.jpg.ja.txt", "x.jpg.txt", "x.jpg.xmp", "x.json", "x.txt"],
         "y.png": ["y.zh-Hans.txt"],
         "y.heic": ["y.zh-Hans.txt"],
@@ -78,17 +77,36 @@ def test_sidecars_by_name():
         ("yue", "yue"),
         ("sr-Latn-RS", "sr-latn-rs"),
         ("de-1996", "de-1996"),
-        ("old", None),
-        ("backup", None),
-        ("jpg", None),
-        ("", None),
-        ("e", None),
-        ("en-", None),
-        ("xx", None),
+        ("eng", "en"),
+        ("ger", "de"),
+        ("deu-AT", "de-at"),
+        ("eng_Latn", "en-latn"),
+        ("iw", "he"),
+        ("quz", "quz"),
+        ("arz_Arab", "arz-arab"),
+        ("kok", "kok"),
+        ("und", "und"),
     ],
 )
 def test_language_tags(text, tag):
-    assert parse_language_tag(text) == tag
+    assert parse_language_tag(text) == parse_known_language(text) == tag
+
+
+@pytest.mark.parametrize("text", ["", "e", "en-", "klingon", "x-default", "en us", "12"])
+def test_what_cannot_be_a_language_tag(text):
+    assert parse_language_tag(text) is parse_known_language(text) is None
+
+
+@pytest.mark.parametrize("text", ["old", "mov", "avi", "xx", "new", "raw", "cat", "sun"])
+def test_words_that_are_no_languages_unless_something_says_so(text):
+    assert parse_known_language(text) is None
+    assert parse_language_tag(text)
+    assert match_sidecars(["x.jpg", f"x.{text}.txt"]).by_image == {}
+
+
+def test_an_unknown_language_is_kept(describe):
+    found = describe(files={"captions.csv": "file,caption,lang\nx.jpg,Qa' vIja'a',tlh\n"})
+    assert pairs(found) == [("Qa' vIja'a'", "tlh")]
 
 
 # what stands in them
@@ -121,6 +139,31 @@ def test_lines_that_name_their_language(describe):
         ("Un chat\nsur le toit", "fr"),
         ("屋顶上的猫\nNote: not a language", "zh-hans"),
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["No: 17", "no: 17", "To: Anna\nNo: 17", "Id: 17\nNo: a", "id: A7", "It: a clown"]
+)
+def test_labels_are_no_languages(describe, text):
+    assert pairs(describe(files={"x.txt": text})) == [(text, None)]
+
+
+def test_keys_that_are_no_languages(describe):
+    found = describe(files={"x.json": {"id": "A7", "no": "17"}})
+    assert (pairs(found), found.meta) == ([], {"id": "A7", "no": "17"})
+    assert describe(files={"x.json": {"en": 17, "fr": 3}}).captions == ()
+    table = "file,caption,caption_id,caption_no\nx.jpg,A cat,12,en katt\n"
+    found = describe("x.jpg", {"x.json": "{}", "captions.csv": table})
+    assert (pairs(found), found.meta) == (
+        [("A cat", None), ("en katt", "no")],
+        {"caption_id": "12"},
+    )
+
+
+def test_a_title_that_is_a_file_name_is_no_caption(describe):
+    assert describe(files={"x.json": {"title": "IMG_0001.HEIC", "alt": "A cat"}}).captions == (
+        Caption("A cat"),
+    )
 
 
 def test_each_paragraph_is_a_caption(describe):
@@ -203,6 +246,70 @@ def test_xmp_sidecar(describe):
     assert found.tags == ("pet", "roof")
 
 
+def xmp_sidecar(inner: str, attributes: str = "") -> str:
+    names = {
+        "xmp": "http://ns.adobe.com/xap/1.0/",
+        "dc": "http://purl.org/dc/elements/1.1/",
+        "exif": "http://ns.adobe.com/exif/1.0/",
+        "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+        "lr": "http://ns.adobe.com/lightroom/1.0/",
+        "digiKam": "http://www.digikam.org/ns/1.0/",
+        "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+        "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/",
+        "MPReg": "http://ns.microsoft.com/photo/1.2/t/Region#",
+        "MicrosoftPhoto": "http://ns.microsoft.com/photo/1.0/",
+    }
+    spaces = " ".join(f'xmlns:{name}="{uri}"' for name, uri in names.items())
+    return f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+     xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+     {spaces} {attributes}>{inner}</rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def test_what_is_taken_from_an_xmp_sidecar(describe):
+    lightroom = """<lr:hierarchicalSubject><rdf:Bag><rdf:li>Places|Europe|Rome</rdf:li>
+     </rdf:Bag></lr:hierarchicalSubject><dc:subject><rdf:Bag><rdf:li>Rome</rdf:li></rdf:Bag>
+     </dc:subject>"""
+    attributes = """xmp:Rating="4" photoshop:DateCreated="1962-05" exif:GPSLatitude="48,12.06N"
+     exif:GPSLongitude="16,22,0.0W" """
+    found = describe(files={"x.xmp": xmp_sidecar(lightroom, attributes)})
+    assert found.tags == ("Places", "Europe", "Rome")
+    assert found.meta == {"rating": 4}
+    assert found.taken == Taken("1962-05", "sidecar")
+    assert found.place == Place(48.201, -16.366667, "sidecar")
+
+
+def test_tags_of_digikam_and_names_of_people(describe):
+    inner = """<digiKam:TagsList><rdf:Seq><rdf:li>People/Anna</rdf:li>
+     <rdf:li>_Digikam_Internal_Tags_/Color Label Red</rdf:li></rdf:Seq></digiKam:TagsList>
+     <Iptc4xmpExt:PersonInImage><rdf:Bag><rdf:li>Björn</rdf:li></rdf:Bag>
+     </Iptc4xmpExt:PersonInImage>
+     <mwg-rs:Regions rdf:parseType="Resource"><mwg-rs:RegionList><rdf:Bag>
+     <rdf:li><rdf:Description mwg-rs:Name="Carla" mwg-rs:Type="Face"/></rdf:li>
+     <rdf:li rdf:parseType="Resource"><mwg-rs:Name>Dora</mwg-rs:Name><mwg-rs:Type>Face</mwg-rs:Type>
+     </rdf:li><rdf:li rdf:parseType="Resource"><mwg-rs:Name>17</mwg-rs:Name>
+     <mwg-rs:Type>BarCode</mwg-rs:Type></rdf:li></rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>
+     <MPReg:Regions><rdf:Bag><rdf:li><rdf:Description MPReg:PersonDisplayName="Emil"/></rdf:li>
+     </rdf:Bag></MPReg:Regions>"""
+    found = describe(files={"x.jpg.xmp": xmp_sidecar(inner)})
+    assert set(found.tags) == {"People", "Anna", "Björn", "Carla", "Dora", "Emil"}
+
+
+@pytest.mark.parametrize(
+    ("written", "stars"),
+    [
+        ('xmp:Rating="5"', 5),
+        ('xmp:Rating="0"', None),
+        ('xmp:Rating="-1"', None),
+        ('xmp:Rating="?"', None),
+        ('MicrosoftPhoto:Rating="75"', 4),
+        ('MicrosoftPhoto:Rating="99"', 5),
+    ],
+)
+def test_ratings(describe, written, stars):
+    found = describe(files={"x.xmp": xmp_sidecar("", written)})
+    assert found.meta == ({"rating": stars} if stars else {})
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -282,9 +389,9 @@ def test_a_manifest_with_languages_tags_and_other_columns(describe):
         'x.jpg,"A cat, sleeping",猫,Katze,"pet, roof",Acme,12.50,007,12\n'
     )
     found = describe(files={"captions.csv": table})
-    assert pairs(found) == [("A cat, sleeping", None), ("猫", "ja"), ("Katze", "de"), ("12", "id")]
+    assert pairs(found) == [("A cat, sleeping", None), ("猫", "ja"), ("Katze", "de")]
     assert found.tags == ("pet", "roof")
-    assert found.meta == {"brand": "Acme", "price": 12.5, "sku": "007"}
+    assert found.meta == {"brand": "Acme", "price": 12.5, "sku": "007", "caption_id": "12"}
 
 
 def test_short_and_empty_rows_are_ignored(describe):

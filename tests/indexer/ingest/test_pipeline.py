@@ -98,6 +98,46 @@ def test_the_fields_of_a_point(run, collection, folder):
     assert (note["kind"], note["text"]) == ("text", "A red bicycle leans on the wall.")
 
 
+def test_when_and_where_an_image_was_taken(run, collection, folder, photo, colors):
+    sidecar = {
+        "photoTakenTime": {"timestamp": "1562256000"},
+        "geoData": {"latitude": 48.2, "longitude": 16.4},
+        "people": [{"name": "Anna"}],
+        "favorited": True,
+    }
+    (folder / "a.jpg.json").write_text(json.dumps(sidecar))
+    photo(folder / "IMG-20120304-WA0001.jpg", 5)
+    assert run() == {"added": 5}
+    points = stored(collection)
+    taken = points["a.jpg"]
+    assert (taken["taken"], taken["year"]) == ("2019-07-04T16:00:00+00:00", 2019)
+    assert (taken["taken_from"], taken["place_from"]) == ("takeout", "takeout")
+    assert (taken["latitude"], taken["longitude"]) == (48.2, 16.4)
+    assert (taken["tags"], taken["meta"]) == (["Anna"], {"favorite": "true"})
+    named = points["IMG-20120304-WA0001.jpg"]
+    assert (named["taken"], named["taken_from"], named["year"]) == ("2012-03-04", "name", 2012)
+    assert not {"taken", "taken_from", "year", "latitude"} & points["b.png"].keys()
+
+    (folder / "a.jpg.json").write_text("{}")
+    note = '<d xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">{}</d>'
+    rdf = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+    about = f'<r:Description xmlns:r="{rdf}" photoshop:DateCreated="1962-05"/>'
+    (folder / "a.jpg.xmp").write_text(note.format(about))
+    assert run() == {"unchanged": 4, "updated": 1}
+    old = stored(collection)["a.jpg"]
+    assert (old["taken"], old["taken_precision"]) == ("1962-05-01", "month")
+    assert (old["taken_from"], old["year"]) == ("sidecar", 1962)
+
+    (folder / "a.jpg.json").unlink()
+    (folder / "a.jpg.xmp").unlink()
+    (folder / "IMG-20120304-WA0001.jpg").rename(folder / "later.jpg")
+    assert run() == {"unchanged": 3, "updated": 1, "moved": 1}
+    assert not sum(colors.calls)
+    points = stored(collection)
+    assert not {"taken", "year", "latitude"} & points["a.jpg"].keys()
+    assert "taken" not in points["later.jpg"]
+
+
 def test_a_renamed_file_moves_without_embedding(run, collection, folder, colors):
     run()
     (folder / "a.jpg").rename(folder / "deep" / "renamed.jpg")

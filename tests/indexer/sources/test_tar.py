@@ -50,6 +50,29 @@ def test_members_and_their_captions(archive, run, stored):
     assert points["001.png"]["modified"] == "2023-11-14T22:13:20+00:00"
 
 
+def test_sidecars_of_google_takeout(folder, make_tar, make_image, run, stored):
+    """Their names do not begin as those of their images do."""
+    long = "Screenshot_20190704-101530_Some quite long app name_2"
+    members = {
+        "x.png": make_image(1),
+        "x(1).png": make_image(2),
+        "x-edited.png": make_image(3),
+        f"{long}.png": make_image(4),
+        "x.png.supplemental-meta.json": b'{"description": "first", "photoTakenTime": {}}',
+        "x.png.supplemental-meta(1).json": b'{"description": "second", "photoTakenTime": {}}',
+        f"{long[:46]}.json": b'{"description": "long", "photoTakenTime": {}}',
+    }
+    (folder / "takeout.tar").write_bytes(make_tar(members))
+    assert run(folder / "takeout.tar") == {"added": 4}
+    texts = {name: [c["text"] for c in point["captions"]] for name, point in stored().items()}
+    assert texts == {
+        "x.png": ["first"],
+        "x(1).png": ["second"],
+        "x-edited.png": ["first"],
+        f"{long}.png": ["long"],
+    }
+
+
 def test_an_unchanged_archive_is_not_listed_again(archive, run, monkeypatch):
     run(archive)
     monkeypatch.setattr("indexer.sources.tar.TarSource.discover", None)
