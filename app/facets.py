@@ -6,7 +6,7 @@ Counts are of the results where there is a query, else of the whole collection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -17,6 +17,7 @@ from app.state import EMPTY, Search
 from indexer.collections.schema import FACETS
 from indexer.search.filter_syntax import format_filters
 from indexer.search.filters import COLUMN_PREFIX, is_column
+from indexer.search.folders import SUBTREE, FolderNode, build_folder_tree
 from indexer.search.searcher import Searcher
 from indexer.types import FieldFilter, Filters, Payload
 
@@ -67,8 +68,12 @@ def describe_facets(search: Search, searcher: Searcher, ranking: str | None = No
             found = count_values(beside, key)
         elif is_column(key):
             found = count_values(payloads, key)
-        values = describe_values(key, found[:MAX_FACET_VALUES], wanted)
-        if len(values) > 1 or wanted != EMPTY or (values and key in OPTIONAL):
+        if key == "folder":
+            values = describe_folders(found, wanted)
+        else:
+            values = describe_values(key, found[:MAX_FACET_VALUES], wanted)
+        is_tree = any(value.get("children") for value in values)
+        if len(values) > 1 or is_tree or wanted != EMPTY or (values and key in OPTIONAL):
             described.append(
                 {
                     "key": key,
@@ -126,6 +131,34 @@ def describe_values(
         }
         for value in values
     ]
+
+
+def describe_folders(counts: Sequence[tuple[str, int]], wanted: FieldFilter = EMPTY) -> list[Json]:
+    """The tree of folders, and those that are chosen but are not in it."""
+    nodes = build_folder_tree(counts)
+    roots = [node.value.removesuffix(SUBTREE) for node in nodes]
+    tree = [
+        _describe_node(node) | {"label": _name_folder(root, roots)}
+        for node, root in zip(nodes, roots, strict=True)
+    ]
+    known = {node["value"] for node in _walk(tree)}
+    others = [one for one in (*wanted.any_of, *wanted.none_of) if one not in known]
+    return [*tree, *({"value": one, "label": one, "count": None} for one in others)]
+
+
+def _describe_node(node: FolderNode) -> Json:
+    return {
+        "value": node.value,
+        "label": node.label,
+        "count": node.count,
+        "children": list(map(_describe_node, node.children)),
+    }
+
+
+def _walk(nodes: Iterable[Json]) -> Iterator[Json]:
+    for node in nodes:
+        yield node
+        yield from _walk(node.get("children", ()))
 
 
 def _name_folder(folder: str, folders: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ from indexer.types import Filters, Payload, Query
 
 SUMMARY_SECONDS = 5.0  # between two walks through the files of a store, for all sessions
 FACET_SECONDS = 10.0  # before facets are counted again where no points have come or gone
-MAX_FACET_VALUES = 50
+MAX_FACET_VALUES = 50  # that are listed
+MAX_COUNTED_VALUES = 1_000  # for the tree of folders
 SAMPLE_SIZE = 1_000  # points whose columns are counted
 MAX_FOUND_VALUES = 2_000  # that are looked through
 
@@ -107,7 +108,7 @@ def list_facets(filters: Filters, searcher: Searcher) -> Facets:
     """Count the most common values of each facet, for all sessions once."""
     version = (searcher.collection.store.count(), monotonic() // FACET_SECONDS)
     key = (searcher.collection.index_dir, *format_filters(filters))
-    return _facets.get(key, lambda: searcher.facets(filters, MAX_FACET_VALUES), version)
+    return _facets.get(key, lambda: searcher.facets(filters, MAX_COUNTED_VALUES), version)
 
 
 def sample_payloads(filters: Filters, searcher: Searcher) -> list[Payload]:

@@ -323,12 +323,14 @@ class Collection:
         """
         from indexer.ingest.tagging import tag_points
         from indexer.search.filter_checks import check_columns
+        from indexer.search.folders import expand_folders
 
         store, wanted = self.opened.store, [*ids]
         if filters:
             made = make_filters(filters)
             check_columns(store, made)
-            wanted += [record.id for record in iterate_records(store, build_store_filter(made))]
+            where = build_store_filter(expand_folders(store, made))
+            wanted += [record.id for record in iterate_records(store, where)]
         return tag_points(store, wanted, add=add, remove=remove)
 
     def prune(self, *, dry_run: bool = False) -> PruneReport:

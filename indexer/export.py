@@ -18,6 +18,7 @@ from embedder.escaping import dump_json, escape_cell
 from indexer.collections.schema import IMAGE, NAME, TEXT
 from indexer.search.filter_checks import check_columns
 from indexer.search.filters import build_store_filter
+from indexer.search.folders import expand_folders
 from indexer.stores.base import PAGE_SIZE, Store, iterate_records
 from indexer.types import Filters, Hit, Payload, Record, SparseVector
 
@@ -35,7 +36,7 @@ CSV_COLUMNS = (
 
 def iterate_all_rows(store: Store, filters: Filters | None = None) -> Iterator[ExportRow]:
     """Every point that matches `filters`, by id, a page at a time; raises `QueryError`."""
-    where = build_store_filter(filters or {})
+    where = build_store_filter(expand_folders(store, filters or {}))
     check_columns(store, filters or {})
     return ((record, None) for record in iterate_records(store, where, vectors=True))
 

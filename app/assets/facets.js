@@ -17,6 +17,7 @@ class Facets {
   constructor(parentElement) {
     this.root = make("div", { class: "pl-facets", "aria-live": "polite" });
     this.isWhole = new Set(); // the facets that show all of their values
+    this.opened = new Map(); // a folder -> whether what is in it is shown
     parentElement.replaceChildren(this.root);
   }
 
@@ -62,44 +63,66 @@ class Facets {
   makeFacet(facet) {
     const list = make("ul", {});
     const section = make("section", { "aria-label": facet.title }, make("h3", { dir: "auto" }, facet.title));
-    const isLong = facet.values.length > FEW;
+    const isLong = facet.values.length > FEW || facet.values.some(({ children }) => children?.length);
     if (isLong || facet.has_more) section.append(this.makeSearch(facet, list));
-    this.fill(list, facet, facet.values);
+    this.fill(list, facet, facet.values, facet.key);
     section.append(list);
     return section;
   }
 
-  fill(list, facet, values) {
-    const chosen = [...facet.any, ...facet.none];
-    const isWhole = this.isWhole.has(facet.key);
-    const shown = values.filter(({ value }, index) => isWhole || index < FEW || chosen.includes(value));
+  /** Show some of the values, or all of `place`, if somebody has asked for them. */
+  fill(list, facet, values, place) {
+    const isWhole = this.isWhole.has(place);
+    const shown = values.filter((one, index) => isWhole || index < FEW || hasChosen(facet, one));
     list.replaceChildren(...shown.map((one) => this.makeValue(facet, one)));
     if (shown.length === values.length) return;
     const more = make("button", { type: "button", class: "pl-more" }, `${values.length - shown.length} more`);
     more.addEventListener("click", () => {
-      this.isWhole.add(facet.key);
-      this.fill(list, facet, values);
+      this.isWhole.add(place);
+      this.fill(list, facet, values, place);
     });
     list.append(make("li", {}, more));
   }
 
-  makeValue(facet, { value, label, count }) {
+  makeValue(facet, one) {
+    const { value, label, count, children = [] } = one;
     const isChosen = facet.any.includes(value);
     const isExcluded = facet.none.includes(value);
     const focus = `${facet.key} ${value}`;
     const button = make("button", {
-      type: "button", class: "pl-value", "aria-pressed": isChosen, title: value, "data-focus": focus,
+      type: "button", class: "pl-value", "aria-pressed": String(isChosen), title: value, "data-focus": focus,
     }, make("span", { dir: "auto" }, label), make("small", {}, count === null ? "" : count.toLocaleString()));
     button.addEventListener("click", () => this.change(facet, "any", value));
     const without = makeIconButton("close", isExcluded ? `Show ${label} again` : `Leave out ${label}`, {
-      class: "pl-without", "aria-pressed": isExcluded, "data-focus": `not ${focus}`,
+      class: "pl-without", "aria-pressed": String(isExcluded), "data-focus": `not ${focus}`,
     });
     without.addEventListener("click", () => this.change(facet, "none", value));
-    return make("li", { class: isExcluded ? "pl-excluded" : "" }, button, without);
+    const item = make("li", { class: isExcluded ? "pl-excluded" : "" }, button, without);
+    if (children.length) this.addChildren(item, facet, one);
+    return item;
+  }
+
+  addChildren(item, facet, one) {
+    const { value, label, children } = one;
+    const isAlone = facet.values.length === 1 && facet.values[0] === one;
+    const isOpen = this.opened.get(value) ?? (isAlone || children.some((child) => hasChosen(facet, child)));
+    const toggle = makeIconButton("next", `Folders in ${label}`, {
+      class: "pl-toggle", "aria-expanded": String(isOpen), "data-focus": `in ${value}`,
+    });
+    const list = make("ul", { hidden: !isOpen && "" });
+    this.fill(list, facet, children, value);
+    toggle.addEventListener("click", () => {
+      list.hidden = !list.hidden;
+      this.opened.set(value, !list.hidden);
+      toggle.setAttribute("aria-expanded", !list.hidden);
+    });
+    item.prepend(toggle);
+    item.append(list);
   }
 
   change(facet, side, value) {
     const filter = { any: facet.any.filter((v) => v !== value), none: facet.none.filter((v) => v !== value) };
+    if (facet.key === "folder") filter[side] = filter[side].filter((other) => !isWithin(other, value) && !isWithin(value, other));
     if (!facet[side].includes(value)) filter[side].push(value);
     this.component.setTriggerValue("filter", { key: facet.key, ...filter });
   }
@@ -117,11 +140,11 @@ class Facets {
   }
 
   async find(facet, text, list) {
-    if (!text) return this.fill(list, facet, facet.values);
+    if (!text) return this.fill(list, facet, facet.values, facet.key);
     const query = new URLSearchParams({ key: facet.key, contains: text });
     try {
       const { values } = await ask(`api/facets?${this.component.data.address}&${query}`);
-      if (values.length) this.fill(list, facet, values);
+      if (values.length) this.fill(list, facet, values, facet.key);
       else list.replaceChildren(make("li", { class: "pl-quiet" }, "None"));
     } catch (error) {
       list.replaceChildren(make("li", { role: "alert" }, error.message));
@@ -136,4 +159,14 @@ class Facets {
     });
     return make("section", { "aria-label": "Other filters" }, make("h3", {}, "Other filters"), make("ul", {}, ...items));
   }
+}
+
+/** Whether a folder is one of those that a value like `/photos/**` stands for. */
+function isWithin(folder, value) {
+  return value.endsWith("/**") && `${folder.replace(/\/\*\*$/, "")}/`.startsWith(value.slice(0, -2));
+}
+
+/** Whether a value, or one of a folder in it, is chosen or left out. */
+function hasChosen(facet, { value, children = [] }) {
+  return [...facet.any, ...facet.none].includes(value) || children.some((child) => hasChosen(facet, child));
 }

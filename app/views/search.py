@@ -12,7 +12,7 @@ import streamlit as st
 from app import components, results, state
 from app.facets import change_filters
 from app.media import thumbnail_url, upload_url
-from app.services import get_settings, list_facets, list_names, open_searcher
+from app.services import MAX_FACET_VALUES, get_settings, list_facets, list_names, open_searcher
 from app.state import Search
 from app.views.messages import show_error
 from app.views.results import FOCUS_KEY, show_results
@@ -124,7 +124,7 @@ def _suggest(searcher: Searcher) -> list[dict[str, object]]:
             "filter": [key, value],
         }
         for key, title in (("tags", "tag"), ("folder", "folder"))
-        for value, _ in facets.get(key, [])
+        for value, _ in facets.get(key, [])[:MAX_FACET_VALUES]
     ]
 
 

@@ -18,6 +18,7 @@ from indexer.search.filters import (
     parse_range,
     to_json_path,
 )
+from indexer.search.folders import expand_folders
 from indexer.stores.base import Store
 from indexer.types import FieldFilter, Filters, Record
 
@@ -115,7 +116,7 @@ def _shorten_key(key: str) -> str:
 
 
 def _has_value(store: Store, key: str, value: str) -> bool:
-    where = build_store_filter({key: FieldFilter((value,))})
+    where = build_store_filter(expand_folders(store, {key: FieldFilter((value,))}))
     return bool(store.scroll(where, limit=1)[0])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,10 @@ def build_store_filter(filters: Filters) -> models.Filter | None:
     required: list[models.Condition] = []
     excluded: list[models.Condition] = []
     for key, wanted in filters.items():
+        if key == "folder":  # may be thousands, of a tree of folders
+            required += _match_folders(wanted.any_of)
+            excluded += _match_folders(wanted.none_of)
+            continue
         if wanted.any_of:
             accepted = [_build_conditions(key, value) for value in wanted.any_of]
             required.append(models.Filter(should=list(chain.from_iterable(accepted))))
@@ -124,11 +128,21 @@ def _build_conditions(key: str, value: str) -> list[models.Condition]:
         conditions.append(models.FieldCondition(key=path, range=models.Range(**numbers)))
     if key not in NUMERIC_FIELDS:
         stored = normalize_text(value) if key == "tags" or is_column(key) else value
-        if key == "folder" and len(value) > 1:
-            stored = value.removesuffix("/")  # which a shell completes
         match = models.MatchValue(value=stored)
         conditions.append(models.FieldCondition(key=path, match=match))
     return conditions
+
+
+def _match_folders(folders: Sequence[str]) -> list[models.Condition]:
+    """Whether a point is in one of some folders."""
+    from qdrant_client import models
+
+    stored = [
+        folder.removesuffix("/") if len(folder) > 1 else folder  # a shell completes one
+        for folder in folders
+    ]
+    match = models.MatchAny(any=stored)
+    return [models.FieldCondition(key="folder", match=match)] if stored else []
 
 
 def parse_range(value: str) -> dict[str, float] | None:

@@ -21,6 +21,7 @@ from indexer.search.duplicates import group_duplicates
 from indexer.search.explanation import explain_candidate
 from indexer.search.filter_checks import check_columns, explain_filters
 from indexer.search.filters import build_store_filter
+from indexer.search.folders import expand_folders
 from indexer.search.image_signature import SIGNATURE
 from indexer.search.query_examples import QueryExamples
 from indexer.search.reference_scores import ReferenceScorer
@@ -119,13 +120,13 @@ class Searcher:
         counts = {}
         for key in FACETS:
             own = {key: replace(filters[key], any_of=())} if key in filters else {}
-            where = build_store_filter({**filters, **own})
+            where = build_store_filter(expand_folders(self._store, {**filters, **own}))
             counts[key] = self._store.facet(key, where, limit)
         return {key: values for key, values in counts.items() if values}
 
     def _build_filter(self, filters: Filters) -> models.Filter | None:
         """Raises `QueryError` for a key that no point has too."""
-        store_filter = build_store_filter(filters)
+        store_filter = build_store_filter(expand_folders(self._store, filters))
         check_columns(self._store, filters.keys() - self._known_columns)
         self._known_columns |= filters.keys()
         return store_filter

@@ -358,6 +358,9 @@ def test_filters_are_chosen_left_out_and_cleared(browser, address):
     until(browser, lambda: "folder%21%3D" in browser.current_url)
     until(browser, lambda: count() != "24 items")
     until(browser, lambda: find(browser, ".pl-excluded [aria-label='Show animals again']"))
+    press(browser, "samples")
+    until(browser, lambda: "samples%2F%2A%2A" in browser.current_url)
+    until(browser, lambda: 0 < int(count().split()[0]) < 24)
     press(browser, "Clear the filters")
     until(browser, lambda: "w=" not in browser.current_url)
 

@@ -8,6 +8,7 @@ from app.facets import (
     change_filters,
     choose_columns,
     count_values,
+    describe_folders,
     describe_others,
     describe_values,
 )
@@ -59,6 +60,16 @@ def test_columns_whose_values_come_again_are_facets():
     assert choose_columns(payloads, make_filters({"price": "3"})) == ["meta.shop", "meta.price"]
     assert count_values([*payloads, {}], "meta.shop") == [("a", 5), ("b", 5)]
     assert count_values(payloads, "tags") == [("t", 10)]
+
+
+def test_folders_are_a_tree():
+    counts = [("/in/a", 1), ("/in/a/b", 2), ("/other/a", 3)]
+    wanted = FieldFilter(("/gone",), ("/in/a/b",))
+    first, second, gone = describe_folders(counts, wanted)
+    assert (first["value"], first["label"], first["count"]) == ("/in/a/**", "in/a", 3)
+    assert [child["label"] for child in first["children"]] == ["b"]
+    assert (second["value"], second["label"]) == ("/other/a", "other/a")
+    assert (gone["value"], gone["count"]) == ("/gone", None)
 
 
 def test_folders_of_one_name_are_told_apart():

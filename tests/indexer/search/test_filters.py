@@ -116,9 +116,10 @@ def test_a_column_of_the_user_is_text_and_a_number():
 def test_values_are_compared_as_they_are_stored():
     """Captions are normalized, names of files are not."""
     value = "Gro\u0308ße"
-    for key, stored in {"tags": "Größe", "note": "Größe", "folder": value}.items():
+    for key, stored in {"tags": "Größe", "note": "Größe", "name": value}.items():
         (condition,) = build(**{key: value}).must[0].should
         assert condition.match.value == stored
+    assert build(folder=value).must[0].match.any == [value]
 
 
 @pytest.mark.parametrize(
