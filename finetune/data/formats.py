@@ -29,6 +29,8 @@ from indexer.captions.manifest import FILE_COLUMNS, LANGUAGE_COLUMNS
 from indexer.captions.sidecar import CAPTION_KEYS, parse_caption_key
 
 Row = Mapping[str, Any]
+UNDECODED_BYTES = re.compile("[\udc80-\udcff]")  # as `surrogateescape` writes them
+SURROGATES = re.compile("[\ud800-\udfff]")
 
 QUERY_COLUMNS = ("query", "anchor", "sent0")
 POSITIVE_COLUMNS = ("positive", "sent1")
@@ -185,7 +187,9 @@ def _iter_caption_pairs(cells: Row, root: Path, common: dict[str, Any]) -> Itera
     image = _require(_make_side("", _get_text(cells, column), "", root), f"column {column}")
     for name, tag in captions:
         for text in filter(None, map(str.strip, _get_texts(cells, name))):
-            yield Pair(Side(text), image, **{**common, "language": tag or common["language"]})
+            yield Pair(
+                Side(_clean_text(text)), image, **{**common, "language": tag or common["language"]}
+            )
 
 
 def _get_text(row: Row, column: str) -> str:
@@ -225,12 +229,17 @@ def _get_language(row: Row) -> str | None:
     return None
 
 
+def _clean_text(text: str) -> str:
+    """Return `text` without halves of surrogate pairs, which JSON may hold; raises `DataError` for
+    bytes that are not UTF-8."""
+    if UNDECODED_BYTES.search(text):
+        raise DataError(f"{text!r:.60} is not UTF-8; save the file as UTF-8")
+    return SURROGATES.sub("\ufffd", text)
+
+
 def _make_side(text: str, image: str, instruction: str, root: Path) -> Side | None:
     """Make a side; None if there is neither text nor an image."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{text!r:.60} is not UTF-8; save the file as UTF-8") from None
+    text, instruction = _clean_text(text), _clean_text(instruction)
     path = image.strip()
     if not (path or text.strip()):
         return None

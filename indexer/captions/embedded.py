@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +42,8 @@ IPTC_CHARSET, IPTC_TITLE, IPTC_KEYWORD = (1, 90), (2, 5), (2, 25)
 IPTC_HEADLINE, IPTC_CAPTION = (2, 105), (2, 120)
 IPTC_DATE, IPTC_TIME = (2, 55), (2, 60)
 IPTC_TIME_PATTERN = re.compile(r"(\d\d)(\d\d)(\d\d)(?:([+-]\d\d)(\d\d))?")  # 183000+0200
+EXIF_HEADER = b"Exif\0\0"
+TYPE_ASCII, TYPE_UTF8 = 2, 129
 UTF8_ESCAPE = b"\x1b%G"
 PNG_TEXTS = ("Title", "Description")
 CAPTION_SOURCE = "embedded"
@@ -64,7 +67,7 @@ class EmbeddedMetadata:
 def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
     """Read the metadata of a file that Pillow has opened. A damaged part counts as absent."""
     no_exif: Mapping[int, object] = {}
-    exif = _call_or_default(image.getexif, no_exif)
+    exif = _call_or_default(lambda: _load_exif(image), no_exif)
     details, gps = _read_ifd(exif, EXIF_IFD), _read_ifd(exif, GPS_IFD)
     xmp = _call_or_default(lambda: _read_xmp(image), FileCaptions())
     iptc: IptcData = _call_or_default(lambda: _read_iptc(image), {})
@@ -72,7 +75,7 @@ def read_embedded_metadata(image: Image) -> EmbeddedMetadata:
         *(text for key in (IPTC_TITLE, IPTC_HEADLINE, IPTC_CAPTION) for text in iptc.get(key, [])),
         _decode_exif_ascii(exif.get(IMAGE_DESCRIPTION)),
         *(_decode_windows_text(exif.get(tag)) for tag in (XP_TITLE, XP_SUBJECT, XP_COMMENT)),
-        _decode_user_comment(details.get(USER_COMMENT)),
+        _decode_user_comment(details.get(USER_COMMENT), getattr(exif, "endian", None)),
         *(text for key in PNG_TEXTS if isinstance(text := image.info.get(key), str)),
     ]
     captions = [*xmp.captions, *(make_caption(text, None, CAPTION_SOURCE) for text in texts)]
@@ -117,25 +120,65 @@ def _decode_windows_text(value: object) -> str:
     return value.decode("utf-16-le", "ignore").rstrip("\0") if isinstance(value, bytes) else ""
 
 
-def _decode_user_comment(value: object) -> str:
-    """Decode a user comment; its first eight bytes name the encoding (EXIF 2.32, 4.6.5)."""
+def _decode_user_comment(value: object, endian: str | None) -> str:
+    """Decode a user comment; its first eight bytes name the encoding (EXIF 2.32, 4.6.5).
+
+    Args:
+        value: The bytes.
+        endian: The byte order of the file: "<" or ">".
+    """
     if not isinstance(value, bytes):
         return ""
     code, text = value[:8], value[8:]
     if code.startswith(b"UNICODE"):
-        return _decode_utf16(text)
+        return _decode_unicode(text, endian)
     if code.startswith(b"JIS"):
         return text.decode("iso2022_jp", "ignore")
-    text = text if code.startswith((b"ASCII", b"\0")) else value
+    text = text if code.startswith((b"ASCII", b"UTF-8", b"\0")) else value
     return _decode_text_or_empty(text.rstrip(b"\0 "))
 
 
-def _decode_utf16(text: bytes) -> str:
-    """Decode UTF-16 in the byte order that gives fewer distinct high bytes."""
+def _decode_unicode(text: bytes, endian: str | None) -> str:
+    """Decode UTF-16, or UTF-8 as EXIF 3 has it.
+
+    UTF-16 is in the byte order that gives far fewer different high bytes, or else that of the file.
+    """
     if text[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return text.decode("utf-16", "ignore")
-    readings = [text.decode(order, "ignore") for order in ("utf-16-le", "utf-16-be")]
-    return min(readings, key=lambda reading: len({ord(c) >> 8 for c in reading}))
+    plain = text.rstrip(b"\0")
+    if b"\0" not in plain:
+        with suppress(UnicodeDecodeError):
+            utf8 = plain.decode()
+            if " " in utf8 or len(plain) % 2 or not utf8.isascii() or utf8.isalnum():
+                return utf8
+    orders = ("utf-16-be", "utf-16-le") if endian == ">" else ("utf-16-le", "utf-16-be")
+    first, second = (text.decode(order, "ignore") for order in orders)
+    num_first, num_second = (len({ord(c) >> 8 for c in reading}) for reading in (first, second))
+    return second if 2 * num_second <= num_first else first
+
+
+def _load_exif(image: Image) -> Any:
+    """Return the EXIF of an image, with texts of type UTF-8 (EXIF 3), which Pillow does not know,
+    as its type ASCII."""
+    exif = image.getexif()
+    data = image.info.get("exif")
+    if not isinstance(data, bytes):
+        return exif
+    start = len(EXIF_HEADER) if data.startswith(EXIF_HEADER) else 0
+    order = ">" if data[start : start + 2] == b"MM" else "<"
+    changed = bytearray(data)
+    offsets = [struct.unpack_from(f"{order}L", data, start + 4)[0]]
+    for offset in offsets:
+        (count,) = struct.unpack_from(f"{order}H", data, start + offset)
+        for at in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHLL", data, at)
+            if kind == TYPE_UTF8:
+                struct.pack_into(f"{order}H", changed, at + 2, TYPE_ASCII)
+            elif tag == EXIF_IFD and len(offsets) == 1:
+                offsets.append(value)
+    if changed != data:
+        exif.load(bytes(changed))
+    return exif
 
 
 def _iterate_dates(

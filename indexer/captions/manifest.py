@@ -160,7 +160,7 @@ rows, or raises `ValueError`. A new format is one line here."""
 def parse_json_row(line: str, number: int) -> Row:
     """Parse line `number` of JSON lines; raises `ValueError` unless it is an object."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, strict=False)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"line {number}: broken JSON: {error}") from None
     if not isinstance(row, dict):

@@ -64,7 +64,7 @@ def _split_by_language(text: str) -> list[tuple[str | None, str]]:
 def parse_json(data: bytes, language: str | None, image_name: str) -> FileCaptions:
     """Parse a JSON sidecar, as `parse_fields` reads its value."""
     try:
-        value: object = json.loads(decode_text(data))
+        value: object = json.loads(decode_text(data), strict=False)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     except json.JSONDecodeError as error:

@@ -269,3 +269,11 @@ def test_relative_paths_start_from_the_given_folder(folder):
     path = table(folder / "tables", "t.csv", "query,positive_image\na,cat.png\n")
     (pair,) = read_pairs(path, folder / "images")
     assert pair.positive == seen(folder, "cat")
+
+
+def test_half_a_surrogate_does_not_stop_the_reading(tmp_path):
+    (tmp_path / "x.jpg").touch()
+    table = tmp_path / "pairs.jsonl"
+    table.write_text('{"file": "x.jpg", "caption": "a \\ud83d cat"}\n', "utf-8")
+    assert [pair.query.text for pair in read_pairs(table)] == ["a \ufffd cat"]
+    assert write_pairs(tmp_path / "out.jsonl", read_pairs(table)) == 1

@@ -98,6 +98,9 @@ def test_exif_description_in_utf8():
         (b"\0" * 8 + "Un été".encode(), "Un été"),
         (b"ASCII\0\0\0" + "屋根の上の猫".encode("cp932"), "屋根の上の猫"),
         (b"no prefix at all", "no prefix at all"),
+        (b"UNICODE\0" + "Un été à la mer".encode(), "Un été à la mer"),  # as EXIF 3 has it
+        (b"UNICODE\0" + "屋根の上の猫".encode(), "屋根の上の猫"),
+        (b"UTF-8\0\0\0" + "屋根の上の猫".encode(), "屋根の上の猫"),
         (b"ASCII\0\0\0" + b" " * 40, None),
         (b"\0" * 64, None),
         (b"UNICODE\0" + b"\0\xd8", None),
@@ -106,6 +109,25 @@ def test_exif_description_in_utf8():
 def test_user_comments(value, text):
     found = read_metadata(saved(exif=exif(details={0x9286: value})))
     assert pairs(found) == ([(text, None)] if text else [])
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("text", ["中国北京天安门广场", "屋根の上の猫", "Eine Katze"])
+def test_user_comments_in_the_byte_order_of_the_file(order, text):
+    block = exif()
+    block.endian = "<" if order == "little" else ">"
+    coded = text.encode("utf-16-le" if order == "little" else "utf-16-be")
+    block.get_ifd(EXIF_IFD)[0x9286] = b"UNICODE\0" + coded
+    assert pairs(read_metadata(saved(exif=block))) == [(text, None)]
+
+
+def test_texts_of_the_type_utf8():
+    """EXIF 3 has a type of its own for them."""
+    text = "屋根の上の猫".encode()
+    block = b"II*\0" + struct.pack("<LH", 8, 1)
+    block += struct.pack("<HHLL", 0x010E, 129, len(text) + 1, 26) + struct.pack("<L", 0)
+    data = saved(exif=b"Exif\0\0" + block + text + b"\0")
+    assert pairs(read_metadata(data)) == [("屋根の上の猫", None)]
 
 
 def test_windows_title_comment_and_keywords():

@@ -348,6 +348,14 @@ def test_sidecars_in_other_encodings(describe, encoding):
     ]
 
 
+def test_a_few_control_bytes_do_not_make_a_text_unreadable(describe):
+    found = describe(files={"x.txt": b"A cat on a roof\x1a", "x.json": b'{"alt": "A \x08dog"}'})
+    assert pairs(found) == [("A dog", None), ("A cat on a roof", None)]
+    table = "file,caption\nz.jpg,A\0dog\ny.jpg,A cat\n"
+    assert pairs(describe("y.jpg", {"captions.csv": table})) == [("A cat", None)]
+    assert pairs(describe("z.jpg", {})) == [("A dog", None)]
+
+
 def test_captions_are_normalized(describe):
     text = "a\x1b[31m cat \u2028 here " + "x" * 5000
     (caption,) = describe(files={"x.json": {"caption": text}}).captions
