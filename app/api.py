@@ -20,8 +20,10 @@ from app import results, votes
 from app.facets import describe_facets, describe_values
 from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
+from app.saved_searches import count_new
 from app.services import change_tags, find_facet_values, get_decode_limits, open_searcher
 from indexer.collections.schema import FACETS
+from indexer.search.dates import parse_time
 
 MAX_ITEMS = 5_000  # of one request
 MAX_SELECTION_BYTES = 60 * MAX_ITEMS
@@ -32,6 +34,7 @@ def build_routes() -> Sequence[BaseRoute]:
         Route("/api/search", answer_with(search)),
         Route("/api/items/{collection}/{id}", answer_with(load_item)),
         Route("/api/facets", answer_with(find_values)),
+        Route("/api/new", answer_with(find_new)),
         Route("/api/votes", receive_votes, methods=["POST"]),
         Route("/api/tags", receive_tags, methods=["POST"]),
         Route("/api/uploads", receive_upload, methods=["POST"]),
@@ -71,6 +74,14 @@ def find_values(request: Request) -> Json:
         raise RequestError(f"key is one of {', '.join(FACETS)}.")
     values = find_facet_values(wanted.filters, open_searcher(wanted.collection), key, text)
     return {"values": describe_values(key, values)}
+
+
+def find_new(request: Request) -> Json:
+    """`GET /api/new?c=...&query=...&since=2026-11-29T08:30:00+00:00`: how many items are newer."""
+    since = parse_time(request.query_params.get("since"))
+    if since is None:
+        raise RequestError("since is a date and a time.")
+    return {"count": count_new(parse_search(request), since)}
 
 
 async def receive_votes(request: Request) -> Response:

@@ -143,7 +143,14 @@ def describe_folders(counts: Sequence[tuple[str, int]], wanted: FieldFilter = EM
     ]
     known = {node["value"] for node in _walk(tree)}
     others = [one for one in (*wanted.any_of, *wanted.none_of) if one not in known]
-    return [*tree, *({"value": one, "label": one, "count": None} for one in others)]
+    names = [*roots, *(one.removesuffix(SUBTREE) for one in others)]
+    return [
+        *tree,
+        *(
+            {"value": one, "label": _name_folder(one.removesuffix(SUBTREE), names), "count": None}
+            for one in others
+        ),
+    ]
 
 
 def _describe_node(node: FolderNode) -> Json:

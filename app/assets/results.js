@@ -1,5 +1,5 @@
 // The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
-import { Grid, make, makeText } from "./grid.js";
+import { Grid, make, makeIconButton, makeText } from "./grid.js";
 import { Selection, copy, editTags } from "./selection.js";
 import * as storage from "./storage.js";
 import { warn } from "./toast.js";
@@ -157,7 +157,9 @@ class Results {
       storage.keep(HEIGHT_KEY, Number(range.value));
       this.grid.setHeight(Number(range.value));
     });
-    return make("div", { class: "pl-head" }, make("span", { role: "status" }, this.data.status), range);
+    const link = makeIconButton("link", "Copy a link to this search", { class: "pl-icon" });
+    link.addEventListener("click", () => copy(new URL(`./?${this.data.address}`, document.baseURI).href));
+    return make("div", { class: "pl-head" }, make("span", { role: "status" }, this.data.status), link, range);
   }
 
   renderTile(hit) {

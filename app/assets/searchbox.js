@@ -1,11 +1,11 @@
 // The search box: it keeps its words, and takes pictures that are dropped or pasted on the page.
 import { make, makeIconButton } from "./grid.js";
+import { showHelp } from "./help.js";
 import { ask } from "./results.js";
-import * as storage from "./storage.js";
-import { warn } from "./toast.js";
+import { forget, isSaved, listRecent, listSaved, markSeen, remember, save } from "./saved.js";
+import { Start } from "./start.js";
+import { say, warn } from "./toast.js";
 
-const RECENT_KEY = "polylens-recent"; // in the browser's local storage
-const MAX_RECENT = 50;
 const MAX_SUGGESTIONS = 8;
 const mounted = new WeakMap();
 
@@ -35,11 +35,15 @@ class SearchBox {
     this.list = make("ul", { class: "pl-suggestions", id: "pl-suggestions", role: "listbox", hidden: "" });
     this.file = make("input", { type: "file", accept: "image/*", multiple: "", hidden: "" });
     this.plus = this.makeButton("add", "Add to this search", () => this.setAdding(!this.isAdding));
+    this.star = this.makeButton("star", "Save this search", () => this.toggleSaved());
+    const run = (words) => this.component.setTriggerValue("search", { words, mode: "replace" });
+    this.start = new Start({ run, open: (address) => this.component.setTriggerValue("search", { address }) });
     this.root = make("form", { class: "pl-searchbox", role: "search" }, this.input, this.list, this.file,
-      this.plus,
+      this.makeButton("help", "How to write a search", () => showHelp(run)),
+      this.star, this.plus,
       this.makeButton("picture", "Search with a picture", () => this.file.click()),
       makeIconButton("go", "Search", { type: "submit", class: "pl-go" }));
-    component.parentElement.replaceChildren(this.root);
+    component.parentElement.replaceChildren(this.root, this.start.root);
     this.drop = make("div", { class: "pl-drop", hidden: "" }, "Drop a picture to search with it");
     document.body.append(this.drop);
     this.listen();
@@ -60,6 +64,10 @@ class SearchBox {
     const isNew = data.query !== this.component.data.query || !this.shown;
     this.component = component;
     this.plus.hidden = !data.has_terms;
+    this.star.hidden = !data.label;
+    if (data.label) markSeen(data.query, data.now);
+    this.showSaved();
+    this.start.show(!data.label);
     if (isNew) {
       this.shown = true;
       this.setAdding(false);
@@ -129,6 +137,26 @@ class SearchBox {
     else this.component.setTriggerValue("search", { words, mode });
   }
 
+  showSaved() {
+    const { query } = this.component.data;
+    this.star.setAttribute("aria-pressed", isSaved(query));
+  }
+
+  toggleSaved() {
+    const { query, label, now } = this.component.data;
+    if (isSaved(query)) {
+      forget(query);
+      say("No longer saved", () => {
+        save(query, label, now);
+        this.showSaved();
+      });
+    } else {
+      save(query, label, now);
+      say("Saved in this browser: it is on the first page, with what is new");
+    }
+    this.showSaved();
+  }
+
   /** What is typed next is another part of the query. */
   setAdding(isAdding) {
     this.isAdding = isAdding;
@@ -161,12 +189,13 @@ class SearchBox {
 
   suggest() {
     const typed = this.input.value.trim().toLocaleLowerCase();
-    const recent = readRecent().map((text) => ({ text, kind: "recent" }));
-    const known = [...recent, ...this.component.data.suggestions];
+    const recent = listRecent().map((text) => ({ text, kind: "recent" }));
+    const saved = listSaved().map(({ address, label }) => ({ text: label, kind: "saved", address }));
+    const known = [...saved, ...recent, ...this.component.data.suggestions];
     const seen = new Set([typed]);
     const fitting = known.filter(({ text, kind }) => {
       const lower = text.toLocaleLowerCase();
-      if (seen.has(lower) || (!typed && kind !== "recent")) return false;
+      if (seen.has(lower) || (!typed && !["recent", "saved"].includes(kind))) return false;
       if (typed && !lower.split(/[\s/]+/).some((word) => word.startsWith(typed)) && !lower.startsWith(typed)) return false;
       seen.add(lower);
       return true;
@@ -213,7 +242,8 @@ class SearchBox {
 
   take(option) {
     this.hideSuggestions();
-    if (option.filter) this.component.setTriggerValue("search", { filter: option.filter });
+    if (option.address) this.component.setTriggerValue("search", { address: option.address });
+    else if (option.filter) this.component.setTriggerValue("search", { filter: option.filter });
     else {
       this.input.value = option.text;
       this.submit();
@@ -228,14 +258,4 @@ function isImage(file) {
 /** Other parts of the page take files of their own. */
 function isOtherTarget(element) {
   return Boolean(element.closest?.("[data-testid=stFileUploader]"));
-}
-
-function readRecent() {
-  const recent = storage.read(RECENT_KEY);
-  return Array.isArray(recent) ? recent.filter((text) => typeof text === "string") : [];
-}
-
-function remember(words) {
-  const recent = [words, ...readRecent().filter((text) => text !== words)];
-  storage.keep(RECENT_KEY, recent.slice(0, MAX_RECENT));
 }

@@ -1,4 +1,5 @@
 // What can be done with the selected items: a bar of buttons, with an undo for what changes them.
+import { openDialog } from "./dialog.js";
 import { make, makeIconButton } from "./grid.js";
 import { ask, post } from "./results.js";
 import { say, warn } from "./toast.js";
@@ -98,11 +99,8 @@ export function editTags(results, ids) {
     type: "text", list: "pl-known-tags", dir: "auto", maxlength: 100, autocomplete: "off", autofocus: "",
     "aria-label": "Add a tag", placeholder: "Add a tag",
   });
-  const close = makeIconButton("close", "Close", { class: "pl-close" });
   const title = ids.length === 1 ? "Tags" : `Tags of ${ids.length.toLocaleString()} items`;
   const form = make("form", {}, input, known, make("button", { class: "pl-action pl-primary" }, "Add"));
-  const dialog = make("dialog", { class: "pl-dialog", "aria-label": title },
-    make("h2", {}, title), close, list, form);
   const fill = () => {
     const counts = new Map();
     for (const id of ids) for (const tag of results.hit(id)?.tags ?? []) counts.set(tag, (counts.get(tag) ?? 0) + 1);
@@ -125,12 +123,8 @@ export function editTags(results, ids) {
     change({ add: [tag] }, `Tagged “${tag}”`);
   });
   input.addEventListener("input", () => suggestTags(results, input.value, known));
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // not for what is behind it
-  dialog.addEventListener("close", () => dialog.remove());
   fill();
-  document.body.append(dialog);
-  dialog.showModal();
+  const dialog = openDialog(title, "", list, form);
 }
 
 async function suggestTags(results, text, list) {

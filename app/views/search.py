@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import escape
 from pathlib import PurePath
+from urllib.parse import parse_qs
 
 import streamlit as st
 
 from app import components, results, state
 from app.facets import change_filters
 from app.media import thumbnail_url, upload_url
+from app.saved_searches import describe_search
 from app.services import MAX_FACET_VALUES, get_settings, list_facets, list_names, open_searcher
 from app.state import Search
 from app.views.messages import show_error
@@ -89,6 +92,8 @@ def _show_search_box(search: Search, searcher: Searcher) -> None:
             "query": search.address,
             "words": words,
             "has_terms": bool(search.terms),
+            "label": describe_search(search),
+            "now": datetime.now(UTC).isoformat(timespec="seconds"),
             "placeholder": PLACEHOLDER,
             "adding": "And also…",
             "focus": st.session_state.get(FOCUS_KEY, 0),
@@ -98,6 +103,9 @@ def _show_search_box(search: Search, searcher: Searcher) -> None:
     ).search
     if not given:
         return
+    if "address" in given:
+        saved = parse_qs(given["address"])
+        state.navigate(state.parse_params(lambda key: saved.get(key, [])))
     if "filter" in given:
         key, value = given["filter"]
         state.navigate(replace(search, terms=(), filters={key: FieldFilter((value,))}))

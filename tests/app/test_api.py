@@ -282,3 +282,18 @@ def test_a_page_of_a_search_finds_its_list_again(client):
         assert asked == []
     finally:
         del searcher.search
+
+
+def test_what_is_new_in_a_search_is_counted(client):
+    def count(since: str, query: str = "", **params) -> int | None:
+        address = {"c": "default", "query": query, "since": since, **params}
+        answer = client.get("/api/new", params=address)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["count"]
+
+    total = open_searcher("default").count()
+    assert count("2020-01-01T00:00:00+00:00") == total
+    assert 0 < count("2020-01-01T00:00:00Z", "cat") < 20, "those that are likely right"
+    assert count("2999-01-01T00:00:00+00:00", "cat") == 0
+    assert count("2020-01-01", w="added>=2020") is None
+    assert client.get("/api/new", params={"c": "default", "since": "x"}).status_code == 400

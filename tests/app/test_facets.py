@@ -69,7 +69,7 @@ def test_folders_are_a_tree():
     assert (first["value"], first["label"], first["count"]) == ("/in/a/**", "in/a", 3)
     assert [child["label"] for child in first["children"]] == ["b"]
     assert (second["value"], second["label"]) == ("/other/a", "other/a")
-    assert (gone["value"], gone["count"]) == ("/gone", None)
+    assert (gone["value"], gone["label"], gone["count"]) == ("/gone", "gone", None)
 
 
 def test_folders_of_one_name_are_told_apart():
