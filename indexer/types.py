@@ -290,6 +290,14 @@ class SkippedFile:
         return self.reason not in {"unsupported", "link-cycle"}
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence about a table or a folder whose captions are not all read as they are written."""
+
+    path: str
+    text: str
+
+
 SkipCallback: TypeAlias = "Callable[[SkippedFile], None]"
 
 
@@ -315,6 +323,9 @@ class IngestReport:
         lost: Files whose points the store has lost, and that this run could not read again: they
             are gone, have failed, or lie outside of its folders.
         skipped: What is unsupported or has failed, and why.
+        notes: What people should know about files of captions: names that fit no file, or not
+            exactly, and rows that were read otherwise than they are written.
+        passed_over: Kind -> how many files were found that are neither images nor texts.
         files: All files that were found.
         interrupted: Whether the run was stopped before its end.
         seconds: Time by stage, summed over threads, and in total.
@@ -332,6 +343,8 @@ class IngestReport:
     recovered: int = 0
     lost: tuple[str, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
+    notes: tuple[Note, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     files: int = 0
     interrupted: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)

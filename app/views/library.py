@@ -204,6 +204,12 @@ def _show_report(job: IngestJob) -> None:
         count = pluralize(len(report.lost), "file")
         st.warning(f"The store has lost {count} that could not be read again. Add their folder.")
         show_table([{"file": path} for path in report.lost])
+    if report.passed_over:
+        passed = ", ".join(pluralize(count, kind) for kind, count in report.passed_over.items())
+        st.caption(f"Passed over, neither pictures nor texts: {passed}")
+    if report.notes:
+        st.markdown("**Captions**")
+        show_table([{"file": note.path, "note": note.text} for note in report.notes])
     if report.skipped:
         st.markdown(f"**Skipped: {pluralize(len(report.skipped), 'file')}**")
         rows = [{"file": s.path, "reason": s.reason, "detail": s.detail} for s in report.skipped]

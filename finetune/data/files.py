@@ -20,8 +20,9 @@ from finetune.data.formats import Row, parse_row, to_row
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, SourcePairs
 from finetune.data.perceptual_hash import PerceptualHash, compute_hashes
 from finetune.errors import DataError
+from indexer.captions.delimited import iterate_delimited
 from indexer.captions.encoding import decode_text
-from indexer.captions.manifest import iterate_delimited, parse_json_row
+from indexer.captions.manifest import parse_json_row
 
 RowIterator = Iterator[tuple[str, Row]]
 """Yields rows with their position, such as "line 12"."""

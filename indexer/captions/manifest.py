@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import posixpath
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
-from io import StringIO
 from itertools import chain, repeat
 
+from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
+from indexer.captions.delimited import NoteCallback, ignore_note, iterate_delimited
 from indexer.captions.encoding import decode_text
 from indexer.captions.language import parse_language_tag
+from indexer.captions.matching import HOWS, NO_MATCH, Match, NameIndex, normalize_file_name
 from indexer.captions.normalize import (
     FileCaptions,
     Row,
@@ -29,31 +28,64 @@ MAX_BYTES = 1 << 30
 CAPTION_SOURCE = "manifest"
 
 
-@dataclass(frozen=True, slots=True)
 class Manifest:
-    """The rows of a table by the file that they describe, under its name in the table."""
+    """A table of captions.
 
-    rows: Mapping[str, list[Row]]
+    Attributes:
+        rows: The rows by the normalized name of the file that they describe.
+        written: Normalized name -> the name as it is written, where that differs.
+        notes: What was read otherwise than it is written.
+    """
 
-    def find(self, *names: str) -> list[Row]:
-        """Return the rows of the first of `names` that is in the table."""
-        for name in names:
-            rows = self.rows.get(normalize_file_name(name))
-            if rows:
-                return rows
-        return []
+    def __init__(
+        self,
+        rows: Mapping[str, list[Row]],
+        written: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.rows, self.written, self.notes = rows, written or {}, tuple(notes)
+
+    def find(self, names: Sequence[str], folder: str | None = None) -> Match:
+        """Return the rows that fit a file, by their normalized names.
+
+        Args:
+            names: Those that the file may have in the table, such as the relative one. Of those
+                that fit equally well the first counts.
+            folder: That of the table; a row may give the first name from a folder above it.
+        """
+        normalized = [normalize_file_name(name) for name in names]
+        match = next((Match((name,), "exact") for name in normalized if name in self.rows), None)
+        if match:
+            return match
+        matches = [self._index.find(name) for name in normalized]
+        if folder is not None:
+            matches.append(self._index.find_from_above(normalized[0], folder))
+        found = [match for match in matches if match.names]
+        return min(found, key=lambda match: HOWS.index(match.how), default=NO_MATCH)
+
+    @cached_property
+    def _index(self) -> NameIndex:
+        return NameIndex(self.rows)
 
 
 def parse_manifest(name: str, data: bytes) -> Manifest:
     """Parse the table called `name`; raises `ValueError` with a message for the user."""
-    rows_by_file: dict[str, list[Row]] = {}
-    for file, row in parse_rows(name, data):
-        rows_by_file.setdefault(normalize_file_name(file), []).append(row)
-    return Manifest(rows_by_file)
+    rows: dict[str, list[Row]] = {}
+    written: dict[str, str] = {}
+    notes: list[str] = []
+    for file, row in parse_rows(name, data, on_note=notes.append):
+        key = normalize_file_name(file)
+        rows.setdefault(key, []).append(row)
+        if key != file.strip():
+            written[key] = file.strip()
+    return Manifest(rows, written, notes)
 
 
 def parse_rows(
-    name: str, data: bytes, columns: Sequence[str] = FILE_COLUMNS
+    name: str,
+    data: bytes,
+    columns: Sequence[str] = FILE_COLUMNS,
+    on_note: NoteCallback = ignore_note,
 ) -> Iterator[tuple[str, Row]]:
     """Yield the file that each row names and the row's other columns.
 
@@ -61,6 +93,7 @@ def parse_rows(
         name: The table's name; its extension tells the format.
         data: The table's bytes.
         columns: Names of the column with the file; the first one present counts.
+        on_note: Called where a row is read otherwise than it is written.
 
     Raises:
         ValueError: The table cannot be read; the message is for the user.
@@ -70,20 +103,12 @@ def parse_rows(
     extension = name.lower().rpartition(".")[2]
     read_rows = MANIFEST_READERS.get(extension, read_delimited)
     column = None  # "" may be the name of one, as in the tables that pandas writes
-    for row in read_rows(decode_text(data), extension, columns):
+    for row in read_rows(decode_text(data), extension, columns, on_note):
         if column is None or column not in row:
             column = _find_file_column(row, columns)
         file = str(row[column] or "")
         if file.strip():
             yield file, {key: value for key, value in row.items() if key != column}
-
-
-def normalize_file_name(name: str) -> str:
-    """Return a file's name as a key: forward slashes, no ./, composed Unicode."""
-    plain = name.strip().replace("\\", "/")
-    if not plain.isascii():
-        plain = unicodedata.normalize("NFC", plain)
-    return posixpath.normpath(plain) if "/" in plain else plain
 
 
 def hash_rows(rows: Sequence[Row]) -> str:
@@ -104,57 +129,65 @@ def parse_caption_rows(rows: Iterable[Row], image_name: str) -> FileCaptions:
     return merge_file_captions(parts)
 
 
-def iterate_delimited(text: str, extension: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the cells of each row of CSV or TSV, the header included.
-
-    A .csv may be delimited by semicolons or tabs.
-
-    Raises:
-        ValueError: A row cannot be read; the message is for the user.
-    """
-    csv.field_size_limit(1 << 24)  # characters in a cell
-    first = text.partition("\n")[0]
-    delimiter = "\t" if extension == "tsv" else max(",;\t", key=first.count)
-    lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    start = 1
-    try:
-        for cells in lines:
-            yield start, cells
-            start = lines.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"line {lines.line_num}: {error}") from None
-
-
-def read_delimited(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
+def read_delimited(
+    text: str, extension: str, columns: Sequence[str], on_note: NoteCallback
+) -> Iterator[Row]:
     """Read the rows of CSV or TSV."""
-    lines = iterate_delimited(text, extension)
+    lines = iterate_delimited(text, extension, on_note)
     _, header = next(lines, (0, []))
-    if header:
-        _find_file_column(header, columns)
+    file_at = header.index(_find_file_column(header, columns)) if header else 0
     converters = [
         (name, str if name.lower() in columns or _holds_text(name) else _parse_number)
         for name in header
     ]
-    for _, cells in lines:
-        row = zip(converters, chain(cells, repeat("")), strict=False)  # pads short rows
+    for number, cells in lines:
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) > len(header):
+            joined = _join_text(cells, header, file_at)
+            on_note(
+                f"line {number}: {len(cells)} cells under {len(header)} columns; "
+                + ("the text was put together" if joined else "the last ones were left out")
+                + ": write a text with a delimiter in quotation marks"
+            )
+        else:
+            joined = None
+        fitted = chain(joined or cells, repeat(""))  # pads short rows
+        row = zip(converters, fitted, strict=False)
         yield {name: convert(cell) for (name, convert), cell in row}
 
 
-def read_json_lines(text: str, extension: str, columns: Sequence[str]) -> Iterator[Row]:
+def _join_text(cells: list[str], header: Sequence[str], file_at: int) -> list[str] | None:
+    """Put a text together that its own commas have cut; None if it is not clear which one."""
+    texts = [i for i, name in enumerate(header) if parse_caption_key(name)[0] in CAPTION_KEYS]
+    if len(texts) != 1:
+        return None
+    (at,) = texts
+    end = at + len(cells) - len(header) + 1
+    joined = [*cells[:at], ",".join(cells[at:end]), *cells[end:]]
+    files = [get_extension(row[file_at]) in IMAGE_EXTENSIONS for row in (joined, cells)]
+    return joined if files[0] or not files[1] else None
+
+
+def read_json_lines(
+    text: str, extension: str, columns: Sequence[str], on_note: NoteCallback
+) -> Iterator[Row]:
     """Read a JSON object a line; blank lines are ignored."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield parse_json_row(line, number)
 
 
-MANIFEST_READERS: Mapping[str, Callable[[str, str, Sequence[str]], Iterator[Row]]] = {
+Reader = Callable[[str, str, Sequence[str], NoteCallback], Iterator[Row]]
+
+MANIFEST_READERS: Mapping[str, Reader] = {
     "csv": read_delimited,
     "tsv": read_delimited,
     "jsonl": read_json_lines,
     "ndjson": read_json_lines,
 }
-"""Extension -> function of (text, extension, names of the column with the file) that yields the
-rows, or raises `ValueError`. A new format is one line here."""
+"""Extension -> function of (text, extension, names of the column with the file, callback for notes)
+that yields the rows, or raises `ValueError`. A new format is one line here."""
 
 
 def parse_json_row(line: str, number: int) -> Row:

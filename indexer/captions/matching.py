@@ -12,11 +12,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 How = Literal["exact", "form", "case", "folder"]
 """By what a name was matched: as it is, in another form (Unicode, backslashes, blanks), in other
 letter case, or with folders above in front of it."""
+
+HOWS: tuple[How, ...] = ("exact", "form", "case", "folder")
+"""The better one first."""
 
 HOW_WORDS: dict[How, str] = {
     "form": "in another form of Unicode, blanks or slashes",
@@ -48,10 +52,6 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = dict.fromkeys(names)
-        self._by_key: dict[str, list[str]] = {}
-        self._by_last: dict[str, list[str]] | None = None
-        for name in self._names:
-            self._by_key.setdefault(fold_name(name), []).append(name)
 
     def find(self, name: str) -> Match:
         """Return what fits `name`: exactly, in another form, or in other letter case."""
@@ -65,15 +65,25 @@ class NameIndex:
     def find_from_above(self, name: str, folder: str) -> Match:
         """Return the names that give the file `name` in `folder` from a folder above, or with the
         whole path that it had on another machine: `Photos/x.jpg` is `x.jpg` in `Photos`."""
-        if self._by_last is None:
-            self._by_last = {}
-            for known in self._names:
-                key = fold_name(known)
-                if "/" in key:
-                    self._by_last.setdefault(posixpath.basename(key), []).append(known)
         inner = fold_name(f"{posixpath.basename(folder.rstrip('/'))}/{name}")
         found = self._by_last.get(posixpath.basename(inner), [])
         return Match(tuple(n for n in found if f"/{fold_name(n)}".endswith(f"/{inner}")), "folder")
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for name in self._names:
+            names.setdefault(fold_name(name), []).append(name)
+        return names
+
+    @cached_property
+    def _by_last(self) -> dict[str, list[str]]:
+        """The names with folders, by their last part."""
+        names: dict[str, list[str]] = {}
+        for key, known in self._by_key.items():
+            if "/" in key:
+                names.setdefault(posixpath.basename(key), []).extend(known)
+        return names
 
 
 def normalize_file_name(name: str) -> str:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +22,14 @@ from indexer.captions.manifest import (
     parse_caption_rows,
     parse_manifest,
 )
+from indexer.captions.match_log import MatchLog
+from indexer.captions.matching import Match, fold_name
 from indexer.captions.normalize import FileCaptions, Row, merge_file_captions
 from indexer.captions.sidecar import parse_sidecar
-from indexer.captions.sidecar_names import match_sidecars
+from indexer.captions.sidecar_names import SidecarMatches, match_sidecars
 from indexer.errors import IndexerError, UnusableFileError
-from indexer.paths import display_path, leads_outside
-from indexer.types import SkipCallback, SkippedFile
+from indexer.paths import display_path, is_within, leads_outside
+from indexer.types import Note, SkipCallback, SkippedFile
 
 T = TypeVar("T")
 
@@ -35,13 +39,29 @@ MAX_CACHED_FOLDERS = 256
 MAX_FILE_BYTES = 1 << 30
 
 
+@dataclass(frozen=True, slots=True)
+class CaptionFolder:
+    """What a folder has for captions.
+
+    Attributes:
+        sidecars: Image -> its sidecars (name, stamp).
+        manifests: Paths of the tables.
+        rivals: Names that differ in letter case or the form of Unicode alone.
+    """
+
+    sidecars: Mapping[str, list[tuple[str, str]]]
+    manifests: Sequence[str]
+    rivals: frozenset[str]
+
+
 class CaptionResolver:
     """Finds and parses the sidecars and manifest rows of the files under `roots`, for one run.
 
-    Manifests apply to their folder and those below, up to the root. One `manifest` that the user
-    names applies to all files: its rows may name them by path or by bare file name. A caption file
-    that cannot be read is reported to `on_skip`, and its image goes without it. So is a link that
-    leads out of the folders `within`, if they are given.
+    Manifests apply to their folder and those below, up to the root, or to the outermost of `above`:
+    roots of earlier runs. One `manifest` that the user names applies to all files: its rows may
+    name them by path or by bare file name. A caption file that cannot be read is reported to
+    `on_skip`, and its image goes without it. So is a link that leads out of the folders `within`,
+    if they are given.
 
     It reads folders on this machine; a subclass lists and reads the files of another place.
     """
@@ -52,26 +72,48 @@ class CaptionResolver:
         on_skip: SkipCallback | None = None,
         manifest: Path | None = None,
         within: Sequence[str] | None = None,
+        above: Sequence[str] = (),
     ) -> None:
         self._within = within
         self._on_skip = on_skip or (lambda _: None)
         self._reported: set[str] = set()
+        self._log = MatchLog()
         real_roots = map(os.path.realpath, roots)
         self._roots = {r if os.path.isdir(r) else os.path.dirname(r) for r in real_roots}
-        self._list_folder = lru_cache(maxsize=MAX_CACHED_FOLDERS)(_list_folder)
+        self._above = self._roots | set(above)
+        self._find_top = lru_cache(maxsize=MAX_CACHED_FOLDERS)(self._find_outermost_root)
+        self._list_folder = lru_cache(maxsize=MAX_CACHED_FOLDERS)(self._scan_folder)
         self._read_manifest = lru_cache(maxsize=MAX_CACHED_FOLDERS)(
             lambda file: self._parse(file, parse_manifest, Manifest({}))
         )
         self._named_manifest = _load_named_manifest(manifest) if manifest else None
+        if self._named_manifest:
+            self._log.add_table(self._named_manifest[0])
 
     def list_sidecars(self, path: str) -> list[tuple[str, str]]:
         """Return the names of an image's sidecars, each with a stamp that changes when it does."""
         folder, name = os.path.split(path)
-        return self._list_folder(folder)[0].get(name, [])
+        return self._list_folder(folder).sidecars.get(name, [])
 
-    def list_manifests(self, folder: str) -> list[str]:
+    def list_manifests(self, folder: str) -> Sequence[str]:
         """Return the paths of the manifests in a folder."""
-        return self._list_folder(folder)[1]
+        return self._list_folder(folder).manifests
+
+    def has_rival(self, path: str) -> bool:
+        """Whether another name in its folder differs in letter case or form of Unicode alone."""
+        folder, name = os.path.split(path)
+        return name in self._list_folder(folder).rivals
+
+    def exists(self, folder: str, name: str) -> bool:
+        """Whether there is a file `name`, perhaps with folders in front, in `folder`."""
+        return os.path.lexists(os.path.join(folder, name.replace("\0", "")))
+
+    def iterate_names(self) -> Iterator[str]:
+        """Yield the names of all files under the roots, without their folders."""
+        for root in self._roots:
+            for _, folders, names in os.walk(root):
+                folders[:] = [folder for folder in folders if not folder.startswith(".")]
+                yield from names
 
     def read_file(self, file: str) -> bytes:
         """Return a caption file's bytes, b"" for an empty one; raises `ValueError`."""
@@ -106,24 +148,107 @@ class CaptionResolver:
             parts.append(parse_caption_rows(rows, name))
         return merge_file_captions(parts, self.compute_stamp(path)) if parts else FileCaptions()
 
+    def add_table(self, file: str) -> None:
+        """Note that there is a table, so that rows of it that fit no file are reported."""
+        self._log.add_table(file)
+
+    def list_notes(self) -> list[Note]:
+        """Return what people should know about the captions of all files looked up so far."""
+
+        def read(file: str) -> Manifest:
+            named = self._named_manifest
+            return named[1] if named and file == named[0] else self._read_manifest(file)
+
+        def exists(file: str, name: str) -> bool:
+            return self.exists(os.path.dirname(file), name)
+
+        notes = self._log.iterate_notes(read, exists)
+        return [Note(display_path(self.to_catalog_path(note.path)), note.text) for note in notes]
+
     def _find_rows(self, path: str) -> list[Row]:
         rows: list[Row] = []
         folder, name = os.path.split(path)
-        if self._named_manifest:
-            file, manifest = self._named_manifest
-            relative = os.path.relpath(path, os.path.dirname(file))
-            from_roots = [os.path.relpath(path, root) for root in sorted(self._roots)]
-            shown = self.to_catalog_path(path)
-            rows += manifest.find(shown, path, relative, *from_roots, name)
-        relative_name, whole_path = name, self.to_catalog_path(path)
+        shown, top = self.to_catalog_path(path), self._find_top(folder)
+        named = self._named_manifest
+        if named:
+            rows += self._find_named_rows(path, shown, *named)
+        relative_name = name
         while True:
             for file in self.list_manifests(folder):
-                if not self._named_manifest or file != self._named_manifest[0]:
-                    rows += self._read_manifest(file).find(relative_name, whole_path)
+                if not named or file != named[0]:
+                    manifest = self._read_manifest(file)
+                    match = manifest.find((relative_name, shown), folder)
+                    rows += self._accept(file, manifest, match, path)
+                    if any(is_within(folder, root) for root in self._roots):
+                        self._log.add_table(file)
             parent, last = os.path.split(folder)
-            if folder in self._roots or parent == folder:
+            if folder in {top, parent}:
                 return rows
             folder, relative_name = parent, f"{last}/{relative_name}"
+
+    def _find_named_rows(self, path: str, shown: str, file: str, manifest: Manifest) -> list[Row]:
+        folder, name = os.path.dirname(file), os.path.basename(path)
+        relative = [os.path.relpath(path, root) for root in (folder, *sorted(self._roots))]
+        match = manifest.find((*relative, shown, path), folder)
+        if not match.names:
+            match = manifest.find((name,))
+            if match.name and self._name_counts[fold_name(name)] > 1:
+                self._log.add_ambiguous(file, match.name, ["several files of this name"])
+                return []
+        return self._accept(file, manifest, match, path)
+
+    def _accept(self, file: str, manifest: Manifest, match: Match, path: str) -> list[Row]:
+        """Return the rows of a match, and note what it is; none where it is not clear."""
+        name = match.name
+        if name is None:
+            if match.names:
+                self._log.add_ambiguous(file, os.path.basename(path), match.names)
+                for candidate in match.names:
+                    self._log.add_used(file, candidate)
+            return []
+        if match.how in {"form", "case"} and self.has_rival(path):
+            return []  # the other file has this name, or has as little of it
+        self._log.add_used(file, name)
+        written = manifest.written.get(name, name)
+        how = match.how
+        if how == "exact" and not written.replace("\\", "/").endswith(os.path.basename(path)):
+            how = "form"
+        if how != "exact":
+            self._log.add_inexact(file, written, os.path.basename(path), how)
+        return manifest.rows[name]
+
+    @cached_property
+    def _name_counts(self) -> Counter[str]:
+        return Counter(map(fold_name, self.iterate_names()))
+
+    def _find_outermost_root(self, folder: str) -> str | None:
+        roots = (root for root in self._above if is_within(folder, root))
+        return min(roots, key=len, default=None)
+
+    def _scan_folder(self, folder: str) -> CaptionFolder:
+        try:
+            with os.scandir(folder) as listing:
+                entries = {entry.name: entry for entry in listing if entry.name[0] != "."}
+        except OSError:
+            return CaptionFolder({}, (), frozenset())  # the walk reports it
+        keys = Counter(map(fold_name, entries))
+        matches = match_sidecars(entries)
+        self.log_sidecars(folder, matches)
+        return CaptionFolder(
+            sidecars={
+                image: [(name, _stamp_entry(entries[name])) for name in names]
+                for image, names in matches.by_image.items()
+            },
+            manifests=sorted(os.path.join(folder, name) for name in entries if is_manifest(name)),
+            rivals=frozenset(name for name in entries if keys[fold_name(name)] > 1),
+        )
+
+    def log_sidecars(self, folder: str, matches: SidecarMatches) -> None:
+        """Note the sidecars in a folder whose names are not quite those of their images."""
+        for sidecar, image, how in matches.inexact:
+            self._log.add_inexact(folder, sidecar, image, how)
+        for sidecar, images in matches.ambiguous.items():
+            self._log.add_ambiguous(folder, sidecar, images)
 
     def _parse(self, file: str, parse: Callable[[str, bytes], T], default: T) -> T:
         """Read and parse a caption file; report it and return `default` if that fails."""
@@ -141,20 +266,6 @@ def is_manifest(name: str) -> bool:
     """Whether a file of this name in a folder is a table of captions."""
     stem, _, extension = name.lower().rpartition(".")
     return stem in MANIFEST_STEMS and extension in MANIFEST_READERS
-
-
-def _list_folder(folder: str) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
-    """Return the sidecars (name, stamp) of each image in a folder, and its manifests."""
-    try:
-        with os.scandir(folder) as listing:
-            entries = {entry.name: entry for entry in listing if entry.name[0] != "."}
-    except OSError:
-        return {}, []  # the walk reports it
-    sidecars = {
-        image: [(name, _stamp_entry(entries[name])) for name in names]
-        for image, names in match_sidecars(entries).by_image.items()
-    }
-    return sidecars, sorted(os.path.join(folder, name) for name in entries if is_manifest(name))
 
 
 def _stamp_entry(entry: os.DirEntry[str]) -> str:

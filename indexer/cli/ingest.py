@@ -133,6 +133,10 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
             f"the store has lost {pluralize(len(report.lost), 'file')} that this run could not "
             "read again; if they are in other folders, run: indexer ingest FOLDER"
         )
+    for note in report.notes if verbose else report.notes[:MAX_SHOWN]:
+        print_note(f"{note.path}: {note.text}")
+    if len(report.notes) > MAX_SHOWN and not verbose:
+        print_note(f"... and {len(report.notes) - MAX_SHOWN} more such notes; all of them: -v")
     stopped = "interrupted; " if report.interrupted else ""
     remaining = f", {report.remaining:,} not reached" if report.interrupted else ""
     print_line(
@@ -141,6 +145,9 @@ def print_report(report: IngestReport, errors: Path | None, *, verbose: bool) ->
         f"{pluralize(report.duplicates, 'duplicate')}, {report.unsupported:,} unsupported, "
         f"{report.failed:,} failed{remaining}; {report.removed:,} removed"
     )
+    if report.passed_over:
+        counts = ", ".join(pluralize(n, kind) for kind, n in report.passed_over.items())
+        print_line(f"passed over, neither images nor texts: {counts}")
 
 
 @app.command(epilog=PRUNE_EXAMPLES)

@@ -44,9 +44,9 @@ from indexer.ingest.refresh import TextRefresh
 from indexer.ingest.scan import Scan
 from indexer.ingest.types import DecodedFile, IngestOptions, StageTimer
 from indexer.ingest.write_stage import COMMIT_INTERVAL, WriteStage
-from indexer.paths import display_path
+from indexer.paths import display_path, is_local_file
 from indexer.sources import SourceSet
-from indexer.types import IngestProgress, IngestReport, SkippedFile
+from indexer.types import IngestProgress, IngestReport, Note, SkippedFile
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -91,12 +91,15 @@ def ingest(
         collection.lock_for_writing(),
         closing(Catalog(collection.index_dir / CATALOG_FILE)) as catalog,
     ):
+        caption_roots = tuple(root for root in catalog.list_roots() if is_local_file(root))
+        if coordinator:
+            coordinator.set_caption_roots(caption_roots)
         pipeline = _Pipeline(
             roots,
             collection,
             catalog,
             coordinator or embedder,
-            options or IngestOptions(),
+            replace(options or IngestOptions(), caption_roots=caption_roots),
             on_progress=on_progress,
             stop=stop or threading.Event(),
             former=former,
@@ -157,6 +160,7 @@ class _Pipeline:
         self._timer = StageTimer()
         self._started, self._last_progress = time.perf_counter(), 0.0
         self._skipped: list[SkippedFile] = []
+        self._notes: list[Note] = []
         self._in_flight: deque[_InFlight] = deque()
         self._done, self._total = 0, 0
         self._num_written, self._num_unread = 0, 0  # files
@@ -187,6 +191,8 @@ class _Pipeline:
         with self._timer("scan"):
             for path in scan.run(self._stop):
                 self._report_progress("scan", path=path)
+        if not self._stop.is_set():
+            self._notes = self._sources.list_notes()
         catalog.add_hosts(options.allowed_hosts)
         if not options.dry_run:
             catalog.commit()
@@ -344,6 +350,8 @@ class _Pipeline:
             recovered=self._catalog.count_recovered(),
             lost=tuple(map(display_path, self._list_lost())),
             skipped=tuple(self._skipped),
+            notes=tuple(self._notes),
+            passed_over=self._sources.count_passed_over(),
             files=usable + len(self._skipped) + remaining,
             interrupted=self._stop.is_set(),
         )

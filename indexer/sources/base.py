@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from indexer.captions.normalize import FileCaptions
 from indexer.errors import IndexerError, MissingExtraError, UnusableFileError
 from indexer.paths import is_web, redact_url
 from indexer.sources.http_client import HttpClient
-from indexer.types import SkipCallback
+from indexer.types import Note, SkipCallback
 
 IGNORED_NAMES = frozenset(
     {"@eaDir", "__MACOSX", "Thumbs.db", "$RECYCLE.BIN", "System Volume Information"}
@@ -47,12 +48,14 @@ class SourceOptions:
         follow_links: Follow symbolic links to folders.
         allowed_hosts: The hosts that rows of tables and lists may point to.
         within: Folders on this machine that no link may lead out of; None: links lead anywhere.
+        caption_roots: Folders of earlier runs: a table of captions there applies to all below.
     """
 
     manifest: Path | None = None
     follow_links: bool = False
     allowed_hosts: tuple[str, ...] = ()
     within: tuple[str, ...] | None = None
+    caption_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Source(ABC):
         root: How the catalog and payloads show the address, without credentials: an absolute path
             or a URL. A path in the source is `root` itself, or continues it with "/" or "#".
         is_folder: Whether the paths are files on this machine that can be looked up one by one.
+        passed_over: Kind -> how many files were found that are neither images nor texts.
     """
 
     is_folder = False
@@ -92,6 +96,7 @@ class Source(ABC):
         self._address, self._options = address, options or SourceOptions()
         self._on_skip = on_skip or (lambda _: None)
         self.root = redact_url(address)
+        self.passed_over: Counter[str] = Counter()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._address, self._options)
@@ -130,6 +135,10 @@ class Source(ABC):
     @abstractmethod
     def load_captions(self, path: str) -> FileCaptions:
         """Return everything written about a file; its `stamp` is `compute_stamp(path)`."""
+
+    def list_notes(self) -> list[Note]:
+        """Return what people should know about the captions of the files found so far."""
+        return []
 
     @abstractmethod
     def read(self, path: str, limits: DecodeLimits) -> bytes:

@@ -36,7 +36,8 @@ from indexer.sources.base import (
     identify_file,
     is_ignored,
 )
-from indexer.types import SkipCallback, SkippedFile
+from indexer.sources.passed_over import classify_other
+from indexer.types import Note, SkipCallback, SkippedFile
 
 PAGE_SIZE = 1000
 MAX_MTIME_NS = 9 * 10**18  # since 1970; an archive may claim any time
@@ -174,6 +175,13 @@ class ListedSource(Source):
                     continue
                 if kind:
                     yield SourceFile(path, entry.size, entry.mtime_ns, kind)
+                elif is_manifest(entry.name):
+                    self._captions.add_table(entry.path)
+                else:
+                    self.passed_over[classify_other(entry.name)] += 1
+
+    def list_notes(self) -> list[Note]:
+        return self._captions.list_notes()
 
     def compute_stamp(self, path: str) -> str:
         listing_path = self.to_listing_path(path)
@@ -214,11 +222,23 @@ class _ListedCaptions(CaptionResolver):
 
     def list_sidecars(self, path: str) -> list[tuple[str, str]]:
         siblings = {entry.name: entry for entry in self._listing.siblings(path)}
-        names = match_sidecars(siblings).by_image.get(path.rpartition("/")[2], [])
+        matches = match_sidecars(siblings)
+        self.log_sidecars(path.rpartition("/")[0] or "/", matches)
+        names = matches.by_image.get(path.rpartition("/")[2], [])
         return [(name, f"{name} {siblings[name].etag}") for name in names]
 
     def list_manifests(self, folder: str) -> list[str]:
         return self._listing.list_manifests(folder)
+
+    def has_rival(self, path: str) -> bool:
+        key = fold_name(path.rpartition("/")[2])
+        return sum(fold_name(entry.name) == key for entry in self._listing.siblings(path)) > 1
+
+    def exists(self, folder: str, name: str) -> bool:
+        return self._listing.get(f"{folder.rstrip('/')}/{name}") is not None
+
+    def iterate_names(self) -> Iterator[str]:
+        return (entry.name for group in self._listing for entry in group)
 
     def read_file(self, file: str) -> bytes:
         entry = self._listing.get(file)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from embedder.images.decode import DecodeLimits, read_file
 from embedder.images.formats import SNIFF_BYTES, detect_kind, unsupported_reason
 from indexer.captions.normalize import FileCaptions
-from indexer.captions.resolver import CaptionResolver
+from indexer.captions.resolver import CaptionResolver, is_manifest
 from indexer.captions.sidecar_names import match_sidecars
 from indexer.errors import IndexerError, UnusableFileError
 from indexer.paths import display_path, leads_outside
@@ -26,7 +26,8 @@ from indexer.sources.base import (
     identify_file,
     is_ignored,
 )
-from indexer.types import SkipCallback, SkippedFile
+from indexer.sources.passed_over import classify_other
+from indexer.types import Note, SkipCallback, SkippedFile
 
 LINK_OUTSIDE = "it leads out of the folders that may be read (library_roots)"
 
@@ -50,7 +51,11 @@ class LocalSource(Source):
         super().__init__(address, options, on_skip)
         self._visited = visited
         self._captions = captions or CaptionResolver(
-            [Path(address)], self._on_skip, self._options.manifest, self._options.within
+            [Path(address)],
+            self._on_skip,
+            self._options.manifest,
+            self._options.within,
+            self._options.caption_roots,
         )
 
     def check_readable(self) -> None:
@@ -62,8 +67,17 @@ class LocalSource(Source):
 
     def discover(self, part: SourcePart, on_skip: SkipCallback) -> Iterator[SourceFile]:
         options = self._options
-        walk = Walk(on_skip, options.follow_links, self._visited, options.within)
+        walk = Walk(on_skip, options.follow_links, self._visited, options.within, self._pass_over)
         return walk.run([Path(self.root)])
+
+    def list_notes(self) -> list[Note]:
+        return self._captions.list_notes()
+
+    def _pass_over(self, path: str, name: str) -> None:
+        if is_manifest(name):
+            self._captions.add_table(path)
+        else:
+            self.passed_over[classify_other(name)] += 1
 
     def compute_stamp(self, path: str) -> str:
         return self._captions.compute_stamp(path)
@@ -127,6 +141,7 @@ class Walk:
         visited: Folders of other walks, as (device, inode); with `follow_links` they are not
             walked again.
         within: Folders that no link may lead out of; None: links lead anywhere.
+        on_other: Called with the path and the name of a file that is neither an image nor a text.
     """
 
     def __init__(
@@ -135,8 +150,10 @@ class Walk:
         follow_links: bool = False,
         visited: set[tuple[int, int]] | None = None,
         within: Sequence[str] | None = None,
+        on_other: Callable[[str, str], None] = lambda path, name: None,
     ) -> None:
         self._on_skip, self._follow_links, self._within = on_skip, follow_links, within
+        self._on_other = on_other
         self._visited: set[tuple[int, int]] = set() if visited is None else visited
 
     def run(self, roots: Sequence[Path]) -> Iterator[SourceFile]:
@@ -163,7 +180,9 @@ class Walk:
         file = self._identify(path, name, status)
         if file:
             yield file
-        elif stat.S_ISREG(status.st_mode) and not unsupported_reason(name):
+        elif not stat.S_ISREG(status.st_mode):
+            self._report_irregular(path, status)
+        elif not unsupported_reason(name):
             self._report_skip(path, "unsupported", "neither an image nor a text")
 
     def _walk_folder(self, path: str, folders: list[str]) -> Iterator[SourceFile]:
@@ -206,6 +225,11 @@ class Walk:
         file = self._identify(entry.path, entry.name, status)
         if file:
             yield file
+        elif not stat.S_ISREG(status.st_mode):
+            if detect_kind(entry.name):
+                self._report_irregular(entry.path, status)
+        elif not unsupported_reason(entry.name):
+            self._on_other(entry.path, entry.name)
 
     def _identify(self, path: str, name: str, status: os.stat_result) -> SourceFile | None:
         is_regular = stat.S_ISREG(status.st_mode)
@@ -214,12 +238,14 @@ class Walk:
         except UnusableFileError as error:
             self._report_skip(path, error.reason, error.detail)
             return None
-        if kind and not is_regular:
-            types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-            file_type = types.get(stat.S_IFMT(status.st_mode), "a device")
-            self._report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
+        if not kind or not is_regular:
             return None
-        return SourceFile(path, status.st_size, status.st_mtime_ns, kind) if kind else None
+        return SourceFile(path, status.st_size, status.st_mtime_ns, kind)
+
+    def _report_irregular(self, path: str, status: os.stat_result) -> None:
+        types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        file_type = types.get(stat.S_IFMT(status.st_mode), "a device")
+        self._report_skip(path, "not-a-regular-file", f"{file_type}, not a file")
 
     def _is_first_visit(self, folder: str) -> bool:
         """Whether this walk has not seen `folder` before; links can lead to it twice."""

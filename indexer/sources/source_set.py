@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -34,7 +35,7 @@ from indexer.paths import (
 )
 from indexer.sources.base import Source, SourceOptions
 from indexer.sources.local import LocalSource, distinct_roots, resolve_root
-from indexer.types import SkipCallback
+from indexer.types import Note, SkipCallback
 
 Place = Literal["local", "web", "filesystem"]
 """This machine, http(s), or another file system that fsspec knows."""
@@ -116,7 +117,11 @@ class SourceSet:
         ]
         folders = distinct_roots([Path(source.root) for source in opened if source.is_folder])
         captions = CaptionResolver(
-            list(map(Path, folders)), on_skip, options.manifest, options.within
+            list(map(Path, folders)),
+            on_skip,
+            options.manifest,
+            options.within,
+            options.caption_roots,
         )
         visited: set[tuple[int, int]] = set()
         others = {source.root: source for source in opened if not source.is_folder}
@@ -160,6 +165,15 @@ class SourceSet:
             if root in self._by_root:
                 return self._by_root[root]
         return None
+
+    def list_notes(self) -> list[Note]:
+        """Return what people should know about the captions of the files found so far."""
+        return list(dict.fromkeys(note for source in self for note in source.list_notes()))
+
+    def count_passed_over(self) -> dict[str, int]:
+        """Return kind -> how many files were found that are neither images nor texts."""
+        counts = sum((source.passed_over for source in self), Counter[str]())
+        return dict(counts.most_common())
 
     def load_captions(self, path: str) -> FileCaptions:
         """Return everything written about a file."""

@@ -63,6 +63,11 @@ class Coordinator:
     def card(self) -> ModelCard:
         return self._job.index.card
 
+    def set_caption_roots(self, roots: tuple[str, ...]) -> None:
+        """See `SourceOptions.caption_roots`; before the workers start."""
+        options = replace(self._job.options, caption_roots=roots)
+        self._job = replace(self._job, options=options)
+
     def embed(self, inputs: Sequence[Input], role: Role, instruction: str | None = None) -> Vectors:
         with _translate_connection_errors(self._address):
             return self._ensure_pool().embed(inputs, role, instruction)

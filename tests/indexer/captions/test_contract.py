@@ -41,8 +41,9 @@ def test_a_sidecar_is_found_and_read(extension):
 def test_a_manifest_is_found_and_read(extension):
     name = f"captions.{extension}"
     assert is_manifest(name)
-    rows = parse_manifest(name, MANIFESTS[extension]).find("x.jpg")
-    assert texts(parse_caption_rows(rows, "x.jpg")) == ["a cat"]
+    manifest = parse_manifest(name, MANIFESTS[extension])
+    assert manifest.find(["x.jpg"]).name == "x.jpg"
+    assert texts(parse_caption_rows(manifest.rows["x.jpg"], "x.jpg")) == ["a cat"]
 
 
 @given(st.sampled_from(sorted(SIDECAR_PARSERS)), st.binary(max_size=400))

@@ -138,6 +138,29 @@ def test_when_and_where_an_image_was_taken(run, collection, folder, photo, color
     assert "taken" not in points["later.jpg"]
 
 
+def test_a_table_of_the_folder_applies_to_a_part_that_is_ingested_alone(run, collection, folder):
+    (folder / "captions.csv").write_text("file,caption\ndeep/c.webp,a cat\nz.jpg,nothing\n")
+    run()
+    assert [note.text for note in run.report.notes] == ["1 name fits no file, such as 'z.jpg'"]
+    for _ in range(2):
+        assert run(folder / "deep") == {"unchanged": 1}
+        captions = stored(collection)["c.webp"]["captions"]
+        assert [caption["text"] for caption in captions] == ["a cat"]
+        assert run.report.notes == ()
+
+
+def test_other_files_are_counted_by_kind(run, folder):
+    for name in ("a.mp4", "b.MOV", "c.pdf", "d.docx", "e.xyz", ".hidden.mp4", "a.jpg.json"):
+        (folder / name).write_text("{}")
+    run()
+    assert run.report.passed_over == {
+        "video": 2,
+        "PDF": 1,
+        "Office document": 1,
+        "other file": 1,
+    }
+
+
 def test_a_renamed_file_moves_without_embedding(run, collection, folder, colors):
     run()
     (folder / "a.jpg").rename(folder / "deep" / "renamed.jpg")

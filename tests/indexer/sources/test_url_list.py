@@ -74,6 +74,16 @@ def test_a_bad_url_is_skipped_alone(site, run, make_image, url):
     assert (result["added"], len(result["skipped"])) == (1, 2)
 
 
+def test_an_image_in_the_list_itself_is_skipped_alone(site, run, make_image):
+    uri = "data:image/png;base64," + "iVBORw0KGgo" * 500
+    site.pages |= {"/l.csv": f"url,caption\n{uri},x\n1.png,y\n".encode(), "/1.png": make_image(1)}
+    result = run(f"{site.url}/l.csv")
+    assert result["added"] == 1
+    (skip,) = run.report.skipped
+    assert (skip.reason, len(skip.path) < 200) == ("remote", True)
+    assert skip.detail == "only http and https are fetched, not data"
+
+
 def test_redirects_are_checked(site, other_site, run, make_image):
     secret = make_image(5)
     other_site.pages["/s.png"] = secret

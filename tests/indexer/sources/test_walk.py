@@ -310,3 +310,9 @@ def test_the_walk_streams(tmp_path):
     next(walking)
     touch(tmp_path / "2/b.jpg")  # seen, since that folder is not listed yet
     assert len(list(walking)) == 3
+
+
+def test_a_device_that_is_named_is_reported():
+    found, skips = walked(Path("/dev/null"))
+    assert (found, skips["null"].reason) == ([], "not-a-regular-file")
+    assert skips["null"].detail == "a device, not a file"
