@@ -26,7 +26,8 @@ def counts(answer: dict) -> dict[str, int]:
 
 def test_json_is_one_object(indexer, pictures):
     answer = indexer.json("ingest", pictures)
-    assert set(answer) == {*COUNTS, *REST, *LOSSES, "skipped", "files", "interrupted", "seconds"}
+    others = {"skipped", "notes", "passed_over", "files", "interrupted", "seconds"}
+    assert set(answer) == {*COUNTS, *REST, *LOSSES, *others}
     assert counts(answer) == {"added": 4}
     assert answer["skipped"] == []
     assert answer["files"] == 4
@@ -102,7 +103,18 @@ def test_the_counts_are_a_partition_of_the_files(indexer, pictures, photo):
     assert done.stdout == (
         "15 files: 0 added, 0 updated, 6 unchanged, 0 moved, 3 duplicates, 2 unsupported, "
         "4 failed; 0 removed\n"
+        "passed over, neither images nor texts: 1 other file\n"
     )
+
+
+def test_what_captions_were_not_read_as_written_is_said(indexer, pictures):
+    table = 'file,caption\nred.png,"open\nnone.png,x\n'
+    (pictures / "captions.csv").write_text(table)
+    (pictures / "film.mp4").write_bytes(b"film")
+    done = indexer("ingest", pictures)
+    assert "captions.csv: line 2: a quotation mark without its other half" in done.stderr
+    assert "captions.csv: 1 name fits no file, such as 'none.png'" in done.stderr
+    assert "passed over, neither images nor texts: 1 video" in done.stdout
 
 
 def test_unsupported_files_alone_are_no_failure(indexer, pictures):
