@@ -292,7 +292,7 @@ class SkippedFile:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence about a table or a folder whose captions are not all read as they are written."""
+    """A sentence about a file that was read, but not in all as it is written."""
 
     path: str
     text: str
@@ -323,8 +323,9 @@ class IngestReport:
         lost: Files whose points the store has lost, and that this run could not read again: they
             are gone, have failed, or lie outside of its folders.
         skipped: What is unsupported or has failed, and why.
-        notes: What people should know about files of captions: names that fit no file, or not
-            exactly, and rows that were read otherwise than they are written.
+        notes: What people should know about files that were read: names in tables of captions that
+            fit no file, or not exactly, rows that were read otherwise than they are written, and
+            images that lack their end.
         passed_over: Kind -> how many files were found that are neither images nor texts.
         files: All files that were found.
         interrupted: Whether the run was stopped before its end.

@@ -20,7 +20,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from embedder.errors import UnusableFileError
-from embedder.images.openers import DecodeLimits, count_frames, detect_format, open_image
+from embedder.images.openers import (
+    DecodeLimits,
+    count_frames,
+    detect_format,
+    lacks_end_marker,
+    open_image,
+)
 
 __all__ = [
     "DecodeLimits",
@@ -47,6 +53,7 @@ TRANSPOSE = {
 }
 
 DEFAULT_LIMITS = DecodeLimits()
+NO_END_MARKER = "its end marker is missing, and perhaps something after it; the image is whole"
 
 _large_image_lock = threading.Lock()
 
@@ -63,6 +70,7 @@ class DecodedImage:
         format: A key of `formats.EXTENSIONS_BY_FORMAT`.
         frame_count: Frames of an animation or pages of a TIFF, otherwise 1.
         metadata: What `read_metadata` returned; None without it.
+        note: What is wrong with a file that could be decoded all the same.
     """
 
     image: Image.Image
@@ -71,6 +79,7 @@ class DecodedImage:
     format: str
     frame_count: int
     metadata: Any = None
+    note: str = ""
 
 
 def read_file(path: str, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
@@ -124,7 +133,9 @@ def decode_image(
             metadata = read_metadata(source) if read_metadata else None
             image = to_upright_srgb(source, side)
         # Read after loading: Pillow rotates TIFF itself and drops the tag; so does libheif.
-        if _read_orientation(source) >= 5:
+        if format == "tiff":
+            width, height = source.size  # before, only what its tags say of rotation is known
+        elif _read_orientation(source) >= 5:
             width, height = height, width
         return DecodedImage(
             image=image,
@@ -133,6 +144,7 @@ def decode_image(
             format=format,
             frame_count=count_frames(source, data, format),
             metadata=metadata,
+            note=NO_END_MARKER if format == "jpeg" and lacks_end_marker(data) else "",
         )
 
 
@@ -212,7 +224,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     """Convert any mode to one of L, LA, RGB, RGBA, CMYK."""
     mode = image.mode
     if mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return Image.fromarray(_scale_16_bit(np.asarray(image)))
     if mode in {"I", "F"}:
         return Image.fromarray(_scale_to_uint8(np.asarray(image)))
     if mode == "La":
@@ -224,15 +236,31 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     return image.convert("L" if mode == "1" else "RGB")
 
 
+def _scale_16_bit(values: np.ndarray) -> np.ndarray:
+    """Map 16-bit values to uint8. Those of cameras and scanners may have 10 or 12 bits."""
+    high = int(values.max(initial=0))
+    shift = next((bits - 8 for bits in (8, 10, 12) if high < 1 << bits), 8)
+    return np.asarray(values >> shift).astype(np.uint8)
+
+
 def _scale_to_uint8(values: np.ndarray) -> np.ndarray:
-    """Map integers or floats of unknown range to uint8; 0-1, 0-255 and 0-65535 keep their black."""
+    """Map integers or floats of unknown range to uint8; usual ranges keep their black and white.
+
+    Beyond 255, the range is that of 10, 12 or 16 bits if half of it is used, or else what all but
+    the brightest values have.
+    """
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if low >= 0:
-        low, tops = 0.0, (1.0, 255.0, 65535.0)
-        high = next((top for top in tops if high <= top), high)
+        low = 0.0
+        if high <= 255.0:
+            high = 1.0 if high <= 1.0 else 255.0
+        else:
+            tops = (1023.0, 4095.0, 65535.0)
+            whole = (top for top in tops if top / 2 < high <= top)
+            high = next(whole, 0.0) or float(np.percentile(values, 99.5)) or high
     scale = 255.0 / (high - low) if high > low else 0.0
-    return np.asarray(np.rint((values - low) * scale), dtype=np.uint8)
+    return np.asarray(np.rint(np.clip((values - low) * scale, 0.0, 255.0)), dtype=np.uint8)
 
 
 def _flatten_on_white(image: Image.Image) -> Image.Image:

@@ -28,6 +28,7 @@ from embedder.images.formats import RAW_ADVICE, SVG_ADVICE, is_svg, sniff_format
 from embedder.images.png_text import unpack_long_chunks
 
 MAX_SCANS = 200  # of a progressive JPEG: decoding time grows with them, encoders write about 10
+END_PADDING = 4  # bytes in place of the end marker of a JPEG
 DNG_VERSION_TAG = 50706
 
 
@@ -69,6 +70,8 @@ def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.Imag
     for size in find_declared_sizes(data, format):
         limits.check_pixels(size)
     profile = None
+    if format == "jpeg" and lacks_end_marker(data):
+        data += bytes(END_PADDING)  # the decoder waits for bytes after the last pixels
     if format == "png":
         data, profile = unpack_long_chunks(data)
     source = OPENERS[format](BytesIO(data))
@@ -84,6 +87,11 @@ def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.Imag
     if format == "tiff" and DNG_VERSION_TAG in getattr(source, "tag_v2", ()):
         raise UnusableFileError("unsupported", RAW_ADVICE)
     return source
+
+
+def lacks_end_marker(data: bytes) -> bool:
+    """Whether a JPEG has no end marker after its last scan; its pixels may all be there."""
+    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def count_frames(source: ImageFile.ImageFile, data: bytes, format: str) -> int:

@@ -170,6 +170,7 @@ def _to_json(
         ],
         "repeated": merged.duplicates,
         "missing": merged.missing,
+        "inexact": [dict(zip(("path", "file", "how"), f, strict=True)) for f in merged.inexact],
         "damaged": merged.damaged,
     }
 
@@ -188,6 +189,8 @@ def _print_result(
     halves: TrainTestSplit | None,
 ) -> None:
     """Print counts by direction and language to stdout, the rest to stderr."""
+    from indexer.captions.matching import describe_matches
+
     parts = list(_list_parts(out, halves))
     counts = [_count_pairs(part) for part in (merged.pairs, *(part for _, _, part, _ in parts))]
     rows = [
@@ -201,6 +204,8 @@ def _print_result(
     for problem, paths in (("missing", merged.missing), ("damaged", list(merged.damaged))):
         title = f"left out the pairs of {len(paths)} x picture that is {problem}:"
         print_list(title, paths, MAX_PATHS_SHOWN, "--json lists them all")
+    for text in describe_matches(merged.inexact):
+        print_note(text)
     if merged.duplicates:
         print_note(f"left out {merged.duplicates} x duplicate pair")
     written = pluralize(len(merged.pairs), "pair")

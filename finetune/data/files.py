@@ -17,12 +17,17 @@ from typing import Any
 
 from embedder.files import write_file
 from finetune.data.formats import Row, parse_row, to_row
-from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, SourcePairs
+from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side, SourcePairs
 from finetune.data.perceptual_hash import PerceptualHash, compute_hashes
 from finetune.errors import DataError
 from indexer.captions.delimited import iterate_delimited
 from indexer.captions.encoding import decode_text
+from indexer.captions.find_file import find_file
 from indexer.captions.manifest import parse_json_row
+from indexer.captions.matching import How
+
+FoundFile = tuple[str, str, How]
+"""A path as it is written, the file that was found for it, and how."""
 
 RowIterator = Iterator[tuple[str, Row]]
 """Yields rows with their position, such as "line 12"."""
@@ -37,11 +42,13 @@ class MergedPairs:
     """The usable pairs.
 
     `missing`, `damaged`: paths of images whose pairs were dropped, the latter with the reason;
-    `duplicates`: repeated pairs that were dropped; `hashes`: perceptual hashes by path.
+    `inexact`: paths as they are written, the images found for them, and how; `duplicates`:
+    repeated pairs that were dropped; `hashes`: perceptual hashes by path.
     """
 
     pairs: list[Pair]
     missing: list[str]
+    inexact: list[FoundFile]
     damaged: dict[str, str]
     duplicates: int
     hashes: Mapping[str, PerceptualHash] = field(repr=False)
@@ -60,7 +67,7 @@ def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
     pairs = list(iter_pairs(path, images))
     if not pairs:
         raise DataError(f"there are no pairs in {path}")
-    _, missing = _drop_missing(pairs)
+    pairs, missing, _ = _drop_missing(pairs)
     if missing:
         raise DataError(
             f"{describe_missing(missing)}; pass their folder with --images, or drop their pairs: "
@@ -100,7 +107,8 @@ def merge_pairs(
     With `check` each image is decoded at a small size, otherwise it only has to exist. Raises
     `DataError` if an image cannot be read any more.
     """
-    usable, missing = _drop_missing(pair for source in sources for pair in source.pairs)
+    found = _drop_missing(pair for source in sources for pair in source.pairs)
+    usable, missing, inexact = found
     hashes: dict[str, PerceptualHash] = {}
     damaged: dict[str, str] = {}
     if check:
@@ -115,6 +123,7 @@ def merge_pairs(
     return MergedPairs(
         pairs=list(distinct.values()),
         missing=missing,
+        inexact=inexact,
         damaged=damaged,
         duplicates=len(usable) - len(distinct),
         hashes=hashes,
@@ -124,7 +133,8 @@ def merge_pairs(
 def describe_missing(missing: Sequence[str]) -> str:
     """Describe missing images: 12 pictures are missing, such as a.jpg, b.jpg, c.jpg."""
     count = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
-    return f"{count} missing, such as {', '.join(missing[:MAX_PATHS_SHOWN])}"
+    shown = (path if len(path) <= 200 else f"{path[:120]}…" for path in missing[:MAX_PATHS_SHOWN])
+    return f"{count} missing, such as {', '.join(shown)}"
 
 
 def find_tables(path: Path) -> list[tuple[Path, str]]:
@@ -175,18 +185,42 @@ def read_rows(table: Path) -> RowIterator:
         raise DataError(f"{table}: {reason}") from error
 
 
-def _drop_missing(pairs: Iterable[Pair]) -> tuple[list[Pair], list[str]]:
-    """Drop the pairs whose images do not exist; also returns the missing paths, sorted."""
+def _drop_missing(pairs: Iterable[Pair]) -> tuple[list[Pair], list[str], list[FoundFile]]:
+    """Drop the pairs whose images do not exist.
+
+    Returns:
+        The others; the missing paths, sorted; and the images whose names are not exact, which
+        replace those that are written.
+    """
     missing: set[str] = set()
+    inexact: dict[str, FoundFile] = {}
 
     @cache
-    def exists(path: str) -> bool:
-        found = Path(path).is_file()
-        if not found:
+    def find(path: str) -> str | None:
+        if os.path.isfile(path):  # noqa: PTH113 - False too for a name that is too long
+            return path
+        match = find_file(path)
+        if match.name is None or not Path(match.name).is_file():
             missing.add(path)
-        return found
+            return None
+        inexact[path] = (path, match.name, match.how)
+        return match.name
 
-    return _keep_usable(pairs, exists), sorted(missing)
+    def relocate(side: Side) -> Side:
+        found = find(side.image) if side.image else None
+        return replace(side, image=found) if found and found != side.image else side
+
+    relocated = (
+        replace(
+            pair,
+            query=relocate(pair.query),
+            positive=relocate(pair.positive),
+            negatives=tuple(map(relocate, pair.negatives)),
+        )
+        for pair in pairs
+    )
+    usable = _keep_usable(relocated, lambda path: find(path) is not None)
+    return usable, sorted(missing), list(inexact.values())
 
 
 def _keep_usable(pairs: Iterable[Pair], is_usable: Callable[[str], bool]) -> list[Pair]:

@@ -77,8 +77,12 @@ def ingest(
 ) -> None:
     """Index the images and texts of folders; unchanged files take almost no time."""
     from indexer.api import Collection
+    from indexer.cli._paths import match_manifest, match_path
     from indexer.cli._progress import show_progress, stop_on_signal
+    from indexer.paths import url_scheme
 
+    folders = [folder if url_scheme(folder) else match_path(folder) for folder in folders]
+    ingest_options["manifest"] = match_manifest(ingest_options["manifest"])
     with (
         Collection(config) as collection,
         stop_on_signal() as stop,

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -174,6 +174,7 @@ def search(
 ) -> None:
     """Find images and texts by text in any language, by images, or by both together."""
     from indexer.api import Collection
+    from indexer.cli._paths import match_path
     from indexer.paths import display_path
     from indexer.search.query_syntax import load_term, parse_arguments
     from indexer.types import QueryTerm
@@ -193,11 +194,13 @@ def search(
             operator = operator.replace(":", "=")
             quoted = shlex.quote(f"{key}{operator}{value}")
             print_note(f"{word} was read as text; a filter is: --where {quoted}")
+    terms = tuple(replace(t, image=match_path(t.image)) if t.image else t for t in terms)
+    image = [Path(match_path(str(path))) for path in image or []]
     with Collection(config.for_reading()) as collection:
         side = collection.card.image_side
-        parts: list[Part | Path] = [*(load_term(term, side) for term in terms), *(image or [])]
+        parts: list[Part | Path] = [*(load_term(term, side) for term in terms), *image]
         results = collection.search(parts, instruction=instruction, **page)
-    terms += tuple(QueryTerm(image=str(path)) for path in image or [])
+    terms += tuple(QueryTerm(image=str(path)) for path in image)
     print_results(terms, page, results, as_json=as_json, verbose=verbose)
 
 
@@ -215,12 +218,14 @@ def similar(
 ) -> None:
     """Find what is similar to an image or a text: one of the collection, or any image on disk."""
     from indexer.api import Collection
+    from indexer.cli._paths import match_path
     from indexer.search.query_syntax import parse_id
     from indexer.types import QueryTerm
 
+    id = parse_id(what)
+    what = match_path(what) if id is None else what
     with Collection(config.for_reading()) as collection:
         results = collection.similar(what, **page)
-    id = parse_id(what)
     term = QueryTerm(image=what) if id is None else QueryTerm(id=id)
     print_results([term], page, results, as_json=as_json, verbose=verbose)
 

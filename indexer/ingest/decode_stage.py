@@ -134,7 +134,9 @@ class DecodeStage:
                 thumbnail = encode_thumbnail(decoded.image)
                 write_thumbnail(folder, point_id, thumbnail)
         content = CatalogContent(file.content_id, 0, [base])
-        return DecodedFile(pending=pending, file=file, new_content=content, images=images)
+        return DecodedFile(
+            pending=pending, file=file, new_content=content, images=images, note=decoded.note
+        )
 
     def _decode_document(self, pending: SourceFile, file: CatalogFile, data: bytes) -> DecodedFile:
         with self._timer("decode"):

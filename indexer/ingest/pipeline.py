@@ -251,6 +251,7 @@ class _Pipeline:
         """Reconcile a batch with the catalog and the store, and start embedding it."""
         self._skip(item for item in batch if isinstance(item, SkippedFile))
         files = [item for item in batch if isinstance(item, DecodedFile)]
+        self._notes += [Note(display_path(f.file.path), f.note) for f in files if f.note]
         changes, orphans = collect_changes(files, self._catalog)
         touched = {change.content.id for change in changes} | {o.file.content_id for o in orphans}
         if any(plan.change.content.id in touched for b in self._in_flight for plan in b.plans):

@@ -88,7 +88,7 @@ class DecodedFile:
     """A file whose content is identified: the decode stage's output.
 
     A worker sends vectors in place of images: `text_vectors` has one for each text that it has
-    embedded.
+    embedded. `note` says what is wrong with a file that could be decoded all the same.
     """
 
     pending: SourceFile
@@ -97,6 +97,7 @@ class DecodedFile:
     images: tuple[Image, ...] = ()
     image_vector: Vector | None = None
     text_vectors: Mapping[str, Vector] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

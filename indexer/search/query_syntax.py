@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.errors import EmbedderError
+from embedder.images.formats import IMAGE_EXTENSIONS, SNIFF_BYTES, get_extension, sniff_format
 from indexer.errors import QueryError
 from indexer.types import Part, QueryTerm
 
@@ -47,7 +48,7 @@ WORD_PATTERN = re.compile(  # after blanks and the marks of bidirectional text
 )
 ESCAPED_PATTERN = re.compile(rf"\\([\\{CARETS}{QUOTES}])")
 POINT_PATTERN = re.compile(r"id:\S+")
-IMAGE_NAME_PATTERN = re.compile(
+IMAGE_NAME_PATTERN = re.compile(  # of these, a name alone says that an image is meant
     r"\.(jpe?g|png|webp|gif|avif|hei[cf]|tiff?|bmp|jp2|ppm|tga|ico)$", re.IGNORECASE
 )
 SAVED_PATTERN = re.compile(  # a time such as 12:30 is not a weight
@@ -239,7 +240,7 @@ def format_term(term: QueryTerm, *, with_weight: bool = False) -> str:
 
 def _may_be_image(term: QueryTerm, name: str) -> bool:
     is_upload = name.startswith(UPLOAD_PREFIX)
-    return is_upload or name == term.image or bool(IMAGE_NAME_PATTERN.search(name))
+    return is_upload or name == term.image or get_extension(name) in IMAGE_EXTENSIONS
 
 
 def _quote(text: str) -> str:
@@ -291,10 +292,25 @@ def parse_id(text: str) -> str | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether `name` is that of an image; a name with blanks only where there is such a file."""
-    if not IMAGE_NAME_PATTERN.search(name):
+    """Whether `name` is that of an image: by its usual extension, or because there is such a file
+    that is an image, by another extension of images or by its content. A name with blanks is one
+    only where there is such a file."""
+    extension = get_extension(name)
+    is_usual = bool(IMAGE_NAME_PATTERN.search(name))
+    if is_usual and not re.search(r"\s", name):
+        return True
+    path = os.path.expanduser(name)
+    if not (extension or "/" in name) or not os.path.isfile(path):  # noqa: PTH113
         return False
-    return not re.search(r"\s", name) or os.path.isfile(os.path.expanduser(name))  # noqa: PTH113
+    return extension in IMAGE_EXTENSIONS or _holds_image(path)
+
+
+def _holds_image(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return sniff_format(file.read(SNIFF_BYTES)) not in {None, "raw"}
+    except OSError:
+        return False
 
 
 def read_query_image(source: str | Path | Image, side: int = DEFAULT_IMAGE_SIDE) -> Image:

@@ -246,6 +246,48 @@ def test_floats_of_any_range_are_scaled(top):
     assert np.all(np.diff(np.sort(grey.reshape(-1)).astype(int)) <= 1), "no gap, nothing clipped"
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_fewer_bits_than_the_file_has_room_for(bits, dtype):
+    """As cameras and scanners write them: not black."""
+    values = np.linspace(0, 2**bits - 1, 64 * 64).reshape(64, 64).astype(dtype)
+    gray = np.asarray(decode_image(encoded(Image.fromarray(values), "TIFF"), side=64).image)[..., 0]
+    assert (gray.min(), gray.max()) == (0, 255)
+    assert abs(gray.mean() - 127.5) < 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_values_beyond_255_of_no_usual_range(dtype):
+    values = np.linspace(0, 300, 64 * 64).reshape(64, 64)
+    values[0, 0] = 1e6  # one hot pixel does not make the others black
+    data = encoded(Image.fromarray(values.astype(dtype)), "TIFF")
+    gray = np.asarray(decode_image(data, side=64).image)
+    assert abs(gray.mean() - 128) < 2
+
+
+def test_a_tiff_that_xmp_alone_turns_has_the_sides_of_the_image():
+    packet = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+     xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+     xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+    data = encoded(Image.new("RGB", (64, 48)), "TIFF", tiffinfo={700: packet})
+    found = decode_image(data, side=48)
+    assert (found.width, found.height) == found.image.size == (48, 64)
+
+
+def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded_with_a_note():
+    noise = Image.effect_noise((300, 200), 80).convert("RGB")
+    data = encoded(noise, "JPEG")
+    whole = decode_image(data, side=200)
+    assert whole.note == ""
+    cut = decode_image(data[:-2], side=200)
+    assert "end marker is missing" in cut.note
+    assert np.array_equal(np.asarray(whole.image), np.asarray(cut.image))
+    for size in (100, len(data) // 2):
+        with pytest.raises(UnusableFileError) as caught:
+            decode_image(data[:-size], side=200)
+        assert caught.value.reason == "truncated"
+
+
 def test_one_bit_and_palette_images():
     checks = Image.fromarray((np.indices((48, 64)).sum(0) % 2 * 255).astype(np.uint8)).convert("1")
     for format in ("PNG", "TIFF", "BMP", "GIF", "PPM"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -277,3 +278,34 @@ def test_half_a_surrogate_does_not_stop_the_reading(tmp_path):
     table.write_text('{"file": "x.jpg", "caption": "a \\ud83d cat"}\n', "utf-8")
     assert [pair.query.text for pair in read_pairs(table)] == ["a \ufffd cat"]
     assert write_pairs(tmp_path / "out.jsonl", read_pairs(table)) == 1
+
+
+def test_images_are_found_by_names_that_are_not_exact(tmp_path):
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    for name in ("caf\u00e9.jpg", "IMG_1.JPG", "x.jpg", "two.jpg", "Two.jpg"):
+        (folder / name).touch()
+    rows = {
+        "cafe\u0301.jpg": "form",
+        "img_1.jpg": "case",
+        "photos\\x.jpg": "folder",
+        "C:\\Users\\ann\\Photos\\x.jpg": "folder",
+        "x.jpg": None,
+    }
+    lines = [json.dumps({"file": name, "caption": name}) for name in rows]
+    (folder / "pairs.jsonl").write_text("\n".join(lines), "utf-8")
+    found = {pair.query.text: Path(pair.positive.image).name for pair in read_pairs(folder)}
+    names = ["caf\u00e9.jpg", "IMG_1.JPG", "x.jpg", "x.jpg", "x.jpg"]
+    assert found == dict(zip(rows, names, strict=True))
+    with (folder / "pairs.jsonl").open("a") as file:
+        file.write('\n{"file": "TWO.jpg", "caption": "which?"}')
+    with pytest.raises(DataError, match=r"1 picture is missing, such as .*TWO\.jpg"):
+        read_pairs(folder)
+
+
+def test_an_image_in_the_table_itself_is_missing(folder):
+    uri = "data:image/png;base64," + "A" * 5400
+    path = table(folder, "t.csv", f'file,caption\n"{uri}",a cat\n')
+    with pytest.raises(DataError, match=r"1 picture is missing") as caught:
+        read_pairs(path)
+    assert len(str(caught.value)) < 600

@@ -279,3 +279,29 @@ def test_a_query_opens_files_only_where_it_may(tmp_path, photo):
     assert (words.text, negative.weight) == (f"{path} at night", -1)
     first, words = parse_query(f"{path} at night", images=True)
     assert (first.image.size, words.text) == ((80, 60), "at night")
+
+
+@pytest.mark.parametrize("query", ["7:eleven", "1984: a book"])
+def test_numbers_before_a_colon_are_text(query):
+    assert parse_terms(query, is_image_name) == (QueryTerm(text=query),)
+
+
+OTHER_EXTENSIONS = ["jfif", "jpe", "mpo", "hif", "apng", "dib", "j2k", "pgm", "qoi", "avifs"]
+
+
+@pytest.mark.parametrize("extension", OTHER_EXTENSIONS)
+def test_every_extension_of_images_is_one_where_there_is_such_a_file(tmp_path, extension):
+    path = tmp_path / f"x.{extension.upper()}"
+    assert not is_image_name(str(path))
+    path.touch()
+    assert is_image_name(str(path))
+    term = QueryTerm(text=f"x.{extension}")
+    assert parse_terms(format_terms([term]), lambda name: name == term.text) == (term,)
+
+
+def test_a_file_with_another_name_is_an_image_by_its_content(tmp_path):
+    (tmp_path / "scan.001").write_bytes(b"GIF89a")
+    (tmp_path / "scan.002").write_bytes(b"a text")
+    assert is_image_name(str(tmp_path / "scan.001"))
+    assert not is_image_name(str(tmp_path / "scan.002"))
+    assert not is_image_name(str(tmp_path / "scan.003"))
