@@ -8,6 +8,19 @@ import streamlit as st
 
 from embedder.escaping import escape_cell, escape_markdown
 
+KEPT_KEY = "kept-error"  # in the session state
+
+
+def keep_error(error: Exception) -> None:
+    """Keep an error of a callback, which runs before the page, for `show_kept_error`."""
+    st.session_state[KEPT_KEY] = error
+
+
+def show_kept_error() -> None:
+    """Show the error that a callback kept, once."""
+    if error := st.session_state.pop(KEPT_KEY, None):
+        show_error(error)
+
 
 def show_error(error: Exception | str) -> None:
     """Show what went wrong, as it is written."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
 from app import components, state, votes
 from app.results import Page
 from app.state import Search
-from app.views.messages import show_error
+from app.views.messages import keep_error
 from indexer.errors import QueryError
 from indexer.search.query_syntax import format_terms
 
+KEY = "results"  # of the component, in the session state
 FOCUS_KEY = "focus-box"  # in the session state: how often the box was to get the focus
 _component = components.make_component("results")
 
@@ -25,8 +27,8 @@ def show_results(search: Search, page: Page, status: str) -> None:
         page: The first of them.
         status: How many there are, for people.
     """
-    shown = _component(
-        key="results",
+    _component(
+        key=KEY,
         data={
             "collection": search.collection,
             "query": format_terms(search.terms),
@@ -36,17 +38,19 @@ def show_results(search: Search, page: Page, status: str) -> None:
             "votes": votes.HELP if search.terms else "",
             "open": search.open_id,
         },
-        on_search_change=lambda: None,
+        on_search_change=partial(_take_search, search),
         on_refresh_change=lambda: None,  # it runs the page again, for the filters
     )
-    wanted = shown.search
-    if not wanted:
-        return
+
+
+def _take_search(search: Search) -> None:
+    """Write what is searched for from a result into the address, before the page is run for it."""
+    wanted = st.session_state[KEY].search
     try:
         terms = state.parse_typed(wanted["query"])
     except QueryError as error:
-        show_error(error)
+        keep_error(error)
         return
     if wanted.get("focus"):
         st.session_state[FOCUS_KEY] = st.session_state.get(FOCUS_KEY, 0) + 1
-    state.navigate(replace(search, terms=terms))
+    state.write_url(replace(search, terms=terms))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import PurePath
 from urllib.parse import parse_qs
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import components, results, state
 from app.facets import change_filters
@@ -17,7 +19,7 @@ from app.media import thumbnail_url, upload_url
 from app.saved_searches import describe_search
 from app.services import MAX_FACET_VALUES, get_settings, list_facets, list_names, open_searcher
 from app.state import Search
-from app.views.messages import show_error
+from app.views.messages import keep_error, show_error, show_kept_error
 from app.views.results import FOCUS_KEY, show_results
 from embedder.escaping import escape_markdown
 from indexer.errors import QueryError
@@ -28,6 +30,7 @@ from indexer.types import MATCH_WORDS, FieldFilter, QueryTerm, SearchResults
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_LABEL = 28  # characters of a chip
+BOX_KEY, FACETS_KEY = "box", "facets"  # of the components, in the session state
 PLACEHOLDER = "Describe it in any language, or drop a picture anywhere"
 
 _search_box = components.make_component("searchbox")
@@ -53,14 +56,21 @@ def show() -> None:
     with st.container(key="hero"):
         _show_search_box(search, searcher)
         _show_chips(search)
+    show_kept_error()
+    filters = _show_sidebar(search, names)
+    ranking = results.make_ranking_name()  # the counts of the filters are of the same list
     try:
-        ranking = results.make_ranking_name()  # the counts of the filters are of the same list
-        _show_sidebar(search, names, ranking)
         page = results.load_page(search, ranking=ranking)
     except QueryError as error:
         show_error(error)
         _offer_clearing(search)
-        return
+    else:
+        _show_page(search, page, searcher)
+    with filters:  # last, so that the results do not wait for the counts
+        _show_filters(search, ranking)
+
+
+def _show_page(search: Search, page: results.Page, searcher: Searcher) -> None:
     if page.hits:
         _show_notes(search, page.results)
         show_results(search, page, _describe_count(search, page, searcher))
@@ -86,8 +96,8 @@ def _describe_count(search: Search, page: results.Page, searcher: Searcher) -> s
 def _show_search_box(search: Search, searcher: Searcher) -> None:
     """Show the box, which keeps the words of the search; a new search replaces them."""
     words = format_terms([term for term in search.terms if term.text])
-    given = _search_box(
-        key="box",
+    _search_box(
+        key=BOX_KEY,
         data={
             "query": search.address,
             "words": words,
@@ -99,27 +109,32 @@ def _show_search_box(search: Search, searcher: Searcher) -> None:
             "focus": st.session_state.get(FOCUS_KEY, 0),
             "suggestions": _suggest(searcher),
         },
-        on_search_change=lambda: None,
-    ).search
-    if not given:
-        return
+        on_search_change=partial(_take_search, search),
+    )
+
+
+def _take_search(search: Search) -> None:
+    """Write the search that was typed into the address, before the page is run for it."""
+    given = st.session_state[BOX_KEY].search
     if "address" in given:
         saved = parse_qs(given["address"])
-        state.navigate(state.parse_params(lambda key: saved.get(key, [])))
+        state.write_url(state.parse_params(lambda key: saved.get(key, [])))
+        return
     if "filter" in given:
         key, value = given["filter"]
-        state.navigate(replace(search, terms=(), filters={key: FieldFilter((value,))}))
+        state.write_url(replace(search, terms=(), filters={key: FieldFilter((value,))}))
+        return
     images = [QueryTerm(image=UPLOAD_PREFIX + name) for name in given.get("images", ())]
     try:
         typed = state.parse_typed(given["words"])
     except QueryError as error:
-        show_error(error)
+        keep_error(error)
         return
     if given["mode"] == "add":
         kept = search.terms
     else:  # the pictures of the search have chips of their own
         kept = tuple(term for term in search.terms if not term.text)
-    state.navigate(replace(search, terms=(*kept, *images, *typed)))
+    state.write_url(replace(search, terms=(*kept, *images, *typed)))
 
 
 def _suggest(searcher: Searcher) -> list[dict[str, object]]:
@@ -184,26 +199,33 @@ def _label(term: QueryTerm, picture: str) -> str:
     return f"{sign}{escape_markdown(text)}{times}"
 
 
-def _show_sidebar(search: Search, names: list[str], ranking: str) -> None:
-    """Show the collection, the filters, and how to show the hits; a change is a new search."""
+def _show_sidebar(search: Search, names: list[str]) -> DeltaGenerator:
+    """Show the collection and how to show the hits; a change is a new search.
+
+    Returns the place of the filters.
+    """
     with st.sidebar:
         if len(names) > 1:
             chosen = st.selectbox("Collection", names, index=names.index(search.collection))
             if chosen != search.collection:
                 portable = tuple(term for term in search.terms if term.id is None)
                 state.navigate(Search(collection=chosen, terms=portable))
-        _show_filters(search, ranking)
+        filters = st.container()
         _show_display_options(search)
+    return filters
 
 
 def _show_filters(search: Search, ranking: str) -> None:
-    changed = _facets(
-        key="facets",
+    _facets(
+        key=FACETS_KEY,
         data={"address": search.address, "ranking": ranking},
-        on_filter_change=lambda: None,
-    ).filter
-    if changed:
-        state.navigate(change_filters(search, changed))
+        on_filter_change=partial(_take_filters, search),
+    )
+
+
+def _take_filters(search: Search) -> None:
+    """Write the filters that were chosen into the address, before the page is run for them."""
+    state.write_url(change_filters(search, st.session_state[FACETS_KEY].filter))
 
 
 def _show_display_options(search: Search) -> None:
