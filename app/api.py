@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from app import results, votes
 from app.facets import describe_facets, describe_values
+from app.file_manager import can_reveal
 from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
 from app.saved_searches import count_new
@@ -57,7 +58,8 @@ def load_item(request: Request) -> Json | None:
     except ValueError:
         return None
     name = request.path_params["collection"]
-    return results.describe_item(parse_search(request, name), id)
+    item = results.describe_item(parse_search(request, name), id)
+    return item and item | {"can_reveal": can_reveal(request)}
 
 
 def find_values(request: Request) -> Json:

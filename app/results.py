@@ -146,6 +146,7 @@ def describe_hit(search: Search, hit: Hit) -> Json:
         "match": hit.match,
         "query_match": hit.query_match,
         "duplicates": list(hit.duplicates),
+        "signature": hit.signature,
     }
 
 
@@ -167,6 +168,10 @@ def describe_item(search: Search, id: str) -> Json | None:
         ],
         "facts": list(_list_facts(payload)),
         "paths": payload.get("paths") or [],
+        "format": payload.get("format"),
+        "bytes": payload.get("bytes"),
+        "taken": payload.get("taken"),
+        "camera": payload.get("camera"),
         "reasons": _explain(search, id, payload, searcher),
         "vote": votes.load_votes(search).get(id, 0) if search.terms else 0,
     }

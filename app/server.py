@@ -18,7 +18,7 @@ import streamlit
 import uvicorn
 from starlette.middleware import Middleware
 
-from app import api, components, downloads, jobs, media
+from app import api, components, downloads, file_manager, jobs, media
 from app.access import LOCAL_HOSTS, LOGOUT_PATH, Access, AccessMiddleware, list_own_names
 from app.login import Login
 from app.permissions import Permissions, set_permissions
@@ -80,7 +80,7 @@ def run_server(
         LAYOUT,
         routes=[
             route
-            for module in (media, api, downloads, components)
+            for module in (media, api, downloads, file_manager, components)
             for route in module.build_routes()
         ],
         middleware=[Middleware(AccessMiddleware, access=access)],

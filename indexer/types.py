@@ -227,6 +227,7 @@ class Hit:
     query_match: QueryMatch | None = None
     explanation: Explanation = Explanation()
     strength: float | None = None
+    signature: str | None = None  # of an image: what it looks like, in 200 bytes
 
     @property
     def match(self) -> str | None:

@@ -59,6 +59,14 @@ export function makeText(name, attributes, { text, language }) {
   return make(name, { ...attributes, dir: "auto", lang: language }, text);
 }
 
+/** The title of a hit; a file's name has its extension at its end, whatever its letters are. */
+export function makeTitle(name, { title, name: file, language }) {
+  if (title !== file) return makeText(name, {}, { text: title, language });
+  const dot = file.lastIndexOf(".");
+  const [stem, extension] = dot > 0 ? [file.slice(0, dot), file.slice(dot)] : [file, ""];
+  return make(name, { class: "pl-name", dir: "ltr" }, make("bdi", { dir: "auto" }, stem), extension);
+}
+
 function findAspect(hit) {
   if (!hit.width || !hit.height) return TEXT_ASPECT;
   return Math.min(Math.max(hit.width / hit.height, MIN_ASPECT), MAX_ASPECT);

@@ -1,5 +1,7 @@
 // The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
-import { Grid, make, makeIconButton, makeText } from "./grid.js";
+import { compare } from "./compare.js";
+import { Grid, make, makeIconButton, makeText, makeTitle } from "./grid.js";
+import { makePlaceholder } from "./placeholder.js";
 import { Selection, copy, editTags } from "./selection.js";
 import * as storage from "./storage.js";
 import { warn } from "./toast.js";
@@ -167,10 +169,13 @@ class Results {
     if (hit.kind === "text") link.append(makeText("blockquote", { class: "pl-text" }, hit));
     else {
       const image = make("img", { src: hit.thumb, alt: "", loading: "lazy", decoding: "async" });
+      const placeholder = makePlaceholder(hit.signature);
+      if (placeholder) link.style.backgroundImage = `url(${placeholder})`;
       image.addEventListener("load", () => image.classList.add("pl-loaded"), { once: true });
+      image.addEventListener("transitionend", () => (link.style.backgroundImage = ""), { once: true });
       link.append(image);
     }
-    const caption = make("div", { class: "pl-caption" }, makeText("span", {}, { text: hit.title, language: hit.language }));
+    const caption = make("div", { class: "pl-caption" }, makeTitle("span", hit));
     // the line says which are weak
     if (hit.match && hit.match !== "weak") caption.append(make("span", { class: "pl-score" }, hit.match));
     const badges = [];
@@ -301,8 +306,19 @@ class Results {
       addWords: (item) => this.search(this.join(`id:${item.id}`), true),
       exclude: (item) => this.search(this.join(`-id:${item.id}`)),
       copyPath: (item) => copy(item.paths[0]),
+      compare: (ids) => compare(ids, (id) => this.load(id)),
+      reveal: (item) => this.reveal(item),
       editTags: (item) => editTags(this, [item.id]),
     };
+  }
+
+  /** Show the file in the file manager of the machine, which is this one. */
+  async reveal({ id, paths }) {
+    try {
+      await ask(`api/reveal?c=${this.data.collection}`, post({ id, path: paths[0] }));
+    } catch (error) {
+      warn(error.message);
+    }
   }
 
   /** The query of this page and another term. */

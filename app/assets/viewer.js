@@ -1,5 +1,5 @@
 // One item at full size, with what is known about it, over the page.
-import { make, makeIconButton, makeText } from "./grid.js";
+import { make, makeIconButton, makeText, makeTitle } from "./grid.js";
 
 const SWIPE = 60; // pixels
 const MAX_ZOOM = 8;
@@ -121,16 +121,20 @@ export class Viewer {
       action("Add words to this picture", actions.addWords),
       action("Not like this", actions.exclude));
     const files = make("div", { class: "pl-actions" }, action("Copy path", actions.copyPath));
+    if (item.can_reveal) files.append(action("Open folder", actions.reveal));
     if (item.original)
       files.prepend(make("a", { class: "pl-action", href: item.original, download: item.name }, "Download"));
     this.about.replaceChildren(...[
-      makeText("h2", {}, { text: item.title, language: item.language }),
+      makeTitle("h2", item),
       actions.makeThumbs(item), buttons, files,
       makeReasons(item.reasons), makeCaptions(item.captions), this.makeTags(item), makeFacts(item),
     ].filter(Boolean));
     const copies = this.source.hit(item.id)?.duplicates ?? [];
-    if (copies.length)
-      this.about.append(this.makeStrip(`Near-duplicates (${copies.length})`, copies.map(this.source.tile)));
+    if (copies.length) {
+      const strip = this.makeStrip(`Near-duplicates (${copies.length})`, copies.map(this.source.tile));
+      strip.append(make("div", { class: "pl-actions" }, action("Compare", () => actions.compare([item.id, ...copies]))));
+      this.about.append(strip);
+    }
     this.showSimilar(item.id);
   }
 
@@ -162,6 +166,12 @@ export class Viewer {
     const links = hits.map((hit) =>
       make("a", { href: `#open=${hit.id}`, "aria-label": hit.title },
         make("img", { src: hit.thumb, alt: "", loading: "lazy" })));
+    for (const link of links)
+      link.addEventListener("click", (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault(); // the link itself would be a step of the history
+        this.actions.open(link.hash.replace("#open=", ""));
+      });
     return make("section", {}, make("h3", {}, title), make("div", { class: "pl-strip" }, ...links));
   }
 

@@ -227,7 +227,9 @@ class Searcher:
 
     def _list_points(self, query: Query, where: models.Filter | None) -> SearchResults:
         page, more = self._lister.list_page(query.sort, where, query.offset, query.limit)
-        hits = tuple(Hit(r.id, 0.0, _shown(r.payload), {}) for r in page)
+        hits = tuple(
+            Hit(r.id, 0.0, _shown(r.payload), {}, signature=r.payload.get(SIGNATURE)) for r in page
+        )
         return SearchResults(hits, 0.0, None, more)
 
 
@@ -281,6 +283,7 @@ def _make_hit(
         found.query_match,
         explanation,
         None if math.isnan(strength) else strength,
+        payload.get(SIGNATURE),
     )
 
 

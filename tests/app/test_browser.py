@@ -157,6 +157,12 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address):
     until(browser, lambda: "has “猫”" in viewer.text)
     until(browser, lambda: "chelsea.jpg" in viewer.text)
     until(browser, lambda: "Similar" in viewer.text)
+    steps, first = browser.execute_script("return history.length"), browser.current_url
+    browser.execute_script("document.querySelector('.pl-strip a').click()")
+    until(browser, lambda: browser.current_url != first)
+    assert browser.execute_script("return history.length") == steps, "back closes the viewer"
+    browser.execute_script("location.hash = arguments[0]", first.partition("#")[2])
+    until(browser, lambda: "has “猫”" in viewer.text)
 
     press(browser, "Add words to this picture")
     until(browser, lambda: "query=%E7%8C%AB+id" in browser.current_url)
@@ -353,10 +359,15 @@ def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library
         subprocess.run(command, cwd=ROOT, check=True, timeout=120, capture_output=True)
 
     ingest = ("ingest", "--collection", "terminal")
-    run_indexer(*ingest, str(photo(tmp_path / "Naples" / "old.jpg", 4).parent))
+    arabic = "قطة برتقالية.jpg"
+    run_indexer(*ingest, str(photo(tmp_path / "Naples" / arabic, 4).parent))
     try:
         browser.get(f"{address}/?c=terminal")
-        until(browser, lambda: names(browser) == ["old.jpg"])
+        until(browser, lambda: names(browser) == [arabic])
+        name = find(browser, ".pl-caption .pl-name")[0]
+        stem = name.find_element(By.TAG_NAME, "bdi")
+        assert stem.value_of_css_property("direction") == "rtl"
+        assert stem.rect["x"] <= name.rect["x"] + 1, "the extension is at the end"
         run_indexer(*ingest, str(photo(tmp_path / "Rome, [2019]" / "new.jpg", 5).parent))
         browser.get(f"{address}/?c=terminal&w=name%3Dnew.jpg")
         until(browser, lambda: names(browser) == ["new.jpg"])
