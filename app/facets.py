@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import PurePath
 
 from app.json_routes import Json
 from app.results import make_ranking_name, rank_hits
 from app.services import MAX_FACET_VALUES, list_facets, sample_payloads
 from app.state import EMPTY, Search
-from indexer.collections.schema import FACETS
+from indexer.collections.schema import FACETS, TAKEN
+from indexer.search.dates import parse_date_range
 from indexer.search.filter_syntax import format_filters
 from indexer.search.filters import COLUMN_PREFIX, is_column
 from indexer.search.folders import SUBTREE, FolderNode, build_folder_tree
@@ -30,7 +32,7 @@ TITLES = {
     "camera": "Camera",
     "format": "Format",
 }
-OPTIONAL = ("languages", "tags", "camera")  # one value tells some points from the others
+OPTIONAL = ("year", "languages", "tags", "camera")  # one value tells some points from the others
 MAX_COLUMNS = 8  # of the user's own that are facets
 
 
@@ -43,8 +45,8 @@ def describe_facets(search: Search, searcher: Searcher, ranking: str | None = No
         ranking: The ranked list of the page; see `load_page`.
 
     Returns:
-        `facets`; `of`: the number of best results that they count, None for all; and `others`, the
-        filters that no facet shows.
+        `facets`; `of`: the number of best results that they count, None for all; `days`: the first
+        and the last day that are chosen; and `others`, the filters that no facet shows.
     """
     described, of = [], None
     if search.terms:
@@ -68,12 +70,16 @@ def describe_facets(search: Search, searcher: Searcher, ranking: str | None = No
             found = count_values(beside, key)
         elif is_column(key):
             found = count_values(payloads, key)
+        has_days = key == "year" and TAKEN in search.filters
+        if has_days:
+            found = count_years(search, searcher, ranking)
         if key == "folder":
             values = describe_folders(found, wanted)
         else:
             values = describe_values(key, found[:MAX_FACET_VALUES], wanted)
         is_tree = any(value.get("children") for value in values)
-        if len(values) > 1 or is_tree or wanted != EMPTY or (values and key in OPTIONAL):
+        is_useful = len(values) > 1 or is_tree or (values and key in OPTIONAL) or has_days
+        if is_useful or wanted != EMPTY:
             described.append(
                 {
                     "key": key,
@@ -84,7 +90,22 @@ def describe_facets(search: Search, searcher: Searcher, ranking: str | None = No
                     "none": list(wanted.none_of),
                 }
             )
-    return {"facets": described, "of": of, "others": describe_others(search, columns)}
+    return {
+        "facets": described,
+        "of": of,
+        "days": describe_days(search.filters) or ["", ""],
+        "others": describe_others(search, columns),
+    }
+
+
+def count_years(search: Search, searcher: Searcher, ranking: str | None) -> list[tuple[str, int]]:
+    """The years of all results that there would be without a choice of days or years."""
+    without = search.with_filter(TAKEN, EMPTY)
+    year = replace(search.filters.get("year", EMPTY), any_of=())
+    without = without.with_filter("year", year)
+    if search.terms:
+        return count_values(list_payloads(without, ranking), "year")
+    return list_facets(without.filters, searcher).get("year", [])
 
 
 def list_payloads(search: Search, ranking: str | None) -> list[Payload]:
@@ -178,8 +199,23 @@ def _name_folder(folder: str, folders: Sequence[str]) -> str:
     return folder
 
 
+def describe_days(filters: Filters) -> list[str] | None:
+    """The first and the last day on which images were taken that pass the filters, "" for none;
+    None for a filter that is not a range of days."""
+    wanted = filters.get(TAKEN, EMPTY)
+    if wanted.none_of or len(wanted.any_of) != 1:
+        return None
+    dates = parse_date_range(wanted.any_of[0])
+    if dates is None:
+        return None
+    first = f"{dates['gte']:%Y-%m-%d}" if "gte" in dates else ""
+    last = f"{dates['lt'] - timedelta(days=1):%Y-%m-%d}" if "lt" in dates else ""
+    return [first, last]
+
+
 def describe_others(search: Search, columns: Sequence[str] = ()) -> list[Json]:
     """The filters of the address that no facet shows, so that they can be removed."""
+    shown = () if describe_days(search.filters) is None else (TAKEN,)
     return [
         {
             "key": key,
@@ -187,7 +223,7 @@ def describe_others(search: Search, columns: Sequence[str] = ()) -> list[Json]:
             "text": format_filters({key: FieldFilter(**{side: values})})[0],
         }
         for key, wanted in search.filters.items()
-        if key not in TITLES and key not in columns
+        if key not in TITLES and key not in columns and key not in shown
         for side, values in (("any_of", wanted.any_of), ("none_of", wanted.none_of))
         if values
     ]

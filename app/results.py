@@ -14,15 +14,20 @@ from app.json_routes import Json
 from app.media import original_url, thumbnail_url
 from app.services import open_searcher
 from app.state import Search
+from embedder.cli.console import pluralize
+from indexer.collections.schema import ADDED, TAKEN
 from indexer.errors import QueryError
 from indexer.ingest.time_and_place import get_taken
+from indexer.search.dates import parse_time
 from indexer.search.explanation import NO_REASON, format_reason
-from indexer.search.searcher import Searcher
+from indexer.search.searcher import MAX_SORTED, Searcher
+from indexer.search.sorting import DATE_ORDERS
 from indexer.types import Caption, FieldFilter, Hit, Payload, SearchResults
 
 PAGE_SIZE = 60
 MAX_PAGE_SIZE = 1_000
 FIRST_RANKED = 120  # hits that are ranked for a first page
+NEAREST_HITS = 20  # that are shown at first where nothing matches
 MAX_RANKED = 3_000  # of a query; whoever wants more says more
 EXCERPT_LENGTH = 260  # characters of a text
 TAIL_HEADING = "Less likely"
@@ -43,6 +48,7 @@ class Page:
         hits: What the grid shows of each hit.
         headings: Lines between the hits: index in the whole list -> text.
         more: Whether there is a next page.
+        is_paused: Whether it is shown on demand alone, as what follows is less and less alike.
         ranking: Names the ranked list that the next pages are of.
         results: What the search answered, of the first page.
     """
@@ -50,6 +56,7 @@ class Page:
     hits: list[Json]
     headings: Mapping[int, str]
     more: bool
+    is_paused: bool
     ranking: str
     results: SearchResults
 
@@ -59,6 +66,7 @@ class Page:
             "hits": self.hits,
             "headings": {str(index): text for index, text in self.headings.items()},
             "more": self.more,
+            "paused": self.is_paused,
             "ranking": self.ranking,
         }
 
@@ -73,7 +81,8 @@ class RankedHits:
     def __init__(self, search: Search, searcher: Searcher) -> None:
         self._search, self._searcher = search, searcher
         self._lock = threading.Lock()
-        self.first = searcher.search(search.to_query(limit=FIRST_RANKED))
+        limit = FIRST_RANKED if search.order == "strength" else MAX_SORTED
+        self.first = searcher.search(search.to_query(limit=limit))
         self.hits = list(self.first.hits)
         self._more = self.first.has_more
         # afterwards a weaker hit may come before a stronger one: the line is drawn once
@@ -114,8 +123,11 @@ def load_page(
     searcher = open_searcher(search.collection)
     ranking = ranking or make_ranking_name()
     headings: dict[int, str] = {}
+    is_paused = False
     if search.terms:
         ranked = rank_hits(search, ranking)
+        if ranked.first.matches is False and not offset:
+            limit, is_paused = min(limit, NEAREST_HITS), True
         hits, more = ranked.load(offset, limit)
         first = ranked.first
         if ranked.tail is not None and offset <= ranked.tail < offset + limit:
@@ -125,7 +137,39 @@ def load_page(
         hits, more = list(first.hits), first.has_more
     voted = votes.load_votes(search) if search.terms else {}
     described = [describe_hit(search, hit) | {"vote": voted.get(hit.id, 0)} for hit in hits]
-    return Page(hits=described, headings=headings, more=more, ranking=ranking, results=first)
+    return Page(
+        hits=described,
+        headings=headings,
+        more=more,
+        is_paused=is_paused,
+        ranking=ranking,
+        results=first,
+    )
+
+
+def describe_total(search: Search, page: Page, count: int | None) -> str:
+    """Say how many there are, as far as that is known, for people.
+
+    Args:
+        search: What is shown.
+        page: Its first page.
+        count: Of a list without a query: how many items there are.
+
+    Returns:
+        The words; `{n}` in them stands for the number of hits that are shown.
+    """
+    found = page.results
+    if not search.terms:
+        return pluralize(count or 0, "item")
+    if found.total is not None:
+        if found.matches:
+            return f"{pluralize(found.total, 'likely result')}; weaker ones are left out"
+        return f"The {'best' if found.matches is None else 'closest'} {found.total:,}"
+    if found.matches is False:
+        return "The closest {n}"
+    if found.num_strong:
+        return f"About {pluralize(found.num_strong, 'strong result')}"
+    return "The best {n}" if page.more else "{n} results"
 
 
 def make_ranking_name() -> str:
@@ -145,9 +189,19 @@ def describe_hit(search: Search, hit: Hit) -> Json:
     return _describe(search, hit.id, hit.payload) | {
         "match": hit.match,
         "query_match": hit.query_match,
+        "date": _find_date(search, hit.payload),
         "duplicates": list(hit.duplicates),
         "signature": hit.signature,
     }
+
+
+def _find_date(search: Search, payload: Payload) -> str | None:
+    """The date that a hit has its place by, as exact as it is known."""
+    if search.order not in DATE_ORDERS:
+        return None
+    key, _ = DATE_ORDERS[search.order]
+    taken = get_taken(payload) if key == TAKEN else None
+    return taken.date if taken else payload.get(key)
 
 
 def describe_item(search: Search, id: str) -> Json | None:
@@ -252,11 +306,17 @@ def _make_sentence(phrase: str) -> str:
     return phrase[:1].upper() + phrase[1:]
 
 
+def _format_added(payload: Payload) -> str:
+    date = parse_time(payload.get(ADDED))
+    return f"{date:%Y-%m-%d %H:%M} UTC" if date else ""
+
+
 def _list_facts(payload: Payload) -> list[tuple[str, str]]:
     size = f"{payload['width']} × {payload['height']}" if "width" in payload else ""
     kilobytes = f"{payload['bytes'] / 1000:,.0f} kB" if "bytes" in payload else ""
     facts = {
         "Taken": _format_taken(payload),
+        "Added": _format_added(payload),
         "Camera": payload.get("camera", ""),
         "Size": " · ".join(filter(None, [size, kilobytes, payload.get("format", "")])),
         **payload.get("meta", {}),

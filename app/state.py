@@ -1,9 +1,9 @@
 """What the Search page shows, and how its address says so.
 
 The address has `c` (the collection), `query` (the terms as they are typed), `w` for each filter,
-`mix` (diversity), `all` (near-duplicates too) and `least` (the weakest match). The item that is
-open is behind the `#`, as that needs no search. Links of version 0.1.0 have `open` for it, and a
-`q` for each term.
+`mix` (diversity), `all` (near-duplicates too), `least` (the weakest match) and `sort` (the order).
+The item that is open is behind the `#`, as that needs no search. Links of version 0.1.0 have `open`
+for it, and a `q` for each term.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -27,7 +28,7 @@ from indexer.search.query_syntax import (
     parse_saved_term,
     parse_terms,
 )
-from indexer.types import MATCH_WORDS, FieldFilter, Filters, Part, Query, QueryTerm
+from indexer.types import MATCH_WORDS, FieldFilter, Filters, Part, Query, QueryTerm, SortOrder
 
 EMPTY = FieldFilter()
 GetAll = Callable[[str], Sequence[str]]
@@ -44,18 +45,20 @@ class Search:
     diversity: float = 0.0
     fold: bool = True
     least: str = ""  # a word of `MATCH_WORDS`: the weakest match to show; "": all
+    sort: SortOrder | None = None  # None: the best first, and without a query the newest
     open_id: str = field(default="", compare=False)
 
     @property
     def params(self) -> dict[str, list[str]]:
         """The parameters of the address, without the defaults."""
-        params = {
+        params: dict[str, list[str]] = {
             "c": [self.collection],
             "query": [format_terms(self.terms)],
             "w": format_filters(self.filters),
             "mix": [f"{self.diversity:g}" if self.diversity else ""],
             "all": ["" if self.fold else "1"],
             "least": [self.least],
+            "sort": [self.sort or ""],
         }
         return {key: values for key, values in params.items() if any(values)}
 
@@ -64,6 +67,11 @@ class Search:
         """The parameters as a query string."""
         return urlencode(self.params, doseq=True)
 
+    @property
+    def order(self) -> SortOrder:
+        """The order of the hits."""
+        return self.sort or ("strength" if self.terms else "newest")
+
     def to_query(self, *, limit: int, offset: int = 0) -> Query:
         """Raises `QueryError`."""
         return Query(
@@ -71,21 +79,23 @@ class Search:
             filters=self.filters,
             limit=limit,
             offset=offset,
-            diversity=self.diversity,
+            diversity=self.diversity if self.order == "strength" else 0.0,
             group_duplicates=self.fold,
             min_strength=MATCH_WORDS.get(self.least, 0.0),
+            sort=self.order,
         )
+
+    def with_terms(self, terms: Sequence[QueryTerm]) -> Search:
+        """The search for something else; the order of a list without a query is not kept."""
+        return replace(self, terms=tuple(terms), sort=self.sort if self.terms and terms else None)
 
     def with_filter(self, key: str, wanted: FieldFilter) -> Search:
         """The search with another filter of the field `key`."""
         filters = {**self.filters, key: wanted}
         return replace(self, filters={k: v for k, v in filters.items() if v != EMPTY})
 
-    def add_terms(self, *terms: QueryTerm) -> Search:
-        return replace(self, terms=(*self.terms, *terms))
-
     def replace_term(self, index: int, *terms: QueryTerm) -> Search:
-        return replace(self, terms=(*self.terms[:index], *terms, *self.terms[index + 1 :]))
+        return self.with_terms((*self.terms[:index], *terms, *self.terms[index + 1 :]))
 
 
 def parse_typed(text: str) -> tuple[QueryTerm, ...]:
@@ -128,8 +138,14 @@ def parse_params(get_all: GetAll) -> Search:
         diversity=min(1.0, max(0.0, _parse_number(get("mix")))),
         fold=get("all") != "1",
         least=get("least") if get("least") in MATCH_WORDS else "",
+        sort=parse_order(get("sort")),
         open_id=parse_id(get("open")) or "",
     )
+
+
+def parse_order(text: str) -> SortOrder | None:
+    """The order that is called so; None for another text."""
+    return next((order for order in get_args(SortOrder) if order == text), None)
 
 
 def _read_terms(query: str | None, saved: Sequence[str]) -> tuple[QueryTerm, ...]:

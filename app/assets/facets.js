@@ -1,4 +1,5 @@
 // The filters: the values of each facet with their counts, to be chosen or left out.
+import { makeDates } from "./dates.js";
 import { make, makeIconButton } from "./grid.js";
 import { ask } from "./results.js";
 
@@ -43,14 +44,16 @@ class Facets {
     if (ranking === this.ranking) this.show(answer);
   }
 
-  show({ facets, others, of }) {
+  show({ facets, others, of, days }) {
     const { component } = this;
     const focused = document.activeElement?.dataset?.focus;
-    const parts = facets.map((facet) => this.makeFacet(facet));
+    const change = (filter) => component.setTriggerValue("filter", filter);
+    const parts = facets.map((facet) =>
+      facet.key === "year" ? this.makeYears(facet, days, change) : this.makeFacet(facet));
     if (others.length) parts.push(this.makeOthers(others));
     if (of !== null && facets.length)
       parts.unshift(make("p", { class: "pl-quiet" }, `Among the best ${of.toLocaleString()} results`));
-    const isFiltered = others.length || facets.some(({ any, none }) => any.length || none.length);
+    const isFiltered = others.length || days.some(Boolean) || facets.some(({ any, none }) => any.length || none.length);
     if (isFiltered) {
       const clear = make("button", { type: "button", class: "pl-action" }, "Clear the filters");
       clear.addEventListener("click", () => component.setTriggerValue("filter", { clear: true }));
@@ -58,6 +61,20 @@ class Facets {
     }
     this.root.replaceChildren(...parts);
     if (focused) this.root.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  /** Years as a histogram, and as a list, of which one may be left out. */
+  makeYears(facet, days, change) {
+    const section = makeDates(facet, days, change);
+    const list = make("ul", {});
+    this.fill(list, facet, facet.values.toSorted((a, b) => b.value.localeCompare(a.value)), facet.key);
+    const details = make("details", { open: facet.none.length > 0 || this.areYearsListed },
+      make("summary", { "data-focus": "years" }, "Year by year"), list);
+    details.addEventListener("toggle", () => {
+      this.areYearsListed = details.open;
+    });
+    section.append(details);
+    return section;
   }
 
   makeFacet(facet) {

@@ -4,6 +4,8 @@ const GAP = 8; // pixels between tiles
 const TEXT_ASPECT = 1.4; // of a tile that shows a text
 const MIN_ASPECT = 0.5; // panoramas and receipts are shown whole, on a background
 const MAX_ASPECT = 3;
+const GROUP_GAP = 24; // pixels between small groups of one line
+const MIN_GROUP = 130; // pixels, for their headings
 
 /** Split aspect ratios into rows: [{ start, end, height }], whose last may not fill the width. */
 export function layoutRows(aspects, width, height) {
@@ -82,7 +84,7 @@ export class Grid {
     this.height = height;
     this.hits = [];
     this.tiles = [];
-    this.breaks = new Map(); // index of a hit -> the heading before it
+    this.breaks = new Map(); // index of a hit -> the heading before it, and whether it is of a group
     this.selected = new Set();
     this.current = 0; // the tile that the Tab key reaches
     this.anchor = 0; // where a selection with Shift begins
@@ -102,9 +104,12 @@ export class Grid {
     this.root.remove();
   }
 
-  append(hits, breaks = {}) {
+  /** Add hits; `breaks` and `groups` have headings by index. Small groups share a line. */
+  append(hits, breaks = {}, groups = {}) {
     const first = this.hits.length;
-    for (const [index, heading] of Object.entries(breaks)) this.breaks.set(Number(index), heading);
+    for (const [index, heading] of Object.entries(breaks)) this.breaks.set(Number(index), { heading });
+    for (const [index, heading] of Object.entries(groups))
+      this.breaks.set(Number(index), { heading, isGroup: true });
     this.hits.push(...hits);
     this.tiles.push(...hits.map((hit, index) => this.makeTile(hit, first + index)));
     this.layout();
@@ -136,11 +141,14 @@ export class Grid {
     const height = Math.min(this.height, this.width / 1.6);
     const starts = [0, ...[...this.breaks.keys()].filter((index) => index > 0).sort((a, b) => a - b)];
     const rows = [];
+    let line = null; // of small groups
+    let room = 0;
     starts.forEach((start, place) => {
       const end = Math.min(starts[place + 1] ?? Infinity, this.hits.length);
       if (start >= end) return;
-      if (this.breaks.has(start))
-        rows.push(make("div", { role: "listitem" }, make("h2", { class: "pl-heading" }, this.breaks.get(start))));
+      const { heading, isGroup } = this.breaks.get(start) ?? {};
+      const parts = [];
+      if (heading) parts.push(make("div", { role: "listitem" }, make("h2", { class: "pl-heading" }, heading)));
       const aspects = this.hits.slice(start, end).map(findAspect);
       for (const row of layoutRows(aspects, this.width, height)) {
         const element = make("div", { class: "pl-row", role: "presentation" });
@@ -149,8 +157,24 @@ export class Grid {
           this.tiles[index].style.width = `${aspects[index - start] * row.height}px`;
           element.append(this.tiles[index]);
         }
-        rows.push(element);
+        parts.push(element);
       }
+      const width = aspects.reduce((sum, aspect) => sum + aspect * height, GAP * (aspects.length - 1));
+      if (!isGroup || width > this.width) {
+        line = null;
+        rows.push(...parts);
+        return;
+      }
+      const taken = Math.max(width, MIN_GROUP);
+      if (!line || taken > room) {
+        line = make("div", { class: "pl-line", role: "presentation" });
+        rows.push(line);
+        room = this.width;
+      }
+      const group = make("div", { class: "pl-group", role: "presentation" }, ...parts);
+      group.style.width = `${taken}px`;
+      line.append(group);
+      room -= taken + GROUP_GAP;
     });
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.root.replaceChildren(...rows);
@@ -204,18 +228,22 @@ export class Grid {
     event.preventDefault();
   }
 
-  /** The tile above or below, whose middle is nearest. */
+  /** The tile of the row above or below, whose middle is nearest. */
   findBeside(index, key) {
-    const row = this.tiles[index].parentElement;
-    let other = row;
-    do other = key === "ArrowUp" ? other.previousElementSibling : other.nextElementSibling;
-    while (other && !other.classList.contains("pl-row"));
-    if (!other) return index;
-    const middle = (tile) => tile.offsetLeft + tile.offsetWidth / 2;
-    const wanted = middle(this.tiles[index]);
-    const distance = (tile) => Math.abs(middle(tile) - wanted);
-    const nearest = [...other.children].reduce((a, b) => (distance(b) < distance(a) ? b : a));
-    return Number(nearest.dataset.index);
+    const step = key === "ArrowUp" ? -1 : 1;
+    const place = (at) => this.tiles[at].getBoundingClientRect();
+    const own = place(index);
+    const middle = (box) => box.left + box.width / 2;
+    const distance = (at) => Math.abs(middle(place(at)) - middle(own));
+    const isTile = (at) => at >= 0 && at < this.tiles.length;
+    let other = index;
+    do other += step;
+    while (isTile(other) && place(other).top === own.top);
+    if (!isTile(other)) return index;
+    let nearest = other;
+    for (const { top } = place(other); isTile(other) && place(other).top === top; other += step)
+      if (distance(other) < distance(nearest)) nearest = other;
+    return nearest;
   }
 
   /** Select a tile or not; with `isRange` all from the one that was selected before. */

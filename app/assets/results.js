@@ -1,5 +1,6 @@
 // The results of a search: a grid that loads more as it is scrolled, and a viewer over it.
 import { compare } from "./compare.js";
+import { Months } from "./dates.js";
 import { Grid, make, makeIconButton, makeText, makeTitle } from "./grid.js";
 import { makePlaceholder } from "./placeholder.js";
 import { Selection, copy, editTags } from "./selection.js";
@@ -51,6 +52,7 @@ class Results {
     this.page = data.page;
     this.byId = new Map();
     this.isLoading = false;
+    this.months = new Months(data.order);
     this.selection = new Selection(this);
     const root = make("div", { class: "pl-grid" });
     this.end = make("div", { class: "pl-end" });
@@ -66,7 +68,7 @@ class Results {
     this.add(this.page);
     this.scroller = parentElement.closest("[data-testid=stMain]") ?? document.scrollingElement;
     this.more = new IntersectionObserver(
-      (entries) => entries.some((entry) => entry.isIntersecting) && this.loadMore(),
+      (entries) => entries.some((entry) => entry.isIntersecting) && !this.page.paused && this.loadMore(),
       { root: this.scroller === document.scrollingElement ? null : this.scroller, rootMargin: AHEAD }
     );
     this.more.observe(this.end);
@@ -98,8 +100,13 @@ class Results {
     if (!this.first) this.first = listIds(page);
     this.page = page;
     for (const hit of page.hits) this.byId.set(hit.id, hit);
-    this.grid.append(page.hits, page.headings);
+    this.grid.append(page.hits, page.headings, this.months.list(page.hits, this.grid.hits.length));
+    this.status.textContent = this.data.status.replace("{n}", this.grid.hits.length.toLocaleString());
     this.end.replaceChildren();
+    if (!page.paused || !page.more) return;
+    const more = make("button", { class: "pl-action", type: "button" }, "Show more");
+    more.addEventListener("click", () => this.loadMore());
+    this.end.append(more);
   }
 
   async loadMore(limit = "") {
@@ -161,7 +168,16 @@ class Results {
     });
     const link = makeIconButton("link", "Copy a link to this search", { class: "pl-icon" });
     link.addEventListener("click", () => copy(new URL(`./?${this.data.address}`, document.baseURI).href));
-    return make("div", { class: "pl-head" }, make("span", { role: "status" }, this.data.status), link, range);
+    this.status = make("span", { role: "status" });
+    return make("div", { class: "pl-head" }, this.status, link, this.makeOrder(), range);
+  }
+
+  makeOrder() {
+    const { order, orders } = this.data;
+    const options = orders.map(([value, label]) => make("option", { value, selected: value === order }, label));
+    const select = make("select", { class: "pl-order", "aria-label": "Order", title: "Order" }, ...options);
+    select.addEventListener("change", () => this.component.setTriggerValue("search", { sort: select.value }));
+    return select;
   }
 
   renderTile(hit) {

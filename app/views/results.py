@@ -16,6 +16,13 @@ from indexer.search.query_syntax import format_terms
 
 KEY = "results"  # of the component, in the session state
 FOCUS_KEY = "focus-box"  # in the session state: how often the box was to get the focus
+ORDERS = (
+    ("strength", "Best match"),
+    ("newest", "Newest first"),
+    ("oldest", "Oldest first"),
+    ("added", "Last added"),
+    ("name", "Name"),
+)
 _component = components.make_component("results")
 
 
@@ -25,7 +32,7 @@ def show_results(search: Search, page: Page, status: str) -> None:
     Args:
         search: What they were found by.
         page: The first of them.
-        status: How many there are, for people.
+        status: How many there are, for people; `{n}` stands for those that are shown.
     """
     _component(
         key=KEY,
@@ -35,6 +42,8 @@ def show_results(search: Search, page: Page, status: str) -> None:
             "address": search.address,
             "page": page.to_json(),
             "status": status,
+            "order": search.order,
+            "orders": ORDERS if search.terms else ORDERS[1:],
             "votes": votes.HELP if search.terms else "",
             "open": search.open_id,
         },
@@ -46,6 +55,9 @@ def show_results(search: Search, page: Page, status: str) -> None:
 def _take_search(search: Search) -> None:
     """Write what is searched for from a result into the address, before the page is run for it."""
     wanted = st.session_state[KEY].search
+    if "sort" in wanted:
+        state.write_url(replace(search, sort=state.parse_order(wanted["sort"])))
+        return
     try:
         terms = state.parse_typed(wanted["query"])
     except QueryError as error:
@@ -53,4 +65,4 @@ def _take_search(search: Search) -> None:
         return
     if wanted.get("focus"):
         st.session_state[FOCUS_KEY] = st.session_state.get(FOCUS_KEY, 0) + 1
-    state.write_url(replace(search, terms=terms))
+    state.write_url(search.with_terms(terms))

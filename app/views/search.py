@@ -73,7 +73,8 @@ def show() -> None:
 def _show_page(search: Search, page: results.Page, searcher: Searcher) -> None:
     if page.hits:
         _show_notes(search, page.results)
-        show_results(search, page, _describe_count(search, page, searcher))
+        count = None if search.terms else searcher.count(search.filters)
+        show_results(search, page, results.describe_total(search, page, count))
     else:
         _show_no_results(search, page.results, searcher)
 
@@ -83,14 +84,6 @@ def _show_missing(search: Search, names: Sequence[str]) -> None:
     for name in names:
         if st.button(f"Search {name}", icon=":material/photo_library:", key=f"other-{name}"):
             state.navigate(replace(search, collection=name))
-
-
-def _describe_count(search: Search, page: results.Page, searcher: Searcher) -> str:
-    """Say how many there are, where that is known: the best of a query have no end."""
-    if search.terms:
-        return "The best first" if page.more else f"{len(page.hits)} results"
-    count = searcher.count(search.filters)
-    return f"{count:,} item" + "s" * (count != 1)
 
 
 def _show_search_box(search: Search, searcher: Searcher) -> None:
@@ -122,7 +115,8 @@ def _take_search(search: Search) -> None:
         return
     if "filter" in given:
         key, value = given["filter"]
-        state.write_url(replace(search, terms=(), filters={key: FieldFilter((value,))}))
+        filtered = replace(search, filters={key: FieldFilter((value,))})
+        state.write_url(filtered.with_terms(()))
         return
     images = [QueryTerm(image=UPLOAD_PREFIX + name) for name in given.get("images", ())]
     try:
@@ -134,7 +128,7 @@ def _take_search(search: Search) -> None:
         kept = search.terms
     else:  # the pictures of the search have chips of their own
         kept = tuple(term for term in search.terms if not term.text)
-    state.write_url(replace(search, terms=(*kept, *images, *typed)))
+    state.write_url(search.with_terms((*kept, *images, *typed)))
 
 
 def _suggest(searcher: Searcher) -> list[dict[str, object]]:
@@ -238,7 +232,8 @@ def _show_display_options(search: Search) -> None:
         search.diversity,
         0.1,
         key=f"mix-{search.diversity}",
-        help="Higher shows results that differ more from each other.",
+        help="Higher shows results that differ more from each other, where the best come first.",
+        disabled=search.order != "strength",
     )
     least = st.segmented_control(
         "Matches",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,9 @@ from starlette.testclient import TestClient
 
 from app import api, components, results, services
 from app.services import open_searcher
+from app.state import Search, parse_typed
 from indexer import feedback
+from indexer.types import Hit
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -80,6 +83,46 @@ def test_browsing_shows_all(client):
     ids = [id for start in (0, 40, 80) for id in list_ids(search(client, offset=start, limit=40))]
     assert len(ids) == len(set(ids)) == open_searcher("default").count()
     assert not search(client, offset=80, limit=40)["more"]
+
+
+def test_pages_in_an_order(client):
+    """Of a query, the likely hits; of a list, all."""
+    best = search(client, "cat")
+    likely = {hit["id"] for hit in best["hits"] if hit["match"] in ("strong", "likely")}
+    found = search(client, "cat", sort="name")
+    names = [hit["name"] for hit in found["hits"]]
+    assert set(list_ids(found)) == likely
+    assert (names, found["headings"]) == (sorted(names, key=str.casefold), {})
+    first = search(client, sort="added", limit=50)
+    rest = search(client, sort="added", limit=50, offset=50, ranking=first["ranking"])
+    dates = [hit["date"] for hit in (*first["hits"], *rest["hits"])]
+    assert dates == sorted(dates, reverse=True)
+    assert len(dates) == open_searcher("default").count()
+
+
+def test_where_nothing_matches_the_nearest_are_shown_and_others_on_demand(client):
+    page = search(client, "wheelchair")
+    assert {hit["match"] for hit in page["hits"]} == {"weak"}
+    assert (len(page["hits"]), page["paused"], page["more"]) == (20, True, True)
+    more = search(client, "wheelchair", offset=20, ranking=page["ranking"])
+    assert (len(more["hits"]), more["paused"]) == (60, False)
+    assert len(search(client, "wheelchair", sort="newest")["hits"]) <= 20
+    assert not search(client, "cat")["paused"]
+
+
+def test_a_total_claims_no_more_than_is_known(client):
+    def total(query: str = "", **options) -> str:
+        wanted = Search(collection="default", terms=parse_typed(query), **options)
+        return results.describe_total(wanted, results.load_page(wanted), 1234)
+
+    sentence = "three old wooden boats on a quiet lake at sunset"
+    assert total() == "1,234 items"
+    assert re.fullmatch(r"About \d strong results?", total("cat"))
+    assert re.fullmatch(r"\d+ likely results?; weaker ones are left out", total("cat", sort="name"))
+    assert (total("wheelchair"), total(sentence)) == ("The closest {n}", "The best {n}")
+    assert re.fullmatch(r"The best \d+", total(sentence, sort="newest"))
+    assert total("cat -dog").startswith("About "), "it is the wanted part that counts"
+    assert total(f"id:{find_cat(client)['id']}") == "The best {n}", "nobody has counted these"
 
 
 @pytest.mark.parametrize(
@@ -297,3 +340,11 @@ def test_what_is_new_in_a_search_is_counted(client):
     assert count("2999-01-01T00:00:00+00:00", "cat") == 0
     assert count("2020-01-01", w="added>=2020") is None
     assert client.get("/api/new", params={"c": "default", "since": "x"}).status_code == 400
+
+
+def test_a_date_is_as_exact_as_it_is_known():
+    payload = {"kind": "image", "name": "a", "taken": "1962-01-01", "taken_precision": "year"}
+    hit = Hit("x", 0.0, payload | {"added": "2026-11-29T10:00:00.000001+00:00"}, {})
+    dates = {"newest": "1962", "added": hit.payload["added"], "name": None}
+    for order, date in dates.items():
+        assert results.describe_hit(Search(collection="c", sort=order), hit)["date"] == date

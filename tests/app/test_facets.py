@@ -8,6 +8,7 @@ from app.facets import (
     change_filters,
     choose_columns,
     count_values,
+    describe_days,
     describe_folders,
     describe_others,
     describe_values,
@@ -76,3 +77,22 @@ def test_folders_of_one_name_are_told_apart():
     counts = [("/in/a/raw", 1), ("/in/b/raw", 2), ("/in/b/c", 3)]
     labels = [value["label"] for value in describe_values("folder", counts)]
     assert labels == ["a/raw", "b/raw", "c"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "days"),
+    [
+        ("2019-07-04..2020-01-31", ["2019-07-04", "2020-01-31"]),
+        ("2019", ["2019-01-01", "2019-12-31"]),
+        ("..2019-02", ["", "2019-02-28"]),
+        (">=2019-07", ["2019-07-01", ""]),
+        ({"not": "2019"}, None),
+        (["2018", "2020"], None),
+        ("spring", None),
+    ],
+)
+def test_a_range_of_days_is_in_its_two_fields_or_among_other_filters(wanted, days):
+    filters = make_filters({"taken": wanted})
+    assert describe_days(filters) == days
+    others = describe_others(Search(filters=filters))
+    assert [other["key"] for other in others] == ([] if days else ["taken"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -93,6 +95,7 @@ def test_the_whole_search_survives_the_address():
         ),
         diversity=0.5,
         fold=False,
+        sort="oldest",
     )
 
     def page(search):
@@ -129,8 +132,24 @@ def test_links_of_earlier_versions_open(params, filters):
     assert tested.session_state["back"] == make_filters(filters)
 
 
+def test_the_order_of_a_search_is_not_that_of_a_list():
+    terms = (QueryTerm(text="cat"),)
+    listed, searched = Search(sort="oldest"), Search(terms=terms, sort="oldest")
+    assert (Search().order, Search(terms=terms).order, listed.order) == (
+        "newest",
+        "strength",
+        "oldest",
+    )
+    assert listed.with_terms(terms).order == "strength", "the best match is no longer the first"
+    assert searched.with_terms((QueryTerm(text="dog"),)).order == "oldest"
+    assert searched.replace_term(0).order == "newest"
+    spread = replace(searched, diversity=0.5)
+    assert (spread.to_query(limit=5).diversity, spread.to_query(limit=5).sort) == (0.0, "oldest")
+    assert replace(spread, sort="strength").to_query(limit=5).diversity == 0.5
+
+
 def test_any_value_in_a_link_can_be_searched():
-    search, _ = follow(mix="x", least="5", open="../secret", page="-3")
+    search, _ = follow(mix="x", least="5", open="../secret", page="-3", sort="size")
     assert search == Search()
     assert search.open_id == ""
     assert follow(mix="nan")[0].diversity == 0
