@@ -67,6 +67,10 @@ def ingest(
         bool, Option("--prune", help="Remove points whose files are gone from the folders.")
     ] = False,
     dry_run: _options.DryRun = False,
+    rehash: Annotated[
+        bool,
+        Option("--rehash", help="Read every file again, also of the same size and time."),
+    ] = False,
     allow_host: Annotated[
         list[str] | None,
         Option(metavar="HOST", help="Also fetch images that lists point to on this host."),
@@ -92,6 +96,7 @@ def ingest(
             *folders,
             prune=prune,
             dry_run=dry_run,
+            rehash=rehash,
             on_progress=show,
             stop=stop,
             allowed_hosts=tuple(allow_host or ()),

@@ -45,9 +45,11 @@ CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recent (number INTEGER PRIMARY KEY, content TEXT, passages INTEGER);
 CREATE TABLE IF NOT EXISTS forgotten (content TEXT PRIMARY KEY, added TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ctimes (path BLOB PRIMARY KEY, ctime_ns INTEGER) WITHOUT ROWID;
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TEMP TABLE pending (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT)
-    WITHOUT ROWID;
+CREATE TEMP TABLE pending (
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, kind TEXT, ctime_ns INTEGER
+) WITHOUT ROWID;
 CREATE TEMP TABLE outcomes (content TEXT PRIMARY KEY, outcome TEXT) WITHOUT ROWID;
 CREATE TEMP TABLE lost (path BLOB PRIMARY KEY, content TEXT) WITHOUT ROWID;
 """
@@ -120,12 +122,20 @@ class Catalog:
     def count_seen(self) -> int:
         return int(self._fetch("SELECT count(*) FROM seen")[0][0])
 
-    def is_unchanged(self, path: str, size: int, mtime_ns: int, stamp: str) -> bool:
-        """Whether `path` is as it was when it was last read."""
-        rows = self._fetch(
-            "SELECT size, mtime_ns, stamp FROM files WHERE path = ?", os.fsencode(path)
+    def is_unchanged(self, file: SourceFile, stamp: str) -> bool:
+        """Whether a file is as it was when it was last read. A ctime that is not known yet, as in a
+        catalog of an earlier version, is taken as it is."""
+        sql = (
+            "SELECT size, mtime_ns, stamp, ctime_ns FROM files LEFT JOIN ctimes USING (path)"
+            " WHERE path = ?"
         )
-        return rows == [(size, mtime_ns, stamp)]
+        rows = self._fetch(sql, os.fsencode(file.path))
+        if not rows or rows[0][:3] != (file.size, file.mtime_ns, stamp):
+            return False
+        known = rows[0][3]
+        if file.ctime_ns is not None and known is None:
+            self._put_ctime(file.path, file.ctime_ns)
+        return known is None or file.ctime_ns in (None, known)
 
     def list_unseen(self, root: str) -> list[str]:
         """The paths at or under `root` that are known and were not seen in this run."""
@@ -157,8 +167,8 @@ class Catalog:
     # Pending files
 
     def add_pending(self, file: SourceFile) -> None:
-        row = (os.fsencode(file.path), file.size, file.mtime_ns, file.kind)
-        self._execute("INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?)", *row)
+        row = (os.fsencode(file.path), file.size, file.mtime_ns, file.kind, file.ctime_ns)
+        self._execute("INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?, ?)", *row)
 
     def count_pending(self) -> int:
         return int(self._fetch("SELECT count(*) FROM pending")[0][0])
@@ -199,9 +209,11 @@ class Catalog:
             json.dumps(_format_captions(file.captions)),
         )
         self._execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", *row)
+        self._put_ctime(file.path, file.ctime_ns)
 
     def delete_file(self, path: str) -> None:
         self._execute("DELETE FROM files WHERE path = ?", os.fsencode(path))
+        self._put_ctime(path, None)
 
     def has_content(self, content_id: str) -> bool:
         return bool(self._fetch("SELECT 1 FROM contents WHERE content = ?", content_id))
@@ -333,6 +345,14 @@ class Catalog:
 
     def put_part_stamp(self, name: str, stamp: str) -> None:
         self._execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", os.fsencode(name), stamp)
+
+    def _put_ctime(self, path: str, ctime_ns: int | None) -> None:
+        """A table of its own, which earlier versions do without."""
+        if ctime_ns is None:
+            self._execute("DELETE FROM ctimes WHERE path = ?", os.fsencode(path))
+        else:
+            sql = "INSERT OR REPLACE INTO ctimes VALUES (?, ?)"
+            self._execute(sql, os.fsencode(path), ctime_ns)
 
     def _execute(self, sql: str, *values: object) -> None:
         with self._catch_errors():

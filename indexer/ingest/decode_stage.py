@@ -98,7 +98,14 @@ class DecodeStage:
             data = self.sources.read(pending.path, self._options.limits)
             content_id = hash_content(data)
         captions = self.sources.load_captions(pending.path)
-        file = CatalogFile(pending.path, pending.size, pending.mtime_ns, content_id, captions)
+        file = CatalogFile(
+            pending.path,
+            pending.size,
+            pending.mtime_ns,
+            content_id,
+            captions,
+            pending.ctime_ns,
+        )
         if not force and not self._claim(content_id):
             return DecodedFile(pending=pending, file=file)
         decode = self._decode_image if pending.kind == "image" else self._decode_document

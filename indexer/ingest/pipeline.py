@@ -187,7 +187,7 @@ class _Pipeline:
             self._report_progress,
             self._stop,
         )
-        scan = Scan(self._sources, catalog, self._skipped)
+        scan = Scan(self._sources, catalog, self._skipped, rehash=options.rehash)
         with self._timer("scan"):
             for path in scan.run(self._stop):
                 self._report_progress("scan", path=path)

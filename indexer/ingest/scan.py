@@ -12,10 +12,19 @@ from indexer.types import SkippedFile
 
 
 class Scan:
-    """Compares the sources with the catalog; what cannot be read is added to `skipped`."""
+    """Compares the sources with the catalog; what cannot be read is added to `skipped`. With
+    `rehash` every file counts as changed."""
 
-    def __init__(self, sources: SourceSet, catalog: Catalog, skipped: list[SkippedFile]) -> None:
+    def __init__(
+        self,
+        sources: SourceSet,
+        catalog: Catalog,
+        skipped: list[SkippedFile],
+        *,
+        rehash: bool = False,
+    ) -> None:
         self._sources, self._catalog, self._skipped = sources, catalog, skipped
+        self._rehash = rehash
         self._listed: list[SourcePart] = []
 
     def run(self, stop: threading.Event) -> Iterator[str]:
@@ -45,7 +54,11 @@ class Scan:
 
     def _is_complete(self, part: SourcePart) -> bool:
         """Whether an earlier run has done all of the part as it is now; its files are seen."""
-        if part.stamp is None or self._catalog.get_part_stamp(part.name) != part.stamp:
+        if (
+            self._rehash
+            or part.stamp is None
+            or self._catalog.get_part_stamp(part.name) != part.stamp
+        ):
             return False
         self._catalog.mark_seen_under(part.name)
         return True
@@ -60,7 +73,7 @@ class Scan:
                 return False
             stamp = source.compute_stamp(file.path)
             self._catalog.mark_seen(file.path)
-            if not self._catalog.is_unchanged(file.path, file.size, file.mtime_ns, stamp):
+            if self._rehash or not self._catalog.is_unchanged(file, stamp):
                 self._catalog.add_pending(file)
             yield file.path
         self._listed.append(part)

@@ -37,6 +37,7 @@ class IngestOptions(SourceOptions):
         dry_run: Report what would be done; write nothing.
         embed_frames: Embed several frames of an animation, not the first alone.
         names: Embed what the names of files say; None: as the collection was ingested last.
+        rehash: Read every file again, also those whose size and time are the same.
     """
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
@@ -46,6 +47,7 @@ class IngestOptions(SourceOptions):
     dry_run: bool = False
     embed_frames: bool = False
     names: bool | None = None
+    rehash: bool = False
 
     @classmethod
     def from_config(cls, config: Config, **options: Any) -> IngestOptions:
@@ -68,6 +70,7 @@ class CatalogFile:
     mtime_ns: int
     content_id: str
     captions: FileCaptions
+    ctime_ns: int | None = None  # None: not known, or not to be relied on
 
 
 @dataclass(frozen=True, slots=True)

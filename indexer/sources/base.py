@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,17 @@ IGNORED_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """An image or a text of a source. A local `path` is absolute and may hold undecodable bytes."""
+    """An image or a text of a source. A local `path` is absolute and may hold undecodable bytes.
+
+    `ctime_ns` changes with the file, also where size and time stay the same; None where that cannot
+    be relied on.
+    """
 
     path: str
     size: int
     mtime_ns: int
     kind: FileKind
+    ctime_ns: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

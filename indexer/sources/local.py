@@ -26,6 +26,7 @@ from indexer.sources.base import (
     identify_file,
     is_ignored,
 )
+from indexer.sources.mounts import MountTable
 from indexer.sources.passed_over import classify_other
 from indexer.types import Note, SkipCallback, SkippedFile
 
@@ -153,7 +154,7 @@ class Walk:
         on_other: Callable[[str, str], None] = lambda path, name: None,
     ) -> None:
         self._on_skip, self._follow_links, self._within = on_skip, follow_links, within
-        self._on_other = on_other
+        self._on_other, self._mounts = on_other, MountTable()
         self._visited: set[tuple[int, int]] = set() if visited is None else visited
 
     def run(self, roots: Sequence[Path]) -> Iterator[SourceFile]:
@@ -240,7 +241,9 @@ class Walk:
             return None
         if not kind or not is_regular:
             return None
-        return SourceFile(path, status.st_size, status.st_mtime_ns, kind)
+        is_reliable = self._mounts.keeps_ctime(os.path.dirname(path))
+        ctime_ns = status.st_ctime_ns if is_reliable else None
+        return SourceFile(path, status.st_size, status.st_mtime_ns, kind, ctime_ns)
 
     def _report_irregular(self, path: str, status: os.stat_result) -> None:
         types = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}

@@ -21,6 +21,7 @@ from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
 from indexer.paths import hash_content, make_point_ids
+from indexer.sources.mounts import MountTable
 from tests.embedders import ColorEmbedder
 
 
@@ -147,6 +148,54 @@ def test_a_table_of_the_folder_applies_to_a_part_that_is_ingested_alone(run, col
         captions = stored(collection)["c.webp"]["captions"]
         assert [caption["text"] for caption in captions] == ["a cat"]
         assert run.report.notes == ()
+
+
+def replace_silently(file: Path) -> None:
+    """Replace a text by another of the same size and time, as some programs do."""
+    before = file.stat()
+    file.write_text(file.read_text().replace("red", "big"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.fixture
+def ctime(monkeypatch):
+    """`ctime(kept)`: whether the file system of the tests keeps times of changes."""
+
+    def choose(kept: bool) -> None:
+        monkeypatch.setattr(MountTable, "_keeps_ctime", lambda self, folder: kept)
+
+    return choose
+
+
+def test_a_file_replaced_with_the_same_size_and_time_is_found(run, folder, ctime):
+    ctime(True)
+    run()
+    replace_silently(folder / "note.md")
+    assert run() == {"unchanged": 3, "updated": 1}
+    assert run() == {"unchanged": 4}
+    (folder / "a.jpg").chmod(0o600)  # read again, and the same
+    assert run() == {"unchanged": 4}
+
+
+def test_rehash_finds_it_anywhere(run, folder, ctime):
+    ctime(False)
+    run()
+    replace_silently(folder / "note.md")
+    assert run() == {"unchanged": 4}
+    assert run(rehash=True) == {"unchanged": 3, "updated": 1}
+    assert run(rehash=True) == {"unchanged": 4}
+
+
+def test_the_first_run_that_knows_ctimes_takes_them_as_they_are(run, folder, ctime, monkeypatch):
+    ctime(False)
+    run()
+    ctime(True)
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.ingest.decode_stage.DecodeStage._decode", None)
+        assert run() == {"unchanged": 4}
+    (folder / "a.jpg").chmod(0o600)
+    assert run() == {"unchanged": 4}
 
 
 def test_other_files_are_counted_by_kind(run, folder):
