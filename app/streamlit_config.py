@@ -31,6 +31,8 @@ OPTIONS: Mapping[str, object] = THEME | {
     "client.showErrorLinks": False,  # to search engines
     "client.toolbarMode": "minimal",
     "global.developmentMode": False,
+    # A full collection after each run of a page would hold up its pictures for a tenth of a second.
+    "runner.postScriptGC": False,
     "secrets.files": [],  # `app.server` hands over those that the settings name
     "server.allowedHosts": [],  # `app.access` checks them, for every route
     "server.baseUrlPath": "",
