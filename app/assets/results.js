@@ -56,7 +56,8 @@ class Results {
     this.selection = new Selection(this);
     const root = make("div", { class: "pl-grid" });
     this.end = make("div", { class: "pl-end" });
-    this.root = make("div", { class: "pl-results" }, this.makeHead(), root, this.end, this.selection.root);
+    const title = data.query ? make("h1", { class: "pl-unseen" }, "Results") : null; // for screen readers
+    this.root = make("div", { class: "pl-results" }, title, this.makeHead(), root, this.end, this.selection.root);
     parentElement.replaceChildren(this.root);
     this.grid = new Grid(root, {
       renderTile: (hit) => this.renderTile(hit),

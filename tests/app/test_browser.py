@@ -313,6 +313,49 @@ def test_the_plus_adds_to_the_search(browser, address):
     until(browser, lambda: "query=dog+-two+puppies" in browser.current_url)
 
 
+RUN_AXE = """
+    const done = arguments[arguments.length - 1];
+    const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"];
+    axe.run(document, { runOnly: rules }).then(({ violations }) =>
+        done(violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.html)])));
+"""
+
+
+def test_axe_finds_nothing_wrong(browser, address):
+    """The accessibility checker of Deque, on the first page, a search, its dialogs, the viewer."""
+    axe = pytest.importorskip("axe_core_python")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
+    browser.set_window_size(1360, 1600)  # what is out of sight has no contrast that can be measured
+
+    def check() -> None:
+        time.sleep(0.5)  # pictures and dialogs fade in
+        browser.execute_script(script)
+        assert browser.execute_async_script(RUN_AXE) == []
+
+    browser.get(address)
+    until(browser, lambda: find(browser, ".pl-facets .pl-value"))
+    until(browser, lambda: all_pictures_show(browser))
+    check()
+    browser.get(f"{address}/?query=dog&w=kind%3Dimage")
+    settled(browser)
+    until(browser, lambda: find(browser, ".pl-facets [aria-pressed=true]"))
+    browser.execute_script("arguments[0].click()", find(browser, ".pl-tile .pl-select")[0])
+    check()
+    press(browser, "Tags")
+    until(browser, lambda: find(browser, ".pl-dialog[open]"))
+    check()
+    find(browser, ".pl-dialog .pl-close")[0].click()
+    press(browser, "Clear")
+    find(browser, "[aria-label='How to write a search']")[0].click()
+    until(browser, lambda: find(browser, ".pl-help[open]"))
+    check()
+    find(browser, ".pl-dialog .pl-close")[0].click()
+    viewer = open_item(browser)
+    until(browser, lambda: "Similar" in viewer.text)
+    until(browser, lambda: find(browser, ".pl-viewer .pl-original"))
+    check()
+
+
 DROP = """
     const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
     const data = new DataTransfer();
