@@ -128,7 +128,9 @@ class Store(Protocol):
 
     def facet(
         self, key: str, where: models.Filter | None = None, limit: int = 20
-    ) -> list[tuple[str, int]]: ...
+    ) -> list[tuple[str, int]]:
+        """The most common values of a payload key with their points; a server has a limit too."""
+        ...
 
     def flush(self) -> None:
         """Make all acknowledged writes durable against a power cut."""

@@ -20,6 +20,7 @@ from indexer.stores.qdrant.points import (
     to_rest_vectors,
 )
 from indexer.stores.qdrant.schema import (
+    STRICT_MODE,
     alter_collection,
     ensure_collection,
     make_search_params,
@@ -219,6 +220,7 @@ class QdrantStore:
         where = simplify_filter(where)
         if matches_nothing(where):
             return []
+        limit = min(limit, STRICT_MODE["max_query_limit"])
         result = self._read(lambda client: client.facet(self._name, key, where, limit, exact=True))
         return [(str(hit.value), hit.count) for hit in result.hits]
 
