@@ -10,6 +10,7 @@ from hashlib import blake2b
 from itertools import chain, repeat
 
 from embedder.images.formats import IMAGE_EXTENSIONS, get_extension
+from indexer.captions.apple import is_apple_row, parse_apple_row
 from indexer.captions.delimited import NoteCallback, ignore_note, iterate_delimited
 from indexer.captions.encoding import decode_text
 from indexer.captions.language import parse_language_tag
@@ -21,7 +22,16 @@ from indexer.captions.normalize import (
 )
 from indexer.captions.sidecar import CAPTION_KEYS, TAG_KEYS, parse_caption_key, parse_fields
 
-FILE_COLUMNS = ("file_name", "file", "filename", "path", "filepath", "image", "image_path")
+FILE_COLUMNS = (
+    "file_name",
+    "file",
+    "filename",
+    "path",
+    "filepath",
+    "image",
+    "image_path",
+    "imgname",
+)
 URL_COLUMNS = ("url", "image_url", "img_url", "uri", "src")
 LANGUAGE_COLUMNS = ("language", "lang")
 MAX_BYTES = 1 << 30
@@ -121,6 +131,9 @@ def parse_caption_rows(rows: Iterable[Row], image_name: str) -> FileCaptions:
     """Return the captions, tags and metadata of an image's rows; later rows win in metadata."""
     parts = []
     for row in rows:
+        if is_apple_row(row):
+            parts.append(parse_apple_row(row))
+            continue
         languages = {name: parse_language_tag(str(row.get(name, ""))) for name in LANGUAGE_COLUMNS}
         column = next((name for name, language in languages.items() if language), "")
         fields = {key: value for key, value in row.items() if key != column}

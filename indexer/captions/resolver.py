@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from embedder.images.decode import DecodeLimits, read_file
+from indexer.captions.apple import STEM_PATTERN
 from indexer.captions.manifest import (
     MANIFEST_READERS,
     Manifest,
@@ -265,7 +266,8 @@ class CaptionResolver:
 def is_manifest(name: str) -> bool:
     """Whether a file of this name in a folder is a table of captions."""
     stem, _, extension = name.lower().rpartition(".")
-    return stem in MANIFEST_STEMS and extension in MANIFEST_READERS
+    is_table = stem in MANIFEST_STEMS or bool(STEM_PATTERN.fullmatch(stem))
+    return is_table and extension in MANIFEST_READERS
 
 
 def _stamp_entry(entry: os.DirEntry[str]) -> str:

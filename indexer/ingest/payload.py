@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.captions.dates import parse_name
+from indexer.captions.dates import Taken, parse_name
 from indexer.captions.names import describe_paths
 from indexer.ingest.time_and_place import choose_fields, format_place, format_taken
 from indexer.paths import display_path, split_path
@@ -69,8 +69,7 @@ def build_payload(base: Payload, files: Sequence[CatalogFile]) -> Payload:
     latest = max(file.mtime_ns for file in files)
     meta = {k: v for file in reversed(files) for k, v in file.captions.meta.items()}
     if base["kind"] == "image":
-        names = (parse_name(split_path(display_path(file.path))[1]) for file in files)
-        dates = [*(file.captions.taken for file in files), *names]
+        dates = [*(file.captions.taken for file in files), *date_names({"paths": paths})]
         base = choose_fields(base, dates, (file.captions.place for file in files))
     return {
         **base,
@@ -110,6 +109,12 @@ def names_to_embed(payload: Payload) -> list[str]:
     """What the `name` vector of an image is made from: what its names say, if they have words. The
     text of a document speaks for itself."""
     return [] if payload["kind"] == "text" else describe_paths(payload["paths"])
+
+
+def date_names(payload: Payload) -> list[Taken]:
+    """The dates that the names of a point's files carry."""
+    dates = (parse_name(split_path(path)[1]) for path in payload["paths"])
+    return [date for date in dates if date]
 
 
 def keyword_texts(payload: Payload) -> KeywordTexts:

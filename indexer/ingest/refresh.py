@@ -1,4 +1,4 @@
-"""Brings all points up to date: vectors of names, BM25 vectors, and signatures of images.
+"""Brings all points up to date: vectors of names, BM25 vectors, signatures, and dates in names.
 
 An index of an earlier version has no vectors of names, its words are those of another tokenizer,
 and its images have no signatures. An ingest changes that from the payloads and the thumbnails: no
@@ -21,8 +21,9 @@ from embedder.files import PRIVATE, write_file
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, NAME, TextIndexing, make_schema
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage, PointVectors
-from indexer.ingest.payload import keyword_texts, names_to_embed
+from indexer.ingest.payload import date_names, keyword_texts, names_to_embed
 from indexer.ingest.thumbnails import sign_thumbnail
+from indexer.ingest.time_and_place import choose_fields
 from indexer.ingest.types import PointWrite
 from indexer.paths import make_point_ids
 from indexer.search.bm25 import build_document_vector
@@ -116,6 +117,9 @@ class TextRefresh:
         if self._wanted.names and unnamed:  # of a run after which names were turned off
             self._store.delete_vectors(unnamed, NAME)
         self._add_signatures(page)
+        for record in page:
+            if record.payload["kind"] == "image":
+                record.payload.update(choose_fields(record.payload, date_names(record.payload)))
         self._store.patch([_make_patch(record, vectors[record.id]) for record in page])
 
     def _add_signatures(self, page: Sequence[Record]) -> None:

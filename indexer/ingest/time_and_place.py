@@ -54,7 +54,7 @@ def get_place(payload: Payload) -> Place | None:
 
 
 def choose_fields(
-    base: Payload, dates: Iterable[Taken | None], places: Iterable[Place | None]
+    base: Payload, dates: Iterable[Taken | None], places: Iterable[Place | None] = ()
 ) -> Payload:
     """Return `base` with the date and the place that count: its own, or those of its files."""
     taken = choose_taken([get_taken(base), *dates])

@@ -485,6 +485,20 @@ def test_a_named_manifest_that_is_broken_or_missing_stops_the_run(tmp_path):
             CaptionResolver([tmp_path], lambda skip: None, tmp_path / name)
 
 
+def test_tables_of_apple(describe):
+    table = (
+        "imgName,fileChecksum,favorite,hidden,deleted,originalCreationDate,viewCount,importDate\n"
+        'x.jpg,AQ,yes,no,no,"Saturday January 15,2022 7:31 PM GMT",3,'
+        '"Sunday January 16,2022 8:00 AM GMT"\n'
+    )
+    found = describe(files={"Photo Details-1.csv": table})
+    assert found.taken == Taken("2022-01-15T19:31:00+00:00", "apple")
+    assert (found.captions, found.meta) == ((), {"favorite": "true"})
+    later = table.replace("Saturday January 15,2022 7:31 PM GMT", "unknown").replace("yes", "no")
+    found = describe(files={"Photo Details-1.csv": later})
+    assert (found.taken, found.meta) == (None, {})
+
+
 def test_manifest_names():
     assert is_manifest("captions.csv")
     assert is_manifest("Metadata.JSONL")

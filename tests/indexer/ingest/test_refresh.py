@@ -16,6 +16,7 @@ from indexer.collections.schema import BM25, LATEST_TEXTS, NAME, TextIndexing
 from indexer.ingest import decode_stage, refresh
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.thumbnails import thumbnail_path
+from indexer.ingest.time_and_place import TAKEN_FIELDS
 from indexer.ingest.types import IngestOptions
 from indexer.search.duplicates import group_duplicates
 from tests import in_process_store
@@ -146,6 +147,21 @@ def test_an_outdated_index_whose_names_are_turned_off_gets_its_new_words(
     after = read_vectors(config)
     assert all(NAME not in vectors for vectors in after.values())
     assert {n: v[BM25] for n, v in after.items()} == {n: v[BM25] for n, v in before.items()}
+
+
+def test_points_get_the_dates_in_their_names(config, colors, folder, photo, monkeypatch):
+    in_process_store.install(monkeypatch)
+    photo(folder / "IMG_20190704_101530.jpg", 9)
+    run(config, colors, folder)
+    make_outdated(config)
+    with OpenCollection.open(config) as collection:
+        for record in collection.store.scroll(limit=100)[0]:
+            undated = {k: v for k, v in record.payload.items() if k not in TAKEN_FIELDS}
+            collection.store.patch([replace(record, vectors={}, payload=undated)])
+    run(config, colors, folder)
+    with OpenCollection.open(config) as collection:
+        dates = {r.payload.get("taken") for r in collection.store.scroll(limit=100)[0]}
+    assert dates == {None, "2019-07-04T10:15:30"}
 
 
 def test_a_moved_file_has_its_new_name(settings, colors, folder):
