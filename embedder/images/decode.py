@@ -53,7 +53,7 @@ TRANSPOSE = {
 }
 
 DEFAULT_LIMITS = DecodeLimits()
-NO_END_MARKER = "its end marker is missing, and perhaps something after it; the image is whole"
+NO_END_MARKER = "its end marker is missing; the image is whole, but for the finest details at most"
 
 _large_image_lock = threading.Lock()
 

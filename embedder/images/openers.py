@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,6 +29,7 @@ from embedder.images.formats import RAW_ADVICE, SVG_ADVICE, is_svg, sniff_format
 from embedder.images.png_text import unpack_long_chunks
 
 MAX_SCANS = 200  # of a progressive JPEG: decoding time grows with them, encoders write about 10
+END_MARKER, SCAN_PATTERN = b"\xff\xd9", re.compile(rb"\xff\xda")  # of a JPEG
 END_PADDING = 4  # bytes in place of the end marker of a JPEG
 DNG_VERSION_TAG = 50706
 
@@ -71,7 +73,8 @@ def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.Imag
         limits.check_pixels(size)
     profile = None
     if format == "jpeg" and lacks_end_marker(data):
-        data += bytes(END_PADDING)  # the decoder waits for bytes after the last pixels
+        # a decoder waits for bytes after the last pixels; of several scans, for the marker
+        data += END_MARKER if _has_begun_last_scan(data) else bytes(END_PADDING)
     if format == "png":
         data, profile = unpack_long_chunks(data)
     source = OPENERS[format](BytesIO(data))
@@ -91,7 +94,27 @@ def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.Imag
 
 def lacks_end_marker(data: bytes) -> bool:
     """Whether a JPEG has no end marker after its last scan; its pixels may all be there."""
-    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return data.rfind(END_MARKER) < data.rfind(b"\xff\xda")
+
+
+def _has_begun_last_scan(data: bytes) -> bool:
+    """Whether it is a progressive JPEG whose scans give every coefficient in full, the last of them
+    perhaps not to its end: that refines some details (ITU-T T.81, B.2.3 and G.1.1)."""
+    start = data.rfind(b"\xff\xc2")  # the frame; a thumbnail comes before it
+    if start < 0:
+        return False
+    try:
+        count = data[start + 9]
+        missing = {data[start + 10 + 3 * i]: set(range(64)) for i in range(count)}
+        for match in SCAN_PATTERN.finditer(data, start):
+            size = data[match.end() + 2]
+            components = data[match.end() + 3 : match.end() + 3 + 2 * size : 2]
+            first, last, bits = data[match.end() + 3 + 2 * size : match.end() + 6 + 2 * size]
+            for component in components if not bits & 15 else b"":
+                missing[component] -= set(range(first, last + 1))
+    except (IndexError, KeyError, ValueError):
+        return False
+    return not any(missing.values())
 
 
 def count_frames(source: ImageFile.ImageFile, data: bytes, format: str) -> int:

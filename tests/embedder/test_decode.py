@@ -274,15 +274,16 @@ def test_a_tiff_that_xmp_alone_turns_has_the_sides_of_the_image():
     assert (found.width, found.height) == found.image.size == (48, 64)
 
 
-def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded_with_a_note():
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded_with_a_note(progressive):
     noise = Image.effect_noise((300, 200), 80).convert("RGB")
-    data = encoded(noise, "JPEG")
+    data = encoded(noise, "JPEG", progressive=progressive)
     whole = decode_image(data, side=200)
     assert whole.note == ""
     cut = decode_image(data[:-2], side=200)
     assert "end marker is missing" in cut.note
     assert np.array_equal(np.asarray(whole.image), np.asarray(cut.image))
-    for size in (100, len(data) // 2):
+    for size in (len(data) // 2, len(data) - 700):
         with pytest.raises(UnusableFileError) as caught:
             decode_image(data[:-size], side=200)
         assert caught.value.reason == "truncated"
