@@ -34,7 +34,12 @@ from indexer.search.retrieval import (
     retrieve_candidates,
 )
 from indexer.search.sorting import PointLister, make_sort_key
-from indexer.search.strength import count_strong, judge_matches, rate_hits
+from indexer.search.strength import (
+    count_strong,
+    judge_matches,
+    put_strongest_first,
+    rate_hits,
+)
 from indexer.types import (
     MATCH_WORDS,
     Filters,
@@ -148,6 +153,8 @@ class Searcher:
             model = self._embedder() if has_model else None
             knows = model if isinstance(model, EmbeddingModel) else None
             rated = rate_hits(parts, [one.channels for one in found.wanted], reference, knows)
+            order = put_strongest_first(rated)
+            found, rated = found.select(order), rated[order]
         matches = judge_matches(rated)
         num_strong = count_strong(rated, parts, self.collection.card.name, depth)
         strengths = dict(zip(found.ids, rated.tolist(), strict=True))

@@ -51,7 +51,7 @@ LOW, HIGH = 0.05, 0.25  # the quantiles of the best cosines that the distributio
 MIN_SCALE = 1e-6
 ABSENT_PLACE, ABSENT_SCALE = 1.5, 0.9  # of what absent words find, where the bank's is 0, 1
 MIN_IMAGES = 10  # fewer say little about what an image finds by chance
-JUDGED_HITS = 20  # that tell whether anything matches
+JUDGED_HITS = 20  # that tell whether anything matches, and of which the strong ones lead
 COUNTED_MODELS = frozenset({"starter"})  # whose strong hits were counted: docs/quality.md
 SAME_COSINE = 0.999  # of two images that are the same
 WRITTEN_STRENGTH = 0.97  # of a hit with the very word: four of five are right
@@ -181,6 +181,23 @@ def judge_matches(strengths: Array) -> bool | None:
     if (first >= MATCH_WORDS["likely"]).any():
         return True
     return None if np.isnan(first).any() else False
+
+
+def put_strongest_first(strengths: Array) -> NDArray[np.intp]:
+    """Order n ranked hits so that among the first the strong ones lead, then the likely ones.
+
+    The ranking adds up what several channels find, and the strength is that of the best of them:
+    a caption with the very word is stronger than it ranks. Each group keeps its order;
+    docs/quality.md has what this gives.
+
+    Returns:
+        The places (n,) that the hits had.
+    """
+    first = np.nan_to_num(strengths[:JUDGED_HITS], nan=0.0)
+    groups = np.searchsorted(sorted(MATCH_WORDS.values()), first, side="right")
+    order = np.arange(len(strengths))
+    order[: len(first)] = np.argsort(-groups, kind="stable")
+    return order
 
 
 def count_strong(

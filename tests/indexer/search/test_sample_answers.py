@@ -39,6 +39,13 @@ def collection(tmp_path_factory):
         yield opened
 
 
+@pytest.mark.parametrize("query", ["bicycle", "a cat", "an apple", "a bus", "ein Hund", "雪だるま"])
+def test_the_strength_does_not_rise_down_the_page(collection, query):
+    words = ["strong", "likely", "weak"]
+    places = [words.index(hit.match) for hit in collection.search(query, limit=20)]
+    assert places == sorted(places)
+
+
 def find(collection, *parts) -> list[str]:
     return [Path(hit.path).stem for hit in collection.search(list(parts), limit=10)]
 

@@ -29,6 +29,7 @@ from indexer.search.strength import (
     ReferenceScores,
     is_comparable,
     judge_matches,
+    put_strongest_first,
     rate_hits,
 )
 from indexer.types import Hit, Part, Query, SearchResults
@@ -222,6 +223,14 @@ def test_it_is_not_known_whether_anything_matches_where_some_hits_have_no_streng
     assert judge_matches(np.array([np.nan, 0.2])) is None
     assert judge_matches(np.array([0.2])) is False
     assert judge_matches(np.array([0.2] * 20 + [0.99])) is False, "far down, by chance"
+
+
+def test_the_strong_ones_of_the_first_hits_lead_and_keep_their_order():
+    strengths = np.array([0.5, np.nan, 0.8, 0.98, 0.1, 0.97, 0.9, *[0.2] * 13, 0.99])
+    order = put_strongest_first(strengths)
+    assert order[:7].tolist() == [3, 5, 2, 6, 0, 1, 4]
+    assert order[7:].tolist() == [*range(7, 21)], "those far down stay there"
+    assert put_strongest_first(np.array([])).tolist() == []
 
 
 def test_no_claim_is_made_about_an_image_without_images_to_compare_with():
