@@ -208,7 +208,7 @@ def _show_report(job: IngestJob) -> None:
         passed = ", ".join(pluralize(count, kind) for kind, count in report.passed_over.items())
         st.caption(f"Passed over, neither pictures nor texts: {passed}")
     if report.notes:
-        st.markdown("**Captions**")
+        st.markdown("**Notes**")
         show_table([{"file": note.path, "note": note.text} for note in report.notes])
     if report.skipped:
         st.markdown(f"**Skipped: {pluralize(len(report.skipped), 'file')}**")
