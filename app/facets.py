@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import PurePath
 
 from app.json_routes import Json
-from app.results import make_ranking_name, rank_hits
+from app.rankings import make_ranking_name, rank_hits
 from app.services import MAX_FACET_VALUES, list_facets, sample_payloads
 from app.state import EMPTY, Search
 from indexer.collections.schema import FACETS, TAKEN

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app import votes
-from app.caching import SharedCache
 from app.json_routes import Json
 from app.media import original_url, thumbnail_url
+from app.rankings import make_ranking_name, rank_hits
 from app.services import open_searcher
 from app.state import Search
 from embedder.cli.console import pluralize
@@ -20,15 +18,13 @@ from indexer.errors import QueryError
 from indexer.ingest.time_and_place import get_taken
 from indexer.search.dates import parse_time
 from indexer.search.explanation import NO_REASON, format_reason
-from indexer.search.searcher import MAX_SORTED, Searcher
+from indexer.search.searcher import Searcher
 from indexer.search.sorting import DATE_ORDERS
 from indexer.types import Caption, FieldFilter, Hit, Payload, SearchResults
 
 PAGE_SIZE = 60
 MAX_PAGE_SIZE = 1_000
-FIRST_RANKED = 120  # hits that are ranked for a first page
 NEAREST_HITS = 20  # that are shown at first where nothing matches
-MAX_RANKED = 3_000  # of a query; whoever wants more says more
 EXCERPT_LENGTH = 260  # characters of a text
 TAIL_HEADING = "Less likely"
 TAKEN_FROM = {  # of `taken_from`; nothing is said of the camera's own date
@@ -69,41 +65,6 @@ class Page:
             "paused": self.is_paused,
             "ranking": self.ranking,
         }
-
-
-class RankedHits:
-    """The hits of one query, ranked as far as somebody has looked. Thread-safe.
-
-    The pages of one list agree: nothing is shown twice, or left out, because a deeper search ranks
-    a little differently.
-    """
-
-    def __init__(self, search: Search, searcher: Searcher) -> None:
-        self._search, self._searcher = search, searcher
-        self._lock = threading.Lock()
-        limit = FIRST_RANKED if search.order == "strength" else MAX_SORTED
-        self.first = searcher.search(search.to_query(limit=limit))
-        self.hits = list(self.first.hits)
-        self._more = self.first.has_more
-        # afterwards a weaker hit may come before a stronger one: the line is drawn once
-        leading = self.first.num_leading
-        self.tail = leading if self.first.matches and 0 < leading < len(self.hits) else None
-
-    def load(self, offset: int, limit: int) -> tuple[list[Hit], bool]:
-        """The hits of a page, and whether there are more. Raises what a search raises."""
-        end = min(offset + limit, MAX_RANKED)
-        with self._lock:
-            while self._more and len(self.hits) < end:
-                depth = min(max(2 * len(self.hits), end), MAX_RANKED)
-                found = self._searcher.search(self._search.to_query(limit=depth))
-                shown = {id for hit in self.hits for id in (hit.id, *hit.duplicates)}
-                new = [hit for hit in found.hits if hit.id not in shown]
-                self.hits += new
-                self._more = found.has_more and depth < MAX_RANKED and bool(new)
-            return self.hits[offset:end], self._more or len(self.hits) > end
-
-
-_rankings: SharedCache[RankedHits] = SharedCache(32)
 
 
 def load_page(
@@ -170,18 +131,6 @@ def describe_total(search: Search, page: Page, count: int | None) -> str:
     if found.num_strong:
         return f"About {pluralize(found.num_strong, 'strong result')}"
     return "The best {n}" if page.more else "{n} results"
-
-
-def make_ranking_name() -> str:
-    """The name of a ranked list that nobody has asked for."""
-    return f"{time.time_ns():x}"
-
-
-def rank_hits(search: Search, ranking: str) -> RankedHits:
-    """The ranked list of that name, or a new one; raises what `load_page` raises."""
-    searcher = open_searcher(search.collection)
-    version = (ranking, id(searcher))
-    return _rankings.get(search.address, lambda: RankedHits(search, searcher), version)
 
 
 def describe_hit(search: Search, hit: Hit) -> Json:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import components, results, state
+from app import components, rankings, results, state
 from app.facets import change_filters
 from app.media import thumbnail_url, upload_url
 from app.saved_searches import describe_search
@@ -58,7 +58,7 @@ def show() -> None:
         _show_chips(search)
     show_kept_error()
     filters = _show_sidebar(search, names)
-    ranking = results.make_ranking_name()  # the counts of the filters are of the same list
+    ranking = rankings.make_ranking_name()  # the counts of the filters are of the same list
     try:
         page = results.load_page(search, ranking=ranking)
     except QueryError as error:
