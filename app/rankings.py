@@ -16,6 +16,7 @@ from indexer.types import Hit
 
 FIRST_RANKED = 120  # hits that are ranked for a first page
 MAX_RANKED = 3_000  # of a query; whoever wants more says more
+MAX_RANKINGS = 8  # that are kept; a long one takes 10 MB
 
 
 class RankedHits:
@@ -64,7 +65,7 @@ class RankedHits:
             self._more = found.has_more and depth < MAX_RANKED and bool(new)
 
 
-_rankings: SharedCache[RankedHits] = SharedCache(32)
+_rankings: SharedCache[RankedHits] = SharedCache(MAX_RANKINGS)
 
 
 def make_ranking_name() -> str:
