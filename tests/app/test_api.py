@@ -74,7 +74,7 @@ def test_the_pages_of_a_search_hold_each_hit_once(client):
 
 def test_a_list_whose_server_was_restarted_goes_on(client):
     first = search(client, "dog", limit=10)
-    results._rankings.clear()
+    rankings._rankings.clear()
     second = search(client, "dog", offset=10, limit=10, ranking=first["ranking"])
     assert not set(list_ids(first)) & set(list_ids(second))
 
@@ -172,7 +172,7 @@ def test_facets_count_the_collection_or_the_results_of_a_query(client):
     assert everything["of"] is None and everything["by_key"]["kind"] == {"image": 93, "text": 1}
     page = search(client, "cat", w="kind=image")
     found = facets(client, "cat", w="kind=image", ranking=page["ranking"])
-    ranked = results._rankings._entries  # the page's own list was counted
+    ranked = rankings._rankings._entries  # the page's own list was counted
     assert len([version for version, _ in ranked.values() if version[0] == page["ranking"]]) == 2
     assert sum(found["by_key"]["format"].values()) == found["of"] > 60
     assert found["by_key"]["kind"]["text"] == 1, "the other values of a facet that is filtered by"
