@@ -7,6 +7,7 @@ answers, and end with the exit code of a crash. So uvicorn serves Streamlit's AS
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ LAYOUT = Path(__file__).with_name("layout.py")
 MAX_MESSAGE_BYTES = 200 << 20  # from a browser
 PING_SECONDS = 30.0  # to notice a connection that is gone
 SHUTDOWN_SECONDS = 3  # for requests in progress
+M_ARENA_MAX = -8  # of malloc.h
 
 
 def run_server(
@@ -58,6 +60,7 @@ def run_server(
         ConfigError: Others would reach the app without a login, or the login is set up wrongly.
         KeyboardInterrupt: Ctrl-C ended it.
     """
+    limit_malloc_arenas()
     login = Login.from_config(config)
     listener = open_listener(host, port)
     try:
@@ -113,6 +116,16 @@ def run_server(
         raise KeyboardInterrupt
     if not server.started:
         raise RuntimeError("Streamlit did not start")
+
+
+def limit_malloc_arenas() -> None:
+    """Have all threads share two arenas of glibc's malloc; elsewhere this does nothing.
+
+    By default each thread may get one, and memory that is freed there is of no use to the others:
+    after some hundred searches the app took 670 MB instead of 450.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def make_access(

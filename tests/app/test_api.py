@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app import api, components, results, services
+from app import api, components, rankings, results, services
 from app.services import open_searcher
 from app.state import Search, parse_typed
 from indexer import feedback
