@@ -24,7 +24,7 @@ CODE   := app bench embedder finetune indexer recipes tests tools
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check quick lint format types imports docs \
-	test-fast coverage test-slow test-server test-gpu \
+	test-fast coverage test-slow test-server test-gpu mutation \
 	bench bench-quality bench-embed bench-train bench-gpu starter screenshots release-check clean
 
 help: ## list the targets
@@ -97,6 +97,10 @@ test-server: $(READY) ## the tests of servers against the empty Qdrant at QDRANT
 test-gpu: $(READY) ## the tests that need a GPU
 	$(PYTEST) -m gpu
 
+mutation: $(READY) ## test the tests: which changes of the code does none notice? SAMPLE=25 of each module
+	$(PIP) "$$($(BIN)/python -c 'from tools.mutation import REQUIREMENT; print(REQUIREMENT)')"
+	$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) --jobs $(JOBS)
+
 bench: $(READY) ## run the benchmarks and write docs/benchmarks.md; RCLIP=PYTHON measures rclip too
 	$(BIN)/python -m bench $(if $(RCLIP),--rclip $(RCLIP))
 
@@ -130,4 +134,5 @@ release-check: | $(BIN)/python ## build the wheel, install it elsewhere, and sea
 	$(BIN)/python -m tools.check_release
 
 clean: ## remove the environment, caches and the demo's collection
-	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov \
+		mutants

@@ -234,6 +234,21 @@ def test_role_instruction_and_dim_reach_the_model(toys):
     assert short.card.dim == 4 and short.card.fingerprint != there.card.fingerprint
 
 
+def test_inputs_without_a_type_are_queries(toys):
+    def row(**more) -> list[float]:
+        return ask(toys, "a", **more).json()["data"][0]["embedding"]
+
+    assert row() == row(input_type="query") != row(input_type="document")
+
+
+def test_the_server_cuts_vectors_to_unit_norm(toys):
+    """Clients of others do not normalize what they get."""
+    whole, cut = (
+        np.array(ask(toys, "a", dimensions=dim).json()["data"][0]["embedding"]) for dim in (8, 4)
+    )
+    np.testing.assert_allclose(cut, whole[:4] / np.linalg.norm(whole[:4]), atol=1e-6)
+
+
 def test_a_system_message_is_the_instruction(toys):
     def row(**body) -> list[float]:
         return post(toys, {"model": "toy", **body}, key=None).json()["data"][0]["embedding"]
@@ -383,6 +398,37 @@ def test_two_threads_embed_at_once():
     last = batcher.submit([Input("last")], "query", None)
     batcher.close()
     assert last.future.result(10)[0].shape == (1, 8)
+
+
+def test_a_batch_has_one_role_and_one_instruction():
+    """What waits at the same time is embedded together only where both are equal."""
+    calls, started, go_on = [], threading.Event(), threading.Event()
+
+    class Held(EmbeddingModel):
+        def embed(self, inputs, role, instruction=None):
+            calls.append((role, instruction, [item.text for item in inputs]))
+            started.set()
+            go_on.wait(10)
+            return np.ones((len(inputs), 8), np.float32)
+
+    batcher = Batcher(Held(), Metrics())
+    pending = [batcher.submit([Input("first")], "query", None)]
+    assert started.wait(10)
+    for text, role, instruction in (
+        ("a", "query", None), ("b", "document", None), ("c", "query", "find"),
+        ("d", "query", None), ("e", "document", None),
+    ):  # fmt: skip
+        pending.append(batcher.submit([Input(text)], role, instruction))
+    go_on.set()
+    for one in pending:
+        one.future.result(10)
+    batcher.close()
+    assert calls == [
+        ("query", None, ["first"]),
+        ("query", None, ["a", "d"]),
+        ("document", None, ["b", "e"]),
+        ("query", "find", ["c"]),
+    ]
 
 
 def test_a_request_canceled_while_a_batch_gathers():

@@ -10,17 +10,29 @@ from finetune.evaluation.bootstrap import (
     bootstrap_means,
     bootstrap_spearman,
     clopper_pearson,
+    compare_metrics,
     compute_p_value,
+    estimate_metrics,
     percentile_interval,
     permute_spearman,
     resample_counts,
     sign_flip,
     spearman_correlation,
 )
+from finetune.evaluation.report import QueryResult
 
 
 def column(values):
     return np.array(values, float)[:, None]
+
+
+def result(cluster, hit, *, score=0.0, gold=None) -> QueryResult:
+    """What one query found; only `hit@1` counts, or the score and what people say of it."""
+    return QueryResult(
+        id="q", direction="t2i", language=None, dataset=None, cluster=str(cluster), text="?",
+        image=None, relevant=(), found=(), scores=(score,), rank=None, gold=gold,
+        metrics={"hit@1": float(hit), "mrr": hit / 2},
+    )  # fmt: skip
 
 
 def test_each_resample_draws_all_clusters_worth():
@@ -57,6 +69,39 @@ def test_clusters_of_different_sizes_by_hand():
     assert (drawn == 0.75).mean() == pytest.approx(0.5, abs=0.02)
 
 
+def test_the_captions_of_an_image_are_one_trial():
+    """An estimate of 20 images in five languages is as wide as one of 20 images in one."""
+    hits = [n % 4 == 0 for n in range(20)]
+    once = [result(n, hit) for n, hit in enumerate(hits)]
+    metrics = ("hit@1", "mrr")
+    single, five = (estimate_metrics([part], metrics) for part in (once, once * 5))
+    assert five == single
+    assert single["hit@1"].mean == 0.25 and single["mrr"].mean == 0.125
+    assert 0.05 <= single["hit@1"].low <= 0.1 and 0.4 <= single["hit@1"].high <= 0.5
+    before = [result(n, False) for n in range(20)]
+    change, repeated = (
+        compare_metrics([before * times], [once * times], metrics) for times in (1, 5)
+    )
+    assert repeated == change
+    assert change["hit@1"].p == pytest.approx(2 / 32, abs=0.01)  # 5 differ, all the same way
+
+
+def test_where_all_captions_of_few_images_agree():
+    """The bound is that of the images: 0.025^(1/4), however many captions they have."""
+    found, missed = ([result(n % 4, hit) for n in range(20)] for hit in (True, False))
+    estimate = estimate_metrics([found], ["hit@1"])["hit@1"]
+    assert (estimate.mean, estimate.high) == (1, 1)
+    assert estimate.low == pytest.approx(0.025 ** (1 / 4))
+    change = compare_metrics([missed], [found], ["hit@1"])["hit@1"]
+    assert (change.before, change.after, change.difference, change.high) == (0, 1, 1, 1)
+    assert change.low == pytest.approx(2 * 0.025 ** (1 / 4) - 1)
+
+
+def test_parts_of_all_sizes_weigh_the_same():
+    parts = [[result("a", True)], [result(n, False) for n in "bcd"]]
+    assert estimate_metrics(parts, ["hit@1"])["hit@1"].mean == 0.5
+
+
 def test_coverage():
     """95 % intervals hold the truth nearly 95 times of 100."""
     chance = np.random.default_rng(1)
@@ -82,6 +127,12 @@ def test_sign_flip_of_ten_equal_differences():
     differences = column([1.0] * 10)
     p = compute_p_value(differences.mean(axis=0), sign_flip(differences, np.arange(10)))
     assert p[0] == pytest.approx(2 / 1024, abs=0.0015)
+
+
+def test_p_counts_what_was_observed_as_a_trial():
+    """(1 + as extreme) / (1 + trials), Davison and Hinkley 1997, section 4.2: never 0."""
+    null = np.array([[0.0, 0.5], [-2.0, -0.5], [1.0, 0.1]])
+    assert compute_p_value(np.array([3.0, 0.5]), null).tolist() == [1 / 4, 3 / 4]
 
 
 def test_one_item_in_many_languages_is_not_significant():
