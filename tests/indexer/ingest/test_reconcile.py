@@ -23,12 +23,15 @@ from indexer.ingest.reconcile import (
     reconcile,
     take_vectors,
 )
+from indexer.ingest.tagging import OWN
+from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.types import (
     NOT_READ_HERE,
     CatalogContent,
     CatalogFile,
     DecodedFile,
 )
+from indexer.search.image_signature import compute_signature
 from indexer.sources import SourceFile
 from indexer.types import Caption, Record
 
@@ -130,6 +133,7 @@ def test_each_row_of_the_table(before, after, stored, action):
             assert [write.is_new for write in plan.writes] == [True, True]
             assert [write.texts for write in plan.writes] == [("chunk 0",), ("chunk 1",)]
             assert all(write.keyword_texts for write in plan.writes)
+            assert not plan.lacks_image
             assert plan.outcome == ("updated" if before else "added")
         case Action.ADOPT | Action.UPDATE:
             assert [write.is_new for write in plan.writes] == [False, False]
@@ -411,3 +415,120 @@ def test_a_copy_adds_its_name():
     )
     (write,) = reconcile(change, names=True).writes
     assert write.names == ("red car", "green")
+
+
+def test_an_edited_file_keeps_the_tags_of_people():
+    """They are in the store alone, at the point of what the file was before."""
+    old = make_file("a", content_id="y")
+    catalog = StubCatalog([old], {"y": make_content("y")})
+    changes, _ = collect_changes([make_decoded(make_file("a"), new=True)], catalog)
+    (record,) = make_records(make_content("y"), old).values()
+    store = StubStore([replace(record, payload={**record.payload, OWN: ["mine"]})])
+    load_stored(changes, store, Path("none"), shared=False)
+    (write,) = reconcile(changes[0]).writes
+    assert write.payload["tags"] == write.payload[OWN] == ["mine"]
+
+
+def test_documents_of_several_chunks_take_no_tags_from_what_they_replace():
+    old = make_file("a", content_id="y")
+    catalog = StubCatalog([old], {"y": make_content("y", 2)})
+    changes, _ = collect_changes([make_decoded(make_file("a"), new=True)], catalog)
+    records = make_records(make_content("y", 2), old).values()
+    store = StubStore([replace(r, payload={**r.payload, OWN: ["mine"]}) for r in records])
+    load_stored(changes, store, Path("none"), shared=False)
+    assert changes[0].former is None
+    (write,) = reconcile(changes[0]).writes
+    assert write.payload["tags"] == []
+
+
+def test_of_two_dates_of_adding_the_earlier_one_counts():
+    """This machine has seen a file later than another one, and the other way round."""
+    for here, there in (("2026-02-02", "2026-01-01"), ("2026-01-01", "2026-02-02")):
+        file, content = make_file("a"), make_content()
+        (record,) = make_records(content, file).values()
+        store = StubStore([replace(record, payload={**record.payload, "added": there})])
+        content.base_payloads[0]["added"] = here
+        change = ContentChange(content=content, before=[], arrived=[make_decoded(file)])
+        load_stored([change], store, Path("none"), shared=False)
+        assert content.base_payloads[0]["added"] == "2026-01-01"
+    unknown = ContentChange(content=make_content(), before=[make_file("a")])
+    load_stored([unknown], StubStore([]), Path("none"), shared=True)
+    assert "added" not in unknown.content.base_payloads[0]
+
+
+def test_a_missing_signature_is_that_of_the_thumbnail(tmp_path):
+    image, document = make_content(), make_content("z", 1)
+    for content in (image, document):
+        path = thumbnail_path(tmp_path, content.point_ids[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").convert("RGB").save(path, "JPEG")
+    changes = [
+        ContentChange(content=content, before=[make_file("a", content_id=content.id)])
+        for content in (document, image)
+    ]
+    load_stored(changes, StubStore([]), tmp_path, shared=False)
+    gradient = compute_signature(Image.linear_gradient("L").convert("RGB"))
+    assert len(image.base_payloads[0]["signature"]) == len(gradient)
+    assert "signature" not in document.base_payloads[0]
+    image.base_payloads[0]["signature"] = "known"
+    load_stored(changes, StubStore([]), tmp_path, shared=False)
+    assert image.base_payloads[0]["signature"] == "known"
+
+
+def test_a_run_over_a_folder_does_not_see_what_is_in_its_archives():
+    member = make_file("/here/a.tar#x.jpg")
+    plan = adopt(member, make_file("/here/a"))
+    assert plan.writes[0].payload["paths"] == ["/here/a", "/here/a.tar#x.jpg"]
+    plan = adopt(member, make_file("/here/a"), roots=["/here/a.tar"])
+    assert plan.writes[0].payload["paths"] == ["/here/a"]
+
+
+def test_a_lost_point_whose_files_were_not_decoded_waits_for_the_next_run():
+    """Another machine has deleted it, and of its two files here one is gone."""
+    change = ContentChange(
+        content=make_content(), before=[make_file("a"), make_file("b")], left={"b"}, stored={}
+    )
+    plan = reconcile(change)
+    assert (plan.action, plan.delete_paths) == (Action.UPDATE, {"b"})
+
+
+def test_files_are_in_the_order_of_their_bytes():
+    """Also of names that are not UTF-8, which have no order as text."""
+    names = ["b", "\udcff", "a", "B", "\U0001f600"]
+    change = ContentChange(content=make_content(), before=[make_file(n, n) for n in names])
+    change.arrived = [make_decoded(make_file("c", "c"))]
+    (write,) = reconcile(change).writes
+    captions = [caption["text"] for caption in write.payload["captions"]]
+    assert captions == ["B", "a", "b", "c", "\U0001f600", "\udcff"]
+
+
+def test_the_first_failure_of_a_document_is_told():
+    content, file = make_content(num_chunks=3), make_file("a")
+    change = ContentChange(content=content, before=[], arrived=[make_decoded(file)], stored={})
+    plan = reconcile(change)
+    row = {"text": np.ones(4, np.float32)}
+    take_vectors([plan], [EmbedFailedError("first"), row, EmbedFailedError("second")])
+    assert plan.error == "first"
+    assert plan.vectors == {plan.writes[1].id: row}
+    again = reconcile(change)
+    take_vectors([again], [])  # of a dry run
+    assert (again.error, again.vectors) == ("", {})
+
+
+def test_texts_that_a_worker_has_embedded_are_given():
+    row = np.ones(4, np.float32)
+    item = replace(make_decoded(make_file("a", "blue")), text_vectors={"blue": row})
+    change = ContentChange(content=make_content(), before=[make_file("a", "red")], arrived=[item])
+    (write,) = reconcile(change).writes
+    assert write.text_vectors == {"blue": row}
+
+
+def test_the_date_of_adding_is_no_change_of_the_file():
+    file, content = make_file("a"), make_content()
+    stored = make_records(content, file)
+    content.base_payloads[0]["added"] = "2026-01-01"
+    plan = reconcile(
+        ContentChange(content=content, before=[], arrived=[make_decoded(file)], stored=stored)
+    )
+    assert plan.outcome == "unchanged"
+    assert [write.payload["added"] for write in plan.writes] == ["2026-01-01"]

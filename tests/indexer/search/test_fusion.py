@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from indexer.search.bm25 import build_document_vector, build_query_vector
-from indexer.search.calibration import CalibrationSample, measure_name_fit
-from indexer.search.fusion import combine, fit_fusion
+from indexer.search.calibration import (
+    CalibrationSample,
+    ScoreDistribution,
+    find_percentile,
+    measure_name_fit,
+)
+from indexer.search.fusion import PartFusion, _estimate_lifts, combine, fit_fusion
 from indexer.types import SparseVector
 
 POINTS, DIM = 1000, 48
@@ -47,6 +52,105 @@ def test_evidence_adds_in_nats():
     missing = np.array([np.nan])
     for a, b, expected in ((3, 4, 5), (3, -2, 3), (-1, -2, -1), (3, missing, 3), (missing, 2, 2)):
         assert combine(np.array([a]), np.array([b])).item() == pytest.approx(expected)
+
+
+def fuse(*, lifts=(), words_lifts=(), uses_text=True, **scores) -> float:
+    """One point: cosines of which 0.1 is a z of 1, names that count 0.7, and a reach of 2."""
+    changed = [np.ones(8), np.ones(8)]
+    for lift, changes in zip(changed, (lifts, words_lifts), strict=True):
+        for kind, value in changes:
+            lift[kind] = value
+    fusion = PartFusion(
+        distributions={c: ScoreDistribution(0.0, 0.1) for c in ("image", "text", "name")},
+        uses_text=uses_text,
+        lifts=changed[0],
+        words_lifts=changed[1],
+        reach=2.0,
+        name_weight=0.7,
+        sample_z=np.zeros(0),
+    )
+    channels = {c: np.array([scores.get(c, np.nan)]) for c in ("image", "text", "name")}
+    if "bm25" in scores:
+        channels["bm25"] = np.array([scores["bm25"]])
+    return fusion.fuse(channels).item()
+
+
+@pytest.mark.parametrize(
+    ("point", "z"),
+    [
+        ({"image": 0.3}, 3),
+        ({"image": -0.3}, -3),
+        ({"image": 0.3, "text": 0.4}, 5),
+        ({"image": -0.3, "text": 0.4}, 4),
+        ({"image": -0.3, "text": -0.2}, -2),
+        ({}, -np.inf),
+        # a name adds its part, and no more than the reach to what the image shows
+        ({"image": 0.1, "name": 0.4}, np.hypot(1, 2.8)),
+        ({"image": 0.1, "name": 0.9}, np.hypot(1, 3)),
+        ({"image": -0.1, "name": 0.9}, 2),
+        ({"name": 0.4}, 2),
+        ({"text": 0.1, "name": 0.4}, 2),
+        ({"text": 0.3, "name": 0.4}, 3),
+        # words: 8 nats are a z of 4
+        ({"image": 0.3, "bm25": 8}, 5),
+        ({"text": 0.1, "bm25": 8}, 4),
+        ({"image": 0.3, "text": 0.5, "bm25": 8}, np.hypot(3, 5)),
+        ({"image": 0.3, "text": 0.1, "bm25": 0}, np.hypot(3, 1)),
+        ({"image": 0.1, "name": 0.1, "bm25": 50}, np.hypot(1, 3)),
+        ({"image": 0.1, "name": 0.1, "text": 0.1, "bm25": 50}, np.hypot(1, 10)),
+        ({"bm25": 50}, 10),
+        # a query by image looks at texts only where there is no image
+        ({"uses_text": False, "image": 0.3, "text": 0.9, "name": 0.9, "bm25": 50}, 3),
+        ({"uses_text": False, "text": 0.4}, 4),
+        # lifts divide what speaks for a point: those of meaning by its kind, then those of words
+        ({"lifts": [(3, 2)], "image": 0.3, "text": 0.4}, 2.5),
+        ({"lifts": [(3, 2)], "image": -0.3, "text": -0.4}, -3),
+        ({"lifts": [(5, 2)], "image": 0.1, "name": 0.4}, np.hypot(1, 2.8) / 2),
+        ({"lifts": [(3, 2)], "image": 0.3, "text": 0.1, "bm25": 8}, 5),
+        ({"words_lifts": [(3, 2)], "image": 0.3, "text": 0.1, "bm25": 8}, 2.5),
+        ({"lifts": [(3, 2)], "words_lifts": [(3, 5)], "image": 0.3, "text": 0.4}, 0.5),
+    ],
+)  # fmt: skip
+def test_the_z_of_a_point(point, z):
+    assert fuse(**point) == pytest.approx(z)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reached", "lift"),
+    [
+        (0, 8, 1.5),  # the prior
+        (200, 8, (4 * 1.5) ** 0.5),  # as much as the prior: their geometric mean
+        (50, 1, 0.5**0.2 * 1.5**0.8),
+        (50, -1, 3.5**-0.2 * 1.5**0.8),
+        (200, 1, 1),  # never below 1
+        (1800, 20, 3.5),  # nor above 3.5
+    ],
+)
+def test_lifts_by_hand(rows, reached, lift):
+    fused, kinds = np.full(rows + 10, float(reached)), np.full(rows + 10, 3)
+    kinds[:10] = 1
+    lifts = _estimate_lifts(fused, kinds, 2.0, (9, 9, 1, 1.5, 1, 1.2, 1, 1.5))
+    assert lifts == pytest.approx([1, 1, 1, lift, 1, 1.2, 1, 1.5])
+    assert (_estimate_lifts(fused, kinds, 0.0, (9,) * 8) == 1).all()
+
+
+def test_what_is_fitted_to_a_sample():
+    """Later points are fused as those of the sample are, words included."""
+    rng = np.random.default_rng(15)
+    words = [*["red car"] * 30, *["green car"] * 970]
+    sample = make_sample(rng, captioned=0.4, named=0.3, fitting=0.15, words=words)
+    query, terms = unit_rows(rng, 1)[0], build_query_vector("red")
+    fusion = fit_fusion(sample, query, terms, uses_text=True)
+    images = fusion.distributions["image"].z(sample.score("image", query))
+    assert fusion.reach == pytest.approx(find_percentile(images, 99.0))
+    assert 0 < sample.name_trust < 1
+    assert fusion.name_weight == pytest.approx(0.7 * sample.name_trust)
+    scores = {channel: sample.score(channel, query) for channel in ("image", "text", "name")}
+    scores["bm25"] = sample.score_words(terms)
+    np.testing.assert_allclose(fusion.fuse(scores), fusion.sample_z)
+    without = fit_fusion(sample, query, NO_WORDS, uses_text=True)
+    assert (fusion.sample_z[:30] > without.sample_z[:30]).mean() > 0.9
+    assert without.lifts[5] >= 1 and without.lifts[[0, 1]].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["captioned", "named"])
