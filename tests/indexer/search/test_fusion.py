@@ -88,9 +88,8 @@ def fuse(*, lifts=(), words_lifts=(), uses_text=True, **scores) -> float:
         ({"image": 0.1, "name": 0.4}, np.hypot(1, 2.8)),
         ({"image": 0.1, "name": 0.9}, np.hypot(1, 3)),
         ({"image": -0.1, "name": 0.9}, 2),
-        ({"name": 0.4}, 2),
-        ({"text": 0.1, "name": 0.4}, 2),
-        ({"text": 0.3, "name": 0.4}, 3),
+        ({"image": 0.1, "text": 0.1, "name": 0.4}, np.hypot(1, 2.8)),
+        ({"image": 0.1, "text": 0.3, "name": 0.4}, np.hypot(1, 3)),
         # words: 8 nats are a z of 4
         ({"image": 0.3, "bm25": 8}, 5),
         ({"text": 0.1, "bm25": 8}, 4),
