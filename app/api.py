@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app import results, votes
+from app import items, results, votes
 from app.facets import describe_facets, describe_values
 from app.file_manager import can_reveal
-from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
+from app.json_routes import BAD_JSON, Json, RequestError, answer_with, parse_search, read_body
 from app.media import save_upload
 from app.saved_searches import count_new
 from app.services import change_tags, find_facet_values, get_decode_limits, open_searcher
@@ -58,7 +58,7 @@ def load_item(request: Request) -> Json | None:
     except ValueError:
         return None
     name = request.path_params["collection"]
-    item = results.describe_item(parse_search(request, name), id)
+    item = items.describe_item(parse_search(request, name), id)
     return item and item | {"can_reveal": can_reveal(request)}
 
 
@@ -95,7 +95,7 @@ async def receive_votes(request: Request) -> Response:
         try:
             cast = json.loads(body or b"")["votes"].items()
             given = {str(uuid.UUID(id)): vote for id, vote in cast}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BAD_JSON:
             given = {}
         if not given or not wanted.terms or not set(given.values()) <= {1, 0, -1}:
             raise RequestError("A vote has a search, the id of an item, and 1, 0 or -1.")
@@ -119,7 +119,7 @@ async def receive_tags(request: Request) -> Response:
             given = json.loads(body or b"")
             ids = [str(uuid.UUID(id)) for id in given["ids"]]
             add, remove = (list(map(_parse_tag, given.get(key, ()))) for key in ("add", "remove"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BAD_JSON:
             raise RequestError("A change of tags has ids, and tags to add or remove.") from None
         if not 0 < len(ids) <= MAX_ITEMS:
             raise RequestError(f"Tags are of 1 to {MAX_ITEMS:,} items at a time.")

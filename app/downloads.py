@@ -26,7 +26,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.caching import SharedCache
 from app.contact_sheet import POLICY, iterate_contact_sheet
-from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
+from app.json_routes import BAD_JSON, Json, RequestError, answer_with, parse_search, read_body
 from app.media import SAFE_HEADERS, read_original
 from app.services import get_decode_limits, open_searcher
 from embedder.images.decode import decode_image
@@ -101,7 +101,7 @@ async def receive_selection(request: Request) -> Response:
             given = json.loads(body or b"")
             ids = tuple(str(uuid.UUID(id)) for id in given["ids"])
             form = FORMS[given["form"]]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BAD_JSON:
             raise RequestError("A download has the ids of items, and a form.") from None
         if not 0 < len(ids) <= MAX_ITEMS:
             raise RequestError(f"A download has 1 to {MAX_ITEMS:,} items.")
@@ -194,7 +194,11 @@ def _read_file(selection: Selection, record: Record) -> tuple[bytes | None, str]
 def _choose_name(record: Record, suffix: str, taken: set[str]) -> str:
     """A name of its own in the archive, without folders."""
     path = PurePath(str(record.payload["name"]).replace("\\", "/"))
-    stem = "".join(c for c in path.stem if c.isprintable() and c not in '<>:"/|?*') or "item"
+    stem, suffix = (
+        "".join(c for c in part if c.isprintable() and c not in '<>:"/\\|?*')
+        for part in (path.stem, suffix)
+    )
+    stem = stem.strip(". ") or "item"
     name, number = f"{stem[:MAX_NAME]}{suffix}", 1
     while name.casefold() in taken or name == LIST_NAME:
         number += 1

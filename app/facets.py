@@ -208,8 +208,11 @@ def describe_days(filters: Filters) -> list[str] | None:
     dates = parse_date_range(wanted.any_of[0])
     if dates is None:
         return None
-    first = f"{dates['gte']:%Y-%m-%d}" if "gte" in dates else ""
-    last = f"{dates['lt'] - timedelta(days=1):%Y-%m-%d}" if "lt" in dates else ""
+    try:
+        first = dates["gte"].date().isoformat() if "gte" in dates else ""
+        last = (dates["lt"].date() - timedelta(days=1)).isoformat() if "lt" in dates else ""
+    except OverflowError:  # before the first day that there is
+        return None
     return [first, last]
 
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.json_routes import Json, RequestError, answer_with, parse_search, read_body
+from app.json_routes import BAD_JSON, Json, RequestError, answer_with, parse_search, read_body
 from app.permissions import get_permissions, resolve_allowed_path
 from app.services import open_searcher
 from embedder.client.http import is_loopback
@@ -48,7 +48,7 @@ async def receive_path(request: Request) -> Response:
         try:
             given = json.loads(body or b"")
             id, path = str(uuid.UUID(given["id"])), str(given["path"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BAD_JSON:
             raise RequestError("Name the id of an item, and one of its paths.") from None
         if not can_reveal(request):
             raise RequestError("Folders can be opened only on the machine that the app runs on.")

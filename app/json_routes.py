@@ -18,6 +18,9 @@ from indexer.errors import CollectionError, IndexerError, QueryError, StoreError
 
 HEADERS = {"Cache-Control": "no-store"}
 
+BAD_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a body of another form raises."""
+
 Json = dict[str, Any]
 """A JSON object."""
 

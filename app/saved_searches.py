@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from app.services import open_searcher
 from app.state import Search
@@ -26,8 +26,12 @@ def count_new(search: Search, since: datetime) -> int | None:
     """
     if ADDED in search.filters:
         return None
-    day = since.date().isoformat()  # filters know days
-    later = replace(search, filters={**search.filters, ADDED: FieldFilter((f">={day}",))})
+    day = since.astimezone(UTC).date().isoformat()  # filters know days
+    later = replace(
+        search,
+        filters={**search.filters, ADDED: FieldFilter((f">={day}",))},
+        sort="strength" if search.terms else "added",  # of many of that day, the last ones
+    )
     found = open_searcher(search.collection).search(later.to_query(limit=MAX_NEW))
     hits = found.hits
     if search.terms and hits:

@@ -143,6 +143,6 @@ def find_facet_values(
 ) -> list[tuple[str, int]]:
     """The values of a facet in which a text occurs, the most common first."""
     wanted = contains.casefold()
-    counts = searcher.facets(filters, MAX_FOUND_VALUES).get(key, [])
+    counts = searcher.facets(filters, MAX_FOUND_VALUES, [key]).get(key, [])
     found = [(value, count) for value, count in counts if wanted in str(value).casefold()]
     return found[:MAX_FACET_VALUES]

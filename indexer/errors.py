@@ -9,6 +9,7 @@ IndexerError
 │   ├── DamagedError   a file of the collection was changed or lost; doctor --repair restores it
 │   └── UnnamedHostError its model is on a host that nobody has named
 ├── StoreError         the store refused or failed
+│   ├── MissingIndexError the server has no index for what is asked
 │   ├── StoreBusyError another process holds what this one needs
 │   └── StoreUnavailableError the server has not answered in time
 └── DiskFullError      too little free disk space to write safely
@@ -80,6 +81,10 @@ class UnnamedHostError(CollectionError):
 
 class StoreError(IndexerError):
     """The store refused or failed."""
+
+
+class MissingIndexError(StoreError):
+    """The server has no payload index for what is asked, as to sort by a date."""
 
 
 class StoreBusyError(StoreError):

@@ -122,7 +122,11 @@ export function editTags(results, ids) {
     input.value = "";
     change({ add: [tag] }, `Tagged “${tag}”`);
   });
-  input.addEventListener("input", () => suggestTags(results, input.value, known));
+  let typing;
+  input.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => suggestTags(results, input.value, known), 200);
+  });
   fill();
   const dialog = openDialog(title, "", list, form);
 }

@@ -297,5 +297,7 @@ def _show_no_results(search: Search, found: SearchResults, searcher: Searcher) -
 
 
 def _offer_clearing(search: Search) -> None:
+    if search.sort == "name" and st.button("Sort by date", icon=":material/calendar_month:"):
+        state.navigate(replace(search, sort=None))
     if search.filters and st.button("Clear the filters", icon=":material/filter_alt_off:"):
         state.navigate(replace(search, filters={}))

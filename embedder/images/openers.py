@@ -30,6 +30,7 @@ from embedder.images.png_text import unpack_long_chunks
 
 MAX_SCANS = 200  # of a progressive JPEG: decoding time grows with them, encoders write about 10
 END_MARKER, SCAN_PATTERN = b"\xff\xd9", re.compile(rb"\xff\xda")  # of a JPEG
+MARKER_PATTERN = re.compile(rb"\xff+[^\x00\x01\xd0-\xd8\xff]")  # those that end a scan
 END_PADDING = 4  # bytes in place of the end marker of a JPEG
 DNG_VERSION_TAG = 50706
 
@@ -93,8 +94,19 @@ def open_image(data: bytes, format: str, limits: DecodeLimits) -> ImageFile.Imag
 
 
 def lacks_end_marker(data: bytes) -> bool:
-    """Whether a JPEG has no end marker after its last scan; its pixels may all be there."""
-    return data.rfind(END_MARKER) < data.rfind(b"\xff\xda")
+    """Whether a JPEG has no end marker after its last scan; its pixels may all be there.
+
+    What follows the end marker, as the film of a motion photo, is not looked at.
+    """
+    match, has_scan = MARKER_PATTERN.search(data, 2), False
+    while match:
+        marker = match[0][-1]
+        if marker == END_MARKER[1]:
+            return False
+        has_scan |= marker == 0xDA
+        size = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        match = MARKER_PATTERN.search(data, match.end() + max(size, 2))
+    return has_scan
 
 
 def _has_begun_last_scan(data: bytes) -> bool:

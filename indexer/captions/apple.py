@@ -13,7 +13,7 @@ from indexer.captions.normalize import FileCaptions, Row
 STEM_PATTERN = re.compile(r"photo details(-\d+)?")
 DATE_COLUMN, FAVORITE_COLUMN = "originalCreationDate", "favorite"
 DATE_PATTERN = re.compile(  # Saturday January 15,2022 7:31 PM GMT
-    r"\w+ (?P<month>\w+) (?P<day>\d+), ?(?P<year>\d{4}) (?P<hour>\d+):(?P<minute>\d\d)\s"
+    r"\w+ (?P<month>\w+) (?P<day>\d\d?), ?(?P<year>\d{4}) (?P<hour>\d\d?):(?P<minute>\d\d)\s"
     r"(?P<half>[AP])M GMT"
 )
 _MONTH_LIST = (

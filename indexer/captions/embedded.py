@@ -167,15 +167,16 @@ def _load_exif(image: Image) -> Any:
     start = len(EXIF_HEADER) if data.startswith(EXIF_HEADER) else 0
     order = ">" if data[start : start + 2] == b"MM" else "<"
     changed = bytearray(data)
-    offsets = [struct.unpack_from(f"{order}L", data, start + 4)[0]]
-    for offset in offsets:
-        (count,) = struct.unpack_from(f"{order}H", data, start + offset)
-        for at in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHLL", data, at)
-            if kind == TYPE_UTF8:
-                struct.pack_into(f"{order}H", changed, at + 2, TYPE_ASCII)
-            elif tag == EXIF_IFD and len(offsets) == 1:
-                offsets.append(value)
+    with suppress(struct.error):  # of a damaged part, Pillow reads what it can
+        offsets = [struct.unpack_from(f"{order}L", data, start + 4)[0]]
+        for offset in offsets:
+            (count,) = struct.unpack_from(f"{order}H", data, start + offset)
+            for at in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
+                tag, kind, _, value = struct.unpack_from(f"{order}HHLL", data, at)
+                if kind == TYPE_UTF8:
+                    struct.pack_into(f"{order}H", changed, at + 2, TYPE_ASCII)
+                elif tag == EXIF_IFD and len(offsets) == 1:
+                    offsets.append(value)
     if changed != data:
         exif.load(bytes(changed))
     return exif

@@ -66,7 +66,7 @@ class NameIndex:
         """Return the names that give the file `name` in `folder` from a folder above, or with the
         whole path that it had on another machine: `Photos/x.jpg` is `x.jpg` in `Photos`."""
         inner = fold_name(f"{posixpath.basename(folder.rstrip('/'))}/{name}")
-        found = self._by_last.get(posixpath.basename(inner), [])
+        found = self._by_end.get(_get_end(inner), [])
         return Match(tuple(n for n in found if f"/{fold_name(n)}".endswith(f"/{inner}")), "folder")
 
     @cached_property
@@ -77,13 +77,17 @@ class NameIndex:
         return names
 
     @cached_property
-    def _by_last(self) -> dict[str, list[str]]:
-        """The names with folders, by their last part."""
+    def _by_end(self) -> dict[str, list[str]]:
+        """The names with folders, by their last two parts: many folders may have a `1.jpg`."""
         names: dict[str, list[str]] = {}
         for key, known in self._by_key.items():
             if "/" in key:
-                names.setdefault(posixpath.basename(key), []).extend(known)
+                names.setdefault(_get_end(key), []).extend(known)
         return names
+
+
+def _get_end(key: str) -> str:
+    return "/".join(key.split("/")[-2:])
 
 
 def normalize_file_name(name: str) -> str:

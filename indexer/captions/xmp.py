@@ -5,6 +5,7 @@ Adobe, XMP Specification Part 1 (ISO 16684-1); the IPTC Photo Metadata Standard 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,8 @@ def parse_rating(text: str) -> int | None:
     try:
         rating = float(text)
     except ValueError:
+        return None
+    if not math.isfinite(rating):
         return None
     stars = round(rating) if rating <= 5 else 1 + round(rating / 25)
     return stars if 1 <= stars <= 5 else None

@@ -44,23 +44,36 @@ def tag_points(
         it.
 
     Raises:
-        QueryError: There is no tag, one is in both lists, or a point would have too many.
+        QueryError: There is no tag, one is in both lists, or a point would have too many; nothing
+            was changed.
         StoreError: The store cannot be read or written.
     """
     added, removed = normalize_tags(add), normalize_tags(remove)
     if not (added or removed) or _fold(added) & _fold(removed):
         raise QueryError("name the tags to add or to remove, and none in both lists")
+    if len(ids) > PAGE_SIZE:
+        for _ in _iterate_edits(store, ids, added, removed):
+            pass  # if one point would have too many tags, none is changed
     changed: list[str] = []
-    for page in _split(ids):
-        found = {record.id: record for record in store.retrieve(page)}
-        records = [found[id] for id in page if id in found]
-        new = [Record(record.id, {}, _edit(record.payload, added, removed)) for record in records]
-        written = [b for a, b in zip(records, new, strict=True) if a.payload != b.payload]
-        _write(store, written)
-        changed += [record.id for record in written]
+    for edited in _iterate_edits(store, ids, added, removed):
+        _write(store, edited)
+        changed += [record.id for record in edited]
     if changed:
         store.flush()
     return changed
+
+
+def _iterate_edits(
+    store: Store, ids: Sequence[str], added: Sequence[str], removed: Sequence[str]
+) -> Iterator[list[Record]]:
+    """Yield the points that change as they will be, a page at a time; raises `QueryError`."""
+    unique = list(dict.fromkeys(ids))
+    for start in range(0, len(unique), PAGE_SIZE):
+        page = unique[start : start + PAGE_SIZE]
+        found = {record.id: record for record in store.retrieve(page)}
+        records = [found[id] for id in page if id in found]
+        new = [Record(record.id, {}, _edit(record.payload, added, removed)) for record in records]
+        yield [b for a, b in zip(records, new, strict=True) if a.payload != b.payload]
 
 
 def keep_tags(payload: Payload, stored: Mapping[str, Any] | None) -> Payload:
@@ -154,9 +167,3 @@ def _write(store: Store, records: Sequence[Record]) -> None:
 
 def _fold(tags: Iterable[str]) -> set[str]:
     return {tag.casefold() for tag in tags}
-
-
-def _split(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    unique = list(dict.fromkeys(ids))
-    for start in range(0, len(unique), PAGE_SIZE):
-        yield unique[start : start + PAGE_SIZE]

@@ -11,7 +11,7 @@ from indexer.types import Filters
 
 KEY = "folder"
 SUBTREE = "/**"
-MAX_FOLDERS = 10_000  # of a collection
+MAX_FOLDERS = 100_000  # of a collection: what a server lists at most
 
 
 def expand_folders(store: Store, filters: Filters) -> Filters:

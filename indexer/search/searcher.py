@@ -117,15 +117,16 @@ class Searcher:
         return self._store.count(self._build_filter(filters) if filters else None)
 
     def facets(
-        self, filters: Filters | None = None, limit: int = 20
+        self, filters: Filters | None = None, limit: int = 20, keys: Sequence[str] = FACETS
     ) -> dict[str, list[tuple[str, int]]]:
         """Count the most common values of each facet, under the filters of the other facets."""
         filters = filters or {}
         self._build_filter(filters)
         counts = {}
-        for key in FACETS:
+        filters = expand_folders(self._store, filters)
+        for key in keys:
             own = {key: replace(filters[key], any_of=())} if key in filters else {}
-            where = build_store_filter(expand_folders(self._store, {**filters, **own}))
+            where = build_store_filter({**filters, **own})
             counts[key] = self._store.facet(key, where, limit)
         return {key: values for key, values in counts.items() if values}
 

@@ -27,7 +27,7 @@ SERVER_NAMES = 100_000  # that a server lists at most
 NAMES_SECONDS = 30.0  # for which names are not listed again
 SKIPPED_POINTS = 1_000  # read at a time
 FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
-NUMBER_PATTERN = re.compile(r"(\d+)")
+NUMBER_PATTERN = re.compile(r"(\d{1,1000})")  # Python reads no more digits than 4,300
 
 
 def make_sort_key(order: SortOrder, id: str, payload: Payload) -> tuple[Any, ...]:
@@ -105,14 +105,23 @@ class PointLister:
         times = [time for p in points if (time := parse_time((p.payload or {}).get(key)))]
         page: list[Record] = []
         if times:
-            # a store may order points of one time differently for each page: these are by id
+            # a store may order points of one time differently for each page: these are by id;
+            # thousands may have the time of a camera whose clock was never set
             first, last = times[0], times[-1]
             before = {"gt": first} if descending else {"lt": first}
             skipped = offset - (self._store.count(within(**before)) if offset else 0)
-            low, high = sorted([first, last])
-            found = iterate_records(self._store, within(gte=low, lte=high))
-            ordered = sorted(found, key=lambda r: make_date_key(key, descending, r.id, r.payload))
-            page = ordered[skipped : skipped + limit]
+            page, _ = self._list_by_id(within(gte=first, lte=first), skipped, limit)
+            if first != last and len(page) < limit:
+                between = [
+                    Record(p.id, {}, p.payload or {})
+                    for p in points
+                    if parse_time((p.payload or {}).get(key)) not in (None, first, last)
+                ]
+                between.sort(key=lambda r: make_date_key(key, descending, r.id, r.payload))
+                at_last = within(gte=last, lte=last)
+                page += between
+                page += self._list_by_id(at_last, 0, max(limit - len(page), 1))[0]
+            page = page[:limit]
         if len(points) > limit:
             return page, True
         if not page and offset:

@@ -6,6 +6,7 @@ Entry paths start with "/", the root of the source.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from abc import abstractmethod
@@ -40,6 +41,7 @@ from indexer.sources.passed_over import classify_other
 from indexer.types import Note, SkipCallback, SkippedFile
 
 PAGE_SIZE = 1000
+NUMBER_PATTERN = re.compile(r"\(\d+\)")
 MAX_MTIME_NS = 9 * 10**18  # since 1970; an archive may claim any time
 CREATE_TABLE = """
 CREATE TABLE entries (
@@ -133,7 +135,8 @@ def _make_key(path: str) -> tuple[bytes, str, bytes]:
     """Return the folder of an entry, what it has in common with its sidecars, and its name."""
     folder, _, name = path.rpartition("/")
     stem = split_number(name.partition(".")[0])[0]
-    key = fold_name(find_original(stem) or stem)
+    numbers = NUMBER_PATTERN.findall(name)  # `x.jpg(2).json` is of `x(2).jpg`
+    key = fold_name(find_original(stem) or stem) + "".join(numbers[-1:])
     return os.fsencode(folder), key.encode("utf-8", "replace").decode(), os.fsencode(name)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app import api, components, rankings, results, services
+from app import api, components, items, rankings, results, saved_searches, services
 from app.services import open_searcher
 from app.state import Search, parse_typed
 from indexer import feedback
@@ -327,6 +328,23 @@ def test_a_page_of_a_search_finds_its_list_again(client):
         del searcher.search
 
 
+def find_date(record) -> datetime:
+    return datetime.fromisoformat(record.payload["added"])
+
+
+def test_what_is_new_is_counted_among_more_of_the_same_day(client, monkeypatch):
+    """The last ones that were added, however old the pictures are."""
+    monkeypatch.setattr(saved_searches, "MAX_NEW", 5)
+    dates = sorted(map(find_date, open_searcher("default").collection.store.scroll(limit=1000)[0]))
+    params = {"c": "default", "since": dates[-4].isoformat()}
+    assert client.get("/api/new", params=params).json()["count"] == 3
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused(client):
+    answer = client.post("/api/tags?c=default", content=b"[" * 200_000)
+    assert answer.status_code == 400
+
+
 def test_what_is_new_in_a_search_is_counted(client):
     def count(since: str, query: str = "", **params) -> int | None:
         address = {"c": "default", "query": query, "since": since, **params}
@@ -339,6 +357,9 @@ def test_what_is_new_in_a_search_is_counted(client):
     assert 0 < count("2020-01-01T00:00:00Z", "cat") < 20, "those that are likely right"
     assert count("2999-01-01T00:00:00+00:00", "cat") == 0
     assert count("2020-01-01", w="added>=2020") is None
+    first = min(map(find_date, open_searcher("default").collection.store.scroll(limit=1000)[0]))
+    ahead = (first - timedelta(seconds=1)).astimezone(timezone(timedelta(hours=14)))
+    assert count(ahead.isoformat()) == total, "it is tomorrow there"
     assert client.get("/api/new", params={"c": "default", "since": "x"}).status_code == 400
 
 
@@ -347,4 +368,4 @@ def test_a_date_is_as_exact_as_it_is_known():
     hit = Hit("x", 0.0, payload | {"added": "2026-11-29T10:00:00.000001+00:00"}, {})
     dates = {"newest": "1962", "added": hit.payload["added"], "name": None}
     for order, date in dates.items():
-        assert results.describe_hit(Search(collection="c", sort=order), hit)["date"] == date
+        assert items.describe_hit(Search(collection="c", sort=order), hit)["date"] == date

@@ -8,7 +8,7 @@ import shutil
 import zipfile
 from base64 import b64decode
 from io import BytesIO, StringIO
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from PIL import Image
@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from app import downloads
 from app.services import open_searcher
+from indexer.types import Record
 from tests.programs import run_program
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -136,3 +137,12 @@ def test_limits_and_unknown_downloads(client, monkeypatch):
         assert archive.namelist() == ["chelsea.jpg", "missing.txt"]
     monkeypatch.setattr(downloads, "MAX_ITEMS", 1)
     assert ask(client, [cat, other]).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("a.b\\..\\c.jpg", "c.jpg"), ('x.j"p|g', "x.jpg"), ("x.\udcffjpg", "x.jpg"), ("..", "item")],
+)
+def test_names_in_an_archive_are_names_everywhere(name, kept):
+    suffix = PurePath(name).suffix
+    assert downloads._choose_name(Record("1", {}, {"name": name}), suffix, set()) == kept

@@ -63,6 +63,19 @@ def test_columns_whose_values_come_again_are_facets():
     assert count_values(payloads, "tags") == [("t", 10)]
 
 
+@pytest.mark.parametrize(
+    ("value", "days"),
+    [
+        ("2019-07", ["2019-07-01", "2019-07-31"]),
+        (">=0900", ["0900-01-01", ""]),
+        ("<0001", None),
+        ("spring", None),
+    ],
+)
+def test_the_days_of_a_filter(value, days):
+    assert describe_days(make_filters({"taken": value})) == days
+
+
 def test_folders_are_a_tree():
     counts = [("/in/a", 1), ("/in/a/b", 2), ("/other/a", 3)]
     wanted = FieldFilter(("/gone",), ("/in/a/b",))

@@ -287,6 +287,8 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded_with_a_note(progressiv
         with pytest.raises(UnusableFileError) as caught:
             decode_image(data[:-size], side=200)
         assert caught.value.reason == "truncated"
+    film = np.random.default_rng(1).bytes(9_000) + b"\xff\xda" + bytes(100)
+    assert decode_image(data + film, side=200).note == "", "of a motion photo"
 
 
 def test_one_bit_and_palette_images():

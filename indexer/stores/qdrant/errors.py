@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from embedder.redaction import redact_secrets
-from indexer.errors import StoreError, StoreUnavailableError
+from indexer.errors import MissingIndexError, StoreError, StoreUnavailableError
 from indexer.stores.qdrant.client import Connection
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})  # HTTP statuses of transient errors
@@ -56,10 +56,13 @@ WITHHELD_KEY_HINT = (
     "another server: if it is this one's, set QDRANT_URL, or POLYLENS_QDRANT_API_KEY_URL, to this "
     "URL; the key of a server that migrate reads is QDRANT_SOURCE_API_KEY, with QDRANT_SOURCE_URL"
 )
+NO_INDEX = "No range index"
 MESSAGE_HINTS = {
     "dimension": "{location} has vectors of another dim ({message}): name the collection's own "
     "model, or another collection with --collection",
     "larger than": "{location} does not accept requests of this size ({message})",
+    NO_INDEX: "{location} cannot sort by this yet ({message}): an ingest with an API key that may "
+    "write makes the index; type: indexer ingest FOLDER",
     "imit exceeded": REFUSED + "; request less, for example with a narrower --where",
 }
 """By a phrase in the server's message."""
@@ -251,7 +254,8 @@ def describe_error(error: Exception, connection: Connection) -> StoreError:
         message=message or "forbidden",
         wanted="wants an API key" if connection.api_key is None else "refused the API key",
     )
-    return StoreError(_redact(text, connection))
+    kind = MissingIndexError if NO_INDEX in message else StoreError
+    return kind(_redact(text, connection))
 
 
 def _redact(text: str, connection: Connection) -> str:

@@ -16,6 +16,7 @@ from indexer.captions.dates import Taken
 from indexer.captions.embedded import EmbeddedMetadata, read_embedded_metadata
 from indexer.captions.normalize import PLACEHOLDER_PATTERN
 from indexer.captions.places import Place
+from indexer.captions.xmp import parse_xmp
 from indexer.errors import UnusableFileError
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*:Warning:PIL\..*")  # as decode.py does
@@ -256,6 +257,24 @@ def test_the_date_of_editing_is_the_last_resort():
     assert read_metadata(saved(exif=exif(edited, details), xmp=packet)).taken == Taken(
         "2019-07-04T10:00:00", "exif"
     )
+
+
+def test_a_pointer_out_of_the_exif_block_loses_no_other_field():
+    block = bytearray(
+        exif({0x010F: "Canon", 0x0110: "EOS"}, {0x9003: "2024:05:17 18:30:00"}).tobytes()
+    )
+    at = block.index(struct.pack(">H" if b"MM" in block[:8] else "<H", EXIF_IFD))
+    block[at + 8 : at + 12] = b"\xff\xff\xff\x7f"
+    assert read_metadata(saved(exif=bytes(block))).camera == "Canon EOS"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_a_rating_that_is_no_finite_number(text):
+    assert read_metadata(saved(exif=exif({0x4746: text}))).rating is None
+    packet = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+     xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+     xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="{text}"/></rdf:RDF></x:xmpmeta>"""
+    assert parse_xmp(packet.encode(), "sidecar").meta == {}
 
 
 def test_ratings_in_exif_and_xmp():

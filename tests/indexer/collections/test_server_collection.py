@@ -14,7 +14,7 @@ import pytest
 
 from indexer.collections import make_layout, open_backend
 from indexer.collections.collection import OpenCollection, delete_collection, summarize
-from indexer.errors import CollectionError, StoreError
+from indexer.errors import CollectionError, MissingIndexError, StoreError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.prune import prune
 from indexer.ingest.types import IngestOptions
@@ -314,3 +314,34 @@ def test_a_read_only_key(config, colors, folder, qdrant):
     with pytest.raises(StoreError, match="QDRANT_API_KEY"):
         run(reader, colors, folder)
     assert run(full, colors, folder).updated == 1
+
+
+@pytest.mark.needs_faults
+def test_a_read_only_key_where_dates_have_no_index(config, colors, folder, qdrant):
+    """As in a collection of an earlier version: the start page of the app, by date, stays."""
+    from qdrant_client import QdrantClient
+
+    from app import results, services
+    from app.state import Search
+
+    qdrant.require("full", "reader")
+    full = replace(config, qdrant_api_key="full")
+    run(full, colors, folder)
+    with OpenCollection.open(full) as collection:
+        client = QdrantClient(url=qdrant.url, api_key="full", check_compatibility=False)
+        for key in ("taken", "added"):
+            client.delete_payload_index(collection.active_index.key, key)
+    reader = replace(config, qdrant_api_key="reader")
+    with OpenCollection.open(reader) as collection:
+        searcher = Searcher(collection, lambda: colors)
+        with pytest.raises(MissingIndexError, match="indexer ingest"):
+            searcher.search(Query((), limit=5, sort="newest"))
+    services.configure(reader)
+    page = results.load_page(Search(collection=config.collection))
+    assert len(page.hits) == len(COLORS) + 1 and not any(hit["date"] for hit in page.hits)
+    assert page.results.hint.startswith("These are not sorted")
+    services.configure()
+    run(full, colors, folder)  # makes the indexes
+    with OpenCollection.open(reader) as collection:
+        found = Searcher(collection, lambda: colors).search(Query((), limit=5, sort="added"))
+        assert len(found.hits) == 5

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import replace
 
 import pytest
 
 from indexer.captions.normalize import MAX_TAGS
 from indexer.collections.collection import OpenCollection
+from indexer.collections.schema import make_schema
 from indexer.errors import QueryError
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.tagging import keep_tags, list_file_tags, tag_points
@@ -16,8 +18,9 @@ from indexer.ingest.types import IngestOptions
 from indexer.reindex import reindex
 from indexer.search.searcher import Searcher
 from indexer.transfer.migrate import migrate
-from indexer.types import Part, Query
+from indexer.types import Part, Query, Record
 from tests import in_process_store
+from tests.memory_store import open_memory_store
 
 
 @pytest.fixture(params=["folder", pytest.param("http", marks=pytest.mark.server)])
@@ -147,3 +150,16 @@ def test_tags_of_files_are_told_from_others():
     assert keep_tags(payload, stored)["tags"] == ["a", "own"]
     assert list_file_tags(keep_tags(payload, stored)) == ("a", "b")
     assert keep_tags(payload, None) == keep_tags(payload, {"tags": ["c"]}) == payload
+
+
+def test_if_one_of_many_points_would_have_too_many_tags_none_is_changed():
+    store = open_memory_store(make_schema(4))
+    ids = [str(uuid.UUID(int=i + 1)) for i in range(300)]
+    full = [str(n) for n in range(MAX_TAGS)]
+    payload = {"kind": "image", "name": "x", "paths": [], "captions": [], "tags": []}
+    records = [Record(id, {}, payload | {"tags": full if id == ids[-1] else []}) for id in ids]
+    store.upsert(records)
+    with pytest.raises(QueryError, match="more than"):
+        tag_points(store, ids, add=["one more"])
+    assert not any("one more" in r.payload["tags"] for r in store.retrieve(ids))
+    assert len(tag_points(store, ids[:-1], add=["one more"])) == 299

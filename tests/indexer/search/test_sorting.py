@@ -163,3 +163,40 @@ def test_points_of_a_range_of_dates(store):
         found = {record.payload.get("taken") and record.payload["taken"][:4] for record in records}
         assert found <= years, written
         assert found, written
+
+
+def test_many_points_of_one_time_are_read_a_page_at_a_time(monkeypatch):
+    """As of a camera whose clock was never set."""
+    store = open_memory_store(make_schema(4))
+    times = ["2000-01-01"] * 40 + ["2000-01-02"] + ["2000-01-03"] * 40
+    ids = [str(uuid.UUID(int=1 + i * 7 % 81)) for i in range(81)]
+    store.upsert(
+        [Record(id, {}, {"name": "x", "taken": time}) for id, time in zip(ids, times, strict=True)]
+    )
+    read = 0
+    scroll = store.scroll
+
+    def count(*arguments, **named):
+        nonlocal read
+        page = scroll(*arguments, **named)
+        read += len(page[0])
+        return page
+
+    monkeypatch.setattr(store, "scroll", count)
+    lister = PointLister(store)
+    for order in ("oldest", "newest"):
+        found = [
+            r for offset in range(0, 81, 9) for r in lister.list_page(order, None, offset, 9)[0]
+        ]
+        days = sorted(zip(times, ids, strict=True))
+        groups = [sorted(i for t, i in days if t.endswith(f"0{day}")) for day in (1, 2, 3)]
+        expected = groups if order == "oldest" else groups[::-1]
+        assert [record.id for record in found] == [id for group in expected for id in group]
+    read = 0
+    lister.list_page("newest", None, 0, 9)
+    assert read == 9
+
+
+def test_a_name_of_thousands_of_digits_is_sorted():
+    long = f"{'9' * 5000}.jpg"
+    assert sorted([long, "a.jpg", "2.jpg"], key=make_name_key) == ["2.jpg", long, "a.jpg"]

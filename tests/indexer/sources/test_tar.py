@@ -12,6 +12,7 @@ from embedder.images.decode import DecodeLimits
 from indexer.errors import IndexerError
 from indexer.ingest.thumbnails import ensure_thumbnail
 from indexer.sources import SourceSet, open_source, read_original
+from indexer.sources.listing import Entry, Listing
 from indexer.sources.tar import BLOCK_BYTES
 
 
@@ -179,3 +180,12 @@ def test_read_again_from_elsewhere(archive, members, run, collection, stored):
     made = ensure_thumbnail(collection.thumbnail_dir, record.id, [path], roots=[str(archive)])
     assert made == thumb.read_bytes()
     assert made
+
+
+def test_numbered_names_are_matched_with_their_own_sidecars_alone():
+    """A folder may have thousands of `scan (1).jpg`."""
+    own = ["x(1).jpg", "x-edited(1).jpg", "x.jpg(1).json", "x(1).txt"]
+    others = [f"x({number}).jpg" for number in range(2, 50)] + ["x.jpg", "x.jpg.json"]
+    listing = Listing(Entry(f"/in/{name}", 1, 1, "") for name in (*own, *others))
+    assert {entry.name for entry in listing.siblings("/in/x(1).jpg")} == set(own)
+    assert {entry.name for entry in listing.siblings("/in/x.jpg")} == {"x.jpg", "x.jpg.json"}
