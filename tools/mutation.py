@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the sample")
     parser.add_argument("--only", default="", help="modules whose path contains this")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    parser.add_argument("--survivors", action="store_true", help="try those again that survived")
     parser.add_argument("--report", action="store_true", help="run nothing, and show what is known")
     options = parser.parse_args()
     if not options.report:
@@ -94,10 +95,11 @@ def main() -> None:
     results = {module: r for module, r in read_results().items() if options.only in module}
     size = options.sample or max(map(len, results.values()))
     names = draw_sample(results, size, options.seed)
-    missing = [name for name in names if _find_result(results, name) is None]
-    if missing and not options.report:
+    again = (None, *SURVIVED) if options.survivors else (None,)
+    untried = [name for name in names if _find_result(results, name) in again]
+    if untried and not options.report:
         os.environ["OMP_NUM_THREADS"] = "1"
-        run_mutants(missing, options.jobs)
+        run_mutants(untried, options.jobs)
         results = {module: r for module, r in read_results().items() if module in results}
     for name in names:
         code = _find_result(results, name)

@@ -86,6 +86,26 @@ def test_the_captions_of_an_image_are_one_trial():
     assert change["hit@1"].p == pytest.approx(2 / 32, abs=0.01)  # 5 differ, all the same way
 
 
+def test_correlations_of_two_models(judged):
+    before, after, gold = judged
+    parts = [
+        [
+            result(n, False, score=s, gold=g)
+            for n, (s, g) in enumerate(zip(scores, gold, strict=True))
+        ]
+        for scores in (before, after)
+    ]
+    change = compare_metrics(parts[:1], parts[1:], ["spearman"])["spearman"]
+    assert change.before == pytest.approx(spearman_correlation(before, gold))
+    assert change.after == pytest.approx(spearman_correlation(after, gold))
+    assert change.p < 0.001 and 0 < change.low < change.difference < change.high
+    same = compare_metrics(parts[1:], parts[1:], ["spearman"])["spearman"]
+    assert (same.p, same.low, same.high) == (1, 0, 0)
+    estimate = estimate_metrics(parts[:1], ["spearman"])["spearman"]
+    low, high = percentile_interval(bootstrap_spearman(before, gold))
+    assert (estimate.low, estimate.high) == pytest.approx((low[0], high[0]))
+
+
 def test_where_all_captions_of_few_images_agree():
     """The bound is that of the images: 0.025^(1/4), however many captions they have."""
     found, missed = ([result(n % 4, hit) for n in range(20)] for hit in (True, False))

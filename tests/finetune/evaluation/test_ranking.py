@@ -85,6 +85,14 @@ def test_queries_with_different_candidates():
     assert rankings[0].documents[0] == 0 and rankings[1].documents[0] == 1
     assert set(rankings[2].documents.tolist()) == {0, 1}
     assert rankings[2].rank == 2  # 0 for both candidates
+    assert [len(rankings[index].documents) for index in range(3)] == [2, 3, 2]
+
+
+def test_equal_scores_are_in_the_order_of_the_benchmark():
+    scores = np.tile([0.5, 0.7], 200)
+    expected = [*range(1, 400, 2), *range(0, 400, 2)]
+    assert rank(scores, make_query({})).documents.tolist() == expected
+    assert rank(scores, make_query({})).rank is None
 
 
 def test_a_long_ranking_is_cut_but_the_rank_is_exact():

@@ -75,8 +75,10 @@ def test_notes_of_a_run():
 def test_one_name_that_fits_no_file():
     log = MatchLog()
     log.add_table("t.csv")
-    (note,) = log.iterate_notes(lambda _: Manifest({"n.jpg": [{}]}), lambda *_: False)
-    assert note.text == "1 name fits no file, such as 'n.jpg'"
+    table = Manifest({"n" * 90: [{}]}, notes=["odd"] * 20)
+    *odd, note = log.iterate_notes(lambda _: table, lambda *_: False)
+    assert [one.text for one in odd] == ["odd"] * 20
+    assert note.text == f"1 name fits no file, such as {'n' * 80!r}"
 
 
 @pytest.mark.parametrize(

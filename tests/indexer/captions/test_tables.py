@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.captions.delimited import MAX_ROW_LINES
+from indexer.captions import delimited
+from indexer.captions.delimited import MAX_ROW_LINES, iterate_delimited
 from indexer.captions.manifest import parse_manifest
 from indexer.captions.matching import NameIndex
 from indexer.captions.resolver import CaptionResolver
@@ -64,6 +65,31 @@ def test_an_open_quotation_mark_does_not_swallow_a_long_table():
     assert found["2.jpg"] == "caption 2"
     assert len(found) == 3 * MAX_ROW_LINES - 1
     assert notes == ["line 3: a quotation mark without its other half is read as text"]
+
+
+def test_tabs_lines_of_windows_and_nothing():
+    assert read("file\tcaption\na.jpg\tA, b, c and d\n", "x.tsv")[0] == {"a.jpg": "A, b, c and d"}
+    found, notes = read('file,caption\r\na.jpg,"on\r\ntwo"\r\nb.jpg,x\r\n')
+    assert found == {"a.jpg": "on\r\ntwo", "b.jpg": "x"} and notes == []
+    assert list(iterate_delimited("", "csv")) == [] == list(iterate_delimited("", "tsv"))
+    assert list(iterate_delimited("a,b\n\n1,2\n", "csv")) == [
+        (1, ["a", "b"]), (2, []), (3, ["1", "2"]),
+    ]  # fmt: skip
+    assert list(iterate_delimited('a\n"x\n"y ""z"" w",1\n', "csv"))[1:] == [
+        (2, ['"x']), (3, ['y "z" w', "1"]),
+    ]  # fmt: skip
+
+
+def test_a_line_with_an_open_quotation_mark_keeps_its_whole_cells():
+    lines = list(iterate_delimited('a,b,c\n"x ""y""","z",w"\n1,"2\n', "csv"))
+    assert lines == [(1, ["a", "b", "c"]), (2, ['x "y"', "z", 'w"']), (3, ["1", '"2'])]
+    assert list(iterate_delimited('a,b\n"x",2\n"1","2\n', "csv"))[2] == (3, ["1", '"2'])
+
+
+def test_a_cell_that_is_too_long_names_its_line(monkeypatch):
+    monkeypatch.setattr(delimited, "MAX_CELL_CHARACTERS", 10)
+    with pytest.raises(ValueError, match="^line 3: field larger"):
+        list(iterate_delimited("a,b\n1,2\n" + "x" * 11 + ",2\n", "csv"))
 
 
 # which file a row is about

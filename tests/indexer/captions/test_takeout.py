@@ -115,7 +115,7 @@ def test_a_cut_name_that_fits_two_files_counts_for_none():
 
 def test_what_is_taken_from_a_sidecar():
     found = describe("x.jpg", TAKEOUT)
-    assert [caption.text for caption in found.captions] == ["A cat on a roof"]
+    assert [(c.text, c.source) for c in found.captions] == [("A cat on a roof", "sidecar")]
     assert found.tags == ("Anna", "Björn")
     assert found.meta == {"favorite": "true"}
     assert found.taken == Taken("2019-07-04T16:00:00+00:00", "takeout")

@@ -134,3 +134,33 @@ def test_values_are_compared_as_they_are_stored():
 )
 def test_a_contradiction_matches_nothing(filters):
     assert matches_nothing(simplify_filter(build(**filters)))
+
+
+def test_dates_are_ranges_of_dates():
+    (condition,) = build(taken="2019-07").must[0].should
+    assert condition.key == "taken"
+    assert condition.range.gte.isoformat().startswith("2019-07-01")
+    with pytest.raises(QueryError, match=r"added is a date; write added=2019.*not 'soon'"):
+        build(added="soon")
+
+
+def test_what_is_excluded_of_several_keys():
+    wanted = {"tags": {"not": ["a", "b"]}, "folder": {"not": "/x/"}, "kind": {"not": "text"}}
+    found = build(**wanted)
+    assert found.must is None
+    assert [condition.key for condition in found.must_not] == ["tags", "tags", "folder", "kind"]
+    both = build(folder={"any": ["/", "/a/"], "not": "/a/b"}, kind="image")
+    assert [c.match.any for c in (both.must[0], both.must_not[0])] == [["/", "/a"], ["/a/b"]]
+    assert len(both.must) == 2
+    assert build() is None
+
+
+def test_a_number_in_a_keyword_is_no_range():
+    (condition,) = build(name="2019").must[0].should
+    assert condition.match.value == "2019"
+
+
+@pytest.mark.parametrize("name", ["", "  ", "meta."])
+def test_a_key_is_not_blank(name):
+    with pytest.raises(QueryError, match="^a filter has no key; write key=value"):
+        make_filters({name: "1"})
