@@ -122,6 +122,11 @@ def test_parts_of_all_sizes_weigh_the_same():
     assert estimate_metrics(parts, ["hit@1"])["hit@1"].mean == 0.5
 
 
+def test_the_interval_leaves_out_a_fortieth_at_each_end():
+    low, high = percentile_interval(np.stack([np.arange(1001.0), np.zeros(1001)], axis=1))
+    assert low.tolist() == [25, 0] and high.tolist() == [975, 0]
+
+
 def test_coverage():
     """95 % intervals hold the truth nearly 95 times of 100."""
     chance = np.random.default_rng(1)

@@ -13,7 +13,11 @@ from PIL.TiffImagePlugin import IFDRational
 
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer.captions.dates import Taken
-from indexer.captions.embedded import EmbeddedMetadata, read_embedded_metadata
+from indexer.captions.embedded import (
+    EmbeddedMetadata,
+    _decode_windows_text,
+    read_embedded_metadata,
+)
 from indexer.captions.normalize import PLACEHOLDER_PATTERN
 from indexer.captions.places import Place
 from indexer.captions.xmp import parse_xmp
@@ -352,6 +356,20 @@ def test_entities_in_xmp_are_not_expanded():
 @pytest.mark.parametrize("packet", [b"<broken title", b"\xff\xfe\0title", b"title" * 1000])
 def test_damaged_xmp_is_ignored(packet):
     assert read_metadata(saved(xmp=packet)) == EmbeddedMetadata()
+
+
+def test_exif_that_cannot_be_read_leaves_the_rest():
+    image = Image.new("RGB", (2, 2))
+    image.info["exif"] = b"Exif\0\0II*"
+    image.info["XML:com.adobe.xmp"] = xmp(DESCRIPTION).decode()  # as text, as older versions had it
+    found = read_embedded_metadata(image)
+    assert found.tags == ("pet",) and len(found.captions) == 4
+    assert (found.taken, found.camera, found.place, found.rating) == (None, None, None, None)
+
+
+def test_windows_texts_as_numbers():
+    assert _decode_windows_text((65, 0, 66, 0, 0, 0)) == "AB"
+    assert _decode_windows_text(7) == ""
 
 
 def test_png_texts():

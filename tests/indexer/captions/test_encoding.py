@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from indexer.captions import encoding as encodings
 from indexer.captions.encoding import decode_text
 
 LONG = {
@@ -82,3 +83,15 @@ def test_a_damaged_character_of_utf8_leaves_the_rest():
 def test_what_is_no_text(data):
     with pytest.raises(ValueError, match="control bytes"):
         decode_text(data)
+
+
+@pytest.mark.parametrize(
+    ("system", "text"), [("UTF-8", "kõ"), ("cp1250", "kő"), ("Windows-1250", "kő")]
+)
+def test_of_equally_likely_code_pages_that_of_the_system_is_meant(monkeypatch, system, text):
+    monkeypatch.setattr(encodings.locale, "getpreferredencoding", lambda _: system)
+    assert decode_text(b"k\xf5") == text
+
+
+def test_utf16_that_is_cut_within_a_character():
+    assert decode_text("A cat sat".encode("utf-16-le") + b"x") == "A cat sat\ufffd"

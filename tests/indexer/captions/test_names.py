@@ -73,6 +73,7 @@ WORDS = {
     "čtvrtek.jpg": "čtvrtek",
     "facade.jpg": "facade",
     "cafe2020.jpg": "cafe",
+    "abc12xyz.jpg": "abc xyz",
     "Donaudampfschifffahrtsgesellschaft.jpg": "Donaudampfschifffahrtsgesellschaft",
 }
 NOTHING = [
@@ -99,7 +100,8 @@ NOTHING = [
     "download (4).jpg", "untitled.png", "写真 12.jpg", "画像1.png", "2023年7月14日.jpg",
     "14 July 2023.jpg", "final.png", "new.jpg", "a.jpg", "xx.jpg", "scan0001.tif", "____.jpg",
     ".jpg",
-    "xkcdqwrt.png", "maxresdefault.jpg", "\\x83e\\x83X.jpg",
+    "deadbeefcafebabe.jpg", "abcdef1abcd.jpg", "aBcDeFgH.jpg", "xkcdqwrt.png",
+    "maxresdefault.jpg", "\\x83e\\x83X.jpg",
 ]  # fmt: skip
 FOLDERS = {
     "/home/ada/Pictures/2019 Rome/IMG_0123.jpg": "Rome",

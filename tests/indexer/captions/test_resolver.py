@@ -15,7 +15,7 @@ from indexer.captions.language import parse_known_language, parse_language_tag
 from indexer.captions.normalize import FileCaptions
 from indexer.captions.places import Place
 from indexer.captions.resolver import CaptionResolver, is_manifest
-from indexer.captions.sidecar import parse_caption_key, parse_sidecar
+from indexer.captions.sidecar import parse_caption_key, parse_fields, parse_sidecar
 from indexer.captions.sidecar_names import match_sidecars
 from indexer.errors import IndexerError
 from indexer.types import Caption, SkippedFile
@@ -583,3 +583,20 @@ def test_caption_keys():
     assert parse_caption_key("text_zh-Hans") == ("text", "zh-hans")
     assert parse_caption_key("alt_text") == ("alt_text", None)
     assert parse_caption_key("text_length") == ("text_length", None)
+
+
+def test_objects_of_numbers_by_language_are_columns():
+    found = parse_fields({"en": 5, "de": 6}, None, "sidecar", "x.jpg")
+    assert (found.captions, found.meta) == ((), {"en": 5, "de": 6})
+    many = parse_fields({f"k{n}": n for n in range(70)}, None, "sidecar", "x.jpg")
+    assert list(many.meta) == [f"k{n}" for n in range(64)]
+
+
+def test_captions_in_lists_of_objects():
+    items = [{"caption": "A cat", "lang": "en"}, {"text": "Eine Katze", "language": "de"}, ["x", 1]]
+    found = parse_fields({"captions": items}, "fr", "sidecar", "x.jpg")
+    assert [(c.text, c.language) for c in found.captions] == [
+        ("A cat", "en"), ("Eine Katze", "de"), ("x", "fr"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="JSON nested too deeply"):
+        parse_sidecar("x.json", b"[" * 200_000, "x.jpg")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.captions import delimited
+from indexer.captions import delimited, manifest
 from indexer.captions.delimited import MAX_ROW_LINES, iterate_delimited
 from indexer.captions.manifest import parse_manifest
 from indexer.captions.matching import NameIndex
@@ -15,9 +15,9 @@ from indexer.captions.resolver import CaptionResolver
 
 
 def read(text: str, name: str = "captions.csv") -> tuple[dict[str, str], list[str]]:
-    manifest = parse_manifest(name, text.encode())
-    rows = {file: str(rows[0]["caption"]) for file, rows in manifest.rows.items()}
-    return rows, list(manifest.notes)
+    table = parse_manifest(name, text.encode())
+    rows = {file: str(rows[0]["caption"]) for file, rows in table.rows.items()}
+    return rows, list(table.notes)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,20 @@ def test_a_line_with_an_open_quotation_mark_keeps_its_whole_cells():
 
 def test_a_cell_that_is_too_long_names_its_line(monkeypatch):
     monkeypatch.setattr(delimited, "MAX_CELL_CHARACTERS", 10)
-    with pytest.raises(ValueError, match="^line 3: field larger"):
+    with pytest.raises(ValueError, match=r"^line 3: field larger"):
         list(iterate_delimited("a,b\n1,2\n" + "x" * 11 + ",2\n", "csv"))
+
+
+def test_what_a_table_must_have(monkeypatch):
+    row = b'{"file": null, "caption": "x"}\n{"file": "a.jpg", "caption": "A cat"}'
+    assert list(parse_manifest("captions.jsonl", row).rows) == ["a.jpg"]
+    with pytest.raises(ValueError, match=r"no column names the files; .* file_name, file, "):
+        parse_manifest("captions.csv", b"caption\nA cat\n")
+    table = b"file,caption\na.jpg," + b"x" * (1 << 20)
+    monkeypatch.setattr(manifest, "MAX_BYTES", len(table))
+    assert list(parse_manifest("captions.csv", table).rows) == ["a.jpg"]
+    with pytest.raises(ValueError, match=r"^a manifest of more than 1 MB"):
+        parse_manifest("captions.csv", table + b"x")
 
 
 # which file a row is about

@@ -60,6 +60,7 @@ def test_the_suffix_may_be_cut_anywhere(size):
         ("x-modifié.jpg", "x.HEIC.json"),
         (LONG, f"{LONG[:46]}.json"),
         (LONG.replace(".jpg", "(1).jpg"), f"{LONG[:46]}(1).json"),
+        (f"{'a' * 44}.jpg", f"{'a' * 44}.j.json"),
         (f"{EMOJI}.jpg", f"{EMOJI[:23]}.json"),
         ("v1.2.jpg", f"v1.2.jpg.{SUFFIX}.json"),
         ("X.JPG", f"x.jpg.{SUFFIX}.json"),
@@ -152,6 +153,7 @@ def test_a_time_before_1970():
     [
         {"title": "Rome", "description": "Our trip", "access": "protected", "date": {}},
         {"albumData": {"title": "Rome", "description": "Our trip"}},
+        {"albumData": {}, "title": "Rome"},
     ],
 )
 def test_an_album_says_nothing_about_a_picture(album):

@@ -17,9 +17,8 @@ NAMESPACES = """xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 def parse(inner: str = "", attributes: str = "", source: str = "sidecar", end: bytes = b""):
     block = f"<rdf:Description {attributes}>{inner}</rdf:Description>"
-    packet = (
-        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF {NAMESPACES}>{block}</rdf:RDF></x:xmpmeta>'
-    )
+    rdf = f"<rdf:RDF {NAMESPACES}>{block}</rdf:RDF>"
+    packet = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{rdf}</x:xmpmeta>'
     return parse_xmp(packet.encode() + end, source)
 
 
@@ -70,8 +69,8 @@ def test_stars(text, stars):
 
 
 def test_what_is_not_xmp():
-    with pytest.raises(ValueError, match="^an XMP packet of more than 4 MB"):
+    with pytest.raises(ValueError, match=r"^an XMP packet of more than 4 MB"):
         parse_xmp(b" " * ((4 << 20) + 1), "sidecar")
-    with pytest.raises(ValueError, match="^broken XMP: "):
+    with pytest.raises(ValueError, match=r"^broken XMP: "):
         parse_xmp(b"<title", "sidecar")
     assert parse_xmp(b"<nothing of interest", "sidecar").captions == ()

@@ -162,5 +162,5 @@ def test_a_number_in_a_keyword_is_no_range():
 
 @pytest.mark.parametrize("name", ["", "  ", "meta."])
 def test_a_key_is_not_blank(name):
-    with pytest.raises(QueryError, match="^a filter has no key; write key=value"):
+    with pytest.raises(QueryError, match=r"^a filter has no key; write key=value"):
         make_filters({name: "1"})
