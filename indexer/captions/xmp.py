@@ -167,8 +167,11 @@ def _parse_xml(packet: bytes) -> Element:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
+    plain = packet.rstrip(b"\0 \r\n\t")
+    if b"\0" in packet[:8] and len(plain) % 2:
+        plain += b"\0"  # the other half of the last character, of UTF-16 little endian
     try:
-        root: Element = fromstring(packet.rstrip(b"\0 \r\n\t"))
+        root: Element = fromstring(plain)
     except (ParseError, DefusedXmlException, LookupError) as error:
         raise ValueError(f"broken XMP: {error}") from None
     return root

@@ -52,6 +52,7 @@ def test_ties_count_against_the_relevant_document(relevant):
 def test_differences_within_the_tolerance_are_ties():
     near = np.nextafter(np.float32(0.5), np.float32(1))
     assert rank([near, 0.5], make_query({0: 1})).rank == 2
+    assert rank([0.5, np.float32(0.5) - np.float32(1e-6)], make_query({0: 1})).rank == 2
     assert rank([0.50001, 0.5], make_query({0: 1})).rank == 1
 
 

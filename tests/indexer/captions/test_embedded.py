@@ -367,6 +367,11 @@ def test_exif_that_cannot_be_read_leaves_the_rest():
     assert (found.taken, found.camera, found.place, found.rating) == (None, None, None, None)
 
 
+def test_a_comment_that_is_cut_within_a_character():
+    block = exif({}, {0x9286: b"UNICODE\0\xff\xfeA\0B"})
+    assert pairs(read_metadata(saved(exif=block))) == [("A", None)]
+
+
 def test_windows_texts_as_numbers():
     assert _decode_windows_text((65, 0, 66, 0, 0, 0)) == "AB"
     assert _decode_windows_text(7) == ""

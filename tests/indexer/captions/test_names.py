@@ -74,6 +74,8 @@ WORDS = {
     "facade.jpg": "facade",
     "cafe2020.jpg": "cafe",
     "abc12xyz.jpg": "abc xyz",
+    "abcd1efgh2ijkl.jpg": "abcd efgh ijkl",
+    "RedCarBig.jpg": "Red Car Big",
     "Donaudampfschifffahrtsgesellschaft.jpg": "Donaudampfschifffahrtsgesellschaft",
 }
 NOTHING = [
@@ -101,6 +103,7 @@ NOTHING = [
     "14 July 2023.jpg", "final.png", "new.jpg", "a.jpg", "xx.jpg", "scan0001.tif", "____.jpg",
     ".jpg",
     "deadbeefcafebabe.jpg", "abcdef1abcd.jpg", "aBcDeFgH.jpg", "xkcdqwrt.png",
+    "xkcdqw.png", "qx7rtz.png",
     "maxresdefault.jpg", "\\x83e\\x83X.jpg",
 ]  # fmt: skip
 FOLDERS = {

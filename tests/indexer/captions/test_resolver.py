@@ -592,6 +592,21 @@ def test_objects_of_numbers_by_language_are_columns():
     assert list(many.meta) == [f"k{n}" for n in range(64)]
 
 
+def test_the_language_in_the_name_of_a_sidecar():
+    for name, data in (("x.en.json", b'"A cat"'), ("x.en.txt", b"A cat")):
+        (caption,) = parse_sidecar(name, data, "x.jpg").captions
+        assert (caption.language, caption.source) == ("en", "sidecar")
+    with pytest.raises(ValueError, match="a caption file of more than 4 MB"):
+        parse_sidecar("x.txt", b" " * ((4 << 20) + 1), "x.jpg")
+
+
+def test_sidecars_in_other_letter_case():
+    found = match_sidecars(["X.jpg", "Y.jpg", "x.txt", "y.txt", "Za.jpg", "ZA.jpg", "za.txt"])
+    assert found.inexact == [("x.txt", "X.jpg", "case"), ("y.txt", "Y.jpg", "case")]
+    assert found.ambiguous == {"za.txt": ("Za", "ZA")}
+    assert found.sidecars == {"x.txt", "y.txt"}
+
+
 def test_captions_in_lists_of_objects():
     items = [{"caption": "A cat", "lang": "en"}, {"text": "Eine Katze", "language": "de"}, ["x", 1]]
     found = parse_fields({"captions": items}, "fr", "sidecar", "x.jpg")

@@ -86,6 +86,25 @@ def test_a_line_with_an_open_quotation_mark_keeps_its_whole_cells():
     assert list(iterate_delimited('a,b\n"x",2\n"1","2\n', "csv"))[2] == (3, ["1", '"2'])
 
 
+def test_the_delimiter_is_that_of_the_format_also_in_broken_lines():
+    lines = list(iterate_delimited("file\tcaption, in short, of it\na.jpg\tx\n", "tsv"))
+    assert lines[1] == (2, ["a.jpg", "x"])
+    assert list(iterate_delimited('a;b\n1;"2\n', "csv"))[1] == (2, ["1", '"2'])
+
+
+def test_the_best_of_several_names_counts():
+    table = manifest.Manifest({"X.jpg": [{}], "a/x.jpg": [{}]})
+    assert table.find(["x.jpg"], "/p/a").names == ("X.jpg",)
+    assert table.find(["x.jpg"], "/p/a").how == "case"
+    assert table.find(["y.jpg"], "/p/a").names == ()
+
+
+def test_the_order_of_columns_changes_no_row():
+    rows = {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}
+    one, same, other = (manifest.hash_rows([row]) for row in rows)
+    assert one == same != other
+
+
 def test_a_cell_that_is_too_long_names_its_line(monkeypatch):
     monkeypatch.setattr(delimited, "MAX_CELL_CHARACTERS", 10)
     with pytest.raises(ValueError, match=r"^line 3: field larger"):

@@ -159,3 +159,10 @@ def test_a_time_before_1970():
 def test_an_album_says_nothing_about_a_picture(album):
     found = describe("metadata.jpg", album)
     assert (found.captions, found.meta, found.taken) == ((), {}, None)
+
+
+def test_a_sidecar_that_says_little():
+    found = describe("x.jpg", {"photoTakenTime": {"timestamp": "1"}, "description": 5})
+    assert (found.captions, found.tags, found.meta, found.place) == ((), (), {}, None)
+    other = describe("x.jpg", {"access": "all", "caption": "A cat"})
+    assert [caption.text for caption in other.captions] == ["A cat"]

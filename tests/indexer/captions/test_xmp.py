@@ -68,6 +68,15 @@ def test_stars(text, stars):
     assert parse_rating(text) == stars
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["", "\n", "\0"])
+def test_packets_in_utf16(encoding, end):
+    block = "<rdf:Description><dc:title>Roofs</dc:title></rdf:Description>"
+    packet = f"\ufeff<rdf:RDF {NAMESPACES}>{block}</rdf:RDF>{end}"
+    (caption,) = parse_xmp(packet.encode(encoding), "sidecar").captions
+    assert caption.text == "Roofs"
+
+
 def test_what_is_not_xmp():
     with pytest.raises(ValueError, match=r"^an XMP packet of more than 4 MB"):
         parse_xmp(b" " * ((4 << 20) + 1), "sidecar")

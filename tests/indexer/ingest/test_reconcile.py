@@ -532,3 +532,26 @@ def test_the_date_of_adding_is_no_change_of_the_file():
     )
     assert plan.outcome == "unchanged"
     assert [write.payload["added"] for write in plan.writes] == ["2026-01-01"]
+
+
+def test_of_a_document_only_the_points_that_differ_are_written():
+    content, file = make_content(num_chunks=3), make_file("a")
+    stored = make_records(content, file)
+    ids = content.point_ids
+    for id in ids[1:]:
+        stored[id] = replace(stored[id], payload={**stored[id].payload, "text": "other"})
+    change = ContentChange(content=content, before=[], arrived=[make_decoded(file)], stored=stored)
+    plan = reconcile(change)
+    assert [write.id for write in plan.writes] == ids[1:]
+    assert [write.texts for write in plan.writes] == [("chunk 1",), ("chunk 2",)]
+
+
+def test_a_new_image_is_embedded_with_its_name():
+    change = ContentChange(
+        content=make_content(),
+        before=[],
+        arrived=[make_decoded(make_file("red car.jpg"))],
+        stored={},
+    )
+    assert reconcile(change, names=True).writes[0].names == ("red car",)
+    assert reconcile(change).writes[0].names == ()
