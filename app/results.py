@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from app import votes
 from app.items import describe_hit
@@ -121,3 +121,12 @@ def describe_total(search: Search, page: Page, count: int | None) -> str:
     if found.num_strong:
         return f"About {pluralize(found.num_strong, 'strong result')}"
     return "The best {n}" if page.more else "{n} results"
+
+
+def list_readings(search: Search) -> list[Json]:
+    """How the model reads the words of a query that are not English, for people to check."""
+    if not search.terms:
+        return []
+    searcher = open_searcher(search.collection)
+    found = (searcher.find_translation(term.text) for term in search.terms if term.text)
+    return [asdict(one) for one in found if one and one.languages != ("en",)]

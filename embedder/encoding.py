@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from embedder.errors import EmbedderError
-from embedder.types import Input, MatchHead, ModelCard, Role, Vectors
+from embedder.types import Input, MatchHead, ModelCard, Role, Translation, Vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,10 @@ class EmbeddingModel(ABC):
         Most models cannot tell, and know all.
         """
         return True
+
+    def find_translation(self, text: str) -> Translation | None:
+        """How the model reads a short text in English, if it looks words up."""
+        return None
 
     @property
     def match_head(self) -> MatchHead | None:

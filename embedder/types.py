@@ -135,6 +135,19 @@ class MatchHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """How a model that looks words up reads a short text.
+
+    Attributes:
+        english: What its known words mean.
+        languages: The BCP 47 tags of those that it may be in, if they agree.
+    """
+
+    english: str
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How a model is loaded. `dim` and `pixel_budget` change its vectors, the rest does not.
 

@@ -9,6 +9,7 @@ import { warn } from "./toast.js";
 import { Viewer } from "./viewer.js";
 
 const HEIGHTS = { min: 110, max: 360, usual: 210 }; // pixels of a row
+const MAX_LANGUAGES = 2; // that are named: more would be a guess
 const HEIGHT_KEY = "polylens-row-height"; // in the browser's local storage
 const AHEAD = "1500px"; // of the screen's end, more is loaded
 const MATCHES = { same: "You searched with this", copy: "A copy of yours" };
@@ -102,7 +103,8 @@ class Results {
     this.page = page;
     for (const hit of page.hits) this.byId.set(hit.id, hit);
     this.grid.append(page.hits, page.headings, this.months.list(page.hits, this.grid.hits.length));
-    this.status.textContent = this.data.status.replace("{n}", this.grid.hits.length.toLocaleString());
+    const status = this.data.status.replace("{n}", this.grid.hits.length.toLocaleString());
+    this.status.textContent = [status, ...this.data.readings.map(describeReading)].join(" · ");
     this.end.replaceChildren();
     if (!page.paused || !page.more) return;
     const more = make("button", { class: "pl-action", type: "button" }, "Show more");
@@ -358,6 +360,13 @@ function listIds(page) {
 
 export function post(body) {
   return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+}
+
+/** Say as what the model reads foreign words: it may be wrong. */
+function describeReading({ english, languages }) {
+  const names = new Intl.DisplayNames([], { type: "language" });
+  const from = languages.length > MAX_LANGUAGES ? "" : ` (${languages.map((tag) => names.of(tag)).join(", ")})`;
+  return `read as “${english}”${from}`;
 }
 
 function readOpen() {

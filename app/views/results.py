@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import components, state, votes
+from app import components, results, state, votes
 from app.results import Page
 from app.state import Search
 from app.views.messages import keep_error
@@ -42,6 +42,7 @@ def show_results(search: Search, page: Page, status: str) -> None:
             "address": search.address,
             "page": page.to_json(),
             "status": status,
+            "readings": results.list_readings(search),
             "order": search.order,
             "orders": ORDERS if search.terms else ORDERS[1:],
             "votes": votes.HELP if search.terms else "",

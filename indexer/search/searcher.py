@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import Embedder, EmbeddingModel
+from embedder.types import Translation
 from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import FACETS, IMAGE, TEXT
 from indexer.errors import StoreError
@@ -111,6 +112,11 @@ class Searcher:
             with suppress(StoreError):  # a key that may not be counted by
                 hint = explain_filters(self._store, query.filters, is_empty=not found.hits)
         return replace(found, took_ms=took_ms, hint=hint)
+
+    def find_translation(self, text: str) -> Translation | None:
+        """How the model reads a text; see `EmbeddingModel.find_translation`."""
+        model = self._embedder()
+        return model.find_translation(text) if isinstance(model, EmbeddingModel) else None
 
     def count(self, filters: Filters | None = None) -> int:
         """Count the points that pass the filters."""

@@ -152,6 +152,7 @@ def test_search_in_japanese_open_a_result_and_compose(browser, address):
     type_words(browser, "猫")
     until(browser, lambda: "query=%E7%8C%AB" in browser.current_url)
     until(browser, lambda: "chelsea.jpg" in names(browser)[:3])
+    until(browser, lambda: "read as “cat”" in find(browser, ".pl-head [role=status]")[0].text)
     until(browser, lambda: all_pictures_show(browser))
     viewer = open_item(browser, "chelsea.jpg")
     until(browser, lambda: find(browser, ".pl-viewer .pl-original"))

@@ -64,6 +64,15 @@ def test_words_are_looked_up(text, english):
     assert TranslationLexicon(TABLES).translate(text) == english
 
 
+@pytest.mark.parametrize(
+    ("text", "languages"),
+    [("Hund", "de"), ("犬", "ja"), ("pies", "pl"), ("wolves", "en"), ("dog", None), ("xyz", None)],
+)
+def test_a_translation_says_from_which_language(text, languages):
+    found = TranslationLexicon(TABLES).find_translation(text)
+    assert (" ".join(found.languages) if found else None) == languages
+
+
 def test_words_are_spelled_in_one_way():
     assert normalize_word("  ＤＯＧ! ") == "dog"
     assert split_words("Ñu-ISPANAK, Œuf") == ["nu", "ispanak", "oeuf"]

@@ -32,7 +32,7 @@ from embedder.families.starter.vision_tower import (
     VisionTower,
     prepare_images,
 )
-from embedder.types import Input, ModelCard, Role, Vectors, check_role, normalize
+from embedder.types import Input, ModelCard, Role, Translation, Vectors, check_role, normalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -173,6 +173,12 @@ class Starter(EmbeddingModel):
         with self._lock:
             tower = self._text_tower
         return tower.knows(text)
+
+    def find_translation(self, text: str) -> Translation | None:
+        """How the lexicon reads a short text; see `EmbeddingModel.find_translation`."""
+        with self._lock:
+            tower = self._text_tower
+        return tower.find_translation(text)
 
     def extract_text_features(self, texts: Sequence[str]) -> TextFeatures:
         """Return what `ProjectionHead.project_text` takes."""

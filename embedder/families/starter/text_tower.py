@@ -24,7 +24,7 @@ from embedder.families.starter.translation import (
     match_longest,
     normalize_word,
 )
-from embedder.types import normalize
+from embedder.types import Translation, normalize
 
 MAX_CHARACTERS = 1_500  # about the 512 tokens that the tower reads
 MAX_WORDS = 10  # the nouns of longer English texts are not looked up
@@ -70,6 +70,9 @@ class TextTower:
         english_or_text = [word or text for word, text in zip(english, cleaned, strict=True)]
         meaning = embed_nouns(self._noun_embeddings, english_or_text, list(map(bool, english)))
         return TextFeatures(rows[: len(texts)], translated, meaning)
+
+    def find_translation(self, text: str) -> Translation | None:
+        return self._lexicon.find_translation(_sanitize(text))
 
     def knows(self, text: str) -> bool:
         """Whether some word of a short text is a noun that has an embedding, or means one."""

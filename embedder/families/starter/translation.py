@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from embedder.types import Translation
+
 ENGLISH = "en"
 UNDETERMINED = "und"  # words that languages translate differently, with the likeliest translation
 MAX_WORDS = 12  # longer texts are sentences, and are not translated
@@ -112,9 +114,17 @@ class TranslationLexicon:
 
     def translate(self, text: str) -> str:
         """Translate the known words of a short text; "" if it is English, long or unknown."""
+        translation = self.find_translation(text)
+        return translation.english if translation else ""
+
+    def find_translation(self, text: str) -> Translation | None:
+        """Translate the known words of a short text, and say which languages it may be in.
+
+        Returns None if it is English, long or unknown.
+        """
         words = split_words(text)
         if not 0 < len(words) <= MAX_WORDS:
-            return ""
+            return None
         spellings = {name: split_words(text, name) for name in ACCENTED_LANGUAGES}
         first = self._read(words, spellings, self._tables, guess=False)
         most = max(reading.covered for reading in first.values())
@@ -122,16 +132,15 @@ class TranslationLexicon:
         if most < sum(map(len, words)):
             likely = [name for name, reading in first.items() if reading.covered == most]
             readings = _select_best(self._read(words, spellings, likely, guess=True))
-        if not readings:
-            return ""
         if ENGLISH in readings:
-            return readings[ENGLISH].english
+            readings = {ENGLISH: readings[ENGLISH]}
         found = sorted(reading.english for reading in readings.values())
         preferred = self._undetermined.get(" ".join(words))
-        english = preferred if preferred in found else max(found, key=found.count)
-        if english in PICTURE_WORDS:
-            return self._find_english(words, readings) or english
-        return english
+        english = preferred if preferred in found else max(found, key=found.count, default="")
+        languages = tuple(name for name, one in readings.items() if one.english == english)
+        if english in PICTURE_WORDS and ENGLISH not in readings:
+            english = self._find_english(words, readings) or english
+        return Translation(english, languages) if english else None
 
     def _find_english(self, words: Sequence[str], languages: Iterable[str]) -> str:
         """Return the English words of a text in two languages: "une image de cow"."""
