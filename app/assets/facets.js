@@ -1,7 +1,7 @@
 // The filters: the values of each facet with their counts, to be chosen or left out.
 import { makeDates } from "./dates.js";
 import { make, makeIconButton } from "./grid.js";
-import { ask } from "./results.js";
+import { ask, nameLanguage } from "./results.js";
 
 const FEW = 8; // values that a facet shows at first
 const mounted = new WeakMap();
@@ -102,7 +102,8 @@ class Facets {
   }
 
   makeValue(facet, one) {
-    const { value, label, count, children = [] } = one;
+    const { value, count, children = [] } = one;
+    const label = facet.key === "languages" ? nameLanguage(value) : one.label;
     const isChosen = facet.any.includes(value);
     const isExcluded = facet.none.includes(value);
     const focus = `${facet.key} ${value}`;

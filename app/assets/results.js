@@ -362,10 +362,18 @@ export function post(body) {
   return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 
+/** The name of a BCP 47 tag in the language of the browser; the tag itself where it is none. */
+export function nameLanguage(tag) {
+  try {
+    return new Intl.DisplayNames([], { type: "language" }).of(tag);
+  } catch {
+    return tag;
+  }
+}
+
 /** Say as what the model reads foreign words: it may be wrong. */
 function describeReading({ english, languages }) {
-  const names = new Intl.DisplayNames([], { type: "language" });
-  const from = languages.length > MAX_LANGUAGES ? "" : ` (${languages.map((tag) => names.of(tag)).join(", ")})`;
+  const from = languages.length > MAX_LANGUAGES ? "" : ` (${languages.map(nameLanguage).join(", ")})`;
   return `read as “${english}”${from}`;
 }
 
