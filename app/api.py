@@ -20,9 +20,11 @@ from app import items, results, votes
 from app.facets import describe_facets, describe_values
 from app.file_manager import can_reveal
 from app.json_routes import BAD_JSON, Json, RequestError, answer_with, parse_search, read_body
-from app.media import save_upload
+from app.media import read_original, save_upload
 from app.saved_searches import count_new
 from app.services import change_tags, find_facet_values, get_decode_limits, open_searcher
+from embedder.errors import UnusableFileError
+from embedder.images.decode import decode_image
 from indexer.collections.schema import FACETS
 from indexer.search.dates import parse_time
 
@@ -34,6 +36,7 @@ def build_routes() -> Sequence[BaseRoute]:
     return [
         Route("/api/search", answer_with(search)),
         Route("/api/items/{collection}/{id}", answer_with(load_item)),
+        Route("/api/regions/{collection}/{id}", answer_with(find_regions)),
         Route("/api/facets", answer_with(find_values)),
         Route("/api/new", answer_with(find_new)),
         Route("/api/votes", receive_votes, methods=["POST"]),
@@ -53,13 +56,30 @@ def search(request: Request) -> Json:
 
 def load_item(request: Request) -> Json | None:
     """`GET /api/items/COLLECTION/ID?query=...`: one item, and why the query finds it."""
-    try:
-        id = str(uuid.UUID(request.path_params["id"]))
-    except ValueError:
+    id, name = _parse_id(request), request.path_params["collection"]
+    if id is None:
         return None
-    name = request.path_params["collection"]
     item = items.describe_item(parse_search(request, name), id)
     return item and item | {"can_reveal": can_reveal(request)}
+
+
+def find_regions(request: Request) -> Json | None:
+    """`GET /api/regions/COLLECTION/ID?query=...`: where the words of the query are in an image."""
+    name, id = request.path_params["collection"], _parse_id(request)
+    wanted = parse_search(request, name)
+    texts = [term.text for term in wanted.terms if term.text and term.weight > 0]
+    if not texts:
+        raise RequestError("A region is where an image shows the words of a query.")
+    data = read_original(name, id) if id else None
+    if data is None:
+        return None
+    searcher = open_searcher(name)
+    side = searcher.collection.card.image_side
+    try:
+        image = decode_image(data, side=side, limits=get_decode_limits()).image
+    except UnusableFileError:
+        return None
+    return {"regions": searcher.locate(texts, image).round(3).tolist()}
 
 
 def find_values(request: Request) -> Json:
@@ -145,6 +165,14 @@ async def receive_upload(request: Request) -> Response:
         return {"name": save_upload(body)}
 
     return await run_in_threadpool(answer_with(save), request)
+
+
+def _parse_id(request: Request) -> str | None:
+    """The id of an item in the address of a request, if it may be one."""
+    try:
+        return str(uuid.UUID(request.path_params["id"]))
+    except ValueError:
+        return None
 
 
 def _parse_count(text: str, name: str, most: int | None) -> int:

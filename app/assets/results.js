@@ -328,6 +328,8 @@ class Results {
       compare: (ids) => compare(ids, (id) => this.load(id)),
       reveal: (item) => this.reveal(item),
       editTags: (item) => editTags(this, [item.id]),
+      hasWords: () => this.data.has_words,
+      findRegions: (id) => ask(`api/regions/${this.data.collection}/${id}?${this.data.address}`),
     };
   }
 

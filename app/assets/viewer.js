@@ -1,5 +1,6 @@
 // One item at full size, with what is known about it, over the page.
 import { make, makeIconButton, makeText, makeTitle } from "./grid.js";
+import { makeLocator } from "./regions.js";
 
 const SWIPE = 60; // pixels
 const MAX_ZOOM = 8;
@@ -120,6 +121,8 @@ export class Viewer {
       action("More like this", actions.searchLike, "pl-primary"),
       action("Add words to this picture", actions.addWords),
       action("Not like this", actions.exclude));
+    this.stage.classList.remove("pl-located");
+    if (item.original && actions.hasWords()) buttons.append(makeLocator(this.stage, () => actions.findRegions(item.id)));
     const files = make("div", { class: "pl-actions" }, action("Copy path", actions.copyPath));
     if (item.can_reveal) files.append(action("Open folder", actions.reveal));
     if (item.original)

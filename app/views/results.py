@@ -42,6 +42,7 @@ def show_results(search: Search, page: Page, status: str) -> None:
             "address": search.address,
             "page": page.to_json(),
             "status": status,
+            "has_words": any(term.text and term.weight > 0 for term in search.terms),
             "readings": results.list_readings(search),
             "order": search.order,
             "orders": ORDERS if search.terms else ORDERS[1:],

@@ -225,16 +225,17 @@ def _take_filters(search: Search) -> None:
 def _show_display_options(search: Search) -> None:
     st.divider()
     fold = st.toggle("Fold near-duplicates", value=search.fold, key=f"fold-{search.fold}")
-    diversity = st.slider(
-        "Diversity",
-        0.0,
-        1.0,
-        search.diversity,
-        0.1,
-        key=f"mix-{search.diversity}",
-        help="Higher shows results that differ more from each other, where the best come first.",
-        disabled=search.order != "strength",
-    )
+    diversity = search.diversity
+    if search.order == "strength":  # in any other order it would change nothing
+        diversity = st.slider(
+            "Diversity",
+            0.0,
+            1.0,
+            search.diversity,
+            0.1,
+            key=f"mix-{search.diversity}",
+            help="Higher shows results that differ more from each other.",
+        )
     least = st.segmented_control(
         "Matches",
         ("", *reversed(MATCH_WORDS)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from embedder import Embedder, EmbeddingModel
 from embedder.types import Translation
@@ -26,6 +27,7 @@ from indexer.search.folders import expand_folders
 from indexer.search.image_signature import SIGNATURE
 from indexer.search.query_examples import QueryExamples
 from indexer.search.reference_scores import ReferenceScorer
+from indexer.search.regions import locate_texts
 from indexer.search.retrieval import (
     Candidate,
     Candidates,
@@ -117,6 +119,10 @@ class Searcher:
         """How the model reads a text; see `EmbeddingModel.find_translation`."""
         model = self._embedder()
         return model.find_translation(text) if isinstance(model, EmbeddingModel) else None
+
+    def locate(self, texts: Sequence[str], image: Image) -> NDArray[np.float64]:
+        """Say where an image shows what texts ask for; see `locate_texts`."""
+        return locate_texts(self._embedder(), texts, image)
 
     def count(self, filters: Filters | None = None) -> int:
         """Count the points that pass the filters."""

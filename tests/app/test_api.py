@@ -194,6 +194,18 @@ def test_an_item_has_what_the_viewer_shows(client):
     assert client.get(f"/api/items/default/{hit['id']}").json()["reasons"] == []
 
 
+def test_the_regions_of_an_image_are_of_the_words(client):
+    address = f"/api/regions/default/{find_cat(client)['id']}"
+    regions = client.get(address, params={"query": "cat"}).json()["regions"]
+    assert [len(row) for row in regions] == [6] * 6
+    assert max(map(max, regions)) == 1
+    for query in ("", "-cat"):
+        refused = client.get(address, params={"query": query})
+        assert refused.status_code == 400 and "words of a query" in refused.json()["error"]
+    other = "00000000-0000-0000-0000-000000000000"
+    assert client.get(f"/api/regions/default/{other}?query=cat").status_code == 404
+
+
 def test_a_text_is_whole_in_the_viewer(client):
     (note,) = search(client, w="kind=text")["hits"]
     item = client.get(f"/api/items/default/{note['id']}").json()
