@@ -236,14 +236,16 @@ def _show_display_options(search: Search) -> None:
             key=f"mix-{search.diversity}",
             help="Higher shows results that differ more from each other.",
         )
-    least = st.segmented_control(
-        "Matches",
-        ("", *reversed(MATCH_WORDS)),
-        default=search.least,
-        format_func=lambda word: word.capitalize() or "All",
-        key=f"least-{search.least}",
-        help="Leave out weaker matches, where it is known how strong they are.",
-    )
+    least: str | None = search.least
+    if search.terms:
+        least = st.segmented_control(
+            "Matches",
+            ("", *reversed(MATCH_WORDS)),
+            default=search.least,
+            format_func=lambda word: word.capitalize() or "All",
+            key=f"least-{search.least}",
+            help="Leave out weaker matches, where it is known how strong they are.",
+        )
     changed = replace(
         search,
         fold=fold,
