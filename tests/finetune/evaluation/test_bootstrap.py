@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 
 from finetune.evaluation.bootstrap import (
+    MAX_CHUNK_VALUES,
+    _chunk_sizes,
     bootstrap_means,
     bootstrap_spearman,
     clopper_pearson,
@@ -40,6 +42,12 @@ def test_each_resample_draws_all_clusters_worth():
     assert counts.shape == (10_000, 7)
     assert (counts.sum(axis=1) == 7).all()
     assert counts.mean() == 1
+
+
+def test_many_clusters_are_drawn_in_chunks():
+    sizes = list(_chunk_sizes(1000))
+    assert len(sizes) > 1 and sum(sizes) == 10_000
+    assert max(sizes) * 1000 <= MAX_CHUNK_VALUES
 
 
 def test_standard_error_of_a_share():
@@ -218,3 +226,5 @@ def test_spearman_difference(judged):
     seen = np.array([spearman_correlation(after, gold) - spearman_correlation(before, gold)])
     assert compute_p_value(seen, permute_spearman(before, after, gold))[0] < 0.001
     assert compute_p_value(np.zeros(1), permute_spearman(before, before, gold))[0] == 1
+    null = permute_spearman(before, after, gold)
+    assert abs(null.mean()) < 0.01 and 0.05 < null.std() < 0.2

@@ -95,3 +95,7 @@ def test_of_equally_likely_code_pages_that_of_the_system_is_meant(monkeypatch, s
 
 def test_utf16_that_is_cut_within_a_character():
     assert decode_text("A cat sat".encode("utf-16-le") + b"x") == "A cat sat\ufffd"
+
+
+def test_a_damaged_character_after_a_byte_order_mark():
+    assert decode_text(b"\xef\xbb\xbfcaf\xe9 noir") == "caf\ufffd noir"

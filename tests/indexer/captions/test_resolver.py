@@ -615,3 +615,23 @@ def test_captions_in_lists_of_objects():
     ]  # fmt: skip
     with pytest.raises(ValueError, match="JSON nested too deeply"):
         parse_sidecar("x.json", b"[" * 200_000, "x.jpg")
+
+
+def test_a_caption_that_is_the_name_of_the_image_says_nothing():
+    for text, count in ((" X.jpg", 0), ("y.jpg", 1)):
+        found = parse_fields({"caption": text}, None, "sidecar", "x.jpg")
+        assert len(found.captions) == count
+
+
+def test_a_sidecar_that_leads_out_of_the_folders_is_not_read(tmp_path):
+    root, secret = tmp_path / "photos", tmp_path / "secret.txt"
+    root.mkdir()
+    (root / "x.jpg").touch()
+    secret.write_text("a secret")
+    (root / "x.txt").symlink_to(secret)
+    for within, texts, reasons in (([str(root)], [], ["bad-sidecar"]), (None, ["a secret"], [])):
+        skipped = []
+        resolver = CaptionResolver([root], skipped.append, within=within)
+        found = resolver.load_captions(str(root / "x.jpg"))
+        assert [caption.text for caption in found.captions] == texts
+        assert [one.reason for one in skipped] == reasons

@@ -126,6 +126,13 @@ def test_a_sample_has_what_the_points_have(store):
     assert sample.name_trust == 1
 
 
+def test_a_sample_of_many_points_is_random(store, monkeypatch):
+    monkeypatch.setattr(calibration, "SAMPLE_SIZE", 10)
+    drawn = [CalibrationSampler(store, CHANNELS, DIM, num_points=28)() for _ in range(5)]
+    assert {(sample.size, sample.points) for sample in drawn} == {(10, 28)}
+    assert len({sample.vectors["image"].tobytes() for sample in drawn}) > 1
+
+
 def test_it_is_drawn_again_when_many_points_have_come(store, monkeypatch):
     sampler = CalibrationSampler(store, CHANNELS, DIM, num_points=30)
     first = sampler()

@@ -96,6 +96,7 @@ def fuse(*, lifts=(), words_lifts=(), uses_text=True, **scores) -> float:
         ({"image": 0.3, "text": 0.5, "bm25": 8}, np.hypot(3, 5)),
         ({"image": 0.3, "text": 0.1, "bm25": 0}, np.hypot(3, 1)),
         ({"image": 0.1, "name": 0.1, "bm25": 50}, np.hypot(1, 3)),
+        ({"image": 0.05, "name": 0.1, "bm25": 50}, np.hypot(0.5, 2.5)),
         ({"image": 0.1, "name": 0.1, "text": 0.1, "bm25": 50}, np.hypot(1, 10)),
         ({"bm25": 50}, 10),
         # a query by image looks at texts only where there is no image
