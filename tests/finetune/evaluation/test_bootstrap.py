@@ -92,6 +92,8 @@ def test_the_captions_of_an_image_are_one_trial():
     )
     assert repeated == change
     assert change["hit@1"].p == pytest.approx(2 / 32, abs=0.01)  # 5 differ, all the same way
+    low, high = single["hit@1"].low, single["hit@1"].high  # the other model finds nothing
+    assert (change["hit@1"].low, change["hit@1"].high) == pytest.approx((low, high))
 
 
 def test_correlations_of_two_models(judged):

@@ -184,6 +184,7 @@ def test_where_all_are_captioned_the_order_is_that_of_the_sum():
     image, text = (fusion.distributions[c].z(sample.score(c, query)) for c in ("image", "text"))
     summed = combine(image, text)
     assert np.array_equal(np.argsort(fusion.sample_z), np.argsort(summed))
+    assert fusion.lifts[5] == pytest.approx(1.2)  # of named points, of which there are none
 
 
 def test_a_name_alone_is_no_reason_for_a_first_place():
