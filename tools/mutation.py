@@ -45,7 +45,7 @@ def read_results() -> dict[str, dict[str, int | None]]:
     for path in sorted(MUTANTS.rglob("*.py.meta")):
         module = str(path.relative_to(MUTANTS)).removesuffix(".meta")
         results[module] = json.loads(path.read_text("utf-8"))["exit_code_by_key"]
-    return results
+    return {module: mutants for module, mutants in results.items() if mutants}
 
 
 def draw_sample(results: Mapping[str, Iterable[str]], size: int, seed: int) -> list[str]:
