@@ -103,10 +103,15 @@ def render_figures(corner: str, figures: Figures, before: Figures | None = None)
     """A table in Markdown; with `before`, each cell has both values."""
     columns = list(dict.fromkeys(column for row in figures.values() for column in row))
     rows = [
-        [name, *(_render_cell(row.get(c), (before or {}).get(name, {}).get(c)) for c in columns)]
+        [name, *(_render_cell(row.get(c), _find_before(before, name, c)) for c in columns)]
         for name, row in figures.items()
     ]
     return render_table([corner, *columns], rows)
+
+
+def _find_before(before: Figures | None, name: str, column: str) -> Estimate | None:
+    """The figure before; the number of queries is the same."""
+    return (before or {}).get(name, {}).get(column) if column != "of" else None
 
 
 def _render_cell(value: Estimate | None, before: Estimate | None) -> str:
