@@ -12,7 +12,7 @@ from app.services import open_searcher
 from app.state import Search
 from indexer.collections.schema import ADDED, TAKEN
 from indexer.errors import QueryError
-from indexer.ingest.time_and_place import get_taken
+from indexer.ingest.time_and_place import get_date
 from indexer.search.dates import parse_time
 from indexer.search.explanation import NO_REASON, format_reason
 from indexer.search.searcher import Searcher
@@ -44,9 +44,7 @@ def _find_date(search: Search, payload: Payload) -> str | None:
     """The date that a hit has its place by, as exact as it is known."""
     if search.order not in DATE_ORDERS:
         return None
-    key, _ = DATE_ORDERS[search.order]
-    taken = get_taken(payload) if key == TAKEN else None
-    return taken.date if taken else payload.get(key)
+    return get_date(payload, DATE_ORDERS[search.order][0]) or None
 
 
 def describe_item(search: Search, id: str) -> Json | None:
@@ -69,7 +67,7 @@ def describe_item(search: Search, id: str) -> Json | None:
         "paths": payload.get("paths") or [],
         "format": payload.get("format"),
         "bytes": payload.get("bytes"),
-        "taken": payload.get("taken"),
+        "taken": get_date(payload, TAKEN),
         "camera": payload.get("camera"),
         "reasons": _explain(search, id, payload, searcher),
         "vote": votes.load_votes(search).get(id, 0) if search.terms else 0,
@@ -142,8 +140,7 @@ def _explain(search: Search, id: str, payload: Payload, searcher: Searcher) -> l
 def _format_taken(payload: Payload) -> str:
     """When an image was taken, and where the date is from if the camera has not written it."""
     source = TAKEN_FROM.get(payload.get("taken_from", ""), "")
-    date = get_taken(payload)
-    taken = date.date.replace("T", " ") if date else ""
+    taken = get_date(payload, TAKEN).replace("T", " ")
     return f"{taken} ({source})" if taken and source else taken
 
 

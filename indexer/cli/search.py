@@ -334,6 +334,7 @@ def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: 
     from rich.table import Table
     from rich.text import Text
 
+    from indexer.ingest.time_and_place import get_date
     from indexer.search.sorting import DATE_ORDERS
 
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -351,7 +352,7 @@ def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: 
             text.append(f"\n{line}", style="dim not bold")
         measure = format_bar(hit.score, best)
         if sort in DATE_ORDERS:  # the day, "" for an undated one
-            measure = str(hit.payload.get(DATE_ORDERS[sort][0], ""))[:10]
+            measure = get_date(hit.payload, DATE_ORDERS[sort][0])[:10]
         table.add_row(str(number), measure, hit.match or "", text)
     Console(highlight=False, emoji=False, markup=False).print(table)
 

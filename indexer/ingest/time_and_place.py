@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from indexer.captions.dates import Taken, choose_taken
 from indexer.captions.places import Place, choose_place
+from indexer.collections.schema import TAKEN
 from indexer.types import Payload
 
 TAKEN_FIELDS = ("taken", "taken_precision", "taken_from", "year")
@@ -37,6 +38,12 @@ def get_taken(payload: Payload) -> Taken | None:
         return None
     size = PRECISIONS.get(payload.get("taken_precision", ""))
     return Taken(date[:size], payload.get("taken_from", "exif"))
+
+
+def get_date(payload: Payload, key: str) -> str:
+    """Return the date `key` of a payload, as exact as it is known; "" without one."""
+    taken = get_taken(payload) if key == TAKEN else None
+    return taken.date if taken else str(payload.get(key, ""))
 
 
 def format_place(place: Place | None) -> Payload:

@@ -724,6 +724,13 @@ def test_hostile_text_is_shown_as_text(browser, address, hostile):
     for text in HOSTILE:  # the captions on the cards, and the tags among the filters
         until(browser, lambda text=text: page_text(browser).count(text) >= 2)
     check_page(browser, address)
+    # the counts of folders with long names are within the sidebar
+    fits = """
+        const counts = [...document.querySelectorAll(".pl-facets li li .pl-value small")];
+        const edge = document.querySelector(".pl-facets").getBoundingClientRect().right;
+        return counts.length > 0 && counts.every((c) => c.getBoundingClientRect().right <= edge);
+    """
+    assert browser.execute_script(fits)
     for text in HOSTILE[1:2]:
         viewer = open_item(browser)
         until(browser, lambda viewer=viewer: "About it" in viewer.text)

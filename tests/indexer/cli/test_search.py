@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.cli.search import format_bar
+from indexer.cli.search import _print_table, format_bar
+from indexer.types import Hit, SearchResults
 
 
 def file_names(answer: dict) -> list[str]:
@@ -66,6 +67,13 @@ def test_orders(library):
     assert library("search", "red", "--sort", "size").returncode == 2
     done = library("search", "red", "--sort", "name", "--diversity", "0.5")
     assert "leave one of them out" in done.stderr
+
+
+def test_a_date_is_shown_as_exactly_as_it_is_known(capsys):
+    payload = {"paths": ["/old.jpg"], "taken": "1962-01-01", "taken_precision": "year"}
+    found = SearchResults((Hit("x", 0.0, payload, {}),), 0.0, matches=None, has_more=False)
+    _print_table(found, 0, "newest", verbose=False)
+    assert capsys.readouterr().out.split() == ["1", "1962", "/old.jpg"]
 
 
 def test_filters(library):
