@@ -330,7 +330,7 @@ RUN_AXE = """
 def test_axe_finds_nothing_wrong(browser, address):
     """The accessibility checker of Deque, on the first page, a search, its dialogs, the viewer."""
     script = (resources.files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text("utf-8")
-    browser.set_window_size(1360, 1600)  # what is out of sight has no contrast that can be measured
+    browser.set_window_size(1360, 2600)  # what is out of sight has no contrast that can be measured
 
     def check() -> None:
         browser.execute_script(script)
