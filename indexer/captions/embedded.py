@@ -37,7 +37,8 @@ RATING, DATE_TIME, USER_COMMENT = 0x4746, 0x0132, 0x9286
 DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x9003, 0x9004
 OFFSET_TIME, OFFSET_TIME_ORIGINAL, OFFSET_TIME_DIGITIZED = 0x9010, 0x9011, 0x9012
 IPTC_RESOURCE = 0x0404  # of Photoshop's block in a JPEG
-IPTC_TIFF, XMP_TIFF = 33723, 700
+IPTC_TIFF = 33723
+IPTC_EXTENDED = 0x8000  # of the length of a dataset
 IPTC_CHARSET, IPTC_TITLE, IPTC_KEYWORD = (1, 90), (2, 5), (2, 25)
 IPTC_HEADLINE, IPTC_CAPTION = (2, 105), (2, 120)
 IPTC_DATE, IPTC_TIME = (2, 55), (2, 60)
@@ -233,15 +234,16 @@ def _parse_degrees(value: object, side: object, negative: str) -> float:
 
 def _read_xmp(image: Image) -> FileCaptions:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if not packet and hasattr(image, "tag_v2"):
-        packet = image.tag_v2.get(XMP_TIFF)
     if isinstance(packet, str):
         packet = packet.encode()
     return parse_xmp(bytes(packet), CAPTION_SOURCE) if packet else FileCaptions()
 
 
 def _read_iptc(image: Image) -> IptcData:
-    """Read IPTC-IIM: a sequence of (0x1c, record, dataset, two bytes of length, value)."""
+    """Read IPTC-IIM: a sequence of (0x1c, record, dataset, two bytes of length, value).
+
+    The length of an extended dataset follows those two bytes, which say in how many (IIM 4.2).
+    """
     block = image.info.get("photoshop")
     data = block.get(IPTC_RESOURCE) if isinstance(block, dict) else None
     if data is None and hasattr(image, "tag_v2"):
@@ -252,8 +254,13 @@ def _read_iptc(image: Image) -> IptcData:
     at = 0
     while at + 5 <= len(data) and data[at] == 0x1C:
         record, dataset, length = struct.unpack_from(">BBH", data, at + 1)
-        datasets.setdefault((record, dataset), []).append(data[at + 5 : at + 5 + length])
-        at += 5 + length
+        at += 5
+        if length & IPTC_EXTENDED:
+            size = length - IPTC_EXTENDED
+            length = int.from_bytes(data[at : at + size], "big")
+            at += size
+        datasets.setdefault((record, dataset), []).append(data[at : at + length])
+        at += length
     is_utf8 = UTF8_ESCAPE in datasets.get(IPTC_CHARSET, [b""])[0]
     return {
         key: [v.decode("utf-8", "replace") if is_utf8 else _decode_text_or_empty(v) for v in values]

@@ -15,6 +15,7 @@ from embedder.images.decode import DecodeLimits, decode_image
 from indexer.captions.dates import Taken
 from indexer.captions.embedded import (
     EmbeddedMetadata,
+    _decode_exif_ascii,
     _decode_windows_text,
     read_embedded_metadata,
 )
@@ -109,6 +110,9 @@ def test_exif_description_in_utf8():
         (b"ASCII\0\0\0" + b" " * 40, None),
         (b"\0" * 64, None),
         (b"UNICODE\0" + b"\0\xd8", None),
+        (b"JIS\0\0\0\0\0A cat\xff", "A cat"),
+        (b"ASCII\0\0\0Malcolm X" + b"\0" * 16, "Malcolm X"),
+        (b"UNICODE\0" + "Un été".encode() + b"\0\0\0", "Un été"),
     ],
 )
 def test_user_comments(value, text):
@@ -126,13 +130,30 @@ def test_user_comments_in_the_byte_order_of_the_file(order, text):
     assert pairs(read_metadata(saved(exif=block))) == [(text, None)]
 
 
-def test_texts_of_the_type_utf8():
+@pytest.mark.parametrize(("order", "format"), [("<", "JPEG"), (">", "JPEG"), ("<", "WEBP")])
+def test_texts_of_the_type_utf8(order, format):
     """EXIF 3 has a type of its own for them."""
     text = "屋根の上の猫".encode()
-    block = b"II*\0" + struct.pack("<LH", 8, 1)
-    block += struct.pack("<HHLL", 0x010E, 129, len(text) + 1, 26) + struct.pack("<L", 0)
-    data = saved(exif=b"Exif\0\0" + block + text + b"\0")
+    block = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}LH", 8, 1)
+    block += struct.pack(f"{order}HHLLL", 0x010E, 129, len(text) + 1, 26, 0)
+    data = saved(format, exif=b"Exif\0\0" + block + text + b"\0")
     assert pairs(read_metadata(data)) == [("屋根の上の猫", None)]
+
+
+def test_texts_of_the_type_utf8_in_the_second_directory():
+    block = b"II*\0" + struct.pack("<LH", 8, 1)
+    block += struct.pack("<HHLL", EXIF_IFD, 4, 1, 26) + struct.pack("<L", 0)
+    block += struct.pack("<HHHLLL", 1, 0x9003, 129, 20, 44, 0) + b"2024:05:17 18:30:00\0"
+    found = read_metadata(saved(exif=b"Exif\0\0" + block))
+    assert found.taken == Taken("2024-05-17T18:30:00", "exif")
+
+
+def test_only_the_entries_of_a_directory_have_a_type():
+    """Not what looks like further ones behind the last, such as these characters."""
+    title = ("自一" * 20).encode("utf-16-le")  # 129, the type UTF-8, where types would be
+    block = b"II*\0" + struct.pack("<LH", 8, 1)
+    block += struct.pack("<HHLL", 0x9C9B, 1, len(title), 27) + struct.pack("<L", 0) + b"\0"
+    assert pairs(read_metadata(saved(exif=b"Exif\0\0" + block + title))) == [("自一" * 20, None)]
 
 
 def test_windows_title_comment_and_keywords():
@@ -140,8 +161,9 @@ def test_windows_title_comment_and_keywords():
         return text.encode("utf-16-le") + b"\0\0"
 
     block = exif({0x9C9B: utf16("A cat"), 0x9C9C: utf16("猫"), 0x9C9E: utf16("pet; roof;Pet")})
+    block[0x9C9F] = utf16("Pets")
     found = read_metadata(saved(exif=block))
-    assert pairs(found) == [("A cat", None), ("猫", None)]
+    assert pairs(found) == [("A cat", None), ("Pets", None), ("猫", None)]
     assert found.tags == ("pet", "roof")
 
 
@@ -199,6 +221,9 @@ def test_dates(taken, iso):
         ("Canon\0\0", "Canon EOS 5D ", "Canon EOS 5D"),
         ("", "Pixel", "Pixel"),
         ("Kodak", "", "Kodak"),
+        ("", "", None),
+        ("", "M" * 70, "M" * 64),
+        ("canon Inc.", "CANON EOS", "CANON EOS"),
     ],
 )
 def test_cameras(make, model, camera):
@@ -219,6 +244,16 @@ def test_invalid_coordinates(gps):
     assert found.place is None
 
 
+def test_sides_of_coordinates_in_any_letter_case():
+    gps = {1: "s", 2: (48.0, 12.0, 3.6), 3: "E ", 4: (11.0, 0.0, 0.0)}
+    assert read_metadata(saved(exif=exif(gps=gps))).place == Place(-48.201, 11.0, "exif")
+
+
+def test_what_follows_degrees_minutes_and_seconds_is_ignored():
+    gps = {1: "N", 2: (48.0, 12.0, 3.6, 9999.0), 3: "E", 4: (11.0, 0.0, 0.0)}
+    assert read_metadata(saved(exif=exif(gps=gps))).place == Place(48.201, 11.0, "exif")
+
+
 def test_coordinates_of_another_type_are_invalid():
     data = saved(exif=exif(gps={1: "N", 2: (48.0, 12.0, 3.6), 3: "E", 4: (11.0, 1.0, 2.0)}))
     rationals, undefined = 5, 7
@@ -235,13 +270,14 @@ def test_iptc_in_utf8():
     found = read_metadata(
         with_iptc(
             (1, 90, b"\x1b%G"),
+            (2, 105, b"Pets"),
             (2, 5, "Dächer".encode()),
             (2, 120, "屋根の上の猫".encode()),
             (2, 25, "猫".encode()),
             (2, 25, b"roof"),
         )
     )
-    assert pairs(found) == [("Dächer", None), ("屋根の上の猫", None)]
+    assert pairs(found) == [("Dächer", None), ("Pets", None), ("屋根の上の猫", None)]
     assert found.tags == ("猫", "roof")
 
 
@@ -250,6 +286,25 @@ def test_dates_of_iptc():
     assert read_metadata(with_iptc(*sets)).taken == Taken("2019-07-04T18:30:00+02:00", "iptc")
     assert read_metadata(with_iptc(sets[0])).taken == Taken("2019-07-04", "iptc")
     assert read_metadata(with_iptc((2, 55, b"19620500"))).taken == Taken("1962-05", "iptc")
+
+
+def test_each_date_of_exif_has_a_time_zone_of_its_own():
+    text, iso = "2024:05:17 18:30:00", "2024-05-17T18:30:00"
+    zones = {0x9010: "+01:00", 0x9011: "+02:00", 0x9012: "+03:00"}
+    for date, taken in (
+        ({0x9003: text}, Taken(f"{iso}+02:00", "exif")),
+        ({0x9004: text}, Taken(f"{iso}+03:00", "exif")),
+    ):
+        assert read_metadata(saved(exif=exif(details=zones | date))).taken == taken
+    edited = read_metadata(saved(exif=exif({0x0132: text}, zones)))
+    assert edited.taken == Taken(f"{iso}+01:00", "edited")
+
+
+def test_the_date_in_a_png():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Creation Time", "2019-07-04T10:00:00")
+    found = read_metadata(saved("PNG", pnginfo=info))
+    assert found.taken == Taken("2019-07-04T10:00:00", "png")
 
 
 def test_the_date_of_editing_is_the_last_resort():
@@ -285,6 +340,7 @@ def test_ratings_in_exif_and_xmp():
     assert read_metadata(saved(exif=exif({0x4746: 3}))).rating == 3
     packet = xmp("", 'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"')
     assert read_metadata(saved(xmp=packet)).rating == 4
+    assert read_metadata(saved(exif=exif({0x4746: 0}), xmp=packet)).rating == 4
 
 
 def test_iptc_without_a_charset_is_guessed():
@@ -308,6 +364,17 @@ def test_damaged_iptc_is_read_up_to_the_damage():
     whole = with_iptc((2, 120, b"A cat"), (2, 25, b"roof"))
     cut = whole.replace(b"\x1c\x02\x19\0\x04roof", b"\x1c\x02\x19\xff\xffroof")
     assert pairs(read_metadata(cut)) == [("A cat", None)]
+
+
+def test_iptc_of_more_than_32_kb():
+    """Its length is in further bytes (IIM 4.2); what follows it is read too."""
+    caption = b"A cat " * 7000
+    whole = with_iptc((2, 120, struct.pack(">L", len(caption)) + caption), (2, 25, b"roof"))
+    head = b"\x1c\x02\x78"
+    data = whole.replace(head + struct.pack(">H", len(caption) + 4), head + b"\x80\x04")
+    found = read_metadata(data)
+    assert found.captions[0].text.startswith("A cat A cat")
+    assert found.tags == ("roof",)
 
 
 DESCRIPTION = """<dc:title><rdf:Alt><rdf:li xml:lang="x-default">Roofs</rdf:li></rdf:Alt></dc:title>
@@ -370,6 +437,10 @@ def test_exif_that_cannot_be_read_leaves_the_rest():
 def test_a_comment_that_is_cut_within_a_character():
     block = exif({}, {0x9286: b"UNICODE\0\xff\xfeA\0B"})
     assert pairs(read_metadata(saved(exif=block))) == [("A", None)]
+
+
+def test_exif_texts_that_are_not_latin1():
+    assert _decode_exif_ascii("A cat\u2026\0") == "A cat"
 
 
 def test_windows_texts_as_numbers():

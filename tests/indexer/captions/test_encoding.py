@@ -54,12 +54,22 @@ LONG = {
     "utf-16-be": ["A cat without a byte order mark"],
 }
 SHORT = {
-    "cp1252": ["café", "Übersicht", "São Paulo", "það er gott", "Größe 12°", "naïve façade"],
+    "cp1252": [
+        "café",
+        "Übersicht",
+        "São Paulo",
+        "það er gott",
+        "Größe 12°",
+        "naïve façade",
+        "crème",
+        "ný mynd í bænum",
+    ],
     "cp1254": ["Kırmızı araba", "Işık"],
     "cp1250": ["źdźbło", "příliš žluťoučký kůň"],
-    "cp1251": ["Красный кот"],
+    "cp1251": ["Красный кот", "мама мыла раму", "Сербская буква ђ"],
+    "cp1255": ["עטלף אבק נס דרך מזגן שהתפוצץ כי חם", "החתול ישן על גג הטחנה, by Anna"],
     "cp1253": ["Κόκκινο αυτοκίνητο"],
-    "gb18030": ["屋顶上的猫"],
+    "gb18030": ["屋顶上的猫", "爸爸爱我", "鲜の果园在老城的中心广场"],
 }
 CASES = [
     (encoding, text)
@@ -79,7 +89,9 @@ def test_a_damaged_character_of_utf8_leaves_the_rest():
     assert decode_text(text.encode()[:-1]) == text[:-1] + "\ufffd"
 
 
-@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0", b"\0\0\0", bytes(range(256))])
+@pytest.mark.parametrize(
+    "data", [b"\x89PNG\r\n\x1a\n\0\0", b"\0\0\0", bytes(range(256)), b"A\0" * 4 + b"AB" * 6]
+)
 def test_what_is_no_text(data):
     with pytest.raises(ValueError, match="control bytes"):
         decode_text(data)
@@ -91,6 +103,16 @@ def test_what_is_no_text(data):
 def test_of_equally_likely_code_pages_that_of_the_system_is_meant(monkeypatch, system, text):
     monkeypatch.setattr(encodings.locale, "getpreferredencoding", lambda _: system)
     assert decode_text(b"k\xf5") == text
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("cp1252", "café"), ("cp932", "屋根の上の猫")])
+def test_the_character_delete_is_of_no_language(encoding, text):
+    text += "\x7f" * 20
+    assert decode_text(text.encode(encoding)) == text
+
+
+def test_two_letters_of_utf16():
+    assert decode_text("Hi".encode("utf-16-le")) == "Hi"
 
 
 def test_utf16_that_is_cut_within_a_character():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexer.captions import sidecar
 from indexer.captions.dates import Taken
 from indexer.captions.language import parse_known_language, parse_language_tag
 from indexer.captions.normalize import FileCaptions
@@ -336,6 +337,17 @@ def test_a_sidecar_that_is_a_pipe_does_not_hang(describe, tmp_path):
     assert [skip.reason for skip in describe.skips] == ["bad-sidecar"]
 
 
+def test_a_sidecar_that_leads_nowhere_is_reported_once(tmp_path):
+    (tmp_path / "x.jpg").touch()
+    (tmp_path / "x.txt").symlink_to("gone.txt")
+    skips: list[SkippedFile] = []
+    resolver = CaptionResolver([tmp_path], skips.append)
+    for _ in range(2):
+        assert resolver.load_captions(str(tmp_path / "x.jpg")).captions == ()
+    assert [(Path(skip.path).name, skip.reason) for skip in skips] == [("x.txt", "bad-sidecar")]
+    assert resolver.compute_stamp(str(tmp_path / "x.jpg"))
+
+
 def test_an_empty_sidecar_says_nothing(describe):
     found = describe(files={"x.txt": ""})
     assert (found.captions, describe.skips) == ((), [])
@@ -434,6 +446,23 @@ def test_a_manifest_in_the_folder_may_name_files_by_whole_path(tmp_path):
     assert pairs(source.load_captions(str(tmp_path / "x.jpg"))) == [("A cat", None)]
 
 
+def test_the_root_of_a_single_file_is_its_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x.jpg").touch()
+    (tmp_path / "captions.csv").write_text("file,caption\na/x.jpg,above the root\n")
+    (tmp_path / "a/captions.csv").write_text("file,caption\nx.jpg,A cat\n")
+    resolver = CaptionResolver([tmp_path / "a/x.jpg"])
+    assert pairs(resolver.load_captions(str(tmp_path / "a/x.jpg"))) == [("A cat", None)]
+
+
+def test_a_file_outside_the_roots_has_captions_too(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "x.jpg").touch()
+    (tmp_path / "x.txt").write_text("A cat")
+    resolver = CaptionResolver([tmp_path / "a"])
+    assert pairs(resolver.load_captions(str(tmp_path / "x.jpg"))) == [("A cat", None)]
+
+
 def test_a_manifest_above_the_root_is_not_read(tmp_path):
     (tmp_path / "metadata.csv").write_text("file_name,text\na/x.jpg,A cat\n")
     (tmp_path / "a").mkdir()
@@ -478,10 +507,24 @@ def test_a_manifest_that_the_user_names(tmp_path):
     assert texts == ["from the root", "from the table", "absolute", "by its bare name"]
 
 
+def test_a_named_manifest_and_that_of_the_folder_both_count(tmp_path):
+    (tmp_path / "Rome").mkdir()
+    (tmp_path / "Rome/x.jpg").touch()
+    (tmp_path / "Rome/captions.csv").write_text("file,caption\nx.jpg,of the folder\n")
+    (tmp_path / "Rome/table.csv").write_text("file,caption\nRome/x.jpg,from a folder above\n")
+    resolver = CaptionResolver([tmp_path / "Rome"], manifest=tmp_path / "Rome/table.csv")
+    texts = [c.text for c in resolver.load_captions(str(tmp_path / "Rome/x.jpg")).captions]
+    assert texts == ["from a folder above", "of the folder"]
+
+
 def test_a_named_manifest_that_is_broken_or_missing_stops_the_run(tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
-    for name in ("table.csv", "no-such-table.csv"):
-        with pytest.raises(IndexerError, match=name):
+    reasons = {
+        "table.csv": "table.csv: no column names the files",
+        "no-such-table.csv": "no-such-table.csv: No such file",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(IndexerError, match=reason):
             CaptionResolver([tmp_path], lambda skip: None, tmp_path / name)
 
 
@@ -581,6 +624,8 @@ def test_any_json_gives_values_that_a_payload_can_hold(value):
 def test_caption_keys():
     assert parse_caption_key("Caption") == ("caption", None)
     assert parse_caption_key("text_zh-Hans") == ("text", "zh-hans")
+    for separator in "_:-.":
+        assert parse_caption_key(f"caption{separator}de") == ("caption", "de")
     assert parse_caption_key("alt_text") == ("alt_text", None)
     assert parse_caption_key("text_length") == ("text_length", None)
 
@@ -596,8 +641,18 @@ def test_the_language_in_the_name_of_a_sidecar():
     for name, data in (("x.en.json", b'"A cat"'), ("x.en.txt", b"A cat")):
         (caption,) = parse_sidecar(name, data, "x.jpg").captions
         assert (caption.language, caption.source) == ("en", "sidecar")
+    for name in ("en.txt", "en.json"):
+        (caption,) = parse_sidecar(name, b'"A cat"', "en.jpg").captions
+        assert caption.language is None
+
+
+def test_the_size_of_a_sidecar_is_limited(monkeypatch):
     with pytest.raises(ValueError, match="a caption file of more than 4 MB"):
         parse_sidecar("x.txt", b" " * ((4 << 20) + 1), "x.jpg")
+    monkeypatch.setattr(sidecar, "MAX_BYTES", 5)
+    assert parse_sidecar("x.txt", b"A cat", "x.jpg").captions
+    with pytest.raises(ValueError, match="a caption file"):
+        parse_sidecar("x.txt", b"A cat.", "x.jpg")
 
 
 def test_sidecars_in_other_letter_case():
@@ -609,12 +664,16 @@ def test_sidecars_in_other_letter_case():
 
 def test_captions_in_lists_of_objects():
     items = [{"caption": "A cat", "lang": "en"}, {"text": "Eine Katze", "language": "de"}, ["x", 1]]
+    items.append({"text": ["deeper"]})
     found = parse_fields({"captions": items}, "fr", "sidecar", "x.jpg")
     assert [(c.text, c.language) for c in found.captions] == [
         ("A cat", "en"), ("Eine Katze", "de"), ("x", "fr"),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="JSON nested too deeply"):
+    assert {caption.source for caption in found.captions} == {"sidecar"}
+    with pytest.raises(ValueError, match=r"^JSON nested too deeply$"):
         parse_sidecar("x.json", b"[" * 200_000, "x.jpg")
+    with pytest.raises(ValueError, match=r"^broken JSON: Expecting value"):
+        parse_sidecar("x.json", b"[", "x.jpg")
 
 
 def test_a_caption_that_is_the_name_of_the_image_says_nothing():

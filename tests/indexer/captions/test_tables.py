@@ -67,10 +67,19 @@ def test_an_open_quotation_mark_does_not_swallow_a_long_table():
     assert notes == ["line 3: a quotation mark without its other half is read as text"]
 
 
+def test_a_cell_of_as_many_lines_as_are_allowed(monkeypatch):
+    monkeypatch.setattr(delimited, "MAX_ROW_LINES", 3)
+    table = 'a\n"1\n2\n3\n4"\n'
+    assert list(iterate_delimited(table, "csv"))[1:] == [(2, ["1\n2\n3\n4"])]
+    assert list(iterate_delimited(table.replace("4", "4\n5"), "csv"))[1] == (2, ['"1'])
+
+
 def test_tabs_lines_of_windows_and_nothing():
     assert read("file\tcaption\na.jpg\tA, b, c and d\n", "x.tsv")[0] == {"a.jpg": "A, b, c and d"}
     found, notes = read('file,caption\r\na.jpg,"on\r\ntwo"\r\nb.jpg,x\r\n')
     assert found == {"a.jpg": "on\r\ntwo", "b.jpg": "x"} and notes == []
+    assert list(iterate_delimited("a,b\r1,2\r", "csv")) == [(1, ["a", "b"]), (2, ["1", "2"])]
+    assert list(iterate_delimited(" \n", "csv")) == [(1, [" "])]
     assert list(iterate_delimited("", "csv")) == [] == list(iterate_delimited("", "tsv"))
     assert list(iterate_delimited("a,b\n\n1,2\n", "csv")) == [
         (1, ["a", "b"]), (2, []), (3, ["1", "2"]),
@@ -90,6 +99,19 @@ def test_the_delimiter_is_that_of_the_format_also_in_broken_lines():
     lines = list(iterate_delimited("file\tcaption, in short, of it\na.jpg\tx\n", "tsv"))
     assert lines[1] == (2, ["a.jpg", "x"])
     assert list(iterate_delimited('a;b\n1;"2\n', "csv"))[1] == (2, ["1", '"2'])
+
+
+def test_the_extension_of_a_table_tells_its_format():
+    row = b'{"file": "a.jpg", "caption": "A cat"}'
+    assert list(parse_manifest("my.table.jsonl", row).rows) == ["a.jpg"]
+    assert list(parse_manifest("table.txt", b"file,caption\na.jpg,A cat\n").rows) == ["a.jpg"]
+    text = "file\tcaption\tthis, that, and more\na.jpg\tA cat\tx\n"
+    assert read(text, "captions.tsv")[0] == {"a.jpg": "A cat"}
+
+
+def test_cells_that_are_missing_are_empty_and_tags_stay_texts():
+    table = parse_manifest("captions.csv", b"file,tags,year,brand\na.jpg,2019,2019\n")
+    assert table.rows == {"a.jpg": [{"tags": "2019", "year": 2019, "brand": ""}]}
 
 
 def test_the_best_of_several_names_counts():
@@ -162,7 +184,9 @@ def test_names_that_are_not_exact(resolve, file, row, note):
     texts, notes = resolve([file], {row: "a cat"})
     assert texts == {file: ["a cat"]}
     assert len(notes) == bool(note)
-    assert all(note in text and text.startswith("1 name is") for _, text in notes)
+    for _, text in notes:
+        assert text.startswith("1 name is") and note in text
+        assert text.endswith(f" for {Path(file).name!r}")
 
 
 @pytest.mark.parametrize("row", ["Rome/x.jpg", "2019/Rome/x.jpg", "C:\\Users\\a\\rome\\x.jpg"])
@@ -210,8 +234,23 @@ def test_sidecars_whose_names_are_not_exact(tmp_path):
     assert note.text == "1 name is in other letter case, such as 'X.TXT' for 'x.jpg'"
 
 
+def test_a_sidecar_that_fits_two_images_is_named_with_them(tmp_path):
+    for name in ("Za.jpg", "ZA.jpg", "za.txt"):
+        (tmp_path / name).write_text("a cat")
+    resolver = CaptionResolver([tmp_path])
+    assert not resolver.load_captions(str(tmp_path / "Za.jpg")).captions
+    (note,) = resolver.list_notes()
+    assert note.text.startswith("'za.txt' fits 'Z")
+    assert "'Za'" in note.text and "'ZA'" in note.text
+
+
+def test_a_nul_in_a_name_is_left_out(tmp_path):
+    (tmp_path / "x.jpg").touch()
+    assert CaptionResolver([tmp_path]).exists(str(tmp_path), "x\0.jpg")
+
+
 def test_a_bare_name_in_a_named_table_must_be_that_of_one_file(tmp_path):
-    for name in ("pics/a/x.jpg", "pics/b/x.jpg", "pics/b/y.jpg"):
+    for name in ("pics/a/x.jpg", "pics/b/x.jpg", "pics/b/y.jpg", "pics/.trash/y.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     table = tmp_path / "table.csv"

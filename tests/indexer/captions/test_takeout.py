@@ -10,6 +10,7 @@ from indexer.captions.dates import Taken
 from indexer.captions.places import Place
 from indexer.captions.sidecar import parse_sidecar
 from indexer.captions.sidecar_names import match_sidecars
+from indexer.captions.takeout import key_of_cut_name, key_of_long_name
 
 SUFFIX = "supplemental-metadata"
 LONG = "Screenshot_20190704-101530_Some quite long app name_2.jpg"
@@ -54,6 +55,7 @@ def test_the_suffix_may_be_cut_anywhere(size):
         ("x(1).jpg", f"x(1).jpg.{SUFFIX}.json"),
         ("x(1).jpg", "x(1).json"),
         ("x(1).jpg", f"x.{SUFFIX}(1).json"),
+        ("v1.2(1).jpg", "v1.2.jpg(1).json"),
         ("x-edited.jpg", f"x.jpg.{SUFFIX}.json"),
         ("x-bearbeitet.jpg", "x.jpg.json"),
         ("x-edited(1).jpg", f"x.jpg.{SUFFIX}(1).json"),
@@ -112,6 +114,15 @@ def test_a_cut_name_that_fits_two_files_counts_for_none():
     matches = match_sidecars([LONG, film, f"{LONG[:46]}.json"])
     assert matches.by_image == {}
     assert matches.ambiguous == {f"{LONG[:46]}.json": (LONG, film)}
+
+
+def test_keys_of_names_that_are_cut():
+    assert key_of_cut_name("x.jpg") is None
+    assert key_of_cut_name(f"{'a' * 46}(2)") == ("a" * 46, "2")
+    assert key_of_long_name(f"{'a' * 42}.jpg") is None
+    assert key_of_long_name(f"{'a' * 43}(2).jpg") == (f"{'a' * 43}.jp", "2")
+    no_unicode = "\udce9" * 60  # as Python has bytes of a name that are not UTF-8
+    assert key_of_long_name(f"{no_unicode}.jpg") == (no_unicode[:46], "")
 
 
 def test_what_is_taken_from_a_sidecar():
