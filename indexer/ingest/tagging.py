@@ -9,14 +9,14 @@ image keeps it. Two tags that differ in case are one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from indexer.captions.normalize import MAX_TAGS, normalize_tags
 from indexer.collections.schema import BM25
-from indexer.errors import QueryError
-from indexer.ingest.payload import keyword_texts
+from indexer.errors import QueryError, StoreError
+from indexer.ingest.payload import is_same_payload, keyword_texts
 from indexer.search.bm25 import build_document_vector
 from indexer.stores.base import Store, iterate_records
 from indexer.types import Payload, Record
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
 OWN, HIDDEN = "own_tags", "hidden_tags"
+KEYS = ("tags", OWN, HIDDEN)  # that tagging writes
 PAGE_SIZE = 256  # points
+MAX_WRITES = 5  # of a page, while another program writes to its points
 
 
 def tag_points(
@@ -46,34 +48,56 @@ def tag_points(
     Raises:
         QueryError: There is no tag, one is in both lists, or a point would have too many; nothing
             was changed.
-        StoreError: The store cannot be read or written.
+        StoreError: The store cannot be read or written, or another program never stops writing to
+            one of the points.
     """
     added, removed = normalize_tags(add), normalize_tags(remove)
     if not (added or removed) or _fold(added) & _fold(removed):
         raise QueryError("name the tags to add or to remove, and none in both lists")
-    if len(ids) > PAGE_SIZE:
-        for _ in _iterate_edits(store, ids, added, removed):
-            pass  # if one point would have too many tags, none is changed
-    changed: list[str] = []
-    for edited in _iterate_edits(store, ids, added, removed):
-        _write(store, edited)
-        changed += [record.id for record in edited]
+    unique = list(dict.fromkeys(ids))
+    pages = [unique[start : start + PAGE_SIZE] for start in range(0, len(unique), PAGE_SIZE)]
+    if len(pages) > 1:
+        for page in pages:  # if one point would have too many tags, none is changed
+            _find_edits(store, page, added, removed)
+    changed = [id for page in pages for id in _tag_page(store, page, added, removed)]
     if changed:
         store.flush()
     return changed
 
 
-def _iterate_edits(
+def _tag_page(
     store: Store, ids: Sequence[str], added: Sequence[str], removed: Sequence[str]
-) -> Iterator[list[Record]]:
-    """Yield the points that change as they will be, a page at a time; raises `QueryError`."""
-    unique = list(dict.fromkeys(ids))
-    for start in range(0, len(unique), PAGE_SIZE):
-        page = unique[start : start + PAGE_SIZE]
-        found = {record.id: record for record in store.retrieve(page)}
-        records = [found[id] for id in page if id in found]
-        new = [Record(record.id, {}, _edit(record.payload, added, removed)) for record in records]
-        yield [b for a, b in zip(records, new, strict=True) if a.payload != b.payload]
+) -> list[str]:
+    """Tag points; returns the ids of those that were changed. Where an ingest has written the rest
+    of a payload meanwhile, the tags and the words that searches find it by are made again. The
+    tags are not compared: a replica of a server may give those of a moment ago."""
+    edits = _find_edits(store, ids, added, removed)
+    changed = [record.id for record in edits]
+    for _ in range(MAX_WRITES):
+        _write(store, edits)
+        written = {record.id: record.payload for record in edits}
+        found = store.retrieve(list(written)) if written else []
+        edits = [
+            Record(record.id, {}, _edit(record.payload, added, removed))
+            for record in found
+            if not is_same_payload(_drop_tags(record.payload), _drop_tags(written[record.id]))
+        ]
+        if not edits:
+            return changed
+    raise StoreError(
+        f"{edits[0].payload['name']} was changed by another program {MAX_WRITES} times while it "
+        "was tagged; tag it again when that program has ended"
+    )
+
+
+def _find_edits(
+    store: Store, ids: Sequence[str], added: Sequence[str], removed: Sequence[str]
+) -> list[Record]:
+    """The points that change, as they will be, in the order of `ids`; raises `QueryError`."""
+    found = {record.id: record for record in store.retrieve(ids)}
+    records = [found[id] for id in ids if id in found]
+    new = [Record(record.id, {}, _edit(record.payload, added, removed)) for record in records]
+    return [b for a, b in zip(records, new, strict=True) if a.payload != b.payload]
 
 
 def keep_tags(payload: Payload, stored: Mapping[str, Any] | None) -> Payload:
@@ -155,13 +179,23 @@ def _with_edits(payload: Payload, own: Sequence[str], hidden: Sequence[str]) -> 
     return bare | {key: tags for key, tags in edits.items() if tags}
 
 
+def _drop_tags(payload: Payload) -> Payload:
+    return {key: value for key, value in payload.items() if key not in KEYS}
+
+
 def _write(store: Store, records: Sequence[Record]) -> None:
-    """Write payloads, with the words that searches find them by."""
+    """Write the tags of payloads, with the words that searches find them by; an ingest may have
+    written the rest of a payload meanwhile."""
     store.patch(
         [
-            Record(r.id, {BM25: build_document_vector(keyword_texts(r.payload))}, r.payload)
+            Record(
+                r.id,
+                {BM25: build_document_vector(keyword_texts(r.payload))},
+                {key: r.payload.get(key) for key in KEYS},
+            )
             for r in records
-        ]
+        ],
+        merge=True,
     )
 
 

@@ -81,8 +81,12 @@ class Store(Protocol):
         """
         ...
 
-    def patch(self, records: Sequence[Record]) -> None:
-        """Replace the payload of existing points, and the vectors that are given."""
+    def patch(self, records: Sequence[Record], *, merge: bool = False) -> None:
+        """Replace the payload of existing points, and the vectors that are given.
+
+        `merge`: only the payload keys that are given, whatever another program writes to the
+        others meanwhile; None deletes a key.
+        """
         ...
 
     def delete(self, ids: Sequence[str]) -> None: ...

@@ -43,9 +43,10 @@ class TenantStore:
     def upsert(self, records: Sequence[Record], stop: threading.Event | None = None) -> None:
         self.store.upsert(self._to_stored(records), stop)
 
-    def patch(self, records: Sequence[Record]) -> None:
+    def patch(self, records: Sequence[Record], *, merge: bool = False) -> None:
         own = {record.id for record in self.retrieve([record.id for record in records])}
-        self.store.patch(self._to_stored([record for record in records if record.id in own]))
+        stored = self._to_stored([record for record in records if record.id in own])
+        self.store.patch(stored, merge=merge)
 
     def delete(self, ids: Sequence[str]) -> None:
         self.store.delete([self._mask_id(record.id) for record in self.retrieve(ids)])

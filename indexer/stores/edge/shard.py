@@ -186,7 +186,7 @@ class Shard:
             ),
         )
 
-    def patch(self, records: Sequence[Record]) -> None:
+    def patch(self, records: Sequence[Record], merge: bool) -> None:
         known = {str(p.id): p for p in self._retrieve([record.id for record in records])}
         for record in records:
             if record.id not in known:
@@ -195,7 +195,9 @@ class Shard:
             if not isinstance(former, dict):  # of an earlier version
                 (point,) = self._retrieve([record.id], vectors=True)
                 former = compute_checksum(record.id, None, _parse_vectors(point))
-            payload = {**record.payload, CHECKSUM_KEY: {**former, **_checksum_of(record)}}
+            # merged here, where there is one writer: the checksum is of the whole payload
+            new = _merge_payload(known[record.id], record) if merge else record
+            payload = {**new.payload, CHECKSUM_KEY: {**former, **_checksum_of(new)}}
             # the payload last: after a crash between the two, it tells that the patch is not done
             if record.vectors:
                 vectors = edge.PointVectors(record.id, _to_wire(record))
@@ -419,6 +421,15 @@ def _to_wire(record: Record) -> dict[str, Any]:
         else vector.tolist()
         for name, vector in record.vectors.items()
     }
+
+
+def _merge_payload(stored: Any, record: Record) -> Record:
+    """`record` with the other keys of the stored point's payload, and without those that are
+    None."""
+    merged = {**(stored.payload or {}), **record.payload}
+    deleted = {CHECKSUM_KEY, *(key for key, value in record.payload.items() if value is None)}
+    payload = {key: value for key, value in merged.items() if key not in deleted}
+    return replace(record, payload=payload)
 
 
 def _checksum_of(record: Record) -> Checksum:

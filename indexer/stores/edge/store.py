@@ -85,10 +85,10 @@ class EdgeStore:
             check_records(records, self._require_schema())
             self._call("upsert", list(records))
 
-    def patch(self, records: Sequence[Record]) -> None:
+    def patch(self, records: Sequence[Record], *, merge: bool = False) -> None:
         if records:
             check_records(records, self._require_schema())
-            self._call("patch", list(records))
+            self._call("patch", list(records), merge)
 
     def delete(self, ids: Sequence[str]) -> None:
         check_ids(ids)

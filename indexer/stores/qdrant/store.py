@@ -93,16 +93,17 @@ class QdrantStore:
             raise StoreError(f"a point cannot be sent to the server: {error}") from error
         self._server.call(lambda client: _check_applied([write(client)]), stop=stop)
 
-    def patch(self, records: Sequence[Record]) -> None:
+    def patch(self, records: Sequence[Record], *, merge: bool = False) -> None:
         sizes = check_records(records, self._require_schema())
         for part in split_records(records, sizes):
-            self._patch(part)
+            self._patch(part, merge=merge)
 
-    def _patch(self, records: Sequence[Record]) -> None:
+    def _patch(self, records: Sequence[Record], *, merge: bool) -> None:
         ids = [record.id for record in records]
         points = self._server.call(lambda client: client.retrieve(self._name, ids, False))
         existing = {str(point.id) for point in points}
-        steps = [step for one in records if one.id in existing for step in _make_patch(one)]
+        found = [record for record in records if record.id in existing]
+        steps = [step for one in found for step in _make_patch(one, merge=merge)]
 
         def update(client: QdrantClient) -> None:
             _check_applied(client.batch_update_points(self._name, steps, wait=True))
@@ -243,15 +244,23 @@ class QdrantStore:
         return self._schema
 
 
-def _make_patch(one: Record) -> Iterator[models.UpdateOperation]:
+def _make_patch(one: Record, *, merge: bool) -> Iterator[models.UpdateOperation]:
     from qdrant_client import models
 
     # the payload last: after a crash between the two, it tells that the patch is not done
     if one.vectors:
         vectors = models.PointVectors(id=one.id, vector=to_rest_vectors(one))
         yield models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[vectors]))
-    payload = models.SetPayload(payload=clamp_integers(one.payload), points=[one.id])
-    yield models.OverwritePayloadOperation(overwrite_payload=payload)
+    deleted = [key for key, value in one.payload.items() if merge and value is None]
+    if deleted:
+        keys = models.DeletePayload(keys=deleted, points=[one.id])
+        yield models.DeletePayloadOperation(delete_payload=keys)
+    kept = {key: value for key, value in one.payload.items() if key not in deleted}
+    payload = models.SetPayload(payload=clamp_integers(kept), points=[one.id])
+    if merge:
+        yield models.SetPayloadOperation(set_payload=payload)
+    else:
+        yield models.OverwritePayloadOperation(overwrite_payload=payload)
 
 
 def _check_applied(results: Sequence[models.UpdateResult]) -> None:

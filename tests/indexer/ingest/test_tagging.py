@@ -10,15 +10,17 @@ import pytest
 
 from indexer.captions.normalize import MAX_TAGS
 from indexer.collections.collection import OpenCollection
-from indexer.collections.schema import make_schema
-from indexer.errors import QueryError
+from indexer.collections.schema import BM25, make_schema
+from indexer.errors import QueryError, StoreError
+from indexer.ingest.payload import caption_to_dict, keyword_texts
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.tagging import keep_tags, list_file_tags, tag_points
 from indexer.ingest.types import IngestOptions
 from indexer.reindex import reindex
+from indexer.search.bm25 import build_document_vector
 from indexer.search.searcher import Searcher
 from indexer.transfer.migrate import migrate
-from indexer.types import Part, Query, Record
+from indexer.types import Caption, Part, Query, Record
 from tests import in_process_store
 from tests.memory_store import open_memory_store
 
@@ -163,3 +165,51 @@ def test_if_one_of_many_points_would_have_too_many_tags_none_is_changed():
         tag_points(store, ids, add=["one more"])
     assert not any("one more" in r.payload["tags"] for r in store.retrieve(ids))
     assert len(tag_points(store, ids[:-1], add=["one more"])) == 299
+
+
+class ContendedStore:
+    """A store to which another program writes captions when points are patched."""
+
+    def __init__(self, store, num_writes: int = 1, *, is_before: bool = True):
+        self.store, self.num_writes, self.is_before = store, num_writes, is_before
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def patch(self, records, **options):
+        if not self.is_before:
+            self.store.patch(records, **options)
+        if self.num_writes:
+            self.num_writes -= 1
+            captions = [caption_to_dict(Caption(f"gate {self.num_writes}"))]
+            for record in self.store.retrieve([record.id for record in records]):
+                self.store.patch([make_patch(record.id, record.payload | {"captions": captions})])
+        if self.is_before:
+            self.store.patch(records, **options)
+
+
+def make_patch(id: str, payload) -> Record:
+    return Record(id, {BM25: build_document_vector(keyword_texts(payload))}, payload)
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_tagging_keeps_what_an_ingest_writes_at_the_same_time(settings, colors, folder, is_before):
+    run(settings, colors, folder)
+    with OpenCollection.open(settings) as collection:
+        store = collection.store
+        ids = [record.id for record in store.scroll()[0]]
+        contended = ContendedStore(store, is_before=is_before)
+        assert tag_points(contended, ids, add=["Trip"], remove=["sky"]) == ids
+        for record in store.retrieve(ids, vectors=[BM25]):
+            assert [caption["text"] for caption in record.payload["captions"]] == ["gate 0"]
+            expected = make_patch(record.id, record.payload).vectors[BM25]
+            assert set(record.vectors[BM25].indices) == set(expected.indices)
+    assert read_tags(settings) == EDITED
+
+
+def test_tagging_ends_if_another_program_never_stops_writing(settings, colors, folder):
+    run(settings, colors, folder)
+    with OpenCollection.open(settings) as collection:
+        ids = [record.id for record in collection.store.scroll()[0]]
+        with pytest.raises(StoreError, match=r"png was changed by another program"):
+            tag_points(ContendedStore(collection.store, 100), ids, add=["Trip"])

@@ -78,6 +78,7 @@ def test_points_of_a_store(tmp_path):
     store.upsert([Record(id, vectors(), payload) for id in ids])
     store.patch([Record(ids[0], {}, {"kind": "text"})])
     store.patch([Record(ids[1], {"image": unit(5)}, payload), Record(ids[2], {}, {})])
+    store.patch([Record(ids[3], {}, {"tags": ["blue"], "year": None})], merge=True)
     try:
         assert store.list_ids(3) == (ids[:3], ids[3])
         assert store.check(ids) == {}
@@ -86,7 +87,8 @@ def test_points_of_a_store(tmp_path):
         }
         assert store.check_filters(ids) == []
         payloads = [record.payload for record in store.scroll()[0]]
-        assert payloads == [{"kind": "text"}, payload, {}, payload]
+        merged = {key: payload[key] for key in ("kind", "paths")} | {"tags": ["blue"]}
+        assert payloads == [{"kind": "text"}, payload, {}, merged]
         store.add_checksums(ids)
         assert NOT_CHECKED not in store.check(ids).values()
     finally:

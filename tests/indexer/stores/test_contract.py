@@ -301,8 +301,23 @@ def test_patch_keeps_what_is_not_given(store):
     assert np.allclose(found.vectors["image"], record.vectors["image"], atol=5e-3)
 
 
+def test_a_patch_that_merges_changes_only_the_keys_that_are_given(store):
+    records = make(2)
+    store.upsert(records)
+    changed, other = records
+    store.patch([Record(changed.id, {}, {"tags": ["new"], "year": None})], merge=True)
+    found = {record.id: record for record in store.retrieve([r.id for r in records], vectors=True)}
+    expected = {**changed.payload, "tags": ["new"]}
+    del expected["year"]
+    assert found[changed.id].payload == expected
+    assert found[changed.id].vectors.keys() == changed.vectors.keys()
+    assert found[other.id].payload == other.payload
+    assert store.count(build_store_filter(make_filters({"tags": "new"}))) == 1
+
+
 def test_patch_creates_no_points(store):
     store.patch([make(1)[0]])
+    store.patch([make(1)[0]], merge=True)
     assert store.count() == 0
 
 
