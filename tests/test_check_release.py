@@ -38,7 +38,7 @@ def test_a_program_that_fails_shows_its_messages(program, tmp_path):
 
 
 def test_an_app_that_ends_shows_its_messages(program, tmp_path):
-    with pytest.raises(SystemExit, match=r"the app does not answer: .*\n(.*\n)*no streamlit"):
+    with pytest.raises(SystemExit, match=r"the app does not start\n(.*\n)*no streamlit"):
         check_app(program("echo no streamlit; exit 1"), tmp_path)
 
 

@@ -16,6 +16,7 @@ JSON_COMMANDS = {
     ("ingest",): ["pictures"],
     ("search",): ["red"],
     ("similar",): ["pictures/red.png"],
+    ("tag",): ["warm", "--where", "kind=image"],
     ("status",): [],
     ("prune",): [],
     ("reindex",): ["--model", "colors"],

@@ -37,12 +37,12 @@ def folder(tmp_path) -> Path:
     return tmp_path / "one"
 
 
-def test_a_first_ingest_of_one_file_sends_21_requests(run, folder):
+def test_a_first_ingest_of_one_file_sends_23_requests(run, folder):
     """One looks for an index that has lost its alias, one counts for the reference scores."""
     requests = run("ingest", folder)
     created = [request for request in requests if request.startswith("create_index")]
-    assert len(created) == len(make_payload_indexes(make_schema(48), Layout())) == 11
-    assert len(requests) <= 21, requests
+    assert len(created) == len(make_payload_indexes(make_schema(48), Layout())) == 13
+    assert len(requests) <= 23, requests
 
 
 def test_an_ingest_of_nothing_new_sends_7_requests(run, folder):

@@ -31,6 +31,9 @@ class ScriptedCoordinator:
         self._results = results
         self.card, self.embed = embedder.card, embedder.embed
 
+    def set_caption_roots(self, roots: tuple[str, ...]) -> None:
+        pass
+
     def iter_batches(self, *_: object) -> Iterator[list[DecodedFile | SkippedFile]]:
         for result in self._results:
             yield result.files
