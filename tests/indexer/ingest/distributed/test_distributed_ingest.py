@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -102,6 +103,11 @@ def read_state(config: Config) -> Mapping[str, object]:
             table: catalogue.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
             for table in ("files", "contents", "roots")
         }
+    dates = re.compile(r'"added": "[^"]*"')  # when it was ingested
+    rows["contents"] = [
+        tuple(dates.sub("", value) if isinstance(value, str) else value for value in row)
+        for row in rows["contents"]
+    ]
     return {**rows, "thumbs": {path.name: path.read_bytes() for path in thumbs.rglob("*.jpg")}}
 
 
