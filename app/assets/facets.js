@@ -152,20 +152,23 @@ class Facets {
     });
     input.addEventListener("input", () => {
       clearTimeout(this.typing);
-      this.typing = setTimeout(() => this.find(facet, input.value.trim(), list), 200);
+      this.typing = setTimeout(() => this.find(facet, input, list), 200);
     });
     return input;
   }
 
-  async find(facet, text, list) {
+  async find(facet, input, list) {
+    const text = input.value.trim();
+    const isOld = () => text !== input.value.trim(); // other values are asked for by now
     if (!text) return this.fill(list, facet, facet.values, facet.key);
     const query = new URLSearchParams({ key: facet.key, contains: text });
     try {
       const { values } = await ask(`api/facets?${this.component.data.address}&${query}`);
+      if (isOld()) return;
       if (values.length) this.fill(list, facet, values, facet.key);
       else list.replaceChildren(make("li", { class: "pl-quiet" }, "None"));
     } catch (error) {
-      list.replaceChildren(make("li", { role: "alert" }, error.message));
+      if (!isOld()) list.replaceChildren(make("li", { role: "alert" }, error.message));
     }
   }
 

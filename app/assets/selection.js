@@ -125,17 +125,19 @@ export function editTags(results, ids) {
   let typing;
   input.addEventListener("input", () => {
     clearTimeout(typing);
-    typing = setTimeout(() => suggestTags(results, input.value, known), 200);
+    typing = setTimeout(() => suggestTags(results, input, known), 200);
   });
   fill();
   const dialog = openDialog(title, "", list, form);
 }
 
-async function suggestTags(results, text, list) {
-  if (!text.trim()) return list.replaceChildren();
-  const query = new URLSearchParams({ key: "tags", contains: text.trim() });
+async function suggestTags(results, input, list) {
+  const text = input.value.trim();
+  if (!text) return list.replaceChildren();
+  const query = new URLSearchParams({ key: "tags", contains: text });
   try {
     const { values } = await ask(`api/facets?${inCollection(results)}&${query}`);
+    if (text !== input.value.trim()) return; // other tags are asked for by now
     list.replaceChildren(...values.map(({ value }) => make("option", { value })));
   } catch {
     // a tag can be typed without

@@ -7,6 +7,8 @@ import { forget, forgetRecent, listRecent, listSaved } from "./saved.js";
 const MAX_RECENT = 6; // that are shown
 const MAX_COUNTED = 12; // saved searches whose new items are counted
 const MANY = 200; // new items; more are not counted
+const MAX_AGE = 5 * 60_000; // milliseconds for which a count is shown again
+const counted = new Map(); // a saved search and when it was seen -> { at, count }
 
 export class Start {
   /** `run(words)` searches for words, `open(address)` opens a search. */
@@ -19,6 +21,7 @@ export class Start {
   show(isShown) {
     this.root.hidden = !isShown;
     if (!isShown) return;
+    this.counts = [];
     const help = make("button", { type: "button", class: "pl-action" }, "How to write a search");
     help.addEventListener("click", () => showHelp(this.run));
     this.root.replaceChildren(...[
@@ -26,6 +29,16 @@ export class Start {
       this.makeRecent(),
       makeGroup("Try", EXAMPLES.map((words) => this.makeChip(words, () => this.run(words))), help),
     ].filter(Boolean));
+    this.showCounts(this.counts);
+  }
+
+  /** One after the other: each is a search, and the person may begin one meanwhile. */
+  async showCounts(counts) {
+    for (const { address, seen, element } of counts) {
+      if (this.root.hidden || counts !== this.counts) return;
+      const count = await countNew(address, seen);
+      if (count) element.textContent = `${count >= MANY ? `${MANY}+` : count} new`;
+    }
   }
 
   makeChip(label, run, ...others) {
@@ -38,15 +51,15 @@ export class Start {
     const saved = listSaved();
     if (!saved.length) return null;
     const chips = saved.map(({ address, label, seen }, index) => {
-      const count = make("small", {});
-      if (index < MAX_COUNTED) countNew(address, seen, count);
+      const element = make("small", {});
+      if (index < MAX_COUNTED) this.counts.push({ address, seen, element });
       const remove = makeIconButton("close", `Forget ${label}`);
       remove.addEventListener("click", () => {
         forget(address);
         this.show(true);
       });
       const chip = this.makeChip(label, () => this.open(address), remove);
-      chip.firstChild.append(count);
+      chip.firstChild.append(element);
       return chip;
     });
     return makeGroup("Saved", chips);
@@ -68,11 +81,15 @@ function makeGroup(title, chips, ...others) {
   return make("section", { "aria-label": title }, make("h2", {}, title), make("ul", {}, ...chips), ...others);
 }
 
-async function countNew(address, seen, element) {
-  try {
-    const { count } = await ask(`api/new?${address}&since=${encodeURIComponent(seen)}`);
-    if (count) element.textContent = `${count >= MANY ? `${MANY}+` : count} new`;
-  } catch {
-    // the collection may be gone: opening it says so
-  }
+/** How many items of a saved search are new; the page asks again only when an answer is old. */
+function countNew(address, seen) {
+  const key = `${address} ${seen}`;
+  const known = counted.get(key);
+  if (known && Date.now() - known.at < MAX_AGE) return known.count;
+  const count = ask(`api/new?${address}&since=${encodeURIComponent(seen)}`).then(
+    (answer) => answer.count,
+    () => 0, // the collection may be gone: opening it says so
+  );
+  counted.set(key, { at: Date.now(), count });
+  return count;
 }

@@ -299,6 +299,14 @@ def test_a_search_is_saved_and_tells_what_is_new(browser, address):
     )
     browser.get(address)
     until(browser, lambda: " new" in find(browser, ".pl-start [aria-label=Saved]")[0].text)
+    browser.execute_script("performance.clearResourceTimings()")
+    type_words(browser, "dgo")
+    until(browser, lambda: "query=dgo" in browser.current_url and settled(browser))
+    type_words(browser, Keys.DELETE)
+    until(browser, lambda: " new" in find(browser, ".pl-start [aria-label=Saved]")[0].text)
+    requests = browser.execute_script("return performance.getEntriesByType('resource')")
+    assert requests, "of the search"
+    assert not any("api/new" in one["name"] for one in requests), "it was counted a moment ago"
     press(browser, "How to write a search")
     until(browser, lambda: find(browser, ".pl-help[open]"))
     press(browser, "beach -people")
