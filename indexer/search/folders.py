@@ -12,6 +12,7 @@ from indexer.types import Filters
 KEY = "folder"
 SUBTREE = "/**"
 MAX_FOLDERS = 100_000  # of a collection: what a server lists at most
+MAX_LEVELS = 100  # of the tree; what is deeper counts in the folder above
 
 
 def expand_folders(store: Store, filters: Filters) -> Filters:
@@ -46,7 +47,8 @@ class FolderNode:
     """A folder of the tree.
 
     Attributes:
-        value: Of a filter: the folder, with `/**` if there are folders in it.
+        value: Of a filter: the folder, with `/**` if there are folders in it, also such as are too
+            deep for the tree.
         label: Its path from the folder above.
         count: The points in it and in the folders in it.
     """
@@ -58,7 +60,8 @@ class FolderNode:
 
 
 def build_folder_tree(counts: Iterable[tuple[str, int]]) -> list[FolderNode]:
-    """The tree of folders with points, without those that only lead to one other.
+    """The tree of folders with points, without those that only lead to one other, and of at most
+    `MAX_LEVELS` levels: what walks through it, such as an encoder of JSON, recurses.
 
     Args:
         counts: Folders, each with its number of points.
@@ -76,7 +79,7 @@ def build_folder_tree(counts: Iterable[tuple[str, int]]) -> list[FolderNode]:
             branch.total += count
             branches = branch.branches
         branch.own += count
-    return [_make_node(branch, "") for _, branch in sorted(roots.items())]
+    return [_make_node(branch, "", MAX_LEVELS) for _, branch in sorted(roots.items())]
 
 
 @dataclass(slots=True)
@@ -96,10 +99,11 @@ def _split(folder: str) -> list[str]:
     return [part for part in parts if part] or [folder]
 
 
-def _make_node(branch: _Branch, above: str) -> FolderNode:
+def _make_node(branch: _Branch, above: str, levels: int) -> FolderNode:
     while not branch.own and len(branch.branches) == 1:
         (branch,) = branch.branches.values()
-    children = [_make_node(one, branch.path) for _, one in sorted(branch.branches.items())]
+    inner = sorted(branch.branches.items()) if levels > 1 else []
+    children = [_make_node(one, branch.path, levels - 1) for _, one in inner]
     label = branch.path if not above else branch.path.removeprefix(above).strip("/")
-    value = branch.path + SUBTREE if children else branch.path
+    value = branch.path + SUBTREE if branch.branches else branch.path
     return FolderNode(value=value, label=label, count=branch.total, children=children)

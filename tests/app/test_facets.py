@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.facets import (
@@ -84,6 +86,19 @@ def test_folders_are_a_tree():
     assert [child["label"] for child in first["children"]] == ["b"]
     assert (second["value"], second["label"]) == ("/other/a", "other/a")
     assert (gone["value"], gone["label"], gone["count"]) == ("/gone", "gone", None)
+
+
+def test_a_tree_of_folders_that_are_very_deep_can_be_sent():
+    folders = ["/in" + "/a" * depth for depth in range(1500)]
+    tree = describe_folders([(folder, 1) for folder in folders], FieldFilter((folders[-1],)))
+    node, chosen = json.loads(json.dumps(tree))
+    assert (node["value"], node["count"]) == ("/in/**", 1500)
+    levels = 1
+    while node["children"]:
+        (node,) = node["children"]
+        levels += 1
+    assert (levels, node["value"], node["count"]) == (100, folders[99] + "/**", 1401)
+    assert chosen["value"] == folders[-1]
 
 
 def test_folders_of_one_name_are_told_apart():
