@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,4 +87,12 @@ def open_folder(file: Path) -> None:
     else:
         arguments = [str(file.parent)]
     quiet = subprocess.DEVNULL
-    subprocess.Popen([program, *arguments], stdin=quiet, stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(
+        [program, *arguments],
+        stdin=quiet,
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,  # Ctrl-C in the terminal of the app does not close the window
+    )
+    # some programs run until their window is closed; one that nobody waits for stays as a zombie
+    threading.Thread(target=process.wait, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -18,10 +19,11 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path) -> Path:
-    """A file manager that writes down what it is given."""
+    """A file manager that writes down what it is given, and its process."""
     program, out = tmp_path / "bin" / "xdg-open", tmp_path / "opened"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$1" > {out}.part; mv {out}.part {out}\n')
+    write = f"printf '%s\\n' \"$1\" $$ > {out}.part; mv {out}.part {out}"
+    program.write_text(f"#!/bin/sh\n{write}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.setenv("DISPLAY", ":0")
@@ -55,7 +57,12 @@ def test_the_folder_of_a_file_is_opened(opened, item):
     assert reveal(client, item).status_code == 200
     while not opened.exists():
         time.sleep(0.01)
-    assert Path(opened.read_text().strip()) == SAMPLES / "animals"
+    folder, pid = opened.read_text().splitlines()
+    assert Path(folder) == SAMPLES / "animals"
+    with pytest.raises(ProcessLookupError):
+        while True:  # until it has ended, and is no zombie
+            os.kill(int(pid), 0)
+            time.sleep(0.01)
 
 
 def test_visitors_of_other_machines_and_of_a_shared_app_open_nothing(opened, item):
