@@ -240,7 +240,8 @@ def print_results(
 ) -> None:
     """Print the hits of a query.
 
-    A table on a terminal; elsewhere a line per hit: score, path and caption between tabs.
+    A table on a terminal; elsewhere a line per hit: its score, or the date that it is sorted by;
+    its path and its caption, between tabs.
     """
     from indexer.search.explanation import format_removed
     from indexer.search.query_syntax import format_terms
@@ -267,7 +268,10 @@ def print_results(
         print_note(removed)
     if not sys.stdout.isatty():
         for hit in results.hits:
-            print_row((hit.score, _format_path(hit), _format_caption(hit)))
+            measure = _format_date(hit, page["sort"])
+            if measure is None:
+                measure = str(hit.score) if terms else ""  # no query, no score
+            print_row((measure, _format_path(hit), _format_caption(hit)))
         if results.matches and (num_weak := len(results) - results.num_leading):
             print_note(
                 f"The last {num_weak} are less likely."
@@ -334,9 +338,6 @@ def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: 
     from rich.table import Table
     from rich.text import Text
 
-    from indexer.ingest.time_and_place import get_date
-    from indexer.search.sorting import DATE_ORDERS
-
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right", style="dim")
     table.add_column(style="cyan", no_wrap=True)
@@ -350,9 +351,8 @@ def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: 
         text = Text(_format_path(hit), style="bold")
         for line in _detail_lines(hit, verbose):
             text.append(f"\n{line}", style="dim not bold")
-        measure = format_bar(hit.score, best)
-        if sort in DATE_ORDERS:  # the day, "" for an undated one
-            measure = get_date(hit.payload, DATE_ORDERS[sort][0])[:10]
+        date = _format_date(hit, sort)
+        measure = format_bar(hit.score, best) if date is None else date[:10]
         table.add_row(str(number), measure, hit.match or "", text)
     Console(highlight=False, emoji=False, markup=False).print(table)
 
@@ -378,6 +378,15 @@ def _detail_lines(hit: Hit, verbose: bool) -> list[str]:
         lines += [replace_unprintable(path) for path in hit.payload.get("paths", [])[1:]]
         lines += map(replace_unprintable, format_explanation(hit.explanation))
     return lines
+
+
+def _format_date(hit: Hit, sort: SortOrder) -> str | None:
+    """The date that hits are sorted by, as exact as it is known, "" for an undated one; None where
+    they are sorted by something else."""
+    from indexer.ingest.time_and_place import get_date
+    from indexer.search.sorting import DATE_ORDERS
+
+    return get_date(hit.payload, DATE_ORDERS[sort][0]) if sort in DATE_ORDERS else None
 
 
 def _format_path(hit: Hit) -> str:

@@ -60,6 +60,10 @@ def test_orders(library):
     assert (found["query"]["sort"], found["total"]) == ("name", None)
     added = [hit["payload"]["added"] for hit in library.json("search", "--sort", "added")["hits"]]
     assert added == sorted(added, reverse=True)
+    rows = [line.split("\t") for line in library("search", "--sort", "added").stdout.splitlines()]
+    assert [row[0] for row in rows] == added, "a pipe gets the date, not a score"
+    rows = [line.split("\t") for line in library("search", "--sort", "name").stdout.splitlines()]
+    assert [row[0] for row in rows] == [""] * 4, "nothing has a score"
     sorted_hits = library.json("search", "red", "--sort", "name")
     assert file_names(sorted_hits)[0] == "red.png"
     assert sorted_hits["total"] == len(sorted_hits["hits"]) < 4
