@@ -69,5 +69,6 @@ def _split_line(line: str, delimiter: str) -> list[str]:
     """Split a line in which quotation marks are characters, but for those around whole cells."""
     (cells,) = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE)
     return [
-        cell[1:-1].replace('""', '"') if re.fullmatch(r'"[^"]*"', cell) else cell for cell in cells
+        cell[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', cell) else cell
+        for cell in cells
     ]

@@ -107,7 +107,7 @@ def _detect_encoding(data: bytes) -> str:
         best = from_bytes(sample).best()
         if best is not None:
             return best.encoding
-    return encoding if coverage else "cp1252"
+    return encoding
 
 
 def _find_code_page(data: bytes) -> tuple[float, str]:

@@ -111,6 +111,7 @@ def test_exif_description_in_utf8():
         (b"\0" * 64, None),
         (b"UNICODE\0" + b"\0\xd8", None),
         (b"JIS\0\0\0\0\0A cat\xff", "A cat"),
+        (b"UNICODE\0cat-roof!", "cat-roof!"),
         (b"ASCII\0\0\0Malcolm X" + b"\0" * 16, "Malcolm X"),
         (b"UNICODE\0" + "Un été".encode() + b"\0\0\0", "Un été"),
     ],

@@ -63,11 +63,17 @@ SHORT = {
         "naïve façade",
         "crème",
         "ný mynd í bænum",
+        "Á ný með",
     ],
     "cp1254": ["Kırmızı araba", "Işık"],
     "cp1250": ["źdźbło", "příliš žluťoučký kůň"],
     "cp1251": ["Красный кот", "мама мыла раму", "Сербская буква ђ"],
-    "cp1255": ["עטלף אבק נס דרך מזגן שהתפוצץ כי חם", "החתול ישן על גג הטחנה, by Anna"],
+    "euc_kr": ["가게"],
+    "cp1255": [
+        "שלום לכולם, בוקר טוב",
+        "עטלף אבק נס דרך מזגן שהתפוצץ כי חם",
+        "החתול ישן על גג הטחנה, by Anna",
+    ],
     "cp1253": ["Κόκκινο αυτοκίνητο"],
     "gb18030": ["屋顶上的猫", "爸爸爱我", "鲜の果园在老城的中心广场"],
 }
@@ -117,6 +123,11 @@ def test_two_letters_of_utf16():
 
 def test_utf16_that_is_cut_within_a_character():
     assert decode_text("A cat sat".encode("utf-16-le") + b"x") == "A cat sat\ufffd"
+
+
+def test_utf16_with_a_byte_order_mark_must_be_whole():
+    with pytest.raises(UnicodeDecodeError):
+        decode_text(b"\xff\xfeA\0B")
 
 
 def test_a_damaged_character_after_a_byte_order_mark():

@@ -344,7 +344,9 @@ def test_a_sidecar_that_leads_nowhere_is_reported_once(tmp_path):
     resolver = CaptionResolver([tmp_path], skips.append)
     for _ in range(2):
         assert resolver.load_captions(str(tmp_path / "x.jpg")).captions == ()
-    assert [(Path(skip.path).name, skip.reason) for skip in skips] == [("x.txt", "bad-sidecar")]
+    (skip,) = skips
+    assert (Path(skip.path).name, skip.reason) == ("x.txt", "bad-sidecar")
+    assert "No such file" in skip.detail
     assert resolver.compute_stamp(str(tmp_path / "x.jpg"))
 
 
@@ -453,6 +455,20 @@ def test_the_root_of_a_single_file_is_its_folder(tmp_path):
     (tmp_path / "a/captions.csv").write_text("file,caption\nx.jpg,A cat\n")
     resolver = CaptionResolver([tmp_path / "a/x.jpg"])
     assert pairs(resolver.load_captions(str(tmp_path / "a/x.jpg"))) == [("A cat", None)]
+
+
+def test_a_folder_that_is_gone_has_no_captions(tmp_path):
+    resolver = CaptionResolver([tmp_path])
+    assert resolver.load_captions(str(tmp_path / "gone/x.jpg")) == FileCaptions()
+
+
+def test_a_named_manifest_that_has_changed_is_read_again(tmp_path):
+    table, image = tmp_path / "table.csv", str(tmp_path / "x.jpg")
+    for text in ("A cat", "A horse"):  # in the same moment, by the clock of the file system
+        table.write_text(f"file,caption\nx.jpg,{text}\n")
+        os.utime(table, ns=(0, 0))
+        resolver = CaptionResolver([tmp_path], manifest=table)
+        assert pairs(resolver.load_captions(image)) == [(text, None)]
 
 
 def test_a_file_outside_the_roots_has_captions_too(tmp_path):
@@ -628,6 +644,7 @@ def test_caption_keys():
         assert parse_caption_key(f"caption{separator}de") == ("caption", "de")
     assert parse_caption_key("alt_text") == ("alt_text", None)
     assert parse_caption_key("text_length") == ("text_length", None)
+    assert parse_caption_key("foo_de") == ("foo_de", None)
 
 
 def test_objects_of_numbers_by_language_are_columns():
@@ -641,6 +658,8 @@ def test_the_language_in_the_name_of_a_sidecar():
     for name, data in (("x.en.json", b'"A cat"'), ("x.en.txt", b"A cat")):
         (caption,) = parse_sidecar(name, data, "x.jpg").captions
         assert (caption.language, caption.source) == ("en", "sidecar")
+    (caption,) = parse_sidecar("x.en.txt", b"en: A cat\nfr: Un chat", "x.jpg").captions
+    assert (caption.language, caption.text) == ("en", "en: A cat\nfr: Un chat")
     for name in ("en.txt", "en.json"):
         (caption,) = parse_sidecar(name, b'"A cat"', "en.jpg").captions
         assert caption.language is None
@@ -694,3 +713,5 @@ def test_a_sidecar_that_leads_out_of_the_folders_is_not_read(tmp_path):
         found = resolver.load_captions(str(root / "x.jpg"))
         assert [caption.text for caption in found.captions] == texts
         assert [one.reason for one in skipped] == reasons
+        for one in skipped:
+            assert one.detail == "it leads out of the folders that may be read (library_roots)"

@@ -35,7 +35,8 @@ def read(text: str, name: str = "captions.csv") -> tuple[dict[str, str], list[st
         (
             "file,caption\na.jpg,A cat, a dog and a cow\nb.jpg,x\n",
             {"a.jpg": "A cat, a dog and a cow", "b.jpg": "x"},
-            "line 2: 3 cells under 2 columns; the text was put together",
+            "line 2: 3 cells under 2 columns; the text was put together: "
+            "write a text with a delimiter in quotation marks",
         ),
         ("file,caption,tags\na.jpg,A cat, a dog,pet\n", {"a.jpg": "A cat, a dog"}, "line 2"),
         (
@@ -93,6 +94,7 @@ def test_a_line_with_an_open_quotation_mark_keeps_its_whole_cells():
     lines = list(iterate_delimited('a,b,c\n"x ""y""","z",w"\n1,"2\n', "csv"))
     assert lines == [(1, ["a", "b", "c"]), (2, ['x "y"', "z", 'w"']), (3, ["1", '"2'])]
     assert list(iterate_delimited('a,b\n"x",2\n"1","2\n', "csv"))[2] == (3, ["1", '"2'])
+    assert list(iterate_delimited('a,b\n"x ""y""","z\n', "csv"))[1] == (2, ['x "y"', '"z'])
 
 
 def test_the_delimiter_is_that_of_the_format_also_in_broken_lines():
@@ -136,6 +138,8 @@ def test_a_cell_that_is_too_long_names_its_line(monkeypatch):
 def test_what_a_table_must_have(monkeypatch):
     row = b'{"file": null, "caption": "x"}\n{"file": "a.jpg", "caption": "A cat"}'
     assert list(parse_manifest("captions.jsonl", row).rows) == ["a.jpg"]
+    rows = b'{"file": "a.jpg", "caption": "A cat"}\n{"path": "b.jpg", "caption": "A dog"}'
+    assert list(parse_manifest("captions.jsonl", rows).rows) == ["a.jpg", "b.jpg"]
     with pytest.raises(ValueError, match=r"no column names the files; .* file_name, file, "):
         parse_manifest("captions.csv", b"caption\nA cat\n")
     table = b"file,caption\na.jpg," + b"x" * (1 << 20)
@@ -186,7 +190,7 @@ def test_names_that_are_not_exact(resolve, file, row, note):
     assert len(notes) == bool(note)
     for _, text in notes:
         assert text.startswith("1 name is") and note in text
-        assert text.endswith(f" for {Path(file).name!r}")
+        assert text.endswith(f"such as {row!r} for {Path(file).name!r}")
 
 
 @pytest.mark.parametrize("row", ["Rome/x.jpg", "2019/Rome/x.jpg", "C:\\Users\\a\\rome\\x.jpg"])

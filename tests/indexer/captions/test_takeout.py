@@ -10,7 +10,7 @@ from indexer.captions.dates import Taken
 from indexer.captions.places import Place
 from indexer.captions.sidecar import parse_sidecar
 from indexer.captions.sidecar_names import match_sidecars
-from indexer.captions.takeout import key_of_cut_name, key_of_long_name
+from indexer.captions.takeout import key_of_cut_name, key_of_long_name, split_number
 
 SUFFIX = "supplemental-metadata"
 LONG = "Screenshot_20190704-101530_Some quite long app name_2.jpg"
@@ -117,6 +117,7 @@ def test_a_cut_name_that_fits_two_files_counts_for_none():
 
 
 def test_keys_of_names_that_are_cut():
+    assert split_number("x(1).jpg") == split_number("x(1)") == ("x", "1")
     assert key_of_cut_name("x.jpg") is None
     assert key_of_cut_name(f"{'a' * 46}(2)") == ("a" * 46, "2")
     assert key_of_long_name(f"{'a' * 42}.jpg") is None
