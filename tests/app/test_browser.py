@@ -441,6 +441,19 @@ def test_an_ingest_in_a_terminal_shows_in_the_open_app(browser, address, library
         run_indexer("collections", "delete", "terminal", "--yes")
 
 
+HOLD_ANSWER = """
+    const [text] = arguments, ask = window.fetch;
+    window.fetch = (url, options) => {
+        if (!String(url).includes(`contains=${text}`)) return ask(url, options);
+        window.fetch = ask;
+        const answer = new Promise((resolve) => {
+            window.release = () => (resolve(ask(url, options)), answer);
+        });
+        return answer;
+    };
+"""
+
+
 def test_filters_are_chosen_left_out_and_cleared(browser, address):
     def count() -> str:
         return find(browser, ".pl-head span")[0].text
@@ -459,6 +472,19 @@ def test_filters_are_chosen_left_out_and_cleared(browser, address):
     until(browser, lambda: 0 < int(count().split()[0]) < 24)
     press(browser, "Clear the filters")
     until(browser, lambda: "w=" not in browser.current_url)
+    until(browser, lambda: count() == "94 items")
+
+    def folders() -> str:
+        return find(browser, ".pl-facets [aria-label=Folder] ul")[0].text
+
+    browser.execute_script(HOLD_ANSWER, "food")
+    search = until(browser, lambda: find(browser, "[aria-label='Find in Folder']"))[0]
+    search.send_keys("food")
+    until(browser, lambda: browser.execute_script("return Boolean(window.release)"))
+    search.send_keys(Keys.CONTROL, "a", Keys.NULL, "animals")
+    until(browser, lambda: "animals" in folders() and "food" not in folders())
+    browser.execute_async_script("release().then(() => setTimeout(arguments[0], 200))")
+    assert "animals" in folders(), "a late answer does not replace a newer one"
 
 
 @pytest.fixture
