@@ -60,7 +60,10 @@ def describe_facets(search: Search, searcher: Searcher, ranking: str | None = No
     for key in [*TITLES, *columns]:
         wanted = search.filters.get(key, EMPTY)
         found = counts.get(key, [])
-        if wanted.any_of and (search.terms or is_column(key)):  # what the others would give
+        has_days = key == "year" and TAKEN in search.filters
+        if has_days:
+            found = count_years(search, searcher, ranking)
+        elif wanted.any_of and (search.terms or is_column(key)):  # what the others would give
             without = search.with_filter(key, replace(wanted, any_of=()))
             beside = (
                 list_payloads(without, ranking)
@@ -70,9 +73,6 @@ def describe_facets(search: Search, searcher: Searcher, ranking: str | None = No
             found = count_values(beside, key)
         elif is_column(key):
             found = count_values(payloads, key)
-        has_days = key == "year" and TAKEN in search.filters
-        if has_days:
-            found = count_years(search, searcher, ranking)
         if key == "folder":
             values = describe_folders(found, wanted)
         else:

@@ -66,7 +66,6 @@ def load_page(
     Raises:
         QueryError, StoreError, CollectionError, EmbedderError: The search failed.
     """
-    searcher = open_searcher(search.collection)
     ranking = ranking or make_ranking_name()
     headings: dict[int, str] = {}
     is_paused = False
@@ -79,6 +78,7 @@ def load_page(
         if ranked.tail is not None and offset <= ranked.tail < offset + limit:
             headings = {ranked.tail: TAIL_HEADING}
     else:
+        searcher = open_searcher(search.collection)
         try:
             first = searcher.search(search.to_query(limit=limit, offset=offset))
         except MissingIndexError as error:
