@@ -19,7 +19,16 @@ from starlette.routing import BaseRoute, Route
 from app import items, results, votes
 from app.facets import describe_facets, describe_values
 from app.file_manager import can_reveal
-from app.json_routes import BAD_JSON, Json, RequestError, answer_with, parse_search, read_body
+from app.json_routes import (
+    BAD_JSON,
+    MAX_ITEMS,
+    MAX_SELECTION_BYTES,
+    Json,
+    RequestError,
+    answer_with,
+    parse_search,
+    read_body,
+)
 from app.media import read_original, save_upload
 from app.saved_searches import count_new
 from app.services import change_tags, find_facet_values, get_decode_limits, open_searcher
@@ -27,9 +36,6 @@ from embedder.errors import UnusableFileError
 from embedder.images.decode import decode_image
 from indexer.collections.schema import FACETS
 from indexer.search.dates import parse_time
-
-MAX_ITEMS = 5_000  # of one request
-MAX_SELECTION_BYTES = 60 * MAX_ITEMS
 
 
 def build_routes() -> Sequence[BaseRoute]:

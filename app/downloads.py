@@ -26,7 +26,16 @@ from starlette.routing import BaseRoute, Route
 
 from app.caching import SharedCache
 from app.contact_sheet import POLICY, iterate_contact_sheet
-from app.json_routes import BAD_JSON, Json, RequestError, answer_with, parse_search, read_body
+from app.json_routes import (
+    BAD_JSON,
+    MAX_ITEMS,
+    MAX_SELECTION_BYTES,
+    Json,
+    RequestError,
+    answer_with,
+    parse_search,
+    read_body,
+)
 from app.media import SAFE_HEADERS, read_original
 from app.services import get_decode_limits, open_searcher
 from embedder.images.decode import decode_image
@@ -34,9 +43,7 @@ from indexer.errors import IndexerError, UnusableFileError
 from indexer.export import export
 from indexer.types import Record
 
-MAX_ITEMS = 5_000
 MAX_BYTES = 4 << 30  # of the files in one archive
-MAX_BODY_BYTES = 60 * MAX_ITEMS
 MAX_NAME = 150  # characters
 LIST_NAME = "missing.txt"
 ENCODINGS = {"jpeg": {"quality": 90, "optimize": True}, "webp": {"quality": 86, "method": 4}}
@@ -94,7 +101,7 @@ def build_routes() -> Sequence[BaseRoute]:
 
 async def receive_selection(request: Request) -> Response:
     """Remember what is to be downloaded."""
-    body = await read_body(request, MAX_BODY_BYTES)
+    body = await read_body(request, MAX_SELECTION_BYTES)
 
     def remember(request: Request) -> Json:
         try:

@@ -17,6 +17,8 @@ from indexer.config import parse_name
 from indexer.errors import CollectionError, IndexerError, QueryError, StoreError
 
 HEADERS = {"Cache-Control": "no-store"}
+MAX_ITEMS = 5_000  # that a request names
+MAX_SELECTION_BYTES = 60 * MAX_ITEMS  # of its body
 
 BAD_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading a body of another form raises."""
