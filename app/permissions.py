@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder import list_models
-from embedder.families.registry import FAMILIES, SHORT_NAMES
+from embedder.families.registry import FAMILIES, SHORT_NAMES, format_suggestions
 from indexer.errors import IndexerError
 from indexer.paths import display_path, leads_outside
 from indexer.sources.base import is_ignored
@@ -137,4 +137,9 @@ def check_model(name: str, also: Iterable[str | Path] = ()) -> str:
     is_hub_id = HUB_ID_PATTERN.fullmatch(name) and not os.path.exists(name)  # noqa: PTH110
     if get_permissions().is_private and is_hub_id:
         return name
-    return str(resolve_allowed_path(name, [item for item in extra if Path(item).is_absolute()]))
+    try:
+        return str(resolve_allowed_path(name, [item for item in extra if Path(item).is_absolute()]))
+    except IndexerError as error:
+        if hint := format_suggestions(name):
+            raise IndexerError(f"{error}; {hint}") from error
+        raise

@@ -21,18 +21,23 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "starter"
 URL_SCHEMES = ("http://", "https://")
 SHORT_NAMES = {
-    "e5-v": "royokong/e5-v",
-    "mme5": "intfloat/mmE5-mllama-11b-instruct",
-    "qwen3-vl-embedding-2b": "Qwen/Qwen3-VL-Embedding-2B",
-    "qwen3-vl-embedding-8b": "Qwen/Qwen3-VL-Embedding-8B",
+    "siglip2": "google/siglip2-base-patch16-256",
     "siglip2-base": "google/siglip2-base-patch16-256",
-    "vlm2vec-full": "TIGER-Lab/VLM2Vec-Full",
-    "vlm2vec-llava-next": "TIGER-Lab/VLM2Vec-LLaVa-Next",
+    "qwen3-vl-2b": "Qwen/Qwen3-VL-Embedding-2B",
+    "qwen3-vl-embedding-2b": "Qwen/Qwen3-VL-Embedding-2B",
+    "qwen3-vl-8b": "Qwen/Qwen3-VL-Embedding-8B",
+    "qwen3-vl-embedding-8b": "Qwen/Qwen3-VL-Embedding-8B",
+    "vlm2vec": "VLM2Vec/VLM2Vec-V2.0",
+    "vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0",
     "vlm2vec-qwen2vl-2b": "TIGER-Lab/VLM2Vec-Qwen2VL-2B",
     "vlm2vec-qwen2vl-7b": "TIGER-Lab/VLM2Vec-Qwen2VL-7B",
-    "vlm2vec-v2": "VLM2Vec/VLM2Vec-V2.0",
+    "vlm2vec-llava-next": "TIGER-Lab/VLM2Vec-LLaVa-Next",
+    "vlm2vec-full": "TIGER-Lab/VLM2Vec-Full",
+    "mme5": "intfloat/mmE5-mllama-11b-instruct",
+    "e5-v": "royokong/e5-v",
 }
-"""For people who type; cards and collections have the full name."""
+"""For people who type; cards and collections have the full name. The first name of a model is the
+one that is shown, others are understood as well."""
 MAX_SUGGESTIONS = 3
 
 
@@ -93,7 +98,7 @@ def shorten_name(name: str) -> str:
 
 def suggest_names(name: str) -> list[str]:
     """Return the known names nearest to a mistyped one, short where there is a short one."""
-    shown: dict[str, str] = {}  # what may be typed -> the name to suggest
+    shown = {short: shorten_name(full) for short, full in SHORT_NAMES.items()}  # typed -> suggested
     for card in (card for family in FAMILIES for card in family.implementation.CARDS):
         best = shorten_name(card.name) or card.name
         shown |= dict.fromkeys(
@@ -115,7 +120,10 @@ def find_family(name: str) -> tuple[Family, str]:
     by_name = {family.name: family for family in FAMILIES}
     prefix, _, rest = name.partition(":")
     if rest and prefix in by_name:
-        return by_name[prefix], expand_name(rest)
+        name = expand_name(rest)
+        if not ("/" in name or name == DEFAULT_MODEL or Path(name).is_dir()):
+            raise _make_unknown_error(name)
+        return by_name[prefix], name
     if name.startswith(URL_SCHEMES):
         return by_name["remote"], name
     name = expand_name(name)
@@ -131,10 +139,10 @@ def find_family(name: str) -> tuple[Family, str]:
         except MissingExtraError:
             raise
         except EmbedderError as error:
-            hint = _format_suggestions(name)
+            hint = format_suggestions(name)
             if not hint:
                 raise
-            raise UnknownModelError(f"{error}{hint}") from error
+            raise UnknownModelError(f"{error}; {hint}") from error
         family_name = detect_family(folder)
         if family_name not in by_name:
             raise EmbedderError(
@@ -142,11 +150,7 @@ def find_family(name: str) -> tuple[Family, str]:
                 "update polylens"
             )
         return by_name[family_name], name
-    cards = [card for family in FAMILIES for card in family.implementation.CARDS]
-    known = ", ".join(shorten_name(card.name) or card.name for card in cards)
-    raise UnknownModelError(
-        f"no model or folder is called {name!r}; known models: {known}{_format_suggestions(name)}"
-    )
+    raise _make_unknown_error(name)
 
 
 def find_contacted_url(name: str) -> str | None:
@@ -172,6 +176,16 @@ def find_contacted_url(name: str) -> str | None:
     return f"{ENDPOINT}/{name}"
 
 
-def _format_suggestions(name: str) -> str:
+def _make_unknown_error(name: str) -> UnknownModelError:
+    cards = [card for family in FAMILIES for card in family.implementation.CARDS]
+    known = ", ".join(shorten_name(card.name) or card.name for card in cards)
+    problem = "; ".join(
+        filter(None, (f"no model or folder is called {name!r}", format_suggestions(name)))
+    )
+    return UnknownModelError(f"{problem} (known models: {known})")
+
+
+def format_suggestions(name: str) -> str:
+    """Return "did you mean ...?" for a mistyped name, or "" if none is near."""
     names = suggest_names(name)
-    return f"; did you mean {' or '.join(names)}?" if names else ""
+    return f"did you mean {' or '.join(names)}?" if names else ""

@@ -169,6 +169,7 @@ def plan(
 def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
     """The card of a known model, and the dimension of its vectors; nothing is downloaded."""
     from embedder import DEFAULT_MODEL, find_model, list_models
+    from embedder.families.registry import format_suggestions, shorten_name
     from embedder.model_card import validate_dim
 
     if config.model is None and config.dim is not None:
@@ -178,11 +179,12 @@ def _resolve_model(config: Config) -> tuple[ModelCard | None, int]:
     if card is not None:
         return card, validate_dim(card, config.dim)
     if config.dim is None:
-        known = ", ".join(card.name for card in list_models())
-        raise typer.BadParameter(
+        known = ", ".join(shorten_name(card.name) or card.name for card in list_models())
+        problem = (
             f"the dimension of the vectors of {name!r} is not known here: add --dim N, or name one "
             f"of {known}"
         )
+        raise typer.BadParameter("; ".join(filter(None, (problem, format_suggestions(name)))))
     return None, config.dim
 
 

@@ -90,6 +90,11 @@ def test_known_models_may_be_chosen(places):
     assert check_model(str(places / "root" / "in")) == str(places / "root" / "holiday")
 
 
+def test_a_mistyped_name_gets_a_suggestion(places):
+    with pytest.raises(IndexerError, match=r"may not be read.*did you mean siglip2\?"):
+        check_model("siglp2")
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -451,7 +451,7 @@ def test_names_need_a_vector_and_a_text_more_for_each_image(monkeypatch, tmp_pat
     ("words", "message"),
     [
         (["--model", "some/model"], "add --dim N"),
-        (["--model", "some/model"], "royokong/e5-v"),
+        (["--model", "some/model"], "e5-v"),
         (["--node-ram", "64"], "as in 64GB"),
         (["--gpu", "b7"], "h200, h100"),
         (["--profile", "tiny"], "small, large, huge"),
