@@ -28,6 +28,7 @@ from typing import Any
 from blake3 import blake3
 
 from embedder.files import make_private_dir, write_file
+from finetune.data.tables import describe_splits, find_tables
 from finetune.errors import DataError, FinetuneError
 
 FORMAT = 1
@@ -204,15 +205,19 @@ def list_runs(root: Path) -> list[RunDir]:
     return [RunDir(path.parent) for path in sorted(root.glob("*/run.json"))]
 
 
-def describe_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The paths of a run's data, with a digest of their contents."""
+def describe_files(paths: Sequence[Path], split: str = "") -> list[dict[str, Any]]:
+    """Describe a run's data: each path, what was chosen of several splits, and a digest of its
+    tables. The images are not read, as there may be hundreds of gigabytes beside a table."""
     described = []
     for path in paths:
-        hasher = blake3()
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                hasher.update_mmap(str(file))
-        described.append({"path": str(path.absolute()), "blake3": hasher.hexdigest(16)})
+        hasher, tables = blake3(), find_tables(path, split)
+        for table in tables:
+            is_folder = table.path.is_dir()
+            for file in sorted(table.path.rglob("*")) if is_folder else [table.path]:
+                if file.is_file():
+                    hasher.update_mmap(str(file))
+        found = {"path": str(path.absolute()), "blake3": hasher.hexdigest(16)}
+        described.append({**found, "split": describe_splits(tables)})
     return described
 
 

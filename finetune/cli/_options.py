@@ -20,6 +20,15 @@ Out = Annotated[
 Images = Annotated[
     Path | None, Option(metavar="FOLDER", help="Where the pictures are, if not beside the table.")
 ]
+DatasetSplit = Annotated[
+    str | None,
+    Option(
+        "--dataset-split",
+        metavar="NAME",
+        help="Which split to read of folders that have several, such as those of MMEB-train.",
+        show_default="original, else train",
+    ),
+]
 
 BENCHMARK_OPTIONS: dict[str, Any] = {
     "benchmark": Annotated[
@@ -82,6 +91,15 @@ def check_output_path(out: Path) -> None:
     """Raise `BadParameter` if `out` would not be read as JSON Lines."""
     if out.suffix.lower() not in {".jsonl", ".ndjson"}:
         raise typer.BadParameter(f"--out must be a JSON Lines file: {out.with_suffix('.jsonl')}")
+
+
+def print_chosen_split(path: Path, split: str) -> None:
+    """Print which split is read of a folder that has several; raises `DataError`."""
+    from finetune.data.tables import describe_splits, find_tables
+
+    chosen = describe_splits(find_tables(path, split))
+    if chosen:
+        print_note(f"read of {path}: the split {chosen}")
 
 
 def print_location(out: Path | None, file_name: str) -> None:

@@ -18,7 +18,7 @@ from embedder.cli.console import (
     print_table,
     write_json,
 )
-from finetune.cli._options import Images, Out, check_output_path
+from finetune.cli._options import DatasetSplit, Images, Out, check_output_path, print_chosen_split
 from finetune.errors import DataError
 from indexer.cli import _options
 
@@ -60,6 +60,7 @@ def pairs(
         bool, Option("--texts", help="Pair the captions of one picture, without the picture.")
     ] = False,
     images: Images = None,
+    dataset_split: DatasetSplit = None,
     split: Annotated[
         float | None,
         Option(
@@ -90,7 +91,10 @@ def pairs(
     from finetune.data.split import hold_out
     from indexer.collections.collection import OpenCollection
 
-    sources = {str(file): SourcePairs(list(iter_pairs(file, images))) for file in files or []}
+    sources = {}
+    for file in files or []:
+        print_chosen_split(file, dataset_split or "")
+        sources[str(file)] = SourcePairs(list(iter_pairs(file, images, dataset_split or "")))
     if captions or feedback:
         with OpenCollection.open(config) as collection:
             if captions:

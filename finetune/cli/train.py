@@ -20,7 +20,7 @@ from embedder.cli.console import (
     write_json,
 )
 from embedder.types import Settings
-from finetune.cli._options import Images
+from finetune.cli._options import DatasetSplit, Images
 from finetune.errors import FinetuneError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def train(
         float, Option(min=0, max=0.9, help="Without --test, hold out this share of the pairs.")
     ] = 0.1,
     images: Images = None,
+    dataset_split: DatasetSplit = None,
     batch: Annotated[int | None, Option(help="Pairs in a step.", metavar="N")] = None,
     epochs: Annotated[float | None, Option(help="Passes over the pairs.")] = None,
     steps: Annotated[int | None, Option(help="Steps, instead of epochs.", metavar="N")] = None,
@@ -107,6 +108,7 @@ def train(
 
     flags: dict[str, Any] = {"preset": preset, "model": model, "batch": batch, "epochs": epochs}
     flags |= {"steps": steps, "rate": rate, "matryoshka": _parse_dims(matryoshka)}
+    flags |= {"dataset_split": dataset_split}
     recipe = _resolve_recipe(config, overrides or [], flags)
     run = RunDir(Path(os.path.expanduser(out or _new_run_dir(recipe.preset))).absolute())
     request = TrainingData(files=files, tests=test or [], hold_out=hold_out, images=images)

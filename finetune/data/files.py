@@ -1,40 +1,28 @@
-"""Reads, merges and writes pairs in files and folders.
-
-The formats are JSON lines, CSV, TSV, Parquet, folders of those, and what `datasets` saves. Rows are
-read by `finetune.data.formats`.
-"""
+"""Reads, merges and writes pairs. `finetune.data.tables` finds and reads their tables,
+`finetune.data.formats` parses the rows."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from embedder.files import write_file
-from finetune.data.formats import Row, parse_row, to_row
+from finetune.data.formats import parse_row, to_row
 from finetune.data.pairs import ContentKeys, Pair, ProgressCallback, Side, SourcePairs
 from finetune.data.perceptual_hash import PerceptualHash, compute_hashes
+from finetune.data.tables import find_tables, read_rows
 from finetune.errors import DataError
-from indexer.captions.delimited import iterate_delimited
-from indexer.captions.encoding import decode_text
 from indexer.captions.find_file import find_file
-from indexer.captions.manifest import parse_json_row
 from indexer.captions.matching import How
 
 FoundFile = tuple[str, str, How]
 """A path as it is written, the file that was found for it, and how."""
 
-RowIterator = Iterator[tuple[str, Row]]
-"""Yields rows with their position, such as "line 12"."""
-
 MAX_PATHS_SHOWN = 3
-ROW_BATCH = 1000  # rows in memory at a time
-SHARD_SUFFIX = re.compile(r"-\d+-of-\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +42,18 @@ class MergedPairs:
     hashes: Mapping[str, PerceptualHash] = field(repr=False)
 
 
-def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
+def read_pairs(path: Path, images: Path | None = None, split: str = "") -> list[Pair]:
     """Read the pairs of a table or a folder of tables.
 
     Args:
         path: A table or a folder.
         images: Folder that relative image paths start from; by default that of the table.
+        split: Which of several splits to read; by default the first of `SPLITS` that there is.
 
     Raises:
         DataError: A row is invalid or an image is missing; the message names the table and row.
     """
-    pairs = list(iter_pairs(path, images))
+    pairs = list(iter_pairs(path, images, split))
     if not pairs:
         raise DataError(f"there are no pairs in {path}")
     pairs, missing, _ = _drop_missing(pairs)
@@ -76,15 +65,15 @@ def read_pairs(path: Path, images: Path | None = None) -> list[Pair]:
     return pairs
 
 
-def iter_pairs(path: Path, images: Path | None = None) -> Iterator[Pair]:
+def iter_pairs(path: Path, images: Path | None = None, split: str = "") -> Iterator[Pair]:
     """Yield the same pairs without checking that their images exist."""
-    for table, dataset in find_tables(path):
-        root = Path(os.path.expanduser(images or table.parent)).absolute()
-        for where, row in read_rows(table):
+    for table in find_tables(path, split):
+        root = Path(os.path.expanduser(images or table.path.parent)).absolute()
+        for where, row in read_rows(table.path):
             try:
-                yield from parse_row(row, root, dataset)
+                yield from parse_row(row, root, table.dataset)
             except DataError as error:
-                raise DataError(f"{table}, {where}: {error}") from None
+                raise DataError(f"{table.path}, {where}: {error}") from None
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
@@ -137,54 +126,6 @@ def describe_missing(missing: Sequence[str]) -> str:
     return f"{count} missing, such as {', '.join(shown)}"
 
 
-def find_tables(path: Path) -> list[tuple[Path, str]]:
-    """Find the tables at `path`, each with its dataset's name; raises `DataError`.
-
-    A folder saved by `datasets` is one table; any other folder is searched for tables.
-    """
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
-    if not path.is_dir():
-        return [(path, SHARD_SUFFIX.sub("", path.stem))]
-    if (path / "state.json").exists():
-        return [(path, path.name)]
-    if (path / "dataset_dict.json").exists():
-        split, *others = _read_splits(path / "dataset_dict.json")
-        if others:
-            raise DataError(f"{path} has several splits; choose one: {path / split}")
-        return [(path / split, path.name)]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
-    if not found:
-        raise DataError(f"{path} has no table of pairs ({', '.join(READERS)})")
-    return [(p, p.parent.name if p.suffix == ".parquet" else p.stem) for p in found]
-
-
-def _read_splits(path: Path) -> list[str]:
-    """The names of the splits of a folder saved by `datasets`, at least one."""
-    try:
-        splits = json.loads(path.read_text("utf-8"))["splits"]
-        if splits and all(isinstance(split, str) for split in splits):
-            return list(splits)
-        raise ValueError("it names no splits")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is damaged ({error!r}); save the data set again") from None
-
-
-def read_rows(table: Path) -> RowIterator:
-    """Read the rows of one table; raises `DataError`."""
-    if table.is_dir():
-        yield from _read_saved_dataset(table)
-        return
-    reader = READERS.get(table.suffix.lower())
-    if reader is None:
-        raise DataError(f"{table} has no supported format ({', '.join(READERS)})")
-    try:
-        yield from reader(table)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(f"{table}: {reason}") from error
-
-
 def _drop_missing(pairs: Iterable[Pair]) -> tuple[list[Pair], list[str], list[FoundFile]]:
     """Drop the pairs whose images do not exist.
 
@@ -235,62 +176,3 @@ def _keep_usable(pairs: Iterable[Pair], is_usable: Callable[[str], bool]) -> lis
                 replace(pair, negatives=tuple(side for side, usable in negatives if usable))
             )
     return kept
-
-
-def _read_json_lines(path: Path) -> RowIterator:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield f"line {number}", parse_json_row(line, number)
-
-
-def _read_csv(path: Path) -> RowIterator:
-    lines = iterate_delimited(decode_text(path.read_bytes()), path.suffix.lower()[1:])
-    _, header = next(lines, (0, []))
-    for number, cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) > len(header):
-            raise ValueError(
-                f"line {number}: {len(cells)} cells under {len(header)} columns; put a cell with a "
-                "delimiter in quotes"
-            )
-        yield f"line {number}", dict(zip(header, cells, strict=False))
-
-
-def _read_parquet(path: Path) -> RowIterator:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-        batches = file.iter_batches(ROW_BATCH)
-        yield from _number_rows(row for batch in batches for row in batch.to_pylist())
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"not a complete Parquet file ({error})") from None
-
-
-def _read_saved_dataset(folder: Path) -> RowIterator:
-    """Read a folder written by `Dataset.save_to_disk`."""
-    import datasets
-
-    try:
-        saved: Any = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is not a complete dataset ({error})") from error
-    pieces = saved.with_format("arrow").iter(batch_size=ROW_BATCH)
-    yield from _number_rows(row for piece in pieces for row in piece.to_pylist())
-
-
-def _number_rows(found: Iterator[Row]) -> RowIterator:
-    for number, row in enumerate(found, 1):
-        yield f"row {number}", row
-
-
-READERS: Mapping[str, Any] = {
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".parquet": _read_parquet,
-}

@@ -5,7 +5,8 @@ triplets that E5-V is trained on, https://arxiv.org/abs/2407.12580), each with a
 of captions has `image, caption`.
 
 MMEB-train (https://huggingface.co/datasets/TIGER-Lab/MMEB-train) has `qry`, `qry_image_path`,
-`pos_text`, `pos_image_path`, `neg_text`, `neg_image_path`; mmE5's rows also have `modality`. Our
+`pos_text`, `pos_image_path`, `neg_text`, `neg_image_path`; mmE5's rows also have `modality`,
+and lists of negatives that are written as Python does. Our
 own files add `qry_instruction`, `pos_instruction`, `language`, `item` and `dataset`. "" means none.
 MMEB writes instruction and text into one cell: `<|image_1|>\\n{instruction} {text}\\n`. They are
 split here, so that a model family's prompt joins them as its authors did.
@@ -13,6 +14,7 @@ split here, so that a model family's prompt joins them as its authors did.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -39,6 +41,10 @@ EXPECTED_COLUMNS = (
     "query, positive and optionally negative (or query_image, positive_image, negative_image); or "
     "image and caption; or MMEB's qry, qry_image_path, pos_text, pos_image_path"
 )
+# mmE5's negatives, such as "['a cat', \"a dog's\"]": a flat list of strings and nothing else
+_STRING = r"""(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
+LIST_LITERAL = re.compile(rf"\[\s*+(?:{_STRING}\s*+(?:,\s*+{_STRING}\s*+)*+,?\s*+)?\]")
+MAX_LITERAL = 1 << 20  # characters; the longest published list has a few thousand
 MMEB_COLUMNS = {"qry", "qry_image_path", "pos_text", "pos_image_path"}
 IMAGE_TOKEN = re.compile(  # VLM2Vec's for each backbone, and mmE5's
     r"\A\s*(?:<\|image_\d+\|>|<image>|<\|image_pad\|>|<\|image\|>)\s*(?:<\|begin_of_text\|>\s*)?"
@@ -143,8 +149,7 @@ def _parse_mmeb(cells: Row, root: Path) -> tuple[Side, Side, tuple[Side, ...]]:
     query = parse_side("query", "qry", "qry")
     positive = parse_side("positive", "pos_text", "pos")
     negatives = []
-    images = _get_texts(cells, "neg_image_path")
-    for text, image in zip_longest(_get_texts(cells, "neg_text"), images, fillvalue=""):
+    for text, image in _iter_mmeb_negatives(cells):
         negative = make_side(text, image, "", is_query=False)
         if negative is not None:
             is_same_kind = bool(negative.image) == bool(positive.image)
@@ -152,6 +157,44 @@ def _parse_mmeb(cells: Row, root: Path) -> tuple[Side, Side, tuple[Side, ...]]:
                 negative = replace(negative, instruction=positive.instruction)
             negatives.append(negative)
     return query, positive, tuple(negatives)
+
+
+def _iter_mmeb_negatives(cells: Row) -> Iterator[tuple[str, str]]:
+    """Yield text and image of each negative.
+
+    In a list that is written as a string, a negative that is an image without text has the text of
+    another negative, else the positive's, as mmE5's authors train on it.
+    """
+    columns = ("neg_text", "neg_image_path")
+    literals = [_parse_list_literal(cells, column) for column in columns]
+    texts, images = (
+        _get_texts(cells, column) if found is None else found
+        for column, found in zip(columns, literals, strict=True)
+    )
+    is_literal = literals[1] is not None
+    default = next(filter(None, texts), _get_text(cells, "pos_text")) if is_literal else ""
+    for text, image in zip_longest(texts, images, fillvalue=""):
+        yield (text or default if image else text), image
+
+
+def _parse_list_literal(row: Row, column: str) -> list[str] | None:
+    """Return the texts of a list that is written as a Python string; None if it is another text.
+
+    Only flat lists of strings match, so nothing in the text decides how deep the parser goes.
+    """
+    value = row.get(column)
+    if not (isinstance(value, str) and value.startswith("[") and value.endswith("]")):
+        return None
+    if len(value) > MAX_LITERAL:
+        raise DataError(
+            f"{column} has a list of {len(value)} characters; at most {MAX_LITERAL} are read"
+        )
+    if not LIST_LITERAL.fullmatch(value):
+        return None
+    try:
+        return list(ast.literal_eval(value))
+    except (SyntaxError, ValueError):  # an escape such as "\x" without digits
+        return None
 
 
 def _parse_named_side(cells: Row, names: tuple[str, ...], instruction: str, root: Path) -> Side:

@@ -94,18 +94,25 @@ class Collator:
         hard_negatives: HardNegatives,
         max_tokens: int,
         *,
+        negatives: int = 0,
         cache: bool = False,
     ) -> None:
-        """`max_tokens`: of a mini-batch. `cache`: keep prepared inputs in memory for the next
-        epoch."""
+        """`max_tokens`: of a mini-batch. `negatives`: of each pair, as in `Recipe`. `cache`: keep
+        prepared inputs in memory for the next epoch."""
         self._pairs, self._backbone, self._content_keys = pairs, backbone, content_keys
         self._hard_negatives, self._max_tokens = hard_negatives, max_tokens
+        self._negatives = negatives
         self._cache: dict[tuple[Side, Role], Any] | None = {} if cache else None
 
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> StepInputs:
         pairs = [self._pairs[row["row"]] for row in rows]
         use_hard = self._hard_negatives != "none"
-        hard = [(r, side) for r, pair in enumerate(pairs) for side in pair.negatives if use_hard]
+        hard = [
+            (row, side)
+            for row, pair in enumerate(pairs)
+            for side in select_negatives(pair.negatives, self._negatives)
+            if use_hard
+        ]
         documents = [pair.positive for pair in pairs] + [side for _, side in hard]
         inputs: list[tuple[Side, Role]] = [(pair.query, "query") for pair in pairs]
         inputs += [(document, "document") for document in documents]
@@ -144,6 +151,12 @@ class Collator:
         if self._cache is not None:
             self._cache[key] = prepared
         return prepared
+
+
+def select_negatives(negatives: Sequence[Side], count: int) -> Sequence[Side]:
+    """Cut to `count`, or repeat the last one, as mmE5's authors do; 0 leaves them as they are."""
+    missing = count - len(negatives) if count and negatives else 0
+    return [*negatives, *[negatives[-1]] * missing] if missing > 0 else negatives[: count or None]
 
 
 def hash_item(item: str) -> int:

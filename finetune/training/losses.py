@@ -6,7 +6,8 @@ positives and all hard negatives of a batch (tau 0.05), VLM2Vec all positives (t
 positives and a query's own hard negatives (tau 0.02).
 
 A document that is known to be relevant to a query anywhere in the data, or that is about the
-query's own item, is a false negative and masked. A document that is in the batch twice counts once.
+query's own item, is a false negative and masked. A document that is in the batch twice counts once;
+only what fills up a pair's hard negatives counts again.
 """
 
 from __future__ import annotations
@@ -159,6 +160,8 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
         if self._recipe.hard_negatives == "own":
             candidates[:, total:] = owners == np.arange(total)[:, None]
         forward = mask_candidates(candidates, known, document_keys, items, document_items)
+        if self._recipe.negatives:
+            count_repeated(forward[:, total:], hard_keys, owners)
         every = np.ones((total, total), dtype=np.bool_)
         backward = mask_candidates(every, known[:, :total].T, query_keys, items, items)
         device = step["query_keys"].device
@@ -222,6 +225,14 @@ def drop_duplicates(mask: Mask, keys: Keys) -> Mask:
         columns = np.flatnonzero(keys == key)
         out[:, columns] &= out[:, columns].cumsum(axis=1) == 1
     return out
+
+
+def count_repeated(mask: Mask, keys: Keys, owners: Keys) -> None:
+    """Let a hard negative that is repeated to fill up a pair's count as often as it is repeated, as
+    in mmE5's authors' loss. Changes the columns of the hard negatives in `mask`."""
+    repeated = (keys[1:] == keys[:-1]) & (owners[1:] == owners[:-1])
+    for column in np.flatnonzero(repeated) + 1:
+        mask[:, column] = mask[:, column - 1]
 
 
 def _scale_by_world_size(loss: Tensor) -> Tensor:

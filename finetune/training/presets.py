@@ -18,7 +18,17 @@ HardNegatives = Literal["all", "own", "none"]
 """For which queries a pair's hard negatives are candidates: all, its own, none."""
 
 POSITIVE = ("batch", "rate", "temperature", "clip", "save_every", "log_every", "lora.rank")
-NON_NEGATIVE = ("steps", "epochs", "sub_batch", "warmup", "decay", "longest", "step_tokens", "seed")
+NON_NEGATIVE = (
+    "steps",
+    "epochs",
+    "negatives",
+    "sub_batch",
+    "warmup",
+    "decay",
+    "longest",
+    "step_tokens",
+    "seed",
+)
 CHOICES = {
     "schedule": ("linear", "cosine", "constant_with_warmup"),
     "hard_negatives": get_args(HardNegatives),
@@ -44,6 +54,7 @@ class Recipe:
 
     preset: str = ""
     model: str = "starter"
+    dataset_split: str = ""  # of folders with several, such as MMEB-train's; "": the first
     batch: int = 256  # pairs in a step, over all processes
     sub_batch: int = 0  # pairs of one data set in sequence; 0: mixed
     epochs: float = 1.0
@@ -55,6 +66,7 @@ class Recipe:
     clip: float = 1.0  # the maximum gradient norm
     temperature: float = 0.02
     hard_negatives: HardNegatives = "all"
+    negatives: int = 0  # of a pair: more are cut, and of fewer the last is repeated; 0: as they are
     both_ways: bool = False  # documents must find their queries too
     matryoshka: tuple[int, ...] = ()  # dims that vectors may be truncated to
     longest: int = 0  # tokens of a text; 0: the model's limit

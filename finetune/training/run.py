@@ -83,21 +83,24 @@ def run_training(
     """
     start = time.monotonic()
     content_keys = ContentKeys()
-    pairs, tests, left_out = _load_pairs(data, recipe.seed, content_keys)
+    pairs, tests, left_out = _load_pairs(data, recipe, content_keys)
     languages = Counter(pair.language or "" for pair in pairs)
     base = embedder.describe_model(recipe.model, settings)
     state = init_processes(settings, base.family)
     with state.main_process_first():
         if state.is_main_process:
-            metadata = {
+            metadata: dict[str, Any] = {
                 "status": "training",
                 "preset": recipe.preset,
                 "base": {"name": base.name, "fingerprint": base.fingerprint},
-                "data": describe_files([*data.files, *data.tests]),
+                "data": describe_files([*data.files, *data.tests], recipe.dataset_split),
                 "languages": sorted(filter(None, languages)),
                 "pairs": len(pairs),
             }
             run_dir.start(recipe.to_dict(), metadata)
+            for found in metadata["data"]:
+                if found["split"]:
+                    progress(f"read of {found['path']}: the split {found['split']}")
     try:
         steps = train(pairs, recipe, run_dir, settings, progress, content_keys)
     except BaseException as error:
@@ -128,17 +131,18 @@ def run_training(
 
 
 def _load_pairs(
-    data: TrainingData, seed: int, content_keys: ContentKeys
+    data: TrainingData, recipe: Recipe, content_keys: ContentKeys
 ) -> tuple[list[Pair], list[Pair], int]:
     """Pairs to train on, pairs to evaluate on, and how many of the first were left out."""
-    pairs = [pair for path in data.files for pair in read_pairs(path, data.images)]
-    tests = [pair for path in data.tests for pair in read_pairs(path, data.images)]
+    split = recipe.dataset_split
+    pairs = [pair for path in data.files for pair in read_pairs(path, data.images, split)]
+    tests = [pair for path in data.tests for pair in read_pairs(path, data.images, split)]
     if tests:
         remaining = exclude_test_items(pairs, tests, content_keys)
         return remaining, tests, len(pairs) - len(remaining)
     if data.hold_out:
-        split = hold_out(pairs, data.hold_out, seed, content_keys)
-        return split.train, split.test, 0
+        halves = hold_out(pairs, data.hold_out, recipe.seed, content_keys)
+        return halves.train, halves.test, 0
     return pairs, [], 0
 
 

@@ -138,6 +138,7 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
             content_keys,
             recipe.hard_negatives,
             tokens,
+            negatives=recipe.negatives,
             cache=model.cacheable,
         )
         # adapters are kept in float32

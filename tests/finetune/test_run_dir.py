@@ -89,9 +89,15 @@ def test_files_are_described_by_content(tmp_path):
     file.write_text(json.dumps({"qry": "a"}))
     first, second = describe_files([folder, file])
     assert first["path"] == str(folder) and len(second["blake3"]) == 32
+    assert (first["split"], second["split"]) == ("", "")
     (folder / "a.parquet").write_bytes(b"b")
     assert describe_files([folder])[0]["blake3"] != first["blake3"]
     assert describe_files([file]) == [second]
+    for split in ("original", "train"):
+        (folder / f"{split}.jsonl").write_text(split)
+    original, train = (describe_files([folder], split)[0] for split in ("original", "train"))
+    assert original["split"] == "original of 1 data set (others: train)"
+    assert original["blake3"] != train["blake3"]
 
 
 def test_a_run_is_described_in_any_state(run):

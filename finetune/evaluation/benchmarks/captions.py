@@ -22,8 +22,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from finetune.data.files import read_rows
 from finetune.data.pairs import Side
+from finetune.data.tables import read_rows
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import (
     HIT_METRICS,

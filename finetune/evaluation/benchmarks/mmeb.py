@@ -14,9 +14,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import read_rows
 from finetune.data.formats import split_instruction
 from finetune.data.pairs import Side
+from finetune.data.tables import read_rows
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
 from finetune.evaluation.benchmarks import BenchmarkFiles, require_field

@@ -63,6 +63,19 @@ def test_tables_are_merged_and_split(tmp_path, table):
     assert {pair.item for pair in train}.isdisjoint(pair.item for pair in test)
 
 
+def test_a_split_of_mmeb_train_is_chosen_and_named(tmp_path):
+    for split in ("original", "diverse_instruction"):
+        path = tmp_path / "MMEB-train" / "CIRR" / f"{split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"qry": split, "pos_text": "b"}) + "\n")
+    words = ("pairs", tmp_path / "MMEB-train", "--out", tmp_path / "pairs.jsonl")
+    for options, name in ((), "original"), (("--dataset-split", "diverse_instruction"), None):
+        done = invoke(*words, *options)
+        (pair,) = read_pairs(tmp_path / "pairs.jsonl")
+        assert (pair.query.text, pair.dataset) == (name or options[1], "CIRR")
+        assert f"MMEB-train: the split {pair.query.text} of 1 data set (others: " in done.stderr
+
+
 def test_plain_output(tmp_path, table):
     (tmp_path / "3.png").unlink()
     (tmp_path / "4.png").write_bytes(b"no picture")

@@ -148,10 +148,11 @@ def test_a_data_set_is_named_after_its_file_or_folder(folder):
 
 def test_one_of_several_splits_must_be_chosen(folder):
     rows = Dataset.from_list([{"qry": "a", "pos_text": "b"}])
-    DatasetDict(original=rows, diverse=rows).save_to_disk(folder / "set")
-    with pytest.raises(DataError, match=r"several splits; choose one: .*set/original"):
+    DatasetDict(easy=rows, hard=rows).save_to_disk(folder / "set")
+    with pytest.raises(DataError, match=r"several splits; choose one with .*split: easy, hard"):
         read_pairs(folder / "set")
-    assert len(read_pairs(folder / "set" / "original")) == 1
+    assert len(read_pairs(folder / "set", split="hard")) == 1
+    assert len(read_pairs(folder / "set" / "easy")) == 1
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"splits": []}', '{"splits": 5}'])

@@ -99,8 +99,9 @@ def contrast() -> Callable[..., CachedContrastiveLoss]:
 def step_of(model) -> Callable[..., StepInputs]:
     """`step_of(pairs)` is a batch as the collator of a tiny model gives it."""
 
-    def make(pairs, hard="all", family="e5v", form=None, tokens=4096, rows=None):
-        collator = Collator(pairs, model(family, form).backbone, ContentKeys(), hard, tokens)
+    def make(pairs, hard="all", family="e5v", form=None, tokens=4096, rows=None, negatives=0):
+        backbone = model(family, form).backbone
+        collator = Collator(pairs, backbone, ContentKeys(), hard, tokens, negatives=negatives)
         return collator([{"row": row} for row in (range(len(pairs)) if rows is None else rows)])
 
     return make

@@ -36,7 +36,7 @@ def zero(contrast, step_of):
     """The loss of a batch of zero embeddings; `pairs` is all of the data."""
 
     def loss(batch, pairs=None, hard="all", **options) -> float:
-        step = step_of(batch, hard)
+        step = step_of(batch, hard, negatives=options.get("negatives", 0))
         count = int(max(step["queries"].max(), step["documents"].max())) + 1
         return (
             contrast(pairs or batch, hard_negatives=hard, **options)
@@ -133,3 +133,34 @@ def test_only_the_first_of_equal_documents_counts():
     mask = np.array([[1, 1, 1, 1], [0, 1, 1, 0]], bool)
     kept = drop_duplicates(mask, np.array([7, 7, 8, 7]))
     assert kept.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]
+
+
+def test_a_pair_has_as_many_hard_negatives_as_mme5s_authors_give_it(zero):
+    """Of fewer the last counts again, more are cut; a pair without any keeps none."""
+    wrong = [Side(word) for word in ("grün", "gelb", "grau", "braun")]
+    batch = [
+        Pair(Side("red"), Side("rot"), tuple(wrong)),
+        Pair(Side("blue"), Side("blau"), tuple(wrong[:1])),
+        Pair(Side("black"), Side("schwarz")),
+    ]
+    assert zero(batch, hard="own", negatives=3) == pytest.approx(undecided([6, 6, 3]))
+    assert zero(batch, hard="own") == pytest.approx(undecided([7, 4, 3]))
+
+
+def test_a_repeated_hard_negative_weighs_as_in_mme5s_authors_loss(contrast, step_of):
+    """Their formula: the positives of the batch, and the query's own three, the last one twice."""
+    batch = [
+        Pair(Side("red"), Side("rot"), (Side("grün"), Side("gelb"))),
+        Pair(Side("blue"), Side("blau"), (Side("grau"), Side("braun"))),
+    ]
+    step = step_of(batch, "own", negatives=3)
+    torch.manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(8, 4), dim=1)
+    queries, documents = rows[step["queries"]], rows[step["documents"]]
+    own = documents[2:].view(2, 3, 4)
+    assert torch.equal(own[:, 1], own[:, 2]) and not torch.equal(own[:, 0], own[:, 1])
+    scores = torch.cat([queries @ documents[:2].T, (queries[:, None] * own).sum(-1)], 1) / 0.02
+    expected = torch.nn.functional.cross_entropy(scores, torch.arange(2))
+    options = {"temperature": 0.02, "hard_negatives": "own", "negatives": 3}
+    loss = contrast(batch, **options).loss_of_rows(rows, step)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
