@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 
 from indexer import integrity
@@ -10,9 +13,10 @@ from indexer.stores.edge import store as edge_store
 
 
 class InProcessStore(edge_store.EdgeStore):
-    """An `EdgeStore` without a server process."""
+    """An `EdgeStore` without a server process, which would let several open it."""
 
     shard = None
+    open_paths: ClassVar[set[Path]] = set()
 
     def _call(self, method, *arguments):
         from indexer.stores.edge.shard import Shard
@@ -20,12 +24,20 @@ class InProcessStore(edge_store.EdgeStore):
         if method != "ensure":
             return getattr(self.shard, method)(*arguments)
         schema, accept_older = arguments
-        self.shard = self.shard or Shard(self._path, schema, accept_older=accept_older)
+        if self.shard is None:
+            assert self._path not in self.open_paths, "mark the test with store_server"
+            self.open_paths.add(self._path)
+            try:
+                self.shard = Shard(self._path, schema, accept_older=accept_older)
+            except BaseException:
+                self.open_paths.discard(self._path)
+                raise
         return self.shard.loss
 
     def close(self):
         if self.shard:
             self.shard.close()
+            self.open_paths.discard(self._path)
         self.shard = None
 
 

@@ -20,7 +20,7 @@ from indexer.collections.collection import (
 )
 from indexer.collections.local import read_metadata
 from indexer.collections.schema import FORMAT, TextIndexing
-from indexer.errors import CollectionError, ConfigError, StoreBusyError
+from indexer.errors import CollectionError, ConfigError, DamagedError, StoreBusyError
 from indexer.types import Record
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -132,6 +132,7 @@ def test_a_collection_deleted_and_created_again(config, name, card, other):
             pytest.fail("it is another collection")
 
 
+@pytest.mark.store_server
 @pytest.mark.parametrize("same_model", [True, False])
 def test_two_first_ingests_at_the_same_time(
     config, place, name, card, other, same_model, monkeypatch
@@ -156,6 +157,8 @@ def test_two_first_ingests_at_the_same_time(
         try:
             with OpenCollection.open_or_create(config, model) as opened:
                 opened.store.upsert([Record(str(uuid.UUID(int=number + 1)), {}, {"kind": "text"})])
+        except DamagedError:
+            raise
         except (StoreBusyError, CollectionError):
             return None
         return str(uuid.UUID(int=number + 1))
