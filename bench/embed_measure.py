@@ -137,7 +137,7 @@ def _describe_inputs(built: Built, items: Sequence[Input], role: Role) -> Json:
         "count": len(items),
         "tokens": sum(bucket.tokens for bucket in buckets),
         "flops": total_flops(built, ready),
-        "padding": compute_padding_ratio(buckets, engine.plan_batches(buckets)),
+        "padding": compute_padding_ratio(buckets, engine.runner.plan_batches(buckets)),
         "reference_padding": compute_padding_ratio(buckets, fixed),
     }
 
@@ -154,7 +154,7 @@ def _mixed_padding(built: Built) -> float:
     some = make_mixture(*MIXTURE_SIZE)
     ready = [built.engine.backbone.prepare(item, "document", None) for item in some]
     buckets = [built.engine.backbone.bucket(one) for one in ready]
-    return compute_padding_ratio(buckets, built.engine.plan_batches(buckets))
+    return compute_padding_ratio(buckets, built.engine.runner.plan_batches(buckets))
 
 
 def _measure_ingest(built: Built, images: Sequence[Input]) -> Json:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         UnusableFileError,
     )
     from embedder.families.registry import DEFAULT_MODEL
+    from embedder.rerankers.loading import list_rerankers, load_reranker
+    from embedder.rerankers.reranker import Reranker, RerankerCard
     from embedder.types import Embedder, Input, MatchHead, ModelCard, Role, Settings, Vectors
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "MatchHead",
     "MissingExtraError",
     "ModelCard",
+    "Reranker",
+    "RerankerCard",
     "Role",
     "Settings",
     "UnavailableError",
@@ -45,9 +49,12 @@ __all__ = [
     "describe_model",
     "find_model",
     "list_models",
+    "list_rerankers",
     "load",
+    "load_reranker",
 ]
 
+MODULES = ("types", "errors", "encoding", "api", "rerankers.loading", "rerankers.reranker")
 
 disable_telemetry()
 
@@ -55,7 +62,7 @@ disable_telemetry()
 def __getattr__(name: str) -> Any:
     """Import a public name on first use: the command line starts without them (PEP 562)."""
     if name in __all__:
-        for module in ("types", "errors", "encoding", "api"):
+        for module in MODULES:
             names = vars(import_module(f"embedder.{module}"))
             if name in names:
                 globals()[name] = names[name]

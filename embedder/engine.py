@@ -1,6 +1,7 @@
-"""Runs a backbone: batches by cost, prepared on the CPU ahead of the device.
+"""Runs a model: batches by cost, prepared on the CPU ahead of the device.
 
-A family gives a `Backbone` to the `Engine`, which turns it into an embedder.
+A family gives a `Backbone` to the `Engine`, which turns it into an embedder. Rerankers run their
+models with the same `BatchRunner`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ MAX_PADDING_RATIO = 0.03  # the most padding in a batch, as a share of what it c
 FREE_PADDING_TOKENS = 64  # padded tokens that cost less than another batch would
 
 T = TypeVar("T")
+PreparedT_contra = TypeVar("PreparedT_contra", contravariant=True)
 
 Batch: TypeAlias = Mapping[str, Any]
 """Keyword arguments of a model. Tensors are moved to its device, all else stays as it is."""
@@ -59,38 +61,43 @@ class Bucket:
     extra_tokens: int = 0
 
 
-class Backbone(Protocol[T]):
-    """A loaded model. `T` is a prepared input: token ids, and images not yet resized.
+class BatchModel(Protocol[PreparedT_contra]):
+    """A loaded model that computes batches of prepared inputs: token ids, and images not yet
+    resized.
 
     All but `forward` runs on the CPU, `process` and `collate` in several threads at once.
     """
 
     @property
-    def card(self) -> ModelCard: ...
-
-    @property
     def device(self) -> torch.device: ...
 
-    def prepare(self, item: Input, role: Role, instruction: str | None) -> T:
-        """Tokenize an input; raise `EmbedderError` for one that the model cannot take."""
-        ...
+    def bucket(self, ready: PreparedT_contra) -> Bucket: ...
 
-    def bucket(self, ready: T) -> Bucket: ...
-
-    def count_tokens(self, ready: T) -> int:
-        """Count the tokens that the model reads, without padding."""
-        ...
-
-    def process(self, ready: T) -> Any:
+    def process(self, ready: PreparedT_contra) -> Any:
         """Do the costly part of one input, such as resizing its images."""
         ...
 
-    def collate(self, items: Sequence[T], processed: Sequence[Any]) -> Batch:
+    def collate(self, items: Sequence[PreparedT_contra], processed: Sequence[Any]) -> Batch:
         """Pad the tensors of a batch, on the CPU."""
         ...
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Compute (n, dim) on the device, before truncation and normalization."""
+        ...
+
+
+class Backbone(BatchModel[T], Protocol[T]):
+    """The model of an embedder; `T` is its prepared input."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def prepare(self, item: Input, role: Role, instruction: str | None) -> T:
+        """Tokenize an input; raise `EmbedderError` for one that the model cannot take."""
+        ...
+
+    def count_tokens(self, ready: T) -> int:
+        """Count the tokens that the model reads, without padding."""
         ...
 
 
@@ -105,18 +112,16 @@ class Timing:
 
 
 class Engine(EmbeddingModel):
-    """A model around a backbone. Thread-safe: one call prepares while another computes."""
+    """An embedder around a backbone. Thread-safe: one call prepares while another computes."""
 
     def __init__(self, backbone: Backbone[Any], settings: Settings | None = None) -> None:
         settings = settings or Settings()
         self.backbone, self.card = backbone, backbone.card
-        default_budget = DEFAULT_BATCH_TOKENS.get(backbone.device.type, 4_096)
-        self._budget = settings.batch_tokens or default_budget
-        workers = settings.workers or default_worker_count()
-        self._item_pool = ThreadPoolExecutor(workers, thread_name_prefix="item")
-        self._batch_pool = ThreadPoolExecutor(PREFETCH_BATCHES, thread_name_prefix="batch")
-        self._forward_lock = threading.Lock()
-        self.timing = Timing()
+        self.runner = BatchRunner(self.card.name, backbone, settings)
+
+    @property
+    def timing(self) -> Timing:
+        return self.runner.timing
 
     @property
     def max_concurrency(self) -> int:
@@ -162,7 +167,23 @@ class Engine(EmbeddingModel):
     def _compute_states(self, ready: Sequence[Any]) -> NDArray[np.float32]:
         if not ready:
             return np.zeros((0, self.card.dim), dtype=np.float32)
-        return self._run(ready, [self.backbone.bucket(item) for item in ready])
+        return self.runner.run(ready)
+
+
+class BatchRunner:
+    """Runs prepared inputs through a model in batches. Thread-safe: one call prepares while another
+    computes."""
+
+    def __init__(self, name: str, model: BatchModel[Any], settings: Settings) -> None:
+        """`name` is the model's, for messages."""
+        self._name, self._model = name, model
+        default_budget = DEFAULT_BATCH_TOKENS.get(model.device.type, 4_096)
+        self._budget = settings.batch_tokens or default_budget
+        workers = settings.workers or default_worker_count()
+        self._item_pool = ThreadPoolExecutor(workers, thread_name_prefix="item")
+        self._batch_pool = ThreadPoolExecutor(PREFETCH_BATCHES, thread_name_prefix="batch")
+        self._forward_lock = threading.Lock()
+        self.timing = Timing()
 
     def plan_batches(self, buckets: Sequence[Bucket]) -> list[list[int]]:
         """Split a call into batches of indices; a few at least, so that the device starts with the
@@ -170,10 +191,15 @@ class Engine(EmbeddingModel):
         share = sum(bucket.tokens + bucket.extra_tokens for bucket in buckets) // MIN_BATCHES
         return plan_batches(buckets, min(self._budget, max(share, MIN_BATCH_TOKENS)))
 
-    def _run(self, ready: Sequence[Any], buckets: Sequence[Bucket]) -> NDArray[np.float32]:
-        """Collate in threads ahead of the device; if memory runs out, plan smaller batches."""
+    def run(self, ready: Sequence[Any]) -> NDArray[np.float32]:
+        """Compute (n, dim) rows of one input or more; raise `EmbedderError` for too little memory.
+
+        Batches are collated in threads ahead of the device; if memory runs out, smaller ones are
+        planned.
+        """
         import torch
 
+        buckets = [self._model.bucket(item) for item in ready]
         waiting = deque(self.plan_batches(buckets))
         order: list[int] = []
         computed: list[torch.Tensor] = []
@@ -214,9 +240,9 @@ class Engine(EmbeddingModel):
     def _collate(self, items: Sequence[Any]) -> Batch:
         import torch
 
-        processed = list(self._item_pool.map(self.backbone.process, items))
-        batch = self.backbone.collate(items, processed)
-        if self.backbone.device.type != "cuda":
+        processed = list(self._item_pool.map(self._model.process, items))
+        batch = self._model.collate(items, processed)
+        if self._model.device.type != "cuda":
             return batch
         return {name: v.pin_memory() if torch.is_tensor(v) else v for name, v in batch.items()}
 
@@ -224,14 +250,14 @@ class Engine(EmbeddingModel):
         """Start computing (rows, dim); None if memory ran out."""
         import torch
 
-        device = self.backbone.device
+        device = self._model.device
         try:
             moved = {
                 name: value.to(device, non_blocking=True) if torch.is_tensor(value) else value
                 for name, value in batch.items()
             }
             with self._forward_lock:
-                return self.backbone.forward(moved).float()
+                return self._model.forward(moved).float()
         except torch.OutOfMemoryError:
             return None
 
@@ -242,8 +268,8 @@ class Engine(EmbeddingModel):
         batch_tokens = count_tokens([buckets[row] for row in rows])
         if len(rows) == 1:
             raise EmbedderError(
-                f"{self.card.name} has too little memory on {self.backbone.device} for one input "
-                f"of {batch_tokens} tokens; give it a smaller --pixel-budget, or more memory"
+                f"{self._name} has too little memory on {self._model.device} for one input "
+                f"of {batch_tokens} tokens; give it a smaller pixel budget, or more memory"
             )
         self._budget = min(self._budget, batch_tokens // 2)
         self.timing.halved += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,21 @@ def load_model(checkpoint: Checkpoint, settings: Settings) -> Any:
 
     Raises `EmbedderError`: too little memory, a damaged checkpoint, one that lacks weights.
     """
+    body = _load_whole(checkpoint, settings, UNUSED_WEIGHTS).model
+    if checkpoint.adapter is not None:
+        merge_adapter(body, checkpoint.adapter)
+    return body.eval().requires_grad_(False)
+
+
+def load_language_model(checkpoint: Checkpoint, settings: Settings) -> Any:
+    """Load a model with its language head, `lm_head`; else as `load_model`."""
+    model = _load_whole(checkpoint, settings, ())
+    if checkpoint.adapter is not None:
+        merge_adapter(model.model, checkpoint.adapter)
+    return model.eval().requires_grad_(False)
+
+
+def _load_whole(checkpoint: Checkpoint, settings: Settings, unused: Sequence[str]) -> Any:
     from transformers import AutoModelForImageTextToText
 
     device, dtype = select_device(settings)
@@ -60,11 +75,8 @@ def load_model(checkpoint: Checkpoint, settings: Settings) -> Any:
             device_map={"": device},
             output_loading_info=True,
         )
-    check_missing_weights(checkpoint.folder, report["missing_keys"])
-    body = model.model  # without the head
-    if checkpoint.adapter is not None:
-        merge_adapter(body, checkpoint.adapter)
-    return body.eval().requires_grad_(False)
+    check_missing_weights(checkpoint.folder, report["missing_keys"], unused)
+    return model
 
 
 def merge_adapter(model: nn.Module, folder: Path) -> None:
@@ -133,9 +145,11 @@ def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None
         )
 
 
-def check_missing_weights(folder: Path, missing: Iterable[str]) -> None:
-    """Raise `EmbedderError` if weights that affect vectors are missing."""
-    required = sorted(key for key in missing if not any(part in key for part in UNUSED_WEIGHTS))
+def check_missing_weights(
+    folder: Path, missing: Iterable[str], unused: Sequence[str] = UNUSED_WEIGHTS
+) -> None:
+    """Raise `EmbedderError` if weights are missing whose names have no part of `unused`."""
+    required = sorted(key for key in missing if not any(part in key for part in unused))
     if required:
         raise EmbedderError(
             f"{folder} lacks {len(required)} of the model's weights ({required[0]}, ...); copy or "

@@ -97,7 +97,7 @@ def test_running_out_of_memory_loses_nothing():
 
 def test_an_input_too_large_for_memory_is_reported():
     engine = Engine(Counting(limit=50), Settings())
-    with pytest.raises(EmbedderError, match="--pixel-budget"):
+    with pytest.raises(EmbedderError, match="smaller pixel budget"):
         engine.embed(texts(100), "query")
 
 
