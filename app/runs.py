@@ -115,7 +115,7 @@ def _finite(metrics: Mapping[str, MetricEstimate]) -> dict[str, MetricEstimate]:
     return {
         name: one
         for name, one in metrics.items()
-        if all(map(math.isfinite, (one.mean, one.low, one.high)))
+        if all(math.isfinite(value) for value in (one.mean, one.low, one.high) if value is not None)
     }
 
 

@@ -54,6 +54,7 @@ EXTRAS: Mapping[str, Extra] = {
     "tables": Extra("Parquet and Arrow files", ("pyarrow",)),
     "ray": Extra("ingests on several workers", ("ray",)),
     "s3": Extra("s3:// addresses", ("s3fs",)),
+    "mteb": Extra("mteb's benchmarks", (*_MODELS, *_FINETUNE, "mteb")),
     "gcs": Extra("gs:// addresses", ("gcsfs",)),
 }
 

@@ -122,8 +122,11 @@ def _select_metric(result: Result) -> str:
 def _show_headline(result: Result, name: str) -> None:
     report, change = result.after, result.changes[name] if result.changes else None
     estimate, meaning = report.metrics[name], describe_metric(name)
-    interval = f"{_format_percent(estimate.low)} to {_format_percent(estimate.high)}"
-    figures = [(_format_percent(estimate.mean), f"95 % interval {interval}")]
+    label = name
+    if estimate.low is not None and estimate.high is not None:
+        interval = f"{_format_percent(estimate.low)} to {_format_percent(estimate.high)}"
+        label = f"95 % interval {interval}"
+    figures = [(_format_percent(estimate.mean), label)]
     if change:
         figures = [
             (_format_percent(change.before), "before"),
@@ -162,8 +165,8 @@ def _make_bars(result: Result, direction: str, name: str) -> list[dict[str, Any]
                 "name": " · ".join(filter(None, names)) or "all",
                 "when": when,
                 "value": 100 * estimate.mean,
-                "low": 100 * estimate.low,
-                "high": 100 * estimate.high,
+                "low": None if estimate.low is None else 100 * estimate.low,
+                "high": None if estimate.high is None else 100 * estimate.high,
                 "queries": group.queries,
             }
             bars.append(bar)
@@ -175,8 +178,9 @@ def _draw_bars(bars: Sequence[dict[str, Any]], metric: str, *, dark: bool) -> La
     import altair as alt
 
     whens = [when for when in COLORS if any(bar["when"] == when for bar in bars)]
-    low = min(0.0, *(bar["low"] for bar in bars))
-    high = max(1.0, *(bar["high"] for bar in bars))
+    shown = [bar[key] for bar in bars for key in ("value", "low", "high") if bar[key] is not None]
+    low = min(0.0, *shown)
+    high = max(1.0, *shown)
     domain = (low, 100.0 if high > 50 else high * 1.05)  # below 0 where a correlation is
     colors = alt.Scale(domain=whens, range=[COLORS[when] for when in whens])
     base = alt.Chart(alt.InlineData(values=list(bars))).encode(

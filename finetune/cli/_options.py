@@ -36,7 +36,7 @@ BENCHMARK_OPTIONS: dict[str, Any] = {
         Option(
             metavar="NAME",
             help="PATH is a published dataset: mmeb, xtd, xm3600, flickr30k, coco, "
-            "flickr30k-drawn, coco-drawn, cirr, cirr-subset, fashioniq, sts.",
+            "flickr30k-drawn, coco-drawn, cirr, cirr-subset, fashioniq, sts; or mteb:TASK of mteb.",
         ),
     ],
     "among": Annotated[
@@ -72,6 +72,9 @@ def takes_benchmark_flags(command: Callable[..., None]) -> Callable[..., None]:
 def _check_benchmark_flags(**flags: Any) -> dict[str, Any]:
     if flags["benchmark"] and (flags["among"] or flags["reverse"]):
         raise typer.BadParameter("--among and --reverse need pairs, not a published dataset")
+    is_mteb = (flags["benchmark"] or "").startswith("mteb:")
+    if is_mteb and (flags["limit"] or flags["images"] or flags["font"]):
+        raise typer.BadParameter("mteb's tasks do not take --limit, --images or --font")
     return {**flags, "seed": flags["seed"] or 0}
 
 

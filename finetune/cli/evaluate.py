@@ -37,6 +37,7 @@ Examples:
   finetune evaluate pairs.test.jsonl --among more.jsonl --reverse
   finetune evaluate ~/sets/cirr --benchmark cirr --model royokong/e5-v
   finetune evaluate ~/sets/MMEB-eval --benchmark mmeb --limit 2000 --json
+  finetune evaluate ~/sets --benchmark mteb:XM3600T2IRetrieval --model siglip2-base
 """
 COMPARE_EXAMPLES = """
 Examples:
@@ -86,14 +87,28 @@ def evaluate_model(
 ) -> EvaluationReport:
     """Evaluate model `name` on the benchmark that the flags describe."""
     from embedder import describe_model, load
+    from finetune.evaluation.benchmarks import MTEB_PREFIX
     from finetune.evaluation.evaluate import build_benchmark
     from finetune.evaluation.evaluate import evaluate as run_evaluation
+    from finetune.evaluation.mteb_tasks import evaluate_tasks
 
-    family = describe_model(name, settings).family
-    benchmark = build_benchmark(path, family, drawn_dir, **benchmark_flags)
+    task = benchmark_flags["benchmark"] or ""
+    is_mteb = task.startswith(MTEB_PREFIX)
+    if not is_mteb:
+        family = describe_model(name, settings).family
+        benchmark = build_benchmark(path, family, drawn_dir, **benchmark_flags)
     model = load(name, settings)
     try:
-        return run_evaluation(model, benchmark, out, on_progress)
+        if not is_mteb:
+            return run_evaluation(model, benchmark, out, on_progress)
+        return evaluate_tasks(
+            model,
+            task.removeprefix(MTEB_PREFIX),
+            Path(os.path.expanduser(path)),
+            out,
+            on_progress,
+            without_instructions=benchmark_flags["without_instructions"],
+        )
     finally:  # copies on several devices would stay beside those of the next model
         getattr(model, "close", lambda: None)()
 
@@ -137,6 +152,10 @@ def compare(
     from finetune.evaluation.evaluate import compare as compare_reports
     from finetune.evaluation.report import comparison_to_dict, read_report
 
+    if (benchmark_flags["benchmark"] or "").startswith("mteb:"):
+        raise typer.BadParameter(
+            "mteb gives no results of single queries, which a test needs: evaluate both models"
+        )
     if path is None:
         needs_path = ("benchmark", "among", "reverse", "limit", "without_instructions")
         if any(benchmark_flags[name] for name in needs_path):

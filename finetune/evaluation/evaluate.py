@@ -21,7 +21,7 @@ from finetune.evaluation.benchmark import (
     sample_queries,
     strip_instructions,
 )
-from finetune.evaluation.benchmarks import BenchmarkFiles, load_benchmark
+from finetune.evaluation.benchmarks import MTEB_PREFIX, BenchmarkFiles, load_benchmark
 from finetune.evaluation.bootstrap import ResultParts, compare_metrics, estimate_metrics
 from finetune.evaluation.embedding import Progress, embed_queries, embed_sides
 from finetune.evaluation.ranking import Ranking, compute_metrics, rank_queries
@@ -155,6 +155,11 @@ def compare(
         FinetuneError: The two have different queries or documents.
         OSError: `out` cannot be written.
     """
+    if before.benchmark.name.startswith(MTEB_PREFIX):
+        raise FinetuneError(
+            f"{before.benchmark.name} has no results of single queries, which a test of two models "
+            "needs; compare the scores in the two report.json"
+        )
     pairs = tuple(zip(before.results, after.results, strict=False))
     info, metrics = before.benchmark, tuple(before.metrics)
     same_ids = len(before.results) == len(after.results) and all(a.id == b.id for a, b in pairs)

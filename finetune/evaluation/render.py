@@ -175,9 +175,11 @@ def format_p_value(p: float) -> str:
 
 
 def format_estimate(estimate: MetricEstimate) -> str:
-    """43.2 (40.1 to 46.3)"""
-    low, high = format_percent(estimate.low), format_percent(estimate.high)
-    return f"{format_percent(estimate.mean)} ({low} to {high})"
+    """43.2 (40.1 to 46.3), or 43.2 without an interval."""
+    mean = format_percent(estimate.mean)
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} ({format_percent(estimate.low)} to {format_percent(estimate.high)})"
 
 
 def format_code(text: object) -> Markup:

@@ -27,11 +27,11 @@ ALPHA = 0.05  # a smaller p is significant
 
 @dataclass(frozen=True, slots=True)
 class MetricEstimate:
-    """A mean and its 95 % bootstrap interval."""
+    """A mean and its 95 % bootstrap interval, if there is one: mteb's scores have none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

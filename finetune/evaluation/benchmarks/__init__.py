@@ -28,12 +28,15 @@ BENCHMARKS = {
 """Name -> module of this package, and its function from `BenchmarkFiles` to a `Benchmark`."""
 
 E5V = "e5v"
+MTEB_PREFIX = "mteb:"
+"""Of the names of mteb's tasks and benchmarks, which `finetune.evaluation.mteb_tasks` runs."""
 
 
 def load_benchmark(name: str, files: BenchmarkFiles) -> Benchmark:
     """Read the benchmark `name`; raises `FinetuneError`."""
     if name not in BENCHMARKS:
-        raise FinetuneError(f"unknown benchmark {name!r}; known are {', '.join(BENCHMARKS)}")
+        known = ", ".join(BENCHMARKS)
+        raise FinetuneError(f"unknown benchmark {name!r}; known are {known}, and {MTEB_PREFIX}TASK")
     if not files.path.exists():
         raise FinetuneError(f"{files.path} does not exist")
     module, _, function = BENCHMARKS[name].partition(":")
