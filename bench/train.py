@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.report import publish, render_table
 
-RECIPES = {"e5v-text": "e5v", "vlm2vec": "vlm2vec-qwen2vl"}
+RECIPES = {"e5v": "e5v", "vlm2vec": "vlm2vec-qwen2vl"}
 NOTE = """Random weights, LoRA as in the presets, gradient checkpointing in both. `cached` is a
 step of ours; `plain` a step whose graph is held whole, and `fits` the largest such batch that was
 tried with success. Peak memory is the device's, or the process's on a CPU.

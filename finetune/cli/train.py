@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-PRESETS = "e5v-text, vlm2vec, mme5, starter-head"
+PRESETS = "starter-head, e5v, vlm2vec, mme5, e5v-paper, vlm2vec-v2-paper, mme5-paper"
 
 TRAIN_EXAMPLES = """
 Examples:
 
   finetune train pairs.train.jsonl --test pairs.test.jsonl --out runs/first
-  finetune train pairs.jsonl --preset vlm2vec --model Qwen/Qwen2-VL-2B-Instruct --out runs/qwen
-  finetune train nli.csv --preset e5v-text --batch 256 --set lora.rank=16 --out runs/e5v
-  torchrun --nproc-per-node 8 -m finetune train mmeb.jsonl --preset mme5 --out runs/mme5
+  finetune train pairs.jsonl --preset vlm2vec --out runs/shop
+  finetune train nli_for_simcse.csv --preset e5v-paper --hold-out 0 --out runs/e5v
+  torchrun --nproc-per-node 8 -m finetune train MMEB-train --preset vlm2vec-v2-paper --out runs/v2
 """
 EXPORT_EXAMPLES = """
 Examples:
@@ -93,6 +93,14 @@ def train(
         str | None,
         Option(metavar="N,N", help="Dims that vectors may be truncated to, such as 256,512."),
     ] = None,
+    lora_targets: Annotated[
+        str | None,
+        Option(
+            metavar="NAME,NAME",
+            help="The linear layers that LoRA adapts, such as q_proj,v_proj; or all.",
+            show_default="the preset's",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         Option(
@@ -109,6 +117,9 @@ def train(
     flags: dict[str, Any] = {"preset": preset, "model": model, "batch": batch, "epochs": epochs}
     flags |= {"steps": steps, "rate": rate, "matryoshka": _parse_dims(matryoshka)}
     flags |= {"dataset_split": dataset_split}
+    if lora_targets:
+        names = [] if lora_targets == "all" else [name.strip() for name in lora_targets.split(",")]
+        flags["lora"] = {"targets": names}
     recipe = _resolve_recipe(config, overrides or [], flags)
     run = RunDir(Path(os.path.expanduser(out or _new_run_dir(recipe.preset))).absolute())
     request = TrainingData(files=files, tests=test or [], hold_out=hold_out, images=images)

@@ -29,6 +29,7 @@ NON_NEGATIVE = (
     "step_tokens",
     "seed",
 )
+LISTS_OF_NAMES = ("lora.targets",)  # other lists are of positive numbers
 CHOICES = {
     "schedule": ("linear", "cosine", "constant_with_warmup"),
     "hard_negatives": get_args(HardNegatives),
@@ -38,13 +39,14 @@ CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685) in the language model."""
+    """LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""
 
     rank: int = 16
     alpha: int = 64
     dropout: float = 0.1
     dora: bool = False  # direction and magnitude apart (https://arxiv.org/abs/2402.09353)
     gaussian: bool = False  # initialization of the first factor
+    targets: tuple[str, ...] = ()  # last names of the linear layers; (): all of them
     vision: bool = False  # in the vision tower too
 
 
@@ -81,7 +83,8 @@ class Recipe:
     lora: LoraSettings = field(default_factory=LoraSettings)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "matryoshka": list(self.matryoshka)}
+        lora = {**asdict(self.lora), "targets": list(self.lora.targets)}
+        return {**asdict(self), "matryoshka": list(self.matryoshka), "lora": lora}
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -149,7 +152,11 @@ def _coerce(name: str, default: Any, value: Any) -> Any:
     if kind in (bool, str) and type(value) is kind:
         return value
     if kind is tuple and isinstance(value, (list, tuple)):
-        if all(type(one) is int and one > 0 for one in value):
+        if name in LISTS_OF_NAMES:
+            is_valid = all(isinstance(one, str) and one.isidentifier() for one in value)
+        else:
+            is_valid = all(type(one) is int and one > 0 for one in value)
+        if is_valid:
             return tuple(value)
     elif kind in (int, float) and type(value) in (int, float, str):
         with suppress(ValueError, OverflowError):

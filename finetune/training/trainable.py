@@ -75,8 +75,9 @@ class LoraAdapter(Trainable):
     ) -> None:
         """`base` is the name that `embedder.load` finds the base by; `metadata` is for
         polylens.json."""
-        self.backbone, self._metadata = backbone, {**metadata, "base": base}
-        target_modules, exclude_modules = find_target_modules(body, vision=lora.vision)
+        trained_layers = {"lora_targets": list(lora.targets), "lora_vision": lora.vision}
+        self.backbone, self._metadata = backbone, {**metadata, **trained_layers, "base": base}
+        target_modules, exclude_modules = find_target_modules(body, lora.targets, lora.vision)
         config = LoraConfig(
             base_model_name_or_path=base,
             r=lora.rank,
@@ -105,18 +106,37 @@ class LoraAdapter(Trainable):
         set_peft_model_state_dict(self.module, load_file(folder / LORA_WEIGHTS))
 
 
-def find_target_modules(body: nn.Module, *, vision: bool) -> tuple[str, list[str]]:
-    """A regex for the linear layers to adapt, and what it matches that is not a linear layer, such
-    as a convolution called `proj`; raises `FinetuneError` where there are no linear layers.
+def find_target_modules(
+    body: nn.Module, targets: Sequence[str], vision: bool
+) -> tuple[str, list[str]]:
+    """Find the linear layers to adapt.
 
-    A list of their last names would match the layers of the vision tower, which have the same.
+    Args:
+        body: The model.
+        targets: Their last names, such as `q_proj`; empty for all linear layers. Names that the
+            model does not have are skipped, as in the authors' lists for several models.
+        vision: Adapt those of the vision tower too.
+
+    Returns:
+        A regex, and the names that match it and are no linear layers, such as a convolution called
+        `proj`. A list of last names would match those of the vision tower too.
+
+    Raises:
+        FinetuneError: There are no such layers.
     """
     modules = dict(body.named_modules())
     linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
-    targets = [name for name in linear if vision or not any(part in name for part in VISION_NAMES)]
-    if not targets:
+    allowed = [name for name in linear if vision or not any(part in name for part in VISION_NAMES)]
+    if not allowed:
         raise FinetuneError("this model has no linear layers that LoRA could adapt")
-    suffixes = "|".join(sorted({re.escape(_name_suffix(name)) for name in targets}))
+    found = [name for name in allowed if not targets or name.rpartition(".")[2] in targets]
+    if not found:
+        known = ", ".join(sorted({name.rpartition(".")[2] for name in allowed}))
+        raise FinetuneError(
+            f"this model has no linear layers called {' or '.join(targets)} for LoRA; name some of "
+            f"{known} with --lora-targets, or all"
+        )
+    suffixes = "|".join(sorted({re.escape(_name_suffix(name)) for name in found}))
     exclude = "" if vision else f"(?!.*(?:{'|'.join(VISION_NAMES)}))"
     pattern = rf"{exclude}(?:.*\.)?(?:{suffixes})"
     others = (name for name in modules if name not in linear)

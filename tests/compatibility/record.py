@@ -26,7 +26,7 @@ MTIME = 1_700_000_000
 SAMPLES = ("banana", "strawberry", "tiger")
 
 ADAPTER = (
-    *("train", PLACE / "pairs.csv", "--preset", "e5v-text", "--model", f"e5v:{PLACE}/e5v"),
+    *("train", PLACE / "pairs.csv", "--preset", "e5v", "--model", f"e5v:{PLACE}/e5v"),
     *("--set", "lora.rank=4", "--set", "quantize=none", "--device", "cpu"),
     *("--steps", 2, "--batch", 4),
 )

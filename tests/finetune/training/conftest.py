@@ -111,7 +111,7 @@ def step_of(model) -> Callable[..., StepInputs]:
 def recipe(checkpoint) -> Callable[..., Recipe]:
     """`recipe(preset, family, form, **changes)`: six pairs a step, a rate at which much happens."""
 
-    def make(preset="e5v-text", family="e5v", form=None, **changes) -> Recipe:
+    def make(preset="e5v", family="e5v", form=None, **changes) -> Recipe:
         settings = {"preset": preset, "batch": 6, "sub_batch": 0, "steps": 4, "rate": 3e-3}
         settings |= {"warmup": 0, "quantize": "none", "save_every": 100, "log_every": 1}
         return resolve_recipe(settings, {"model": str(checkpoint(family, form)), **changes})
@@ -119,7 +119,7 @@ def recipe(checkpoint) -> Callable[..., Recipe]:
     return make
 
 
-PRESETS = {"vlm2vec-qwen2vl": ("vlm2vec", "V2"), "mme5": ("mme5", None), "e5v": ("e5v-text", None)}
+PRESETS = {"vlm2vec-qwen2vl": ("vlm2vec", "V2"), "mme5": ("mme5", None), "e5v": ("e5v", None)}
 
 
 @pytest.fixture

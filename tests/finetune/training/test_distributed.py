@@ -81,7 +81,7 @@ def test_torchrun_starts_one_run(recipe, texts, tmp_path):
     write_pairs(test, texts[8:])
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launcher, "-m", "finetune", "train", data, "--test", test]
-    command += ["--model", recipe().model, "--preset", "e5v-text", "--out", run.folder]
+    command += ["--model", recipe().model, "--preset", "e5v", "--out", run.folder]
     command += ["--steps", "2", "--batch", "4", "--set", "quantize=none", "--set", "log_every=1"]
     done = subprocess.run(
         list(map(str, [*command, "--device", "cpu", "--json"])),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 
 import embedder
@@ -23,14 +24,29 @@ TEXTS = [Input("a cat in the snow."), Input("猫"), Input("a dog")]
 SEEN = [Input(None, (tiny.picture(name),)) for name in ("wide", "square")]
 SEEN += [Input("at night", (tiny.picture("tall"),))]
 DORA = {"rank": 4, "alpha": 8, "dropout": 0.1, "dora": True, "gaussian": True}
-CASES = [
-    ("e5v", None, "e5v-text", {}),
-    ("e5v", None, "e5v-text", {"text_only": False, "lora": DORA}),
-    ("mme5", None, "mme5", {}),
-    ("vlm2vec-llava", "V1", "vlm2vec", {}),
-    ("vlm2vec-qwen2vl", "V1", "vlm2vec", {"lora": {**DORA, "dora": False}}),
-    ("vlm2vec-qwen2vl", "V2", "vlm2vec", {"lora": {"vision": True}}),
-    ("vlm2vec-qwen25vl", "V2", "vlm2vec", {}),
+ATTENTION = {"q_proj", "k_proj", "v_proj"}
+MLP = {"gate_proj", "up_proj", "down_proj"}
+WITHOUT_GATES = {"targets": ["q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "down_proj"]}
+CASES = [  # the last names of what is adapted in the language model, and in the vision tower
+    ("e5v", None, "e5v", {}, {*ATTENTION, "o_proj", *MLP}, set()),
+    ("e5v", None, "e5v", {"text_only": False, "lora": DORA}, {*ATTENTION, "o_proj", *MLP}, set()),
+    ("mme5", None, "mme5", {}, {*ATTENTION, "o_proj", "down_proj"}, {*ATTENTION, "o_proj"}),
+    (
+        *("vlm2vec-llava", "V1", "vlm2vec", {"lora": WITHOUT_GATES}),
+        {*ATTENTION, "o_proj", "down_proj"},
+        {*ATTENTION, "out_proj"},
+    ),
+    (
+        *("vlm2vec-qwen2vl", "V1", "vlm2vec", {"lora": {**DORA, "dora": False}}),
+        {*ATTENTION, "o_proj", *MLP},
+        set(),
+    ),
+    (
+        *("vlm2vec-qwen2vl", "V2", "vlm2vec", {"lora": {"targets": []}}),
+        {*ATTENTION, "o_proj", *MLP},
+        {"qkv", "proj", "fc1", "fc2", "0", "2"},
+    ),
+    ("vlm2vec-qwen25vl", "V2", "vlm2vec", {}, {*ATTENTION, "o_proj", *MLP}, MLP),
 ]
 
 
@@ -76,10 +92,22 @@ def adapted(run) -> set[str]:
     return {name.split(".lora_")[0] for name in load_file(run.model / "adapter_model.safetensors")}
 
 
-@pytest.mark.parametrize(("family", "form", "preset", "changes"), CASES)
+@pytest.mark.parametrize(("family", "form", "preset", "changes", "language", "vision"), CASES)
 def test_a_saved_adapter_loads_as_the_trained_model(
-    loaded_models, trained, recipe, texts, mixed, model, family, form, preset, changes
+    loaded_models,
+    trained,
+    recipe,
+    texts,
+    mixed,
+    model,
+    family,
+    form,
+    preset,
+    changes,
+    language,
+    vision,
 ):
+    """The adapter holds the layers of the paper, and the embedder merges it as it was trained."""
     run_recipe = recipe(preset, family, form, steps=3, batch=4, **changes)
     pairs = [p for p in mixed if not p.query.instruction] if not run_recipe.text_only else texts
     run = trained(pairs, run_recipe)
@@ -92,14 +120,21 @@ def test_a_saved_adapter_loads_as_the_trained_model(
         model_in_training, body.language_model if run_recipe.text_only else body, text["vocab_size"]
     )
     seen = {name for name in adapted(run) if "visual" in name or "vision" in name}
-    assert bool(seen) == run_recipe.lora.vision
+    assert {name.rpartition(".")[2] for name in seen} == vision
+    assert {name.rpartition(".")[2] for name in adapted(run) - seen} == language
     assert not any("projector" in name for name in adapted(run))
     keys = load_file(run.model / "adapter_model.safetensors")
     assert all(".lora_" in name for name in keys)
     layers = sum("q_proj" in name for name in adapted(run) - seen)
     assert layers == text["num_hidden_layers"]
     written = json.loads((run.model / "adapter_config.json").read_text())
-    assert written["use_dora"] == run_recipe.lora.dora
+    lora = run_recipe.lora
+    assert (written["use_dora"], written["r"]) == (lora.dora, lora.rank)
+    assert (written["lora_alpha"], written["lora_dropout"]) == (lora.alpha, lora.dropout)
+    told = json.loads((run.model / "polylens.json").read_text())
+    assert (told["lora_targets"], told["lora_vision"]) == ([*lora.targets], lora.vision)
+    layers = [m for m in model_in_training.module.modules() if isinstance(m, LoraLayer)]
+    assert {layer.scaling["default"] for layer in layers} == {lora.alpha / lora.rank}
 
 
 def test_an_adapter_trained_on_texts_changes_image_embeddings(trained, recipe, texts, loaded):
@@ -112,7 +147,8 @@ def test_an_adapter_trained_on_texts_changes_image_embeddings(trained, recipe, t
 @pytest.mark.parametrize("which", ["qwen", "bert"])
 def test_sentence_transformers_models(request, which, loaded_models, trained, recipe, texts, mixed):
     base = str(request.getfixturevalue(which))
-    run_recipe = recipe("vlm2vec", model=base, steps=3, batch=4, lora=DORA)
+    lora = {**DORA, "targets": [], "vision": False}
+    run_recipe = recipe("vlm2vec", model=base, steps=3, batch=4, lora=lora)
     run = trained(texts if which == "bert" else mixed[:3], run_recipe)
     (model_in_training,) = loaded_models
     check(run, model_in_training, base, TEXTS if which == "bert" else TEXTS + SEEN)
@@ -138,6 +174,25 @@ def test_adapter_metadata(trained, recipe, texts):
     )
     cut = whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True)
     np.testing.assert_allclose(short, cut, atol=1e-6)
+
+
+def test_alpha_scales_what_is_merged(trained, recipe, texts):
+    """W + alpha / rank * B A (Hu et al. 2021, section 4.1), of two presets' alpha and rank."""
+    for rank, alpha in ((4, 16), (8, 4)):
+        lora = {"rank": rank, "alpha": alpha, "targets": ["o_proj"]}
+        run_recipe = recipe(steps=2, lora=lora)
+        run = trained(texts, run_recipe, f"run-{rank}")
+        weights = load_file(run.model / "adapter_model.safetensors")
+        name = next(key for key in weights if key.endswith("o_proj.lora_A.weight"))
+        down, up = weights[name], weights[name.replace("lora_A", "lora_B")]
+        layer = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+        before, after = (
+            embedder.load(str(folder), CPU).backbone.model.language_model.get_submodule(layer)
+            for folder in (run_recipe.model, run.folder)
+        )
+        change = after.weight - before.weight
+        torch.testing.assert_close(change, alpha / rank * up @ down, rtol=1e-4, atol=1e-6)
+        assert change.abs().max() > 1e-4
 
 
 def test_truncated_vectors_are_trained(trained, recipe, texts, loaded):
@@ -171,6 +226,8 @@ def test_models_that_cannot_be_trained(recipe, tmp_path, trained, texts):
     ):
         load_trainable(recipe(model=str(run.model)), CPU, tmp_path)
     with pytest.raises(FinetuneError, match="text_only is for E5-V"):
-        load_trainable(recipe("e5v-text", "mme5"), CPU, tmp_path)
+        load_trainable(recipe("e5v", "mme5"), CPU, tmp_path)
+    with pytest.raises(FinetuneError, match=r"called qkv or out for LoRA; name some of down"):
+        load_trainable(recipe(lora={"targets": ["qkv", "out"]}), CPU, tmp_path)
     with pytest.raises(FinetuneError, match="matryoshka must name smaller dims, not 4096"):
         load_trainable(recipe(matryoshka=[4096]), CPU, tmp_path)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from embedder.api import find_model
+from finetune.cli.train import PRESETS as NAMES_IN_HELP
 from finetune.errors import FinetuneError
 from finetune.training.presets import (
     PRESETS,
@@ -17,23 +21,48 @@ from finetune.training.presets import (
 def test_presets_hold_the_papers_figures():
     """E5-V's run.sh and ft_llm.py, VLM2Vec's train_v2-qwen2vl-2B.sh, mmE5's train.sh, and their
     defaults; E5-V's epochs as its paper says them, 1000 steps of 768 out of 275,601."""
-    e5v, vlm2vec, mme5 = (PRESETS[name] for name in ("e5v-text", "vlm2vec", "mme5"))
+    names = ("e5v-paper", "vlm2vec-v2-paper", "mme5-paper")
+    e5v, vlm2vec, mme5 = (PRESETS[name] for name in names)
+    attention = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj")
+    all_of_mlp = ("gate_proj", "up_proj", "down_proj")
     assert (e5v.batch, e5v.rate, e5v.warmup, e5v.temperature) == (768, 4e-4, 100, 0.05)
     assert round(e5v.epochs * 275_601 / e5v.batch, -1) == 1000
     assert (e5v.longest, e5v.text_only, e5v.quantize) == (32, True, "nf4")
     assert e5v.lora == LoraSettings(rank=64, alpha=16, dropout=0.05)
     assert (vlm2vec.batch, vlm2vec.sub_batch, vlm2vec.rate) == (1024, 64, 5e-5)
     assert (vlm2vec.warmup, vlm2vec.temperature) == (100, 0.02)
-    assert vlm2vec.lora == LoraSettings(rank=16, alpha=64, dropout=0.1, dora=True, gaussian=True)
+    dora = LoraSettings(alpha=64, dropout=0.1, dora=True, gaussian=True, vision=True)
+    assert vlm2vec.lora == replace(dora, rank=16, targets=(*attention, *all_of_mlp))
+    assert vlm2vec.steps == 5000
     assert (mme5.epochs, mme5.rate, mme5.warmup, mme5.clip) == (1, 1e-5, 0.05, 5.0)
-    assert (mme5.temperature, mme5.lora) == (
-        0.02,
-        LoraSettings(rank=8, alpha=64, dropout=0.1, dora=True, gaussian=True),
-    )
+    assert (mme5.temperature, mme5.negatives) == (0.02, 3)
+    assert mme5.lora == replace(dora, rank=8, targets=(*attention, "down_proj"))
     modes = {p.hard_negatives for p in (e5v, mme5, vlm2vec)}
     assert (e5v.hard_negatives, mme5.hard_negatives, len(modes)) == ("all", "own", 3)
     assert {p.schedule for p in (e5v, vlm2vec, mme5)} == {"linear"}
-    assert not any(p.lora.vision or p.both_ways for p in (e5v, vlm2vec, mme5))
+    assert not any(p.both_ways for p in (e5v, vlm2vec, mme5))
+    assert [p.dataset_split for p in (vlm2vec, mme5)] == ["original", "train"]
+
+
+def test_presets_start_from_the_papers_base_or_from_its_result():
+    """The base models are those of the authors' scripts; the results have cards."""
+    bases = {
+        "e5v-paper": "llava-hf/llama3-llava-next-8b-hf",
+        "vlm2vec-v2-paper": "Qwen/Qwen2-VL-2B-Instruct",
+        "mme5-paper": "meta-llama/Llama-3.2-11B-Vision",
+    }
+    assert {name: PRESETS[name].model for name in bases} == bases
+    assert {name for name in PRESETS if name.endswith("-paper")} == bases.keys()
+    results = {name: PRESETS[name].model for name in ("e5v", "vlm2vec", "mme5", "starter-head")}
+    assert {*bases, *results} == set(PRESETS)
+    assert all(find_model(name) for name in results.values())
+    for name in ("e5v", "mme5"):
+        paper, adapting = PRESETS[f"{name}-paper"], PRESETS[name]
+        assert (adapting.lora, adapting.rate) == (paper.lora, paper.rate)
+
+
+def test_help_names_every_preset():
+    assert set(NAMES_IN_HELP.split(", ")) == set(PRESETS)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -48,7 +77,7 @@ def test_the_last_source_wins(tmp_path):
     sets = [parse_setting("lora.rank=2"), parse_setting("matryoshka=[64, 128]")]
     recipe = resolve_recipe(read_recipe(file), *sets, {"batch": 32})
     assert (recipe.preset, recipe.batch, recipe.rate) == ("mme5", 32, 1e-4)
-    assert recipe.lora == LoraSettings(rank=2, alpha=64, dropout=0, dora=True, gaussian=True)
+    assert recipe.lora == replace(PRESETS["mme5"].lora, rank=2, dropout=0)
     assert recipe.matryoshka == (64, 128)
     assert recipe.clip == PRESETS["mme5"].clip
     assert resolve_recipe(read_recipe(file), {"preset": "vlm2vec"}).sub_batch == 64
@@ -58,13 +87,15 @@ def test_the_last_source_wins(tmp_path):
     ("overrides", "message"),
     [
         (
-            {"preset": "e5v"},
-            "unknown preset 'e5v'; known are e5v-text, vlm2vec, mme5, starter-head",
+            {"preset": "e5v-text"},
+            "unknown preset 'e5v-text'; known are e5v-paper, e5v, vlm2vec-v2-paper, vlm2vec, mme5",
         ),
         ({"preset": ""}, "name a preset with --preset"),
         ({"batches": 3}, "batches is not a setting of a recipe; known are batch,"),
         ({"lora": {"ranks": 3}}, "lora.ranks is not a setting of a recipe; known are alpha"),
         ({"lora": 8}, "such as 'rank: 8'"),
+        ({"lora": {"targets": [8]}}, r"lora.targets cannot be \[8\]"),
+        ({"lora": {"targets": ["q.*"]}}, r"lora.targets cannot be \['q"),
         ({"rate": "quick"}, "rate cannot be 'quick'"),
         ({"decay": "nan"}, "decay cannot be 'nan'"),
         ({"epochs": float("inf")}, "epochs cannot be inf"),

@@ -80,7 +80,7 @@ def test_sentence_transformers_models(qwen, pairs, monkeypatch):
 
 @pytest.fixture
 def e5v_text(recipe, tmp_path):
-    return load_trainable(recipe("e5v-text"), CPU, tmp_path).backbone
+    return load_trainable(recipe("e5v"), CPU, tmp_path).backbone
 
 
 def ids(backbone, text: str) -> list[int]:

@@ -36,10 +36,10 @@ def step(count: int, owners: list[int]) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("preset", ["e5v-text", "vlm2vec", "mme5"])
+@pytest.mark.parametrize("preset", ["e5v", "vlm2vec", "mme5"])
 def test_losses_and_gradients_equal_the_authors(contrast, tensors, preset):
     recipe, recorded = PRESETS[preset], RECORDED[preset]
-    each = {"e5v-text": 1, "vlm2vec": 0, "mme5": 2}[preset]  # hard negatives that a query has
+    each = {"e5v": 1, "vlm2vec": 0, "mme5": 2}[preset]  # hard negatives that a query has
     count = len(tensors["queries"])
     used = torch.tensor([2 * row + n for row in range(count) for n in range(each)], dtype=int)
     negatives = tensors["negatives"][used]
@@ -56,7 +56,7 @@ def test_losses_and_gradients_equal_the_authors(contrast, tensors, preset):
 
 def test_the_references_differ(tensors):
     """Each paper's candidates matter: no two losses are alike, nor is a gradient without use."""
-    losses = [RECORDED[preset]["loss"] for preset in ("e5v-text", "vlm2vec", "mme5")]
+    losses = [RECORDED[preset]["loss"] for preset in ("e5v", "vlm2vec", "mme5")]
     assert min(abs(a - b) for i, a in enumerate(losses) for b in losses[:i]) > 0.01
     assert torch.tensor(RECORDED["vlm2vec"]["negatives"]).abs().max() == 0
     assert torch.tensor(RECORDED["mme5"]["negatives"]).abs().sum(1).min() > 0

@@ -58,7 +58,7 @@ def texts(tmp_path) -> Path:
 @pytest.fixture
 def trained(checkpoint, texts, tmp_path) -> Path:
     """The folder of a run on a tiny E5-V, which has moved away from its base."""
-    settings = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
+    settings = {"preset": "e5v", "model": str(checkpoint("e5v")), "quantize": "none"}
     recipe = resolve_recipe(
         settings | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
     )
@@ -177,7 +177,7 @@ def test_a_model_of_sentence_transformers_is_merged(qwen, captions, tmp_path):
 
 
 def test_a_finished_or_different_run_is_not_resumed(trained, texts, checkpoint):
-    settings = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
+    settings = {"preset": "e5v", "model": str(checkpoint("e5v")), "quantize": "none"}
     recipe = resolve_recipe(
         settings | {"batch": 6, "steps": 4, "rate": 3e-3, "warmup": 0, "longest": 8}
     )
@@ -194,7 +194,7 @@ def test_a_finished_or_different_run_is_not_resumed(trained, texts, checkpoint):
 
 
 def test_a_folder_with_other_files_is_refused(texts, checkpoint):
-    settings = {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
+    settings = {"preset": "e5v", "model": str(checkpoint("e5v")), "quantize": "none"}
     with pytest.raises(FinetuneError, match="not a run directory"):
         run_training(
             TrainingData(files=[texts], hold_out=0),
@@ -215,9 +215,7 @@ def test_test_items_are_excluded_from_training(captions):
 
 
 def test_a_text_only_recipe_refuses_images(captions, checkpoint, tmp_path):
-    recipe = resolve_recipe(
-        {"preset": "e5v-text", "model": str(checkpoint("e5v")), "quantize": "none"}
-    )
+    recipe = resolve_recipe({"preset": "e5v", "model": str(checkpoint("e5v")), "quantize": "none"})
     with pytest.raises(DataError, match=r"24 of 24 pairs have images.*--texts"):
         run_training(
             TrainingData(files=[captions], hold_out=0),

@@ -114,7 +114,7 @@ def main(folders: list[Path]) -> None:
     for name in EMPTY:
         sys.modules[name] = MagicMock()
     tensors = draw_tensors()
-    makers = {"e5v-text": e5v, "mme5": mme5, "vlm2vec": vlm2vec}
+    makers = {"e5v": e5v, "mme5": mme5, "vlm2vec": vlm2vec}
     inputs = dict(zip(NAMES, (t.double().round(decimals=3).tolist() for t in tensors), strict=True))
     losses = {
         name: recorded(make(folder), tensors)
