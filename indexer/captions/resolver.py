@@ -207,13 +207,13 @@ class CaptionResolver:
                 for candidate in match.names:
                     self._log.add_used(file, candidate)
             return []
-        if match.how in {"form", "case"} and self.has_rival(path):
-            return []  # the other file has this name, or has as little of it
-        self._log.add_used(file, name)
         written = manifest.written.get(name, name)
         how = match.how
         if how == "exact" and not written.replace("\\", "/").endswith(os.path.basename(path)):
             how = "form"
+        if how in {"form", "case"} and self.has_rival(path):
+            return []  # the other file has this name, or has as little of it
+        self._log.add_used(file, name)
         if how != "exact":
             self._log.add_inexact(file, written, os.path.basename(path), how)
         return manifest.rows[name]

@@ -220,6 +220,13 @@ def test_two_files_that_differ_in_case_have_their_own_rows(resolve):
     assert notes == [("captions.jsonl", "1 name fits no file, such as 'Y.JPG'")]
 
 
+def test_two_files_that_differ_in_the_form_of_unicode_do_not_share_a_row(resolve):
+    composed, decomposed = "caf\u00e9.jpg", "cafe\u0301.jpg"
+    assert resolve([composed, decomposed], {composed: "a"}) == ({composed: ["a"]}, [])
+    texts, _ = resolve([composed, decomposed], {decomposed: "a"})
+    assert texts == {decomposed: ["a"]}
+
+
 def test_rows_that_fit_no_file_get_a_word(resolve):
     rows = {"x.jpg": "a cat", "y.jpg": "a dog", "film.mp4": "a film", "z.jpg": "a cow"}
     texts, notes = resolve(["x.jpg", "film.mp4"], rows)
