@@ -29,7 +29,7 @@ from indexer.paths import make_point_ids
 from indexer.search.bm25 import build_document_vector
 from indexer.search.image_signature import SIGNATURE
 from indexer.stores.base import TENANT_KEY
-from indexer.types import Record
+from indexer.types import Payload, Record
 
 CURSOR_FILE = "refresh.json"
 PAGE_SIZE = 256  # points
@@ -116,29 +116,31 @@ class TextRefresh:
         unnamed = [write.id for write in writes if not write.names]
         if self._wanted.names and unnamed:  # of a run after which names were turned off
             self._store.delete_vectors(unnamed, NAME)
-        self._add_signatures(page)
-        for record in page:
-            if record.payload["kind"] == "image":
-                record.payload.update(choose_fields(record.payload, date_names(record.payload)))
-        self._store.patch([_make_patch(record, vectors[record.id]) for record in page])
+        patches = [self._make_patch(record, vectors[record.id]) for record in page]
+        self._store.patch(patches, merge=True)  # somebody may give a point tags meanwhile
 
-    def _add_signatures(self, page: Sequence[Record]) -> None:
-        """Those of images whose thumbnail is on this machine. A catalog gets them when a content
-        changes: see `load_stored`."""
-        for record in page:
-            payload = record.payload
-            if payload["kind"] == "image" and SIGNATURE not in payload:
-                (id,) = make_point_ids(payload["content"])  # those of tenants are masked
-                folder = self._collection.find_thumbnail_dir(payload.get(TENANT_KEY))
-                signature = sign_thumbnail(folder, id)
-                if signature is not None:
-                    payload[SIGNATURE] = signature
+    def _make_patch(self, record: Record, embedded: PointVectors | EmbedFailedError) -> Record:
+        names = {} if isinstance(embedded, EmbedFailedError) else embedded
+        payload = record.payload
+        new = self._complete(payload) if payload["kind"] == "image" else payload
+        changed = {
+            key: new.get(key) for key in {**payload, **new} if payload.get(key) != new.get(key)
+        }
+        words = build_document_vector(keyword_texts(new))
+        return Record(record.id, {**names, BM25: words}, changed)
 
-
-def _make_patch(record: Record, embedded: PointVectors | EmbedFailedError) -> Record:
-    names = {} if isinstance(embedded, EmbedFailedError) else embedded
-    words = build_document_vector(keyword_texts(record.payload))
-    return Record(record.id, {**names, BM25: words}, record.payload)
+    def _complete(self, payload: Payload) -> Payload:
+        """Return an image's payload with the date in its name and the signature of its thumbnail,
+        if that is on this machine. A catalog gets the signature when a content changes: see
+        `load_stored`."""
+        new = choose_fields(payload, date_names(payload))
+        if SIGNATURE not in payload:
+            (id,) = make_point_ids(payload["content"])  # those of tenants are masked
+            folder = self._collection.find_thumbnail_dir(payload.get(TENANT_KEY))
+            signature = sign_thumbnail(folder, id)
+            if signature is not None:
+                new[SIGNATURE] = signature
+        return new
 
 
 def _read_cursor(file: Path, wanted: TextIndexing) -> tuple[str | None, int]:

@@ -15,6 +15,7 @@ from indexer.collections.collection import OpenCollection
 from indexer.collections.schema import BM25, LATEST_TEXTS, NAME, TextIndexing
 from indexer.ingest import decode_stage, refresh
 from indexer.ingest.pipeline import ingest
+from indexer.ingest.tagging import tag_points
 from indexer.ingest.thumbnails import thumbnail_path
 from indexer.ingest.time_and_place import TAKEN_FIELDS
 from indexer.ingest.types import IngestOptions
@@ -162,6 +163,23 @@ def test_points_get_the_dates_in_their_names(config, colors, folder, photo, monk
     with OpenCollection.open(config) as collection:
         dates = {r.payload.get("taken") for r in collection.store.scroll(limit=100)[0]}
     assert dates == {None, "2019-07-04T10:15:30"}
+
+
+def test_tags_given_meanwhile_are_kept(settings, colors, folder, monkeypatch):
+    run(settings, colors, folder)
+    signatures = make_outdated(settings)
+    make_patch = refresh.TextRefresh._make_patch
+
+    def tag_first(self, record, embedded):
+        tag_points(self._store, [record.id], add=["holiday"])
+        return make_patch(self, record, embedded)
+
+    monkeypatch.setattr(refresh.TextRefresh, "_make_patch", tag_first)
+    run(settings, colors, folder)
+    with OpenCollection.open(settings) as collection:
+        payloads = {r.id: r.payload for r in collection.store.scroll()[0]}
+    assert {tuple(payload["tags"]) for payload in payloads.values()} == {("holiday",)}
+    assert {id for id, payload in payloads.items() if "signature" in payload} == signatures.keys()
 
 
 def test_a_moved_file_has_its_new_name(settings, colors, folder):
