@@ -3,8 +3,8 @@
 https://arxiv.org/abs/2407.12580.
 
 The prompts are the authors' own, with their misspellings and trailing spaces, as used for the
-paper's figures. An instruction selects another of their prompts: "cirr", or "fashioniq CATEGORY"
-such as "fashioniq dress".
+paper's figures. An instruction selects another of their prompts: "cirr", "fashioniq CATEGORY" such
+as "fashioniq dress", or "sts" for sentences that are compared with each other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ VERSION = 1  # increase when prompts or preprocessing change
 PROMPT_PREFIX = "<|start_header_id|>user<|end_header_id|>\n\n"
 PROMPT_SUFFIX = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
 FASHIONIQ_PREFIX = "fashioniq "
+STS = "sts"
 
 CARDS = (
     make_preset(
@@ -69,10 +70,14 @@ def _render_body(item: Input, instruction: str | None) -> Prompt:
     text = UserText(item.text or "")
     if instruction and instruction.startswith(FASHIONIQ_PREFIX):
         return _render_fashioniq(item, UserText(instruction.removeprefix(FASHIONIQ_PREFIX)))
-    if instruction not in (None, "", "cirr"):
+    if instruction not in (None, "", "cirr", STS):
         raise EmbedderError(
-            f"E5-V has no instruction {instruction!r}; use 'cirr' or 'fashioniq CATEGORY'"
+            f"E5-V has no instruction {instruction!r}; use 'cirr', 'fashioniq CATEGORY' or 'sts'"
         )
+    if instruction == STS:
+        if item.images:
+            raise EmbedderError("E5-V's STS prompt is for texts without images")
+        return [" ", text, "\nSummary above sentence in one word:"]
     if not item.images:
         return [text, "\nSummary above sentence in one word: "]
     if item.text:
@@ -98,3 +103,12 @@ def join_fashioniq_captions(first: str, second: str) -> tuple[str, str]:
     the two inputs are added before normalization."""
     one, two = first.strip(".?, "), second.strip(".?, ")
     return f"{one}, {two}", f"{two}, {one}"
+
+
+def prepare_sts_sentence(sentence: str) -> str:
+    """Change a sentence of an STS set as the authors do before they embed it: it ends with a full
+    stop, and has single quotes alone."""
+    if sentence and sentence[-1] not in ".?\"'":
+        sentence += "."
+    sentence = sentence.replace('"', "'")
+    return sentence[:-1] + "." if sentence.endswith("?") else sentence

@@ -4,6 +4,10 @@ SentEval's folders (https://github.com/facebookresearch/SentEval): STS12-en-test
 STS.input.NAME.txt and STS.gs.NAME.txt, STSBenchmark/sts-test.csv, SICK/SICK_test_annotated.txt; or
 any .tsv or .csv with the columns score, sentence1, sentence2. A set's parts are ranked together
 ("all" in SentEval), and the metric is the unweighted mean of the sets.
+
+Both sentences of a pair are documents: neither asks for the other, so no model's instruction for
+queries belongs there. E5-V's authors change the sentences and the prompt for these sets
+(eval_sts.py of https://github.com/kongds/E5-V).
 """
 
 from __future__ import annotations
@@ -12,10 +16,12 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from embedder.families.e5v import STS as E5V_STS
+from embedder.families.e5v import prepare_sts_sentence
 from finetune.data.pairs import Side
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import SPEARMAN, Benchmark, BenchmarkQuery, DocumentSet
-from finetune.evaluation.benchmarks import BenchmarkFiles, read_lines
+from finetune.evaluation.benchmarks import E5V, BenchmarkFiles, read_lines
 
 URL = "https://github.com/facebookresearch/SentEval"
 COLUMNS = ("score", "sentence1", "sentence2")
@@ -35,14 +41,20 @@ def load(files: BenchmarkFiles) -> Benchmark:
             f"{', '.join(COLUMNS)}; SentEval says where the sets are: {URL}"
         )
     documents = DocumentSet()
+
+    def make_side(sentence: str) -> Side:
+        if files.family != E5V:
+            return Side(text=sentence)
+        return Side(text=prepare_sts_sentence(sentence), instruction=E5V_STS)
+
     queries = [
         BenchmarkQuery(
             id=f"{name} {number}",
-            sides=(Side(text=first),),
+            sides=(make_side(first),),
             relevant={},
             direction="t2t",
             dataset=name,
-            candidates=(documents.add(Side(text=second)),),
+            candidates=(documents.add(make_side(second)),),
             gold=score,
         )
         for name, pairs in sets.items()
@@ -97,6 +109,6 @@ def _read_table(path: Path) -> Iterator[ScoredPair]:
 
 def _parse_scored_pair(score: str, first: str, second: str, path: Path) -> ScoredPair:
     try:
-        return float(score), first.strip(), second.strip()
+        return float(score), " ".join(first.split()), " ".join(second.split())  # as SentEval
     except ValueError:
         raise DataError(f"{path}: {score!r} is not a number") from None

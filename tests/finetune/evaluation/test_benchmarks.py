@@ -12,12 +12,14 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from pyarrow import parquet
 
-from embedder.types import normalize
+from embedder.errors import EmbedderError
+from embedder.types import Input, normalize
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
 from finetune.evaluation.benchmarks.drawn import find_font, render_texts
 from finetune.evaluation.evaluate import evaluate
+from tests.embedders import ColorEmbedder
 
 
 @pytest.fixture
@@ -348,6 +350,44 @@ def test_sts(put, colors):
     )
     assert report.metrics["spearman"].mean == pytest.approx(0.5)
     assert "Spearman" in (put.root / "out" / "report.md").read_text()
+
+
+def test_sts_compares_documents(put):
+    """No instruction for queries comes before a sentence."""
+    roles = set()
+
+    class Recorder(ColorEmbedder):
+        def embed(self, inputs, role, instruction=None):
+            roles.add((role, instruction))
+            return super().embed(inputs, role, instruction)
+
+    put("own.tsv", "score\tsentence1\tsentence2\n1\tred\tgreen\n2\tred\tred\n")
+    evaluate(Recorder(), read("sts", put))
+    assert roles == {("document", None)}
+
+
+def test_sts_of_e5v(put, model):
+    """The sentences and the prompt of the authors' eval_sts.py, and cosines of those."""
+    put("STS12-en-test/STS.input.MSRpar.txt", "Is  it \"red\"?\tIt is red\nblue!\tred 'x'\n")
+    put("STS12-en-test/STS.gs.MSRpar.txt", "5\n1\n")
+    benchmark = read("sts", put, family="e5v")
+    sides = [query.sides[0] for query in benchmark.queries] + list(benchmark.documents)
+    sentences = ["Is it 'red'.", "blue!.", "It is red.", "red 'x'"]
+    assert [(side.text, side.instruction) for side in sides] == [(s, "sts") for s in sentences]
+    e5v = model("e5v")
+    tokenizer = e5v.backbone.prompt_tokenizer._tokenizer
+    for side in sides:
+        prompt = (
+            f"<|start_header_id|>user<|end_header_id|>\n\n {side.text}\nSummary above sentence in "
+            "one word:<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"
+        )
+        ready = e5v.backbone.prepare(side.to_input(), "document", "sts")
+        assert list(ready.ids) == tokenizer.encode(prompt).ids
+    one, two = (e5v.embed([side.to_input()], "document", "sts")[0] for side in (sides[0], sides[2]))
+    result = evaluate(e5v, benchmark).results[0]
+    assert result.scores[0] == pytest.approx(float(one @ two), abs=1e-5)
+    with pytest.raises(EmbedderError, match="STS prompt is for texts"):
+        e5v.embed([Input("red", (Image.new("RGB", (8, 8)),))], "document", "sts")
 
 
 def test_sts_with_too_few_scores(put):

@@ -159,7 +159,7 @@ def test_an_instruction_reaches_the_model(runner, model, url):
     found = runner.hits(path, "a longer dress", *with_instruction)
     assert found["tall.png"] == pytest.approx(float(query @ tall), abs=2e-3)
     wrong = runner("search", "a cat", "--instruction", "do", "--model", url, code=1)
-    assert "use 'cirr' or 'fashioniq CATEGORY'" in wrong
+    assert "use 'cirr', 'fashioniq CATEGORY' or 'sts'" in wrong
 
 
 def test_an_image_that_is_gone_is_added_by_its_vector(runner, url):
