@@ -86,8 +86,9 @@ def describe(name: str, settings: Settings) -> ModelCard:
     return build_card(CARDS, name, checkpoint, settings, version, template=_CARD)
 
 
-def load(name: str, settings: Settings) -> EmbeddingModel:
-    """Load a checkpoint; raises `EmbedderError`."""
+def load(name: str, settings: Settings, recipe: Recipe | None = None) -> EmbeddingModel:
+    """Load a checkpoint, with the recipe that it is to be trained with, if it has none of its own;
+    raises `EmbedderError`."""
     from embedder.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
 
@@ -99,7 +100,7 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
         return load_phi(card, checkpoint, settings, make_prompt_renderer(IMAGE_TOKEN, 1))
     if model_type not in IMAGE_TOKENS:
         raise EmbedderError(f"{name} is a {model_type} model, which VLM2Vec does not support")
-    recipe = detect_recipe(name, checkpoint)
+    recipe = recipe or detect_recipe(name, checkpoint)
     backbone = VisionLanguageBackbone(
         card,
         _load_architecture(model_type, checkpoint, recipe, settings),
@@ -125,6 +126,13 @@ def detect_recipe(name: str, checkpoint: Checkpoint) -> Recipe:
         if model_name.split("/")[1].lower() in searched_names:
             return recipe
     return QWEN_V2
+
+
+def find_recipe(version: int, checkpoint: Checkpoint) -> Recipe:
+    """Return how the authors trained version 1 or 2 from a base model like this checkpoint."""
+    if read_config(checkpoint.folder).get("model_type") == "llava_next":
+        return LLAVA
+    return QWEN_V1 if version == 1 else QWEN_V2
 
 
 def make_prompt_renderer(image_token: str, version: int) -> RenderPrompt:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-PRESETS = "starter-head, e5v, vlm2vec, mme5, e5v-paper, vlm2vec-v2-paper, mme5-paper"
+PRESETS = "starter-head, e5v, vlm2vec, mme5, e5v-paper, "
+PRESETS += "vlm2vec-v1-paper, vlm2vec-v2-paper, mme5-paper"
 
 TRAIN_EXAMPLES = """
 Examples:

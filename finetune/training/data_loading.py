@@ -27,35 +27,61 @@ from finetune.training.presets import HardNegatives
 
 
 class InterleavedBatchSampler(DefaultBatchSampler):
-    """Batches of sub-batches, each from one data set; all rows once an epoch.
+    """Batches of sub-batches, each from one data set.
 
     VLM2Vec-V2 (https://arxiv.org/abs/2507.04590, section 4.2): inputs from one data set are hard
     negatives for each other, and a batch of many sub-batches does not favor one task.
+
+    Without weights, an epoch has all rows once. With weights, the data set of each sub-batch is
+    drawn at random, and one whose rows are used up begins again; an epoch has as many batches.
 
     Processes take batches in turns: with half the size and two of them, a step holds the same rows.
     Only the last batch of an epoch may be shorter; several processes fill it with the first rows.
     """
 
-    def __init__(self, datasets: Sequence[str], size: int, sub_batch: int, seed: int) -> None:
-        """`datasets`: each row's. `sub_batch`: rows of one data set in sequence; 0 mixes them."""
+    def __init__(
+        self,
+        datasets: Sequence[str],
+        size: int,
+        sub_batch: int,
+        seed: int,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """`datasets`: each row's. `sub_batch`: rows of one data set in sequence; 0 mixes them.
+        `weights`: of each data set; they add up to 1."""
         super().__init__(SequentialSampler(datasets), batch_size=size, drop_last=False)
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, dataset in enumerate(datasets):
-            self._rows[dataset if sub_batch else ""].append(row)
+            self._rows[dataset if sub_batch or weights else ""].append(row)
+        self._weights = [weights[dataset] for dataset in self._rows] if weights else []
         self._sub_batch, self._seed, self._count = sub_batch or 1, seed, len(datasets)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self._seed, self.epoch])
-        size = self._sub_batch
-        sub_batches = []
+        order = self._draw_by_weight(rng) if self._weights else self._shuffle_all(rng)
+        for start in range(0, self._count, self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def _shuffle_all(self, rng: np.random.Generator) -> list[int]:
+        size, sub_batches = self._sub_batch, []
         for rows in self._rows.values():
             order = rng.permutation(rows).tolist()
             sub_batches += [order[start : start + size] for start in range(0, len(order), size)]
         rng.shuffle(sub_batches)
         sub_batches.sort(key=lambda rows: len(rows) < size)  # incomplete ones come last
-        order = [row for rows in sub_batches for row in rows]
-        for start in range(0, self._count, self.batch_size):
-            yield order[start : start + self.batch_size]
+        return [row for rows in sub_batches for row in rows]
+
+    def _draw_by_weight(self, rng: np.random.Generator) -> list[int]:
+        datasets, order = list(self._rows.values()), []
+        rest: list[list[int]] = [[] for _ in datasets]
+        for index in rng.choice(len(datasets), size=self._count, p=self._weights):
+            while len(rest[index]) < self._sub_batch:
+                rest[index] += rng.permutation(datasets[index]).tolist()
+            order += rest[index][: self._sub_batch]
+            del rest[index][: self._sub_batch]
+            if len(order) >= self._count:
+                break
+        return order[: self._count]
 
     def __len__(self) -> int:
         return math.ceil(self._count / self.batch_size)

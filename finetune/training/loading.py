@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 import embedder
-from embedder.checkpoint import locate
+from embedder.checkpoint import Checkpoint, locate
 from embedder.errors import EmbedderError
 from embedder.extras import format_pip_install
 from embedder.families import e5v, vlm2vec
+from embedder.families.registry import find_family
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
 from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.backbone import Architecture, Size, VisionLanguageBackbone
@@ -44,6 +45,26 @@ class TextOnlyModel(Architecture):
 
     def count_image_tokens(self, size: Size) -> int:
         raise EmbedderError("this recipe trains on texts alone, without images")
+
+
+def load_base(recipe: Recipe, settings: Settings) -> Any:
+    """Load the recipe's model as it is before training; raises `FinetuneError`, `EmbedderError`."""
+    if not recipe.vlm2vec_version:
+        return embedder.load(recipe.model, settings)
+    family, name = find_family(recipe.model)
+    if family.name != "vlm2vec":
+        raise FinetuneError(
+            f"vlm2vec_version is for VLM2Vec, and {recipe.model} is a {family.name} model; add "
+            "--set vlm2vec_version=0"
+        )
+    family.check_installed()
+    return vlm2vec.load(name, settings, _find_vlm2vec_recipe(recipe, locate(name)))
+
+
+def _find_vlm2vec_recipe(recipe: Recipe, checkpoint: Checkpoint) -> vlm2vec.Recipe:
+    if recipe.vlm2vec_version:
+        return vlm2vec.find_recipe(recipe.vlm2vec_version, checkpoint)
+    return vlm2vec.detect_recipe(recipe.model, checkpoint)
 
 
 def load_trainable(
@@ -82,7 +103,7 @@ def load_trainable(
         "matryoshka": list(recipe.matryoshka),
     }
     if card.family == "vlm2vec":
-        metadata |= asdict(vlm2vec.detect_recipe(recipe.model, checkpoint))
+        metadata |= asdict(_find_vlm2vec_recipe(recipe, checkpoint))
     return LoraAdapter(backbone, body, card.name.removeprefix(prefix), metadata, recipe.lora)
 
 
@@ -93,7 +114,7 @@ def _load_backbone(
     if recipe.text_only:
         backbone: Any = _load_text_only(recipe, card, folder, settings)
     else:
-        backbone = getattr(embedder.load(recipe.model, settings), "backbone", None)
+        backbone = getattr(load_base(recipe, settings), "backbone", None)
     if isinstance(backbone, SentenceTransformerBackbone):
         if recipe.longest:
             raise FinetuneError(f"{card.name} truncates texts itself; leave out --set longest")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ NON_NEGATIVE = (
     "steps",
     "epochs",
     "negatives",
+    "dataset_rows",
     "sub_batch",
     "warmup",
     "decay",
@@ -34,6 +35,7 @@ CHOICES = {
     "schedule": ("linear", "cosine", "constant_with_warmup"),
     "hard_negatives": get_args(HardNegatives),
     "quantize": ("none", "nf4"),
+    "vlm2vec_version": (0, 1, 2),
 }
 
 
@@ -51,14 +53,29 @@ class LoraSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSettings:
+    """What a recipe takes of one data set.
+
+    If any data set has a weight, sub-batches are drawn at random by weight, where one without has
+    1; otherwise every pair is used once an epoch.
+    """
+
+    weight: float = 0.0
+    rows: int = 0  # at most so many, the first ones; 0: the recipe's `dataset_rows`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that decides what a training run makes of its data."""
 
     preset: str = ""
     model: str = "starter"
+    vlm2vec_version: int = 0  # VLM2Vec's prompts and images: 1 or 2; 0: as the model was trained
     dataset_split: str = ""  # of folders with several, such as MMEB-train's; "": the first
     batch: int = 256  # pairs in a step, over all processes
-    sub_batch: int = 0  # pairs of one data set in sequence; 0: mixed
+    sub_batch: float = 0.0  # pairs of one data set in sequence; below 1: a share of batch; 0: mixed
+    dataset_rows: int = 0  # at most so many pairs of each data set, the first ones; 0: all
+    datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)  # by name
     epochs: float = 1.0
     steps: int = 0  # replaces epochs
     rate: float = 2e-5  # the peak learning rate
@@ -81,6 +98,22 @@ class Recipe:
     save_every: int = 200  # steps
     log_every: int = 10  # steps
     lora: LoraSettings = field(default_factory=LoraSettings)
+
+    @property
+    def sub_batch_size(self) -> int:
+        """Pairs of one data set in sequence, over all processes."""
+        return int(self.sub_batch * self.batch if self.sub_batch < 1 else self.sub_batch)
+
+    def limit_rows(self, dataset: str) -> int | None:
+        """Return how many pairs of a data set are used; None for all."""
+        return self.datasets.get(dataset, DatasetSettings()).rows or self.dataset_rows or None
+
+    def weigh_datasets(self, names: Iterable[str]) -> dict[str, float]:
+        """Return the weights of data sets, which add up to 1; empty if none has a weight."""
+        if not any(dataset.weight for dataset in self.datasets.values()):
+            return {}
+        weights = {name: self.datasets.get(name, DatasetSettings()).weight or 1 for name in names}
+        return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
     def to_dict(self) -> dict[str, Any]:
         lora = {**asdict(self.lora), "targets": list(self.lora.targets)}
@@ -137,13 +170,32 @@ def _apply_overrides(settings: Any, overrides: Mapping[str, Any], prefix: str = 
             known = ", ".join(sorted(names))
             raise FinetuneError(f"{prefix}{name} is not a setting of a recipe; known are {known}")
         default = getattr(settings, name)
-        if not isinstance(default, LoraSettings):
+        if isinstance(default, Mapping):
+            changes[name] = _override_datasets(default, value)
+        elif not isinstance(default, LoraSettings):
             changes[name] = _coerce(f"{prefix}{name}", default, value)
         elif isinstance(value, Mapping):
             changes[name] = _apply_overrides(default, value, f"{name}.")
         else:
             raise FinetuneError("lora must hold names and values, such as 'rank: 8'")
     return replace(settings, **changes)
+
+
+def _override_datasets(
+    datasets: Mapping[str, DatasetSettings], overrides: Any
+) -> dict[str, DatasetSettings]:
+    pairs: list[Any] = list(overrides.items()) if isinstance(overrides, Mapping) else [("", None)]
+    if not all(isinstance(name, str) and isinstance(value, Mapping) for name, value in pairs):
+        raise FinetuneError("datasets must hold names and settings, such as 'CIRR: {weight: 0.5}'")
+    return {
+        **datasets,
+        **{
+            name: _apply_overrides(
+                datasets.get(name, DatasetSettings()), value, f"datasets.{name}."
+            )
+            for name, value in pairs
+        },
+    }
 
 
 def _coerce(name: str, default: Any, value: Any) -> Any:
@@ -170,6 +222,7 @@ def _validate(recipe: Recipe) -> None:
     """Raise `FinetuneError` for the first value that is out of range."""
     values = {**asdict(recipe), "lora.rank": recipe.lora.rank}
     batch, sub_batch, dropout = recipe.batch, recipe.sub_batch, recipe.lora.dropout
+    pairs = sub_batch * batch if sub_batch < 1 else sub_batch
     checks = [(values[n] > 0, f"{n} must be above 0, not {values[n]}") for n in POSITIVE]
     checks += [(values[n] >= 0, f"{n} must be 0 or more, not {values[n]}") for n in NON_NEGATIVE]
     checks += [
@@ -182,9 +235,13 @@ def _validate(recipe: Recipe) -> None:
         (bool(recipe.steps or recipe.epochs), "steps or epochs must be above 0"),
         (batch >= 2, "a batch of 1 pair has no negatives; give --batch 2 or more"),
         (
-            not (sub_batch > 0 and batch % sub_batch),
-            f"a batch of {batch} pairs cannot be split into sub-batches of {sub_batch}; choose a "
+            not sub_batch or (pairs == int(pairs) and not batch % int(pairs)),
+            f"a batch of {batch} pairs cannot be split into sub-batches of {pairs:g}; choose a "
             "number that divides it, or --set sub_batch=0",
+        ),
+        (
+            not any(min(dataset.weight, dataset.rows) < 0 for dataset in recipe.datasets.values()),
+            "weight and rows of a data set must be 0 or more",
         ),
         (
             recipe.quantize == "none" or recipe.text_only,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from finetune.evaluation.render import (
 from finetune.evaluation.report import Comparison, EvaluationReport
 from finetune.run_dir import RunDir, describe_files
 from finetune.training.distributed import init_processes, use_local_device
+from finetune.training.loading import load_base
 from finetune.training.presets import Recipe
 from finetune.training.trainer import train
 
@@ -96,11 +97,14 @@ def run_training(
                 "data": describe_files([*data.files, *data.tests], recipe.dataset_split),
                 "languages": sorted(filter(None, languages)),
                 "pairs": len(pairs),
+                "datasets": describe_datasets(pairs, recipe),
             }
             run_dir.start(recipe.to_dict(), metadata)
             for found in metadata["data"]:
                 if found["split"]:
                     progress(f"read of {found['path']}: the split {found['split']}")
+            for line in _format_datasets(metadata["datasets"]):
+                progress(line)
     try:
         steps = train(pairs, recipe, run_dir, settings, progress, content_keys)
     except BaseException as error:
@@ -115,7 +119,7 @@ def run_training(
         (run_dir.folder / "loss.svg").write_text(curve, "utf-8")
         if tests:
             local = use_local_device(settings)
-            comparison = _evaluate_before_after(tests, recipe.model, run_dir, local, progress)
+            comparison = _evaluate_before_after(tests, recipe, run_dir, local, progress)
         card = _render_model_card(run_dir, base, languages, comparison)
         (run_dir.folder / "README.md").write_text(card, "utf-8")
         run_dir.update_metadata({"status": "done"})
@@ -135,7 +139,8 @@ def _load_pairs(
 ) -> tuple[list[Pair], list[Pair], int]:
     """Pairs to train on, pairs to evaluate on, and how many of the first were left out."""
     split = recipe.dataset_split
-    pairs = [pair for path in data.files for pair in read_pairs(path, data.images, split)]
+    found = (pair for path in data.files for pair in read_pairs(path, data.images, split))
+    pairs = limit_rows(found, recipe)
     tests = [pair for path in data.tests for pair in read_pairs(path, data.images, split)]
     if tests:
         remaining = exclude_test_items(pairs, tests, content_keys)
@@ -144,6 +149,44 @@ def _load_pairs(
         halves = hold_out(pairs, data.hold_out, recipe.seed, content_keys)
         return halves.train, halves.test, 0
     return pairs, [], 0
+
+
+def limit_rows(pairs: Iterable[Pair], recipe: Recipe) -> list[Pair]:
+    """Keep the first pairs of each data set, as many as the recipe says, as the authors do."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for pair in pairs:
+        limit = recipe.limit_rows(pair.dataset)
+        if limit is None or counts[pair.dataset] < limit:
+            counts[pair.dataset] += 1
+            kept.append(pair)
+    return kept
+
+
+def describe_datasets(pairs: Sequence[Pair], recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Return the pairs of each data set, and its share of the sub-batches if they are drawn by
+    weight; also of those that the recipe names and the data lacks."""
+    counts = Counter(pair.dataset for pair in pairs)
+    weights = recipe.weigh_datasets(counts)
+    named = dict.fromkeys(recipe.datasets, 0) | counts
+    return {
+        name: {"pairs": count, **({"weight": round(weights[name], 6)} if name in weights else {})}
+        for name, count in sorted(named.items())
+    }
+
+
+def _format_datasets(described: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    found = [
+        f"{name or '(no name)'} {one['pairs']:,}"
+        + (f" ({100 * one['weight']:.1f} %)" if "weight" in one else "")
+        for name, one in described.items()
+        if one["pairs"]
+    ]
+    missing = [name for name, one in described.items() if not one["pairs"]]
+    if len(found) > 1:
+        yield f"pairs of each data set: {', '.join(found)}"
+    if missing:
+        yield f"data sets of the recipe that are not here: {', '.join(missing)}"
 
 
 def exclude_test_items(
@@ -165,7 +208,7 @@ def exclude_test_items(
 
 def _evaluate_before_after(
     tests: Sequence[Pair],
-    base: str,
+    recipe: Recipe,
     run_dir: RunDir,
     settings: Settings,
     progress: Callable[[str], None],
@@ -176,14 +219,15 @@ def _evaluate_before_after(
     write_pairs(path, tests)
     benchmark = benchmark_from_pairs(tests, HELD_OUT, str(path))
 
-    def evaluate_model(name: str) -> EvaluationReport:
-        report = evaluate(embedder.load(name, settings), benchmark, progress=progress)
+    def evaluate_model(load: Callable[[], Any]) -> EvaluationReport:
+        report = evaluate(load(), benchmark, progress=progress)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return report
 
-    before, after = evaluate_model(base), evaluate_model(str(run_dir.folder))
+    before = evaluate_model(lambda: load_base(recipe, settings))
+    after = evaluate_model(lambda: embedder.load(str(run_dir.folder), settings))
     return compare(before, after, run_dir.evaluation / HELD_OUT)
 
 

@@ -130,7 +130,10 @@ class ContrastiveTrainer(SentenceTransformerTrainer):
         size = max(1, min(recipe.batch, len(pairs)) // processes)
         datasets = [pair.dataset for pair in pairs]
         self._trainable = model
-        self._sampler = InterleavedBatchSampler(datasets, size, recipe.sub_batch, recipe.seed)
+        weights = recipe.weigh_datasets(dict.fromkeys(datasets))
+        self._sampler = InterleavedBatchSampler(
+            datasets, size, recipe.sub_batch_size, recipe.seed, weights
+        )
         wrapped = SentenceTransformer(modules=[TrainableModule(model)], device=str(device))
         collator = Collator(
             pairs,

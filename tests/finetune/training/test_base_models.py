@@ -12,7 +12,10 @@ import tiny
 from transformers import AutoModelForImageTextToText
 
 import embedder
+from embedder.families import vlm2vec
 from embedder.types import Input, Settings
+from finetune.errors import FinetuneError
+from finetune.training.loading import load_base, load_trainable
 from finetune.training.presets import resolve_recipe
 
 CPU = Settings(device="cpu")
@@ -60,6 +63,36 @@ def test_e5vs_base_is_of_its_family(llava_llama, checkpoint):
 def test_other_bases_are_of_their_families(checkpoint, preset, family):
     card = embedder.describe_model(str(checkpoint(family)))
     assert card.family == family.partition("-")[0] == preset.partition("-")[0]
+
+
+@pytest.mark.parametrize(("preset", "form"), [("v1", "V1"), ("v2", "V2")])
+def test_the_version_of_the_preset_decides_how_images_are_taken(checkpoint, tmp_path, preset, form):
+    """A base model does not say which version it is to become; the adapter does."""
+    base = {"model": str(checkpoint("vlm2vec-qwen2vl"))}
+    recipe = resolve_recipe({"preset": f"vlm2vec-{preset}-paper"}, base)
+    trainable = load_trainable(recipe, CPU, tmp_path)
+    trainable.save(tmp_path / "adapter")
+    told = json.loads((tmp_path / "adapter" / "polylens.json").read_text())
+    expected = vlm2vec.QWEN_V1 if form == "V1" else vlm2vec.QWEN_V2
+    assert (told["version"], told["square"], tuple(told["pixels"])) == (
+        expected.version,
+        expected.square,
+        expected.pixels,
+    )
+    item = Input(images=(tiny.picture("wide"),))
+    after = embedder.load(str(tmp_path / "adapter"), CPU).backbone.prepare(item, "query", None)
+    for backbone in (trainable.backbone, load_base(recipe, CPU).backbone):
+        assert backbone.prepare(item, "query", None).ids == after.ids
+    side = 1344 if form == "V1" else 180
+    assert after.sizes[0][0] == side
+
+
+def test_only_vlm2vec_has_versions(checkpoint, tmp_path):
+    recipe = resolve_recipe(
+        {"preset": "vlm2vec-v1-paper", "model": str(checkpoint("mme5")), "lora": {"targets": []}}
+    )
+    with pytest.raises(FinetuneError, match="is a mme5 model; add --set vlm2vec_version=0"):
+        load_trainable(recipe, CPU, tmp_path)
 
 
 def test_a_paper_preset_trains_its_base(llava_llama, trained, texts):

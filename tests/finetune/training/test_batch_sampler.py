@@ -53,6 +53,48 @@ def test_sub_batches_differ_in_each_epoch():
     assert first != second
 
 
+def weighted(weights, sub_batch=4, epoch=0, datasets=DATASETS, size=8) -> list[list[int]]:
+    sampler = InterleavedBatchSampler(datasets, size, sub_batch, 0, weights)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_data_sets_are_drawn_by_weight():
+    """The small data set comes as often as its weight says, not as its size; it begins again only
+    when all of its rows were used."""
+    datasets = ["large"] * 1900 + ["small"] * 100
+    made = weighted({"large": 0.25, "small": 0.75}, 4, datasets=datasets)
+    order = [row for batch in made for row in batch]
+    names = [datasets[row] for row in order]
+    pieces = [set(names[start : start + 4]) for start in range(0, 2000, 4)]
+    assert len(order) == 2000 and all(len(piece) == 1 for piece in pieces)
+    assert 0.68 < names.count("small") / 2000 < 0.82
+    small = [row for row in order if datasets[row] == "small"]
+    assert [len(set(small[start : start + 100])) for start in range(0, 1300, 100)] == [100] * 13
+    large = [row for row in order if datasets[row] == "large"]
+    assert len(set(large)) == len(large)
+
+
+def test_weighted_batches_differ_by_epoch_and_repeat():
+    weights = {"a": 0.2, "b": 0.2, "c": 0.6}
+    assert weighted(weights) == weighted(weights)
+    assert weighted(weights, epoch=1) != weighted(weights)
+    assert [len(batch) for batch in weighted(weights)] == [8, 8, 8, 4]
+    alone = weighted({"a": 0.0, "b": 0.0, "c": 1.0})
+    assert {DATASETS[row] for batch in alone for row in batch} == {"c"}
+
+
+def test_processes_share_weighted_batches():
+    """Two processes with half the size hold the same rows in every step."""
+    datasets, weights = DATASETS[:24], {"a": 0.5, "b": 0.5}
+    whole = weighted(weights, datasets=datasets)
+    halves = [
+        list(BatchSamplerShard(InterleavedBatchSampler(datasets, 4, 4, 0, weights), 2, index))
+        for index in (0, 1)
+    ]
+    assert [first + second for first, second in zip(*halves, strict=True)] == whole
+
+
 def test_processes_take_turns():
     """Two processes with batches of half the size hold the same rows in every step."""
     whole = batches(size=8, sub_batch=4, datasets=DATASETS[:24])

@@ -11,6 +11,7 @@ from finetune.cli.train import PRESETS as NAMES_IN_HELP
 from finetune.errors import FinetuneError
 from finetune.training.presets import (
     PRESETS,
+    DatasetSettings,
     LoraSettings,
     parse_setting,
     read_recipe,
@@ -19,21 +20,26 @@ from finetune.training.presets import (
 
 
 def test_presets_hold_the_papers_figures():
-    """E5-V's run.sh and ft_llm.py, VLM2Vec's train_v2-qwen2vl-2B.sh, mmE5's train.sh, and their
-    defaults; E5-V's epochs as its paper says them, 1000 steps of 768 out of 275,601."""
-    names = ("e5v-paper", "vlm2vec-v2-paper", "mme5-paper")
-    e5v, vlm2vec, mme5 = (PRESETS[name] for name in names)
+    """E5-V's run.sh and ft_llm.py, VLM2Vec's train_v2-qwen2vl-2B.sh and for V1 its README, mmE5's
+    train.sh, and their defaults; E5-V's epochs as its paper says them, 1000 steps of 768 out of
+    275,601."""
+    names = ("e5v-paper", "vlm2vec-v1-paper", "vlm2vec-v2-paper", "mme5-paper")
+    e5v, version_1, vlm2vec, mme5 = (PRESETS[name] for name in names)
     attention = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj")
     all_of_mlp = ("gate_proj", "up_proj", "down_proj")
     assert (e5v.batch, e5v.rate, e5v.warmup, e5v.temperature) == (768, 4e-4, 100, 0.05)
     assert round(e5v.epochs * 275_601 / e5v.batch, -1) == 1000
     assert (e5v.longest, e5v.text_only, e5v.quantize) == (32, True, "nf4")
     assert e5v.lora == LoraSettings(rank=64, alpha=16, dropout=0.05)
-    assert (vlm2vec.batch, vlm2vec.sub_batch, vlm2vec.rate) == (1024, 64, 5e-5)
+    assert (vlm2vec.batch, vlm2vec.sub_batch_size, vlm2vec.rate) == (1024, 64 * 8, 5e-5)
     assert (vlm2vec.warmup, vlm2vec.temperature) == (100, 0.02)
     dora = LoraSettings(alpha=64, dropout=0.1, dora=True, gaussian=True, vision=True)
     assert vlm2vec.lora == replace(dora, rank=16, targets=(*attention, *all_of_mlp))
     assert vlm2vec.steps == 5000
+    assert (version_1.batch, version_1.sub_batch, version_1.rate) == (1024, 0, 2e-5)
+    assert (version_1.steps, version_1.warmup, version_1.temperature) == (2000, 200, 0.02)
+    assert version_1.lora == replace(dora, rank=16, targets=(*attention, "down_proj"))
+    assert (version_1.vlm2vec_version, vlm2vec.vlm2vec_version) == (1, 2)
     assert (mme5.epochs, mme5.rate, mme5.warmup, mme5.clip) == (1, 1e-5, 0.05, 5.0)
     assert (mme5.temperature, mme5.negatives) == (0.02, 3)
     assert mme5.lora == replace(dora, rank=8, targets=(*attention, "down_proj"))
@@ -48,6 +54,7 @@ def test_presets_start_from_the_papers_base_or_from_its_result():
     """The base models are those of the authors' scripts; the results have cards."""
     bases = {
         "e5v-paper": "llava-hf/llama3-llava-next-8b-hf",
+        "vlm2vec-v1-paper": "Qwen/Qwen2-VL-2B-Instruct",
         "vlm2vec-v2-paper": "Qwen/Qwen2-VL-2B-Instruct",
         "mme5-paper": "meta-llama/Llama-3.2-11B-Vision",
     }
@@ -59,6 +66,41 @@ def test_presets_start_from_the_papers_base_or_from_its_result():
     for name in ("e5v", "mme5"):
         paper, adapting = PRESETS[f"{name}-paper"], PRESETS[name]
         assert (adapting.lora, adapting.rate) == (paper.lora, paper.rate)
+
+
+def test_data_sets_have_the_papers_weights_and_rows():
+    """Those of VLM2Vec's train_alltasks.yaml that are not videos; V1 takes 100,000 rows of each,
+    mmE5 50,000 of each of MMEB's and all of the synthetic ones."""
+    second, first, mme5 = (
+        PRESETS[f"{name}-paper"] for name in ("vlm2vec-v2", "vlm2vec-v1", "mme5")
+    )
+    images = {name: one for name, one in second.datasets.items() if one.rows}
+    assert len(images) == 20
+    assert sum(one.rows for one in images.values()) == 1_103_000
+    assert sum(one.weight for one in images.values()) == 15
+    assert images["VisDial"] == DatasetSettings(weight=1, rows=130_000)
+    assert images["HatefulMemes"] == DatasetSettings(weight=0.5, rows=10_000)
+    documents = {name: one.weight for name, one in second.datasets.items() if not one.rows}
+    assert documents == {"colpali_train_set": 10, "visrag-indomain": 12}
+    assert second.weigh_datasets(["CIRR", "MSCOCO", "mine"]) == {
+        "CIRR": 0.2,
+        "MSCOCO": 0.4,
+        "mine": 0.4,
+    }
+    assert (first.limit_rows("CIRR"), first.weigh_datasets(["CIRR"])) == (100_000, {})
+    assert len(mme5.datasets) == 24
+    assert (mme5.limit_rows("TAT-DQA"), mme5.limit_rows("Classification")) == (50_000, None)
+    assert mme5.weigh_datasets(["TAT-DQA"]) == {}
+
+
+def test_data_sets_of_ones_own(tmp_path):
+    """From a file and from --set; what is not named has weight 1 and the recipe's limit."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text("preset: vlm2vec\ndatasets: {shop: {weight: 3}, notes: {rows: 5}}\n")
+    sets = [parse_setting("datasets.shop.rows=100"), parse_setting("dataset_rows=7")]
+    recipe = resolve_recipe(read_recipe(file), *sets)
+    assert recipe.weigh_datasets(["shop", "notes"]) == {"shop": 0.75, "notes": 0.25}
+    assert [recipe.limit_rows(name) for name in ("shop", "notes", "other")] == [100, 5, 7]
 
 
 def test_help_names_every_preset():
@@ -80,7 +122,7 @@ def test_the_last_source_wins(tmp_path):
     assert recipe.lora == replace(PRESETS["mme5"].lora, rank=2, dropout=0)
     assert recipe.matryoshka == (64, 128)
     assert recipe.clip == PRESETS["mme5"].clip
-    assert resolve_recipe(read_recipe(file), {"preset": "vlm2vec"}).sub_batch == 64
+    assert resolve_recipe(read_recipe(file), {"preset": "vlm2vec"}).sub_batch_size == 16
 
 
 @pytest.mark.parametrize(
@@ -88,7 +130,7 @@ def test_the_last_source_wins(tmp_path):
     [
         (
             {"preset": "e5v-text"},
-            "unknown preset 'e5v-text'; known are e5v-paper, e5v, vlm2vec-v2-paper, vlm2vec, mme5",
+            "unknown preset 'e5v-text'; known are e5v-paper, e5v, vlm2vec-v1-paper, vlm2vec-",
         ),
         ({"preset": ""}, "name a preset with --preset"),
         ({"batches": 3}, "batches is not a setting of a recipe; known are batch,"),
@@ -117,6 +159,14 @@ def test_the_last_source_wins(tmp_path):
         ({"lora": {"dropout": 1}}, "lora.dropout is a share"),
         ({"steps": 0, "epochs": 0}, "steps or epochs must be above 0"),
         ({"batch": 100, "sub_batch": 64}, "choose a number that divides it"),
+        ({"batch": 100, "sub_batch": 0.3}, "100 pairs cannot be split into sub-batches of 30;"),
+        ({"batch": 10, "sub_batch": 0.25}, "10 pairs cannot be split into sub-batches of 2.5;"),
+        ({"sub_batch": -1}, "sub_batch must be 0 or more"),
+        ({"vlm2vec_version": 3}, "vlm2vec_version must be one of 0, 1, 2, not 3"),
+        ({"datasets": {"a": 3}}, r"such as 'CIRR: \{weight: 0.5\}'"),
+        ({"datasets": ["a"]}, r"such as 'CIRR: \{weight: 0.5\}'"),
+        ({"datasets": {"a": {"size": 3}}}, "datasets.a.size is not a setting .* rows, weight"),
+        ({"datasets": {"a": {"weight": -1}}}, "weight and rows of a data set must be 0 or more"),
         ({"quantize": "nf4"}, "quantize: nf4 is for text_only recipes"),
     ],
 )

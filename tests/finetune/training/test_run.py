@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,31 @@ def test_the_command_adapts_a_vision_language_model(checkpoint, captions, tmp_pa
     assert "<path" in (run / "loss.svg").read_text()
     short = embedder.load(str(run), Settings(device="cpu", dim=8))
     assert short.card.matryoshka == (8, 16) and short.embed([Input("red")], "query").shape == (1, 8)
+
+
+def test_data_sets_are_limited_and_their_weights_recorded(checkpoint, tmp_path):
+    """The first rows of each are used; what is drawn is printed and written down."""
+    for name, count in (("shop", 9), ("notes", 4)):
+        pairs = [Pair(Side(f"{name} {n}"), Side(f"{n}"), item=f"{name}{n}") for n in range(count)]
+        write_pairs(tmp_path / f"{name}.jsonl", [replace(p, dataset=name) for p in pairs])
+    recipe = resolve_recipe(
+        {"preset": "e5v", "model": str(checkpoint("e5v")), "quantize": "none", "batch": 4},
+        {"steps": 2, "warmup": 0, "sub_batch": 0.5},
+        {"datasets": {"shop": {"rows": 6, "weight": 3}, "films": {"weight": 1}}},
+    )
+    files = [tmp_path / f"{name}.jsonl" for name in ("shop", "notes")]
+    run, lines = RunDir(tmp_path / "run"), []
+    done = run_training(TrainingData(files=files, hold_out=0), recipe, run, CPU, lines.append)
+    assert done.pairs == 10
+    assert run.read_metadata()["datasets"] == {
+        "films": {"pairs": 0},
+        "notes": {"pairs": 4, "weight": 0.25},
+        "shop": {"pairs": 6, "weight": 0.75},
+    }
+    assert "pairs of each data set: notes 4 (25.0 %), shop 6 (75.0 %)" in lines
+    assert "data sets of the recipe that are not here: films" in lines
+    saved = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert resolve_recipe(saved) == recipe
 
 
 def test_a_merged_model_gives_the_same_vectors(trained, checkpoint, tmp_path):
