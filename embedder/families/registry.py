@@ -23,6 +23,8 @@ URL_SCHEMES = ("http://", "https://")
 SHORT_NAMES = {
     "siglip2": "google/siglip2-base-patch16-256",
     "siglip2-base": "google/siglip2-base-patch16-256",
+    "gemma2": "google/embeddinggemma-2",
+    "embeddinggemma-2": "google/embeddinggemma-2",
     "qwen3-vl-2b": "Qwen/Qwen3-VL-Embedding-2B",
     "qwen3-vl-embedding-2b": "Qwen/Qwen3-VL-Embedding-2B",
     "qwen3-vl-8b": "Qwen/Qwen3-VL-Embedding-8B",

@@ -21,13 +21,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer as family
+from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomise, write
 
-WORDS = [
-    "a red square on a blue beach at sunset, with two dogs",
-    "the capital of france is paris; represent the user's input.",
-    "retrieve images or text relevant to the user's query. https://example.org/picture.png",
-    "system user assistant make it greener and find the same house",
-]
 QWEN_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
@@ -48,21 +43,6 @@ TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 PIXELS = {"shortest_edge": 4096, "longest_edge": 65536}
-
-
-def write(file: Path, content: object) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content))
-
-
-def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Weights so large that every token changes the vector."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" not in name.lower():
-                weight.normal_(std=0.08)
-    return model.eval()
 
 
 @pytest.fixture(scope="session")
@@ -152,19 +132,6 @@ def qwen(tmp_path_factory) -> Path:
     return modules(folder, "1_Pooling:Pooling", "2_Normalize:Normalize")
 
 
-def modules(folder: Path, *named: str) -> Path:
-    kinds = [("", "Transformer"), *(tuple(name.split(":")) for name in named)]
-    kinds = [(path, f"sentence_transformers.models.{kind}") for path, kind in kinds]
-    entries = [
-        {"idx": i, "name": str(i), "path": path, "type": kind}
-        for i, (path, kind) in enumerate(kinds)
-    ]
-    for path, _ in kinds[1:]:
-        (folder / path).mkdir(exist_ok=True)
-    write(folder / "modules.json", entries)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def siglip(tmp_path_factory) -> Path:
     """A folder laid out as google/siglip2-base-patch16-256: a `siglip` with Gemma's tokenizer."""
@@ -236,15 +203,6 @@ def bert(tmp_path_factory) -> Path:
     return modules(folder, "1_Pooling:Pooling")
 
 
-def collated(backbone, ready):
-    """A batch, as the engine makes it."""
-    return backbone.collate(ready, [backbone.process(one) for one in ready])
-
-
-def loaded(folder: Path, **settings):
-    return family.load(str(folder), Settings(device="cpu", **settings))
-
-
 @pytest.fixture(scope="session")
 def qwen_model(qwen):
     return loaded(qwen)
@@ -275,10 +233,6 @@ CASES = {
     "composed": Input("make it greener", (WIDE,)),
     "several": Input("the same house", (SQUARE, WIDE)),
 }
-
-
-def close(actual, expected) -> None:
-    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 class QwenRecipe:

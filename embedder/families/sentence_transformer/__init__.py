@@ -1,6 +1,7 @@
-"""Everything sentence-transformers 6 loads: SigLIP 2, Qwen3-VL-Embedding, your own, text models.
+"""What sentence-transformers loads: SigLIP 2, Qwen3-VL-Embedding, EmbeddingGemma 2, your own.
 
-Here the JSON files are read; the model itself is in `backbone`. An instruction replaces the
+Here the JSON files are read; the cards of known models are in `presets`, the model itself in
+`backbone`. An instruction replaces the
 prompt of a model with a chat template; dual encoders and text models ignore it.
 
 Qwen3-VL-Embedding: https://github.com/QwenLM/Qwen3-VL-Embedding, https://arxiv.org/abs/2601.04720.
@@ -11,7 +12,6 @@ assistant's turn; the state of the last token. SigLIP 2: https://arxiv.org/abs/2
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,16 @@ from embedder.checkpoint import (
 )
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
+from embedder.families.sentence_transformer.conventions import find_conventions
+from embedder.families.sentence_transformer.presets import CARDS, find_template
 from embedder.families.sentence_transformer.processors import (
+    choose_soft_tokens,
+    read_image_config,
     read_image_side,
     read_max_pixels,
+    read_token_side,
 )
-from embedder.model_card import build_card, make_preset
+from embedder.model_card import build_card
 from embedder.types import MatchHead, ModelCard, Settings
 
 if TYPE_CHECKING:
@@ -40,64 +45,21 @@ DEFAULT_PROMPT = "Represent the user's input."  # what Qwen3-VL-Embedding saves 
 QUERY_PROMPT = "Retrieve images or text relevant to the user's query."  # its README's, for queries
 DEFAULT_DIMS = {"siglip": 768, "siglip2": 768, "clip": 512}  # where config.json leaves them out
 
-# The authors mention over 30 languages without names: large ones of Qwen3's.
-QWEN3_LANGUAGES = (
-    "ar", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja",
-    "ko", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "ur", "vi", "zh",
-)  # fmt: skip
-# WebLI's 109 languages: the 36 of Crossmodal-3600, on which the authors measure.
-XM3600_LANGUAGES = (
-    "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu",
-    "id", "it", "ja", "ko", "mi", "nl", "no", "pl", "pt", "quz", "ro", "ru", "sv", "sw", "te", "th",
-    "tr", "uk", "vi", "zh",
-)  # fmt: skip
-
-_make_preset = partial(make_preset, family="sentence_transformer")
-_make_qwen_preset = partial(
-    _make_preset,
-    languages=QWEN3_LANGUAGES,
-    license="Apache-2.0",
-    image_side=1144,  # 1,280 tokens of 32 x 32 pixels
-)
-_CARD = _make_preset("", dim=0, parameters=0, languages=(), license="see its page")
-CARDS = (
-    _make_preset(
-        "google/siglip2-base-patch16-256",
-        dim=768,
-        parameters=375_000_000,
-        composes=False,
-        languages=XM3600_LANGUAGES,
-        license="Apache-2.0",
-        license_note="reads the first 64 tokens of a text, about 40 words",
-        image_side=256,
-        memory=1_300_000_000,
-    ),
-    _make_qwen_preset(
-        "Qwen/Qwen3-VL-Embedding-2B",
-        dim=2048,
-        parameters=2_130_000_000,
-        matryoshka=(64, 128, 256, 512, 768, 1024, 1536),
-    ),
-    _make_qwen_preset(
-        "Qwen/Qwen3-VL-Embedding-8B",
-        dim=4096,
-        parameters=8_140_000_000,
-        matryoshka=(64, 128, 256, 512, 768, 1024, 1536, 2048, 3072),
-    ),
-)
-
 
 def describe(name: str, settings: Settings) -> ModelCard:
     """Return the card from the JSON files, which may be downloaded; raises `EmbedderError`."""
     checkpoint = locate(name)
     folder = _model_folder(checkpoint)
-    saved = read_optional_config(folder, "preprocessor_config.json")
+    saved = read_image_config(folder)
     image_side, budget = read_image_side(saved), settings.pixel_budget
     if budget and not read_max_pixels(saved):
         raise EmbedderError(
             f"{name} takes every image at one size, so it has no pixel budget; leave it out"
         )
-    template, dim = replace(_CARD, image_side=image_side), _detect_dim(folder, checkpoint)
+    if budget and "max_soft_tokens" in saved:
+        choose_soft_tokens(budget, read_token_side(saved))
+    template = find_template(read_config(checkpoint.folder).get("model_type"))
+    template, dim = replace(template, image_side=image_side), _detect_dim(folder, checkpoint)
     card = build_card(CARDS, name, checkpoint, settings, VERSION, template=template, dim=dim)
     modalities, composes = _detect_modalities(folder, bool(saved))
     return replace(
@@ -146,6 +108,8 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     )
 
     folder, (device, dtype) = _model_folder(checkpoint), select_device(settings)
+    conventions = find_conventions(read_config(folder).get("model_type"))
+    conventions.check_dtype(card.name, dtype)
     check_memory(checkpoint.folder, device, dtype)
     with (
         silence_transformers(),
@@ -157,9 +121,9 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
             str(folder),
             local_files_only=True,
             trust_remote_code=settings.trust_remote_code,
+            config_kwargs=conventions.config_overrides,
             model_kwargs={
                 "dtype": dtype,
-                "attn_implementation": "sdpa",
                 "device_map": str(device),  # directly to a GPU, without a copy in main memory
             },
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
+from embedder.families.sentence_transformer.conventions import find_conventions
 from embedder.families.sentence_transformer.processors import (
     serialize_tokenizer_calls,
     uses_gemma_tokenizer,
@@ -65,6 +66,7 @@ class SentenceTransformerBackbone:
         self._tokenizer = self._transformer_module.tokenizer
         self._special_tokens = tuple(list_special_tokens(self._tokenizer.backend_tokenizer))
         self._has_chat_template = "message" in model.modalities
+        self._conventions = find_conventions(self._transformer_module.config.model_type)
         self._lowercases = uses_gemma_tokenizer(self._transformer_module)
         self._fixed_image_tokens = _count_fixed_image_tokens(self._transformer_module)
         self._prompt_tokens: dict[str | None, int] = {}
@@ -95,9 +97,11 @@ class SentenceTransformerBackbone:
             )
         image_tokens = sum(self._count_image_tokens(image.size) for image in item.images)
         prompt = self.select_prompt(role, instruction)
+        if text is None and not instruction and not self._conventions.prompts_images:
+            prompt = None
         text_tokens = cost = 0
         if text:
-            max_tokens = MAX_INPUT_TOKENS - image_tokens
+            max_tokens = self._max_prompted_tokens(prompt) - image_tokens
             text, text_tokens, cost = self._truncate(self._sanitize(text), max_tokens)
         cost += image_tokens + len(prompt or "") // 4
         return PreparedInput(text, item.images, prompt, cost, text_tokens, image_tokens)
@@ -123,6 +127,13 @@ class SentenceTransformerBackbone:
             self._prompt_tokens[prompt] = count
         return self._prompt_tokens[prompt]
 
+    def _max_prompted_tokens(self, prompt: str | None) -> int:
+        """The most tokens of a text and its images, beside the prompt."""
+        length = self._model.get_max_seq_length() if self._has_chat_template else None
+        if length is None or length > MAX_INPUT_TOKENS:
+            return MAX_INPUT_TOKENS
+        return int(length) - self._count_prompt_tokens(prompt)
+
     @property
     def _max_text_tokens(self) -> int | None:
         """The length to which a model without a chat template pads or cuts its texts."""
@@ -138,9 +149,11 @@ class SentenceTransformerBackbone:
     def select_prompt(self, role: Role, instruction: str | None) -> str | None:
         """Return the prompt before an input, which is a system turn if the model has a chat
         template. An instruction replaces it there; other models know only their own prompts."""
-        if instruction and self._has_chat_template:
+        saved, template = self._model.prompts, self._conventions.query_template
+        if instruction and self._has_chat_template and not template:
             return self._sanitize(_punctuate(instruction))
-        saved = self._model.prompts
+        if instruction and role == "query" and template:
+            return template.format(self._sanitize(instruction.strip()))
         default = saved.get(self._model.default_prompt_name or "", "")
         query_prompt = self._query_prompt if role == "query" else ""
         return saved.get(role) or query_prompt or default or None
@@ -154,9 +167,10 @@ class SentenceTransformerBackbone:
         if not ready.images:
             return []  # texts are faster all at once
         inputs: list[Features] = [{"image": image} for image in ready.images]
-        if self._has_chat_template:  # images before the text, as Qwen3-VL-Embedding's authors do
+        if self._has_chat_template:  # the order of the keys is that of the parts
             text = {} if ready.text is None else {"text": ready.text}
-            inputs = [{"image": list(ready.images), **text}]
+            images = {"image": list(ready.images)}
+            inputs = [text | images if self._conventions.text_first else images | text]
         return [self._model.preprocess([one], prompt=ready.prompt) for one in inputs]
 
     def collate(self, items: Sequence[PreparedInput], processed: Sequence[list[Features]]) -> Batch:
@@ -210,7 +224,11 @@ class SentenceTransformerBackbone:
 
     def _count_image_tokens(self, size: tuple[int, int]) -> int:
         """Count the tokens of an image of `size` (width, height); raises `EmbedderError`."""
-        images = self._transformer_module.processor.image_processor
+        processor = self._transformer_module.processor
+        images = processor.image_processor
+        if hasattr(images, "max_soft_tokens"):
+            counted = processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])
+            return int(counted.num_image_tokens[0]) + 2  # a token before them, and one behind
         if not hasattr(images, "merge_size"):
             return self._fixed_image_tokens
         try:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import read_config, read_optional_config
+from embedder.errors import EmbedderError
 
 if TYPE_CHECKING:
     from sentence_transformers.base.modules import Transformer
 
 VIDEO_PROCESSOR = "video_processor"
+SOFT_TOKENS = (70, 140, 280, 560, 1120)  # of an image, as transformers' Gemma 4 processor allows
 SIGLIP_TYPES = ("siglip", "siglip2")
 _SWAP_LOCK = threading.Lock()
 
@@ -49,11 +51,33 @@ class ImageOnlyAutoProcessor:
         plain = _processor_class(Path(folder))
         if plain is None or VIDEO_PROCESSOR not in plain.get_attributes():
             return auto.from_pretrained(folder, **options)
-        parts = [part for part in plain.get_attributes() if part != VIDEO_PROCESSOR]
-        get_attributes = classmethod(lambda _: list(parts))
-        body = {"get_attributes": get_attributes, "__module__": plain.__module__}
-        image_only: Any = type(plain.__name__, (plain,), body)
-        return image_only.from_pretrained(folder, **options)
+        return _drop_video_part(plain).from_pretrained(folder, **options)
+
+
+def _drop_video_part(plain: Any) -> Any:
+    """Derive a class that neither loads nor keeps a video part from a processor's class, whose own
+    `__init__` may require one (EmbeddingGemma 2)."""
+    from transformers.processing_utils import ProcessorMixin
+
+    mixin: Any = ProcessorMixin
+    parts = [part for part in plain.get_attributes() if part != VIDEO_PROCESSOR]
+
+    def from_args_and_dict(cls: Any, args: Any, saved: Any, /, **options: Any) -> Any:
+        without = {**saved, VIDEO_PROCESSOR: None}
+        return mixin.from_args_and_dict.__func__(cls, args, without, **options)
+
+    def keep_parts(self: Any, *args: Any, **options: Any) -> None:
+        options.pop(VIDEO_PROCESSOR, None)
+        mixin.__init__(self, *args, **options)
+
+    # `plain.__init__` passes what it was given on to the next class, which is this one
+    last = type("WithoutVideo", (mixin,), {"__init__": keep_parts})
+    body = {
+        "get_attributes": classmethod(lambda _: list(parts)),
+        "from_args_and_dict": classmethod(from_args_and_dict),
+        "__module__": plain.__module__,
+    }
+    return type(plain.__name__, (plain, last), body)
 
 
 def _processor_class(folder: Path) -> Any:
@@ -116,7 +140,10 @@ def uses_gemma_tokenizer(transformer: Transformer) -> bool:
 def set_pixel_budget(transformer: Transformer, max_pixels: int) -> None:
     """Limit the pixels per image of a processor without a fixed resolution."""
     images: Any = transformer.processor.image_processor
-    if hasattr(images, "max_num_patches"):
+    if hasattr(images, "max_soft_tokens"):
+        tokens = choose_soft_tokens(max_pixels, images.patch_size * images.pooling_kernel_size)
+        images.max_soft_tokens = images.image_seq_length = tokens
+    elif hasattr(images, "max_num_patches"):
         images.max_num_patches = max(1, max_pixels // images.patch_size**2)
         _set_call_options(transformer, "image", {"max_num_patches": images.max_num_patches})
     else:
@@ -124,13 +151,40 @@ def set_pixel_budget(transformer: Transformer, max_pixels: int) -> None:
         images.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
 
 
+def choose_soft_tokens(max_pixels: int, side: int) -> int:
+    """Return how many tokens, each of `side` x `side` pixels, an image of `max_pixels` has.
+
+    Gemma 4's vision tower was trained for certain numbers of tokens only; raises `EmbedderError`.
+    """
+    fitting = [count for count in SOFT_TOKENS if count * side**2 <= max_pixels]
+    if not fitting:
+        raise EmbedderError(
+            f"this model needs a pixel budget of at least {SOFT_TOKENS[0] * side**2:,} pixels"
+        )
+    return fitting[-1]
+
+
+def read_image_config(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of its image processor, of which there are two layouts: within
+    `processor_config.json`, or in a file of its own; empty if it has none."""
+    nested = read_optional_config(folder, "processor_config.json").get("image_processor")
+    return nested or read_optional_config(folder, "preprocessor_config.json")
+
+
 def read_max_pixels(saved: dict[str, Any]) -> int:
     """Return the maximum of pixels from a preprocessor file; 0 for a fixed resolution."""
+    if "max_soft_tokens" in saved:
+        return int(saved["max_soft_tokens"]) * read_token_side(saved) ** 2
     if "max_num_patches" in saved:
         return int(saved["max_num_patches"]) * int(saved.get("patch_size", 16)) ** 2
     if "merge_size" not in saved:
         return 0
     return int(saved.get("size", {}).get("longest_edge") or saved.get("max_pixels") or 0)
+
+
+def read_token_side(saved: dict[str, Any]) -> int:
+    """Return the side in pixels of what a token of Gemma 4's vision tower shows."""
+    return int(saved.get("patch_size", 16)) * int(saved.get("pooling_kernel_size", 3))
 
 
 def read_image_side(saved: dict[str, Any]) -> int:
