@@ -105,6 +105,26 @@ def siglip2(size: str) -> Json:
     }
 
 
+def gemma2(size: str) -> Json:
+    """EmbeddingGemma 2 without its part for sounds, as it is loaded."""
+    text: Json = {"embedding_dim": 768}  # the others are the defaults of transformers
+    tower = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 16}
+    tower |= {"num_attention_heads": 12, "num_key_value_heads": 12}
+    if size == "small":
+        text |= {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6}
+        text |= {"vocab_size": 1024, "hidden_size_per_layer_input": 128}
+        tower = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4}
+        tower |= {"num_attention_heads": 3, "num_key_value_heads": 3}
+    tower |= {"model_type": "gemma4_vision", "head_dim": 64, "global_head_dim": 64}
+    tower |= {"default_output_length": 280, "pooling_kernel_size": 3, "use_clipped_linears": False}
+    return {
+        "model_type": "embedding_gemma2",
+        "text_config": text,
+        "vision_config": tower,
+        "audio_config": None,
+    }
+
+
 _QWEN3_VISION: dict[str, Json] = {
     "full": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
              "deepstack_visual_indexes": [5, 11, 17]},

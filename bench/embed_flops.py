@@ -54,6 +54,8 @@ def count_flops(built: Built, ready: Any) -> float:
     kind = built.model.config.model_type
     if kind == "siglip":
         return _siglip(built, ready)
+    if kind == "embedding_gemma2":
+        return _gemma(built, ready)
     body = getattr(built.model, "model", built.model)
     length, patches = _count_tokens(built, ready)
     if kind == "mllama":
@@ -156,6 +158,23 @@ def _siglip(built: Built, ready: Any) -> float:
     texts = one(_inner(model.text_model), config.text_config, length) if ready.text else 0.0
     seen = one(_inner(model.vision_model), config.vision_config, patches)
     return texts + len(ready.images) * seen
+
+
+def _gemma(built: Built, ready: Any) -> float:
+    """All tokens attend to all: no text of the corpus is longer than a window."""
+    backbone: Any = built.engine.backbone
+    model, tokens = built.model, backbone.count_tokens(ready)
+    language = model.language_model
+    through = (language.layers, language.ple, language.embedding_projection)
+    width = sum(layer.self_attn.q_proj.out_features for layer in language.layers)
+    cost = Tower(sum(map(count_parameters, through)), width).cost(tokens, tokens**2)
+    vision = model.config.vision_config
+    eyes = Tower.of(model.vision_tower.encoder.layers, _heads_width(vision))
+    for image in ready.images:
+        places = backbone._count_image_tokens(image.size) - 2  # without the marks around them
+        patches = places * vision.pooling_kernel_size**2
+        cost += eyes.cost(patches, patches**2) + 2 * count_parameters(model.embed_vision) * places
+    return cost
 
 
 def _inner(tower: Any) -> Any:

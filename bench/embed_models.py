@@ -21,6 +21,7 @@ import embedder
 from bench import embed_configs
 from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json
 from bench.embed_corpus import SCRIPTS
+from bench.embed_gemma import TOKENS, make_vocabulary, write_gemma_files
 from embedder.engine import Engine
 from embedder.types import Settings
 from embedder.vlm.loading import select_device
@@ -49,8 +50,10 @@ PLANS = {
     "mme5": Plan(embed_configs.mllama, "mme5", {"image_token_id": "<|image|>"}),
     "qwen3-vl-embedding": Plan(embed_configs.qwen3, "vlm2vec-qwen2vl", QWEN, larger=True),
     "siglip2": Plan(embed_configs.siglip2, "", {}),
+    "embeddinggemma2": Plan(embed_configs.gemma2, "", {}),
 }
-BY_SENTENCE_TRANSFORMERS = ("qwen3-vl-embedding", "siglip2")
+BY_SENTENCE_TRANSFORMERS = ("qwen3-vl-embedding", "siglip2", "embeddinggemma2")
+HEADLESS = ("qwen3_vl", "siglip", "embedding_gemma2")  # whose authors run no language head
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def make_random_model(config: Any, device: torch.device, dtype: torch.dtype) -> 
     from transformers import AutoModel, AutoModelForImageTextToText
 
     torch.manual_seed(0)
-    headed = config.model_type not in ("qwen3_vl", "siglip")  # whose authors run no head
+    headed = config.model_type not in HEADLESS
     kind = AutoModelForImageTextToText if headed else AutoModel
     with torch.device(device):
         model = kind.from_config(config, dtype=dtype, attn_implementation="sdpa")
@@ -110,9 +113,18 @@ def make_config(plan: Plan, size: str) -> Any:
     ids = _special_tokens(plan.tokenizer)
     values = plan.config(size)
     named = {name: ids[token] for name, token in plan.tokens.items()}
+    if values["model_type"] == "embedding_gemma2":
+        named = _gemma_ids()
     if values["model_type"] in ("llava_next", "mllama"):  # which call it so when they are made
         named = {"image_token_index": named["image_token_id"]}
     return AutoConfig.for_model(**values, **named)
+
+
+def _gemma_ids() -> dict[str, int]:
+    ids, _ = make_vocabulary()
+    parts = ("image", "video", "audio", "boi", "eoi", "boa")
+    named = {f"{part}_token_id": ids[TOKENS[f"{part}_token"]] for part in parts}
+    return {**named, "eoa_token_index": ids[TOKENS["eoa_token"]]}
 
 
 def _special_tokens(tokenizer: str) -> dict[str, int]:
@@ -127,6 +139,8 @@ def _write(plan: Plan, size: str, config: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if plan.config is embed_configs.siglip2:
         files = _siglip_files(folder)
+    elif plan.config is embed_configs.gemma2:
+        files = write_gemma_files(folder, config.text_config.embedding_dim)
     else:
         files = json.loads((PARITY / f"{plan.tokenizer}.json").read_text("utf-8"))["files"]
         content = (PARITY / f"{plan.tokenizer}.tokenizer.json").read_bytes()

@@ -32,6 +32,7 @@ class ModelCost(NamedTuple):
 
 MODEL_COSTS: Mapping[str, ModelCost] = {
     "google/siglip2-base-patch16-256": ModelCost(0.0459, 0.0110, 8, passage_factor=1.0),
+    "google/embeddinggemma-2": ModelCost(1.07, 0.0062, 34),
     "Qwen/Qwen3-VL-Embedding-2B": ModelCost(6.11, 0.133, 49),
     "Qwen/Qwen3-VL-Embedding-8B": ModelCost(17.0, 0.654, 49),
     "VLM2Vec/VLM2Vec-V2.0": ModelCost(9.84, 0.0474, 40),
