@@ -40,10 +40,16 @@ def check_role(role: str) -> Role:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What one vector is made from: a text, images (upright RGB), or both."""
+    """What one vector is made from: a text, images (upright RGB), or both.
+
+    `prompt` is a row of MMEB (https://huggingface.co/datasets/TIGER-Lab/MMEB-eval) word for word:
+    `<|image_1|>` for its image, instruction, text and line ends. VLM2Vec and mmE5, which are
+    trained on such rows, read it in place of `text` and any instruction; other models ignore it.
+    """
 
     text: str | None = None
     images: tuple[Image, ...] = ()
+    prompt: str | None = None
 
     @property
     def has_text(self) -> bool:
@@ -54,6 +60,11 @@ class Input:
         """Raise `EmbedderError` if there is nothing to embed."""
         if not (self.has_text or self.images):
             raise EmbedderError("an input has neither a text nor an image")
+        marks = self.prompt.count("<|image_1|>") if self.prompt and self.images else 0
+        if self.prompt and self.images and marks != len(self.images):
+            raise EmbedderError(
+                f"a prompt has {marks} times <|image_1|>, and its input {len(self.images)} images"
+            )
 
 
 @dataclass(frozen=True, slots=True)

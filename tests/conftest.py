@@ -178,6 +178,7 @@ def build(family: str, form: str | None, folder: Path) -> Path:
         square = (told["resize"] or [0])[0]
         pixels = [told.get("min_pixels", 0), told.get("max_pixels", 0)]
         ours = {"family": "vlm2vec", "version": int(form[1]), "square": square, "pixels": pixels}
+        ours["prompt_format"] = "readme" if form.endswith("readme") else "mmeb"
         (folder / "polylens.json").write_text(json.dumps(ours))
     return folder
 

@@ -1,7 +1,7 @@
 """mmE5: multilingual and multimodal, trained on synthetic data (https://arxiv.org/abs/2502.08468).
 
 A prompt is `<|image|><|begin_of_text|>{instruction} {text}` and a newline; a document without an
-image is the text alone.
+image is the text alone. A row of MMEB is read word for word (`Input.prompt`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.model_card import build_card, make_preset
 from embedder.types import Input, ModelCard, Role, Settings
-from embedder.vlm.prompts import Prompt, PromptTokenizer, UserText, default_instruction
+from embedder.vlm.prompts import (
+    ROW_IMAGE_TOKEN,
+    Prompt,
+    PromptTokenizer,
+    UserText,
+    default_instruction,
+)
 
 VERSION = 1  # increase when prompts or preprocessing change
 MAX_PROMPT_TOKENS = 256  # tokens of a prompt
@@ -65,8 +71,10 @@ def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Pr
     """Return the prompt for one input. The tokenizer adds its own beginning."""
     if len(item.images) > 1:
         raise EmbedderError("mmE5 takes one image per input")
-    instruction = instruction or default_instruction(item, role)
     start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
+    if item.prompt is not None:  # the authors replace the image token with its newline
+        return [start, UserText(item.prompt.removeprefix(ROW_IMAGE_TOKEN).removeprefix("\n"))]
+    instruction = instruction or default_instruction(item, role)
     text = [UserText(item.text)] if item.text else []
     if not instruction:
         return [start, *text]

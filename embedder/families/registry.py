@@ -76,6 +76,7 @@ FAMILIES = (
     Family("starter", "embedder.families.starter", extra="starter"),
     Family("e5v", "embedder.families.e5v"),
     Family("vlm2vec", "embedder.families.vlm2vec"),
+    Family("vlm2vec-readme", "embedder.families.vlm2vec_readme"),
     Family("mme5", "embedder.families.mme5"),
     Family("sentence_transformer", "embedder.families.sentence_transformer"),
     Family("remote", "embedder.families.remote", extra=None),

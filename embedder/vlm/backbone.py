@@ -117,13 +117,16 @@ class VisionLanguageBackbone:
         expanded: list[int] = []  # each image token as often as its image has tokens
         for token in ids:
             is_image = token == self.architecture.image_token
-            expanded += [token] * (next(token_counts) if is_image else 1)
+            expanded += [token] * (next(token_counts, 1) if is_image else 1)
         return PreparedInput(tuple(expanded), item.images, sizes)
 
     def bucket(self, ready: PreparedInput) -> Bucket:
         architecture, image_count = self.architecture, len(ready.images)
         extra_tokens = image_count * architecture.extra_tokens
-        return Bucket(architecture.batch_key(image_count), len(ready.ids), extra_tokens)
+        key = architecture.batch_key(image_count)
+        if not image_count and architecture.image_token in ready.ids:
+            key = "image token without image"  # in a batch it would get the image of another row
+        return Bucket(key, len(ready.ids), extra_tokens)
 
     def count_tokens(self, ready: PreparedInput) -> int:
         return len(ready.ids)

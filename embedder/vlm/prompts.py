@@ -28,6 +28,7 @@ IMAGE_QUERY = "Find a day-to-day image that looks similar to the provided image.
 COMPOSED_QUERY = "Given an image, find a similar everyday image with the described changes:"
 IMAGE_DOCUMENT = "Represent the given image."
 CAPTIONED_DOCUMENT = "Represent the given image with related text information:"
+ROW_IMAGE_TOKEN = "<|image_1|>"  # in `Input.prompt` and in MMEB's rows
 
 
 @dataclass(frozen=True, slots=True)

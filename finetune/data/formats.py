@@ -6,10 +6,12 @@ of captions has `image, caption`.
 
 MMEB-train (https://huggingface.co/datasets/TIGER-Lab/MMEB-train) has `qry`, `qry_image_path`,
 `pos_text`, `pos_image_path`, `neg_text`, `neg_image_path`; mmE5's rows also have `modality`,
-and lists of negatives that are written as Python does. Our
-own files add `qry_instruction`, `pos_instruction`, `language`, `item` and `dataset`. "" means none.
-MMEB writes instruction and text into one cell: `<|image_1|>\\n{instruction} {text}\\n`. They are
-split here, so that a model family's prompt joins them as its authors did.
+and lists of negatives that are written as Python does. Our own files add `qry_instruction`,
+`pos_instruction`, `qry_prompt`, `pos_prompt`, `neg_prompt`, `language`, `item` and `dataset`. ""
+means none. MMEB writes instruction and text into one cell, `<|image_1|>\\n{instruction} {text}\\n`,
+with spaces and line ends that differ between data sets. The cell is kept word for word as the
+prompt, for the models that are trained on such cells; for others it is split into instruction and
+text.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from math import isnan
 from pathlib import Path
 from typing import Any
 
+from embedder.vlm.prompts import ROW_IMAGE_TOKEN
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
 from indexer.captions.language import parse_language_tag
@@ -47,7 +50,8 @@ LIST_LITERAL = re.compile(rf"\[\s*+(?:{_STRING}\s*+(?:,\s*+{_STRING}\s*+)*+,?\s*
 MAX_LITERAL = 1 << 20  # characters; the longest published list has a few thousand
 MMEB_COLUMNS = {"qry", "qry_image_path", "pos_text", "pos_image_path"}
 IMAGE_TOKEN = re.compile(  # VLM2Vec's for each backbone, and mmE5's
-    r"\A\s*(?:<\|image_\d+\|>|<image>|<\|image_pad\|>|<\|image\|>)\s*(?:<\|begin_of_text\|>\s*)?"
+    r"\A\s*(?:<\|image_\d+\|>|<image>|<\|image_pad\|>|<\|image\|>(?P<mme5><\|begin_of_text\|>)?)"
+    r"(?P<gap>\s*)"
 )
 # of MMEB (https://arxiv.org/abs/2410.05160), without the period or colon that only some rows have
 KNOWN_INSTRUCTIONS = Path(__file__).with_name("mmeb_instructions.txt").read_text("utf-8")
@@ -91,6 +95,12 @@ def parse_row(row: Row, root: Path, dataset: str = "") -> Iterator[Pair]:
 
 def to_row(pair: Pair) -> dict[str, Any]:
     """Convert a pair to a row of our own files, with absolute image paths."""
+    prompts = {
+        "qry_prompt": pair.query.prompt or "",
+        "pos_prompt": pair.positive.prompt or "",
+        "neg_prompt": [side.prompt or "" for side in pair.negatives],
+    }
+    has_prompts = any((pair.query.prompt, pair.positive.prompt, *prompts["neg_prompt"]))
     return {
         "qry": pair.query.text or "",
         "qry_image_path": _absolute_path(pair.query),
@@ -100,6 +110,7 @@ def to_row(pair: Pair) -> dict[str, Any]:
         "pos_instruction": pair.positive.instruction or "",
         "neg_text": [side.text or "" for side in pair.negatives],
         "neg_image_path": [_absolute_path(side) for side in pair.negatives],
+        **(prompts if has_prompts else {}),
         "language": pair.language or "",
         "item": pair.item,
         "dataset": pair.dataset,
@@ -122,6 +133,18 @@ def split_instruction(text: str, *, has_image: bool, is_query: bool) -> tuple[st
     return (text.strip(), "") if has_image else ("", text)
 
 
+def make_prompt(text: str, *, has_image: bool) -> str | None:
+    """Return a cell of MMEB word for word with `<|image_1|>` for its image token.
+
+    None for an image without its token, which is no prompt.
+    """
+    match = IMAGE_TOKEN.match(text)
+    if match is None:
+        return None if has_image or not text.strip() else text
+    gap = "\n" if match["mme5"] else match["gap"]
+    return f"{ROW_IMAGE_TOKEN}{gap}{text[match.end() :]}"
+
+
 def _parse_mmeb(cells: Row, root: Path) -> tuple[Side, Side, tuple[Side, ...]]:
     """Return query, positive and negatives.
 
@@ -133,28 +156,37 @@ def _parse_mmeb(cells: Row, root: Path) -> tuple[Side, Side, tuple[Side, ...]]:
         texts = [_get_text(cells, name) for name in ("qry", "pos_text")]
         mixed = any(IMAGE_TOKEN.match(text) or INSTRUCTION.match(text) for text in texts)
 
-    def make_side(text: str, image: str, instruction: str, *, is_query: bool) -> Side | None:
+    def make_side(
+        text: str, image: str, instruction: str, prompt: str, *, is_query: bool
+    ) -> Side | None:
         if mixed:
-            instruction, text = split_instruction(
-                text, has_image=bool(image.strip()), is_query=is_query
-            )
-        return _make_side(text, image, instruction, root)
+            has_image = bool(image.strip())
+            prompt = make_prompt(text, has_image=has_image) or ""
+            instruction, text = split_instruction(text, has_image=has_image, is_query=is_query)
+            if prompt == text and not is_query:  # a document that is a text has no other prompt
+                prompt = ""
+        side = _make_side(text, image, instruction, root)
+        return replace(side, prompt=_clean_text(prompt)) if side and prompt else side
 
     def parse_side(name: str, text_column: str, prefix: str) -> Side:
         text, image = _get_text(cells, text_column), _get_text(cells, f"{prefix}_image_path")
         instruction = _get_text(cells, f"{prefix}_instruction")
-        side = make_side(text, image, instruction, is_query=prefix == "qry")
+        prompt = _get_text(cells, f"{prefix}_prompt")
+        side = make_side(text, image, instruction, prompt, is_query=prefix == "qry")
         return _require(side, f"{name} ({text_column}, {prefix}_image_path)")
 
     query = parse_side("query", "qry", "qry")
     positive = parse_side("positive", "pos_text", "pos")
     negatives = []
-    for text, image in _iter_mmeb_negatives(cells):
-        negative = make_side(text, image, "", is_query=False)
+    prompts = chain(_get_texts(cells, "neg_prompt"), repeat(""))
+    for (text, image), prompt in zip(_iter_mmeb_negatives(cells), prompts, strict=False):
+        negative = make_side(text, image, "", prompt, is_query=False)
         if negative is not None:
             is_same_kind = bool(negative.image) == bool(positive.image)
             if is_same_kind and not negative.instruction:
-                negative = replace(negative, instruction=positive.instruction)
+                own_prompt = negative.prompt
+                negative = negative.with_instruction_of(positive)
+                negative = replace(negative, prompt=own_prompt or negative.prompt)
             negatives.append(negative)
     return query, positive, tuple(negatives)
 

@@ -318,6 +318,6 @@ class _Miner:
                 break
             if rank >= selection.first_rank and candidate.score <= max_score:
                 seen_items |= items
-                chosen.append(replace(candidate.side, instruction=pair.positive.instruction))
+                chosen.append(candidate.side.with_instruction_of(pair.positive))
         reason = ALL_ABOVE_MAX_SCORE if rank >= selection.first_rank else TOO_FEW_DOCUMENTS
         return tuple(chosen), reason

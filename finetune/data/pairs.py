@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,17 +29,28 @@ class Side:
     """A query or a document: text, the path of an image, or both.
 
     `instruction` tells a model that follows instructions what to look for; None is the model
-    family's own.
+    family's own. `prompt` is the row of MMEB that it is from, word for word (`Input.prompt`).
     """
 
     text: str | None = None
     image: str | None = None
     instruction: str | None = None
+    prompt: str | None = None
 
     @property
     def kind(self) -> str:
         """`t`, `i`, or `it` for an image with text."""
         return "i" * bool(self.image) + "t" * bool(self.text)
+
+    def with_instruction_of(self, document: Side) -> Side:
+        """Return this side as a document that is embedded as `document` is."""
+        alike = self.kind == document.kind == "i"  # another text would need another prompt
+        prompt = document.prompt if alike else None
+        return replace(self, instruction=document.instruction, prompt=prompt)
+
+    def without_instruction(self) -> Side:
+        """Return this side as it is embedded for a model that follows no instructions."""
+        return replace(self, instruction=None, prompt=None)
 
     def to_input(self, shorter_side: int = MAX_SHORTER_SIDE) -> Input:
         """Convert to an embedder's input, with the image opened; raises `DataError`."""
@@ -48,11 +59,12 @@ class Side:
         from indexer.errors import UnusableFileError
 
         if not self.image:
-            return Input(self.text)
+            return Input(self.text, prompt=self.prompt)
         try:
-            return Input(self.text, (decode_image(read_file(self.image), side=shorter_side).image,))
+            image = decode_image(read_file(self.image), side=shorter_side).image
         except UnusableFileError as error:
             raise DataError(f"{self.image} cannot be used: {error}") from error
+        return Input(self.text, (image,), self.prompt)
 
 
 @dataclass(frozen=True, slots=True)

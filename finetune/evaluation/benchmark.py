@@ -131,7 +131,7 @@ def strip_instructions(benchmark: Benchmark) -> Benchmark:
 
 
 def _strip_sides(sides: Iterable[Side]) -> tuple[Side, ...]:
-    return tuple(replace(side, instruction=None) for side in sides)
+    return tuple(side.without_instruction() for side in sides)
 
 
 def compute_digest(benchmark: Benchmark) -> str:
@@ -197,7 +197,7 @@ def benchmark_from_pairs(
 
 def _reverse_pair(pair: Pair) -> Pair:
     """The positive becomes the query; instructions and negatives were for the other direction."""
-    query, positive = (replace(side, instruction=None) for side in (pair.query, pair.positive))
+    query, positive = (side.without_instruction() for side in (pair.query, pair.positive))
     return replace(pair, query=positive, positive=query, negatives=())
 
 
@@ -225,7 +225,7 @@ class _PairBenchmarkBuilder:
         for side in (pair.query, pair.positive, *pair.negatives):
             for (kind, _, language), pool in self._pools.items():
                 if kind == side.kind and language in (None, pair.language):
-                    document = replace(side, instruction=pair.positive.instruction)
+                    document = side.with_instruction_of(pair.positive)
                     pool[self.documents.add(document)] = None
 
     def build_queries(self) -> tuple[BenchmarkQuery, ...]:
@@ -235,9 +235,7 @@ class _PairBenchmarkBuilder:
             for pair in pairs.values():
                 pool = _pool_key(pair, pair.positive)
                 relevant = {i: 1 for i in self._relevant[key] if i in self._pools[pool]}
-                own = self.documents.find(
-                    replace(pair.query, instruction=pair.positive.instruction)
-                )
+                own = self.documents.find(pair.query.with_instruction_of(pair.positive))
                 queries.append(
                     BenchmarkQuery(
                         id=str(len(queries) + 1),

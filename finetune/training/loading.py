@@ -87,8 +87,7 @@ def load_trainable(
         return load_starter_head(recipe.model, settings, cache)
     if card.family not in ("e5v", "vlm2vec", "mme5", "sentence_transformer"):
         raise FinetuneError(f"{card.name} is a {card.family} model, which cannot be trained")
-    prefix = f"{card.family}:"
-    checkpoint = locate(recipe.model.removeprefix(prefix))
+    checkpoint = locate(find_family(recipe.model)[1])
     if checkpoint.adapter is not None:
         raise FinetuneError(
             f"{recipe.model} is an adapter; merge it first (finetune export RUN --out FOLDER), "
@@ -104,7 +103,7 @@ def load_trainable(
     }
     if card.family == "vlm2vec":
         metadata |= asdict(_find_vlm2vec_recipe(recipe, checkpoint))
-    return LoraAdapter(backbone, body, card.name.removeprefix(prefix), metadata, recipe.lora)
+    return LoraAdapter(backbone, body, find_family(card.name)[1], metadata, recipe.lora)
 
 
 def _load_backbone(
@@ -181,6 +180,6 @@ def _truncate_texts(backbone: VisionLanguageBackbone, max_tokens: int) -> None:
 
     def render_truncated(item: Input, role: Role, instruction: str | None) -> Prompt:
         text = tokenizer.truncate_text(item.text, max_tokens) if item.text else item.text
-        return render_prompt(replace(item, text=text), role, instruction)
+        return render_prompt(replace(item, text=text, prompt=None), role, instruction)
 
     backbone.render_prompt = render_truncated

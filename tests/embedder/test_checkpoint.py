@@ -12,7 +12,7 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 import embedder
-from embedder.checkpoint import Checkpoint, compute_digest, detect_family
+from embedder.checkpoint import Checkpoint, compute_digest, compute_fingerprint, detect_family
 from embedder.errors import EmbedderError, UnknownModelError
 from embedder.families import vlm2vec
 from embedder.types import Input, Settings
@@ -84,8 +84,33 @@ def test_the_vlm2vec_recipe_is_detected_from_name_or_metadata(copy, tmp_path):
     metadata = {"family": "vlm2vec", "version": 2, "square": 56, "pixels": [784, 7840]}
     (named / "polylens.json").write_text(json.dumps(metadata))
     recipe = vlm2vec.detect_recipe(str(named), Checkpoint(named))
-    assert recipe == vlm2vec.Recipe(2, 56, (784, 7840))
+    assert recipe == vlm2vec.Recipe(2, 56, (784, 7840), "readme")
     assert embedder.describe_model(str(named), CPU).fingerprint != before
+
+
+def test_vlm2vec_with_the_prompts_of_the_readme(copy):
+    """Its vectors and its fingerprint are those of versions that knew no other prompts, so that
+    their collections and checkpoints go on; with the prompts of the rows, both change."""
+    folder = copy("vlm2vec-qwen2vl", "V2")
+    saved = json.loads((folder / "polylens.json").read_text())
+    del saved["prompt_format"]
+    (folder / "polylens.json").write_text(json.dumps(saved))
+    old = embedder.load(str(folder), CPU)
+    digest = Checkpoint(folder).digest
+    made = "1 Recipe(version=2, square=0, pixels=(3136, 50176))"
+    assert old.card.fingerprint == compute_fingerprint("vlm2vec", made, digest, None, old.card.dim)
+    (folder / "polylens.json").unlink()  # as a checkpoint of the authors
+    new = embedder.load(str(folder), CPU)
+    readme = embedder.load(f"vlm2vec-readme:{folder}", CPU)
+    assert readme.card.name == f"vlm2vec-readme:{folder}"
+    assert embedder.describe_model(readme.card.name, CPU) == readme.card
+    assert new.card.fingerprint != readme.card.fingerprint
+    rows = [one.embed(ITEMS, "document") for one in (old, new, readme)]
+    np.testing.assert_allclose(rows[0], rows[2], atol=1e-6)
+    assert np.abs(rows[1] - rows[2])[1].max() > 1e-3  # the picture's
+    (folder / "polylens.json").write_text(json.dumps({**saved, "prompt_format": "none"}))
+    with pytest.raises(EmbedderError, match="prompt_format is 'none', not 'mmeb' or 'readme'"):
+        embedder.describe_model(str(folder), CPU)
 
 
 def test_the_digest_reads_large_files_in_part(tmp_path):

@@ -99,12 +99,12 @@ def test_vlm2vec_v2_enlarges_very_small_images():
     assert vlm2vec.make_resize_rule(vlm2vec.LLAVA)((20, 33)) == (1344, 1344)
 
 
-def test_qwen_refuses_very_narrow_images(model):
+def test_mllama_refuses_very_narrow_images(model):
     from PIL import Image
 
     narrow = Input(images=(Image.new("RGB", (28 * 201, 28)),))
     with pytest.raises(EmbedderError, match="crop it"):
-        model("vlm2vec-qwen2vl", "V2").embed([narrow], "document")
+        model("mme5").embed([narrow], "document")
 
 
 def test_e5v_joins_a_full_stop_and_a_newline(model):

@@ -102,7 +102,10 @@ def test_the_recipe_comes_from_the_base(make_run, checkpoint):
     run = make_run("vlm2vec-qwen2vl", "V1")
     assert vlm2vec.detect_recipe(str(run), locate(str(run))) == expected
     run = make_run("vlm2vec-qwen2vl", "V1", version=2, square=56, pixels=[784, 7840])
-    assert vlm2vec.detect_recipe(str(run), locate(str(run))) == vlm2vec.Recipe(2, 56, (784, 7840))
+    saved = vlm2vec.Recipe(2, 56, (784, 7840), "readme")  # what did not say was the README's
+    assert vlm2vec.detect_recipe(str(run), locate(str(run))) == saved
+    run = make_run("vlm2vec-qwen2vl", "V1", prompt_format="mmeb", version=2)
+    assert vlm2vec.detect_recipe(str(run), locate(str(run))) == vlm2vec.QWEN_V2
 
 
 def test_the_card_is_that_of_a_known_base(tmp_path):

@@ -5,6 +5,8 @@ Rows `qry_text, qry_img_path, tgt_text[], tgt_img_path[]` and in V2 `qry_inst, t
 https://huggingface.co/datasets/TIGER-Lab/MMEB-eval and ziyjiang/MMEB_Test_Instruct: a folder of
 Parquet files for each data set, or SET.jsonl. The relevant document is the first target of a row,
 whose targets are ranked among themselves, each once. Means over data sets are unweighted.
+
+VLM2Vec and mmE5 read a row word for word, with its line ends; other models, instruction and text.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from finetune.data.formats import split_instruction
+from finetune.data.formats import make_prompt, split_instruction
 from finetune.data.pairs import Side
 from finetune.data.tables import read_rows
 from finetune.errors import DataError
 from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
 from finetune.evaluation.benchmarks import BenchmarkFiles, require_field
+from finetune.evaluation.benchmarks.mmeb_prompts import make_query_prompt, make_target_prompt
 
 URL = "https://huggingface.co/datasets/TIGER-Lab/MMEB-eval"
 METRICS = ("precision@1", "recall@5", "mrr")
@@ -75,9 +78,15 @@ def read_queries(
     shared: dict[tuple[int, ...], tuple[int, ...]] = {}
     numbered = enumerate(((path, row) for path in paths for _, row in read_rows(path)), 1)
     for number, (path, row) in numbered:
-        text, image = (require_field(row, f"qry_{name}", path) for name in ("text", "img_path"))
-        query = _parse_side(row, "qry", text, image, files)
-        targets = [documents.add(side) for side in _parse_targets(row, files, path)]
+        text, image = (
+            str(require_field(row, f"qry_{name}", path) or "") for name in ("text", "img_path")
+        )
+        found = _read_targets(row, path)
+        query = _parse_query(row, text, image, files, dataset, any(image for _, image in found))
+        targets = [
+            documents.add(_parse_target(row, *target, files, dataset, bool(image)))
+            for target in found
+        ]
         if not targets:
             raise DataError(f"{path}, row {number} has no target")
         candidates = tuple(sorted(set(targets)))
@@ -96,26 +105,56 @@ def read_queries(
         )
 
 
-def _parse_targets(row: Mapping[str, Any], files: BenchmarkFiles, path: Path) -> Iterator[Side]:
+def _read_targets(row: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
+    """The text and the image of each target."""
     texts, images = row.get("tgt_text") or [], row.get("tgt_img_path") or []
     if not isinstance(texts, list) or not isinstance(images, list):
         raise DataError(
             f"{path}: tgt_text and tgt_img_path must be lists whose first entry is relevant"
         )
-    for text, image in zip_longest(texts, images, fillvalue=""):
-        yield _parse_side(row, "tgt", text, image, files)
+    pairs = zip_longest(texts, images, fillvalue="")
+    return [(str(text or ""), str(image or "")) for text, image in pairs]
 
 
-def _parse_side(
-    row: Mapping[str, Any], name: str, text: str, image: str, files: BenchmarkFiles
+def _parse_query(
+    row: Mapping[str, Any],
+    text: str,
+    image: str,
+    files: BenchmarkFiles,
+    dataset: str,
+    finds_images: bool,
 ) -> Side:
-    """`<name>_inst` is a column of V2; V1 has the instruction in the text."""
-    instruction, content = split_instruction(
-        f"{row.get(f'{name}_inst') or ''} {text or ''}".strip(),
-        has_image=bool(image),
-        is_query=name == "qry",
-    )
+    """`qry_inst` is a column of V2; V1 has the instruction in the text."""
+    instruction, prompt = row.get("qry_inst"), make_prompt(text, has_image=bool(image))
+    if instruction:
+        prompt = make_query_prompt(
+            dataset, instruction, text, has_image=bool(image), finds_images=finds_images
+        )
+    return _make_side(f"{instruction or ''} {text}", image, prompt, files, is_query=True)
+
+
+def _parse_target(
+    row: Mapping[str, Any],
+    text: str,
+    image: str,
+    files: BenchmarkFiles,
+    dataset: str,
+    query_has_image: bool,
+) -> Side:
+    instruction, prompt = row.get("tgt_inst"), make_prompt(text, has_image=bool(image))
+    if instruction and image:
+        prompt = make_target_prompt(dataset, instruction, text, query_has_image=query_has_image)
+    return _make_side(f"{instruction or ''} {text}", image, prompt, files, is_query=False)
+
+
+def _make_side(
+    text: str, image: str, prompt: str | None, files: BenchmarkFiles, *, is_query: bool
+) -> Side:
+    instruction, content = split_instruction(text.strip(), has_image=bool(image), is_query=is_query)
     path = files.image_path(image, "images", "image-tasks", "MMEB") if image else None
     if not (content or path):  # nothing but an instruction
         instruction, content = "", instruction
-    return Side(content or None, path, files.instruction_for(instruction) if instruction else None)
+    if prompt == content and not is_query:  # a document that is a text has no other prompt
+        prompt = None
+    given = files.instruction_for(instruction) if instruction else None
+    return Side(content or None, path, given, prompt)

@@ -472,7 +472,11 @@ CHANGE = "Given an image, find a similar everyday image with the described chang
 TARGET = "Represent the given image."
 
 
+README = ("find_sentence", "image_wide", "classify_square", "ask_tall", "change_small")
+
+
 def cases_vlm2vec(forms: list[str], image_token: str) -> list[Case]:
+    """With prompts as in MMEB's rows; of those in the README's demos, a few."""
     cases: list[Case] = []
     for form in forms:
         mine = [
@@ -495,6 +499,8 @@ def cases_vlm2vec(forms: list[str], image_token: str) -> list[Case]:
         for name, text in (("wide", "make it a cat."), ("small", "add snow \n and a dog")):
             more = {"instruction": CHANGE, "text": text, "picture": name}
             mine.append(_case(f"change_{name}", "composed", "query", None, **more))
+        if form.endswith("readme"):
+            mine = [case for case in mine if case["name"] in README]
         for case in mine:
             case |= {"name": f"{form.lower()}_{case['name']}", "form": form, "batch": form.lower()}
             case["string"] = _vlm2vec_string(case, image_token)
@@ -503,11 +509,15 @@ def cases_vlm2vec(forms: list[str], image_token: str) -> list[Case]:
 
 
 def _vlm2vec_string(case: Case, image_token: str) -> str:
-    parts = [image_token if case["picture"] else None, case["instruction"], case["text"]]
-    string = " ".join(part for part in parts if part)
-    if case["form"] == "V2" and case["role"] == "query":
-        string = string.replace(" \n", "\n") + "\n"
-    return string
+    string = " ".join(part for part in (case["instruction"], case["text"]) if part)
+    is_query, is_second = case["role"] == "query", case["form"].startswith("V2")
+    if is_second and is_query:
+        string = string.replace(" \n", "\n")
+    if case["form"].endswith("readme"):
+        end = "\n" if is_second and is_query else ""
+        return (f"{image_token} " if case["picture"] else "") + string + end
+    end = "\n" if is_query or case["picture"] else ""
+    return (f"{image_token}\n" if case["picture"] else "") + string + end
 
 
 def cases_mme5() -> list[Case]:
@@ -745,9 +755,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "vlm2vec-qwen2vl": {
         "make": make_qwen2vl,
         "model": "Qwen2VLForConditionalGeneration",
-        "cases": lambda: cases_vlm2vec(["V1", "V2"], "<|image_pad|>"),
+        "cases": lambda: cases_vlm2vec(["V1", "V2", "V1-readme", "V2-readme"], "<|image_pad|>"),
         "encode": encode_qwen2vl,
-        "forms": {"V1": V1, "V2": V2},
+        "forms": {"V1": V1, "V2": V2, "V1-readme": V1, "V2-readme": V2},
     },
     "mme5": {
         "make": make_mme5,
@@ -758,16 +768,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "vlm2vec-llava": {
         "make": make_llava,
         "model": "LlavaNextForConditionalGeneration",
-        "cases": lambda: cases_vlm2vec(["V1"], "<image>"),
+        "cases": lambda: cases_vlm2vec(["V1", "V1-readme"], "<image>"),
         "encode": encode_llava,
-        "forms": {"V1": {"resize": [224, 224]}},
+        "forms": {"V1": {"resize": [224, 224]}, "V1-readme": {"resize": [224, 224]}},
     },
     "vlm2vec-qwen25vl": {
         "make": make_qwen25vl,
         "model": "Qwen2_5_VLForConditionalGeneration",
-        "cases": lambda: cases_vlm2vec(["V2"], "<|image_pad|>"),
+        "cases": lambda: cases_vlm2vec(["V2", "V2-readme"], "<|image_pad|>"),
         "encode": encode_qwen25vl,
-        "forms": {"V2": V2},
+        "forms": {"V2": V2, "V2-readme": V2},
     },
 }
 

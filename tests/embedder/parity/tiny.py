@@ -30,6 +30,7 @@ SIZES = {  # name: (width, height)
     "tiny": (20, 33),  # a side below 28
     "large": (330, 250),
 }
+NARROW = {"narrow": (5700, 28)}  # over 200 times as wide as high
 
 
 def fixture(family: str) -> dict[str, Any]:
@@ -60,8 +61,8 @@ def _weight(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]
 
 
 def picture(name: str) -> Image.Image:
-    """One of SIZES: smooth gradients, a disc, a bar and seeded noise, so that resizing shows."""
-    width, height = SIZES[name]
+    """One of SIZES or NARROW: gradients, a disc, a bar and seeded noise, so that resizing shows."""
+    width, height = (SIZES | NARROW)[name]
     rng = np.random.default_rng([7, zlib.crc32(name.encode())])
     y, x = np.mgrid[0:height, 0:width]
     phase = rng.integers(0, 256, size=3)

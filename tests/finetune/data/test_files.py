@@ -99,6 +99,7 @@ def test_mmeb_rows_from_every_file_format(folder, form):
     assert pair.query == Side(
         image=str(folder / "images/cat.png"),
         instruction="Represent the given image for classification.",
+        prompt=MMEB["qry"],
     )
     assert pair.positive == Side("cat")
     assert pair.negatives == (Side("dog"), Side("cow"))
@@ -129,7 +130,9 @@ def test_a_negative_has_the_instruction_of_a_positive_of_its_kind(folder):
         "neg_image_path": ["images/dog.png", ""],
     }
     (pair,) = read_pairs(table(folder, "set.jsonl", json.dumps(row)))
-    dog = Side(None, seen(folder, "dog").image, "Represent the given image.")
+    dog = Side(
+        None, seen(folder, "dog").image, "Represent the given image.", prompt=row["pos_text"]
+    )
     assert pair.negatives == (dog, Side("a cow"))
     write_pairs(folder / "again.jsonl", [pair])
     assert read_pairs(folder / "again.jsonl") == [pair]

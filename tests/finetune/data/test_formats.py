@@ -1,13 +1,15 @@
-"""MMEB's instructions are split from texts, and a family's prompt joins them again."""
+"""Rows of MMEB: read word for word by the families trained on them, split for others."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from embedder.families import mme5, vlm2vec
 from embedder.types import Input
-from finetune.data.formats import parse_row, split_instruction
+from finetune.data.formats import parse_row, split_instruction, to_row
 
 PICTURE = Image.new("RGB", (8, 8))
 IMAGE = "<|image_1|>\n"
@@ -35,18 +37,12 @@ ROWS = [  # of MMEB-train: qry, whether it has a picture; pos_text, whether it h
 ]
 
 
-def authors_prompt(text: str, has_image: bool, token: str) -> str:
-    """The authors' string: their token in its place and one space behind it (models.md, B)."""
-    words = text.removeprefix(IMAGE).rstrip("\n")
-    return f"{token} {words}" if has_image else words
-
-
 def join_pieces(pieces) -> str:
     return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces)
 
 
 def to_input(side) -> Input:
-    return Input(side.text, (PICTURE,) if side.image else ())
+    return Input(side.text, (PICTURE,) if side.image else (), side.prompt)
 
 
 @pytest.fixture(params=ROWS, ids=lambda row: row[0][:40])
@@ -62,35 +58,73 @@ def row(request, tmp_path):
     return request.param, pair
 
 
-def test_vlm2vec_prompts_equal_the_authors(row):
-    (qry, qry_has_image, pos, pos_has_image), pair = row
-    token = "<|image_pad|>"
-    render = vlm2vec.make_prompt_renderer(token, 1)
+@pytest.mark.parametrize("recipe", [vlm2vec.QWEN_V1, vlm2vec.QWEN_V2])
+def test_vlm2vec_reads_rows_word_for_word(row, recipe):
+    """The authors replace the image token, and nothing else (`data_prepare_v4` of
+    src/data/dataset/mmeb_dataset.py): line ends stay as they are."""
+    (qry, _, pos, _), pair = row
+    render = vlm2vec.make_prompt_renderer("<|image_pad|>", recipe)
     asked = render(to_input(pair.query), "query", pair.query.instruction)
     found = render(to_input(pair.positive), "document", pair.positive.instruction)
-    assert join_pieces(asked) == authors_prompt(qry, qry_has_image, token)
-    assert join_pieces(found) == authors_prompt(pos, pos_has_image, token)
+    assert join_pieces(asked) == qry.replace("<|image_1|>", "<|image_pad|>")
+    assert join_pieces(found) == pos.replace("<|image_1|>", "<|image_pad|>")
 
 
-def test_vlm2vec_2_queries_end_with_a_newline(row):
-    (qry, qry_has_image, _, _), pair = row
-    render = vlm2vec.make_prompt_renderer("<image>", 2)
-    asked = join_pieces(render(to_input(pair.query), "query", pair.query.instruction))
-    assert asked == authors_prompt(qry, qry_has_image, "<image>") + "\n"
-
-
-def test_mme5_prompts_equal_the_authors(row):
+def test_mme5_reads_rows_word_for_word(row):
+    """The authors replace the image token and its newline (`LlamaCollator` of src/collator.py);
+    the processor puts a beginning before a text without one."""
     (qry, qry_has_image, pos, pos_has_image), pair = row
-    asked = join_pieces(mme5.render_prompt(to_input(pair.query), "query", pair.query.instruction))
-    start = "<|image|><|begin_of_text|>" if qry_has_image else "<|begin_of_text|>"
-    assert asked == start + authors_prompt(qry, False, "") + "\n"
-    found = join_pieces(
-        mme5.render_prompt(to_input(pair.positive), "document", pair.positive.instruction)
+    asked = mme5.render_prompt(to_input(pair.query), "query", pair.query.instruction)
+    found = mme5.render_prompt(to_input(pair.positive), "document", pair.positive.instruction)
+    start = {True: "<|image|><|begin_of_text|>", False: "<|begin_of_text|>"}
+    assert join_pieces(asked) == start[qry_has_image] + qry.removeprefix(IMAGE)
+    assert join_pieces(found) == start[pos_has_image] + pos.removeprefix(IMAGE)
+
+
+def test_rows_of_our_own_files_keep_the_words(row, tmp_path):
+    _, pair = row
+    (again,) = parse_row(to_row(pair), tmp_path)
+    assert again == pair
+
+
+def test_typed_text_gets_the_form_of_the_rows():
+    """One newline at the end of queries and images, none after a text to be found."""
+    picture = (PICTURE,)
+    typed = [
+        (Input("a cat"), "query", None, f"{CAPTION} a cat\n"),
+        (Input("a cat \n"), "query", None, f"{CAPTION} a cat\n"),
+        (Input("Q: is it?\n\n"), "query", DIALOGUE, f"{DIALOGUE} Q: is it?\n\n"),
+        (Input("What is it?", picture), "query", QUESTION, f"<I>\n{QUESTION} What is it?\n"),
+        (Input(images=picture), "query", CLASSIFY, f"<I>\n{CLASSIFY}\n"),
+        (Input(images=picture), "document", None, "<I>\nRepresent the given image.\n"),
+        (Input("a cat"), "document", None, "a cat"),
+    ]
+    first, second = (
+        vlm2vec.make_prompt_renderer("<I>", recipe) for recipe in (vlm2vec.QWEN_V1, vlm2vec.QWEN_V2)
     )
-    if pos_has_image:
-        assert found == "<|image|><|begin_of_text|>" + authors_prompt(pos, False, "") + "\n"
-    else:
-        assert found == "<|begin_of_text|>" + pos
+    for item, role, instruction, expected in typed:
+        assert join_pieces(second(item, role, instruction)) == expected
+        if " \n" not in (item.text or ""):  # V1 keeps the blank
+            assert join_pieces(first(item, role, instruction)) == expected
+
+
+def test_the_readme_has_a_blank():
+    recipe = replace(vlm2vec.QWEN_V1, prompt_format="readme")
+    item = Input("What is it?", (PICTURE,))
+    render = vlm2vec.make_prompt_renderer("<I>", recipe)
+    assert join_pieces(render(item, "query", QUESTION)) == f"<I> {QUESTION} What is it?"
+    second = vlm2vec.make_prompt_renderer("<I>", replace(recipe, version=2))
+    assert join_pieces(second(item, "query", QUESTION)) == f"<I> {QUESTION} What is it?\n"
+    assert join_pieces(second(Input(images=(PICTURE,)), "document")) == (
+        "<I> Represent the given image."
+    )
+
+
+def test_a_negative_without_words_is_read_as_the_positive(tmp_path):
+    row = {"qry": f"{CAPTION} a cat\n", "pos_text": TARGET, "pos_image_path": "b.jpg",
+           "neg_text": ["", CROPPED], "neg_image_path": ["c.jpg", "d.jpg"]}  # fmt: skip
+    (pair,) = parse_row(row, tmp_path)
+    assert [side.prompt for side in pair.negatives] == [TARGET, CROPPED]
 
 
 @pytest.mark.parametrize("token", ["<|image_1|>", "<image>", "<|image_pad|>", "<|image|>"])

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from embedder.errors import EmbedderError
 from embedder.types import Input, normalize
 from finetune.errors import DataError, FinetuneError
-from finetune.evaluation.benchmark import sample_queries
+from finetune.evaluation.benchmark import sample_queries, strip_instructions
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
 from finetune.evaluation.benchmarks.drawn import find_font, render_texts
 from finetune.evaluation.evaluate import evaluate
@@ -197,6 +197,7 @@ def test_mmeb(put):
     vqa, blue, red = benchmark.queries
     assert vqa.sides[0].instruction == ASKED
     assert vqa.sides[0].text == "What color is it?"
+    assert vqa.sides[0].prompt == f"<|image_1|>\n{ASKED} What color is it?\n"
     assert ranked(benchmark, vqa) == ["red", "blue", "green"]
     assert relevant_names(benchmark) == {"A-OKVQA 1": ["red"], "MSCOCO 1": ["blue.jpg"],
                                 "MSCOCO 2": ["blue.jpg"]}  # fmt: skip
@@ -205,6 +206,9 @@ def test_mmeb(put):
     assert document.instruction == "Represent the given cropped image of the object"
     assert {side.instruction for q in read("mmeb", put, family="e5v").queries
             for side in q.sides} == {None}  # fmt: skip
+    plain = strip_instructions(benchmark)
+    sides = [*plain.documents, *(side for query in plain.queries for side in query.sides)]
+    assert {(side.instruction, side.prompt) for side in sides} == {(None, None)}
 
 
 def test_mmeb_means_are_over_data_sets(put, colors):

@@ -166,6 +166,7 @@ def test_adapter_metadata(trained, recipe, texts):
         run_recipe.model,
     )
     assert (metadata["languages"], metadata["matryoshka"]) == (["de", "en"], [8, 4])
+    assert metadata["prompt_format"] == "mmeb"
     card = embedder.describe_model(str(run.folder), Settings(dim=8))
     assert (card.dim, card.matryoshka, card.languages) == (8, (4, 8), ("de", "en"))
     short, whole = (
@@ -193,6 +194,17 @@ def test_alpha_scales_what_is_merged(trained, recipe, texts):
         change = after.weight - before.weight
         torch.testing.assert_close(change, alpha / rank * up @ down, rtol=1e-4, atol=1e-6)
         assert change.abs().max() > 1e-4
+
+
+def test_an_adapter_keeps_the_prompts_it_is_trained_with(trained, recipe, texts):
+    run_recipe = recipe("vlm2vec", "vlm2vec-qwen2vl", "V2", steps=1)
+    base = run_recipe.model
+    run = trained(texts[:4], replace(run_recipe, model=f"vlm2vec-readme:{base}"))
+    metadata = json.loads((run.model / "polylens.json").read_text())
+    assert (metadata["prompt_format"], metadata["base"]) == ("readme", base)
+    found = embedder.load(str(run.folder), Settings(device="cpu")).backbone
+    (image, *_) = found.render_prompt(SEEN[0], "document", None)
+    assert image == "<|image_pad|> "
 
 
 def test_truncated_vectors_are_trained(trained, recipe, texts, loaded):
