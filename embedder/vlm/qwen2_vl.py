@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.vlm.backbone import Architecture, Size, too_narrow_error
+from embedder.vlm.backbone import Architecture, Size
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,10 @@ class Qwen2VL(Architecture):
     def __init__(
         self, model: Qwen2VLModel | Qwen2_5_VLModel, folder: Path, min_pixels: int, max_pixels: int
     ) -> None:
-        """Images are resized to between `min_pixels` and `max_pixels`."""
+        """Images are resized to between `min_pixels` and `max_pixels`.
+
+        None may have a side over 200 times the other, or of less than 28 pixels.
+        """
         from transformers import Qwen2VLImageProcessorPil
 
         super().__init__(model, int(model.config.image_token_id))
@@ -44,10 +47,7 @@ class Qwen2VL(Architecture):
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
         factor = self._processor.patch_size * self._processor.merge_size
-        try:
-            height, width = smart_resize(size[1], size[0], factor, *self._pixel_range)
-        except ValueError:
-            raise too_narrow_error(size) from None
+        height, width = smart_resize(size[1], size[0], factor, *self._pixel_range)
         return int(height * width) // factor**2
 
     def preprocess_image(self, image: Image) -> Mapping[str, Any]:
