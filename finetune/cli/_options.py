@@ -30,13 +30,16 @@ DatasetSplit = Annotated[
     ),
 ]
 
+CIRR_TEST = "cirr-test"  # a benchmark without metrics: its targets are not published
+
 BENCHMARK_OPTIONS: dict[str, Any] = {
     "benchmark": Annotated[
         str | None,
         Option(
             metavar="NAME",
             help="PATH is a published dataset: mmeb, xtd, xm3600, flickr30k, coco, "
-            "flickr30k-drawn, coco-drawn, cirr, cirr-subset, fashioniq, sts; or mteb:TASK of mteb.",
+            "flickr30k-drawn, coco-drawn, cirr, cirr-subset, cirr-test, fashioniq, sts; or "
+            "mteb:TASK of mteb.",
         ),
     ],
     "among": Annotated[
@@ -75,6 +78,8 @@ def _check_benchmark_flags(**flags: Any) -> dict[str, Any]:
     is_mteb = (flags["benchmark"] or "").startswith("mteb:")
     if is_mteb and (flags["limit"] or flags["images"] or flags["font"]):
         raise typer.BadParameter("mteb's tasks do not take --limit, --images or --font")
+    if flags["benchmark"] == CIRR_TEST and flags["limit"]:
+        raise typer.BadParameter("CIRR's test server takes the whole test split: no --limit")
     return {**flags, "seed": flags["seed"] or 0}
 
 

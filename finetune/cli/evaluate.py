@@ -23,7 +23,12 @@ from embedder.cli.console import (
 )
 from embedder.families.registry import DEFAULT_MODEL
 from embedder.types import Settings
-from finetune.cli._options import print_location, show_progress, takes_benchmark_flags
+from finetune.cli._options import (
+    CIRR_TEST,
+    print_location,
+    show_progress,
+    takes_benchmark_flags,
+)
 
 if TYPE_CHECKING:
     from finetune.evaluation.report import Comparison, EvaluationReport
@@ -64,9 +69,12 @@ def evaluate(
     """Measure how well a model finds what belongs together, by direction and language."""
     from finetune.evaluation.report import report_to_dict
 
-    with show_progress() as on_progress, drawn_captions_dir(out) as drawn_dir:
+    if benchmark_flags["benchmark"] == CIRR_TEST:
+        _write_cirr_submission(model, settings, path, benchmark_flags, out, as_json=as_json)
+        return
+    with show_progress() as on_progress, extracted_images_dir(out) as extracted_dir:
         report = evaluate_model(
-            model, settings, path, benchmark_flags, drawn_dir, out=out, on_progress=on_progress
+            model, settings, path, benchmark_flags, extracted_dir, out=out, on_progress=on_progress
         )
     if as_json:
         write_json({**report_to_dict(report), "out": str(out) if out else None})
@@ -80,7 +88,7 @@ def evaluate_model(
     settings: Settings,
     path: Path,
     benchmark_flags: dict[str, Any],
-    drawn_dir: Path,
+    extracted_dir: Path,
     *,
     out: Path | None = None,
     on_progress: Callable[[str], None],
@@ -96,7 +104,7 @@ def evaluate_model(
     is_mteb = task.startswith(MTEB_PREFIX)
     if not is_mteb:
         family = describe_model(name, settings).family
-        benchmark = build_benchmark(path, family, drawn_dir, **benchmark_flags)
+        benchmark = build_benchmark(path, family, extracted_dir, **benchmark_flags)
     model = load(name, settings)
     try:
         if not is_mteb:
@@ -113,13 +121,45 @@ def evaluate_model(
         getattr(model, "close", lambda: None)()
 
 
-@contextmanager
-def drawn_captions_dir(out: Path | None) -> Iterator[Path]:
-    """Give the folder for drawn captions; without --out it is temporary."""
-    if out is not None:
-        yield out / "drawn"
+def _write_cirr_submission(
+    name: str,
+    settings: Settings,
+    path: Path,
+    benchmark_flags: dict[str, Any],
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the files for CIRR's test server, which alone knows the targets of the test split."""
+    from embedder import describe_model, load
+    from finetune.evaluation.cirr_submission import SERVER_URL, write_submission
+    from finetune.evaluation.evaluate import build_benchmark
+
+    if out is None:
+        raise typer.BadParameter("cirr-test writes the files for CIRR's test server: name --out")
+    with show_progress() as on_progress:
+        family = describe_model(name, settings).family
+        benchmark = build_benchmark(path, family, out / "images", **benchmark_flags)
+        model = load(name, settings)
+        try:
+            files = write_submission(model, benchmark, out, on_progress)
+        finally:
+            getattr(model, "close", lambda: None)()
+    if as_json:
+        write_json({"files": [str(file) for file in files]})
         return
-    with tempfile.TemporaryDirectory(prefix="polylens-drawn-") as folder:
+    for file in files:
+        print_line(str(file))
+    print_note(f"upload them to {SERVER_URL}, which has the metrics")
+
+
+@contextmanager
+def extracted_images_dir(out: Path | None) -> Iterator[Path]:
+    """Give the folder for drawn captions and images of tables; without --out it is temporary."""
+    if out is not None:
+        yield out / "images"
+        return
+    with tempfile.TemporaryDirectory(prefix="polylens-images-") as folder:
         yield Path(folder)
 
 
@@ -156,16 +196,18 @@ def compare(
         raise typer.BadParameter(
             "mteb gives no results of single queries, which a test needs: evaluate both models"
         )
+    if benchmark_flags["benchmark"] == CIRR_TEST:
+        raise typer.BadParameter("CIRR's test split has no targets: compare on --benchmark cirr")
     if path is None:
         needs_path = ("benchmark", "among", "reverse", "limit", "without_instructions")
         if any(benchmark_flags[name] for name in needs_path):
             raise typer.BadParameter("PATH is missing: what to evaluate the models on")
         first, second = (read_report(Path(os.path.expanduser(name))) for name in (before, after))
     else:
-        with show_progress() as on_progress, drawn_captions_dir(out) as drawn_dir:
+        with show_progress() as on_progress, extracted_images_dir(out) as extracted_dir:
             first, second = (
                 evaluate_model(
-                    name, settings, path, benchmark_flags, drawn_dir, on_progress=on_progress
+                    name, settings, path, benchmark_flags, extracted_dir, on_progress=on_progress
                 )
                 for name in (before, after)
             )

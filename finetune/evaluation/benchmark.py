@@ -62,6 +62,10 @@ class Benchmark:
         for query in self.queries:
             if not query.relevant and query.gold is None:
                 raise DataError(f"{self.source}: query {query.id} has no relevant document")
+        self.validate_images()
+
+    def validate_images(self) -> None:
+        """Raise `DataError` for missing images."""
         query_sides = (side for query in self.queries for side in query.sides)
         paths = {side.image for side in (*query_sides, *self.documents) if side.image}
         missing = sorted(path for path in paths if not Path(path).is_file())

@@ -48,7 +48,7 @@ BLOCK_SIZE = 256  # queries whose metrics are computed together
 def build_benchmark(
     path: Path,
     family: str,
-    drawings_dir: Path,
+    extracted_dir: Path,
     *,
     benchmark: str | None = None,
     among: Path | None = None,
@@ -64,7 +64,7 @@ def build_benchmark(
     Args:
         path: A file of pairs, or the folder of the published set `benchmark`.
         family: The model's.
-        drawings_dir: Where drawn captions are written.
+        extracted_dir: Where drawn captions, and images that tables hold, are written.
         benchmark: The name of a published set.
         among: More pairs, whose sides are documents too.
         reverse: Search in both directions.
@@ -80,7 +80,7 @@ def build_benchmark(
     path = Path(os.path.expanduser(path))
     if benchmark:
         files = BenchmarkFiles(
-            path=path, images=images, family=family, font=font, drawings_dir=drawings_dir
+            path=path, images=images, family=family, font=font, extracted_dir=extracted_dir
         )
         built = load_benchmark(benchmark, files)
     else:

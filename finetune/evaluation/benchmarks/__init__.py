@@ -22,6 +22,7 @@ BENCHMARKS = {
     "coco-drawn": "drawn:coco",
     "cirr": "composed:cirr",
     "cirr-subset": "composed:cirr_subset",
+    "cirr-test": "composed:cirr_test",
     "fashioniq": "composed:fashioniq",
     "sts": "sts:load",
 }
@@ -53,7 +54,7 @@ class BenchmarkFiles:
     images: Path | None = None  # their folder, where they are elsewhere
     family: str = ""  # the model's; the instructions of its authors are used
     font: Path | None = None  # for drawn captions
-    drawings_dir: Path | None = None  # where drawn captions are written
+    extracted_dir: Path | None = None  # where drawn captions and images of tables are written
 
     @property
     def folder(self) -> Path:

@@ -2,8 +2,9 @@
 
 Flickr30K and COCO in Karpathy's splits (https://cs.stanford.edu/people/karpathy/deepimagesent):
 dataset_flickr30k.json and dataset_coco.json: {"images": [{"split", "filename", "filepath" (COCO),
-"sentences": [{"raw"}]}]}. A hit is at least one of an image's captions. A few COCO images have more
-than five captions, of which the first five count.
+"sentences": [{"raw"}]}]}; or the tables of E5-V's authors (image_tables.py). A hit is at least one
+of an image's captions. A few COCO images have more than five captions, of which the first five
+count.
 
 Crossmodal-3600 (https://arxiv.org/abs/2205.12522), captions in 36 languages: captions.jsonl, one
 line for each image: {"image/key", "image/locale", "en": {"caption": [..], ...}, "de": ..}; the
@@ -40,6 +41,7 @@ from finetune.evaluation.benchmarks import (
     read_lines,
     require_field,
 )
+from finetune.evaluation.benchmarks.image_tables import ImageStore, parse_texts, read_table_rows
 
 KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 KARPATHY_FOLDERS = ("flickr30k-images", "flickr30k_images", "images", "Images")
@@ -67,13 +69,14 @@ class CaptionedImage:
 
 def flickr30k(files: BenchmarkFiles) -> Benchmark:
     """1,000 images and 5,000 captions, in both directions; raises `DataError`."""
-    images = _read_karpathy(files, "dataset_flickr30k.json")
+    images = _read_table(files, "flickr30k_test") or _read_karpathy(files, "dataset_flickr30k.json")
     return _both_directions("Flickr30K", files, [images])
 
 
 def coco(files: BenchmarkFiles) -> Benchmark:
     """5,000 images and 25,000 captions, in both directions; raises `DataError`."""
-    return _both_directions("COCO", files, [_read_karpathy(files, "dataset_coco.json")])
+    images = _read_table(files, "coco_test") or _read_karpathy(files, "dataset_coco.json")
+    return _both_directions("COCO", files, [images])
 
 
 def xm3600(files: BenchmarkFiles) -> Benchmark:
@@ -100,6 +103,19 @@ def xtd(files: BenchmarkFiles) -> Benchmark:
     queries = (_read_original_xtd if has_original else _read_xtd_rows)(files, documents)
     metrics = (*RECALL_METRICS, *RANK_METRICS)
     return files.build("XTD-10", "recall@10", metrics, queries, documents)
+
+
+def _read_table(files: BenchmarkFiles, name: str) -> list[CaptionedImage]:
+    """The images of the set `name` of E5-V's authors; none where it is not there."""
+    store = ImageStore(files, name)
+    return [
+        CaptionedImage(
+            store.add(row, "image", f"{number:05}", path),
+            parse_texts(row, "text", path)[:MAX_CAPTIONS],
+            "en",
+        )
+        for number, (path, row) in enumerate(read_table_rows(files, name, KARPATHY_SPLIT))
+    ]
 
 
 def _read_karpathy(files: BenchmarkFiles, name: str) -> list[CaptionedImage]:

@@ -39,11 +39,11 @@ def coco(files: BenchmarkFiles) -> Benchmark:
 
 
 def _draw_captions(benchmark: Benchmark, files: BenchmarkFiles) -> Benchmark:
-    if files.drawings_dir is None:
+    if files.extracted_dir is None:
         raise FinetuneError("drawn captions need a folder for the drawings")
     sides = [*(side for query in benchmark.queries for side in query.sides), *benchmark.documents]
     texts = sorted({side.text for side in sides if side.text})
-    drawings = render_texts(texts, find_font(files.font), files.drawings_dir)
+    drawings = render_texts(texts, find_font(files.font), files.extracted_dir)
     paths = dict(zip(texts, drawings, strict=True))
     instruction = None if files.family == E5V else INSTRUCTION
     queries = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries, strip_instructions
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
 from finetune.evaluation.benchmarks.drawn import find_font, render_texts
+from finetune.evaluation.cirr_submission import write_submission
 from finetune.evaluation.evaluate import evaluate
 from tests.embedders import ColorEmbedder
 
@@ -62,7 +64,7 @@ def test_every_benchmark_names_its_missing_file(put):
     for name in BENCHMARKS:
         with pytest.raises(DataError, match=r"(published at|SentEval says).*https://"):
             load_benchmark(
-                name, BenchmarkFiles(path=put.root / "empty", drawings_dir=put.root / "drawn")
+                name, BenchmarkFiles(path=put.root / "empty", extracted_dir=put.root / "drawn")
             )
     with pytest.raises(FinetuneError, match="known are mmeb, xtd"):
         load_benchmark("mmbe", BenchmarkFiles(path=put.root))
@@ -290,6 +292,142 @@ def test_cirr_with_unknown_images(put):
         read("cirr", put)
 
 
+def cirr_test(put):
+    """Three queries among five images, in one set."""
+    names = {name: f"test1-{n}-0-img1" for n, name in enumerate(CIRR_COLORS)}
+    put("image_splits/split.rc2.test1.json", {n: f"./test1/{n}.png" for n in names.values()})
+    for color, name in names.items():
+        put(f"img_raw/test1/{name}.png", color=color)
+    members = [names[color] for color in ("red", "blue", "green", "black")]
+    put("captions/cap.rc2.test1.json", [
+        {"pairid": 12063 + n, "reference": names["red"], "caption": color,
+         "img_set": {"id": 1, "members": members, "reference_rank": 0}}
+        for n, color in enumerate(("blue", "green", "white"))
+    ])  # fmt: skip
+    return names
+
+
+CIRR_COLORS = ("red", "blue", "green", "black", "white")
+
+
+def test_cirr_submission(put, colors):
+    """What the server takes: version, metric, and names of images for each pair id, the best first
+    and never the reference."""
+    names = cirr_test(put)
+    paths = write_submission(colors, read("cirr-test", put), put.root / "out")
+    recall, subset = (json.loads(path.read_text()) for path in paths)
+    assert [list(one) for one in (recall, subset)] == [
+        ["version", "metric", "12063", "12064", "12065"]
+    ] * 2
+    assert (recall["version"], recall["metric"]) == ("rc2", "recall")
+    assert (subset["version"], subset["metric"]) == ("rc2", "recall_subset")
+    red = Image.new("RGB", (8, 8), "red")
+    queries = [Input(text, (red,)) for text in ("blue", "green", "white")]
+    others = [color for color in CIRR_COLORS if color != "red"]
+    documents = [Input(images=(Image.new("RGB", (8, 8), color),)) for color in others]
+    scores = colors.embed(queries, "query") @ colors.embed(documents, "document").T
+    for pair, row in zip(("12063", "12064", "12065"), scores, strict=True):
+        best = [names[others[index]] for index in np.argsort(-row, kind="stable")]
+        assert recall[pair] == best
+        assert subset[pair] == [name for name in best if name != names["white"]]
+    put("captions/cap.rc2.test1.json", [])
+    with pytest.raises(DataError, match="has no queries"):
+        write_submission(colors, read("cirr-test", put), put.root / "out")
+
+
+def test_cirr_submission_has_the_best_50_and_3(put, colors):
+    names = [f"test1-{n}-0-img1" for n in range(60)]
+    put("image_splits/split.rc2.test1.json", {name: f"./test1/{name}.png" for name in names})
+    for name in names:
+        put(f"img_raw/test1/{name}.png", color="red")
+    put("captions/cap.rc2.test1.json", [
+        {"pairid": 1, "reference": names[0], "caption": "red", "img_set": {"members": names[:6]}},
+    ])  # fmt: skip
+    paths = write_submission(colors, read("cirr-test", put), put.root / "out")
+    recall, subset = (json.loads(path.read_text())["1"] for path in paths)
+    assert (len(recall), len(subset)) == (50, 3)
+    assert names[0] not in {*recall, *subset}
+
+
+def embedded_image(color):
+    data = BytesIO()
+    Image.new("RGB", (32, 24), color).save(data, "PNG")
+    return {"bytes": data.getvalue(), "path": None}
+
+
+def test_flickr30k_and_coco_of_e5vs_authors(put, colors):
+    """Their tables hold the images; the figures are those of Karpathy's layout."""
+    rows = [
+        {"image": embedded_image("red"), "text": [f"red thing {n}" for n in range(6)]},
+        {"image": embedded_image("blue"), "text": ["a blue one "]},
+    ]
+    parquet_file(put, "coco_test/data/test-00000-of-00001.parquet", rows)
+    parquet_file(put, "flickr30k_test/data/test-00000-of-00001.parquet", rows)
+    for name, folder in (("coco", put.root), ("flickr30k", put.root / "flickr30k_test")):
+        files = BenchmarkFiles(path=folder, extracted_dir=put.root / "images")
+        benchmark = load_benchmark(name, files)
+        assert relevant_names(benchmark)["i2t en 1"] == [f"red thing {n}" for n in range(5)]
+        assert relevant_names(benchmark)["i2t en 2"] == ["a blue one "]  # as the authors embed it
+        report = evaluate(colors, benchmark)
+        back = next(group for group in report.groups if group.direction == "i2t")
+        assert back.metrics["hit@1"].mean == 1
+        assert back.metrics["recall@1"].mean == (1 / 5 + 1) / 2
+
+
+def test_cirr_of_e5vs_authors(put, colors):
+    images = [{"id": f"{split}-{color}", "img": embedded_image(color)}
+              for split in ("dev", "test1") for color in CIRR_COLORS]  # fmt: skip
+    parquet_file(put, "cirr_imgs/data/val-00000-of-00001.parquet", images[:5])
+    parquet_file(put, "cirr_imgs/data/test-00000-of-00001.parquet", images[5:])
+    change = {"candidate": embedded_image("red"), "caption": "make it blue"}
+    parquet_file(put, "cirr_val/data/val-00000-of-00001.parquet", [
+        {**change, "candidate_id": "dev-red", "target_id": "dev-blue"},
+    ])  # fmt: skip
+    parquet_file(put, "cirr_test/data/test-00000-of-00001.parquet", [
+        {**change, "candidate_id": "test1-red", "pairid": 12063},
+    ])  # fmt: skip
+    benchmark = read("cirr", put, extracted_dir=put.root / "images")
+    assert relevant_names(benchmark) == {"1": ["dev-blue.png"]}
+    (result,) = evaluate(colors, benchmark).results
+    found = [ref["image"].rpartition("/")[2] for ref in result.found]
+    assert len(found) == 4 and "dev-red.png" not in found
+    with pytest.raises(DataError, match="which six images belong together"):
+        read("cirr-subset", put, extracted_dir=put.root / "images")
+    test = read("cirr-test", put, extracted_dir=put.root / "images")
+    (path,) = write_submission(colors, test, put.root / "out")
+    submission = json.loads(path.read_text())
+    assert submission["metric"] == "recall"
+    assert sorted(submission["12063"]) == [
+        f"test1-{c}" for c in ("black", "blue", "green", "white")
+    ]
+
+
+def test_fashioniq_of_e5vs_authors(put, colors):
+    images, changes = [], []
+    for category in ("dress", "shirt", "toptee"):
+        images += [{"category": category, "id": f"{category}{n}", "img": embedded_image(color)}
+                   for n, color in enumerate(("red", "blue", "green"))]  # fmt: skip
+        changes.append({"category": category, "candidate": embedded_image("red"),
+                        "caption": ["is red.", " and is blue"],
+                        "target_id": f"{category}1"})  # fmt: skip
+    parquet_file(put, "fashioniq_val_imgs/data/val-00000-of-00001.parquet", images)
+    parquet_file(put, "fashioniq_val/data/val-00000-of-00001.parquet", changes)
+    benchmark = read("fashioniq", put, extracted_dir=put.root / "images", family="e5v")
+    assert relevant_names(benchmark)["toptee 1"] == ["toptee1.png"]
+    assert ranked(benchmark, benchmark.queries[1]) == ["shirt0.png", "shirt1.png", "shirt2.png"]
+    sides = benchmark.queries[2].sides
+    assert [side.text for side in sides] == ["is red, and is blue", "and is blue, is red"]
+    assert sides[0].instruction == "fashioniq shirt"
+    plain = read("fashioniq", put, extracted_dir=put.root / "images")
+    assert evaluate(colors, plain).metrics["recall@10"].mean == 1
+
+
+def test_tables_without_images_are_named(put):
+    parquet_file(put, "coco_test/test-00000-of-00001.parquet", [{"image": "x.jpg", "text": ["a"]}])
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet: image of 00000 holds"):
+        read("coco", put, extracted_dir=put.root / "images")
+
+
 def fashioniq(put):
     for category in ("dress", "shirt", "toptee"):
         names = [f"{category}{n}" for n in range(3)]
@@ -425,7 +563,7 @@ def font(tmp_path_factory):
 def test_drawn_captions(put, colors, font):
     karpathy(put, "dataset_flickr30k.json", "flickr30k-images")
     drawn = put.root / "drawn"
-    benchmark = read("flickr30k-drawn", put, drawings_dir=drawn, font=font)
+    benchmark = read("flickr30k-drawn", put, extracted_dir=drawn, font=font)
     assert {q.direction for q in benchmark.queries} == {"i2i"}
     assert {q.dataset for q in benchmark.queries} == {"captions ask", "pictures ask"}
     assert all(side.kind == "i" for side in benchmark.documents)

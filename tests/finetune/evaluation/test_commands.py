@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from finetune.cli import app
@@ -67,6 +68,31 @@ def test_an_error_is_one_line(pairs, tmp_path):
 
     assert "unknown benchmark 'crr'" in failed("evaluate", pairs, "--benchmark", "crr")
     assert "holds no evaluation" in failed("compare", tmp_path, tmp_path)
+
+
+def test_cirr_submission(tmp_path):
+    names = [f"test1-{n}-0-img1" for n in range(3)]
+    for folder in ("captions", "image_splits", "img_raw/test1"):
+        (tmp_path / "cirr" / folder).mkdir(parents=True)
+    for name, color in zip(names, ("red", "green", "blue"), strict=True):
+        Image.new("RGB", (32, 32), color).save(tmp_path / "cirr/img_raw/test1" / f"{name}.png")
+    paths = {name: f"./test1/{name}.png" for name in names}
+    (tmp_path / "cirr/image_splits/split.rc2.test1.json").write_text(json.dumps(paths))
+    change = {"pairid": 7, "reference": names[0], "caption": "green", "img_set": {"members": names}}
+    (tmp_path / "cirr/captions/cap.rc2.test1.json").write_text(json.dumps([change]))
+    words = ("evaluate", tmp_path / "cirr", "--benchmark", "cirr-test")
+    done = run_program("finetune", *words, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    paths = [Path(line) for line in done.stdout.splitlines()]
+    assert [path.name for path in paths] == [
+        "cirr-test-recall.json",
+        "cirr-test-recall-subset.json",
+    ]
+    assert sorted(json.loads(paths[0].read_text())["7"]) == names[1:]
+    assert "upload them to https://" in done.stderr
+    assert run_command(*words).exit_code == 2  # without --out
+    assert run_command(*words, "--out", tmp_path / "out", "--limit", "1").exit_code == 2
+    assert run_command("compare", "starter", "starter", *words[1:]).exit_code == 2
 
 
 def test_limit_counts_queries(pairs):
