@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
 from embedder.errors import EmbedderError
 from indexer.collections import open_backend
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from indexer.collections import CollectionIndex
     from indexer.config import Config
     from indexer.ingest.prune import PruneReport
+    from indexer.search.rerank import HitReranker
     from indexer.search.searcher import Searcher
 
 QueryItem: TypeAlias = "str | Path | Image | Part | Mapping[str, Any]"
@@ -61,6 +62,7 @@ QueryItem: TypeAlias = "str | Path | Image | Part | Mapping[str, Any]"
 the keys `text`, `image` (a path or a PIL image), `id` (of a point of the collection), `weight`."""
 
 MAX_HITS = 10**9  # stores count in 64 bits
+T = TypeVar("T")
 
 FilterValues: TypeAlias = "str | Path | int | float | Sequence[str | Path | int | float]"
 FilterValue: TypeAlias = "FilterValues | Mapping[str, FilterValues] | FieldFilter"
@@ -86,6 +88,7 @@ class Collection:
         self._left_open: list[OpenCollection] = []
         self._searcher: Searcher | None = None
         self._model: tuple[str, Future[Embedder]] | None = None  # (fingerprint, model)
+        self._reranker: tuple[str, HitReranker] | None = None  # (name, reranker)
 
     @classmethod
     def open(
@@ -223,6 +226,7 @@ class Collection:
         min_strength: float = 0.0,
         instruction: str | None = None,
         sort: SortOrder = "strength",
+        rerank: str | bool | None = None,
     ) -> SearchResults:
         """Find images and texts by words in any language, by images, or by both together.
 
@@ -258,6 +262,7 @@ class Collection:
             raise QueryError(f"sort is one of {', '.join(get_args(SortOrder))}, not {sort!r}")
         if sort != "strength" and diversity:
             raise QueryError("hits are sorted, or spread by diversity; leave one of them out")
+        reranker = self._choose_reranker(rerank, is_best_first=sort == "strength" and not diversity)
         items = () if query is None else query if isinstance(query, list | tuple) else (query,)
         parts = tuple(_to_part(item, self.card.image_side) for item in items)
         if any(part.id is None for part in parts):
@@ -275,11 +280,11 @@ class Collection:
         )
         searcher = self._get_searcher()
         try:
-            return searcher.search(request)
+            return self._run_query(searcher, request, reranker)
         except StoreError:
             if not self._reopen_without_names(searcher):
                 raise
-            return self._get_searcher().search(request)
+            return self._run_query(self._get_searcher(), request, reranker)
 
     def similar(self, what: str | Path, **options: Any) -> SearchResults:
         """Find what is like a point (by its id) or like an image or text (by its path).
@@ -374,17 +379,42 @@ class Collection:
         card = self.card
         with self._lock:
             if self._model is None or self._model[0] != card.fingerprint:
-                future: Future[Embedder] = Future()
-
-                def load() -> None:
-                    try:
-                        future.set_result(load_model(self.config, card))
-                    except BaseException as error:
-                        future.set_exception(error)
-
+                future = _load_in_thread(lambda: load_model(self.config, card))
                 self._model = (card.fingerprint, future)
-                threading.Thread(target=load, daemon=True).start()
             return self._model[1]
+
+    def _choose_reranker(
+        self, rerank: str | bool | None, *, is_best_first: bool
+    ) -> HitReranker | None:
+        """The reranker of a search, which loads meanwhile; raises `QueryError`."""
+        if rerank is True and not self.config.reranker:
+            raise QueryError("no reranker is set: name one, or set `reranker` (POLYLENS_RERANKER)")
+        if rerank and not is_best_first:
+            raise QueryError(
+                "a reranker orders the hits; leave it out, or the other order and diversity"
+            )
+        name = rerank if isinstance(rerank, str) else self.config.reranker
+        if rerank is False or not name or not is_best_first:
+            return None
+        with self._lock:
+            if self._reranker is None or self._reranker[0] != name:
+                from indexer.search.rerank import HitReranker, load_configured_reranker
+
+                config, named = self.config, name
+                load = _load_in_thread(lambda: load_configured_reranker(config, named))
+                self._reranker = (name, HitReranker(load.result, config.rerank_depth))
+            return self._reranker[1]
+
+    def _run_query(
+        self, searcher: Searcher, query: Query, reranker: HitReranker | None
+    ) -> SearchResults:
+        if reranker is None:
+            return searcher.search(query)
+        from embedder.images.decode import DecodeLimits
+        from indexer.ingest.originals import OriginalReader
+
+        limits = DecodeLimits(self.config.max_bytes, self.config.max_pixels)
+        return reranker.search(searcher, query, OriginalReader(searcher.collection, limits).read)
 
     def _find_point(self, what: str) -> str | None:
         """The id of the point that `what` names: an id, or the path or content of its file.
@@ -468,6 +498,20 @@ class Collection:
         return records[0].id if records else None
 
 
+def _load_in_thread(load: Callable[[], T]) -> Future[T]:
+    """Load a model while the store opens; the error of one that fails is that of its result."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(load())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
 def _measure_reference(opened: OpenCollection, model: Embedder, report: IngestReport) -> None:
     """Measure what the strength of matches is compared with, if enough has changed."""
     from indexer.search.reference_scores import ReferenceScorer
@@ -512,12 +556,13 @@ def _to_part(item: Any, side: int) -> Part:
             'parts as a list, as in [Path("car.jpg"), "red"]'
         )
     content: Any = given[0]
-    image, label = None, content
+    image, source, label = None, None, content
     if item.image is not None:
         if not isinstance(content, str | Path | Image):
             raise QueryError(f"an image is a path or a PIL image, not {type(content).__name__}")
         label = "image" if isinstance(content, Image) else Path(content).name
         image = read_query_image(content, side)
+        source = item.source or (Path(content) if isinstance(content, str) else content)
     elif not (isinstance(content, str) and content.strip()):
         raise QueryError("the text or the id of a part is a string that is not empty")
     if item.id is not None and not parse_id(item.id):
@@ -531,4 +576,5 @@ def _to_part(item: Any, side: int) -> Part:
             f"the weight of a part is a number from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}, not "
             f"{item.weight!r}"
         )
-    return replace(item, image=image, weight=weight, label=item.label or label)
+    label = item.label or label
+    return replace(item, image=image, source=source, weight=weight, label=label)

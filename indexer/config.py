@@ -300,6 +300,22 @@ class Config:
         default_text="as the collection was ingested last; a new one: yes",
         example="no",
     ).field()
+    reranker: str | None = Setting(
+        "A model that puts the best hits of a search in a better order: a name or a folder.",
+        metavar="NAME|FOLDER",
+        default_text="none",
+        example="qwen3-vl-reranker-2b",
+    ).field()
+    rerank_depth: int = Setting(
+        "How many of the best hits the reranker scores.", parse_int(2, 1000), "N", 50
+    ).field()
+    reranker_pixel_budget: int | None = Setting(
+        "The most pixels of an image that the reranker sees, such as 250k; fewer are faster.",
+        parse_size,
+        "N",
+        default_text="the reranker's",
+        example="250k",
+    ).field()
     runs: str = Setting(
         "The folder of fine-tuning runs, for the Quality page.",
         parse_path,

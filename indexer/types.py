@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Real
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # numpy would double the time in which `indexer status` answers
@@ -71,6 +71,7 @@ class Part:
     id: str | None = None
     weight: float = 1.0  # negative: "not this"
     label: str = ""  # as the user wrote it; shown in the explanation
+    source: Path | Image | None = None  # of `image`, for a reranker that uses more of its pixels
 
 
 MATCH_WORDS = {"strong": 0.97, "likely": 0.8}
@@ -205,12 +206,28 @@ class RemovedByPart:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankExplanation:
+    """What a reranker did with a hit.
+
+    Attributes:
+        place: The place that the search had given it, from 1.
+        score: How well it fits, by the reranker; None where it could read nothing of the hit, which
+            has kept its place.
+    """
+
+    place: int
+    score: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a hit was found, in plain terms; both empty where nothing was looked for."""
+    """Why a hit was found, in plain terms; empty where nothing was looked for. `rerank` is None for
+    a hit that no reranker has seen."""
 
     parts: tuple[PartExplanation, ...] = ()
     removed: tuple[RemovedByPart, ...] = ()
+    rerank: RerankExplanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +261,25 @@ class Hit:
         return paths[0] if paths else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reranking:
+    """What a reranker did with the first hits of a search.
+
+    Attributes:
+        model: Its name.
+        scored: The number of hits that it has put in order.
+        seen: The number of hits that it was given; of the others it could read nothing.
+        took_ms: For reading their images and scoring them, without loading the model.
+        note: Why it has done nothing, if so.
+    """
+
+    model: str
+    scored: int = 0
+    seen: int = 0
+    took_ms: float = 0.0
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResults:
     """A page of hits, best first.
@@ -251,7 +287,8 @@ class SearchResults:
     `matches` says whether some point is likely to be what the query asks for; None where no claim
     can be made. `hint` says which value of the filters no point has. `total` is the number of hits
     on all pages, where they were sorted, and `num_strong` that of the strong ones, where
-    docs/quality.md says how many of these are right: for a few words, with the starter.
+    docs/quality.md says how many of these are right: for a few words, with the starter. `reranking`
+    says what a reranker did, if there was one; its time is not in `took_ms`.
     """
 
     hits: tuple[Hit, ...]
@@ -261,6 +298,7 @@ class SearchResults:
     hint: str = ""
     total: int | None = None
     num_strong: int | None = None
+    reranking: Reranking | None = None
 
     @property
     def num_leading(self) -> int:

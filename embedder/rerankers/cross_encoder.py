@@ -194,7 +194,7 @@ class CrossEncoderPairs:
         images = (*query.images, *candidate.images)
         tokens = sum(map(self._count_image_tokens, images)) + len(self._prompt or "") // 4
         texts = [self._sanitize(item.text or "") for item in (query, candidate)]
-        tokens += sum(len(self._tokenizer.tokenize(text)) for text in texts)
+        tokens += sum(map(self._count_text_tokens, texts))
         if not images:
             limit = self._model.get_max_seq_length()
             tokens = min(tokens, limit or tokens)
@@ -230,6 +230,9 @@ class CrossEncoderPairs:
         from embedder.vlm.prompts import neutralize_special_tokens
 
         return neutralize_special_tokens(text[:MAX_TEXT], self._special_tokens)
+
+    def _count_text_tokens(self, text: str) -> int:
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _count_image_tokens(self, image: Image) -> int:
         """Raises `ValueError` for an image that is too narrow."""

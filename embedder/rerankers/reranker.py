@@ -86,17 +86,7 @@ class Reranker:
         Raises:
             EmbedderError: The model cannot read the query, or has too little memory.
         """
-        query.validate()
-        if query.images and not self.card.reads_images:
-            raise EmbedderError(
-                f"{self.card.name} reads only texts, and the query has an image; choose a reranker "
-                "that reads images, such as qwen3-vl-reranker-2b"
-            )
-        if not all(map(self.model.can_read, query.images)):
-            raise EmbedderError(
-                f"{self.card.name} cannot read the image of the query: one side is over 200 times "
-                "the other; crop it"
-            )
+        self.check_query(query)
         readable = [self._keep_readable(candidate) for candidate in candidates]
         rows = [row for row, one in enumerate(readable) if one.has_text or one.images]
         scores = np.full(len(candidates), np.nan, dtype=np.float32)
@@ -109,6 +99,20 @@ class Reranker:
                 )
             scores[rows] = computed
         return scores
+
+    def check_query(self, query: Input) -> None:
+        """Raise `EmbedderError` for a query that the model cannot read."""
+        query.validate()
+        if query.images and not self.card.reads_images:
+            raise EmbedderError(
+                f"{self.card.name} reads only texts, and the query has an image; choose a reranker "
+                "that reads images, such as qwen3-vl-reranker-2b"
+            )
+        if not all(map(self.model.can_read, query.images)):
+            raise EmbedderError(
+                f"{self.card.name} cannot read the image of the query: one side is over 200 times "
+                "the other; crop it"
+            )
 
     def _keep_readable(self, candidate: Input) -> Input:
         images = candidate.images if self.card.reads_images else ()

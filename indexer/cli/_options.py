@@ -26,6 +26,7 @@ SHARED = ("store", "collection", "tenant", "model", "allow_model_hosts")
 READING = ("max_bytes", "max_pixels", "batch", "workers")
 EMBEDDING = ("device", "dim", "pixel_budget", "trust_remote_code")
 LAYOUT = ("profile", "shards", "replicas")
+RERANKING = ("rerank_depth", "reranker_pixel_budget")
 
 
 def complete_collection(context: typer.Context, incomplete: str) -> list[str]:

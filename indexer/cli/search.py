@@ -28,7 +28,7 @@ from indexer.config import Config
 from indexer.types import SortOrder
 
 if TYPE_CHECKING:
-    from indexer.types import Hit, Part, QueryTerm, SearchResults
+    from indexer.types import Hit, Part, QueryTerm, Reranking, SearchResults
 
 app = typer.Typer()
 
@@ -56,6 +56,7 @@ Examples:
   indexer search castle -"old people" "blue sky"^2
   indexer search photo.jpg but at night --where year=2020..
   indexer search beach --sort newest --where taken=2019-07..2019-08
+  indexer search a dog on a red sofa --rerank qwen3-vl-reranker-2b
   indexer search -- -v              a word that is spelled like an option
   echo "a quiet forest" | indexer search -
 
@@ -135,6 +136,16 @@ def _build_page_options(
             "Of a query, this sorts the hits that are likely right, or that stand out.",
         ),
     ] = "strength",
+    rerank: Annotated[
+        str | None,
+        Option(
+            metavar="NAME|FOLDER",
+            help="A model that reads the query with each of the best hits, and orders them.",
+        ),
+    ] = None,
+    no_rerank: Annotated[
+        bool, Option("--no-rerank", help="Do without the reranker of the settings.")
+    ] = False,
 ) -> dict[str, Any]:
     from indexer.search.filter_syntax import parse_filters
 
@@ -146,11 +157,12 @@ def _build_page_options(
         "group_duplicates": fold,
         "min_strength": min_strength,
         "sort": sort,
+        "rerank": False if no_rerank else rerank,
     }
 
 
 @app.command(cls=SignedArgumentsCommand, epilog=SEARCH_EXAMPLES)
-@_options.takes_config(*_options.SHARED)
+@_options.takes_config(*_options.SHARED, *_options.RERANKING)
 @takes_page_options
 def search(
     config: Config,
@@ -205,7 +217,7 @@ def search(
 
 
 @app.command(cls=SignedArgumentsCommand, epilog=SIMILAR_EXAMPLES)
-@_options.takes_config(*_options.SHARED)
+@_options.takes_config(*_options.SHARED, *_options.RERANKING)
 @takes_page_options
 def similar(
     config: Config,
@@ -243,12 +255,47 @@ def print_results(
     A table on a terminal; elsewhere a line per hit: its score, or the date that it is sorted by;
     its path and its caption, between tabs.
     """
-    from indexer.search.explanation import format_removed
     from indexer.search.query_syntax import format_terms
 
     if as_json:
         write_json(results_to_json(terms, page, results))
         return
+    _print_notes(terms, page, results)
+    # a reranker may put weak hits alone on a page
+    has_tail = results.matches and (results.num_leading or not results.reranking)
+    if not sys.stdout.isatty():
+        for hit in results.hits:
+            measure = _format_date(hit, page["sort"])
+            if measure is None:
+                measure = str(hit.score) if terms else ""  # no query, no score
+            print_row((measure, _format_path(hit), _format_caption(hit)))
+        if results.reranking and results.reranking.scored:
+            print_note(f"Of these hits, {_describe_reranking(results.reranking)}.")
+        if has_tail and (num_weak := len(results) - results.num_leading):
+            print_note(
+                f"The last {num_weak} are less likely."
+                if num_weak > 1
+                else "The last one is less likely."
+            )
+        return
+    first_weak = page["offset"] + results.num_leading + 1 if has_tail else 0
+    _print_table(results, page["offset"], page["sort"], first_weak=first_weak, verbose=verbose)
+    more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
+    query = f" for {format_terms(terms)}" if len(terms) > 1 else ""
+    reranked = (
+        f"; {_describe_reranking(results.reranking)}"
+        if results.reranking and results.reranking.scored
+        else ""
+    )
+    print_note(f"{len(results.hits)} hits{query} in {results.took_ms:.0f} ms{reranked}{more}")
+
+
+def _print_notes(
+    terms: Sequence[QueryTerm], page: Mapping[str, Any], results: SearchResults
+) -> None:
+    """Say what is special about the results."""
+    from indexer.search.explanation import format_removed
+
     if not results.hits:
         asked = terms or page["filters"]
         weaker = page["min_strength"] and not results.matches
@@ -264,25 +311,10 @@ def print_results(
         print_note(_describe_sorted(results))
     if results.hint:
         print_note(results.hint)
+    if results.reranking and results.reranking.note:
+        print_note(results.reranking.note)
     if results.hits and (removed := format_removed(results.hits[0].explanation)):
         print_note(removed)
-    if not sys.stdout.isatty():
-        for hit in results.hits:
-            measure = _format_date(hit, page["sort"])
-            if measure is None:
-                measure = str(hit.score) if terms else ""  # no query, no score
-            print_row((measure, _format_path(hit), _format_caption(hit)))
-        if results.matches and (num_weak := len(results) - results.num_leading):
-            print_note(
-                f"The last {num_weak} are less likely."
-                if num_weak > 1
-                else "The last one is less likely."
-            )
-        return
-    _print_table(results, page["offset"], page["sort"], verbose)
-    more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
-    query = f" for {format_terms(terms)}" if len(terms) > 1 else ""
-    print_note(f"{len(results.hits)} hits{query} in {results.took_ms:.0f} ms{more}")
 
 
 def results_to_json(
@@ -305,6 +337,7 @@ def results_to_json(
         "total": results.total,
         "num_strong": results.num_strong,
         "hint": results.hint or None,
+        "reranking": asdict(results.reranking) if results.reranking else None,
         "hits": [hit_to_json(hit) for hit in results.hits],
     }
 
@@ -333,7 +366,19 @@ def _describe_sorted(results: SearchResults) -> str:
     return f"Sorted: {best}{hits}. Weaker ones are left out."
 
 
-def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: bool) -> None:
+def _describe_reranking(reranking: Reranking) -> str:
+    """Say how many of the hits were reranked, by what, and how long it took."""
+    seen = reranking.seen
+    best = (
+        f"the best {seen}" if seen == reranking.scored else f"{reranking.scored} of the best {seen}"
+    )
+    return f"{best} reranked by {reranking.model} in {reranking.took_ms / 1e3:.1f} s"
+
+
+def _print_table(
+    results: SearchResults, offset: int, sort: SortOrder, *, first_weak: int = 0, verbose: bool
+) -> None:
+    """`first_weak` is the number of the hit from which on all are weak; 0: there is none."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -344,7 +389,6 @@ def _print_table(results: SearchResults, offset: int, sort: SortOrder, verbose: 
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     best = max((hit.score for hit in results.hits), default=1.0)
-    first_weak = offset + results.num_leading + 1 if results.matches else 0
     for number, hit in enumerate(results.hits, offset + 1):
         if number == first_weak:
             table.add_row("", "", "", Text("less likely", style="dim"))

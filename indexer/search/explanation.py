@@ -17,6 +17,7 @@ from indexer.types import (
     Payload,
     Reason,
     RemovedByPart,
+    RerankExplanation,
 )
 
 MIN_Z = 1.5  # what one of 15 unrelated points has; less is no reason
@@ -89,13 +90,23 @@ def find_reasons(query: str, payload: Payload, z: Mapping[str, float]) -> tuple[
 
 
 def format_explanation(explanation: Explanation) -> list[str]:
-    """Make a line for each part of a query; with its label and share where there are several."""
+    """Make a line for each part of a query, with its label and share where there are several, and
+    one for a reranker."""
     lines = []
     several = len(explanation.parts) > 1
     for part in explanation.parts:
         reasons = "; ".join(map(format_reason, part.reasons)) or NO_REASON
         lines.append(f"{part.label} ({part.share:.0%}): {reasons}" if several else reasons)
+    if explanation.rerank:
+        lines.append(format_rerank(explanation.rerank))
     return lines
+
+
+def format_rerank(rerank: RerankExplanation) -> str:
+    """Make a phrase: `the reranker scored it 0.93; the search had it in place 7`."""
+    if rerank.score is None:
+        return "the reranker had nothing to read, and left it in its place"
+    return f"the reranker scored it {rerank.score:.3g}; the search had it in place {rerank.place}"
 
 
 def format_removed(explanation: Explanation) -> str:

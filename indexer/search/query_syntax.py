@@ -280,7 +280,8 @@ def load_term(term: QueryTerm, side: int = DEFAULT_IMAGE_SIDE) -> Part:
             f"there is no image {term.image!r}; to search for this text, write '\\{term.image}' "
             "between quotation marks"
         )
-    return Part(image=read_query_image(path, side), weight=term.weight, label=path.name)
+    image = read_query_image(path, side)
+    return Part(image=image, weight=term.weight, label=path.name, source=path)
 
 
 def parse_id(text: str) -> str | None:

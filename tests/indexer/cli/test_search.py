@@ -24,7 +24,7 @@ def file_names(answer: dict) -> list[str]:
 def test_the_shape_of_the_answer(library):
     answer = library.json("search", "red", "--limit", "2")
     assert set(answer) == {
-        *("query", "took_ms", "matches", "more", "total", "num_strong", "hint", "hits")
+        *("query", "took_ms", "matches", "more", "total", "num_strong", "hint", "reranking", "hits")
     }
     assert answer["query"]["parts"] == ["red"]
     assert answer["more"] is True
