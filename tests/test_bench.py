@@ -332,6 +332,12 @@ def test_the_full_models_have_the_published_number_of_parameters():
     assert billions("qwen3-vl-embedding", "larger") == pytest.approx(8.14, rel=0.005)
 
 
+def test_embed_cpu_measures_a_picture_and_a_caption():
+    few = ("--size", "small", "--images", "1", "--texts", "2", "--repeats", "1")
+    told = json.loads(run("bench.embed_cpu", "--case", "embeddinggemma2-70", *few).splitlines()[-1])
+    assert float(told["image"].replace(",", "")) > 0 and told["parameters"] == "11 M"
+
+
 @pytest.mark.parametrize("family", ["vlm2vec-qwen25vl", "mme5"])
 def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
     """Torch counts the cutting into patches too, and in language all pairs of tokens, not half."""

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -352,8 +353,8 @@ def test_qwen_refuses_a_narrow_image(qwen_model):
 
 
 def test_long_texts_are_truncated_and_the_template_stays(qwen_model, monkeypatch):
-    monkeypatch.setattr("embedder.families.sentence_transformer.backbone.MAX_INPUT_TOKENS", 20)
     backbone = qwen_model.backbone
+    monkeypatch.setattr(backbone, "_conventions", replace(backbone._conventions, max_tokens=20))
     ready = backbone.prepare(CASES["long"], "document", None)
     ids = collated(backbone, [ready])["0.input_ids"][0]
     assert CASES["long"].text.startswith(ready.text)
@@ -644,7 +645,10 @@ def test_presets_have_complete_cards():
     small = cards["google/siglip2-base-patch16-256"]
     assert (small.dim, small.composes, small.image_side) == (768, False, 256)
     assert 1024 in cards["Qwen/Qwen3-VL-Embedding-2B"].matryoshka
-    assert all(card.license == "Apache-2.0" and card.memory for card in cards.values())
+    assert all(card.license and card.languages and card.memory for card in cards.values())
+    for size, dim in (("2B", 2048), ("4B", 2560), ("9B", 4096)):
+        wemm = cards[f"tencent/WeMM-Embedding-{size}"]
+        assert (wemm.dim, wemm.matryoshka[:3], wemm.license) == (dim, (64, 128, 256), "Apache-2.0")
 
 
 def test_a_card_needs_no_torch(qwen):

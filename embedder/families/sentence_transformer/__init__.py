@@ -24,7 +24,7 @@ from embedder.checkpoint import (
 )
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
-from embedder.families.sentence_transformer.conventions import find_conventions
+from embedder.families.sentence_transformer.conventions import find_conventions, is_wemm
 from embedder.families.sentence_transformer.presets import CARDS, find_template
 from embedder.families.sentence_transformer.processors import (
     choose_soft_tokens,
@@ -58,10 +58,14 @@ def describe(name: str, settings: Settings) -> ModelCard:
         )
     if budget and "max_soft_tokens" in saved:
         choose_soft_tokens(budget, read_token_side(saved))
-    template = find_template(read_config(checkpoint.folder).get("model_type"))
-    template, dim = replace(template, image_side=image_side), _detect_dim(folder, checkpoint)
+    config, dim = read_config(checkpoint.folder), _detect_dim(folder, checkpoint)
+    template = replace(find_template(config.get("model_type")), image_side=image_side)
+    if dims := config.get("matryoshka_dimensions"):  # as WeMM-Embedding's authors call them
+        template = replace(template, matryoshka=tuple(map(int, dims)))
     card = build_card(CARDS, name, checkpoint, settings, VERSION, template=template, dim=dim)
     modalities, composes = _detect_modalities(folder, bool(saved))
+    if is_wemm(config):
+        modalities, composes = ("text", "image"), True
     return replace(
         card,
         modalities=modalities,
@@ -98,6 +102,7 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     from sentence_transformers import SentenceTransformer
 
     from embedder.families.sentence_transformer import processors
+    from embedder.families.sentence_transformer.wemm import load_wemm
     from embedder.vlm.loading import (
         check_memory,
         check_weights_loaded,
@@ -108,7 +113,8 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     )
 
     folder, (device, dtype) = _model_folder(checkpoint), select_device(settings)
-    conventions = find_conventions(read_config(folder).get("model_type"))
+    config = read_config(folder)
+    conventions = find_conventions(config)
     conventions.check_dtype(card.name, dtype)
     check_memory(checkpoint.folder, device, dtype)
     with (
@@ -117,16 +123,20 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
         check_weights_loaded(folder),
         processors.without_video_processor(),
     ):
-        model = SentenceTransformer(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=settings.trust_remote_code,
-            config_kwargs=conventions.config_overrides,
-            model_kwargs={
-                "dtype": dtype,
-                "device_map": str(device),  # directly to a GPU, without a copy in main memory
-            },
-        )
+        weights = {
+            "dtype": dtype,
+            "device_map": str(device),  # directly to a GPU, without a copy in main memory
+        }
+        if is_wemm(config):
+            model = load_wemm(folder, weights)
+        else:
+            model = SentenceTransformer(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=settings.trust_remote_code,
+                config_kwargs=conventions.config_overrides,
+                model_kwargs=weights,
+            )
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
         raise EmbedderError(f"{card.name} starts with a {type(first).__name__}, not a Transformer")

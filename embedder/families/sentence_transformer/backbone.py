@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-MAX_INPUT_TOKENS = 8192  # tokens of an input in a prompted model: Qwen3-VL-Embedding's MAX_LENGTH
 DEFAULT_IMAGE_TOKENS = 1024  # tokens of an image if the processor cannot tell
 Features = dict[str, Any]
 """What sentence-transformers makes from inputs for one forward pass."""
@@ -66,7 +65,7 @@ class SentenceTransformerBackbone:
         self._tokenizer = self._transformer_module.tokenizer
         self._special_tokens = tuple(list_special_tokens(self._tokenizer.backend_tokenizer))
         self._has_chat_template = "message" in model.modalities
-        self._conventions = find_conventions(self._transformer_module.config.model_type)
+        self._conventions = find_conventions(self._transformer_module.config.to_dict())
         self._lowercases = uses_gemma_tokenizer(self._transformer_module)
         self._fixed_image_tokens = _count_fixed_image_tokens(self._transformer_module)
         self._prompt_tokens: dict[str | None, int] = {}
@@ -89,7 +88,7 @@ class SentenceTransformerBackbone:
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
         item.validate()
-        text = item.text if item.has_text else None
+        text = self._write_text(item, instruction)
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(
                 f"{self.card.name} takes only texts; choose a model that takes images, such as "
@@ -105,6 +104,13 @@ class SentenceTransformerBackbone:
             text, text_tokens, cost = self._truncate(self._sanitize(text), max_tokens)
         cost += image_tokens + len(prompt or "") // 4
         return PreparedInput(text, item.images, prompt, cost, text_tokens, image_tokens)
+
+    def _write_text(self, item: Input, instruction: str | None) -> str | None:
+        """Return the text of an input, with what the model's authors write beside images."""
+        text = item.text if item.has_text else None
+        if instruction and self._conventions.instruction_in_text:
+            return " ".join(filter(None, (instruction.strip(), text)))
+        return text or (self._conventions.image_text if item.images else None) or None
 
     def count_tokens(self, ready: PreparedInput) -> int:
         """Count the tokens of an input with its prompt; a text is cut where the model cuts it."""
@@ -130,8 +136,8 @@ class SentenceTransformerBackbone:
     def _max_prompted_tokens(self, prompt: str | None) -> int:
         """The most tokens of a text and its images, beside the prompt."""
         length = self._model.get_max_seq_length() if self._has_chat_template else None
-        if length is None or length > MAX_INPUT_TOKENS:
-            return MAX_INPUT_TOKENS
+        if length is None or length > self._conventions.max_tokens:
+            return self._conventions.max_tokens
         return int(length) - self._count_prompt_tokens(prompt)
 
     @property
@@ -150,6 +156,8 @@ class SentenceTransformerBackbone:
         """Return the prompt before an input, which is a system turn if the model has a chat
         template. An instruction replaces it there; other models know only their own prompts."""
         saved, template = self._model.prompts, self._conventions.query_template
+        if self._conventions.instruction_in_text:
+            instruction = None
         if instruction and self._has_chat_template and not template:
             return self._sanitize(_punctuate(instruction))
         if instruction and role == "query" and template:

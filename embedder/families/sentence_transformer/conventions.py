@@ -5,10 +5,15 @@ prompts of queries and documents, and a chat template that writes the parts of a
 another. That the text comes before the images, that an image alone has no prompt, and how a task is
 worded is what its authors submitted to mteb (`EmbeddingGemma2Wrapper`, the recipe of MIEB for
 XM3600, WIT and NIGHTS). Its model card advises against float16, which gives NaN.
+
+WeMM-Embedding (https://huggingface.co/tencent/WeMM-Embedding-2B): images before the text, and
+"Represent this image." behind an image alone, as in the examples of its model card; a task is put
+before the text of the same turn, as in mteb. It has no prompts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +29,9 @@ class Conventions:
         prompts_images: Images without a text have the prompt of their role, too.
         query_template: The prompt of a query with an instruction, which replaces {}; "" for a
             system turn that is the instruction as a sentence.
+        image_text: The text behind images that have none of their own.
+        instruction_in_text: An instruction is put before the text of an input.
+        max_tokens: The most tokens of an input; longer texts are cut.
         unused_parts: Parts of the configuration for what is never embedded here; without them
             their weights are not loaded.
         has_float16: It can be computed in float16.
@@ -32,6 +40,9 @@ class Conventions:
     text_first: bool = False
     prompts_images: bool = True
     query_template: str = ""
+    image_text: str = ""
+    instruction_in_text: bool = False
+    max_tokens: int = 8192  # Qwen3-VL-Embedding's MAX_LENGTH, and EmbeddingGemma 2's
     unused_parts: tuple[str, ...] = ()
     has_float16: bool = True
 
@@ -60,6 +71,17 @@ _BY_MODEL_TYPE = {
 }
 
 
-def find_conventions(model_type: object) -> Conventions:
-    """Return the conventions for the `model_type` of a configuration."""
-    return _BY_MODEL_TYPE.get(str(model_type), _DEFAULT)
+_WEMM = Conventions(image_text="Represent this image.", instruction_in_text=True, max_tokens=32_768)
+
+
+def find_conventions(config: Mapping[str, Any]) -> Conventions:
+    """Return the conventions of the model with this configuration."""
+    if is_wemm(config):
+        return _WEMM
+    return _BY_MODEL_TYPE.get(str(config.get("model_type")), _DEFAULT)
+
+
+def is_wemm(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration names Tencent's class for WeMM-Embedding."""
+    auto_map = config.get("auto_map") or {}
+    return str(auto_map.get("AutoModel", "")).endswith(".WeMMEmbedding")

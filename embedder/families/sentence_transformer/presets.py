@@ -15,7 +15,8 @@ QWEN3_LANGUAGES = (
     "ar", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja",
     "ko", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "ur", "vi", "zh",
 )  # fmt: skip
-# WebLI's 109 languages: the 36 of Crossmodal-3600, on which the authors measure.
+# Of WebLI's 109 languages (SigLIP 2) and the over 300 of Meta CLIP 2: the 36 of Crossmodal-3600, on
+# which the authors measure.
 XM3600_LANGUAGES = (
     "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu",
     "id", "it", "ja", "ko", "mi", "nl", "no", "pl", "pt", "quz", "ro", "ru", "sv", "sw", "te", "th",
@@ -47,6 +48,13 @@ _EMBEDDING_GEMMA = _make_preset(
     memory=2_500_000_000,
     matryoshka=(128, 256, 512),
 )
+_make_wemm_preset = partial(
+    _make_preset,
+    languages=("en", "zh"),
+    license="Apache-2.0",
+    license_note="a picture costs up to 16,384 tokens: limit it with --pixel-budget",
+    image_side=4096,
+)
 _UNKNOWN = _make_preset("", dim=0, parameters=0, languages=(), license="see its page")
 _TEMPLATES = {"embedding_gemma2": _EMBEDDING_GEMMA}  # of architectures with one published model
 CARDS = (
@@ -73,6 +81,34 @@ CARDS = (
         dim=4096,
         parameters=8_140_000_000,
         matryoshka=(64, 128, 256, 512, 768, 1024, 1536, 2048, 3072),
+    ),
+    _make_wemm_preset(
+        "tencent/WeMM-Embedding-2B",
+        dim=2048,
+        parameters=2_210_000_000,
+        matryoshka=(64, 128, 256, 512, 1024),
+    ),
+    _make_wemm_preset(
+        "tencent/WeMM-Embedding-4B",
+        dim=2560,
+        parameters=4_250_000_000,
+        matryoshka=(64, 128, 256, 512, 1024),
+    ),
+    _make_wemm_preset(
+        "tencent/WeMM-Embedding-9B",
+        dim=4096,
+        parameters=9_000_000_000,
+        matryoshka=(64, 128, 256, 512, 1024, 2048),
+    ),
+    _make_preset(
+        "facebook/metaclip-2-worldwide-huge-quickgelu",
+        dim=1024,
+        parameters=1_860_000_000,
+        composes=False,
+        languages=XM3600_LANGUAGES,
+        license="CC-BY-NC-4.0",
+        license_note="not for commercial use; reads the first 77 tokens of a text",
+        image_side=224,
     ),
 )
 
