@@ -168,8 +168,10 @@ def _exit_with_status(report: ReindexReport) -> None:
 
 
 def _rollback(config: Config, *, as_json: bool) -> None:
-    with _open_for_writing(config) as place:
-        card = place.rollback(config.collection)
+    from indexer.reindex import rollback
+
+    with _open_for_writing(config):
+        card = rollback(config)
     if as_json:
         write_json({"collection": config.collection, "model": card.name})
     else:

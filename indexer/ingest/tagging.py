@@ -125,15 +125,18 @@ def list_file_tags(stored: Payload) -> tuple[str, ...]:
 
 
 def copy_tags(source: Store, target: Store) -> None:
-    """Give the points of `target` the tags that people have given to those of `source`."""
-    records = iterate_records(source, _build_filter())
-    while page := list(islice(records, PAGE_SIZE)):
-        edited = {record.id: record.payload for record in page}
-        new = [
-            Record(record.id, {}, keep_tags(_without_edits(record.payload), edited[record.id]))
-            for record in target.retrieve(list(edited))
-        ]
-        _write(target, new)
+    """Give the points of `target` the tags that people have given to those of `source`, and no
+    others; points that `source` lacks stay as they are."""
+    for edited in (source, target):
+        records = iterate_records(edited, _build_filter())
+        while page := [record.id for record in islice(records, PAGE_SIZE)]:
+            wanted = {record.id: record.payload for record in source.retrieve(page)}
+            pairs = [
+                (record, keep_tags(_without_edits(record.payload), wanted[record.id]))
+                for record in target.retrieve(page)
+                if record.id in wanted
+            ]
+            _write(target, [Record(r.id, {}, new) for r, new in pairs if new != r.payload])
 
 
 def _build_filter() -> models.Filter:

@@ -6,6 +6,7 @@ may write. The same call continues a run that was interrupted.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,7 +17,7 @@ from indexer.collections import CollectionBackend, CollectionIndex, make_layout,
 from indexer.collections.collection import OpenCollection, lock_for_writing, measure_disk_usage
 from indexer.collections.model import format_model
 from indexer.config import Config
-from indexer.errors import CollectionError
+from indexer.errors import CollectionError, StoreError
 from indexer.ingest.added import FormerIndex
 from indexer.ingest.catalog import CATALOG_FILE, Catalog
 from indexer.ingest.pipeline import ingest_with_workers
@@ -30,6 +31,7 @@ from indexer.stores.base import MIN_FREE_BYTES, TENANT_KEY, check_disk_space
 from indexer.stores.tenant import TenantStore
 from indexer.types import FieldFilter, IngestProgress, IngestReport
 
+log = logging.getLogger(__name__)
 MAX_TENANTS = 100_000
 
 
@@ -93,6 +95,27 @@ def reindex(
         if report.switched:
             backend.switch(name, index)
         return report
+
+
+def rollback(config: Config) -> ModelCard:
+    """Switch back to the old index; the caller holds the write lock. Returns its model.
+
+    What people have tagged since the switch is copied first, if the index in use can be read.
+    Raises `CollectionError` if there is no old index.
+    """
+    backend, name = open_backend(config), config.collection
+    indexes, own = backend.get_indexes(name), replace(config, tenant=None)
+    if indexes.old is not None:
+        try:
+            with (
+                OpenCollection.open_index(own, backend, indexes.in_use) as new,
+                OpenCollection.open_index(own, backend, indexes.old) as old,
+            ):
+                copy_tags(new.store, old.store)
+                old.store.flush()
+        except (CollectionError, StoreError) as error:
+            log.warning("tags that were given since the reindex are not copied: %s", error)
+    return backend.rollback(name)
 
 
 def _list_tenants(backend: CollectionBackend, index: CollectionIndex) -> list[str | None]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from dataclasses import replace
 
 import pytest
 
 from indexer.captions.normalize import MAX_TAGS
-from indexer.collections.collection import OpenCollection
+from indexer.collections.collection import OpenCollection, summarize
 from indexer.collections.schema import BM25, make_schema
 from indexer.errors import QueryError, StoreError
 from indexer.ingest.payload import caption_to_dict, keyword_texts
 from indexer.ingest.pipeline import ingest
 from indexer.ingest.tagging import keep_tags, list_file_tags, tag_points
 from indexer.ingest.types import IngestOptions
-from indexer.reindex import reindex
+from indexer.reindex import reindex, rollback
 from indexer.search.bm25 import build_document_vector
 from indexer.search.searcher import Searcher
 from indexer.transfer.migrate import migrate
@@ -123,6 +124,34 @@ def test_tags_survive_another_model(settings, colors, folder):
     report = reindex(settings, model)
     assert report is not None and report.switched
     assert read_tags(replace(settings, model=None)) == EDITED
+
+
+def test_tags_survive_a_rollback(settings, colors, folder):
+    edit(settings, colors, folder)
+    other = replace(colors.card, name="other", fingerprint="other-1")
+    model = type("Other", (), {"card": other, "embed": staticmethod(colors.embed)})()
+    reindex(settings, model)
+    new = replace(settings, model=None)
+    tag(new, "blue.png", add=["Dusk"])
+    tag(new, "red.png", add=["sky"], remove=["Trip"])
+    edited = {"red.png": ["sea", "sky"], "blue.png": ["Trip", "Dusk"]}
+    assert read_tags(new) == edited
+    assert rollback(settings) == colors.card
+    assert read_tags(settings) == edited
+    with OpenCollection.open(settings) as collection:
+        searcher = Searcher(collection, lambda: colors)
+        assert dict(searcher.facets()["tags"]) == {"Trip": 1, "Dusk": 1, "sea": 1, "sky": 1}
+
+
+def test_a_damaged_index_can_be_rolled_back(config, colors, folder, monkeypatch, caplog):
+    in_process_store.install(monkeypatch)
+    edit(config, colors, folder)
+    other = replace(colors.card, name="other", fingerprint="other-1")
+    reindex(config, type("Other", (), {"card": other, "embed": staticmethod(colors.embed)})())
+    shutil.rmtree(summarize(config).index / "shard" / "segments")
+    assert rollback(config) == colors.card
+    assert "tags that were given since the reindex are not copied" in caplog.text
+    assert read_tags(config) == EDITED
 
 
 def test_tags_are_copied_with_the_collection(settings, colors, folder, tmp_path):
