@@ -37,9 +37,9 @@ BENCHMARK_OPTIONS: dict[str, Any] = {
         str | None,
         Option(
             metavar="NAME",
-            help="PATH is a published dataset: mmeb, xtd, xm3600, flickr30k, coco, "
-            "flickr30k-drawn, coco-drawn, cirr, cirr-subset, cirr-test, fashioniq, sts; or "
-            "mteb:TASK of mteb.",
+            help="PATH is a published dataset: mmeb, mmeb-visdoc, mcmr, xtd, xm3600, "
+            "flickr30k, coco, flickr30k-drawn, coco-drawn, cirr, cirr-subset, cirr-test, "
+            "fashioniq, sts; or mteb:TASK of mteb.",
         ),
     ],
     "among": Annotated[

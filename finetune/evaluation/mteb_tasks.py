@@ -143,6 +143,12 @@ def find_tasks(name: str) -> list[AbsTask]:
     for task in found:
         parts = task.tasks if isinstance(task, AbsTaskAggregate) else [task]
         tasks |= {part.metadata.name: part for part in parts}
+    for task in tasks.values():
+        if others := set(task.metadata.modalities) - {"text", "image"}:
+            raise FinetuneError(
+                f"mteb's task {task.metadata.name} has {' and '.join(sorted(others))}, and only "
+                "texts and images can be evaluated yet"
+            )
     return list(tasks.values())
 
 

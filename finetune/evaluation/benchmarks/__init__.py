@@ -14,6 +14,8 @@ from finetune.evaluation.benchmark import Benchmark, BenchmarkQuery, DocumentSet
 
 BENCHMARKS = {
     "mmeb": "mmeb:load",
+    "mmeb-visdoc": "visual_documents:load",
+    "mcmr": "mcmr:load",
     "xtd": "captions:xtd",
     "xm3600": "captions:xm3600",
     "flickr30k": "captions:flickr30k",
@@ -35,6 +37,8 @@ MTEB_PREFIX = "mteb:"
 
 def load_benchmark(name: str, files: BenchmarkFiles) -> Benchmark:
     """Read the benchmark `name`; raises `FinetuneError`."""
+    if "video" in name:
+        raise FinetuneError(f"{name!r} has films, which cannot be evaluated yet")
     if name not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
         raise FinetuneError(f"unknown benchmark {name!r}; known are {known}, and {MTEB_PREFIX}TASK")

@@ -1,10 +1,13 @@
 """MMEB (https://arxiv.org/abs/2410.05160) and the image part of MMEB-V2
-(https://arxiv.org/abs/2507.04590): 36 data sets in four meta-tasks, precision@1.
+(https://arxiv.org/abs/2507.04590) and V3 (https://arxiv.org/abs/2604.23321): 36 data sets in four
+meta-tasks, precision@1.
 
 Rows `qry_text, qry_img_path, tgt_text[], tgt_img_path[]` and in V2 `qry_inst, tgt_inst`, as in
 https://huggingface.co/datasets/TIGER-Lab/MMEB-eval and ziyjiang/MMEB_Test_Instruct: a folder of
 Parquet files for each data set, or SET.jsonl. The relevant document is the first target of a row,
-whose targets are ranked among themselves, each once. Means over data sets are unweighted.
+whose targets are ranked among themselves, each once. Means over data sets are unweighted. V3 has
+the same rows in its folder image-query, with the instructions in the texts as in V1, and one more
+data set, which mcmr.py reads.
 
 VLM2Vec and mmE5 read a row word for word, with its line ends; other models, instruction and text.
 """
@@ -25,7 +28,9 @@ from finetune.evaluation.benchmarks import BenchmarkFiles, require_field
 from finetune.evaluation.benchmarks.mmeb_prompts import make_query_prompt, make_target_prompt
 
 URL = "https://huggingface.co/datasets/TIGER-Lab/MMEB-eval"
+V3_ROWS = "image-query"
 METRICS = ("precision@1", "recall@5", "mrr")
+IMAGE_FOLDERS = ("images", "image-tasks", "MMEB", "image-tasks/MMEB")
 META_TASKS = {
     "classification": ("ImageNet-1K", "N24News", "HatefulMemes", "VOC2007", "SUN397", "Place365",
                        "ImageNet-A", "ImageNet-R", "ObjectNet", "Country211"),
@@ -39,7 +44,8 @@ META_TASKS = {
 
 def load(files: BenchmarkFiles) -> Benchmark:
     """Read the data sets that are present; raises `DataError`."""
-    tables = find_tables(files.path)
+    rows = files.path / V3_ROWS
+    tables = find_tables(rows if rows.is_dir() else files.path)
     if not tables:
         raise DataError(
             f"{files.path} has no data set, such as CIRR/test-00000-of-00001.parquet or "
@@ -151,7 +157,7 @@ def _make_side(
     text: str, image: str, prompt: str | None, files: BenchmarkFiles, *, is_query: bool
 ) -> Side:
     instruction, content = split_instruction(text.strip(), has_image=bool(image), is_query=is_query)
-    path = files.image_path(image, "images", "image-tasks", "MMEB") if image else None
+    path = files.image_path(image, *IMAGE_FOLDERS) if image else None
     if not (content or path):  # nothing but an instruction
         instruction, content = "", instruction
     if prompt == content and not is_query:  # a document that is a text has no other prompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries, strip_instructions
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
 from finetune.evaluation.benchmarks.drawn import find_font, render_texts
+from finetune.evaluation.benchmarks.visual_documents import DATASETS, MEANS
 from finetune.evaluation.cirr_submission import write_submission
 from finetune.evaluation.evaluate import evaluate
 from tests.embedders import ColorEmbedder
@@ -66,7 +68,7 @@ def test_every_benchmark_names_its_missing_file(put):
             load_benchmark(
                 name, BenchmarkFiles(path=put.root / "empty", extracted_dir=put.root / "drawn")
             )
-    with pytest.raises(FinetuneError, match="known are mmeb, xtd"):
+    with pytest.raises(FinetuneError, match="known are mmeb, mmeb-visdoc"):
         load_benchmark("mmbe", BenchmarkFiles(path=put.root))
     with pytest.raises(FinetuneError, match="does not exist"):
         load_benchmark("mmeb", BenchmarkFiles(path=put.root / "nothing"))
@@ -247,6 +249,138 @@ def test_mmeb_v2_instruction_columns(put):
     assert query.sides[0].instruction.startswith("Represent the given dialogue")
     assert benchmark.documents[0].instruction == "Represent the given image."
     assert benchmark.documents[0].text is None
+
+
+PAGE_COLORS = ("red", (20, 0, 200), "green", "black")  # no two as near to a question
+
+
+def visual_documents(put):
+    """ViDoRe's arXiv questions, and ViDoRe V2's in two languages with graded pages."""
+    corpus = [{"corpus-id": n, "image": embedded_image(c)} for n, c in enumerate(PAGE_COLORS)]
+    tables = {
+        "arxivqa_test_subsampled_beir": (
+            [{"query-id": 0, "query": "blue"}, {"query-id": 1, "query": "green"}],
+            [(0, 1, 1), (1, 0, 1), (1, 3, 0)],
+        ),
+        "esg_reports_v2": (
+            [{"query-id": 7, "query": "rot", "language": "german"},
+             {"query-id": 8, "query": "red", "language": "english"},
+             {"query-id": 9, "query": "without a page", "language": "english"}],
+            [(7, 0, 1), (7, 1, 2), (8, 0, 1), (8, 0, 2)],
+        ),
+    }  # fmt: skip
+    for name, (queries, judged) in tables.items():
+        qrels = [{"query-id": q, "corpus-id": c, "score": s} for q, c, s in judged]
+        for table, rows in (("corpus", corpus), ("queries", queries), ("qrels", qrels)):
+            parquet_file(put, f"vidore/{name}/{table}/test-00000-of-00001.parquet", rows)
+
+
+def test_visual_documents(put, colors):
+    """nDCG@5 as in the authors' metrics.py, with linear gains, over all pages of a set."""
+    visual_documents(put)
+    benchmark = read("mmeb-visdoc", put, extracted_dir=put.root / "images")
+    report = evaluate(colors, benchmark)
+    assert report.main == "ndcg@5"
+    pages = [Input(images=(Image.new("RGB", (8, 8), color),)) for color in PAGE_COLORS]
+    vectors = colors.embed(pages, "document")
+
+    def ndcg(text, gains):
+        order = np.argsort(-(colors.embed([Input(text)], "query") @ vectors.T)[0], kind="stable")
+        discounts = 1 / np.log2(np.arange(2, 6))
+        ideal = sorted(gains.values(), reverse=True)
+        found = sum(gains.get(int(page), 0) * d for page, d in zip(order, discounts, strict=True))
+        return found / sum(gain * d for gain, d in zip(ideal, discounts, strict=False))
+
+    arxiv = (ndcg("blue", {1: 1}) + ndcg("green", {0: 1})) / 2
+    german, english = ndcg("rot", {0: 1, 1: 2}), ndcg("red", {0: 2})
+    assert 0 < german < 1 and arxiv < 1 == english
+    scores = {(g.dataset, g.language): g.metrics["ndcg@5"].mean for g in report.groups}
+    esg = "ViDoRe_esg_reports_v2_multilingual"
+    assert scores == pytest.approx(
+        {("ViDoRe_arxivqa", None): arxiv, (esg, "de"): german, (esg, "en"): english}
+    )
+    means = {name: metrics["ndcg@5"].mean for name, metrics in report.means.items()}
+    esg_mean = (german + english) / 2
+    assert means == pytest.approx({"ViDoRe V1": arxiv, "ViDoRe V2": esg_mean})
+    assert report.metrics["ndcg@5"].mean == pytest.approx((arxiv + esg_mean) / 2)
+
+
+def test_prompts_of_visual_documents(put):
+    """As VLM2Vec's process_input_text joins them: a blank after the image token, no line end."""
+    visual_documents(put)
+    place = {"extracted_dir": put.root / "images"}
+    benchmark = read("mmeb-visdoc", put, **place)
+    asked = "Find a document image that matches the given query:"
+    told = "Understand the content of the provided document image."
+    assert benchmark.queries[0].sides[0].instruction == asked
+    assert benchmark.queries[0].sides[0].prompt == f"{asked} blue"
+    assert benchmark.documents[0].instruction == told
+    assert benchmark.documents[0].prompt == f"<|image_1|> {told}"
+    assert read("mmeb-visdoc", put, family="e5v", **place).documents[0].instruction is None
+    parquet_file(put, "vidore/esg_reports_v2/qrels/test-00000-of-00001.parquet", [
+        {"query-id": 7, "corpus-id": 99, "score": 1},
+    ])  # fmt: skip
+    with pytest.raises(DataError, match="names page 99, which the corpus does not have"):
+        read("mmeb-visdoc", put, **place)
+    with pytest.raises(FinetuneError, match="films, which cannot be evaluated yet"):
+        read("mmeb-video", put)
+
+
+def test_the_sets_of_visual_documents_are_those_of_the_leaderboard():
+    """`modality2dataset` of report_score_v2.py in TIGER-AI-Lab/VLM2Vec, with its two -fixed."""
+    assert [len(names) for names in MEANS.values()] == [10, 4, 6, 4]
+    assert [name for names in MEANS.values() for name in names] == list(DATASETS)
+    assert set(DATASETS) == {
+        "ViDoRe_arxivqa", "ViDoRe_docvqa", "ViDoRe_infovqa", "ViDoRe_tabfquad", "ViDoRe_tatdqa",
+        "ViDoRe_shiftproject", "ViDoRe_syntheticDocQA_artificial_intelligence",
+        "ViDoRe_syntheticDocQA_energy", "ViDoRe_syntheticDocQA_government_reports",
+        "ViDoRe_syntheticDocQA_healthcare_industry", "ViDoRe_esg_reports_human_labeled_v2",
+        "ViDoRe_biomedical_lectures_v2_multilingual", "ViDoRe_economics_reports_v2_multilingual",
+        "ViDoRe_esg_reports_v2_multilingual", "VisRAG_ArxivQA", "VisRAG_ChartQA",
+        "VisRAG_MP-DocVQA", "VisRAG_SlideVQA", "VisRAG_InfoVQA", "VisRAG_PlotQA",
+        "ViDoSeek-page-fixed", "ViDoSeek-doc", "MMLongBench-page-fixed", "MMLongBench-doc",
+    }  # fmt: skip
+
+
+def test_mcmr(put, colors):
+    """MMEB-V3's image data set: products that are an image with a text."""
+    put("MCMR/query.jsonl", "\n".join(map(json.dumps, (
+        {"qid": "1", "query": "red", "pos_ids": ["a"]},
+        {"qid": "2", "query": "green", "pos_ids": ["a", "b"]},
+        {"qid": "3", "query": "green", "pos_ids": ["a"]},
+    ))))  # fmt: skip
+    put("MCMR/candidates.jsonl", "\n".join(map(json.dumps, (
+        {"candidate_id": "a", "title": "red", "features": ["red", "rot "], "price": 3.5,
+         "description": None, "images": [{"url": "https://x.org/gone.jpg"},
+                                         {"url": "https://x.org/i/a.jpg?s=1"}]},
+        {"candidate_id": "b", "images": ["https://x.org/b.jpg"]},
+    ))))  # fmt: skip
+    put("MCMR/images/a.jpg", color="red")
+    put("MCMR/images/b.jpg", color="green")
+    benchmark = read("mcmr", put)
+    (first, second) = benchmark.documents
+    assert first.text == "title: red\nfeatures: red rot\nprice: 3.5"
+    assert first.prompt == f"<|image_1|>  {first.text}"
+    assert (second.text, Path(second.image).name) == ("candidate_id: b", "b.jpg")
+    assert benchmark.queries[0].sides[0].prompt == (
+        "Find an image-text pair that matches the given query red"
+    )
+    report = evaluate(colors, benchmark)
+    assert (report.main, report.metrics["hit@1"].mean) == ("hit@1", pytest.approx(2 / 3))
+
+
+def test_mmeb_v3_has_its_rows_in_a_folder(put):
+    parquet_file(put, "image-query/CIRR/test-00000-of-00001.parquet", [
+        {"qry_text": "<|image_1|>\nGiven an image, find a similar everyday image with the "
+                     "described changes: blue\n", "qry_img_path": "CIRR/a.jpg", "tgt_text": [""],
+         "tgt_img_path": ["CIRR/b.jpg"]},
+    ])  # fmt: skip
+    parquet_file(put, "visdoc-tasks/esg_reports_v2/qrels/test-00000-of-00001.parquet", [{"a": 1}])
+    for name in ("a", "b"):
+        put(f"image-tasks/MMEB/CIRR/{name}.jpg", color="red")
+    benchmark = read("mmeb", put)
+    benchmark.validate()
+    assert [query.dataset for query in benchmark.queries] == ["CIRR"]
 
 
 def cirr(put):

@@ -216,6 +216,8 @@ def test_missing_data_says_what_to_download(put, colors, cirr):
 def test_unknown_tasks_are_named(put, colors):
     with pytest.raises(FinetuneError, match="neither a task nor a benchmark 'CIRR'"):
         evaluate_tasks(colors, "CIRR", put.root)
+    with pytest.raises(FinetuneError, match="has audio, and only texts and images"):
+        evaluate_tasks(colors, "ESC50", put.root)
 
 
 def test_scores_of_mteb_are_not_tested_for_differences(cirr, put, colors):
