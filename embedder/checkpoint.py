@@ -164,7 +164,8 @@ def compute_digest(folder: Path) -> str:
 
     hasher = blake3()
     patterns = [f"{parent}{name}" for name in DIGESTED_PATTERNS for parent in ("", "[0-9]_*/")]
-    for file in sorted({file for pattern in patterns for file in folder.glob(pattern)}):
+    files = {file for pattern in patterns for file in folder.glob(pattern)}
+    for file in sorted(files | set(folder.rglob("*.py"))):
         hasher.update(file.relative_to(folder).as_posix().encode() + b"\0")
         if file.name in (ADAPTER_CONFIG, METADATA_FILE) and (folder / METADATA_FILE).exists():
             config = read_config(folder, file.name).items()

@@ -44,6 +44,13 @@ def test_a_short_name_stands_for_the_full_one(short, full):
     assert find_family(f"{family}:{short}")[1] == full
 
 
+def test_a_card_has_the_full_name(monkeypatch):
+    """So that a collection does not depend on what its model was called."""
+    monkeypatch.setitem(SHORT_NAMES, "star", "starter")
+    assert embedder.describe_model("star") == embedder.describe_model("starter")
+    assert embedder.load("star").card == embedder.describe_model("starter")
+
+
 def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert expand_name("mme5") == "intfloat/mmE5-mllama-11b-instruct"

@@ -573,6 +573,23 @@ def test_an_adapter_is_merged(qwen, tmp_path):
     assert np.abs(vectors - before).max() > 0.01
 
 
+def test_an_adapter_with_modules_of_its_own_is_loaded(bert, bert_model, tmp_path):
+    """As sentence-transformers saves one: without the base's config.json."""
+    from peft import LoraConfig
+    from sentence_transformers import SentenceTransformer
+
+    plain = SentenceTransformer(str(bert), device="cpu")
+    plain.add_adapter(LoraConfig(r=2, target_modules=["query", "value"]))
+    for name, weight in plain.named_parameters():
+        if "lora_" in name:
+            weight.data.normal_(std=0.3)
+    plain.save_pretrained(str(tmp_path / "adapter"), create_model_card=False)
+    assert not (tmp_path / "adapter" / "config.json").exists()
+    found = loaded(tmp_path / "adapter").embed([Input("two dogs")], "query")
+    close(found, plain.encode_query(["two dogs"], normalize_embeddings=True))
+    assert np.abs(found - bert_model.embed([Input("two dogs")], "query")).max() > 0.01
+
+
 def test_an_unknown_processor_is_reported(siglip, tmp_path):
     folder = copied(siglip, tmp_path)
     for name in ("preprocessor_config.json", "tokenizer_config.json"):
@@ -586,6 +603,66 @@ def copied(folder: Path, to: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(folder, to / "copy"))
+
+
+OWN_MODULE = """
+from sentence_transformers.sentence_transformer.modules import Transformer
+
+class Own(Transformer):
+    pass
+"""
+
+
+def with_own_code(bert: Path, folder: Path, code: str) -> Path:
+    """A copy whose first module is a class of its own."""
+    folder = copied(bert, folder)
+    entries = json.loads((folder / "modules.json").read_text())
+    entries[0]["type"] = "modeling_own.Own"
+    write(folder / "modules.json", entries)
+    (folder / "modeling_own.py").write_text(code)
+    return folder
+
+
+def test_code_of_a_model_runs_with_permission_only(bert, bert_model, tmp_path):
+    folder = with_own_code(bert, tmp_path / "own", "raise SystemExit('foreign code ran')")
+    message = r"Python code of its own \(modeling_own.Own\).*not verified.*--trust-remote-code"
+    with pytest.raises(EmbedderError, match=message):
+        loaded(folder)
+    before = family.describe(str(folder), Settings()).fingerprint
+    (folder / "modeling_own.py").write_text(OWN_MODULE)
+    own = loaded(folder, trust_remote_code=True)
+    assert type(own.backbone.sentence_transformer[0]).__name__ == "Own"
+    close(own.embed([Input("two dogs")], "query"), bert_model.embed([Input("two dogs")], "query"))
+    assert own.card.fingerprint != before, "the code is part of the fingerprint"
+
+
+def test_code_in_a_subfolder_is_part_of_the_fingerprint(bert, tmp_path):
+    folder = copied(bert, tmp_path / "own")
+    (folder / "code").mkdir()
+    (folder / "code" / "part.py").write_text("a = 1")
+    before = family.describe(str(folder), Settings()).fingerprint
+    (folder / "code" / "part.py").write_text("a = 2")
+    assert family.describe(str(folder), Settings()).fingerprint != before
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_another_repository_never_runs(bert, tmp_path, file):
+    folder = copied(bert, tmp_path / "own")
+    saved = json.loads((folder / file).read_text())
+    write(folder / file, saved | {"auto_map": {"AutoModel": "some/other--modeling.Own"}})
+    for trust in (False, True):
+        with pytest.raises(EmbedderError, match=r"another repository .some/other--modeling.Own"):
+            loaded(folder, trust_remote_code=trust)
+
+
+def test_an_architecture_that_transformers_does_not_know_needs_permission(bert, tmp_path):
+    folder = copied(bert, tmp_path / "own")
+    saved = json.loads((folder / "config.json").read_text()) | {"model_type": "own"}
+    own = {"AutoConfig": "modeling_own.Config", "AutoModel": "modeling_own.Own"}
+    write(folder / "config.json", saved | {"auto_map": own})
+    (folder / "modeling_own.py").write_text("raise SystemExit('foreign code ran')")
+    with pytest.raises(EmbedderError, match=r"Python code of its own .modeling_own.Config"):
+        loaded(folder)
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer.json"])

@@ -58,7 +58,7 @@ def describe(name: str, settings: Settings) -> ModelCard:
         )
     if budget and "max_soft_tokens" in saved:
         choose_soft_tokens(budget, read_token_side(saved))
-    config, dim = read_config(checkpoint.folder), _detect_dim(folder, checkpoint)
+    dim, config = _detect_dim(folder, checkpoint), read_config(checkpoint.folder)
     template = replace(find_template(config.get("model_type")), image_side=image_side)
     if dims := config.get("matryoshka_dimensions"):  # as WeMM-Embedding's authors call them
         template = replace(template, matryoshka=tuple(map(int, dims)))
@@ -102,6 +102,7 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     from sentence_transformers import SentenceTransformer
 
     from embedder.families.sentence_transformer import processors
+    from embedder.families.sentence_transformer.remote_code import check_remote_code
     from embedder.families.sentence_transformer.wemm import load_wemm
     from embedder.vlm.loading import (
         check_memory,
@@ -112,10 +113,13 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
         wrap_load_errors,
     )
 
-    folder, (device, dtype) = _model_folder(checkpoint), select_device(settings)
-    config = read_config(folder)
+    config, (device, dtype) = read_config(checkpoint.folder), select_device(settings)
+    folder = checkpoint.folder if is_wemm(config) else _model_folder(checkpoint)
     conventions = find_conventions(config)
     conventions.check_dtype(card.name, dtype)
+    if not is_wemm(config):
+        modules, trusted = _read_modules(folder), settings.trust_remote_code
+        check_remote_code(card.name, folder, modules, trusted=trusted)
     check_memory(checkpoint.folder, device, dtype)
     with (
         silence_transformers(),
@@ -139,7 +143,10 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
             )
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
-        raise EmbedderError(f"{card.name} starts with a {type(first).__name__}, not a Transformer")
+        raise EmbedderError(
+            f"{card.name} starts with a {type(first).__name__}; Polylens needs a model whose first "
+            "module is sentence-transformers' Transformer, or a class derived from it"
+        )
     if "image" in card.modalities and not hasattr(first.processor, "image_processor"):
         # AutoProcessor silently returns only a tokenizer for a processor it does not know
         raise EmbedderError(
