@@ -54,6 +54,7 @@ def load(
     dtype: str | None = None,
     dim: int | None = None,
     pixel_budget: int | None = None,
+    quantize: str | None = None,
     trust_remote_code: bool | None = None,
     api_key: str | None = None,
 ) -> EmbeddingModel:
@@ -68,6 +69,8 @@ def load(
         dtype: "bfloat16", "float16" or "float32".
         dim: Truncate vectors to this many dimensions, if the model was trained for it.
         pixel_budget: The most pixels per image: fewer are faster and show less.
+        quantize: "int8" or "nf4": hold the weights in eight or four bits, for less memory and other
+            vectors.
         trust_remote_code: Run Python code that comes with the weights.
         api_key: The key for a model behind a server.
 
@@ -81,6 +84,7 @@ def load(
         "dtype": dtype,
         "dim": dim,
         "pixel_budget": pixel_budget,
+        "quantize": quantize,
         "trust_remote_code": trust_remote_code,
         "api_key": api_key,
     }

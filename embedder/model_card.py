@@ -16,7 +16,7 @@ from embedder.checkpoint import (
     read_config,
 )
 from embedder.errors import EmbedderError
-from embedder.types import ModelCard, Settings
+from embedder.types import QUANTIZATIONS, ModelCard, Settings
 
 UNPINNED = "main"
 """The revision of a card whose weights have not been read."""
@@ -50,7 +50,8 @@ def build_card(
     template: ModelCard,
     dim: int | None = None,
 ) -> ModelCard:
-    """Build the card of a family's model; raise `EmbedderError` for a `dim` it does not have.
+    """Build the card of a family's model; raise `EmbedderError` for a `dim` it does not have, or an
+    unknown quantization.
 
     Args:
         cards: The presets of the family.
@@ -58,16 +59,22 @@ def build_card(
         template: For a model that is not made from a preset.
         dim: Of the model's vectors; default: the hidden size in its configuration.
     """
+    if settings.quantize not in (None, *QUANTIZATIONS):
+        known = " or ".join(QUANTIZATIONS)
+        raise EmbedderError(f"weights cannot be quantized to {settings.quantize!r}; use {known}")
     card = derive_base_card(cards, name, checkpoint, template, dim)
     card_name = name if card.name == name else _reloadable_name(name, card.family, checkpoint)
     card = replace(card, name=card_name)
     dim, digest = validate_dim(card, settings.dim), checkpoint.digest
+    parts = [card.family, version, digest, settings.pixel_budget, dim]
+    parts += [settings.quantize] if settings.quantize else []
     return replace(
         card,
         revision=checkpoint.commit or digest[:12],
         dim=dim,
         pixel_budget=settings.pixel_budget,
-        fingerprint=compute_fingerprint(card.family, version, digest, settings.pixel_budget, dim),
+        quantize=settings.quantize,
+        fingerprint=compute_fingerprint(*parts),
     )
 
 

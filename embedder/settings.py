@@ -13,6 +13,7 @@ from typing import Any
 
 from embedder.origin import parse_origin
 from embedder.redaction import MASK, redact_secrets
+from embedder.types import QUANTIZATIONS
 
 MAX_DIGITS = 18  # of a number, which fits 64 bits
 SIZE_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9} | {
@@ -97,6 +98,13 @@ def parse_bool(value: object) -> bool:
     raise ValueError("expected true or false")
 
 
+def parse_quantization(value: object) -> str:
+    text = str(value).strip().lower()
+    if text not in QUANTIZATIONS:
+        raise ValueError(f"expected {' or '.join(QUANTIZATIONS)}")
+    return text
+
+
 def parse_key_url(value: object) -> str:
     """The URL of a server, of which scheme, host and port count."""
     text = str(value).strip()
@@ -135,6 +143,13 @@ MODEL_SETTINGS: Mapping[str, Setting] = {
         "N",
         default_text="the model's",
         example="250k",
+    ),
+    "quantize": Setting(
+        "Hold the model's weights in fewer bits: int8, or nf4 for four. Vectors change.",
+        parse_quantization,
+        "int8|nf4",
+        default_text="all bits",
+        example="int8",
     ),
     "trust_remote_code": Setting(
         "Run Python code that comes with a model's weights.", parse_bool, "", False

@@ -28,7 +28,9 @@ def normalize(rows: NDArray[np.float32]) -> Vectors:
 Role = Literal["query", "document"]
 ROLES: tuple[str, ...] = get_args(Role)
 MAX_SIZE = 1 << 16  # dims of a vector, pixels of a side
-FIELD_TYPES = {"str": str, "int": int, "bool": bool, "int | None": int}  # of a `ModelCard`
+QUANTIZATIONS = ("int8", "nf4")
+FIELD_TYPES = {"str": str, "int": int, "bool": bool, "int | None": int, "str | None": str}
+"""Types of the fields of a `ModelCard`."""
 
 
 def check_role(role: str) -> Role:
@@ -71,11 +73,12 @@ class Input:
 class ModelCard:
     """The identity of a model. Vectors are comparable only if the fingerprints are equal.
 
-    `Settings(dim=card.dim, pixel_budget=card.pixel_budget)` loads the same model again.
+    `Settings(dim=card.dim, pixel_budget=card.pixel_budget, quantize=card.quantize)` loads the same
+    model again.
 
     Attributes:
         fingerprint: Covers everything that changes a vector: family, weights and revision, adapter,
-            prompts, image preprocessing, pixel budget, dim.
+            prompts, image preprocessing, pixel budget, quantization, dim.
         composes: Whether the model reads a text and images together; otherwise their vectors are
             averaged.
         image_side: The shorter side in pixels to which a decoder may reduce an image.
@@ -99,6 +102,7 @@ class ModelCard:
     memory: int = 0
     matryoshka: tuple[int, ...] = ()
     pixel_budget: int | None = None
+    quantize: str | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelCard:
@@ -160,13 +164,16 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a model is loaded. `dim` and `pixel_budget` change its vectors, the rest does not.
+    """How a model is loaded. `dim`, `pixel_budget` and `quantize` change its vectors, the rest does
+    not.
 
     Attributes:
         device: "cpu", "cuda:1", or several with commas, each with a copy of the model; None: the
             best available.
         dtype: "bfloat16", "float16" or "float32"; None: bfloat16 on a GPU, else float32.
         pixel_budget: The most pixels per image; None: as the model was trained.
+        quantize: Hold the weights of linear layers in fewer bits: "int8", or "nf4" for four; None:
+            as `dtype` says.
         dim: Truncate vectors to this dim; None: all dimensions.
         workers: Threads that prepare images; 0: one per core, at most 8.
         batch_tokens: Tokens per batch; 0: by device.
@@ -179,6 +186,7 @@ class Settings:
     device: str | None = None
     dtype: str | None = None
     pixel_budget: int | None = None
+    quantize: str | None = None
     dim: int | None = None
     trust_remote_code: bool = False
     workers: int = 0

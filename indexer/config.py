@@ -170,6 +170,7 @@ class Config:
     dtype: str | None = MODEL_SETTINGS["dtype"].field()
     dim: int | None = MODEL_SETTINGS["dim"].field()
     pixel_budget: int | None = MODEL_SETTINGS["pixel_budget"].field()
+    quantize: str | None = MODEL_SETTINGS["quantize"].field()
     trust_remote_code: bool = MODEL_SETTINGS["trust_remote_code"].field()
     model_api_key: str | None = MODEL_SETTINGS["model_api_key"].field()
     model_api_key_url: str | None = MODEL_SETTINGS["model_api_key_url"].field()

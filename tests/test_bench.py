@@ -370,6 +370,7 @@ def test_embed_needs_the_operations_that_torch_counts(tmp_path, family):
         ("bench.upload", "--count", "512", "--runs", "1"),
         ("bench.transfer", "--count", "500"),
         ("bench.modules", "--runs", "1"),
+        ("bench.quantization", "--family", "vlm2vec-qwen2vl", "--pictures", "11"),
     ],
 )
 def test_the_small_ones_run(words):

@@ -449,6 +449,7 @@ MODEL_OPTIONS: Mapping[str, Any] = {
     "dtype": Dtype,
     "dim": Annotated[int | None, _model_option("dim")],
     "pixel_budget": Annotated[int | None, _model_option("pixel_budget")],
+    "quantize": Annotated[str | None, _model_option("quantize")],
     "trust_remote_code": Annotated[bool, _model_option("trust_remote_code", "--trust-remote-code")],
     "model_api_key": Annotated[
         str | None,

@@ -122,6 +122,8 @@ def probe_model(
         return _read_polylens_card(address, model, card_json, settings)
     if settings.pixel_budget is not None:
         raise EmbedderError("the pixel budget of a remote model is set where its server runs")
+    if settings.quantize is not None:
+        raise EmbedderError("a remote model is quantized where its server runs")
     request_format, dim = _detect_format(server, RequestFormat(model, dimensions=settings.dim))
     if settings.dim not in (None, dim):
         raise EmbedderError(f"{address.url} returns dim {dim}; it cannot cut to {settings.dim}")
@@ -171,6 +173,8 @@ def _read_polylens_card(
         raise EmbedderError(f"the server's card cannot be used: {error}") from None
     if settings.pixel_budget not in (None, card.pixel_budget):
         raise EmbedderError(f"{address.url} runs with a pixel budget of {card.pixel_budget}")
+    if settings.quantize not in (None, card.quantize):
+        raise EmbedderError(f"{address.url} runs with weights in {card.quantize or 'all bits'}")
     dim = validate_dim(card, settings.dim)
     request_format = RequestFormat(model, is_polylens=True, dim=dim, image_side=card.image_side)
     if dim != card.dim:

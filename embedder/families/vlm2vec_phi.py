@@ -124,6 +124,11 @@ def _load_remote_code(checkpoint: Checkpoint, settings: Settings) -> tuple[Any, 
 
     from embedder.vlm.loading import select_device
 
+    if settings.quantize:
+        raise EmbedderError(
+            f"{checkpoint.folder.name} runs remote code, whose weights cannot be quantized; leave "
+            "--quantize out"
+        )
     transformers_any: Any = transformers
     folder, (device, dtype) = checkpoint.folder, select_device(settings)
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("bfloat16", "float16", "float32")
 UNUSED_WEIGHTS = ("lm_head", "pooler.dense")  # do not affect vectors, and are often left out
+BYTES_PER_WEIGHT = {"int8": 1.2, "nf4": 0.75}  # with the embeddings, which stay in 16 bits
 MEMORY_FACTOR = 1.15  # of the weights: the least for weights and a batch
 
 
@@ -50,6 +51,7 @@ def load_model(checkpoint: Checkpoint, settings: Settings) -> Any:
     body = _load_whole(checkpoint, settings, UNUSED_WEIGHTS).model
     if checkpoint.adapter is not None:
         merge_adapter(body, checkpoint.adapter)
+    finish_loading(body, settings)
     return body.eval().requires_grad_(False)
 
 
@@ -58,25 +60,51 @@ def load_language_model(checkpoint: Checkpoint, settings: Settings) -> Any:
     model = _load_whole(checkpoint, settings, ())
     if checkpoint.adapter is not None:
         merge_adapter(model.model, checkpoint.adapter)
+    finish_loading(model, settings)
     return model.eval().requires_grad_(False)
 
 
 def _load_whole(checkpoint: Checkpoint, settings: Settings, unused: Sequence[str]) -> Any:
     from transformers import AutoModelForImageTextToText
 
-    device, dtype = select_device(settings)
-    check_memory(checkpoint.folder, device, dtype)
-    with silence_transformers(), wrap_load_errors(checkpoint.folder):
+    with prepare_loading(checkpoint.folder, settings) as placement:
         load: Any = AutoModelForImageTextToText.from_pretrained
         model, report = load(
             checkpoint.folder,
-            dtype=dtype,
             attn_implementation="sdpa",
-            device_map={"": device},
             output_loading_info=True,
+            **placement,
         )
     check_missing_weights(checkpoint.folder, report["missing_keys"], unused)
     return model
+
+
+@contextmanager
+def prepare_loading(folder: Path, settings: Settings) -> Iterator[dict[str, Any]]:
+    """Check what a model needs, and yield the arguments of `from_pretrained`.
+
+    Weights that are to be quantized are loaded as they were saved, in main memory; `finish_loading`
+    does the rest.
+
+    Raises:
+        EmbedderError: Too little memory, no such device, or a damaged checkpoint.
+    """
+    device, dtype = select_device(settings)
+    check_memory(folder, device, dtype, settings.quantize)
+    with silence_transformers(), wrap_load_errors(folder):
+        yield {
+            "dtype": "auto" if settings.quantize else dtype,
+            "device_map": {"": "cpu" if settings.quantize else str(device)},
+        }
+
+
+def finish_loading(model: nn.Module, settings: Settings) -> None:
+    """Quantize the weights of a model that `prepare_loading` has placed, and move it to its
+    device."""
+    if settings.quantize:
+        from embedder.vlm.quantization import quantize_model
+
+        quantize_model(model, settings.quantize, *select_device(settings))
 
 
 def merge_adapter(model: nn.Module, folder: Path) -> None:
@@ -128,20 +156,33 @@ def _map_adapter_key(key: str, names: Iterable[str]) -> str:
     return ""
 
 
-def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise `EmbedderError` if the weights do not fit in memory."""
-    import torch
+def check_memory(
+    folder: Path, device: torch.device, dtype: torch.dtype, quantize: str | None = None
+) -> None:
+    """Raise `EmbedderError` if the weights do not fit in memory.
 
+    Weights that are to be quantized are first in main memory as they were saved.
+    """
     config = read_config(folder)
     saved = {"float32": 4}.get(str(config.get("dtype", config.get("torch_dtype", "float32"))), 2)
     on_disk = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    needed = int(on_disk * dtype.itemsize / saved * MEMORY_FACTOR)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_available_ram()
+    if quantize:
+        _require_memory(folder, "cpu", on_disk * MEMORY_FACTOR)
+    size = BYTES_PER_WEIGHT[quantize] if quantize else dtype.itemsize
+    if not quantize or device.type == "cuda":
+        _require_memory(folder, str(device), on_disk * size / saved * MEMORY_FACTOR)
+
+
+def _require_memory(folder: Path, device: str, needed: float) -> None:
+    import torch
+
+    is_gpu = device.startswith("cuda")
+    free = torch.cuda.mem_get_info(device)[0] if is_gpu else read_available_ram()
     if needed > free:
         raise EmbedderError(
             f"{folder.name} needs about {format_bytes(needed)} on {device} and "
             f"{format_bytes(free)} are free; choose a smaller model (embedder models shows which "
-            "fit), another --device, or --dtype bfloat16"
+            "fit), another --device, --dtype bfloat16, or, for a GPU, --quantize int8"
         )
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import embedder
 from embedder.checkpoint import Checkpoint, locate
 from embedder.errors import EmbedderError
-from embedder.extras import format_pip_install
 from embedder.families import e5v, vlm2vec
 from embedder.families.registry import find_family
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
@@ -21,9 +17,8 @@ from embedder.types import Input, ModelCard, Role, Settings
 from embedder.vlm.backbone import Architecture, Size, VisionLanguageBackbone
 from embedder.vlm.loading import (
     check_missing_weights,
-    select_device,
-    silence_transformers,
-    wrap_load_errors,
+    finish_loading,
+    prepare_loading,
 )
 from embedder.vlm.prompts import Prompt, PromptTokenizer
 from finetune.errors import FinetuneError
@@ -139,39 +134,23 @@ def _load_text_only(
             f"text_only is for E5-V, which learns about images from texts, and {card.name} is a "
             f"{card.family} model; add --set text_only=false"
         )
-    device, dtype = select_device(settings)
-    with silence_transformers(), wrap_load_errors(folder):
+    quantize = None if recipe.quantize == "none" else recipe.quantize
+    settings = replace(settings, quantize=quantize)
+    with prepare_loading(folder, settings) as placement:
         load: Any = AutoModel.from_pretrained
         model, report = load(
             folder,
             config=AutoConfig.from_pretrained(folder).text_config,
             key_mapping=LANGUAGE_MODEL_KEYS,
-            dtype=dtype,
             attn_implementation="sdpa",
-            device_map={"": device},
             output_loading_info=True,
-            quantization_config=_nf4_config(dtype) if recipe.quantize == "nf4" else None,
+            **placement,
         )
     check_missing_weights(folder, report["missing_keys"])
+    finish_loading(model, settings)
     language_model = TextOnlyModel(model.eval().requires_grad_(False))
     tokenizer = PromptTokenizer.read(folder)
     return VisionLanguageBackbone(card, language_model, tokenizer, e5v.render_prompt)
-
-
-def _nf4_config(dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    if find_spec("bitsandbytes") is None:
-        raise FinetuneError(
-            "weights in four bits need bitsandbytes; add --set quantize=none, or type: "
-            + format_pip_install("bitsandbytes")
-        )
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=dtype,
-        bnb_4bit_use_double_quant=True,
-    )
 
 
 def _truncate_texts(backbone: VisionLanguageBackbone, max_tokens: int) -> None:

@@ -24,7 +24,7 @@ from indexer.errors import ConfigError
 PANEL = "Options of every command"
 SHARED = ("store", "collection", "tenant", "model", "allow_model_hosts")
 READING = ("max_bytes", "max_pixels", "batch", "workers")
-EMBEDDING = ("device", "dim", "pixel_budget", "trust_remote_code")
+EMBEDDING = ("device", "dim", "pixel_budget", "quantize", "trust_remote_code")
 LAYOUT = ("profile", "shards", "replicas")
 RERANKING = ("rerank_depth", "reranker_pixel_budget")
 

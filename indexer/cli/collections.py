@@ -87,7 +87,14 @@ def list_(
 
 @collections_app.command(epilog=CREATE_EXAMPLES)
 @_options.takes_flags(
-    "dim", "pixel_budget", "trust_remote_code", "names", *_options.LAYOUT, "store", "model"
+    "dim",
+    "pixel_budget",
+    "quantize",
+    "trust_remote_code",
+    "names",
+    *_options.LAYOUT,
+    "store",
+    "model",
 )
 def create(flags: dict[str, Any], name: Name, as_json: _options.Json = False) -> None:
     """Create an empty collection, with the layout that a server will use."""
@@ -159,8 +166,9 @@ def _summary_to_json(found: Summary, tenants: dict[str, int]) -> dict[str, objec
 
 def _count_tenants(config: Config, name: str) -> dict[str, int]:
     from indexer.collections.collection import OpenCollection
+    from indexer.collections.model import forget_model
     from indexer.stores.base import TENANT_KEY
 
-    plain = replace(config, collection=name, tenant=None, model=None, dim=None, pixel_budget=None)
+    plain = replace(forget_model(config), collection=name, tenant=None)
     with OpenCollection.open(plain) as opened:
         return dict(opened.store.facet(TENANT_KEY, limit=1000))

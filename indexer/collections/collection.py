@@ -16,7 +16,7 @@ from typing import IO
 from embedder.files import delete_stale_parts, make_private_dir, open_private
 from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, CollectionIndex, make_layout, open_backend
-from indexer.collections.model import check_model_settings, check_same_model
+from indexer.collections.model import check_model_settings, check_same_model, forget_model
 from indexer.collections.schema import LATEST_TEXTS, TextIndexing
 from indexer.config import Config
 from indexer.errors import CollectionError, StoreBusyError, StoreError
@@ -253,7 +253,7 @@ def delete_collection(config: Config) -> None:
         if not config.tenant:
             backend.delete(name)
             return
-        with OpenCollection.open(replace(config, model=None, dim=None, pixel_budget=None)) as own:
+        with OpenCollection.open(forget_model(config)) as own:
             while page := own.store.scroll(limit=PAGE_SIZE)[0]:
                 own.store.delete([record.id for record in page])
             own.store.flush()

@@ -54,10 +54,16 @@ def make_settings(config: Config, card: ModelCard | None = None) -> Settings:
         dtype=config.dtype,
         dim=card.dim if card else config.dim,
         pixel_budget=card.pixel_budget if card else config.pixel_budget,
+        quantize=card.quantize if card else config.quantize,
         trust_remote_code=config.trust_remote_code,
         api_key=config.model_api_key,
         api_key_url=config.model_api_key_url or "",
     )
+
+
+def forget_model(config: Config) -> Config:
+    """Return the settings without those of a model, to open a collection whatever its model is."""
+    return replace(config, model=None, dim=None, pixel_budget=None, quantize=None)
 
 
 def load_model(config: Config, card: ModelCard, threads: int = 0) -> Embedder:
@@ -105,6 +111,8 @@ def check_model_settings(config: Config, card: ModelCard) -> None:
         raise _other_model_error(config, card, f"vectors of dim {config.dim}", name)
     if config.pixel_budget not in (None, card.pixel_budget):
         raise _other_model_error(config, card, f"a pixel budget of {config.pixel_budget}", name)
+    if config.quantize not in (None, card.quantize):
+        raise _other_model_error(config, card, f"weights in {config.quantize}", name)
     if config.model is None:
         return
     import embedder
@@ -146,7 +154,8 @@ def format_model(card: ModelCard) -> str:
 
 def format_reindex_command(config: Config, name: str) -> str:
     """The command that rebuilds the index with the model `name`."""
-    options = [("--dim", config.dim), ("--pixel-budget", config.pixel_budget)]
+    options: list[tuple[str, object]] = [("--dim", config.dim)]
+    options += [("--pixel-budget", config.pixel_budget), ("--quantize", config.quantize)]
     given = "".join(f" {flag} {value}" for flag, value in options if value is not None)
     return f"indexer reindex --model {redact_secrets(name)}{given} --collection {config.collection}"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from embedder.redaction import redact_secrets
 from embedder.types import ModelCard
 from indexer.collections import CollectionBackend, open_backend
 from indexer.collections.collection import OpenCollection
+from indexer.collections.model import forget_model
 from indexer.collections.schema import TextIndexing
 from indexer.config import Config
 from indexer.errors import CollectionError
@@ -109,7 +110,7 @@ def open_source_collection(config: Config) -> Iterator[CollectionSource]:
 
     Raises `CollectionError`, `StoreBusyError`.
     """
-    config = replace(config, model=None, dim=None, pixel_budget=None)
+    config = forget_model(config)
     backend, label = open_backend(config), format_location(config)
     index = backend.get_indexes(config.collection).in_use
     with OpenCollection.open_index(config, backend, index) as collection:

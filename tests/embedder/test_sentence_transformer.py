@@ -347,6 +347,20 @@ def test_qwen_pixel_budget_reduces_tokens(qwen):
     assert small.card.image_side == 128
 
 
+@pytest.mark.parametrize("name", ["qwen", "siglip", "bert"])
+def test_quantized_weights_give_near_vectors(request, name):
+    """SigLIP's attention pooling reads the weight of a layer itself, which stays."""
+    folder, full = (request.getfixturevalue(f) for f in (name, f"{name}_model"))
+    inputs = [Input("a cat in the snow")]
+    inputs += [] if name == "bert" else [Input(images=(picture(90, 60),))]
+    expected = full.embed(inputs, "document")
+    for kind, least in (("int8", 0.999), ("nf4", 0.9)):
+        small = loaded(folder, quantize=kind)
+        cosines = (small.embed(inputs, "document") * expected).sum(1)
+        assert cosines.min() > least and cosines.max() < 0.999999
+        assert small.card.quantize == kind
+
+
 def test_qwen_refuses_a_narrow_image(qwen_model):
     with pytest.raises(EmbedderError, match="too narrow"):
         qwen_model.embed([Input(images=(Image.new("RGB", (3000, 10)),))], "document")

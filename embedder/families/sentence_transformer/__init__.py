@@ -105,12 +105,11 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     from embedder.families.sentence_transformer.remote_code import check_remote_code
     from embedder.families.sentence_transformer.wemm import load_wemm
     from embedder.vlm.loading import (
-        check_memory,
         check_weights_loaded,
+        finish_loading,
         merge_adapter,
+        prepare_loading,
         select_device,
-        silence_transformers,
-        wrap_load_errors,
     )
 
     config, (device, dtype) = read_config(checkpoint.folder), select_device(settings)
@@ -120,26 +119,20 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     if not is_wemm(config):
         modules, trusted = _read_modules(folder), settings.trust_remote_code
         check_remote_code(card.name, folder, modules, trusted=trusted)
-    check_memory(checkpoint.folder, device, dtype)
     with (
-        silence_transformers(),
-        wrap_load_errors(folder),
+        prepare_loading(checkpoint.folder, settings) as placement,
         check_weights_loaded(folder),
         processors.without_video_processor(),
     ):
-        weights = {
-            "dtype": dtype,
-            "device_map": str(device),  # directly to a GPU, without a copy in main memory
-        }
         if is_wemm(config):
-            model = load_wemm(folder, weights)
+            model = load_wemm(folder, placement)
         else:
             model = SentenceTransformer(
                 str(folder),
                 local_files_only=True,
                 trust_remote_code=settings.trust_remote_code,
                 config_kwargs=conventions.config_overrides,
-                model_kwargs=weights,
+                model_kwargs=placement,
             )
     first: Any = model[0]
     if not hasattr(first, "processing_kwargs"):
@@ -155,6 +148,9 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
         )
     if checkpoint.adapter and folder != checkpoint.adapter:
         merge_adapter(first.model, checkpoint.adapter)
+    finish_loading(first.model, settings)
+    if settings.quantize:
+        model.to(device)
     processors.apply_training_options(first)
     if settings.pixel_budget:
         processors.set_pixel_budget(first, settings.pixel_budget)

@@ -69,6 +69,8 @@ def describe(name: str, settings: Settings) -> ModelCard:
             "the starter takes every image at one size, so it has no pixel budget; "
             "leave --pixel-budget out"
         )
+    if settings.quantize:
+        raise EmbedderError("the starter is small as it is; leave --quantize out")
     if settings.dim not in (None, DIM):
         raise EmbedderError(f"the starter has vectors of dim {DIM}, not {settings.dim}")
     if name == CARDS[0].name:

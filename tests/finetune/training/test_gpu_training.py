@@ -74,7 +74,6 @@ def test_bfloat16_trains_float32_adapters(trained, recipe, pairs, monkeypatch):
 
 def test_training_with_weights_in_four_bits(trained, recipe, texts):
     """QLoRA as in E5-V: the adapter is applied to the unquantized weights afterwards."""
-    pytest.importorskip("bitsandbytes")
     run_recipe = recipe(quantize="nf4", steps=12)
     run = trained(texts, run_recipe, settings=Settings(device="cuda"))
     losses = [line["loss"] for line in run.read_log()]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import embedder
 from embedder.engine import Engine
 from embedder.types import Input, Settings
+from embedder.vlm.quantization import Nf4Linear
 from finetune.errors import FinetuneError
 from finetune.training import trainer
 from finetune.training.loading import load_trainable
@@ -205,6 +206,33 @@ def test_an_adapter_keeps_the_prompts_it_is_trained_with(trained, recipe, texts)
     found = embedder.load(str(run.folder), Settings(device="cpu")).backbone
     (image, *_) = found.render_prompt(SEEN[0], "document", None)
     assert image == "<|image_pad|> "
+
+
+def test_qlora_trains_an_adapter_of_frozen_weights_in_four_bits(
+    loaded_models, trained, recipe, texts, checkpoint
+):
+    """As E5-V is trained: nf4 in all linear layers, which stay as they were; the loss falls, and
+    the adapter is applied to the whole weights or to quantized ones."""
+    lora = {"rank": 8, "alpha": 16, "dropout": 0.0}
+    run_recipe = recipe(quantize="nf4", steps=10, batch=12, lora=lora)
+    run = trained(texts, run_recipe)
+    (model,) = loaded_models
+    frozen = {n: m for n, m in model.module.named_modules() if isinstance(m, Nf4Linear)}
+    dense = embedder.load(run_recipe.model, CPU).backbone.model.language_model
+    linear = {n: m for n, m in dense.named_modules() if type(m) is torch.nn.Linear}
+    assert len(frozen) == len(linear) == 2 * 7
+    for name, layer in frozen.items():
+        bare = name.removeprefix("base_model.model.").removesuffix(".base_layer")
+        assert torch.equal(layer.numbers, Nf4Linear(linear[bare]).numbers)
+    losses = [line["loss"] for line in run.read_log()]
+    assert np.mean(losses[-3:]) < 0.9 * losses[0]
+    assert len(adapted(run)) == len(frozen)
+    full, small, before = (
+        embedder.load(str(folder), Settings(device="cpu", quantize=kind)).embed(TEXTS, "query")
+        for folder, kind in ((run.folder, None), (run.folder, "nf4"), (run_recipe.model, None))
+    )
+    assert (full * small).sum(1).min() > 0.9
+    assert np.abs(full - before).max() > 1e-3
 
 
 def test_truncated_vectors_are_trained(trained, recipe, texts, loaded):

@@ -115,6 +115,17 @@ def test_the_pixel_budget_stays_with_the_collection(runner):
     assert runner.hits("a cat", "--collection", "cheap") != runner.hits("a cat")
 
 
+def test_quantized_weights_stay_with_the_collection(runner):
+    small = ("--collection", "small", "--model", "model", "--no-names", "--quantize", "nf4")
+    runner("ingest", "pictures", *small, "--quiet")
+    runner("ingest", "pictures", "--collection", "small", "--quiet")
+    shown = json.loads(runner("status", "--collection", "small", "--json"))
+    assert shown["card"]["quantize"] == "nf4"
+    assert runner.hits("a cat", "--collection", "small") != runner.hits("a cat")
+    refused = runner("ingest", "pictures", "--quantize", "int8", code=1)
+    assert "weights in int8" in refused and "--quantize int8 --collection default" in refused
+
+
 def test_a_server_and_a_folder_are_one_model(runner, model, url):
     """A collection made with the folder is searched through the server, and the other way."""
     query = model("e5v").embed([Input("a cat")], "query")[0]
