@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from pyarrow import parquet
 
@@ -671,27 +669,6 @@ def test_sts_with_too_few_scores(put):
     put("STS12-en-test/STS.gs.MSRpar.txt", "5\n")
     with pytest.raises(DataError, match="1 scores for 2 pairs"):
         read("sts", put)
-
-
-@pytest.fixture(scope="module")
-def font(tmp_path_factory):
-    """A font whose letters are blocks half an em wide, so that the tests need no installed one."""
-    pen = TTGlyphPen(None)
-    pen.moveTo((0, 0))
-    for corner in ((0, 700), (500, 700), (500, 0)):
-        pen.lineTo(corner)
-    pen.closePath()
-    glyphs = {".notdef": TTGlyphPen(None).glyph(), "block": pen.glyph()}
-    builder = FontBuilder(1000)
-    builder.setupGlyphOrder(list(glyphs))
-    builder.setupCharacterMap({n: ".notdef" if n == ord(" ") else "block" for n in range(32, 127)})
-    builder.setupGlyf(glyphs)
-    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (500, 0)))
-    builder.setupHorizontalHeader(ascent=900, descent=-200)
-    builder.setupPost()
-    path = tmp_path_factory.mktemp("font") / "blocks.ttf"
-    builder.save(path)
-    return path
 
 
 def test_drawn_captions(put, colors, font):
