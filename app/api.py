@@ -52,12 +52,16 @@ def build_routes() -> Sequence[BaseRoute]:
 
 
 def search(request: Request) -> Json:
-    """`GET /api/search?c=...&query=...&offset=60&limit=60&ranking=...`: a page of hits."""
+    """`GET /api/search?c=...&query=...&offset=60&limit=60&ranking=...`: a page of hits.
+
+    With `reranked=1`, the best hits are in the order of the reranker that is set.
+    """
     wanted, params = parse_search(request), request.query_params
     offset = _parse_count(params.get("offset") or "0", "offset", 10_000_000)
     limit = _parse_count(params.get("limit") or str(results.PAGE_SIZE), "limit", None)
     limit = min(max(limit, 1), results.MAX_PAGE_SIZE)
-    return results.load_page(wanted, offset, limit, params.get("ranking") or None).to_json()
+    ranking, reranked = params.get("ranking") or None, params.get("reranked") == "1"
+    return results.load_page(wanted, offset, limit, ranking, reranked=reranked).to_json()
 
 
 def load_item(request: Request) -> Json | None:

@@ -14,7 +14,7 @@ from indexer.collections.schema import ADDED, TAKEN
 from indexer.errors import QueryError
 from indexer.ingest.time_and_place import get_date
 from indexer.search.dates import parse_time
-from indexer.search.explanation import NO_REASON, format_reason
+from indexer.search.explanation import NO_REASON, format_reason, format_rerank
 from indexer.search.searcher import Searcher
 from indexer.search.sorting import DATE_ORDERS
 from indexer.types import Caption, FieldFilter, Hit, Payload
@@ -37,6 +37,9 @@ def describe_hit(search: Search, hit: Hit) -> Json:
         "date": _find_date(search, hit.payload),
         "duplicates": list(hit.duplicates),
         "signature": hit.signature,
+        "rerank": _make_sentence(format_rerank(rerank))
+        if (rerank := hit.explanation.rerank)
+        else "",
     }
 
 

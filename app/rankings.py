@@ -7,10 +7,12 @@ import time
 from contextlib import suppress
 
 from app.caching import SharedCache
-from app.services import open_searcher
+from app.services import get_decode_limits, open_searcher
 from app.state import Search
 from embedder import EmbedderError
 from indexer.errors import IndexerError
+from indexer.ingest.originals import OriginalReader
+from indexer.search.rerank import HitReranker
 from indexer.search.searcher import MAX_SORTED, Searcher
 from indexer.types import Hit
 
@@ -26,11 +28,18 @@ class RankedHits:
     a little differently. Whoever comes near the end has more of them ranked meanwhile.
     """
 
-    def __init__(self, search: Search, searcher: Searcher) -> None:
+    def __init__(
+        self, search: Search, searcher: Searcher, reranker: HitReranker | None = None
+    ) -> None:
         self._search, self._searcher = search, searcher
         self._lock = threading.Lock()  # of the search that ranks more
         limit = FIRST_RANKED if search.order == "strength" else MAX_SORTED
-        self.first = searcher.search(search.to_query(limit=limit))
+        query = search.to_query(limit=limit)
+        if reranker is None:
+            self.first = searcher.search(query)
+        else:  # the best hits; those that are ranked later follow them
+            images = OriginalReader(searcher.collection, get_decode_limits())
+            self.first = reranker.search(searcher, query, images.read)
         self.hits = list(self.first.hits)  # only ever gets longer
         self._more = self.first.has_more
         # a deeper search may find a stronger hit further down: the line is drawn once
@@ -73,12 +82,13 @@ def make_ranking_name() -> str:
     return f"{time.time_ns():x}"
 
 
-def rank_hits(search: Search, ranking: str) -> RankedHits:
-    """The ranked list of that name, or a new one.
+def rank_hits(search: Search, ranking: str, reranker: HitReranker | None = None) -> RankedHits:
+    """The ranked list of that name, or a new one; reranked, if there is a reranker.
 
     Raises:
         QueryError, StoreError, CollectionError, EmbedderError: The search failed.
     """
     searcher = open_searcher(search.collection)
+    key = (search.address, reranker.name if reranker else "")
     version = (ranking, id(searcher))
-    return _rankings.get(search.address, lambda: RankedHits(search, searcher), version)
+    return _rankings.get(key, lambda: RankedHits(search, searcher, reranker), version)

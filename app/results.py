@@ -9,7 +9,7 @@ from app import votes
 from app.items import describe_hit
 from app.json_routes import Json
 from app.rankings import make_ranking_name, rank_hits
-from app.services import open_searcher
+from app.services import get_settings, open_reranker, open_searcher
 from app.state import Search
 from embedder.cli.console import pluralize
 from indexer.errors import MissingIndexError
@@ -49,11 +49,17 @@ class Page:
             "more": self.more,
             "paused": self.is_paused,
             "ranking": self.ranking,
+            "reranking": describe_reranking(self.results),
         }
 
 
 def load_page(
-    search: Search, offset: int = 0, limit: int = PAGE_SIZE, ranking: str | None = None
+    search: Search,
+    offset: int = 0,
+    limit: int = PAGE_SIZE,
+    ranking: str | None = None,
+    *,
+    reranked: bool = False,
 ) -> Page:
     """Search, or continue the list of an earlier search.
 
@@ -62,6 +68,8 @@ def load_page(
         offset: Hits before the page.
         limit: Hits of the page.
         ranking: That of the first page; None searches anew.
+        reranked: Have the reranker of the settings put the best hits in order, which takes long;
+            without one, the list is as it is.
 
     Raises:
         QueryError, StoreError, CollectionError, EmbedderError: The search failed.
@@ -70,7 +78,7 @@ def load_page(
     headings: dict[int, str] = {}
     is_paused = False
     if search.terms:
-        ranked = rank_hits(search, ranking)
+        ranked = rank_hits(search, ranking, open_reranker() if reranked else None)
         if ranked.first.matches is False and not offset:
             limit, is_paused = min(limit, NEAREST_HITS), True
         hits, more = ranked.load(offset, limit)
@@ -96,6 +104,24 @@ def load_page(
         ranking=ranking,
         results=first,
     )
+
+
+def find_reranker(search: Search) -> str:
+    """The name of the reranker that a search gets, as soon as it has put the hits in order; ""."""
+    reranker = get_settings().reranker or ""
+    asks = any(term.weight > 0 for term in search.terms)
+    return reranker if asks and search.order == "strength" and not search.diversity else ""
+
+
+def describe_reranking(found: SearchResults) -> Json | None:
+    """What the reranker did with the results, with a sentence for people; None without one."""
+    reranking = found.reranking
+    if reranking is None:
+        return None
+    seconds = reranking.took_ms / 1e3
+    took = f"{seconds:.1f} s" if seconds >= 0.05 else "no time"
+    said = reranking.note or f"the best {reranking.seen} reranked in {took}"
+    return asdict(reranking) | {"text": said}
 
 
 def describe_total(search: Search, page: Page, count: int | None) -> str:

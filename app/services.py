@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from app.caching import SharedCache
-from embedder import Embedder, ModelCard
+from embedder import Embedder, ModelCard, Reranker
 from embedder.images.decode import DecodeLimits
 from indexer.collections import CollectionIndex, open_backend
 from indexer.collections.collection import OpenCollection, Summary, list_collections, tenant_dir
@@ -17,6 +18,7 @@ from indexer.collections.model_hosts import check_model_host
 from indexer.config import Config, load_config
 from indexer.ingest.tagging import tag_points
 from indexer.search.filter_syntax import format_filters
+from indexer.search.rerank import HitReranker, load_configured_reranker
 from indexer.search.searcher import Searcher
 from indexer.stores.edge.state import identify_folder
 from indexer.types import Filters, Payload, Query
@@ -34,6 +36,8 @@ Facets = dict[str, list[tuple[str, int]]]
 _settings: SharedCache[Config] = SharedCache(1)
 _summaries: SharedCache[list[Summary]] = SharedCache(1)
 _models: SharedCache[Embedder] = SharedCache(2)
+_rerankers: SharedCache[HitReranker] = SharedCache(1)
+_reranker_models: SharedCache[Reranker] = SharedCache(1)
 _searchers: SharedCache[Searcher] = SharedCache(8)
 _facets: SharedCache[Facets] = SharedCache(64)
 _samples: SharedCache[list[Payload]] = SharedCache(16)
@@ -43,6 +47,8 @@ def configure(config: Config | None = None) -> None:
     """Use these settings instead of those of the environment, and forget what was opened."""
     for cache in (_settings, _summaries, _models, _searchers, _facets, _samples):
         cache.clear()
+    for cache_of_rerankers in (_rerankers, _reranker_models):
+        cache_of_rerankers.clear()
     if config is not None:
         _settings.get("settings", lambda: config)
 
@@ -87,6 +93,16 @@ def load_collection_model(name: str, card: ModelCard) -> Embedder:
         return load_model(config, card)
 
     return _models.get((card.name, card.fingerprint), load)
+
+
+def open_reranker() -> HitReranker | None:
+    """The reranker of the settings, if any; its model loads once, when a search first needs it."""
+    config = get_settings()
+    name = config.reranker
+    if name is None:
+        return None
+    load = partial(_reranker_models.get, name, partial(load_configured_reranker, config, name))
+    return _rerankers.get(name, lambda: HitReranker(name, load, config.rerank_depth))
 
 
 def open_searcher(name: str) -> Searcher:

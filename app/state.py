@@ -1,7 +1,8 @@
 """What the Search page shows, and how its address says so.
 
 The address has `c` (the collection), `query` (the terms as they are typed), `w` for each filter,
-`mix` (diversity), `all` (near-duplicates too), `least` (the weakest match) and `sort` (the order).
+`mix` (diversity), `all` (near-duplicates too), `least` (the weakest match), `sort` (the order) and
+`rerank` (0: not).
 The item that is open is behind the `#`, as that needs no search. Links of version 0.1.0 have `open`
 for it, and a `q` for each term.
 """
@@ -46,6 +47,7 @@ class Search:
     fold: bool = True
     least: str = ""  # a word of `MATCH_WORDS`: the weakest match to show; "": all
     sort: SortOrder | None = None  # None: the best first, and without a query the newest
+    rerank: bool = True  # where a reranker is set
     open_id: str = field(default="", compare=False)
 
     @property
@@ -59,6 +61,7 @@ class Search:
             "all": ["" if self.fold else "1"],
             "least": [self.least],
             "sort": [self.sort or ""],
+            "rerank": ["" if self.rerank else "0"],
         }
         return {key: values for key, values in params.items() if any(values)}
 
@@ -139,6 +142,7 @@ def parse_params(get_all: GetAll) -> Search:
         fold=get("all") != "1",
         least=get("least") if get("least") in MATCH_WORDS else "",
         sort=parse_order(get("sort")),
+        rerank=get("rerank") != "0",
         open_id=parse_id(get("open")) or "",
     )
 

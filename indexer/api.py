@@ -88,7 +88,7 @@ class Collection:
         self._left_open: list[OpenCollection] = []
         self._searcher: Searcher | None = None
         self._model: tuple[str, Future[Embedder]] | None = None  # (fingerprint, model)
-        self._reranker: tuple[str, HitReranker] | None = None  # (name, reranker)
+        self._reranker: HitReranker | None = None
 
     @classmethod
     def open(
@@ -397,13 +397,13 @@ class Collection:
         if rerank is False or not name or not is_best_first:
             return None
         with self._lock:
-            if self._reranker is None or self._reranker[0] != name:
+            if self._reranker is None or self._reranker.name != name:
                 from indexer.search.rerank import HitReranker, load_configured_reranker
 
                 config, named = self.config, name
                 load = _load_in_thread(lambda: load_configured_reranker(config, named))
-                self._reranker = (name, HitReranker(load.result, config.rerank_depth))
-            return self._reranker[1]
+                self._reranker = HitReranker(name, load.result, config.rerank_depth)
+            return self._reranker
 
     def _run_query(
         self, searcher: Searcher, query: Query, reranker: HitReranker | None

@@ -115,6 +115,16 @@ export class Grid {
     this.layout();
   }
 
+  /** Take all hits away, and the selection. */
+  clear() {
+    this.clearSelection();
+    this.hits = [];
+    this.tiles = [];
+    this.breaks.clear();
+    this.current = 0;
+    this.anchor = 0;
+  }
+
   makeTile(hit, index) {
     const tile = make("div", { class: "pl-tile", role: "listitem", "data-index": index, "data-name": hit.name });
     tile.append(...this.renderTile(hit));

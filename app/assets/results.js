@@ -11,7 +11,9 @@ import { Viewer } from "./viewer.js";
 const HEIGHTS = { min: 110, max: 360, usual: 210 }; // pixels of a row
 const MAX_LANGUAGES = 2; // that are named: more would be a guess
 const HEIGHT_KEY = "polylens-row-height"; // in the browser's local storage
+const QUICK = 400; // milliseconds in which a reranked list may come before the position is restored
 const AHEAD = "1500px"; // of the screen's end, more is loaded
+const RERANKING = "reranking…";
 const MATCHES = { same: "You searched with this", copy: "A copy of yours" };
 const VOTES = [[1, "Thumbs up"], [-1, "Thumbs down"]];
 const mounted = new WeakMap();
@@ -79,7 +81,9 @@ class Results {
     this.scroller.addEventListener("scroll", () => this.keepPosition(), { signal, passive: true });
     window.addEventListener("hashchange", () => this.followHash(), { signal });
     window.addEventListener("popstate", () => this.followHash(), { signal });
-    this.restorePosition().then(() => this.followHash(data.open));
+    // what was reranked before comes at once, and is what a person who comes back has seen
+    const ready = Promise.race([this.rerank(), new Promise((resolve) => setTimeout(resolve, QUICK))]);
+    ready.then(() => this.restorePosition()).then(() => this.followHash(data.open));
   }
 
   /** Whether nothing that is shown has changed. */
@@ -103,13 +107,56 @@ class Results {
     this.page = page;
     for (const hit of page.hits) this.byId.set(hit.id, hit);
     this.grid.append(page.hits, page.headings, this.months.list(page.hits, this.grid.hits.length));
-    const status = this.data.status.replace("{n}", this.grid.hits.length.toLocaleString());
-    this.status.textContent = [status, ...this.data.readings.map(describeReading)].join(" · ");
+    this.showStatus();
     this.end.replaceChildren();
     if (!page.paused || !page.more) return;
     const more = make("button", { class: "pl-action", type: "button" }, "Show more");
     more.addEventListener("click", () => this.loadMore());
     this.end.append(more);
+  }
+
+  showStatus() {
+    const total = this.data.status.replace("{n}", this.grid.hits.length.toLocaleString());
+    const texts = [total, ...this.data.readings.map(describeReading), this.reranking].filter(Boolean);
+    this.status.textContent = texts.join(" · ");
+    this.status.classList.toggle("pl-busy", this.reranking === RERANKING);
+  }
+
+  /** Ask for the same hits in the order of the reranker, which takes a while. */
+  async rerank() {
+    if (!this.data.reranker) return;
+    this.reranking = RERANKING;
+    this.showStatus();
+    let page;
+    try {
+      page = await ask(`api/search?${this.data.address}&reranked=1&limit=${this.page.hits.length}`);
+    } catch (error) {
+      this.reranking = "not reranked";
+      this.showStatus();
+      if (!this.listeners.signal.aborted) warn(error.message);
+      return;
+    }
+    if (this.listeners.signal.aborted) return;
+    this.reranking = page.reranking?.text ?? "";
+    const isTouched = this.selection.ids.length || this.viewer.id || this.scroller.scrollTop > HEIGHTS.usual;
+    if (!isTouched) this.replace(page);
+    else if (page.reranking?.scored) {
+      this.reranking = "";
+      this.offer.hidden = false;
+      this.offer.addEventListener("click", () => {
+        this.reranking = page.reranking.text;
+        this.replace(page);
+        this.scroller.scrollTop = 0;
+      }, { once: true });
+      this.showStatus();
+    } else this.showStatus();
+  }
+
+  replace(page) {
+    this.offer.hidden = true;
+    this.isReranked = true;
+    this.grid.clear();
+    this.add(page);
   }
 
   async loadMore(limit = "") {
@@ -118,7 +165,11 @@ class Results {
     try {
       const { ranking } = this.page;
       const offset = this.grid.hits.length;
-      this.add(await ask(`api/search?${this.data.address}&offset=${offset}&ranking=${ranking}&limit=${limit}`));
+      const reranked = this.isReranked ? "&reranked=1" : "";
+      const page = await ask(
+        `api/search?${this.data.address}&offset=${offset}&ranking=${ranking}&limit=${limit}${reranked}`
+      );
+      if (ranking === this.page.ranking) this.add(page); // else it was reranked meanwhile
     } catch (error) {
       const retry = make("button", { class: "pl-action", type: "button" }, "Retry");
       retry.addEventListener("click", () => this.loadMore());
@@ -172,7 +223,8 @@ class Results {
     const link = makeIconButton("link", "Copy a link to this search", { class: "pl-icon" });
     link.addEventListener("click", () => copy(new URL(`./?${this.data.address}`, document.baseURI).href));
     this.status = make("span", { role: "status" });
-    return make("div", { class: "pl-head" }, this.status, link, this.makeOrder(), range);
+    this.offer = make("button", { class: "pl-action", type: "button", hidden: "" }, "Show the reranked order");
+    return make("div", { class: "pl-head" }, this.status, this.offer, link, this.makeOrder(), range);
   }
 
   makeOrder() {
@@ -304,6 +356,7 @@ class Results {
   async load(id) {
     const item = await ask(`api/items/${this.data.collection}/${id}?${this.data.address}`);
     const known = this.byId.get(id);
+    item.rerank = known?.rerank ?? "";
     if (known) Object.assign(known, { tags: item.tags, vote: item.vote });
     else this.byId.set(id, { ...item, duplicates: [] });
     return item;

@@ -130,7 +130,7 @@ export class Viewer {
     this.about.replaceChildren(...[
       makeTitle("h2", item),
       actions.makeThumbs(item), buttons, files,
-      makeReasons(item.reasons), makeCaptions(item.captions), this.makeTags(item), makeFacts(item),
+      makeReasons(item.reasons, item.rerank), makeCaptions(item.captions), this.makeTags(item), makeFacts(item),
     ].filter(Boolean));
     const copies = this.source.hit(item.id)?.duplicates ?? [];
     if (copies.length) {
@@ -253,7 +253,7 @@ export class Viewer {
   }
 }
 
-function makeReasons(parts) {
+function makeReasons(parts, rerank) {
   if (!parts?.length) return null;
   const shown = parts.map(({ label, share, reasons }) => {
     const list = make("ul", { class: "pl-reasons" }, ...reasons.map((text) => make("li", { dir: "auto" }, text)));
@@ -263,6 +263,7 @@ function makeReasons(parts) {
     bar.querySelector("i").style.width = `${Math.round(share * 100)}%`;
     return make("div", {}, bar, list);
   });
+  if (rerank) shown.push(make("p", { class: "pl-reranked" }, `${rerank}.`));
   return make("section", {}, make("h3", {}, "Why it was found"), ...shown);
 }
 

@@ -48,6 +48,7 @@ def show_results(search: Search, page: Page, status: str) -> None:
             "orders": ORDERS if search.terms else ORDERS[1:],
             "votes": votes.HELP if search.terms else "",
             "open": search.open_id,
+            "reranker": results.find_reranker(search) if search.rerank else "",
         },
         on_search_change=partial(_take_search, search),
         on_refresh_change=lambda: None,  # it runs the page again, for the filters

@@ -246,9 +246,19 @@ def _show_display_options(search: Search) -> None:
             key=f"least-{search.least}",
             help="Leave out weaker matches, where it is known how strong they are.",
         )
+    rerank = search.rerank
+    if reranker := results.find_reranker(search):
+        rerank = st.toggle(
+            "Rerank",
+            value=search.rerank,
+            key=f"rerank-{search.rerank}",
+            help=f"{escape_markdown(reranker)} reads each of the best results with the query, and "
+            "puts them in its order.",
+        )
     changed = replace(
         search,
         fold=fold,
+        rerank=rerank,
         diversity=float(diversity),
         least=search.least if least is None else least,
     )

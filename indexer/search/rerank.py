@@ -67,10 +67,12 @@ class HitReranker:
     """Searches, and has a model put the best hits in order. Thread-safe.
 
     Attributes:
+        name: Of the model.
         load: Returns the model, loaded.
         depth: How many hits it scores.
     """
 
+    name: str
     load: Callable[[], Reranker]
     depth: int
     _scores: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
