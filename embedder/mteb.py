@@ -4,7 +4,7 @@ import mteb
 import embedder
 from embedder.mteb import MtebEncoder
 
-mteb.evaluate(MtebEncoder(embedder.load("siglip2-base")), mteb.get_task("CIRRIT2IRetrieval"))
+mteb.evaluate(MtebEncoder(embedder.load("siglip2")), mteb.get_task("CIRRIT2IRetrieval"))
 """
 
 from __future__ import annotations

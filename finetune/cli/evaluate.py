@@ -42,7 +42,7 @@ Examples:
   finetune evaluate pairs.test.jsonl --among more.jsonl --reverse
   finetune evaluate ~/sets/cirr --benchmark cirr --model royokong/e5-v
   finetune evaluate ~/sets/MMEB-eval --benchmark mmeb --limit 2000 --json
-  finetune evaluate ~/sets --benchmark mteb:XM3600T2IRetrieval --model siglip2-base
+  finetune evaluate ~/sets --benchmark mteb:XM3600T2IRetrieval --model siglip2
 """
 COMPARE_EXAMPLES = """
 Examples:

@@ -209,6 +209,14 @@ def test_vectors_equal_those_of_sentence_transformers(gemma, model):
     close(model.embed([Input(images=(NOISE,))], "document"), plain.encode([{"image": NOISE}]))
 
 
+def test_what_sentence_transformers_saves_of_it_loads_again(model, tmp_path):
+    """As `finetune export` saves it: without the part for sounds."""
+    out = tmp_path / "out"
+    model.backbone.sentence_transformer.save_pretrained(str(out), create_model_card=False)
+    items = [item for item, _, _ in CASES.values()]
+    close(loaded(out).embed(items, "document"), model.embed(items, "document"))
+
+
 def test_only_what_is_used_is_loaded(model):
     assert model.backbone.transformer.audio_tower is None
     assert model.backbone.transformer.vision_tower is not None

@@ -193,6 +193,15 @@ def test_foreign_code_never_runs(wemm, model):
     close(trusting.embed([Input("two dogs")], "query"), model.embed([Input("two dogs")], "query"))
 
 
+def test_what_sentence_transformers_saves_of_it_loads_again(model, tmp_path):
+    """As `finetune export` saves it: without the foreign files."""
+    out = tmp_path / "out"
+    model.backbone.sentence_transformer.save_pretrained(str(out), create_model_card=False)
+    assert not list(out.rglob("*.py"))
+    items = [item for item, _ in CASES.values()]
+    close(loaded(out).embed(items, "document"), model.embed(items, "document"))
+
+
 @pytest.mark.parametrize("dim", [8, 16])
 def test_vectors_are_cut_to_trained_dims(wemm, model, dim):
     whole = model.embed([Input("two dogs"), Input(images=(NOISE,))], "query")[:, :dim]
