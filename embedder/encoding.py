@@ -46,6 +46,11 @@ class EmbeddingModel(ABC):
         """
         return self.embed(inputs, role, instruction), [0] * len(inputs)
 
+    def describe_computation(self) -> str:
+        """Describe how the vectors are computed, such as "cuda:0, bfloat16, sdpa"; "" for a model
+        that does not tell."""
+        return ""
+
     def knows_words(self, text: str) -> bool:
         """Whether the model knows some word of a short text.
 

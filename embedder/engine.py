@@ -128,6 +128,21 @@ class Engine(EmbeddingModel):
         """Two on a GPU: the CPU prepares one call while the GPU computes another."""
         return 1 if self.backbone.device.type == "cpu" else 2
 
+    def describe_computation(self) -> str:
+        """Describe how the vectors are computed: `cuda:0, bfloat16, flash_attention_2, nf4`.
+
+        The kernel of attention is that of the language model, where there is one.
+        """
+        model: Any = getattr(self.backbone, "model", None)
+        config: Any = getattr(model, "config", None)
+        if config is None:
+            return ""
+        text = getattr(config, "text_config", None) or config
+        attention = getattr(text, "_attn_implementation", None)
+        dtype = str(model.dtype).removeprefix("torch.")
+        parts = (str(self.backbone.device), dtype, attention, self.card.quantize)
+        return ", ".join(part for part in parts if part)
+
     @property
     def match_head(self) -> MatchHead | None:
         head: MatchHead | None = getattr(self.backbone, "match_head", None)

@@ -257,7 +257,9 @@ def _check_model(config: Config) -> Iterator[Check]:
     model = embedder.load(name, make_settings(config, made_with))
     rows = model.embed([embedder.Input(text="a red bicycle")], "query")
     if made_with is None or model.card.fingerprint == made_with.fingerprint:
-        yield Check("model", "ok", f"{name} loads and embeds to {rows.shape[1]} dimensions")
+        how = model.describe_computation()
+        detail = f"{name} loads and embeds to {rows.shape[1]} dimensions{how and f' ({how})'}"
+        yield Check("model", "ok", detail)
         return
     yield Check(
         "model",

@@ -56,6 +56,10 @@ class PhiBackbone:
         self._special_tokens = list_special_tokens(self._processor.tokenizer.backend_tokenizer)
 
     @property
+    def model(self) -> Any:
+        return self._model
+
+    @property
     def device(self) -> torch.device:
         device: torch.device = self._model.device
         return device

@@ -13,6 +13,7 @@ from embedder.checkpoint import Checkpoint, first_line, read_config
 from embedder.errors import EmbedderError
 from embedder.hardware import format_bytes, read_available_ram
 from embedder.types import Settings
+from embedder.vlm.attention import choose_attention
 
 if TYPE_CHECKING:
     import torch
@@ -68,10 +69,11 @@ def _load_whole(checkpoint: Checkpoint, settings: Settings, unused: Sequence[str
     from transformers import AutoModelForImageTextToText
 
     with prepare_loading(checkpoint.folder, settings) as placement:
-        load: Any = AutoModelForImageTextToText.from_pretrained
-        model, report = load(
+        auto: Any = AutoModelForImageTextToText
+        model_type = str(read_config(checkpoint.folder).get("model_type"))
+        model, report = auto.from_pretrained(
             checkpoint.folder,
-            attn_implementation="sdpa",
+            attn_implementation=choose_attention(auto, model_type, *select_device(settings)),
             output_loading_info=True,
             **placement,
         )

@@ -14,11 +14,13 @@ from embedder.families import e5v, vlm2vec
 from embedder.families.registry import find_family
 from embedder.families.sentence_transformer.backbone import SentenceTransformerBackbone
 from embedder.types import Input, ModelCard, Role, Settings
+from embedder.vlm.attention import choose_attention
 from embedder.vlm.backbone import Architecture, Size, VisionLanguageBackbone
 from embedder.vlm.loading import (
     check_missing_weights,
     finish_loading,
     prepare_loading,
+    select_device,
 )
 from embedder.vlm.prompts import Prompt, PromptTokenizer
 from finetune.errors import FinetuneError
@@ -112,7 +114,7 @@ def _load_backbone(
     if isinstance(backbone, SentenceTransformerBackbone):
         if recipe.longest:
             raise FinetuneError(f"{card.name} truncates texts itself; leave out --set longest")
-        return backbone, backbone.transformer
+        return backbone, backbone.model
     if not isinstance(backbone, VisionLanguageBackbone):
         raise FinetuneError(f"{card.name} runs remote code, which cannot be trained")
     if recipe.longest:
@@ -137,12 +139,13 @@ def _load_text_only(
     quantize = None if recipe.quantize == "none" else recipe.quantize
     settings = replace(settings, quantize=quantize)
     with prepare_loading(folder, settings) as placement:
-        load: Any = AutoModel.from_pretrained
-        model, report = load(
+        auto: Any = AutoModel
+        config = AutoConfig.from_pretrained(folder).text_config
+        model, report = auto.from_pretrained(
             folder,
-            config=AutoConfig.from_pretrained(folder).text_config,
+            config=config,
             key_mapping=LANGUAGE_MODEL_KEYS,
-            attn_implementation="sdpa",
+            attn_implementation=choose_attention(auto, config.model_type, *select_device(settings)),
             output_loading_info=True,
             **placement,
         )

@@ -218,8 +218,8 @@ def test_what_sentence_transformers_saves_of_it_loads_again(model, tmp_path):
 
 
 def test_only_what_is_used_is_loaded(model):
-    assert model.backbone.transformer.audio_tower is None
-    assert model.backbone.transformer.vision_tower is not None
+    assert model.backbone.model.audio_tower is None
+    assert model.backbone.model.vision_tower is not None
 
 
 def test_an_instruction_is_the_task_of_a_query(model, recipe):

@@ -188,7 +188,7 @@ def test_an_instruction_is_before_the_text(model, recipe):
 
 
 def test_foreign_code_never_runs(wemm, model):
-    assert type(model.backbone.transformer).__name__ == "Qwen3_5Model"
+    assert type(model.backbone.model).__name__ == "Qwen3_5Model"
     trusting = loaded(wemm, trust_remote_code=True)
     close(trusting.embed([Input("two dogs")], "query"), model.embed([Input("two dogs")], "query"))
 

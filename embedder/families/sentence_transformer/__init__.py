@@ -100,10 +100,12 @@ def _read_match_head(model: SentenceTransformer) -> MatchHead | None:
 
 def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
 
     from embedder.families.sentence_transformer import processors
     from embedder.families.sentence_transformer.remote_code import check_remote_code
     from embedder.families.sentence_transformer.wemm import load_wemm
+    from embedder.vlm.attention import FLASH, choose_attention
     from embedder.vlm.loading import (
         check_weights_loaded,
         finish_loading,
@@ -124,6 +126,9 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
         check_weights_loaded(folder),
         processors.without_video_processor(),
     ):
+        attention = choose_attention(AutoModel, str(config.get("model_type")), device, dtype)
+        if attention == FLASH:  # otherwise transformers' own default, as not all have sdpa
+            placement["attn_implementation"] = attention
         if is_wemm(config):
             model = load_wemm(folder, placement)
         else:

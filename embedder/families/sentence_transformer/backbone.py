@@ -77,7 +77,7 @@ class SentenceTransformerBackbone:
         return self._model
 
     @property
-    def transformer(self) -> Any:
+    def model(self) -> Any:
         """The transformers module, which an adapter is merged into."""
         return self._transformer_module.model
 

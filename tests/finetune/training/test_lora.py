@@ -153,7 +153,7 @@ def test_sentence_transformers_models(request, which, loaded_models, trained, re
     run = trained(texts if which == "bert" else mixed[:3], run_recipe)
     (model_in_training,) = loaded_models
     check(run, model_in_training, base, TEXTS if which == "bert" else TEXTS + SEEN)
-    unchanged(model_in_training, embedder.load(base, CPU).backbone.transformer)
+    unchanged(model_in_training, embedder.load(base, CPU).backbone.model)
     assert not any("visual" in name for name in adapted(run))
 
 
