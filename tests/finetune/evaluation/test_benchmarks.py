@@ -18,6 +18,7 @@ from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmark import sample_queries, strip_instructions
 from finetune.evaluation.benchmarks import BENCHMARKS, BenchmarkFiles, load_benchmark
 from finetune.evaluation.benchmarks.drawn import find_font, render_texts
+from finetune.evaluation.benchmarks.mmeb import META_TASKS
 from finetune.evaluation.benchmarks.visual_documents import DATASETS, MEANS
 from finetune.evaluation.cirr_submission import write_submission
 from finetune.evaluation.evaluate import evaluate
@@ -105,6 +106,7 @@ def test_coco_images_in_two_folders(put):
     ]})  # fmt: skip
     picture = put("val2014/1.jpg", color="red")
     (t2i, i2t) = read("coco", put).queries
+    assert read("coco", put).main == "hit@1"
     assert i2t.sides[0].image == str(picture)
     assert i2t.sides[0].instruction == "Find an image caption describing the given everyday image."
     assert read("coco", put, family="e5v").queries[1].sides[0].instruction is None
@@ -126,6 +128,7 @@ def test_crossmodal_3600(put):
          "en": {"caption": ["blue", "red"]}},
     )))  # fmt: skip
     benchmark = read("xm3600", put)
+    assert benchmark.main == "hit@1"
     found = relevant_names(benchmark)
     assert found["t2i de 1"] == ["aa.jpg"]
     assert (found["t2i en 1"], found["t2i en 3"]) == (["aa.jpg"], ["bb.jpg"])  # both say "red"
@@ -160,7 +163,9 @@ def test_xtd_as_rows(put):
         }
     ]
     parquet_file(put, "it/test-00000-of-00001.parquet", rows)
-    (query,) = read("xtd", put).queries
+    benchmark = read("xtd", put)
+    assert benchmark.main == "recall@10"
+    (query,) = benchmark.queries
     assert (query.language, query.direction, query.dataset) == ("it", "t2i", "")
     assert query.sides[0].text == "rosso"
 
@@ -224,6 +229,56 @@ def test_mmeb_means_are_over_data_sets(put, colors):
     assert report.means["grounding"]["precision@1"].mean == single["MSCOCO"]
 
 
+def test_the_meta_tasks_of_mmeb_are_those_of_the_paper():
+    """Table 1 of https://arxiv.org/abs/2410.05160, and report_score.py of TIGER-AI-Lab/VLM2Vec."""
+    assert {
+        "classification": (
+            *("ImageNet-1K", "N24News", "HatefulMemes", "VOC2007", "SUN397", "Place365"),
+            *("ImageNet-A", "ImageNet-R", "ObjectNet", "Country211"),
+        ),
+        "visual question answering": (
+            *("OK-VQA", "A-OKVQA", "DocVQA", "InfographicsVQA", "ChartQA", "Visual7W"),
+            *("ScienceQA", "VizWiz", "GQA", "TextVQA"),
+        ),
+        "retrieval": (
+            *("VisDial", "CIRR", "VisualNews_t2i", "VisualNews_i2t", "MSCOCO_t2i", "MSCOCO_i2t"),
+            *("NIGHTS", "WebQA", "FashionIQ", "Wiki-SS-NQ", "OVEN", "EDIS"),
+        ),
+        "grounding": ("MSCOCO", "RefCOCO", "RefCOCO-Matching", "Visual7W-Pointing"),
+    } == META_TASKS
+
+
+def test_mmeb_scores_are_those_of_the_authors(put, colors):
+    """A row counts 1 if the best of its candidates is the first, else 0: their eval.py."""
+    answers = ["red", "blue", "green", "white", "black", "a", "b"]
+    right = [("CIRR", 0), ("CIRR", 4), ("CIRR", 1), ("SUN397", 0), ("GQA", 0), ("GQA", 1)]
+    for dataset in ("CIRR", "SUN397", "GQA"):
+        rows = [
+            {"qry_text": f"Answer: {answers[place]}", "qry_img_path": "", "tgt_text": answers,
+             "tgt_img_path": [""] * len(answers)}
+            for name, place in right if name == dataset
+        ]  # fmt: skip
+        parquet_file(put, f"{dataset}/test-00000-of-00001.parquet", rows)
+    benchmark = read("mmeb", put)
+    scores = {"CIRR": [], "SUN397": [], "GQA": []}
+    for query in benchmark.queries:
+        texts = [benchmark.documents[index].text for index in query.candidates]
+        asked = colors.embed([query.sides[0].to_input()], "query")
+        cosines = (asked @ colors.embed([Input(text) for text in answers], "document").T)[0]
+        scores[query.dataset].append(float(np.argmax(cosines) == 0))
+        assert sorted(texts) == sorted(answers)
+    accuracy = {name: np.mean(values) for name, values in scores.items()}
+    assert accuracy == {"CIRR": 1 / 3, "SUN397": 1, "GQA": 1 / 2}
+    report = evaluate(colors, benchmark)
+    main = {group.dataset: group.metrics[report.main].mean for group in report.groups}
+    assert main == pytest.approx(accuracy)
+    assert report.metrics[report.main].mean == pytest.approx(np.mean(list(accuracy.values())))
+    means = {name: metrics[report.main].mean for name, metrics in report.means.items()}
+    assert means == pytest.approx(
+        {"classification": 1, "visual question answering": 1 / 2, "retrieval": 1 / 3}
+    )
+
+
 def test_a_sample_of_mmeb_drops_unused_documents(put):
     mmeb(put)
     benchmark = read("mmeb", put)
@@ -279,6 +334,8 @@ def test_visual_documents(put, colors):
     benchmark = read("mmeb-visdoc", put, extracted_dir=put.root / "images")
     report = evaluate(colors, benchmark)
     assert report.main == "ndcg@5"
+    assert relevant_names(benchmark)["ViDoRe_arxivqa 1"] == ["0.png"]  # a grade of 0 is none
+    assert [list(query.relevant.values()) for query in benchmark.queries] == [[1], [1], [1, 2], [2]]
     pages = [Input(images=(Image.new("RGB", (8, 8), color),)) for color in PAGE_COLORS]
     vectors = colors.embed(pages, "document")
 
@@ -398,6 +455,7 @@ def test_cirr_never_ranks_the_reference(put, colors):
     benchmark = read("cirr", put)
     assert relevant_names(benchmark) == {"12060": ["dev-2.png"]}
     report = evaluate(colors, benchmark)
+    assert report.main == "recall@1"
     assert {ref["image"].rpartition("/")[2] for ref in report.results[0].found} == {
         "dev-2.png", "dev-3.png", "dev-4.png"}  # fmt: skip
     (subset,) = evaluate(colors, read("cirr-subset", put)).results
@@ -580,6 +638,7 @@ def test_fashioniq(put, colors):
     assert side.text == "is red, and is blue"
     assert side.instruction == "Find an image to match the fashion image and style note:"
     report = evaluate(colors, benchmark)
+    assert report.main == "recall@10"
     assert [group.dataset for group in report.groups] == ["dress", "shirt", "toptee"]
     assert report.metrics["recall@10"].mean == 1
 
@@ -622,6 +681,7 @@ def test_sts(put, colors):
     assert {g.dataset: g.metrics["spearman"].mean for g in report.groups} == pytest.approx(
         {"STS12": 1, "STSBenchmark": 1, "SICK-R": -1, "own": 1}
     )
+    assert report.main == "spearman"
     assert report.metrics["spearman"].mean == pytest.approx(0.5)
     assert "Spearman" in (put.root / "out" / "report.md").read_text()
 
