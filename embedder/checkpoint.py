@@ -26,6 +26,8 @@ DOWNLOAD_PATTERNS = [pattern for pattern in DIGESTED_PATTERNS if pattern != "*.b
 IGNORE_PATTERNS = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
 BLOCK_SIZE, MAX_BLOCKS = 1 << 16, 256  # what is read of a large file: 16 MiB in all
 
+GME_NAME = "gme-qwen2-vl"  # in the name of its folder, also in the cache of Hugging Face
+
 FAMILY_BY_MODEL_TYPE = {
     "qwen2_vl": "vlm2vec",
     "qwen2_5_vl": "vlm2vec",
@@ -143,6 +145,8 @@ def detect_family(folder: Path) -> str:
         return str(metadata["family"])
     if (folder / ADAPTER_CONFIG).exists():
         return detect_family(_locate_base(folder))
+    if GME_NAME in folder.as_posix().lower() and (folder / "config.json").exists():
+        return "gme"  # a Qwen2-VL as VLM2Vec is, with modules.json for its own code
     if (folder / "modules.json").exists():
         return "sentence_transformer"
     config = read_config(folder)

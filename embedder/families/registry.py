@@ -39,6 +39,8 @@ SHORT_NAMES = {
     "vlm2vec-qwen2vl-7b": "TIGER-Lab/VLM2Vec-Qwen2VL-7B",
     "vlm2vec-llava-next": "TIGER-Lab/VLM2Vec-LLaVa-Next",
     "vlm2vec-full": "TIGER-Lab/VLM2Vec-Full",
+    "gme-2b": "Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
+    "gme-7b": "Alibaba-NLP/gme-Qwen2-VL-7B-Instruct",
     "mme5": "intfloat/mmE5-mllama-11b-instruct",
     "e5-v": "royokong/e5-v",
 }
@@ -82,6 +84,7 @@ FAMILIES = (
     Family("vlm2vec", "embedder.families.vlm2vec"),
     Family("vlm2vec-readme", "embedder.families.vlm2vec_readme"),
     Family("mme5", "embedder.families.mme5"),
+    Family("gme", "embedder.families.gme"),
     Family("sentence_transformer", "embedder.families.sentence_transformer"),
     Family("remote", "embedder.families.remote", extra=None),
 )
