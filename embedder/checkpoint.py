@@ -23,6 +23,7 @@ PROVENANCE_KEYS = ("base", "base_model_name_or_path", "languages", "matryoshka")
 DIGESTED_PATTERNS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.py")
 # "*.bin" has the same weights as the safetensors
 DOWNLOAD_PATTERNS = [pattern for pattern in DIGESTED_PATTERNS if pattern != "*.bin"]
+DOWNLOAD_PATTERNS.append("adapter_model.bin")  # VLM2Vec's have no other weights
 IGNORE_PATTERNS = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
 BLOCK_SIZE, MAX_BLOCKS = 1 << 16, 256  # what is read of a large file: 16 MiB in all
 
@@ -147,14 +148,17 @@ def detect_family(folder: Path) -> str:
         return detect_family(_locate_base(folder))
     if GME_NAME in folder.as_posix().lower() and (folder / "config.json").exists():
         return "gme"  # a Qwen2-VL as VLM2Vec is, with modules.json for its own code
-    if (folder / "modules.json").exists():
-        return "sentence_transformer"
-    config = read_config(folder)
+    has_modules = (folder / "modules.json").exists()  # of sentence-transformers
+    config = (read_optional_config if has_modules else read_config)(folder, "config.json")
     model_type = str(config.get("model_type"))
     if model_type == "llava_next":  # E5-V is based on Llama 3, VLM2Vec on Mistral
         text = config.get("text_config", {}).get("model_type", "llama")
-        return "e5v" if text == "llama" else "vlm2vec"
-    return FAMILY_BY_MODEL_TYPE.get(model_type, "sentence_transformer")
+        family = "e5v" if text == "llama" else "vlm2vec"
+    else:
+        family = FAMILY_BY_MODEL_TYPE.get(model_type, "sentence_transformer")
+    if has_modules and family == "vlm2vec" and "vlm2vec" not in folder.name.lower():
+        return "sentence_transformer"
+    return family  # mmE5's and E5-V's folders have modules too, of which mmE5's run code
 
 
 def compute_digest(folder: Path) -> str:

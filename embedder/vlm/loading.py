@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint, first_line, read_config
@@ -116,9 +117,8 @@ def merge_adapter(model: nn.Module, folder: Path) -> None:
     adapter of the language model alone names only that. Each is put where its names fit.
     """
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
-    weights = load_file(folder / "adapter_model.safetensors")
+    weights = _read_adapter(folder)
     names = {name for name, _ in model.named_modules()}
     mapped = {_map_adapter_key(key, names): tensor for key, tensor in weights.items()}
     if "" in mapped or len(mapped) != len(weights):
@@ -133,6 +133,21 @@ def merge_adapter(model: nn.Module, folder: Path) -> None:
         if result.unexpected_keys or any("lora_" in key for key in result.missing_keys):
             raise EmbedderError(f"the adapter in {folder} does not fit its base model")
         adapted.merge_and_unload(safe_merge=True)
+
+
+def _read_adapter(folder: Path) -> dict[str, torch.Tensor]:
+    """Read an adapter's weights as peft saves them, or as versions before 0.6 did."""
+    import torch
+    from safetensors.torch import load_file
+
+    file, old_file = folder / "adapter_model.safetensors", folder / "adapter_model.bin"
+    with wrap_load_errors(folder):
+        if file.exists() or not old_file.exists():
+            return load_file(file)
+        weights: dict[str, torch.Tensor] = torch.load(
+            old_file, map_location="cpu", weights_only=True
+        )
+        return weights
 
 
 def _module_name(key: str) -> str:
@@ -206,7 +221,7 @@ def wrap_load_errors(folder: Path) -> Iterator[None]:
     import torch
     from safetensors import SafetensorError
 
-    damaged = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+    damaged = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
     not_installed = (ImportError, TypeError, AttributeError)
     try:
         yield

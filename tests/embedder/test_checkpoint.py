@@ -47,6 +47,70 @@ def test_the_family_is_detected_from_the_folder(copy, family, form, served):
     assert detect_family(folder) == served
 
 
+MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "custom_st.MultiModalTransformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+
+
+def add_modules(folder: Path) -> None:
+    """What mmE5's folder on Hugging Face holds besides the model: modules of
+    sentence-transformers, code that comes with the weights, an adapter in a folder of its own."""
+    (folder / "modules.json").write_text(json.dumps(MODULES))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_lasttoken": true}')
+    (folder / "custom_st.py").write_text("raise SystemExit('code from elsewhere ran')\n")
+    (folder / "lora").mkdir()
+    (folder / "lora" / "adapter_config.json").write_text('{"base_model_name_or_path": "other"}')
+
+
+@pytest.mark.parametrize("family", ["mme5", "e5v"])
+def test_a_downloaded_folder_loads_by_itself(copy, model, family):
+    """Without a hint, without its code, and with the vectors that it has by its name."""
+    folder = copy(family)
+    add_modules(folder)
+    loaded = embedder.load(str(folder), CPU)
+    assert (loaded.card.family, loaded.card.name) == (family, str(folder))
+    np.testing.assert_array_equal(
+        loaded.embed(ITEMS, "document"), model(family).embed(ITEMS, "document")
+    )
+
+
+def test_modules_around_qwen2_vl_are_another_model_unless_named(copy, tmp_path):
+    """GME, for one."""
+    folder = copy("vlm2vec-qwen2vl", "V2")
+    (folder / "polylens.json").unlink()
+    add_modules(folder)
+    assert detect_family(folder) == "sentence_transformer"
+    assert detect_family(folder.rename(tmp_path / "VLM2Vec-V2.0")) == "vlm2vec"
+
+
+def test_an_adapter_in_an_old_file(copy, checkpoint, tmp_path):
+    """VLM2Vec's are published as adapter_model.bin; a pickle that holds code is refused."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base = copy("vlm2vec-qwen2vl", "V1")
+    (base / "polylens.json").unlink()
+    folder = tmp_path / "VLM2Vec-Qwen2VL-2B"
+    config = LoraConfig(
+        r=4, target_modules=r".*language_model.*\.q_proj", init_lora_weights=False,
+        base_model_name_or_path=str(base),
+    )  # fmt: skip
+    get_peft_model(embedder.load(str(base), CPU).backbone.model, config).save_pretrained(folder)
+    expected = embedder.load(str(folder), CPU).embed(ITEMS, "document")
+    saved = folder / "adapter_model.safetensors"
+    weights = {name: torch.tensor(value) for name, value in load_file(saved).items()}
+    torch.save(weights, folder / "adapter_model.bin")
+    saved.unlink()
+    loaded = embedder.load(str(folder), CPU)
+    assert loaded.card.family == "vlm2vec"
+    np.testing.assert_array_equal(loaded.embed(ITEMS, "document"), expected)
+    torch.save({"weight": Path("somewhere")}, folder / "adapter_model.bin")
+    with pytest.raises(EmbedderError, match="cannot be loaded: Weights only load failed"):
+        embedder.load(str(folder), CPU)
+
+
 def test_a_card_without_its_weights(checkpoint, model):
     folder = str(checkpoint("e5v"))
     card = embedder.describe_model(folder, CPU)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -120,6 +121,27 @@ def test_a_model_is_downloaded_once_and_then_works_offline(checkpoint, model, em
         output = json.loads(answer.stdout)
         assert output["model"] == NAME
         assert output["vectors"][0] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_an_adapter_is_downloaded_from_an_old_file(checkpoint, embed, tmp_path):
+    """As VLM2Vec's on Qwen2-VL: adapter_model.bin, and the configuration of the whole model."""
+    import torch
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+
+    import embedder
+
+    base, folder = checkpoint("vlm2vec-qwen2vl", "V1"), tmp_path / "adapter"
+    config = LoraConfig(
+        r=2, target_modules=r".*language_model.*\.q_proj", base_model_name_or_path=str(base)
+    )
+    adapted = get_peft_model(embedder.load(str(base)).backbone.model, config)
+    adapted.peft_config["default"].save_pretrained(str(folder))
+    torch.save(get_peft_model_state_dict(adapted), folder / "adapter_model.bin")
+    shutil.copy(base / "config.json", folder)
+    with hub(folder) as (address, _):
+        done = embed(NAME, address)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("hub/*/snapshots/*/adapter_model.bin"))
 
 
 def test_an_interrupted_download_is_resumed(tmp_path):
