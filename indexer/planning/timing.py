@@ -33,8 +33,8 @@ class ModelCost(NamedTuple):
 MODEL_COSTS: Mapping[str, ModelCost] = {
     "google/siglip2-base-patch16-256": ModelCost(0.0459, 0.0110, 8, passage_factor=1.0),
     "google/embeddinggemma-2": ModelCost(1.07, 0.0062, 34),
-    "Qwen/Qwen3-VL-Embedding-2B": ModelCost(6.11, 0.133, 49),
-    "Qwen/Qwen3-VL-Embedding-8B": ModelCost(17.0, 0.654, 49),
+    "Qwen/Qwen3-VL-Embedding-2B": ModelCost(7.74, 0.133, 49),
+    "Qwen/Qwen3-VL-Embedding-8B": ModelCost(20.8, 0.654, 49),
     "VLM2Vec/VLM2Vec-V2.0": ModelCost(9.84, 0.0474, 40),
     "TIGER-Lab/VLM2Vec-Qwen2VL-2B": ModelCost(14.3, 0.0474, 40),  # each image at the pixel limit
     "TIGER-Lab/VLM2Vec-Qwen2VL-7B": ModelCost(27.9, 0.236, 40),  # the same

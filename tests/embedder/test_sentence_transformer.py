@@ -6,6 +6,8 @@ The models are tiny and random, of the real architectures, in folders laid out a
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -225,12 +227,14 @@ def picture(width: int, height: int, seed: int = 1) -> Image.Image:
 
 
 SQUARE, WIDE, LARGE = picture(96, 96), picture(150, 70, 2), picture(400, 300, 3)
+STRIP, HUGE = picture(400, 10, 4), picture(1800, 1500, 5)
 CASES = {
     "text": Input("two dogs on a beach"),
     "long": Input("the capital of france is paris " * 12),
     "square": Input(images=(SQUARE,)),
     "wide": Input(images=(WIDE,)),
     "large": Input(images=(LARGE,)),
+    "strip": Input(images=(STRIP,)),
     "composed": Input("make it greener", (WIDE,)),
     "several": Input("the same house", (SQUARE, WIDE)),
 }
@@ -243,7 +247,7 @@ class QwenRecipe:
         from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen3VLModel
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.images = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        self.images = Qwen2VLImageProcessorPil.from_pretrained(folder, do_resize=False)
         self.model = Qwen3VLModel.from_pretrained(folder).eval()
 
     def prompt(self, item: Input, instruction: str) -> str:
@@ -255,7 +259,16 @@ class QwenRecipe:
         )
 
     def pixels(self, image: Image.Image):
-        return self.images(images=[image], return_tensors="pt")
+        """Resized by qwen_vl_utils, with MIN_PIXELS and MAX_PIXELS of their script."""
+        width, height = (max(32, round(side / 32) * 32) for side in image.size)
+        least, most, area = 4 * 32 * 32, 1800 * 32 * 32, image.width * image.height
+        if width * height > most:
+            beta = (area / most) ** 0.5
+            width, height = (max(32, int(side / beta / 32) * 32) for side in image.size)
+        elif width * height < least:
+            beta = (least / area) ** 0.5
+            width, height = (math.ceil(side * beta / 32) * 32 for side in image.size)
+        return self.images(images=[image.resize((width, height))], return_tensors="pt")
 
     @torch.no_grad()
     def __call__(self, item: Input, instruction: str = DEFAULT) -> np.ndarray:
@@ -275,6 +288,31 @@ def qwen_recipe(qwen) -> QwenRecipe:
 @pytest.mark.parametrize("name", CASES)
 def test_qwen_alone(qwen_model, qwen_recipe, name):
     close(qwen_model.embed([CASES[name]], "document")[0], qwen_recipe(CASES[name]))
+
+
+def test_qwen_sees_as_much_of_an_image_as_in_its_authors_script(qwen, qwen_model, qwen_recipe):
+    """1,800 tokens at most, whatever the files say."""
+    assert PIXELS["longest_edge"] < 1800 * 32 * 32
+    item = Input(images=(HUGE,))
+    ready = qwen_model.backbone.prepare(item, "document", None)
+    assert ready.image_tokens == qwen_recipe.pixels(HUGE)["image_grid_thw"].prod() // 4 == 1748
+    close(qwen_model.embed([item], "document")[0], qwen_recipe(item))
+    assert qwen_model.card.image_side == 1357
+    strip = Input(images=(picture(6000, 32),))
+    budget = loaded(qwen, pixel_budget=16 * 1024)
+    assert budget.backbone.prepare(strip, "document", None).image_tokens == 16
+
+
+def test_other_models_on_qwen_keep_their_limits(qwen, tmp_path):
+    """Of one with prompts of its own, the files decide."""
+    folder = Path(shutil.copytree(qwen, tmp_path / "other"))
+    before = embedder.describe_model(str(folder))
+    saved = json.loads((folder / "config_sentence_transformers.json").read_text())
+    saved["prompts"] = {"default": DEFAULT, "query": "Find: "}
+    write(folder / "config_sentence_transformers.json", saved)
+    other = loaded(folder)
+    assert (before.image_side, other.card.image_side) == (1357, 256)
+    assert other.backbone.prepare(Input(images=(HUGE,)), "document", None).image_tokens <= 64
 
 
 def test_qwen_in_mixed_batches(qwen_model, qwen_recipe):
@@ -714,7 +752,7 @@ def test_an_empty_input_is_reported(siglip_model):
 def test_cards(qwen, siglip, bert):
     cards = {folder: family.describe(str(folder), Settings()) for folder in (qwen, siglip, bert)}
     assert [(c.dim, c.composes) for c in cards.values()] == [(32, True), (32, False), (32, False)]
-    assert cards[qwen].image_side == 256 and cards[siglip].image_side == 32
+    assert cards[qwen].image_side == 1357 and cards[siglip].image_side == 32
     assert cards[siglip].modalities == ("text", "image")
 
 

@@ -28,6 +28,7 @@ from embedder.families.sentence_transformer.conventions import find_conventions,
 from embedder.families.sentence_transformer.presets import CARDS, find_template
 from embedder.families.sentence_transformer.processors import (
     choose_soft_tokens,
+    make_pixel_limits,
     read_image_config,
     read_image_side,
     read_max_pixels,
@@ -43,6 +44,9 @@ PROMPTS_FILE = "config_sentence_transformers.json"
 VERSION = 1  # increase when prompts or preprocessing change
 DEFAULT_PROMPT = "Represent the user's input."  # what Qwen3-VL-Embedding saves as its prompt
 QUERY_PROMPT = "Retrieve images or text relevant to the user's query."  # its README's, for queries
+QWEN3_PIXELS = (4 * 32 * 32, 1800 * 32 * 32)
+"""Of an image, in Qwen3-VL-Embedding's src/models/qwen3_vl_embedding.py; its files allow less."""
+
 DEFAULT_DIMS = {"siglip": 768, "siglip2": 768, "clip": 512}  # where config.json leaves them out
 
 
@@ -50,7 +54,10 @@ def describe(name: str, settings: Settings) -> ModelCard:
     """Return the card from the JSON files, which may be downloaded; raises `EmbedderError`."""
     checkpoint = locate(name)
     folder = _model_folder(checkpoint)
+    pixel_range = _find_pixel_range(folder)
     saved = read_image_config(folder)
+    if pixel_range:
+        saved = {**saved, "size": make_pixel_limits(*pixel_range)}
     image_side, budget = read_image_side(saved), settings.pixel_budget
     if budget and not read_max_pixels(saved):
         raise EmbedderError(
@@ -62,7 +69,8 @@ def describe(name: str, settings: Settings) -> ModelCard:
     template = replace(find_template(config.get("model_type")), image_side=image_side)
     if dims := config.get("matryoshka_dimensions"):  # as WeMM-Embedding's authors call them
         template = replace(template, matryoshka=tuple(map(int, dims)))
-    card = build_card(CARDS, name, checkpoint, settings, VERSION, template=template, dim=dim)
+    version = f"{VERSION} {pixel_range}" if pixel_range else VERSION
+    card = build_card(CARDS, name, checkpoint, settings, version, template=template, dim=dim)
     modalities, composes = _detect_modalities(folder, bool(saved))
     if is_wemm(config):
         modalities, composes = ("text", "image"), True
@@ -81,12 +89,23 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
     card, checkpoint = describe(name, settings), locate(name)
     model = _load_model(checkpoint, card, settings)
-    prompts = read_optional_config(_model_folder(checkpoint), PROMPTS_FILE).get("prompts") or {}
-    has_only_default = {k: v for k, v in prompts.items() if v} == {"default": DEFAULT_PROMPT}
-    query_prompt = QUERY_PROMPT if has_only_default else ""
+    folder = _model_folder(checkpoint)
+    query_prompt = QUERY_PROMPT if _has_only_default_prompt(folder) else ""
     is_as_trained = not checkpoint.adapter and settings.dim is None
     head = _read_match_head(model) if is_as_trained else None
-    return Engine(SentenceTransformerBackbone(card, model, query_prompt, head), settings)
+    resizes = _find_pixel_range(folder) is not None
+    return Engine(SentenceTransformerBackbone(card, model, query_prompt, head, resizes), settings)
+
+
+def _has_only_default_prompt(folder: Path) -> bool:
+    prompts = read_optional_config(folder, PROMPTS_FILE).get("prompts") or {}
+    return {name: text for name, text in prompts.items() if text} == {"default": DEFAULT_PROMPT}
+
+
+def _find_pixel_range(folder: Path) -> tuple[int, int] | None:
+    """Return the pixels of an image where the authors' code has others than the files."""
+    is_qwen = read_optional_config(folder, "config.json").get("model_type") == "qwen3_vl"
+    return QWEN3_PIXELS if is_qwen and _has_only_default_prompt(folder) else None
 
 
 def _read_match_head(model: SentenceTransformer) -> MatchHead | None:
@@ -157,6 +176,8 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     if settings.quantize:
         model.to(device)
     processors.apply_training_options(first)
+    if pixel_range := _find_pixel_range(folder):
+        first.processor.image_processor.size = make_pixel_limits(*pixel_range)
     if settings.pixel_budget:
         processors.set_pixel_budget(first, settings.pixel_budget)
     return model.eval().requires_grad_(False)

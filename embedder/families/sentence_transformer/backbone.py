@@ -20,6 +20,7 @@ from embedder.families.sentence_transformer.processors import (
 )
 from embedder.types import Input, MatchHead, ModelCard, Role
 from embedder.vlm.backbone import too_narrow_error
+from embedder.vlm.qwen3_vl import fit_size
 
 if TYPE_CHECKING:
     import torch
@@ -56,12 +57,17 @@ class SentenceTransformerBackbone:
         model: Any,
         query_prompt: str = "",
         match_head: MatchHead | None = None,
+        resizes_images: bool = False,
     ) -> None:
-        """`query_prompt` is for queries, if the SentenceTransformer `model` has none."""
+        """`query_prompt` is for queries, if the SentenceTransformer `model` has none.
+
+        `resizes_images`: as qwen_vl_utils does, before the processor, which rounds otherwise.
+        """
         from embedder.vlm.prompts import list_special_tokens
 
         self.card, self.match_head = card, match_head
         self._model, self._transformer_module, self._query_prompt = model, model[0], query_prompt
+        self._resizes_images = resizes_images
         self._tokenizer = self._transformer_module.tokenizer
         self._special_tokens = tuple(list_special_tokens(self._tokenizer.backend_tokenizer))
         self._has_chat_template = "message" in model.modalities
@@ -174,10 +180,15 @@ class SentenceTransformerBackbone:
         """Return the features of each forward pass for the images of an input."""
         if not ready.images:
             return []  # texts are faster all at once
-        inputs: list[Features] = [{"image": image} for image in ready.images]
+        sizes = [self._fit_size(image.size) for image in ready.images]
+        resized = [
+            image if image.size == size else image.resize(size)
+            for image, size in zip(ready.images, sizes, strict=True)
+        ]
+        inputs: list[Features] = [{"image": image} for image in resized]
         if self._has_chat_template:  # the order of the keys is that of the parts
             text = {} if ready.text is None else {"text": ready.text}
-            images = {"image": list(ready.images)}
+            images = {"image": resized}
             inputs = [text | images if self._conventions.text_first else images | text]
         return [self._model.preprocess([one], prompt=ready.prompt) for one in inputs]
 
@@ -239,11 +250,23 @@ class SentenceTransformerBackbone:
             return int(counted.num_image_tokens[0]) + 2  # a token before them, and one behind
         if not hasattr(images, "merge_size"):
             return self._fixed_image_tokens
+        size = self._fit_size(size)
         try:
             patches = images.get_number_of_image_patches(size[1], size[0], {})
         except ValueError:
             raise too_narrow_error(size) from None
         return int(patches) // int(images.merge_size) ** 2
+
+    def _fit_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (width, height) that an image gets before the processor."""
+        if not self._resizes_images:
+            return size
+        images = self._transformer_module.processor.image_processor
+        factor, limits = images.patch_size * images.merge_size, images.size
+        fitted = fit_size(size, factor, limits["shortest_edge"], limits["longest_edge"])
+        # a strip that is as low as can be may still be too long for a small budget
+        longest = limits["longest_edge"] // min(fitted) // factor * factor
+        return min(fitted[0], longest), min(fitted[1], longest)
 
 
 def collate_features(features: Sequence[Features], tokenizer: Any) -> Features:

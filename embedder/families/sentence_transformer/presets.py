@@ -35,7 +35,7 @@ _make_qwen_preset = partial(
     _make_preset,
     languages=QWEN3_LANGUAGES,
     license="Apache-2.0",
-    image_side=1144,  # 1,280 tokens of 32 x 32 pixels
+    image_side=1357,  # 1,800 tokens of 32 x 32 pixels
 )
 _EMBEDDING_GEMMA = _make_preset(
     "google/embeddinggemma-2",

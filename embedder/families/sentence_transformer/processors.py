@@ -147,8 +147,12 @@ def set_pixel_budget(transformer: Transformer, max_pixels: int) -> None:
         images.max_num_patches = max(1, max_pixels // images.patch_size**2)
         _set_call_options(transformer, "image", {"max_num_patches": images.max_num_patches})
     else:
-        min_pixels = min(images.size["shortest_edge"], max_pixels)
-        images.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+        images.size = make_pixel_limits(min(images.size["shortest_edge"], max_pixels), max_pixels)
+
+
+def make_pixel_limits(min_pixels: int, max_pixels: int) -> dict[str, int]:
+    """Return the pixels of an image as Qwen's processors have them, whose names say sides."""
+    return {"shortest_edge": min_pixels, "longest_edge": max_pixels}
 
 
 def choose_soft_tokens(max_pixels: int, side: int) -> int:
