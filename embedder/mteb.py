@@ -106,8 +106,8 @@ class MtebEncoder:
         chunks: list[Vectors] = []
         while chunk := list(islice(items, size)):
             chunks.append(self._embed(chunk, role, instruction))
-            done = sum(map(len, chunks))
-            self._progress(f"{self.model.card.name}, {task_metadata.name}: {done} {role}s")
+            done = f"{sum(map(len, chunks))} {'queries' if role == 'query' else 'documents'}"
+            self._progress(f"{self.model.card.name}, {task_metadata.name}: {done}")
         return np.concatenate(chunks) if chunks else np.zeros((0, self.model.card.dim), np.float32)
 
     def similarity(self, embeddings1: Array, embeddings2: Array) -> Array:

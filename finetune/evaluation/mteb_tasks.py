@@ -8,6 +8,7 @@ here.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -88,14 +89,14 @@ def evaluate_tasks(
     task_scores: list[Scores] = []
     documents = 0
     for task in tasks:
-        with _without_progress_bars():
+        with _without_progress_bars(), _temporary_cache(out):
             _load_data(task, repositories[task.metadata.name])
             (result,) = mteb.evaluate(
                 encoder, task, cache=None, co2_tracker=False, show_progress_bar=False
             ).task_results
-        counts = _count_rows(task)
+            counts = _count_rows(task)
+            task.unload_data()
         documents += sum(count for _, count in counts.values())
-        task.unload_data()
         if out is not None:
             write_file(out / "mteb" / f"{result.task_name}.json", result.model_dump_json(indent=1))
         task_groups = list(_list_groups(task, result, counts, single=len(tasks) == 1))
@@ -136,8 +137,9 @@ def find_tasks(name: str) -> list[AbsTask]:
     try:
         found = list(mteb.get_benchmark(name).tasks) if name in names else [mteb.get_task(name)]
     except KeyError as error:
+        reason = str(error.args[0]).removeprefix("KeyError: ")
         raise FinetuneError(
-            f"mteb {mteb.__version__} has neither a task nor a benchmark {name!r}: {error.args[0]}"
+            f"mteb {mteb.__version__} has neither a task nor a benchmark {name!r}: {reason}"
         ) from None
     tasks: dict[str, AbsTask] = {}
     for task in found:
@@ -252,6 +254,24 @@ def _compute_digest(tasks: Sequence[AbsTask]) -> str:
     for task in tasks:
         hasher.update(repr((task.metadata.name, task.metadata.revision)).encode())
     return hasher.hexdigest(length=16)
+
+
+@contextmanager
+def _temporary_cache(out: Path | None) -> Iterator[None]:
+    """Let `datasets` keep what it makes of a folder in `out`, or a temporary folder, for this task.
+
+    In its usual cache it finds a folder again by its path, and would give what was in it before it
+    was downloaded again (datasets 5.0).
+    """
+    import datasets
+
+    before = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="datasets-", dir=out) as folder:
+        datasets.config.HF_DATASETS_CACHE = Path(folder)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = before
 
 
 @contextmanager
