@@ -123,6 +123,14 @@ def test_images_have_the_size_that_the_authors_give_them():
     assert fit_size((20, 20), *limits) == (64, 64), "at least 4 tokens"
 
 
+def test_an_image_takes_at_most_1800_tokens_and_at_least_4(qwen):
+    assert qwen.card.image_side == 1357  # the root of 1,800 times 32 x 32
+    text = qwen.model.prepare(Input("a"), Input("b"), None).ids
+    for size, tokens in (((3000, 1500), 1800), ((3000, 2000), 51 * 34), ((20, 20), 4)):
+        seen = qwen.model.prepare(Input("a"), Input("b", (Image.new("RGB", size),)), None).ids
+        assert len(seen) - len(text) == tokens + 2, "between the start and the end of the image"
+
+
 def test_a_long_text_is_cut_before_the_end_of_the_prompt(qwen, monkeypatch):
     whole = qwen.model.prepare(Input("two dogs"), Input("a beach " * 9), None).ids
     monkeypatch.setattr(qwen3_vl, "MAX_TOKENS", len(whole) - 5 - 7)
