@@ -14,6 +14,7 @@ from embedder import Input
 from embedder.families import registry
 from embedder.images.decode import DecodeLimits, decode_image
 from indexer import Collection, QueryError
+from indexer.ingest import originals
 from indexer.ingest.originals import OriginalReader
 from indexer.search.rerank import order_by_score
 from tests.in_process_store import install
@@ -183,7 +184,7 @@ def test_images_are_read_from_their_files_else_from_thumbnails(
         assert (blind.reranking.scored, blind.reranking.seen) == (1, 3), "the caption is left"
 
 
-def test_nothing_is_fetched_from_another_machine(collection, folder):
+def test_nothing_is_fetched_from_another_machine(collection, folder, monkeypatch):
     hit = collection.search("red", limit=1)[0]
     reader = OriginalReader(collection.opened, DecodeLimits())
     payload = {**hit.payload, "paths": ["https://127.0.0.1:9/red.png", "s3://bucket/red.png"]}
@@ -192,6 +193,10 @@ def test_nothing_is_fetched_from_another_machine(collection, folder):
     assert reader.read("7c0e1f6e-6f61-5c1b-8d4e-0f6a1f7a2b3c", payload, 1000) is None
     outside = {**hit.payload, "paths": [str(Path(__file__))]}
     assert reader.read("7c0e1f6e-6f61-5c1b-8d4e-0f6a1f7a2b3c", outside, 1000) is None
+    asked = []
+    monkeypatch.setattr(originals, "find_original", lambda id, paths, *rest: asked.extend(paths))
+    reader.read(hit.id, {**payload, "paths": [*payload["paths"], hit.path]}, 1000)
+    assert asked == [hit.path]
 
 
 def test_what_is_not_wanted_is_for_the_search_alone(collection, text_reranker):
