@@ -58,10 +58,16 @@ class Input:
         """Whether there is a text that is not blank."""
         return bool(self.text and self.text.strip())
 
-    def validate(self) -> None:
-        """Raise `EmbedderError` if there is nothing to embed."""
+    def validate(self, max_images: int = 0) -> None:
+        """Raise `EmbedderError` if there is nothing to embed, or more than `max_images`; 0: any."""
         if not (self.has_text or self.images):
             raise EmbedderError("an input has neither a text nor an image")
+        if 0 < max_images < len(self.images):
+            number = "one image" if max_images == 1 else f"{max_images} images"
+            raise EmbedderError(
+                f"an input has {len(self.images)} images, and this model takes {number} per "
+                "input; embed them apart, or choose a model that takes several"
+            )
         marks = self.prompt.count("<|image_1|>") if self.prompt and self.images else 0
         if self.prompt and self.images and marks != len(self.images):
             raise EmbedderError(
@@ -84,6 +90,7 @@ class ModelCard:
         image_side: The shorter side in pixels to which a decoder may reduce an image.
         memory: Bytes for the weights and a batch in bf16.
         matryoshka: Smaller dims that the model was trained for.
+        max_images: The most images of one input; 0: no limit.
     """
 
     name: str
@@ -102,6 +109,7 @@ class ModelCard:
     memory: int = 0
     matryoshka: tuple[int, ...] = ()
     pixel_budget: int | None = None
+    max_images: int = 0
     quantize: str | None = None
 
     @classmethod

@@ -34,6 +34,7 @@ CARDS = (
         license_note="the weights have no license and derive from Llama 3: ask before selling",
         image_side=1008,
         memory=19_500_000_000,
+        max_images=1,
     ),
 )
 
@@ -61,8 +62,6 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """Return the prompt for one input; it is the same for both roles."""
-    if len(item.images) > 1:
-        raise EmbedderError("E5-V takes one image per input")
     return [PROMPT_PREFIX, *_render_body(item, instruction), PROMPT_SUFFIX]
 
 

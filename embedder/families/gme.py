@@ -27,7 +27,12 @@ PIXELS = 4 * PIXELS_PER_TOKEN, 1280 * PIXELS_PER_TOKEN
 FIRST_PIXELS = 4 * PIXELS_PER_TOKEN, 16384 * PIXELS_PER_TOKEN  # of the first resizing
 
 _make_preset = partial(
-    make_preset, family="gme", languages=("en", "zh"), license="Apache-2.0", image_side=4096
+    make_preset,
+    family="gme",
+    languages=("en", "zh"),
+    license="Apache-2.0",
+    image_side=4096,
+    max_images=1,
 )
 CARDS = (
     _make_preset("Alibaba-NLP/gme-Qwen2-VL-2B-Instruct", dim=1536, parameters=2_210_000_000),
@@ -61,8 +66,6 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """Return the prompt for one input."""
-    if len(item.images) > 1:
-        raise EmbedderError("GME takes one image per input")
     if role == "document":
         instruction = None
     elif not instruction and not item.images:

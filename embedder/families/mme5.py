@@ -40,6 +40,7 @@ CARDS = (
         "and its image part is not licensed to people and companies in the European Union",
         image_side=1120,
         memory=25_500_000_000,
+        max_images=1,
     ),
 )
 
@@ -69,8 +70,6 @@ def load(name: str, settings: Settings) -> EmbeddingModel:
 
 def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
     """Return the prompt for one input. The tokenizer adds its own beginning."""
-    if len(item.images) > 1:
-        raise EmbedderError("mmE5 takes one image per input")
     start = "<|image|><|begin_of_text|>" if item.images else "<|begin_of_text|>"
     if item.prompt is not None:  # the authors replace the image token with its newline
         return [start, UserText(item.prompt.removeprefix(ROW_IMAGE_TOKEN).removeprefix("\n"))]

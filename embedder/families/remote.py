@@ -106,7 +106,7 @@ class RemoteEmbedder(EmbeddingModel):
         self._server.close()
 
     def _validate(self, item: Input) -> None:
-        item.validate()
+        item.validate(self.card.max_images)
         if item.images and "image" not in self.card.modalities:
             raise EmbedderError(f"{self.card.name} takes texts, not images")
         if item.text and not is_utf8_encodable(item.text):

@@ -3,9 +3,10 @@ https://arxiv.org/abs/2507.04590).
 
 A prompt has the form of the rows that the checkpoints were trained and scored on (MMEB-train,
 https://huggingface.co/datasets/TIGER-Lab/MMEB-train): the image token, a newline, instruction and
-text, and a newline, which only a text document does not have. There is no chat template. The demos
-in the authors' README have a blank after the image token and no newline at the end; their form is
-`vlm2vec-readme:NAME`.
+text, and a newline, which only a text document does not have. There is no chat template. Several
+images have a token and a newline each: the authors' code reads them so, but they trained on one.
+The demos in the authors' README have a blank after the image token and no newline at the end; their
+form is `vlm2vec-readme:NAME`.
 """
 
 from __future__ import annotations
@@ -80,12 +81,13 @@ CARDS = (
     _make_preset("VLM2Vec/VLM2Vec-V2.0", dim=1536, parameters=2_200_000_000),
     _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-2B", dim=1536, parameters=2_200_000_000),
     _make_preset("TIGER-Lab/VLM2Vec-Qwen2VL-7B", dim=3584, parameters=8_300_000_000),
-    _make_preset("TIGER-Lab/VLM2Vec-LLaVa-Next", dim=4096, parameters=7_600_000_000),
+    _make_preset("TIGER-Lab/VLM2Vec-LLaVa-Next", dim=4096, parameters=7_600_000_000, max_images=1),
     _make_preset(
         "TIGER-Lab/VLM2Vec-Full",
         dim=3072,
         parameters=4_200_000_000,
         license_note=REMOTE_CODE_NOTE,
+        max_images=1,
     ),
 )
 RECIPES = {
@@ -93,6 +95,7 @@ RECIPES = {
     "TIGER-Lab/VLM2Vec-Qwen2VL-2B": QWEN_V1,
     "TIGER-Lab/VLM2Vec-Qwen2VL-7B": QWEN_V1,
 }
+MULTI_IMAGE_TYPES = ("qwen2_vl", "qwen2_5_vl")  # whose base reads several images in a text
 IMAGE_TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>"}
 
 
@@ -107,6 +110,8 @@ def describe(name: str, settings: Settings) -> ModelCard:
     recipe = detect_recipe(name, checkpoint)
     version = f"{VERSIONS[recipe.prompt_format]} {recipe}"
     card = build_card(CARDS, bare_name, checkpoint, settings, version, template=_CARD)
+    model_type = str(read_config(checkpoint.folder).get("model_type"))
+    card = replace(card, max_images=0 if model_type in MULTI_IMAGE_TYPES else 1)
     if bare_name == name:
         return card
     return replace(card, name=README_PREFIX + card.name.removeprefix("vlm2vec:"))
@@ -189,8 +194,6 @@ def make_prompt_renderer(image_token: str, recipe: Recipe) -> RenderPrompt:
     """Make the prompts of a backbone with that image token."""
 
     def render_prompt(item: Input, role: Role, instruction: str | None = None) -> Prompt:
-        if len(item.images) > 1:
-            raise EmbedderError("VLM2Vec takes one image per input")
         if item.prompt is not None:
             return _render_row(item.prompt, image_token)
         instruction = instruction or default_instruction(item, role)
@@ -198,12 +201,12 @@ def make_prompt_renderer(image_token: str, recipe: Recipe) -> RenderPrompt:
         if recipe.version == 2 and role == "query":
             text = text.replace(" \n", "\n")
         if recipe.prompt_format == "readme":
-            image = [f"{image_token} "] if item.images else []
+            images = [f"{image_token} "] * len(item.images)
             ends_with_newline = recipe.version == 2 and role == "query"
         else:
-            image = [f"{image_token}\n"] if item.images else []
-            ends_with_newline = (role == "query" or bool(image)) and not text.endswith("\n")
-        return [*image, UserText(text), *(["\n"] if ends_with_newline else [])]
+            images = [f"{image_token}\n"] * len(item.images)
+            ends_with_newline = (role == "query" or bool(images)) and not text.endswith("\n")
+        return [*images, UserText(text), *(["\n"] if ends_with_newline else [])]
 
     return render_prompt
 

@@ -65,7 +65,7 @@ class PhiBackbone:
         return device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
-        item.validate()
+        item.validate(self.card.max_images)
         special = [*self._special_tokens, IMAGE_TOKEN]
         pieces = [
             neutralize_special_tokens(piece.text, special) if isinstance(piece, UserText) else piece

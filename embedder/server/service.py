@@ -177,6 +177,10 @@ class Service:
         has_images = any(item.image_files for item in request.items)
         if has_images and "image" not in card.modalities:
             raise HTTPError(400, f"{self.name} takes texts, not images", param="messages")
+        most = max(len(item.image_files) for item in request.items)
+        if 0 < card.max_images < most:
+            message = f"{most} images in an input; {self.name} takes at most {card.max_images}"
+            raise HTTPError(400, message, param="messages")
         dims = {card.dim, *(smaller for smaller in card.matryoshka if smaller < card.dim)}
         if request.dimensions not in (None, *dims):
             known = ", ".join(map(str, sorted(dims)))

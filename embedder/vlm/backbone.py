@@ -110,7 +110,7 @@ class VisionLanguageBackbone:
         return self.architecture.device
 
     def prepare(self, item: Input, role: Role, instruction: str | None) -> PreparedInput:
-        item.validate()
+        item.validate(self.card.max_images)
         ids = self.prompt_tokenizer.encode(self.render_prompt(item, role, instruction))
         sizes = tuple(self._resize(image.size) for image in item.images)
         token_counts = iter([self.architecture.count_image_tokens(size) for size in sizes])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -122,10 +123,27 @@ def embed_each(
         IndexerError: The model cannot be reached: this is not the fault of an input.
         MissingExtraError: The packages that it needs are not installed.
     """
+    parts = [_split_images(item, embedder.card.max_images) for item in inputs]
+    flat = [part for item_parts in parts for part in item_parts]
     outputs: list[Vector | EmbedFailedError] = []
-    for start in range(0, len(inputs), batch_size):
-        outputs += _embed_batch(embedder, inputs[start : start + batch_size])
-    return outputs
+    for start in range(0, len(flat), batch_size):
+        outputs += _embed_batch(embedder, flat[start : start + batch_size])
+    rows = iter(outputs)
+    return [_join([next(rows) for _ in item_parts]) for item_parts in parts]
+
+
+def _split_images(item: Input, max_images: int) -> list[Input]:
+    """The frames of an animation apart, if the model cannot take them together."""
+    if not 0 < max_images < len(item.images):
+        return [item]
+    return [replace(item, images=(image,)) for image in item.images]
+
+
+def _join(outputs: list[Vector | EmbedFailedError]) -> Vector | EmbedFailedError:
+    failed = [output for output in outputs if isinstance(output, EmbedFailedError)]
+    if failed or len(outputs) == 1:
+        return (failed or outputs)[0]
+    return mean_vector([require_vector(output) for output in outputs])
 
 
 def _embed_batch(embedder: Embedder, batch: Sequence[Input]) -> Sequence[Vector | EmbedFailedError]:

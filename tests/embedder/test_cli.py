@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import typer
 
 from embedder.cli.console import get_version
 from embedder.cli.program import app
+from embedder.types import Input
 from tests.programs import run_program
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +71,22 @@ def test_texts_pictures_and_both(tmp_path, photo):
     mixed = vectors("a red wall", "--image", picture)
     np.testing.assert_allclose(mixed[0], texts[0], atol=1e-5)
     assert vectors("a red wall", "--image", picture, "--together").shape == (1, 384)
+
+
+def test_several_pictures_in_one_vector(checkpoint, model, tmp_path):
+    """With the model's own prompt; a model that takes one says so."""
+    files = [tmp_path / f"{name}.png" for name in ("wide", "tall")]
+    for file in files:
+        tiny.picture(file.stem).save(file)
+    words = ["a cat", "--together", *(word for file in files for word in ("--image", file))]
+    folder = checkpoint("vlm2vec-qwen2vl", "V2")
+    found = vectors(*words, "--model", folder)
+    item = Input("a cat", (tiny.picture("wide"), tiny.picture("tall")))
+    expected = model("vlm2vec-qwen2vl", "V2").embed([item], "query")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    refused = run("embed", *words, "--model", checkpoint("e5v"))
+    assert refused.returncode == 1
+    assert "has 2 images, and this model takes one image per input" in refused.stderr
 
 
 def test_lines_of_stdin():

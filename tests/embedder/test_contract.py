@@ -57,6 +57,22 @@ def test_an_image_with_text_differs_from_each_alone(loaded):
     assert rows[2] @ rows[1] < 0.9999
 
 
+def test_several_images_are_one_input(loaded):
+    """Or refused, in words."""
+    square, wide, tall = (tiny.picture(name) for name in ("square", "wide", "tall"))
+    several = [Input(images=(square, wide)), Input("at night", (wide, tall, square))]
+    if loaded.card.max_images:
+        with pytest.raises(EmbedderError, match="has 2 images, and this model takes one image"):
+            loaded.embed(several, "query")
+        return
+    items = [*mixed(), *several]
+    together = loaded.embed(items, "document")
+    alone = np.concatenate([loaded.embed([item], "document") for item in items])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    first, second = loaded.embed([Input(images=(one,)) for one in (square, wide)], "document")
+    assert max(together[-2] @ first, together[-2] @ second) < 0.9999
+
+
 @pytest.mark.parametrize("item", [Input(), Input(text=""), Input(text="  \n")])
 def test_an_empty_input_is_refused(loaded, item):
     with pytest.raises(EmbedderError, match="neither a text nor an image"):

@@ -34,6 +34,8 @@ from embedder.server.schemas import ServerLimits
 from embedder.server.service import Service, make_public_name
 from embedder.types import Input, Settings
 from tests.embedder.toy_server import Toy
+from tests.embedders import CARD as COLORS
+from tests.embedders import ColorEmbedder
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy_server.py")
@@ -323,6 +325,29 @@ def test_image_formats_give_the_same_vector(served):
     assert row(png(deep)) @ row(png(look.convert("L"))) > 0.999
     few = noise(4, (680, 520)).convert("P", palette=Image.Palette.ADAPTIVE)
     assert row(png(few)) @ row(png(few.convert("RGB"))) > 0.9999
+
+
+def test_several_images_are_one_input(served, starter):
+    images = [noise(1), noise(2)]
+    (message,) = picture(data_url(png(images[0])))
+    message["content"] += picture(data_url(png(images[1])))[0]["content"]
+    answer = post(served, {"model": "starter", "messages": [message], "input_type": "document"})
+    expected = starter.embed([Input(images=tuple(images))], "document")[0]
+    np.testing.assert_allclose(answer.json()["data"][0]["embedding"], expected, atol=1e-5)
+
+
+def test_a_model_of_one_image_refuses_several():
+    service = Service(ServerLimits())
+    service.start_model(ColorEmbedder(replace(COLORS, max_images=1)))
+    (message,) = picture(data_url(png(noise(1))))
+    body = {"model": "colors", "messages": [{**message, "content": message["content"] * 2}]}
+    with TestClient(create_app(service)) as client:
+        refused = client.post("/v1/embeddings", json=body)
+        assert refused.status_code == 400
+        assert "2 images in an input; colors takes at most 1" in refused.text
+        answer = client.post("/v1/embeddings", json={**body, "messages": [message]})
+        assert answer.status_code == 200
+    service.close()
 
 
 def test_a_text_model_refuses_images(toys):

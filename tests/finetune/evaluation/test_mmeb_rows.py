@@ -15,6 +15,7 @@ import tiny
 from pyarrow import parquet
 
 import embedder
+from embedder.errors import EmbedderError
 from embedder.families import vlm2vec
 from embedder.types import Input, Settings
 from finetune.evaluation.benchmarks import BenchmarkFiles, load_benchmark
@@ -104,6 +105,26 @@ def test_rows_are_read_as_by_the_authors_code(published, model, recorded, form, 
             np.testing.assert_allclose(vector, recorded[key][place], atol=1e-5, err_msg=key)
             seen += 1
     assert seen >= 20
+
+
+@pytest.mark.parametrize("form", ROWS["forms"])
+def test_several_images_are_read_as_by_the_authors_code(model, recorded, form):
+    cases = [case for case in ROWS["cases"] if case["form"] == form and "pictures" in case]
+    engine = model(form)
+    for number, case in enumerate(cases):
+        images = tuple(map(tiny.picture, case["pictures"]))
+        instruction, _, text = case["prompt"].rpartition("<|image_1|>\n")[2].partition(": ")
+        typed = (Input(text.strip(), images), "query", f"{instruction}:") if text else None
+        asked = [typed or (Input(images=images), "document", None)]
+        asked += [(Input(images=images, prompt=case["prompt"]), "document", None)]
+        for item, role, words in asked:
+            ready = engine.backbone.prepare(item, role, words)
+            assert list(ready.ids) == recorded[f"{form}_several_{number}__ids_0"].tolist()
+            (vector,) = engine.embed([item], role, words)
+            np.testing.assert_allclose(vector, recorded[f"{form}_several_{number}"][0], atol=1e-5)
+    assert len(cases) == 2
+    with pytest.raises(EmbedderError, match=r"has 1 times <\|image_1\|>, and its input 2 images"):
+        engine.embed([Input(images=images[:2], prompt="<|image_1|>\n")], "document")
 
 
 def test_a_whole_evaluation_embeds_the_same(published, model, recorded, monkeypatch):

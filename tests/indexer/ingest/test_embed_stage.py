@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from indexer.collections.model import LazyEmbedder
 from indexer.errors import IndexerError, MissingExtraError
 from indexer.ingest.embed_stage import EmbedFailedError, EmbedStage
 from indexer.ingest.types import PointWrite
+from tests.embedders import ColorEmbedder
 
 
 def make_write(id: str, *, shade: int | None = None, **fields) -> PointWrite:
@@ -46,6 +48,18 @@ def test_each_point_gets_its_vectors(colors):
     np.testing.assert_allclose(second["text"], mean, atol=1e-6)
     (image,) = colors.embed([Input(images=writes[0].images)], "document")
     np.testing.assert_allclose(first["image"], image, atol=1e-6)
+
+
+def test_frames_are_embedded_apart_where_a_model_takes_one_image(colors):
+    frames = tuple(Image.new("RGB", (8, 8), (shade, 90, 9)) for shade in (0, 200))
+    write = replace(make_write("a", shade=7), images=frames)
+    one = ColorEmbedder(replace(colors.card, max_images=1))
+    with EmbedStage(one, batch_size=8) as stage:
+        (vectors,) = stage.submit([write]).result()
+    assert one.calls == [2]
+    rows = colors.embed([Input(images=(frame,)) for frame in frames], "document")
+    mean = rows.sum(0) / np.linalg.norm(rows.sum(0))
+    np.testing.assert_allclose(vectors["image"], mean, atol=1e-6)
 
 
 def test_one_thread_embeds_and_kinds_are_not_mixed(colors):
