@@ -1,8 +1,8 @@
 """What reranking costs: `python -m bench.rerank [--texts 50] [--images 2]`.
 
 Models of published shapes with random weights: their scores mean nothing, their time is that of the
-real ones. The time is that of `Reranker.score`, after one call to warm up; memory is the most that
-the process held. Reading the pictures from their files is not in it.
+real ones. The time is that of `Reranker.score` on all cores together, after one call to warm up, so
+that other work on the machine does not count; memory is the most that the process held.
 """
 
 from __future__ import annotations
@@ -92,11 +92,10 @@ def make_tokenizer() -> Any:
 
 
 def measure(reranker: Reranker, candidates: list[Input]) -> list[object]:
-    """Hits, seconds, processor seconds, the most memory."""
+    """Hits, processor seconds, the most memory."""
     reranker.score(QUERY, candidates[:1])
     usage = measure_usage(lambda: reranker.score(QUERY, candidates), torch.device("cpu"))
-    seconds = [f"{usage.seconds:.1f}", f"{usage.cpu:.1f}"]
-    return [len(candidates), *seconds, f"{usage.memory:,.0f}"]
+    return [len(candidates), f"{usage.cpu:.1f}", f"{usage.memory:,.0f}"]
 
 
 def main() -> None:
@@ -117,7 +116,7 @@ def main() -> None:
             pictures = [Input(images=(Image.fromarray(pixels),))] * options.images
             name = f"Qwen3-VL-Reranker-2B, pictures of {PIXEL_BUDGET // 1000}k pixels"
             rows.append([name, *measure(make_qwen(Path(scratch)), pictures)])
-    head = ["float32 on the CPU, random weights", "hits", "s", "processor s", "memory, MB"]
+    head = ["float32 on the CPU, random weights", "hits", "processor s", "memory, MB"]
     body = render_table(head, rows) + (
         "\n\nProcessor seconds are of all cores together: on an idle machine, divide them by its "
         "cores. Reading the pictures, and loading the model, come on top. No quality was measured."
