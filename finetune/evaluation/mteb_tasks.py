@@ -81,7 +81,8 @@ def evaluate_tasks(
     import mteb
 
     tasks = find_tasks(name)
-    repositories = {task.metadata.name: _find_repository(task, tasks, folder) for task in tasks}
+    parts = [part for task in tasks for part in _list_parts(task)]
+    repositories = {part.metadata.name: _find_repository(part, parts, folder) for part in parts}
     if out is not None:
         make_private_dir(out / "mteb")  # fails before the work, not after it
     encoder = MtebEncoder(model, with_instructions=not without_instructions, progress=progress)
@@ -90,12 +91,14 @@ def evaluate_tasks(
     documents = 0
     for task in tasks:
         with _without_progress_bars(), _temporary_cache(out):
-            _load_data(task, repositories[task.metadata.name])
+            for part in _list_parts(task):
+                _load_data(part, repositories[part.metadata.name])
             (result,) = mteb.evaluate(
                 encoder, task, cache=None, co2_tracker=False, show_progress_bar=False
             ).task_results
             counts = _count_rows(task)
-            task.unload_data()
+            for part in _list_parts(task):
+                part.unload_data()
         documents += sum(count for _, count in counts.values())
         if out is not None:
             write_file(out / "mteb" / f"{result.task_name}.json", result.model_dump_json(indent=1))
@@ -126,12 +129,8 @@ def evaluate_tasks(
 
 
 def find_tasks(name: str) -> list[AbsTask]:
-    """The task of that name, or the tasks of a benchmark; raises `FinetuneError`.
-
-    A task that is the mean of others is replaced by those.
-    """
+    """The task of that name, or the tasks of a benchmark; raises `FinetuneError`."""
     import mteb
-    from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
     names = {benchmark.name for benchmark in mteb.get_benchmarks()}
     try:
@@ -141,17 +140,20 @@ def find_tasks(name: str) -> list[AbsTask]:
         raise FinetuneError(
             f"mteb {mteb.__version__} has neither a task nor a benchmark {name!r}: {reason}"
         ) from None
-    tasks: dict[str, AbsTask] = {}
     for task in found:
-        parts = task.tasks if isinstance(task, AbsTaskAggregate) else [task]
-        tasks |= {part.metadata.name: part for part in parts}
-    for task in tasks.values():
         if others := set(task.metadata.modalities) - {"text", "image"}:
             raise FinetuneError(
                 f"mteb's task {task.metadata.name} has {' and '.join(sorted(others))}, and only "
                 "texts and images can be evaluated yet"
             )
-    return list(tasks.values())
+    return found
+
+
+def _list_parts(task: AbsTask) -> Sequence[AbsTask]:
+    """The tasks that a task is the mean of, or the task itself."""
+    from mteb.abstasks.aggregated_task import AbsTaskAggregate
+
+    return task.tasks if isinstance(task, AbsTaskAggregate) else [task]
 
 
 def _find_repository(task: AbsTask, tasks: Sequence[AbsTask], folder: Path) -> Path:
@@ -191,6 +193,12 @@ def _load_data(task: AbsTask, repository: Path) -> None:
 def _count_rows(task: AbsTask) -> dict[tuple[str, str], tuple[int, int]]:
     """(split, subset) -> queries and documents; a task that ranks nothing has samples alone."""
     counts: dict[tuple[str, str], tuple[int, int]] = {}
+    parts = _list_parts(task)
+    if task not in parts:  # its scores are of no subset
+        of_parts = [sizes for part in parts for sizes in _count_rows(part).values()]
+        queries, documents = (sum(column) for column in zip(*of_parts, strict=True))
+        total = (queries, documents)
+        return {(split, "default"): total for split in task.eval_splits}
     dataset: Any = task.dataset
     for split in task.eval_splits:
         for subset in task.hf_subsets:

@@ -19,6 +19,7 @@ from mteb.mocks import ALL_MOCK_TASK_TEST_GRID
 from mteb.types import PromptType
 from PIL import Image
 from pyarrow import parquet
+from scipy.stats import spearmanr
 
 import embedder
 from embedder.errors import EmbedderError
@@ -26,7 +27,7 @@ from embedder.mteb import MtebEncoder
 from finetune.errors import DataError, FinetuneError
 from finetune.evaluation.benchmarks import BenchmarkFiles, load_benchmark
 from finetune.evaluation.evaluate import compare, evaluate
-from finetune.evaluation.mteb_tasks import evaluate_tasks
+from finetune.evaluation.mteb_tasks import evaluate_tasks, find_tasks
 from finetune.evaluation.report import read_report
 from tests.embedders import ColorEmbedder
 from tests.programs import run_program
@@ -156,10 +157,15 @@ def test_a_task_from_local_data(cirr, put, image, name, model, tmp_path):
 
 @pytest.fixture
 def esg(put, image):
-    """Vidore2ESGReportsRetrieval: pages, and questions in four languages."""
+    """Vidore2ESGReportsRetrieval."""
+    return put_vidore(put, image, "esg_reports_v2")
+
+
+def put_vidore(put, image, name):
+    """Pages, and questions in four languages."""
     asked = [("rot", "german", 0), ("blue", "german", 0), ("red", "english", 0)]
     asked += [("blue", "french", 1), ("green", "spanish", 2)]
-    return put("vidore/esg_reports_v2", {
+    return put(f"vidore/{name}", {
         ("corpus", "test"): [
             {"corpus-id": n, "image": image(color)} for n, color in enumerate(COLORS)
         ],
@@ -227,6 +233,41 @@ def test_data_that_is_downloaded_again_is_read_again(esg, image, colors, tmp_pat
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left == {"mteb", "queries.jsonl", "report.html", "report.json", "report.md"}
     assert tmp_path / "cache" == datasets.config.HF_DATASETS_CACHE
+
+
+def test_a_benchmark_is_the_mean_of_its_tasks(put, image, colors, tmp_path):
+    for name in ("economics_reports_v2", "esg_reports_v2", "biomedical_lectures_v2"):
+        put_vidore(put, image, name)
+    with pytest.raises(DataError, match="has no folder vidore/esg_reports_human_labeled_v2"):
+        evaluate_tasks(colors, "ViDoRe(v2)", put.root)
+    put_vidore(put, image, "esg_reports_human_labeled_v2")
+    report = evaluate_tasks(colors, "ViDoRe(v2)", put.root, tmp_path / "out")
+    assert (report.main, len(report.groups)) == ("main_score", 13)
+    by_task = {}
+    for group in report.groups:
+        by_task.setdefault(group.dataset, []).append(group.metrics["main_score"].mean)
+    assert len(by_task) == 4 == len(list((tmp_path / "out" / "mteb").iterdir()))
+    means = [np.mean(scores) for scores in by_task.values()]
+    assert report.metrics["main_score"].mean == pytest.approx(np.mean(means))
+
+
+def test_a_task_that_is_a_mean_of_others(put, image, colors):
+    """VisualSTS17Eng: renderings of sentences, compared by people."""
+    (task,) = find_tasks("VisualSTS17Eng")
+    (part,) = task.tasks
+    repository = part.metadata.dataset["path"]
+    pairs = [("red", "red", 5.0), ("red", "blue", 1.0), ("red", "white", 3.0)]
+    rows = [{"sentence1": image(a), "sentence2": image(b), "score": s} for a, b, s in pairs]
+    put(repository, {(subset, "test"): rows for subset in part.hf_subsets})
+    report = evaluate_tasks(colors, "VisualSTS17Eng", put.root)
+    assert report.main == "cosine_spearman"
+    assert report.benchmark.queries == len(pairs) * len(part.hf_subsets)
+    vectors = colors.encode_document(
+        [Image.new("RGB", (8, 8), c) for c in ("red", "blue", "white")]
+    )
+    order = (vectors[0] @ vectors.T)[[0, 1, 2]]
+    expected = spearmanr(order, [5.0, 1.0, 3.0]).statistic
+    assert report.metrics["cosine_spearman"].mean == pytest.approx(expected, abs=1e-4)
 
 
 def test_missing_data_says_what_to_download(put, colors, cirr):
