@@ -69,6 +69,10 @@ def load_reranker(
     }
     changes = {key: value for key, value in keywords.items() if value is not None}
     settings = replace(settings or Settings(), **changes)  # type: ignore[arg-type]
+    if settings.quantize:
+        raise EmbedderError(
+            "rerankers are loaded with all bits of their weights; leave quantize out"
+        )
     if settings.device:
         settings = replace(settings, device=settings.device.split(",")[0].strip())
     full_name = expand_reranker_name(name)

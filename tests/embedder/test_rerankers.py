@@ -257,6 +257,8 @@ def test_other_models_are_refused(text_reranker, qwen3_vl_reranker, tmp_path):
 
     with pytest.raises(EmbedderError, match="no pixel budget"):
         embedder.load_reranker(str(text_reranker), pixel_budget=1000)
+    with pytest.raises(EmbedderError, match="loaded with all bits of their weights; leave"):
+        embedder.load_reranker(str(text_reranker), embedder.Settings(quantize="int8"))
 
 
 def test_a_model_with_code_of_its_own_needs_consent(text_reranker, tmp_path):
