@@ -23,6 +23,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import embedder
 from embedder import EmbedderError, Input, Settings
+from embedder.checkpoint import Checkpoint, compute_fingerprint
 from embedder.families import sentence_transformer as family
 from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomise, write
 
@@ -298,6 +299,9 @@ def test_qwen_sees_as_much_of_an_image_as_in_its_authors_script(qwen, qwen_model
     assert ready.image_tokens == qwen_recipe.pixels(HUGE)["image_grid_thw"].prod() // 4 == 1748
     close(qwen_model.embed([item], "document")[0], qwen_recipe(item))
     assert qwen_model.card.image_side == 1357
+    digest, dim = Checkpoint(qwen).digest, qwen_model.card.dim
+    before = compute_fingerprint("sentence_transformer", 1, digest, None, dim)
+    assert qwen_model.card.fingerprint != before  # of collections with the files' limits
     strip = Input(images=(picture(6000, 32),))
     budget = loaded(qwen, pixel_budget=16 * 1024)
     assert budget.backbone.prepare(strip, "document", None).image_tokens == 16

@@ -53,7 +53,14 @@ def test_each_point_gets_its_vectors(colors):
 def test_frames_are_embedded_apart_where_a_model_takes_one_image(colors):
     frames = tuple(Image.new("RGB", (8, 8), (shade, 90, 9)) for shade in (0, 200))
     write = replace(make_write("a", shade=7), images=frames)
-    one = ColorEmbedder(replace(colors.card, max_images=1))
+
+    class OneImage(ColorEmbedder):
+        def embed(self, inputs, role, instruction=None):
+            for item in inputs:
+                item.validate(self.card.max_images)
+            return super().embed(inputs, role, instruction)
+
+    one = OneImage(replace(colors.card, max_images=1))
     with EmbedStage(one, batch_size=8) as stage:
         (vectors,) = stage.submit([write]).result()
     assert one.calls == [2]
