@@ -20,6 +20,11 @@ TEMPLATE = (  # of a language model that reads a pair of texts, as Qwen3-Reranke
     "map(attribute='content') | first }}\n<Document>: {{ messages | "
     "selectattr('role', 'eq', 'document') | map(attribute='content') | first }}<|im_end|>"
 )
+STRUCTURED_TEMPLATE = (  # the same prompt, of contents that are lists
+    "<|im_start|>user\n<Query>: {{ (messages | selectattr('role', 'eq', 'query') | "
+    "first).content[0].text }}\n<Document>: {{ (messages | "
+    "selectattr('role', 'eq', 'document') | first).content[0].text }}<|im_end|>"
+)
 
 
 def write(file: Path, content: object) -> None:
@@ -81,11 +86,11 @@ def make_qwen_tokenizer(folder: Path, **more: object) -> dict[str, int]:
     return {token: tokenizer.token_to_id(token) for token in QWEN_TOKENS}
 
 
-def make_language_reranker(folder: Path) -> Path:
+def make_language_reranker(folder: Path, template: str = TEMPLATE) -> Path:
     """A Qwen3 that answers yes or no, as Qwen3-Reranker with sentence-transformers' template."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    make_qwen_tokenizer(folder, chat_template=TEMPLATE)
+    make_qwen_tokenizer(folder, chat_template=template)
     config = Qwen3Config(
         vocab_size=512, hidden_size=32, intermediate_size=64, head_dim=16, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1,

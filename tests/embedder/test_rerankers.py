@@ -185,10 +185,11 @@ def test_a_cross_encoder_scores_as_sentence_transformers(bert, text_reranker):
     assert bert.card.modalities == ("text",)
 
 
-def test_a_language_model_answers_for_a_pair(tmp_path):
+@pytest.mark.parametrize("template", [rerankers.TEMPLATE, rerankers.STRUCTURED_TEMPLATE])
+def test_a_language_model_answers_for_a_pair(tmp_path, template):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = rerankers.make_language_reranker(tmp_path / "qwen3")
+    folder = rerankers.make_language_reranker(tmp_path / "qwen3", template)
     reranker = embedder.load_reranker(str(folder), device="cpu")
     scores = reranker.score(Input("two dogs"), [Input("a beach"), Input("fruit and snow")])
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -201,14 +202,18 @@ def test_a_language_model_answers_for_a_pair(tmp_path):
         assert score == pytest.approx(float((yes - no).sigmoid()), abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["bert", "language"])
-def test_a_text_that_names_a_file_or_a_page_is_only_read(kind, bert, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "template",
+    [None, rerankers.TEMPLATE, rerankers.STRUCTURED_TEMPLATE],
+    ids=["bert", "flat", "list"],
+)
+def test_a_text_that_names_a_file_or_a_page_is_only_read(template, bert, tmp_path, monkeypatch):
     def refuse(*_args: object) -> None:
         raise AssertionError("it was opened")
 
     reranker = bert
-    if kind == "language":
-        folder = rerankers.make_language_reranker(tmp_path / "qwen3")
+    if template:
+        folder = rerankers.make_language_reranker(tmp_path / "qwen3", template)
         reranker = embedder.load_reranker(str(folder), device="cpu")
     file = tmp_path / "secret.png"
     SQUARE.save(file)
@@ -216,7 +221,10 @@ def test_a_text_that_names_a_file_or_a_page_is_only_read(kind, bert, tmp_path, m
     monkeypatch.setattr(Image, "open", refuse)
     names = ["http://127.0.0.1:9/cat.png", str(file), "data:image/png;base64,AAAA"]
     for name in names:
-        assert np.isfinite(reranker.score(Input(name), [Input("two dogs"), Input(name)])).all()
+        scores = reranker.score(Input(name), [Input("two dogs"), Input(name)])
+        assert np.isfinite(scores).all()
+        other = reranker.score(Input(f"x {name}"), [Input("two dogs"), Input(name)])
+        assert (scores != other).all(), "what it spells counts"
 
 
 def test_short_names_and_mistyped_ones(tmp_path, monkeypatch):
