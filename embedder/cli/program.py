@@ -29,6 +29,7 @@ from embedder.extras import find_missing_module, format_install_command
 from embedder.families.registry import DEFAULT_MODEL, find_family, shorten_name
 from embedder.hardware import format_bytes
 from embedder.model_card import UNPINNED
+from embedder.rerankers.loading import list_rerankers
 from embedder.types import Settings
 
 if TYPE_CHECKING:
@@ -88,21 +89,26 @@ app = make_app(HELP, EXAMPLES)
 
 @app.command(epilog=MODELS_EXAMPLES)
 def models(as_json: Json = False) -> None:
-    """List the known models."""
+    """List the known models and rerankers."""
     print_models(as_json=as_json)
 
 
 def print_models(name: str | None = None, *, as_json: bool) -> None:
     """Print the cards of all models, or of the one called `name`."""
     found = [find_card(name)] if name else list_models()
+    rerankers = [] if name else list_rerankers()
     if as_json:
-        write_json({"default": DEFAULT_MODEL, "models": [_describe_card(card) for card in found]})
+        described = {"default": DEFAULT_MODEL, "models": [_describe_card(card) for card in found]}
+        write_json(described | {"rerankers": [asdict(card) for card in rerankers]})
         return
     from embedder.hardware import detect_memory
 
     memory = detect_memory()
     rows = [_format_row(card, memory) for card in found]
     print_table(COLUMNS + MORE_COLUMNS, rows, optional=len(MORE_COLUMNS))
+    for card in rerankers:
+        size = f"{card.parameters / 1e9:.1f}B, {format_bytes(card.memory)}, {card.license}"
+        print_note(f"reranker, for indexer search --rerank: {card.name} ({size})")
     if sys.stdout.isatty() and any(card.license_note for card in found):
         print_note("* see the note: embedder info --model NAME")
     for extra in sorted({_find_missing_extra(card) for card in found} - {""}):

@@ -55,8 +55,11 @@ def test_version_of_a_checkout_that_is_not_installed(monkeypatch):
 
 
 def test_models_and_info():
-    card, *others = json.loads(run("models", "--json").stdout)["models"]
+    listed = json.loads(run("models", "--json").stdout)
+    card, *others = listed["models"]
     assert card["name"] == "starter"
+    assert "Qwen/Qwen3-VL-Reranker-2B" in {one["name"] for one in listed["rerankers"]}
+    assert "--rerank: Qwen/Qwen3-VL-Reranker-2B" in run("models").stderr
     assert "royokong/e5-v" in {other["name"] for other in others}
     assert json.loads(run("info", "--json").stdout) == card
     assert card["fingerprint"] in run("info").stdout
