@@ -13,6 +13,7 @@ from app.services import get_settings, open_reranker, open_searcher
 from app.state import Search
 from embedder.cli.console import pluralize
 from indexer.errors import MissingIndexError
+from indexer.search.explanation import format_reranking
 from indexer.types import SearchResults
 
 PAGE_SIZE = 60
@@ -118,10 +119,7 @@ def describe_reranking(found: SearchResults) -> Json | None:
     reranking = found.reranking
     if reranking is None:
         return None
-    seconds = reranking.took_ms / 1e3
-    took = f"{seconds:.1f} s" if seconds >= 0.05 else "no time"
-    said = reranking.note or f"the best {reranking.seen} reranked in {took}"
-    return asdict(reranking) | {"text": said}
+    return asdict(reranking) | {"text": reranking.note or format_reranking(reranking)}
 
 
 def describe_total(search: Search, page: Page, count: int | None) -> str:

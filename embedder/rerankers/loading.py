@@ -102,14 +102,15 @@ def _locate(name: str) -> Checkpoint:
     except EmbedderError as error:
         typed = name.lower().rpartition("/")[2]
         near = get_close_matches(typed, SHORT_NAMES, n=2, cutoff=0.75)
-        if name in SHORT_NAMES.values() or not near:
-            if is_hub_id(name):
+        known = f"known rerankers: {', '.join(SHORT_NAMES)}, and folders of cross encoders"
+        hint = f"did you mean {' or '.join(near)}?" if near else known
+        if Path(name).expanduser().is_dir() or name in SHORT_NAMES.values():
+            raise
+        if is_hub_id(name):
+            if not near:
                 raise
-            raise UnknownModelError(
-                f"no reranker or folder is called {name!r}; known rerankers: "
-                + ", ".join(SHORT_NAMES)
-            ) from error
-        raise UnknownModelError(f"{error}; did you mean {' or '.join(near)}?") from error
+            raise UnknownModelError(f"{error}; {hint}") from error
+        raise UnknownModelError(f"no reranker or folder is called {name!r}; {hint}") from error
 
 
 def _detect_family(checkpoint: Checkpoint) -> str:

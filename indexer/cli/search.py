@@ -28,7 +28,7 @@ from indexer.config import Config
 from indexer.types import SortOrder
 
 if TYPE_CHECKING:
-    from indexer.types import Hit, Part, QueryTerm, Reranking, SearchResults
+    from indexer.types import Hit, Part, QueryTerm, SearchResults
 
 app = typer.Typer()
 
@@ -255,6 +255,7 @@ def print_results(
     A table on a terminal; elsewhere a line per hit: its score, or the date that it is sorted by;
     its path and its caption, between tabs.
     """
+    from indexer.search.explanation import format_reranking
     from indexer.search.query_syntax import format_terms
 
     if as_json:
@@ -269,8 +270,9 @@ def print_results(
             if measure is None:
                 measure = str(hit.score) if terms else ""  # no query, no score
             print_row((measure, _format_path(hit), _format_caption(hit)))
-        if results.reranking and results.reranking.scored:
-            print_note(f"Of these hits, {_describe_reranking(results.reranking)}.")
+        if results.reranking and results.reranking.seen:
+            reranked = format_reranking(results.reranking, with_model=True)
+            print_note(f"{reranked[0].upper()}{reranked[1:]}.")
         if has_tail and (num_weak := len(results) - results.num_leading):
             print_note(
                 f"The last {num_weak} are less likely."
@@ -283,8 +285,8 @@ def print_results(
     more = f"; next page: --offset {page['offset'] + page['limit']}" if results.has_more else ""
     query = f" for {format_terms(terms)}" if len(terms) > 1 else ""
     reranked = (
-        f"; {_describe_reranking(results.reranking)}"
-        if results.reranking and results.reranking.scored
+        f"; {format_reranking(results.reranking, with_model=True)}"
+        if results.reranking and results.reranking.seen
         else ""
     )
     print_note(f"{len(results.hits)} hits{query} in {results.took_ms:.0f} ms{reranked}{more}")
@@ -364,15 +366,6 @@ def _describe_sorted(results: SearchResults) -> str:
     hits = pluralize(results.total or 0, "likely hit" if results.matches else "hit")
     best = "" if results.matches else "the best "
     return f"Sorted: {best}{hits}. Weaker ones are left out."
-
-
-def _describe_reranking(reranking: Reranking) -> str:
-    """Say how many of the hits were reranked, by what, and how long it took."""
-    seen = reranking.seen
-    best = (
-        f"the best {seen}" if seen == reranking.scored else f"{reranking.scored} of the best {seen}"
-    )
-    return f"{best} reranked by {reranking.model} in {reranking.took_ms / 1e3:.1f} s"
 
 
 def _print_table(

@@ -18,6 +18,7 @@ from indexer.types import (
     Reason,
     RemovedByPart,
     RerankExplanation,
+    Reranking,
 )
 
 MIN_Z = 1.5  # what one of 15 unrelated points has; less is no reason
@@ -107,6 +108,17 @@ def format_rerank(rerank: RerankExplanation) -> str:
     if rerank.score is None:
         return "the reranker had nothing to read, and left it in its place"
     return f"the reranker scored it {rerank.score:.3g}; the search had it in place {rerank.place}"
+
+
+def format_reranking(reranking: Reranking, with_model: bool = False) -> str:
+    """Make a phrase: `19 of the best 50 reranked by NAME in 640 ms`."""
+    scored, seen, took_ms = reranking.scored, reranking.seen, reranking.took_ms
+    by = f" by {reranking.model}" if with_model else ""
+    if not scored:
+        return f"none of the best {seen} reranked{by}: they have no captions to read"
+    best = f"the best {seen}" if scored == seen else f"{scored} of the best {seen}"
+    took = f"{took_ms / 1e3:.1f} s" if took_ms >= 1e3 else f"{took_ms:.0f} ms"
+    return f"{best} reranked{by} in {took}"
 
 
 def format_removed(explanation: Explanation) -> str:

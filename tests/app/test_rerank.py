@@ -54,7 +54,7 @@ def test_the_best_hits_are_in_the_order_of_the_reranker(reranker, client):
     reranking = reranked["reranking"]
     assert (reranking["model"], reranking["seen"]) == (reranker, DEPTH)
     assert 1 < reranking["scored"] < DEPTH
-    assert f"the best {DEPTH} reranked in " in reranking["text"]
+    assert f"{reranking['scored']} of the best {DEPTH} reranked in " in reranking["text"]
     matches = {hit["id"]: hit["match"] for hit in plain["hits"]}
     assert {hit["id"]: hit["match"] for hit in reranked["hits"]} == matches
     sentences = {hit["rerank"].split(" 0.")[0] for hit in reranked["hits"][:DEPTH]}

@@ -239,6 +239,8 @@ def test_short_names_and_mistyped_ones(tmp_path, monkeypatch):
     for name in ("nothing-of-the-kind", " "):
         with pytest.raises(UnknownModelError):
             embedder.load_reranker(name)
+    with pytest.raises(UnknownModelError, match="no reranker or folder is called"):
+        embedder.load_reranker("qwen3-vl-rerankr-2b")
 
 
 def test_other_models_are_refused(text_reranker, qwen3_vl_reranker, tmp_path):

@@ -58,9 +58,9 @@ def test_a_setting_and_how_to_do_without_it(library, text_reranker):
 
 
 def test_its_time_is_shown(library, text_reranker):
-    line = rf"best 4 reranked by {re.escape(str(text_reranker))} in \d+\.\d s"
+    line = rf"best 4 reranked by {re.escape(str(text_reranker))} in (\d+ ms|\d+\.\d s)"
     done = library("search", "red", "--rerank", text_reranker)
-    assert re.search(f"Of these hits, the {line}\\.", done.stderr)
+    assert re.search(rf"^The {line}\.$", done.stderr, re.M)
     assert len(done.stdout.splitlines()) == 4
     shown = on_a_terminal(library, "search", "red", "--rerank", text_reranker, "-v")
     assert re.search(rf"4 hits in \d+ ms; the {line}", shown)

@@ -16,7 +16,9 @@ from embedder.images.decode import DecodeLimits, decode_image
 from indexer import Collection, QueryError
 from indexer.ingest import originals
 from indexer.ingest.originals import OriginalReader
+from indexer.search.explanation import format_reranking
 from indexer.search.rerank import order_by_score
+from indexer.types import Reranking
 from tests.in_process_store import install
 
 DEPTH = 10
@@ -267,3 +269,14 @@ def test_a_page_scores_again_nothing_that_was_scored(collection, text_reranker, 
         collection.search("a tiger", limit=4, offset=offset, rerank=str(text_reranker))
     collection.search("a lagoon", limit=4, rerank=str(text_reranker))
     assert calls == [DEPTH, DEPTH]
+
+
+def test_how_much_was_reranked_is_said_as_it_is():
+    def say(scored: int, took_ms: float, with_model: bool = False) -> str:
+        return format_reranking(
+            Reranking(model="it", scored=scored, seen=50, took_ms=took_ms), with_model
+        )
+
+    assert say(50, 1234) == "the best 50 reranked in 1.2 s"
+    assert say(19, 15.3, True) == "19 of the best 50 reranked by it in 15 ms"
+    assert say(0, 1) == "none of the best 50 reranked: they have no captions to read"
