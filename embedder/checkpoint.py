@@ -27,7 +27,7 @@ DOWNLOAD_PATTERNS.append("adapter_model.bin")  # VLM2Vec's have no other weights
 IGNORE_PATTERNS = ["original/*", "onnx/*", "openvino/*"]  # the same weights again, in other forms
 BLOCK_SIZE, MAX_BLOCKS = 1 << 16, 256  # what is read of a large file: 16 MiB in all
 
-GME_NAME = "gme-qwen2-vl"  # in the name of its folder, also in the cache of Hugging Face
+GME_NAME = "gme-qwen2-vl"  # in the name of its folder
 
 FAMILY_BY_MODEL_TYPE = {
     "qwen2_vl": "vlm2vec",
@@ -139,6 +139,19 @@ def read_optional_config(folder: Path, name: str) -> dict[str, Any]:
     return read_config(folder, name) if (folder / name).exists() else {}
 
 
+def read_modules(folder: Path) -> list[dict[str, Any]]:
+    """Read the list of a model's modules that sentence-transformers saves; empty if there is none.
+    Raises `EmbedderError` if it is damaged."""
+    modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
+    if not isinstance(modules, list) or not all(
+        isinstance(m, dict) and "path" in m for m in modules
+    ):
+        raise EmbedderError(
+            f"{folder / 'modules.json'} cannot be read: it is not a list of modules"
+        )
+    return modules
+
+
 def detect_family(folder: Path) -> str:
     """Return the family of the model in `folder`; raise `EmbedderError` if it is unknown."""
     metadata = read_optional_config(folder, METADATA_FILE)
@@ -146,17 +159,19 @@ def detect_family(folder: Path) -> str:
         return str(metadata["family"])
     if (folder / ADAPTER_CONFIG).exists():
         return detect_family(_locate_base(folder))
-    if GME_NAME in folder.as_posix().lower() and (folder / "config.json").exists():
-        return "gme"  # a Qwen2-VL as VLM2Vec is, with modules.json for its own code
     has_modules = (folder / "modules.json").exists()  # of sentence-transformers
     config = (read_optional_config if has_modules else read_config)(folder, "config.json")
     model_type = str(config.get("model_type"))
+    is_cached = folder.parent.name == "snapshots"  # of Hugging Face, below the model's name
+    name = (folder.parents[1] if is_cached else folder).name.lower()
+    if model_type == "qwen2_vl" and GME_NAME in name:
+        return "gme"  # a Qwen2-VL as VLM2Vec is, with modules.json for its own code
     if model_type == "llava_next":  # E5-V is based on Llama 3, VLM2Vec on Mistral
         text = config.get("text_config", {}).get("model_type", "llama")
         family = "e5v" if text == "llama" else "vlm2vec"
     else:
         family = FAMILY_BY_MODEL_TYPE.get(model_type, "sentence_transformer")
-    if has_modules and family == "vlm2vec" and "vlm2vec" not in folder.name.lower():
+    if has_modules and family == "vlm2vec" and "vlm2vec" not in name:
         return "sentence_transformer"
     return family  # mmE5's and E5-V's folders have modules too, of which mmE5's run code
 

@@ -65,11 +65,13 @@ class MtebEncoder:
         """
         require_extra("mteb")
         self.model = model
-        self._with_instructions = (
-            with_instructions and model.card.family not in WITHOUT_INSTRUCTIONS
-        )
+        follows = model.card.family not in WITHOUT_INSTRUCTIONS
+        self._with_instructions = with_instructions and follows
         self._progress = progress
-        self.mteb_model_meta = self._describe()
+        # what changes a vector, so that mteb's cache never mixes two models
+        revision = model.card.fingerprint
+        revision += "-without-instructions" if follows and not with_instructions else ""
+        self.mteb_model_meta = self._describe(revision)
 
     def encode(
         self,
@@ -138,7 +140,7 @@ class MtebEncoder:
             return prompt.get(str(prompt_type.value)) if prompt_type else None
         return None if prompt_type == "document" else str(prompt)
 
-    def _describe(self) -> ModelMeta:
+    def _describe(self, revision: str) -> ModelMeta:
         from mteb.models.model_meta import ModelMeta, ScoringFunction
         from mteb.types import Licenses
 
@@ -148,8 +150,7 @@ class MtebEncoder:
         return ModelMeta.create_empty(
             {
                 "name": card.name if is_hub_id else f"polylens/{Path(card.name).name}",
-                # what changes a vector, so that mteb's cache never mixes two models
-                "revision": card.fingerprint,
+                "revision": revision,
                 "embed_dim": card.dim,
                 "n_parameters": card.parameters or None,
                 "license": license_name if license_name in get_args(Licenses) else None,

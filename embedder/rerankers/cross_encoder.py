@@ -19,18 +19,20 @@ from embedder.checkpoint import (
     Checkpoint,
     compute_fingerprint,
     first_line,
-    read_json,
+    read_modules,
     read_optional_config,
 )
 from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.families.sentence_transformer.processors import (
+    read_image_config,
     read_image_side,
     read_max_pixels,
     serialize_tokenizer_calls,
     set_pixel_budget,
     without_video_processor,
 )
+from embedder.families.sentence_transformer.remote_code import check_remote_code
 from embedder.rerankers.reranker import Reranker, RerankerCard
 from embedder.types import Input, Settings
 
@@ -47,7 +49,7 @@ PROBE = "a"
 
 def describe(name: str, checkpoint: Checkpoint, settings: Settings) -> RerankerCard:
     """Return the card of the model in `checkpoint`, as far as its files tell."""
-    saved = read_optional_config(checkpoint.folder, "preprocessor_config.json")
+    saved = read_image_config(checkpoint.folder)
     budget = settings.pixel_budget
     if budget and not read_max_pixels(saved):
         raise EmbedderError(
@@ -93,27 +95,20 @@ def _load_model(name: str, checkpoint: Checkpoint, settings: Settings) -> Any:
         raise EmbedderError(f"{name} makes vectors; a reranker is a cross encoder")
     device, dtype = select_device(settings)
     check_memory(folder, device, dtype)
-    try:
-        with (
-            silence_transformers(),
-            wrap_load_errors(folder),
-            check_weights_loaded(folder),
-            without_video_processor(),
-        ):
-            model: Any = CrossEncoder(
-                str(folder),
-                local_files_only=True,
-                trust_remote_code=settings.trust_remote_code,
-                device=str(device),
-                model_kwargs={"dtype": dtype},
-            )
-    except EmbedderError as error:
-        if settings.trust_remote_code or "trust_remote_code" not in str(error.__cause__):
-            raise
-        raise EmbedderError(
-            f"{name} needs Python code that comes with its weights; if you trust it, set "
-            "trust_remote_code (POLYLENS_TRUST_REMOTE_CODE=true), or choose another model"
-        ) from error
+    check_remote_code(name, folder, trusted=settings.trust_remote_code)
+    with (
+        silence_transformers(),
+        wrap_load_errors(folder),
+        check_weights_loaded(folder),
+        without_video_processor(),
+    ):
+        model: Any = CrossEncoder(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            device=str(device),
+            model_kwargs={"dtype": dtype},
+        )
     if model.num_labels != 1:
         raise EmbedderError(
             f"{name} gives {model.num_labels} numbers for a pair; a reranker gives one"
@@ -125,8 +120,7 @@ def _load_model(name: str, checkpoint: Checkpoint, settings: Settings) -> Any:
 def _is_embedding_model(folder: Path) -> bool:
     if read_optional_config(folder, SAVED_CONFIG).get("model_type") == "SentenceTransformer":
         return True
-    modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
-    return any("Pooling" in str(module) for module in modules)
+    return any("Pooling" in str(module) for module in read_modules(folder))
 
 
 @dataclass(frozen=True, slots=True)

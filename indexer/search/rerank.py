@@ -41,6 +41,7 @@ ReadImage = Callable[[str, Payload, int], "Image | None"]
 model uses; None where there is none."""
 
 READERS = 8  # threads that read images
+MAX_CHUNK_PIXELS = 1 << 27  # of the images in memory at once: 400 MB
 MAX_SCORES = 5_000  # that are kept, for the next pages of a query
 MAX_TEXT = 8_000  # characters of a hit
 
@@ -130,10 +131,15 @@ class HitReranker:
             known = {key: self._scores[key] for key in keys if key in self._scores}
         new = [row for row, key in enumerate(keys) if key not in known]
         if new:
-            with ThreadPoolExecutor(READERS, thread_name_prefix="candidate") as pool:
-                candidates = list(pool.map(make_candidate, [rest[row] for row in new]))
-            scores = model.score(asked, candidates, query.instruction).tolist()
-            known |= {keys[row]: score for row, score in zip(new, scores, strict=True)}
+            # an image is reduced to less than twice the side; some are longer
+            fitting = max(1, MAX_CHUNK_PIXELS // (2 * side) ** 2)
+            size = fitting if model.card.reads_images else len(new)
+            for start in range(0, len(new), size):
+                chunk = new[start : start + size]
+                with ThreadPoolExecutor(READERS, thread_name_prefix="candidate") as pool:
+                    candidates = list(pool.map(make_candidate, [rest[row] for row in chunk]))
+                scores = model.score(asked, candidates, query.instruction).tolist()
+                known |= {keys[row]: score for row, score in zip(chunk, scores, strict=True)}
             with self._lock:
                 self._scores.update(known)
                 while len(self._scores) > MAX_SCORES:

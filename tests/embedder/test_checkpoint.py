@@ -82,7 +82,24 @@ def test_modules_around_qwen2_vl_are_another_model_unless_named(copy, tmp_path):
     (folder / "polylens.json").unlink()
     add_modules(folder)
     assert detect_family(folder) == "sentence_transformer"
-    assert detect_family(folder.rename(tmp_path / "VLM2Vec-V2.0")) == "vlm2vec"
+    folder = folder.rename(tmp_path / "VLM2Vec-V2.0")
+    assert detect_family(folder) == "vlm2vec"
+    cached = tmp_path / "models--VLM2Vec--VLM2Vec-V2.0" / "snapshots" / "1f0b"
+    assert detect_family(Path(shutil.copytree(folder, cached))) == "vlm2vec"
+
+
+def test_gme_is_detected_from_its_own_folder_alone(copy, tmp_path):
+    parent = tmp_path / "gme-Qwen2-VL-2B-Instruct"
+    cached = tmp_path / "models--Alibaba-NLP--gme-Qwen2-VL-2B-Instruct" / "snapshots" / "1f0b"
+    for family, folder, served in (
+        ("vlm2vec-qwen2vl", cached, "gme"),
+        ("e5v", parent, "e5v"),
+        ("vlm2vec-qwen2vl", parent / "tuned", "vlm2vec"),
+    ):
+        copied = copy(family)
+        shutil.copytree(copied, folder)
+        shutil.rmtree(copied)
+        assert detect_family(folder) == served
 
 
 def test_an_adapter_in_an_old_file(copy, checkpoint, tmp_path):

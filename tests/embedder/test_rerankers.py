@@ -280,4 +280,14 @@ def test_a_model_with_code_of_its_own_needs_consent(text_reranker, tmp_path):
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(EmbedderError, match="trust_remote_code"):
         embedder.load_reranker(str(folder))
+    code = {"AutoModelForSequenceClassification": "someone/else--own.Model"}
+    rerankers.write(folder / "config.json", {**config, "model_type": "bert", "auto_map": code})
+    with pytest.raises(EmbedderError, match="code of another repository"):
+        embedder.load_reranker(str(folder), trust_remote_code=True)
+    rerankers.write(folder / "config.json", {**config, "model_type": "bert", "auto_map": {}})
+    rerankers.write(
+        folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}]
+    )
+    with pytest.raises(EmbedderError, match=r"Python code of its own \(own\.Model\)"):
+        embedder.load_reranker(str(folder))
     assert not (tmp_path / "ran").exists()

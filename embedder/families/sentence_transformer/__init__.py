@@ -19,7 +19,7 @@ from embedder.checkpoint import (
     Checkpoint,
     locate,
     read_config,
-    read_json,
+    read_modules,
     read_optional_config,
 )
 from embedder.encoding import EmbeddingModel
@@ -138,8 +138,7 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     conventions = find_conventions(config)
     conventions.check_dtype(card.name, dtype)
     if not is_wemm(config):
-        modules, trusted = _read_modules(folder), settings.trust_remote_code
-        check_remote_code(card.name, folder, modules, trusted=trusted)
+        check_remote_code(card.name, folder, trusted=settings.trust_remote_code)
     with (
         prepare_loading(checkpoint.folder, settings) as placement,
         check_weights_loaded(folder),
@@ -189,24 +188,13 @@ def _model_folder(checkpoint: Checkpoint) -> Path:
     return adapter if adapter and (adapter / "modules.json").exists() else checkpoint.folder
 
 
-def _read_modules(folder: Path) -> list[dict[str, Any]]:
-    modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
-    if not isinstance(modules, list) or not all(
-        isinstance(m, dict) and "path" in m for m in modules
-    ):
-        raise EmbedderError(
-            f"{folder / 'modules.json'} cannot be read: it is not a list of modules"
-        )
-    return modules
-
-
 def _detect_modalities(folder: Path, has_preprocessor: bool) -> tuple[tuple[str, ...], bool]:
     """Return what a model takes, and whether it reads text and images together. A folder saved
     before sentence-transformers supported images does not mention them, and takes only texts."""
     saved = read_optional_config(folder, "sentence_bert_config.json").get("modality_config")
     if saved is not None:
         return ("text", "image") if "image" in saved else ("text",), "message" in saved
-    if _read_modules(folder) or not has_preprocessor:
+    if read_modules(folder) or not has_preprocessor:
         return ("text",), False
     templates = (folder / "chat_template.jinja", folder / "chat_template.json")
     return ("text", "image"), any(template.exists() for template in templates)
@@ -215,7 +203,7 @@ def _detect_modalities(folder: Path, has_preprocessor: bool) -> tuple[tuple[str,
 def _detect_dim(folder: Path, checkpoint: Checkpoint) -> int:
     """Return the dim of the vectors; raise `EmbedderError` if no file has it."""
     found = read_optional_config(folder, PROMPTS_FILE).get("truncate_dim")
-    for module in reversed(_read_modules(folder)):
+    for module in reversed(read_modules(folder)):
         path = module["path"]
         module_config = read_optional_config(folder / path, "config.json") if path else {}
         for key in ("out_features", "embedding_dimension", "word_embedding_dimension"):

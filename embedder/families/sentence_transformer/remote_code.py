@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from embedder.checkpoint import read_optional_config
+from embedder.checkpoint import read_modules, read_optional_config
 from embedder.errors import EmbedderError
 
 OWN_PREFIX = "sentence_transformers."
@@ -23,9 +23,7 @@ CONFIG_FILES = (
 )
 
 
-def check_remote_code(
-    name: str, folder: Path, modules: list[dict[str, Any]], *, trusted: bool
-) -> None:
+def check_remote_code(name: str, folder: Path, *, trusted: bool) -> None:
     """Raise `EmbedderError` if the model called `name` needs code that must not run.
 
     A class of its own for an architecture that transformers knows is no such need: without
@@ -39,15 +37,16 @@ def check_remote_code(
             "at any time; copy that file into the model's folder, and name it there without the "
             "repository"
         )
-    foreign = [str(module.get("type")) for module in modules]
+    foreign = [str(module.get("type")) for module in read_modules(folder)]
     foreign = [kind for kind in foreign if not kind.startswith(OWN_PREFIX)]
     if not _is_known_architecture(folder):
         foreign += mapped
     if foreign and not trusted:
         raise EmbedderError(
             f"{name} comes with Python code of its own ({foreign[0]}), which would run with your "
-            f"rights and was not verified with Polylens; read it in {folder}, then give "
-            "--trust-remote-code, or choose another model (see embedder models)"
+            f"rights and was not verified with Polylens; read it in {folder}, then set "
+            "trust_remote_code (--trust-remote-code or POLYLENS_TRUST_REMOTE_CODE=true), or choose "
+            "another model"
         )
 
 

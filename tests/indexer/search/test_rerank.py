@@ -16,6 +16,7 @@ from embedder.images.decode import DecodeLimits, decode_image
 from indexer import Collection, QueryError
 from indexer.ingest import originals
 from indexer.ingest.originals import OriginalReader
+from indexer.search import rerank as reranking
 from indexer.search.explanation import format_reranking
 from indexer.search.rerank import order_by_score
 from indexer.types import Reranking
@@ -234,6 +235,24 @@ def test_an_image_as_the_query(collection, folder, text_reranker, qwen3_vl_reran
         Input("in the snow", (images[0],)), [Input(caption(hit), (images[1],))]
     )
     assert hit.explanation.rerank.score == pytest.approx(expected, rel=1e-4)
+
+
+def test_few_images_are_in_memory_at_once(collection, qwen3_vl_reranker, image_model, monkeypatch):
+    sizes = []
+    score = embedder.Reranker.score
+
+    def count(self, query, candidates, instruction=None):
+        sizes.append(len(candidates))
+        return score(self, query, candidates, instruction)
+
+    name = str(qwen3_vl_reranker)
+    whole = collection.search("two dogs", limit=DEPTH, rerank=name)
+    monkeypatch.setattr(embedder.Reranker, "score", count)
+    monkeypatch.setattr(reranking, "MAX_CHUNK_PIXELS", 3 * (2 * image_model.card.image_side) ** 2)
+    collection._reranker._scores.clear()
+    chunked = collection.search("two dogs", limit=DEPTH, rerank=name)
+    assert (max(sizes), sum(sizes)) == (3, DEPTH)
+    assert ids(chunked) == ids(whole)
 
 
 def test_which_searches_are_reranked(collection, text_reranker):
